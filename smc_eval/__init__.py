@@ -1,0 +1,25 @@
+"""smc-eval: what a sparsification method costs a real model on work that is hard, truly told.
+
+This face holds what a plugin's author imports; it runs nothing and imports no torch.
+"""
+
+from smc_eval.card import MethodCard, TaskCard
+from smc_eval.errors import DataError, ModelError, SmcError, UsageError
+from smc_eval.hookspecs import hookimpl
+from smc_eval.method import Method
+from smc_eval.pruner import Criterion, Probe, Pruner
+from smc_eval.recipe import Recipe
+from smc_eval.rule import Moment, Rule
+from smc_eval.score import Score, accuracy
+from smc_eval.spec import Outside, Spec
+from smc_eval.stages import Prune, Rewind, Stage, Train
+from smc_eval.target import Target
+from smc_eval.task import Part, Source, Task
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Criterion", "DataError", "Method", "MethodCard", "ModelError", "Moment", "Outside", "Part",
+    "Probe", "Prune", "Pruner", "Recipe", "Rewind", "Rule", "Score", "SmcError", "Source", "Spec",
+    "Stage", "Target", "Task", "TaskCard", "Train", "UsageError", "accuracy", "hookimpl",
+]  # fmt: skip

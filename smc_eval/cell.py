@@ -1,0 +1,108 @@
+"""A Cell: one square of the table, and the chain of stages that leads to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from smc_eval.errors import PlanError
+from smc_eval.method import Method
+from smc_eval.protocol import Protocol
+from smc_eval.spec import Spec, digest
+from smc_eval.stages import START, Prune, Rewind, Stage, Train
+from smc_eval.target import Target
+from smc_eval.task import Source, Task
+
+ENGINE = 1
+"""Raise it when the engine comes to compute other numbers from the same stages."""
+
+
+class Cell(Spec):
+    """Task x method x target x seed (x fold, which is the task's)."""
+
+    task: Task
+    method: Method
+    target: Target
+    protocol: Protocol
+    seed: int = 0
+
+    @property
+    def label(self) -> str:
+        """How the cell is named on the screen."""
+        fold = "" if self.task.fold is None else f" fold {self.task.fold}"
+        level = self.target.pattern if self.target.pattern != "free" else f"{self.target.sparsity:.4g}"
+        return f"{self.task.card.name}{fold} {self.method.card.name} {level} seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Link:
+    """A stage and the digest of all that led to it, itself included."""
+
+    stage: Stage
+    digest: str
+    back: str | None = None
+    """For a Rewind: the digest of the point it goes back to."""
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A cell's stages, each bound to the recipe it will run with and named by its history."""
+
+    cell: Cell
+    start: str
+    """Digest of the untrained net: it seeds weights and the order of batches, whatever the method."""
+    links: tuple[Link, ...]
+    sources: tuple[Source, ...]
+    examples: int
+    """Training examples, which fix how many steps an epoch has."""
+
+    @property
+    def digest(self) -> str:
+        """Names the result: the last link, and what is scored."""
+        return digest(self.cell, self.links[-1].digest if self.links else self.start)
+
+    def digests(self) -> Iterator[str]:
+        """Start and links, in order."""
+        yield self.start
+        for link in self.links:
+            yield link.digest
+
+
+def chain(cell: Cell, sources: tuple[Source, ...], examples: int) -> Chain:
+    """Bind a cell's plan: recipes into bare Trains, names to digests, history to each stage.
+
+    Trains that train nothing are dropped, so that a recipe of 0 steps scores a net as it is.
+
+    Raises:
+        UsageError: the method refuses the target.
+        PlanError: the plan rewinds to a point it never named.
+    """
+    cell.method.accept(cell.target)
+    read = [(source.role, source.digest) for source in sources]
+    start = digest("start", ENGINE, cell.task, cell.protocol, cell.seed, read)
+    points, links, last = {START: start}, list[Link](), start
+    for number, stage in enumerate(cell.method.plan(cell.target), 1):
+        match stage:
+            case Train():
+                recipe = stage.recipe or cell.task.recipe
+                if recipe.total(examples) == 0:
+                    points |= {stage.name: last} if stage.name else {}
+                    continue
+                stage = stage.model_copy(update={"recipe": recipe})
+                last = digest(last, stage.model_copy(update={"name": None}))
+                points |= {stage.name: last} if stage.name else {}
+                links.append(Link(stage, last))
+            case Prune():
+                last = digest(last, stage)
+                links.append(Link(stage, last))
+            case Rewind(to=to):
+                if to not in points:
+                    raise PlanError(
+                        f"stage {number} of {cell.method.card.name!r} rewinds to {to!r}; "
+                        f"points so far: {', '.join(points)}"
+                    )
+                last = digest(last, "rewind", points[to])
+                links.append(Link(stage, last, back=points[to]))
+            case _:
+                raise PlanError(f"stage {number} of {cell.method.card.name!r} is {stage!r}, no stage")
+    return Chain(cell, start, tuple(links), sources, examples)

@@ -1,0 +1,32 @@
+"""A Method: a plan that reads like the paper's algorithm box."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from typing import ClassVar
+
+from smc_eval.card import MethodCard
+from smc_eval.errors import UsageError
+from smc_eval.spec import Spec
+from smc_eval.stages import Stage
+from smc_eval.target import Target
+
+
+class Method(Spec):
+    """One sparsification method. Its fields are its options; nothing runs in its plan."""
+
+    card: ClassVar[MethodCard]
+
+    @abstractmethod
+    def plan(self, target: Target) -> Iterator[Stage]:
+        """The stages that lead from the start to a trained net at the target."""
+
+    def accept(self, target: Target) -> None:
+        """Refuse a target this method cannot reach, by name and before anything runs."""
+        pattern = "free" if target.pattern == "free" else "n:m"
+        if pattern not in self.card.patterns:
+            raise UsageError(
+                f"method {self.card.name!r} cannot make pattern {target.pattern!r}; "
+                f"it makes: {', '.join(self.card.patterns)}"
+            )

@@ -1,0 +1,83 @@
+"""Pruners: from a net and its data to masks; a criterion only says what each weight is worth."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+from smc_eval.errors import PluginError
+from smc_eval.spec import Spec
+from smc_eval.target import Target
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    Tensors = Mapping[str, Tensor]
+    Masks = dict[str, Tensor]
+
+
+class Probe(Protocol):
+    """The narrow window through which a pruner sees net and data."""
+
+    @property
+    def weights(self) -> Tensors:
+        """Weights in scope by canonical name; what is masked reads zero."""
+
+    @property
+    def masks(self) -> Tensors:
+        """What survives so far, one bool tensor for every weight in scope; True stays."""
+
+    @property
+    def generator(self) -> torch.Generator:
+        """Chance for whatever the pruner draws, on the CPU: a function of all that came before."""
+
+    def gradients(self, batches: int) -> Masks:
+        """Mean gradient of the training loss over so many batches, by name, dense, in train mode."""
+
+    def mend(self, weights: Tensors) -> None:
+        """Give survivors new values, by name; only a pruner that says so mends."""
+
+
+class Pruner(Spec):
+    """Decides masks once, from a net as it stands."""
+
+    needs_data: ClassVar[bool] = False
+    """Whether it looks at batches, and so costs forward or backward passes."""
+
+    @abstractmethod
+    def prune(self, probe: Probe, target: Target) -> Masks:
+        """A mask for every weight in scope, so that the target is met exactly; True stays."""
+
+
+class Criterion(Pruner):
+    """A pruner that only says what each weight is worth; how many stay where is the target's."""
+
+    @abstractmethod
+    def saliency(self, probe: Probe) -> Masks:
+        """A finite number for each weight in scope, by name; higher is kept."""
+
+    def prune(self, probe: Probe, target: Target) -> Masks:
+        """Keep the most salient of what is still alive: never what an earlier mask took."""
+        from smc_eval.sparse.allocate import allocate
+
+        saliency = self.saliency(probe)
+        self._check(saliency, probe.weights)
+        return allocate(saliency, target, within=probe.masks)
+
+    def _check(self, saliency: Tensors, weights: Tensors) -> None:
+        """Refuse saliencies that would silently make a wrong mask."""
+        if wrong := saliency.keys() ^ weights.keys():
+            raise PluginError(
+                f"{self.kind()} gave saliencies of other tensors than those in scope; "
+                f"missing or unasked: {', '.join(sorted(wrong)[:3])}"
+            )
+        for name, values in saliency.items():
+            if values.shape != weights[name].shape:
+                raise PluginError(
+                    f"{self.kind()} gave {name!r} saliencies of shape {tuple(values.shape)}, "
+                    f"its weights have {tuple(weights[name].shape)}"
+                )
+            if not bool(values.isfinite().all()):
+                raise PluginError(f"{self.kind()} gave {name!r} saliencies that are not finite numbers")

@@ -1,0 +1,88 @@
+"""A Recipe: how a task is trained, whatever the method."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from smc_eval.spec import Spec
+
+Precision = Literal["fp32", "bf16", "fp16"]
+
+
+class Recipe(Spec):
+    """Optimizer, learning rates, schedule, length, batches, and which step is kept."""
+
+    epochs: float | None = Field(None, ge=0)
+    """Length in passes over the training examples; or give `steps`."""
+    steps: int | None = Field(None, ge=0)
+    """Length in optimizer steps; 0 trains nothing."""
+    batch_size: int = Field(8, ge=1)
+    """Examples of one forward pass."""
+    accumulation: int = Field(1, ge=1)
+    """Forward passes of one optimizer step."""
+    eval_batch_size: int = Field(64, ge=1)
+    """Examples of one forward pass when predicting; no score depends on it."""
+    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
+    """`adamw` decouples weight decay; `adam` adds it to the gradient, as the paper's arithmetic code."""
+    lr: float = Field(1e-3, gt=0)
+    """Peak learning rate."""
+    backbone_lr: float | None = Field(None, gt=0)
+    """Peak learning rate of the pretrained part; None takes `lr`."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """Adam's decay rates."""
+    eps: float = Field(1e-8, gt=0)
+    """Adam's epsilon."""
+    momentum: float = Field(0.9, ge=0, lt=1)
+    """SGD's momentum."""
+    weight_decay: float = Field(0.0, ge=0)
+    """Weight decay of matrices; biases and norms have none unless the optimizer is `adam`."""
+    schedule: Literal["constant", "linear", "step"] = "constant"
+    """`linear` falls to 0 at the end; `step` multiplies by `gamma` every `period` epochs."""
+    warmup: int = Field(0, ge=0)
+    """Steps in which the learning rate rises from 0 to its peak."""
+    period: int = Field(20, ge=1)
+    """Epochs between two falls of schedule `step`."""
+    gamma: float = Field(0.5, gt=0, le=1)
+    """Factor of each fall of schedule `step`."""
+    clip: float | None = Field(None, gt=0)
+    """Largest gradient norm; None clips nothing."""
+    precision: Precision = "fp32"
+    """Arithmetic of forward and backward; weights are always kept in fp32."""
+    keep: Literal["last", "best"] = "last"
+    """Which net a stage hands on: its last, or the best of its epochs on the split `select` names."""
+    validation: float = Field(0.0, ge=0, lt=1)
+    """Share of the training examples held out to select the best epoch; 0 selects on the reported
+    split, which only the paper's protocol does."""
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Self:
+        if (self.epochs is None) == (self.steps is None):
+            raise ValueError("give a recipe either epochs or steps")
+        return self
+
+    def steps_per_epoch(self, examples: int) -> int:
+        """Optimizer steps of one pass over so many examples; the last, smaller batch counts."""
+        return max(1, math.ceil(examples / (self.batch_size * self.accumulation)))
+
+    def total(self, examples: int) -> int:
+        """Optimizer steps of the whole recipe."""
+        if self.steps is not None:
+            return self.steps
+        assert self.epochs is not None
+        return math.ceil(self.epochs * self.steps_per_epoch(examples))
+
+    def rate(self, step: int, examples: int) -> float:
+        """Learning rate of a step (counted from 0), as a share of its peak."""
+        total = self.total(examples)
+        if step < self.warmup:
+            return (step + 1) / self.warmup
+        match self.schedule:
+            case "constant":
+                return 1.0
+            case "linear":
+                return max(0.0, (total - step) / max(1, total - self.warmup))
+            case "step":
+                return self.gamma ** (step // (self.period * self.steps_per_epoch(examples)))

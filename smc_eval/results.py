@@ -1,0 +1,170 @@
+"""Results: one record a cell, and the book of them on disk."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from filelock import FileLock
+
+from smc_eval.cell import Cell, Chain
+from smc_eval.errors import StoreError
+from smc_eval.score import Score
+from smc_eval.spec import Spec, digest
+
+SCHEMA = 1
+"""Version of the records; a book of another version is refused by name."""
+
+BOOK = "results.jsonl"
+"""Name of the book inside a store."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one cell came to. Plain JSON values only, so that no reader needs torch."""
+
+    task: str
+    group: str
+    model: str
+    method: str
+    """The method with the options that differ from its defaults: `lth:share=0.1`."""
+    protocol: str
+    seed: int
+    fold: int | None
+    target: dict[str, Any]
+    """sparsity, pattern, spread, scope."""
+    recipe: dict[str, Any]
+    data: dict[str, Any]
+    """source (`twin` or a folder), digest, limited."""
+    digest: str
+    status: Literal["ok", "failed", "skipped"]
+    reason: str = ""
+    score: dict[str, Any] | None = None
+    """metric, value, n, higher_is_better, signature, also."""
+    sparsity: dict[str, Any] = field(default_factory=dict)
+    """Reached: scope (share of the tensors in scope), weights (all but embeddings), all."""
+    certificate: dict[str, Any] = field(default_factory=dict)
+    """ok, and what was checked to say so."""
+    cost: dict[str, Any] = field(default_factory=dict)
+    """steps, examples, scoring_passes, seconds{train, prune, predict}, peak_memory_mb."""
+    versions: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def sound(self) -> bool:
+        """Whether the score may enter a mean: done, and certified."""
+        return self.status == "ok" and bool(self.certificate.get("ok"))
+
+
+def opened(cell: Cell, chain: Chain | None = None) -> Result:
+    """The record of a cell before anything is known of its outcome; status `skipped`."""
+    sources = {source.role: source for source in chain.sources} if chain else {}
+    task = cell.task
+    data = sources.get("data")
+    return Result(
+        task=task.card.name,
+        group=task.card.groups[0] if task.card.groups else task.card.name,
+        model=task.backbone,
+        method=worded(cell.method.card.name, cell.method),
+        protocol=cell.protocol.name,
+        seed=cell.seed,
+        fold=task.fold,
+        target=cell.target.model_dump(),
+        recipe=task.recipe.model_dump(),
+        data={
+            "source": data.name if data else task.folder,
+            "digest": data.digest if data else "",
+            "limited": task.limit,
+        },
+        digest=chain.digest if chain else digest(cell),
+        status="skipped",
+    )
+
+
+def failed(result: Result, reason: str) -> Result:
+    """The same record with status `failed` and the reason, in one to three lines."""
+    return replace(result, status="failed", reason=reason)
+
+
+def scored(result: Result, score: Score, **parts: Any) -> Result:
+    """The same record with a score; `parts` are sparsity, certificate, cost and versions."""
+    return replace(result, status="ok", score=asdict(score), **parts)
+
+
+def worded(name: str, spec: Spec) -> str:
+    """A registered name and the options that differ from the defaults, as users type them."""
+    fields = type(spec).model_fields
+    chosen = [f"{key}={getattr(spec, key)}" for key in fields if getattr(spec, key) != fields[key].default]
+    return f"{name}:{','.join(chosen)}" if chosen else name
+
+
+class Book:
+    """The records of a store: JSON lines, each sealed by a digest of its content.
+
+    A line that was cut short or altered is passed over, and its cell runs again.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / BOOK
+        self.broken = 0
+        """Lines passed over by the last read."""
+
+    def __iter__(self) -> Iterator[Result]:
+        """Every sound record, the newest of a cell last."""
+        self.broken = 0
+        try:
+            lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise StoreError(f"cannot read {self.path}: {error.strerror}") from None
+        for line in lines:
+            result = self._opened(line)
+            if result is None:
+                self.broken += 1
+            else:
+                yield result
+
+    def _opened(self, line: str) -> Result | None:
+        try:
+            record = json.loads(line)
+            seal = record.pop("seal")
+            if seal != digest(record):
+                return None
+            if record.pop("schema") != SCHEMA:
+                raise StoreError(f"{self.path} was written by another release of smc-eval; use another --output")
+            return Result(**record)
+        except (ValueError, TypeError, KeyError, AttributeError):
+            return None
+
+    def latest(self) -> dict[str, Result]:
+        """The newest sound record of each cell, by digest."""
+        return {result.digest: result for result in self}
+
+    def add(self, result: Result) -> None:
+        """Append one record: whole and on disk, or not at all.
+
+        Raises:
+            StoreError: the book cannot be written.
+        """
+        record = {"schema": SCHEMA, **asdict(result)}
+        line = json.dumps({**record, "seal": digest(record)}, ensure_ascii=False) + "\n"
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(f"{self.path}.lock"), self.path.open("ab+") as book:
+                end = book.seek(0, os.SEEK_END)
+                if end:  # a writer killed half-way left no line end: begin a new line
+                    book.seek(end - 1)
+                    line = line if book.read(1) == b"\n" else "\n" + line
+                try:
+                    book.write(line.encode())
+                    book.flush()
+                    os.fsync(book.fileno())
+                except OSError:
+                    book.truncate(end)
+                    raise
+        except OSError as error:
+            raise StoreError(f"cannot write {self.path}: {error.strerror}") from None

@@ -1,0 +1,66 @@
+"""Rules: masks that change while the net trains."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+from smc_eval.spec import Spec
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    Tensors = Mapping[str, Tensor]
+    State = dict[str, Tensor]
+
+
+class Moment(Protocol):
+    """What a rule sees once an optimizer step: after backward, before the weights move."""
+
+    @property
+    def step(self) -> int:
+        """Optimizer steps done in this stage, counted from 0; accumulation does not count."""
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of the whole stage."""
+
+    @property
+    def progress(self) -> float:
+        """Share of the stage that is done, in [0, 1)."""
+
+    @property
+    def weights(self) -> Tensors:
+        """Weights in scope; under a soft rule the masked ones keep their values."""
+
+    @property
+    def grads(self) -> Tensors:
+        """Gradients of the step about to be made, dense: masked weights have theirs too."""
+
+    @property
+    def masks(self) -> Tensors:
+        """The masks worn now, True stays."""
+
+    @property
+    def generator(self) -> torch.Generator:
+        """Chance for whatever the rule draws; the checkpoint saves it."""
+
+    def wear(self, masks: Tensors) -> None:
+        """Change masks from this step on. What grows back starts at zero, its optimizer state cleared."""
+
+
+class Rule(Spec):
+    """Changes masks during training. It has one moment and no memory of its own."""
+
+    soft: ClassVar[bool] = False
+    """Whether masked weights stay alive behind the mask and may come back with their values."""
+
+    @abstractmethod
+    def begin(self, weights: Tensors, masks: Tensors) -> State:
+        """The state before the first step: tensors by name, which checkpoints save unread."""
+
+    @abstractmethod
+    def update(self, moment: Moment, state: State) -> State:
+        """The next state; new masks are put on by `moment.wear`."""

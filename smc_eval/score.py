@@ -1,0 +1,38 @@
+"""A Score: a number with its metric, its count and the signature that says how it was made."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a task reports of one net."""
+
+    metric: str
+    value: float
+    """In the metric's usual unit: per cent for accuracy."""
+    n: int
+    """Examples scored."""
+    higher_is_better: bool = True
+    signature: str = ""
+    """Everything that two numbers must share to be comparable."""
+    also: Mapping[str, float] = field(default_factory=dict)
+    """Further numbers of the same predictions, by name, in the same unit."""
+
+
+def accuracy(right: Sequence[bool], metric: str, signature: str, **also: Sequence[bool]) -> Score:
+    """Share of right answers in per cent; `also` holds further sequences of right and wrong."""
+
+    def percent(answers: Sequence[bool]) -> float:
+        return 100 * sum(answers) / len(answers) if answers else math.nan
+
+    further = {name: percent(answers) for name, answers in also.items() if answers}
+    return Score(metric, percent(right), len(right), signature=signature, also=further)
+
+
+def pooled(values: Sequence[float], counts: Sequence[int]) -> float:
+    """Mean over folds, each fold weighted by its examples: the micro average for accuracies."""
+    return sum(value * count for value, count in zip(values, counts, strict=True)) / sum(counts)

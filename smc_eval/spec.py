@@ -1,0 +1,95 @@
+"""A Spec: one frozen value that a user can choose, named by its digest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+from smc_eval.errors import PluginError
+
+Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+
+
+class Outside:
+    """Marks a field that does not change what a Spec *is*: `folder: Annotated[str, Outside()]`.
+
+    Such a field stays out of the digest: where a data folder lies, say, as what it
+    holds is hashed by itself.
+    """
+
+
+class Spec(BaseModel):
+    """Base of everything a user can choose. Fields are its options, its verbs are pure."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
+    )
+
+    version: ClassVar[int] = 1
+    """Raise it when the same options come to mean something else: it is part of the digest."""
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        """Refuse a field that hides a verb of a base class; pydantic only warns."""
+        super().__pydantic_init_subclass__(**kwargs)
+        for name in cls.model_fields:
+            for base in cls.__mro__[1:]:
+                if callable(vars(base).get(name)):
+                    raise PluginError(
+                        f"{cls.kind()} has a field named {name!r}, which hides the verb of "
+                        f"{base.__qualname__}; rename the field"
+                    )
+
+    @classmethod
+    def kind(cls) -> str:
+        """The class's full name, `package.module:Name`."""
+        return f"{cls.__module__}:{cls.__qualname__}"
+
+    def canonical(self) -> dict[str, Json]:
+        """Kind, version and every field that counts, as plain JSON values in a fixed form."""
+        fields = {
+            name: canonical(getattr(self, name))
+            for name, field in type(self).model_fields.items()
+            if not any(isinstance(mark, Outside) for mark in field.metadata)
+        }
+        return {"kind": self.kind(), "version": self.version, "fields": fields}
+
+    def digest(self) -> str:
+        """Sixty-four hexadecimal digits that name this value on any machine."""
+        return digest(self)
+
+
+def canonical(value: object) -> Json:
+    """A value as plain JSON, the same for equal values; refuses what has no fixed form.
+
+    Raises:
+        PluginError: the value holds something that cannot be named, a tensor or a function, say.
+    """
+    match value:
+        case Spec():
+            return value.canonical()
+        case None | bool() | int() | str():
+            return value
+        case float() if math.isfinite(value):
+            return value
+        case PurePath():
+            return value.as_posix()
+        case Mapping():
+            return {str(key): canonical(value[key]) for key in sorted(value, key=str)}
+        case Sequence():
+            return [canonical(item) for item in value]
+        case set() | frozenset():
+            return sorted((canonical(item) for item in value), key=str)
+    raise PluginError(f"{value!r} ({type(value).__qualname__}) cannot be part of a digest")
+
+
+def digest(*values: object) -> str:
+    """SHA-256 over the canonical form of the values, as hexadecimal digits."""
+    text = json.dumps(canonical(values), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()

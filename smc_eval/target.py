@@ -1,0 +1,81 @@
+"""A Target: how sparse, in which pattern, spread how, over which tensors."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from smc_eval.errors import UsageError
+from smc_eval.spec import Spec
+
+Spread = Literal["global", "uniform", "erk", "lamp"]
+Scope = Literal["body", "all-2d"]
+
+SMC_GRID: tuple[float, ...] = tuple(1 - 0.8**k for k in range(1, 11))
+"""The paper's ten sparsities, exactly: each drops a fifth of what the last one left."""
+
+
+class Target(Spec):
+    """What a method is asked to reach."""
+
+    sparsity: float = Field(0.0, ge=0, lt=1)
+    """Share of the weights in scope that is gone, in [0, 1)."""
+    pattern: str = Field("free", pattern=r"^(free|[1-9][0-9]*:[1-9][0-9]*)$")
+    """`free`, or `N:M`: of every M weights along a row, N stay."""
+    spread: Spread = "global"
+    """How the sparsity is spread over tensors; an N:M pattern fixes it to `uniform`."""
+    scope: Scope = "body"
+    """`body`: every weight of two or more dimensions but embeddings, what is tied to one, and
+    the output layer of a fresh head. `all-2d`: the paper's, every weight of two or four dimensions."""
+
+    @model_validator(mode="after")
+    def _pattern_fixes_the_rest(self) -> Self:
+        if self.pattern != "free":
+            n, m = self.group
+            if n >= m:
+                raise ValueError(f"pattern {self.pattern!r} keeps {n} of {m}; N must be below M")
+            if self.spread != "uniform" or abs(self.sparsity - (1 - n / m)) > 1e-9:
+                raise ValueError(
+                    f"pattern {self.pattern!r} is uniform and {1 - n / m:g} sparse; "
+                    f"found {self.spread!r} and {self.sparsity:g}"
+                )
+        return self
+
+    @property
+    def group(self) -> tuple[int, int]:
+        """N and M of an N:M pattern."""
+        n, _, m = self.pattern.partition(":")
+        return int(n), int(m)
+
+    @property
+    def density(self) -> float:
+        """Share of the weights in scope that stays."""
+        return 1 - self.sparsity
+
+    @classmethod
+    def parse(cls, word: str, spread: Spread = "global", scope: Scope = "body") -> Target:
+        """A target from a word of the command line: `0.9` or `2:4`.
+
+        Raises:
+            UsageError: the word is neither a number in [0, 1) nor an N:M pattern with N < M.
+        """
+        if ":" in word:
+            if not re.fullmatch(r"[1-9][0-9]*:[1-9][0-9]*", word):
+                raise UsageError(f"sparsity {word!r} is no N:M pattern; write 2:4 to keep 2 of every 4")
+            n, m = (int(part) for part in word.split(":"))
+            if n >= m:
+                raise UsageError(f"sparsity {word!r} keeps {n} of every {m}; N must be below M, as in 2:4")
+            return cls(sparsity=1 - n / m, pattern=word, spread="uniform", scope=scope)
+        try:
+            sparsity = float(word)
+        except ValueError:
+            raise UsageError(f"sparsity {word!r} is neither a number nor a pattern such as 2:4") from None
+        if not 0 <= sparsity < 1:
+            raise UsageError(f"sparsity {word} lies outside [0, 1); it is the share that is gone, 0.9 for 90 %")
+        return cls(sparsity=sparsity, spread=spread, scope=scope)
+
+    def at(self, sparsity: float) -> Target:
+        """The same target at another sparsity."""
+        return Target(sparsity=sparsity, spread=self.spread, scope=self.scope)

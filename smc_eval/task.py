@@ -1,0 +1,106 @@
+"""A Task: model, data, loss, predictions and score, and nothing about sparsity."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import Field
+
+from smc_eval.card import TaskCard
+from smc_eval.recipe import Recipe
+from smc_eval.score import Score
+from smc_eval.spec import Outside, Spec
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+Part = Literal["train", "test"]
+"""`test` is the split whose score is reported, whatever its file is called."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Something a task reads: which, and what exactly it held."""
+
+    role: Literal["data", "model"]
+    name: str
+    """`twin`, a folder, a hub id."""
+    digest: str
+    """SHA-256 over the bytes, or the commit of a hub."""
+
+
+class Task(Spec):
+    """One benchmark with the model that is trained on it.
+
+    A task knows no mask, method, device, rank, order of batches or seed: all of that is the
+    engine's, and so the same for every method. Examples and batches are the task's own types;
+    a batch may be a tensor, or a dataclass, tuple, list or dict that holds tensors.
+    """
+
+    card: ClassVar[TaskCard]
+    tiny: ClassVar[Mapping[str, Any]] = {}
+    """Fields of the recipe that change with `--model tiny`, so that a trial takes seconds."""
+
+    backbone: str = "tiny"
+    """What `--model` says: a hub id, a folder, `pkg:NAME`, `scratch` or `tiny`."""
+    folder: Annotated[str, Outside()] = "twin"
+    """Data directory in the official layout, or `twin` for synthetic data in the same formats."""
+    fold: int | None = None
+    """Fold of the cross-validation; None where the card has no folds."""
+    limit: int | None = Field(None, ge=1)
+    """Keep only so many examples of each part: for trials, never for results."""
+    recipe: Annotated[Recipe, Outside()] = Recipe(epochs=1)
+    """How it is trained; each stage's digest holds the recipe it was run with."""
+
+    @abstractmethod
+    def sources(self) -> tuple[Source, ...]:
+        """What the task reads, with digests: cheap, and without torch.
+
+        Raises:
+            DataError: a file is missing.
+            ModelError: the backbone does not exist or cannot serve this task.
+        """
+
+    @abstractmethod
+    def data(self, part: Part) -> Sequence[Any]:
+        """Examples of a part, in file order, `limit` applied; without torch where it can be.
+
+        Raises:
+            DataError: a file is missing or malformed; names file and line.
+        """
+
+    @abstractmethod
+    def model(self) -> nn.Module:
+        """The net before any training. Random parts draw from torch's global generator."""
+
+    @abstractmethod
+    def collate(self, examples: Sequence[Any]) -> Any:
+        """Examples as one batch of tensors, padded, on the CPU."""
+
+    @abstractmethod
+    def loss(self, model: nn.Module, batch: Any) -> Tensor:
+        """Mean loss of a batch, a scalar with a gradient."""
+
+    @abstractmethod
+    def predict(self, model: nn.Module, batch: Any) -> list[Any]:
+        """One prediction an example, as plain JSON values; the model is in eval mode."""
+
+    @abstractmethod
+    def score(self, predicted: Sequence[Any], examples: Sequence[Any]) -> Score:
+        """The score of all predictions together, in the examples' order."""
+
+    def backbone_weights(self, model: nn.Module) -> Collection[str]:
+        """Names of the parameters that come from pretraining: they take `recipe.backbone_lr`."""
+        return ()
+
+    def spared(self, model: nn.Module) -> Collection[str]:
+        """Names of parameters that scope `body` leaves out beside embeddings: the output layer of
+        a head that this task makes afresh, and lookup tables that are no `nn.Embedding`."""
+        return ()
+
+    def but(self, **fields: Any) -> Self:
+        """The same task with other fields, checked anew."""
+        return type(self).model_validate({**{n: getattr(self, n) for n in type(self).model_fields}, **fields})
