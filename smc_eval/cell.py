@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from smc_eval.errors import PlanError
+from smc_eval.errors import PlanError, UsageError
 from smc_eval.method import Method
 from smc_eval.protocol import Protocol
 from smc_eval.spec import Spec, digest
@@ -74,10 +74,16 @@ def chain(cell: Cell, sources: tuple[Source, ...], examples: int) -> Chain:
     Trains that train nothing are dropped, so that a recipe of 0 steps scores a net as it is.
 
     Raises:
-        UsageError: the method refuses the target.
+        UsageError: the method refuses the target, or the recipe would select on the reported split.
         PlanError: the plan rewinds to a point it never named.
     """
     cell.method.accept(cell.target)
+    own = cell.task.recipe
+    if own.keep == "best" and not own.validation and cell.protocol.keep != "best":
+        raise UsageError(
+            f"protocol {cell.protocol.name!r} selects nothing on the reported split; "
+            "with keep=best hold examples out of training, as in --recipe keep=best,validation=0.1"
+        )
     read = [(source.role, source.digest) for source in sources]
     start = digest("start", ENGINE, cell.task, cell.protocol, cell.seed, read)
     points, links, last = {START: start}, list[Link](), start

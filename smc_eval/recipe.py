@@ -63,9 +63,15 @@ class Recipe(Spec):
             raise ValueError("give a recipe either epochs or steps")
         return self
 
+    def held_out(self, examples: int) -> int:
+        """How many of so many training examples are held out to select the best epoch."""
+        return round(examples * self.validation)
+
     def steps_per_epoch(self, examples: int) -> int:
-        """Optimizer steps of one pass over so many examples; the last, smaller batch counts."""
-        return max(1, math.ceil(examples / (self.batch_size * self.accumulation)))
+        """Optimizer steps of one pass over so many examples but the held out; the last, smaller
+        batch counts."""
+        trained_on = examples - self.held_out(examples)
+        return max(1, math.ceil(trained_on / (self.batch_size * self.accumulation)))
 
     def total(self, examples: int) -> int:
         """Optimizer steps of the whole recipe."""

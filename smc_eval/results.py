@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -72,8 +71,8 @@ def opened(cell: Cell, chain: Chain | None = None) -> Result:
         protocol=cell.protocol.name,
         seed=cell.seed,
         fold=task.fold,
-        target=cell.target.model_dump(),
-        recipe=task.recipe.model_dump(),
+        target=cell.target.model_dump(mode="json"),
+        recipe=task.recipe.model_dump(mode="json"),
         data={
             "source": data.name if data else task.folder,
             "digest": data.digest if data else "",
@@ -110,23 +109,33 @@ class Book:
     def __init__(self, folder: Path) -> None:
         self.path = folder / BOOK
         self.broken = 0
-        """Lines passed over by the last read."""
+        """Lines passed over so far."""
+        self._read = 0
+        self._latest: dict[str, Result] = {}
 
-    def __iter__(self) -> Iterator[Result]:
-        """Every sound record, the newest of a cell last."""
-        self.broken = 0
+    def latest(self) -> dict[str, Result]:
+        """The newest sound record of each cell, by digest; reads only what was added since.
+
+        Raises:
+            StoreError: the book cannot be read, or is another release's.
+        """
         try:
-            lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines()
+            with self.path.open("rb") as book:
+                book.seek(self._read)
+                added = book.read()
         except FileNotFoundError:
-            return
+            return dict(self._latest)
         except OSError as error:
             raise StoreError(f"cannot read {self.path}: {error.strerror}") from None
-        for line in lines:
-            result = self._opened(line)
+        whole = added.rfind(b"\n") + 1  # another process may be writing what follows
+        for line in added[:whole].splitlines():
+            result = self._opened(line.decode(errors="replace"))
             if result is None:
                 self.broken += 1
             else:
-                yield result
+                self._latest[result.digest] = result
+        self._read += whole
+        return dict(self._latest)
 
     def _opened(self, line: str) -> Result | None:
         try:
@@ -139,10 +148,6 @@ class Book:
             return Result(**record)
         except (ValueError, TypeError, KeyError, AttributeError):
             return None
-
-    def latest(self) -> dict[str, Result]:
-        """The newest sound record of each cell, by digest."""
-        return {result.digest: result for result in self}
 
     def add(self, result: Result) -> None:
         """Append one record: whole and on disk, or not at all.

@@ -1,0 +1,40 @@
+"""How long the doors take to open: medians of `smc-eval --help` and `smc-eval list`, in seconds."""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+LIMITS = {"--help": 0.4, "list": 0.7}
+"""What the project promises, in seconds on two cores."""
+
+
+def seconds(word: str) -> float:
+    """Wall-clock time of one `smc-eval WORD`, output thrown away."""
+    program = Path(sys.executable).with_name("smc-eval")
+    began = time.perf_counter()
+    subprocess.run([program, word], check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - began
+
+
+def main() -> None:
+    """Print a line for each door; end with 1 where one is slower than promised."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=11, help="runs of each, after one to warm the disk")
+    runs = parser.parse_args().runs
+    slow = False
+    for word, limit in LIMITS.items():
+        seconds(word)
+        times = sorted(seconds(word) for _ in range(runs))
+        median = statistics.median(times)
+        slow |= median > limit
+        print(f"smc-eval {word:<8} median {median:.3f} s  ({times[0]:.3f} to {times[-1]:.3f}; promised {limit} s)")
+    sys.exit(slow)
+
+
+if __name__ == "__main__":
+    main()

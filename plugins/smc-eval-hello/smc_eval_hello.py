@@ -1,0 +1,45 @@
+"""A method for smc-eval: drop what matters least to both its row and its column."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from smc_eval import Criterion, Method, MethodCard, Probe, Prune, Stage, Target, Train, hookimpl
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Relative(Criterion):
+    """|w| as a share of its row plus |w| as a share of its column, so that no channel dies early."""
+
+    def saliency(self, probe: Probe) -> dict[str, Tensor]:
+        shares = {}
+        for name, weight in probe.weights.items():
+            size = weight.abs().flatten(1)
+            rows = size.sum(dim=1, keepdim=True).clamp_min(1e-12)
+            columns = size.sum(dim=0, keepdim=True).clamp_min(1e-12)
+            shares[name] = (size / rows + size / columns).view_as(weight)
+        return shares
+
+
+class Hello(Method):
+    """Train, drop what is relatively unimportant, train again."""
+
+    card = MethodCard(
+        name="hello",
+        summary="relative importance after training, one shot, then trained again",
+        source="Zhang et al. (2024), relative importance: https://iclr.cc/virtual/2024/poster/18549",
+        moment="after",
+    )
+
+    def plan(self, target: Target) -> Iterator[Stage]:
+        yield Train()
+        yield Prune(by=Relative(), to=target)
+        yield Train()
+
+
+@hookimpl
+def smc_eval_methods() -> list[type[Method]]:
+    return [Hello]

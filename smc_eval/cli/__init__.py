@@ -1,0 +1,9 @@
+"""The command line: words in, exit code out.
+
+Exit codes: 0 every cell is done; 1 some cell failed, the others are done and shown; 2 the command
+line or a file it names is wrong, and nothing ran; 130 interrupted.
+"""
+
+from smc_eval.cli.app import app, main
+
+__all__ = ["app", "main"]

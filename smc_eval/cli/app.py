@@ -1,0 +1,83 @@
+"""The door: which verbs there are, that bare flags mean `run`, and how an error is told."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from typer.core import TyperGroup
+
+import smc_eval
+from smc_eval.cli import plan, report, run, show
+from smc_eval.cli.flags import ordering
+from smc_eval.errors import SmcError
+
+OWN = ("--help", "--version")
+"""Flags of the program itself; any other first flag is one of `run`."""
+
+WrongLine: type[Exception] = typer.BadParameter.__mro__[2]  # type: ignore[assignment]
+"""Base of what is raised for a command line that cannot be parsed, wherever this typer keeps it."""
+
+
+class Door(TyperGroup):
+    """The group of verbs. Every error of ours leaves through here, as a line and an exit code."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+        """Bare flags mean `run`."""
+        if args and args[0].startswith("-") and args[0] not in OWN:
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: typer.Context) -> object:  # type: ignore[override]
+        """Carry out the verb; tell what goes wrong in one to three lines."""
+        try:
+            return super().invoke(ctx)
+        except SmcError as error:
+            typer.echo(f"error: {error}", err=True)
+        except WrongLine as error:
+            told = getattr(error, "format_message", error.__str__)()
+            typer.echo(
+                f"error: {told[:1].lower()}{told[1:]}\nsee smc-eval --help, smc-eval run --help", err=True
+            )
+        except KeyboardInterrupt:
+            typer.echo(
+                "interrupted; what is finished is kept: issue the same command again to go on", err=True
+            )
+            raise typer.Exit(130) from None
+        raise typer.Exit(2)
+
+
+def version(asked: bool) -> None:  # noqa: FBT001  typer calls it
+    """Print the version and leave."""
+    if asked:
+        typer.echo(f"smc-eval {smc_eval.__version__}")
+        raise typer.Exit
+
+
+app = typer.Typer(
+    cls=Door, name="smc-eval", rich_markup_mode=None, add_completion=False, pretty_exceptions_enable=False
+)
+
+
+@app.callback(no_args_is_help=True, invoke_without_command=False)
+def program(
+    shown: Annotated[
+        bool, typer.Option("--version", help="Show the version.", is_eager=True, callback=version)
+    ] = False,  # noqa: FBT002  typer's way to say a default
+) -> None:
+    """What a sparsification method costs a real model on work that is hard.
+
+    Bare flags mean run:  smc-eval --model tiny --method omp-after --tasks all
+    """
+
+
+app.command("run")(ordering(run.run))
+app.command("plan")(ordering(plan.plan, json_is_flag=True))
+app.command("list")(show.list_)
+app.command("show")(show.show)
+app.command("report")(report.report)
+
+
+def main() -> None:
+    """The program `smc-eval`."""
+    app(prog_name="smc-eval")

@@ -1,0 +1,79 @@
+"""Flags: an Order's fields as options of a command."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from smc_eval.order import Order, keys, ordered
+
+METAVARS = {
+    "model": "[GROUP=]MODEL",
+    "method": "NAME[:key=value,…]",
+    "tasks": "NAME,…",
+    "sparsity": "N,N:M,smc",
+    "spread": "global|uniform|erk|lamp",
+    "scope": "body|all-2d",
+    "protocol": "sound|paper",
+    "seeds": "COUNT|N,N",
+    "folds": "all|N,N",
+    "recipe": "key=value,…",
+    "precision": "fp32|bf16|fp16",
+    "limit": "N",
+    "data-dir": "DIR|twin",
+    "output": "DIR",
+    "json": "FILE|-",
+    "format": "table|markdown|csv|latex|json",
+    "threads": "N",
+}
+"""What stands for a flag's value in its help."""
+
+GRID = typer.Option(
+    "--grid",
+    metavar="FILE.toml|NAME",
+    help="Take all flags from a file, a key each, or from a grid that is shipped: smc-bench. "
+    "Flags given beside it win.",
+)
+
+
+def ordering(verb: Callable[[Order], None], *, json_is_flag: bool = False) -> Callable[..., None]:
+    """A verb over an Order as a command that has a flag for each of the Order's fields.
+
+    With `json_is_flag`, `--json` takes no file: the verb prints JSON.
+    """
+
+    def command(grid: str | None = None, **given: Any) -> None:
+        if json_is_flag and given.get("json_file"):
+            given["json_file"] = "-"
+        verb(ordered({name: value for name, value in given.items() if value not in (None, [])}, grid))
+
+    parameters = [_parameter(key, name, json_is_flag=json_is_flag) for key, name in keys().items()]
+    parameters.append(_keyword("grid", str | None, GRID))
+    command.__doc__ = verb.__doc__
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return command
+
+
+def _parameter(key: str, name: str, *, json_is_flag: bool) -> inspect.Parameter:
+    field = Order.model_fields[name]
+    text = " ".join((field.description or "").split())
+    if key == "json" and json_is_flag:
+        return _keyword(
+            name, bool | None, typer.Option("--json", help="Print the plan as JSON.", show_default=False)
+        )
+    if field.annotation is bool:
+        spelled = f"--{key}/--no-{key}" if field.default else f"--{key}"
+        return _keyword(name, bool | None, typer.Option(spelled, help=text, show_default=False))
+    option = typer.Option(f"--{key}", metavar=METAVARS.get(key), help=text, show_default=False)
+    return _keyword(name, list[str] | None if field.annotation == tuple[str, ...] else str | None, option)
+
+
+def _keyword(name: str, kind: Any, option: Any) -> inspect.Parameter:
+    # every default is None: what was not said must not hide what a grid file says
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind, option]
+    )

@@ -1,0 +1,39 @@
+"""The verb `report`: the table again, from records alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from smc_eval.cli.run import told, writable_file
+from smc_eval.errors import UsageError
+from smc_eval.order import ordered
+from smc_eval.results import BOOK, Book, Result
+
+
+def report(
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR…", help="Folders given to --output before.")],
+    shown_as: Annotated[
+        str | None, typer.Option("--format", metavar="table|markdown|csv|latex|json", help="How to show it.")
+    ] = None,
+    json_file: Annotated[
+        str | None, typer.Option("--json", metavar="FILE|-", help="Write the records there as JSON too.")
+    ] = None,
+) -> None:
+    """Show the table of earlier runs, from their records; needs no torch."""
+    flags = {"format": shown_as, "json_file": json_file}
+    order = ordered({name: value for name, value in flags.items() if value is not None})
+    writable_file(order.json_file)
+    latest = dict[str, Result]()
+    for folder in folders:
+        if not (folder / BOOK).is_file():
+            raise UsageError(f"{str(folder)!r} holds no {BOOK}; name a folder that was an --output")
+        book = Book(folder)
+        latest |= book.latest()
+        if book.broken:
+            typer.echo(f"warning: {book.broken} broken records in {book.path} are passed over", err=True)
+    if not latest:
+        raise UsageError(f"there are no records in {', '.join(map(str, folders))}")
+    told(list(latest.values()), order)

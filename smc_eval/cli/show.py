@@ -1,0 +1,191 @@
+"""The verbs `list` and `show`: what is installed, and what it says of itself."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from smc_eval.errors import SmcError, UnknownName
+from smc_eval.grid import recipe
+from smc_eval.method import Method
+from smc_eval.plan import worded
+from smc_eval.protocol import PROTOCOLS
+from smc_eval.recipe import Recipe
+from smc_eval.registry import Registry, load
+from smc_eval.spec import Spec
+from smc_eval.target import Target
+from smc_eval.task import Task
+
+SHELVES = ("tasks", "methods", "plugins")
+
+MOMENTS = {
+    "none": "never",
+    "before": "before training",
+    "during": "during training",
+    "after": "after training",
+    "iterative": "and trains in rounds",
+}
+"""A card's moment as one says it."""
+
+SAMPLES = ("0.5", "0.8", "2:4")
+"""Targets a plan is shown at: the first the method accepts."""
+
+
+def list_(
+    shelf: Annotated[
+        str | None, typer.Argument(metavar="[tasks|methods|plugins]", show_default=False)
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,  # noqa: FBT002  typer's way
+) -> None:
+    """List the tasks, methods and plugins that are installed."""
+    if shelf is not None and shelf not in SHELVES:
+        raise UnknownName("list", shelf, SHELVES)
+    registry = load()
+    if shelf != "plugins":
+        registry.checked()
+    shelves = {name: _rows(registry, name) for name in SHELVES if shelf in (None, name)}
+    if as_json:
+        typer.echo(json.dumps(shelves, indent=1))
+        return
+    blocks = []
+    for name, rows in shelves.items():
+        lines = _columns([[str(cell or "") for cell in _brief(name, row)] for row in rows])
+        blocks.append("\n".join([f"{name}:", *(f"  {line}" for line in lines or ["none"])]))
+    typer.echo("\n\n".join(blocks))
+
+
+def show(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A method, task or group of tasks.")],
+) -> None:
+    """Show a card: options, defaults, source, and a method's plan."""
+    registry = load().checked()
+    found = []
+    if name in registry.methods:
+        found.append(_method(registry.methods[name]))
+    if name in registry.tasks:
+        found.append(_task(registry.tasks[name]))
+    elif name in registry.groups:
+        members = ", ".join(task.card.name for task in registry.groups[name])
+        found.append([f"{name} (group of tasks)", f"  stands for: {members}"])
+    if not found:
+        raise UnknownName(
+            "method, task or group", name, [*registry.methods, *registry.tasks, *registry.groups]
+        )
+    typer.echo("\n\n".join("\n".join(lines) for lines in found))
+
+
+def _rows(registry: Registry, shelf: str) -> list[dict[str, Any]]:
+    """A shelf as plain JSON values."""
+    if shelf == "plugins":
+        return [
+            {
+                "name": plugin.name,
+                "distribution": plugin.distribution,
+                "version": plugin.version,
+                "status": plugin.status,
+                "reason": plugin.reason,
+                "methods": list(plugin.methods),
+                "tasks": list(plugin.tasks),
+            }
+            for plugin in registry.plugins
+        ]
+    kinds: dict[str, type[Method]] | dict[str, type[Task]] = getattr(registry, shelf)
+    brought = {name: plugin.distribution for plugin in registry.plugins for name in getattr(plugin, shelf)}
+    return [
+        {**kind.card.model_dump(mode="json"), "distribution": brought[name]} for name, kind in kinds.items()
+    ]
+
+
+def _brief(shelf: str, row: dict[str, Any]) -> Sequence[object]:
+    match shelf:
+        case "tasks":
+            folds = f"{row['folds']} folds" if row["folds"] else "one split"
+            return row["name"], row["metric"], folds, ", ".join(row["groups"]), row["summary"]
+        case "methods":
+            return row["name"], row["moment"], ", ".join(row["patterns"]), row["summary"]
+        case _:
+            brings = f"{len(row['methods'])} methods, {len(row['tasks'])} tasks"
+            status = "ok" if row["status"] == "ok" else "BROKEN"
+            return row["distribution"], row["version"], row["name"], status, row["reason"] or brings
+
+
+def _columns(rows: list[list[str]]) -> list[str]:
+    """Rows with their cells one under the other; the last is as long as it likes."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
+
+
+def _method(kind: type[Method]) -> list[str]:
+    card, method = kind.card, kind()
+    lines = [
+        f"{card.name} (method): {card.summary}",
+        f"  source    {card.source}",
+        f"  prunes    {MOMENTS[card.moment]}",
+        f"  patterns  {', '.join(card.patterns)}",
+        f"  class     {kind.kind()}",
+        "  options",
+        *_options(kind),
+    ]
+    for word in SAMPLES:
+        try:
+            stages = list(method.plan(_accepted(method, word)))
+        except SmcError:
+            continue
+        lines += [f"  plan at {word}", *(f"    {n}. {worded(stage)}" for n, stage in enumerate(stages, 1))]
+        break
+    return lines
+
+
+def _accepted(method: Method, word: str) -> Target:
+    target = Target.parse(word)
+    method.accept(target)
+    return target
+
+
+def _task(kind: type[Task]) -> list[str]:
+    card = kind.card
+    lines = [
+        f"{card.name} (task): {card.summary}",
+        f"  source     {card.source}",
+        f"  metric     {card.metric}; a guess scores {card.chance:g}",
+        f"  groups     {', '.join(card.groups) or 'none'}",
+        f"  folds      {card.folds or 'none, one split'}",
+        f"  models     {', '.join(card.accepts)}",
+        f"  published  with {card.published}",
+        f"  licence    {card.licence}",
+        f"  class      {kind.kind()}",
+    ]
+    if about := inspect.getdoc(kind):
+        lines += ["", *(f"  {line}".rstrip() for line in about.splitlines()), ""]
+    for name, protocol in PROTOCOLS.items():
+        lines.append(f"  recipe, protocol {name}: {_said(recipe(kind, card.published, protocol))}")
+    if kind.tiny:
+        lines.append(
+            f"  with --model tiny: {', '.join(f'{key}={value}' for key, value in kind.tiny.items())}"
+        )
+    return lines
+
+
+def _said(own: Recipe) -> str:
+    fields = Recipe.model_fields
+    return ", ".join(f"{n}={v}" for n in fields if (v := getattr(own, n)) != fields[n].default)
+
+
+def _options(kind: type[Spec]) -> list[str]:
+    """Each option with its type, its default and what it means."""
+    rows = []
+    for name, field in kind.model_fields.items():
+        kind_name = (
+            getattr(field.annotation, "__name__", None) if isinstance(field.annotation, type) else None
+        )
+        about = " ".join((field.description or "").split())
+        rows.append(
+            [name, (kind_name or str(field.annotation)).replace("typing.", ""), f"= {field.default!r}", about]
+        )
+    return [f"    {line}" for line in _columns(rows)] or ["    none"]

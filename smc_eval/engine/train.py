@@ -1,0 +1,231 @@
+"""The loop: the only place where a net trains. It should not be bent to add other behaviour."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from smc_eval.cell import Link
+from smc_eval.engine.feed import Feed, predict
+from smc_eval.engine.optimizer import forget, optimizer, set_rate
+from smc_eval.engine.store import Store
+from smc_eval.engine.tally import Tally
+from smc_eval.engine.watch import Watcher
+from smc_eval.engine.world import World
+from smc_eval.errors import TrainingError
+from smc_eval.sparse.net import Net, state
+from smc_eval.spec import digest
+from smc_eval.stages import Train
+
+CHECKPOINT_SECONDS = 30.0
+"""Between two checkpoints of a training in progress; no number depends on it."""
+
+
+@dataclass
+class Step:
+    """What a rule sees: `smc_eval.rule.Moment` over the net as it stands."""
+
+    net: Net
+    optimizer: torch.optim.Optimizer
+    generator: torch.Generator
+    step: int
+    steps: int
+
+    @property
+    def progress(self) -> float:
+        return self.step / self.steps
+
+    @property
+    def weights(self) -> Mapping[str, Tensor]:
+        return self.net.weights
+
+    @property
+    def grads(self) -> Mapping[str, Tensor]:
+        return {
+            name: weight.grad if weight.grad is not None else torch.zeros_like(weight)
+            for name, weight in self.net.parameters.items()
+        }
+
+    @property
+    def masks(self) -> Mapping[str, Tensor]:
+        return self.net.alive
+
+    def wear(self, masks: Mapping[str, Tensor]) -> None:
+        parameters = self.net.parameters
+        grown = self.net.wear(masks)
+        if not self.net.soft:
+            forget(self.optimizer, {parameters[name]: back for name, back in grown.items()})
+
+
+@dataclass
+class Best:
+    """The best epoch so far: its score and, on the CPU, its weights and masks."""
+
+    value: float = -math.inf
+    step: int = 0
+    weights: dict[str, Tensor] = field(default_factory=dict)
+    masks: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Training:
+    """One Train stage under way: net, optimizer, rule state, chance, step and the best epoch."""
+
+    def __init__(self, net: Net, link: Link, feed: Feed, tally: Tally, world: World) -> None:
+        assert isinstance(link.stage, Train)
+        self.net, self.stage, self.digest = net, link.stage, link.digest
+        self.feed, self.tally, self.world = feed, tally, world
+        self.recipe, self.task, self.rule = feed.recipe, feed.task, link.stage.rule
+        total = self.recipe.total(feed.total)
+        self.step, self.last = round(total * self.stage.start), round(total * self.stage.stop)
+        self.first = self.step
+        self.optimizer = optimizer(self.task, net.model, self.recipe)
+        self.scaler = world.scaler(self.recipe.precision)
+        world.seed(self.digest)
+        self.chance = world.generator(digest(self.digest, "rule"))
+        self.memory: dict[str, Tensor] = {}
+        self.best = Best()
+        if self.rule:
+            net.soft = self.rule.soft
+            self.memory = self.rule.begin(net.weights, net.alive)
+
+    def run(self, store: Store, watcher: Watcher) -> None:
+        """Train to the stage's end, saving the state now and then; resume where it was left."""
+        if saved := store.load_partial(self.digest):
+            self._restore(saved)
+            watcher.note(f"resumed at step {self.step} of {self.last}")
+        watcher.stage(f"train {self.last - self.first} steps", self.last - self.first, self.step - self.first)
+        self.net.model.train()
+        saved_at, began = time.monotonic(), time.perf_counter()
+        while self.step < self.last:
+            loss = self._advance()
+            watcher.step(self.step - self.first, loss)
+            if self.recipe.keep == "best" and self._epoch_ends():
+                self._select()
+            now = time.perf_counter()
+            self.tally.seconds["train"] += now - began
+            began = now
+            if time.monotonic() - saved_at > CHECKPOINT_SECONDS and self.step < self.last:
+                store.save_partial(self.digest, self._saved())
+                saved_at, began = time.monotonic(), time.perf_counter()
+        self.net.soft = False
+        if self.best.weights:
+            self.net.masks = {name: mask.to(self.world.device) for name, mask in self.best.masks.items()}
+            self.net.load(self.best.weights)
+            watcher.note(f"kept the net of step {self.best.step}, the best of its epochs")
+        self.net.hold()
+
+    def _advance(self) -> float:
+        """One optimizer step; returns the mean loss of its batches."""
+        net, rule = self.net, self.rule
+        set_rate(self.optimizer, self.recipe.rate(self.step, self.feed.total))
+        self.optimizer.zero_grad(set_to_none=True)
+        mean = 0.0
+        with net.imposed():  # forward and backward see survivors only
+            for batch, share in self.feed.step(self.step):
+                with self.world.autocast(self.recipe.precision):
+                    loss = self.task.loss(net.model, batch) * share
+                self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+                mean += loss.item()
+        self._check(mean)
+        if self.scaler.is_enabled():
+            self.scaler.unscale_(self.optimizer)
+        if rule:  # dense gradients are still there to be read
+            self.memory = rule.update(self._moment(), self.memory)
+        if self.recipe.clip:
+            if not net.soft:
+                net.mask_gradients()  # the dead have no vote in the clipping norm
+            torch.nn.utils.clip_grad_norm_(net.model.parameters(), self.recipe.clip)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if not net.soft:
+            net.hold()  # and gain nothing from momentum or decay
+        self.step += 1
+        self.tally.steps += 1
+        self.tally.examples += self._seen(self.step - 1)
+        return mean
+
+    def _seen(self, step: int) -> int:
+        """Examples of a step: its last of an epoch may have fewer."""
+        size, epoch = self.recipe.batch_size * self.recipe.accumulation, self.recipe.steps_per_epoch(self.feed.total)
+        return min(size, len(self.feed.examples) - (step % epoch) * size)
+
+    def _moment(self) -> Step:
+        return Step(self.net, self.optimizer, self.chance, self.step - self.first, self.last - self.first)
+
+    def _check(self, loss: float) -> None:
+        """Stop at the first loss that is no number, and say where it began."""
+        if math.isfinite(loss):
+            return
+        named = list(self.net.model.named_parameters())
+        bad = next((f"weight {name!r}" for name, weight in named if not bool(weight.isfinite().all())), None)
+        bad = bad or next(
+            (f"gradient of {n!r}" for n, w in named if w.grad is not None and not bool(w.grad.isfinite().all())),
+            "the loss alone",
+        )
+        raise TrainingError(
+            f"the loss is {loss} at step {self.step + 1}; first not finite: {bad}; try a lower lr or --recipe clip=1"
+        )
+
+    def _epoch_ends(self) -> bool:
+        return self.step % self.recipe.steps_per_epoch(self.feed.total) == 0 or self.step == self.last
+
+    def _select(self) -> None:
+        """Predict the examples that select, and remember the net if no epoch was better.
+
+        An earlier net with fewer weights gone is no candidate: what counts is scored at the
+        sparsity the stage ends with.
+        """
+        examples = self.feed.held or self.task.data("test")
+        predicted = predict(self.task, self.net.model, examples, self.recipe, self.world)
+        score = self.task.score(predicted, examples)
+        self.tally.selections += 1
+        value = score.value if score.higher_is_better else -score.value
+        kept = sum(int(mask.sum()) for mask in self.net.masks.values())
+        denser = kept < sum(int(mask.sum()) for mask in self.best.masks.values())
+        if value > self.best.value or denser or (self.net.masks and not self.best.masks):
+            weights = {name: tensor.cpu().clone() for name, tensor in state(self.net.model).items()}
+            masks = {name: mask.cpu().clone() for name, mask in self.net.masks.items()}
+            self.best = Best(value, self.step, weights, masks)
+
+    def _saved(self) -> dict[str, Any]:
+        """Everything the next step depends on, and the counts."""
+        return {
+            "step": self.step,
+            "weights": state(self.net.model),
+            "masks": self.net.masks,
+            "counts": [self.net.changes, self.net.regrown],
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "memory": self.memory,
+            "rule chance": self.chance.get_state(),
+            "chance": self.world.chance(),
+            "best": vars(self.best),
+            "tally": self.tally.as_meta(),
+        }
+
+    def _restore(self, saved: Mapping[str, Any]) -> None:
+        self.step = saved["step"]
+        device = self.world.device
+        # soft weights live behind their masks: load them before the masks can zero them
+        self.net.masks = {}
+        self.net.load(saved["weights"])
+        self.net.masks = {name: mask.to(device) for name, mask in saved["masks"].items()}
+        self.net.changes, self.net.regrown = saved["counts"]
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.scaler.load_state_dict(saved["scaler"])
+        self.memory = {name: tensor.to(device) for name, tensor in saved["memory"].items()}
+        self.chance.set_state(saved["rule chance"])
+        self.world.recall(saved["chance"])
+        self.best = Best(**saved["best"])
+        vars(self.tally).update(saved["tally"])
+
+
+def train(net: Net, link: Link, feed: Feed, tally: Tally, world: World, store: Store, watcher: Watcher) -> None:
+    """Carry out one Train stage on the net."""
+    Training(net, link, feed, tally, world).run(store, watcher)

@@ -1,0 +1,128 @@
+"""The world a cell runs in: device, precision, ranks, and every source of chance."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import random
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import PartialState
+from torch import Tensor
+
+from smc_eval.errors import UsageError
+from smc_eval.recipe import Precision
+from smc_eval.spec import digest
+
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class World:
+    """One process's device and rank. Seeding happens here and nowhere else."""
+
+    def __init__(self, device: str = "auto", threads: int | None = None) -> None:
+        """Open the device: `auto` takes an accelerator where there is one.
+
+        Raises:
+            UsageError: the device is not there, or is not known.
+        """
+        if threads is not None:
+            torch.set_num_threads(threads)
+        try:
+            kind = torch.device("cpu" if device == "auto" else device).type
+        except RuntimeError:
+            raise UsageError(f"no device is called {device!r}; known: auto, cpu, cuda, cuda:N, mps") from None
+        backend = getattr(torch, kind, None)
+        if kind != "cpu" and not (backend is not None and backend.is_available()):
+            raise UsageError(f"--device {device}: this machine has no {kind} device that torch can use")
+        self.state = PartialState(cpu=device == "cpu")
+        self.device = self.state.device if device == "auto" else torch.device(device)
+        if self.device.type == "cuda" and (self.device.index or 0) >= torch.cuda.device_count():
+            raise UsageError(f"--device {device}: this machine has {torch.cuda.device_count()} cuda devices")
+
+    @property
+    def words(self) -> dict[str, Any]:
+        """Device and threads as they stand, for the record."""
+        name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
+        return {"device": name, "threads": torch.get_num_threads(), "ranks": self.state.num_processes}
+
+    def seed(self, name: str) -> None:
+        """Set every global generator from a digest."""
+        number = number_of(name)
+        random.seed(number)
+        np.random.seed(number % 2**32)
+        torch.manual_seed(number)  # the accelerators' too
+
+    def generator(self, name: str) -> torch.Generator:
+        """A generator of its own, on the CPU, from a digest."""
+        return torch.Generator().manual_seed(number_of(name))
+
+    def chance(self) -> dict[str, Any]:
+        """The state of every global generator, as a checkpoint keeps it."""
+        kind, keys, position, has_gauss, gauss = np.random.get_state()
+        version, internal, gauss_next = random.getstate()
+        return {
+            "torch": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
+            "numpy": [kind, torch.from_numpy(np.asarray(keys, dtype=np.int64)), position, has_gauss, gauss],
+            "python": [version, list(internal), gauss_next],
+        }
+
+    def recall(self, chance: Mapping[str, Any]) -> None:
+        """Set every global generator to a state that `chance` gave."""
+        torch.set_rng_state(chance["torch"])
+        if chance["cuda"]:
+            torch.cuda.set_rng_state_all(chance["cuda"])
+        kind, keys, position, has_gauss, gauss = chance["numpy"]
+        np.random.set_state((kind, keys.numpy().astype(np.uint32), position, has_gauss, gauss))
+        version, internal, gauss_next = chance["python"]
+        random.setstate((version, tuple(internal), gauss_next))
+
+    def autocast(self, precision: Precision) -> contextlib.AbstractContextManager[Any]:
+        """Forward passes within run in this precision; weights stay fp32."""
+        if precision == "fp32":
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, dtype=DTYPES[precision])
+
+    def scaler(self, precision: Precision) -> torch.amp.GradScaler:
+        """Scales the loss under fp16, whose gradients would vanish; idle otherwise."""
+        return torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")
+
+    def move(self, batch: Any) -> Any:
+        """A batch on this device: tensors inside dataclasses, mappings, lists and tuples move."""
+        match batch:
+            case Tensor():
+                return batch.to(self.device, non_blocking=True)
+            case Mapping():
+                return type(batch)({key: self.move(value) for key, value in batch.items()})  # type: ignore[call-arg]
+            case list():
+                return [self.move(value) for value in batch]
+            case tuple() if hasattr(batch, "_fields"):
+                return type(batch)(*(self.move(value) for value in batch))
+            case tuple():
+                return tuple(self.move(value) for value in batch)
+        if dataclasses.is_dataclass(batch) and not isinstance(batch, type):
+            fields = {f.name: self.move(getattr(batch, f.name)) for f in dataclasses.fields(batch) if f.init}
+            return dataclasses.replace(batch, **fields)
+        return batch
+
+    def peak_memory(self) -> int:
+        """Most bytes held at once so far: on the accelerator, else by this process."""
+        if self.device.type == "cuda":
+            return int(torch.cuda.max_memory_allocated(self.device))
+        try:
+            import resource
+        except ImportError:  # not on every system
+            return 0
+        import sys
+
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def number_of(name: str) -> int:
+    """A seed of 63 bits from any text."""
+    return int(digest(name)[:16], 16) >> 1

@@ -1,0 +1,253 @@
+"""A Grid: tasks x models x folds x seeds x methods x targets, multiplied into cells and bound to data."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+from smc_eval import words
+from smc_eval.cell import Cell, Chain, chain
+from smc_eval.errors import DataError, PluginError, SmcError, UsageError
+from smc_eval.method import Method
+from smc_eval.order import Order
+from smc_eval.protocol import PROTOCOLS, Protocol
+from smc_eval.recipe import Recipe
+from smc_eval.registry import ALL, Registry
+from smc_eval.results import Result, failed, opened
+from smc_eval.spec import Spec
+from smc_eval.target import Target
+from smc_eval.task import Source, Task
+
+T = TypeVar("T")
+
+DENSE = "dense"
+"""Name of the method that is planned beside all others."""
+
+BUILT = ("tiny", "scratch")
+"""Models that a task builds by itself; whether it does is on its card."""
+
+
+class Grid(Spec):
+    """Everything that was ordered, as values; nothing in it is a word any more."""
+
+    tasks: tuple[Task, ...]
+    """One for every task, model and fold."""
+    methods: tuple[Method, ...]
+    targets: tuple[Target, ...]
+    seeds: tuple[int, ...]
+    protocol: Protocol
+
+    @classmethod
+    def of(cls, order: Order, registry: Registry) -> Grid:
+        """The grid of an order, its words looked up in the registry.
+
+        Raises:
+            UsageError: a word names nothing, or nothing that goes together.
+        """
+        protocol = PROTOCOLS[order.protocol]
+        return cls(
+            tasks=tuple(_tasks(order, registry, protocol)),
+            methods=tuple(_methods(order, registry)),
+            targets=words.targets(order.sparsity, order.spread, order.scope or protocol.scope),
+            seeds=words.seeds(order.seeds),
+            protocol=protocol,
+        )
+
+    def cells(self) -> Iterator[Cell]:
+        """Every square of the table once; what shares a start stands together, dense first."""
+        undone = Target(scope=self.targets[0].scope)
+        for task in self.tasks:
+            for seed in self.seeds:
+                for method in self.methods:
+                    for target in (undone,) if method.card.moment == "none" else self.targets:
+                        yield Cell(task=task, method=method, target=target, protocol=self.protocol, seed=seed)
+
+
+def _methods(order: Order, registry: Registry) -> Iterator[Method]:
+    """The methods of an order, each once; those that prune nothing come first."""
+    found = dict[str, Method]()
+    asked = words.methods(order.method)
+    if order.dense:
+        asked.insert(0, (DENSE, {}))
+    for name, options in asked:
+        if name == ALL and options:
+            raise UsageError(f"options of --method {ALL} would be no method's; give them to one by name")
+        names = [n for n in registry.methods if order.dense or n != DENSE] if name == ALL else [name]
+        for one in names:
+            kind = registry.method(one)
+            method = words.parsed(kind, options, "option", f"method {one!r}")
+            found.setdefault(method.digest(), method)
+    if not found:
+        raise UsageError(f"no method is asked for; name one with --method: {', '.join(registry.methods)}")
+    yield from sorted(found.values(), key=lambda method: method.card.moment != "none")
+
+
+def _tasks(order: Order, registry: Registry, protocol: Protocol) -> Iterator[Task]:
+    """The tasks of an order: each with its models, recipe, data and folds."""
+    names = words.listed(order.tasks)
+    if not names:
+        known = ", ".join([*registry.tasks, *registry.groups])
+        raise UsageError(f"no task is asked for; name some with --tasks: {known}")
+    kinds = list(dict.fromkeys(kind for name in names for kind in registry.named_tasks(name)))
+    models = _models(order, registry, kinds)
+    changes = words.pairs(order.recipe, "--recipe")
+    if order.precision:
+        changes["precision"] = order.precision
+    if {"epochs", "steps"} <= changes.keys():
+        raise UsageError("--recipe gives both epochs and steps; give one")
+    words.amended(Recipe(epochs=1), changes, "--recipe")
+    folder = _folder(order.data_dir)
+    folds = words.folds(order.folds)
+    for kind in kinds:
+        for backbone in models[kind.card.name]:
+            own = recipe(kind, backbone, protocol)
+            for fold in _folds(kind, folds):
+                yield kind(
+                    backbone=backbone,
+                    folder=folder,
+                    fold=fold,
+                    limit=order.limit,
+                    recipe=words.amended(own, changes, "--recipe"),
+                )
+
+
+def recipe(kind: type[Task], backbone: str, protocol: Protocol) -> Recipe:
+    """A task's own recipe with a model, under a protocol: what `--recipe` then changes."""
+    own: Recipe = kind.model_fields["recipe"].get_default(call_default_factory=True)
+    if backbone == "tiny":
+        own = words.amended(own, kind.tiny, f"{kind.kind()}.tiny")
+    return protocol.recipe(own)
+
+
+def _models(order: Order, registry: Registry, kinds: list[type[Task]]) -> dict[str, list[str]]:
+    """The models of each task: named for it, for its narrowest group or for all; else its published one.
+
+    What a task builds by itself is taken only where its card accepts it; whether a checkpoint can
+    serve is the task's to say, when it is bound.
+    """
+    asked = words.models(order.model)
+    for group in asked:
+        if group is not None:
+            wanted = registry.named_tasks(group)
+            if not any(_serves(kind, word) for kind in wanted for word in asked[group]):
+                takes = sorted({kind_of for kind in wanted for kind_of in kind.card.accepts})
+                raise UsageError(
+                    f"--model {group}={asked[group][0]} can serve no task of {group!r}; "
+                    f"they take: {', '.join(takes)}"
+                )
+    found = dict[str, list[str]]()
+    for kind in kinds:
+        levels = (kind.card.name, *kind.card.groups, ALL, None)
+        named = next((asked[level] for level in levels if level in asked), [])
+        serving = [word for word in dict.fromkeys(named) if _serves(kind, word)]
+        found[kind.card.name] = serving or [kind.card.published]
+    return found
+
+
+def _serves(kind: type[Task], word: str) -> bool:
+    if word in BUILT:
+        return word in kind.card.accepts
+    return any(kind_of not in BUILT for kind_of in kind.card.accepts)
+
+
+def _folder(word: str) -> str:
+    """The data folder; refused at once where there is none."""
+    if word != "twin" and not Path(word).is_dir():
+        raise DataError(f"there is no data directory {word!r}; give a folder in the official layout, or twin")
+    return word
+
+
+def _folds(kind: type[Task], asked: tuple[int, ...] | None) -> tuple[int | None, ...]:
+    """The folds of a task that were asked for; one split, where it has no folds."""
+    count = kind.card.folds
+    if count is None:
+        return (None,)
+    if asked is None:
+        return tuple(range(count))
+    if beyond := [fold for fold in asked if fold >= count]:
+        raise UsageError(f"--folds {beyond[0]}: task {kind.card.name!r} has folds 0 to {count - 1}")
+    return asked
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A cell and its chain, or why there is none."""
+
+    cell: Cell
+    chain: Chain | None
+    error: SmcError | None = None
+
+    @property
+    def record(self) -> Result:
+        """The record of a cell that cannot run: failed, or skipped where its method refuses the target."""
+        result = opened(self.cell)
+        if isinstance(self.error, Refused):
+            return replace(result, reason=str(self.error))
+        return failed(result, str(self.error))
+
+
+class Refused(UsageError):
+    """A method cannot make a target; the other cells are none the worse for it."""
+
+
+class Binder:
+    """Binds cells to what their tasks read. Each task is read once, however many cells it has."""
+
+    def __init__(self) -> None:
+        self._read: dict[tuple[str, str], tuple[tuple[Source, ...], int] | SmcError] = {}
+
+    def bind(self, cell: Cell) -> Chain:
+        """The chain of a cell.
+
+        Raises:
+            UsageError: the data, the model or the target is not to be had.
+            PluginError: a plugin failed in a way it should not.
+        """
+        try:
+            cell.method.accept(cell.target)
+        except UsageError as error:
+            raise Refused(str(error)) from None
+        key = cell.task.digest(), cell.task.folder
+        if key not in self._read:
+            try:
+                self._read[key] = _own(cell.task, lambda: (cell.task.sources(), len(cell.task.data("train"))))
+            except SmcError as error:
+                self._read[key] = error
+        read = self._read[key]
+        if isinstance(read, SmcError):
+            raise read
+        return _own(cell.method, lambda: chain(cell, *read))
+
+    def bound(self, cells: Iterable[Cell]) -> list[Bound]:
+        """Every cell with its chain or its error, in order.
+
+        Raises:
+            UsageError: no cell can run, and every one for a reason the user can mend.
+        """
+        found = list[Bound]()
+        for cell in cells:
+            try:
+                found.append(Bound(cell, self.bind(cell)))
+            except SmcError as error:
+                found.append(Bound(cell, None, error))
+        if not any(one.chain for one in found) and all(isinstance(one.error, UsageError) for one in found):
+            reasons = list(dict.fromkeys(str(one.error) for one in found))
+            more = f" (and {len(reasons) - 2} more)" if len(reasons) > 2 else ""
+            raise UsageError("\n".join(reasons[:2]) + more)
+        return found
+
+
+def _own(plugin: Spec, verb: Callable[[], T]) -> T:
+    """Run a plugin's verb; what it may not raise becomes an error that names it."""
+    try:
+        return verb()
+    except SmcError:
+        raise
+    except Exception as error:  # whatever a stranger's code may raise
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{Path(last.filename).name}:{last.lineno}"
+        told = str(error).partition("\n")[0]
+        raise PluginError(f"{plugin.kind()} failed: {type(error).__name__}: {told} ({where})") from error

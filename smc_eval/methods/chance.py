@@ -1,0 +1,61 @@
+"""Random pruning, before and after training: the least that a method must beat."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, ClassVar
+
+from smc_eval.card import MethodCard
+from smc_eval.method import Method
+from smc_eval.pruner import Criterion, Probe
+from smc_eval.stages import Prune, Stage, Train
+from smc_eval.target import Target
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Chance(Criterion):
+    """A uniform draw for each weight: every tensor loses about the same share."""
+
+    def saliency(self, probe: Probe) -> dict[str, Tensor]:
+        """Numbers in [0, 1), drawn on the CPU, so that every device draws the same."""
+        import torch
+
+        return {
+            name: torch.rand(weight.shape, generator=probe.generator).to(weight.device)
+            for name, weight in probe.weights.items()
+        }
+
+
+class RandomBefore(Method):
+    """Drop weights by lot, then train what is left."""
+
+    card: ClassVar[MethodCard] = MethodCard(
+        name="random-before",
+        summary="random pruning before training",
+        source="Liu et al. (2023), SMC-Bench, arXiv:2303.02141, section 3",
+        moment="before",
+    )
+
+    def plan(self, target: Target) -> Iterator[Stage]:
+        """Prune, train."""
+        yield Prune(by=Chance(), to=target)
+        yield Train()
+
+
+class RandomAfter(Method):
+    """Train, drop weights by lot, train again with the whole recipe."""
+
+    card: ClassVar[MethodCard] = MethodCard(
+        name="random-after",
+        summary="random pruning of the trained net, then the whole recipe again",
+        source="Liu et al. (2023), SMC-Bench, arXiv:2303.02141, section 3",
+        moment="after",
+    )
+
+    def plan(self, target: Target) -> Iterator[Stage]:
+        """Train, prune, train."""
+        yield Train()
+        yield Prune(by=Chance(), to=target)
+        yield Train()

@@ -1,0 +1,56 @@
+"""One-shot magnitude pruning (OMP), before and after training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, ClassVar
+
+from smc_eval.card import MethodCard
+from smc_eval.method import Method
+from smc_eval.pruner import Criterion, Probe
+from smc_eval.stages import Prune, Stage, Train
+from smc_eval.target import Target
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Magnitude(Criterion):
+    """|w|: small weights go. Han et al. (2015), section 3."""
+
+    def saliency(self, probe: Probe) -> dict[str, Tensor]:
+        """Absolute values of the weights as they stand."""
+        return {name: weight.abs() for name, weight in probe.weights.items()}
+
+
+class MagnitudeBefore(Method):
+    """Drop the smallest weights of the pretrained and freshly drawn net, then train."""
+
+    card: ClassVar[MethodCard] = MethodCard(
+        name="omp-before",
+        summary="one-shot magnitude pruning before training",
+        source="Han et al. (2015), arXiv:1506.02626; Liu et al. (2023), SMC-Bench, arXiv:2303.02141, section 3",
+        moment="before",
+    )
+
+    def plan(self, target: Target) -> Iterator[Stage]:
+        """Prune, train."""
+        yield Prune(by=Magnitude(), to=target)
+        yield Train()
+
+
+class MagnitudeAfter(Method):
+    """Train, drop the smallest weights, train again from there with the whole recipe."""
+
+    card: ClassVar[MethodCard] = MethodCard(
+        name="omp-after",
+        summary="one-shot magnitude pruning of the trained net, then the whole recipe again",
+        source="Han et al. (2015), arXiv:1506.02626; learning-rate rewinding: Renda et al. (2020), arXiv:2003.02389",
+        moment="after",
+    )
+
+    def plan(self, target: Target) -> Iterator[Stage]:
+        """Train, prune, train."""
+        yield Train()
+        yield Prune(by=Magnitude(), to=target)
+        yield Train()

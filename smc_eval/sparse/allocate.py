@@ -1,0 +1,121 @@
+"""From saliencies to masks that meet a target exactly."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from smc_eval.errors import SparsityError
+from smc_eval.sparse.pattern import grouped, grouped_count
+from smc_eval.sparse.select import available, check, largest
+from smc_eval.sparse.spread import lamp, shared
+from smc_eval.target import Target
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+def allocate(
+    saliency: Mapping[str, Tensor], target: Target, within: Mapping[str, Tensor] | None = None
+) -> dict[str, Tensor]:
+    """Masks of the most salient weights that meet the target, True stays: exactly `expected` in all.
+
+    `global` compares all tensors, `lamp` their layer-adaptive saliencies; `uniform` and `erk` take
+    the largest of each tensor up to its budget; an N:M pattern those of each group. Ties are settled
+    as `largest` says, never by chance.
+
+    Args:
+        within: what is alive; nothing else stays, so that masks which follow each other shrink.
+            A tensor with fewer alive than its budget keeps them all and hands on the rest. Only an
+            N:M pattern may then keep fewer than expected: a group cannot borrow from the next.
+
+    Raises:
+        SparsityError: the target leaves no weight, or asks for more than are alive; saliencies
+            that cannot be compared, or, under `lamp`, below zero.
+    """
+    shapes = {name: tuple(values.shape) for name, values in saliency.items()}
+    keep = expected(shapes, target)
+    check(saliency, within)
+    if target.pattern != "free":
+        return {
+            name: grouped(values, *target.group, None if within is None else within[name])
+            for name, values in saliency.items()
+        }
+    alive = available(saliency, within)
+    if keep > alive:
+        size = _size(shapes)
+        raise SparsityError(
+            f"sparsity {target.sparsity:g} keeps {keep} of {size} weights, but only {alive} are alive; "
+            f"ask for {1 - alive / size!r} or more"
+        )
+    match target.spread:
+        case "global":
+            return largest(saliency, keep, within)
+        case "lamp":
+            return largest(lamp(saliency, within), keep, within)
+        case "uniform" | "erk":
+            counts = budgets(shapes, target, within)
+            return {
+                name: largest({name: values}, counts[name], within)[name] for name, values in saliency.items()
+            }
+
+
+def expected(shapes: Shapes, target: Target) -> int:
+    """How many weights of all these tensors together stay under the target.
+
+    Raises:
+        SparsityError: there is no weight, or the target leaves none.
+    """
+    size = _size(shapes)
+    if not size:
+        raise SparsityError(
+            f"no weight is in scope {target.scope!r}, so none can be pruned; choose another scope or model"
+        )
+    if target.pattern != "free":
+        return sum(grouped_count(shape, *target.group) for shape in shapes.values())
+    keep = kept(size, target.sparsity)
+    if not keep:
+        raise SparsityError(
+            f"sparsity {target.sparsity!r} leaves none of {size} weights; the largest that can be "
+            f"reached is {1 - 1 / size!r}"
+        )
+    return keep
+
+
+def kept(size: int, sparsity: float) -> int:
+    """How many of `size` weights stay at a sparsity: the nearest whole number."""
+    return round(size * (1 - sparsity))
+
+
+def budgets(shapes: Shapes, target: Target, within: Mapping[str, Tensor] | None = None) -> dict[str, int]:
+    """How many weights of each tensor stay; together as many as are `expected`.
+
+    `uniform`: in proportion to its size. `erk`, Evci et al. (2020): the density of a tensor of shape
+    [d0, d1, ...] is in proportion to sum(d) / prod(d), so its budget to sum(d); a tensor that would
+    be more than full is dense and the rest share its debt. Fractions are settled by largest
+    remainder, equal ones in the order of names. What a tensor lacks in `within` the others get in
+    the same proportion.
+
+    Raises:
+        SparsityError: the target leaves no weight, or its spread sets no budget: under `global` and
+            `lamp` the saliencies decide.
+    """
+    keep = expected(shapes, target)
+    sizes = {name: math.prod(shape) for name, shape in shapes.items()}
+    alive = sizes if within is None else {name: int(within[name].count_nonzero()) for name in shapes}
+    match target.spread:
+        case "uniform" if target.pattern != "free":
+            return {name: grouped_count(shape, *target.group) for name, shape in shapes.items()}
+        case "uniform":
+            return shared(keep, sizes, alive)
+        case "erk":
+            return shared(keep, {name: max(1, sum(shape)) for name, shape in shapes.items()}, alive)
+        case "global" | "lamp":
+            raise SparsityError(
+                f"spread {target.spread!r} sets no budget for a tensor; choose 'uniform' or 'erk'"
+            )
+
+
+def _size(shapes: Shapes) -> int:
+    return sum(math.prod(shape) for shape in shapes.values())

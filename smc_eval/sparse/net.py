@@ -1,0 +1,136 @@
+"""A Net: a model and the masks it wears. The one class that writes a zero into a weight."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from smc_eval.errors import SparsityError
+
+
+class Net:
+    """Masks by canonical parameter name beside an untouched model; True survives.
+
+    No module is wrapped and no name changes, so tied weights have one mask, an LSTM is as good
+    as a Linear, and the pruned state dict is an ordinary checkpoint. A mask costs one byte a weight.
+    """
+
+    def __init__(self, model: nn.Module, scope: Sequence[str]) -> None:
+        self.model = model
+        self.scope = tuple(scope)
+        self.masks: dict[str, Tensor] = {}
+        """One bool tensor for every weight in scope once pruned; none before."""
+        self.soft = False
+        """Whether masked weights live on behind the mask, under a soft rule."""
+        self.changes = 0
+        """How often the masks changed."""
+        self.regrown = 0
+        """How many weights came back from under a mask, all changes together."""
+
+    @property
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """Weights in scope by name, looked up anew: a reference kept would go stale."""
+        named = dict(self.model.named_parameters())
+        return {name: named[name] for name in self.scope}
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """Values of the weights in scope; what they share with the model must not be written."""
+        return {name: weight.detach() for name, weight in self.parameters.items()}
+
+    @property
+    def alive(self) -> dict[str, Tensor]:
+        """A mask for every weight in scope, all True where none is worn."""
+        return {
+            name: self.masks[name] if name in self.masks else torch.ones_like(weight, dtype=torch.bool)
+            for name, weight in self.weights.items()
+        }
+
+    def wear(self, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Put on new masks, zero what they hide, and return what grew back, by name.
+
+        Grown weights start at zero: they were zero under the old mask. Under a soft rule they
+        have their living values.
+
+        Raises:
+            SparsityError: masks of other tensors, shapes or types than those in scope.
+        """
+        weights = self.weights
+        if wrong := sorted(masks.keys() ^ weights.keys()):
+            raise SparsityError(f"masks must be of the tensors in scope; missing or unasked: {wrong[0]!r}")
+        for name, mask in masks.items():
+            if mask.dtype != torch.bool or mask.shape != weights[name].shape:
+                raise SparsityError(
+                    f"the mask of {name!r} is {mask.dtype} {tuple(mask.shape)}; "
+                    f"wanted torch.bool {tuple(weights[name].shape)}"
+                )
+        new = {name: mask.to(weights[name].device, copy=True).contiguous() for name, mask in masks.items()}
+        if not self.soft:
+            self.hold()
+        grown = {name: new[name] & ~old for name, old in self.masks.items()}
+        self.regrown += sum(int(back.sum()) for back in grown.values())
+        self.changes += any(not torch.equal(new[name], old) for name, old in self.alive.items())
+        self.masks = new
+        if not self.soft:
+            self.hold()
+        return grown
+
+    @torch.no_grad()
+    def hold(self) -> None:
+        """Write zeros under the masks: after the optimizer, a load, a pruner."""
+        for weight, dead in self._masked():
+            weight.mul_(dead)
+
+    @torch.no_grad()
+    def mask_gradients(self) -> None:
+        """Take the masked weights' gradients away, so that they have no vote in the clipping norm."""
+        for weight, mask in self._masked():
+            if weight.grad is not None:
+                weight.grad.mul_(mask)
+
+    def _masked(self) -> Iterator[tuple[nn.Parameter, Tensor]]:
+        """Parameters and their masks as bytes: multiplying by those is twice as fast as by bools."""
+        parameters = self.parameters if self.masks else {}
+        for name, mask in self.masks.items():
+            yield parameters[name], mask.view(torch.uint8)
+
+    @contextmanager
+    def imposed(self) -> Iterator[None]:
+        """Within, the model computes with survivors only; a soft rule's hidden values return after."""
+        if not (self.soft and self.masks):
+            yield
+            return
+        hidden = {name: weight.clone() for name, weight in self.weights.items()}
+        self.hold()
+        try:
+            yield
+        finally:
+            for name, weight in self.weights.items():
+                weight.copy_(hidden[name])
+
+    @torch.no_grad()
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take over parameters and buffers by name, then zero what the masks hide.
+
+        Raises:
+            SparsityError: names or shapes are not the model's.
+        """
+        own = state(self.model)
+        if wrong := sorted(own.keys() ^ tensors.keys()):
+            raise SparsityError(f"the stored net and the model differ in {wrong[0]!r}")
+        for name, value in own.items():
+            if value.shape != tensors[name].shape:
+                raise SparsityError(
+                    f"{name!r} is {tuple(tensors[name].shape)} in the stored net, {tuple(value.shape)} here"
+                )
+            value.copy_(tensors[name])
+        self.hold()
+
+
+def state(model: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers by canonical name, tied ones once; they share memory with the model."""
+    named = {name: weight.detach() for name, weight in model.named_parameters()}
+    return named | dict(model.named_buffers())

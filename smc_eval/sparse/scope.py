@@ -1,0 +1,59 @@
+"""Which weights count: the tensors in scope, and the three denominators of a sparsity."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from torch import Tensor, nn
+
+from smc_eval.errors import SparsityError
+from smc_eval.target import Scope
+
+
+def embeddings(model: nn.Module) -> frozenset[str]:
+    """Canonical names of lookup tables, and so of whatever is tied to one.
+
+    A parameter's canonical name is the first that `named_parameters` gives it; tied weights
+    are one parameter under one name.
+    """
+    tables = {
+        id(module.weight) for module in model.modules() if isinstance(module, (nn.Embedding, nn.EmbeddingBag))
+    }
+    return frozenset(name for name, weight in model.named_parameters() if id(weight) in tables)
+
+
+def in_scope(model: nn.Module, scope: Scope, spared: Collection[str] = ()) -> tuple[str, ...]:
+    """Canonical names of the weights that count, in the model's order.
+
+    Raises:
+        SparsityError: nothing is left to prune, or `spared` names what the model lacks.
+    """
+    shapes = {name: weight.ndim for name, weight in model.named_parameters()}
+    if unknown := sorted(set(spared) - shapes.keys()):
+        raise SparsityError(f"the task spares {unknown[0]!r}, a parameter the model does not have")
+    match scope:
+        case "body":
+            out = embeddings(model) | set(spared)
+            names = tuple(name for name, ndim in shapes.items() if ndim >= 2 and name not in out)
+        case "all-2d":
+            names = tuple(name for name, ndim in shapes.items() if ndim in (2, 4))
+    if not names:
+        raise SparsityError(f"scope {scope!r} holds no weight of {type(model).__name__}; nothing can be pruned")
+    return names
+
+
+def sparsities(model: nn.Module, masks: Mapping[str, Tensor], scope: Collection[str]) -> dict[str, float]:
+    """Share of weights that is masked, of three totals.
+
+    `scope`: the tensors in scope; `weights`: every tensor of two or more dimensions but
+    embeddings; `all`: every parameter. Masks count, not zeros that happen to be there.
+    """
+    sizes = {name: weight.numel() for name, weight in model.named_parameters()}
+    matrices = {name for name, weight in model.named_parameters() if weight.ndim >= 2} - embeddings(model)
+    gone = {name: int(mask.numel() - mask.sum()) for name, mask in masks.items()}
+
+    def share(names: Collection[str]) -> float:
+        total = sum(sizes[name] for name in names)
+        return sum(gone.get(name, 0) for name in names) / total if total else 0.0
+
+    return {"scope": share(scope), "weights": share(matrices), "all": share(sizes)}

@@ -1,0 +1,153 @@
+"""A word problem, and the reader of the CSV files it comes in."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from smc_eval.errors import DataError
+from smc_eval.tasks.arithmetic.equation import fault, number
+from smc_eval.tasks.folder import lines
+
+COLUMNS = ("Question", "Numbers", "Equation", "group_nums")
+"""What is read; `Answer` never is: in some official rows it is not the equation's value."""
+
+OVERHANG = 3
+"""A group is a window that reaches so far from its word, in MAWPS even over the question's end."""
+
+_NUMBERED = re.compile(r"number([0-9]{1,4})")
+_GROUPS = re.compile(r"\[\s*(?:[0-9]{1,6}(?:\s*,\s*[0-9]{1,6})*)?\s*\]")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A question with its numbers taken out, and the equation that answers it."""
+
+    words: tuple[str, ...]
+    """The question, word by word; every number is the word `NUM`."""
+    number_at: tuple[int, ...]
+    """Where each number first stands in `words`, in the order of `numbers`."""
+    numbers: tuple[float, ...]
+    equation: tuple[str, ...]
+    """Prefix form: `+ - * /`, `N0`, `N1`, … for the numbers, constants as written (`100.0`)."""
+    groups: tuple[int, ...]
+    """Indices of the words that tell what the numbers count (Graph2Tree's `group_nums`)."""
+    leaked: bool = False
+    """The same question also stands in the training file; the task says so of its test part."""
+
+
+def read_problems(path: Path) -> list[Problem]:
+    """Every problem of a CSV file of the SVAMP repository's layout, plain or `.gz`, in file order.
+
+    Raises:
+        DataError: the file cannot be read, or a row makes no sense; names file and line.
+    """
+    rows = _rows(path)
+    _, header = next(rows, (0, []))
+    place = _columns(path, header)
+    problems = []
+    for line, row in rows:
+        if len(row) != len(header):
+            raise DataError(f"{path}, line {line}: {len(row)} fields where the header has {len(header)}")
+        try:
+            problems.append(_problem({name: row[index] for name, index in place.items()}))
+        except ValueError as error:
+            raise DataError(f"{path}, line {line}: {error}") from None
+    if not problems:
+        raise DataError(f"{path}: no problems in it, nothing below the header")
+    return problems
+
+
+def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """The rows that are not blank, each with the line it begins on."""
+    rows = csv.reader(lines(path), strict=True)
+    while True:
+        line = rows.line_num + 1
+        try:
+            row = next(rows, None)
+        except csv.Error as error:
+            raise DataError(f"{path}, line {line}: no CSV: {error}") from None
+        if row is None:
+            return
+        if row:
+            yield line, row
+
+
+def _columns(path: Path, header: Sequence[str]) -> dict[str, int]:
+    if not header:
+        raise DataError(f"{path}: the file is empty; wanted a CSV with the columns {', '.join(COLUMNS)}")
+    missing = [name for name in COLUMNS if name not in header]
+    if missing:
+        raise DataError(f"{path}, line 1: no column {', '.join(missing)}; found {_short(', '.join(header))}")
+    twice = sorted({name for name in header if header.count(name) > 1})
+    if twice:
+        raise DataError(f"{path}, line 1: column {', '.join(twice)} stands there more than once")
+    return {name: header.index(name) for name in COLUMNS}
+
+
+def _problem(row: dict[str, str]) -> Problem:
+    """A problem from the columns of one row; ValueError says what is wrong with it."""
+    words = row["Question"].split()
+    values = [_value(text) for text in row["Numbers"].split()]
+    found = [(at, match) for at, word in enumerate(words) if (match := _NUMBERED.match(word))]
+    first: dict[int, int] = {}
+    for at, match in found:
+        words[at] = "NUM"
+        first.setdefault(int(match[1]), at)
+    if not first:
+        raise ValueError(f"no number0 in Question {_short(row['Question'])}")
+    beyond = [k for k in first if k >= len(values)]
+    if beyond:
+        raise ValueError(
+            f"Question has number{beyond[0]}, which has no value in Numbers {_short(row['Numbers'])}"
+        )
+    if len(first) != len(values):
+        raise ValueError(
+            f"Numbers {_short(row['Numbers'])} holds {len(values)} values, Question has {len(first)} numbers"
+        )
+    return Problem(
+        words=tuple(words),
+        number_at=tuple(first[k] for k in range(len(values))),
+        numbers=tuple(values),
+        equation=_equation(row["Equation"], len(values)),
+        groups=_groups(row["group_nums"], len(words)),
+    )
+
+
+def _value(text: str) -> float:
+    found = number(text)
+    if found is None:
+        raise ValueError(f"{_short(text)} in Numbers is no number")
+    return found
+
+
+def _equation(text: str, values: int) -> tuple[str, ...]:
+    symbols = []
+    for token in text.split():
+        match = _NUMBERED.fullmatch(token)
+        if match and int(match[1]) >= values:
+            raise ValueError(f"Equation {_short(text)} has {token}, but Numbers holds only {values} values")
+        if re.fullmatch(r"N[0-9]+", token):  # our own name for number0, never the files'
+            raise ValueError(
+                f"Equation {_short(text)} has {token!r}; a number is written number0, number1, …"
+            )
+        symbols.append(f"N{int(match[1])}" if match else token)
+    if wrong := fault(symbols):
+        raise ValueError(f"Equation {_short(text)} is no prefix expression: {wrong}")
+    return tuple(symbols)
+
+
+def _groups(text: str, words: int) -> tuple[int, ...]:
+    if not _GROUPS.fullmatch(text.strip()):
+        raise ValueError(f"group_nums {_short(text)} is no list of word indices such as [1, 2, 3]")
+    indices = [int(index) for index in re.findall("[0-9]+", text)]
+    if indices and max(indices) >= words + OVERHANG:
+        raise ValueError(f"group_nums holds {max(indices)}, but Question has only {words} words")
+    return tuple(index for index in indices if index < words)
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 80 else text[:77] + "...")

@@ -1,0 +1,102 @@
+"""Files of a data folder: found by their official names, read plain or `.gz`, named by content."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from smc_eval.errors import DataError
+
+WAY_OUT = (
+    "name another folder with --data-dir DIR or SMC_EVAL_DATA, or use synthetic data with --data-dir twin"
+)
+
+_CHUNK = 1 << 20
+
+
+def find(folder: str | Path, name: str) -> Path:
+    """The file of that official name under a data folder, or else the same name with `.gz`.
+
+    Raises:
+        DataError: there is no such folder, or no such file in it.
+    """
+    folder = Path(folder)
+    try:
+        if not folder.exists():
+            raise DataError(f"the data folder {str(folder)!r} does not exist; {WAY_OUT}")
+        if not folder.is_dir():
+            raise DataError(f"the data folder {str(folder)!r} is a file, not a folder; {WAY_OUT}")
+        for path in (folder / name, folder / f"{name}.gz"):
+            if path.is_file():
+                return path
+        wrong = _missing(folder, name)
+    except OSError as error:
+        raise DataError(
+            f"cannot look into the data folder {str(folder)!r}: {error.strerror}; {WAY_OUT}"
+        ) from None
+    raise DataError(
+        f"the data folder {str(folder)!r} has no {name} or {name}.gz: {wrong}\n"
+        f"the file is wanted at {folder / name}, as the official release lays it out\n{WAY_OUT}"
+    )
+
+
+def lines(path: Path) -> Iterator[str]:
+    """The lines of a UTF-8 text file, plain or `.gz`, each with its end as it stands there.
+
+    Raises:
+        DataError: the file cannot be read, is cut short or is not UTF-8.
+    """
+    with opened(path) as stream:
+        for number, line in enumerate(stream, 1):
+            try:
+                yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError as error:
+                byte = error.object[error.start]
+                raise DataError(f"{path}, line {number}: byte {byte:#04x} is not UTF-8") from None
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """The uncompressed bytes of a file, plain or `.gz`; a fault while reading is a DataError too."""
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
+            yield cast("BinaryIO", stream)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(f"{path} is cut short or no gzip file ({error}); fetch it again") from None
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from None
+
+
+def content_digest(paths: Iterable[Path]) -> str:
+    """SHA-256 that names what the files hold, uncompressed and in this order; not where they lie.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    whole = hashlib.sha256()
+    for path in paths:
+        part = hashlib.sha256()
+        with opened(path) as stream:
+            while chunk := stream.read(_CHUNK):
+                part.update(chunk)
+        whole.update(part.digest())  # of fixed length, so that no two lists of files read alike
+    return whole.hexdigest()
+
+
+def _missing(folder: Path, name: str) -> str:
+    """How far down the name leads, and what lies there instead."""
+    here = folder
+    for part in Path(name).parts[:-1]:
+        if not (here / part).is_dir():
+            break
+        here /= part
+    entries = sorted(entry.name for entry in here.iterdir())
+    shown = ", ".join(entries[:8]) + (", …" if len(entries) > 8 else "")
+    if (folder / name).is_dir():
+        return "there is a folder of that name"
+    return f"{here} holds {shown or 'nothing'}"

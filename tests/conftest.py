@@ -1,0 +1,35 @@
+"""What holds for every test: no network, one thread, no data but what a test asks for."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# Read once, when their libraries are first imported, in this process and in those that tests start.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"  # toy nets are faster on one
+
+# Popped, so that no test reads real data because of where it runs.
+REAL = Path(os.environ.pop("SMC_EVAL_DATA", "") or ROOT.parent / "shared" / "data")
+
+settings.register_profile("house", deadline=None)  # time is no promise of a shared machine
+settings.load_profile("house")
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The repository."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """Real data in the official layout; skips where there is none."""
+    if not REAL.is_dir():
+        pytest.skip("no real data here: set SMC_EVAL_DATA to a folder in the official layout")
+    return REAL

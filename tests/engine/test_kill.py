@@ -1,0 +1,71 @@
+"""Killed at any moment, started again: bit for bit the run that was never killed."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+SCRIPT = """
+import sys, time
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+from smc_eval.engine import train
+from smc_eval.engine.runner import run
+from smc_eval.engine.watch import Silent
+from smc_eval.methods.dense import Dense
+from smc_eval.methods.lottery import Lottery
+from smc_eval.methods.magnitude import MagnitudeAfter
+from smc_eval.target import Target
+from smc_eval.testing import bound
+train.CHECKPOINT_SECONDS = 0.0
+
+class Slow(Silent):
+    def step(self, done, loss):
+        print("at work", flush=True)
+        time.sleep(0.01)
+
+chains = [bound(Dense(), Target()), bound(MagnitudeAfter(), Target(sparsity=0.5)), bound(Lottery(), Target(sparsity=0.5))]
+run(chains, Path(sys.argv[1]), device="cpu", watcher=Slow())
+"""
+
+
+def lines(folder: Path) -> list[dict[str, object]]:
+    """The book's records without seconds and memory."""
+    from smc_eval.engine.store import Store
+    from smc_eval.testing import timeless
+
+    latest = Store(folder).book.latest()
+    return [timeless(latest[digest]) for digest in sorted(latest)]
+
+
+def nets(folder: Path) -> list[tuple[str, bytes]]:
+    """Every kept net by digest, and its bytes."""
+    return sorted((path.name, (path / "net.safetensors").read_bytes()) for path in (folder / "nets").iterdir())
+
+
+def test_kill_nine_at_random_moments_changes_nothing(tmp_path: Path) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    subprocess.run([sys.executable, "-c", SCRIPT, str(whole)], check=True, timeout=120, stdout=subprocess.DEVNULL)
+    chance, kills = random.Random(7), 0
+    for _ in range(40):
+        process = subprocess.Popen(
+            [sys.executable, "-c", SCRIPT, str(killed)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(chance.uniform(0.0, 0.6))
+        process.send_signal(signal.SIGKILL)
+        process.stdout.close()
+        if process.wait(60) == 0:
+            break
+        kills += 1
+    else:
+        raise AssertionError("the killed runs never came to an end: nothing is resumed")
+    assert kills >= 2
+    assert lines(killed) == lines(whole)
+    assert nets(killed) == nets(whole)

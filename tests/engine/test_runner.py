@@ -1,0 +1,137 @@
+"""Many cells: what is shared is trained once, what fails fails alone, what is broken is redone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torch import Tensor, nn
+
+from smc_eval.engine import runner, walk
+from smc_eval.engine.runner import run, shared
+from smc_eval.engine.store import Store
+from smc_eval.engine.watch import Silent
+from smc_eval.errors import UsageError
+from smc_eval.methods.chance import RandomAfter
+from smc_eval.methods.dense import Dense
+from smc_eval.methods.lottery import Lottery
+from smc_eval.methods.magnitude import MagnitudeAfter, MagnitudeBefore
+from smc_eval.target import SMC_GRID, Target
+from smc_eval.testing import Toy, bound, timeless
+
+
+@pytest.fixture
+def carried(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often each link was carried out."""
+    seen = Counter[str]()
+    carry_out = walk.Walk._carry_out
+
+    def counted(self: walk.Walk, link: Any) -> None:
+        seen[link.digest] += 1
+        carry_out(self, link)
+
+    monkeypatch.setattr(walk.Walk, "_carry_out", counted)
+    return seen
+
+
+def test_dense_training_is_paid_once_for_all_methods_after_it(tmp_path: Path, carried: Counter[str]) -> None:
+    methods = (MagnitudeAfter(), RandomAfter())
+    chains = [bound(Dense(), Target())]
+    chains += [bound(method, Target(sparsity=s)) for method in methods for s in (0.2, 0.5, 0.8)]
+    results = run(chains, tmp_path, device="cpu", watcher=Silent())
+    assert all(result.sound for result in results)
+    assert set(carried.values()) == {1}
+    assert len(carried) == 1 + 2 * 3 * 2  # one dense training; a prune and a training for each cell
+    assert results[0].cost["steps"] == 12 and results[1].cost["steps"] == 24  # each says what it would cost alone
+
+
+def test_ten_lottery_targets_share_one_chain_of_rounds(tmp_path: Path, carried: Counter[str]) -> None:
+    chains = [bound(Lottery(), Target(sparsity=s)) for s in SMC_GRID]
+    links = {link.digest for chain in chains for link in chain.links}
+    assert len(links) == 1 + 10 * 3  # dense, then prune, rewind, train of each round
+    run(chains[:3], tmp_path, device="cpu", watcher=Silent())
+    assert len(carried) == 1 + 3 * 3
+
+
+def test_a_second_run_reads_and_computes_nothing(tmp_path: Path, carried: Counter[str]) -> None:
+    chains = [bound(MagnitudeBefore(), Target(sparsity=0.5))]
+    first = run(chains, tmp_path, device="cpu", watcher=Silent())
+    carried.clear()
+    assert run(chains, tmp_path, device="cpu", watcher=Silent()) == first
+    assert not carried
+
+
+def test_only_nets_where_chains_fork_stay_on_disk(tmp_path: Path) -> None:
+    chains = [bound(Dense(), Target()), *(bound(MagnitudeAfter(), Target(sparsity=s)) for s in (0.2, 0.5))]
+    run(chains, tmp_path, device="cpu", watcher=Silent())
+    dense = chains[0].links[0].digest
+    assert shared(chains) == {dense}
+    assert [path.name for path in (tmp_path / "nets").iterdir()] == [dense]
+    assert not list((tmp_path / "partial").iterdir())
+
+
+def test_a_broken_stored_net_is_noticed_and_computed_again(tmp_path: Path, carried: Counter[str]) -> None:
+    chains = [bound(Dense(), Target()), bound(MagnitudeAfter(), Target(sparsity=0.5))]
+    wanted = run(chains, tmp_path / "whole", device="cpu", watcher=Silent())
+    run([*chains[:1], bound(MagnitudeAfter(), Target(sparsity=0.2))], tmp_path / "hurt", device="cpu", watcher=Silent())
+    dense = chains[0].links[0].digest
+    path = tmp_path / "hurt" / "nets" / dense / "net.safetensors"
+    path.write_bytes(path.read_bytes()[:-8])
+    carried.clear()
+    notes: list[str] = []
+
+    class Listening(Silent):
+        def note(self, text: str) -> None:
+            notes.append(text)
+
+    found = run(chains, tmp_path / "hurt", device="cpu", watcher=Listening())
+    assert carried[dense] == 1 and any("broken" in note for note in notes)
+    assert [timeless(result) for result in found] == [timeless(result) for result in wanted]
+
+
+def test_a_broken_record_is_passed_over_and_its_cell_runs_again(tmp_path: Path, carried: Counter[str]) -> None:
+    chains = [bound(Dense(), Target())]
+    first = run(chains, tmp_path, device="cpu", watcher=Silent())
+    book = tmp_path / "results.jsonl"
+    book.write_text(book.read_text(encoding="utf-8").replace('"value": ', '"value": 9'), encoding="utf-8")
+    carried.clear()
+    again = run(chains, tmp_path, device="cpu", watcher=Silent())
+    assert len(carried) == 1 and timeless(again[0]) == timeless(first[0])
+
+
+def test_a_cell_that_fails_fails_alone_and_says_why(tmp_path: Path) -> None:
+    class Broken(Toy):
+        def loss(self, model: nn.Module, batch: Any) -> Tensor:
+            raise RuntimeError("the moon is full")
+
+    chains = [bound(Dense(), Target(), Broken()), bound(Dense(), Target())]
+    failed, done = run(chains, tmp_path, device="cpu", watcher=Silent())
+    assert failed.status == "failed" and failed.reason.startswith("RuntimeError: the moon is full\nfull story in ")
+    assert "the moon is full" in Path(failed.reason.rsplit(" ", 1)[1]).read_text(encoding="utf-8")
+    assert done.sound
+    assert Store(tmp_path).book.latest()[failed.digest].status == "failed"
+
+
+def test_an_interrupt_goes_through_and_the_next_run_goes_on(tmp_path: Path) -> None:
+    class Pressing(Silent):
+        def step(self, done: int, loss: float) -> None:
+            if done == 5:
+                raise KeyboardInterrupt
+
+    chains = [bound(Dense(), Target())]
+    with pytest.raises(KeyboardInterrupt):
+        run(chains, tmp_path, device="cpu", watcher=Pressing())
+    assert run(chains, tmp_path, device="cpu", watcher=Silent())[0].sound
+
+
+def test_a_device_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no cuda device"):
+        run([], tmp_path, device="cuda", watcher=Silent())
+    with pytest.raises(UsageError, match="no device is called 'gpu'"):
+        run([], tmp_path, device="gpu", watcher=Silent())
+
+
+def test_nothing_of_the_runner_knows_tasks_or_methods() -> None:
+    assert not {name for name in vars(runner) if name in ("registry", "methods", "tasks")}

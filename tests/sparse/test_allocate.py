@@ -1,0 +1,300 @@
+"""Allocation: targets met to the weight, in every spread and pattern, and never a weight revived."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from fractions import Fraction
+
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from smc_eval.errors import SparsityError
+from smc_eval.sparse import pattern
+from smc_eval.sparse.allocate import allocate, budgets, expected, kept
+from smc_eval.sparse.spread import lamp, shared
+from smc_eval.target import SMC_GRID, Spread, Target
+
+SPREADS: tuple[Spread, ...] = ("global", "uniform", "erk", "lamp")
+
+spreads = st.sampled_from(SPREADS)
+sparsities = st.floats(0, 0.99) | st.sampled_from(SMC_GRID)
+shapes = st.dictionaries(
+    st.sampled_from("abcde"),
+    st.sampled_from([(3, 4), (1, 1), (7, 2), (2, 9), (2, 3, 2), (0, 3), (30, 20), (4, 1, 3, 3)]),
+    min_size=1,
+)
+patterns = st.sampled_from(["1:2", "2:4", "1:4", "4:8", "2:3", "1:5"])
+
+
+def noise(shapes: Mapping[str, tuple[int, ...]], seed: int, levels: int = 4) -> dict[str, Tensor]:
+    """Saliencies with many ties: multiples of 1/4 from 0 to `levels` / 4."""
+    chance = torch.Generator().manual_seed(seed)
+    return {
+        name: torch.randint(0, levels, shape, generator=chance) / 4 for name, shape in sorted(shapes.items())
+    }
+
+
+def count(masks: Mapping[str, Tensor]) -> int:
+    return sum(int(mask.sum()) for mask in masks.values())
+
+
+def two_by_four(sparsity: float = 0.5, name: str = "2:4") -> Target:
+    return Target(sparsity=sparsity, pattern=name, spread="uniform")
+
+
+# counts
+
+
+@pytest.mark.parametrize(
+    ("size", "sparsity", "stay"),
+    [(10, 0.0, 10), (10, 0.8, 2), (10, 0.75, 2), (10, 0.74, 3), (1000, 1 - 0.8**10, 107), (3, 0.5, 2)],
+)
+def test_what_stays_is_the_nearest_whole_number(size: int, sparsity: float, stay: int) -> None:
+    assert kept(size, sparsity) == stay
+
+
+@settings(deadline=None)
+@given(shapes, sparsities, spreads, st.integers(0, 9))
+def test_every_spread_keeps_exactly_what_is_expected(
+    shapes: dict[str, tuple[int, ...]], sparsity: float, spread: Spread, seed: int
+) -> None:
+    target, size = Target(sparsity=sparsity, spread=spread), sum(map(math.prod, shapes.values()))
+    assume(kept(size, sparsity) > 0)
+    masks = allocate(noise(shapes, seed), target)
+    assert {name: tuple(mask.shape) for name, mask in masks.items()} == shapes
+    assert all(mask.dtype == torch.bool for mask in masks.values())
+    assert count(masks) == expected(shapes, target) == kept(size, sparsity)
+
+
+@settings(deadline=None)
+@given(shapes, st.lists(sparsities, min_size=2, max_size=4), spreads, st.integers(0, 9))
+def test_masks_that_follow_each_other_shrink_and_still_meet_the_target(
+    shapes: dict[str, tuple[int, ...]], path: list[float], spread: Spread, seed: int
+) -> None:
+    size = sum(map(math.prod, shapes.values()))
+    within: dict[str, Tensor] | None = None
+    for step, sparsity in enumerate(sorted(path)):
+        assume(kept(size, sparsity) > 0)
+        masks = allocate(noise(shapes, seed + step), Target(sparsity=sparsity, spread=spread), within)
+        assert count(masks) == kept(size, sparsity)
+        assert all(not bool((masks[name] & ~within[name]).any()) for name in masks if within is not None)
+        within = masks
+
+
+@settings(deadline=None)
+@given(shapes, sparsities, spreads, st.integers(0, 9))
+def test_in_every_tensor_nothing_that_stays_is_less_salient_than_what_goes(
+    shapes: dict[str, tuple[int, ...]], sparsity: float, spread: Spread, seed: int
+) -> None:
+    assume(kept(sum(map(math.prod, shapes.values())), sparsity) > 0)
+    saliency = noise(shapes, seed)
+    for name, mask in allocate(saliency, Target(sparsity=sparsity, spread=spread)).items():
+        stays, goes = saliency[name][mask], saliency[name][~mask]
+        assert not len(stays) or not len(goes) or stays.min() >= goes.max()
+
+
+def test_movement_scores_below_zero_are_kept_by_their_sign() -> None:
+    masks = allocate({"a": torch.tensor([[-9.0, 1.0], [-1.0, 0.0]])}, Target(sparsity=0.5))
+    assert masks["a"].tolist() == [[False, True], [False, True]]
+
+
+# shares
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 40)), min_size=1, max_size=6), st.data())
+def test_shares_add_up_and_stay_below_their_ceilings(
+    pairs: list[tuple[int, int]], data: st.DataObject
+) -> None:
+    weights = {f"t{number}": weight for number, (weight, _) in enumerate(pairs)}
+    ceilings = {
+        f"t{number}": ceiling if weights[f"t{number}"] else 0 for number, (_, ceiling) in enumerate(pairs)
+    }
+    total = data.draw(st.integers(0, sum(ceilings.values())))
+    shares = shared(total, weights, ceilings)
+    assert sum(shares.values()) == total
+    assert all(0 <= shares[name] <= ceilings[name] for name in weights)
+    # whoever is below its ceiling has the same proportion as any other, to within one weight
+    free = [name for name in weights if weights[name] and shares[name] < ceilings[name]]
+    for one in free:
+        for other in free:
+            gap = Fraction(shares[one], weights[one]) - Fraction(shares[other], weights[other])
+            assert gap < Fraction(1, weights[one]) + Fraction(1, weights[other])
+
+
+def test_of_ten_shared_three_ways_the_first_by_name_is_rounded_up() -> None:
+    equal = {"c": 7, "a": 7, "b": 7}
+    assert shared(10, equal, equal) == {"c": 3, "a": 4, "b": 3}
+
+
+def test_a_uniform_spread_keeps_the_same_share_of_every_tensor() -> None:
+    # 35 of 70 stay; halves are 10.5, 2.5 and 22: the halves of a and b leave one, a comes first
+    wide = {"b": (5, 1), "a": (3, 7), "c": (4, 11)}
+    assert budgets(wide, Target(sparsity=0.5, spread="uniform")) == {"b": 2, "a": 11, "c": 22}
+
+
+def test_erdos_renyi_kernels_by_hand() -> None:
+    # Sizes 6, 100 and 100, of which 206 / 2 = 103 stay; sums of shapes 5, 20 and 29, together 54.
+    # a: 103 * 5/54 = 9.54 is more than its 6, so it is dense, and 97 are left for b and c.
+    # b: 97 * 20/49 = 39.59, c: 97 * 29/49 = 57.41; the one left of 39 + 57 goes to b.
+    wide = {"a": (2, 3), "b": (10, 10), "c": (4, 25)}
+    assert budgets(wide, Target(sparsity=0.5, spread="erk")) == {"a": 6, "b": 40, "c": 57}
+
+
+def test_a_kernel_counts_all_its_dimensions() -> None:
+    # convolution (8, 4, 3, 3): size 288, sum 18; matrix (20, 16): size 320, sum 36; 152 of 608 stay
+    # 152 * 18/54 = 50.67 and 152 * 36/54 = 101.33
+    wide = {"conv": (8, 4, 3, 3), "matrix": (20, 16)}
+    assert budgets(wide, Target(sparsity=0.75, spread="erk")) == {"conv": 51, "matrix": 101}
+
+
+def test_a_tensor_with_too_few_survivors_hands_its_rest_to_the_others() -> None:
+    # uniform would keep 4, 4 and 8 of 8, 8 and 16; a has 1 alive, so 15 are left: 5 and 10
+    saliency = {"a": torch.ones(2, 4), "b": torch.ones(2, 4), "c": torch.ones(4, 4)}
+    within = {name: torch.ones_like(values, dtype=torch.bool) for name, values in saliency.items()}
+    within["a"][:] = False
+    within["a"][1, 2] = True
+    masks = allocate(saliency, Target(sparsity=0.5, spread="uniform"), within)
+    assert {name: int(mask.sum()) for name, mask in masks.items()} == {"a": 1, "b": 5, "c": 10}
+    assert bool(masks["a"][1, 2])
+
+
+@pytest.mark.parametrize("spread", ["global", "lamp"])
+def test_a_spread_that_looks_at_saliencies_sets_no_budget(spread: Spread) -> None:
+    with pytest.raises(SparsityError, match=f"spread '{spread}' sets no budget"):
+        budgets({"a": (2, 2)}, Target(sparsity=0.5, spread=spread))
+
+
+# LAMP
+
+
+def test_layer_adaptive_saliencies_by_hand() -> None:
+    # a: squares 9, 16: 9/25, 16/16.  b, in descending order: 4/4, 4/8 (the tie of higher index), 1/9
+    scores = lamp({"a": torch.tensor([3.0, 4.0]), "b": torch.tensor([1.0, 2.0, 2.0])})
+    assert scores["a"].tolist() == [9 / 25, 1.0]
+    assert scores["b"].tolist() == [1 / 9, 1.0, 1 / 2]
+
+
+def test_lamp_spares_a_tensor_of_small_weights() -> None:
+    saliency = {"a": torch.tensor([3.0, 4.0]), "b": torch.tensor([0.1, 0.2, 0.2])}
+    by_size = allocate(saliency, Target(sparsity=0.6, spread="global"))
+    adapted = allocate(saliency, Target(sparsity=0.6, spread="lamp"))
+    assert [mask.tolist() for mask in by_size.values()] == [[True, True], [False, False, False]]
+    assert [mask.tolist() for mask in adapted.values()] == [[False, True], [False, True, False]]
+
+
+def test_the_dead_have_no_part_in_layer_adaptive_sums() -> None:
+    saliency = {"a": torch.tensor([[3.0, 4.0], [7.0, 0.0]])}
+    scores = lamp(saliency, {"a": torch.tensor([[True, True], [False, False]])})
+    assert scores["a"].tolist() == [[9 / 25, 1.0], [0.0, 0.0]]
+
+
+@settings(deadline=None)
+@given(st.integers(0, 9), st.sampled_from([0.0, 1.0, 1e-30, 1e30]), st.integers(3, 20))
+def test_under_lamp_every_tensor_keeps_a_weight_as_long_as_there_is_one_for_each(
+    seed: int, scale: float, keep: int
+) -> None:
+    saliency = noise({"a": (2, 3), "b": (3, 4), "c": (1, 2)}, seed)
+    saliency["b"] *= scale
+    masks = allocate(saliency, Target(sparsity=1 - keep / 20, spread="lamp"))
+    assert count(masks) == keep
+    assert all(bool(mask.any()) for mask in masks.values())
+
+
+@pytest.mark.parametrize("worst", [-1.0, float("inf")])
+def test_lamp_refuses_saliencies_without_a_square_by_the_name_of_their_tensor(worst: float) -> None:
+    saliency = {"a": torch.ones(3), "b": torch.tensor([1.0, worst])}
+    with pytest.raises(
+        SparsityError, match=r"spread 'lamp' needs finite saliencies of 0 or more; those of 'b'"
+    ):
+        allocate(saliency, Target(sparsity=0.5, spread="lamp"))
+
+
+# patterns
+
+
+def test_two_of_four_stay_in_every_group_and_the_lower_index_wins_a_tie() -> None:
+    saliency = {"a": torch.tensor([[1.0, 4, 3, 2, 5, 5, 5, 5], [-4, -3, -2, -1, 0, 9, 0, 0]])}
+    assert allocate(saliency, two_by_four())["a"].int().tolist() == [
+        [0, 1, 1, 0, 1, 1, 0, 0],
+        [0, 0, 1, 1, 1, 1, 0, 0],
+    ]
+
+
+def test_a_short_last_group_keeps_its_share_rounded_up_and_no_group_crosses_a_row() -> None:
+    saliency = {"a": torch.tensor([[1.0, 2, 3, 4, 1, 2, 3], [4, 3, 2, 1, 0, 0, 0]])}
+    assert allocate(saliency, two_by_four())["a"].int().tolist() == [
+        [0, 0, 1, 1, 0, 1, 1],  # 2 of 3, as 3 * 2/4 = 1.5
+        [1, 1, 0, 0, 1, 1, 0],
+    ]
+
+
+def test_a_row_is_all_that_leads_to_one_output() -> None:
+    kernel = torch.arange(12.0).reshape(2, 3, 2)
+    mask = allocate({"a": kernel}, two_by_four(1 - 2 / 3, "2:3"))["a"]
+    assert mask.reshape(2, 6).int().tolist() == [[0, 1, 1, 0, 1, 1], [0, 1, 1, 0, 1, 1]]
+
+
+@settings(deadline=None)
+@given(shapes, patterns, st.integers(0, 9), st.sampled_from(["fresh", "iterated"]), st.sampled_from([1, 7, 1 << 20]))
+def test_every_group_keeps_its_number_and_never_what_is_dead(
+    shapes: dict[str, tuple[int, ...]], word: str, seed: int, history: str, block: int
+) -> None:
+    target, (n, m) = Target.parse(word), Target.parse(word).group
+    assume(any(map(math.prod, shapes.values())))
+    saliency = noise(shapes, seed)
+    within = {name: v > 0 for name, v in noise(shapes, seed + 1, 2).items()} if history == "iterated" else None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pattern, "BLOCK", block)
+        masks = allocate(saliency, target, within)
+    for name, mask in masks.items():
+        for row in range(len(mask)):
+            stays, values = mask[row].flatten(), saliency[name][row].flatten()
+            alive = torch.ones_like(stays) if within is None else within[name][row].flatten()
+            for start in range(0, len(stays), m):
+                group = slice(start, start + m)
+                places = [at for at in range(len(stays))[group] if alive[at]]
+                best = sorted(places, key=lambda at: (-float(values[at]), at))
+                size = math.ceil(len(stays[group]) * n / m)
+                assert [at for at in range(len(stays))[group] if stays[at]] == sorted(best[:size])
+    if within is None:
+        assert count(masks) == expected(shapes, target) == sum(budgets(shapes, target).values())
+
+
+def test_vectors_in_scope_have_rows_of_one_weight_which_stays() -> None:
+    assert allocate({"a": torch.arange(4.0)}, two_by_four())["a"].tolist() == [True] * 4
+    assert expected({"a": (4,)}, two_by_four()) == 4
+
+
+# what cannot be had
+
+
+@pytest.mark.parametrize("spread", SPREADS)
+def test_a_target_that_leaves_nothing_says_how_far_one_can_go(spread: Spread) -> None:
+    with pytest.raises(SparsityError, match=r"sparsity 0.99 leaves none of 20 weights; .* reached is 0.95"):
+        allocate({"a": torch.ones(4, 5)}, Target(sparsity=0.99, spread=spread))
+    assert count(allocate({"a": torch.ones(4, 5)}, Target(sparsity=0.95, spread=spread))) == 1
+
+
+@pytest.mark.parametrize("target", [Target(sparsity=0.5), two_by_four()], ids=["free", "2:4"])
+@pytest.mark.parametrize("saliency", [{}, {"a": torch.ones(0, 3)}], ids=["no tensor", "no weight"])
+def test_an_empty_scope_is_refused(target: Target, saliency: dict[str, Tensor]) -> None:
+    with pytest.raises(SparsityError, match="no weight is in scope 'body'"):
+        allocate(saliency, target)
+
+
+@pytest.mark.parametrize("spread", SPREADS)
+def test_a_target_that_would_revive_the_dead_says_what_can_be_asked(spread: Spread) -> None:
+    within = {"a": torch.tensor([[True, False], [False, False]])}
+    with pytest.raises(SparsityError, match=r"0.5 keeps 2 of 4 weights, but only 1 are alive; ask for 0.75"):
+        allocate({"a": torch.ones(2, 2)}, Target(sparsity=0.5, spread=spread), within)
+
+
+@pytest.mark.parametrize("target", [Target(sparsity=0.5), two_by_four()], ids=["free", "2:4"])
+def test_a_saliency_that_is_no_number_is_refused_by_the_name_of_its_tensor(target: Target) -> None:
+    with pytest.raises(SparsityError, match="a saliency of 'a' is NaN"):
+        allocate({"a": torch.tensor([[1.0, float("nan"), 2.0, 3.0]])}, target)

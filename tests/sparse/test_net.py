@@ -1,0 +1,181 @@
+"""A Net: masks by name, zeros that hold, a model left as it was."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from smc_eval.errors import SparsityError
+from smc_eval.sparse.bits import mask_digest, packed, unpacked
+from smc_eval.sparse.certificate import certify
+from smc_eval.sparse.net import Net, state
+from smc_eval.sparse.scope import embeddings, in_scope, sparsities
+from smc_eval.target import Target
+from smc_eval.testing import ToyNet
+
+
+def linear(*rows: list[float]) -> nn.Linear:
+    layer = nn.Linear(len(rows[0]), len(rows), bias=True)
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor(rows))
+    return layer
+
+
+@pytest.fixture
+def net() -> Net:
+    return Net(linear([1.0, -2.0], [3.0, -4.0]), ["weight"])
+
+
+def mask(*rows: list[int]) -> dict[str, Tensor]:
+    return {"weight": torch.tensor(rows).bool()}
+
+
+def test_wearing_masks_writes_zeros_and_nothing_else(net: Net) -> None:
+    net.wear(mask([1, 0], [0, 1]))
+    assert net.weights["weight"].tolist() == [[1.0, 0.0], [0.0, -4.0]]
+    assert net.changes == 1 and net.regrown == 0
+
+
+def test_what_grows_back_is_zero_and_counted(net: Net) -> None:
+    net.wear(mask([1, 0], [0, 1]))
+    grown = net.wear(mask([1, 1], [0, 0]))
+    assert grown["weight"].tolist() == [[False, True], [False, False]]
+    assert net.weights["weight"].tolist() == [[1.0, 0.0], [0.0, 0.0]]
+    assert net.changes == 2 and net.regrown == 1
+
+
+def test_the_same_masks_again_are_no_change(net: Net) -> None:
+    net.wear(mask([1, 0], [0, 1]))
+    net.wear(mask([1, 0], [0, 1]))
+    assert net.changes == 1
+
+
+def test_masks_worn_are_not_those_handed_over(net: Net) -> None:
+    handed = mask([1, 0], [0, 1])
+    net.wear(handed)
+    handed["weight"].fill_(True)
+    assert not net.masks["weight"].all()
+
+
+def test_zeros_hold_against_momentum_and_decay_only_by_hold(net: Net) -> None:
+    optimizer = torch.optim.SGD(net.model.parameters(), lr=0.1, momentum=0.9, weight_decay=0.1)
+    for step in range(4):
+        if step == 2:
+            net.wear(mask([1, 0], [0, 1]))
+        optimizer.zero_grad()
+        net.model(torch.ones(1, 2)).pow(2).sum().backward()
+        optimizer.step()
+        net.hold()
+    assert (net.weights["weight"] == 0).tolist() == [[False, True], [True, False]]
+
+
+def test_masked_gradients_have_no_vote_in_the_norm(net: Net) -> None:
+    net.wear(mask([1, 0], [0, 1]))
+    net.model(torch.ones(1, 2)).sum().backward()
+    net.mask_gradients()
+    assert net.parameters["weight"].grad is not None
+    assert net.parameters["weight"].grad.tolist() == [[1.0, 0.0], [0.0, 1.0]]
+
+
+def test_a_soft_net_computes_with_survivors_and_keeps_the_rest(net: Net) -> None:
+    net.soft = True
+    net.wear(mask([1, 0], [0, 1]))
+    with net.imposed():
+        assert net.weights["weight"].tolist() == [[1.0, 0.0], [0.0, -4.0]]
+    assert net.weights["weight"].tolist() == [[1.0, -2.0], [3.0, -4.0]]
+
+
+def test_loading_is_followed_by_zeroing(net: Net) -> None:
+    net.wear(mask([1, 0], [0, 1]))
+    net.load({"weight": torch.full((2, 2), 5.0), "bias": torch.zeros(2)})
+    assert net.weights["weight"].tolist() == [[5.0, 0.0], [0.0, 5.0]]
+
+
+@pytest.mark.parametrize(
+    ("masks", "words"),
+    [
+        ({}, "missing or unasked: 'weight'"),
+        ({"weight": torch.ones(2, 2)}, "torch.float32"),
+        ({"weight": torch.ones(2, 3).bool()}, r"\(2, 3\)"),
+    ],
+)
+def test_wrong_masks_are_refused_by_name(net: Net, masks: dict[str, Tensor], words: str) -> None:
+    with pytest.raises(SparsityError, match=words):
+        net.wear(masks)
+
+
+def test_a_net_of_other_shape_is_not_loaded(net: Net) -> None:
+    with pytest.raises(SparsityError, match="'weight' is"):
+        net.load({"weight": torch.ones(3, 2), "bias": torch.zeros(2)})
+    with pytest.raises(SparsityError, match="differ in 'bias'"):
+        net.load({"weight": torch.ones(2, 2)})
+
+
+def test_tied_weights_are_one_parameter_one_mask_one_count() -> None:
+    model = ToyNet()
+    assert embeddings(model) == {"words.weight"}
+    assert "out.weight" not in state(model)
+    body = in_scope(model, "body")
+    assert body == ("encoder.weight_ih_l0", "encoder.weight_hh_l0", "down.weight", "odd.weight")
+    assert in_scope(model, "body", spared=["odd.weight"]) == body[:3]
+    assert in_scope(model, "all-2d") == ("words.weight", *body)
+
+
+def test_a_scope_that_holds_nothing_is_refused() -> None:
+    with pytest.raises(SparsityError, match="nothing can be pruned"):
+        in_scope(nn.Embedding(3, 2), "body")
+    with pytest.raises(SparsityError, match="spares 'nobody'"):
+        in_scope(ToyNet(), "body", spared=["nobody"])
+
+
+def test_three_denominators_of_one_mask() -> None:
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.words = nn.Embedding(5, 2)  # 10
+            self.first = nn.Linear(2, 4)  # 8 and 4
+            self.last = nn.Linear(4, 2)  # 8 and 2
+
+    model = Model()
+    masks = {"first.weight": torch.tensor([[1, 0]] * 4).bool()}
+    found = sparsities(model, masks, ["first.weight"])
+    assert found == {"scope": 4 / 8, "weights": 4 / 16, "all": 4 / 32}
+
+
+def test_a_certificate_counts_and_names(net: Net) -> None:
+    net.wear(mask([1, 0], [0, 1]))
+    found = certify(net, Target(sparsity=0.5))
+    assert found["ok"] and found["kept"] == found["wanted"] == 2
+    assert found["tensors"] == {"weight": 0.5} and found["dead_tensors"] == []
+    assert not certify(net, Target(sparsity=0.25))["ok"]  # one weight too few
+    net.wear(mask([0, 0], [0, 0]))
+    assert certify(net, Target(sparsity=0.5))["dead_tensors"] == ["weight"]
+
+
+def test_one_weight_under_a_mask_breaks_the_certificate(net: Net) -> None:
+    net.wear(mask([1, 0], [0, 1]))
+    with torch.no_grad():
+        net.parameters["weight"][0, 1] = 1e-30
+    found = certify(net, Target(sparsity=0.5))
+    assert not found["ok"] and found["revived"] == 1 and found["largest_under_mask"] > 0
+
+
+def test_a_weight_that_is_no_number_breaks_the_certificate(net: Net) -> None:
+    with torch.no_grad():
+        net.parameters["weight"][0, 0] = float("nan")
+    assert not certify(net, Target())["ok"]
+
+
+@pytest.mark.parametrize("shape", [(1,), (3, 3), (2, 4), (5, 7, 2), (0, 3)])
+def test_bits_unpack_to_the_mask_they_were_packed_from(shape: tuple[int, ...]) -> None:
+    drawn = torch.rand(shape) > 0.5
+    assert len(packed(drawn)) == -(-drawn.numel() // 8)
+    assert torch.equal(unpacked(packed(drawn), shape), drawn)
+
+
+def test_the_mask_digest_sees_every_bit_and_shape_but_no_order() -> None:
+    masks = {"a": torch.tensor([True, False]), "b": torch.tensor([[True]])}
+    assert mask_digest(masks) == mask_digest(dict(reversed(masks.items())))
+    assert mask_digest(masks) != mask_digest({**masks, "a": torch.tensor([False, True])})
+    assert mask_digest(masks) != mask_digest({**masks, "a": torch.tensor([[True, False]])})

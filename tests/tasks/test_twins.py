@@ -1,0 +1,203 @@
+"""Twins: small, learnable, the same everywhere, and never to be mistaken for the real thing."""
+
+from __future__ import annotations
+
+import csv
+import io
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from smc_eval.errors import DataError, UnknownName
+from smc_eval.tasks.arithmetic.equation import value
+from smc_eval.tasks.arithmetic.problems import read_problems
+from smc_eval.tasks.arithmetic.symbols import symbols
+from smc_eval.tasks.folder import content_digest, find
+from smc_eval.tasks.twins import twin
+from smc_eval.tasks.twins.dice import Dice
+from smc_eval.tasks.twins.shelf import WRITERS
+from smc_eval.tasks.twins.word_problems import NAMES, THINGS
+
+PROBLEMS = ("cv_mawps", "cv_asdiv-a", "mawps-asdiv-a_svamp")
+
+
+def folds(name):
+    return [""] if name == "mawps-asdiv-a_svamp" else [f"/fold{fold}" for fold in range(5)]
+
+
+def parts(folder, name, fold):
+    return [read_problems(find(folder, f"{name}{fold}/{part}.csv")) for part in ("train", "dev")]
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory):
+    return tmp_path_factory.mktemp("twins")
+
+
+@pytest.mark.parametrize(
+    ("name", "digest"),
+    [
+        ("cv_mawps", "?"),
+        ("cv_asdiv-a", "?"),
+        ("mawps-asdiv-a_svamp", "?"),
+    ],
+)
+def test_a_twin_is_the_same_byte_for_byte_on_every_machine(shelf, name, digest):
+    folder = twin(name, shelf)
+    assert content_digest(sorted(folder.rglob("*.csv"))) == digest
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_every_fold_has_eighty_and_twenty_problems_that_all_come_to_something(shelf, name):
+    for fold in folds(name):
+        train, test = parts(twin(name, shelf), name, fold)
+        assert (len(train), len(test)) == (80, 20)
+        assert all(value(problem.equation, problem.numbers) is not None for problem in train + test)
+        assert {len(problem.numbers) for problem in train} >= {2, 3}
+
+
+@pytest.mark.parametrize("name", ["cv_mawps", "cv_asdiv-a"])
+def test_the_test_parts_of_the_folds_are_all_problems_once(shelf, name):
+    tested = [problem for fold in folds(name) for problem in parts(twin(name, shelf), name, fold)[1]]
+    for fold in folds(name):
+        train, test = parts(twin(name, shelf), name, fold)
+        assert sorted(map(repr, train + test)) == sorted(map(repr, tested))
+
+
+@pytest.mark.parametrize(
+    ("name", "constants", "leaked"),
+    [
+        ("cv_mawps", {"12.0", "100.0"}, 4),
+        ("cv_asdiv-a", set(), 0),
+        ("mawps-asdiv-a_svamp", {"12.0", "100.0"}, 0),
+    ],
+)
+def test_symbols_and_leaks_are_of_the_real_sets_kind(shelf, name, constants, leaked):
+    for fold in folds(name):
+        train, test = parts(twin(name, shelf), name, fold)
+        found = symbols(train, test)
+        assert sorted(found.operators) == ["*", "+", "-", "/"]
+        assert set(found.constants) == constants
+        rare = {s for p in train + test for s in p.equation if found.symbol(found.index(s)) == "UNK"}
+        assert rare == ({"25.0"} if constants else set())
+        asked = {problem.words for problem in train}
+        assert sum(problem.words in asked for problem in test) == leaked
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_the_words_of_a_question_but_names_and_things_decide_its_equation(shelf, name):
+    filling = {word for filler in NAMES + THINGS for word in (filler, filler.lower())}
+    known = {}
+    for fold in folds(name):
+        train, test = parts(twin(name, shelf), name, fold)
+        for problem in train + test:
+            story = tuple(word for word in problem.words if word not in filling)
+            assert known.setdefault(story, problem.equation) == problem.equation
+        trained = {problem.equation for problem in train}
+        assert {problem.equation for problem in test} - trained <= {("*", "N0", "25.0")}
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_groups_are_windows_around_numbers(shelf, name):
+    for fold in folds(name):
+        train, test = parts(twin(name, shelf), name, fold)
+        for problem in train + test:
+            for at in problem.number_at:
+                assert {at, at + 1} <= set(problem.groups)
+
+
+@pytest.mark.parametrize(
+    ("file", "header"),
+    [
+        ("cv_mawps/fold0/train.csv", "Question,Numbers,Equation,Answer,group_nums,Body,Ques_Statement"),
+        (
+            "cv_asdiv-a/fold4/dev.csv",
+            "Question,Numbers,Equation,Answer,group_nums,Grade,Type,Body,Ques_Statement",
+        ),
+        ("mawps-asdiv-a_svamp/train.csv", "Question,Numbers,Equation,Answer,group_nums,Body,Ques"),
+        (
+            "mawps-asdiv-a_svamp/dev.csv",
+            "Question,Numbers,Equation,Answer,group_nums,Type,Variation Type,Body,Ques",
+        ),
+    ],
+)
+def test_columns_are_the_official_files_own(shelf, data_dir, file, header):
+    from smc_eval.tasks.folder import lines
+
+    ours = find(twin(file.split("/")[0], shelf), file)
+    assert next(lines(ours)).strip() == next(lines(find(data_dir, file))).strip() == header
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_the_answer_column_holds_the_equations_value(name):
+    for content in WRITERS[name]().values():
+        for row in csv.DictReader(io.StringIO(content.decode())):
+            equation = row["Equation"].replace("number", "N").split()
+            assert float(row["Answer"]) == value(equation, [float(n) for n in row["Numbers"].split()])
+
+
+def test_a_twin_is_written_once_and_used_again(tmp_path):
+    folder = twin("cv_mawps", tmp_path)
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.csv")}
+    assert twin("cv_mawps", tmp_path) == folder
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_a_twin_says_so_in_its_path_and_leaves_real_files_alone(tmp_path):
+    real = tmp_path / "cv_mawps" / "fold0" / "dev.csv"
+    real.parent.mkdir(parents=True)
+    real.write_text("real")
+    folder = twin("cv_mawps", tmp_path)
+    assert folder.parent == tmp_path
+    assert folder.name.startswith("twin-")
+    assert real.read_text() == "real"
+
+
+def test_a_twin_that_was_altered_or_cut_short_is_mended(tmp_path):
+    folder = twin("cv_asdiv-a", tmp_path)
+    whole = content_digest(sorted(folder.rglob("*.csv")))
+    find(folder, "cv_asdiv-a/fold0/dev.csv").write_text("Question")
+    find(folder, "cv_asdiv-a/fold1/dev.csv").unlink()
+    assert content_digest(sorted(twin("cv_asdiv-a", tmp_path).rglob("*.csv"))) == whole
+
+
+def test_many_may_ask_for_a_twin_at_once(tmp_path):
+    asking = "from pathlib import Path; from smc_eval.tasks.twins import twin; "
+    code = f"{asking} twin('cv_mawps', Path({str(tmp_path)!r}))"
+    processes = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(2)]
+    with ThreadPoolExecutor(8) as pool:
+        folders = set(pool.map(lambda _: twin("cv_mawps", tmp_path), range(16)))
+    assert [process.wait() for process in processes] == [0, 0]
+    (folder,) = folders
+    assert len([path for path in folder.rglob("*") if path.is_file()]) == 10
+    assert len(parts(folder, "cv_mawps", "/fold4")[0]) == 80
+
+
+def test_by_default_a_twin_lies_in_the_users_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert twin("cv_mawps").parent == tmp_path / "smc-eval"
+
+
+def test_where_no_cache_can_be_written_the_temporary_folder_serves(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    assert twin("cv_mawps").is_relative_to(tmp_path / "tmp")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "file"))
+    with pytest.raises(DataError, match=r"cannot write the twin of cv_mawps .*set XDG_CACHE_HOME or TMPDIR"):
+        twin("cv_mawps")
+
+
+def test_a_set_without_a_twin_is_named(tmp_path):
+    with pytest.raises(UnknownName, match="no twin is named 'cv_mawp'; did you mean 'cv_mawps'"):
+        twin("cv_mawp", tmp_path)
+
+
+def test_dice_fall_as_they_always_did():
+    dice = Dice("seed")
+    assert [dice.between(1, 6) for _ in range(12)] == []
+    assert dice.shuffled("abcdef") == []
+    assert dice.pick(("only",)) == "only"

@@ -1,0 +1,82 @@
+"""The doors are light: words, plans and tables need no tensors."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from smc_eval.results import Book, Result
+
+HEAVY = ("accelerate", "datasets", "scipy", "torch", "transformers")
+
+OPEN = """
+import sys
+if sys.argv[1:]:
+    from smc_eval.cli import main
+    try:
+        main()
+    except SystemExit as end:
+        if end.code:
+            raise
+else:
+    import smc_eval
+print("came in:", *sorted(set({heavy}) & sys.modules.keys()))
+"""
+
+WORDS = ("--model", "tiny", "--method", "omp-after", "--tasks", "all", "--sparsity", "0.5,2:4")
+
+
+def opened(*words: str) -> str:
+    """What came in, of what is heavy, when the command line was given these words."""
+    code = OPEN.format(heavy=HEAVY)
+    ran = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return ran.stdout.splitlines()[-1]
+
+
+@pytest.mark.parametrize("name", HEAVY)
+def test_the_check_sees_what_is_heavy(name: str, tmp_path: Path) -> None:
+    (tmp_path / f"{name}.py").write_text("")
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import {name}\n" + OPEN.format(heavy=HEAVY)
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.splitlines()[-1] == f"came in: {name}"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [(), ("--help",), ("run", "--help"), ("list",), ("list", "--json"), ("show", "omp-after")],
+    ids=" ".join,
+)
+def test_the_door_is_light(words: tuple[str, ...]) -> None:
+    assert opened(*words) == "came in:"
+
+
+def test_a_plan_is_light(tmp_path: Path) -> None:
+    assert opened("plan", *WORDS, "--output", str(tmp_path)) == "came in:"
+
+
+def test_a_report_is_light(tmp_path: Path) -> None:
+    Book(tmp_path).add(
+        Result(
+            task="mawps/gts",
+            group="mawps",
+            model="tiny",
+            method="omp-after",
+            protocol="sound",
+            seed=0,
+            fold=0,
+            target={"sparsity": 0.5, "pattern": "free", "spread": "global", "scope": "body"},
+            recipe={},
+            data={"source": "twin", "digest": "", "limited": None},
+            digest="0" * 64,
+            status="ok",
+            score={"metric": "value accuracy (%)", "value": 50.0, "n": 2, "higher_is_better": True}
+            | {"signature": "", "also": {}},
+            sparsity={"scope": 0.5, "weights": 0.5, "all": 0.5},
+            certificate={"ok": True},
+        )
+    )
+    assert opened("report", str(tmp_path)) == "came in:"
