@@ -4,8 +4,8 @@
 
 Each run is a process of its own, the two kinds alternate, and medians are reported. Extra memory is
 the growth of the process's peak from the moment the saliencies are there. `select.largest` ends
-with masks, a byte a weight, which are counted in its time and shown apart in its memory; kthvalue
-ends with a threshold alone.
+with masks, a byte a weight, which are counted in its time and its memory; kthvalue ends with a
+threshold alone.
 """
 
 from __future__ import annotations
@@ -45,25 +45,34 @@ def peak_megabytes() -> float:
 def measure(kind: str, size: int, tensors: int, sparsity: float, threads: int) -> dict[str, float]:
     """Seconds, extra megabytes and the threshold of one run in this process."""
     torch.set_num_threads(threads)
-    values = saliencies(size, tensors)
-    small = saliencies(1000, 3)
+    values, few = saliencies(size, tensors), saliencies(1000, 3)
     keep = round(size * (1 - sparsity))
-    run = {"largest": by_selection, "kthvalue": by_kthvalue}[kind]
-    run(small, 500)  # the first call of anything pays for threads and buffers
-    before, start = peak_megabytes(), time.perf_counter()
-    threshold = run(values, keep)
-    return {"seconds": threshold.at - start, "extra": threshold.peak - before, "threshold": threshold.value}
+    if kind == "largest":
+        largest(few, 500)  # the first call of anything pays for threads and buffers
+        memory, clock = peak_megabytes(), time.perf_counter()
+        masks = largest(values, keep)
+    else:
+        kth_of_joined(few, 500)
+        memory, clock = peak_megabytes(), time.perf_counter()
+        threshold = kth_of_joined(values, keep)
+    seconds, extra = time.perf_counter() - clock, peak_megabytes() - memory
+    if kind == "largest":
+        threshold = lowest_kept(values, masks, keep)
+    return {"seconds": seconds, "extra": extra, "threshold": threshold}
 
 
-def by_selection(values: dict[str, torch.Tensor], keep: int) -> dict[str, torch.Tensor]:
-    """Masks, as pruning makes them."""
-    return largest(values, keep)
-
-
-def by_kthvalue(values: dict[str, torch.Tensor], keep: int) -> float:
-    """The threshold alone, which is all that kthvalue tells."""
+def kth_of_joined(values: dict[str, torch.Tensor], keep: int) -> float:
+    """The `keep`-th largest value, by concatenating all of them."""
     joined = torch.cat([tensor.flatten() for tensor in values.values()])
     return float(joined.kthvalue(len(joined) - keep + 1).values)
+
+
+def lowest_kept(values: dict[str, torch.Tensor], masks: dict[str, torch.Tensor], keep: int) -> float:
+    """The smallest value that stays, if exactly `keep` do."""
+    kept = sum(int(mask.count_nonzero()) for mask in masks.values())
+    if kept != keep:
+        raise SystemExit(f"largest kept {kept}, wanted {keep}")
+    return min(float(tensor[masks[name]].min()) for name, tensor in values.items() if masks[name].any())
 
 
 def main() -> None:
@@ -80,27 +89,30 @@ def main() -> None:
         found = measure(asked.run, asked.size, asked.tensors, asked.sparsity, asked.threads)
         print(json.dumps(found))
         return
+    print(
+        f"{asked.size:,} saliencies in {asked.tensors} tensors, sparsity {asked.sparsity:g}, "
+        f"{asked.threads} threads, torch {torch.__version__}, medians of {asked.repeats} alternating runs"
+    )
     runs: dict[str, list[dict[str, float]]] = {kind: [] for kind in KINDS}
     for _ in range(asked.repeats):
         for kind in KINDS:
             command = [sys.executable, __file__, "--run", kind, *sys.argv[1:]]
             child = subprocess.run(command, check=True, capture_output=True, text=True)
             runs[kind].append(json.loads(child.stdout))
-    if len({run["threshold"] for found in runs.values() for run in found}) != 1:
+    report(runs, asked.size)
+
+
+def report(runs: dict[str, list[dict[str, float]]], size: int) -> None:
+    """Print medians of both kinds, and of the ratios of neighbouring runs."""
+    if len({run["threshold"] for kind in KINDS for run in runs[kind]}) != 1:
         raise SystemExit("the two disagree about the threshold")
-    print(
-        f"{asked.size:,} saliencies in {asked.tensors} tensors, sparsity {asked.sparsity:g}, "
-        f"{asked.threads} threads, torch {torch.__version__}, median of {asked.repeats}"
-    )
-    for kind, found in runs.items():
-        seconds, extra = (median(run[what] for run in found) for what in ("seconds", "extra"))
-        masks = f", {extra - asked.size / 2**20:,.0f} MiB of it no mask" if kind == "largest" else ""
-        print(f"{kind:>10}: {seconds:.3f} s, {extra:,.0f} MiB more memory{masks}")
+    for kind in KINDS:
+        seconds, extra = (median(run[what] for run in runs[kind]) for what in ("seconds", "extra"))
+        note = f", of which {size / 2**20:,.0f} are the masks" if kind == "largest" else ""
+        print(f"{kind:>8}: {seconds:.3f} s, {extra:,.0f} MiB more{note}")
     for what in ("seconds", "extra"):
-        ratio = median(
-            theirs[what] / max(ours[what], 1e-9)
-            for ours, theirs in zip(runs["largest"], runs["kthvalue"], strict=True)
-        )
+        pairs = zip(runs["largest"], runs["kthvalue"], strict=True)
+        ratio = median(theirs[what] / max(ours[what], 1e-9) for ours, theirs in pairs)
         print(f"kthvalue / largest, {what}: {ratio:.2f}")
 
 

@@ -32,7 +32,7 @@ class UnknownName(UsageError):
     def __init__(self, what: str, name: str, names: Iterable[str]) -> None:
         known = sorted(names)
         near = get_close_matches(name, known, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = f"; did you mean {near[0]!r}?" if near else ";"
         super().__init__(f"no {what} is named {name!r}{hint} known: {', '.join(known) or 'none'}")
 
 

@@ -172,9 +172,8 @@ def _brought(
 def _carded(kinds: Sequence[Any], base: Any, card: type[Card]) -> Iterator[Any]:
     """The classes a hook gave, each checked for what the suite relies on."""
     noun, seen = base.__name__.lower(), dict[str, type[Any]]()
-    kind: Any
     for kind in kinds:
-        if not (isinstance(kind, type) and issubclass(kind, base)):
+        if not _within(kind, base):
             raise PluginError(
                 f"brings {kind!r} as a {noun}; it must be a subclass of smc_eval.{base.__name__}"
             )
@@ -190,6 +189,10 @@ def _carded(kinds: Sequence[Any], base: Any, card: type[Card]) -> Iterator[Any]:
             raise PluginError(_clash(noun, name, seen[name], kind))
         seen[name] = kind
         yield kind
+
+
+def _within(kind: object, base: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, base)
 
 
 def _free(registry: Registry, methods: dict[str, type[Method]], tasks: dict[str, type[Task]]) -> None:

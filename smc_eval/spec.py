@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -34,11 +35,10 @@ class Spec(BaseModel):
     version: ClassVar[int] = 1
     """Raise it when the same options come to mean something else: it is part of the digest."""
 
-    @classmethod
-    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+    def __init_subclass__(cls, **kwargs: Any) -> None:
         """Refuse a field that hides a verb of a base class; pydantic only warns."""
-        super().__pydantic_init_subclass__(**kwargs)
-        for name in cls.model_fields:
+        super().__init_subclass__(**kwargs)
+        for name in inspect.get_annotations(cls):
             for base in cls.__mro__[1:]:
                 if callable(vars(base).get(name)):
                     raise PluginError(
@@ -51,12 +51,23 @@ class Spec(BaseModel):
         """The class's full name, `package.module:Name`."""
         return f"{cls.__module__}:{cls.__qualname__}"
 
+    @classmethod
+    def outside(cls) -> frozenset[str]:
+        """Fields that are no part of the digest; a subclass that gives one another default keeps it out."""
+        return frozenset(
+            name
+            for base in cls.__mro__
+            if issubclass(base, BaseModel)
+            for name, field in base.model_fields.items()
+            if any(isinstance(mark, Outside) for mark in field.metadata)
+        )
+
     def canonical(self) -> dict[str, Json]:
         """Kind, version and every field that counts, as plain JSON values in a fixed form."""
         fields = {
             name: canonical(getattr(self, name))
-            for name, field in type(self).model_fields.items()
-            if not any(isinstance(mark, Outside) for mark in field.metadata)
+            for name in type(self).model_fields
+            if name not in self.outside()
         }
         return {"kind": self.kind(), "version": self.version, "fields": fields}
 

@@ -270,6 +270,10 @@ class TaskContract:
     def test_where_the_data_lies_is_no_part_of_its_name(self) -> None:
         assert self.task.but(folder="elsewhere").digest() == self.task.digest()
 
+    def test_how_it_is_trained_is_no_part_of_its_name(self) -> None:
+        other = self.task.recipe.model_copy(update={"lr": self.task.recipe.lr * 2})
+        assert self.task.but(recipe=other).digest() == self.task.digest()
+
     def test_both_parts_hold_examples_and_the_limit_holds(self) -> None:
         for part in ("train", "test"):
             examples = self.task.data(part)

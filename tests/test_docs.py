@@ -76,7 +76,9 @@ def test_every_flag_the_readme_names_is_one() -> None:
 
     command = get_command(app)
     commands = [command, *getattr(command, "commands", {}).values()]
-    known = {flag for one in commands for option in one.params for flag in (*option.opts, *option.secondary_opts)}
+    known = {
+        flag for one in commands for option in one.params for flag in (*option.opts, *option.secondary_opts)
+    }
     shown = {flag for block in blocks(README, "sh") for flag in re.findall(r"smc-eval[^\n]*", block)}
     named = {flag for line in shown for flag in re.findall(r"(?<=\s)--[a-z][a-z-]*", line)}
     assert named <= known | {"--help"}

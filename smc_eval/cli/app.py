@@ -15,7 +15,7 @@ from smc_eval.errors import SmcError
 OWN = ("--help", "--version")
 """Flags of the program itself; any other first flag is one of `run`."""
 
-WrongLine: type[Exception] = typer.BadParameter.__mro__[2]  # type: ignore[assignment]
+WrongLine: type[Exception] = typer.BadParameter.__mro__[2]
 """Base of what is raised for a command line that cannot be parsed, wherever this typer keeps it."""
 
 
@@ -61,9 +61,10 @@ app = typer.Typer(
 
 @app.callback(no_args_is_help=True, invoke_without_command=False)
 def program(
+    *,
     shown: Annotated[
         bool, typer.Option("--version", help="Show the version.", is_eager=True, callback=version)
-    ] = False,  # noqa: FBT002  typer's way to say a default
+    ] = False,
 ) -> None:
     """What a sparsification method costs a real model on work that is hard.
 

@@ -39,7 +39,8 @@ def list_(
     shelf: Annotated[
         str | None, typer.Argument(metavar="[tasks|methods|plugins]", show_default=False)
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,  # noqa: FBT002  typer's way
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List the tasks, methods and plugins that are installed."""
     if shelf is not None and shelf not in SHELVES:

@@ -32,6 +32,8 @@ class Swap(Rule):
             masks = {name: mask.clone() for name, mask in moment.masks.items()}
             for name, mask in masks.items():
                 alive, dead = mask.view(-1).nonzero(), (~mask).view(-1).nonzero()
+                if not (len(alive) and len(dead)):
+                    continue
                 grads = moment.grads[name].view(-1)[dead[:, 0]]
                 drawn = torch.randint(len(alive), (1,), generator=moment.generator)
                 mask.view(-1)[alive[drawn]] = False

@@ -240,14 +240,22 @@ def test_a_row_is_all_that_leads_to_one_output() -> None:
 
 
 @settings(deadline=None)
-@given(shapes, patterns, st.integers(0, 9), st.sampled_from(["fresh", "iterated"]), st.sampled_from([1, 7, 1 << 20]))
+@given(
+    shapes,
+    patterns,
+    st.integers(0, 9),
+    st.sampled_from(["fresh", "iterated"]),
+    st.sampled_from([1, 7, 1 << 20]),
+)
 def test_every_group_keeps_its_number_and_never_what_is_dead(
     shapes: dict[str, tuple[int, ...]], word: str, seed: int, history: str, block: int
 ) -> None:
     target, (n, m) = Target.parse(word), Target.parse(word).group
     assume(any(map(math.prod, shapes.values())))
     saliency = noise(shapes, seed)
-    within = {name: v > 0 for name, v in noise(shapes, seed + 1, 2).items()} if history == "iterated" else None
+    within = (
+        {name: v > 0 for name, v in noise(shapes, seed + 1, 2).items()} if history == "iterated" else None
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pattern, "BLOCK", block)
         masks = allocate(saliency, target, within)

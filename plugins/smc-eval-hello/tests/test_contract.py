@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
+from smc_eval_hello import Hello, Relative
+
 from smc_eval import Prune, Target, Train, registry
 from smc_eval.testing import MethodContract
-from smc_eval_hello import Hello, Relative
 
 
 class TestHello(MethodContract):
@@ -23,8 +26,6 @@ def test_its_plan_trains_prunes_and_trains_again() -> None:
 def test_a_weight_counts_as_a_share_of_its_row_and_of_its_column() -> None:
     import torch
 
-    class Window:
-        weights = {"w": torch.tensor([[1.0, -3.0], [0.0, 1.0]])}
-
-    shares = Relative().saliency(Window())["w"]
+    window = SimpleNamespace(weights={"w": torch.tensor([[1.0, -3.0], [0.0, 1.0]])})
+    shares = Relative().saliency(window)["w"]
     assert torch.allclose(shares, torch.tensor([[1 / 4 + 1, 3 / 4 + 3 / 4], [0.0, 1 + 1 / 4]]))

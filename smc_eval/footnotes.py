@@ -1,0 +1,170 @@
+"""Footnotes: what a reader must know before the numbers of a table mean anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from smc_eval.results import Result
+from smc_eval.table import ANY, DENSE, Table, facets, short
+
+LINES = 3
+"""Lines of a reason that are shown; the records hold all."""
+
+
+@dataclass(frozen=True)
+class Footnotes:
+    """What stands below a table, one line an item."""
+
+    loud: tuple[str, ...]
+    """Why these numbers are no result, or not wholly."""
+    troubles: tuple[str, ...]
+    """Cells that failed, were refused or lost their certificate, alike ones told once."""
+    plain: tuple[str, ...]
+    """Metric, scope, spread, protocol, data, seeds, folds, signatures, counts, cost."""
+
+
+def footnotes(table: Table) -> Footnotes:
+    """The footnotes of a table, from the records it was made of."""
+    records = table.records
+    return Footnotes(tuple(_loud(records)), tuple(_troubles(records)), tuple(_plain(table)))
+
+
+def _loud(records: Sequence[Result]) -> Iterator[str]:
+    twin = [record for record in records if record.data.get("source") == "twin"]
+    if twin:
+        yield f"SYNTHETIC TWIN DATA: no result{_whose(twin, records)}"
+    for limit in sorted({record.data["limited"] for record in records if record.data.get("limited")}):
+        limited = [record for record in records if record.data.get("limited") == limit]
+        yield f"LIMITED to {limit} examples of each part: no result{_whose(limited, records)}"
+    if doubtful := sum(_doubtful(record) for record in records):
+        yield f"! {doubtful} of {_counted(records)} failed the certificate; no mean of others holds them"
+
+
+def _troubles(records: Sequence[Result]) -> Iterator[str]:
+    """Reasons, each once, with the first cell it befell and the number of others."""
+    alike: dict[tuple[str, str], list[Result]] = {}
+    for record in records:
+        if record.status != "ok" or _doubtful(record):
+            kind = "certificate" if record.status == "ok" else record.status
+            first = (_broken(record) if record.status == "ok" else record.reason).partition("\n")[0]
+            alike.setdefault((kind, first), []).append(record)
+    for (kind, first), befallen in alike.items():
+        more = f" and {len(befallen) - 1} more" if len(befallen) > 1 else ""
+        further = befallen[0].reason.splitlines()[1:LINES] if kind != "certificate" else []
+        yield "\n  ".join([f"{kind}: {_place(befallen[0])}{more}: {first or 'no reason given'}", *further])
+
+
+def _plain(table: Table) -> Iterator[str]:
+    records = table.records
+    scores = [record.score for record in records if record.score]
+    metrics: dict[str, str] = {}
+    for score in scores:
+        metrics[score["metric"]] = "higher" if score["higher_is_better"] else "lower"
+    if metrics:
+        yield "score: " + "; ".join(f"{metric}, {which} is better" for metric, which in metrics.items())
+    yield from _setting(table)
+    yield from _chance(table)
+    for task, signatures in _distinct(records, lambda record: (record.score or {}).get("signature")).items():
+        differ = " (they differ: not comparable)" if len(signatures) > 1 else ""
+        yield f"signature of {task}: {' | '.join(signatures)}{differ}"
+    states = {"ok": lambda r: r.sound, "failed the certificate": _doubtful}
+    states |= {status: lambda r, status=status: r.status == status for status in ("failed", "skipped")}
+    counts = [f"{count} {state}" for state, of in states.items() if (count := sum(map(of, records)))]
+    yield f"cells: {', '.join(counts) or 'none'}{_legend(table)}"
+    if table.repeated:
+        yield f"not shown: {table.repeated} earlier records of the same cells"
+    yield from _cost(records)
+
+
+def _setting(table: Table) -> Iterator[str]:
+    """What holds for all rows alike, or is told apart in their names."""
+    found: dict[str, list[str]] = {"protocol": [], "scope": [], "spread": []}
+    for record in table.records:
+        for name, values in found.items():
+            value = facets(record)[name]
+            if value not in {ANY, *values}:
+                values.append(value)
+    spoken = "; ".join(f"{name} {', '.join(values)}" for name, values in found.items() if values)
+    yield f"columns: share of the weights in scope that is gone; {spoken}"
+    if len(table.models) == 1:
+        yield f"model: {table.models[0]}"
+    sources = dict.fromkeys(str(record.data.get("source")) for record in table.records)
+    yield f"data: {', '.join(sources)}"
+
+
+def _chance(table: Table) -> Iterator[str]:
+    seeds = sorted({record.seed for record in table.records})
+    shown = [entry for row in table.rows for entry in row.entries]
+    spread = "; ± is the sample standard deviation over seeds" if any(e.deviation is not None for e in shown) else ""
+    yield f"{'seeds' if len(seeds) > 1 else 'seed'} {', '.join(map(str, seeds))}{spread}"
+    for task, folds in _distinct(table.records, lambda record: record.fold).items():
+        pooled = ", pooled by examples within each seed" if len(folds) > 1 else " only"
+        yield f"folds of {task}: {', '.join(sorted(folds, key=int))}{pooled}"
+
+
+def _legend(table: Table) -> str:
+    entries = [entry for row in table.rows for entry in row.entries]
+    words = {
+        "–: not run": any(entry.state == "missing" for entry in entries),
+        "n/a: the method cannot": any(entry.state == "skipped" for entry in entries),
+        "@: reached in place of what was asked": any(r[0] == "@" for entry in entries for r in entry.remarks),
+    }
+    return "".join(f"; {word}" for word, occurs in words.items() if occurs)
+
+
+def _cost(records: Iterable[Result]) -> Iterator[str]:
+    total: dict[str, float] = {}
+    for record in records:
+        for what, seconds in record.cost.get("seconds", {}).items():
+            total[what] = total.get(what, 0.0) + seconds
+    if total:
+        parts = ", ".join(f"{what} {seconds:,.0f} s" for what, seconds in total.items())
+        yield f"cost: {sum(total.values()):,.0f} s ({parts}); stages that cells share count in each"
+
+
+def _distinct(records: Iterable[Result], what: Callable[[Result], object]) -> dict[str, list[str]]:
+    """Distinct values by task; tasks with the same values are told together."""
+    by_task: dict[str, dict[str, None]] = {}
+    for record in records:
+        value = what(record)
+        if value is not None and value != "":
+            by_task.setdefault(record.task, {})[str(value)] = None
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for task, values in by_task.items():
+        alike.setdefault(tuple(values), []).append(task)
+    return {", ".join(tasks): list(values) for values, tasks in alike.items()}
+
+
+def _doubtful(record: Result) -> bool:
+    return record.status == "ok" and not record.sound
+
+
+def _broken(record: Result) -> str:
+    """What a certificate says against a net."""
+    told = record.certificate
+    words = []
+    if "kept" in told and told["kept"] != told.get("wanted"):
+        words.append(f"{told['kept']} weights left, {told.get('wanted')} wanted")
+    if told.get("largest_under_mask"):
+        words.append(f"a masked weight is {told['largest_under_mask']:.3g}, not 0")
+    if told.get("finite") is False:
+        words.append("weights that are no finite numbers")
+    return "; ".join(words) or "the record holds no sound certificate"
+
+
+def _place(record: Result) -> str:
+    """A cell in words, as short as it can be told."""
+    target = record.target
+    level = short([target["sparsity"]])[target["sparsity"]] if target["pattern"] == "free" else target["pattern"]
+    fold = "" if record.fold is None else f" fold {record.fold}"
+    return f"{record.task}{fold} {record.method}{'' if record.method == DENSE else ' ' + level} seed {record.seed}"
+
+
+def _whose(some: Sequence[Result], records: Sequence[Result]) -> str:
+    """Which tasks a warning is about, unless it is about all that is shown."""
+    return "" if len(some) == len(records) else f" ({', '.join(dict.fromkeys(record.task for record in some))})"
+
+
+def _counted(records: Sequence[Result]) -> str:
+    return f"{len(records)} result{'' if len(records) == 1 else 's'}"

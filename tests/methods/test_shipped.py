@@ -1,0 +1,70 @@
+"""The shipped criteria on nets small enough to work out by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import torch
+from torch import Tensor
+
+from smc_eval.errors import PluginError
+from smc_eval.methods.chance import Chance
+from smc_eval.methods.magnitude import Magnitude
+from smc_eval.pruner import Criterion, Probe
+from smc_eval.target import Target
+
+WEIGHTS = {"a": torch.tensor([[0.1, -0.9], [0.2, -0.5]]), "b": torch.tensor([[0.3, 0.4]])}
+
+
+def probe(weights: Mapping[str, Tensor] = WEIGHTS, masks: Mapping[str, Tensor] | None = None, seed: int = 0) -> Probe:
+    alive = masks or {name: torch.ones_like(weight).bool() for name, weight in weights.items()}
+    generator = torch.Generator().manual_seed(seed)
+    return cast("Probe", SimpleNamespace(weights=weights, masks=alive, generator=generator))
+
+
+def test_magnitude_drops_the_smallest_of_all_tensors() -> None:
+    masks = Magnitude().prune(probe(), Target(sparsity=0.5))
+    assert {name: mask.int().tolist() for name, mask in masks.items()} == {"a": [[0, 1], [0, 1]], "b": [[0, 1]]}
+
+
+def test_magnitude_spread_uniformly_drops_the_smallest_of_each() -> None:
+    masks = Magnitude().prune(probe(), Target(sparsity=0.5, spread="uniform"))
+    assert {name: mask.int().tolist() for name, mask in masks.items()} == {"a": [[0, 1], [0, 1]], "b": [[0, 1]]}
+    masks = Magnitude().prune(probe(), Target(sparsity=2 / 3, spread="uniform"))
+    assert sum(int(mask.sum()) for mask in masks.values()) == 2
+
+
+def test_what_is_dead_stays_dead_however_large_it_was() -> None:
+    masks = {"a": torch.tensor([[1, 0], [1, 1]]).bool(), "b": torch.ones(1, 2).bool()}
+    again = Magnitude().prune(probe(masks=masks), Target(sparsity=0.5))
+    assert again["a"].int().tolist() == [[0, 0], [0, 1]] and again["b"].int().tolist() == [[1, 1]]
+
+
+def test_chance_is_a_function_of_the_generator_and_meets_the_count() -> None:
+    weights = {"a": torch.zeros(40, 50), "b": torch.zeros(60, 50)}
+    first, again, other = (Chance().prune(probe(weights, seed=s), Target(sparsity=0.7)) for s in (1, 1, 2))
+    assert sum(int(mask.sum()) for mask in first.values()) == 1500
+    assert torch.equal(first["a"], again["a"]) and not torch.equal(first["a"], other["a"])
+    assert float(first["a"].float().mean()) == pytest.approx(0.3, abs=0.04)  # 4 standard deviations
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"a": WEIGHTS["a"]}, "missing or unasked: b"),
+        ({**WEIGHTS, "b": torch.zeros(3)}, r"'b' saliencies of shape \(3,\)"),
+        ({**WEIGHTS, "b": torch.tensor([[1.0, float("nan")]])}, "'b' saliencies that are not finite"),
+        ({**WEIGHTS, "b": torch.tensor([[1.0, -float("inf")]])}, "'b' saliencies that are not finite"),
+    ],
+)
+def test_saliencies_that_would_make_a_wrong_mask_name_the_plugin_and_the_tensor(wrong: Any, words: str) -> None:
+    class Wrong(Criterion):
+        def saliency(self, probe: Probe) -> dict[str, Tensor]:
+            return cast("dict[str, Tensor]", wrong)
+
+    with pytest.raises(PluginError, match=words) as raised:
+        Wrong().prune(probe(), Target(sparsity=0.5))
+    assert "Wrong" in str(raised.value)

@@ -1,0 +1,102 @@
+"""Chains: a plan bound to a task, each stage named by all that led to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+import pytest
+
+from smc_eval.card import MethodCard
+from smc_eval.cell import Chain
+from smc_eval.errors import PlanError, UsageError
+from smc_eval.method import Method
+from smc_eval.methods.chance import RandomAfter, RandomBefore
+from smc_eval.methods.dense import Dense
+from smc_eval.methods.lottery import Lottery, rounds
+from smc_eval.methods.magnitude import MagnitudeAfter, MagnitudeBefore
+from smc_eval.stages import Rewind, Stage, Train
+from smc_eval.target import SMC_GRID, Target
+from smc_eval.testing import Toy, bound
+
+HALF = Target(sparsity=0.5)
+
+
+def verbs(chain: Chain) -> str:
+    """The stages of a chain in one word: T, P, R."""
+    return "".join(type(link.stage).__name__[0] for link in chain.links)
+
+
+def test_plans_read_like_the_papers() -> None:
+    assert verbs(bound(Dense(), Target())) == "T"
+    assert verbs(bound(MagnitudeBefore(), HALF)) == verbs(bound(RandomBefore(), HALF)) == "PT"
+    assert verbs(bound(MagnitudeAfter(), HALF)) == verbs(bound(RandomAfter(), HALF)) == "TPT"
+    assert verbs(bound(Lottery(), Target(sparsity=0.36))) == "TPRTPRT"
+    assert verbs(bound(Lottery(early=0.1), Target(sparsity=0.2))) == "TTPRT"
+
+
+def test_lottery_rounds_are_the_papers_grid_exactly() -> None:
+    assert list(rounds(0.2, SMC_GRID[-1])) == list(SMC_GRID)
+    assert list(rounds(0.2, 0.5)) == [*SMC_GRID[:3], 0.5]
+    assert list(rounds(0.5, 0.75)) == [0.5, 0.75]
+    assert list(rounds(0.2, 0.0)) == []
+
+
+def test_methods_share_what_they_have_in_common() -> None:
+    dense = bound(Dense(), Target()).links[0].digest
+    assert bound(MagnitudeAfter(), HALF).links[0].digest == dense
+    assert bound(RandomAfter(), Target(sparsity=0.9)).links[0].digest == dense
+    assert bound(Lottery(), HALF).links[0].digest == dense
+    early, late = bound(Lottery(), Target(sparsity=SMC_GRID[2])), bound(Lottery(), Target(sparsity=SMC_GRID[5]))
+    shared = [link.digest for link in early.links]
+    assert [link.digest for link in late.links][: len(shared)] == shared
+
+
+def test_a_change_of_anything_that_matters_changes_the_name() -> None:
+    task = Toy()
+    recipe = task.recipe.model_copy(update={"lr": 0.02})
+    chains = [
+        bound(MagnitudeAfter(), HALF),
+        bound(MagnitudeAfter(), Target(sparsity=0.6)),
+        bound(MagnitudeAfter(), HALF, seed=1),
+        bound(MagnitudeAfter(), HALF, Toy(limit=20)),
+        bound(MagnitudeAfter(), HALF, Toy(recipe=recipe)),
+        bound(MagnitudeAfter(), HALF.model_copy(update={"scope": "all-2d"})),
+        bound(RandomAfter(), HALF),
+    ]
+    assert len({chain.digest for chain in chains}) == len(chains)
+
+
+def test_start_and_order_of_batches_do_not_depend_on_method_target_or_recipe() -> None:
+    recipe = Toy().recipe.model_copy(update={"lr": 0.02})
+    starts = {
+        bound(Dense(), Target()).start,
+        bound(Lottery(), HALF).start,
+        bound(RandomBefore(), Target(sparsity=0.9)).start,
+        bound(Dense(), Target(), Toy(recipe=recipe)).start,
+    }
+    assert len(starts) == 1
+    assert bound(Dense(), Target(), seed=1).start not in starts
+
+
+def test_a_recipe_of_no_steps_scores_the_net_as_it_is() -> None:
+    task = Toy(recipe=Toy().recipe.model_copy(update={"steps": 0}))
+    assert verbs(bound(Dense(), Target(), task)) == ""
+    assert verbs(bound(MagnitudeAfter(), HALF, task)) == "P"
+
+
+def test_a_rewind_to_nowhere_is_refused_by_name() -> None:
+    class Lost(Method):
+        card: ClassVar[MethodCard] = MethodCard(name="lost", summary="lost", source="none", moment="after")
+
+        def plan(self, target: Target) -> Iterator[Stage]:
+            yield Train(name="here")
+            yield Rewind(to="there")
+
+    with pytest.raises(PlanError, match="stage 2 of 'lost' rewinds to 'there'; points so far: start, here"):
+        bound(Lost(), HALF)
+
+
+def test_a_method_refuses_a_pattern_before_anything_runs() -> None:
+    with pytest.raises(UsageError, match="method 'lth' cannot make pattern '2:4'; it makes: free"):
+        bound(Lottery(), Target.parse("2:4"))

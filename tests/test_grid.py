@@ -1,0 +1,314 @@
+"""A grid is what was ordered, multiplied; and binding says what cannot run, cell by cell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from smc_eval.card import MethodCard, TaskCard
+from smc_eval.errors import DataError, PluginError, UnknownName, UsageError
+from smc_eval.grid import Binder, Grid
+from smc_eval.method import Method
+from smc_eval.methods.dense import Dense
+from smc_eval.methods.lottery import Lottery
+from smc_eval.methods.magnitude import MagnitudeAfter
+from smc_eval.order import Order, ordered
+from smc_eval.recipe import Recipe
+from smc_eval.registry import Registry
+from smc_eval.stages import Stage, Train
+from smc_eval.target import SMC_GRID, Target
+from smc_eval.task import Part, Source
+from smc_eval.testing import Toy
+
+
+def card(name: str, **more: Any) -> TaskCard:
+    facts = {"summary": "a toy", "source": "none", "metric": "accuracy (%)", "published": "org/published"}
+    return TaskCard(name=name, **{**facts, "accepts": ("text-encoder", "scratch", "tiny"), **more})
+
+
+class Sums(Toy):
+    card: ClassVar[TaskCard] = card("sums/gts", groups=("sums", "maths"), folds=3)
+    tiny: ClassVar[dict[str, Any]] = {"steps": 2, "batch_size": 4}
+    recipe: Recipe = Recipe(epochs=50, optimizer="adam", lr=0.25)
+
+
+class Terms(Toy):
+    card: ClassVar[TaskCard] = card("terms/gts", groups=("terms", "maths"))
+
+
+class Proteins(Toy):
+    card: ClassVar[TaskCard] = card("proteins", accepts=("protein-encoder",))
+
+
+class Unread(Toy):
+    card: ClassVar[TaskCard] = card("unread")
+
+    def data(self, part: Part) -> Sequence[Any]:
+        raise DataError("train.csv, line 3: no number")
+
+
+class Faulty(Toy):
+    card: ClassVar[TaskCard] = card("faulty")
+
+    def sources(self) -> tuple[Source, ...]:
+        raise KeyError("no such key")
+
+
+class Stopgap(Method):
+    card: ClassVar[MethodCard] = MethodCard(name="stopgap", summary="a toy", source="none", moment="during")
+    share: float = 0.5
+
+    def plan(self, target: Target) -> Iterator[Stage]:
+        yield Train(stop=1 / (self.share - 0.5))
+
+
+REGISTRY = Registry(
+    (),
+    {kind.card.name: kind for kind in (Lottery, MagnitudeAfter, Dense)},
+    {kind.card.name: kind for kind in (Sums, Terms, Proteins)},
+)
+
+
+def grid(registry: Registry = REGISTRY, **said: Any) -> Grid:
+    return Grid.of(Order(**{"tasks": ("sums",), "method": ("lth",), "sparsity": ("0.5",), **said}), registry)
+
+
+def with_tasks(*kinds: type[Toy]) -> Registry:
+    return Registry((), REGISTRY.methods, {kind.card.name: kind for kind in kinds})
+
+
+def test_the_grid_multiplies_and_keeps_what_shares_a_start_together() -> None:
+    cells = grid(tasks=("sums,terms",), folds="0,2", seeds="2", sparsity=("0.5,0.8",)).cells()
+    assert [cell.label for cell in cells] == [
+        f"{task} {method} seed {seed}"
+        for task in ("sums/gts fold 0", "sums/gts fold 2", "terms/gts")
+        for seed in (0, 1)
+        for method in ("dense 0", "lth 0.5", "lth 0.8")
+    ]
+
+
+def test_dense_stands_beside_once_and_first_whatever_is_asked() -> None:
+    def methods(**said: Any) -> list[tuple[str, float]]:
+        cells = grid(tasks=("terms",), **said).cells()
+        return [(cell.method.card.name, cell.target.sparsity) for cell in cells]
+
+    assert methods() == [("dense", 0.0), ("lth", 0.5)]
+    assert methods(method=("lth,dense",)) == [("dense", 0.0), ("lth", 0.5)]
+    assert methods(method=("all",)) == [("dense", 0.0), ("lth", 0.5), ("omp-after", 0.5)]
+    assert methods(method=()) == [("dense", 0.0)]
+    assert methods(dense=False) == [("lth", 0.5)]
+    assert methods(dense=False, method=("all",)) == [("lth", 0.5), ("omp-after", 0.5)]
+    assert methods(dense=False, method=("dense",)) == [("dense", 0.0)]
+
+
+def test_the_dense_cell_is_the_same_whatever_the_spread_of_the_others() -> None:
+    first, second = (next(grid(tasks=("terms",), spread=spread).cells()) for spread in ("global", "erk"))
+    assert first == second
+
+
+def test_everything_stands_once_however_often_it_is_named() -> None:
+    once = grid(tasks=("all",), method=("lth:share=0.3,omp-after",), sparsity=("smc",))
+    often = grid(
+        tasks=("sums", "maths", "all"), method=("lth:share=0.3,omp-after", "omp-after"), sparsity=("smc,smc",)
+    )
+    assert set(often.cells()) == set(once.cells())
+    assert len(list(often.cells())) == 5 * (1 + 2 * len(SMC_GRID))
+
+
+def test_scope_and_spread_come_from_the_protocol_unless_said() -> None:
+    def told(**said: Any) -> set[tuple[str, str]]:
+        return {(cell.target.spread, cell.target.scope) for cell in grid(method=("lth",), **said).cells()}
+
+    assert told() == {("global", "body")}
+    assert told(protocol="paper") == {("global", "all-2d")}
+    assert told(protocol="paper", scope="body", spread="erk") == {("global", "body"), ("erk", "body")}
+
+
+def test_a_recipe_is_the_tasks_then_tiny_then_the_protocols_then_the_users() -> None:
+    def recipe(**said: Any) -> Recipe:
+        return grid(folds="0", **said).tasks[0].recipe
+
+    assert recipe() == Recipe(epochs=50, optimizer="adamw", lr=0.25)
+    assert recipe(protocol="paper") == Recipe(epochs=50, optimizer="adam", lr=0.25, keep="best")
+    assert recipe(model=("tiny",)) == Recipe(steps=2, batch_size=4, optimizer="adamw", lr=0.25)
+    said = {"model": ("tiny",), "recipe": ("epochs=3,optimizer=adam", "lr=0.1"), "precision": "bf16"}
+    assert recipe(**said) == Recipe(epochs=3, batch_size=4, optimizer="adam", lr=0.1, precision="bf16")
+
+
+def test_a_model_goes_to_every_task_that_it_can_serve() -> None:
+    def models(*said: str) -> dict[str, str]:
+        return {task.card.name: task.backbone for task in grid(tasks=("all",), folds="0", model=said).tasks}
+
+    published = "org/published"
+    assert set(models().values()) == {published}
+    assert models("tiny") == {"sums/gts": "tiny", "terms/gts": "tiny", "proteins": published}
+    assert models("org/mine") == dict.fromkeys(("sums/gts", "terms/gts", "proteins"), "org/mine")
+    assert models("tiny", "maths=scratch", "sums=org/mine", "proteins=org/esm") == {
+        "sums/gts": "org/mine",
+        "terms/gts": "scratch",
+        "proteins": "org/esm",
+    }
+
+
+def test_two_models_are_two_rows() -> None:
+    assert [task.backbone for task in grid(tasks=("terms",), model=("tiny", "org/mine")).tasks] == ["tiny", "org/mine"]
+
+
+def test_data_limit_and_fold_reach_the_task(tmp_path: Path) -> None:
+    tasks = grid(data_dir=str(tmp_path), limit=7).tasks
+    assert [(task.folder, task.limit, task.fold) for task in tasks] == [(str(tmp_path), 7, n) for n in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ({"tasks": ("summs",)}, "no task or group is named 'summs'; did you mean 'sums'"),
+        ({"tasks": ()}, "no task is asked for; name some with --tasks: sums/gts"),
+        ({"method": ("lht",)}, "no method is named 'lht'; did you mean 'lth'"),
+        ({"method": (), "dense": False}, "no method is asked for"),
+        ({"method": ("lth:shard=0.1",)}, "no option of method 'lth' is named 'shard'; did you mean 'share'"),
+        ({"method": ("lth:share=2",)}, "option 'share' of method 'lth' is '2'; it should be less than 1"),
+        ({"method": ("all:share=0.1",)}, "give them to one by name"),
+        ({"model": ("math=tiny",)}, "no task or group is named 'math'; did you mean 'maths'"),
+        ({"model": ("proteins=tiny",)}, "'?proteins=tiny can serve no task of 'proteins'; they take: protein-encoder"),
+        ({"sparsity": ("1.0",)}, r"sparsity 1.0 lies outside \[0, 1\)"),
+        ({"sparsity": ("4:2",)}, "sparsity '4:2' keeps 4 of every 2; N must be below M"),
+        ({"sparsity": ("2:x",)}, "sparsity '2:x' is no N:M pattern"),
+        ({"folds": "3"}, "--folds 3: task 'sums/gts' has folds 0 to 2"),
+        ({"data_dir": "nowhere/at/all"}, "there is no data directory 'nowhere/at/all'"),
+        ({"recipe": ("epochs=1,steps=2",)}, "both epochs and steps"),
+        ({"recipe": ("lr=fast",)}, "field 'lr' of --recipe is 'fast'; it should be a valid number"),
+        ({"recipe": ("lrr=0.1",)}, "no field of --recipe is named 'lrr'; did you mean 'lr'"),
+    ],
+)
+def test_a_wrong_word_is_told(said: dict[str, Any], told: str) -> None:
+    with pytest.raises(UsageError, match=told) as caught:
+        grid(**said)
+    assert len(str(caught.value).splitlines()) <= 3
+
+
+def test_cells_of_a_task_are_bound_to_what_it_reads_once() -> None:
+    calls = list[Part]()
+
+    class Counted(Toy):
+        card: ClassVar[TaskCard] = card("counted")
+
+        def data(self, part: Part) -> Sequence[Any]:
+            calls.append(part)
+            return super().data(part)
+
+    cells = list(grid(with_tasks(Counted), tasks=("counted",), sparsity=("smc",)).cells())
+    binder = Binder()
+    chains = [binder.bind(cell) for cell in cells]
+    assert calls == ["train"]
+    assert {chain.examples for chain in chains} == {52}
+    assert len({chain.start for chain in chains}) == 1
+    assert len({chain.digest for chain in chains}) == len(cells) == 11
+
+
+def test_what_cannot_be_bound_fails_alone_and_says_why() -> None:
+    registry = with_tasks(Terms, Unread, Faulty)
+    squares = Binder().bound(grid(registry, tasks=("all",)).cells())
+    assert [bool(square.chain) for square in squares] == [True, True, False, False, False, False]
+    records = [square.record for square in squares[2:]]
+    assert [record.task for record in records] == ["unread", "unread", "faulty", "faulty"]
+    assert {record.status for record in records} == {"failed"}
+    assert records[0].reason == "train.csv, line 3: no number"
+    assert "Faulty failed: KeyError: 'no such key' (test_grid.py:" in records[2].reason
+    assert isinstance(squares[4].error, PluginError)
+
+
+def test_a_target_that_a_method_refuses_is_skipped_by_name() -> None:
+    squares = Binder().bound(grid(tasks=("terms",), method=("all",), sparsity=("2:4",)).cells())
+    told = {square.cell.method.card.name: square.record for square in squares if not square.chain}
+    assert list(told) == ["lth"]
+    assert (told["lth"].status, told["lth"].target["pattern"]) == ("skipped", "2:4")
+    assert "method 'lth' cannot make pattern '2:4'" in told["lth"].reason
+
+
+def test_where_nothing_can_run_the_order_is_wrong() -> None:
+    with pytest.raises(UsageError, match=r"^train.csv, line 3: no number$"):
+        Binder().bound(grid(with_tasks(Unread), tasks=("unread",)).cells())
+
+
+def test_where_nothing_runs_for_a_plugins_fault_the_cells_failed() -> None:
+    squares = Binder().bound(grid(with_tasks(Faulty), tasks=("faulty",)).cells())
+    assert {square.record.status for square in squares} == {"failed"}
+
+
+def test_a_plan_that_breaks_is_told_with_its_method() -> None:
+    registry = Registry((), {"stopgap": Stopgap, "dense": Dense}, {"terms/gts": Terms})
+    squares = Binder().bound(grid(registry, tasks=("terms",), method=("stopgap",)).cells())
+    assert [bool(square.chain) for square in squares] == [True, False]
+    assert "Stopgap failed: ZeroDivisionError" in squares[1].record.reason
+
+
+def test_a_grid_file_says_what_flags_say(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text(
+        'tasks = ["sums", "terms/gts"]\nmethod = ["lth:share=0.1", "dense"]\nsparsity = [0.5, "2:4", 0]\n'
+        'seeds = [5]\nfolds = [0, 2]\nlimit = 4\nprotocol = "paper"\ndata-dir = "twin"\nno-dense = true\n'
+        'quiet = true\njson = "out.json"\n[recipe]\nepochs = 0.5\nbetas = [0.9, 0.98]\n[model]\nmaths = "scratch"\n'
+    )
+    assert ordered({}, str(file)) == Order(
+        tasks=("sums", "terms/gts"),
+        method=("lth:share=0.1", "dense"),
+        sparsity=("0.5", "2:4", "0"),
+        seeds="5,",
+        folds="0,2,",
+        limit=4,
+        protocol="paper",
+        dense=False,
+        quiet=True,
+        json="out.json",
+        recipe=("epochs=0.5", "betas=[0.9, 0.98]"),
+        model=("maths=scratch",),
+    )
+    made = Grid.of(ordered({"seeds": "2", "sparsity": ["0.8"], "limit": "9"}, str(file)), REGISTRY)
+    assert made.seeds == (0, 1)
+    assert [target.sparsity for target in made.targets] == [0.8]
+    assert {(task.limit, task.recipe.betas, task.backbone) for task in made.tasks} == {(9, (0.9, 0.98), "scratch")}
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('sparsitty = "smc"', r"no key of grid .*mine.toml is named 'sparsitty'; did you mean 'sparsity'"),
+        ("tasks = [", "mine.toml is no TOML: "),
+        ("limit = 0", r"key 'limit' of grid .*mine.toml is 0; it should be greater than or equal to 1"),
+        ('protocol = "papper"', r"key 'protocol' of grid .*mine.toml is 'papper'; it should be 'sound' or 'paper'"),
+        ("quiet = 3", r"key 'quiet' of grid .*mine.toml is 3"),
+    ],
+)
+def test_a_wrong_grid_file_is_told_with_its_name(tmp_path: Path, text: str, told: str) -> None:
+    (tmp_path / "mine.toml").write_text(text)
+    with pytest.raises(UsageError, match=told):
+        ordered({}, str(tmp_path / "mine.toml"))
+
+
+def test_a_missing_grid_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"cannot read grid .*none.toml: No such file"):
+        ordered({}, str(tmp_path / "none.toml"))
+    with pytest.raises(UnknownName, match="no grid is named 'smcbench'; did you mean 'smc-bench'"):
+        ordered({}, "smcbench")
+
+
+def test_the_shipped_grid_is_the_papers_table() -> None:
+    order = ordered({}, "smc-bench")
+    assert (order.protocol, order.sparsity, order.tasks) == ("paper", ("smc",), ("all",))
+    assert set(order.method) == {"dense", "lth", "omp-after", "random-after", "omp-before", "random-before"}
+
+
+def test_the_data_folder_is_the_flags_then_the_files_then_the_environments(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.toml").write_text('data_dir = "from-the-file"')
+    mine = str(tmp_path / "mine.toml")
+    assert ordered({}).data_dir == "twin"
+    monkeypatch.setenv("SMC_EVAL_DATA", "from-the-environment")
+    assert ordered({}).data_dir == "from-the-environment"
+    assert ordered({}, mine).data_dir == "from-the-file"
+    assert ordered({"data_dir": "said"}, mine).data_dir == "said"

@@ -1,0 +1,48 @@
+"""Recipes: lengths in steps, learning rates step by step, and what protocols make of them."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from smc_eval.protocol import PAPER, SOUND
+from smc_eval.recipe import Recipe
+
+
+def test_the_last_smaller_batch_counts_as_a_step() -> None:
+    assert Recipe(epochs=1, batch_size=4).steps_per_epoch(1537) == 385  # PROTOCOL: MAWPS, GTS
+    assert Recipe(epochs=50, batch_size=4).total(1537) == 19_250
+    assert Recipe(epochs=50, batch_size=8).total(1537) == 9_650
+    assert Recipe(epochs=1, batch_size=4, accumulation=2).steps_per_epoch(10) == 2
+
+
+def test_held_out_examples_shorten_the_epoch() -> None:
+    recipe = Recipe(epochs=2, batch_size=10, validation=0.1)
+    assert recipe.held_out(100) == 10 and recipe.total(100) == 18
+
+
+@pytest.mark.parametrize(
+    ("recipe", "rates"),
+    [
+        (Recipe(steps=4), [1, 1, 1, 1]),
+        (Recipe(steps=4, schedule="linear"), [1, 0.75, 0.5, 0.25]),
+        (Recipe(steps=6, schedule="linear", warmup=2), [0.5, 1, 1, 0.75, 0.5, 0.25]),
+        (Recipe(epochs=3, batch_size=4, schedule="step", period=1, gamma=0.5), [1, 1, 0.5, 0.5, 0.25, 0.25]),
+    ],
+)
+def test_learning_rates_step_by_step(recipe: Recipe, rates: list[float]) -> None:
+    assert [recipe.rate(step, 8) for step in range(len(rates))] == rates
+
+
+def test_a_recipe_has_one_length() -> None:
+    with pytest.raises(ValidationError, match="either epochs or steps"):
+        Recipe(epochs=1, steps=2)
+    with pytest.raises(ValidationError, match="either epochs or steps"):
+        Recipe()
+
+
+def test_the_sound_protocol_decouples_decay_and_keeps_the_last_step() -> None:
+    own = Recipe(epochs=1, optimizer="adam", keep="best")
+    assert (SOUND.recipe(own).optimizer, SOUND.recipe(own).keep) == ("adamw", "last")
+    assert (PAPER.recipe(own).optimizer, PAPER.recipe(own).keep) == ("adam", "best")
+    assert SOUND.recipe(Recipe(epochs=1, optimizer="sgd")).optimizer == "sgd"
