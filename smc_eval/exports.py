@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from smc_eval.entry import Entry
 from smc_eval.errors import StoreError, UsageError
 from smc_eval.footnotes import footnotes
 from smc_eval.results import SCHEMA, Result
@@ -56,7 +57,8 @@ def as_csv(results: Sequence[Result]) -> str:
 def _flat(result: Result) -> dict[str, Any]:
     score, seconds = result.score or {}, result.cost.get("seconds", {})
     return {
-        **{name: getattr(result, name) for name in ("task", "group", "model", "method", "protocol", "seed", "fold")},
+        **{name: getattr(result, name) for name in ("task", "group", "model", "method", "protocol")},
+        **{name: getattr(result, name) for name in ("seed", "fold")},
         **{name: result.target[name] for name in ("sparsity", "pattern", "spread", "scope")},
         "status": result.status,
         "reason": " / ".join(result.reason.splitlines()),
@@ -74,14 +76,17 @@ def _flat(result: Result) -> dict[str, Any]:
 def as_markdown(results: Sequence[Result]) -> str:
     """The table as GitHub shows it, its footnotes as a list below; the best of a column is bold."""
     table = tabulated(results)
-    heads = [*_heads(table), *table.columns]
-    lines = [heads, ["---"] * len(_heads(table)) + ["---:"] * len(table.columns)]
+    heads = [*table.heads, *table.columns]
+    lines = [heads, ["---"] * len(table.heads) + ["---:"] * len(table.columns)]
     for row in table.rows:
         squares = [f"**{entry.text}**" if entry.best else entry.text for entry in row.entries]
         lines.append([*(_markdown(word) for word in _labels(row, table)), *squares])
     notes = footnotes(table)
     below = [f"- **{_markdown(line)}**" for line in notes.loud]
-    below += [f"- {_markdown(' / '.join(line.splitlines()))}" for line in (*notes.troubles, *notes.plain)]
+    below += [
+        f"- {_markdown(' / '.join(line.splitlines()))}"
+        for line in (*notes.troubles, *notes.setting, *notes.account)
+    ]
     return "\n".join([*(f"| {' | '.join(line)} |" for line in lines), "", *below]) + "\n"
 
 
@@ -92,26 +97,22 @@ def _markdown(text: str) -> str:
 def as_latex(results: Sequence[Result]) -> str:
     """The table for the `booktabs` package; its caption says protocol, scope, data and seeds."""
     table = tabulated(results)
-    notes, labels = footnotes(table), len(_heads(table))
-    heads = [_latex(head) for head in (*_heads(table), *table.columns)]
+    notes = footnotes(table)
+    heads = [_latex(head) for head in (*table.heads, *table.columns)]
     body, before = list[str](), ("", "")
     for row in table.rows:
-        squares = [_latex(entry.text) for entry in row.entries]
-        squares = [
-            rf"\textbf{{{word}}}" if entry.best else rf"\textit{{{word}}}" if entry.state in {"failed", "doubt"} else word
-            for word, entry in zip(squares, row.entries, strict=True)
-        ]
+        squares = [_square(entry) for entry in row.entries]
         if body and (row.task, row.model) != before:
             body.append(r"\midrule")
         before = row.task, row.model
         body.append(" & ".join([*(_latex(word) for word in _labels(row, table)), *squares]) + r" \\")
-    caption = " ".join(_latex(f"{line[:1].upper()}{line[1:]}.") for line in (*notes.loud, *notes.plain))
+    caption = " ".join(_latex(f"{line[:1].upper()}{line[1:]}.") for line in (*notes.loud, *notes.setting))
     return "\n".join(
         [
-            *(f"% {part}" for line in notes.troubles for part in line.splitlines()),
+            *(f"% {part}" for line in (*notes.troubles, *notes.account) for part in line.splitlines()),
             r"\begin{table}",
             r"\centering",
-            rf"\begin{{tabular}}{{{'l' * labels}{'r' * len(table.columns)}}}",
+            rf"\begin{{tabular}}{{{'l' * len(table.heads)}{'r' * len(table.columns)}}}",
             r"\toprule",
             " & ".join(heads) + r" \\",
             r"\midrule",
@@ -125,16 +126,19 @@ def as_latex(results: Sequence[Result]) -> str:
     )
 
 
+def _square(entry: Entry) -> str:
+    """The best is bold, what went wrong slanted."""
+    if entry.best:
+        return rf"\textbf{{{_latex(entry.text)}}}"
+    return rf"\textit{{{_latex(entry.text)}}}" if entry.state in {"failed", "doubt"} else _latex(entry.text)
+
+
 def _latex(text: str) -> str:
     return "".join(LATEX.get(sign, sign) for sign in text)
 
 
-def _heads(table: Table) -> list[str]:
-    return ["task", "model", "method"] if len(table.models) > 1 else ["task", "method"]
-
-
 def _labels(row: Row, table: Table) -> list[str]:
-    return [row.task, row.model, row.method] if len(table.models) > 1 else [row.task, row.method]
+    return [getattr(row, head) for head in table.heads]
 
 
 def check_writable(path: Path) -> None:

@@ -20,14 +20,18 @@ class Footnotes:
     """Why these numbers are no result, or not wholly."""
     troubles: tuple[str, ...]
     """Cells that failed, were refused or lost their certificate, alike ones told once."""
-    plain: tuple[str, ...]
-    """Metric, scope, spread, protocol, data, seeds, folds, signatures, counts, cost."""
+    setting: tuple[str, ...]
+    """Metric, scope, spread, protocol, model, data, seeds, folds, signatures."""
+    account: tuple[str, ...]
+    """Counts of cells, and their cost."""
 
 
 def footnotes(table: Table) -> Footnotes:
     """The footnotes of a table, from the records it was made of."""
     records = table.records
-    return Footnotes(tuple(_loud(records)), tuple(_troubles(records)), tuple(_plain(table)))
+    return Footnotes(
+        tuple(_loud(records)), tuple(_troubles(records)), tuple(_setting(table)), tuple(_account(table))
+    )
 
 
 def _loud(records: Sequence[Result]) -> Iterator[str]:
@@ -45,39 +49,47 @@ def _troubles(records: Sequence[Result]) -> Iterator[str]:
     """Reasons, each once, with the first cell it befell and the number of others."""
     alike: dict[tuple[str, str], list[Result]] = {}
     for record in records:
-        if record.status != "ok" or _doubtful(record):
-            kind = "certificate" if record.status == "ok" else record.status
-            first = (_broken(record) if record.status == "ok" else record.reason).partition("\n")[0]
-            alike.setdefault((kind, first), []).append(record)
+        if _doubtful(record):
+            alike.setdefault(("certificate", _broken(record)), []).append(record)
+        elif record.status != "ok":
+            alike.setdefault((record.status, record.reason.partition("\n")[0]), []).append(record)
     for (kind, first), befallen in alike.items():
         more = f" and {len(befallen) - 1} more" if len(befallen) > 1 else ""
         further = befallen[0].reason.splitlines()[1:LINES] if kind != "certificate" else []
         yield "\n  ".join([f"{kind}: {_place(befallen[0])}{more}: {first or 'no reason given'}", *further])
 
 
-def _plain(table: Table) -> Iterator[str]:
+def _setting(table: Table) -> Iterator[str]:
     records = table.records
-    scores = [record.score for record in records if record.score]
     metrics: dict[str, str] = {}
-    for score in scores:
-        metrics[score["metric"]] = "higher" if score["higher_is_better"] else "lower"
+    for record in records:
+        if record.score:
+            metrics[record.score["metric"]] = "higher" if record.score["higher_is_better"] else "lower"
     if metrics:
         yield "score: " + "; ".join(f"{metric}, {which} is better" for metric, which in metrics.items())
-    yield from _setting(table)
+    yield from _common(table)
     yield from _chance(table)
-    for task, signatures in _distinct(records, lambda record: (record.score or {}).get("signature")).items():
+    for tasks, signatures in _distinct(records, lambda record: (record.score or {}).get("signature")).items():
         differ = " (they differ: not comparable)" if len(signatures) > 1 else ""
-        yield f"signature of {task}: {' | '.join(signatures)}{differ}"
-    states = {"ok": lambda r: r.sound, "failed the certificate": _doubtful}
-    states |= {status: lambda r, status=status: r.status == status for status in ("failed", "skipped")}
-    counts = [f"{count} {state}" for state, of in states.items() if (count := sum(map(of, records)))]
-    yield f"cells: {', '.join(counts) or 'none'}{_legend(table)}"
+        yield f"signature of {tasks}: {' | '.join(signatures)}{differ}"
+
+
+def _account(table: Table) -> Iterator[str]:
+    records = table.records
+    counts = {
+        "ok": sum(record.sound for record in records),
+        "failed the certificate": sum(_doubtful(record) for record in records),
+        "failed": sum(record.status == "failed" for record in records),
+        "skipped": sum(record.status == "skipped" for record in records),
+    }
+    told = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+    yield f"cells: {told}{_legend(table)}"
     if table.repeated:
         yield f"not shown: {table.repeated} earlier records of the same cells"
     yield from _cost(records)
 
 
-def _setting(table: Table) -> Iterator[str]:
+def _common(table: Table) -> Iterator[str]:
     """What holds for all rows alike, or is told apart in their names."""
     found: dict[str, list[str]] = {"protocol": [], "scope": [], "spread": []}
     for record in table.records:
@@ -95,12 +107,12 @@ def _setting(table: Table) -> Iterator[str]:
 
 def _chance(table: Table) -> Iterator[str]:
     seeds = sorted({record.seed for record in table.records})
-    shown = [entry for row in table.rows for entry in row.entries]
-    spread = "; ± is the sample standard deviation over seeds" if any(e.deviation is not None for e in shown) else ""
-    yield f"{'seeds' if len(seeds) > 1 else 'seed'} {', '.join(map(str, seeds))}{spread}"
-    for task, folds in _distinct(table.records, lambda record: record.fold).items():
+    told = f"{'seeds' if len(seeds) > 1 else 'seed'} {', '.join(map(str, seeds))}"
+    deviates = any(entry.deviation is not None for row in table.rows for entry in row.entries)
+    yield told + ("; ± is the sample standard deviation over seeds" if deviates else "")
+    for tasks, folds in _distinct(table.records, lambda record: record.fold).items():
         pooled = ", pooled by examples within each seed" if len(folds) > 1 else " only"
-        yield f"folds of {task}: {', '.join(sorted(folds, key=int))}{pooled}"
+        yield f"folds of {tasks}: {', '.join(sorted(folds, key=int))}{pooled}"
 
 
 def _legend(table: Table) -> str:
@@ -155,15 +167,16 @@ def _broken(record: Result) -> str:
 
 def _place(record: Result) -> str:
     """A cell in words, as short as it can be told."""
-    target = record.target
-    level = short([target["sparsity"]])[target["sparsity"]] if target["pattern"] == "free" else target["pattern"]
+    sparsity, pattern = record.target["sparsity"], record.target["pattern"]
+    level = f" {short([sparsity])[sparsity] if pattern == 'free' else pattern}"
     fold = "" if record.fold is None else f" fold {record.fold}"
-    return f"{record.task}{fold} {record.method}{'' if record.method == DENSE else ' ' + level} seed {record.seed}"
+    return f"{record.task}{fold} {record.method}{'' if record.method == DENSE else level} seed {record.seed}"
 
 
 def _whose(some: Sequence[Result], records: Sequence[Result]) -> str:
     """Which tasks a warning is about, unless it is about all that is shown."""
-    return "" if len(some) == len(records) else f" ({', '.join(dict.fromkeys(record.task for record in some))})"
+    tasks = ", ".join(dict.fromkeys(record.task for record in some))
+    return f" ({tasks})" if len(some) < len(records) else ""
 
 
 def _counted(records: Sequence[Result]) -> str:

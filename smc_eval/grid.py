@@ -105,13 +105,14 @@ def _tasks(order: Order, registry: Registry, protocol: Protocol) -> Iterator[Tas
         for backbone in models[kind.card.name]:
             own = recipe(kind, backbone, protocol)
             for fold in _folds(kind, folds):
-                yield kind(
-                    backbone=backbone,
-                    folder=folder,
-                    fold=fold,
-                    limit=order.limit,
-                    recipe=words.amended(own, changes, "--recipe"),
-                )
+                values = {
+                    "backbone": backbone,
+                    "folder": folder,
+                    "fold": fold,
+                    "limit": order.limit,
+                    "recipe": words.amended(own, changes, "--recipe"),
+                }
+                yield words.checked(kind, values, "field", f"task {kind.card.name!r}")
 
 
 def recipe(kind: type[Task], backbone: str, protocol: Protocol) -> Recipe:
@@ -238,6 +239,18 @@ class Binder:
             more = f" (and {len(reasons) - 2} more)" if len(reasons) > 2 else ""
             raise UsageError("\n".join(reasons[:2]) + more)
         return found
+
+
+def idle(squares: Iterable[Bound]) -> list[str]:
+    """What cannot run and why, a line for each reason."""
+    reasons = dict[str, list[str]]()
+    for square in squares:
+        if not square.chain:
+            reasons.setdefault(str(square.error), []).append(square.cell.label)
+    return [
+        f"{len(labels)} cells cannot run ({labels[0]}{', …' if len(labels) > 1 else ''}): {reason}"
+        for reason, labels in reasons.items()
+    ]
 
 
 def _own(plugin: Spec, verb: Callable[[], T]) -> T:

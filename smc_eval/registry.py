@@ -9,6 +9,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal
 
 import pluggy
+from pydantic import ValidationError
 
 from smc_eval import hookspecs
 from smc_eval.card import Card, MethodCard, TaskCard
@@ -184,6 +185,12 @@ def _carded(kinds: Sequence[Any], base: Any, card: type[Card]) -> Iterator[Any]:
             raise PluginError(f"brings {kind.kind()} without its verbs: {verbs}")
         if wanting := [name for name, option in kind.model_fields.items() if option.is_required()]:
             raise PluginError(f"brings {kind.kind()} with options that have no default: {', '.join(wanting)}")
+        try:
+            kind()
+        except ValueError as error:
+            raise PluginError(
+                f"brings {kind.kind()}, which refuses its own defaults: {_told(error)}"
+            ) from error
         name = found.name
         if name in seen:
             raise PluginError(_clash(noun, name, seen[name], kind))
@@ -220,6 +227,9 @@ def _clash(noun: str, name: str, first: type[Any], second: type[Any]) -> str:
 
 def _told(error: BaseException) -> str:
     """An error in one line."""
+    if isinstance(error, ValidationError):
+        faults = (f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
+        return f"{error.title}: {'; '.join(faults)}".replace(": :", ":")[:300]
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = "; ".join(lines)[:300]
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console, Group, RenderableType
+from rich.cells import cell_len
+from rich.console import Console, RenderableType
 from rich.table import Table as Drawing
 from rich.text import Text
 
+from smc_eval.entry import Entry
 from smc_eval.exports import as_csv, as_json, as_latex, as_markdown, check_writable, document, write
 from smc_eval.footnotes import Footnotes, footnotes
 from smc_eval.order import Format
 from smc_eval.results import Result
-from smc_eval.table import Entry, Row, Table, tabulated
+from smc_eval.table import Row, Table, tabulated
 
 __all__ = ["check_writable", "document", "render", "show", "write"]
 
 STYLES = {"ok": "", "doubt": "red", "failed": "red", "skipped": "dim", "missing": "dim"}
-ASCII = str.maketrans({"±": "~", "–": "-", "·": ":", "…": "."})
-"""For terminals that know no other signs."""
+
+PLAIN = str.maketrans({"±": "~", "–": "-", "·": "-"})
+"""For terminals that have no such signs."""
 
 
 def render(results: Sequence[Result], form: Format) -> str:
@@ -42,17 +46,187 @@ def render(results: Sequence[Result], form: Format) -> str:
 
 
 def show(results: Sequence[Result], console: Console, *, details: bool = False) -> None:
-    """Print the table with its footnotes, as wide as the screen allows; a file or pipe gets full lines.
+    """Print the table with its footnotes, as wide as a terminal allows; a file or pipe gets whole lines.
 
     `details` adds a line for each square: further numbers, sparsity over every denominator, cost.
     """
     table = tabulated(results)
     if not table.rows:
-        console.print(Text("no results"))
+        console.print("no results")
         return
+    pen = Pen(console)
     room = console.width if console.is_terminal else None
-    parts = [*_drawn(table, room), *([_detailed(table)] if details else []), *_below(footnotes(table))]
-    for part in parts:
-        if console.options.ascii_only and isinstance(part, Text):
-            part.plain = part.plain.translate(ASCII)
-        console.print(part, crop=room is not None, soft_wrap=room is None and isinstance(part, Text), highlight=False)
+    pen.print(*_chosen(table, room).drawn(pen))
+    if details:
+        pen.print(Text(), *_detailed(table, pen))
+    pen.print(Text(), *_below(footnotes(table), pen))
+
+
+@dataclass(frozen=True)
+class Pen:
+    """Writes on a console only signs that it has, and breaks no line that goes into a file."""
+
+    console: Console
+
+    def text(self, words: str, style: str = "") -> Text:
+        """Words that are never read as markup."""
+        if self.console.options.ascii_only:
+            code = self.console.encoding
+            words = words.translate(PLAIN).encode(code, "replace").decode(code)
+        return Text(words, style)
+
+    def print(self, *parts: RenderableType) -> None:
+        """Print parts, one below the other."""
+        for part in parts:
+            screen = self.console.is_terminal
+            soft = isinstance(part, Text) and not screen
+            self.console.print(part, crop=screen, soft_wrap=soft, highlight=False)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a table is laid out: everything in a line, or in less room."""
+
+    table: Table
+    flat: bool
+    """Task and model stand in columns; else on a line of their own above their rows."""
+    tall: bool
+    """Deviation and remarks stand below the number; else beside it."""
+    room: int | None = None
+    """Columns of the terminal, if the table must be cut into pieces to fit."""
+
+    @property
+    def width(self) -> int:
+        """Columns of the screen it takes in one piece."""
+        widths = [*self._labels, *self._numbers]
+        return sum(widths) + self._gap * (len(widths) - 1)
+
+    def drawn(self, pen: Pen) -> Iterator[RenderableType]:
+        """The parts to print, one below the other."""
+        for number, piece in enumerate(self._pieces()):
+            if number:
+                yield Text()
+            if self.flat:
+                yield self._filled(self.table.rows, piece, pen)
+                continue
+            yield self._drawing(piece, pen)
+            for (task, model), rows in _groups(self.table):
+                title = f"{task} · {model}" if len(self.table.models) > 1 else task
+                yield pen.text(title, "bold cyan")
+                yield self._filled(rows, piece, pen, header=False)
+
+    @property
+    def _gap(self) -> int:
+        return 1 if self.tall else 2
+
+    @property
+    def _heads(self) -> tuple[str, ...]:
+        return self.table.heads if self.flat else ("method",)
+
+    @property
+    def _labels(self) -> list[int]:
+        """Widths of the columns of words."""
+        rows = self.table.rows
+        widths = [_widest(head, *(self._word(head, row) for row in rows)) for head in self._heads]
+        return widths if self.room is None else [min(width, max(6, self.room // 3)) for width in widths]
+
+    @property
+    def _numbers(self) -> list[int]:
+        """Widths of the columns of numbers."""
+        rows, names = self.table.rows, enumerate(self.table.columns)
+        return [
+            _widest(name, *(word for row in rows for word in self._said(row.entries[at])))
+            for at, name in names
+        ]
+
+    def _word(self, head: str, row: Row) -> str:
+        word: str = getattr(row, head)
+        return word if self.flat else f" {word}"
+
+    def _said(self, entry: Entry) -> tuple[str, ...]:
+        return entry.lines if self.tall else (entry.text,)
+
+    def _pieces(self) -> Iterator[list[int]]:
+        """Which columns of numbers stand in which piece: all in one, if there is room."""
+        if self.room is None:
+            yield list(range(len(self._numbers)))
+            return
+        piece, left = list[int](), self.room - sum(self._labels)
+        for at, width in enumerate(self._numbers):
+            if piece and left < width + self._gap:
+                yield piece
+                piece, left = [], self.room - sum(self._labels)
+            piece.append(at)
+            left -= width + self._gap
+        yield piece
+
+    def _drawing(self, piece: Iterable[int], pen: Pen, *, header: bool = True) -> Drawing:
+        drawing = Drawing(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, show_header=header)
+        drawing.padding = 0, self._gap - 1, 0, 0  # the box itself puts one blank between columns
+        for head, width in zip(self._heads, self._labels, strict=True):
+            drawing.add_column(pen.text(head), width=width, overflow="fold")
+        for at in piece:
+            name, width = self.table.columns[at], self._numbers[at]
+            drawing.add_column(pen.text(name), width=width, justify="right", overflow="fold")
+        widths = [column.width or 0 for column in drawing.columns]
+        drawing.width = sum(widths) + self._gap * (len(widths) - 1)
+        return drawing
+
+    def _filled(self, rows: Sequence[Row], piece: Sequence[int], pen: Pen, *, header: bool = True) -> Drawing:
+        drawing, before = self._drawing(piece, pen, header=header), ("", "")
+        several = len(rows) > len(list(_groups(self.table)))
+        for row in rows:
+            same = (row.task, row.model) == before
+            if before != ("", "") and not same and several:
+                drawing.add_section()
+            before = row.task, row.model
+            words = ["" if same and head != "method" else self._word(head, row) for head in self._heads]
+            squares = [(row.entries[at], "\n".join(self._said(row.entries[at]))) for at in piece]
+            drawing.add_row(
+                *(pen.text(word) for word in words),
+                *(pen.text(said, "bold" if entry.best else STYLES[entry.state]) for entry, said in squares),
+            )
+        return drawing
+
+
+def _chosen(table: Table, room: int | None) -> Layout:
+    """The first layout that fits; if none does, the narrowest, cut into pieces."""
+    for flat, tall in ((True, False), (True, True), (False, False), (False, True)):
+        layout = Layout(table, flat, tall)
+        if room is None or layout.width <= room:
+            return layout
+    return Layout(table, flat=False, tall=True, room=room)
+
+
+def _widest(*words: str) -> int:
+    return max(map(cell_len, words))
+
+
+def _groups(table: Table) -> Iterator[tuple[tuple[str, str], list[Row]]]:
+    for key, rows in groupby(table.rows, key=lambda row: (row.task, row.model)):
+        yield key, list(rows)
+
+
+def _detailed(table: Table, pen: Pen) -> Iterator[Text]:
+    """A line for every square that holds a number."""
+    yield pen.text("further numbers; folds weigh as in the score", "bold")
+    for row in table.rows:
+        for column, entry in zip(table.columns, row.entries, strict=True):
+            if entry.state in {"ok", "doubt"}:
+                parts = [
+                    entry.text,
+                    *(f"{name} {value:.{entry.decimals}f}" for name, value in entry.also.items()),
+                    "sparsity " + ", ".join(f"{name} {share:.4f}" for name, share in entry.reached.items()),
+                    f"{entry.seconds:,.1f} s",
+                ]
+                place = " ".join([*(getattr(row, head) for head in table.heads), column])
+                yield pen.text(f"{place}: {'; '.join(parts)}", STYLES[entry.state])
+
+
+def _below(notes: Footnotes, pen: Pen) -> Iterator[Text]:
+    for line in notes.loud:
+        yield pen.text(line, "bold red")
+    for line in notes.troubles:
+        yield pen.text(line, "red")
+    for line in (*notes.setting, *notes.account):
+        yield pen.text(line, "dim")

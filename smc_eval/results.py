@@ -159,14 +159,16 @@ class Book:
         line = json.dumps({**record, "seal": digest(record)}, ensure_ascii=False) + "\n"
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(f"{self.path}.lock"), self.path.open("ab+") as book:
+            # Unbuffered: a buffer would write its rest again after the book was cut back.
+            with FileLock(f"{self.path}.lock"), self.path.open("ab+", buffering=0) as book:
                 end = book.seek(0, os.SEEK_END)
                 if end:  # a writer killed half-way left no line end: begin a new line
                     book.seek(end - 1)
                     line = line if book.read(1) == b"\n" else "\n" + line
                 try:
-                    book.write(line.encode())
-                    book.flush()
+                    left = memoryview(line.encode())
+                    while left:
+                        left = left[book.write(left) :]
                     os.fsync(book.fileno())
                 except OSError:
                     book.truncate(end)

@@ -14,6 +14,9 @@ from smc_eval.recipe import Recipe
 from smc_eval.spec import Spec
 from smc_eval.target import SMC_GRID, Scope, Spread, Target
 
+MOST = 100
+"""A count of seeds above this is taken for a seed, and refused."""
+
 S = TypeVar("S", bound=Spec)
 
 _GROUP = re.compile(r"[a-z0-9]+([-/][a-z0-9]+)*")
@@ -114,8 +117,10 @@ def seeds(text: str) -> tuple[int, ...]:
     numbers = _numbers(text, "--seeds", "a count such as 3, or a list such as 0,1,2 (5, for seed 5 alone)")
     if "," in text:
         return numbers
-    if not numbers[0]:
-        raise UsageError("--seeds 0 runs nothing; write 1 for one seed, or 0, for seed 0 alone")
+    if not 1 <= numbers[0] <= MOST:
+        raise UsageError(
+            f"--seeds {text} would be {numbers[0]} seeds; write {numbers[0]}, for that seed alone"
+        )
     return tuple(range(numbers[0]))
 
 
@@ -156,8 +161,18 @@ def parsed(kind: type[S], words: Mapping[str, Any], noun: str, whose: str) -> S:
         UnknownName: the Spec has no such field; says the nearest.
         UsageError: a value is not what its field wants; says what the field means.
     """
+    return checked(kind, _meant(kind, words, noun, whose), noun, whose)
+
+
+def checked(kind: type[S], values: Mapping[str, Any], noun: str, whose: str) -> S:
+    """A Spec from values, what is wrong with them told in words.
+
+    Raises:
+        UnknownName: the Spec has no such field; says the nearest.
+        UsageError: a value is not what its field wants; says what the field means.
+    """
     try:
-        return kind.model_validate(_meant(kind, words, noun, whose))
+        return kind.model_validate(values)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])

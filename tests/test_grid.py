@@ -154,12 +154,17 @@ def test_a_model_goes_to_every_task_that_it_can_serve() -> None:
 
 
 def test_two_models_are_two_rows() -> None:
-    assert [task.backbone for task in grid(tasks=("terms",), model=("tiny", "org/mine")).tasks] == ["tiny", "org/mine"]
+    assert [task.backbone for task in grid(tasks=("terms",), model=("tiny", "org/mine")).tasks] == [
+        "tiny",
+        "org/mine",
+    ]
 
 
 def test_data_limit_and_fold_reach_the_task(tmp_path: Path) -> None:
     tasks = grid(data_dir=str(tmp_path), limit=7).tasks
-    assert [(task.folder, task.limit, task.fold) for task in tasks] == [(str(tmp_path), 7, n) for n in range(3)]
+    assert [(task.folder, task.limit, task.fold) for task in tasks] == [
+        (str(tmp_path), 7, n) for n in range(3)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -173,7 +178,10 @@ def test_data_limit_and_fold_reach_the_task(tmp_path: Path) -> None:
         ({"method": ("lth:share=2",)}, "option 'share' of method 'lth' is '2'; it should be less than 1"),
         ({"method": ("all:share=0.1",)}, "give them to one by name"),
         ({"model": ("math=tiny",)}, "no task or group is named 'math'; did you mean 'maths'"),
-        ({"model": ("proteins=tiny",)}, "'?proteins=tiny can serve no task of 'proteins'; they take: protein-encoder"),
+        (
+            {"model": ("proteins=tiny",)},
+            "'?proteins=tiny can serve no task of 'proteins'; they take: protein-encoder",
+        ),
         ({"sparsity": ("1.0",)}, r"sparsity 1.0 lies outside \[0, 1\)"),
         ({"sparsity": ("4:2",)}, "sparsity '4:2' keeps 4 of every 2; N must be below M"),
         ({"sparsity": ("2:x",)}, "sparsity '2:x' is no N:M pattern"),
@@ -251,7 +259,8 @@ def test_a_grid_file_says_what_flags_say(tmp_path: Path) -> None:
     file.write_text(
         'tasks = ["sums", "terms/gts"]\nmethod = ["lth:share=0.1", "dense"]\nsparsity = [0.5, "2:4", 0]\n'
         'seeds = [5]\nfolds = [0, 2]\nlimit = 4\nprotocol = "paper"\ndata-dir = "twin"\nno-dense = true\n'
-        'quiet = true\njson = "out.json"\n[recipe]\nepochs = 0.5\nbetas = [0.9, 0.98]\n[model]\nmaths = "scratch"\n'
+        'quiet = true\njson = "out.json"\n'
+        '[recipe]\nepochs = 0.5\nbetas = [0.9, 0.98]\n[model]\nmaths = "scratch"\n'
     )
     assert ordered({}, str(file)) == Order(
         tasks=("sums", "terms/gts"),
@@ -270,7 +279,9 @@ def test_a_grid_file_says_what_flags_say(tmp_path: Path) -> None:
     made = Grid.of(ordered({"seeds": "2", "sparsity": ["0.8"], "limit": "9"}, str(file)), REGISTRY)
     assert made.seeds == (0, 1)
     assert [target.sparsity for target in made.targets] == [0.8]
-    assert {(task.limit, task.recipe.betas, task.backbone) for task in made.tasks} == {(9, (0.9, 0.98), "scratch")}
+    assert {(task.limit, task.recipe.betas, task.backbone) for task in made.tasks} == {
+        (9, (0.9, 0.98), "scratch")
+    }
 
 
 @pytest.mark.parametrize(
@@ -279,7 +290,10 @@ def test_a_grid_file_says_what_flags_say(tmp_path: Path) -> None:
         ('sparsitty = "smc"', r"no key of grid .*mine.toml is named 'sparsitty'; did you mean 'sparsity'"),
         ("tasks = [", "mine.toml is no TOML: "),
         ("limit = 0", r"key 'limit' of grid .*mine.toml is 0; it should be greater than or equal to 1"),
-        ('protocol = "papper"', r"key 'protocol' of grid .*mine.toml is 'papper'; it should be 'sound' or 'paper'"),
+        (
+            'protocol = "papper"',
+            r"key 'protocol' of grid .*mine.toml is 'papper'; it should be 'sound' or 'paper'",
+        ),
         ("quiet = 3", r"key 'quiet' of grid .*mine.toml is 3"),
     ],
 )

@@ -115,7 +115,11 @@ def test_a_recipe_of_no_steps_leaves_a_plan_without_training() -> None:
 
 def test_a_part_of_a_recipe_takes_its_share_of_the_steps() -> None:
     recipe = Recipe(epochs=2, batch_size=8)  # 52 examples: 7 steps an epoch
-    parts = [Train(recipe=recipe, stop=0.3), Train(recipe=recipe, start=0.3, stop=0.5), Train(recipe=recipe, start=0.5)]
+    parts = [
+        Train(recipe=recipe, stop=0.3),
+        Train(recipe=recipe, start=0.3, stop=0.5),
+        Train(recipe=recipe, start=0.5),
+    ]
     assert [steps(part, 52) for part in parts] == [4, 3, 7]
     assert steps(Prune(by=Magnitude(), to=Target(sparsity=0.5)), 52) == 0
 
@@ -133,10 +137,15 @@ def test_stages_read_aloud() -> None:
     recipe = Recipe(steps=10)
     assert worded(Train()) == "train by the task's recipe"
     assert worded(Train(recipe=recipe)) == "train by a recipe of its own"
-    assert worded(Train(recipe=recipe, stop=0.25, name="early"), 3) == "train 3 steps, 0% to 25% (point 'early')"
+    assert (
+        worded(Train(recipe=recipe, stop=0.25, name="early"), 3) == "train 3 steps, 0% to 25% (point 'early')"
+    )
     assert worded(Prune(by=Magnitude(), to=Target(sparsity=SMC_GRID[9]), rounds=3)) == (
         "prune by magnitude to 0.8926 in 3 rounds"
     )
-    assert worded(Prune(by=Magnitude(), to=Target(sparsity=0.5, spread="erk"))) == "prune by magnitude to 0.5 erk"
+    assert (
+        worded(Prune(by=Magnitude(), to=Target(sparsity=0.5, spread="erk")))
+        == "prune by magnitude to 0.5 erk"
+    )
     assert worded(Prune(by=Magnitude(), to=Target.parse("2:4"))) == "prune by magnitude to 2:4"
     assert worded(Rewind()) == "rewind weights to 'start'"

@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from smc_eval.grid import Binder, Bound, Grid
+from smc_eval.cell import Cell
+from smc_eval.grid import Binder, Bound, Grid, idle
 from smc_eval.order import Order
 from smc_eval.plan import Node, Plan, level, worded
 from smc_eval.registry import registry
-from smc_eval.task import Task
 
 if TYPE_CHECKING:
     from rich.tree import Tree
+
+WHOLE = 10_000
+"""Columns of what is no terminal: lines in a file are not broken."""
 
 
 def plan(order: Order) -> None:
@@ -35,9 +38,11 @@ def plan(order: Order) -> None:
     from rich.console import Console
 
     console = Console()
+    if not console.is_terminal:
+        console.width = WHOLE
     for tree in _trees(planned):
         console.print(tree)
-    for line in _sums(planned, unbound):
+    for line in _sums(planned, squares):
         console.print(line, markup=False, highlight=False)
 
 
@@ -74,50 +79,70 @@ def _trees(planned: Plan) -> list[Tree]:
     from rich.text import Text
     from rich.tree import Tree
 
+    def grow(branch: Tree, node: Node) -> None:
+        """Hang what follows a node on a branch; only a fork indents, or lotteries would leave the page."""
+        waiting = [(branch, after, "") for after in reversed(node.after)]
+        while waiting:
+            parent, first, then = waiting.pop()
+            run = list(_run(first))
+            style = "" if first.todo else "dim"
+            line = Text(then + _line(run, planned.scored), style=style)
+            child, last = parent.add(line), run[-1]
+            alone = len(last.after) == 1
+            waiting += [
+                (parent if alone else child, after, "then " if alone else "")
+                for after in reversed(last.after)
+            ]
+
     alike: dict[tuple[str, ...], list[Node]] = {}
     for root in planned.roots:
-        first = next(_tasks(root))
-        alike.setdefault((first.card.name, first.backbone, *_lines(root, planned.scored)), []).append(root)
+        first = next(_cells(root)).task
+        alike.setdefault((first.card.name, first.backbone, *_shape(root, planned.scored)), []).append(root)
     trees = []
     for roots in alike.values():
         many = f"  and {len(roots) - 1} alike: other folds, seeds" if len(roots) > 1 else ""
-        tree = Tree(Text(_owner(roots[0]) + many, style="bold"))
-        branches = {roots[0].digest: tree}
-        for node in roots[0].walk():
-            for after in node.after:
-                style = "" if after.todo else "dim"
-                branches[after.digest] = branches[node.digest].add(
-                    Text(_line(after, planned.scored), style=style)
-                )
-        trees.append(tree)
+        trees.append(Tree(Text(_owner(roots[0]) + many, style="bold")))
+        grow(trees[-1], roots[0])
     return trees
 
 
-def _lines(root: Node, scored: frozenset[str]) -> tuple[str, ...]:
-    return tuple(f"{len(node.after)} {_line(node, scored)}" for node in root.walk() if node.stage)
+def _shape(root: Node, scored: frozenset[str]) -> tuple[str, ...]:
+    return tuple(f"{len(node.after)} {_line([node], scored)}" for node in root.walk() if node.stage)
 
 
-def _line(node: Node, scored: frozenset[str]) -> str:
-    """A stage in words, its state, and the cells that are scored after it."""
-    assert node.stage is not None
-    state = "to do" if node.todo else "done"
-    names = [f"{chain.cell.method.card.name} {level(chain.cell.target)}" for chain in node.ends]
-    ends = f"  → {', '.join(names)}" if names else ""
-    known = " (scored)" if node.ends and all(chain.digest in scored for chain in node.ends) else ""
-    return f"{worded(node.stage, node.steps)}  [{state}]{ends}{known}"
+def _run(node: Node) -> Iterator[Node]:
+    """A node and those after it, as long as nothing forks, is scored or changes its state."""
+    yield node
+    while not node.ends and len(node.after) == 1 and node.after[0].todo == node.todo:
+        node = node.after[0]
+        yield node
+
+
+def _line(run: list[Node], scored: frozenset[str]) -> str:
+    """Stages in words, their state, and the cells that are scored after them."""
+    stages = ", ".join(worded(node.stage, node.steps) for node in run if node.stage)
+    ends = run[-1].ends
+    names = f"  → {', '.join(_name(chain.cell) for chain in ends)}" if ends else ""
+    known = " (scored)" if ends and all(chain.digest in scored for chain in ends) else ""
+    return f"{stages}  [{'to do' if run[0].todo else 'done'}]{names}{known}"
+
+
+def _name(cell: Cell) -> str:
+    name = cell.method.card.name
+    return name if cell.method.card.moment == "none" else f"{name} {level(cell.target)}"
 
 
 def _owner(root: Node) -> str:
-    cell = next(chain.cell for node in root.walk() for chain in node.ends)
+    cell = next(_cells(root))
     fold = "" if cell.task.fold is None else f", fold {cell.task.fold}"
     return f"{cell.task.card.name} · {cell.task.backbone}{fold}, seed {cell.seed}"
 
 
-def _tasks(root: Node) -> Iterator[Task]:
-    return (chain.cell.task for node in root.walk() for chain in node.ends)
+def _cells(root: Node) -> Iterator[Cell]:
+    return (chain.cell for node in root.walk() for chain in node.ends)
 
 
-def _sums(planned: Plan, unbound: list[Bound]) -> list[str]:
+def _sums(planned: Plan, squares: Iterable[Bound]) -> list[str]:
     sums = planned.totals()
     lines = [
         (
@@ -132,14 +157,7 @@ def _sums(planned: Plan, unbound: list[Bound]) -> list[str]:
         if planned.seconds is None
         else f"about {spoken(planned.seconds)} of training to pay",
     ]
-    reasons = dict[str, list[str]]()
-    for one in unbound:
-        reasons.setdefault(str(one.error), []).append(one.cell.label)
-    for reason, labels in reasons.items():
-        lines.append(
-            f"{len(labels)} cells cannot run ({labels[0]}{', …' if len(labels) > 1 else ''}): {reason}"
-        )
-    return lines
+    return [*lines, *idle(squares)]
 
 
 def spoken(seconds: float) -> str:

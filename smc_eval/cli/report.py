@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from smc_eval.cli.run import told, writable_file
+from smc_eval.cli.run import told
 from smc_eval.errors import UsageError
+from smc_eval.exports import check_writable
 from smc_eval.order import ordered
 from smc_eval.results import BOOK, Book, Result
 
@@ -25,7 +26,8 @@ def report(
     """Show the table of earlier runs, from their records; needs no torch."""
     flags = {"format": shown_as, "json_file": json_file}
     order = ordered({name: value for name, value in flags.items() if value is not None})
-    writable_file(order.json_file)
+    if order.json_file and order.json_file != "-":
+        check_writable(Path(order.json_file))
     latest = dict[str, Result]()
     for folder in folders:
         if not (folder / BOOK).is_file():

@@ -67,7 +67,8 @@ def _lamp(name: str, saliency: Tensor, within: Tensor | None) -> Tensor:
         )
     ordered, order = values.sort(descending=True, stable=True)
     squares = (ordered / high).square()  # by the largest, so that none overflows
-    shares = squares / squares.cumsum(0)
+    # on the CPU sums grow term by term: the same on every device, and never out of order by rounding
+    shares = squares / squares.cpu().cumsum(0).to(squares.device)
     shares[0] = 1  # also where all saliencies are 0
     values[order] = shares.nan_to_num(0)
     scores[alive] = values

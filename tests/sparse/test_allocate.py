@@ -188,9 +188,15 @@ def test_lamp_spares_a_tensor_of_small_weights() -> None:
 
 
 def test_the_dead_have_no_part_in_layer_adaptive_sums() -> None:
-    saliency = {"a": torch.tensor([[3.0, 4.0], [7.0, 0.0]])}
-    scores = lamp(saliency, {"a": torch.tensor([[True, True], [False, False]])})
-    assert scores["a"].tolist() == [[9 / 25, 1.0], [0.0, 0.0]]
+    saliency = {"a": torch.tensor([[7.0, 3.0], [0.0, 4.0]]), "b": torch.tensor([1.0, 2.0])}
+    within = {"a": torch.tensor([[False, True], [False, True]]), "b": torch.tensor([True, True])}
+    scores = lamp(saliency, within)
+    assert scores["a"].tolist() == [[0.0, 9 / 25], [0.0, 1.0]]
+    assert scores["b"].tolist() == [1 / 5, 1.0]
+    # with the dead 7 in the sum, 3 would have 9/74 and the 1 of b would stay in its place
+    masks = allocate(saliency, Target(sparsity=0.5, spread="lamp"), within)
+    assert masks["a"].tolist() == [[False, True], [False, True]]
+    assert masks["b"].tolist() == [False, True]
 
 
 @settings(deadline=None)

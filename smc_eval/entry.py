@@ -1,0 +1,119 @@
+"""One square of the table: a number, what must be known of it, and how it came from records."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean, stdev
+from typing import Any, Literal
+
+from smc_eval.results import Result
+from smc_eval.score import pooled
+
+OFF = 1e-3
+"""How far reached sparsity may lie from what was asked before a square says so."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What stands in one square."""
+
+    state: Literal["ok", "doubt", "failed", "skipped", "missing"]
+    """`doubt`: a certificate failed. `skipped`: the method cannot. `missing`: there is no record."""
+    value: float = math.nan
+    """Folds pooled within each seed, then the mean over seeds."""
+    deviation: float | None = None
+    """Sample standard deviation over seeds; None for a single one."""
+    decimals: int = 1
+    remarks: tuple[str, ...] = ()
+    """What else must be known of the number: missing folds or seeds, sparsity that was missed."""
+    best: bool = False
+    """Whether no other method of its task and model does better at this sparsity."""
+    also: Mapping[str, float] = field(default_factory=dict)
+    """Further numbers of the same nets, pooled alike."""
+    reached: Mapping[str, float] = field(default_factory=dict)
+    """Mean sparsity over each of the denominators."""
+    seconds: float = 0.0
+    """What these nets cost altogether."""
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The square in a narrow column: number, deviation, remarks."""
+        match self.state:
+            case "failed" | "missing" | "skipped":
+                return ({"failed": "failed", "missing": "–", "skipped": "n/a"}[self.state],)
+        number = f"{self.value:.{self.decimals}f}{'!' if self.state == 'doubt' else ''}"
+        return (number, *self._deviation, *self.remarks)
+
+    @property
+    def text(self) -> str:
+        """The square in one line: `81.2±0.4 (4/5 folds)`."""
+        if self.state not in {"ok", "doubt"}:
+            return self.lines[0]
+        mark = "!" if self.state == "doubt" else ""
+        number = f"{self.value:.{self.decimals}f}{''.join(self._deviation)}{mark}"
+        return f"{number} ({', '.join(self.remarks)})" if self.remarks else number
+
+    @property
+    def _deviation(self) -> tuple[str, ...]:
+        return () if self.deviation is None else (f"±{self.deviation:.{self.decimals}f}",)
+
+
+def decimals(group: Iterable[Result]) -> int:
+    """One decimal, or three for a metric that stays within one, as a correlation does."""
+    scores = [record.score for record in group if record.score]
+    within = all(abs(score["value"]) <= 1 and "%" not in score["metric"] for score in scores)
+    return 3 if scores and within else 1
+
+
+def entry(records: Sequence[Result], group: Sequence[Result], decimals: int) -> Entry:
+    """One square from the records of its seeds and folds; what is not certified enters no mean."""
+    sound = [record for record in records if record.sound]
+    told = sound or [record for record in records if record.status == "ok"]
+    if not told:
+        return Entry("failed" if any(record.status == "failed" for record in records) else "skipped")
+    seeds: dict[int, list[Result]] = {}
+    for record in told:
+        seeds.setdefault(record.seed, []).append(record)
+    values = [_pooled(folds, lambda record: _score(record)["value"]) for folds in seeds.values()]
+    also = list(dict.fromkeys(name for record in told for name in _score(record).get("also", {})))
+    return Entry(
+        "ok" if all(record.sound for record in records if record.status == "ok") else "doubt",
+        fmean(values),
+        stdev(values) if len(values) > 1 else None,
+        decimals,
+        tuple(_remarks(told, seeds, group)),
+        also={name: _mean_of_those_with(name, told) for name in also},
+        reached={name: fmean(r.sparsity[name] for r in told) for name in told[0].sparsity},
+        seconds=sum(sum(record.cost.get("seconds", {}).values()) for record in told),
+    )
+
+
+def _score(record: Result) -> dict[str, Any]:
+    assert record.score is not None
+    return record.score
+
+
+def _pooled(folds: Sequence[Result], number: Callable[[Result], float]) -> float:
+    return pooled([number(record) for record in folds], [max(1, _score(record)["n"]) for record in folds])
+
+
+def _mean_of_those_with(name: str, told: Sequence[Result]) -> float:
+    """A further number over folds and seeds; folds weigh as in the score, for want of their own counts."""
+    having = [record for record in told if name in _score(record).get("also", {})]
+    return _pooled(having, lambda record: _score(record)["also"][name])
+
+
+def _remarks(told: Sequence[Result], seeds: Mapping[int, object], group: Sequence[Result]) -> Iterable[str]:
+    """What is missing of a square that its task and model have elsewhere, and where it missed its target."""
+    all_seeds, all_folds = ({getattr(record, name) for record in group} for name in ("seed", "fold"))
+    if len(seeds) < len(all_seeds):
+        yield f"{len(seeds)}/{len(all_seeds)} seeds"
+    if len(told) < (folds := len(seeds) * len(all_folds)):
+        yield f"{len(told)}/{folds} folds"
+    asked = told[0].target["sparsity"]
+    reached = [record.sparsity["scope"] for record in told if "scope" in record.sparsity]
+    furthest = max(reached, key=lambda sparsity: abs(sparsity - asked), default=asked)
+    if abs(furthest - asked) > OFF:
+        yield f"@{furthest:.3f}"

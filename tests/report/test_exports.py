@@ -1,0 +1,170 @@
+"""Exports say what the records say, in each format's own tongue, and reach the disk whole."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from smc_eval import exports
+from smc_eval.errors import StoreError, UsageError
+from smc_eval.exports import as_csv, as_json, as_latex, as_markdown, check_writable, document, write
+from smc_eval.results import Result
+
+
+@pytest.fixture
+def few(record) -> list[Result]:
+    return [
+        record("dense", value=90.0),
+        record("omp-after", value=80.0),
+        record("lth", value=85.25, also={"equation accuracy": 70.5}),
+        record("odd:a_b=1|2", value=None, reason="50 % of {x}_1\nsecond line"),
+    ]
+
+
+def cells(line: str) -> list[str]:
+    """The cells of a Markdown row."""
+    return [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+
+
+def test_json_holds_the_records_and_nothing_else(few) -> None:
+    found = json.loads(as_json(few))
+    assert found == {"schema": 1, "results": [asdict(result) for result in few]}
+    assert [Result(**fields) for fields in found["results"]] == few
+    assert found == document(few)
+
+
+def test_csv_is_one_line_a_record(few) -> None:
+    text = as_csv(few)
+    assert len(text.splitlines()) == 1 + len(few)
+    dense, _omp, lth, failed = csv.DictReader(io.StringIO(text))
+    assert (dense["method"], dense["sparsity"], dense["value"]) == ("dense", "0.0", "90.0")
+    assert (lth["value"], lth["also_equation_accuracy"], dense["also_equation_accuracy"]) == (
+        "85.25",
+        "70.5",
+        "",
+    )
+    assert (lth["sparsity_scope"], lth["sparsity_weights"], lth["sparsity_all"]) == ("0.5", "0.45", "0.4")
+    assert (lth["seconds_train"], lth["seconds_prune"], lth["seconds_predict"]) == ("10.0", "0.5", "1.5")
+    assert (lth["certified"], lth["steps"], lth["scoring_passes"], lth["fold"]) == ("True", "7", "2", "")
+    assert (failed["status"], failed["reason"], failed["value"]) == (
+        "failed",
+        "50 % of {x}_1 / second line",
+        "",
+    )
+
+
+def test_csv_of_nothing_is_a_header() -> None:
+    assert as_csv([]) == "task\n"
+
+
+def test_markdown_can_be_read_back(few) -> None:
+    lines = as_markdown(few).splitlines()
+    assert [cells(line) for line in lines[:2]] == [
+        ["task", "method", "dense", "0.5"],
+        ["---", "---", "---:", "---:"],
+    ]
+    assert [cells(line) for line in lines[2:5]] == [
+        ["t/a", "omp-after", "90.0", "80.0"],
+        ["t/a", "lth", "90.0", "**85.2**"],
+        ["t/a", r"odd:a\_b=1\|2", "90.0", "failed"],
+    ]
+    assert lines[5] == ""
+    assert all(line.startswith("- ") for line in lines[6:])
+    assert r"- failed: t/a odd:a\_b=1\|2 0.5 seed 0: 50 % of {x}\_1 /   second line" in lines
+
+
+def test_markdown_names_models_only_where_there_are_several(record) -> None:
+    text = as_markdown([record(), record(model="org/large", source="twin")])
+    assert cells(text.splitlines()[0]) == ["task", "model", "method", "0.5"]
+    assert [cells(line)[1] for line in text.splitlines()[2:4]] == ["tiny", "org/large"]
+    assert "- **SYNTHETIC TWIN DATA: no result" in text
+
+
+def test_latex_is_a_booktabs_table_that_escapes_what_it_must(few) -> None:
+    text = as_latex(few)
+    for rule in ("toprule", "midrule", "bottomrule"):
+        assert text.count(rf"\{rule}") == 1
+    rows = text.partition(r"\midrule")[2].partition(r"\bottomrule")[0].strip().splitlines()
+    assert rows == [
+        r"t/a & omp-after & 90.0 & 80.0 \\",
+        r"t/a & lth & 90.0 & \textbf{85.2} \\",
+        r"t/a & odd:a\_b=1\textbar{}2 & 90.0 & \textit{failed} \\",
+    ]
+    assert r"\begin{tabular}{llrr}" in text
+    caption = re.search(r"\\caption\{(.*)\}\n", text)
+    assert caption is not None
+    assert r"Score: accuracy (\%), higher is better. " in caption[1]
+    assert "protocol sound; scope body; spread global." in caption[1]
+    shown = "\n".join(line for line in text.splitlines() if not line.startswith("%"))
+    assert not re.search(r"(?<!\\)[%#_]", shown)
+    assert shown.isascii()
+
+
+def test_latex_parts_tasks_by_a_rule_and_writes_signs_as_orders(record) -> None:
+    text = as_latex(
+        [record(seed=seed, value=80.0 + seed, task=task) for task in ("t/a", "t/b") for seed in (0, 1)]
+    )
+    assert text.count(r"\midrule") == 2
+    assert r"t/a & omp-after & 80.5$\pm$0.7 \\" in text
+
+
+def test_a_file_is_written_whole_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "out.csv"
+    write(path, "first ±\n")
+    write(path, "second\n")
+    assert path.read_text(encoding="utf-8") == "second\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["out.csv"]
+
+
+def test_a_disk_that_fills_leaves_the_old_file(tmp_path: Path, monkeypatch) -> None:
+    path = tmp_path / "out.csv"
+    write(path, "old\n")
+
+    def full(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(exports.os, "fsync", full)
+    with pytest.raises(StoreError, match=r"cannot write .*out\.csv: No space left on device$"):
+        write(path, "new\n")
+    assert path.read_text(encoding="utf-8") == "old\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["out.csv"]
+
+
+def test_a_link_is_followed_and_stays(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    write(tmp_path / "link", "text")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_text(encoding="utf-8") == "text"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_device_is_written_to_and_never_replaced() -> None:
+    check_writable(Path("/dev/null"))
+    write(Path("/dev/null"), "text")
+    assert Path("/dev/null").is_char_device()
+    with pytest.raises(StoreError, match="No space left on device"):
+        write(Path("/dev/full"), "text")
+
+
+def test_what_could_not_be_written_is_refused_before_a_run(tmp_path: Path) -> None:
+    check_writable(tmp_path / "new.json")
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(UsageError, match="it is a folder; name a file in it"):
+        check_writable(tmp_path)
+    with pytest.raises(UsageError, match="there is no folder .*absent'; make it first"):
+        check_writable(tmp_path / "absent" / "new.json")
+
+
+def test_a_folder_without_permission_is_refused_before_a_run(tmp_path: Path, monkeypatch) -> None:
+    def refuse(**_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(exports.tempfile, "TemporaryFile", refuse)  # root may write anywhere
+    with pytest.raises(UsageError, match="Permission denied; name a file elsewhere"):
+        check_writable(tmp_path / "new.json")

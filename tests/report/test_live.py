@@ -1,0 +1,267 @@
+"""What is said of a run while it works, with a clock that the tests set."""
+
+from __future__ import annotations
+
+import io
+import time
+
+import pytest
+from rich.console import Console
+
+from smc_eval.engine.watch import Watcher
+from smc_eval.live import Quiet, Screen, watching
+
+
+class Clock:
+    """Stands still until it is told to go on."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def plain() -> Console:
+    """What a run without a terminal writes to."""
+    return Console(file=io.StringIO(), force_terminal=False)
+
+
+def terminal(width: int = 80) -> Console:
+    return Console(file=io.StringIO(), force_terminal=True, width=width, color_system=None)
+
+
+def said(console: Console) -> list[str]:
+    file = console.file
+    assert isinstance(file, io.StringIO)
+    return file.getvalue().splitlines()
+
+
+def drawn(screen: Screen) -> list[str]:
+    """The words of a terminal's picture, without its bars."""
+    with screen.console.capture() as capture:
+        screen.console.print(screen.frame())
+    return [line.strip("━╸╺ ") for line in capture.get().splitlines()]
+
+
+def work(watcher: Watcher, clock: Clock, *, steps: int = 100, seconds: float = 20.0) -> None:
+    """A training of so many steps, evenly in so many seconds."""
+    watcher.stage(f"train {steps} steps", steps, 0)
+    began = clock.now
+    for step in range(1, steps + 1):
+        clock.now = began + seconds * step / steps
+        watcher.step(step, 2.0 / step)
+
+
+def test_without_a_terminal_there_is_a_line_for_five_seconds_and_one_for_each_cell(record, clock) -> None:
+    console = plain()
+    with watching(console, False, clock) as watcher:
+        watcher.begin(2)
+        watcher.cell(1, "t/a dense 0 seed 0")
+        work(watcher, clock)
+        watcher.result(record("dense", value=81.25))
+        watcher.cell(2, "t/a lth 0.5 seed 0")
+        watcher.result(record("lth", value=100.0))
+    assert said(console) == [
+        "0:00:05 1/2 t/a dense 0 seed 0: train 100 steps, 25/100, loss 0.08, 5 steps/s, 0:00:15 left",
+        "0:00:10 1/2 t/a dense 0 seed 0: train 100 steps, 50/100, loss 0.04, 5 steps/s, 0:00:10 left",
+        "0:00:15 1/2 t/a dense 0 seed 0: train 100 steps, 75/100, loss 0.02667, 5 steps/s, 0:00:05 left",
+        "0:00:20 1/2 t/a dense 0 seed 0: train 100 steps, 100/100, loss 0.02, 5 steps/s, 0:00:00 left",
+        "0:00:20 1/2 t/a dense 0 seed 0: accuracy (%) 81.25 in 0:00:20",
+        "0:00:20 2/2 t/a lth 0.5 seed 0: accuracy (%) 100, from the store",
+    ]
+
+
+def test_many_fast_stages_share_their_line_every_five_seconds(record, clock) -> None:
+    console = plain()
+    with watching(console, False, clock) as watcher:
+        watcher.begin(1)
+        watcher.cell(1, "t/a lth 0.5 seed 0")
+        for _ in range(20):
+            work(watcher, clock, steps=2, seconds=1.0)
+    assert len(said(console)) == 4
+
+
+def test_a_resumed_stage_counts_only_its_own_steps_in_its_rate(clock) -> None:
+    console = plain()
+    with watching(console, False, clock) as watcher:
+        watcher.begin(1)
+        watcher.cell(1, "t/a dense 0 seed 0")
+        watcher.note("resumed at step 900 of 1000")
+        watcher.stage("train 1000 steps", 1000, 900)
+        clock.now += 10
+        watcher.step(950, 1.5)
+    assert said(console) == [
+        "0:00:00 resumed at step 900 of 1000",
+        "0:00:10 1/1 t/a dense 0 seed 0: train 1000 steps, 950/1000, loss 1.5, 5 steps/s, 0:00:10 left",
+    ]
+
+
+def test_a_long_prediction_is_told_by_its_time(clock) -> None:
+    console = plain()
+    with watching(console, False, clock) as watcher:
+        watcher.begin(1)
+        watcher.cell(1, "t/a dense 0 seed 0")
+        clock.now += 3661
+        watcher.stage("predict 384 examples", 1, 0)
+    assert said(console) == ["1:01:01 1/1 t/a dense 0 seed 0: predict 384 examples, 0:00:00"]
+
+
+def test_failures_and_lost_certificates_are_told(record, clock) -> None:
+    console = plain()
+    with watching(console, False, clock) as watcher:
+        watcher.begin(3)
+        watcher.cell(1, "a")
+        watcher.result(record(value=None, reason="out of memory\nmore"))
+        watcher.cell(2, "b")
+        watcher.stage("predict 3 examples", 1, 0)
+        watcher.result(record(value=80.0, ok=False))
+        watcher.cell(3, "c")
+        watcher.result(record(value=None, status="skipped", reason=""))
+    assert said(console) == [
+        "0:00:00 1/3 a: failed: out of memory",
+        "0:00:00 2/3 b: accuracy (%) 80 in 0:00:00, but its certificate failed",
+        "0:00:00 3/3 c: skipped",
+    ]
+
+
+@pytest.mark.parametrize("console", [plain(), terminal()], ids=["pipe", "terminal"])
+def test_quiet_says_nothing_but_warnings(record, clock, console) -> None:
+    with watching(console, True, clock) as watcher:
+        watcher.begin(1)
+        watcher.cell(1, "t/a dense 0 seed 0")
+        work(watcher, clock)
+        watcher.note("resumed at step 5 of 10")
+        assert isinstance(watcher, Quiet)
+        watcher.note("the stored net is broken", warning=True)
+        watcher.result(record("dense"))
+    assert said(console) == ["warning: the stored net is broken"]
+
+
+def test_a_line_in_a_file_is_never_wrapped_nor_read_as_markup(clock) -> None:
+    console = plain()
+    with watching(console, False, clock) as watcher:
+        watcher.note("wants [0, 1) [bold] " + "x" * 300)
+    assert said(console) == ["0:00:00 wants [0, 1) [bold] " + "x" * 300]
+
+
+def test_the_picture_shows_cell_stage_and_what_is_left(record, clock) -> None:
+    screen = Screen(terminal(100), clock)
+    screen.begin(4)
+    screen.cell(1, "t/a dense 0 seed 0")
+    assert drawn(screen) == ["1/4 t/a dense 0 seed 0", "0/4 cells, 0:00:00 gone"]
+    work(screen, clock, seconds=60)
+    screen.result(record("dense"))
+    screen.cell(2, "t/a lth 0.5 seed 0")
+    screen.result(record("lth"))
+    screen.cell(3, "t/a lth 0.8 seed 0")
+    screen.stage("train 100 steps", 100, 0)
+    clock.now += 15
+    screen.step(25, 1.5)
+    # One cell took 60 s, one came from the store; two are left, 15 s of the first are gone.
+    assert drawn(screen) == [
+        "3/4 t/a lth 0.8 seed 0",
+        "train 100 steps, 25/100, loss 1.5, 1.67 steps/s, 0:00:45 left",
+        "2/4 cells, 0:01:15 gone, about 0:01:45 left",
+    ]
+
+
+@pytest.mark.parametrize("width", [1, 10, 20, 40])
+def test_a_small_terminal_cuts_the_picture_and_breaks_nothing(clock, width) -> None:
+    screen = Screen(terminal(width), clock)
+    screen.begin(4)
+    screen.cell(1, "a label that is far too long for it")
+    screen.stage("train 100 steps", 100, 0)
+    with screen.console.capture() as capture:
+        screen.console.print(screen.frame())
+    assert max(map(len, capture.get().splitlines())) <= width
+
+
+def test_on_a_terminal_notes_and_scores_stay_and_what_the_store_had_is_only_counted(record, clock) -> None:
+    console = terminal()
+    with watching(console, False, clock) as watcher:
+        assert isinstance(watcher, Screen)
+        watcher.begin(3)
+        watcher.cell(1, "t/a dense 0 seed 0")
+        watcher.result(record("dense"))
+        watcher.cell(2, "t/a lth 0.5 seed 0")
+        watcher.note("resumed at step 5 of 10")
+        work(watcher, clock, seconds=1)
+        watcher.result(record("lth", value=75.5))
+        watcher.cell(3, "t/a lth 0.8 seed 0")
+        watcher.result(record("lth", value=None, reason="disk full"))
+    text = "\n".join(said(console))
+    assert "0:00:00 resumed at step 5 of 10\n" in text
+    assert "0:00:01 2/3 t/a lth 0.5 seed 0: accuracy (%) 75.5 in 0:00:01\n" in text
+    assert "0:00:01 3/3 t/a lth 0.8 seed 0: failed: disk full\n" in text
+    assert "accuracy (%) 80" not in text
+    assert "\x1b[?25h" in text.rpartition("\x1b[?25l")[2]  # the cursor is back
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_a_console_that_closes_stops_no_run(record, clock, is_terminal) -> None:
+    file = io.StringIO()
+    console = Console(file=file, force_terminal=is_terminal, width=80)
+    with watching(console, False, clock) as watcher:
+        watcher.begin(1)
+        watcher.cell(1, "t/a dense 0 seed 0")
+        file.close()
+        work(watcher, clock)
+        watcher.note("still here")
+        watcher.result(record("dense"))
+    assert console.file is file
+
+
+@pytest.mark.parametrize(
+    "fault", [OSError(28, "No space left on device"), BrokenPipeError(32, "Broken pipe")]
+)
+def test_a_console_that_cannot_be_written_stops_no_run(record, clock, fault) -> None:
+    class Broken(io.StringIO):
+        def write(self, text: str) -> int:
+            raise fault
+
+        def flush(self) -> None:
+            raise fault
+
+    with watching(Console(file=Broken(), force_terminal=False), False, clock) as watcher:
+        watcher.begin(1)
+        watcher.cell(1, "t/a dense 0 seed 0")
+        work(watcher, clock)
+        watcher.result(record("dense"))
+
+
+def test_signs_that_a_console_lacks_become_question_marks(clock) -> None:
+    raw = io.BytesIO()
+    console = Console(file=io.TextIOWrapper(raw, encoding="ascii"), force_terminal=False)
+    with watching(console, False, clock) as watcher:
+        watcher.note("naïve")
+        watcher.note("after")
+    assert raw.getvalue().decode("ascii") == "0:00:00 na?ve\n0:00:00 after\n"
+
+
+def test_an_error_of_the_run_passes_and_the_console_is_given_back(clock) -> None:
+    console = terminal()
+    file = console.file
+    with pytest.raises(KeyboardInterrupt), watching(console, False, clock):
+        raise KeyboardInterrupt
+    assert console.file is file
+    with watching(console, False, clock):  # and can be live again
+        pass
+
+
+@pytest.mark.parametrize("console", [plain(), terminal()], ids=["pipe", "terminal"])
+def test_a_step_costs_next_to_nothing(console) -> None:
+    with watching(console, False) as watcher:
+        watcher.begin(1)
+        watcher.cell(1, "t/a dense 0 seed 0")
+        watcher.stage("train", 10_000, 0)
+        began = time.thread_time()
+        for step in range(10_000):
+            watcher.step(step, 1.0)
+        spent = time.thread_time() - began
+    assert spent / 10_000 < 0.01 / 200  # one per cent of a loop that makes 200 steps a second

@@ -1,0 +1,408 @@
+"""The command line as users meet it: what it prints, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from importlib.metadata import EntryPoint, distributions
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from smc_eval import registry
+from smc_eval.cli import app
+
+TOYS = '''
+from typing import ClassVar
+from smc_eval import DataError, Recipe, TaskCard, hookimpl
+from smc_eval.methods import smc_eval_methods
+from smc_eval.testing import Toy
+
+class Sums(Toy):
+    """Which token came twice, in two folds."""
+    card: ClassVar[TaskCard] = TaskCard(
+        name="sums/gts", summary="toy sums", source="none", metric="accuracy (%)",
+        groups=("sums", "maths"), folds=2, accepts=("scratch", "tiny"), published="scratch",
+        licence="none needed",
+    )
+    tiny = {"steps": 2}
+    recipe: Recipe = Recipe(steps=3, batch_size=8, lr=0.01)
+
+class Terms(Toy):
+    card: ClassVar[TaskCard] = TaskCard(
+        name="terms/gts", summary="toy terms", source="none", metric="accuracy (%)",
+        groups=("terms", "maths"),
+        accepts=("tiny",), published="tiny",
+    )
+    recipe: Recipe = Recipe(steps=2, batch_size=8, lr=0.01)
+
+class Broken(Toy):
+    card: ClassVar[TaskCard] = TaskCard(
+        name="broken", summary="toy", source="none", metric="accuracy (%)",
+        accepts=("tiny",), published="tiny",
+    )
+
+    def data(self, part):
+        raise DataError("train.csv, line 3: no number")
+
+@hookimpl
+def smc_eval_tasks():
+    return [Sums, Terms, Broken]
+'''
+
+Say = Callable[..., Any]
+
+
+def install(folder: Path, name: str, source: str) -> None:
+    module = f"{name.replace('-', '_')}_{folder.name.replace('-', '_')}"
+    (folder / f"{module}.py").write_text(source)
+    info = folder / f"{name.replace('-', '_')}-3.1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 3.1\n")
+    (info / "entry_points.txt").write_text(f"[smc_eval]\n{name} = {module}\n")
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An environment in which nothing but toys is installed, and a folder to work in."""
+    folder = tmp_path / f"shop-{tmp_path.name}"
+    folder.mkdir()
+    install(folder, "toys", TOYS)
+    monkeypatch.syspath_prepend(folder)
+
+    def installed() -> list[EntryPoint]:
+        return [point for found in distributions(path=[str(folder)]) for point in found.entry_points]
+
+    monkeypatch.setattr(registry, "installed", installed)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    known = set(sys.modules)
+    yield folder
+    for module in set(sys.modules) - known:
+        if folder.name.replace("-", "_") in module:
+            del sys.modules[module]
+
+
+@pytest.fixture
+def say(shop: Path) -> Say:
+    return lambda *words: CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
+
+
+def refused(ended: Any) -> str:
+    """What was said of a wrong command line: on the error stream, in one to three lines, code 2."""
+    assert ended.exit_code == 2, ended.output
+    assert ended.stdout == ""
+    assert 1 <= len(ended.stderr.strip().splitlines()) <= 3, ended.stderr
+    assert ended.stderr.startswith("error: ")
+    return str(ended.stderr)
+
+
+TERMS = ("--model", "tiny", "--tasks", "terms", "--method", "omp-after", "--sparsity", "0.5")
+
+
+def test_bare_flags_mean_run_and_the_same_command_again_finds_all_done(say: Say) -> None:
+    ended = say(*TERMS, "--json", "out.json")
+    assert ended.exit_code == 0, ended.output
+    assert "terms/gts" in ended.stdout
+    assert "omp-after" in ended.stdout
+    first = json.loads(Path("out.json").read_text())
+    assert first["schema"] == 1
+    assert [(r["task"], r["method"], r["status"]) for r in first["results"]] == [
+        ("terms/gts", "dense", "ok"),
+        ("terms/gts", "omp-after", "ok"),
+    ]
+    again = say("run", *TERMS, "--json", "-", "--quiet")
+    assert json.loads(again.stdout) == first
+
+
+def test_json_on_the_standard_output_stands_alone(say: Say) -> None:
+    ended = say(*TERMS, "--no-dense", "--json", "-")
+    assert ended.exit_code == 0, ended.output
+    assert [r["method"] for r in json.loads(ended.stdout)["results"]] == ["omp-after"]
+    assert "warning" not in ended.stderr
+
+
+@pytest.mark.parametrize("format", ["markdown", "csv", "latex", "json"])
+def test_every_format_names_the_row(say: Say, format: str) -> None:  # noqa: A002
+    ended = say(*TERMS, "--format", format, "--quiet")
+    assert ended.exit_code == 0, ended.output
+    assert "omp-after" in ended.stdout
+    assert say("report", "smc-eval-runs", "--format", format).stdout == ended.stdout
+
+
+def test_quiet_says_nothing_beside_the_results(say: Say) -> None:
+    assert say(*TERMS, "--quiet").stderr == ""
+
+
+def test_what_fails_fails_alone_and_stands_in_its_place(say: Say) -> None:
+    ended = say(
+        "--model",
+        "tiny",
+        "--tasks",
+        "broken,terms",
+        "--method",
+        "omp-after",
+        "--sparsity",
+        "0.5",
+        "--json",
+        "-",
+    )
+    assert ended.exit_code == 1, ended.output
+    assert [(r["task"], r["status"], r["reason"]) for r in json.loads(ended.stdout)["results"]] == [
+        ("broken", "failed", "train.csv, line 3: no number"),
+        ("broken", "failed", "train.csv, line 3: no number"),
+        ("terms/gts", "ok", ""),
+        ("terms/gts", "ok", ""),
+    ]
+
+
+def test_where_nothing_can_run_the_command_is_wrong(say: Say) -> None:
+    assert "train.csv, line 3: no number" in refused(say("--tasks", "broken", "--method", "omp-after"))
+
+
+def test_a_refused_target_is_skipped_and_no_failure(say: Say) -> None:
+    ended = say(*TERMS, "--method", "lth", "--sparsity", "2:4", "--json", "-")
+    assert ended.exit_code == 0, ended.output
+    told = {r["method"]: (r["status"], r["reason"]) for r in json.loads(ended.stdout)["results"]}
+    assert told["omp-after"][0] == "ok"
+    assert told["lth"] == ("skipped", "method 'lth' cannot make pattern '2:4'; it makes: free")
+
+
+def test_a_limit_is_warned_of_loudly_and_marked(say: Say) -> None:
+    ended = say(*TERMS, "--limit", "9", "--json", "-")
+    assert "warning: --limit 9 keeps only 9 examples" in ended.stderr
+    assert {r["data"]["limited"] for r in json.loads(ended.stdout)["results"]} == {9}
+
+
+def test_a_reason_is_told_once_however_many_cells_it_stops(say: Say) -> None:
+    ended = say(
+        "--model", "tiny", "--tasks", "broken,terms", "--method", "omp-after", "--sparsity", "0.5,0.8"
+    )
+    assert ended.stderr.count("line 3: no number") == 1
+    assert "3 cells cannot run (broken dense 0 seed 0, …)" in ended.stderr
+
+
+def test_a_task_that_keeps_its_published_model_is_named(say: Say) -> None:
+    ended = say("--model", "scratch", "--tasks", "maths", "--folds", "1", "--json", "-")
+    assert "note: task 'terms/gts' keeps its published model 'tiny'" in ended.stderr
+    assert {(r["task"], r["model"], r["fold"]) for r in json.loads(ended.stdout)["results"]} == {
+        ("sums/gts", "scratch", 1),
+        ("terms/gts", "tiny", None),
+    }
+
+
+def test_an_interruption_says_how_to_go_on(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
+    from smc_eval.engine import runner
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runner, "run", interrupted)
+    ended = say(*TERMS, "--quiet")
+    assert ended.exit_code == 130
+    assert "issue the same command again to go on" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--tasks", "term"), "no task or group is named 'term'; did you mean 'terms'"),
+        (("--method", "opm-after"), "no method is named 'opm-after'; did you mean 'omp-after'"),
+        (("--method", "lth:shar=0.1"), "no option of method 'lth' is named 'shar'; did you mean 'share'"),
+        (("--method", "lth:share=big"), "'share' of method 'lth' is 'big'"),
+        (("--sparsity", "1"), "sparsity 1 lies outside [0, 1)"),
+        (("--sparsity", "-0.5"), "sparsity -0.5 lies outside [0, 1)"),
+        (("--sparsity", "4:4"), "sparsity '4:4' keeps 4 of every 4"),
+        (("--sparsity", "2:"), "sparsity '2:' is no N:M pattern"),
+        (("--spread", "even"), "flag 'spread' of the command line is 'even'; it should be 'global'"),
+        (("--seeds", "many"), "--seeds 'many' cannot be read"),
+        (("--folds", "some"), "--folds 'some' cannot be read"),
+        (
+            ("--limit", "0"),
+            "flag 'limit' of the command line is '0'; it should be greater than or equal to 1",
+        ),
+        (("--threads", "two"), "flag 'threads' of the command line is 'two'"),
+        (("--format", "html"), "flag 'format' of the command line is 'html'"),
+        (
+            ("--protocol", "loud"),
+            "flag 'protocol' of the command line is 'loud'; it should be 'sound' or 'paper'",
+        ),
+        (("--recipe", "epoch=1"), "no field of --recipe is named 'epoch'; did you mean 'epochs'"),
+        (("--data-dir", "no/such/place"), "there is no data directory 'no/such/place'"),
+        (("--grid", "no-such.toml"), "cannot read grid no-such.toml"),
+        (("--model", "sums=nothing/here"), "can serve no task of 'sums'"),
+        (("--json", "no/such/place/out.json"), "cannot write no/such/place/out.json: there is no folder"),
+        (("--json", "."), "cannot write .: it is a folder"),
+        (("--output", "a-file/runs"), "cannot write to --output 'a-file/runs'"),
+        (("--device", "cuda:77"), "cuda"),
+        (("--modle", "tiny"), "--modle"),
+        (("stray",), "unexpected extra argument"),
+    ],
+)
+def test_a_wrong_word_ends_with_two_before_anything_runs(say: Say, words: tuple[str, ...], told: str) -> None:
+    Path("a-file").write_text("")
+    assert told in refused(say(*TERMS, "--quiet", *words))
+    assert not list(Path().glob("**/results.jsonl"))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full here")
+def test_a_full_disk_is_told_and_hides_no_table(say: Say) -> None:
+    ended = say(*TERMS, "--quiet", "--json", "/dev/full")
+    assert (ended.exit_code, ended.stderr) == (2, "error: cannot write /dev/full: No space left on device\n")
+    assert "omp-after" in ended.stdout
+
+
+def test_an_unknown_verb_is_told_with_the_nearest(say: Say) -> None:
+    assert "Did you mean 'plan'" in refused(say("plann"))
+
+
+def test_a_wrong_grid_file_is_told_with_its_name(say: Say) -> None:
+    Path("mine.toml").write_text('method = "lth"\ntask = "terms"\n')
+    assert "no key of grid mine.toml is named 'task'; did you mean 'tasks'" in refused(
+        say("--grid", "mine.toml")
+    )
+
+
+def test_flags_beside_a_grid_file_win(say: Say) -> None:
+    Path("mine.toml").write_text(
+        'tasks = "terms"\nmethod = "omp-after"\nsparsity = [0.5, 0.8]\nquiet = true\n'
+    )
+    ended = say("--grid", "mine.toml", "--sparsity", "0.25", "--json", "-")
+    assert [r["target"]["sparsity"] for r in json.loads(ended.stdout)["results"]] == [0.0, 0.25]
+
+
+def test_a_plan_shows_the_trie_and_what_is_still_to_pay(say: Say) -> None:
+    words = ("--model", "tiny", "--tasks", "maths", "--method", "omp-after,random-after", "--sparsity", "0.5")
+    ended = say("plan", *words)
+    assert ended.exit_code == 0, ended.output
+    shown = ended.stdout.splitlines()
+    assert shown[0] == "sums/gts · tiny, fold 0, seed 0  and 1 alike: other folds, seeds"
+    assert shown[1:4] == [
+        "└── train 2 steps  [to do]  → dense",
+        "    ├── prune by magnitude to 0.5, train 2 steps  [to do]  → omp-after 0.5",
+        "    └── prune by chance to 0.5, train 2 steps  [to do]  → random-after 0.5",
+    ]
+    assert shown[-3:] == [
+        "9 cells, 0 of them scored; 15 stages, 15 to do",
+        "18 optimizer steps to pay, of 18 in all stages; without sharing there would be 30",
+        "unknown rate: this store has seen no training of some task and model that is to be paid",
+    ]
+    assert not Path("smc-eval-runs").exists()
+
+
+def test_only_a_fork_indents_a_plan(say: Say) -> None:
+    assert say(*TERMS, "--quiet").exit_code == 0
+    shown = say("plan", "--tasks", "terms", "--method", "lth", "--sparsity", "smc,0.5").stdout.splitlines()
+    again = "rewind weights to 'start', train 2 steps  [to do]  → lth"
+    assert shown[1:7] == [
+        "├── train 2 steps  [done]  → dense (scored)",
+        f"├── then prune by magnitude to 0.2, {again} 0.2",
+        f"├── then prune by magnitude to 0.36, {again} 0.36",
+        f"└── then prune by magnitude to 0.488, {again} 0.488",
+        f"    ├── prune by magnitude to 0.5904, {again} 0.5904",
+        f"    ├── then prune by magnitude to 0.6723, {again} 0.6723",
+    ]
+    assert shown[12] == f"    └── prune by magnitude to 0.5, {again} 0.5"
+
+
+def test_a_plan_after_the_run_owes_nothing(say: Say) -> None:
+    assert say(*TERMS, "--quiet").exit_code == 0
+    totals = json.loads(say("plan", *TERMS, "--json").stdout)["totals"]
+    assert (totals["steps_to_pay"], totals["cells_scored"], totals["seconds_to_pay"]) == (0, 2, 0.0)
+    more = json.loads(say("plan", *TERMS, "--seeds", "2", "--json").stdout)["totals"]
+    assert (more["steps_to_pay"], more["steps_shared"]) == (4, 8)
+    assert more["seconds_to_pay"] > 0
+    assert "[done]" in say("plan", *TERMS).stdout
+
+
+def test_a_plan_tells_what_cannot_run(say: Say) -> None:
+    ended = say("plan", "--tasks", "broken,terms", "--method", "omp-after", "--sparsity", "0.5")
+    assert ended.exit_code == 0
+    assert "2 cells cannot run (broken dense 0 seed 0, …): train.csv, line 3: no number" in ended.stdout
+
+
+def test_the_list_names_everything(say: Say) -> None:
+    shown = say("list").stdout
+    for name in ("sums/gts", "terms/gts", "lth", "omp-after", "random-before", "toys"):
+        assert name in shown
+    assert "omp-after" not in say("list", "tasks").stdout
+    shelves = json.loads(say("list", "--json").stdout)
+    assert {name: len(rows) for name, rows in shelves.items()} == {"tasks": 3, "methods": 6, "plugins": 1}
+    assert shelves["tasks"][0] | {"source": ""} == {
+        "name": "sums/gts", "summary": "toy sums", "source": "", "groups": ["sums", "maths"], "chance": 0.0,
+        "metric": "accuracy (%)", "folds": 2, "accepts": ["scratch", "tiny"], "published": "scratch",
+        "licence": "none needed", "distribution": "toys",
+    }  # fmt: skip
+
+
+def test_a_list_that_nobody_keeps_is_told(say: Say) -> None:
+    assert "no list is named 'task'; did you mean 'tasks'" in refused(say("list", "task"))
+
+
+def test_a_method_shows_its_card_its_options_and_its_plan(say: Say) -> None:
+    shown = say("show", "lth").stdout
+    for line in (
+        "lth (method): iterative magnitude pruning",
+        "share  float  = 0.2  Share of the survivors that each round drops.",
+        "1. train by the task's recipe",
+        "prune by magnitude to 0.5",
+        "rewind weights to 'start'",
+    ):
+        assert line in shown
+
+
+def test_a_task_shows_its_card_and_its_recipe(say: Say) -> None:
+    shown = say("show", "sums/gts").stdout
+    for line in ("toy sums", "scratch, tiny", "none needed", "in two folds", "steps=3", "tiny: steps=2"):
+        assert line in shown
+    assert "stands for: sums/gts, terms/gts" in say("show", "maths").stdout
+    assert "no method, task or group is named 'lht'; did you mean 'lth'" in refused(say("show", "lht"))
+
+
+def test_a_broken_plugin_stops_the_program_and_stands_in_the_list(say: Say, shop: Path) -> None:
+    install(shop, "bad-apple", "import nowhere_to_be_found")
+    for words in (TERMS, ("list",), ("show", "lth"), ("plan", *TERMS)):
+        assert "plugin 'bad-apple' of bad-apple 3.1 cannot be imported" in refused(say(*words))
+    ended = say("list", "plugins")
+    assert ended.exit_code == 0
+    apple, toys = ended.stdout.splitlines()[1:]
+    assert apple.split()[:4] == ["bad-apple", "3.1", "bad-apple", "BROKEN"]
+    assert toys.split()[:4] == ["toys", "3.1", "toys", "ok"]
+
+
+def test_a_used_name_stops_the_program(say: Say, shop: Path) -> None:
+    install(shop, "copycat", "from smc_eval.methods import smc_eval_methods")
+    told = refused(say(*TERMS))
+    assert "plugin 'toys' of toys 3.1 takes a used name: two methods are named 'dense'" in told
+
+
+@pytest.mark.parametrize("words", [("nowhere",), (".",)])
+def test_a_report_needs_records(say: Say, words: tuple[str, ...]) -> None:
+    assert f"{words[0]!r} holds no results.jsonl" in refused(say("report", *words))
+
+
+def test_a_report_joins_folders(say: Say) -> None:
+    say(*TERMS, "--quiet", "--output", "one")
+    say(*TERMS, "--quiet", "--output", "two", "--seeds", "1,")
+    records = json.loads(say("report", "one", "two", "--json", "-").stdout)["results"]
+    assert sorted((r["method"], r["seed"]) for r in records) == [
+        ("dense", 0), ("dense", 1), ("omp-after", 0), ("omp-after", 1)
+    ]  # fmt: skip
+
+
+def test_the_version_is_told(say: Say) -> None:
+    import smc_eval
+
+    assert say("--version").stdout == f"smc-eval {smc_eval.__version__}\n"
+
+
+@pytest.mark.parametrize("words", [("--help",), ("list",)])
+def test_the_door_opens_fast(words: tuple[str, ...]) -> None:
+    began = time.monotonic()
+    subprocess.run([sys.executable, "-m", "smc_eval", *words], check=True, capture_output=True)
+    assert time.monotonic() - began < 5  # a tenth of that on an idle machine; torch alone takes longer
