@@ -18,7 +18,8 @@ ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("benchmarks/*.md"), *ROOT.glob("plugins/*/*.md")])
 SHELVES = registry.load().checked()
-CARDS = [kind.card for kind in (*SHELVES.methods.values(), *SHELVES.tasks.values())]
+KINDS = (*SHELVES.methods.values(), *SHELVES.tasks.values())
+CARDS = [kind.card for kind in KINDS if kind.__module__.startswith("smc_eval.")]
 
 
 def blocks(text: str, language: str) -> list[str]:
