@@ -100,9 +100,10 @@ def _pooled(folds: Sequence[Result], number: Callable[[Result], float]) -> float
 
 
 def _mean_of_those_with(name: str, told: Sequence[Result]) -> float:
-    """A further number over folds and seeds; folds weigh as in the score, for want of their own counts."""
-    having = [record for record in told if name in _score(record).get("also", {})]
-    return _pooled(having, lambda record: _score(record)["also"][name])
+    """A further number over folds and seeds, each weighing as many examples as it has."""
+    scores = [_score(record) for record in told if name in _score(record).get("also", {})]
+    counts = [score.get("also_n", {}).get(name, score["n"]) for score in scores]
+    return pooled([score["also"][name] for score in scores], [max(1, count) for count in counts])
 
 
 def _remarks(told: Sequence[Result], seeds: Mapping[int, object], group: Sequence[Result]) -> Iterable[str]:

@@ -144,7 +144,9 @@ class Book:
             if seal != digest(record):
                 return None
             if record.pop("schema") != SCHEMA:
-                raise StoreError(f"{self.path} was written by another release of smc-eval; use another --output")
+                raise StoreError(
+                    f"{self.path} was written by another release of smc-eval; use another --output"
+                )
             return Result(**record)
         except (ValueError, TypeError, KeyError, AttributeError):
             return None

@@ -21,6 +21,8 @@ class Score:
     """Everything that two numbers must share to be comparable."""
     also: Mapping[str, float] = field(default_factory=dict)
     """Further numbers of the same predictions, by name, in the same unit."""
+    also_n: Mapping[str, int] = field(default_factory=dict)
+    """Examples of each further number, where they are not all."""
 
 
 def accuracy(right: Sequence[bool], metric: str, signature: str, **also: Sequence[bool]) -> Score:
@@ -30,7 +32,8 @@ def accuracy(right: Sequence[bool], metric: str, signature: str, **also: Sequenc
         return 100 * sum(answers) / len(answers) if answers else math.nan
 
     further = {name: percent(answers) for name, answers in also.items() if answers}
-    return Score(metric, percent(right), len(right), signature=signature, also=further)
+    counts = {name: len(also[name]) for name in further}
+    return Score(metric, percent(right), len(right), signature=signature, also=further, also_n=counts)
 
 
 def pooled(values: Sequence[float], counts: Sequence[int]) -> float:

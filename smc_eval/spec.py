@@ -28,9 +28,7 @@ class Outside:
 class Spec(BaseModel):
     """Base of everything a user can choose. Fields are its options, its verbs are pure."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
     version: ClassVar[int] = 1
     """Raise it when the same options come to mean something else: it is part of the digest."""

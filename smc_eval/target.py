@@ -73,7 +73,9 @@ class Target(Spec):
         except ValueError:
             raise UsageError(f"sparsity {word!r} is neither a number nor a pattern such as 2:4") from None
         if not 0 <= sparsity < 1:
-            raise UsageError(f"sparsity {word} lies outside [0, 1); it is the share that is gone, 0.9 for 90 %")
+            raise UsageError(
+                f"sparsity {word} lies outside [0, 1); it is the share that is gone, 0.9 for 90 %"
+            )
         return cls(sparsity=sparsity, spread=spread, scope=scope)
 
     def at(self, sparsity: float) -> Target:

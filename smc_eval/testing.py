@@ -132,12 +132,20 @@ def bound(method: Method, target: Target, task: Task | None = None, seed: int = 
     return chain(cell, task.sources(), len(task.data("train")))
 
 
-def walked(link: Chain, folder: Path, watcher: Silent | None = None) -> tuple[Result, dict[str, Tensor], dict[str, Tensor]]:
+def walked(
+    link: Chain, folder: Path, watcher: Silent | None = None
+) -> tuple[Result, dict[str, Tensor], dict[str, Tensor]]:
     """Walk a chain in a store; its result, and the last net's tensors and masks."""
     store = Store(folder)
     store.open()
     last = link.links[-1].digest
-    walk = Walk(link, store, World("cpu"), watcher or Silent(), keep={last, *(n.back for n in link.links if n.back)})
+    walk = Walk(
+        link,
+        store,
+        World("cpu", threads=1),
+        watcher or Silent(),
+        keep={last, *(n.back for n in link.links if n.back)},
+    )
     result = walk.run()
     stored = store.load(last)
     assert stored is not None
@@ -165,7 +173,9 @@ class MethodContract:
 
     def test_its_plan_is_pure(self) -> None:
         for target in targets(self.method):
-            assert [digest(s) for s in self.method.plan(target)] == [digest(s) for s in self.method.plan(target)]
+            assert [digest(s) for s in self.method.plan(target)] == [
+                digest(s) for s in self.method.plan(target)
+            ]
 
     def test_it_refuses_patterns_that_its_card_does_not_name(self) -> None:
         words = {"free": "0.5", "n:m": "2:4"}
@@ -222,7 +232,9 @@ class MethodContract:
             assert timeless(first[0]) == timeless(second[0])
             assert_equal(first[1:], second[1:])
 
-    def test_a_killed_run_ends_like_one_that_was_not(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_killed_run_ends_like_one_that_was_not(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)
         target = targets(self.method)[0]
         link = bound(self.method, target)
@@ -281,7 +293,7 @@ class TaskContract:
             assert list(self.task.but(limit=2).data(part)) == list(examples[:2])
 
     def test_equal_seeds_give_equal_nets(self) -> None:
-        world, nets = World("cpu"), []
+        world, nets = World("cpu", threads=1), []
         for _ in range(2):
             world.seed("a")
             nets.append(dict(self.task.model().state_dict()))
@@ -314,11 +326,17 @@ class TaskContract:
         assert sum(losses[-self.steps :]) < sum(losses[: self.steps])
 
     def test_no_score_depends_on_the_evaluation_batch(self) -> None:
-        world = World("cpu")
+        world = World("cpu", threads=1)
         world.seed("a")
         model, examples = self.task.model(), self.task.data("test")[:7]
         predicted = [
-            predict(self.task, model, examples, self.task.recipe.model_copy(update={"eval_batch_size": size}), world)
+            predict(
+                self.task,
+                model,
+                examples,
+                self.task.recipe.model_copy(update={"eval_batch_size": size}),
+                world,
+            )
             for size in (1, 3, 7)
         ]
         assert predicted[0] == predicted[1] == predicted[2]
@@ -326,11 +344,11 @@ class TaskContract:
     def test_the_score_counts_every_example(self) -> None:
         examples = self.task.data("test")[:5]
         model = self.task.model()
-        predicted = predict(self.task, model, examples, self.task.recipe, World("cpu"))
+        predicted = predict(self.task, model, examples, self.task.recipe, World("cpu", threads=1))
         score = self.task.score(predicted, examples)
         assert score.n == 5 and score.metric == self.task.card.metric and score.signature
 
     def test_batches_are_a_function_of_the_seed(self) -> None:
-        recipe, world = self.task.recipe, World("cpu")
+        recipe, world = self.task.recipe, World("cpu", threads=1)
         first, again, other = (Feed(self.task, recipe, start, world)._order("epoch 0", 50) for start in "aab")
         assert first == again != other

@@ -47,7 +47,10 @@ def test_methods_share_what_they_have_in_common() -> None:
     assert bound(MagnitudeAfter(), HALF).links[0].digest == dense
     assert bound(RandomAfter(), Target(sparsity=0.9)).links[0].digest == dense
     assert bound(Lottery(), HALF).links[0].digest == dense
-    early, late = bound(Lottery(), Target(sparsity=SMC_GRID[2])), bound(Lottery(), Target(sparsity=SMC_GRID[5]))
+    early, late = (
+        bound(Lottery(), Target(sparsity=SMC_GRID[2])),
+        bound(Lottery(), Target(sparsity=SMC_GRID[5])),
+    )
     shared = [link.digest for link in early.links]
     assert [link.digest for link in late.links][: len(shared)] == shared
 

@@ -31,7 +31,10 @@ def test_equal_values_have_one_name_and_others_have_others() -> None:
 
 
 def test_the_name_is_the_same_in_every_process() -> None:
-    assert digest("a", 1, [True, None], {"b": 2.5}) == "9d74535684dfd2fff3fe8fdd33f732c50fbca7c251513b47abd10bc42fbcfdbe"
+    assert (
+        digest("a", 1, [True, None], {"b": 2.5})
+        == "9d74535684dfd2fff3fe8fdd33f732c50fbca7c251513b47abd10bc42fbcfdbe"
+    )
 
 
 def test_what_is_outside_is_no_part_of_the_name_even_with_another_default() -> None:
@@ -54,11 +57,11 @@ def test_a_subclass_in_a_field_keeps_its_kind_and_version() -> None:
 
 
 def test_a_field_that_hides_a_verb_is_refused() -> None:
-    with pytest.raises(PluginError, match="field named 'length', which hides the verb of .*Long"):
+    class Long(Spec):
+        def length(self) -> int:
+            return 1
 
-        class Long(Spec):
-            def length(self) -> int:
-                return 1
+    with pytest.raises(PluginError, match="field named 'length', which hides the verb of .*Long"):
 
         class Short(Long):
             length: int = 2  # type: ignore[assignment]

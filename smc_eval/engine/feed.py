@@ -65,7 +65,9 @@ class Feed:
         return self.world.move(self.task.collate([self.examples[i] for i in chosen]))
 
 
-def predict(task: Task, model: torch.nn.Module, examples: Sequence[Any], recipe: Recipe, world: World) -> list[Any]:
+def predict(
+    task: Task, model: torch.nn.Module, examples: Sequence[Any], recipe: Recipe, world: World
+) -> list[Any]:
     """One prediction for each example, in order; the model is left in the mode it was in."""
     training, size = model.training, recipe.eval_batch_size
     model.eval()

@@ -53,6 +53,8 @@ class NetProbe:
         parameters = self._net.parameters
         for name, value in weights.items():
             if name not in parameters or parameters[name].shape != value.shape:
-                raise SparsityError(f"a pruner mended {name!r}, no weight in scope of shape {tuple(value.shape)}")
+                raise SparsityError(
+                    f"a pruner mended {name!r}, no weight in scope of shape {tuple(value.shape)}"
+                )
             parameters[name].copy_(value)
         self._net.hold()

@@ -16,7 +16,12 @@ from smc_eval.results import Result, failed, opened
 
 
 def run(
-    chains: Sequence[Chain], folder: Path, *, device: str = "auto", threads: int | None = None, watcher: Watcher
+    chains: Sequence[Chain],
+    folder: Path,
+    *,
+    device: str = "auto",
+    threads: int | None = None,
+    watcher: Watcher,
 ) -> list[Result]:
     """Results of all chains, in order; finished ones are read, the others run.
 
@@ -32,7 +37,10 @@ def run(
     results: list[Result] = []
     finished = store.book.latest()
     if store.book.broken:
-        watcher.note(f"{store.book.broken} broken records in {store.book.path} are passed over; their cells run again")
+        watcher.note(
+            f"{store.book.broken} broken records in {store.book.path} are passed over; their cells run again",
+            warning=True,
+        )
     for number, chain in enumerate(chains, 1):
         watcher.cell(number, chain.cell.label)
         result = finished.get(chain.digest)
@@ -63,7 +71,7 @@ def _one(walk: Walk) -> Result:
     try:
         walk.store.book.add(result)
     except StoreError as error:
-        walk.watcher.note(str(error))
+        walk.watcher.note(str(error), warning=True)
     return result
 
 

@@ -32,10 +32,10 @@ SEAL = 32
 class Store:
     """A folder that any number of processes may share. Nothing in it is ever half written.
 
-        results.jsonl       one sealed record a finished or failed cell
-        nets/DIGEST/        net.safetensors (an ordinary checkpoint), masks.safetensors (bits), meta.json
-        partial/DIGEST      a training that was interrupted, sealed
-        locks/ logs/        one file for each stage at work; one for each unforeseen error
+    results.jsonl       one sealed record a finished or failed cell
+    nets/DIGEST/        net.safetensors (an ordinary checkpoint), masks.safetensors (bits), meta.json
+    partial/DIGEST      a training that was interrupted, sealed
+    locks/ logs/        one file for each stage at work; one for each unforeseen error
     """
 
     def __init__(self, folder: Path) -> None:
@@ -69,7 +69,9 @@ class Store:
         """Whether the net of this digest lies here whole, as far as its meta file tells."""
         return (self.folder / "nets" / digest / "meta.json").exists()
 
-    def save(self, digest: str, tensors: Mapping[str, Tensor], masks: Mapping[str, Tensor], meta: Any) -> None:
+    def save(
+        self, digest: str, tensors: Mapping[str, Tensor], masks: Mapping[str, Tensor], meta: Any
+    ) -> None:
         """Keep a finished net: all of it under its name, or nothing.
 
         Raises:
@@ -189,7 +191,7 @@ class Store:
         made = path.with_name(f".{beside or path.name}")
         try:
             _write(made, content)
-            os.replace(made, path)
+            made.replace(path)
         finally:
             made.unlink(missing_ok=True)
 

@@ -152,7 +152,10 @@ class Training:
 
     def _seen(self, step: int) -> int:
         """Examples of a step: its last of an epoch may have fewer."""
-        size, epoch = self.recipe.batch_size * self.recipe.accumulation, self.recipe.steps_per_epoch(self.feed.total)
+        size, epoch = (
+            self.recipe.batch_size * self.recipe.accumulation,
+            self.recipe.steps_per_epoch(self.feed.total),
+        )
         return min(size, len(self.feed.examples) - (step % epoch) * size)
 
     def _moment(self) -> Step:
@@ -165,11 +168,16 @@ class Training:
         named = list(self.net.model.named_parameters())
         bad = next((f"weight {name!r}" for name, weight in named if not bool(weight.isfinite().all())), None)
         bad = bad or next(
-            (f"gradient of {n!r}" for n, w in named if w.grad is not None and not bool(w.grad.isfinite().all())),
+            (
+                f"gradient of {n!r}"
+                for n, w in named
+                if w.grad is not None and not bool(w.grad.isfinite().all())
+            ),
             "the loss alone",
         )
         raise TrainingError(
-            f"the loss is {loss} at step {self.step + 1}; first not finite: {bad}; try a lower lr or --recipe clip=1"
+            f"the loss is {loss} at step {self.step + 1}; first not finite: {bad}; "
+            "try a lower lr or --recipe clip=1"
         )
 
     def _epoch_ends(self) -> bool:
@@ -226,6 +234,8 @@ class Training:
         vars(self.tally).update(saved["tally"])
 
 
-def train(net: Net, link: Link, feed: Feed, tally: Tally, world: World, store: Store, watcher: Watcher) -> None:
+def train(
+    net: Net, link: Link, feed: Feed, tally: Tally, world: World, store: Store, watcher: Watcher
+) -> None:
     """Carry out one Train stage on the net."""
     Training(net, link, feed, tally, world).run(store, watcher)

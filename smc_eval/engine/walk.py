@@ -77,7 +77,7 @@ class Walk:
         stored = self.store.load(digest)
         if stored is None:
             if self.store.finished(digest):
-                self.watcher.note(f"the stored net {digest[:12]} is broken; computing it again")
+                self.watcher.note(f"the stored net {digest[:12]} is broken; computing it again", warning=True)
                 self.store.forget(digest)
             return False
         tensors, masks, meta = stored
@@ -132,7 +132,9 @@ class Walk:
             if stored is None:
                 for link in self.chain.links:
                     self.store.forget(link.digest)
-                raise StoreError(f"the net {back[:12]} to rewind to has left the store; issue the same command again")
+                raise StoreError(
+                    f"the net {back[:12]} to rewind to has left the store; issue the same command again"
+                )
             weights = stored[0]
         self.net.masks = masks
         self.net.load(weights)
@@ -150,7 +152,9 @@ class Walk:
                 )
         for name, weight in self.net.model.named_parameters():
             if not bool(weight.isfinite().all()):
-                raise TrainingError(f"{name!r} holds values that are no numbers after {type(link.stage).__name__}")
+                raise TrainingError(
+                    f"{name!r} holds values that are no numbers after {type(link.stage).__name__}"
+                )
 
     def _result(self) -> Result:
         """Predict the reported split, score, certify."""

@@ -22,8 +22,8 @@ class Watcher(Protocol):
     def step(self, done: int, loss: float) -> None:
         """So many steps of the stage are done."""
 
-    def note(self, text: str) -> None:
-        """Something worth a line: resumed, recomputed, waiting for another process."""
+    def note(self, text: str, *, warning: bool = False) -> None:
+        """Something worth a line: resumed, waiting for another process; a warning is told even when quiet."""
 
     def result(self, result: Result) -> None:
         """A cell ended, however; also for those found finished in the store."""
@@ -40,6 +40,6 @@ class Silent:
 
     def step(self, done: int, loss: float) -> None: ...
 
-    def note(self, text: str) -> None: ...
+    def note(self, text: str, *, warning: bool = False) -> None: ...
 
     def result(self, result: Result) -> None: ...

@@ -29,7 +29,7 @@ class MagnitudeBefore(Method):
     card: ClassVar[MethodCard] = MethodCard(
         name="omp-before",
         summary="one-shot magnitude pruning before training",
-        source="Han et al. (2015), arXiv:1506.02626; Liu et al. (2023), SMC-Bench, arXiv:2303.02141, section 3",
+        source="Han et al. (2015), arXiv:1506.02626; Liu et al. (2023), arXiv:2303.02141, section 3",
         moment="before",
     )
 
@@ -45,7 +45,7 @@ class MagnitudeAfter(Method):
     card: ClassVar[MethodCard] = MethodCard(
         name="omp-after",
         summary="one-shot magnitude pruning of the trained net, then the whole recipe again",
-        source="Han et al. (2015), arXiv:1506.02626; learning-rate rewinding: Renda et al. (2020), arXiv:2003.02389",
+        source="Han et al. (2015), arXiv:1506.02626; retrained as Renda et al. (2020), arXiv:2003.02389",
         moment="after",
     )
 

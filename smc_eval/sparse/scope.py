@@ -38,7 +38,9 @@ def in_scope(model: nn.Module, scope: Scope, spared: Collection[str] = ()) -> tu
         case "all-2d":
             names = tuple(name for name, ndim in shapes.items() if ndim in (2, 4))
     if not names:
-        raise SparsityError(f"scope {scope!r} holds no weight of {type(model).__name__}; nothing can be pruned")
+        raise SparsityError(
+            f"scope {scope!r} holds no weight of {type(model).__name__}; nothing can be pruned"
+        )
     return names
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from smc_eval.hookspecs import hookimpl
 from smc_eval.task import Task
-from smc_eval.tasks.arithmetic.tasks import TASKS
+from smc_eval.tasks.arithmetic.sets import TASKS
 
 
 @hookimpl

@@ -1,12 +1,16 @@
-"""What `--model` says: where a checkpoint lies, what exactly it holds, and how it is loaded."""
+"""Backbones: what `--model` means to a task that reads text, and what is told when it cannot be had."""
 
 from __future__ import annotations
 
 import hashlib
 import importlib.util
 import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,169 +20,249 @@ from smc_eval.task import Source
 if TYPE_CHECKING:
     from torch import nn
 
+READ = (".json", ".txt", ".model", ".safetensors", ".bin")
+"""Endings of the files of a checkpoint folder that a model or its tokenizer is made from."""
+
 PACKAGE = "pkg:"
-WEIGHTS = (".safetensors", ".bin", ".json", ".txt", ".model")
-"""Endings of files that decide what a folder's model and tokenizer are."""
+
+_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """A checkpoint that can be read: a folder, and the name users know it by."""
+    """A checkpoint that has been found, with its config read; nothing is loaded yet."""
 
-    name: str
-    folder: Path
-
-    def source(self) -> Source:
-        """The checkpoint as a source: a hub's commit, or SHA-256 over a folder's files."""
-        if self.folder.parent.name == "snapshots":  # the hub's cache: files never change under a commit
-            return Source("model", self.name, self.folder.name)
-        return Source("model", self.name, _folder_digest(self.folder))
+    word: str
+    """As the user named it."""
+    place: str
+    """A folder, or a hub id."""
+    commit: str | None
+    """Of a hub id; None for a folder."""
+    config: Mapping[str, Any]
 
     @property
-    def config(self) -> dict[str, Any]:
-        """The content of its `config.json`.
+    def source(self) -> Source:
+        """Which model it is: the commit of a hub, or a digest of all that is read from a folder.
 
         Raises:
-            ModelError: the file is missing or no JSON.
+            ModelError: a file of the folder cannot be read.
         """
-        path = self.folder / "config.json"
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise ModelError(
-                f"model {self.name!r}: {self.folder} holds no config.json; give the folder of a checkpoint "
-                "as `save_pretrained` writes it"
-            ) from None
-        except (OSError, ValueError) as error:
-            raise ModelError(f"model {self.name!r}: {path} cannot be read: {error}") from None
-        if not isinstance(found, dict):
-            raise ModelError(f"model {self.name!r}: {path} holds no JSON object")
-        return found
+        return Source("model", self.word, self.commit or folder_digest(Path(self.place)))
 
 
-def text_encoder(word: str) -> Backbone:
-    """The encoder that a word of the command line means; nothing is loaded yet.
+def find(word: str) -> Backbone:
+    """The checkpoint that a word names: a folder, `pkg:NAME`, or a hub id.
+
+    A hub id that is in the local cache is taken from there as it is. Imports no torch.
 
     Raises:
-        ModelError: there is no such checkpoint here, or it is no text encoder.
+        ModelError: there is no such checkpoint, it cannot be reached, or it is no text encoder.
     """
-    found = _located(word)
-    config = found.config
-    kinds = [str(kind) for kind in config.get("architectures") or []]
-    if config.get("is_encoder_decoder"):
-        raise ModelError(f"model {word!r} is an encoder-decoder ({', '.join(kinds)}); this task reads a text encoder")
-    if config.get("is_decoder") or any(kind.endswith(("ForCausalLM", "LMHeadModel")) for kind in kinds):
-        raise ModelError(f"model {word!r} is a decoder ({', '.join(kinds)}); this task reads a text encoder")
-    if not config.get("vocab_size"):
-        raise ModelError(f"model {word!r} ({config.get('model_type')}) reads no text: its config has no vocab_size")
+    if word.startswith(PACKAGE):
+        folder, commit = _in_package(word), None
+    elif Path(word).expanduser().is_dir():
+        folder, commit = Path(word).expanduser(), None
+    elif _HUB_ID.fullmatch(word) and not word.startswith("."):
+        folder = _from_hub(word)
+        commit = folder.name
+    else:
+        raise ModelError(
+            f"there is no model folder {word!r}; give a folder with a config.json, pkg:NAME, or a hub id"
+        )
+    config = _config(folder, word)
+    _check_kind(config, word)
+    return Backbone(word, word if commit else str(folder), commit, config)
+
+
+def text_encoder(backbone: Backbone) -> nn.Module:
+    """The pretrained encoder without a pooler, in fp32.
+
+    Raises:
+        ModelError: it is no text encoder, or its weights are missing, cut short or of other shapes.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModel
+    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+    with _told(backbone, "cannot be loaded"):
+        config = AutoConfig.from_pretrained(backbone.place, revision=backbone.commit)
+        if config.model_type not in MODEL_FOR_MASKED_LM_MAPPING_NAMES:
+            raise ModelError(_wrong(backbone.word, f"a {config.model_type} model"))
+        model, loaded = AutoModel.from_pretrained(
+            backbone.place,
+            revision=backbone.commit,
+            config=config,
+            output_loading_info=True,
+            dtype=torch.float32,
+        )
+    if getattr(model, "pooler", None) is not None:
+        model.pooler = None  # nothing reads it, and some checkpoints do not hold it
+    if missing := sorted(set(loaded["missing_keys"]) & {name for name, _ in model.named_parameters()}):
+        raise ModelError(
+            f"the checkpoint {backbone.word!r} lacks {len(missing)} tensors of its encoder, as {missing[0]!r}; "
+            "it is cut short, or of another architecture than its config.json tells"
+        )
+    return model  # type: ignore[no-any-return]
+
+
+def tokenizer(backbone: Backbone) -> Any:
+    """The checkpoint's tokenizer, one that knows which characters each token comes from.
+
+    Raises:
+        ModelError: there is none, it is not of that kind, or it is another model's.
+    """
+    from transformers import AutoTokenizer
+
+    with _told(backbone, "has no tokenizer that can be loaded"):
+        found = AutoTokenizer.from_pretrained(backbone.place, revision=backbone.commit)
+    if not found.is_fast:
+        raise ModelError(
+            f"the tokenizer of {backbone.word!r}, {type(found).__name__}, does not tell where in the text "
+            "its tokens stand; give a model with a tokenizer.json"
+        )
+    if not found("a", add_special_tokens=False)["input_ids"]:
+        raise ModelError(
+            f"the model {backbone.word!r} has no vocabulary for its {type(found).__name__}; "
+            "put its tokenizer.json beside its config.json"
+        )
+    if len(found) > (rows := backbone.config.get("vocab_size", len(found))):
+        raise ModelError(
+            f"the tokenizer of {backbone.word!r} has {len(found)} tokens, its model {rows}; "
+            "they are not of the same checkpoint"
+        )
     return found
 
 
-def load_encoder(backbone: Backbone) -> nn.Module:
-    """The encoder with its pretrained weights, without a pooler.
+def folder_digest(folder: Path) -> str:
+    """SHA-256 over all files of a checkpoint folder that are read, names and contents.
 
     Raises:
-        ModelError: the weights are missing, cut short or of another shape.
+        ModelError: a file cannot be read.
     """
-    from transformers import AutoModel, logging
-
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
     try:
-        model, report = AutoModel.from_pretrained(
-            backbone.folder, local_files_only=True, output_loading_info=True
-        )
-    except Exception as error:  # safetensors, pickle and transformers each have their own
-        raise ModelError(f"model {backbone.name!r}: its weights cannot be loaded: {_told(error)}") from error
-    if lacking := sorted(name for name in report["missing_keys"] if not name.startswith("pooler.")):
-        raise ModelError(f"model {backbone.name!r}: its weights lack {lacking[0]!r} and {len(lacking) - 1} more")
-    if getattr(model, "pooler", None) is not None:
-        model.pooler = None  # never used here, and so nothing to count or prune
-    loaded: nn.Module = model
-    return loaded
+        files = sorted(path for path in folder.iterdir() if path.suffix in READ and path.is_file())
+        if any(path.suffix == ".safetensors" for path in files):
+            files = [path for path in files if path.suffix != ".bin"]  # passed over by transformers
+        whole = hashlib.sha256()
+        for path in files:
+            stat = path.stat()
+            whole.update(hashlib.sha256(path.name.encode()).digest())
+            whole.update(_file_digest(path, stat.st_size, stat.st_mtime_ns))
+    except OSError as error:
+        raise ModelError(f"cannot read the model folder {str(folder)!r}: {error.strerror}") from None
+    return whole.hexdigest()
 
 
-def load_tokenizer(backbone: Backbone) -> Any:
-    """The tokenizer beside the weights.
-
-    Raises:
-        ModelError: there is none, or it cannot tell which token a character went to.
-    """
-    from transformers import AutoTokenizer, logging
-
-    logging.set_verbosity_error()
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(backbone.folder, local_files_only=True)
-    except Exception as error:
-        raise ModelError(f"model {backbone.name!r}: it has no tokenizer that loads: {_told(error)}") from error
-    if not tokenizer.is_fast:
-        raise ModelError(f"model {backbone.name!r}: its tokenizer does not say where words end up; a fast one does")
-    if tokenizer.pad_token_id is None:
-        raise ModelError(f"model {backbone.name!r}: its tokenizer has no pad token, which batches need")
-    return tokenizer
+@lru_cache(maxsize=1024)
+def _file_digest(path: Path, _size: int, _changed: int) -> bytes:
+    """SHA-256 of a file; size and time of change stand for what it holds."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").digest()
 
 
-def _located(word: str) -> Backbone:
-    """The folder of a checkpoint: in a package, on disk, or in the hub's cache."""
-    if word.startswith(PACKAGE):
-        return Backbone(word, _in_package(word.removeprefix(PACKAGE)))
-    if Path(word).is_dir():
-        return Backbone(word, Path(word))
-    if word.startswith((".", "/", "~")) or word.count("/") > 1:
-        raise ModelError(f"there is no model folder {word!r}")
-    return Backbone(word, _in_cache(word))
-
-
-def _in_package(name: str) -> Path:
-    """The shallowest folder with a config.json inside an installed package; nothing of it is imported."""
-    try:
-        spec = importlib.util.find_spec(name)
-    except (ImportError, ValueError):
-        spec = None
-    if spec is None or not spec.submodule_search_locations:
-        raise ModelError(f"model 'pkg:{name}': no package {name!r} is installed")
-    configs = [path for place in spec.submodule_search_locations for path in Path(place).rglob("config.json")]
-    models = [path for path in configs if '"model_type"' in path.read_text(encoding="utf-8", errors="replace")]
-    if not models:
-        raise ModelError(f"model 'pkg:{name}': the package holds no folder with a model's config.json")
-    return min(models, key=lambda path: (len(path.parts), path)).parent
-
-
-def _in_cache(name: str) -> Path:
-    """The hub's snapshot of a model in the local cache; fetched first where the hub can be reached."""
-    from huggingface_hub import constants, snapshot_download
-    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
-
-    offline = constants.HF_HUB_OFFLINE
-    try:
-        try:
-            found = snapshot_download(name, local_files_only=True)
-        except LocalEntryNotFoundError:
-            found = snapshot_download(name, allow_patterns=[f"*{ending}" for ending in WEIGHTS])
-    except HFValidationError:
-        raise ModelError(f"model {name!r} is no folder here and no name a hub could have") from None
-    except Exception as error:  # every transport has its own errors
-        why = "HF_HUB_OFFLINE is set" if offline else f"the hub does not answer ({_told(error)})"
+def _in_package(word: str) -> Path:
+    """The folder nearest the top of an installed package whose config.json is a model's."""
+    name = word.removeprefix(PACKAGE)
+    spec = importlib.util.find_spec(name) if name.isidentifier() else None
+    roots = [Path(root) for root in (spec.submodule_search_locations or ())] if spec else []
+    if not roots:
         raise ModelError(
-            f"model {name!r} is not in the local cache, and {why}; one of three things helps:\n"
-            f"go online once, copy a cache that holds it to {constants.HF_HUB_CACHE} (or set HF_HOME),\n"
-            f"or give a folder that holds the checkpoint, as in --model ./{name.rsplit('/', maxsplit=1)[-1]}"
+            f"no installed Python package is named {name!r}; install the one that {word!r} means"
+        )
+    configs = sorted(
+        (path for root in roots for path in root.rglob("config.json")), key=lambda p: (len(p.parts), p)
+    )
+    for path in configs:
+        if "model_type" in _config(path.parent, word):
+            return path.parent
+    raise ModelError(f"the package {name!r} holds no folder with a model's config.json")
+
+
+def _from_hub(word: str) -> Path:
+    """The snapshot of a hub id in the local cache; its config is fetched where it is not there yet."""
+    from huggingface_hub import errors, hf_hub_download, try_to_load_from_cache
+
+    try:
+        cached = try_to_load_from_cache(word, "config.json")
+        return Path(cached if isinstance(cached, str) else hf_hub_download(word, "config.json")).parent
+    except errors.HFValidationError:
+        raise ModelError(f"{word!r} is neither a folder nor a hub id such as roberta-base") from None
+    except errors.GatedRepoError:
+        raise ModelError(
+            f"the model {word!r} is gated; accept its terms on the hub and log in with: hf auth login"
         ) from None
-    return Path(found)
+    except errors.RepositoryNotFoundError:
+        raise ModelError(f"the hub has no model {word!r}, or it is private; check the name") from None
+    except errors.RemoteEntryNotFoundError:
+        raise ModelError(
+            f"the hub's {word!r} has no config.json, so it is no model of transformers"
+        ) from None
+    except (OSError, errors.OfflineModeIsEnabled, errors.HfHubHTTPError):  # LocalEntryNotFoundError is one
+        raise _offline(word) from None
 
 
-@cache
-def _folder_digest(folder: Path) -> str:
-    """SHA-256 over names and bytes of a checkpoint's files."""
-    total = hashlib.sha256()
-    for path in sorted(path for path in folder.iterdir() if path.suffix in WEIGHTS):
-        total.update(path.name.encode())
-        with path.open("rb") as file:
-            total.update(hashlib.file_digest(file, "sha256").digest())
-    return total.hexdigest()
+def _offline(word: str) -> ModelError:
+    why = (
+        "HF_HUB_OFFLINE is set"
+        if os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0")
+        else "no answer from it"
+    )
+    return ModelError(
+        f"the model {word!r} is not whole in the local cache, and the hub cannot be reached ({why})\n"
+        f"connect this machine to the hub, or fetch it into the cache beforehand with: hf download {word}\n"
+        "or give a local folder: --model DIR"
+    )
 
 
-def _told(error: BaseException) -> str:
-    """The first line of an error, cut to a line's length."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:200]
+def _config(folder: Path, word: str) -> dict[str, Any]:
+    path = folder / "config.json"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelError(
+            f"the model folder {word!r} has no config.json; wanted a folder that save_pretrained wrote"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} of model {word!r} cannot be read: {error}") from None
+    if not isinstance(found, dict):
+        raise ModelError(f"{path} of model {word!r} holds no JSON object")
+    return found
+
+
+def _check_kind(config: Mapping[str, Any], word: str) -> None:
+    """Refuse what its config tells to be no text encoder; the rest is seen when it is loaded."""
+    if "model_type" not in config:
+        raise ModelError(
+            f"the config.json of model {word!r} names no model_type; it is none of transformers'"
+        )
+    heads = config.get("architectures") or ["a model"]
+    if config.get("is_encoder_decoder"):
+        raise ModelError(_wrong(word, f"an encoder-decoder ({heads[0]})"))
+    if config.get("is_decoder") or str(heads[0]).endswith(("ForCausalLM", "LMHeadModel")):
+        raise ModelError(_wrong(word, f"a causal language model ({heads[0]})"))
+
+
+def _wrong(word: str, found: str) -> str:
+    return f"the model {word!r} is {found}; this task takes a text encoder such as roberta-base"
+
+
+@contextmanager
+def _told(backbone: Backbone, what: str) -> Iterator[None]:
+    """Whatever transformers raises while it loads, told in one sentence; its own reports are silenced."""
+    import pickle
+
+    from safetensors import SafetensorError
+    from transformers.utils import logging
+
+    loud = logging.get_verbosity()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError, KeyError, SafetensorError, pickle.UnpicklingError) as error:
+        if backbone.commit and isinstance(error, OSError):
+            raise _offline(backbone.word) from None
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise ModelError(f"the model {backbone.word!r} {what}: {lines[0][:200]}") from None
+    finally:
+        logging.set_verbosity(loud)

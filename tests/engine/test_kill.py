@@ -29,7 +29,8 @@ class Slow(Silent):
         print("at work", flush=True)
         time.sleep(0.01)
 
-chains = [bound(Dense(), Target()), bound(MagnitudeAfter(), Target(sparsity=0.5)), bound(Lottery(), Target(sparsity=0.5))]
+half = Target(sparsity=0.5)
+chains = [bound(Dense(), Target()), bound(MagnitudeAfter(), half), bound(Lottery(), half)]
 run(chains, Path(sys.argv[1]), device="cpu", watcher=Slow())
 """
 
@@ -45,12 +46,16 @@ def lines(folder: Path) -> list[dict[str, object]]:
 
 def nets(folder: Path) -> list[tuple[str, bytes]]:
     """Every kept net by digest, and its bytes."""
-    return sorted((path.name, (path / "net.safetensors").read_bytes()) for path in (folder / "nets").iterdir())
+    return sorted(
+        (path.name, (path / "net.safetensors").read_bytes()) for path in (folder / "nets").iterdir()
+    )
 
 
 def test_kill_nine_at_random_moments_changes_nothing(tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    subprocess.run([sys.executable, "-c", SCRIPT, str(whole)], check=True, timeout=120, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(whole)], check=True, timeout=120, stdout=subprocess.DEVNULL
+    )
     chance, kills = random.Random(7), 0
     for _ in range(40):
         process = subprocess.Popen(

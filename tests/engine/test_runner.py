@@ -44,7 +44,9 @@ def test_dense_training_is_paid_once_for_all_methods_after_it(tmp_path: Path, ca
     assert all(result.sound for result in results)
     assert set(carried.values()) == {1}
     assert len(carried) == 1 + 2 * 3 * 2  # one dense training; a prune and a training for each cell
-    assert results[0].cost["steps"] == 12 and results[1].cost["steps"] == 24  # each says what it would cost alone
+    assert (
+        results[0].cost["steps"] == 12 and results[1].cost["steps"] == 24
+    )  # each says what it would cost alone
 
 
 def test_ten_lottery_targets_share_one_chain_of_rounds(tmp_path: Path, carried: Counter[str]) -> None:
@@ -75,7 +77,12 @@ def test_only_nets_where_chains_fork_stay_on_disk(tmp_path: Path) -> None:
 def test_a_broken_stored_net_is_noticed_and_computed_again(tmp_path: Path, carried: Counter[str]) -> None:
     chains = [bound(Dense(), Target()), bound(MagnitudeAfter(), Target(sparsity=0.5))]
     wanted = run(chains, tmp_path / "whole", device="cpu", watcher=Silent())
-    run([*chains[:1], bound(MagnitudeAfter(), Target(sparsity=0.2))], tmp_path / "hurt", device="cpu", watcher=Silent())
+    run(
+        [*chains[:1], bound(MagnitudeAfter(), Target(sparsity=0.2))],
+        tmp_path / "hurt",
+        device="cpu",
+        watcher=Silent(),
+    )
     dense = chains[0].links[0].digest
     path = tmp_path / "hurt" / "nets" / dense / "net.safetensors"
     path.write_bytes(path.read_bytes()[:-8])
@@ -83,7 +90,7 @@ def test_a_broken_stored_net_is_noticed_and_computed_again(tmp_path: Path, carri
     notes: list[str] = []
 
     class Listening(Silent):
-        def note(self, text: str) -> None:
+        def note(self, text: str, *, warning: bool = False) -> None:
             notes.append(text)
 
     found = run(chains, tmp_path / "hurt", device="cpu", watcher=Listening())
@@ -91,7 +98,9 @@ def test_a_broken_stored_net_is_noticed_and_computed_again(tmp_path: Path, carri
     assert [timeless(result) for result in found] == [timeless(result) for result in wanted]
 
 
-def test_a_broken_record_is_passed_over_and_its_cell_runs_again(tmp_path: Path, carried: Counter[str]) -> None:
+def test_a_broken_record_is_passed_over_and_its_cell_runs_again(
+    tmp_path: Path, carried: Counter[str]
+) -> None:
     chains = [bound(Dense(), Target())]
     first = run(chains, tmp_path, device="cpu", watcher=Silent())
     book = tmp_path / "results.jsonl"
@@ -108,7 +117,9 @@ def test_a_cell_that_fails_fails_alone_and_says_why(tmp_path: Path) -> None:
 
     chains = [bound(Dense(), Target(), Broken()), bound(Dense(), Target())]
     failed, done = run(chains, tmp_path, device="cpu", watcher=Silent())
-    assert failed.status == "failed" and failed.reason.startswith("RuntimeError: the moon is full\nfull story in ")
+    assert failed.status == "failed" and failed.reason.startswith(
+        "RuntimeError: the moon is full\nfull story in "
+    )
     assert "the moon is full" in Path(failed.reason.rsplit(" ", 1)[1]).read_text(encoding="utf-8")
     assert done.sound
     assert Store(tmp_path).book.latest()[failed.digest].status == "failed"

@@ -60,7 +60,9 @@ def test_a_checkpoint_comes_back_and_a_broken_one_does_not(store: Store) -> None
     assert store.load_partial("d") is None
 
 
-def test_a_full_disk_leaves_the_old_checkpoint_and_no_litter(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_the_old_checkpoint_and_no_litter(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store.save_partial("d", {"step": 1})
 
     def full(handle: int) -> None:
@@ -74,7 +76,8 @@ def test_a_full_disk_leaves_the_old_checkpoint_and_no_litter(store: Store, monke
     monkeypatch.undo()
     assert store.load_partial("d") == {"step": 1}
     assert store.load("n") is None
-    assert sorted(os.listdir(store.folder / "partial")) == ["d"] and not os.listdir(store.folder / "nets")
+    assert [path.name for path in (store.folder / "partial").iterdir()] == ["d"]
+    assert not list((store.folder / "nets").iterdir())
 
 
 def test_a_store_of_another_release_is_refused_by_name(store: Store) -> None:
@@ -93,7 +96,7 @@ def test_a_second_holder_of_a_stage_waits_and_says_so(store: Store) -> None:
     notes: list[str] = []
 
     class Listening(Silent):
-        def note(self, text: str) -> None:
+        def note(self, text: str, *, warning: bool = False) -> None:
             notes.append(text)
 
     import threading

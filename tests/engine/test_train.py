@@ -98,7 +98,9 @@ def test_a_loss_that_is_no_number_stops_the_cell_and_names_the_tensor(tmp_path: 
                 model.get_parameter("down.weight")[0, 0] = float("nan")
             return super().loss(model, batch)
 
-    with pytest.raises(TrainingError, match=r"the loss is nan at step 1; first not finite: weight 'down.weight'"):
+    with pytest.raises(
+        TrainingError, match=r"the loss is nan at step 1; first not finite: weight 'down.weight'"
+    ):
         walked(bound(Dense(), Target(), Broken()), tmp_path)
 
 
@@ -130,7 +132,9 @@ def test_accumulation_counts_updates_and_matches_one_large_batch(tmp_path: Path)
     nets = []
     for batch_size, accumulation in ((8, 1), (4, 2)):
         recipe = Toy().recipe.model_copy(update={"batch_size": batch_size, "accumulation": accumulation})
-        result, tensors, _ = walked(bound(Dense(), Target(), Still(recipe=recipe)), tmp_path / str(accumulation))
+        result, tensors, _ = walked(
+            bound(Dense(), Target(), Still(recipe=recipe)), tmp_path / str(accumulation)
+        )
         assert result.cost["steps"] == 12
         assert result.cost["examples"] == 7 * 8 - 4 + 5 * 8  # an epoch of 52 ends with a batch of 4
         nets.append(tensors)

@@ -19,7 +19,9 @@ from smc_eval.target import Target
 WEIGHTS = {"a": torch.tensor([[0.1, -0.9], [0.2, -0.5]]), "b": torch.tensor([[0.3, 0.4]])}
 
 
-def probe(weights: Mapping[str, Tensor] = WEIGHTS, masks: Mapping[str, Tensor] | None = None, seed: int = 0) -> Probe:
+def probe(
+    weights: Mapping[str, Tensor] = WEIGHTS, masks: Mapping[str, Tensor] | None = None, seed: int = 0
+) -> Probe:
     alive = masks or {name: torch.ones_like(weight).bool() for name, weight in weights.items()}
     generator = torch.Generator().manual_seed(seed)
     return cast("Probe", SimpleNamespace(weights=weights, masks=alive, generator=generator))
@@ -27,12 +29,18 @@ def probe(weights: Mapping[str, Tensor] = WEIGHTS, masks: Mapping[str, Tensor] |
 
 def test_magnitude_drops_the_smallest_of_all_tensors() -> None:
     masks = Magnitude().prune(probe(), Target(sparsity=0.5))
-    assert {name: mask.int().tolist() for name, mask in masks.items()} == {"a": [[0, 1], [0, 1]], "b": [[0, 1]]}
+    assert {name: mask.int().tolist() for name, mask in masks.items()} == {
+        "a": [[0, 1], [0, 1]],
+        "b": [[0, 1]],
+    }
 
 
 def test_magnitude_spread_uniformly_drops_the_smallest_of_each() -> None:
     masks = Magnitude().prune(probe(), Target(sparsity=0.5, spread="uniform"))
-    assert {name: mask.int().tolist() for name, mask in masks.items()} == {"a": [[0, 1], [0, 1]], "b": [[0, 1]]}
+    assert {name: mask.int().tolist() for name, mask in masks.items()} == {
+        "a": [[0, 1], [0, 1]],
+        "b": [[0, 1]],
+    }
     masks = Magnitude().prune(probe(), Target(sparsity=2 / 3, spread="uniform"))
     assert sum(int(mask.sum()) for mask in masks.values()) == 2
 
@@ -60,7 +68,9 @@ def test_chance_is_a_function_of_the_generator_and_meets_the_count() -> None:
         ({**WEIGHTS, "b": torch.tensor([[1.0, -float("inf")]])}, "'b' saliencies that are not finite"),
     ],
 )
-def test_saliencies_that_would_make_a_wrong_mask_name_the_plugin_and_the_tensor(wrong: Any, words: str) -> None:
+def test_saliencies_that_would_make_a_wrong_mask_name_the_plugin_and_the_tensor(
+    wrong: Any, words: str
+) -> None:
     class Wrong(Criterion):
         def saliency(self, probe: Probe) -> dict[str, Tensor]:
             return cast("dict[str, Tensor]", wrong)

@@ -1,109 +1,98 @@
-"""Graph2Tree's graphs over a problem, and the block of graph convolutions that reads them.
+"""Graph2Tree's graphs between numbers and words, and the block of graph convolutions that reads them.
 
-Zhang et al. (2020), "Graph-to-Tree Learning for Solving Math Word Problems", sections 3.2 and 3.3.
-Shapes: N problems, S positions, H hidden.
+Zhang et al., ACL 2020. Shapes: N problems, L tokens, H hidden, O outputs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from itertools import product
+from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from smc_eval.tasks.arithmetic.problems import Problem
+from smc_eval.tasks.arithmetic.symbols import NUM
+
+Edges = frozenset[tuple[int, int]]
+"""Directed edges between words, as pairs of their places."""
 
 NEAR = 4
-"""A group word this near to a number, in words, may tell what it counts."""
+"""Words nearer to a number than this may belong to it."""
 
 
-def adjacency(problem: Problem, place: Sequence[int], positions: int) -> Tensor:
-    """The two graphs the published model consumes, [2, S, S] of 0 and 1: greater, attribute-between.
+def order(problem: Problem) -> Edges:
+    """From each number to every smaller one; equal ones point at each other."""
+    numbers = list(zip(problem.number_at, problem.numbers, strict=True))
+    return frozenset((i, j) for (i, v), (j, w) in product(numbers, numbers) if v >= w and i != j)
 
-    `place` is the position of each word, of its first sub-word where words are cut up. Both have
-    every one of the `positions` joined with itself.
-    """
-    greater, between = torch.eye(positions), torch.eye(positions)
-    numbers = [place[at] for at in problem.number_at]
-    for i, first in enumerate(problem.numbers):
-        for j in range(i + 1, len(numbers)):
-            larger, smaller = (i, j) if first > problem.numbers[j] else (j, i)
-            greater[numbers[larger], numbers[smaller]] = 1
-    for word in problem.groups:
-        if problem.words[word] == "NUM":
-            continue
-        for at in problem.number_at:
-            if abs(at - word) < NEAR:
-                between[place[at], place[word]] = between[place[word], place[at]] = 1
-        for other in problem.groups:
-            if problem.words[other] == problem.words[word]:
-                between[place[word], place[other]] = between[place[other], place[word]] = 1
-    return torch.stack([greater, between])
+
+def cells(problem: Problem) -> Edges:
+    """Between each number and the words near it that tell what it counts, both ways."""
+    words = [at for at in problem.groups if problem.words[at] != NUM]
+    pairs = [(i, j) for i, j in product(problem.number_at, words) if abs(i - j) < NEAR]
+    return frozenset(pairs) | frozenset((j, i) for i, j in pairs)
+
+
+def attributes(problem: Problem) -> Edges:
+    """`cells`, and edges between words of groups that are the same word."""
+    same = product(problem.groups, problem.groups)
+    words = problem.words
+    return cells(problem) | frozenset((i, j) for i, j in same if i != j and words[i] == words[j])
 
 
 class Convolution(nn.Module):
-    """A (X W) + b, with the graph as it is: no degree divides it."""
+    """A (X W) + b over graphs A, which are not normalised."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(inputs, outputs).uniform_(-(outputs**-0.5), outputs**-0.5))
-        self.bias = nn.Parameter(torch.empty(outputs).uniform_(-(outputs**-0.5), outputs**-0.5))
+        bound = outputs**-0.5
+        self.weight = nn.Parameter(torch.empty(outputs, inputs).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(outputs).uniform_(-bound, bound))
 
-    def forward(self, x_NSI: Tensor, graph_NSS: Tensor) -> Tensor:
-        """[N, S, O]"""
-        return torch.baddbmm(self.bias, graph_NSS, x_NSI @ self.weight)
-
-
-class Branch(nn.Module):
-    """Two convolutions over one graph."""
-
-    def __init__(self, hidden: int, outputs: int, dropout: float) -> None:
-        super().__init__()
-        self.first, self.second = Convolution(hidden, hidden), Convolution(hidden, outputs)
-        self.drop = nn.Dropout(dropout)
-
-    def forward(self, x_NSH: Tensor, graph_NSS: Tensor) -> Tensor:
-        """[N, S, outputs]"""
-        inner_NSH = self.drop(F.relu(self.first(x_NSH, graph_NSS)))
-        made: Tensor = self.second(inner_NSH, graph_NSS)
-        return made
+    def forward(self, states_NLH: Tensor, graph_NLL: Tensor) -> Tensor:
+        return graph_NLL @ nn.functional.linear(states_NLH, self.weight) + self.bias
 
 
-class Norm(nn.Module):
-    """Layer norm as the published code has it: unbiased deviation, epsilon added to it."""
-
-    def __init__(self, hidden: int) -> None:
-        super().__init__()
-        self.scale, self.shift = nn.Parameter(torch.ones(hidden)), nn.Parameter(torch.zeros(hidden))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The shape of `x`."""
-        centred = x - x.mean(-1, keepdim=True)
-        return self.scale * centred / (x.std(-1, keepdim=True) + 1e-6) + self.shift
-
-
-class GraphBlock(nn.Module):
-    """Four branches over the graphs (greater, greater, between, between), then a feed-forward layer."""
-
-    GRAPHS = (0, 0, 1, 1)
+class TwoHops(nn.Module):
+    """Two convolutions over one graph, the second to a quarter of the width."""
 
     def __init__(self, hidden: int, dropout: float) -> None:
         super().__init__()
-        self.branches = nn.ModuleList(
-            Branch(hidden, hidden // len(self.GRAPHS), dropout) for _ in self.GRAPHS
-        )
-        self.norm = Norm(hidden)
-        self.inner, self.outer = nn.Linear(hidden, hidden), nn.Linear(hidden, hidden)
+        self.first, self.second = Convolution(hidden, hidden), Convolution(hidden, hidden // 4)
         self.drop = nn.Dropout(dropout)
 
-    def forward(self, x_NSH: Tensor, graphs_N2SS: Tensor) -> Tensor:
-        """[N, S, H], which knows of its neighbours."""
-        parts = [
-            branch(x_NSH, graphs_N2SS[:, which])
-            for branch, which in zip(self.branches, self.GRAPHS, strict=True)
-        ]
-        y_NSH = self.norm(torch.cat(parts, -1)) + x_NSH
-        inner_NSH = self.drop(F.relu(self.inner(y_NSH)))
-        made: Tensor = self.outer(inner_NSH) + y_NSH
-        return made
+    def forward(self, states_NLH: Tensor, graph_NLL: Tensor) -> Tensor:
+        inner_NLH = self.drop(torch.relu(self.first(states_NLH, graph_NLL)))
+        return cast("Tensor", self.second(inner_NLH, graph_NLL))
+
+
+class Norm(nn.Module):
+    """Layer norm as Graph2Tree has it: by the unbiased deviation, to which epsilon is added."""
+
+    def __init__(self, hidden: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(hidden))
+        self.bias = nn.Parameter(torch.zeros(hidden))
+
+    def forward(self, x_NLH: Tensor) -> Tensor:
+        spread_NL1 = x_NLH.std(-1, keepdim=True) + 1e-6
+        return self.weight * (x_NLH - x_NLH.mean(-1, keepdim=True)) / spread_NL1 + self.bias
+
+
+class GraphBlock(nn.Module):
+    """Four pairs of convolutions, two over each graph, then a feed-forward layer, each added to its input."""
+
+    def __init__(self, hidden: int, dropout: float = 0.3) -> None:
+        super().__init__()
+        self.hops = nn.ModuleList(TwoHops(hidden, dropout) for _ in range(4))
+        self.norm = Norm(hidden)
+        self.widen, self.narrow = nn.Linear(hidden, hidden), nn.Linear(hidden, hidden)
+        self.drop = nn.Dropout(dropout)
+
+    def forward(self, states_NLH: Tensor, graphs_NGLL: Tensor) -> Tensor:
+        """States that know their neighbours in the graphs G = 2, `order` and `attributes`."""
+        graphs = [graphs_NGLL[:, g].to(states_NLH.dtype) for g in (0, 0, 1, 1)]
+        found = [hop(states_NLH, graph) for hop, graph in zip(self.hops, graphs, strict=True)]
+        joined_NLH = self.norm(torch.cat(found, -1)) + states_NLH
+        return cast("Tensor", joined_NLH + self.narrow(self.drop(torch.relu(self.widen(joined_NLH)))))

@@ -62,8 +62,10 @@ class Trees:
         return torch.cat([level.symbol_M for level in self.levels])
 
 
-def trees(equations: Sequence[Sequence[int]], operators: int, choices: Sequence[dict[int, tuple[int, ...]]]) -> Trees:
-    """Trees of whole prefix equations, given as symbol indices of which those below `operators` are operators.
+def trees(
+    equations: Sequence[Sequence[int]], operators: int, choices: Sequence[dict[int, tuple[int, ...]]]
+) -> Trees:
+    """Trees of whole prefix equations, given as symbol indices; those below `operators` are operators.
 
     `choices` holds, for each equation, the symbols that may stand at a place where the equation's
     own is unknown.
@@ -89,17 +91,21 @@ def trees(equations: Sequence[Sequence[int]], operators: int, choices: Sequence[
 
 
 def _parsed(
-    problem: int, equation: Sequence[int], operators: int, choices: dict[int, tuple[int, ...]], order: list[Node]
+    problem: int,
+    equation: Sequence[int],
+    operators: int,
+    choices: dict[int, tuple[int, ...]],
+    order: list[Node],
 ) -> Node:
     """The equation's root; all its nodes are added to `order`, as they stand in the equation."""
 
-    def read(inner: bool) -> Node:
+    def read(*, inner: bool) -> Node:
         place = len(order) - first
         options = choices.get(place, ())
         node = Node(problem, options[0] if options else equation[place], options, inner)
         order.append(node)
         if node.symbol < operators:
-            node.operands = read(inner=True), read(inner)
+            node.operands = read(inner=True), read(inner=inner)
         return node
 
     first = len(order)

@@ -63,7 +63,7 @@ def backwards(sizes_L: Tensor) -> Tensor:
 
 def recur(inputs_DRG: Tensor, weight_DGH: Tensor, sizes: Sequence[int]) -> Tensor:
     """States [D, R, H] of packed rows, from what the inputs put into the gates and the recurrent weights."""
-    return cast("Tensor", Recurrence.apply(inputs_DRG, weight_DGH, sizes))
+    return cast("Tensor", Recurrence.apply(inputs_DRG, weight_DGH, sizes))  # type: ignore[no-untyped-call]
 
 
 class Recurrence(torch.autograd.Function):
@@ -96,7 +96,7 @@ def unrolled(inputs_DRG: Tensor, weight_DGH: Tensor, sizes: Sequence[int]) -> tu
     states: list[Tensor] = []
     cells: list[Tensor] = []
     opened: list[Tensor] = []
-    for sums_DNG in inputs_DRG.split(list(sizes), 1):
+    for sums_DNG in torch.split(inputs_DRG, list(sizes), 1):
         n = sums_DNG.shape[1]
         if states:
             sums_DNG = torch.baddbmm(sums_DNG, states[-1][:, :n], weight_DHG)
@@ -146,6 +146,6 @@ def through_time(
 
 def before(rows_DRH: Tensor, sizes: Sequence[int]) -> Tensor:
     """For each packed row the one a step before it; 0 in the first step."""
-    steps = rows_DRH.split(list(sizes), 1)
+    steps = torch.split(rows_DRH, list(sizes), 1)
     earlier = [rows[:, :n] for rows, n in zip(steps, sizes[1:], strict=False)]
     return torch.cat([torch.zeros_like(steps[0]), *earlier], 1)

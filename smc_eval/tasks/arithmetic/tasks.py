@@ -1,132 +1,140 @@
-"""The arithmetic tasks: MAWPS, ASDiv-A and SVAMP, each with both solvers and their published recipes."""
+"""A task of word problems: whatever its data set and solver, what it reads, trains, predicts and scores."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from smc_eval.card import Accepts, TaskCard
-from smc_eval.recipe import Recipe
-from smc_eval.tasks.arithmetic.word_problems import METRIC, WordProblems
+from pydantic import Field
 
-ACCEPTS: tuple[Accepts, ...] = ("text-encoder", "scratch", "tiny")
+from smc_eval.errors import UsageError
+from smc_eval.score import Score, accuracy
+from smc_eval.task import Part, Source, Task
+from smc_eval.tasks import backbone
+from smc_eval.tasks.arithmetic.equation import equation_right, value_right
+from smc_eval.tasks.arithmetic.problems import Problem, read_problems
+from smc_eval.tasks.arithmetic.symbols import symbols
+from smc_eval.tasks.folder import content_digest, find
+from smc_eval.tasks.twins import twin
 
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
-def card(name: str, summary: str, source: str, folds: int | None, licence: str) -> TaskCard:
-    """A card of this family; the task's name is its set's and its solver's."""
-    return TaskCard(
-        name=name,
-        groups=(name.partition("/")[0], "arithmetic"),
-        summary=summary,
-        source=source,
-        metric=METRIC,
-        folds=folds,
-        accepts=ACCEPTS,
-        published="roberta-base",
-        licence=licence,
-    )
+    from smc_eval.tasks.arithmetic.encoding import Batch, Encoder
+    from smc_eval.tasks.arithmetic.solver import Solver
 
+METRIC = "value accuracy (%)"
 
-class Gts(WordProblems):
-    """The goal-driven tree-structured solver, with the recipe of SMC-Bench (PROTOCOL 2)."""
+BUILT = ("tiny", "scratch")
+"""Text encoders that are made here, from the data at hand."""
 
-    graphs: ClassVar[bool] = False
-    published_hidden: ClassVar[int] = 512
-    recipe: Recipe = Recipe(
-        epochs=50,
-        batch_size=4,
-        optimizer="adam",
-        lr=1e-3,
-        backbone_lr=8e-6,
-        weight_decay=1e-5,
-        schedule="step",
-        period=20,
-        gamma=0.5,
-    )
+TINY = {"epochs": 4, "batch_size": 10, "lr": 4e-3}
+"""A twin is trained on in about a second."""
 
 
-class Graph2Tree(WordProblems):
-    """GTS's decoder over graphs of the problem's quantities, with the recipe of SMC-Bench."""
+class WordProblems(Task):
+    """Word problems and a net that reads them and writes their equations, as SMC-Bench has them."""
 
-    graphs: ClassVar[bool] = True
-    published_hidden: ClassVar[int] = 384
-    recipe: Recipe = Gts.model_fields["recipe"].default.model_copy(
-        update={"batch_size": 8, "lr": 8e-4, "backbone_lr": 1e-5}
-    )
+    tiny: ClassVar[Mapping[str, Any]] = TINY
+    data_set: ClassVar[str]
+    """The folder of its files in the official layout."""
+    graphs: ClassVar[bool]
+    """Whether graphs between numbers and words are read: Graph2Tree, else GTS."""
+
+    hidden: int | None = Field(None, ge=4, multiple_of=4)
+    """Width of the LSTM's directions and of the decoder; None takes the paper's, 512 for GTS and
+    384 for Graph2Tree, and 64 with `tiny`."""
+    embedding: int = Field(768, ge=1)
+    """Width of the operators' embeddings and, with `scratch`, of the words'."""
+    dropout: float | None = Field(None, ge=0, lt=1)
+    """Of the LSTM, the decoder and, with `scratch`, the word embeddings; None takes the paper's 0.5,
+    and 0.1 with `tiny`, which trains too briefly to bear more."""
+    beam: int = Field(5, ge=1)
+    """Equations that are followed at once when predicting."""
+
+    @property
+    def width(self) -> int:
+        """Features of a state."""
+        usual = 64 if self.backbone == "tiny" else 384 if self.graphs else 512
+        return self.hidden or usual
+
+    def sources(self) -> tuple[Source, ...]:
+        data = Source("data", self.folder, content_digest(self._files()))
+        return (data,) if self.backbone in BUILT else (data, backbone.find(self.backbone).source)
+
+    def data(self, part: Part) -> Sequence[Problem]:
+        train, test = self._files()
+        learned = read_problems(train)
+        if part == "train":
+            return learned[: self.limit]
+        seen = {problem.words for problem in learned}
+        return [replace(one, leaked=one.words in seen) for one in read_problems(test)[: self.limit]]
+
+    def model(self) -> nn.Module:
+        from smc_eval.tasks.arithmetic.solver import solver
+
+        encoder = self._encoder
+        dropout = self.dropout if self.dropout is not None else 0.1 if self.backbone == "tiny" else 0.5
+        words = encoder.reader.net(self.embedding, dropout)
+        return solver(words, encoder.symbols, self.width, self.embedding, dropout, graphs=self.graphs)
+
+    def collate(self, examples: Sequence[Problem]) -> Batch:
+        return self._encoder.batch(examples)
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        return cast("Tensor", model(batch))
+
+    def predict(self, model: nn.Module, batch: Batch) -> list[list[str]]:
+        solved = cast("Solver", model).solve(batch, self.beam)
+        return [[self._encoder.symbols.symbol(index) for index in equation] for equation in solved]
+
+    def score(self, predicted: Sequence[Sequence[str]], examples: Sequence[Problem]) -> Score:
+        both = list(zip(predicted, examples, strict=True))
+        right = [value_right(equation, one.equation, one.numbers) for equation, one in both]
+        same = [equation_right(equation, one.equation, one.numbers) for equation, one in both]
+        fresh = [good for good, one in zip(right, examples, strict=True) if not one.leaked]
+        also = {"equation_accuracy": same}
+        if len(fresh) < len(right):
+            also["value_accuracy_without_leaked"] = fresh
+        return accuracy(right, METRIC, f"value|tol:1e-4|beam:{self.beam}", **also)
+
+    def backbone_weights(self, model: nn.Module) -> Collection[str]:
+        if self.backbone in BUILT:
+            return ()
+        return [name for name, _ in model.named_parameters() if name.startswith("words.net.")]
+
+    def spared(self, model: nn.Module) -> Collection[str]:
+        """The two output layers, one for operators and one for leaves, and the table of constants."""
+        return ("tree.operator.weight", "tree.leaf.score.weight", "tree.constants")
+
+    def _files(self) -> tuple[Path, Path]:
+        """The training file and the one whose score is reported.
+
+        Raises:
+            UsageError: no fold is named where there are folds.
+            DataError: there is no such file.
+        """
+        if self.card.folds and self.fold is None:
+            raise UsageError(f"task {self.card.name!r} has {self.card.folds} folds; name one, from 0")
+        folder = twin(self.data_set) if self.folder == "twin" else Path(self.folder)
+        fold = "" if self.fold is None else f"fold{self.fold}/"
+        train, test = (find(folder, f"{self.data_set}/{fold}{part}.csv") for part in ("train", "dev"))
+        return train, test
+
+    @property
+    def _encoder(self) -> Encoder:
+        return _encoder(type(self), self.folder, self.fold, self.backbone)
 
 
-MAWPS = "Koncel-Kedziorski et al. (2016), MAWPS, NAACL; folds of Patel et al. (2021), arXiv:2103.07191"
-ASDIV = "Miao et al. (2020), ASDiv, arXiv:2106.15772; folds of Patel et al. (2021), arXiv:2103.07191"
-SVAMP = "Patel et al. (2021), SVAMP, arXiv:2103.07191"
-GTS = "GTS: Xie & Sun (2019), IJCAI"
-GRAPH2TREE = "Graph2Tree: Zhang et al. (2020), ACL"
+@lru_cache(maxsize=32)
+def _encoder(task: type[WordProblems], folder: str, fold: int | None, backbone: str) -> Encoder:
+    """What turns a task's problems into batches: made once a process, of all its examples."""
+    from smc_eval.tasks.arithmetic.encoding import Encoder
+    from smc_eval.tasks.arithmetic.words import reader
 
-
-class MawpsGts(Gts):
-    """MAWPS solved by GTS."""
-
-    dataset: ClassVar[str] = "cv_mawps"
-    card: ClassVar[TaskCard] = card(
-        "mawps/gts", "arithmetic word problems of MAWPS, solved by GTS", f"{MAWPS}; {GTS}", 5, "unstated"
-    )
-
-
-class MawpsGraph2Tree(Graph2Tree):
-    """MAWPS solved by Graph2Tree."""
-
-    dataset: ClassVar[str] = "cv_mawps"
-    card: ClassVar[TaskCard] = card(
-        "mawps/graph2tree",
-        "arithmetic word problems of MAWPS, solved by Graph2Tree",
-        f"{MAWPS}; {GRAPH2TREE}",
-        5,
-        "unstated",
-    )
-
-
-class AsdivGts(Gts):
-    """ASDiv-A solved by GTS."""
-
-    dataset: ClassVar[str] = "cv_asdiv-a"
-    card: ClassVar[TaskCard] = card(
-        "asdiv-a/gts", "the arithmetic part of ASDiv, solved by GTS", f"{ASDIV}; {GTS}", 5, "CC BY-NC 4.0"
-    )
-
-
-class AsdivGraph2Tree(Graph2Tree):
-    """ASDiv-A solved by Graph2Tree."""
-
-    dataset: ClassVar[str] = "cv_asdiv-a"
-    card: ClassVar[TaskCard] = card(
-        "asdiv-a/graph2tree",
-        "the arithmetic part of ASDiv, solved by Graph2Tree",
-        f"{ASDIV}; {GRAPH2TREE}",
-        5,
-        "CC BY-NC 4.0",
-    )
-
-
-class SvampGts(Gts):
-    """SVAMP solved by GTS, trained on MAWPS and ASDiv-A."""
-
-    dataset: ClassVar[str] = "mawps-asdiv-a_svamp"
-    recipe: Recipe = Gts.model_fields["recipe"].default.model_copy(update={"batch_size": 8})
-    card: ClassVar[TaskCard] = card(
-        "svamp/gts", "SVAMP after training on MAWPS and ASDiv-A, solved by GTS", f"{SVAMP}; {GTS}", None, "MIT"
-    )
-
-
-class SvampGraph2Tree(Graph2Tree):
-    """SVAMP solved by Graph2Tree, trained on MAWPS and ASDiv-A."""
-
-    dataset: ClassVar[str] = "mawps-asdiv-a_svamp"
-    card: ClassVar[TaskCard] = card(
-        "svamp/graph2tree",
-        "SVAMP after training on MAWPS and ASDiv-A, solved by Graph2Tree",
-        f"{SVAMP}; {GRAPH2TREE}",
-        None,
-        "MIT",
-    )
-
-
-TASKS = [MawpsGts, MawpsGraph2Tree, AsdivGts, AsdivGraph2Tree, SvampGts, SvampGraph2Tree]
-"""All of them, in the order of the paper's tables."""
+    whole = task(folder=folder, fold=fold, backbone=backbone)
+    train, test = whole.data("train"), whole.data("test")
+    return Encoder(reader(backbone, train, test), symbols(train, test), graphs=task.graphs)

@@ -85,7 +85,9 @@ class TreeDecoder(nn.Module):
         self.merge = Gated(2 * hidden + embedding, hidden)
         self.drop = nn.Dropout(dropout)
 
-    def read(self, root_NH: Tensor, states_NSH: Tensor, real_NS: Tensor, numbers_NQH: Tensor, real_NQ: Tensor) -> Reading:
+    def read(
+        self, root_NH: Tensor, states_NSH: Tensor, real_NS: Tensor, numbers_NQH: Tensor, real_NQ: Tensor
+    ) -> Reading:
         """Bind encoded problems: their texts, and their numbers' states as leaves beside the constants."""
         n = len(root_NH)
         leaves_NCH = torch.cat([self.constants.expand(n, -1, -1), numbers_NQH], 1)
@@ -108,7 +110,9 @@ class TreeDecoder(nn.Module):
         share_MS = affinity_MS.masked_fill(~reading.real_NS[problem_M], -torch.inf).softmax(-1)
         return torch.einsum("ms,msh->mh", share_MS, reading.states_NSH[problem_M])
 
-    def log_probabilities(self, node_MH: Tensor, context_MH: Tensor, reading: Reading, problem_M: Tensor) -> Tensor:
+    def log_probabilities(
+        self, node_MH: Tensor, context_MH: Tensor, reading: Reading, problem_M: Tensor
+    ) -> Tensor:
         """Log-probabilities [M, operators + C] of every symbol; -inf for numbers that a problem lacks."""
         query_MQ = self.drop(torch.cat([node_MH, context_MH], 1))
         if reading.leaves_keys_NCH is None:
@@ -142,7 +146,11 @@ class TreeDecoder(nn.Module):
             nodes.append(self.node(goal_MH, sibling_KH))
             contexts.append(self.context(nodes[-1], reading, level.problem_M))
             if k := len(level.operator_K):
-                above = level.symbol_M[level.operator_K], nodes[-1][level.operator_K], contexts[-1][level.operator_K]
+                above = (
+                    level.symbol_M[level.operator_K],
+                    nodes[-1][level.operator_K],
+                    contexts[-1][level.operator_K],
+                )
                 goal_MH, sibling_KH = torch.cat(self.goals(*above)), embedded[depth + 1][:k]
         problem_M = torch.cat([level.problem_M for level in trees.levels])
         return self.log_probabilities(torch.cat(nodes), torch.cat(contexts), reading, problem_M)

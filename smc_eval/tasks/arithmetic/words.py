@@ -1,103 +1,154 @@
-"""Text encoders: from words to a vector for each token, trained from scratch or pretrained."""
+"""Text readers: how a question is cut into tokens, and the net that makes a vector of each."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol, cast
 
 from torch import Tensor, nn
 
-from smc_eval.errors import DataError
-from smc_eval.tasks.arithmetic.encoding import Tokenize, Tokens
+from smc_eval.tasks import backbone
+from smc_eval.tasks.arithmetic.problems import Problem
+from smc_eval.tasks.arithmetic.symbols import UNK, Vocabulary, vocabulary
 
-TINY_VOCABULARY = 600
-"""Sub-words of the tokenizer that a tiny encoder is given."""
+SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")
+"""RoBERTa's special tokens, by id."""
 
 
-class TrainedWords(nn.Module):
-    """Word embeddings that the task trains, with dropout, as GTS has them."""
+class Reader(Protocol):
+    """One way to read text."""
+
+    padding: int
+    """Id of what fills up a batch."""
+
+    def cut(self, words: Sequence[str]) -> tuple[list[int], list[int]]:
+        """Ids of all tokens, and for each word the place of its first token."""
+
+    def net(self, width: int, dropout: float) -> nn.Module:
+        """A net from ids [N, L], and which of them are no padding, to vectors [N, L, features].
+
+        It has an attribute `features`. Width and dropout are those of embeddings made afresh.
+        """
+
+
+def reader(word: str, train: Sequence[Problem], test: Sequence[Problem]) -> Reader:
+    """The reader that `--model` names.
+
+    Raises:
+        ModelError: it names a checkpoint that cannot be had or has no fit tokenizer.
+    """
+    if word == "scratch":
+        return WholeWords(vocabulary(train, ()))
+    known = vocabulary(train, test)
+    if word == "tiny":
+        return Tiny(tiny_tokenizer([problem.words for problem in train]), known)
+    return Checkpoint(backbone.find(word), known)
+
+
+class WholeWords:
+    """Tokens are the words of a vocabulary, and their embeddings are trained from scratch."""
+
+    padding = 0
+
+    def __init__(self, known: Vocabulary) -> None:
+        self.known = known
+
+    def cut(self, words: Sequence[str]) -> tuple[list[int], list[int]]:
+        return [self.known.index(word) for word in words], list(range(len(words)))
+
+    def net(self, width: int, dropout: float) -> nn.Module:
+        return WordTable(len(self.known), width, dropout)
+
+
+class SubWords:
+    """Tokens are those of a tokenizer, over the words joined by blanks; unknown words read `UNK`."""
+
+    def __init__(self, tokenizer: Any, known: Vocabulary) -> None:
+        """`tokenizer` is of transformers, and fast: it knows which characters its tokens come from."""
+        self.tokenizer, self.known = tokenizer, known
+        self.padding: int = tokenizer.pad_token_id or 0
+
+    def cut(self, words: Sequence[str]) -> tuple[list[int], list[int]]:
+        unknown = self.known.index(UNK)
+        read = [UNK if self.known.index(word) == unknown else word for word in words]
+        found = self.tokenizer(" ".join(read))
+        first, start = list[int](), 0
+        for word in read:
+            places = (found.char_to_token(at) for at in range(start, start + len(word)))
+            # a word of which the tokenizer keeps nothing stands where the one before it does
+            first.append(next((place for place in places if place is not None), first[-1] if first else 0))
+            start += len(word) + 1
+        return list(found["input_ids"]), first
+
+
+class Tiny(SubWords):
+    """A RoBERTa of 2 layers and 128 features that nobody has trained."""
+
+    def net(self, width: int, dropout: float) -> nn.Module:
+        from transformers import RobertaConfig, RobertaModel
+
+        config = RobertaConfig(
+            vocab_size=len(self.tokenizer),
+            hidden_size=128,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            intermediate_size=256,
+            max_position_embeddings=514,
+            type_vocab_size=1,
+        )
+        return Contextual(RobertaModel(config, add_pooling_layer=False))
+
+
+class Checkpoint(SubWords):
+    """A pretrained encoder."""
+
+    def __init__(self, found: backbone.Backbone, known: Vocabulary) -> None:
+        super().__init__(backbone.tokenizer(found), known)
+        self.found = found
+
+    def net(self, width: int, dropout: float) -> nn.Module:
+        return Contextual(backbone.text_encoder(self.found))
+
+
+class WordTable(nn.Module):
+    """Word embeddings, with dropout."""
 
     def __init__(self, words: int, width: int, dropout: float) -> None:
         super().__init__()
+        self.features = width
         self.table = nn.Embedding(words, width, padding_idx=0)
         self.drop = nn.Dropout(dropout)
-        self.width = width
 
-    def forward(self, tokens_NS: Tensor, real_NS: Tensor) -> Tensor:
-        """[N, S, width]"""
-        made: Tensor = self.drop(self.table(tokens_NS))
-        return made
+    def forward(self, ids_NL: Tensor, real_NL: Tensor) -> Tensor:
+        return cast("Tensor", self.drop(self.table(ids_NL)))
 
 
-class Encoder(nn.Module):
-    """The last hidden states of a transformer, all of it trained."""
+class Contextual(nn.Module):
+    """A transformer encoder: every token is read with all others around it."""
 
-    def __init__(self, model: nn.Module, width: int) -> None:
+    def __init__(self, net: nn.Module) -> None:
         super().__init__()
-        self.model, self.width = model, width
+        self.net = net
+        self.features: int = cast("Any", net).config.hidden_size
 
-    def forward(self, tokens_NS: Tensor, real_NS: Tensor) -> Tensor:
-        """[N, S, width]"""
-        states: Tensor = self.model(input_ids=tokens_NS, attention_mask=real_NS.long()).last_hidden_state
-        return states
-
-
-def by_subword(tokenizer: Any, longest: int | None = None) -> Tokenize:
-    """Tokens of the words joined by blanks, and each word's first token.
-
-    Every number is the word NUM here, and a word may be cut up: a number's position is its first
-    sub-word, not its word's index (PROTOCOL Q-A2).
-    """
-
-    def tokenize(words: Sequence[str]) -> Tokens:
-        text = " ".join(words)
-        made = tokenizer(text, return_offsets_mapping=True)
-        ids: list[int] = list(made["input_ids"])
-        if longest is not None and len(ids) > longest:
-            raise DataError(f"a question of {len(ids)} tokens is longer than the model's {longest}: {text[:60]!r}…")
-        place, start = [], 0
-        tokens = [(at, *span) for at, span in enumerate(made["offset_mapping"]) if span[0] < span[1]]
-        for word in words:
-            place.append(next(at for at, first, end in tokens if end > start and first < start + len(word)))
-            start += len(word) + 1
-        return ids, place
-
-    return tokenize
+    def forward(self, ids_NL: Tensor, real_NL: Tensor) -> Tensor:
+        return cast("Tensor", self.net(input_ids=ids_NL, attention_mask=real_NL.long()).last_hidden_state)
 
 
-def tiny_tokenizer(texts: Iterable[str]) -> Any:
-    """A byte-level BPE of RoBERTa's form, trained on these texts."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+def tiny_tokenizer(questions: Sequence[Sequence[str]], size: int = 1000) -> Any:
+    """A byte-level BPE tokenizer in RoBERTa's manner, trained on the questions."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
-    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
-    made = Tokenizer(models.BPE(unk_token="<unk>"))
+    made = Tokenizer(models.BPE())
     made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    made.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=TINY_VOCABULARY,
-        special_tokens=special,
+        vocab_size=size,
+        special_tokens=list(SPECIAL),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    made.train_from_iterator(texts, trainer)
-    made.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), trim_offsets=True)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=made, bos_token="<s>", eos_token="</s>", pad_token="<pad>", unk_token="<unk>"
-    )
-
-
-def tiny_encoder(vocabulary: int) -> nn.Module:
-    """A RoBERTa of two layers of width 128, drawn afresh."""
-    from transformers import RobertaConfig, RobertaModel
-
-    config = RobertaConfig(
-        vocab_size=vocabulary,
-        hidden_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=256,
-        max_position_embeddings=514,
-        pad_token_id=1,
-    )
-    return RobertaModel(config, add_pooling_layer=False)
+    made.train_from_iterator([" ".join(words) for words in questions], trainer)
+    made.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), add_prefix_space=False)
+    named = dict(zip(("bos_token", "pad_token", "eos_token", "unk_token"), SPECIAL, strict=True))
+    return PreTrainedTokenizerFast(tokenizer_object=made, **named)  # type: ignore[no-untyped-call]

@@ -1,0 +1,203 @@
+"""The six arithmetic tasks: what they read, how they score, and that they learn."""
+
+from __future__ import annotations
+
+import json
+import sys
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+
+from smc_eval.engine.feed import predict
+from smc_eval.engine.world import World
+from smc_eval.errors import DataError, ModelError, UsageError
+from smc_eval.sparse.scope import in_scope
+from smc_eval.tasks.arithmetic.problems import Problem
+from smc_eval.tasks.arithmetic.sets import (
+    TASKS,
+    AsdivAGts,
+    MawpsGraph2Tree,
+    MawpsGts,
+    SvampGraph2Tree,
+    SvampGts,
+)
+from smc_eval.tasks.arithmetic.solver import Solver
+from smc_eval.tasks.arithmetic.tasks import WordProblems
+
+
+def small(kind: type[WordProblems] = MawpsGts, **fields: object) -> WordProblems:
+    """A task on its twin, small enough for a test."""
+    fold = 0 if kind.card.folds else None
+    return kind.model_validate({"backbone": "scratch", "fold": fold, "hidden": 16, "embedding": 12, **fields})
+
+
+def test_the_six_tasks_are_named_and_grouped() -> None:
+    assert [kind.card.name for kind in TASKS] == [
+        "mawps/gts",
+        "mawps/graph2tree",
+        "asdiv-a/gts",
+        "asdiv-a/graph2tree",
+        "svamp/gts",
+        "svamp/graph2tree",
+    ]
+    assert [kind.card.folds for kind in TASKS] == [5, 5, 5, 5, None, None]
+    for kind in TASKS:
+        assert kind.card.groups == (kind.card.name.split("/")[0], "arithmetic")
+
+
+@pytest.mark.parametrize(
+    ("kind", "batch", "lr", "backbone_lr", "width"),
+    [
+        (MawpsGts, 4, 1e-3, 8e-6, 512),
+        (AsdivAGts, 4, 1e-3, 8e-6, 512),
+        (SvampGts, 8, 1e-3, 8e-6, 512),
+        (MawpsGraph2Tree, 8, 8e-4, 1e-5, 384),
+        (SvampGraph2Tree, 8, 8e-4, 1e-5, 384),
+    ],
+)
+def test_recipes_are_the_published_ones(
+    kind: type[WordProblems], batch: int, lr: float, backbone_lr: float, width: int
+) -> None:
+    task = kind(backbone="scratch")
+    recipe = task.recipe
+    assert (recipe.batch_size, recipe.lr, recipe.backbone_lr) == (batch, lr, backbone_lr)
+    assert (recipe.epochs, recipe.optimizer, recipe.weight_decay) == (50, "adam", 1e-5)
+    assert (recipe.schedule, recipe.period, recipe.gamma) == ("step", 20, 0.5)
+    assert task.width == width
+    assert kind(backbone="tiny").width == 64
+
+
+def test_published_shapes_stand_in_the_net() -> None:
+    task = MawpsGts(backbone="scratch", fold=0)
+    shapes = {name: tuple(weight.shape) for name, weight in task.model().named_parameters()}
+    assert shapes["sequence.weight_ih_l0"] == (2048, 768)
+    assert shapes["sequence.weight_ih_l1_reverse"] == (2048, 1024)
+    assert shapes["sequence.weight_hh_l1"] == (2048, 512)
+    assert shapes["tree.left.value.weight"] == (512, 512)
+    assert shapes["tree.right.gate.weight"] == (512, 1024)
+    assert shapes["tree.operator.weight"] == (4, 1024)
+    assert shapes["tree.attention.join.weight"] == (512, 1024)
+    assert shapes["tree.attention.score.weight"] == (1, 512)
+    assert shapes["tree.leaf.join.weight"] == (512, 1536)
+    assert shapes["tree.leaf.score.weight"] == (1, 512)
+    assert "tree.leaf.score.bias" not in shapes
+    assert shapes["tree.to_left.value.weight"] == shapes["tree.merge.gate.weight"] == (512, 1792)
+    assert shapes["tree.operators.weight"] == (4, 768)
+    assert shapes["tree.constants"] == (1, 2, 512)
+
+
+def test_output_layers_and_tables_are_out_of_the_body() -> None:
+    task = small(MawpsGraph2Tree)
+    model = task.model()
+    scope = in_scope(model, "body", task.spared(model))
+    out = {"tree.operator.weight", "tree.leaf.score.weight", "tree.constants"}
+    tables = {"words.table.weight", "tree.operators.weight"}
+    matrices = {name for name, weight in model.named_parameters() if weight.ndim >= 2}
+    assert set(scope) == matrices - out - tables
+    assert set(in_scope(model, "all-2d")) == matrices - {"tree.constants"}
+
+
+def test_a_score_counts_values_equations_and_unleaked_problems() -> None:
+    numbers = (2.0, 3.0)
+    problems = [
+        Problem(("NUM", "NUM"), (0, 1), numbers, ("+", "N0", "N1"), (), leaked=leaked)
+        for leaked in (True, True, False, False)
+    ]
+    predicted = [["+", "N0", "N1"], ["*", "N0", "N1"], ["+", "N1", "N0"], ["+", "N0"]]
+    score = small().score(predicted, problems)
+    assert (score.metric, score.value, score.n) == ("value accuracy (%)", 50.0, 4)
+    assert score.also == {"equation_accuracy": 25.0, "value_accuracy_without_leaked": 50.0}
+    assert score.signature == "value|tol:1e-4|beam:5"
+
+
+def test_without_leaks_nothing_is_said_of_them() -> None:
+    one = Problem(("NUM",), (0,), (2.0,), ("N0",), ())
+    assert small().score([["N0"]], [one]).also == {"equation_accuracy": 100.0}
+
+
+def test_leaked_questions_are_told_in_the_test_part_alone() -> None:
+    task = small()
+    train = {problem.words for problem in task.data("train")}
+    told = [problem.leaked for problem in task.data("test")]
+    assert told == [problem.words in train for problem in task.data("test")]
+    assert sum(told) == 4
+    assert not any(problem.leaked for problem in task.data("train"))
+
+
+def test_real_files_are_read(data_dir: Path) -> None:
+    task = MawpsGts(backbone="scratch", folder=str(data_dir), fold=0)
+    assert (len(task.data("train")), len(task.data("test"))) == (1537, 384)
+    assert sum(problem.leaked for problem in task.data("test")) == 128
+
+
+def test_a_task_with_folds_asks_for_one() -> None:
+    with pytest.raises(UsageError, match=r"'mawps/gts' has 5 folds; name one"):
+        MawpsGts(backbone="scratch").data("train")
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"cv_mawps/fold3/train.csv"):
+        MawpsGts(backbone="scratch", folder=str(tmp_path), fold=3).sources()
+
+
+def test_a_hub_model_while_offline_says_what_would_help() -> None:
+    with pytest.raises(ModelError) as caught:
+        MawpsGts(backbone="nobody/nothing-of-this-name", fold=0).sources()
+    told = str(caught.value)
+    assert "connect" in told and "hf download nobody/nothing-of-this-name" in told and "local folder" in told
+
+
+def test_predictions_are_plain_json_and_blind_to_their_batch() -> None:
+    torch.manual_seed(0)
+    for kind in (MawpsGts, MawpsGraph2Tree):
+        task = small(kind)
+        model, examples = task.model(), task.data("test")[:8]
+        predicted = [
+            predict(
+                task, model, examples, task.recipe.model_copy(update={"eval_batch_size": size}), World("cpu")
+            )
+            for size in (1, 16)
+        ]
+        assert predicted[0] == predicted[1] == json.loads(json.dumps(predicted[0]))
+
+
+@pytest.mark.parametrize("kind", [SvampGts, SvampGraph2Tree])
+def test_a_net_learns_a_handful_of_problems(kind: type[WordProblems]) -> None:
+    torch.manual_seed(0)
+    task = small(kind, hidden=32, dropout=0.0)
+    examples = task.data("train")[:12]
+    model = task.model().eval()  # the graph block's own dropout sleeps too
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    for _ in range(60):
+        optimizer.zero_grad()
+        task.loss(model, task.collate(examples)).backward()
+        optimizer.step()
+    assert task.score(predict(task, model, examples, task.recipe, World("cpu")), examples).value >= 90
+
+
+def test_scratch_knows_no_word_of_the_test_part_alone() -> None:
+    task = small()
+    train = {word for problem in task.data("train") for word in problem.words}
+    new = next(
+        w for p in task.data("test") for w in p.words if w not in train and not any(map(str.isdigit, w))
+    )
+    ids = task.collate([Problem((new, "NUM"), (1,), (1.0,), ("N0",), ())]).ids_NL
+    assert ids.tolist() == [[2, 1]]  # UNK, NUM
+
+
+def test_reading_data_needs_no_tensors() -> None:
+    code = (
+        "import sys; from smc_eval.tasks.arithmetic.sets import MawpsGts; "
+        "task = MawpsGts(fold=0); task.sources(); task.data('train'); "
+        "assert not {'torch', 'transformers'} & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_tiny_model_has_no_pretrained_part() -> None:
+    task = small(backbone="tiny")
+    model = task.model()
+    assert isinstance(model, Solver)
+    assert task.backbone_weights(model) == ()
