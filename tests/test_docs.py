@@ -38,7 +38,7 @@ def test_both_hooks_are_found_by_this_check() -> None:
     assert len(list(signatures())) == 2
 
 
-@pytest.mark.parametrize("signature", signatures())
+@pytest.mark.parametrize("signature", list(signatures()))
 def test_every_hook_is_shown_with_its_exact_signature(signature: str) -> None:
     assert any(signature in block for block in blocks(README, "python"))
 

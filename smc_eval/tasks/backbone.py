@@ -99,7 +99,7 @@ def text_encoder(backbone: Backbone) -> nn.Module:
         model.pooler = None  # nothing reads it, and some checkpoints do not hold it
     if missing := sorted(set(loaded["missing_keys"]) & {name for name, _ in model.named_parameters()}):
         raise ModelError(
-            f"the checkpoint {backbone.word!r} lacks {len(missing)} tensors of its encoder, as {missing[0]!r}; "
+            f"the checkpoint {backbone.word!r} lacks {len(missing)} encoder tensors, {missing[0]!r} first; "
             "it is cut short, or of another architecture than its config.json tells"
         )
     return model  # type: ignore[no-any-return]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import sys
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -25,6 +25,7 @@ from smc_eval.tasks.arithmetic.sets import (
 )
 from smc_eval.tasks.arithmetic.solver import Solver
 from smc_eval.tasks.arithmetic.tasks import WordProblems
+from smc_eval.tasks.arithmetic.words import reader
 
 
 def small(kind: type[WordProblems] = MawpsGts, **fields: object) -> WordProblems:
@@ -167,24 +168,22 @@ def test_predictions_are_plain_json_and_blind_to_their_batch() -> None:
 def test_a_net_learns_a_handful_of_problems(kind: type[WordProblems]) -> None:
     torch.manual_seed(0)
     task = small(kind, hidden=32, dropout=0.0)
-    examples = task.data("train")[:12]
+    examples = task.data("train")[:8]
     model = task.model().eval()  # the graph block's own dropout sleeps too
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
-    for _ in range(60):
+    optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
+    for _ in range(160):
         optimizer.zero_grad()
-        task.loss(model, task.collate(examples)).backward()
+        task.loss(model, task.collate(examples)).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-    assert task.score(predict(task, model, examples, task.recipe, World("cpu")), examples).value >= 90
+    found = predict(task, model, examples, task.recipe, World("cpu"))
+    assert task.score(found, examples).also["equation_accuracy"] >= 80
 
 
 def test_scratch_knows_no_word_of_the_test_part_alone() -> None:
-    task = small()
-    train = {word for problem in task.data("train") for word in problem.words}
-    new = next(
-        w for p in task.data("test") for w in p.words if w not in train and not any(map(str.isdigit, w))
-    )
-    ids = task.collate([Problem((new, "NUM"), (1,), (1.0,), ("N0",), ())]).ids_NL
-    assert ids.tolist() == [[2, 1]]  # UNK, NUM
+    train = [Problem(("some", "NUM"), (1,), (1.0,), ("N0",), ())]
+    test = [Problem(("other", "some", "NUM"), (2,), (1.0,), ("N0",), ())]
+    read = reader("scratch", train, test)
+    assert read.cut(test[0].words) == ([2, 3, 1], [0, 1, 2])  # UNK, the first word, NUM
 
 
 def test_reading_data_needs_no_tensors() -> None:

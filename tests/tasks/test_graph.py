@@ -12,7 +12,7 @@ from smc_eval.tasks.arithmetic.symbols import Symbols, vocabulary
 from smc_eval.tasks.arithmetic.words import WholeWords
 
 #                0     1       2     3      4       5
-WORDS = tuple("NUM apples NUM pears count apples".split())
+WORDS = ("NUM", "apples", "NUM", "pears", "count", "apples")
 DRAWN = Problem(
     WORDS, number_at=(0, 2), numbers=(3.0, 5.0), equation=("+", "N0", "N1"), groups=(0, 1, 2, 3, 5)
 )
@@ -91,7 +91,8 @@ def test_a_convolution_adds_up_neighbours() -> None:
         hop.second.bias.fill_(0.5)
     states = torch.tensor([[[1.0, 0, 2, 0], [0, 3, 0, 0], [0, 0, 4, 1]]])
     graph = torch.tensor([[[1.0, 1, 0], [0, 1, 0], [0, 1, 1]]])
-    # first: rows 0+1, 1, 1+2, bias, relu: [1 3 0 0], [0 3 0 0], [0 3 0 1]; second: their sums, neighbours', bias
+    # first: rows 0+1, 1, 1+2, bias, relu: [1 3 0 0], [0 3 0 0], [0 3 0 1]
+    # second: their sums, the neighbours', bias
     assert hop(states, graph).tolist() == [[[7.5], [3.5], [7.5]]]
 
 

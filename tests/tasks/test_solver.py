@@ -293,7 +293,7 @@ def test_numbers_stand_at_the_first_token_of_their_word() -> None:
     texts = ["Anna has apples", "Anna eats apples"] * 3
     tokenizer = tiny_tokenizer([text.split() for text in texts], 300)
     known = vocabulary([problem("Anna grows NUM pineapples", "N0", (1,))], ())
-    ids, first = SubWords(tokenizer, known).cut("Anna grows NUM pineapples 4th".split())
+    ids, first = SubWords(tokenizer, known).cut(["Anna", "grows", "NUM", "pineapples", "4th"])
     tokens = tokenizer.convert_ids_to_tokens(ids)
     assert tokens[0] == "<s>" and tokens[-1] == "</s>"
     ends = [*first[1:], len(tokens) - 1]
