@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -17,7 +17,8 @@ os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"  # toy nets 
 # Popped, so that no test reads real data because of where it runs.
 REAL = Path(os.environ.pop("SMC_EVAL_DATA", "") or ROOT.parent / "shared" / "data")
 
-settings.register_profile("house", deadline=None)  # time is no promise of a shared machine
+# time is no promise of a shared machine
+settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("house")
 
 
