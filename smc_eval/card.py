@@ -7,9 +7,10 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from smc_eval.spec import Spec
+from smc_eval.target import Spread
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]+([-/][a-z0-9]+)*$")]
-Moment = Literal["none", "before", "during", "after", "iterative"]
+Moment = Literal["none", "before", "during", "after", "iterative", "given"]
 Accepts = Literal["text-encoder", "protein-encoder", "encoder-decoder", "scratch", "tiny"]
 
 
@@ -28,9 +29,13 @@ class MethodCard(Card):
     """A method's card."""
 
     moment: Moment
-    """When the mask is made, seen from training."""
+    """When the mask is made, seen from training; `given`: it comes from elsewhere, sparsity and all."""
     patterns: tuple[Literal["free", "n:m"], ...] = ("free", "n:m")
     """Which patterns it can make."""
+    spread: Spread = "global"
+    """How it spreads a sparsity over tensors, unless the user says."""
+    spreads: tuple[Spread, ...] | None = None
+    """Which spreads it can make; None stands for all."""
 
 
 class TaskCard(Card):

@@ -9,7 +9,7 @@ from smc_eval.errors import PlanError, UsageError
 from smc_eval.method import Method
 from smc_eval.protocol import Protocol
 from smc_eval.spec import Spec, digest
-from smc_eval.stages import START, Prune, Rewind, Stage, Train
+from smc_eval.stages import START, Distillation, Prune, Rewind, Stage, Train
 from smc_eval.target import Target
 from smc_eval.task import Source, Task
 
@@ -41,7 +41,7 @@ class Link:
     stage: Stage
     digest: str
     back: str | None = None
-    """For a Rewind: the digest of the point it goes back to."""
+    """For a Rewind: the digest of the point it goes back to; for a distilled Train: its teacher's."""
 
 
 @dataclass(frozen=True)
@@ -88,27 +88,60 @@ def chain(cell: Cell, sources: tuple[Source, ...], examples: int) -> Chain:
     start = digest("start", ENGINE, cell.task, cell.protocol, cell.seed, read)
     points, links, last = {START: start}, list[Link](), start
     for number, stage in enumerate(cell.method.plan(cell.target), 1):
+        back, named = _back(stage), f"stage {number} of {cell.method.card.name!r}"
+        if back is not None and back not in points:
+            raise PlanError(f"{named} goes back to {back!r}; points so far: {', '.join(points)}")
         match stage:
             case Train():
-                recipe = stage.recipe or cell.task.recipe
-                if recipe.total(examples) == 0:
-                    points |= {stage.name: last} if stage.name else {}
-                    continue
-                stage = stage.model_copy(update={"recipe": recipe})
-                last = digest(last, stage.model_copy(update={"name": None}))
+                stage = stage.model_copy(update={"recipe": stage.recipe or cell.task.recipe})
+                if _trains(cell, stage, examples):
+                    bare = stage.model_copy(update={"name": None, "distil": _mixture(stage)})
+                    last = digest(last, bare, points[back]) if back else digest(last, bare)
+                    links.append(Link(stage, last, points[back] if back else None))
                 points |= {stage.name: last} if stage.name else {}
-                links.append(Link(stage, last))
             case Prune():
                 last = digest(last, stage)
                 links.append(Link(stage, last))
             case Rewind(to=to):
-                if to not in points:
-                    raise PlanError(
-                        f"stage {number} of {cell.method.card.name!r} rewinds to {to!r}; "
-                        f"points so far: {', '.join(points)}"
-                    )
                 last = digest(last, "rewind", points[to])
                 links.append(Link(stage, last, back=points[to]))
             case _:
-                raise PlanError(f"stage {number} of {cell.method.card.name!r} is {stage!r}, no stage")
+                raise PlanError(f"{named} is {stage!r}, no stage")
     return Chain(cell, start, tuple(links), sources, examples)
+
+
+def _back(stage: Stage) -> str | None:
+    """The point that a stage goes back to, to rewind or to learn from."""
+    match stage:
+        case Rewind(to=to):
+            return to
+        case Train(distil=Distillation(teacher=teacher)):
+            return teacher
+    return None
+
+
+def _mixture(stage: Train) -> Distillation | None:
+    """How a stage distils, whatever its teacher's point is called."""
+    return stage.distil.model_copy(update={"teacher": ""}) if stage.distil else None
+
+
+def _trains(cell: Cell, stage: Train, examples: int) -> bool:
+    """Whether a bound Train has steps.
+
+    Raises:
+        UsageError: it has none, but is to make the masks; or it distils what the task does not tell.
+    """
+    assert stage.recipe is not None
+    method, task = cell.method.card.name, cell.task
+    if stage.distil and not task.tells_outputs:
+        raise UsageError(
+            f"method {method!r} learns from a teacher's outputs, which task {task.card.name!r} does not tell"
+        )
+    if stage.recipe.total(examples):
+        return True
+    if stage.rule:
+        raise UsageError(
+            f"method {method!r} makes its masks while it trains, and the recipe has 0 steps; "
+            "give some, as in --recipe epochs=1"
+        )
+    return False

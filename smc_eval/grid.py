@@ -18,7 +18,7 @@ from smc_eval.recipe import Recipe
 from smc_eval.registry import ALL, Registry
 from smc_eval.results import Result, failed, opened
 from smc_eval.spec import Spec
-from smc_eval.target import Target
+from smc_eval.target import Spread, Target
 from smc_eval.task import Source, Task
 
 T = TypeVar("T")
@@ -37,6 +37,8 @@ class Grid(Spec):
     """One for every task, model and fold."""
     methods: tuple[Method, ...]
     targets: tuple[Target, ...]
+    spread: Spread | None
+    """How sparsity is spread; None leaves it to each method."""
     seeds: tuple[int, ...]
     protocol: Protocol
 
@@ -50,23 +52,31 @@ class Grid(Spec):
         protocol = PROTOCOLS[order.protocol]
         return cls(
             tasks=tuple(_tasks(order, registry, protocol)),
-            methods=tuple(_methods(order, registry)),
-            targets=words.targets(order.sparsity, order.spread, order.scope or protocol.scope),
+            methods=tuple(_methods(order, registry, protocol)),
+            targets=words.targets(order.sparsity, order.scope or protocol.scope),
+            spread=order.spread,
             seeds=words.seeds(order.seeds),
             protocol=protocol,
         )
 
     def cells(self) -> Iterator[Cell]:
         """Every square of the table once; what shares a start stands together, dense first."""
-        undone = Target(scope=self.targets[0].scope)
         for task in self.tasks:
             for seed in self.seeds:
                 for method in self.methods:
-                    for target in (undone,) if method.card.moment == "none" else self.targets:
+                    for target in self._aims(method):
                         yield Cell(task=task, method=method, target=target, protocol=self.protocol, seed=seed)
 
+    def _aims(self, method: Method) -> Iterator[Target]:
+        """What a method is asked for: each target, or nothing, where it prunes nothing of its own accord."""
+        if method.card.moment in {"none", "given"}:
+            yield Target(scope=self.targets[0].scope)
+            return
+        for target in self.targets:
+            yield target.spread_as(self.spread or method.card.spread)
 
-def _methods(order: Order, registry: Registry) -> Iterator[Method]:
+
+def _methods(order: Order, registry: Registry, protocol: Protocol) -> Iterator[Method]:
     """The methods of an order, each once; those that prune nothing come first."""
     found = dict[str, Method]()
     asked = words.methods(order.method)
@@ -78,7 +88,8 @@ def _methods(order: Order, registry: Registry) -> Iterator[Method]:
         names = [n for n in registry.methods if order.dense or n != DENSE] if name == ALL else [name]
         for one in names:
             kind = registry.method(one)
-            method = words.parsed(kind, options, "option", f"method {one!r}")
+            own = kind.paper if protocol.name == "paper" else {}
+            method = words.parsed(kind, {**own, **options}, "option", f"method {one!r}")
             found.setdefault(method.digest(), method)
     if not found:
         raise UsageError(f"no method is asked for; name one with --method: {', '.join(registry.methods)}")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
-from typing import ClassVar
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
 
 from smc_eval.card import MethodCard
 from smc_eval.errors import UsageError
@@ -17,6 +17,8 @@ class Method(Spec):
     """One sparsification method. Its fields are its options; nothing runs in its plan."""
 
     card: ClassVar[MethodCard]
+    paper: ClassVar[Mapping[str, Any]] = {}
+    """Options that SMC-Bench chose otherwise: the defaults under `--protocol paper`."""
 
     @abstractmethod
     def plan(self, target: Target) -> Iterator[Stage]:
@@ -30,3 +32,15 @@ class Method(Spec):
                 f"method {self.card.name!r} cannot make pattern {target.pattern!r}; "
                 f"it makes: {', '.join(self.card.patterns)}"
             )
+        if pattern == "free" and self.card.spreads is not None and target.spread not in self.card.spreads:
+            raise UsageError(
+                f"method {self.card.name!r} cannot spread {target.spread!r}; "
+                f"it spreads: {', '.join(self.card.spreads)}"
+            )
+
+    @property
+    def words(self) -> str:
+        """Its name and the options that differ from the defaults, as users type them: `lth:share=0.1`."""
+        fields = type(self).model_fields
+        chosen = [f"{key}={getattr(self, key)}" for key in fields if getattr(self, key) != fields[key].default]
+        return f"{self.card.name}:{','.join(chosen)}" if chosen else self.card.name

@@ -39,8 +39,8 @@ class Order(Spec):
     sparsity: tuple[str, ...] = ("smc",)
     """Shares of the weights that go, in [0, 1); N:M patterns; or smc, the ten points of the paper.
     Default: smc."""
-    spread: Spread = "global"
-    """How sparsity is spread over tensors: global, uniform, erk or lamp. Default: global."""
+    spread: Spread | None = None
+    """How sparsity is spread over tensors: global, uniform, erk or lamp. Default: each method's own."""
     scope: Scope | None = None
     """Which tensors count: body or all-2d. Default: the protocol's."""
     protocol: Literal["sound", "paper"] = "sound"

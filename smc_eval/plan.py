@@ -174,11 +174,12 @@ def worded(stage: Stage, length: int | None = None) -> str:
                 took = "by a recipe of its own"
             part = "" if (stage.start, stage.stop) == (0, 1) else f", {stage.start:.0%} to {stage.stop:.0%}"
             rule = f" under {_named(stage.rule)}" if stage.rule else ""
+            distil = f", taught by {stage.distil.teacher!r}" if stage.distil else ""
             name = f" (point {stage.name!r})" if stage.name else ""
-            return f"train {took}{part}{rule}{name}"
+            return f"train {took}{part}{rule}{distil}{name}"
         case Prune():
             rounds = f" in {stage.rounds} rounds" if stage.rounds > 1 else ""
-            return f"prune by {_named(stage.by)} to {level(stage.to)}{rounds}"
+            return f"prune by {_named(stage.by)}" + (f" to {level(stage.to)}{rounds}" if stage.to else "")
         case Rewind():
             return f"rewind weights to {stage.to!r}"
 

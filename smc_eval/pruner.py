@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from smc_eval.errors import PluginError
@@ -33,8 +33,18 @@ class Probe(Protocol):
     def generator(self) -> torch.Generator:
         """Chance for whatever the pruner draws, on the CPU: a function of all that came before."""
 
-    def gradients(self, batches: int) -> Masks:
-        """Mean gradient of the training loss over so many batches, by name, dense, in train mode."""
+    def gradients(self, batches: int, *, dropout: bool = True) -> Masks:
+        """Mean gradient of the training loss over so many batches, by name, masked weights' too."""
+
+    def each_gradient(self, batches: int, size: int | None = None) -> Iterator[Tensors]:
+        """The gradient of each of so many batches; what one held is gone when the next is asked for.
+
+        `size` is the examples of a batch; None takes the recipe's.
+        """
+
+    def products(self, vectors: Tensors, batches: int) -> Masks:
+        """Hessian of the mean training loss over the batches that `gradients` saw, times the vectors;
+        without dropout."""
 
     def mend(self, weights: Tensors) -> None:
         """Give survivors new values, by name; only a pruner that says so mends."""
@@ -48,7 +58,10 @@ class Pruner(Spec):
 
     @abstractmethod
     def prune(self, probe: Probe, target: Target) -> Masks:
-        """A mask for every weight in scope, so that the target is met exactly; True stays."""
+        """A mask for every weight in scope, so that the target is met exactly; True stays.
+
+        Under a Prune without a target it is asked for 0, and brings the masks it has.
+        """
 
 
 class Criterion(Pruner):

@@ -13,7 +13,7 @@ from filelock import FileLock
 from smc_eval.cell import Cell, Chain
 from smc_eval.errors import StoreError
 from smc_eval.score import Score
-from smc_eval.spec import Spec, digest
+from smc_eval.spec import digest
 
 SCHEMA = 1
 """Version of the records; a book of another version is refused by name."""
@@ -67,7 +67,7 @@ def opened(cell: Cell, chain: Chain | None = None) -> Result:
         task=task.card.name,
         group=task.card.groups[0] if task.card.groups else task.card.name,
         model=task.backbone,
-        method=worded(cell.method.card.name, cell.method),
+        method=cell.method.words,
         protocol=cell.protocol.name,
         seed=cell.seed,
         fold=task.fold,
@@ -91,13 +91,6 @@ def failed(result: Result, reason: str) -> Result:
 def scored(result: Result, score: Score, **parts: Any) -> Result:
     """The same record with a score; `parts` are sparsity, certificate, cost and versions."""
     return replace(result, status="ok", score=asdict(score), **parts)
-
-
-def worded(name: str, spec: Spec) -> str:
-    """A registered name and the options that differ from the defaults, as users type them."""
-    fields = type(spec).model_fields
-    chosen = [f"{key}={getattr(spec, key)}" for key in fields if getattr(spec, key) != fields[key].default]
-    return f"{name}:{','.join(chosen)}" if chosen else name
 
 
 class Book:

@@ -47,6 +47,9 @@ class Moment(Protocol):
     def generator(self) -> torch.Generator:
         """Chance for whatever the rule draws; the checkpoint saves it."""
 
+    def skip(self) -> None:
+        """Let no weight move at this step: the optimizer does not step."""
+
     def wear(self, masks: Tensors) -> None:
         """Change masks from this step on. What grows back starts at zero, its optimizer state cleared."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Literal, Self
 
@@ -79,5 +80,19 @@ class Target(Spec):
         return cls(sparsity=sparsity, spread=spread, scope=scope)
 
     def at(self, sparsity: float) -> Target:
-        """The same target at another sparsity."""
-        return Target(sparsity=sparsity, spread=self.spread, scope=self.scope)
+        """The same target on the way there, at another sparsity.
+
+        Of an N:M pattern that is the sparsest one with the same M that is no sparser: 3:4 stands
+        between dense and 2:4, so that masks which follow each other can shrink group by group.
+        """
+        if self.pattern == "free":
+            return Target(sparsity=sparsity, spread=self.spread, scope=self.scope)
+        m = self.group[1]
+        n = math.ceil(m * (1 - sparsity) - 1e-9)
+        if n >= m:
+            return Target(spread=self.spread, scope=self.scope)
+        return Target(sparsity=1 - n / m, pattern=f"{n}:{m}", spread=self.spread, scope=self.scope)
+
+    def spread_as(self, spread: Spread) -> Target:
+        """The same target spread otherwise; an N:M pattern leaves no choice and stays as it is."""
+        return self if self.pattern != "free" else Target(sparsity=self.sparsity, spread=spread, scope=self.scope)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field
 
 from smc_eval.card import TaskCard
+from smc_eval.errors import UsageError
 from smc_eval.recipe import Recipe
 from smc_eval.score import Score
 from smc_eval.spec import Outside, Spec
@@ -83,6 +84,19 @@ class Task(Spec):
     @abstractmethod
     def loss(self, model: nn.Module, batch: Any) -> Tensor:
         """Mean loss of a batch, a scalar with a gradient."""
+
+    def judged(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
+        """The mean loss, and the outputs it was made of: log-probabilities [M, C], or values [M].
+
+        Whoever learns from another net's outputs, or measures what flows through a net, needs it.
+        A task that has none refuses methods that ask. Where it is there, `loss` is its first half.
+        """
+        raise UsageError(f"task {self.card.name!r} does not tell its outputs, only its loss")
+
+    @property
+    def tells_outputs(self) -> bool:
+        """Whether there is a `judged` to ask."""
+        return type(self).judged is not Task.judged
 
     @abstractmethod
     def predict(self, model: nn.Module, batch: Any) -> list[Any]:

@@ -99,7 +99,11 @@ class Toy(Task):
         }
 
     def loss(self, model: nn.Module, batch: Any) -> Tensor:
-        return nn.functional.cross_entropy(model(batch["tokens"]), batch["answers"])
+        return self.judged(model, batch)[0]
+
+    def judged(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
+        log_NC = model(batch["tokens"]).log_softmax(-1)
+        return nn.functional.nll_loss(log_NC, batch["answers"]), log_NC
 
     def predict(self, model: nn.Module, batch: Any) -> list[int]:
         return cast("list[int]", model(batch["tokens"]).argmax(-1).tolist())
@@ -161,9 +165,11 @@ def timeless(result: Result) -> dict[str, Any]:
 
 def targets(method: Method, scope: Scope = "body") -> list[Target]:
     """Targets that a method must meet, as its card says."""
+    if method.card.moment in {"none", "given"}:
+        return [Target(scope=scope)]
     words = ["0.3", "0.9"] if "free" in method.card.patterns else []
     words += ["2:4"] if "n:m" in method.card.patterns else []
-    return [Target.parse(word, scope=scope) for word in words] if method.card.moment != "none" else [Target()]
+    return [Target.parse(word, scope=scope).spread_as(method.card.spread) for word in words]
 
 
 class MethodContract:

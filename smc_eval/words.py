@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from smc_eval.errors import UnknownName, UsageError
 from smc_eval.recipe import Recipe
 from smc_eval.spec import Spec
-from smc_eval.target import SMC_GRID, Scope, Spread, Target
+from smc_eval.target import SMC_GRID, Scope, Target
 
 MOST = 100
 """A count of seeds above this is taken for a seed, and refused."""
@@ -91,7 +91,7 @@ def models(values: Iterable[str]) -> dict[str | None, list[str]]:
     return found
 
 
-def targets(values: Iterable[str], spread: Spread, scope: Scope) -> tuple[Target, ...]:
+def targets(values: Iterable[str], scope: Scope) -> tuple[Target, ...]:
     """Targets, each once, from numbers, `N:M` and `smc`, the ten exact points of the paper.
 
     Raises:
@@ -100,9 +100,9 @@ def targets(values: Iterable[str], spread: Spread, scope: Scope) -> tuple[Target
     found = list[Target]()
     for word in listed(values):
         if word == "smc":
-            found += [Target(sparsity=sparsity, spread=spread, scope=scope) for sparsity in SMC_GRID]
+            found += [Target(sparsity=sparsity, scope=scope) for sparsity in SMC_GRID]
         else:
-            found.append(Target.parse(word, spread, scope))
+            found.append(Target.parse(word, scope=scope))
     if not found:
         raise UsageError("--sparsity is empty; write numbers in [0, 1), patterns such as 2:4, or smc")
     return tuple(dict.fromkeys(found))

@@ -96,7 +96,7 @@ def test_a_rewind_to_nowhere_is_refused_by_name() -> None:
             yield Train(name="here")
             yield Rewind(to="there")
 
-    with pytest.raises(PlanError, match="stage 2 of 'lost' rewinds to 'there'; points so far: start, here"):
+    with pytest.raises(PlanError, match="stage 2 of 'lost' goes back to 'there'; points so far: start, here"):
         bound(Lost(), HALF)
 
 

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from smc_eval import results
 from smc_eval.errors import StoreError
-from smc_eval.results import BOOK, SCHEMA, Book, Result, failed, scored, worded
+from smc_eval.results import BOOK, SCHEMA, Book, Result, failed, scored
 from smc_eval.score import Score
-from smc_eval.spec import Spec, digest
+from smc_eval.spec import digest
 
 RECORD = Result(
     task="t/a",
@@ -226,25 +226,6 @@ def test_a_book_that_cannot_be_read_is_a_store_error(tmp_path: Path) -> None:
     (tmp_path / BOOK).mkdir()
     with pytest.raises(StoreError, match=f"cannot read .*{BOOK}: Is a directory"):
         Book(tmp_path).latest()
-
-
-class Options(Spec):
-    share: float = 0.2
-    early: float = 0.0
-    name: str = "x"
-
-
-@pytest.mark.parametrize(
-    ("options", "word"),
-    [
-        (Options(), "lth"),
-        (Options(share=0.2), "lth"),
-        (Options(share=0.1), "lth:share=0.1"),
-        (Options(share=0.1, name="y"), "lth:share=0.1,name=y"),
-    ],
-)
-def test_a_method_is_worded_by_the_options_that_differ_from_its_defaults(options: Options, word: str) -> None:
-    assert worded("lth", options) == word
 
 
 def test_only_what_is_done_and_certified_is_sound() -> None:

@@ -107,14 +107,14 @@ def test_wrong_folds(text: str) -> None:
 
 
 def test_smc_is_the_ten_exact_points() -> None:
-    found = words.targets(["smc"], "erk", "all-2d")
+    found = words.targets(["smc"], "all-2d")
     assert tuple(target.sparsity for target in found) == SMC_GRID
-    assert {(target.spread, target.scope) for target in found} == {("erk", "all-2d")}
+    assert {target.scope for target in found} == {"all-2d"}
     assert found[2].sparsity == 1 - 0.8**3
 
 
 def test_numbers_and_patterns_mix_and_stand_once() -> None:
-    assert words.targets(["0.5,2:4", "0.5,.5"], "global", "body") == (
+    assert words.targets(["0.5,2:4", "0.5,.5"], "body") == (
         Target(sparsity=0.5),
         Target(sparsity=0.5, pattern="2:4", spread="uniform"),
     )
@@ -123,12 +123,12 @@ def test_numbers_and_patterns_mix_and_stand_once() -> None:
 @pytest.mark.parametrize("text", ["1", "1.5", "-0.1", "90%", "4:2", "2:4:8", "0:4", "nan", "inf", ",", "2:"])
 def test_wrong_sparsities(text: str) -> None:
     with pytest.raises(UsageError, match="sparsity"):
-        words.targets([text], "global", "body")
+        words.targets([text], "body")
 
 
 @given(st.floats(0, 1, exclude_max=True))
 def test_any_share_below_one_is_read_exactly(share: float) -> None:
-    assert words.targets([repr(share)], "global", "body")[0].sparsity == share
+    assert words.targets([repr(share)], "body")[0].sparsity == share
 
 
 @given(st.text(alphabet="0123456789.,:-abce[]= ", max_size=12))
@@ -139,7 +139,7 @@ def test_no_text_breaks_the_reading(text: str) -> None:
         except UsageError as error:
             assert len(str(error).splitlines()) <= 3  # noqa: PT017
 
-    read(lambda: words.targets([text], "global", "body"))
+    read(lambda: words.targets([text], "body"))
     read(lambda: words.seeds(text))
     read(lambda: words.folds(text))
     read(lambda: words.methods([text]))

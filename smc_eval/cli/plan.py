@@ -129,7 +129,7 @@ def _line(run: list[Node], scored: frozenset[str]) -> str:
 
 def _name(cell: Cell) -> str:
     name = cell.method.card.name
-    return name if cell.method.card.moment == "none" else f"{name} {level(cell.target)}"
+    return name if cell.method.card.moment in {"none", "given"} else f"{name} {level(cell.target)}"
 
 
 def _owner(root: Node) -> str:

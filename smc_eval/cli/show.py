@@ -28,6 +28,7 @@ MOMENTS = {
     "during": "during training",
     "after": "after training",
     "iterative": "and trains in rounds",
+    "given": "nothing: its masks come from elsewhere",
 }
 """A card's moment as one says it."""
 

@@ -38,9 +38,9 @@ class Feed:
             part = chosen[first : first + self.recipe.batch_size]
             yield self._batch(part), len(part) / len(chosen)
 
-    def sample(self, batches: int, name: str) -> Iterator[Any]:
+    def sample(self, batches: int, name: str, size: int | None = None) -> Iterator[Any]:
         """So many training batches in an order of its own; more than an epoch begins another."""
-        size, round_ = self.recipe.batch_size, 0
+        size, round_ = size or self.recipe.batch_size, 0
         while batches > 0:
             order = self._order(f"{name} {round_}", len(self.examples))
             for first in range(0, len(order), size):

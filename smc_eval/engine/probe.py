@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from smc_eval.engine.feed import Feed
 from smc_eval.engine.tally import Tally
@@ -30,23 +33,59 @@ class NetProbe:
     def masks(self) -> Mapping[str, Tensor]:
         return self._net.alive
 
-    def gradients(self, batches: int) -> dict[str, Tensor]:
-        """Mean over batches of the training loss's gradient, in train mode, in fp32 or the recipe's
-        precision; masked weights have theirs too."""
-        model, recipe = self._net.model, self._feed.recipe
-        model.train()
+    def gradients(self, batches: int, *, dropout: bool = True) -> dict[str, Tensor]:
+        with self._scoring(dropout=dropout):
+            for batch in self._feed.sample(batches, self._name):
+                self._backward(batch, share=1 / batches)
+            return {name: gradient.clone() for name, gradient in self._grads().items()}
+
+    def each_gradient(self, batches: int, size: int | None = None) -> Iterator[Mapping[str, Tensor]]:
+        with self._scoring(dropout=True):
+            for batch in self._feed.sample(batches, self._name, size):
+                self._net.model.zero_grad(set_to_none=True)
+                self._backward(batch)
+                yield self._grads()
+
+    def products(self, vectors: Mapping[str, Tensor], batches: int) -> dict[str, Tensor]:
+        # what is quick for one gradient often has no second: fused attention, cudnn's recurrence
+        with self._scoring(dropout=False), sdpa_kernel(SDPBackend.MATH), torch.backends.cudnn.flags(enabled=False):
+            named = self._net.parameters
+            for batch in self._feed.sample(batches, self._name):
+                loss = self._feed.task.loss(self._net.model, batch) / batches
+                first = torch.autograd.grad(loss, list(named.values()), create_graph=True, allow_unused=True)
+                along = [
+                    (gradient * vectors[name]).sum()
+                    for name, gradient in zip(named, first, strict=True)
+                    if gradient is not None and gradient.requires_grad
+                ]
+                if along:
+                    torch.stack(along).sum().backward()  # type: ignore[no-untyped-call]
+                self._tally.scoring_passes += 2
+            return {name: gradient.clone() for name, gradient in self._grads().items()}
+
+    @contextmanager
+    def _scoring(self, *, dropout: bool) -> Iterator[None]:
+        """Within, gradients gather on the net; it is left without any and in the mode it was in."""
+        model, training = self._net.model, self._net.model.training
+        model.train(dropout)
         model.zero_grad(set_to_none=True)
-        for batch in self._feed.sample(batches, self._name):
-            with self._world.autocast(recipe.precision):
-                loss = self._feed.task.loss(model, batch) / batches
-            loss.backward()  # type: ignore[no-untyped-call]
-            self._tally.scoring_passes += 1
-        gradients = {
-            name: torch.zeros_like(weight) if weight.grad is None else weight.grad.detach().clone()
+        try:
+            yield
+        finally:
+            model.zero_grad(set_to_none=True)
+            model.train(training)
+
+    def _backward(self, batch: Any, share: float = 1.0) -> None:
+        with self._world.autocast(self._feed.recipe.precision):
+            loss = self._feed.task.loss(self._net.model, batch) * share
+        loss.backward()  # type: ignore[no-untyped-call]
+        self._tally.scoring_passes += 1
+
+    def _grads(self) -> dict[str, Tensor]:
+        return {
+            name: torch.zeros_like(weight) if weight.grad is None else weight.grad
             for name, weight in self._net.parameters.items()
         }
-        model.zero_grad(set_to_none=True)
-        return gradients
 
     @torch.no_grad()
     def mend(self, weights: Mapping[str, Tensor]) -> None:

@@ -19,6 +19,8 @@ class Tally:
     """Examples trained on, each as often as it was seen."""
     scoring_passes: int = 0
     """Forward and backward passes over a batch that pruners asked for."""
+    teacher_passes: int = 0
+    """Forward passes of a teacher over a batch."""
     selections: int = 0
     """How often examples were predicted to select an epoch."""
     changes: int = 0

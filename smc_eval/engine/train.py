@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from smc_eval.cell import Link
 from smc_eval.engine.feed import Feed, predict
+from smc_eval.engine.objective import Objective
 from smc_eval.engine.optimizer import forget, optimizer, set_rate
 from smc_eval.engine.store import Store
 from smc_eval.engine.tally import Tally
@@ -36,6 +37,7 @@ class Step:
     generator: torch.Generator
     step: int
     steps: int
+    skipped: bool = False
 
     @property
     def progress(self) -> float:
@@ -55,6 +57,9 @@ class Step:
     @property
     def masks(self) -> Mapping[str, Tensor]:
         return self.net.alive
+
+    def skip(self) -> None:
+        self.skipped = True
 
     def wear(self, masks: Mapping[str, Tensor]) -> None:
         parameters = self.net.parameters
@@ -76,7 +81,9 @@ class Best:
 class Training:
     """One Train stage under way: net, optimizer, rule state, chance, step and the best epoch."""
 
-    def __init__(self, net: Net, link: Link, feed: Feed, tally: Tally, world: World) -> None:
+    def __init__(
+        self, net: Net, link: Link, feed: Feed, tally: Tally, world: World, teacher: nn.Module | None
+    ) -> None:
         assert isinstance(link.stage, Train)
         self.net, self.stage, self.digest = net, link.stage, link.digest
         self.feed, self.tally, self.world = feed, tally, world
@@ -86,6 +93,7 @@ class Training:
         self.first = self.step
         self.optimizer = optimizer(self.task, net.model, self.recipe)
         self.scaler = world.scaler(self.recipe.precision)
+        self.objective = Objective(self.task, tally, self.stage.distil, teacher)
         world.seed(self.digest)
         self.chance = world.generator(digest(self.digest, "rule"))
         self.memory: dict[str, Tensor] = {}
@@ -129,19 +137,21 @@ class Training:
         with net.imposed():  # forward and backward see survivors only
             for batch, share in self.feed.step(self.step):
                 with self.world.autocast(self.recipe.precision):
-                    loss = self.task.loss(net.model, batch) * share
+                    loss = self.objective(net.model, batch) * share
                 self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
                 mean += loss.item()
-        self._check(mean)
         if self.scaler.is_enabled():
             self.scaler.unscale_(self.optimizer)
+        self._check(mean)
+        moment = self._moment()
         if rule:  # dense gradients are still there to be read
-            self.memory = rule.update(self._moment(), self.memory)
+            self.memory = rule.update(moment, self.memory)
         if self.recipe.clip:
             if not net.soft:
                 net.mask_gradients()  # the dead have no vote in the clipping norm
             torch.nn.utils.clip_grad_norm_(net.model.parameters(), self.recipe.clip)
-        self.scaler.step(self.optimizer)
+        if not moment.skipped:
+            self.scaler.step(self.optimizer)
         self.scaler.update()
         if not net.soft:
             net.hold()  # and gain nothing from momentum or decay
@@ -162,10 +172,15 @@ class Training:
         return Step(self.net, self.optimizer, self.chance, self.step - self.first, self.last - self.first)
 
     def _check(self, loss: float) -> None:
-        """Stop at the first loss that is no number, and say where it began."""
-        if math.isfinite(loss):
-            return
+        """Stop at the first loss or gradient that is no number, and say where it began.
+
+        Scaled gradients may overflow: the scaler passes over that step and scales less.
+        """
         named = list(self.net.model.named_parameters())
+        grads = [weight.grad for _, weight in named if weight.grad is not None]
+        scaled = self.scaler.is_enabled()
+        if math.isfinite(loss) and (scaled or bool(torch.nn.utils.get_total_norm(grads).isfinite())):
+            return
         bad = next((f"weight {name!r}" for name, weight in named if not bool(weight.isfinite().all())), None)
         bad = bad or next(
             (
@@ -176,7 +191,7 @@ class Training:
             "the loss alone",
         )
         raise TrainingError(
-            f"the loss is {loss} at step {self.step + 1}; first not finite: {bad}; "
+            f"the loss is {loss:.4g} at step {self.step + 1}; first not finite: {bad}; "
             "try a lower lr or --recipe clip=1"
         )
 
@@ -234,8 +249,3 @@ class Training:
         vars(self.tally).update(saved["tally"])
 
 
-def train(
-    net: Net, link: Link, feed: Feed, tally: Tally, world: World, store: Store, watcher: Watcher
-) -> None:
-    """Carry out one Train stage on the net."""
-    Training(net, link, feed, tally, world).run(store, watcher)

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from smc_eval.cell import Chain, Link
 from smc_eval.engine.feed import Feed, predict
 from smc_eval.engine.probe import NetProbe
 from smc_eval.engine.store import Store
 from smc_eval.engine.tally import Tally
-from smc_eval.engine.train import train
+from smc_eval.engine.train import Training
 from smc_eval.engine.watch import Watcher
 from smc_eval.engine.world import World
 from smc_eval.errors import SparsityError, StoreError, TrainingError
@@ -25,6 +26,7 @@ from smc_eval.sparse.certificate import certify
 from smc_eval.sparse.net import Net, state
 from smc_eval.sparse.scope import in_scope, sparsities
 from smc_eval.stages import Prune, Rewind, Train
+from smc_eval.target import Target
 
 VERSIONS = ("smc-eval", "torch", "transformers", "accelerate", "numpy")
 
@@ -102,7 +104,9 @@ class Walk:
             case Train(recipe=recipe):
                 assert recipe is not None
                 feed = Feed(self.chain.cell.task, recipe, self.chain.start, self.world)
-                train(self.net, link, feed, self.tally, self.world, self.store, self.watcher)
+                teacher = self._teacher(link.back) if link.back else None
+                training = Training(self.net, link, feed, self.tally, self.world, teacher)
+                training.run(self.store, self.watcher)
             case Prune() as stage:
                 with self.tally.timed("prune"):
                     self._prune(stage, link.digest)
@@ -112,36 +116,47 @@ class Walk:
 
     def _prune(self, stage: Prune, digest: str) -> None:
         """Decide masks, in as many rounds of equal ratio as the stage asks."""
-        self.watcher.stage(f"prune to {stage.to.sparsity:.4g}", stage.rounds, 0)
+        goal = stage.to or Target(scope=self.chain.cell.target.scope)
+        self.watcher.stage(f"prune to {goal.sparsity:.4g}" if stage.to else "take masks", stage.rounds, 0)
         self.world.seed(digest)
         feed = Feed(self.chain.cell.task, self.chain.cell.task.recipe, self.chain.start, self.world)
         probe = NetProbe(self.net, feed, digest, self.tally, self.world)
         for number in range(1, stage.rounds + 1):
             last = number == stage.rounds
-            to = stage.to if last else stage.to.at(1 - stage.to.density ** (number / stage.rounds))
+            to = goal if last else goal.at(1 - goal.density ** (number / stage.rounds))
             self.net.wear(stage.by.prune(probe, to))
             self.watcher.step(number, 0.0)
 
     def _rewind(self, back: str) -> None:
         """The weights of an earlier point under the masks of now."""
-        masks = self.net.masks
+        self.net.load(self._weights(back))
+
+    def _teacher(self, back: str) -> torch.nn.Module:
+        """The net of an earlier point, beside the one on its way."""
+        teacher = self._untrained()
+        teacher.load(self._weights(back))
+        return teacher.model
+
+    def _weights(self, back: str) -> dict[str, Tensor]:
+        """Parameters and buffers of an earlier point of this chain.
+
+        Raises:
+            StoreError: somebody took its net out of the store; the whole chain runs again then.
+        """
         if back == self.chain.start:
-            weights = state(self._untrained().model)
-        else:
-            stored = self.store.load(back)
-            if stored is None:
-                for link in self.chain.links:
-                    self.store.forget(link.digest)
-                raise StoreError(
-                    f"the net {back[:12]} to rewind to has left the store; issue the same command again"
-                )
-            weights = stored[0]
-        self.net.masks = masks
-        self.net.load(weights)
+            return state(self._untrained().model)
+        stored = self.store.load(back)
+        if stored is None:
+            for link in self.chain.links:
+                self.store.forget(link.digest)
+            raise StoreError(
+                f"the net {back[:12]} to go back to has left the store; issue the same command again"
+            )
+        return stored[0]
 
     def _check(self, link: Link) -> None:
         """A stage's promise, checked where it was made."""
-        if isinstance(link.stage, Prune):
+        if isinstance(link.stage, Prune) and link.stage.to is not None:
             alive = self.net.alive
             wanted = expected({name: tuple(mask.shape) for name, mask in alive.items()}, link.stage.to)
             left = sum(int(mask.sum()) for mask in alive.values())
@@ -165,11 +180,15 @@ class Walk:
         with self.tally.timed("predict"):
             predicted = predict(cell.task, net.model, examples, cell.task.recipe, self.world)
             score = cell.task.score(predicted, examples)
+        given, reached = cell.method.card.moment == "given", sparsities(net.model, net.masks, net.scope)
+        blank = opened(cell, self.chain)
+        if given:  # nobody asked for a sparsity: the record names the one that was found
+            blank = replace(blank, target={**blank.target, "sparsity": reached["scope"]})
         return scored(
-            opened(cell, self.chain),
+            blank,
             score,
-            sparsity=sparsities(net.model, net.masks, net.scope),
-            certificate=certify(net, cell.target),
+            sparsity=reached,
+            certificate=certify(net, None if given else cell.target),
             cost=self._cost(),
             versions=versions() | self.world.words,
         )

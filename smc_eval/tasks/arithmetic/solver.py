@@ -38,12 +38,12 @@ class Solver(nn.Module):
         numbers_NQH = states_NLH[rows_N[:, None], batch.number_NQ] * batch.real_NQ[..., None]
         return self.tree.read(root_NH, states_NLH, real_NL, numbers_NQH, batch.real_NQ)
 
-    def forward(self, batch: Batch) -> Tensor:
-        """Mean loss over all symbols of the batch's equations."""
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Mean loss over all symbols of the batch's equations, and the log-probabilities at each."""
         reading = self.read(batch)
         known = self._known(reading, batch.trees)
         log_MC = cast("Tensor", self.tree(reading, known))
-        return nn.functional.nll_loss(log_MC, known.symbols)
+        return nn.functional.nll_loss(log_MC, known.symbols), log_MC
 
     def solve(self, batch: Batch, width: int) -> list[list[int]]:
         """Symbols of each problem's best equation, by beam search."""

@@ -85,7 +85,10 @@ class WordProblems(Task):
         return self._encoder.batch(examples)
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        return cast("Tensor", model(batch))
+        return self.judged(model, batch)[0]
+
+    def judged(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        return cast("tuple[Tensor, Tensor]", model(batch))
 
     def predict(self, model: nn.Module, batch: Batch) -> list[list[str]]:
         solved = cast("Solver", model).solve(batch, self.beam)

@@ -1,0 +1,52 @@
+"""The objective: what a stage minimises, the task's loss or a mixture with what a teacher says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from smc_eval.engine.tally import Tally
+from smc_eval.stages import Distillation
+from smc_eval.task import Task
+
+
+class Objective:
+    """A loss of net and batch."""
+
+    def __init__(
+        self, task: Task, tally: Tally, distil: Distillation | None = None, teacher: nn.Module | None = None
+    ) -> None:
+        """The teacher comes with its weights, and learns nothing."""
+        self.task, self.tally, self.distil, self.teacher = task, tally, distil, teacher
+        if teacher is not None:
+            teacher.eval().requires_grad_(requires_grad=False)
+
+    def __call__(self, model: nn.Module, batch: Any) -> Tensor:
+        """The mean loss of a batch, a scalar with a gradient."""
+        if self.distil is None or self.teacher is None:
+            return self.task.loss(model, batch)
+        own, student = self.task.judged(model, batch)
+        with torch.no_grad():
+            _, teacher = self.task.judged(self.teacher, batch)
+        self.tally.teacher_passes += 1
+        h = self.distil.hardness
+        return (1 - h) * own + h * divergence(student, teacher, self.distil.temperature)
+
+
+def divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """T^2 KL(teacher || student) of log-probabilities [M, C], both softened by T, mean over M.
+
+    Hinton et al. (2015), section 2: the factor keeps the gradient's size whatever T is. An answer
+    that is impossible for both has log-probability -inf and adds nothing. Of values [M], the mean
+    squared difference.
+    """
+    if student.ndim == 1:
+        return F.mse_loss(student, teacher)
+    student_MC = (student.float() / temperature).log_softmax(-1)
+    teacher_MC = (teacher.float() / temperature).log_softmax(-1)
+    share_MC = teacher_MC.exp()
+    terms_MC = (share_MC * (teacher_MC - student_MC)).masked_fill(share_MC == 0, 0)
+    return temperature**2 * terms_MC.sum(-1).mean()
