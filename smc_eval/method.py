@@ -42,5 +42,7 @@ class Method(Spec):
     def words(self) -> str:
         """Its name and the options that differ from the defaults, as users type them: `lth:share=0.1`."""
         fields = type(self).model_fields
-        chosen = [f"{key}={getattr(self, key)}" for key in fields if getattr(self, key) != fields[key].default]
+        chosen = [
+            f"{key}={getattr(self, key)}" for key in fields if getattr(self, key) != fields[key].default
+        ]
         return f"{self.card.name}:{','.join(chosen)}" if chosen else self.card.name

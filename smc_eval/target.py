@@ -95,4 +95,6 @@ class Target(Spec):
 
     def spread_as(self, spread: Spread) -> Target:
         """The same target spread otherwise; an N:M pattern leaves no choice and stays as it is."""
-        return self if self.pattern != "free" else Target(sparsity=self.sparsity, spread=spread, scope=self.scope)
+        if self.pattern != "free":
+            return self
+        return Target(sparsity=self.sparsity, spread=spread, scope=self.scope)

@@ -28,7 +28,11 @@ class Made(Method):
 
 @pytest.mark.parametrize(
     ("method", "words"),
-    [(Made(), "made"), (Made(share=0.1), "made:share=0.1"), (Made(share=0.1, name="y"), "made:share=0.1,name=y")],
+    [
+        (Made(), "made"),
+        (Made(share=0.1), "made:share=0.1"),
+        (Made(share=0.1, name="y"), "made:share=0.1,name=y"),
+    ],
 )
 def test_a_method_is_worded_by_the_options_that_differ_from_its_defaults(method: Method, words: str) -> None:
     assert method.words == words

@@ -48,11 +48,17 @@ class NetProbe:
 
     def products(self, vectors: Mapping[str, Tensor], batches: int) -> dict[str, Tensor]:
         # what is quick for one gradient often has no second: fused attention, cudnn's recurrence
-        with self._scoring(dropout=False), sdpa_kernel(SDPBackend.MATH), torch.backends.cudnn.flags(enabled=False):
+        with (
+            self._scoring(dropout=False),
+            sdpa_kernel(SDPBackend.MATH),
+            torch.backends.cudnn.flags(enabled=False),
+        ):
             named = self._net.parameters
             for batch in self._feed.sample(batches, self._name):
                 loss = self._feed.task.loss(self._net.model, batch) / batches
-                first = torch.autograd.grad(loss, list(named.values()), create_graph=True, allow_unused=True)
+                first: tuple[Tensor | None, ...] = torch.autograd.grad(
+                    loss, list(named.values()), create_graph=True, allow_unused=True
+                )
                 along = [
                     (gradient * vectors[name]).sum()
                     for name, gradient in zip(named, first, strict=True)

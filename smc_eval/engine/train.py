@@ -247,5 +247,3 @@ class Training:
         self.world.recall(saved["chance"])
         self.best = Best(**saved["best"])
         vars(self.tally).update(saved["tally"])
-
-

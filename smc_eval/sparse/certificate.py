@@ -14,8 +14,8 @@ def certify(net: Net, target: Target | None) -> dict[str, Any]:
     """Count and look: is the net as sparse as asked, exactly, and is nothing under its masks?
 
     `ok` holds when the survivors are as many as the target wants, every weight under a mask is
-    zero and every weight is a finite number. Without a target any number will do: the masks were given. `dead_tensors` are named, not judged: a method
-    may empty a tensor, but not unseen.
+    zero and every weight is a finite number. Without a target any number will do: the masks were
+    given. `dead_tensors` are named, not judged: a method may empty a tensor, but not unseen.
     """
     alive, weights = net.alive, net.weights
     kept = sum(int(mask.sum()) for mask in alive.values())
