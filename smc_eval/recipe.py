@@ -23,6 +23,14 @@ class Recipe(Spec):
     """Examples of one forward pass."""
     accumulation: int = Field(1, ge=1)
     """Forward passes of one optimizer step."""
+    tokens: int | None = Field(None, ge=1)
+    """Most tokens of one forward pass, padding counted; a batch that has more is computed in parts,
+    the shortest examples together, whose gradients add up to the batch's. None sets no limit."""
+    bucket: int = Field(1, ge=1)
+    """Batches whose examples are drawn together and sorted by length before they are cut, so that
+    little is padded; 1 draws each batch by itself."""
+    checkpointing: bool = False
+    """Compute activations anew in the backward pass instead of keeping them: less memory, more time."""
     eval_batch_size: int = Field(64, ge=1)
     """Examples of one forward pass when predicting; no score depends on it."""
     optimizer: Literal["adamw", "adam", "sgd"] = "adamw"

@@ -81,6 +81,10 @@ class Task(Spec):
     def collate(self, examples: Sequence[Any]) -> Any:
         """Examples as one batch of tensors, padded, on the CPU."""
 
+    def length(self, example: Any) -> int:
+        """Tokens of an example, so that alike ones can share a batch; 1 where all are alike."""
+        return 1
+
     @abstractmethod
     def loss(self, model: nn.Module, batch: Any) -> Tensor:
         """Mean loss of a batch, a scalar with a gradient."""

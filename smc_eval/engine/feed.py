@@ -28,15 +28,17 @@ class Feed:
         self.examples = [examples[i] for i in sorted(order[held:])]
         self.held: Sequence[Any] = [examples[i] for i in sorted(order[:held])]
         """Held out of training to select the best epoch; empty unless the recipe says so."""
+        self.lengths = [task.length(example) for example in self.examples]
+        self._drawn: tuple[int, list[int]] = (-1, [])
 
     def step(self, step: int) -> Iterator[tuple[Any, float]]:
-        """The batches of one optimizer step, each with its share of the step's examples."""
+        """The forward passes of one optimizer step, each with its share of the step's examples."""
         epoch, place = divmod(step, self.recipe.steps_per_epoch(self.total))
-        size = self.recipe.batch_size * self.recipe.accumulation
-        chosen = self._epoch(f"epoch {epoch}")[place * size : (place + 1) * size]
-        for first in range(0, len(chosen), self.recipe.batch_size):
-            part = chosen[first : first + self.recipe.batch_size]
-            yield self._batch(part), len(part) / len(chosen)
+        size = self._step_size
+        chosen = self._epoch(epoch)[place * size : (place + 1) * size]
+        lengths = [self.lengths[i] for i in chosen]
+        for part in parts(lengths, self.recipe.batch_size, self.recipe.tokens):
+            yield self._batch([chosen[i] for i in part]), len(part) / len(chosen)
 
     def sample(self, batches: int, name: str, size: int | None = None) -> Iterator[Any]:
         """So many training batches in an order of its own; more than an epoch begins another."""
@@ -50,11 +52,32 @@ class Feed:
                 batches -= 1
             round_ += 1
 
-    def _epoch(self, name: str) -> list[int]:
+    @property
+    def _step_size(self) -> int:
+        """Examples of an optimizer step."""
+        return self.recipe.batch_size * self.recipe.accumulation
+
+    def _epoch(self, epoch: int) -> list[int]:
         """The order of an epoch; the last asked is kept, as every step asks."""
-        if getattr(self, "_last", ("", []))[0] != name:
-            self._last = (name, self._order(name, len(self.examples)))
-        return self._last[1]
+        if self._drawn[0] != epoch:
+            order = self._order(f"epoch {epoch}", len(self.examples))
+            if self.recipe.bucket > 1:
+                order = self._bucketed(order, f"buckets {epoch}")
+            self._drawn = epoch, order
+        return self._drawn[1]
+
+    def _bucketed(self, order: Sequence[int], name: str) -> list[int]:
+        """The same examples, alike lengths side by side; the batches they make stand in any order.
+
+        Only the last batch may be smaller, and stays the last.
+        """
+        size, pool = self._step_size, self._step_size * self.recipe.bucket
+        pools = [
+            sorted(order[i : i + pool], key=self.lengths.__getitem__) for i in range(0, len(order), pool)
+        ]
+        batches = [one[i : i + size] for one in pools for i in range(0, len(one), size)]
+        whole, rest = (batches, []) if len(order) % size == 0 else (batches[:-1], batches[-1])
+        return [i for place in self._order(name, len(whole)) for i in whole[place]] + rest
 
     def _order(self, name: str, count: int) -> list[int]:
         chance = self.world.generator(digest(self.start, "order", name))
@@ -65,19 +88,44 @@ class Feed:
         return self.world.move(self.task.collate([self.examples[i] for i in chosen]))
 
 
+def parts(lengths: Sequence[int], size: int, tokens: int | None) -> Iterator[list[int]]:
+    """Places of the examples of each forward pass: at most `size` of them, and at most so many tokens.
+
+    Without a limit of tokens they stay in their order; with one, examples of alike length stand
+    together. One that is longer than the limit goes alone.
+    """
+    order = list(range(len(lengths)))
+    if tokens is None:
+        yield from (order[first : first + size] for first in range(0, len(order), size))
+        return
+    part: list[int] = []
+    for place in sorted(order, key=lengths.__getitem__):  # the newcomer is the longest: all are padded to it
+        if part and (len(part) == size or lengths[place] * (len(part) + 1) > tokens):
+            yield part
+            part = []
+        part.append(place)
+    if part:
+        yield part
+
+
 def predict(
     task: Task, model: torch.nn.Module, examples: Sequence[Any], recipe: Recipe, world: World
 ) -> list[Any]:
-    """One prediction for each example, in order; the model is left in the mode it was in."""
-    training, size = model.training, recipe.eval_batch_size
+    """One prediction for each example, in order; the model is left in the mode it was in.
+
+    Examples of alike length share a forward pass, whatever their order.
+    """
+    training = model.training
     model.eval()
-    predicted: list[Any] = []
+    lengths = [task.length(example) for example in examples]
+    order = sorted(range(len(examples)), key=lengths.__getitem__)
+    predicted: dict[int, Any] = {}
     with torch.no_grad(), world.autocast(recipe.precision):
-        for first in range(0, len(examples), size):
-            part = examples[first : first + size]
-            answers = task.predict(model, world.move(task.collate(part)))
+        for part in parts([lengths[i] for i in order], recipe.eval_batch_size, recipe.tokens):
+            places = [order[i] for i in part]
+            answers = task.predict(model, world.move(task.collate([examples[i] for i in places])))
             if len(answers) != len(part):
                 raise ValueError(f"{task.kind()} predicted {len(answers)} answers for {len(part)} examples")
-            predicted += answers
+            predicted |= zip(places, answers, strict=True)
     model.train(training)
-    return predicted
+    return [predicted[place] for place in range(len(examples))]

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from smc_eval.cell import Link
+from smc_eval.engine.activations import recomputed
 from smc_eval.engine.feed import Feed, predict
 from smc_eval.engine.objective import Objective
 from smc_eval.engine.optimizer import forget, optimizer, set_rate
@@ -110,17 +111,18 @@ class Training:
         watcher.stage(f"train {self.last - self.first} steps", self.last - self.first, self.step - self.first)
         self.net.model.train()
         saved_at, began = time.monotonic(), time.perf_counter()
-        while self.step < self.last:
-            loss = self._advance()
-            watcher.step(self.step - self.first, loss)
-            if self.recipe.keep == "best" and self._epoch_ends():
-                self._select()
-            now = time.perf_counter()
-            self.tally.seconds["train"] += now - began
-            began = now
-            if time.monotonic() - saved_at > CHECKPOINT_SECONDS and self.step < self.last:
-                store.save_partial(self.digest, self._saved())
-                saved_at, began = time.monotonic(), time.perf_counter()
+        with recomputed(self.net.model, wanted=self.recipe.checkpointing):
+            while self.step < self.last:
+                loss = self._advance()
+                watcher.step(self.step - self.first, loss)
+                if self.recipe.keep == "best" and self._epoch_ends():
+                    self._select()
+                now = time.perf_counter()
+                self.tally.seconds["train"] += now - began
+                began = now
+                if time.monotonic() - saved_at > CHECKPOINT_SECONDS and self.step < self.last:
+                    store.save_partial(self.digest, self._saved())
+                    saved_at, began = time.monotonic(), time.perf_counter()
         self.net.soft = False
         if self.best.weights:
             self.net.masks = {name: mask.to(self.world.device) for name, mask in self.best.masks.items()}

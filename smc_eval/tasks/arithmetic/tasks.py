@@ -84,6 +84,9 @@ class WordProblems(Task):
     def collate(self, examples: Sequence[Problem]) -> Batch:
         return self._encoder.batch(examples)
 
+    def length(self, example: Problem) -> int:
+        return len(example.words)
+
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         return self.judged(model, batch)[0]
 

@@ -1,0 +1,111 @@
+"""Which examples stand in which forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from smc_eval.engine.feed import Feed, parts, predict
+from smc_eval.engine.world import World
+from smc_eval.errors import UsageError
+from smc_eval.methods.dense import Dense
+from smc_eval.recipe import Recipe
+from smc_eval.target import Target
+from smc_eval.testing import Example, Toy, ToyNet, bound, walked
+
+
+class Uneven(Toy):
+    """A toy whose examples pretend to be of unlike lengths, and whose net draws nothing by lot."""
+
+    def length(self, example: Example) -> int:
+        return 1 + sum(example[0]) % 7
+
+    def model(self) -> nn.Module:
+        net = ToyNet()
+        net.drop.p = 0.0
+        return net
+
+
+def feed(recipe: Recipe, start: str = "a") -> Feed:
+    return Feed(Uneven(), recipe, start, World("cpu", threads=1))
+
+
+def test_without_a_limit_examples_stay_in_their_order() -> None:
+    assert list(parts([3, 1, 2, 5, 4], 2, None)) == [[0, 1], [2, 3], [4]]
+
+
+def test_with_a_limit_alike_lengths_stand_together_and_padding_counts() -> None:
+    assert list(parts([3, 1, 2, 5, 4], 3, 6)) == [[1, 2], [0], [4], [3]]  # 2 x 2, 3, 4 and 5 tokens
+    assert list(parts([3, 1, 2], 8, 9)) == [[1, 2, 0]]
+
+
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=40), st.integers(1, 8), st.integers(1, 60))
+def test_every_example_stands_once_and_only_a_longer_one_passes_the_limit(
+    lengths: list[int], size: int, tokens: int
+) -> None:
+    found = list(parts(lengths, size, tokens))
+    assert sorted(place for part in found for place in part) == list(range(len(lengths)))
+    for part in found:
+        padded = max(lengths[place] for place in part) * len(part)
+        assert len(part) <= size and (padded <= tokens or len(part) == 1)
+
+
+def test_buckets_hold_the_same_examples_and_pad_less() -> None:
+    plain, bucketed = (feed(Recipe(epochs=1, batch_size=5, bucket=bucket)) for bucket in (1, 6))
+    assert sorted(plain._epoch(0)) == sorted(bucketed._epoch(0)) == list(range(52))
+
+    def padded(one: Feed) -> int:
+        order = one._epoch(0)
+        batches = [[one.lengths[i] for i in order[at : at + 5]] for at in range(0, 52, 5)]
+        assert [len(batch) for batch in batches] == [5] * 10 + [2]
+        return sum(max(batch) * len(batch) for batch in batches)
+
+    assert padded(bucketed) < padded(plain)
+
+
+def test_the_order_of_buckets_is_a_function_of_the_seed() -> None:
+    recipe = Recipe(epochs=1, batch_size=5, bucket=4)
+    assert feed(recipe)._epoch(3) == feed(recipe)._epoch(3) != feed(recipe, "b")._epoch(3)
+    assert feed(recipe)._epoch(3) != feed(recipe)._epoch(4)
+
+
+def test_a_limit_of_tokens_changes_no_step(tmp_path: Path) -> None:
+    recipe = Toy().recipe
+    whole, parted = (
+        walked(
+            bound(Dense(), Target(), Uneven(recipe=recipe.model_copy(update={"tokens": tokens}))), tmp_path
+        )
+        for tokens in (None, 9)
+    )
+    assert whole[0].digest != parted[0].digest and whole[0].cost["steps"] == parted[0].cost["steps"]
+    for name, weight in whole[1].items():
+        torch.testing.assert_close(weight, parted[1][name], rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize(("size", "tokens"), [(1, None), (4, None), (20, 11)])
+def test_answers_come_in_the_order_of_the_questions(size: int, tokens: int | None) -> None:
+    class Echo(Uneven):
+        def collate(self, examples: Sequence[Example]) -> Any:
+            return list(examples)
+
+        def predict(self, model: nn.Module, batch: Any) -> list[Any]:
+            return [list(example) for example in batch]
+
+    task = Echo()
+    recipe = Recipe(epochs=1, eval_batch_size=size, tokens=tokens)
+    examples = task.data("test")
+    found = predict(task, nn.Identity(), examples, recipe, World("cpu", threads=1))
+    assert found == [list(example) for example in examples]
+
+
+def test_activations_cannot_be_computed_anew_where_no_part_knows_how(tmp_path: Path) -> None:
+    recipe = Toy().recipe.model_copy(update={"checkpointing": True})
+    with pytest.raises(UsageError, match="no part of ToyNet can compute its activations anew"):
+        walked(bound(Dense(), Target(), Toy(recipe=recipe)), tmp_path)
