@@ -31,7 +31,7 @@ class Cell(Spec):
         """How the cell is named on the screen."""
         fold = "" if self.task.fold is None else f" fold {self.task.fold}"
         level = self.target.pattern if self.target.pattern != "free" else f"{self.target.sparsity:.4g}"
-        return f"{self.task.card.name}{fold} {self.method.card.name} {level} seed {self.seed}"
+        return f"{self.task.words}{fold} {self.method.words} {level} seed {self.seed}"
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,7 @@ class Grid(Spec):
 def _methods(order: Order, registry: Registry, protocol: Protocol) -> Iterator[Method]:
     """The methods of an order, each once; those that prune nothing come first."""
     found = dict[str, Method]()
-    asked = words.methods(order.method)
+    asked = words.named(order.method, "method")
     if order.dense:
         asked.insert(0, (DENSE, {}))
     for name, options in asked:
@@ -98,12 +98,12 @@ def _methods(order: Order, registry: Registry, protocol: Protocol) -> Iterator[M
 
 def _tasks(order: Order, registry: Registry, protocol: Protocol) -> Iterator[Task]:
     """The tasks of an order: each with its models, recipe, data and folds."""
-    names = words.listed(order.tasks)
-    if not names:
+    asked = words.named(order.tasks, "task")
+    if not asked:
         known = ", ".join([*registry.tasks, *registry.groups])
         raise UsageError(f"no task is asked for; name some with --tasks: {known}")
-    kinds = list(dict.fromkeys(kind for name in names for kind in registry.named_tasks(name)))
-    models = _models(order, registry, kinds)
+    chosen = [(kind, options) for name, options in asked for kind in registry.named_tasks(name)]
+    models = _models(order, registry, list(dict.fromkeys(kind for kind, _ in chosen)))
     changes = words.pairs(order.recipe, "--recipe")
     if order.precision:
         changes["precision"] = order.precision
@@ -112,7 +112,12 @@ def _tasks(order: Order, registry: Registry, protocol: Protocol) -> Iterator[Tas
     words.amended(Recipe(epochs=1), changes, "--recipe")
     folder = _folder(order.data_dir)
     folds = words.folds(order.folds)
-    for kind in kinds:
+    found = dict[str, Task]()
+    for kind, options in chosen:
+        if flagged := sorted(options.keys() & Task.model_fields):
+            raise UsageError(
+                f"{flagged[0]!r} is no option of task {kind.card.name!r}; it has a flag of its own"
+            )
         for backbone in models[kind.card.name]:
             own = recipe(kind, backbone, protocol)
             for fold in _folds(kind, folds):
@@ -123,7 +128,9 @@ def _tasks(order: Order, registry: Registry, protocol: Protocol) -> Iterator[Tas
                     "limit": order.limit,
                     "recipe": words.amended(own, changes, "--recipe"),
                 }
-                yield words.checked(kind, values, "field", f"task {kind.card.name!r}")
+                task = words.parsed(kind, {**options, **values}, "option", f"task {kind.card.name!r}")
+                found.setdefault(task.digest(), task)
+    yield from found.values()
 
 
 def recipe(kind: type[Task], backbone: str, protocol: Protocol) -> Recipe:

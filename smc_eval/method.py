@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from smc_eval.card import MethodCard
 from smc_eval.errors import UsageError
-from smc_eval.spec import Spec
+from smc_eval.spec import Spec, worded
 from smc_eval.stages import Stage
 from smc_eval.target import Target
 
@@ -40,9 +40,5 @@ class Method(Spec):
 
     @property
     def words(self) -> str:
-        """Its name and the options that differ from the defaults, as users type them: `lth:share=0.1`."""
-        fields = type(self).model_fields
-        chosen = [
-            f"{key}={getattr(self, key)}" for key in fields if getattr(self, key) != fields[key].default
-        ]
-        return f"{self.card.name}:{','.join(chosen)}" if chosen else self.card.name
+        """Its name and the options that differ from the defaults, as users type them."""
+        return worded(self.card.name, self)

@@ -35,7 +35,7 @@ class Order(Spec):
     method: tuple[str, ...] = ()
     """NAME[:key=value,…], comma lists, or all. Repeatable. Dense runs beside, named or not."""
     tasks: tuple[str, ...] = ()
-    """Tasks and groups of tasks, comma lists, or all."""
+    """NAME[:key=value,…], groups of tasks, comma lists, or all."""
     sparsity: tuple[str, ...] = ("smc",)
     """Shares of the weights that go, in [0, 1); N:M patterns; or smc, the ten points of the paper.
     Default: smc."""

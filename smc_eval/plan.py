@@ -105,7 +105,7 @@ class Plan:
         for root in self.roots:
             first = next(chain for node in root.walk() for chain in node.ends)
             left = sum(node.steps for node in root.walk() if node.todo)
-            rate = self.rates.get((first.cell.task.card.name, first.cell.task.backbone))
+            rate = self.rates.get((first.cell.task.words, first.cell.task.backbone))
             if left and rate is None:
                 return None
             total += left * (rate or 0.0)

@@ -27,6 +27,7 @@ class Result:
     """What one cell came to. Plain JSON values only, so that no reader needs torch."""
 
     task: str
+    """The task with the options that differ from its defaults: `winogrande:size=xs`."""
     group: str
     model: str
     method: str
@@ -64,7 +65,7 @@ def opened(cell: Cell, chain: Chain | None = None) -> Result:
     task = cell.task
     data = sources.get("data")
     return Result(
-        task=task.card.name,
+        task=task.words,
         group=task.card.groups[0] if task.card.groups else task.card.name,
         model=task.backbone,
         method=cell.method.words,

@@ -6,7 +6,7 @@ import hashlib
 import inspect
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any, ClassVar
 
@@ -72,6 +72,16 @@ class Spec(BaseModel):
     def digest(self) -> str:
         """Sixty-four hexadecimal digits that name this value on any machine."""
         return digest(self)
+
+
+def worded(name: str, spec: Spec, apart: Collection[str] = ()) -> str:
+    """A registered name and the options that differ from the defaults, as users type them: `lth:share=0.1`.
+
+    `apart` names fields that are no options.
+    """
+    fields = {key: field for key, field in type(spec).model_fields.items() if key not in apart}
+    chosen = [f"{key}={getattr(spec, key)}" for key in fields if getattr(spec, key) != fields[key].default]
+    return f"{name}:{','.join(chosen)}" if chosen else name
 
 
 def canonical(value: object) -> Json:

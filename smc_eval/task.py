@@ -13,7 +13,7 @@ from smc_eval.card import TaskCard
 from smc_eval.errors import UsageError
 from smc_eval.recipe import Recipe
 from smc_eval.score import Score
-from smc_eval.spec import Outside, Spec
+from smc_eval.spec import Outside, Spec, worded
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -118,6 +118,11 @@ class Task(Spec):
         """Names of parameters that scope `body` leaves out beside embeddings: the output layer of
         a head that this task makes afresh, and lookup tables that are no `nn.Embedding`."""
         return ()
+
+    @property
+    def words(self) -> str:
+        """Its name and the options that differ from the defaults, as users type them."""
+        return worded(self.card.name, self, apart=Task.model_fields)
 
     def but(self, **fields: Any) -> Self:
         """The same task with other fields, checked anew."""

@@ -42,33 +42,34 @@ def pairs(values: Iterable[str], flag: str) -> dict[str, str]:
     return found
 
 
-def methods(values: Iterable[str]) -> list[tuple[str, dict[str, str]]]:
+def named(values: Iterable[str], noun: str) -> list[tuple[str, dict[str, str]]]:
     """Names and options from words such as `lth:share=0.1,early=0.05,dense`.
 
-    After a comma, `key=value` goes on with the options of the method before it.
+    After a comma, `key=value` goes on with the options of the one before it. `noun` says what
+    they are: a method, a task.
 
     Raises:
-        UsageError: an option is no `key=value`, stands twice or follows no method.
+        UsageError: an option is no `key=value`, stands twice or follows no name.
     """
     found = list[tuple[str, dict[str, str]]]()
     for text in values:
-        named = False
+        begun = False
         for word in listed([text]):
             option = word
             if "=" not in word or ":" in word.partition("=")[0]:
                 name, _, option = word.partition(":")
                 found.append((name, {}))
-                named = True
-            elif not named:
-                raise UsageError(f"--method {text!r} gives option {word!r} to no method; write NAME:{word}")
+                begun = True
+            elif not begun:
+                raise UsageError(f"{text!r} gives option {word!r} to no {noun}; write NAME:{word}")
             name, options = found[-1]
             if not option:
                 continue
             key, equals, value = option.partition("=")
             if not equals or not key:
-                raise UsageError(f"option {option!r} of method {name!r} is no key=value")
+                raise UsageError(f"option {option!r} of {noun} {name!r} is no key=value")
             if key in options:
-                raise UsageError(f"option {key!r} of method {name!r} is given twice")
+                raise UsageError(f"option {key!r} of {noun} {name!r} is given twice")
             options[key] = value
     return found
 

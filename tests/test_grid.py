@@ -37,6 +37,8 @@ class Sums(Toy):
 
 class Terms(Toy):
     card: ClassVar[TaskCard] = card("terms/gts", groups=("terms", "maths"))
+    size: str = "xl"
+    """Which of its training files is read."""
 
 
 class Proteins(Toy):
@@ -153,6 +155,12 @@ def test_a_model_goes_to_every_task_that_it_can_serve() -> None:
     }
 
 
+def test_a_tasks_own_options_are_said_behind_its_name_and_are_part_of_it() -> None:
+    tasks = grid(tasks=["terms/gts:size=xs", "terms/gts", "terms/gts:size=xl"]).tasks
+    assert [task.words for task in tasks] == ["terms/gts:size=xs", "terms/gts"]
+    assert tasks[0].digest() != tasks[1].digest()
+
+
 def test_two_models_are_two_rows() -> None:
     assert [task.backbone for task in grid(tasks=("terms",), model=("tiny", "org/mine")).tasks] == [
         "tiny",
@@ -182,6 +190,8 @@ def test_data_limit_and_fold_reach_the_task(tmp_path: Path) -> None:
             {"model": ("proteins=tiny",)},
             "'?proteins=tiny can serve no task of 'proteins'; they take: protein-encoder",
         ),
+        ({"tasks": ("sums:size=xs",)}, "no option of task 'sums/gts' is named 'size'"),
+        ({"tasks": ("terms:fold=1",)}, "'fold' is no option of task 'terms/gts'; it has a flag of its own"),
         ({"sparsity": ("1.0",)}, r"sparsity 1.0 lies outside \[0, 1\)"),
         ({"sparsity": ("4:2",)}, "sparsity '4:2' keeps 4 of every 2; N must be below M"),
         ({"sparsity": ("2:x",)}, "sparsity '2:x' is no N:M pattern"),

@@ -34,7 +34,7 @@ def parsed(**given: Any) -> Options:
 
 
 def test_methods_and_their_options() -> None:
-    assert words.methods(["lth:share=0.1,early=0.05,dense", "omp-after"]) == [
+    assert words.named(["lth:share=0.1,early=0.05,dense", "omp-after"], "method") == [
         ("lth", {"share": "0.1", "early": "0.05"}),
         ("dense", {}),
         ("omp-after", {}),
@@ -42,14 +42,14 @@ def test_methods_and_their_options() -> None:
 
 
 def test_an_option_may_hold_a_pattern_and_a_list() -> None:
-    assert words.methods(["x:mask=2:4,betas=[0.9,0.98],y:a=1"]) == [
+    assert words.named(["x:mask=2:4,betas=[0.9,0.98],y:a=1"], "method") == [
         ("x", {"mask": "2:4", "betas": "[0.9,0.98]"}),
         ("y", {"a": "1"}),
     ]
 
 
 def test_one_method_twice_with_other_options_is_two() -> None:
-    assert [options for _, options in words.methods(["lth:share=0.1", "lth:share=0.3"])] == [
+    assert [options for _, options in words.named(["lth:share=0.1", "lth:share=0.3"], "method")] == [
         {"share": "0.1"},
         {"share": "0.3"},
     ]
@@ -65,7 +65,7 @@ def test_one_method_twice_with_other_options_is_two() -> None:
 )
 def test_wrong_method_words(text: str, told: str) -> None:
     with pytest.raises(UsageError, match=told):
-        words.methods(["dense", text])
+        words.named(["dense", text], "method")
 
 
 def test_models_by_group() -> None:
@@ -142,7 +142,7 @@ def test_no_text_breaks_the_reading(text: str) -> None:
     read(lambda: words.targets([text], "body"))
     read(lambda: words.seeds(text))
     read(lambda: words.folds(text))
-    read(lambda: words.methods([text]))
+    read(lambda: words.named([text], "method"))
     read(lambda: words.models([text]))
     read(lambda: words.amended(Recipe(epochs=1), words.pairs([text], "--recipe"), "--recipe"))
     read(lambda: parsed(share=text, betas=text, clip=text))

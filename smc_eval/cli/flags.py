@@ -13,7 +13,7 @@ from smc_eval.order import Order, keys, ordered
 METAVARS = {
     "model": "[GROUP=]MODEL",
     "method": "NAME[:key=value,…]",
-    "tasks": "NAME,…",
+    "tasks": "NAME[:key=value,…]",
     "sparsity": "N,N:M,smc",
     "spread": "global|uniform|erk|lamp",
     "scope": "body|all-2d",

@@ -97,7 +97,7 @@ def _trees(planned: Plan) -> list[Tree]:
     alike: dict[tuple[str, ...], list[Node]] = {}
     for root in planned.roots:
         first = next(_cells(root)).task
-        alike.setdefault((first.card.name, first.backbone, *_shape(root, planned.scored)), []).append(root)
+        alike.setdefault((first.words, first.backbone, *_shape(root, planned.scored)), []).append(root)
     trees = []
     for roots in alike.values():
         many = f"  and {len(roots) - 1} alike: other folds, seeds" if len(roots) > 1 else ""
@@ -128,14 +128,14 @@ def _line(run: list[Node], scored: frozenset[str]) -> str:
 
 
 def _name(cell: Cell) -> str:
-    name = cell.method.card.name
+    name = cell.method.words
     return name if cell.method.card.moment in {"none", "given"} else f"{name} {level(cell.target)}"
 
 
 def _owner(root: Node) -> str:
     cell = next(_cells(root))
     fold = "" if cell.task.fold is None else f", fold {cell.task.fold}"
-    return f"{cell.task.card.name} · {cell.task.backbone}{fold}, seed {cell.seed}"
+    return f"{cell.task.words} · {cell.task.backbone}{fold}, seed {cell.seed}"
 
 
 def _cells(root: Node) -> Iterator[Cell]:
