@@ -37,7 +37,7 @@ class Regrow(Rule):
     grow: Literal["gradient", "chance"] = "gradient"
     """`gradient` grows where the gradient is largest, by lot where there is none; `chance` by lot."""
     drop: Literal["magnitude", "signs"] = "magnitude"
-    """`magnitude` drops what is nearest to zero; `signs` does so among positive and negative weights apart."""
+    """`magnitude` drops what is nearest to zero; `signs` does so of either sign apart."""
     share: float = Field(0.3, gt=0, le=1)
     """Share of a tensor's weights that is dropped at first."""
     end: float = Field(0.0, ge=0, le=1)

@@ -18,10 +18,10 @@ from smc_eval.target import Target
 class Evolution(Method):
     """Draw an Erdős–Rényi net; while it trains, drop what is nearest to zero and grow as many by lot.
 
-    Each tensor drops the same share of its positive and of its negative weights. The paper rewires after each epoch and
-    after the last drops without growing; here masks change every so many steps, and no more after `stop`,
-    as in Evci et al. (2020): what grew last has time to learn, and the target is met. What grows starts
-    at zero.
+    Each tensor drops the same share of its positive and of its negative weights. The paper rewires after
+    each epoch, and after the last one drops without growing; here masks change every so many steps, and
+    no more after `stop`, as Evci et al. (2020) have it: so the target is met, and what grew last has time
+    to learn. What grows starts at zero.
     """
 
     card: ClassVar[MethodCard] = MethodCard(
