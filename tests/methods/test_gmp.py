@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ class Still(Toy):
 
 
 @pytest.fixture
-def worn(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Tensor]]]:
+def worn(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Tensor]]:
     """All masks that a net puts on, in order."""
     seen: list[dict[str, Tensor]] = []
     wear = Net.wear
@@ -42,7 +42,7 @@ def worn(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Tensor]]]:
         return wear(net, masks)
 
     monkeypatch.setattr(Net, "wear", watched)
-    yield seen
+    return seen
 
 
 def due(rule: Cubic, steps: int) -> dict[int, float]:
@@ -125,7 +125,7 @@ def test_nothing_comes_back_in_a_whole_run(tmp_path: Path, worn: list[dict[str, 
     result = walked(bound(Gmp(), Target(sparsity=0.9)), tmp_path)[0]
     assert result.certificate["ok"] and result.certificate["regrown"] == 0
     assert len(worn) == result.certificate["mask_changes"] == 9
-    for before, after in zip(worn, worn[1:], strict=False):
+    for before, after in pairwise(worn):
         assert not any((after[name] & ~mask).any() for name, mask in before.items())
 
 

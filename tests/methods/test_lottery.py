@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -39,7 +40,9 @@ def _shown(stage: Stage) -> str:
 
 def test_the_plan_of_each_kind_of_rewinding() -> None:
     assert shown(Lottery(), 0.36) == [
-        "train 0 to 1", "prune 0.2", "rewind to start", "train 0 to 1", "prune 0.36", "rewind to start", "train 0 to 1",
+        "train 0 to 1", "prune 0.2", "rewind to start",
+        "train 0 to 1", "prune 0.36", "rewind to start",
+        "train 0 to 1",
     ]  # fmt: skip
     assert shown(Lottery(early=0.1), 0.2) == [
         "train 0 to 0.1", "train 0.1 to 1", "prune 0.2", "rewind to early", "train 0.1 to 1",
@@ -100,5 +103,5 @@ def test_nothing_comes_back_in_a_whole_run(
     monkeypatch.setattr(Net, "wear", watched)
     result = walked(bound(Lottery(share=0.5, rewind=rewind), Target(sparsity=0.875)), tmp_path)[0]
     assert result.certificate["ok"] and len(seen) == 3
-    for before, after in zip(seen, seen[1:], strict=False):
+    for before, after in pairwise(seen):
         assert not any((after[name] & ~mask).any() for name, mask in before.items())

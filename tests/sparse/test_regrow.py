@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given
@@ -86,7 +88,7 @@ def tensors(draw: st.DrawFn) -> tuple[Tensor, Tensor, Tensor]:
 
 @given(tensors(), st.floats(0, 1), st.booleans(), st.booleans())
 def test_any_tensor_keeps_its_count(
-    drawn: tuple[Tensor, Tensor, Tensor], share: float, signs: bool, steep: bool
+    drawn: tuple[Tensor, Tensor, Tensor], share: float, signs: Any, steep: Any
 ) -> None:
     weight, gradient, alive = drawn
     stays = survivors(weight, alive, share, signs=signs)
