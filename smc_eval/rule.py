@@ -58,7 +58,8 @@ class Rule(Spec):
     """Changes masks during training. It has one moment and no memory of its own."""
 
     soft: ClassVar[bool] = False
-    """Whether masked weights stay alive behind the mask and may come back with their values."""
+    """Whether masked weights keep their values behind the mask and may come back with them. The net
+    computes with masks times weights, and learns by that product: what is masked has no gradient."""
 
     @abstractmethod
     def begin(self, weights: Tensors, masks: Tensors) -> State:

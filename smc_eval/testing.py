@@ -9,7 +9,7 @@ For strangers' packages as for ours. Needs pytest:
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -22,6 +22,7 @@ from smc_eval.cell import Cell, Chain, chain
 from smc_eval.engine import train as loop
 from smc_eval.engine.feed import Feed, predict
 from smc_eval.engine.store import Store
+from smc_eval.engine.train import Step
 from smc_eval.engine.walk import Walk
 from smc_eval.engine.watch import Silent
 from smc_eval.engine.world import World
@@ -170,6 +171,20 @@ def targets(method: Method, scope: Scope = "body") -> list[Target]:
     words = ["0.3", "0.9"] if "free" in method.card.patterns else []
     words += ["2:4"] if "n:m" in method.card.patterns else []
     return [Target.parse(word, scope=scope).spread_as(method.card.spread) for word in words]
+
+
+def moment(weights: Mapping[str, Tensor], gradients: Mapping[str, Tensor], at: int, steps: int) -> Step:
+    """The moment before step `at` of a net that is nothing but these weights, to try a rule by hand.
+
+    What the rule did is in its `net`, with its masks, and in `skipped`.
+    """
+    net = Net(
+        nn.ParameterDict({name: nn.Parameter(w.clone()) for name, w in weights.items()}), tuple(weights)
+    )
+    for name, gradient in gradients.items():
+        net.parameters[name].grad = gradient.clone()
+    optimizer = torch.optim.SGD(net.model.parameters(), lr=1.0)
+    return Step(net, optimizer, torch.Generator().manual_seed(at), at, steps)
 
 
 class MethodContract:

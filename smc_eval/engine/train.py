@@ -148,9 +148,9 @@ class Training:
         moment = self._moment()
         if rule:  # dense gradients are still there to be read
             self.memory = rule.update(moment, self.memory)
+        if self.recipe.clip or net.soft:
+            net.mask_gradients()  # the dead have no vote in the clipping norm, and the hidden do not learn
         if self.recipe.clip:
-            if not net.soft:
-                net.mask_gradients()  # the dead have no vote in the clipping norm
             torch.nn.utils.clip_grad_norm_(net.model.parameters(), self.recipe.clip)
         if not moment.skipped:
             self.scaler.step(self.optimizer)
@@ -207,7 +207,8 @@ class Training:
         sparsity the stage ends with.
         """
         examples = self.feed.held or self.task.data("test")
-        predicted = predict(self.task, self.net.model, examples, self.recipe, self.world)
+        with self.net.imposed():
+            predicted = predict(self.task, self.net.model, examples, self.recipe, self.world)
         score = self.task.score(predicted, examples)
         self.tally.selections += 1
         value = score.value if score.higher_is_better else -score.value

@@ -6,11 +6,30 @@ from smc_eval.hookspecs import hookimpl
 from smc_eval.method import Method
 from smc_eval.methods.chance import RandomAfter, RandomBefore
 from smc_eval.methods.dense import Dense
+from smc_eval.methods.gmp import Gmp
 from smc_eval.methods.lottery import Lottery
 from smc_eval.methods.magnitude import MagnitudeAfter, MagnitudeBefore
+from smc_eval.methods.movement import Movement
+from smc_eval.methods.rigl import MagnitudeRigL, RandomRigL, SensitivityRigL
+from smc_eval.methods.set import Evolution
+from smc_eval.methods.snip import Snip
 
 
 @hookimpl
 def smc_eval_methods() -> list[type[Method]]:
-    """What we ship, in the order of the paper's legend."""
-    return [Dense, Lottery, MagnitudeAfter, RandomAfter, MagnitudeBefore, RandomBefore]
+    """What we ship, in the order of the paper's legend; then what it lacked."""
+    return [
+        Dense,
+        Lottery,
+        MagnitudeAfter,
+        RandomAfter,
+        Gmp,
+        MagnitudeBefore,
+        Snip,
+        RandomBefore,
+        MagnitudeRigL,
+        SensitivityRigL,
+        RandomRigL,
+        Evolution,
+        Movement,
+    ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -22,18 +22,28 @@ class Lottery(Method):
 
     card: ClassVar[MethodCard] = MethodCard(
         name="lth",
-        summary="iterative magnitude pruning, rewinding the weights after each round",
-        source="Frankle & Carbin (2019), arXiv:1803.03635, strategy 2; late rewinding: arXiv:1912.05671",
+        summary="iterative magnitude pruning, rewinding weights or learning rate after each round",
+        source="Frankle & Carbin (2019), arXiv:1803.03635, strategy 2; late rewinding: arXiv:1912.05671; "
+        "learning-rate rewinding: Renda et al. (2020), arXiv:2003.02389",
         moment="iterative",
         patterns=("free",),
     )
     share: float = Field(0.2, gt=0, lt=1)
     """Share of the survivors that each round drops."""
     early: float = Field(0.0, ge=0, lt=1)
-    """Share of training to rewind to; 0 rewinds to the untrained net."""
+    """Share of training to rewind to; 0 rewinds to the start."""
+    rewind: Literal["weights", "rate"] = "weights"
+    """`weights` go back to their values of that time; under `rate` they stay as trained, and only the
+    learning rate and the order of batches go back."""
 
     def plan(self, target: Target) -> Iterator[Stage]:
         """Rounds of train, prune, rewind; then a last training."""
+        if self.rewind == "rate":
+            yield Train()
+            for level in rounds(self.share, target.sparsity):
+                yield Prune(by=Magnitude(), to=target.at(level))
+                yield Train(start=self.early)
+            return
         point = "early" if self.early else START
         if self.early:
             yield Train(stop=self.early, name=point)

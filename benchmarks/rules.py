@@ -1,0 +1,193 @@
+"""What a rule costs over a whole training, against dense steps of the same net.
+
+    python benchmarks/rules.py --steps 800 --turn 100
+
+Trainings of one transformer encoder go on side by side, each for a turn of so many steps: A B C D
+A B C D. Printed are the median over turns of a kind's time to that of the dense turn beside it, and to
+that of the fixed mask; and the same of whole trainings, summed. A turn as long as RigL's interval holds
+one change of its masks. Training here is short, so GMP has its least number of events, twenty, closer
+on each other than in a real run. On a machine that does other things too, `--clock cpu --threads 1`
+counts only what this process has spent.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import time
+from collections.abc import Sequence
+from statistics import median
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from smc_eval.card import TaskCard
+from smc_eval.cell import Cell, chain
+from smc_eval.engine.feed import Feed
+from smc_eval.engine.probe import NetProbe
+from smc_eval.engine.tally import Tally
+from smc_eval.engine.train import Training
+from smc_eval.engine.world import World
+from smc_eval.method import Method
+from smc_eval.methods.dense import Dense
+from smc_eval.methods.gmp import Gmp
+from smc_eval.methods.magnitude import MagnitudeBefore
+from smc_eval.methods.movement import Movement
+from smc_eval.methods.rigl import MagnitudeRigL
+from smc_eval.methods.set import Evolution
+from smc_eval.protocol import SOUND
+from smc_eval.recipe import Recipe
+from smc_eval.score import Score, accuracy
+from smc_eval.sparse.net import Net
+from smc_eval.sparse.scope import in_scope
+from smc_eval.stages import Prune, Train
+from smc_eval.target import Target
+from smc_eval.task import Part, Source, Task
+
+KINDS: dict[str, tuple[Method, float | None]] = {
+    "dense": (Dense(), None),
+    "fixed mask": (MagnitudeBefore(), 1.03),
+    "gmp": (Gmp(), 1.05),
+    "omp-rigl": (MagnitudeRigL(), 1.05),
+    "set": (Evolution(), None),
+    "movement": (Movement(), None),
+    "movement:every=10": (Movement(every=10), None),
+}
+"""Methods, and what the project promises of their time over the dense net's."""
+
+WORDS, LENGTH, CLASSES = 1000, 32, 10
+
+
+class Encoder(nn.Module):
+    """A transformer encoder that reads sentences and names a class."""
+
+    def __init__(self, width: int, layers: int) -> None:
+        super().__init__()
+        self.words = nn.Embedding(WORDS, width)
+        layer = nn.TransformerEncoderLayer(width, max(1, width // 64), 4 * width, batch_first=True)
+        self.layers = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
+        self.out = nn.Linear(width, CLASSES)
+
+    def forward(self, tokens_NL: Tensor) -> Tensor:
+        """Logits [N, C]."""
+        logits: Tensor = self.out(self.layers(self.words(tokens_NL))[:, 0])
+        return logits
+
+
+class Sentences(Task):
+    """Random sentences with random labels: nothing to learn, all the work of learning."""
+
+    card: ClassVar[TaskCard] = TaskCard(
+        name="sentences",
+        summary="random",
+        source="none",
+        metric="accuracy (%)",
+        accepts=("tiny",),
+        published="tiny",
+    )
+    width: int = 256
+    layers: int = 4
+
+    def sources(self) -> tuple[Source, ...]:
+        return ()
+
+    def data(self, part: Part) -> Sequence[tuple[list[int], int]]:
+        chance = random.Random(0)  # noqa: S311  # no secret
+        return [
+            ([chance.randrange(WORDS) for _ in range(LENGTH)], chance.randrange(CLASSES)) for _ in range(512)
+        ]
+
+    def model(self) -> nn.Module:
+        return Encoder(self.width, self.layers)
+
+    def collate(self, examples: Sequence[tuple[list[int], int]]) -> tuple[Tensor, Tensor]:
+        return torch.tensor([words for words, _ in examples]), torch.tensor([label for _, label in examples])
+
+    def loss(self, model: nn.Module, batch: Any) -> Tensor:
+        return nn.functional.cross_entropy(model(batch[0]), batch[1])
+
+    def predict(self, model: nn.Module, batch: Any) -> list[int]:
+        classes: list[int] = model(batch[0]).argmax(-1).tolist()
+        return classes
+
+    def score(self, predicted: Sequence[Any], examples: Sequence[Any]) -> Score:
+        right = [one == label for one, (_, label) in zip(predicted, examples, strict=True)]
+        return accuracy(right, self.card.metric, "accuracy")
+
+
+def begun(method: Method, sparsity: float, task: Task, world: World) -> Training:
+    """The last training of a method's plan, before its first step, its net pruned as planned."""
+    target = Target(sparsity=sparsity, spread=method.card.spread)
+    bound = chain(Cell(task=task, method=method, target=target, protocol=SOUND), (), len(task.data("train")))
+    world.seed(bound.start)
+    model = task.model().to(world.device)
+    net, tally = Net(model, in_scope(model, "body")), Tally()
+    net.model.train()
+    for link in bound.links:
+        feed = Feed(task, task.recipe, bound.start, world)
+        match link.stage:
+            case Prune(by=by, to=Target() as to):
+                net.wear(by.prune(NetProbe(net, feed, link.digest, tally, world), to))
+            case Train():
+                return Training(net, link, feed, tally, world, None)
+    raise SystemExit(f"{method.words} does not train")
+
+
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
+
+
+def seconds(training: Training, steps: int, clock: str) -> float:
+    """Time of so many steps."""
+    began = CLOCKS[clock]()
+    for _ in range(steps):
+        training._advance()  # noqa: SLF001  # the loop without its files and screen
+    return CLOCKS[clock]() - began
+
+
+def main() -> None:
+    """Train all kinds side by side and print how their times compare."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--steps", type=int, default=800)
+    parser.add_argument(
+        "--turn", type=int, default=100, help="steps of one kind before it is the next one's turn"
+    )
+    parser.add_argument("--batch", type=int, default=8, help=f"sentences of {LENGTH} words")
+    parser.add_argument("--width", type=int, default=256)
+    parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--sparsity", type=float, default=0.8)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--clock", choices=CLOCKS, default="wall")
+    parser.add_argument("--kinds", nargs="*", choices=KINDS, default=[*KINDS])
+    asked = parser.parse_args()
+    recipe = Recipe(steps=asked.steps, batch_size=asked.batch, lr=1e-4, clip=1.0)
+    task = Sentences(width=asked.width, layers=asked.layers, recipe=recipe)
+    world = World("cpu", threads=asked.threads)
+    kinds = [*dict.fromkeys(["dense", "fixed mask", *asked.kinds])]
+    trainings = {kind: begun(KINDS[kind][0], asked.sparsity, task, world) for kind in kinds}
+    weights = sum(weight.numel() for weight in trainings["dense"].net.weights.values())
+    print(
+        f"{weights:,} weights in scope, {asked.batch * LENGTH} words a step, {asked.steps} steps in turns of "
+        f"{asked.turn}, {asked.threads} threads, {asked.clock} time, torch {torch.__version__}"
+    )
+    times: dict[str, list[float]] = {kind: [] for kind in kinds}
+    for _ in range(asked.steps // asked.turn):
+        for kind in kinds:
+            times[kind].append(seconds(trainings[kind], asked.turn, asked.clock))
+    report(times, asked.turn)
+
+
+def report(times: dict[str, list[float]], turn: int) -> None:
+    """Print each kind's time beside that of the dense net and of the fixed mask."""
+    print(f"{'':>18}  ms a step  to dense (whole)  to fixed mask (whole)")
+    for kind, spent in times.items():
+        words = f"{kind:>18}  {1000 * median(spent) / turn:9.1f}"
+        for other in ("dense", "fixed mask"):
+            ratio = median(one / beside for one, beside in zip(spent, times[other], strict=True))
+            words += f"  {ratio:6.3f} ({sum(spent) / sum(times[other]):.3f})"
+        promised = KINDS[kind][1]
+        print(words + (f"  promised {promised} to dense" if promised else ""))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,176 @@
+"""RigL: drop small weights and grow steep ones while the net trains, from another method's masks."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field, PositiveInt
+
+from smc_eval.card import MethodCard
+from smc_eval.method import Method
+from smc_eval.methods.chance import Chance
+from smc_eval.methods.magnitude import Magnitude
+from smc_eval.methods.snip import Sensitivity
+from smc_eval.pruner import Pruner
+from smc_eval.rule import Moment, Rule
+from smc_eval.sparse.schedule import cosine, spacing
+from smc_eval.stages import Prune, Stage, Train
+from smc_eval.target import Target
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+SOURCE = "Evci et al. (2020), arXiv:1911.11134, algorithm 1; start: "
+
+
+class Regrow(Rule):
+    """Now and then each tensor drops a share of its weights and grows as many elsewhere.
+
+    Evci et al. (2020), algorithm 1. What may grow is what was dead and what was just dropped: a weight
+    that is dropped and grown at once keeps its value, any other starts at zero. So a tensor always has
+    room for as many as it drops, and keeps its count exactly, however full it is.
+    """
+
+    grow: Literal["gradient", "chance"] = "gradient"
+    """`gradient` grows where the gradient is largest, by lot where there is none; `chance` by lot."""
+    drop: Literal["magnitude", "signs"] = "magnitude"
+    """`magnitude` drops what is nearest to zero; `signs` does so of either sign apart."""
+    share: float = Field(0.3, gt=0, le=1)
+    """Share of a tensor's weights that is dropped at first."""
+    end: float = Field(0.0, ge=0, le=1)
+    """Share to which a cosine leads by the time of `stop`; as large as `share`, it stays constant."""
+    stop: float = Field(0.75, gt=0, le=1)
+    """Share of training after which masks stay as they are."""
+    every: int = Field(100, ge=2)
+    """Optimizer steps from one change to the next."""
+    events: PositiveInt = 6
+    """At least so many changes: where training is too short, they follow closer on each other, but
+    never on every step, for then no weight would learn."""
+
+    def begin(self, weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Nothing to remember: the step says all."""
+        return {}
+
+    def update(self, moment: Moment, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """At a change, new masks with as many weights of each tensor; by gradient, no weight moves then."""
+        share = self.due(moment.step, moment.steps)
+        if share is not None:
+            weights, grads = moment.weights, moment.grads if self.grow == "gradient" else {}
+            moment.wear(
+                {
+                    name: self._rewired(weights[name], grads.get(name), mask, share, moment.generator)
+                    for name, mask in moment.masks.items()
+                }
+            )
+            if self.grow == "gradient":  # algorithm 1: a step either changes connections or moves weights
+                moment.skip()
+        return state
+
+    def due(self, step: int, steps: int) -> float | None:
+        """The share to drop at this step, if it is one at which masks change."""
+        until = self.stop * steps
+        interval = max(2, spacing(int(until), self.every, self.events))
+        if step == 0 or step >= until or step % interval:
+            return None
+        return cosine(self.share, self.end, step / until)
+
+    def _rewired(
+        self,
+        weight: Tensor,
+        gradient: Tensor | None,
+        mask: Tensor,
+        share: float,
+        chance: torch.Generator,
+    ) -> Tensor:
+        """A tensor's next mask, with as many True."""
+        from smc_eval.sparse.regrow import grown, survivors
+
+        if bool(mask.all()):
+            return mask
+        stays = survivors(weight, mask, share, signs=self.drop == "signs")
+        gone = int(mask.count_nonzero()) - int(stays.count_nonzero())
+        return stays | grown(gradient, ~stays, gone, chance)
+
+
+class RigL(Method):
+    """Prune, then train while each tensor drops small weights and grows where the gradient is large.
+
+    The options of `--protocol paper` are SMC-Bench's: every 1000 steps, from half the weights to a
+    two-hundredth, to the end of training. Its code also grew weights that were alive already, and so
+    lost up to three quarters of an embedding; here every tensor keeps its count.
+    """
+
+    paper: ClassVar[Mapping[str, Any]] = {"share": 0.5, "end": 0.005, "stop": 1.0, "every": 1000}
+
+    share: float = Field(0.3, gt=0, le=1)
+    """Share of a tensor's weights that is dropped and grown at first."""
+    end: float = Field(0.0, ge=0, le=1)
+    """Share to which a cosine leads by the time of `stop`."""
+    stop: float = Field(0.75, gt=0, le=1)
+    """Share of training after which masks stay as they are."""
+    every: int = Field(100, ge=2)
+    """Optimizer steps from one change to the next; fewer in a training that would have less than six."""
+
+    @abstractmethod
+    def first(self) -> Pruner:
+        """What makes the masks to start from."""
+
+    def plan(self, target: Target) -> Iterator[Stage]:
+        """Prune, train under the rule."""
+        yield Prune(by=self.first(), to=target)
+        yield Train(rule=Regrow(share=self.share, end=self.end, stop=self.stop, every=self.every))
+
+
+class MagnitudeRigL(RigL):
+    """RigL from the largest weights of the untrained net."""
+
+    card: ClassVar[MethodCard] = MethodCard(
+        name="omp-rigl",
+        summary="RigL, started from one-shot magnitude pruning",
+        source=SOURCE + "Han et al. (2015), arXiv:1506.02626",
+        moment="during",
+        patterns=("free",),
+    )
+
+    def first(self) -> Pruner:
+        """Magnitude."""
+        return Magnitude()
+
+
+class SensitivityRigL(RigL):
+    """RigL from SNIP's masks."""
+
+    card: ClassVar[MethodCard] = MethodCard(
+        name="snip-rigl",
+        summary="RigL, started from SNIP",
+        source=SOURCE + "Lee et al. (2019), arXiv:1810.02340",
+        moment="during",
+        patterns=("free",),
+    )
+    paper: ClassVar[Mapping[str, Any]] = {**RigL.paper, "batches": 1}
+
+    batches: PositiveInt = Sensitivity().batches
+    """Training batches that SNIP looks at."""
+
+    def first(self) -> Pruner:
+        """Connection sensitivity."""
+        return Sensitivity(batches=self.batches)
+
+
+class RandomRigL(RigL):
+    """RigL from weights drawn by lot."""
+
+    card: ClassVar[MethodCard] = MethodCard(
+        name="random-rigl",
+        summary="RigL, started from random pruning",
+        source=SOURCE + "random, section 3",
+        moment="during",
+        patterns=("free",),
+    )
+
+    def first(self) -> Pruner:
+        """Chance."""
+        return Chance()

@@ -1,0 +1,29 @@
+"""When masks change in training, and how much they change by then. Counts steps; needs no tensors."""
+
+from __future__ import annotations
+
+import math
+
+
+def window(steps: int, since: float, until: float) -> tuple[int, int]:
+    """First and last step of a share of training, counted from 0; both are steps that are taken."""
+    last = min(round(until * steps), steps - 1)
+    return min(round(since * steps), last), last
+
+
+def spacing(span: int, every: int, events: int) -> int:
+    """Steps from one event to the next: `every`, or fewer where `span` steps would have too few events."""
+    return max(1, min(every, span // events))
+
+
+def cubic(initial: float, final: float, share: float) -> float:
+    """Sparsity once a share of the way is done: fast at first, slow at the end.
+
+    Zhu & Gupta (2017), equation 1, where the share is (t - t0) / (n delta_t).
+    """
+    return final + (initial - final) * (1 - share) ** 3
+
+
+def cosine(initial: float, final: float, share: float) -> float:
+    """Half a wave from `initial` to `final`. Evci et al. (2020), section 3, who have `final` at 0."""
+    return final + (initial - final) / 2 * (1 + math.cos(math.pi * share))

@@ -1,0 +1,107 @@
+"""The lottery: rounds as published, rewinding of weights or of the learning rate, masks that nest."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from smc_eval.methods.dense import Dense
+from smc_eval.methods.lottery import Lottery, rounds
+from smc_eval.methods.magnitude import Magnitude
+from smc_eval.pruner import Probe
+from smc_eval.sparse.net import Net
+from smc_eval.stages import Prune, Rewind, Stage, Train
+from smc_eval.target import Target
+from smc_eval.testing import bound, walked
+
+
+def shown(method: Lottery, sparsity: float) -> list[str]:
+    return [_shown(stage) for stage in method.plan(Target(sparsity=sparsity))]
+
+
+def _shown(stage: Stage) -> str:
+    match stage:
+        case Train(start=start, stop=stop):
+            return f"train {start:g} to {stop:g}"
+        case Prune(to=Target(sparsity=sparsity)):
+            return f"prune {sparsity:.3g}"
+        case Rewind(to=to):
+            return f"rewind to {to}"
+    raise AssertionError(stage)
+
+
+def test_the_plan_of_each_kind_of_rewinding() -> None:
+    assert shown(Lottery(), 0.36) == [
+        "train 0 to 1", "prune 0.2", "rewind to start",
+        "train 0 to 1", "prune 0.36", "rewind to start",
+        "train 0 to 1",
+    ]  # fmt: skip
+    assert shown(Lottery(early=0.1), 0.2) == [
+        "train 0 to 0.1", "train 0.1 to 1", "prune 0.2", "rewind to early", "train 0.1 to 1",
+    ]  # fmt: skip
+    assert shown(Lottery(rewind="rate"), 0.36) == [
+        "train 0 to 1", "prune 0.2", "train 0 to 1", "prune 0.36", "train 0 to 1",
+    ]  # fmt: skip
+    assert shown(Lottery(rewind="rate", early=0.1), 0.2) == ["train 0 to 1", "prune 0.2", "train 0.1 to 1"]
+    assert shown(Lottery(rewind="rate"), 0.0) == ["train 0 to 1"]
+
+
+def test_rewinding_the_rate_shares_the_dense_training_and_the_first_pruning() -> None:
+    target = Target(sparsity=0.36)
+    dense = bound(Dense(), Target()).links
+    for early in (0.0, 0.5):
+        links = bound(Lottery(rewind="rate", early=early), target).links
+        assert links[0].digest == dense[0].digest
+        assert links[1].digest == bound(Lottery(), target).links[1].digest
+
+
+def test_rewinding_the_rate_keeps_what_training_made_of_the_weights(tmp_path: Path) -> None:
+    target = Target(sparsity=0.2)
+    weights, rate = (
+        walked(bound(Lottery(rewind=how, early=0.5), target), tmp_path / how) for how in ("weights", "rate")
+    )
+    assert weights[0].certificate["ok"] and rate[0].certificate["ok"]
+    assert weights[0].cost["steps"] == 6 + 6 + 6 and rate[0].cost["steps"] == 12 + 6
+    assert any(not torch.equal(tensor, rate[1][name]) for name, tensor in weights[1].items())
+
+
+@given(st.floats(0.02, 0.9), st.floats(0.05, 0.97), st.integers(0, 2**30))
+def test_masks_nest_over_the_rounds_however_training_moves_the_weights(
+    share: float, sparsity: float, seed: int
+) -> None:
+    chance = torch.Generator().manual_seed(seed)
+    shapes = {"a": (7, 5), "b": (4, 9)}
+    masks = {name: torch.ones(shape).bool() for name, shape in shapes.items()}
+    for level in rounds(share, sparsity):
+        weights = {name: torch.randn(shape, generator=chance) * masks[name] for name, shape in shapes.items()}
+        probe = cast("Probe", SimpleNamespace(weights=weights, masks=masks))
+        new = Magnitude().prune(probe, Target(sparsity=level))
+        assert not any((new[name] & ~mask).any() for name, mask in masks.items())
+        masks = new
+    assert sum(int(mask.sum()) for mask in masks.values()) == round(71 * (1 - sparsity))
+
+
+@pytest.mark.parametrize("rewind", ["weights", "rate"])
+def test_nothing_comes_back_in_a_whole_run(
+    rewind: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[dict[str, Tensor]] = []
+    wear = Net.wear
+
+    def watched(net: Net, masks: Any) -> dict[str, Tensor]:
+        seen.append(dict(masks))
+        return wear(net, masks)
+
+    monkeypatch.setattr(Net, "wear", watched)
+    result = walked(bound(Lottery(share=0.5, rewind=rewind), Target(sparsity=0.875)), tmp_path)[0]
+    assert result.certificate["ok"] and len(seen) == 3
+    for before, after in pairwise(seen):
+        assert not any((after[name] & ~mask).any() for name, mask in before.items())
