@@ -8,8 +8,8 @@ Shapes: G blocks looked at together, B weights of one, K gradients.
 The published way keeps F^-1 and carries it along by K rank-one updates (Woodbury), from I / damping:
 with a damping of 1e-7 that is 1e7 I, whose rounding stays when the entries have come down to what they
 should be. Here F itself is summed, several gradients at a time, and factorised once: the same inverse
-with more of its digits, in a third of the time. All of it is in double precision, as in single F would
-be off by more than the damping.
+with more of its digits, in less time. All of it is in double precision: in single, an entry of F above 2
+may be off by more than the damping.
 """
 
 from __future__ import annotations
@@ -116,18 +116,16 @@ def fishers(
         torch.empty(tile.blocks, waiting(tile.block), tile.block, device=a.device)
         for tile, a in zip(part, alive_GB, strict=True)
     ]
-    number = filled = 0
+    number, most = 0, waiting(part[0].block)
     for number, named in enumerate(gradients, 1):
         flat = {name: named[name].reshape(-1) for name in dict.fromkeys(tile.name for tile in part)}
         for tile, g_GKB in zip(part, wait_GKB, strict=True):
-            g_GKB[:, filled] = tile.cut(flat[tile.name])
-        filled += 1
-        if filled == waiting(part[0].block):
-            _add(sums_GBB, wait_GKB, alive_GB, filled)
-            filled = 0
+            g_GKB[:, (number - 1) % most] = tile.cut(flat[tile.name])
+        if number % most == 0:
+            _add(sums_GBB, wait_GKB, alive_GB, most)
     if not number:
         raise SparsityError("the Fisher matrix needs a gradient, and there was none; ask for one or more")
-    _add(sums_GBB, wait_GKB, alive_GB, filled)
+    _add(sums_GBB, wait_GKB, alive_GB, number % most)
     for tile, f_GBB in zip(part, sums_GBB, strict=True):
         diagonal_GB = f_GBB.div_(number).diagonal(dim1=1, dim2=2)
         if not bool(diagonal_GB.isfinite().all()):  # no square of a single overflows a double
@@ -194,6 +192,7 @@ def _root(name: str, f_GBB: Tensor) -> Tensor:
     Raises:
         SparsityError: a pivot is no more than what rounding may have made of it.
     """
+    root_GBB: Tensor
     root_GBB, failed_G = torch.linalg.cholesky_ex(f_GBB)
     diagonal_GB, pivots_GB = (m.diagonal(dim1=1, dim2=2) for m in (f_GBB, root_GBB))
     rounding_GB = diagonal_GB * (f_GBB.shape[1] * torch.finfo(DOUBLE).eps)
