@@ -34,7 +34,7 @@ class Surgeon(Pruner):
     bytes a weight in blocks of 50. They are made part by part, no part above `memory`, from the same
     gradients again: with p parts these are computed up to 2 p - 1 times, first to find who goes, then to
     mend who stays, for which the last part's matrices are still there. All other needs are 10 bytes a
-    weight and some 50 MiB.
+    weight and some 100 MiB.
     """
 
     needs_data: ClassVar[bool] = True

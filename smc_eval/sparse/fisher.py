@@ -24,7 +24,7 @@ from torch.nn.functional import pad
 from smc_eval.errors import SparsityError, TrainingError
 
 VALUES = 1 << 20
-"""Entries of F in a tile, or one block if that has more: it bounds the scratch memory to some 50 MiB."""
+"""Entries of F in a tile, or one block if that has more: it bounds the scratch memory."""
 
 SURE = 100.0
 """A pivot must be so many times what rounding may have made of it, so that two digits are sure."""

@@ -21,7 +21,7 @@ from smc_eval.sparse import fisher
 from smc_eval.sparse.allocate import allocate, expected
 from smc_eval.stages import Prune, Train
 from smc_eval.target import Target
-from smc_eval.testing import Toy, assert_equal, bound, timeless, walked
+from smc_eval.testing import assert_equal, bound, timeless, walked
 
 seeds = st.integers(0, 10**6)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from itertools import pairwise
 
 import pytest
 import torch
@@ -220,7 +221,7 @@ def test_parts_hold_every_weight_once_and_no_more_than_the_memory(sizes, block, 
         for tile in part:
             tile.put(counts[tile.name], tile.cut(counts[tile.name]) + 1)
     assert all(bool((count == 1).all()) for count in counts.values())
-    for one, next_ in zip(parts, parts[1:], strict=False):  # and no part is smaller than it need be
+    for one, next_ in pairwise(parts):  # and no part is smaller than it need be
         assert sum(tile.bytes for tile in one) + next_[0].bytes > memory
 
 
