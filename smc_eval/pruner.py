@@ -39,6 +39,7 @@ class Probe(Protocol):
     def each_gradient(self, batches: int, size: int | None = None) -> Iterator[Tensors]:
         """The gradient of each of so many batches; what one held is gone when the next is asked for.
 
+        Asked again of the same net it gives the same, dropout included, so that nobody need keep them.
         `size` is the examples of a batch; None takes the recipe's.
         """
 

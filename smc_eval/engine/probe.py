@@ -15,6 +15,7 @@ from smc_eval.engine.tally import Tally
 from smc_eval.engine.world import World
 from smc_eval.errors import SparsityError
 from smc_eval.sparse.net import Net
+from smc_eval.spec import digest
 
 
 class NetProbe:
@@ -40,6 +41,7 @@ class NetProbe:
             return {name: gradient.clone() for name, gradient in self._grads().items()}
 
     def each_gradient(self, batches: int, size: int | None = None) -> Iterator[Mapping[str, Tensor]]:
+        self._world.seed(digest(self._name, "each gradient"))  # dropout too is the same when asked again
         with self._scoring(dropout=True):
             for batch in self._feed.sample(batches, self._name, size):
                 self._net.model.zero_grad(set_to_none=True)

@@ -13,6 +13,7 @@ from smc_eval.methods.movement import Movement
 from smc_eval.methods.rigl import MagnitudeRigL, RandomRigL, SensitivityRigL
 from smc_eval.methods.set import Evolution
 from smc_eval.methods.snip import Snip
+from smc_eval.methods.obert import OptimalBertSurgeon
 
 
 @hookimpl
@@ -33,3 +34,5 @@ def smc_eval_methods() -> list[type[Method]]:
         Evolution,
         Movement,
     ]
+    """What we ship, in the order of the paper's legend."""
+    return [Dense, Lottery, MagnitudeAfter, RandomAfter, MagnitudeBefore, RandomBefore, OptimalBertSurgeon]
