@@ -80,7 +80,10 @@ def _equal_shares(total: int, ceilings_R: Tensor) -> Tensor:
 
 
 def _largest_of_each(values_GM: Tensor, keep: int | Tensor, alive_GM: Tensor | None) -> Tensor:
-    """Mask of the `keep` largest alive values of each row, [G, 1] where rows differ.  G groups, M weights of one."""
+    """Mask of the `keep` largest alive values of each row, [G, 1] where rows differ.
+
+    G groups, M weights of one.
+    """
     order_GM = values_GM.argsort(dim=1, descending=True, stable=True)
     if alive_GM is not None:  # the living first, and in the order they have among themselves
         dead_GM = ~alive_GM.gather(1, order_GM)

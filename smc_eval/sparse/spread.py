@@ -91,7 +91,9 @@ def outlying(
     Raises:
         SparsityError: a saliency of a living weight is negative or not finite.
     """
-    ratios = {name: _outliers(name, s, None if within is None else within[name]) for name, s in saliency.items()}
+    ratios = {
+        name: _outliers(name, s, None if within is None else within[name]) for name, s in saliency.items()
+    }
     sizes = {name: values.numel() for name, values in saliency.items()}
     mean = math.fsum(ratios[name] * sizes[name] for name in sizes) / sum(sizes.values())
     density = 1 - sparsity

@@ -180,11 +180,19 @@ def test_a_row_with_too_few_survivors_hands_its_rest_to_the_others() -> None:
     assert masks["a"].int().tolist() == [[0, 1, 1, 1], [0, 0, 0, 1], [0, 1, 0, 1]]
 
 
-@given(shapes, sparsities, st.integers(0, 9), st.booleans(), st.sampled_from([1, 7, 1 << 20]))
+@given(
+    shapes,
+    sparsities,
+    st.integers(0, 9),
+    st.sampled_from(["fresh", "iterated"]),
+    st.sampled_from([1, 7, 1 << 20]),
+)
 def test_rows_of_a_tensor_keep_as_many_as_any_other_but_for_one_weight_or_all_they_have(
-    shapes: dict[str, tuple[int, ...]], sparsity: float, seed: int, worn: bool, block: int
+    shapes: dict[str, tuple[int, ...]], sparsity: float, seed: int, history: str, block: int
 ) -> None:
-    within = {name: v > 0 for name, v in noise(shapes, seed + 1, 2).items()} if worn else None
+    within = (
+        {name: v > 0 for name, v in noise(shapes, seed + 1, 2).items()} if history == "iterated" else None
+    )
     alive = count(within) if within else sum(map(math.prod, shapes.values()))
     target = Target(sparsity=sparsity, spread="rows")
     assume(0 < kept(sum(map(math.prod, shapes.values())), sparsity) <= alive)

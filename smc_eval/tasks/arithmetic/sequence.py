@@ -28,7 +28,7 @@ class BiLSTM(nn.LSTM):
     def forward(  # type: ignore[override]
         self, packed: PackedSequence, hx: None = None
     ) -> tuple[PackedSequence, None]:
-        """States of both directions side by side, 2H a row; the last states, which nobody asks for, are None."""
+        """States of both directions side by side, 2H a row, and nothing: nobody asks for the last."""
         read = self._read(packed) if packed.data.device.type == "cpu" else super().forward(packed)[0]
         return read, None
 
