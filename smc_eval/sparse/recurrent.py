@@ -6,15 +6,14 @@ I inputs, H hidden, D directions.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, cast
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import skip_init
 from torch.nn.utils.rnn import PackedSequence
 
-KINDS: dict[str, tuple[type[nn.RNNBase], dict[str, Any]]] = {
+KINDS: dict[str, tuple[Callable[..., nn.RNNBase], dict[str, Any]]] = {
     "LSTM": (nn.LSTM, {}),
     "GRU": (nn.GRU, {}),
     "RNN_TANH": (nn.RNN, {"nonlinearity": "tanh"}),
@@ -35,20 +34,19 @@ def _layer(module: nn.RNNBase, number: int) -> nn.RNNBase:
     )
     if module.proj_size:
         more = more | {"proj_size": module.proj_size}
-    weight = module.weight_hh_l0
-    layer = skip_init(  # type: ignore[no-untyped-call]  # draws from no generator
-        kind,
+    weight = module.get_parameter("weight_hh_l0")
+    layer = kind(
         width,
         module.hidden_size,
         bias=module.bias,
         bidirectional=module.bidirectional,
-        device=weight.device,
+        device="meta",  # where nothing is drawn
         dtype=weight.dtype,
         **more,
-    )
+    ).to_empty(device=weight.device)
     own = {name: getattr(module, name.replace("_l0", f"_l{number}")) for name, _ in layer.named_parameters()}
     layer.load_state_dict(own)
-    return cast("nn.RNNBase", layer)
+    return layer
 
 
 def seen(
