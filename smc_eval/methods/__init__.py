@@ -8,10 +8,11 @@ from smc_eval.methods.chance import RandomAfter, RandomBefore
 from smc_eval.methods.dense import Dense
 from smc_eval.methods.lottery import Lottery
 from smc_eval.methods.magnitude import MagnitudeAfter, MagnitudeBefore
+from smc_eval.methods.sparsegpt import SparseGPT
 from smc_eval.methods.wanda import Wanda
 
 
 @hookimpl
 def smc_eval_methods() -> list[type[Method]]:
     """What we ship: first the paper's, in the order of its legend."""
-    return [Dense, Lottery, MagnitudeAfter, RandomAfter, MagnitudeBefore, RandomBefore, Wanda]
+    return [Dense, Lottery, MagnitudeAfter, RandomAfter, MagnitudeBefore, RandomBefore, Wanda, SparseGPT]

@@ -42,13 +42,7 @@ def allocate(
             name: grouped(values, *target.group, None if within is None else within[name])
             for name, values in saliency.items()
         }
-    alive = available(saliency, within)
-    if keep > alive:
-        size = _size(shapes)
-        raise SparsityError(
-            f"sparsity {target.sparsity:g} keeps {keep} of {size} weights, but only {alive} are alive; "
-            f"ask for {1 - alive / size!r} or more"
-        )
+    _afford(keep, available(saliency, within), _size(shapes), target)
     match target.spread:
         case "global":
             return largest(saliency, keep, within)
@@ -109,15 +103,16 @@ def budgets(
     names. What a tensor lacks in `within` the others get in the same proportion.
 
     Raises:
-        SparsityError: the target leaves no weight, or its spread sets no budget: under `global` and
-            `lamp` the saliencies decide, under `owl` they are needed.
+        SparsityError: the target leaves no weight or asks for more than are alive, or its spread sets
+            no budget: under `global` and `lamp` the saliencies decide, under `owl` they are needed.
     """
     keep = expected(shapes, target)
     sizes = {name: math.prod(shape) for name, shape in shapes.items()}
     alive = sizes if within is None else {name: int(within[name].count_nonzero()) for name in shapes}
+    if target.pattern != "free":
+        return {name: grouped_count(shape, *target.group) for name, shape in shapes.items()}
+    _afford(keep, sum(alive.values()), _size(shapes), target)
     match target.spread:
-        case "uniform" if target.pattern != "free":
-            return {name: grouped_count(shape, *target.group) for name, shape in shapes.items()}
         case "uniform" | "rows":
             return shared(keep, sizes, alive)
         case "erk":
@@ -128,6 +123,15 @@ def budgets(
             raise SparsityError(
                 f"spread {target.spread!r} sets no budget for a tensor; choose 'uniform' or 'erk'"
             )
+
+
+def _afford(keep: int, alive: int, size: int, target: Target) -> None:
+    """Refuse a target that only what is dead could meet."""
+    if keep > alive:
+        raise SparsityError(
+            f"sparsity {target.sparsity:g} keeps {keep} of {size} weights, but only {alive} are alive; "
+            f"ask for {1 - alive / size!r} or more"
+        )
 
 
 def _size(shapes: Shapes) -> int:

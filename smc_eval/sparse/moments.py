@@ -11,6 +11,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from smc_eval.errors import SparsityError
 from smc_eval.sparse.inputs import Place
 
 Band = tuple[slice, Tensor | None]
@@ -43,8 +44,16 @@ class Moments:
         raise NotImplementedError
 
     def bands(self, name: str) -> Iterator[Band]:
-        """A weight's rows, cut where their inputs differ: most weights are one band."""
+        """A weight's rows, cut where their inputs differ: most weights are one band.
+
+        Raises:
+            SparsityError: the net gave inputs that are no finite numbers, or too large to be squared.
+        """
         sums, rows = self.sums[name], len(self.weights[name])
+        if not all(bool(moment.isfinite().all()) for moment in sums.values()):
+            raise SparsityError(
+                f"the inputs that {name!r} multiplies are not finite; train it with a lower lr"
+            )
         edges = sorted({0, rows, *(edge for span in sums for edge in span)})
         for start, stop in pairwise(edges):
             over = [moment for (first, last), moment in sums.items() if first <= start and stop <= last]

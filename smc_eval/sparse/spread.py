@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from smc_eval.errors import SparsityError
+
+Key = TypeVar("Key", str, int)
 
 MULTIPLE = 5.0
 """M of OWL: an outlier is above so many times its tensor's mean."""
@@ -17,7 +20,7 @@ LEEWAY = 0.08
 """Lambda of OWL: how far a tensor's density may lie from the target's."""
 
 
-def shared(total: int, weights: Mapping[str, int], ceilings: Mapping[str, int]) -> dict[str, int]:
+def shared(total: int, weights: Mapping[Key, int], ceilings: Mapping[Key, int]) -> dict[Key, int]:
     """Share `total` in proportion to `weights`, none above its ceiling, by whole numbers that add up.
 
     Whoever would pass the ceiling gets the ceiling, and the others share what is left in the same
@@ -40,7 +43,7 @@ def shared(total: int, weights: Mapping[str, int], ceilings: Mapping[str, int]) 
     return shares
 
 
-def _sum(counts: Mapping[str, int], names: set[str]) -> int:
+def _sum(counts: Mapping[Key, int], names: set[Key]) -> int:
     return sum(counts[name] for name in names)
 
 
