@@ -40,7 +40,8 @@ class Order(Spec):
     """Shares of the weights that go, in [0, 1); N:M patterns; or smc, the ten points of the paper.
     Default: smc."""
     spread: Spread | None = None
-    """How sparsity is spread over tensors: global, uniform, erk or lamp. Default: each method's own."""
+    """How sparsity is spread over tensors: global, uniform, rows, erk, lamp or owl.
+    Default: each method's own."""
     scope: Scope | None = None
     """Which tensors count: body or all-2d. Default: the protocol's."""
     protocol: Literal["sound", "paper"] = "sound"

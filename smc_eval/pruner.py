@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from smc_eval.sparse.inputs import See
+
     Tensors = Mapping[str, Tensor]
     Masks = dict[str, Tensor]
 
@@ -46,6 +48,14 @@ class Probe(Protocol):
     def products(self, vectors: Tensors, batches: int) -> Masks:
         """Hessian of the mean training loss over the batches that `gradients` saw, times the vectors;
         without dropout."""
+
+    def inputs(self, batches: int, see: See) -> None:
+        """Run so many training batches forward, those that `gradients` saw, and show what weights multiply.
+
+        `see(name, (rows, columns), x_NI)`: the weight `name`, of `weight.flatten(1)` those rows and
+        columns, multiplied N rows of inputs. Without dropout; whatever multiplies the same weight
+        again is shown again. What no linear map multiplies, such as a lookup table, is never shown.
+        """
 
     def mend(self, weights: Tensors) -> None:
         """Give survivors new values, by name; only a pruner that says so mends."""

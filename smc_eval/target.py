@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from smc_eval.errors import UsageError
 from smc_eval.spec import Spec
 
-Spread = Literal["global", "uniform", "erk", "lamp"]
+Spread = Literal["global", "uniform", "rows", "erk", "lamp", "owl"]
 Scope = Literal["body", "all-2d"]
 
 SMC_GRID: tuple[float, ...] = tuple(1 - 0.8**k for k in range(1, 11))

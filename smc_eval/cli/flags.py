@@ -15,7 +15,7 @@ METAVARS = {
     "method": "NAME[:key=value,…]",
     "tasks": "NAME[:key=value,…]",
     "sparsity": "N,N:M,smc",
-    "spread": "global|uniform|erk|lamp",
+    "spread": "global|uniform|rows|erk|lamp|owl",
     "scope": "body|all-2d",
     "protocol": "sound|paper",
     "seeds": "COUNT|N,N",

@@ -14,6 +14,7 @@ from smc_eval.engine.feed import Feed
 from smc_eval.engine.tally import Tally
 from smc_eval.engine.world import World
 from smc_eval.errors import SparsityError
+from smc_eval.sparse.inputs import See, watching
 from smc_eval.sparse.net import Net
 from smc_eval.spec import digest
 
@@ -70,6 +71,15 @@ class NetProbe:
                     torch.stack(along).sum().backward()  # type: ignore[no-untyped-call]
                 self._tally.scoring_passes += 2
             return {name: gradient.clone() for name, gradient in self._grads().items()}
+
+    @torch.no_grad()
+    def inputs(self, batches: int, see: See) -> None:
+        model = self._net.model
+        with self._scoring(dropout=False), watching(model, self._net.weights, see):
+            for batch in self._feed.sample(batches, self._name):
+                with self._world.autocast(self._feed.recipe.precision):
+                    self._feed.task.loss(model, batch)
+                self._tally.scoring_passes += 1
 
     @contextmanager
     def _scoring(self, *, dropout: bool) -> Iterator[None]:

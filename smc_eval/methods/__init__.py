@@ -14,6 +14,8 @@ from smc_eval.methods.rigl import MagnitudeRigL, RandomRigL, SensitivityRigL
 from smc_eval.methods.set import Evolution
 from smc_eval.methods.snip import Snip
 from smc_eval.methods.obert import OptimalBertSurgeon
+from smc_eval.methods.sparsegpt import SparseGPT
+from smc_eval.methods.wanda import Wanda
 
 
 @hookimpl
@@ -36,3 +38,5 @@ def smc_eval_methods() -> list[type[Method]]:
     ]
     """What we ship, in the order of the paper's legend."""
     return [Dense, Lottery, MagnitudeAfter, RandomAfter, MagnitudeBefore, RandomBefore, OptimalBertSurgeon]
+    """What we ship: first the paper's, in the order of its legend."""
+    return [Dense, Lottery, MagnitudeAfter, RandomAfter, MagnitudeBefore, RandomBefore, Wanda, SparseGPT]

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from smc_eval.errors import SparsityError
-from smc_eval.sparse.pattern import grouped, grouped_count
+from smc_eval.sparse.pattern import grouped, grouped_count, rowwise
 from smc_eval.sparse.select import available, check, largest
-from smc_eval.sparse.spread import lamp, shared
+from smc_eval.sparse.spread import lamp, outlying, shared
 from smc_eval.target import Target
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -21,9 +21,9 @@ def allocate(
 ) -> dict[str, Tensor]:
     """Masks of the most salient weights that meet the target, True stays: exactly `expected` in all.
 
-    `global` compares all tensors, `lamp` their layer-adaptive saliencies; `uniform` and `erk` take
-    the largest of each tensor up to its budget; an N:M pattern those of each group. Ties are settled
-    as `largest` says, never by chance.
+    `global` compares all tensors, `lamp` their layer-adaptive saliencies; `uniform`, `erk` and `owl`
+    take the largest of each tensor up to its budget; `rows` those of each row of each tensor up to
+    the row's; an N:M pattern those of each group. Ties are settled as `largest` says, never by chance.
 
     Args:
         within: what is alive; nothing else stays, so that masks which follow each other shrink.
@@ -42,22 +42,22 @@ def allocate(
             name: grouped(values, *target.group, None if within is None else within[name])
             for name, values in saliency.items()
         }
-    alive = available(saliency, within)
-    if keep > alive:
-        size = _size(shapes)
-        raise SparsityError(
-            f"sparsity {target.sparsity:g} keeps {keep} of {size} weights, but only {alive} are alive; "
-            f"ask for {1 - alive / size!r} or more"
-        )
+    _afford(keep, available(saliency, within), _size(shapes), target)
     match target.spread:
         case "global":
             return largest(saliency, keep, within)
         case "lamp":
             return largest(lamp(saliency, within), keep, within)
-        case "uniform" | "erk":
-            counts = budgets(shapes, target, within)
+        case "uniform" | "erk" | "owl":
+            counts = budgets(shapes, target, within, saliency)
             return {
                 name: largest({name: values}, counts[name], within)[name] for name, values in saliency.items()
+            }
+        case "rows":
+            counts = budgets(shapes, target, within)
+            return {
+                name: rowwise(values, counts[name], None if within is None else within[name])
+                for name, values in saliency.items()
             }
 
 
@@ -88,33 +88,50 @@ def kept(size: int, sparsity: float) -> int:
     return round(size * (1 - sparsity))
 
 
-def budgets(shapes: Shapes, target: Target, within: Mapping[str, Tensor] | None = None) -> dict[str, int]:
+def budgets(
+    shapes: Shapes,
+    target: Target,
+    within: Mapping[str, Tensor] | None = None,
+    saliency: Mapping[str, Tensor] | None = None,
+) -> dict[str, int]:
     """How many weights of each tensor stay; together as many as are `expected`.
 
-    `uniform`: in proportion to its size. `erk`, Evci et al. (2020): the density of a tensor of shape
-    [d0, d1, ...] is in proportion to sum(d) / prod(d), so its budget to sum(d); a tensor that would
-    be more than full is dense and the rest share its debt. Fractions are settled by largest
-    remainder, equal ones in the order of names. What a tensor lacks in `within` the others get in
-    the same proportion.
+    `uniform` and `rows`: in proportion to its size. `erk`, Evci et al. (2020): the density of a
+    tensor of shape [d0, d1, ...] is in proportion to sum(d) / prod(d), so its budget to sum(d); a
+    tensor that would be more than full is dense and the rest share its debt. `owl`: as `outlying`
+    says, from the saliencies. Fractions are settled by largest remainder, equal ones in the order of
+    names. What a tensor lacks in `within` the others get in the same proportion.
 
     Raises:
-        SparsityError: the target leaves no weight, or its spread sets no budget: under `global` and
-            `lamp` the saliencies decide.
+        SparsityError: the target leaves no weight or asks for more than are alive, or its spread sets
+            no budget: under `global` and `lamp` the saliencies decide, under `owl` they are needed.
     """
     keep = expected(shapes, target)
     sizes = {name: math.prod(shape) for name, shape in shapes.items()}
     alive = sizes if within is None else {name: int(within[name].count_nonzero()) for name in shapes}
+    if target.pattern != "free":
+        return {name: grouped_count(shape, *target.group) for name, shape in shapes.items()}
+    _afford(keep, sum(alive.values()), _size(shapes), target)
     match target.spread:
-        case "uniform" if target.pattern != "free":
-            return {name: grouped_count(shape, *target.group) for name, shape in shapes.items()}
-        case "uniform":
+        case "uniform" | "rows":
             return shared(keep, sizes, alive)
         case "erk":
             return shared(keep, {name: max(1, sum(shape)) for name, shape in shapes.items()}, alive)
-        case "global" | "lamp":
+        case "owl" if saliency is not None:
+            return shared(keep, outlying(saliency, target.sparsity, within), alive)
+        case "global" | "lamp" | "owl":
             raise SparsityError(
                 f"spread {target.spread!r} sets no budget for a tensor; choose 'uniform' or 'erk'"
             )
+
+
+def _afford(keep: int, alive: int, size: int, target: Target) -> None:
+    """Refuse a target that only what is dead could meet."""
+    if keep > alive:
+        raise SparsityError(
+            f"sparsity {target.sparsity:g} keeps {keep} of {size} weights, but only {alive} are alive; "
+            f"ask for {1 - alive / size!r} or more"
+        )
 
 
 def _size(shapes: Shapes) -> int:

@@ -1,4 +1,4 @@
-"""N:M patterns: of every M consecutive weights of a row, N stay."""
+"""Rows and their groups: N of every M consecutive weights stay, or so many of each row."""
 
 from __future__ import annotations
 
@@ -41,13 +41,55 @@ def grouped(saliency: Tensor, n: int, m: int, within: Tensor | None = None) -> T
     return mask.view(saliency.shape)
 
 
-def _largest_of_each(values_GM: Tensor, keep: int, alive_GM: Tensor | None) -> Tensor:
-    """Mask of the `keep` largest alive values of each row.  G groups, M weights of one."""
+@torch.no_grad()
+def rowwise(saliency: Tensor, keep: int, within: Tensor | None = None) -> Tensor:
+    """Mask of `keep` weights, as many of each row as of any other, True stays: the row's largest.
+
+    What does not divide goes to the first rows, one each. A row with fewer alive in `within` than
+    its share keeps them all, and the others share the rest. Of equal weights that of the lower
+    index stays. `keep` must not exceed what is alive.
+    """
+    rows, columns = _rows(tuple(saliency.shape))
+    mask = torch.zeros(rows, columns, dtype=torch.bool, device=saliency.device)
+    alive = None if within is None else within.reshape(rows, columns)
+    ceilings_R = torch.full((rows,), columns) if alive is None else alive.count_nonzero(1).cpu()
+    keep_R1 = _equal_shares(keep, ceilings_R).to(saliency.device)[:, None]
+    step = max(1, BLOCK // max(1, columns))
+    for start in range(0, rows, step):
+        at = slice(start, start + step)
+        values = saliency.reshape(rows, columns)[at]
+        mask[at] = _largest_of_each(values, keep_R1[at], None if alive is None else alive[at])
+    return mask.view(saliency.shape)
+
+
+def _equal_shares(total: int, ceilings_R: Tensor) -> Tensor:
+    """`total` in equal whole shares, the first ones greater by 1, none above its ceiling."""
+    shares_R = torch.zeros_like(ceilings_R)
+    free_R = ceilings_R > 0
+    while total:
+        each, rest = divmod(total, int(free_R.count_nonzero()))
+        full_R = free_R & (ceilings_R <= each)  # a ceiling at the share itself is no matter
+        if not bool(full_R.any()):
+            shares_R[free_R] = each
+            shares_R[free_R.nonzero()[:rest, 0]] += 1
+            break
+        shares_R[full_R] = ceilings_R[full_R]
+        total -= int(ceilings_R[full_R].sum())
+        free_R &= ~full_R
+    return shares_R
+
+
+def _largest_of_each(values_GM: Tensor, keep: int | Tensor, alive_GM: Tensor | None) -> Tensor:
+    """Mask of the `keep` largest alive values of each row, [G, 1] where rows differ.
+
+    G groups, M weights of one.
+    """
     order_GM = values_GM.argsort(dim=1, descending=True, stable=True)
     if alive_GM is not None:  # the living first, and in the order they have among themselves
         dead_GM = ~alive_GM.gather(1, order_GM)
         order_GM = order_GM.gather(1, dead_GM.to(torch.uint8).argsort(dim=1, stable=True))
-    mask_GM = torch.zeros_like(values_GM, dtype=torch.bool).scatter_(1, order_GM[:, :keep], True)
+    chosen_GM = (torch.arange(values_GM.shape[1], device=values_GM.device) < keep).expand_as(order_GM)
+    mask_GM = torch.zeros_like(values_GM, dtype=torch.bool).scatter_(1, order_GM, chosen_GM)
     return mask_GM if alive_GM is None else mask_GM & alive_GM
 
 

@@ -1,16 +1,26 @@
-"""How a sparsity is spread over tensors: shares with ceilings, and LAMP's view of saliencies."""
+"""How a sparsity is spread over tensors: shares with ceilings, LAMP's view of saliencies, and OWL's."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from smc_eval.errors import SparsityError
 
+Key = TypeVar("Key", str, int)
 
-def shared(total: int, weights: Mapping[str, int], ceilings: Mapping[str, int]) -> dict[str, int]:
+MULTIPLE = 5.0
+"""M of OWL: an outlier is above so many times its tensor's mean."""
+
+LEEWAY = 0.08
+"""Lambda of OWL: how far a tensor's density may lie from the target's."""
+
+
+def shared(total: int, weights: Mapping[Key, int], ceilings: Mapping[Key, int]) -> dict[Key, int]:
     """Share `total` in proportion to `weights`, none above its ceiling, by whole numbers that add up.
 
     Whoever would pass the ceiling gets the ceiling, and the others share what is left in the same
@@ -33,7 +43,7 @@ def shared(total: int, weights: Mapping[str, int], ceilings: Mapping[str, int]) 
     return shares
 
 
-def _sum(counts: Mapping[str, int], names: set[str]) -> int:
+def _sum(counts: Mapping[Key, int], names: set[Key]) -> int:
     return sum(counts[name] for name in names)
 
 
@@ -59,17 +69,59 @@ def _lamp(name: str, saliency: Tensor, within: Tensor | None) -> Tensor:
     values = saliency.reshape(-1)[alive].double()
     if not len(values):
         return scores.view(saliency.shape)
-    low, high = values.aminmax()
-    if not (float(low) >= 0 and float(high) < float("inf")):
-        raise SparsityError(
-            f"spread 'lamp' needs finite saliencies of 0 or more; those of {name!r} "
-            f"lie between {float(low):g} and {float(high):g}; choose another spread for this criterion"
-        )
+    _check("lamp", name, values)
     ordered, order = values.sort(descending=True, stable=True)
-    squares = (ordered / high).square()  # by the largest, so that none overflows
+    squares = (ordered / ordered[0]).square()  # by the largest, so that none overflows
     # on the CPU sums grow term by term: the same on every device, and never out of order by rounding
     shares = squares / squares.cpu().cumsum(0).to(squares.device)
     shares[0] = 1  # also where all saliencies are 0
     values[order] = shares.nan_to_num(0)
     scores[alive] = values
     return scores.view(saliency.shape)
+
+
+def outlying(
+    saliency: Mapping[str, Tensor], sparsity: float, within: Mapping[str, Tensor] | None = None
+) -> dict[str, int]:
+    """What each tensor's budget is in proportion to: outlier-weighed densities; Yin et al. (2024), section 4.
+
+    A tensor's outlier ratio is the share of its living saliencies above M = 5 times their mean.
+    Its density is the target's plus something linear in that ratio, so that the mean over all weights
+    is the target's and none is farther from it than lambda = 0.08. Where 0.08 would reach below a
+    fifth of the target's density (0.1 or less), or above 1, lambda is as much less, so that no tensor
+    dies of it. The paper takes a block of a transformer as one; here each tensor stands for itself.
+
+    Raises:
+        SparsityError: a saliency of a living weight is negative or not finite.
+    """
+    ratios = {
+        name: _outliers(name, s, None if within is None else within[name]) for name, s in saliency.items()
+    }
+    sizes = {name: values.numel() for name, values in saliency.items()}
+    mean = math.fsum(ratios[name] * sizes[name] for name in sizes) / sum(sizes.values())
+    density = 1 - sparsity
+    farthest = max((abs(ratio - mean) for name, ratio in ratios.items() if sizes[name]), default=0.0)
+    slope = min(LEEWAY, 0.8 * density, sparsity) / farthest if farthest else 0.0
+    # whole numbers, as shares want them: a millionth of a weight is fine enough
+    return {name: round((density + slope * (ratios[name] - mean)) * sizes[name] * 1e6) for name in sizes}
+
+
+@torch.no_grad()
+def _outliers(name: str, saliency: Tensor, within: Tensor | None) -> float:
+    """Share of a tensor's living saliencies that are outliers."""
+    values = saliency.detach() if within is None else saliency.detach()[within]
+    if not values.numel():
+        return 0.0
+    _check("owl", name, values)
+    mean = values.sum(dtype=torch.float64) / values.numel()
+    return int((values > MULTIPLE * mean).count_nonzero()) / values.numel()
+
+
+def _check(spread: str, name: str, values: Tensor) -> None:
+    """Refuse saliencies that have no meaning under a spread."""
+    low, high = values.aminmax()
+    if not (float(low) >= 0 and float(high) < float("inf")):
+        raise SparsityError(
+            f"spread {spread!r} needs finite saliencies of 0 or more; those of {name!r} "
+            f"lie between {float(low):g} and {float(high):g}; choose another spread for this criterion"
+        )

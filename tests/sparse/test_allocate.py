@@ -15,10 +15,10 @@ from torch import Tensor
 from smc_eval.errors import SparsityError
 from smc_eval.sparse import pattern
 from smc_eval.sparse.allocate import allocate, budgets, expected, kept
-from smc_eval.sparse.spread import lamp, shared
+from smc_eval.sparse.spread import lamp, outlying, shared
 from smc_eval.target import SMC_GRID, Spread, Target
 
-SPREADS: tuple[Spread, ...] = ("global", "uniform", "erk", "lamp")
+SPREADS: tuple[Spread, ...] = ("global", "uniform", "rows", "erk", "lamp", "owl")
 
 spreads = st.sampled_from(SPREADS)
 sparsities = st.floats(0, 0.99) | st.sampled_from(SMC_GRID)
@@ -87,14 +87,16 @@ def test_masks_that_follow_each_other_shrink_and_still_meet_the_target(
 
 @settings(deadline=None)
 @given(shapes, sparsities, spreads, st.integers(0, 9))
-def test_in_every_tensor_nothing_that_stays_is_less_salient_than_what_goes(
+def test_in_every_tensor_or_row_nothing_that_stays_is_less_salient_than_what_goes(
     shapes: dict[str, tuple[int, ...]], sparsity: float, spread: Spread, seed: int
 ) -> None:
     assume(kept(sum(map(math.prod, shapes.values())), sparsity) > 0)
     saliency = noise(shapes, seed)
     for name, mask in allocate(saliency, Target(sparsity=sparsity, spread=spread)).items():
-        stays, goes = saliency[name][mask], saliency[name][~mask]
-        assert not len(stays) or not len(goes) or stays.min() >= goes.max()
+        parts = zip(mask, saliency[name], strict=True) if spread == "rows" else [(mask, saliency[name])]
+        for part, values in parts:
+            stays, goes = values[part], values[~part]
+            assert not len(stays) or not len(goes) or stays.min() >= goes.max()
 
 
 def test_movement_scores_below_zero_are_kept_by_their_sign() -> None:
@@ -163,7 +165,49 @@ def test_a_tensor_with_too_few_survivors_hands_its_rest_to_the_others() -> None:
     assert bool(masks["a"][1, 2])
 
 
-@pytest.mark.parametrize("spread", ["global", "lamp"])
+def test_rows_keep_their_own_largest_and_the_first_ones_what_does_not_divide() -> None:
+    # 7 of 12 stay: 2 of each row and 1 more, the first row's; among all others the last row would keep none
+    saliency = {"a": torch.tensor([[9.0, 8, 7, 6], [5, 6, 5, 5], [0.1, 0.2, 0.3, 0.4]])}
+    masks = allocate(saliency, Target(sparsity=5 / 12, spread="rows"))
+    assert masks["a"].int().tolist() == [[1, 1, 1, 0], [1, 1, 0, 0], [0, 0, 1, 1]]
+
+
+def test_a_row_with_too_few_survivors_hands_its_rest_to_the_others() -> None:
+    # 6 of 12 are 2 a row; the second has 1 alive, so 5 are left for two rows: 3 and 2
+    saliency = {"a": torch.tensor([[1.0, 2, 3, 4], [4, 3, 2, 1], [1, 2, 3, 4]])}
+    within = {"a": torch.tensor([[1, 1, 1, 1], [0, 0, 0, 1], [1, 1, 0, 1]]).bool()}
+    masks = allocate(saliency, Target(sparsity=0.5, spread="rows"), within)
+    assert masks["a"].int().tolist() == [[0, 1, 1, 1], [0, 0, 0, 1], [0, 1, 0, 1]]
+
+
+@given(
+    shapes,
+    sparsities,
+    st.integers(0, 9),
+    st.sampled_from(["fresh", "iterated"]),
+    st.sampled_from([1, 7, 1 << 20]),
+)
+def test_rows_of_a_tensor_keep_as_many_as_any_other_but_for_one_weight_or_all_they_have(
+    shapes: dict[str, tuple[int, ...]], sparsity: float, seed: int, history: str, block: int
+) -> None:
+    within = (
+        {name: v > 0 for name, v in noise(shapes, seed + 1, 2).items()} if history == "iterated" else None
+    )
+    alive = count(within) if within else sum(map(math.prod, shapes.values()))
+    target = Target(sparsity=sparsity, spread="rows")
+    assume(0 < kept(sum(map(math.prod, shapes.values())), sparsity) <= alive)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pattern, "BLOCK", block)
+        masks = allocate(noise(shapes, seed), target, within)
+    assert {name: int(mask.sum()) for name, mask in masks.items()} == budgets(shapes, target, within)
+    for name, mask in masks.items():
+        kept_R = mask.flatten(1).sum(1)
+        full_R = kept_R == (within[name] if within else torch.ones_like(mask)).flatten(1).sum(1)
+        if not bool(full_R.all()):
+            assert int(kept_R.max() - kept_R[~full_R].min()) <= 1
+
+
+@pytest.mark.parametrize("spread", ["global", "lamp", "owl"])
 def test_a_spread_that_looks_at_saliencies_sets_no_budget(spread: Spread) -> None:
     with pytest.raises(SparsityError, match=f"spread '{spread}' sets no budget"):
         budgets({"a": (2, 2)}, Target(sparsity=0.5, spread=spread))
@@ -211,13 +255,62 @@ def test_under_lamp_every_tensor_keeps_a_weight_as_long_as_there_is_one_for_each
     assert all(bool(mask.any()) for mask in masks.values())
 
 
+@pytest.mark.parametrize("spread", ["lamp", "owl"])
 @pytest.mark.parametrize("worst", [-1.0, float("inf")])
-def test_lamp_refuses_saliencies_without_a_square_by_the_name_of_their_tensor(worst: float) -> None:
+def test_saliencies_below_zero_or_without_end_are_refused_by_the_name_of_their_tensor(
+    worst: float, spread: Spread
+) -> None:
     saliency = {"a": torch.ones(3), "b": torch.tensor([1.0, worst])}
     with pytest.raises(
-        SparsityError, match=r"spread 'lamp' needs finite saliencies of 0 or more; those of 'b'"
+        SparsityError, match=rf"spread '{spread}' needs finite saliencies of 0 or more; those of 'b'"
     ):
-        allocate(saliency, Target(sparsity=0.5, spread="lamp"))
+        allocate(saliency, Target(sparsity=0.5, spread=spread))
+
+
+# OWL
+
+
+def outliers(of: int, number: int) -> Tensor:
+    """So many saliencies of 100 among ones."""
+    return torch.cat([torch.full((number,), 100.0), torch.ones(of - number)])
+
+
+def test_outlier_weighed_budgets_by_hand() -> None:
+    # a: 1 of 100 is above 5 times the mean 1.99; b: 5 of 100 above 5 * 5.95; c: none of 200.
+    # Ratios 0.01, 0.05 and 0; their mean over weights (1 + 5 + 0) / 400 = 0.015; b is farthest, by 0.035:
+    # densities 0.3 + 0.08 * (-0.005, 0.035, -0.015) / 0.035 = 0.288571, 0.38, 0.265714
+    saliency = {"a": outliers(100, 1), "b": outliers(100, 5), "c": outliers(200, 0)}
+    target = Target(sparsity=0.7, spread="owl")
+    shapes = {name: tuple(values.shape) for name, values in saliency.items()}
+    assert budgets(shapes, target, None, saliency) == {"a": 29, "b": 38, "c": 53}
+    masks = allocate(saliency, target)
+    assert {name: int(mask.sum()) for name, mask in masks.items()} == {"a": 29, "b": 38, "c": 53}
+
+
+def test_what_is_dead_is_no_outlier_and_no_part_of_the_mean() -> None:
+    # alive in a: 1 of 100 among 50, as in b; with the dead 1000 in the sum no 100 would be an outlier
+    saliency = {"a": torch.cat([outliers(50, 1), torch.full((50,), 1000.0)]), "b": outliers(50, 1)}
+    within = {"a": torch.arange(100) < 50, "b": torch.ones(50).bool()}
+    weights = outlying(saliency, 0.8, within)
+    assert weights["a"] == 2 * weights["b"] == 20 * 10**6
+
+
+@given(st.lists(st.integers(0, 15), min_size=1, max_size=4), st.sampled_from(SMC_GRID), st.integers(1, 3))
+def test_no_outlier_weighed_density_is_far_from_the_targets_and_none_is_nothing(
+    numbers: list[int], sparsity: float, scale: int
+) -> None:
+    saliency = {f"t{at}": outliers(200 + 100 * scale * at, number) for at, number in enumerate(numbers)}
+    masks = allocate(saliency, Target(sparsity=sparsity, spread="owl"))
+    assert count(masks) == kept(sum(len(values) for values in saliency.values()), sparsity)
+    for name, mask in masks.items():
+        gap = abs(int(mask.sum()) - (1 - sparsity) * len(saliency[name]))
+        assert gap <= min(0.08, 0.8 * (1 - sparsity)) * len(saliency[name]) + 1 and bool(mask.any())
+
+
+def test_without_outliers_the_spread_is_uniform() -> None:
+    saliency = {"a": torch.rand(30, 4) + 1, "b": torch.rand(7, 9) + 1}
+    owl, uniform = (allocate(saliency, Target(sparsity=0.6, spread=spread)) for spread in ("owl", "uniform"))
+    assert all(torch.equal(owl[name], uniform[name]) for name in owl)
 
 
 # patterns

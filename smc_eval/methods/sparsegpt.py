@@ -1,0 +1,109 @@
+"""SparseGPT: one-shot pruning that mends what stays, layer by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import Field, PositiveInt
+
+from smc_eval.card import MethodCard
+from smc_eval.method import Method
+from smc_eval.methods.wanda import Activation
+from smc_eval.pruner import Probe, Pruner
+from smc_eval.stages import Prune, Stage, Train
+from smc_eval.target import Target
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from smc_eval.pruner import Tensors
+
+
+class Reconstruction(Pruner):
+    """Drops what harms outputs least, and mends the survivors. Frantar & Alistarh (2023), algorithm 1.
+
+    Inputs are those of the net as it stands, for all layers alike; the published code walks
+    through the net and gives each block what the pruned ones before it put out. Columns of a weight
+    that are multiplied apart from each other are taken to be uncorrelated. A tensor that no linear
+    map multiplies keeps its largest magnitudes, unmended.
+    """
+
+    needs_data: ClassVar[bool] = True
+    batches: PositiveInt = 32
+    """Training batches that are run forward."""
+    damping: float = Field(0.01, gt=0)
+    """Added to the diagonal of the inputs' Gram matrix, as a share of its mean."""
+    block: PositiveInt = 128
+    """Columns that are chosen from together."""
+    memory: PositiveInt = 1024
+    """Mebibytes of Gram matrices at a time, I x I x 4 bytes for a tensor of I inputs; a net that needs
+    more is run so many times as often, and one tensor may need more alone."""
+
+    def prune(self, probe: Probe, target: Target) -> dict[str, Tensor]:
+        """Masks that meet each tensor's budget; the survivors have new values."""
+        from smc_eval.sparse.allocate import budgets
+        from smc_eval.sparse.moments import Grams
+        from smc_eval.sparse.reconstruct import reconstruct
+
+        weights, within = probe.weights, probe.masks
+        saliency = Activation(batches=self.batches).saliency(probe) if target.spread == "owl" else None
+        counts = budgets({name: tuple(w.shape) for name, w in weights.items()}, target, within, saliency)
+        masks: dict[str, Tensor] = {}
+        mended: dict[str, Tensor] = {}
+        for names in self._sweeps(weights):
+            grams = Grams(weights, names)
+            probe.inputs(self.batches, grams)
+            for name in names:
+                quota = counts[name] if target.pattern == "free" else target.group
+                masks[name], mended[name] = reconstruct(
+                    weights[name],
+                    within[name],
+                    grams.bands(name),
+                    quota,
+                    damping=self.damping,
+                    block=self.block,
+                )
+        probe.mend(mended)
+        return masks
+
+    def _sweeps(self, weights: Tensors) -> Iterator[list[str]]:
+        """Names of tensors whose Gram matrices fit into memory together."""
+        names, room = list[str](), self.memory * 2**20
+        for name, weight in weights.items():
+            need = 4 * weight[0].numel() ** 2
+            if names and need > room:
+                yield names
+                names, room = [], self.memory * 2**20
+            names.append(name)
+            room -= need
+        if names:
+            yield names
+
+
+class SparseGPT(Method):
+    """Train, prune and mend, train again with the whole recipe."""
+
+    card: ClassVar[MethodCard] = MethodCard(
+        name="sparsegpt",
+        summary="one-shot pruning by layer-wise reconstruction, survivors mended; then trained again",
+        source="Frantar & Alistarh (2023), arXiv:2301.00774, algorithm 1",
+        moment="after",
+        spread="uniform",
+        spreads=("uniform", "erk", "owl"),
+    )
+    batches: PositiveInt = 32
+    """Training batches that are run forward to see inputs: 128 examples at 4 a batch, as published."""
+    damping: float = Field(0.01, gt=0)
+    """Added to the diagonal of the inputs' Gram matrix, as a share of its mean."""
+    block: PositiveInt = 128
+    """Columns that are chosen from together."""
+    memory: PositiveInt = 1024
+    """Mebibytes of Gram matrices at a time; a net that needs more is run so many times as often."""
+
+    def plan(self, target: Target) -> Iterator[Stage]:
+        """Train, prune, train."""
+        by = Reconstruction(batches=self.batches, damping=self.damping, block=self.block, memory=self.memory)
+        yield Train()
+        yield Prune(by=by, to=target)
+        yield Train()

@@ -1,0 +1,112 @@
+"""Wanda by hand, and on nets whose inputs are known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from smc_eval.methods.magnitude import Magnitude
+from smc_eval.methods.wanda import Activation, Wanda
+from smc_eval.pruner import Probe
+from smc_eval.stages import Prune, Train
+from smc_eval.target import Target
+from smc_eval.testing import Toy, bound, walked
+
+
+class Window:
+    """A probe over given weights that multiplied given inputs."""
+
+    def __init__(self, weights: dict[str, Tensor], inputs: dict[str, Tensor]) -> None:
+        self.weights, self.shown = weights, inputs
+        self.masks = {name: torch.ones_like(weight).bool() for name, weight in weights.items()}
+
+    def inputs(self, batches: int, see: Any) -> None:
+        for name, x_NI in self.shown.items():
+            rows, columns = self.weights[name].flatten(1).shape
+            see(name, (slice(0, rows), slice(0, columns)), x_NI)
+
+
+def pruned(window: Window, target: Target) -> dict[str, Any]:
+    masks = Activation().prune(cast("Probe", window), target)
+    return {name: mask.int().tolist() for name, mask in masks.items()}
+
+
+WEIGHTS = {"a": torch.tensor([[4.0, -1.0, 3.0, 2.0], [0.4, 0.3, -0.2, 0.1]])}
+INPUTS = {"a": torch.tensor([[0.6, 3.0, 0.0, 2.0], [0.8, 4.0, 1.0, 0.0]])}  # norms 1, 5, 1, 2
+
+
+def test_magnitude_times_norm_within_each_output_by_hand() -> None:
+    # saliencies 4, 5, 3, 4 and 0.4, 1.5, 0.2, 0.2
+    window = Window(WEIGHTS, INPUTS)
+    torch.testing.assert_close(
+        Activation().saliency(cast("Probe", window))["a"],
+        torch.tensor([[4.0, 5.0, 3.0, 4.0], [0.4, 1.5, 0.2, 0.2]]),
+    )
+    assert pruned(window, Target(sparsity=0.5, spread="rows")) == {"a": [[1, 1, 0, 0], [1, 1, 0, 0]]}
+
+
+def test_over_all_outputs_the_large_one_would_keep_everything() -> None:
+    assert pruned(Window(WEIGHTS, INPUTS), Target(sparsity=0.5, spread="uniform")) == {
+        "a": [[1, 1, 1, 1], [0, 0, 0, 0]]
+    }
+
+
+def test_of_every_group_the_most_carrying_stay() -> None:
+    assert pruned(Window(WEIGHTS, INPUTS), Target.parse("1:2")) == {"a": [[0, 1, 0, 1], [0, 1, 1, 0]]}
+
+
+def test_where_nothing_is_multiplied_magnitude_decides() -> None:
+    window = Window({"table": torch.tensor([[1.0, -3.0], [2.0, 0.5]])}, {})
+    assert pruned(window, Target(sparsity=0.5, spread="rows")) == {"table": [[0, 1], [1, 0]]}
+    assert pruned(window, Target(sparsity=0.5)) == {"table": [[0, 1], [1, 0]]}
+
+
+def test_inputs_of_equal_norm_leave_magnitude_pruning() -> None:
+    weights = {"a": torch.randn(5, 8)}
+    window = Window(weights, {"a": torch.eye(8) * 3})
+    for target in (Target(sparsity=0.6, spread="rows"), Target(sparsity=0.6), Target.parse("2:4")):
+        masks = Magnitude().prune(cast("Probe", window), target)
+        assert pruned(window, target) == {"a": masks["a"].int().tolist()}
+
+
+def test_every_row_of_every_tensor_keeps_its_share_and_the_count_is_exact(tmp_path: Path) -> None:
+    target = Target(sparsity=0.7, spread="rows")
+    result, _, masks = walked(bound(Wanda(batches=2), target), tmp_path)
+    assert result.certificate["ok"] and result.cost["scoring_passes"] == 2
+    for mask in masks.values():
+        kept_R = mask.sum(1)
+        assert int(kept_R.max() - kept_R.min()) <= 1
+
+
+def test_an_input_that_is_always_zero_is_dropped_in_every_row(tmp_path: Path) -> None:
+    class Mute(Toy):
+        """The first of the features that `down` reads says nothing."""
+
+        def model(self) -> nn.Module:
+            net = super().model()
+            with torch.no_grad():
+                net.norm.weight[0] = net.norm.bias[0] = 0.0
+            return net
+
+        recipe: Any = Toy().recipe.model_copy(update={"steps": 0})
+
+    masks = walked(bound(Wanda(), Target(sparsity=0.3, spread="rows"), Mute()), tmp_path)[2]
+    assert not masks["down.weight"][:, 0].any()
+
+
+def test_the_plan_trains_prunes_and_trains() -> None:
+    target = Target(sparsity=0.5, spread="rows")
+    assert list(Wanda(batches=3).plan(target)) == [
+        Train(),
+        Prune(by=Activation(batches=3), to=target),
+        Train(),
+    ]
+
+
+@pytest.mark.parametrize("spread", ["global", "uniform", "erk", "lamp", "owl"])
+def test_other_spreads_are_the_users_to_choose(tmp_path: Path, spread: Any) -> None:
+    assert walked(bound(Wanda(batches=1), Target(sparsity=0.8, spread=spread)), tmp_path)[0].certificate["ok"]

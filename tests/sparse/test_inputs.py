@@ -1,0 +1,439 @@
+"""What weights multiply is what they were given: twice used, sliced, tied, packed, recurrent, attending."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from transformers import AutoModel, BartConfig, RobertaConfig
+
+from smc_eval.engine.feed import Feed
+from smc_eval.engine.probe import NetProbe
+from smc_eval.engine.tally import Tally
+from smc_eval.engine.world import World
+from smc_eval.sparse.inputs import watching
+from smc_eval.sparse.moments import Grams, Squares
+from smc_eval.sparse.net import Net
+from smc_eval.sparse.scope import in_scope
+from smc_eval.tasks.arithmetic.sequence import BiLSTM, pack
+from smc_eval.tasks.arithmetic.sets import MawpsGraph2Tree, MawpsGts
+from smc_eval.testing import Toy
+
+WHOLE = slice(None)
+
+
+def seen(model: nn.Module, run: Callable[[], Any]) -> dict[tuple[str, str], list[Tensor]]:
+    """All that is shown while `run` goes on, by weight and place: 'weight', '0:2, 1:3'."""
+    found: dict[tuple[str, str], list[Tensor]] = {}
+    weights = {name: weight.detach() for name, weight in model.named_parameters() if weight.ndim >= 2}
+
+    def see(name: str, place: tuple[slice, slice], x_NI: Tensor) -> None:
+        assert weights[name].flatten(1)[place].shape[1] == x_NI.shape[1]
+        where = ", ".join(f"{part.start}:{part.stop}" for part in place)
+        found.setdefault((name, where), []).append(x_NI)
+
+    with torch.no_grad(), watching(model.eval(), weights, see):
+        run()
+    return found
+
+
+def joined(found: Mapping[tuple[str, str], list[Tensor]]) -> dict[str, Tensor]:
+    """Rows by weight, of nets that multiply by whole weights only."""
+    return {name: torch.cat(rows) for (name, _), rows in found.items()}
+
+
+def told(found: Mapping[tuple[str, str], list[Tensor]]) -> dict[tuple[str, str], list[Any]]:
+    return {key: [x.tolist() for x in rows] for key, rows in found.items()}
+
+
+# linear maps
+
+
+def test_a_linear_that_is_used_twice_sees_both_inputs_and_one_never_called_sees_nothing() -> None:
+    net = nn.ModuleDict({"a": nn.Linear(2, 3), "idle": nn.Linear(2, 3)})
+    first, second = torch.tensor([[1.0, 2.0]]), torch.tensor([[[3.0, 4.0], [5.0, 6.0]]])
+    found = seen(net, lambda: (net["a"](first), net["a"](second)))
+    assert told(found) == {("a.weight", "0:3, 0:2"): [[[1, 2]], [[3, 4], [5, 6]]]}
+
+
+def test_a_slice_of_a_weight_is_told_with_its_rows_and_columns() -> None:
+    net, x_22, x_11 = nn.Linear(3, 4), torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([[5.0]])
+
+    def run() -> None:
+        F.linear(x_22, net.weight[:, :2])
+        F.linear(x_11, net.weight[1:3, 2:])
+        F.linear(x_22, weight=net.weight[3:, 1:], bias=None)
+
+    assert told(seen(net, run)) == {
+        ("weight", "0:4, 0:2"): [[[1, 2], [3, 4]]],
+        ("weight", "1:3, 2:3"): [[[5]]],
+        ("weight", "3:4, 1:3"): [[[1, 2], [3, 4]]],
+    }
+
+
+def test_tied_weights_are_one_under_their_canonical_name() -> None:
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.words, self.out = nn.Embedding(5, 2), nn.Linear(2, 5, bias=False)
+            self.out.weight = self.words.weight
+
+    net, x = Tied(), torch.tensor([[1.0, 2.0]])
+    assert told(seen(net, lambda: (net.words(torch.tensor([1])), net.out(x)))) == {
+        ("words.weight", "0:5, 0:2"): [[[1, 2]]]
+    }
+
+
+def test_a_product_with_a_transposed_weight_is_a_linear_map_and_one_with_a_copy_is_nobodys() -> None:
+    net, x_23 = nn.Linear(3, 3, bias=False), torch.arange(6.0).view(2, 3)
+    weight = net.weight
+    maps = [
+        lambda: x_23 @ weight.t(),
+        lambda: torch.matmul(x_23, weight.T),
+        lambda: x_23.mm(weight.t()),
+        lambda: torch.addmm(x_23, x_23, weight.t()),
+    ]
+    for run in maps:
+        assert told(seen(net, run)) == {("weight", "0:3, 0:3"): [x_23.tolist()]}
+    others = [
+        lambda: x_23 @ weight,  # rows of the weight are no outputs here
+        lambda: F.linear(x_23, weight.clone()),
+        lambda: F.linear(x_23, weight.t()),
+        lambda: torch.einsum("ni,oi->no", x_23, weight),
+    ]
+    for run in others:
+        assert seen(net, run) == {}
+
+
+def test_a_kernel_is_told_as_rows_of_all_its_columns() -> None:
+    class Kernel(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.randn(4, 2, 3))
+
+    net, x_16 = Kernel(), torch.arange(6.0).view(1, 6)
+    found = seen(net, lambda: F.linear(x_16, net.weight.flatten(1)))
+    assert told(found) == {("weight", "0:4, 0:6"): [x_16.tolist()]}
+
+
+def test_what_the_model_computes_is_not_disturbed_and_nothing_is_left_behind() -> None:
+    net, x = nn.GRU(3, 4, 2), torch.randn(5, 2, 3)
+    wanted, shown = net(x)[0], []
+    weights = {name: weight for name, weight in net.named_parameters() if weight.ndim == 2}
+    with torch.no_grad(), watching(net, weights, lambda name, *_: shown.append(name)):
+        assert torch.equal(net(x)[0], wanted)
+    with pytest.raises(ValueError, match="stop"), watching(net, weights, lambda *_: None):
+        raise ValueError("stop")
+    number = len(shown)
+    net(x)
+    assert len(shown) == number == 4  # two weights in each of two layers
+
+
+# recurrent layers
+
+
+class Unrolled:
+    """A recurrent layer by its cell, one sentence and one step after the other."""
+
+    def __init__(self, net: nn.RNNBase) -> None:
+        self.net = net
+        self.seen: dict[str, list[Tensor]] = {}
+
+    def read(self, words_LI: Tensor, hx: Any) -> Tensor:
+        """One sentence; `hx` are the states it begins with, [layers x directions, H] each."""
+        ends = ["", "_reverse"] if self.net.bidirectional else [""]
+        for layer in range(self.net.num_layers):
+            read = []
+            for at, end in enumerate(ends):
+                place = layer * len(ends) + at
+                first = tuple(h[place] for h in hx) if isinstance(hx, tuple) else hx[place]
+                words = words_LI.flip(0) if end else words_LI
+                states = torch.stack(list(self._walk(words, first, f"l{layer}{end}")))
+                read.append(states.flip(0) if end else states)
+            words_LI = torch.cat(read, -1)
+        return words_LI
+
+    def _walk(self, words: Tensor, state: Any, name: str) -> Any:
+        net = self.net
+        ih, hh, bi, bh = (
+            getattr(net, f"{kind}_{name}") for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        )
+        for word in words:
+            hidden = state[0] if isinstance(state, tuple) else state
+            self.seen.setdefault(f"weight_ih_{name}", []).append(word)
+            self.seen.setdefault(f"weight_hh_{name}", []).append(hidden)
+            match net.mode:
+                case "LSTM":
+                    state = torch.lstm_cell(word[None], tuple(h[None] for h in state), ih, hh, bi, bh)
+                    state = tuple(h[0] for h in state)
+                case "GRU":
+                    state = torch.gru_cell(word[None], state[None], ih, hh, bi, bh)[0]
+                case "RNN_TANH":
+                    state = torch.rnn_tanh_cell(word[None], state[None], ih, hh, bi, bh)[0]
+            yield state[0] if isinstance(state, tuple) else state
+
+
+def in_some_order(rows_NI: Tensor) -> Tensor:
+    """Rows sorted, so that sets of rows can be compared."""
+    for column in reversed(range(rows_NI.shape[1])):
+        rows_NI = rows_NI[rows_NI[:, column].argsort(stable=True)]
+    return rows_NI
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+@pytest.mark.parametrize("ways", [1, 2])
+@pytest.mark.parametrize("form", ["padded", "batch first", "packed", "alone"])
+@pytest.mark.parametrize("begins", ["at 0", "with states"])
+def test_a_recurrent_layer_sees_what_its_cell_would_step_by_step(
+    kind: type[nn.RNNBase], ways: int, form: str, begins: str
+) -> None:
+    torch.manual_seed(0)
+    layers = 3 if form == "packed" else 2
+    net = kind(3, 4, layers, bidirectional=ways == 2, batch_first=form != "padded")
+    lengths = {"packed": [2, 5, 3], "alone": [4]}.get(form, [4, 4])
+    words_NLI = torch.randn(len(lengths), max(lengths), 3)
+    shape = (layers * ways, len(lengths), 4)
+    states = [torch.randn(shape) if begins == "with states" else torch.zeros(shape) for _ in range(2)]
+    hx = tuple(states) if kind is nn.LSTM else states[0]
+    reader = Unrolled(net)
+    with torch.no_grad():
+        outputs = [
+            reader.read(
+                words[:length], tuple(h[:, n] for h in states) if kind is nn.LSTM else states[0][:, n]
+            )
+            for n, (words, length) in enumerate(zip(words_NLI, lengths, strict=True))
+        ]
+    given: Any = words_NLI
+    match form:
+        case "padded":
+            given = words_NLI.transpose(0, 1)
+        case "alone":
+            given, hx = words_NLI[0], tuple(h[:, 0] for h in hx) if kind is nn.LSTM else hx[:, 0]
+        case "packed":
+            given = pack_padded_sequence(
+                words_NLI, torch.tensor(lengths), batch_first=True, enforce_sorted=False
+            )
+    found = seen(net, lambda: net(given, *((hx,) if begins == "with states" else ())))
+    rows = joined(found)
+    assert rows.keys() == reader.seen.keys()
+    for name, wanted in reader.seen.items():
+        wanted_NI = in_some_order(torch.stack(wanted))
+        torch.testing.assert_close(in_some_order(rows[name]), wanted_NI, atol=1e-5, rtol=1e-4)
+    if form == "packed":
+        read = pad_packed_sequence(net(given, hx)[0], batch_first=True)[0]
+        torch.testing.assert_close(read[0, :2], outputs[0], atol=1e-5, rtol=1e-4)
+
+
+def test_the_tasks_own_lstm_sees_what_torchs_does_and_nothing_twice() -> None:
+    torch.manual_seed(0)
+    ours, theirs = BiLSTM(3, 4, 2, 0.5), nn.LSTM(3, 4, 2, batch_first=True, bidirectional=True)
+    theirs.load_state_dict(ours.state_dict())
+    packed = pack(torch.randn(3, 5, 3), torch.tensor([2, 5, 4]))
+    first, second = joined(seen(ours, lambda: ours(packed))), joined(seen(theirs, lambda: theirs(packed)))
+    assert first.keys() == {name for name, weight in ours.named_parameters() if weight.ndim == 2}
+    assert {len(rows) for rows in first.values()} == {11}
+    for name, rows in second.items():
+        torch.testing.assert_close(first[name], rows, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [nn.LSTMCell, nn.GRUCell, nn.RNNCell])
+def test_a_recurrent_cell_sees_its_input_and_its_state(kind: type[nn.Module]) -> None:
+    net, x_23, h_24 = kind(3, 4), torch.randn(2, 3), torch.randn(2, 4)
+    found = joined(seen(net, lambda: net(x_23, (h_24, h_24) if kind is nn.LSTMCell else h_24)))
+    assert torch.equal(found["weight_ih"], x_23) and torch.equal(found["weight_hh"], h_24)
+
+
+@pytest.mark.filterwarnings("ignore:LSTM with projections")  # torch's own, about its speed
+def test_projections_of_an_lstm_are_not_seen_but_their_outputs_are() -> None:
+    net = nn.LSTM(3, 6, 2, proj_size=2)
+    found = joined(seen(net, lambda: net(torch.randn(4, 5, 3))))
+    assert {name: tuple(rows.shape) for name, rows in found.items()} == {
+        "weight_ih_l0": (20, 3),
+        "weight_hh_l0": (20, 2),
+        "weight_ih_l1": (20, 2),
+        "weight_hh_l1": (20, 2),
+    }
+
+
+def test_half_precision_is_watched_as_well() -> None:
+    net, packed = BiLSTM(3, 4, 2, 0.0), pack(torch.randn(3, 5, 3), torch.tensor([2, 5, 4]))
+    exact = joined(seen(net, lambda: net(packed)))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = joined(seen(net, lambda: net(packed)))
+    for name, rows in exact.items():
+        torch.testing.assert_close(found[name].float(), rows, atol=0.05, rtol=0.05)
+
+
+# attention
+
+
+def test_packed_projections_of_attention_see_queries_and_keys_each_their_own() -> None:
+    net = nn.MultiheadAttention(4, 2, batch_first=True)
+    x, y = torch.randn(2, 3, 4), torch.randn(2, 5, 4)
+    own = seen(net, lambda: net(x, x, x))
+    assert {key for key in own if key[0] == "in_proj_weight"} == {("in_proj_weight", "0:12, 0:4")}
+    assert torch.equal(own["in_proj_weight", "0:12, 0:4"][0].sort(0)[0], x.view(6, 4).sort(0)[0])
+    cross = seen(net, lambda: net(x, y, y))
+    assert {key: sum(map(len, rows)) for key, rows in cross.items()} == {
+        ("in_proj_weight", "0:4, 0:4"): 6,
+        ("in_proj_weight", "4:12, 0:4"): 10,
+        ("out_proj.weight", "0:4, 0:4"): 6,
+    }
+
+
+def test_an_encoder_of_torchs_own_does_not_slip_through_its_fast_path() -> None:
+    net = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 2)
+    found = seen(net, lambda: net(torch.randn(2, 3, 8)))
+    assert {name for name, _ in found} == {name for name, w in net.named_parameters() if w.ndim == 2}
+
+
+def hooked(net: nn.Module, run: Callable[[], Any]) -> dict[str, Tensor]:
+    """The same by another way: hooks on every module that is an `nn.Linear`."""
+    found: dict[str, list[Tensor]] = {}
+    names = {id(weight): name for name, weight in net.named_parameters()}
+
+    def hook(module: nn.Linear, args: tuple[Tensor, ...]) -> None:
+        rows = args[0].reshape(-1, args[0].shape[-1])
+        found.setdefault(names[id(module.weight)], []).append(rows)
+
+    hooks = [
+        module.register_forward_pre_hook(hook) for module in net.modules() if isinstance(module, nn.Linear)
+    ]
+    with torch.no_grad():
+        run()
+    for handle in hooks:
+        handle.remove()
+    return {name: torch.cat(rows) for name, rows in found.items()}
+
+
+SMALL = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 24, "num_hidden_layers": 2}
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_every_linear_of_an_encoder_sees_what_a_hook_on_it_would(attention: str) -> None:
+    config = RobertaConfig(vocab_size=30, max_position_embeddings=20, attn_implementation=attention, **SMALL)
+    net = AutoModel.from_config(config, add_pooling_layer=False).eval()
+    tokens, real = torch.randint(3, 30, (2, 7)), torch.ones(2, 7).long()
+    real[1, 4:] = 0
+    found = joined(seen(net, lambda: net(tokens, attention_mask=real)))
+    wanted = hooked(net, lambda: net(tokens, attention_mask=real))
+    assert found.keys() == wanted.keys() == set(in_scope(net, "body"))
+    assert all(torch.equal(found[name], rows) for name, rows in wanted.items())
+
+
+def test_every_linear_of_an_encoder_decoder_sees_what_a_hook_on_it_would() -> None:
+    config = BartConfig(
+        vocab_size=30,
+        d_model=16,
+        encoder_layers=2,
+        decoder_layers=2,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        encoder_ffn_dim=24,
+        decoder_ffn_dim=24,
+        max_position_embeddings=20,
+    )
+    net = AutoModel.from_config(config).eval()
+    source, target = torch.randint(3, 30, (2, 7)), torch.randint(3, 30, (2, 5))
+    found = joined(seen(net, lambda: net(input_ids=source, decoder_input_ids=target)))
+    wanted = hooked(net, lambda: net(input_ids=source, decoder_input_ids=target))
+    assert found.keys() == wanted.keys() == set(in_scope(net, "body"))
+    assert all(torch.equal(found[name], rows) for name, rows in wanted.items())
+
+
+# through the probe
+
+
+def probe(task: Any, batches_of: int = 8, precision: str = "fp32") -> NetProbe:
+    world = World("cpu", threads=1)
+    world.seed("net")
+    model = task.model()
+    recipe = task.recipe.model_copy(update={"batch_size": batches_of, "precision": precision})
+    net = Net(model, in_scope(model, "body", task.spared(model)))
+    return NetProbe(net, Feed(task, recipe, "start", world), "stage", Tally(), world)
+
+
+@pytest.mark.parametrize("task", [MawpsGts, MawpsGraph2Tree])
+def test_every_weight_in_scope_of_a_solver_sees_all_its_columns(task: Any) -> None:
+    window = probe(task(backbone="tiny", fold=0))
+    covered = {name: torch.zeros(weight.flatten(1).shape).bool() for name, weight in window.weights.items()}
+
+    def see(name: str, place: tuple[slice, slice], x_NI: Tensor) -> None:
+        covered[name][place] = True
+
+    window.inputs(3, see)
+    assert all(bool(places.all()) for places in covered.values())
+    assert window._tally.scoring_passes == 3
+
+
+def test_it_looks_without_dropout_and_leaves_mode_and_gradients_as_they_were() -> None:
+    window, means = probe(Toy()), []
+    window._net.model.train()
+    for _ in range(2):
+        squares = Squares(window.weights, ["down.weight"])
+        window.inputs(2, squares)
+        means.append(squares.scaled("down.weight"))
+    assert torch.equal(means[0], means[1])
+    assert window._net.model.training
+    assert all(weight.grad is None for weight in window._net.model.parameters())
+
+
+def test_what_is_seen_does_not_depend_on_how_many_rows_come_at_a_time() -> None:
+    # 52 examples: one batch of all, or 13 of 4, in another order
+    found = []
+    for batch, batches in ((52, 1), (4, 13)):
+        window = probe(Toy(), batch)
+        squares, grams = Squares(window.weights, window.weights), Grams(window.weights, window.weights)
+        window.inputs(batches, squares)
+        window.inputs(batches, grams)
+        found.append({name: [moment for _, moment in grams.bands(name)] for name in window.weights})
+        for name in window.weights:
+            (_, squares_I), (_, gram_II) = *squares.bands(name), *grams.bands(name)
+            assert squares_I is not None and gram_II is not None
+            torch.testing.assert_close(squares_I.float(), gram_II.diagonal(), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(found[0], found[1], atol=1e-3, rtol=1e-3)
+
+
+# moments
+
+
+def test_moments_by_hand() -> None:
+    weights = {"a": torch.tensor([[1.0, -2.0], [3.0, 0.5]]), "idle": torch.tensor([[-1.0, 2.0]])}
+    squares, grams = Squares(weights, weights), Grams(weights, weights)
+    for see in (squares, grams):
+        see("a", (slice(0, 2), slice(0, 2)), torch.tensor([[3.0, 1.0]]))
+        see("a", (slice(0, 2), slice(0, 2)), torch.tensor([[4.0, 0.0], [0.0, 2.0], [0.0, 2.0]]))
+    assert squares.scaled("a").tolist() == [[5.0, -2.0 * -3.0], [15.0, 1.5]]  # norms 5 and 3
+    assert squares.scaled("idle").tolist() == [[1.0, 2.0]]  # norm 1
+    ((rows, gram_II),) = grams.bands("a")
+    assert gram_II is not None and gram_II.tolist() == [[25.0, 3.0], [3.0, 9.0]] and rows == slice(0, 2)
+
+
+def test_columns_seen_apart_share_a_gram_without_products_between_them() -> None:
+    weights = {"a": torch.ones(2, 3)}
+    grams = Grams(weights, weights)
+    grams("a", (slice(0, 2), slice(0, 2)), torch.tensor([[1.0, 2.0]]))
+    grams("a", (slice(0, 2), slice(2, 3)), torch.tensor([[5.0], [1.0]]))
+    ((_, gram_II),) = grams.bands("a")
+    assert gram_II is not None and gram_II.tolist() == [[1, 2, 0], [2, 4, 0], [0, 0, 26]]
+
+
+def test_rows_that_saw_other_inputs_are_bands_of_their_own() -> None:
+    # queries [0:2] saw 3, keys and values [2:6] saw 4; later all of them saw 1
+    weights = {"a": torch.ones(7, 1)}
+    squares = Squares(weights, weights)
+    squares("a", (slice(0, 2), slice(0, 1)), torch.tensor([[3.0]]))
+    squares("a", (slice(2, 6), slice(0, 1)), torch.tensor([[4.0]]))
+    squares("a", (slice(0, 6), slice(0, 1)), torch.tensor([[1.0]]))
+    assert [(rows, None if s is None else s.tolist()) for rows, s in squares.bands("a")] == [
+        (slice(0, 2), [10]),
+        (slice(2, 6), [17]),
+        (slice(6, 7), None),
+    ]
+    wanted = torch.tensor([10.0, 10, 17, 17, 17, 17, 1]).sqrt()
+    torch.testing.assert_close(squares.scaled("a")[:, 0], wanted)
