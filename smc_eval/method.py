@@ -37,10 +37,17 @@ class Method(Spec):
                 f"method {self.card.name!r} cannot spread {target.spread!r}; "
                 f"it spreads: {', '.join(self.card.spreads)}"
             )
+        if self.card.scopes is not None and target.scope not in self.card.scopes:
+            raise UsageError(
+                f"method {self.card.name!r} cannot serve scope {target.scope!r}; "
+                f"it serves: {', '.join(self.card.scopes)}, as in --scope {self.card.scopes[0]}"
+            )
 
     @property
     def words(self) -> str:
         """Its name and the options that differ from the defaults, as users type them: `lth:share=0.1`."""
         fields = type(self).model_fields
-        chosen = [f"{key}={getattr(self, key)}" for key in fields if getattr(self, key) != fields[key].default]
+        chosen = [
+            f"{key}={getattr(self, key)}" for key in fields if getattr(self, key) != fields[key].default
+        ]
         return f"{self.card.name}:{','.join(chosen)}" if chosen else self.card.name

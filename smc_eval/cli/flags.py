@@ -13,6 +13,7 @@ from smc_eval.order import Order, keys, ordered
 METAVARS = {
     "model": "[GROUP=]MODEL",
     "method": "NAME[:key=value,…]",
+    "ablate": "shuffle,random,reinit,invert",
     "tasks": "NAME,…",
     "sparsity": "N,N:M,smc",
     "spread": "global|uniform|erk|lamp",

@@ -5,12 +5,25 @@ from __future__ import annotations
 from smc_eval.hookspecs import hookimpl
 from smc_eval.method import Method
 from smc_eval.methods.chance import RandomAfter, RandomBefore
+from smc_eval.methods.checkpoint import FromCheckpoint
 from smc_eval.methods.dense import Dense
+from smc_eval.methods.gmp import Gmp
 from smc_eval.methods.lottery import Lottery
 from smc_eval.methods.magnitude import MagnitudeAfter, MagnitudeBefore
+from smc_eval.methods.tuned import TunedGmp
 
 
 @hookimpl
 def smc_eval_methods() -> list[type[Method]]:
     """What we ship, in the order of the paper's legend."""
-    return [Dense, Lottery, MagnitudeAfter, RandomAfter, MagnitudeBefore, RandomBefore]
+    return [
+        Dense,
+        Lottery,
+        MagnitudeAfter,
+        RandomAfter,
+        MagnitudeBefore,
+        RandomBefore,
+        Gmp,
+        TunedGmp,
+        FromCheckpoint,
+    ]
