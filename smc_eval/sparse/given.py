@@ -49,7 +49,8 @@ def paired(ours: Sequence[str], theirs: Sequence[str]) -> dict[str, str]:
     Raises:
         SparsityError: no name fits, or two pairs of beginnings fit equally well.
     """
-    if exact := {name: name for name in ours if name in set(theirs)}:
+    held = set(theirs)
+    if exact := {name: name for name in ours if name in held}:
         return exact
     ends: dict[str, list[str]] = {}
     for name in theirs:
@@ -74,7 +75,7 @@ def paired(ours: Sequence[str], theirs: Sequence[str]) -> dict[str, str]:
         )
     mine, yours = pair
     alike = {name: yours + name[len(mine) :] for name in ours if name.startswith(mine)}
-    return {name: other for name, other in alike.items() if other in set(theirs)}
+    return {name: other for name, other in alike.items() if other in held}
 
 
 def nonzero(theirs: str, weight: Tensor, name: str, shape: Sequence[int]) -> Tensor:
