@@ -196,8 +196,15 @@ def _named(actor: Pruner | Rule) -> str:
     """A pruner or rule by its class, with the options that differ from the defaults."""
     fields = type(actor).model_fields
     said = [
-        f"{name}={level(value) if isinstance(value, Target) else value}"
+        f"{name}={_said(value)}"
         for name in fields
         if fields[name].repr and (value := getattr(actor, name)) != fields[name].default
     ]
     return type(actor).__name__.lower() + (f"({', '.join(said)})" if said else "")
+
+
+def _said(value: object) -> str:
+    """An option as one says it."""
+    if isinstance(value, Target):
+        return level(value)
+    return _named(value) if isinstance(value, Pruner | Rule) else str(value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
@@ -154,19 +155,18 @@ def tensors(files: list[Path]) -> dict[str, Tensor]:
 
 
 def _opened(path: Path) -> dict[str, Tensor]:
-    from pickle import UnpicklingError
-
     import torch
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        held = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, ValueError, RuntimeError, EOFError, KeyError, UnpicklingError, SafetensorError) as error:
-        first = str(error).partition("\n")[0][:160]
-        raise ModelError(f"{path} cannot be read as tensors: {first}") from None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what a broken file looks like
+            held = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever a stranger's file may raise
+        told = str(error).partition("\n")[0][:160]
+        raise ModelError(f"{path} cannot be read as tensors: {told or type(error).__name__}") from error
     if not isinstance(held, dict) or not all(isinstance(value, torch.Tensor) for value in held.values()):
         raise ModelError(f"{path} is no state dict; it should map names to tensors, and nothing else")
     return held

@@ -40,7 +40,9 @@ class Taught(Method):
     def plan(self, target: Target) -> Iterator[Stage]:
         yield Train(name="first")
         yield Rewind()
-        yield Train(distil=Distillation(teacher="first", hardness=self.hardness, temperature=self.temperature))
+        yield Train(
+            distil=Distillation(teacher="first", hardness=self.hardness, temperature=self.temperature)
+        )
 
 
 def test_the_divergence_of_two_answers_is_what_one_computes_by_hand() -> None:
@@ -194,7 +196,9 @@ def test_what_a_point_is_called_is_not() -> None:
             assert isinstance(first, Train) and isinstance(second, Train) and second.distil
             yield first.model_copy(update={"name": "teacher"})
             yield back
-            yield second.model_copy(update={"distil": second.distil.model_copy(update={"teacher": "teacher"})})
+            yield second.model_copy(
+                update={"distil": second.distil.model_copy(update={"teacher": "teacher"})}
+            )
 
     chains = bound(Taught(), Target()), bound(Otherwise(), Target())
     first, second = ([link.digest for link in chain.links] for chain in chains)

@@ -185,7 +185,9 @@ def test_products_are_the_change_of_the_gradient_along_the_vectors() -> None:
             weight.data += sign * step * vectors[name]
         sides.append(probe.gradients(1, dropout=False))
     for name, product in found.items():
-        torch.testing.assert_close(product, (sides[0][name] - sides[1][name]) / (2 * step), rtol=1e-5, atol=1e-7)
+        torch.testing.assert_close(
+            product, (sides[0][name] - sides[1][name]) / (2 * step), rtol=1e-5, atol=1e-7
+        )
 
 
 def asked(probe: NetProbe) -> Iterator[Any]:
