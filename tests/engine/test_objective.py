@@ -139,7 +139,7 @@ class Noted(Toy):
         return made
 
 
-def trained(task: Task, taught: bool) -> list[Any]:
+def trained(task: Task, *, taught: bool) -> list[Any]:
     """What was noted of a Train under one and the same digest, with a teacher or without."""
     Noted.seen.clear()
     world = World("cpu", threads=1)

@@ -82,7 +82,7 @@ def by_hand(net: Net, feed: Feed, batches: int, *, dropout: bool) -> dict[str, T
 
 
 @pytest.mark.parametrize("dropout", [True, False])
-def test_gradients_are_the_mean_over_the_batches(dropout: bool) -> None:
+def test_gradients_are_the_mean_over_the_batches(*, dropout: bool) -> None:
     net, probe, feed, tally = probed(Toy())
     found = probe.gradients(3, dropout=dropout)
     World("cpu", threads=1).seed("stage")  # dropout draws from the global generator
@@ -199,7 +199,7 @@ def asked(probe: NetProbe) -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_the_net_is_left_without_gradients_and_in_the_mode_it_was_in(training: bool) -> None:
+def test_the_net_is_left_without_gradients_and_in_the_mode_it_was_in(*, training: bool) -> None:
     net, probe, _, _ = probed(Toy())
     net.model.train(training)
     before = {name: weight.clone() for name, weight in net.weights.items()}

@@ -36,8 +36,17 @@ def test_its_plan_is_the_papers() -> None:
 
 @pytest.mark.parametrize(
     ("word", "pace", "length"),
-    [("0.5", 1.0, 1.0), ("0.75", 1.0, 2.0), ("0.875", 1.0, 3.0), ("0.2", 1.0, 1.0), ("0", 1.0, 1.0)]
-    + [("2:4", 1.0, 1.0), ("1:4", 1.0, 2.0), ("0.75", 0.5, 1.0), ("0.75", 2.0, 4.0)],
+    [
+        ("0", 1.0, 1.0),
+        ("0.2", 1.0, 1.0),
+        ("0.5", 1.0, 1.0),
+        ("0.75", 1.0, 2.0),
+        ("0.875", 1.0, 3.0),
+        ("2:4", 1.0, 1.0),
+        ("1:4", 1.0, 2.0),
+        ("0.75", 0.5, 1.0),
+        ("0.75", 2.0, 4.0),
+    ],
 )
 def test_each_halving_of_the_survivors_costs_one_recipe(word: str, pace: float, length: float) -> None:
     assert TunedGmp(pace=pace).length(Target.parse(word)) == length
