@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from smc_eval.spec import Spec
-from smc_eval.target import Spread
+from smc_eval.target import Scope, Spread
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]+([-/][a-z0-9]+)*$")]
 Moment = Literal["none", "before", "during", "after", "iterative", "given"]
@@ -36,6 +36,8 @@ class MethodCard(Card):
     """How it spreads a sparsity over tensors, unless the user says."""
     spreads: tuple[Spread, ...] | None = None
     """Which spreads it can make; None stands for all."""
+    scopes: tuple[Scope, ...] | None = None
+    """Which scopes it can serve; None stands for all."""
 
 
 class TaskCard(Card):

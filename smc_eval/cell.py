@@ -78,8 +78,8 @@ def chain(cell: Cell, sources: tuple[Source, ...], examples: int) -> Chain:
         PlanError: the plan rewinds to a point it never named.
     """
     cell.method.accept(cell.target)
-    own = cell.task.recipe
-    if own.keep == "best" and not own.validation and cell.protocol.keep != "best":
+    recipe = cell.task.recipe
+    if recipe.keep == "best" and not recipe.validation and cell.protocol.keep != "best":
         raise UsageError(
             f"protocol {cell.protocol.name!r} selects nothing on the reported split; "
             "with keep=best hold examples out of training, as in --recipe keep=best,validation=0.1"
@@ -93,7 +93,8 @@ def chain(cell: Cell, sources: tuple[Source, ...], examples: int) -> Chain:
             raise PlanError(f"{named} goes back to {back!r}; points so far: {', '.join(points)}")
         match stage:
             case Train():
-                stage = stage.model_copy(update={"recipe": stage.recipe or cell.task.recipe})
+                own = stage.recipe or cell.task.recipe
+                stage = stage.model_copy(update={"recipe": own.stretched(stage.length), "length": 1.0})
                 if _trains(cell, stage, examples):
                     bare = stage.model_copy(update={"name": None, "distil": _mixture(stage)})
                     last = digest(last, bare, points[back]) if back else digest(last, bare)

@@ -6,11 +6,12 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, get_args
 
 from smc_eval import words
+from smc_eval.ablated import Ablated, How
 from smc_eval.cell import Cell, Chain, chain
-from smc_eval.errors import DataError, PluginError, SmcError, UsageError
+from smc_eval.errors import DataError, PluginError, SmcError, UnknownName, UsageError
 from smc_eval.method import Method
 from smc_eval.order import Order
 from smc_eval.protocol import PROTOCOLS, Protocol
@@ -52,7 +53,7 @@ class Grid(Spec):
         protocol = PROTOCOLS[order.protocol]
         return cls(
             tasks=tuple(_tasks(order, registry, protocol)),
-            methods=tuple(_methods(order, registry, protocol)),
+            methods=tuple(_ablated(_methods(order, registry, protocol), order.ablate)),
             targets=words.targets(order.sparsity, order.scope or protocol.scope),
             spread=order.spread,
             seeds=words.seeds(order.seeds),
@@ -94,6 +95,18 @@ def _methods(order: Order, registry: Registry, protocol: Protocol) -> Iterator[M
     if not found:
         raise UsageError(f"no method is asked for; name one with --method: {', '.join(registry.methods)}")
     yield from sorted(found.values(), key=lambda method: method.card.moment != "none")
+
+
+def _ablated(methods: Iterable[Method], asked: Iterable[str]) -> Iterator[Method]:
+    """The methods, each that prunes with its ablations after it."""
+    hows = list(dict.fromkeys(words.listed(asked)))
+    for how in hows:
+        if how not in get_args(How):
+            raise UnknownName("ablation", how, get_args(How))
+    for method in methods:
+        yield method
+        if method.card.moment != "none":
+            yield from (Ablated(method=method, how=how) for how in hows)
 
 
 def _tasks(order: Order, registry: Registry, protocol: Protocol) -> Iterator[Task]:

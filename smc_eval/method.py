@@ -37,6 +37,11 @@ class Method(Spec):
                 f"method {self.card.name!r} cannot spread {target.spread!r}; "
                 f"it spreads: {', '.join(self.card.spreads)}"
             )
+        if self.card.scopes is not None and target.scope not in self.card.scopes:
+            raise UsageError(
+                f"method {self.card.name!r} cannot serve scope {target.scope!r}; "
+                f"it serves: {', '.join(self.card.scopes)}, as in --scope {self.card.scopes[0]}"
+            )
 
     @property
     def words(self) -> str:

@@ -34,6 +34,9 @@ class Order(Spec):
     A task that none of them can serve keeps its published one."""
     method: tuple[str, ...] = ()
     """NAME[:key=value,…], comma lists, or all. Repeatable. Dense runs beside, named or not."""
+    ablate: tuple[str, ...] = ()
+    """Sanity checks: run each method that prunes again with its masks altered (shuffle, random), its
+    survivors drawn anew (reinit) or its least salient weights kept (invert). Comma lists. Repeatable."""
     tasks: tuple[str, ...] = ()
     """NAME[:key=value,…], groups of tasks, comma lists, or all."""
     sparsity: tuple[str, ...] = ("smc",)

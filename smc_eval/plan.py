@@ -172,7 +172,8 @@ def worded(stage: Stage, length: int | None = None) -> str:
             took = "by the task's recipe" if length is None else f"{length} steps"
             if length is None and stage.recipe:
                 took = "by a recipe of its own"
-            part = "" if (stage.start, stage.stop) == (0, 1) else f", {stage.start:.0%} to {stage.stop:.0%}"
+            part = "" if stage.length == 1 else f", {stage.length:g} times as long"
+            part += "" if (stage.start, stage.stop) == (0, 1) else f", {stage.start:.0%} to {stage.stop:.0%}"
             rule = f" under {_named(stage.rule)}" if stage.rule else ""
             distil = f", taught by {stage.distil.teacher!r}" if stage.distil else ""
             name = f" (point {stage.name!r})" if stage.name else ""
@@ -195,8 +196,15 @@ def _named(actor: Pruner | Rule) -> str:
     """A pruner or rule by its class, with the options that differ from the defaults."""
     fields = type(actor).model_fields
     said = [
-        f"{name}={level(value) if isinstance(value, Target) else value}"
+        f"{name}={_said(value)}"
         for name in fields
-        if (value := getattr(actor, name)) != fields[name].default
+        if fields[name].repr and (value := getattr(actor, name)) != fields[name].default
     ]
     return type(actor).__name__.lower() + (f"({', '.join(said)})" if said else "")
+
+
+def _said(value: object) -> str:
+    """An option as one says it."""
+    if isinstance(value, Target):
+        return level(value)
+    return _named(value) if isinstance(value, Pruner | Rule) else str(value)

@@ -66,6 +66,8 @@ class Pruner(Spec):
 
     needs_data: ClassVar[bool] = False
     """Whether it looks at batches, and so costs forward or backward passes."""
+    revives: ClassVar[bool] = False
+    """Whether it may bring back what an earlier mask took."""
 
     @abstractmethod
     def prune(self, probe: Probe, target: Target) -> Masks:

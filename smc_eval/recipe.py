@@ -71,6 +71,19 @@ class Recipe(Spec):
             raise ValueError("give a recipe either epochs or steps")
         return self
 
+    def stretched(self, length: float) -> Self:
+        """The same recipe so many times as long: the falls of the learning rate come as much later,
+        the warmup stays; whole steps, and one at least where there was one."""
+        if length == 1:
+            return self
+        return self.model_copy(
+            update={
+                "epochs": self.epochs and self.epochs * length,
+                "steps": self.steps and max(1, round(self.steps * length)),
+                "period": max(1, round(self.period * length)),
+            }
+        )
+
     def held_out(self, examples: int) -> int:
         """How many of so many training examples are held out to select the best epoch."""
         return round(examples * self.validation)

@@ -44,6 +44,8 @@ class Train(Spec):
     """Share of the recipe at which to begin."""
     stop: float = Field(1.0, gt=0, le=1)
     """Share of the recipe at which to end."""
+    length: float = Field(1.0, gt=0)
+    """How many times as long as the recipe says; its schedule is stretched along."""
     name: str | None = None
     """Names the point it ends at, for a later Rewind."""
 

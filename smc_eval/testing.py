@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast, get_args
 
 import pytest
 import torch
@@ -33,7 +33,7 @@ from smc_eval.recipe import Recipe
 from smc_eval.score import Score, accuracy
 from smc_eval.sparse.net import Net
 from smc_eval.spec import digest
-from smc_eval.stages import Prune, Train
+from smc_eval.stages import Prune, Stage, Train
 from smc_eval.target import Scope, Target
 from smc_eval.task import Part, Source, Task
 
@@ -114,6 +114,18 @@ class Toy(Task):
         return accuracy(right, "accuracy (%)", "accuracy")
 
 
+class PrunedToy(Toy):
+    """The toy on a net that comes pruned: every other weight is zero."""
+
+    def model(self) -> nn.Module:
+        model = super().model()
+        with torch.no_grad():
+            for weight in model.parameters():
+                if weight.ndim >= 2:
+                    weight.view(-1)[::2] = 0
+        return model
+
+
 class Interruption(Exception):
     """Stands for whatever ends a process between two steps."""
 
@@ -192,6 +204,14 @@ class MethodContract:
 
     method: Method
 
+    def toy(self, **fields: Any) -> Task:
+        """What it runs on; where masks are given, the toy whose net comes pruned."""
+        return PrunedToy(**fields) if self.method.card.moment == "given" else Toy(**fields)
+
+    def bound(self, target: Target, seed: int = 0, **fields: Any) -> Chain:
+        """Its chain to a target on the toy."""
+        return bound(self.method, target, self.toy(**fields), seed)
+
     def test_its_plan_is_pure(self) -> None:
         for target in targets(self.method):
             assert [digest(s) for s in self.method.plan(target)] == [
@@ -204,10 +224,17 @@ class MethodContract:
             with pytest.raises(UsageError, match=self.method.card.name):
                 self.method.accept(Target.parse(words[pattern]))
 
+    def test_it_refuses_scopes_that_its_card_does_not_name(self) -> None:
+        scopes = self.method.card.scopes
+        for scope in set(get_args(Scope)) - set(scopes or get_args(Scope)):
+            with pytest.raises(UsageError, match=self.method.card.name):
+                self.method.accept(Target(scope=scope))
+
     def test_the_target_is_met_exactly(self, tmp_path: Path) -> None:
         for target in targets(self.method):
-            result, _, masks = walked(bound(self.method, target), tmp_path)
+            result, _, masks = walked(self.bound(target), tmp_path)
             kept = sum(int(mask.sum()) for mask in masks.values())
+            assert bool(masks) == (self.method.card.moment != "none")
             assert result.certificate["ok"], result.certificate
             assert not masks or kept == result.certificate["wanted"]
 
@@ -215,7 +242,7 @@ class MethodContract:
     def test_zeros_hold_under_momentum_and_decay(self, tmp_path: Path, optimizer: str) -> None:
         recipe = Toy().recipe.model_copy(update={"optimizer": optimizer, "lr": 0.1, "clip": 1.0})
         for target in targets(self.method):
-            _, tensors, masks = walked(bound(self.method, target, Toy(recipe=recipe)), tmp_path)
+            _, tensors, masks = walked(self.bound(target, recipe=recipe), tmp_path)
             for name, mask in masks.items():
                 assert not tensors[name][~mask].any(), name
 
@@ -231,24 +258,27 @@ class MethodContract:
 
         monkeypatch.setattr(Net, "wear", watched)
         for target in targets(self.method):
-            walked(bound(self.method, target), tmp_path)
+            walked(self.bound(target), tmp_path)
         assert not any(values.any() for values in seen)
 
     def test_what_a_pruning_took_stays_gone_unless_a_rule_regrows(self, tmp_path: Path) -> None:
         for target in targets(self.method):
-            link = bound(self.method, target)
-            if not any(isinstance(n.stage, Train) and n.stage.rule for n in link.links):
+            link = self.bound(target)
+            if not any(_regrows(n.stage) for n in link.links):
                 assert walked(link, tmp_path)[0].certificate["regrown"] == 0
 
     def test_tied_weights_stay_tied_under_one_mask(self, tmp_path: Path) -> None:
-        for target in targets(self.method, scope="all-2d"):
-            _, tensors, masks = walked(bound(self.method, target), tmp_path)
+        scopes = self.method.card.scopes
+        scope: Scope = "all-2d" if scopes is None or "all-2d" in scopes else "body"
+        for target in targets(self.method, scope):
+            _, tensors, masks = walked(self.bound(target), tmp_path)
             assert "words.weight" in tensors and "out.weight" not in tensors
-            assert not masks or ("words.weight" in masks and "out.weight" not in masks)
+            assert not masks or ("words.weight" in masks) == (scope == "all-2d")
+            assert "out.weight" not in masks
 
     def test_two_runs_are_equal_bit_for_bit(self, tmp_path: Path) -> None:
         for target in targets(self.method):
-            link = bound(self.method, target)
+            link = self.bound(target)
             first, second = walked(link, tmp_path / "first"), walked(link, tmp_path / "second")
             assert timeless(first[0]) == timeless(second[0])
             assert_equal(first[1:], second[1:])
@@ -258,7 +288,7 @@ class MethodContract:
     ) -> None:
         monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)
         target = targets(self.method)[0]
-        link = bound(self.method, target)
+        link = self.bound(target)
         whole = walked(link, tmp_path / "whole")
         for after in (1, 7, 12, 13, 20, 33):
             folder = tmp_path / f"killed {after}"
@@ -271,13 +301,23 @@ class MethodContract:
 
     def test_seeds_give_different_nets(self, tmp_path: Path) -> None:
         target = targets(self.method)[0]
-        first, second = (walked(bound(self.method, target, seed=seed), tmp_path)[1] for seed in (0, 1))
+        first, second = (walked(self.bound(target, seed=seed), tmp_path)[1] for seed in (0, 1))
         assert any(not torch.equal(first[name], second[name]) for name in first)
 
     def test_the_plan_prunes_unless_it_is_the_dense_one(self) -> None:
         stages = list(self.method.plan(targets(self.method)[0]))
         prunes = any(isinstance(s, Prune) or (isinstance(s, Train) and s.rule) for s in stages)
         assert prunes == (self.method.card.moment != "none")
+
+
+def _regrows(stage: Stage) -> bool:
+    """Whether a stage may bring weights back from under a mask."""
+    match stage:
+        case Train(rule=rule):
+            return rule is not None
+        case Prune(by=by):
+            return by.revives
+    return False
 
 
 def assert_equal(found: Sequence[dict[str, Tensor]], wanted: Sequence[dict[str, Tensor]]) -> None:

@@ -13,8 +13,10 @@ from smc_eval.errors import PlanError, UsageError
 from smc_eval.method import Method
 from smc_eval.methods.chance import RandomAfter, RandomBefore
 from smc_eval.methods.dense import Dense
+from smc_eval.methods.gmp import Gmp
 from smc_eval.methods.lottery import Lottery, rounds
 from smc_eval.methods.magnitude import MagnitudeAfter, MagnitudeBefore
+from smc_eval.recipe import Recipe
 from smc_eval.stages import Rewind, Stage, Train
 from smc_eval.target import SMC_GRID, Target
 from smc_eval.testing import Toy, bound
@@ -103,3 +105,26 @@ def test_a_rewind_to_nowhere_is_refused_by_name() -> None:
 def test_a_method_refuses_a_pattern_before_anything_runs() -> None:
     with pytest.raises(UsageError, match="method 'lth' cannot make pattern '2:4'; it makes: free"):
         bound(Lottery(), Target.parse("2:4"))
+
+
+def test_a_longer_training_is_one_by_a_longer_recipe() -> None:
+    class Long(Method):
+        card: ClassVar[MethodCard] = MethodCard(name="long", summary="long", source="none", moment="none")
+        length: float = 1.0
+
+        def plan(self, target: Target) -> Iterator[Stage]:
+            yield Train(length=self.length)
+
+    twice = bound(Long(length=2.0), Target()).links[0]
+    assert isinstance(twice.stage, Train)
+    assert twice.stage.recipe is not None and twice.stage.recipe.steps == 24
+    longer = Toy(recipe=Toy().recipe.model_copy(update={"steps": 24, "period": 40}))
+    assert bound(Dense(), Target(), longer).links[0].digest == twice.digest
+    assert bound(Long(), Target()).links[0].digest == bound(Dense(), Target()).links[0].digest
+
+
+def test_a_rule_without_steps_is_refused_by_name() -> None:
+    with pytest.raises(
+        UsageError, match="method 'gmp' makes its masks while it trains, and the recipe has 0"
+    ):
+        bound(Gmp(), HALF, Toy(recipe=Recipe(steps=0)))

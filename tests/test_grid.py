@@ -67,6 +67,18 @@ class Stopgap(Method):
         yield Train(stop=1 / (self.share - 0.5))
 
 
+class Chosen(Stopgap):
+    """Spreads by itself, and SMC-Bench chose another share."""
+
+    card: ClassVar[MethodCard] = MethodCard(
+        name="chosen", summary="a toy", source="none", moment="before", spread="erk"
+    )
+    paper: ClassVar[dict[str, Any]] = {"share": 0.75}
+
+    def plan(self, target: Target) -> Iterator[Stage]:
+        yield Train()
+
+
 REGISTRY = Registry(
     (),
     {kind.card.name: kind for kind in (Lottery, MagnitudeAfter, Dense)},
@@ -127,6 +139,29 @@ def test_scope_and_spread_come_from_the_protocol_unless_said() -> None:
     assert told() == {("global", "body")}
     assert told(protocol="paper") == {("global", "all-2d")}
     assert told(protocol="paper", scope="body", spread="erk") == {("global", "body"), ("erk", "body")}
+
+
+SHELF = Registry((), {"chosen": Chosen, "dense": Dense, "omp-after": MagnitudeAfter}, {"terms/gts": Terms})
+
+
+def test_the_papers_options_are_the_defaults_under_its_protocol_and_the_users_win() -> None:
+    def share(method: str, protocol: str) -> float:
+        made = grid(SHELF, tasks=("terms",), method=(method,), protocol=protocol, dense=False).methods[0]
+        assert isinstance(made, Chosen)
+        return made.share
+
+    assert (share("chosen", "sound"), share("chosen", "paper")) == (0.5, 0.75)
+    assert share("chosen:share=0.6", "paper") == 0.6
+
+
+def test_a_spread_is_the_users_then_the_methods_own() -> None:
+    def spreads(**said: Any) -> dict[str, str]:
+        cells = grid(SHELF, tasks=("terms",), method=("chosen,omp-after",), dense=False, **said).cells()
+        return {cell.method.card.name: cell.target.spread for cell in cells}
+
+    assert spreads() == {"chosen": "erk", "omp-after": "global"}
+    assert spreads(spread="uniform") == {"chosen": "uniform", "omp-after": "uniform"}
+    assert spreads(sparsity=("2:4",), spread="erk") == {"chosen": "uniform", "omp-after": "uniform"}
 
 
 def test_a_recipe_is_the_tasks_then_tiny_then_the_protocols_then_the_users() -> None:

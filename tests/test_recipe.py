@@ -46,3 +46,19 @@ def test_the_sound_protocol_decouples_decay_and_keeps_the_last_step() -> None:
     assert (SOUND.recipe(own).optimizer, SOUND.recipe(own).keep) == ("adamw", "last")
     assert (PAPER.recipe(own).optimizer, PAPER.recipe(own).keep) == ("adam", "best")
     assert SOUND.recipe(Recipe(epochs=1, optimizer="sgd")).optimizer == "sgd"
+
+
+def test_a_stretched_recipe_falls_as_much_later_and_warms_up_as_long() -> None:
+    recipe = Recipe(epochs=4, batch_size=8, schedule="step", period=2, gamma=0.5, warmup=3)
+    longer = recipe.stretched(2.5)
+    assert (longer.epochs, longer.period, longer.warmup) == (10.0, 5, 3)
+    assert longer.rate(5 * 7, 52) == recipe.rate(2 * 7, 52) == 0.5
+    linear = Recipe(steps=10, schedule="linear").stretched(3)
+    assert [linear.rate(step, 52) for step in (0, 15, 30)] == [1.0, 0.5, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("steps", "length", "total"), [(10, 1.1, 11), (10, 0.01, 1), (0, 5.0, 0), (7, 1.0, 7)]
+)
+def test_a_stretched_length_is_whole_and_nothing_stays_nothing(steps: int, length: float, total: int) -> None:
+    assert Recipe(steps=steps).stretched(length).total(52) == total

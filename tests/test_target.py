@@ -43,3 +43,39 @@ def test_what_is_no_target_is_refused_in_words(word: str, said: str) -> None:
 def test_a_pattern_that_contradicts_its_sparsity_cannot_be_made() -> None:
     with pytest.raises(ValidationError, match="0.5 sparse"):
         Target(sparsity=0.9, pattern="2:4", spread="uniform")
+
+
+@pytest.mark.parametrize(
+    ("word", "sparsity", "at"),
+    [
+        ("2:4", 0.5, "2:4"),
+        ("2:4", 0.49, "3:4"),  # 2:4 would be sparser than asked
+        ("2:4", 0.25, "3:4"),
+        ("2:4", 0.1, "free"),  # 4:4 is no pattern: dense
+        ("2:4", 0.0, "free"),
+        ("1:8", 0.7, "3:8"),
+        ("1:4", 2 / 3, "2:4"),
+    ],
+)
+def test_on_the_way_to_a_pattern_stands_the_sparsest_of_its_groups_that_is_no_sparser(
+    word: str, sparsity: float, at: str
+) -> None:
+    made = Target.parse(word, scope="all-2d").at(sparsity)
+    assert (made.pattern, made.scope) == (at, "all-2d")
+    assert made.sparsity <= sparsity + 1e-9
+    assert at != "free" or made.sparsity == 0
+
+
+def test_on_the_way_to_a_sparsity_everything_else_stays() -> None:
+    target = Target(sparsity=0.9, spread="erk", scope="all-2d")
+    assert target.at(0.3) == Target(sparsity=0.3, spread="erk", scope="all-2d")
+
+
+def test_patterns_on_the_way_only_ever_lose_survivors() -> None:
+    kept = [Target.parse("1:8").at(number / 100).density for number in range(88)]
+    assert kept == sorted(kept, reverse=True) and kept[0] == 1.0
+
+
+def test_a_pattern_leaves_no_choice_of_spread() -> None:
+    assert Target.parse("2:4").spread_as("erk") == Target.parse("2:4")
+    assert Target(sparsity=0.5).spread_as("erk") == Target(sparsity=0.5, spread="erk")

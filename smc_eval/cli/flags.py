@@ -13,6 +13,7 @@ from smc_eval.order import Order, keys, ordered
 METAVARS = {
     "model": "[GROUP=]MODEL",
     "method": "NAME[:key=value,…]",
+    "ablate": "shuffle,random,reinit,invert",
     "tasks": "NAME[:key=value,…]",
     "sparsity": "N,N:M,smc",
     "spread": "global|uniform|rows|erk|lamp|owl",

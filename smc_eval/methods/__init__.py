@@ -5,38 +5,48 @@ from __future__ import annotations
 from smc_eval.hookspecs import hookimpl
 from smc_eval.method import Method
 from smc_eval.methods.chance import RandomAfter, RandomBefore
+from smc_eval.methods.checkpoint import FromCheckpoint
 from smc_eval.methods.dense import Dense
 from smc_eval.methods.gmp import Gmp
 from smc_eval.methods.lottery import Lottery
 from smc_eval.methods.magnitude import MagnitudeAfter, MagnitudeBefore
 from smc_eval.methods.movement import Movement
+from smc_eval.methods.obert import OptimalBertSurgeon
 from smc_eval.methods.rigl import MagnitudeRigL, RandomRigL, SensitivityRigL
 from smc_eval.methods.set import Evolution
 from smc_eval.methods.snip import Snip
-from smc_eval.methods.obert import OptimalBertSurgeon
-from smc_eval.methods.sparsegpt import SparseGPT
+from smc_eval.methods.sparsegpt import SparseGpt
+from smc_eval.methods.tuned import TunedGmp
 from smc_eval.methods.wanda import Wanda
+
+PAPER: tuple[type[Method], ...] = (
+    Dense,
+    Lottery,
+    MagnitudeAfter,
+    RandomAfter,
+    Gmp,
+    MagnitudeBefore,
+    Snip,
+    RandomBefore,
+    MagnitudeRigL,
+    SensitivityRigL,
+    RandomRigL,
+    OptimalBertSurgeon,
+)
+"""SMC-Bench's own, in the order of its legend."""
+
+BEYOND: tuple[type[Method], ...] = (
+    Wanda,
+    SparseGpt,
+    Evolution,
+    Movement,
+    TunedGmp,
+    FromCheckpoint,
+)
+"""What it lacked."""
 
 
 @hookimpl
 def smc_eval_methods() -> list[type[Method]]:
-    """What we ship, in the order of the paper's legend; then what it lacked."""
-    return [
-        Dense,
-        Lottery,
-        MagnitudeAfter,
-        RandomAfter,
-        Gmp,
-        MagnitudeBefore,
-        Snip,
-        RandomBefore,
-        MagnitudeRigL,
-        SensitivityRigL,
-        RandomRigL,
-        Evolution,
-        Movement,
-    ]
-    """What we ship, in the order of the paper's legend."""
-    return [Dense, Lottery, MagnitudeAfter, RandomAfter, MagnitudeBefore, RandomBefore, OptimalBertSurgeon]
-    """What we ship: first the paper's, in the order of its legend."""
-    return [Dense, Lottery, MagnitudeAfter, RandomAfter, MagnitudeBefore, RandomBefore, Wanda, SparseGPT]
+    """What we ship."""
+    return [*PAPER, *BEYOND]

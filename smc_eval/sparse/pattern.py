@@ -93,6 +93,14 @@ def _largest_of_each(values_GM: Tensor, keep: int | Tensor, alive_GM: Tensor | N
     return mask_GM if alive_GM is None else mask_GM & alive_GM
 
 
+def groups(tensor: Tensor, m: int) -> list[Tensor]:
+    """Views of a tensor's groups of one size each, the last dimension a group; a row's rest comes last."""
+    rows, columns = _rows(tuple(tensor.shape))
+    flat, full = tensor.view(rows, columns), columns - columns % m
+    parts = [flat[:, :full].view(rows, full // m, m)] if full else []
+    return parts + ([flat[:, None, full:]] if full < columns else [])
+
+
 def _rows(shape: tuple[int, ...]) -> tuple[int, int]:
     """A shape as rows and columns: the first dimension, and all others as one."""
     columns = 1

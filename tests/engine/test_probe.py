@@ -1,16 +1,250 @@
-"""The probe: what a pruner asks again it is told again."""
+"""The probe: gradients, and Hessian times vector, against other ways of computing them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import pytest
 import torch
+from torch import Tensor, nn
 
 from smc_eval.engine.feed import Feed
 from smc_eval.engine.probe import NetProbe
 from smc_eval.engine.tally import Tally
 from smc_eval.engine.world import World
+from smc_eval.errors import SparsityError
 from smc_eval.sparse.net import Net
 from smc_eval.sparse.scope import in_scope
+from smc_eval.task import Task
 from smc_eval.testing import Toy, assert_equal
+
+
+class Attentive(nn.Module):
+    """Self-attention as transformers have it, fused where it can be."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = nn.Embedding(12, 8)
+        self.layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.1, batch_first=True)
+        self.out = nn.Linear(8, 12)
+
+    def forward(self, tokens_NL: Tensor) -> Tensor:
+        logits: Tensor = self.out(self.layer(self.words(tokens_NL)).mean(1))
+        return logits
+
+
+class Recurrent(nn.Module):
+    """The two-way LSTM of the arithmetic encoders, over packed sentences."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = nn.Embedding(12, 6)
+        self.rnn = nn.LSTM(6, 5, num_layers=2, dropout=0.3, bidirectional=True)
+        self.out = nn.Linear(10, 12)
+
+    def forward(self, tokens_NL: Tensor) -> Tensor:
+        lengths = torch.full((len(tokens_NL),), tokens_NL.shape[1] - 1)
+        packed = nn.utils.rnn.pack_padded_sequence(self.words(tokens_NL).transpose(0, 1), lengths)
+        hidden_LNH, _ = nn.utils.rnn.pad_packed_sequence(self.rnn(packed)[0])
+        logits: Tensor = self.out(hidden_LNH.mean(0))
+        return logits
+
+
+class Attended(Toy):
+    def model(self) -> nn.Module:
+        return Attentive()
+
+
+class Recurred(Toy):
+    def model(self) -> nn.Module:
+        return Recurrent()
+
+
+def probed(task: Task, name: str = "stage") -> tuple[Net, NetProbe, Feed, Tally]:
+    """A probe over a fresh net, the net, its feed and the meter; the model is in training mode."""
+    world = World("cpu", threads=1)
+    world.seed("start")
+    model = task.model()
+    feed, tally = Feed(task, task.recipe, "start", world), Tally()
+    net = Net(model, in_scope(model, "body"))
+    world.seed(name)
+    return net, NetProbe(net, feed, name, tally, world), feed, tally
+
+
+def by_hand(net: Net, feed: Feed, batches: int, *, dropout: bool) -> dict[str, Tensor]:
+    """Mean gradient over the batches a probe sees, by autograd alone."""
+    net.model.train(dropout)
+    named = net.parameters
+    losses = [feed.task.loss(net.model, batch) for batch in feed.sample(batches, "stage")]
+    grads = torch.autograd.grad(torch.stack(losses).mean(), list(named.values()))
+    return dict(zip(named, grads, strict=True))
+
+
+@pytest.mark.parametrize("dropout", [True, False])
+def test_gradients_are_the_mean_over_the_batches(*, dropout: bool) -> None:
+    net, probe, feed, tally = probed(Toy())
+    found = probe.gradients(3, dropout=dropout)
+    World("cpu", threads=1).seed("stage")  # dropout draws from the global generator
+    for name, gradient in by_hand(net, feed, 3, dropout=dropout).items():
+        torch.testing.assert_close(found[name], gradient)
+    assert tally.scoring_passes == 3
+
+
+def test_dropout_disturbs_gradients_unless_they_are_asked_for_without() -> None:
+    _, probe, _, _ = probed(Toy())
+    first, second = probe.gradients(2, dropout=False), probe.gradients(2, dropout=False)
+    noisy, other = probe.gradients(2), probe.gradients(2)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert any(not torch.equal(noisy[name], other[name]) for name in noisy)
+
+
+def test_each_gradient_averages_to_the_gradients() -> None:
+    _, probe, _, _ = probed(Toy())
+    each = [{n: g.clone() for n, g in one.items()} for one in probe.each_gradient(4)]
+    World("cpu", threads=1).seed("stage")
+    _, again, _, tally = probed(Toy())
+    for name, mean in again.gradients(4).items():
+        torch.testing.assert_close(torch.stack([one[name] for one in each]).mean(0), mean)
+    assert (len(each), tally.scoring_passes) == (4, 4)
+
+
+def test_a_batch_may_be_of_another_size() -> None:
+    net, probe, feed, _ = probed(Toy())
+    net.model.drop.p = 0.0  # type: ignore[union-attr,assignment]
+    one, two = ({n: g.clone() for n, g in g.items()} for g in probe.each_gradient(2, size=1))
+    (pair,) = feed.sample(1, "stage", 2)
+    grads = torch.autograd.grad(feed.task.loss(net.model, pair), list(net.parameters.values()))
+    for name, gradient in zip(net.parameters, grads, strict=True):
+        torch.testing.assert_close((one[name] + two[name]) / 2, gradient)
+
+
+def test_masked_weights_have_their_gradients_too() -> None:
+    net, probe, _, _ = probed(Toy())
+    net.wear({name: torch.zeros_like(w, dtype=torch.bool) for name, w in net.weights.items()})
+    net.model.get_parameter("down.weight").data.fill_(0.1)
+    assert probe.gradients(1)["encoder.weight_ih_l0"].any()
+    assert probe.gradients(1)["odd.weight"].any()
+
+
+def test_a_weight_the_loss_never_sees_has_gradient_zero() -> None:
+    class Idle(Toy):
+        def model(self) -> nn.Module:
+            model = super().model()
+            model.idle = nn.Linear(3, 3)
+            return model
+
+    _, probe, _, _ = probed(Idle())
+    vectors = {name: torch.ones_like(weight) for name, weight in probe.weights.items()}
+    assert not probe.gradients(1)["idle.weight"].any()
+    assert not probe.products(vectors, 1)["idle.weight"].any()
+
+
+@pytest.mark.parametrize("task", [Toy(), Attended(), Recurred()], ids=["gru", "attention", "bilstm"])
+def test_products_are_the_hessian_times_the_vectors(task: Task) -> None:
+    net, probe, feed, tally = probed(task)
+    chance = torch.Generator().manual_seed(5)
+    vectors = {name: torch.randn(w.shape, generator=chance) for name, w in net.weights.items()}
+    found = probe.products(vectors, 2)
+    assert tally.scoring_passes == 4
+    net.model.eval()  # without dropout
+    batches, names = list(feed.sample(2, "stage")), list(net.parameters)
+
+    def loss(*weights: Tensor) -> Tensor:
+        class Loss(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.net = net.model
+
+            def forward(self) -> Tensor:
+                return torch.stack([feed.task.loss(self.net, batch) for batch in batches]).mean()
+
+        swapped = {f"net.{name}": weight for name, weight in zip(names, weights, strict=True)}
+        value: Tensor = torch.func.functional_call(Loss(), swapped, (), tie_weights=True)
+        return value
+
+    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+        _, wanted = torch.autograd.functional.hvp(
+            loss,
+            tuple(net.weights[name].clone() for name in names),
+            tuple(vectors[name] for name in names),
+        )
+    assert any(bool(product.any()) for product in wanted)
+    for name, product in zip(names, wanted, strict=True):
+        torch.testing.assert_close(found[name], product, rtol=1e-3, atol=1e-5, msg=name)
+
+
+def test_products_are_the_change_of_the_gradient_along_the_vectors() -> None:
+    net, probe, _, _ = probed(Toy())
+    net.model.double()
+    chance = torch.Generator().manual_seed(5)
+    vectors = {n: torch.randn(w.shape, generator=chance, dtype=w.dtype) for n, w in net.weights.items()}
+    found, step, sides = probe.products(vectors, 1), 1e-5, []
+    for sign in (1, -2):
+        for name, weight in net.parameters.items():
+            weight.data += sign * step * vectors[name]
+        sides.append(probe.gradients(1, dropout=False))
+    for name, product in found.items():
+        torch.testing.assert_close(
+            product, (sides[0][name] - sides[1][name]) / (2 * step), rtol=1e-5, atol=1e-7
+        )
+
+
+def asked(probe: NetProbe) -> Iterator[Any]:
+    """Everything that goes backward, once."""
+    yield probe.gradients(2)
+    yield probe.gradients(1, dropout=False)
+    yield list(probe.each_gradient(2))
+    yield probe.products({name: torch.ones_like(w) for name, w in probe.weights.items()}, 1)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_net_is_left_without_gradients_and_in_the_mode_it_was_in(*, training: bool) -> None:
+    net, probe, _, _ = probed(Toy())
+    net.model.train(training)
+    before = {name: weight.clone() for name, weight in net.weights.items()}
+    for _ in asked(probe):
+        assert net.model.training == training
+        assert all(weight.grad is None for weight in net.model.parameters())
+    assert all(torch.equal(net.weights[name], weight) for name, weight in before.items())
+
+
+def test_gradients_that_are_left_half_way_leave_none_behind() -> None:
+    net, probe, _, _ = probed(Toy())
+    each = probe.each_gradient(5)
+    next(each)
+    each.close()
+    assert all(weight.grad is None for weight in net.model.parameters())
+
+
+def test_an_error_half_way_leaves_none_behind_either() -> None:
+    class Failing(Toy):
+        calls: ClassVar[list[int]] = []
+
+        def loss(self, model: nn.Module, batch: Any) -> Tensor:
+            self.calls.append(1)
+            if len(self.calls) == 2:
+                raise ValueError("no loss")
+            return super().loss(model, batch)
+
+    net, probe, _, _ = probed(Failing())
+    net.model.eval()
+    with pytest.raises(ValueError, match="no loss"):
+        probe.gradients(3)
+    assert not net.model.training and all(weight.grad is None for weight in net.model.parameters())
+
+
+def test_what_is_mended_lies_under_the_masks() -> None:
+    net, probe, _, _ = probed(Toy())
+    masks = {name: torch.ones_like(w, dtype=torch.bool) for name, w in net.weights.items()}
+    masks["odd.weight"][0] = False
+    net.wear(masks)
+    probe.mend({"odd.weight": torch.full((5, 7), 3.0)})
+    assert net.weights["odd.weight"].tolist() == [[0.0] * 7] + [[3.0] * 7] * 4
+    with pytest.raises(SparsityError, match=r"mended 'odd.weight', no weight in scope of shape \(7, 5\)"):
+        probe.mend({"odd.weight": torch.zeros(7, 5)})
+    with pytest.raises(SparsityError, match="mended 'words.weight'"):
+        probe.mend({"words.weight": torch.zeros(12, 8)})
 
 
 def test_each_gradient_is_the_same_when_asked_for_again_dropout_and_all() -> None:

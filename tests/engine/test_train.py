@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from smc_eval.card import MethodCard
-from smc_eval.errors import TrainingError, UsageError
+from smc_eval.errors import SparsityError, TrainingError, UsageError
 from smc_eval.method import Method
 from smc_eval.methods.dense import Dense
 from smc_eval.methods.magnitude import Magnitude
+from smc_eval.pruner import Probe, Pruner
 from smc_eval.rule import Moment, Rule
 from smc_eval.stages import Prune, Stage, Train
 from smc_eval.target import Target
@@ -140,3 +141,112 @@ def test_accumulation_counts_updates_and_matches_one_large_batch(tmp_path: Path)
         nets.append(tensors)
     for name, tensor in nets[0].items():
         torch.testing.assert_close(tensor, nets[1][name], rtol=1e-3, atol=1e-4)
+
+
+class Pausing(Rule):
+    """Lets the weights move at even steps only, and remembers at which they did."""
+
+    seen: ClassVar[list[bool]] = []
+
+    def begin(self, weights: Any, masks: Any) -> dict[str, Tensor]:
+        return {"last": weights["odd.weight"].clone()}
+
+    def update(self, moment: Moment, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        now = moment.weights["odd.weight"].clone()
+        self.seen.append(not torch.equal(now, state["last"]))
+        if moment.step % 2:
+            moment.skip()
+        return {"last": now}
+
+
+class Paused(Method):
+    """Train, and pause."""
+
+    card: ClassVar[MethodCard] = MethodCard(name="paused", summary="pauses", source="none", moment="during")
+
+    def plan(self, target: Target) -> Iterator[Stage]:
+        yield Train(rule=Pausing())
+
+
+def test_a_step_that_is_skipped_moves_no_weight_and_still_counts(tmp_path: Path) -> None:
+    result = walked(bound(Paused(), Target()), tmp_path)[0]
+    assert Pausing.seen == [False, *[True, False] * 5, True]  # before step 0; after 0, after 1, ...
+    assert (result.cost["steps"], result.cost["examples"]) == (12, 7 * 8 - 4 + 5 * 8)
+
+
+def test_a_gradient_that_is_no_number_stops_the_cell_naming_step_and_tensor(tmp_path: Path) -> None:
+    class Exploding(Toy):
+        """A sound loss whose gradient is not, at the third step."""
+
+        calls: ClassVar[list[int]] = []
+
+        def loss(self, model: nn.Module, batch: Any) -> Tensor:
+            self.calls.append(1)
+            loss = super().loss(model, batch)
+            if len(self.calls) == 3:
+                loss = (
+                    loss
+                    + model.get_parameter("odd.weight")
+                    .sub(model.get_parameter("odd.weight").detach())
+                    .abs()
+                    .sqrt()
+                    .sum()
+                )  # 0, with an infinite slope
+            return loss
+
+    with pytest.raises(
+        TrainingError, match=r"the loss is \d.* at step 3; first not finite: gradient of 'odd.weight'"
+    ):
+        walked(bound(Dense(), Target(), Exploding()), tmp_path)
+
+
+class Halving(Pruner):
+    """Brings masks of its own: the first half of each tensor."""
+
+    def prune(self, probe: Probe, target: Target) -> dict[str, Tensor]:
+        assert (target.sparsity, target.pattern, target.scope) == (0.0, "free", "all-2d")
+        masks = {name: torch.zeros_like(w, dtype=torch.bool) for name, w in probe.weights.items()}
+        for mask in masks.values():
+            mask.view(-1)[: mask.numel() // 2] = True
+        return masks
+
+
+class Bringing(Method):
+    """Takes whatever masks come."""
+
+    card: ClassVar[MethodCard] = MethodCard(name="brings", summary="brings", source="none", moment="given")
+
+    def plan(self, target: Target) -> Iterator[Stage]:
+        yield Prune(by=Halving(), to=None)
+        yield Train()
+
+
+def test_a_pruning_without_a_target_takes_what_the_pruner_brings(tmp_path: Path) -> None:
+    result, _, masks = walked(bound(Bringing(), Target(scope="all-2d")), tmp_path)
+    kept = sum(int(mask.sum()) for mask in masks.values())
+    assert all(int(mask.sum()) == mask.numel() // 2 for mask in masks.values())
+    assert result.certificate["ok"] and result.certificate["asked"] is None
+    assert result.certificate["kept"] == result.certificate["wanted"] == kept
+    assert result.target["sparsity"] == result.certificate["reached"] == result.sparsity["scope"]
+
+
+def test_rounds_need_a_target_to_lead_to() -> None:
+    with pytest.raises(ValueError, match="rounds need a target to lead to"):
+        Prune(by=Halving(), to=None, rounds=2)
+
+
+def test_a_pruner_that_misses_its_target_is_refused_by_name(tmp_path: Path) -> None:
+    class Missing(Bringing):
+        def plan(self, target: Target) -> Iterator[Stage]:
+            yield Prune(by=Magnitude(), to=target)
+            yield Prune(by=Kept(), to=target.at(0.9))
+
+    with pytest.raises(SparsityError, match=r"Kept was asked to leave \d+ weights \(sparsity 0.9\) and left"):
+        walked(bound(Missing(), Target(sparsity=0.5)), tmp_path)
+
+
+class Kept(Pruner):
+    """Prunes nothing more."""
+
+    def prune(self, probe: Probe, target: Target) -> dict[str, Tensor]:
+        return dict(probe.masks)

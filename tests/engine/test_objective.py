@@ -1,0 +1,248 @@
+"""Distillation: the mixture by hand, a teacher that only teaches, and its place in the chain."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar, cast
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from smc_eval.card import MethodCard
+from smc_eval.cell import Chain, Link
+from smc_eval.engine.feed import Feed
+from smc_eval.engine.objective import Objective, divergence
+from smc_eval.engine.runner import shared
+from smc_eval.engine.tally import Tally
+from smc_eval.engine.train import Training
+from smc_eval.engine.world import World
+from smc_eval.errors import PlanError, UsageError
+from smc_eval.method import Method
+from smc_eval.plan import owed
+from smc_eval.sparse.net import Net, state
+from smc_eval.sparse.scope import in_scope
+from smc_eval.stages import Distillation, Rewind, Stage, Train
+from smc_eval.target import Target
+from smc_eval.task import Task
+from smc_eval.testing import Toy, assert_equal, bound, walked
+
+
+class Taught(Method):
+    """Train twice from the start; the second learns from the first."""
+
+    card: ClassVar[MethodCard] = MethodCard(name="taught", summary="taught", source="none", moment="none")
+    hardness: float = 0.5
+    temperature: float = 2.0
+
+    def plan(self, target: Target) -> Iterator[Stage]:
+        yield Train(name="first")
+        yield Rewind()
+        yield Train(
+            distil=Distillation(teacher="first", hardness=self.hardness, temperature=self.temperature)
+        )
+
+
+def test_the_divergence_of_two_answers_is_what_one_computes_by_hand() -> None:
+    teacher = torch.tensor([[0.9, 0.1], [0.5, 0.5]]).log()
+    student = torch.tensor([[0.5, 0.5], [0.25, 0.75]]).log()
+    # row 1: .9 ln(.9/.5) + .1 ln(.1/.5) = 0.368064; row 2: .5 ln 2 + .5 ln(2/3) = 0.143841
+    assert float(divergence(student, teacher, 1.0)) == pytest.approx((0.368064 + 0.143841) / 2, abs=1e-6)
+
+
+def test_the_temperature_softens_both_and_its_square_stands_before() -> None:
+    teacher, student = torch.tensor([[0.8, 0.2]]).log(), torch.tensor([[0.5, 0.5]]).log()
+    # at T = 2 the teacher's odds of 4 to 1 are 2 to 1, the student's stay even
+    by_hand = 4 * (2 / 3 * math.log(4 / 3) + 1 / 3 * math.log(2 / 3))
+    assert float(divergence(student, teacher, 2.0)) == pytest.approx(by_hand, abs=1e-6)
+
+
+def test_the_gradient_keeps_its_size_when_it_is_hot() -> None:
+    teacher = torch.randn(6, 5, generator=torch.Generator().manual_seed(0)).log_softmax(-1)
+    sizes = []
+    for temperature in (50.0, 100.0, 1000.0):
+        logits = torch.zeros(6, 5, requires_grad=True)
+        divergence(logits.log_softmax(-1), teacher, temperature).backward()
+        assert logits.grad is not None
+        sizes.append(float(logits.grad.norm()))
+    # where T is large it is (student - teacher) / C, whatever T: Hinton et al. (2015), equation 4
+    logits_of_teacher = teacher - teacher.mean(-1, keepdim=True)
+    assert sizes[2] == pytest.approx(float((logits_of_teacher / 5 / 6).norm()), rel=1e-2)
+    assert sizes[0] == pytest.approx(sizes[2], rel=0.05)
+
+
+def test_answers_that_are_impossible_for_both_add_nothing_and_spoil_no_gradient() -> None:
+    teacher = torch.tensor([[0.8, 0.2, 0.0]]).log()
+    logits = torch.tensor([[0.3, 0.1, -torch.inf]], requires_grad=True)
+    loss = divergence(logits.log_softmax(-1), teacher, 2.0)
+    loss.backward()
+    two = divergence(logits[:, :2].detach().log_softmax(-1), teacher[:, :2], 2.0)
+    assert float(loss.detach()) == pytest.approx(float(two), abs=1e-6)
+    assert logits.grad is not None and bool(logits.grad.isfinite().all())
+
+
+def test_a_student_that_holds_for_impossible_what_the_teacher_says_is_infinitely_wrong() -> None:
+    teacher, student = torch.tensor([[0.8, 0.2]]).log(), torch.tensor([[1.0, 0.0]]).log()
+    assert float(divergence(student, teacher, 1.0)) == math.inf
+
+
+def test_of_values_it_is_the_mean_squared_difference_whatever_the_temperature() -> None:
+    student, teacher = torch.tensor([1.0, 2.0]), torch.tensor([0.0, 5.0])
+    assert float(divergence(student, teacher, 7.0)) == pytest.approx((1 + 9) / 2)
+
+
+def test_an_equal_student_has_nothing_to_learn() -> None:
+    same = torch.randn(4, 3).log_softmax(-1)
+    assert float(divergence(same, same, 3.0)) == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("hardness", [0.25, 1.0])
+def test_hardness_is_the_teachers_share(hardness: float) -> None:
+    task, tally = Toy(), Tally()
+    student, teacher = task.model().eval(), task.model()
+    batch = task.collate(task.data("train")[:4])
+    mixed = Objective(task, tally, Distillation(teacher="t", hardness=hardness, temperature=2.0), teacher)
+    own, said = task.judged(student, batch)
+    taught = divergence(said, task.judged(teacher, batch)[1], 2.0)
+    torch.testing.assert_close(mixed(student, batch), (1 - hardness) * own + hardness * taught)
+    assert tally.teacher_passes == 1
+    torch.testing.assert_close(Objective(task, tally)(student, batch), own)
+
+
+def test_a_teacher_learns_nothing_and_is_asked_without_dropout() -> None:
+    task = Toy()
+    student, teacher = task.model(), task.model()
+    before = {name: tensor.clone() for name, tensor in state(teacher).items()}
+    objective = Objective(task, Tally(), Distillation(teacher="t"), teacher)
+    objective(student, task.collate(task.data("train")[:4])).backward()  # type: ignore[no-untyped-call]
+    assert not teacher.training and student.training
+    assert all(weight.grad is None for weight in teacher.parameters())
+    assert any(weight.grad is not None for weight in student.parameters())
+    assert_equal([state(teacher)], [before])
+
+
+class Noted(Toy):
+    """Notes which examples stood in each batch, and the chance left after its dropout was drawn."""
+
+    seen: ClassVar[list[Any]] = []
+
+    def collate(self, examples: Any) -> dict[str, Tensor]:
+        self.seen.append(list(examples))
+        return super().collate(examples)
+
+    def judged(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
+        made = super().judged(model, batch)
+        if model.training:
+            self.seen.append(torch.get_rng_state())
+        return made
+
+
+def trained(task: Task, *, taught: bool) -> list[Any]:
+    """What was noted of a Train under one and the same digest, with a teacher or without."""
+    Noted.seen.clear()
+    world = World("cpu", threads=1)
+    world.seed("start")
+    model = task.model()
+    stage = Train(recipe=task.recipe, distil=Distillation(teacher="t") if taught else None)
+    teacher = None
+    if taught:
+        world.seed("start")
+        teacher = task.model()
+    feed = Feed(task, task.recipe, "start", world)
+    net = Net(model, in_scope(model, "body"))
+    training = Training(net, Link(stage, "digest"), feed, Tally(), world, teacher)
+    net.model.train()
+    for _ in range(5):
+        training._advance()
+    return list(Noted.seen)
+
+
+def test_a_teacher_disturbs_neither_batches_nor_dropout() -> None:
+    alone, taught = trained(Noted(), taught=False), trained(Noted(), taught=True)
+    assert len(alone) == len(taught) == 10
+    for one, other in zip(alone, taught, strict=True):
+        assert torch.equal(one, other) if isinstance(one, Tensor) else one == other
+
+
+class Choosing(Taught):
+    """Two nets, one after the other; the student learns from either."""
+
+    teacher: str = "first"
+
+    def plan(self, target: Target) -> Iterator[Stage]:
+        yield Train(name="first")
+        yield Train(name="second")
+        yield Train(distil=Distillation(teacher=self.teacher))
+
+
+def test_the_teachers_digest_is_part_of_the_chains() -> None:
+    one, other = (bound(Choosing(teacher=name), Target()) for name in ("first", "second"))
+    assert [link.digest for link in one.links[:2]] == [link.digest for link in other.links[:2]]
+    assert one.links[2].digest != other.links[2].digest
+    assert (one.links[2].back, other.links[2].back) == tuple(link.digest for link in one.links[:2])
+
+
+@pytest.mark.parametrize("changed", [{"hardness": 0.6}, {"temperature": 3.0}])
+def test_hardness_and_temperature_are_part_of_the_chains_digest(changed: dict[str, float]) -> None:
+    assert bound(Taught(), Target()).digest != bound(Taught(**changed), Target()).digest
+
+
+def test_what_a_point_is_called_is_not() -> None:
+    class Otherwise(Taught):
+        def plan(self, target: Target) -> Iterator[Stage]:
+            first, back, second = super().plan(target)
+            assert isinstance(first, Train) and isinstance(second, Train) and second.distil
+            yield first.model_copy(update={"name": "teacher"})
+            yield back
+            yield second.model_copy(
+                update={"distil": second.distil.model_copy(update={"teacher": "teacher"})}
+            )
+
+    chains = bound(Taught(), Target()), bound(Otherwise(), Target())
+    first, second = ([link.digest for link in chain.links] for chain in chains)
+    assert first == second
+
+
+class Mute(Toy):
+    judged = Task.judged
+
+    def loss(self, model: nn.Module, batch: Any) -> Tensor:
+        return cast("Tensor", nn.functional.cross_entropy(model(batch["tokens"]), batch["answers"]))
+
+
+def test_a_task_that_tells_no_outputs_is_refused_by_name() -> None:
+    with pytest.raises(UsageError, match="method 'taught' learns from a teacher's outputs, which task 'toy'"):
+        bound(Taught(), Target(), Mute())
+
+
+def test_a_teacher_that_was_never_trained_is_refused_by_name() -> None:
+    class Untaught(Taught):
+        def plan(self, target: Target) -> Iterator[Stage]:
+            yield Train(distil=Distillation(teacher="nobody"))
+
+    with pytest.raises(PlanError, match="stage 1 of 'taught' goes back to 'nobody'; points so far: start"):
+        bound(Untaught(), Target())
+
+
+def chained(**options: float) -> Chain:
+    return bound(Taught(**options), Target())
+
+
+def test_the_plan_owes_the_teachers_net_where_the_store_has_lost_it() -> None:
+    teacher, back, student = (link.digest for link in chained().links)
+    assert owed(chained(), set().__contains__) == {teacher, back, student}
+    assert owed(chained(), {back}.__contains__) == {teacher, student}
+    assert owed(chained(), {teacher, back}.__contains__) == {student}
+
+
+def test_the_teachers_net_is_kept_while_somebody_learns_from_it() -> None:
+    assert chained().links[0].digest in shared([chained()])
+
+
+def test_teaching_is_counted_and_changes_what_is_learned(tmp_path: Path) -> None:
+    taught, tensors, _ = walked(chained(hardness=1.0), tmp_path)
+    assert taught.cost["teacher_passes"] == 12
+    _, alone, _ = walked(chained(hardness=1e-6), tmp_path)
+    assert any(not torch.allclose(tensors[name], alone[name], atol=1e-3) for name in tensors)

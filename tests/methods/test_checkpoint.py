@@ -1,0 +1,219 @@
+"""Masks from somebody's checkpoint: whole folders, single files, shards, masks, and what is no such thing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from smc_eval.errors import ModelError, SparsityError, UsageError
+from smc_eval.methods.checkpoint import FromCheckpoint
+from smc_eval.plan import worded
+from smc_eval.recipe import Recipe
+from smc_eval.registry import registry
+from smc_eval.sparse.bits import packed
+from smc_eval.target import Target
+from smc_eval.testing import PrunedToy, Toy, ToyNet, bound, walked
+from smc_eval.words import parsed
+
+AS_IT_IS = Recipe(steps=0)
+
+
+def pruned(seed: int = 3) -> dict[str, Tensor]:
+    """A state dict with a seventh of each matrix at zero."""
+    torch.manual_seed(seed)
+    state = {name: weight.detach().clone() for name, weight in ToyNet().named_parameters()}
+    for weight in state.values():
+        if weight.ndim >= 2:
+            weight.view(-1)[::7] = 0
+    return state
+
+
+def masks_of(method: FromCheckpoint, folder: Path, task: Toy | None = None) -> dict[str, Tensor]:
+    """The masks a cell ends with that trains nothing."""
+    result, _, masks = walked(bound(method, Target(), task or Toy(recipe=AS_IT_IS)), folder / "store")
+    assert result.certificate["ok"]
+    return masks
+
+
+def zeros(state: dict[str, Tensor], masks: dict[str, Tensor]) -> bool:
+    return all(torch.equal(mask, state[name] != 0) for name, mask in masks.items())
+
+
+def test_by_default_the_zeros_of_the_net_itself_are_the_masks(tmp_path: Path) -> None:
+    result, tensors, masks = walked(bound(FromCheckpoint(), Target(), PrunedToy()), tmp_path)
+    for mask in masks.values():
+        assert not mask.view(-1)[::2].any() and mask.view(-1)[1::2].all()
+    assert all(not tensors[name][~mask].any() for name, mask in masks.items())
+    assert result.cost["steps"] == 12
+    reached = result.sparsity["scope"]
+    assert reached == pytest.approx(0.5, abs=0.01)
+    assert result.target["sparsity"] == reached == result.certificate["reached"]
+    assert result.certificate["asked"] is None and result.certificate["ok"]
+
+
+def test_zeros_outside_the_scope_are_no_masks(tmp_path: Path) -> None:
+    assert "words.weight" not in masks_of(FromCheckpoint(), tmp_path, PrunedToy(recipe=AS_IT_IS))
+
+
+def test_a_net_without_zeros_is_told(tmp_path: Path) -> None:
+    with pytest.raises(SparsityError, match="no weight that they hold is exactly zero, in 4 tensors"):
+        walked(bound(FromCheckpoint(), Target()), tmp_path)
+
+
+def written(folder: Path, form: str) -> Path:
+    """A pruned checkpoint in one of its forms."""
+    state, place = pruned(), folder / "theirs"
+    place.mkdir()
+    halves = [dict(list(state.items())[:4]), dict(list(state.items())[4:])]
+    match form:
+        case "file.safetensors":
+            save_file(state, place / form)
+            return place / form
+        case "file.bin":
+            torch.save(state, place / form)
+            return place / form
+        case "safetensors":
+            save_file(state, place / "model.safetensors")
+        case "bin":
+            torch.save(state, place / "pytorch_model.bin")
+        case "shards":
+            index = {"weight_map": {n: f"{k}.safetensors" for k, half in enumerate(halves) for n in half}}
+            for number, half in enumerate(halves):
+                save_file(half, place / f"{number}.safetensors")
+            (place / "model.safetensors.index.json").write_text(json.dumps(index))
+        case "wrapped":
+            save_file(
+                {f"module.net.{name}": weight for name, weight in state.items()}, place / "model.safetensors"
+            )
+        case "store":
+            save_file(state, place / "net.safetensors")
+    return place
+
+
+@pytest.mark.parametrize(
+    "form", ["file.safetensors", "file.bin", "safetensors", "bin", "shards", "wrapped", "store"]
+)
+def test_another_checkpoints_zeros_are_the_masks_and_the_weights_are_our_own(
+    tmp_path: Path, form: str
+) -> None:
+    method, task = FromCheckpoint(path=str(written(tmp_path, form))), Toy(recipe=AS_IT_IS)
+    _, tensors, masks = walked(bound(method, Target(), task), tmp_path / "store")
+    assert zeros(pruned(), masks)
+    assert not torch.equal(tensors["odd.weight"], pruned()["odd.weight"])
+
+
+@pytest.mark.parametrize("form", [lambda m: m, lambda m: m.float(), lambda m: m.to(torch.uint8), packed])
+def test_a_file_of_masks_is_taken_as_it_is(tmp_path: Path, form: Any) -> None:
+    masks = {name: form(weight != 0) for name, weight in pruned().items() if weight.ndim >= 2}
+    save_file(masks, tmp_path / "masks.safetensors")
+    assert zeros(pruned(), masks_of(FromCheckpoint(mask=str(tmp_path / "masks.safetensors")), tmp_path))
+
+
+def test_the_stores_own_masks_come_back(tmp_path: Path) -> None:
+    first = masks_of(FromCheckpoint(), tmp_path, PrunedToy(recipe=AS_IT_IS))
+    (file,) = (tmp_path / "store").glob("nets/*/masks.safetensors")
+    again = masks_of(FromCheckpoint(mask=str(file)), tmp_path)
+    assert all(torch.equal(mask, again[name]) for name, mask in first.items())
+
+
+def test_the_name_is_what_lies_there_and_not_where(tmp_path: Path) -> None:
+    here, there = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
+    save_file(pruned(), here)
+    save_file(pruned(), there)
+    one, other = FromCheckpoint(path=str(here)), FromCheckpoint(path=str(there))
+    assert one.digest() == other.digest()
+    assert bound(one, Target()).links[0].digest == bound(other, Target()).links[0].digest
+    save_file(pruned(4), there)
+    assert FromCheckpoint(path=str(there)).digest() != one.digest()
+    chains = (bound(m, Target()).links[0].digest for m in (one, FromCheckpoint(path=str(there))))
+    assert len(set(chains)) == 2
+    assert FromCheckpoint(mask=str(here)).digest() != one.digest()
+    assert FromCheckpoint().digest() != one.digest()
+
+
+def test_the_record_says_where_it_lay_and_the_plan_too(tmp_path: Path) -> None:
+    save_file(pruned(), tmp_path / "a.safetensors")
+    method = FromCheckpoint(path=str(tmp_path / "a.safetensors"))
+    assert method.words == f"from-checkpoint:path={tmp_path / 'a.safetensors'}"
+    assert worded(next(method.plan(Target()))) == f"prune by given(path={tmp_path / 'a.safetensors'})"
+
+
+def test_what_changes_between_plan_and_run_is_told(tmp_path: Path) -> None:
+    save_file(pruned(), tmp_path / "a.safetensors")
+    chain = bound(FromCheckpoint(path=str(tmp_path / "a.safetensors")), Target())
+    save_file(pruned(4), tmp_path / "a.safetensors")
+    with pytest.raises(ModelError, match="a.safetensors has changed since this run was planned"):
+        walked(chain, tmp_path / "store")
+
+
+def asked(**words: str) -> FromCheckpoint:
+    """As from the command line."""
+    kind = registry().method("from-checkpoint")
+    made = parsed(kind, words, "option", "method 'from-checkpoint'")
+    assert isinstance(made, FromCheckpoint)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ({"path": "nowhere"}, "there is no checkpoint nowhere; give a folder, or a file: .safetensors"),
+        ({"mask": "nowhere.safetensors"}, "there is no checkpoint nowhere.safetensors"),
+        ({"path": "empty"}, "folder empty holds no checkpoint; looked for model.safetensors"),
+        ({"path": "notes.txt"}, "notes.txt is no file of tensors that can be read; give one of .safetensors"),
+        ({"path": "index"}, "names no shards; it should have a weight_map"),
+        ({"path": "lost"}, "model.safetensors.index.json names lost/1.safetensors, which is not there"),
+        ({"path": "notes.txt", "mask": "notes.txt"}, "give a path or a mask, not both"),
+        ({"pth": "notes.txt"}, "no option of method 'from-checkpoint' is named 'pth'; did you mean 'path'"),
+        ({"sha256": "0"}, "no option of method 'from-checkpoint' is named 'sha256'"),
+    ],
+)
+def test_a_wrong_word_ends_at_the_door(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: dict[str, str], told: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("empty", "index", "lost"):
+        Path(name).mkdir()
+    Path("notes.txt").write_text("no tensors")
+    Path("index/model.safetensors.index.json").write_text("[]")
+    Path("lost/model.safetensors.index.json").write_text('{"weight_map": {"a": "1.safetensors"}}')
+    with pytest.raises(UsageError, match=told) as caught:
+        asked(**words)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["a.safetensors", "a.bin", "a.pt"])
+def test_a_broken_file_is_told_by_name(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"\x80no tensors at all")
+    with pytest.raises(ModelError, match=rf"{name} cannot be read as tensors: "):
+        walked(bound(FromCheckpoint(path=str(tmp_path / name)), Target()), tmp_path / "store")
+
+
+def test_what_is_no_state_dict_is_told_by_name(tmp_path: Path) -> None:
+    torch.save({"epoch": 3, "state": pruned()}, tmp_path / "a.pt")
+    with pytest.raises(ModelError, match=r"a.pt is no state dict; it should map names to tensors"):
+        walked(bound(FromCheckpoint(path=str(tmp_path / "a.pt")), Target()), tmp_path / "store")
+
+
+@pytest.mark.parametrize(
+    ("state", "told"),
+    [
+        ({"x.y.z": torch.zeros(2, 2)}, "no name of what is given fits one in scope: given 'x.y.z'"),
+        ({"odd.weight": torch.zeros(7, 5)}, r"'odd.weight' is \(7, 5\) in what is given, \(5, 7\)"),
+        ({"odd.weight": torch.ones(5, 7)}, "prune nothing in scope"),
+        (
+            {f"{side}.odd.weight": torch.zeros(5, 7) for side in ("one", "two")},
+            "names of what is given are ambiguous: '…' could be 'one.…', or '…' be 'two.…'",
+        ),
+    ],
+)
+def test_a_checkpoint_of_another_net_is_told(tmp_path: Path, state: dict[str, Tensor], told: str) -> None:
+    save_file(state, tmp_path / "a.safetensors")
+    with pytest.raises(SparsityError, match=told):
+        walked(bound(FromCheckpoint(path=str(tmp_path / "a.safetensors")), Target()), tmp_path / "store")
