@@ -26,7 +26,10 @@ class Target(Spec):
     pattern: str = Field("free", pattern=r"^(free|[1-9][0-9]*:[1-9][0-9]*)$")
     """`free`, or `N:M`: of every M weights along a row, N stay."""
     spread: Spread = "global"
-    """How the sparsity is spread over tensors; an N:M pattern fixes it to `uniform`."""
+    """How the sparsity is spread over tensors: `global` compares all weights, `uniform` those of a tensor
+    and `rows` those of a row, each with the same share; `erk` gives each tensor a share by its shape,
+    `owl` by its outliers; `lamp` adapts saliencies to their tensor, then compares all. An N:M pattern
+    fixes it to `uniform`."""
     scope: Scope = "body"
     """`body`: every weight of two or more dimensions but embeddings, what is tied to one, and
     the output layer of a fresh head. `all-2d`: the paper's, every weight of two or four dimensions."""

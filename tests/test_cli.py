@@ -332,7 +332,7 @@ def test_the_list_names_everything(say: Say) -> None:
         assert name in shown
     assert "omp-after" not in say("list", "tasks").stdout
     shelves = json.loads(say("list", "--json").stdout)
-    assert {name: len(rows) for name, rows in shelves.items()} == {"tasks": 3, "methods": 6, "plugins": 1}
+    assert {name: len(rows) for name, rows in shelves.items()} == {"tasks": 3, "methods": 8, "plugins": 1}
     assert shelves["tasks"][0] | {"source": ""} == {
         "name": "sums/gts", "summary": "toy sums", "source": "", "groups": ["sums", "maths"], "chance": 0.0,
         "metric": "accuracy (%)", "folds": 2, "accepts": ["scratch", "tiny"], "published": "scratch",

@@ -15,7 +15,7 @@ from smc_eval.methods.obert import OptimalBertSurgeon
 from smc_eval.methods.rigl import MagnitudeRigL, RandomRigL, SensitivityRigL
 from smc_eval.methods.set import Evolution
 from smc_eval.methods.snip import Snip
-from smc_eval.methods.sparsegpt import SparseGpt
+from smc_eval.methods.sparsegpt import SparseGPT
 from smc_eval.methods.tuned import TunedGmp
 from smc_eval.methods.wanda import Wanda
 
@@ -37,7 +37,7 @@ PAPER: tuple[type[Method], ...] = (
 
 BEYOND: tuple[type[Method], ...] = (
     Wanda,
-    SparseGpt,
+    SparseGPT,
     Evolution,
     Movement,
     TunedGmp,

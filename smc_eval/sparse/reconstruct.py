@@ -46,7 +46,7 @@ def reconstruct(
             mask_OI[rows] = _chosen(old_OI[rows].abs(), own, alive)
         else:
             upper_II, idle_I = factor(gram_II, damping)
-            left_IO = old_OI[rows].T.contiguous()  # a column in a piece
+            left_IO = old_OI[rows].T.clone(memory_format=torch.contiguous_format)  # a column in a piece
             left_IO[idle_I] = 0
             stays_IO = _swept(left_IO, upper_II.to(left_IO.dtype), alive.T, own, block)
             new_OI[rows], mask_OI[rows] = left_IO.T, stays_IO.T
