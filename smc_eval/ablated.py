@@ -68,7 +68,8 @@ class Ablated(Method):
 
     `shuffle`, `random`: the last masks give way to others with the same number of survivors in each
     tensor, and the net goes back to its weights from before any pruning. `reinit`: the masks stay, the
-    survivors get new values. What the method does after its last masks follows, or one training.
+    survivors get new values. What the method does after its last masks follows; where that is no
+    training, the one in which a rule made them, without the rule, or one by the recipe.
     `invert`: wherever a criterion decides, the least salient weights are kept.
     """
 
@@ -132,7 +133,7 @@ class Ablated(Method):
             yield Rewind(to=point)
         yield from rest
         if not any(isinstance(stage, Train) for stage in rest):
-            yield Train()
+            yield _again(stages[last])
 
 
 def unpruned(stages: Sequence[Stage]) -> tuple[list[Stage], str]:
@@ -149,6 +150,11 @@ def unpruned(stages: Sequence[Stage]) -> tuple[list[Stage], str]:
     if trained is not None:
         named[trained] = stages[trained].model_copy(update={"name": point})
     return named, point
+
+
+def _again(stage: Stage) -> Train:
+    """The training that made the last masks, under them as they are; one by the recipe after a pruning."""
+    return stage.model_copy(update={"rule": None, "name": None}) if isinstance(stage, Train) else Train()
 
 
 def _masks(stage: Stage) -> bool:

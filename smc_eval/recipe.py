@@ -78,7 +78,7 @@ class Recipe(Spec):
             return self
         return self.model_copy(
             update={
-                "epochs": self.epochs and self.epochs * length,
+                "epochs": self.epochs and round(self.epochs * length, 6),
                 "steps": self.steps and max(1, round(self.steps * length)),
                 "period": max(1, round(self.period * length)),
             }

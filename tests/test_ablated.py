@@ -22,6 +22,7 @@ from smc_eval.methods.dense import Dense
 from smc_eval.methods.gmp import Gmp
 from smc_eval.methods.lottery import Lottery
 from smc_eval.methods.magnitude import Magnitude, MagnitudeAfter, MagnitudeBefore
+from smc_eval.methods.tuned import TunedGmp
 from smc_eval.order import Order
 from smc_eval.plan import worded
 from smc_eval.pruner import Probe
@@ -89,6 +90,13 @@ def test_after_a_rule_one_training_follows_where_the_method_has_none() -> None:
         "rewind weights to 'start'",
         "train by the task's recipe",
     ]
+
+
+def test_what_else_a_rules_training_had_stays() -> None:
+    *_, gradual = TunedGmp().plan(Target(sparsity=0.75))
+    *_, again = Ablated(method=TunedGmp(), how="shuffle").plan(Target(sparsity=0.75))
+    assert isinstance(again, Train) and isinstance(gradual, Train)
+    assert (again.rule, again.length, again.distil) == (None, 2.0, gradual.distil)
 
 
 def test_survivors_are_renewed_after_the_way_back_and_not_before() -> None:

@@ -16,12 +16,13 @@ from typer.testing import CliRunner
 
 from smc_eval import registry
 from smc_eval.cli import app
+from smc_eval.methods import smc_eval_methods
 
 TOYS = '''
 from typing import ClassVar
 from smc_eval import DataError, Recipe, TaskCard, hookimpl
 from smc_eval.methods import smc_eval_methods
-from smc_eval.testing import Toy
+from smc_eval.testing import PrunedToy, Toy
 
 class Sums(Toy):
     """Which token came twice, in two folds."""
@@ -41,6 +42,13 @@ class Terms(Toy):
     )
     recipe: Recipe = Recipe(steps=2, batch_size=8, lr=0.01)
 
+class Pruned(PrunedToy):
+    card: ClassVar[TaskCard] = TaskCard(
+        name="pruned", summary="toy on a pruned net", source="none", metric="accuracy (%)",
+        accepts=("tiny",), published="tiny",
+    )
+    recipe: Recipe = Recipe(steps=2, batch_size=8, lr=0.01)
+
 class Broken(Toy):
     card: ClassVar[TaskCard] = TaskCard(
         name="broken", summary="toy", source="none", metric="accuracy (%)",
@@ -52,7 +60,7 @@ class Broken(Toy):
 
 @hookimpl
 def smc_eval_tasks():
-    return [Sums, Terms, Broken]
+    return [Sums, Terms, Broken, Pruned]
 '''
 
 Say = Callable[..., Any]
@@ -215,6 +223,8 @@ def test_an_interruption_says_how_to_go_on(say: Say, monkeypatch: pytest.MonkeyP
         (("--method", "opm-after"), "no method is named 'opm-after'; did you mean 'omp-after'"),
         (("--method", "lth:shar=0.1"), "no option of method 'lth' is named 'shar'; did you mean 'share'"),
         (("--method", "lth:share=big"), "'share' of method 'lth' is 'big'"),
+        (("--ablate", "shufle"), "no ablation is named 'shufle'; did you mean 'shuffle'"),
+        (("--method", "from-checkpoint:path=no/such"), "there is no checkpoint no/such; give a folder"),
         (("--sparsity", "1"), "sparsity 1 lies outside [0, 1)"),
         (("--sparsity", "-0.5"), "sparsity -0.5 lies outside [0, 1)"),
         (("--sparsity", "4:4"), "sparsity '4:4' keeps 4 of every 4"),
@@ -276,6 +286,50 @@ def test_flags_beside_a_grid_file_win(say: Say) -> None:
     assert [r["target"]["sparsity"] for r in json.loads(ended.stdout)["results"]] == [0.0, 0.25]
 
 
+def test_every_method_that_prunes_runs_ablated_beside_itself(say: Say) -> None:
+    ended = say(*TERMS, "--ablate", "shuffle,random", "--ablate", "invert", "--quiet")
+    assert ended.exit_code == 0, ended.output
+    for row in ("omp-after+shuffle", "omp-after+random", "omp-after+invert"):
+        assert row in ended.stdout
+    records = json.loads(say("report", "smc-eval-runs", "--json", "-").stdout)["results"]
+    assert [r["method"] for r in records] == [
+        "dense", "omp-after", "omp-after+shuffle", "omp-after+random", "omp-after+invert"
+    ]  # fmt: skip
+    kept = {
+        json.dumps(r["certificate"]["tensors"])
+        for r in records
+        if r["method"] not in ("dense", "omp-after+invert")
+    }
+    assert len(kept) == 1
+    assert len({r["certificate"].get("mask_digest") for r in records}) == 5
+
+
+def test_an_ablation_of_a_grid_file_is_one_of_the_flag(say: Say) -> None:
+    Path("mine.toml").write_text(
+        'tasks = "terms"\nmethod = "omp-before"\nsparsity = 0.5\nquiet = true\nablate = ["reinit"]\n'
+    )
+    ended = say("--grid", "mine.toml", "--json", "-")
+    methods = [r["method"] for r in json.loads(ended.stdout)["results"]]
+    assert methods == ["dense", "omp-before", "omp-before+reinit"]
+
+
+def test_given_masks_stand_in_the_column_of_what_they_reach(say: Say) -> None:
+    ended = say("--tasks", "pruned", "--method", "from-checkpoint,omp-after", "--sparsity", "0.25", "--quiet")
+    assert ended.exit_code == 0, ended.output
+    head, _, given, after, *_ = ended.stdout.splitlines()
+    assert head.split() == ["task", "method", "dense", "0.25", "0.501"]
+    assert given.split()[1] == "from-checkpoint" and given.split()[3] == "–"
+    assert after.split()[0] == "omp-after" and after.split()[3] == "–"
+
+
+def test_given_masks_of_a_net_without_zeros_fail_alone(say: Say) -> None:
+    ended = say(*TERMS, "--method", "from-checkpoint", "--quiet", "--json", "-")
+    assert ended.exit_code == 1
+    told = {r["method"]: (r["status"], r["reason"]) for r in json.loads(ended.stdout)["results"]}
+    assert told["omp-after"][0] == "ok" and told["from-checkpoint"][0] == "failed"
+    assert told["from-checkpoint"][1].startswith("the given weights prune nothing in scope")
+
+
 def test_a_plan_shows_the_trie_and_what_is_still_to_pay(say: Say) -> None:
     words = ("--model", "tiny", "--tasks", "maths", "--method", "omp-after,random-after", "--sparsity", "0.5")
     ended = say("plan", *words)
@@ -332,7 +386,12 @@ def test_the_list_names_everything(say: Say) -> None:
         assert name in shown
     assert "omp-after" not in say("list", "tasks").stdout
     shelves = json.loads(say("list", "--json").stdout)
-    assert {name: len(rows) for name, rows in shelves.items()} == {"tasks": 3, "methods": 8, "plugins": 1}
+    shipped = len(smc_eval_methods())
+    assert {name: len(rows) for name, rows in shelves.items()} == {
+        "tasks": 4,
+        "methods": shipped,
+        "plugins": 1,
+    }
     assert shelves["tasks"][0] | {"source": ""} == {
         "name": "sums/gts", "summary": "toy sums", "source": "", "groups": ["sums", "maths"], "chance": 0.0,
         "metric": "accuracy (%)", "folds": 2, "accepts": ["scratch", "tiny"], "published": "scratch",
