@@ -97,9 +97,7 @@ def _equation(text: str, values: int) -> tuple[str, ...]:
         if match and int(match[1]) >= values:
             raise ValueError(f"Equation {short(text)} has {token}, but Numbers holds only {values} values")
         if re.fullmatch(r"N[0-9]+", token):  # our own name for number0, never the files'
-            raise ValueError(
-                f"Equation {short(text)} has {token!r}; a number is written number0, number1, …"
-            )
+            raise ValueError(f"Equation {short(text)} has {token!r}; a number is written number0, number1, …")
         symbols.append(f"N{int(match[1])}" if match else token)
     if wrong := fault(symbols):
         raise ValueError(f"Equation {short(text)} is no prefix expression: {wrong}")
