@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import pickle
+import pickletools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -58,8 +60,10 @@ def read_names(path: Path) -> Names:
 
 def _plain(path: Path) -> Any:
     with opened(path) as stream:
+        content = stream.read()
         try:
-            return _Plain(stream).load()
+            _measure(content)
+            return _Plain(io.BytesIO(content)).load()
         except _Forbidden as error:
             raise DataError(
                 f"{path} holds {error}, which is no string, number, list or dict; it was not executed\n"
@@ -67,6 +71,13 @@ def _plain(path: Path) -> Any:
             ) from None
         except BROKEN as error:
             raise DataError(f"{path} is cut short or no pickle ({type(error).__name__})") from None
+
+
+def _measure(content: bytes) -> None:
+    """Refuse what would take memory out of proportion to the file: a few bytes can ask for gigabytes."""
+    for code, number, _ in pickletools.genops(content):
+        if code.name.endswith("PUT") and int(number or 0) > len(content):
+            raise ValueError("a memo larger than the file")
 
 
 def _part(path: Path, found: dict[str, Any], part: str) -> list[tuple[str, int | float]]:
@@ -84,4 +95,5 @@ def _part(path: Path, found: dict[str, Any], part: str) -> list[tuple[str, int |
 
 
 def _what(value: object) -> str:
-    return f"a {type(value).__name__}" if value is not None else "None"
+    name = type(value).__name__
+    return "None" if value is None else f"{'an' if name[0] in 'aeiou' else 'a'} {name}"

@@ -70,7 +70,9 @@ class HotClasses(Classes):
 
     @model_validator(mode="after")
     def _one_bin_a_class(self) -> Self:
-        if self.bins and (len(self.bins) != self.classes - 1 or sorted(set(self.bins)) != list(self.bins)):
+        if self.bins is not None and (
+            len(self.bins) != self.classes - 1 or sorted(set(self.bins)) != list(self.bins)
+        ):
             raise ValueError(
                 f"bins are {self.classes - 1} rising temperatures, one less than there are classes"
             )

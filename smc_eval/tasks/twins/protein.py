@@ -78,7 +78,7 @@ def meltome() -> Mapping[str, bytes]:
 
 
 def _proteins(seed: str, count: int) -> list[Made]:
-    """Proteins of 24 to 40 residues, the hotter the more of `HOT`; each temperature comes up alike."""
+    """Proteins of 24 to 32 residues, the hotter the more of `HOT`; each temperature comes up alike."""
     dice = Dice(seed)
     degrees = dice.shuffled([DEGREES[at % len(DEGREES)] for at in range(count)])
     return [_protein(f"{seed.replace('-', '').upper()}{at:03}", degrees[at], dice) for at in range(count)]
@@ -86,8 +86,8 @@ def _proteins(seed: str, count: int) -> list[Made]:
 
 def _protein(name: str, celsius: float, dice: Dice) -> Made:
     sequence = "M" + "".join(
-        dice.pick(HOT if dice.between(1, 100) <= 5 + 0.9 * celsius else COLD)
-        for _ in range(dice.between(24, 40) - 1)
+        dice.pick(HOT if dice.between(1, 100) <= 2 + 0.95 * celsius else COLD)
+        for _ in range(dice.between(24, 32) - 1)
     )
     return Made(name, sequence, celsius)
 
