@@ -23,9 +23,12 @@ from smc_eval.tasks.folder import WAY_OUT, opened
 from smc_eval.tasks.protein import fasta
 from smc_eval.tasks.protein.example import Protein, Split, celsius, label, residues, told_apart
 from smc_eval.tasks.protein.pickles import Names, read_names
-from smc_eval.tasks.table import rows
+from smc_eval.tasks.table import rows, short
 
 Answer = Literal["label", "temperature"]
+
+LONGEST_NAME = 200
+"""A protein's name is a file's name, too, and those have an end."""
 
 
 @dataclass(frozen=True)
@@ -96,8 +99,8 @@ class Pickled:
         found = read_names(self.split)
         told_apart([name for name, _ in found.train], [name for name, _ in found.test], str(self.split))
         for name, _ in found.train + found.test:
-            if not name or "/" in name or "\\" in name:
-                raise DataError(f"{self.split}: {name!r} is no name of a protein")
+            if not 0 < len(name) <= LONGEST_NAME or "/" in name or "\\" in name:
+                raise DataError(f"{self.split}: {short(name)} is no name of a protein")
         return found
 
     def _proteins(self, part: Sequence[tuple[str, int | float]], known: dict[str, str]) -> list[Protein]:

@@ -191,6 +191,7 @@ def test_what_a_release_lacks_is_named(release: Callable[..., Path], tmp_path: P
         ({"train_labels": [float("nan"), 0]}, "protein 'P1': the label is nan"),
         ({"train_names": ["P1", "../P2"]}, "'../P2' is no name of a protein"),
         ({"train_names": ["P1", ""]}, "'' is no name of a protein"),
+        ({"train_names": ["P1", "P" * 300]}, "...' is no name of a protein"),
     ],
 )
 def test_a_split_that_makes_no_sense_is_refused(
