@@ -1,4 +1,4 @@
-"""Backbones: what `--model` means to a task that reads text, and what is told when it cannot be had."""
+"""Backbones: what `--model` means to a task that takes an encoder, and what is told when it cannot be had."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from smc_eval.errors import ModelError
 from smc_eval.task import Source
+from smc_eval.tasks import kinds
 
 if TYPE_CHECKING:
     from torch import nn
@@ -39,6 +40,7 @@ class Backbone:
     commit: str | None
     """Of a hub id; None for a folder."""
     config: Mapping[str, Any]
+    kind: kinds.Kind
 
     @property
     def source(self) -> Source:
@@ -50,13 +52,13 @@ class Backbone:
         return Source("model", self.word, self.commit or folder_digest(Path(self.place)))
 
 
-def find(word: str) -> Backbone:
-    """The checkpoint that a word names: a folder, `pkg:NAME`, or a hub id.
+def find(word: str, kind: kinds.Kind = "text-encoder") -> Backbone:
+    """The checkpoint that a word names: a folder, `pkg:NAME`, or a hub id; and of the kind that is wanted.
 
     A hub id that is in the local cache is taken from there as it is. Imports no torch.
 
     Raises:
-        ModelError: there is no such checkpoint, it cannot be reached, or it is no text encoder.
+        ModelError: there is no such checkpoint, it cannot be reached, or it is of another kind.
     """
     if word.startswith(PACKAGE):
         folder, commit = _in_package(word), None
@@ -70,15 +72,15 @@ def find(word: str) -> Backbone:
             f"there is no model folder {word!r}; give a folder with a config.json, pkg:NAME, or a hub id"
         )
     config = _config(folder, word)
-    _check_kind(config, word)
-    return Backbone(word, word if commit else str(folder), commit, config)
+    kinds.check(config, kinds.tokens_in(folder), kind, word)
+    return Backbone(word, word if commit else str(folder), commit, config, kind)
 
 
-def text_encoder(backbone: Backbone) -> nn.Module:
-    """The pretrained encoder without a pooler, in fp32.
+def encoder(backbone: Backbone) -> nn.Module:
+    """The pretrained encoder alone, in fp32: no pooler, and no head of any other purpose.
 
     Raises:
-        ModelError: it is no text encoder, or its weights are missing, cut short or of other shapes.
+        ModelError: it is no encoder, or its weights are missing, cut short or of other shapes.
     """
     import torch
     from transformers import AutoConfig, AutoModel
@@ -87,10 +89,10 @@ def text_encoder(backbone: Backbone) -> nn.Module:
     with _told(backbone, "cannot be loaded"):
         config = AutoConfig.from_pretrained(backbone.place, revision=backbone.commit)
         if config.is_encoder_decoder:  # some tell it by their architecture alone
-            raise ModelError(_wrong(backbone.word, f"an encoder-decoder ({config.model_type})"))
-        # what transformers can teach to fill in masked words is an encoder of text
+            raise kinds.wrong(backbone.word, f"an encoder-decoder ({config.model_type})", backbone.kind)
+        # what transformers can teach to fill in what is masked is an encoder
         if config.model_type not in MODEL_FOR_MASKED_LM_MAPPING_NAMES:
-            raise ModelError(_wrong(backbone.word, f"a {config.model_type} model"))
+            raise kinds.wrong(backbone.word, f"a {config.model_type} model", backbone.kind)
         model, loaded = AutoModel.from_pretrained(
             backbone.place,
             revision=backbone.commit,
@@ -98,8 +100,9 @@ def text_encoder(backbone: Backbone) -> nn.Module:
             output_loading_info=True,
             dtype=torch.float32,
         )
-    if getattr(model, "pooler", None) is not None:
-        model.pooler = None  # nothing reads it, and some checkpoints do not hold it
+    for head in ("pooler", "contact_head"):  # nothing reads them, and some checkpoints do not hold them
+        if getattr(model, head, None) is not None:
+            setattr(model, head, None)
     if missing := sorted(set(loaded["missing_keys"]) & {name for name, _ in model.named_parameters()}):
         raise ModelError(
             f"the checkpoint {backbone.word!r} lacks {len(missing)} encoder tensors, {missing[0]!r} first; "
@@ -109,7 +112,7 @@ def text_encoder(backbone: Backbone) -> nn.Module:
 
 
 def tokenizer(backbone: Backbone) -> Any:
-    """The checkpoint's tokenizer, one that knows which characters each token comes from.
+    """The checkpoint's tokenizer; of a text encoder, one that knows where in the text its tokens stand.
 
     Raises:
         ModelError: there is none, it is not of that kind, or it is another model's.
@@ -118,7 +121,7 @@ def tokenizer(backbone: Backbone) -> Any:
 
     with _told(backbone, "has no tokenizer that can be loaded"):
         found = AutoTokenizer.from_pretrained(backbone.place, revision=backbone.commit)
-    if not found.is_fast:
+    if backbone.kind == "text-encoder" and not found.is_fast:
         raise ModelError(
             f"the tokenizer of {backbone.word!r}, {type(found).__name__}, does not tell where in the text "
             "its tokens stand; give a model with a tokenizer.json"
@@ -133,6 +136,7 @@ def tokenizer(backbone: Backbone) -> Any:
             f"the tokenizer of {backbone.word!r} has {len(found)} tokens, its model {rows}; "
             "they are not of the same checkpoint"
         )
+    kinds.check_tokens(found.get_vocab(), backbone.kind, backbone.word)
     return found
 
 
@@ -230,23 +234,6 @@ def _config(folder: Path, word: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ModelError(f"{path} of model {word!r} holds no JSON object")
     return found
-
-
-def _check_kind(config: Mapping[str, Any], word: str) -> None:
-    """Refuse what its config tells to be no text encoder; the rest is seen when it is loaded."""
-    if "model_type" not in config:
-        raise ModelError(
-            f"the config.json of model {word!r} names no model_type; it is none of transformers'"
-        )
-    heads = config.get("architectures") or ["a model"]
-    if config.get("is_encoder_decoder"):
-        raise ModelError(_wrong(word, f"an encoder-decoder ({heads[0]})"))
-    if config.get("is_decoder") or str(heads[0]).endswith(("ForCausalLM", "LMHeadModel")):
-        raise ModelError(_wrong(word, f"a causal language model ({heads[0]})"))
-
-
-def _wrong(word: str, found: str) -> str:
-    return f"the model {word!r} is {found}; this task takes a text encoder such as roberta-base"
 
 
 @contextmanager

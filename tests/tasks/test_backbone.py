@@ -73,7 +73,7 @@ def said(act: Callable[[], object]) -> str:
 def test_a_folder_is_loaded_whole_and_without_a_pooler(checkpoint: Path) -> None:
     from safetensors.torch import load_file
 
-    model = backbone.text_encoder(backbone.find(str(checkpoint)))
+    model = backbone.encoder(backbone.find(str(checkpoint)))
     stored = load_file(checkpoint / "model.safetensors")
     own = model.state_dict()
     assert not any("pooler" in name for name in own)
@@ -148,30 +148,30 @@ def test_a_config_that_is_no_json(copied: Callable[..., Path]) -> None:
 )
 def test_another_architecture(copied: Callable[..., Path], config: dict[str, object], what: str) -> None:
     folder = copied(**config)
-    assert what in said(lambda: backbone.text_encoder(backbone.find(str(folder))))
+    assert what in said(lambda: backbone.encoder(backbone.find(str(folder))))
 
 
 @pytest.mark.parametrize("kept", [0, 100, 3000])
 def test_weights_that_are_cut_short(copied: Callable[..., Path], kept: int) -> None:
     weights = copied() / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:kept])
-    assert "cannot be loaded" in said(lambda: backbone.text_encoder(backbone.find(str(weights.parent))))
+    assert "cannot be loaded" in said(lambda: backbone.encoder(backbone.find(str(weights.parent))))
 
 
 def test_weights_that_are_missing(copied: Callable[..., Path]) -> None:
     folder = copied("model.safetensors")
-    assert "cannot be loaded" in said(lambda: backbone.text_encoder(backbone.find(str(folder))))
+    assert "cannot be loaded" in said(lambda: backbone.encoder(backbone.find(str(folder))))
 
 
 def test_weights_of_other_shapes_or_fewer_layers(copied: Callable[..., Path]) -> None:
     folder = copied(intermediate_size=24)
-    assert "other shapes" in said(lambda: backbone.text_encoder(backbone.find(str(folder))))
+    assert "other shapes" in said(lambda: backbone.encoder(backbone.find(str(folder))))
     config = json.loads((folder / "config.json").read_text()) | {
         "intermediate_size": 16,
         "num_hidden_layers": 3,
     }
     (folder / "config.json").write_text(json.dumps(config))
-    assert "lacks 16 encoder tensors" in said(lambda: backbone.text_encoder(backbone.find(str(folder))))
+    assert "lacks 16 encoder tensors" in said(lambda: backbone.encoder(backbone.find(str(folder))))
 
 
 def test_weights_that_are_no_weights_but_a_pickle_bomb(copied: Callable[..., Path]) -> None:
@@ -184,7 +184,7 @@ def test_weights_that_are_no_weights_but_a_pickle_bomb(copied: Callable[..., Pat
             return os.mkdir, (str(folder / "exploded"),)
 
     (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Bomb(), protocol=2))
-    assert "cannot be loaded" in said(lambda: backbone.text_encoder(backbone.find(str(folder))))
+    assert "cannot be loaded" in said(lambda: backbone.encoder(backbone.find(str(folder))))
     assert not (folder / "exploded").exists()
 
 
@@ -218,9 +218,9 @@ def test_a_cached_hub_model_is_named_by_its_commit(
     found = backbone.find("someone/small")
     assert found.source.digest == commit
     assert len(backbone.tokenizer(found)) == found.config["vocab_size"]
-    assert sum(1 for _ in backbone.text_encoder(found).parameters()) > 20
+    assert sum(1 for _ in backbone.encoder(found).parameters()) > 20
     (repository / "snapshots" / commit / "model.safetensors").unlink()
-    assert "not whole in the local cache" in said(lambda: backbone.text_encoder(found))
+    assert "not whole in the local cache" in said(lambda: backbone.encoder(found))
 
 
 def test_a_package_that_holds_a_model(

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import re
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from smc_eval.errors import DataError
 from smc_eval.tasks.arithmetic.equation import fault, number
-from smc_eval.tasks.folder import lines
+from smc_eval.tasks.table import rows, short
 
 COLUMNS = ("Question", "Numbers", "Equation", "group_nums")
 """What is read; `Answer` never is: in some official rows it is not the equation's value."""
@@ -45,47 +43,15 @@ def read_problems(path: Path) -> list[Problem]:
     Raises:
         DataError: the file cannot be read, or a row makes no sense; names file and line.
     """
-    rows = _rows(path)
-    _, header = next(rows, (0, []))
-    place = _columns(path, header)
     problems = []
-    for line, row in rows:
-        if len(row) != len(header):
-            raise DataError(f"{path}, line {line}: {len(row)} fields where the header has {len(header)}")
+    for line, row in rows(path, COLUMNS):
         try:
-            problems.append(_problem({name: row[index] for name, index in place.items()}))
+            problems.append(_problem(row))
         except ValueError as error:
             raise DataError(f"{path}, line {line}: {error}") from None
     if not problems:
         raise DataError(f"{path}: no problems in it, nothing below the header")
     return problems
-
-
-def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """The rows that are not blank, each with the line it begins on."""
-    rows = csv.reader(lines(path), strict=True)
-    while True:
-        line = rows.line_num + 1
-        try:
-            row = next(rows, None)
-        except csv.Error as error:
-            raise DataError(f"{path}, line {line}: no CSV: {error}") from None
-        if row is None:
-            return
-        if row:
-            yield line, row
-
-
-def _columns(path: Path, header: Sequence[str]) -> dict[str, int]:
-    if not header:
-        raise DataError(f"{path}: the file is empty; wanted a CSV with the columns {', '.join(COLUMNS)}")
-    missing = [name for name in COLUMNS if name not in header]
-    if missing:
-        raise DataError(f"{path}, line 1: no column {', '.join(missing)}; found {_short(', '.join(header))}")
-    twice = sorted({name for name in header if header.count(name) > 1})
-    if twice:
-        raise DataError(f"{path}, line 1: column {', '.join(twice)} stands there more than once")
-    return {name: header.index(name) for name in COLUMNS}
 
 
 def _problem(row: dict[str, str]) -> Problem:
@@ -98,15 +64,15 @@ def _problem(row: dict[str, str]) -> Problem:
         words[at] = "NUM"
         first.setdefault(int(match[1]), at)
     if not first:
-        raise ValueError(f"no number0 in Question {_short(row['Question'])}")
+        raise ValueError(f"no number0 in Question {short(row['Question'])}")
     beyond = [k for k in first if k >= len(values)]
     if beyond:
         raise ValueError(
-            f"Question has number{beyond[0]}, which has no value in Numbers {_short(row['Numbers'])}"
+            f"Question has number{beyond[0]}, which has no value in Numbers {short(row['Numbers'])}"
         )
     if len(first) != len(values):
         raise ValueError(
-            f"Numbers {_short(row['Numbers'])} holds {len(values)} values, Question has {len(first)} numbers"
+            f"Numbers {short(row['Numbers'])} holds {len(values)} values, Question has {len(first)} numbers"
         )
     return Problem(
         words=tuple(words),
@@ -120,7 +86,7 @@ def _problem(row: dict[str, str]) -> Problem:
 def _value(text: str) -> float:
     found = number(text)
     if found is None:
-        raise ValueError(f"{_short(text)} in Numbers is no number")
+        raise ValueError(f"{short(text)} in Numbers is no number")
     return found
 
 
@@ -129,25 +95,19 @@ def _equation(text: str, values: int) -> tuple[str, ...]:
     for token in text.split():
         match = _NUMBERED.fullmatch(token)
         if match and int(match[1]) >= values:
-            raise ValueError(f"Equation {_short(text)} has {token}, but Numbers holds only {values} values")
+            raise ValueError(f"Equation {short(text)} has {token}, but Numbers holds only {values} values")
         if re.fullmatch(r"N[0-9]+", token):  # our own name for number0, never the files'
-            raise ValueError(
-                f"Equation {_short(text)} has {token!r}; a number is written number0, number1, …"
-            )
+            raise ValueError(f"Equation {short(text)} has {token!r}; a number is written number0, number1, …")
         symbols.append(f"N{int(match[1])}" if match else token)
     if wrong := fault(symbols):
-        raise ValueError(f"Equation {_short(text)} is no prefix expression: {wrong}")
+        raise ValueError(f"Equation {short(text)} is no prefix expression: {wrong}")
     return tuple(symbols)
 
 
 def _groups(text: str, words: int) -> tuple[int, ...]:
     if not _GROUPS.fullmatch(text.strip()):
-        raise ValueError(f"group_nums {_short(text)} is no list of word indices such as [1, 2, 3]")
+        raise ValueError(f"group_nums {short(text)} is no list of word indices such as [1, 2, 3]")
     indices = [int(index) for index in re.findall("[0-9]+", text)]
     if indices and max(indices) >= words + OVERHANG:
         raise ValueError(f"group_nums holds {max(indices)}, but Question has only {words} words")
     return tuple(index for index in indices if index < words)
-
-
-def _short(text: str) -> str:
-    return repr(text if len(text) <= 80 else text[:77] + "...")

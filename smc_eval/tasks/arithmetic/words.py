@@ -107,7 +107,7 @@ class Checkpoint(SubWords):
         self.found = found
 
     def net(self, width: int, dropout: float) -> nn.Module:
-        return Contextual(backbone.text_encoder(self.found))
+        return Contextual(backbone.encoder(self.found))
 
 
 class WordTable(nn.Module):

@@ -1,0 +1,1 @@
+"""Proteins: how much heat they bear, told from their sequences alone."""

@@ -1,0 +1,43 @@
+"""From proteins to a batch of tensors.
+
+Shapes: N proteins, L tokens of the longest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from smc_eval.tasks.protein.alphabet import Alphabet
+from smc_eval.tasks.protein.example import Protein
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Proteins, padded."""
+
+    ids_NL: Tensor
+    real_NL: Tensor
+    """Which tokens are no padding: what the encoder attends to."""
+    read_NL: Tensor
+    """Which tokens make the feature: residues and what stands behind them."""
+    answers_N: Tensor
+    """Classes, or degrees Celsius; in fp32, which holds both exactly enough."""
+
+
+def batch(proteins: Sequence[Protein], alphabet: Alphabet, most: int | None) -> Batch:
+    """The proteins as tensors, each cut to its first `most` residues."""
+    encoded = [alphabet.encoded(protein.sequence, most) for protein in proteins]
+    lengths_N = torch.tensor([len(ids) for ids in encoded])
+    longest = int(lengths_N.max())
+    places_L = torch.arange(longest)
+    real_NL = places_L < lengths_N[:, None]
+    return Batch(
+        ids_NL=torch.tensor([ids + [alphabet.padding] * (longest - len(ids)) for ids in encoded]),
+        real_NL=real_NL,
+        read_NL=real_NL & (places_L >= len(alphabet.before)),
+        answers_N=torch.tensor([protein.answer for protein in proteins], dtype=torch.float32),
+    )

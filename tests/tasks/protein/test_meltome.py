@@ -1,0 +1,87 @@
+"""Meltome in both of FLIP's formats, and what is said of files that are wrong."""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from smc_eval.errors import DataError
+from smc_eval.tasks.protein import meltome
+
+FLIP = "sequence,target,set,validation\nMKV,43.3,train,\nMEE,50.5,train,True\nMAC,61.0,test,\n"
+OLDER = (
+    ">S0 TARGET=43.3 SET=train VALIDATION=False\nMK\nV\n"
+    ">S1 TARGET=50.5 SET=train VALIDATION=True\nMEE\n"
+    ">S2 TARGET=61.0 SET=test\nMAC\n"
+)
+
+
+def said(act: Callable[[], object]) -> str:
+    """What a DataError says: three lines at most, for users."""
+    with pytest.raises(DataError) as caught:
+        act()
+    told = str(caught.value)
+    assert len(told.splitlines()) <= 3 and not told.endswith(".")
+    return told
+
+
+@pytest.mark.parametrize("packed", ["", ".gz"])
+@pytest.mark.parametrize(
+    "name", ["mixed_split.csv", "mixed_split.fasta", "meltome_cv_test.fasta", "of_mine.csv"]
+)
+def test_flip_is_read_as_csv_and_as_fasta(tmp_path: Path, name: str, packed: str) -> None:
+    content = (FLIP if name.endswith("csv") else OLDER).encode()
+    path = tmp_path / "meltome" / f"{name}{packed}"
+    path.parent.mkdir()
+    path.write_bytes(gzip.compress(content) if packed else content)
+    split = meltome.find(tmp_path, "mixed_split")
+    train, test = split.parts()
+    assert list(split.files) == [path]
+    assert [(one.sequence, one.answer) for one in train] == [("MKV", 43.3), ("MEE", 50.5)]
+    assert [(one.sequence, one.answer) for one in test] == [("MAC", 61.0)]
+
+
+def test_of_several_files_the_named_one_is_read(tmp_path: Path) -> None:
+    (tmp_path / "meltome").mkdir()
+    for name in ("human.csv", "mixed_split.csv"):
+        (tmp_path / "meltome" / name).write_text(FLIP)
+    assert [path.name for path in meltome.find(tmp_path, "human").files] == ["human.csv"]
+    assert "has no human_cell.csv, but 2 others" in said(lambda: meltome.find(tmp_path, "human_cell"))
+    shutil.rmtree(tmp_path / "meltome")
+    assert "has no meltome/human.csv" in said(lambda: meltome.find(tmp_path, "human"))
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "words"),
+    [
+        ("csv", FLIP.replace("43.3", ""), "line 2: the temperature is ''"),
+        ("csv", FLIP.replace("43.3", "inf"), "line 2: the temperature is 'inf'"),
+        ("csv", FLIP.replace("43.3,train", "43.3,dev"), "line 2: the set is 'dev'; wanted train or test"),
+        ("csv", FLIP.replace("MKV", "M K"), "line 2: ' ' in the sequence is no residue"),
+        ("csv", FLIP.replace(",set,", ",part,"), "line 1: no column set"),
+        ("csv", FLIP.replace("test", "train"), "one part holds no proteins"),
+        ("fasta", OLDER.replace("TARGET=43.3 ", ""), "line 1: the header has no TARGET"),
+        ("fasta", OLDER.replace("SET=test", ""), "line 6: the header has no SET"),
+        ("fasta", OLDER.replace("MEE", ""), "line 4: the sequence is empty"),
+        ("fasta", OLDER.replace("S2", "S0"), "'S0' stands in train and in test"),
+        ("fasta", "", "one part holds no proteins"),
+    ],
+)
+def test_a_flip_file_that_is_wrong_is_named_by_line(
+    tmp_path: Path, file: str, content: str, words: str
+) -> None:
+    (tmp_path / "meltome").mkdir()
+    (tmp_path / "meltome" / f"mixed_split.{file}").write_text(content)
+    assert words in said(meltome.find(tmp_path, "mixed_split").parts)
+
+
+def test_the_official_fasta_of_meltome_is_read(data_dir: Path) -> None:
+    if not (data_dir / "meltome").is_dir():
+        pytest.skip("no Meltome among the real data")
+    train, test = meltome.find(data_dir, "mixed_split").parts()
+    assert (len(train), len(test)) == (71, 29)
+    assert train[0].name == "Sequence0" and train[0].answer == 43.3297884677024

@@ -1,0 +1,211 @@
+"""What the net reads of a protein, and what it answers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from smc_eval.errors import ModelError
+from smc_eval.tasks import backbone
+from smc_eval.tasks.protein import alphabet
+from smc_eval.tasks.protein.alphabet import ESM, esm
+from smc_eval.tasks.protein.encoding import batch
+from smc_eval.tasks.protein.example import RESIDUES, Protein
+from smc_eval.tasks.protein.net import ProteinNet, encoder, mean, tiny
+
+PROTEINS = [Protein("a", "MK", 1), Protein("b", "MKVLAX", 0), Protein("c", "W", 1)]
+
+
+def test_a_sequence_stands_between_its_marks_and_padding_behind() -> None:
+    made = batch(PROTEINS, esm(), None)
+    assert made.ids_NL.tolist() == [
+        [0, 20, 15, 2, 1, 1, 1, 1],
+        [0, 20, 15, 7, 4, 5, 24, 2],
+        [0, 22, 2, 1, 1, 1, 1, 1],
+    ]
+    assert made.real_NL.sum(1).tolist() == [4, 8, 3]
+    assert made.answers_N.tolist() == [1, 0, 1]
+
+
+def test_the_feature_is_read_from_ids_of_2_and_more_as_the_official_code_has_it() -> None:
+    made = batch(PROTEINS, esm(), None)
+    assert torch.equal(made.read_NL, made.ids_NL >= 2)
+
+
+def test_a_long_sequence_is_cut_before_its_mark() -> None:
+    assert batch(PROTEINS, esm(), 3).ids_NL[1].tolist() == [0, 20, 15, 7, 2]
+
+
+def test_the_mean_is_over_what_is_read_alone() -> None:
+    states_NLH = torch.tensor([[[9.0, 9.0], [1.0, 2.0], [3.0, 6.0], [float("nan"), 7.0]]])
+    read_NL = torch.tensor([[False, True, True, False]])
+    assert mean(states_NLH, read_NL).tolist() == [[2.0, 4.0]]
+
+
+class Echo(nn.Module):
+    """An encoder whose states are its ids."""
+
+    class config:  # noqa: N801 - as transformers names it
+        hidden_size = 1
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> tuple[torch.Tensor]:
+        return (input_ids[..., None].float(),)
+
+
+def test_the_head_is_linear_norm_relu_linear_over_the_mean_id() -> None:
+    net = ProteinNet(Echo(), 3, centre=50.0, scale=10.0)
+    shapes = {name: tuple(weight.shape) for name, weight in net.named_parameters()}
+    assert shapes == {
+        "head.hidden.weight": (512, 1), "head.hidden.bias": (512,),
+        "head.norm.weight": (512,), "head.norm.bias": (512,),
+        "head.out.weight": (3, 512), "head.out.bias": (3,),
+    }  # fmt: skip
+    mean_N1 = torch.tensor([[(20 + 15 + 2) / 3], [(20 + 15 + 7 + 4 + 5 + 24 + 2) / 7], [(22 + 2) / 2]])
+    head = net.head
+    hidden_NH = nn.functional.layer_norm(head.hidden(mean_N1), (512,))
+    wanted_NC = 50 + 10 * (hidden_NH.clamp_min(0) @ head.out.weight.T + head.out.bias)
+    assert torch.allclose(net(batch(PROTEINS, esm(), None)), wanted_NC, atol=1e-4)
+
+
+def test_centre_and_scale_are_stored_with_the_net() -> None:
+    stored = ProteinNet(Echo(), 1, centre=50.0, scale=10.0).state_dict()
+    other = ProteinNet(Echo(), 1)
+    other.load_state_dict(stored)
+    assert (float(other.centre), float(other.scale)) == (50.0, 10.0)
+
+
+def test_padding_and_neighbours_change_no_answer() -> None:
+    torch.manual_seed(0)
+    net = ProteinNet(tiny(), 2).eval()
+    together = net(batch(PROTEINS, esm(), None))
+    for row, protein in zip(together, PROTEINS, strict=True):
+        assert torch.allclose(row, net(batch([protein], esm(), None))[0], atol=1e-6)
+
+
+def test_half_precision_ends_with_the_encoder() -> None:
+    net = ProteinNet(tiny(), 2).eval()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert net(batch(PROTEINS, esm(), None)).dtype == torch.float32
+
+
+def test_a_tiny_net_holds_nothing_that_nobody_reads() -> None:
+    net = ProteinNet(tiny(), 2)
+    net(batch(PROTEINS, esm(), None)).sum().backward()
+    assert [name for name, weight in net.named_parameters() if weight.grad is None] == []
+
+
+def test_a_checkpoint_is_its_encoder_alone(esm_folder: Path) -> None:
+    from transformers import EsmForSequenceClassification
+
+    net = ProteinNet(encoder(str(esm_folder)), 2)
+    whole = EsmForSequenceClassification.from_pretrained(esm_folder).esm.state_dict()
+    for name, weight in net.encoder.named_parameters():
+        assert torch.equal(weight, whole[name])
+    net(batch(PROTEINS, esm(), None)).sum().backward()
+    unread = [name for name, weight in net.named_parameters() if weight.grad is None]
+    assert unread == []
+
+
+def test_an_esm_tokenizer_gives_the_alphabet_that_is_built_here(esm_folder: Path) -> None:
+    found = alphabet.of(backbone.find(str(esm_folder), "protein-encoder"))
+    assert found == alphabet.Alphabet(**{**vars(esm()), "room": 8})  # 12 positions, 2 offset, 2 marks
+
+
+def test_no_sequence_is_longer_than_the_models_positions(esm_folder: Path) -> None:
+    found = backbone.find(str(esm_folder), "protein-encoder")
+    long = [Protein("long", "MKV" * 20, 0)]
+    made = batch(long, alphabet.of(found), 1022)
+    assert made.ids_NL.shape == (1, 10)
+    assert ProteinNet(backbone.encoder(found), 2)(made).isfinite().all()  # one more would have no position
+
+
+@pytest.fixture
+def bert_folder(tmp_path: Path) -> Path:
+    """A very small BERT in ProtBert's manner: no U, O, B or Z, and blanks between residues."""
+    return bert(tmp_path / "bert", "ACDEFGHIKLMNPQRSTVWYX")
+
+
+def bert(folder: Path, letters: str, **told: object) -> Path:
+    from transformers import BertConfig, BertForMaskedLM
+
+    marks = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(marks) + len(letters),
+        hidden_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        max_position_embeddings=40,
+    )
+    BertForMaskedLM(config).save_pretrained(folder)
+    (folder / "vocab.txt").write_text("\n".join([*marks, *letters]) + "\n")
+    tokenizer = {"tokenizer_class": "BertTokenizer", "do_lower_case": False, **told}
+    (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer))
+    return folder
+
+
+def test_another_vocabulary_is_asked_for_its_own_numbers(bert_folder: Path) -> None:
+    found = backbone.find(str(bert_folder), "protein-encoder")
+    own = alphabet.of(found)
+    made = batch([Protein("a", "ACU", 1)], own, None)
+    assert made.ids_NL.tolist() == [[2, 5, 6, 25, 3]]  # [CLS] A C X [SEP]: U reads as X
+    assert made.read_NL.tolist() == [[False, True, True, True, True]]
+    assert set(own.ids) == set(RESIDUES) and (own.padding, own.room) == (0, 37)
+    net = ProteinNet(backbone.encoder(found), 2)
+    assert net(made).shape == (1, 2)
+
+
+def test_a_text_model_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:
+    folder = bert(tmp_path / "text", "ACDEFGHIKLMNPQRSTVWYX" + "a")
+    with pytest.raises(ModelError, match="no protein encoder .its 27 tokens are not the letters of residues"):
+        backbone.find(str(folder), "protein-encoder")
+
+
+def test_a_protein_model_is_refused_where_text_is_read(esm_folder: Path) -> None:
+    with pytest.raises(ModelError, match="a protein encoder .its 33 tokens are the letters of residues"):
+        backbone.find(str(esm_folder), "text-encoder")
+
+
+def test_a_tokenizer_without_padding_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = backbone.find(str(bert(tmp_path / "bert", "ACDEFGHIKLMNPQRSTVWYX")), "protein-encoder")
+    tokenizer = backbone.tokenizer(found)
+    tokenizer.pad_token = None
+    monkeypatch.setattr(backbone, "tokenizer", lambda _: tokenizer)
+    with pytest.raises(ModelError, match="has no padding token"):
+        alphabet.of(found)
+
+
+def test_tape_is_read_once_it_is_converted_as_the_manual_says(tmp_path: Path, root: Path) -> None:
+    from transformers import BertModel
+
+    whole = bert(tmp_path / "bert", "ABCDEFGHIKLMNOPQRSTUVWXYZ")
+    model = BertModel.from_pretrained(whole)
+    tape = tmp_path / "tape"
+    tape.mkdir()
+    named = {f"bert.{name}": tensor for name, tensor in model.state_dict().items()}
+    torch.save({**named, "mlm.decoder.bias": torch.zeros(30)}, tape / "pytorch_model.bin")
+    told = json.loads((whole / "config.json").read_text())
+    (tape / "config.json").write_text(json.dumps({**told, "model_type": "transformer", "vocab_size": 30}))
+    manual = (root / "docs" / "tape.md").read_text(encoding="utf-8")
+    code: dict[str, object] = {}
+    exec(manual.split("```python\n")[1].split("```")[0], code)
+    code["convert"](tape, tmp_path / "converted")  # type: ignore[operator]
+
+    found = backbone.find(str(tmp_path / "converted"), "protein-encoder")
+    own = alphabet.of(found)
+    assert own.encoded("AZ", None) == [2, 5, 29, 3]  # <cls> A Z <sep>, as TAPE numbers them
+    assert own.padding == 0
+    ids_NL = torch.tensor([own.encoded("MKV", None)])
+    assert torch.equal(backbone.encoder(found).eval()(ids_NL)[0], model.eval()(ids_NL)[0])
+
+
+def test_the_alphabet_of_esm_has_its_33_tokens_in_order() -> None:
+    assert len(ESM) == 33
+    assert [ESM.index(token) for token in ("<cls>", "<pad>", "<eos>", "<unk>", "L", "O", "<mask>")] == [
+        0, 1, 2, 3, 4, 28, 32,
+    ]  # fmt: skip

@@ -1,0 +1,48 @@
+"""Twins of proteins: the same everywhere, in the official layouts, and learnable from residues alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from statistics import fmean
+
+import pytest
+
+from smc_eval.tasks.folder import content_digest
+from smc_eval.tasks.protein import hotprotein, meltome
+from smc_eval.tasks.protein.rank import spearman
+from smc_eval.tasks.twins import twin
+from smc_eval.tasks.twins.protein import COLD, HOT
+
+
+@pytest.mark.parametrize(
+    ("name", "digest", "files"),
+    [
+        ("hotprotein/s", "947b8718c99b6c23d159311acb3e2d7b798e4879c7e1b643ce66ff6de3db3a8d", 3),
+        ("hotprotein/s2c2", "ba275f153da52d20edeb9e232daca674e07a8d4ee8950aee5f46a773a2339d81", 21),
+        ("hotprotein/s2c5", "788dd076cb1357353b11b48b1f316e84b519f61b7368bf714e8a93c05eefa718", 2),
+        ("meltome", "e7bbd8107c9fa85a3e9b7037abe72990fd0d05f0450c13bd683d6c766617fa93", 1),
+    ],
+)
+def test_a_twin_is_the_same_byte_for_byte_on_every_machine(
+    tmp_path: Path, name: str, digest: str, files: int
+) -> None:
+    folder = twin(name, tmp_path)
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    assert (len(paths), content_digest(paths)) == (files, digest)
+
+
+def test_the_folds_test_every_protein_once(tmp_path: Path) -> None:
+    for name, release in (("hotprotein/s2c2", hotprotein.S2C2), ("hotprotein/s2c5", hotprotein.S2C5)):
+        tested: list[str] = []
+        for fold in range(10):
+            train, test = hotprotein.find(twin(name, tmp_path), release, fold, "label").parts()
+            assert (len(train), len(test)) == (90, 10)
+            tested += [one.name for one in test]
+        assert len(set(tested)) == 100
+
+
+def test_the_share_of_some_residues_tells_the_temperature(tmp_path: Path) -> None:
+    assert len(HOT + COLD) == len(set(HOT + COLD)) == 20
+    train, test = meltome.find(twin("meltome", tmp_path), "mixed_split").parts()
+    shares = [fmean(letter in HOT for letter in one.sequence) for one in train + test]
+    assert spearman(shares, [one.answer for one in train + test]) > 0.9
