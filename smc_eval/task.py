@@ -101,6 +101,11 @@ class Task(Spec):
         a head that this task makes afresh, and lookup tables that are no `nn.Embedding`."""
         return ()
 
+    def trained_as(self) -> Task:
+        """The task that training, pruning and their digests see: tasks that differ only in what they
+        report name the same one here, and share all their stages."""
+        return self
+
     def but(self, **fields: Any) -> Self:
         """The same task with other fields, checked anew."""
         return type(self).model_validate({**{n: getattr(self, n) for n in type(self).model_fields}, **fields})
