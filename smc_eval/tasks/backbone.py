@@ -80,8 +80,58 @@ def text_encoder(backbone: Backbone) -> nn.Module:
     Raises:
         ModelError: it is no text encoder, or its weights are missing, cut short or of other shapes.
     """
+    from transformers import AutoModel
+
+    model = _loaded(backbone, AutoModel, "encoder")
+    if getattr(model, "pooler", None) is not None:
+        model.pooler = None  # nothing reads it, and some checkpoints do not hold it
+    return model
+
+
+def masked_model(backbone: Backbone) -> nn.Module:
+    """The pretrained encoder with the head that it filled in masked words by, in fp32.
+
+    Raises:
+        ModelError: as for `text_encoder`, or the checkpoint does not hold such a head.
+    """
+    from transformers import AutoModelForMaskedLM
+
+    return _loaded(backbone, AutoModelForMaskedLM, "masked-LM")
+
+
+def fills_masks(backbone: Backbone) -> bool:
+    """Whether the config tells of a head that fills in masked words."""
+    heads = backbone.config.get("architectures") or ()
+    return any(str(head).endswith("ForMaskedLM") for head in heads)
+
+
+def reads(backbone: Backbone) -> int | None:
+    """Tokens that the encoder has positions for; None where they are told from each other otherwise.
+
+    Raises:
+        ModelError: its config makes no encoder.
+    """
     import torch
     from transformers import AutoConfig, AutoModel
+
+    with _told(backbone, "cannot be made from its config.json"), torch.device("meta"):
+        config = AutoConfig.from_pretrained(backbone.place, revision=backbone.commit)
+        model = AutoModel.from_config(config)
+    wanted = getattr(config, "max_position_embeddings", None)
+    tables = [table for table in model.modules() if isinstance(table, torch.nn.Embedding)]
+    counts = [
+        # some, RoBERTa among them, begin to count behind the place of the padding
+        table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)
+        for table in tables
+        if table.num_embeddings == wanted
+    ]
+    return min(counts, default=None)
+
+
+def _loaded(backbone: Backbone, auto: Any, what: str) -> nn.Module:
+    """What an Auto class makes of a checkpoint, if the checkpoint holds all of it but a pooler."""
+    import torch
+    from transformers import AutoConfig
     from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
     with _told(backbone, "cannot be loaded"):
@@ -91,18 +141,17 @@ def text_encoder(backbone: Backbone) -> nn.Module:
         # what transformers can teach to fill in masked words is an encoder of text
         if config.model_type not in MODEL_FOR_MASKED_LM_MAPPING_NAMES:
             raise ModelError(_wrong(backbone.word, f"a {config.model_type} model"))
-        model, loaded = AutoModel.from_pretrained(
+        model, loaded = auto.from_pretrained(
             backbone.place,
             revision=backbone.commit,
             config=config,
             output_loading_info=True,
             dtype=torch.float32,
         )
-    if getattr(model, "pooler", None) is not None:
-        model.pooler = None  # nothing reads it, and some checkpoints do not hold it
-    if missing := sorted(set(loaded["missing_keys"]) & {name for name, _ in model.named_parameters()}):
+    own = {name for name, _ in model.named_parameters() if not name.startswith("pooler.")}
+    if missing := sorted(set(loaded["missing_keys"]) & own):
         raise ModelError(
-            f"the checkpoint {backbone.word!r} lacks {len(missing)} encoder tensors, {missing[0]!r} first; "
+            f"the checkpoint {backbone.word!r} lacks {len(missing)} {what} tensors, {missing[0]!r} first; "
             "it is cut short, or of another architecture than its config.json tells"
         )
     return model  # type: ignore[no-any-return]
