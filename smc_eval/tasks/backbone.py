@@ -85,7 +85,7 @@ def text_encoder(backbone: Backbone) -> nn.Module:
     model = _loaded(backbone, AutoModel, "encoder")
     if getattr(model, "pooler", None) is not None:
         model.pooler = None  # nothing reads it, and some checkpoints do not hold it
-    return model
+    return model  # type: ignore[no-any-return]
 
 
 def masked_model(backbone: Backbone) -> nn.Module:
@@ -96,7 +96,7 @@ def masked_model(backbone: Backbone) -> nn.Module:
     """
     from transformers import AutoModelForMaskedLM
 
-    return _loaded(backbone, AutoModelForMaskedLM, "masked-LM")
+    return _loaded(backbone, AutoModelForMaskedLM, "masked-LM")  # type: ignore[no-any-return]
 
 
 def fills_masks(backbone: Backbone) -> bool:
@@ -116,7 +116,7 @@ def reads(backbone: Backbone) -> int | None:
 
     with _told(backbone, "cannot be made from its config.json"), torch.device("meta"):
         config = AutoConfig.from_pretrained(backbone.place, revision=backbone.commit)
-        model = AutoModel.from_config(config)
+        model = AutoModel.from_config(config)  # type: ignore[no-untyped-call]
     wanted = getattr(config, "max_position_embeddings", None)
     tables = [table for table in model.modules() if isinstance(table, torch.nn.Embedding)]
     counts = [
@@ -128,7 +128,7 @@ def reads(backbone: Backbone) -> int | None:
     return min(counts, default=None)
 
 
-def _loaded(backbone: Backbone, auto: Any, what: str) -> nn.Module:
+def _loaded(backbone: Backbone, auto: Any, what: str) -> Any:
     """What an Auto class makes of a checkpoint, if the checkpoint holds all of it but a pooler."""
     import torch
     from transformers import AutoConfig
@@ -154,7 +154,7 @@ def _loaded(backbone: Backbone, auto: Any, what: str) -> nn.Module:
             f"the checkpoint {backbone.word!r} lacks {len(missing)} {what} tensors, {missing[0]!r} first; "
             "it is cut short, or of another architecture than its config.json tells"
         )
-    return model  # type: ignore[no-any-return]
+    return model
 
 
 def tokenizer(backbone: Backbone) -> Any:

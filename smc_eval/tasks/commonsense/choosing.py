@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from pydantic import Field
 
@@ -120,7 +120,7 @@ class Choosing(Task):
 
 def plain(task: Choosing) -> Choosing:
     """The task as far as the cutting of its texts depends on it."""
-    return task.but(limit=None, recipe=Recipe(epochs=1), dropout=0.0)
+    return cast("Choosing", task.trained_as()).but(limit=None, recipe=Recipe(epochs=1), dropout=0.0)
 
 
 @lru_cache(maxsize=16)

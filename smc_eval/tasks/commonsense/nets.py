@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 
@@ -44,12 +44,12 @@ class TextNet:
 
     def _token(self, kind: str, use: str) -> int:
         found: int | None = getattr(self.tokenizer, f"{kind}_token_id")
-        if found is None:
+        if found in (None, self.tokenizer.unk_token_id):  # a name that its vocabulary does not hold
             raise ModelError(
                 f"the tokenizer of {self.name!r} has no {kind} token, {use}; "
                 f"name the one that the model was trained with as {kind}_token in its tokenizer_config.json"
             )
-        return found
+        return cast("int", found)
 
 
 def encoder(word: str, texts: Callable[[], Iterable[str]]) -> TextNet:

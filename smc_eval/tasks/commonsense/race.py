@@ -12,7 +12,7 @@ from smc_eval.card import TaskCard
 from smc_eval.errors import DataError
 from smc_eval.recipe import Recipe
 from smc_eval.spec import Outside
-from smc_eval.task import Part, Task
+from smc_eval.task import Part
 from smc_eval.tasks.commonsense.choosing import METRIC, Choosing, Layout, Question
 from smc_eval.tasks.commonsense.rows import Row, items, parsed, short, text, words
 from smc_eval.tasks.folder import find_all, lines
@@ -52,7 +52,7 @@ class Race(Choosing):
         found = (one for name in names for path in self._articles(name) for one in read_article(path))
         return list(islice(found, self.limit))
 
-    def trained_as(self) -> Task:
+    def trained_as(self) -> Race:
         return Race.model_validate({name: getattr(self, name) for name in Race.model_fields})
 
     def _articles(self, part: str) -> list[Path]:

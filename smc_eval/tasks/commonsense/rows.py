@@ -39,6 +39,8 @@ def parsed(content: str) -> Row:
         row = json.loads(content)
     except json.JSONDecodeError as error:
         raise ValueError(f"no JSON: {error.msg} at character {error.pos + 1}") from None
+    except ValueError:  # Python reads no number of more than some thousand digits
+        raise ValueError("no JSON that could be read: it holds a number too long") from None
     except RecursionError:
         raise ValueError("no JSON that could be read: it is nested too deeply") from None
     return _object(row, "it")

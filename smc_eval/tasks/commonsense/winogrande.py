@@ -154,9 +154,8 @@ class WinoGrande(Choosing):
             there = [size for size in SIZES if self._holds(f"train_{size}")]
             if part != "train" or not there:
                 raise
-            raise DataError(
-                f"{str(error).splitlines()[0]}\nsizes that are there: {', '.join(there)}; take size={there[-1]}"
-            ) from None
+            sizes = f"sizes that are there: {', '.join(there)}; take size={there[-1]}"
+            raise DataError(f"{str(error).splitlines()[0]}\n{sizes}") from None
 
     def _holds(self, name: str) -> bool:
         return any((self.root / self.data_set / f"{name}.jsonl{packed}").is_file() for packed in ("", ".gz"))
@@ -195,9 +194,7 @@ def blank(row: Row) -> Blank:
         raise ValueError(f"both options are {short(first)}")
     answer = field(row, "answer")
     if answer == "":
-        raise ValueError(
-            "'answer' is empty, so it cannot be scored; the official test file has none: use dev's"
-        )
+        raise ValueError("'answer' is empty, as in the official test file; wanted '1' or '2'")
     if answer not in ANSWERS:
         raise ValueError(f"'answer' is {short(answer)}; wanted '1' or '2'")
     return Blank(parts[0], parts[1], (first, second), ANSWERS.index(answer))
