@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from torch import nn
 
@@ -49,7 +49,7 @@ class TextNet:
                 f"the tokenizer of {self.name!r} has no {kind} token, {use}; "
                 f"name the one that the model was trained with as {kind}_token in its tokenizer_config.json"
             )
-        return cast("int", found)
+        return found
 
 
 def encoder(word: str, texts: Callable[[], Iterable[str]]) -> TextNet:

@@ -101,8 +101,6 @@ def test_spans_are_right_for_any_fast_tokenizer(made: Any, before: str, after: s
     text = before + name + after
     start, stop = inside[0][0], inside[-1][1]
     assert text[start:stop].strip() == name
-    outside = [at for at, (a, b) in enumerate(offsets) if b > len(before) and a < len(before) + len(name)]
-    assert outside == list(filled.places)
 
 
 @given(
