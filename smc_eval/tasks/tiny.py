@@ -34,11 +34,11 @@ def config(tokens: int) -> RobertaConfig:
 
 def tokenizer(texts: Iterable[str], size: int = 1000, *, mask: bool = False) -> Any:
     """A byte-level BPE tokenizer in RoBERTa's manner, trained on the texts; `<mask>` is its last token."""
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
     made = Tokenizer(models.BPE())
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.pre_tokenizer, made.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=size,
         special_tokens=list(SPECIAL),

@@ -81,6 +81,9 @@ class Choosing(Task):
     def collate(self, examples: Sequence[Question]) -> Pairs:
         return self._pairs.batch(examples)
 
+    def length(self, example: Any) -> int:
+        return self._pairs.length(example)
+
     def loss(self, model: nn.Module, batch: Any) -> Tensor:
         return self.judged(model, batch)[0]
 

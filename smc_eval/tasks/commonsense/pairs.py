@@ -104,14 +104,27 @@ class PairReader:
             answers_N=torch.tensor([one.answer for one in questions]),
         )
 
+    def length(self, question: Choices) -> int:
+        """Tokens of a question with all its choices, each padded to the longest."""
+        return len(question.choices) * max(self._length(*choice) for choice in question.choices)
+
+    def _length(self, first: str, second: str) -> int:
+        frame, between = self.frame, self._between
+        before = len(frame.head) + len(self._tokens(first)) + len(between) - 1
+        before = min(before, self.layout.first or before)
+        return min(self.longest, before + 1 + len(self._tokens(second)) + len(frame.tail))
+
+    @property
+    def _between(self) -> tuple[int, ...]:
+        return self.frame.between[-1:] if self.layout.once else self.frame.between
+
     def pair(self, first: str, second: str) -> tuple[list[int], list[int]]:
         """Ids and types of one input.
 
         Raises:
             DataError: it has more tokens than the net reads, and the set's recipe does not cut it.
         """
-        frame = self.frame
-        between = frame.between[-1:] if self.layout.once else frame.between
+        frame, between = self.frame, self._between
         ids = [*frame.head, *self._tokens(first), *between[:-1]][: self.layout.first]
         types = [frame.types[0]] * len(ids) + [frame.types[1]]
         ids += [between[-1], *self._tokens(second), *frame.tail]

@@ -74,6 +74,11 @@ class SpanReader:
             answers_N=torch.tensor([one.answer for one in sentences]),
         )
 
+    def length(self, sentence: Blank) -> int:
+        """Tokens of a sentence with both candidates, each padded to the longer."""
+        both = (self.filled(sentence.before, name, sentence.after) for name in sentence.candidates)
+        return 2 * max(len(one.ids) for one in both)
+
     def filled(self, before: str, name: str, after: str) -> Filled:
         """A candidate's sentence in tokens; its own are all that hold a character of it.
 

@@ -99,7 +99,7 @@ class WinoGrande(Choosing):
         if self.by == "spans" and _way(self.backbone) == "ranking":
             raise ModelError(
                 f"the config.json of model {self.backbone!r} names no architecture ForMaskedLM, "
-                "without which no span can be scored; take by=ranking or by=auto"
+                "without which no span can be scored; take winogrande:by=ranking"
             )
         return super().sources()
 
@@ -115,6 +115,9 @@ class WinoGrande(Choosing):
 
     def collate(self, examples: Sequence[Any]) -> Any:
         return self._spans.batch(examples) if self.way == "spans" else super().collate(examples)
+
+    def length(self, example: Any) -> int:
+        return self._spans.length(example) if self.way == "spans" else super().length(example)
 
     def judged(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
         """By ranking as other choices are. By spans the mean margin loss, and the log-probabilities
@@ -154,7 +157,7 @@ class WinoGrande(Choosing):
             there = [size for size in SIZES if self._holds(f"train_{size}")]
             if part != "train" or not there:
                 raise
-            sizes = f"sizes that are there: {', '.join(there)}; take size={there[-1]}"
+            sizes = f"sizes that are there: {', '.join(there)}; take winogrande:size={there[-1]}"
             raise DataError(f"{str(error).splitlines()[0]}\n{sizes}") from None
 
     def _holds(self, name: str) -> bool:

@@ -11,12 +11,13 @@ import torch
 from torch import nn
 
 from smc_eval.errors import DataError, ModelError
-from smc_eval.tasks.commonsense.choosing import Layout, Question
+from smc_eval.tasks.commonsense.choosing import Choosing, Layout, Question
 from smc_eval.tasks.commonsense.csqa import Csqa
 from smc_eval.tasks.commonsense.nets import TextNet
 from smc_eval.tasks.commonsense.pairs import Frame, PairReader
 from smc_eval.tasks.commonsense.race import Race
 from smc_eval.tasks.commonsense.ranker import Ranker
+from smc_eval.tasks.commonsense.winogrande import WinoGrande
 
 
 def net(tokenizer: Any, longest: int | None = 512) -> TextNet:
@@ -101,6 +102,19 @@ def test_a_batch_is_padded_to_its_longest_choice(roberta: Any) -> None:
     assert batch.ids_NCL[0, 0, 7] == roberta.pad_token_id
     assert batch.answers_N.tolist() == [1, 0]
     assert roberta.decode(batch.ids_NCL[0, 1]) == "<s> Q: it </s> A: now now </s>"
+
+
+@pytest.mark.parametrize("task", [Csqa(), Race(), WinoGrande(), WinoGrande(by="ranking")], ids=str)
+def test_a_length_is_what_a_question_takes_of_a_batch(task: Choosing) -> None:
+    for one in task.data("train")[:9]:
+        batch = task.collate([one])
+        assert task.length(one) == next(iter(vars(batch).values())).numel()
+
+
+def test_a_length_knows_what_is_cut(roberta: Any) -> None:
+    reader = PairReader(net(roberta), Race.layout)
+    for first, second in [("x " * 126, "cup"), ("x " * 127, "cup"), ("x", "cup " * 999), ("x", "cup")]:
+        assert reader.length(Question(((first, second),), 0)) == len(reader.pair(first, second)[0])
 
 
 def test_each_text_is_cut_once(roberta: Any) -> None:

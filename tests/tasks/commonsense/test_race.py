@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from smc_eval.cell import Cell, Chain, chain
+from smc_eval.cli.plan import _line, _owner
 from smc_eval.engine.runner import shared
 from smc_eval.errors import DataError
 from smc_eval.methods.dense import Dense
@@ -82,6 +85,23 @@ def test_the_plan_of_both_levels_contains_one_training() -> None:
     assert len({chain.digest for chain in chains}) == 4
     assert plan.owed == 2 * Race().recipe.total(48)  # dense, and the training after the pruning
     assert shared(chains) == {chains[0].links[-1].digest, chains[1].links[-1].digest}
+
+
+def test_a_plan_on_the_screen_names_both_levels() -> None:
+    chains = [bound(kind(), Dense(), Target()) for kind in (RaceMiddle, RaceHigh)]
+    (root,) = Plan.of(chains, finished=lambda digest: False).roots
+    assert _owner(root) == "race/middle, race/high · tiny, seed 0"
+    assert _line(root.after, frozenset()).endswith("→ race/middle dense, race/high dense")
+
+
+def test_reading_data_needs_no_tensors() -> None:
+    code = (
+        "import sys; from smc_eval.tasks import smc_eval_tasks; "
+        "tasks = [kind() for kind in smc_eval_tasks() if 'commonsense' in kind.card.groups]; "
+        "read = [(task.sources(), task.data('train'), task.score([], [])) for task in tasks]; "
+        "assert len(read) == 4 and not {'torch', 'transformers'} & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_levels_with_other_models_or_recipes_are_trained_apart() -> None:

@@ -10,7 +10,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import decoders
 from torch import Tensor, nn
 
 from smc_eval.errors import DataError, ModelError
@@ -21,7 +20,6 @@ from smc_eval.tasks.commonsense.winogrande import Blank
 
 SENTENCES = ["the cup fell on Anna because it was Anna's cup", "Ben met Clara-Ann, and (she) laughed"] * 3
 BYTES = tiny.tokenizer(SENTENCES, 300, mask=True)
-BYTES.backend_tokenizer.decoder = decoders.ByteLevel()
 
 
 def net(tokenizer: Any, longest: int = 512) -> TextNet:

@@ -88,7 +88,7 @@ def test_a_size_that_is_not_there_names_its_file_and_those_that_are(tmp_path: Pa
         WinoGrande(folder=str(tmp_path)).sources()
     told = str(caught.value)
     assert "has no winogrande_1.1/train_xl.jsonl or winogrande_1.1/train_xl.jsonl.gz" in told
-    assert told.endswith("sizes that are there: xs, m; take size=m")
+    assert told.endswith("sizes that are there: xs, m; take winogrande:size=m")
     with pytest.raises(DataError, match="has no winogrande_1.1/dev.jsonl"):
         WinoGrande(folder=str(tmp_path), size="m").sources()
 
@@ -102,7 +102,7 @@ def test_a_model_without_a_head_for_masks_ranks_and_the_record_says_so(
     assert isinstance(task.collate(task.data("train")[:2]), Pairs)
     assert task.spared(task.model()) == ("out.weight",)
     assert task.score([], []).signature == "accuracy|by:ranking|train:xl|ties:wrong"
-    with pytest.raises(ModelError, match="names no architecture ForMaskedLM, .*by=ranking or by=auto"):
+    with pytest.raises(ModelError, match="names no architecture ForMaskedLM, .*take winogrande:by=ranking"):
         WinoGrande(backbone=plain, by="spans").sources()
 
 
