@@ -85,7 +85,7 @@ def chain(cell: Cell, sources: tuple[Source, ...], examples: int) -> Chain:
             "with keep=best hold examples out of training, as in --recipe keep=best,validation=0.1"
         )
     read = [(source.role, source.digest) for source in sources]
-    start = digest("start", ENGINE, cell.task, cell.protocol, cell.seed, read)
+    start = digest("start", ENGINE, cell.task.trained_as(), cell.protocol, cell.seed, read)
     points, links, last = {START: start}, list[Link](), start
     for number, stage in enumerate(cell.method.plan(cell.target), 1):
         back, named = _back(stage), f"stage {number} of {cell.method.card.name!r}"

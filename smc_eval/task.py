@@ -119,6 +119,11 @@ class Task(Spec):
         a head that this task makes afresh, and lookup tables that are no `nn.Embedding`."""
         return ()
 
+    def trained_as(self) -> Task:
+        """The task that training, pruning and their digests see: tasks that differ only in what they
+        report name the same one here, and share all their stages."""
+        return self
+
     @property
     def words(self) -> str:
         """Its name and the options that differ from the defaults, as users type them."""

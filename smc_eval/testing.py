@@ -347,6 +347,13 @@ class TaskContract:
         other = self.task.recipe.model_copy(update={"lr": self.task.recipe.lr * 2})
         assert self.task.but(recipe=other).digest() == self.task.digest()
 
+    def test_what_it_is_trained_as_reads_the_same_and_trains_alike(self) -> None:
+        trained = self.task.trained_as()
+        assert trained.trained_as() == trained
+        assert trained.sources() == self.task.sources()
+        assert trained.recipe == self.task.recipe
+        assert list(trained.data("train")) == list(self.task.data("train"))
+
     def test_both_parts_hold_examples_and_the_limit_holds(self) -> None:
         for part in ("train", "test"):
             examples = self.task.data(part)

@@ -122,7 +122,9 @@ def _line(run: list[Node], scored: frozenset[str]) -> str:
     """Stages in words, their state, and the cells that are scored after them."""
     stages = ", ".join(worded(node.stage, node.steps) for node in run if node.stage)
     ends = run[-1].ends
-    names = f"  → {', '.join(_name(chain.cell) for chain in ends)}" if ends else ""
+    several = len({chain.cell.task.card.name for chain in ends}) > 1  # trained as one, reported apart
+    named = (f"{one.cell.task.card.name} " * several + _name(one.cell) for one in ends)
+    names = f"  → {', '.join(named)}" if ends else ""
     known = " (scored)" if ends and all(chain.digest in scored for chain in ends) else ""
     return f"{stages}  [{'to do' if run[0].todo else 'done'}]{names}{known}"
 
@@ -134,8 +136,9 @@ def _name(cell: Cell) -> str:
 
 def _owner(root: Node) -> str:
     cell = next(_cells(root))
+    tasks = ", ".join(dict.fromkeys(one.task.words for one in _cells(root)))
     fold = "" if cell.task.fold is None else f", fold {cell.task.fold}"
-    return f"{cell.task.words} · {cell.task.backbone}{fold}, seed {cell.seed}"
+    return f"{tasks} · {cell.task.backbone}{fold}, seed {cell.seed}"
 
 
 def _cells(root: Node) -> Iterator[Cell]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from smc_eval.cell import Chain
@@ -80,7 +81,7 @@ def shared(chains: Sequence[Chain]) -> frozenset[str]:
     backs = {link.back for chain in chains for link in chain.links if link.back}
     after: dict[str, set[str]] = {}
     for chain in chains:
-        digests = [link.digest for link in chain.links]
-        for here, there in zip(digests, [*digests[1:], "the end"], strict=True):
+        # the cell comes after its last net: two cells that score one net fork there
+        for here, there in pairwise([*(link.digest for link in chain.links), chain.digest]):
             after.setdefault(here, set()).add(there)
     return frozenset(digest for digest, nexts in after.items() if len(nexts) > 1) | backs

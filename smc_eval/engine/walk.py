@@ -44,7 +44,7 @@ class Walk:
 
     def run(self) -> Result:
         """Every link that is not finished yet, then the score."""
-        self.tally = Tally()
+        self.tally, self.task = Tally(), self.chain.cell.task.trained_as()
         self.net = self._untrained()
         done = self._resume()
         for number, link in enumerate(self.chain.links[done:], done):
@@ -62,10 +62,9 @@ class Walk:
 
     def _untrained(self) -> Net:
         """The net before any training; its random parts come from the start digest."""
-        task = self.chain.cell.task
         self.world.seed(self.chain.start)
-        model = task.model().to(self.world.device)
-        return Net(model, in_scope(model, self.chain.cell.target.scope, task.spared(model)))
+        model = self.task.model().to(self.world.device)
+        return Net(model, in_scope(model, self.chain.cell.target.scope, self.task.spared(model)))
 
     def _resume(self) -> int:
         """Load the deepest finished link; returns how many links lie behind."""
@@ -103,7 +102,7 @@ class Walk:
         match link.stage:
             case Train(recipe=recipe):
                 assert recipe is not None
-                feed = Feed(self.chain.cell.task, recipe, self.chain.start, self.world)
+                feed = Feed(self.task, recipe, self.chain.start, self.world)
                 teacher = self._teacher(link.back) if link.back else None
                 training = Training(self.net, link, feed, self.tally, self.world, teacher)
                 training.run(self.store, self.watcher)
@@ -119,7 +118,7 @@ class Walk:
         goal = stage.to or Target(scope=self.chain.cell.target.scope)
         self.watcher.stage(f"prune to {goal.sparsity:.4g}" if stage.to else "take masks", stage.rounds, 0)
         self.world.seed(digest)
-        feed = Feed(self.chain.cell.task, self.chain.cell.task.recipe, self.chain.start, self.world)
+        feed = Feed(self.task, self.task.recipe, self.chain.start, self.world)
         probe = NetProbe(self.net, feed, digest, self.tally, self.world)
         for number in range(1, stage.rounds + 1):
             last = number == stage.rounds

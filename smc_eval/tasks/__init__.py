@@ -5,10 +5,13 @@ from __future__ import annotations
 from smc_eval.hookspecs import hookimpl
 from smc_eval.task import Task
 from smc_eval.tasks.arithmetic.sets import TASKS as ARITHMETIC
+from smc_eval.tasks.commonsense.csqa import Csqa
+from smc_eval.tasks.commonsense.race import RaceHigh, RaceMiddle
+from smc_eval.tasks.commonsense.winogrande import WinoGrande
 from smc_eval.tasks.protein.sets import TASKS as PROTEIN
 
 
 @hookimpl
 def smc_eval_tasks() -> list[type[Task]]:
     """What we ship, family by family."""
-    return [*ARITHMETIC, *PROTEIN]
+    return [Csqa, WinoGrande, RaceMiddle, RaceHigh, *ARITHMETIC, *PROTEIN]

@@ -26,6 +26,9 @@ READ = (".json", ".txt", ".model", ".safetensors", ".bin")
 
 PACKAGE = "pkg:"
 
+ENDS = ("pooler.", "contact_head.")
+"""Parts of an encoder that nothing reads here, and that some checkpoints do not hold."""
+
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
@@ -82,8 +85,59 @@ def encoder(backbone: Backbone) -> nn.Module:
     Raises:
         ModelError: it is no encoder, or its weights are missing, cut short or of other shapes.
     """
+    from transformers import AutoModel
+
+    model = _loaded(backbone, AutoModel, "encoder")
+    for end in ENDS:
+        if getattr(model, end.rstrip("."), None) is not None:
+            setattr(model, end.rstrip("."), None)
+    return model  # type: ignore[no-any-return]
+
+
+def masked_model(backbone: Backbone) -> nn.Module:
+    """The pretrained encoder with the head that it filled in masked words by, in fp32.
+
+    Raises:
+        ModelError: as for `encoder`, or the checkpoint does not hold such a head.
+    """
+    from transformers import AutoModelForMaskedLM
+
+    return _loaded(backbone, AutoModelForMaskedLM, "masked-LM")  # type: ignore[no-any-return]
+
+
+def fills_masks(backbone: Backbone) -> bool:
+    """Whether the config tells of a head that fills in masked words."""
+    heads = backbone.config.get("architectures") or ()
+    return any(str(head).endswith("ForMaskedLM") for head in heads)
+
+
+def reads(backbone: Backbone) -> int | None:
+    """Tokens that the encoder has positions for; None where they are told from each other otherwise.
+
+    Raises:
+        ModelError: its config makes no encoder.
+    """
     import torch
     from transformers import AutoConfig, AutoModel
+
+    with _told(backbone, "cannot be made from its config.json"), torch.device("meta"):
+        config = AutoConfig.from_pretrained(backbone.place, revision=backbone.commit)
+        model = AutoModel.from_config(config)  # type: ignore[no-untyped-call]
+    wanted = getattr(config, "max_position_embeddings", None)
+    tables = [table for table in model.modules() if isinstance(table, torch.nn.Embedding)]
+    counts = [
+        # some, RoBERTa among them, begin to count behind the place of the padding
+        table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)
+        for table in tables
+        if table.num_embeddings == wanted
+    ]
+    return min(counts, default=None)
+
+
+def _loaded(backbone: Backbone, auto: Any, what: str) -> Any:
+    """What an Auto class makes of a checkpoint, if the checkpoint holds all of it but a pooler."""
+    import torch
+    from transformers import AutoConfig
     from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
     with _told(backbone, "cannot be loaded"):
@@ -93,22 +147,20 @@ def encoder(backbone: Backbone) -> nn.Module:
         # what transformers can teach to fill in what is masked is an encoder
         if config.model_type not in MODEL_FOR_MASKED_LM_MAPPING_NAMES:
             raise kinds.wrong(backbone.word, f"a {config.model_type} model", backbone.kind)
-        model, loaded = AutoModel.from_pretrained(
+        model, loaded = auto.from_pretrained(
             backbone.place,
             revision=backbone.commit,
             config=config,
             output_loading_info=True,
             dtype=torch.float32,
         )
-    for head in ("pooler", "contact_head"):  # nothing reads them, and some checkpoints do not hold them
-        if getattr(model, head, None) is not None:
-            setattr(model, head, None)
-    if missing := sorted(set(loaded["missing_keys"]) & {name for name, _ in model.named_parameters()}):
+    own = {name for name, _ in model.named_parameters() if not name.startswith(ENDS)}
+    if missing := sorted(set(loaded["missing_keys"]) & own):
         raise ModelError(
-            f"the checkpoint {backbone.word!r} lacks {len(missing)} encoder tensors, {missing[0]!r} first; "
+            f"the checkpoint {backbone.word!r} lacks {len(missing)} {what} tensors, {missing[0]!r} first; "
             "it is cut short, or of another architecture than its config.json tells"
         )
-    return model  # type: ignore[no-any-return]
+    return model
 
 
 def tokenizer(backbone: Backbone) -> Any:

@@ -45,6 +45,29 @@ def find(folder: str | Path, name: str) -> Path:
     )
 
 
+def find_all(folder: str | Path, name: str, ending: str) -> list[Path]:
+    """The files of an official folder that end in `ending` or the same with `.gz`, by number and name.
+
+    Raises:
+        DataError: there is no such folder, or no such file in it.
+    """
+    whole = Path(folder) / name
+    if not whole.is_dir():
+        find(folder, name)  # says how far the name leads
+        raise DataError(f"{whole} is a file; wanted a folder of {ending} files")
+    found = dict[str, Path]()
+    try:
+        for path in sorted(whole.iterdir()):  # a plain file stands before its `.gz`, and is taken
+            stem = path.name.removesuffix(".gz").removesuffix(ending)
+            if path.name in (stem + ending, f"{stem}{ending}.gz") and path.is_file():
+                found.setdefault(stem, path)
+    except OSError as error:
+        raise DataError(f"cannot look into {whole}: {error.strerror}; {WAY_OUT}") from None
+    if not found:
+        raise DataError(f"{whole} holds no {ending} or {ending}.gz file; fetch the set again\n{WAY_OUT}")
+    return [found[stem] for stem in sorted(found, key=lambda stem: (len(stem), stem))]
+
+
 def lines(path: Path) -> Iterator[str]:
     """The lines of a UTF-8 text file, plain or `.gz`, each with its end as it stands there.
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from torch import Tensor, nn
@@ -18,8 +19,26 @@ from smc_eval.methods.chance import RandomAfter
 from smc_eval.methods.dense import Dense
 from smc_eval.methods.lottery import Lottery
 from smc_eval.methods.magnitude import MagnitudeAfter, MagnitudeBefore
+from smc_eval.plan import Plan
 from smc_eval.target import SMC_GRID, Target
-from smc_eval.testing import Toy, bound, timeless
+from smc_eval.task import Part, Task
+from smc_eval.testing import Example, Toy, bound, timeless
+
+
+class Half(Toy):
+    """A task that reports a part of what it is trained for."""
+
+    reported: ClassVar[slice] = slice(15)
+
+    def trained_as(self) -> Task:
+        return Toy(recipe=self.recipe)
+
+    def data(self, part: Part) -> Sequence[Example]:
+        return super().data(part)[self.reported] if part == "test" else super().data(part)
+
+
+class OtherHalf(Half):
+    reported: ClassVar[slice] = slice(15, None)
 
 
 @pytest.fixture
@@ -47,6 +66,33 @@ def test_dense_training_is_paid_once_for_all_methods_after_it(tmp_path: Path, ca
     assert (
         results[0].cost["steps"] == 12 and results[1].cost["steps"] == 24
     )  # each says what it would cost alone
+
+
+def test_cells_that_are_trained_as_one_train_once_and_are_scored_apart(
+    tmp_path: Path, carried: Counter[str]
+) -> None:
+    methods = ((Dense(), Target()), (MagnitudeAfter(), Target(sparsity=0.5)))
+    chains = [bound(method, target, kind()) for kind in (Half, OtherHalf) for method, target in methods]
+    results = run(chains, tmp_path, device="cpu", watcher=Silent())
+    assert all(result.sound for result in results)
+    assert len({result.digest for result in results}) == 4
+    assert set(carried.values()) == {1}
+    assert len(carried) == 3  # one dense training, one prune, one training after it
+    assert [result.score["n"] for result in results if result.score] == [15, 15, 5, 5]
+    assert results[0].certificate == results[2].certificate
+
+
+def test_a_plan_shows_the_training_of_two_reports_once() -> None:
+    chains = [bound(Dense(), Target(), kind()) for kind in (Half, OtherHalf)]
+    plan = Plan.of(chains, finished=lambda digest: False)
+    assert len(plan.roots) == 1
+    assert (plan.owed, plan.shared) == (12, 12)
+
+
+def test_a_net_that_nobody_trains_is_scored_too(tmp_path: Path) -> None:
+    untrained = Toy(recipe=Toy().recipe.model_copy(update={"steps": 0}))
+    (result,) = run([bound(Dense(), Target(), untrained)], tmp_path, device="cpu", watcher=Silent())
+    assert result.sound and result.cost["steps"] == 0
 
 
 def test_ten_lottery_targets_share_one_chain_of_rounds(tmp_path: Path, carried: Counter[str]) -> None:

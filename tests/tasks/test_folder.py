@@ -9,7 +9,7 @@ import os
 import pytest
 
 from smc_eval.errors import DataError
-from smc_eval.tasks.folder import content_digest, find, lines
+from smc_eval.tasks.folder import content_digest, find, find_all, lines
 
 
 def laid(path, content=b"a\n"):
@@ -53,6 +53,25 @@ def test_a_folder_in_a_files_place_is_not_taken_for_it(tmp_path):
     (tmp_path / "dev.csv").mkdir()
     with pytest.raises(DataError, match="there is a folder of that name"):
         find(tmp_path, "dev.csv")
+
+
+def test_the_files_of_a_folder_stand_by_number_and_a_plain_one_before_its_packed_twin(tmp_path):
+    names = ("10.txt", "2.txt.gz", "2.txt", "1.txt.gz", "notes.md", "txt")
+    for name in names:
+        laid(tmp_path / "set" / "train" / name)
+    found = find_all(tmp_path, "set/train", ".txt")
+    assert [path.name for path in found] == ["1.txt.gz", "2.txt", "10.txt"]
+
+
+def test_a_folder_without_such_files_is_named(tmp_path):
+    laid(tmp_path / "set" / "train" / "notes.md")
+    laid(tmp_path / "set" / "dev")
+    with pytest.raises(DataError, match=r"set/train holds no .txt or .txt.gz file"):
+        find_all(tmp_path, "set/train", ".txt")
+    with pytest.raises(DataError, match=r"has no set/test or .*set holds dev, train\n"):
+        find_all(tmp_path, "set/test", ".txt")
+    with pytest.raises(DataError, match=r"set/dev is a file; wanted a folder of .txt files"):
+        find_all(tmp_path, "set/dev", ".txt")
 
 
 def test_lines_keep_their_ends_and_lose_a_byte_order_mark(tmp_path):

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from smc_eval.tasks import tiny
 from smc_eval.tasks.arithmetic.encoding import Encoder
 from smc_eval.tasks.arithmetic.levels import Trees, Unknown, trees
 from smc_eval.tasks.arithmetic.problems import Problem
@@ -18,7 +19,7 @@ from smc_eval.tasks.arithmetic.sequence import BiLSTM, backwards, pack, recur, u
 from smc_eval.tasks.arithmetic.solver import Solver, solver
 from smc_eval.tasks.arithmetic.symbols import Symbols, symbols, vocabulary
 from smc_eval.tasks.arithmetic.tree import Reading, TreeDecoder
-from smc_eval.tasks.arithmetic.words import SubWords, WholeWords, tiny_tokenizer
+from smc_eval.tasks.arithmetic.words import SubWords, WholeWords
 
 SYMBOLS = Symbols(operators=("+", "-", "*", "/"), constants=("100.0", "0.5"), copies=3)
 HIDDEN = 8
@@ -287,7 +288,7 @@ def test_the_recurrence_has_gradients_and_gradients_of_gradients() -> None:
 
 def test_numbers_stand_at_the_first_token_of_their_word() -> None:
     texts = ["Anna has apples", "Anna eats apples"] * 3
-    tokenizer = tiny_tokenizer([text.split() for text in texts], 300)
+    tokenizer = tiny.tokenizer(texts, 300)
     known = vocabulary([problem("Anna grows NUM pineapples", "N0", (1,))], ())
     ids, first = SubWords(tokenizer, known).cut(["Anna", "grows", "NUM", "pineapples", "4th"])
     tokens = tokenizer.convert_ids_to_tokens(ids)

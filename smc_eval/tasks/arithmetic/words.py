@@ -7,12 +7,9 @@ from typing import Any, Protocol, cast
 
 from torch import Tensor, nn
 
-from smc_eval.tasks import backbone
+from smc_eval.tasks import backbone, tiny
 from smc_eval.tasks.arithmetic.problems import Problem
 from smc_eval.tasks.arithmetic.symbols import UNK, Vocabulary, vocabulary
-
-SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")
-"""RoBERTa's special tokens, by id."""
 
 
 class Reader(Protocol):
@@ -41,7 +38,7 @@ def reader(word: str, train: Sequence[Problem], test: Sequence[Problem]) -> Read
         return WholeWords(vocabulary(train, ()))
     known = vocabulary(train, test)
     if word == "tiny":
-        return Tiny(tiny_tokenizer([problem.words for problem in train]), known)
+        return Tiny(tiny.tokenizer(" ".join(problem.words) for problem in train), known)
     return Checkpoint(backbone.find(word), known)
 
 
@@ -85,18 +82,9 @@ class Tiny(SubWords):
     """A RoBERTa of 2 layers and 128 features that nobody has trained."""
 
     def net(self, width: int, dropout: float) -> nn.Module:
-        from transformers import RobertaConfig, RobertaModel
+        from transformers import RobertaModel
 
-        config = RobertaConfig(
-            vocab_size=len(self.tokenizer),
-            hidden_size=128,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            intermediate_size=256,
-            max_position_embeddings=514,
-            type_vocab_size=1,
-        )
-        return Contextual(RobertaModel(config, add_pooling_layer=False))
+        return Contextual(RobertaModel(tiny.config(len(self.tokenizer)), add_pooling_layer=False))
 
 
 class Checkpoint(SubWords):
@@ -133,22 +121,3 @@ class Contextual(nn.Module):
 
     def forward(self, ids_NL: Tensor, real_NL: Tensor) -> Tensor:
         return cast("Tensor", self.net(input_ids=ids_NL, attention_mask=real_NL.long()).last_hidden_state)
-
-
-def tiny_tokenizer(questions: Sequence[Sequence[str]], size: int = 1000) -> Any:
-    """A byte-level BPE tokenizer in RoBERTa's manner, trained on the questions."""
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
-    from transformers import PreTrainedTokenizerFast
-
-    made = Tokenizer(models.BPE())
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    trainer = trainers.BpeTrainer(
-        vocab_size=size,
-        special_tokens=list(SPECIAL),
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    made.train_from_iterator([" ".join(words) for words in questions], trainer)
-    made.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), add_prefix_space=False)
-    named = dict(zip(("bos_token", "pad_token", "eos_token", "unk_token"), SPECIAL, strict=True))
-    return PreTrainedTokenizerFast(tokenizer_object=made, **named)  # type: ignore[no-untyped-call]

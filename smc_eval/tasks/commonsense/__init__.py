@@ -1,0 +1,1 @@
+"""Commonsense reasoning: questions with choices, of which a text encoder picks one."""

@@ -1,0 +1,83 @@
+"""CommonsenseQA: five choices, one of them right; trained by ranking them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+from smc_eval.card import TaskCard
+from smc_eval.recipe import Recipe
+from smc_eval.spec import Outside
+from smc_eval.task import Part
+from smc_eval.tasks.commonsense.choosing import METRIC, Choosing, Layout, Question
+from smc_eval.tasks.commonsense.rows import Row, field, inner, items, read_rows, short, text
+from smc_eval.tasks.folder import find
+
+LABELS = ("A", "B", "C", "D", "E")
+
+FILES = {"train": "train_rand_split.jsonl", "test": "dev_rand_split.jsonl"}
+"""The random split; the answers of its own test file are hidden, so dev is reported."""
+
+
+class Csqa(Choosing):
+    """CommonsenseQA, reported on dev."""
+
+    card: ClassVar[TaskCard] = TaskCard(
+        name="csqa",
+        summary="CommonsenseQA: which of five choices answers a question",
+        source="Talmor et al., NAACL 2019, arXiv:1811.00937; SMC-Bench, ICLR 2023, arXiv:2303.02141",
+        groups=("commonsense",),
+        metric=METRIC,
+        chance=20.0,
+        accepts=("text-encoder", "tiny"),
+        published="roberta-large",
+        licence="MIT",
+    )
+    tiny: ClassVar[Mapping[str, Any]] = {"steps": 50, "warmup": 5, "batch_size": 8, "lr": 1e-3}
+    data_set: ClassVar[str] = "commonsenseqa"
+    layout: ClassVar[Layout] = Layout(once=True)
+    recipe: Annotated[Recipe, Outside()] = Recipe(
+        steps=3000,
+        batch_size=16,
+        lr=1e-5,
+        betas=(0.9, 0.98),
+        eps=1e-6,
+        weight_decay=0.01,
+        schedule="linear",
+        warmup=150,
+    )
+
+    def files(self) -> tuple[Path, ...]:
+        return tuple(self._file(part) for part in FILES)
+
+    def data(self, part: Part) -> Sequence[Question]:
+        return read_rows(self._file(part), question)[: self.limit]
+
+    def _file(self, part: str) -> Path:
+        return find(self.root, f"{self.data_set}/{FILES[part]}")
+
+
+def question(row: Row) -> Question:
+    """A row of the official files; ValueError says what is wrong with it."""
+    asked = inner(row, "question")
+    stem = text(asked, "stem")
+    found = dict[str, str]()
+    for choice in items(asked, "choices"):
+        match choice:
+            case {"label": label, "text": _}:
+                if label not in LABELS:
+                    raise ValueError(f"a choice is labelled {short(label)}; wanted {', '.join(LABELS)}")
+                if label in found:
+                    raise ValueError(f"two choices are labelled {label!r}")
+                found[label] = text(choice, "text")
+            case _:
+                raise ValueError(f"a choice is {short(choice)}; wanted an object with label and text")
+    if missing := [label for label in LABELS if label not in found]:
+        raise ValueError(f"no choice is labelled {', '.join(missing)}; wanted {', '.join(LABELS)}")
+    if not row.get("answerKey"):
+        raise ValueError("no 'answerKey', as in the official test file; wanted one of A, B, C, D, E")
+    if (key := field(row, "answerKey")) not in LABELS:
+        raise ValueError(f"'answerKey' is {short(key)}; wanted one of {', '.join(LABELS)}")
+    choices = tuple((f"Q: {stem}", f"A: {said}") for said in found.values())
+    return Question(choices, list(found).index(key))

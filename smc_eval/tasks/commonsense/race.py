@@ -1,0 +1,126 @@
+"""RACE: questions about an article, four choices each; trained once, reported on two levels."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+from smc_eval.card import TaskCard
+from smc_eval.errors import DataError
+from smc_eval.recipe import Recipe
+from smc_eval.spec import Outside
+from smc_eval.task import Part
+from smc_eval.tasks.commonsense.choosing import METRIC, Choosing, Layout, Question
+from smc_eval.tasks.commonsense.rows import Row, items, parsed, short, text, words
+from smc_eval.tasks.folder import find_all, lines
+
+LABELS = ("A", "B", "C", "D")
+
+TRAIN = ("train/middle", "train/high")
+DEV = ("dev/middle", "dev/high")
+TEST = ("test/middle", "test/high")
+
+
+class Race(Choosing):
+    """RACE as it is trained: on both levels at once. Where a protocol selects an epoch, dev selects it."""
+
+    tiny: ClassVar[Mapping[str, Any]] = {"epochs": 3, "batch_size": 4, "accumulation": 1, "lr": 1e-3}
+    data_set: ClassVar[str] = "RACE"
+    layout: ClassVar[Layout] = Layout(first=128, cut=True)
+    reported: ClassVar[Sequence[str]] = DEV
+    """Folders of the part `test`."""
+    recipe: Annotated[Recipe, Outside()] = Recipe(
+        epochs=5,
+        batch_size=1,
+        accumulation=8,
+        eval_batch_size=16,
+        lr=1e-5,
+        betas=(0.9, 0.98),
+        eps=1e-6,
+        weight_decay=0.01,
+    )
+
+    def files(self) -> Iterator[Path]:
+        for part in (*TRAIN, *DEV, *TEST):
+            yield from self._articles(part)
+
+    def data(self, part: Part) -> Sequence[Question]:
+        names = TRAIN if part == "train" else self.reported
+        found = (one for name in names for path in self._articles(name) for one in read_article(path))
+        return list(islice(found, self.limit))
+
+    def trained_as(self) -> Race:
+        return Race.model_validate({name: getattr(self, name) for name in Race.model_fields})
+
+    def _articles(self, part: str) -> list[Path]:
+        return find_all(self.root, f"{self.data_set}/{part}", ".txt")
+
+
+def card(level: str) -> TaskCard:
+    """The card of a level."""
+    return TaskCard(
+        name=f"race/{level}",
+        summary=f"RACE: questions about an article, trained on both levels, tested on {level} school's",
+        source="Lai et al., EMNLP 2017, arXiv:1704.04683; SMC-Bench, ICLR 2023, arXiv:2303.02141",
+        groups=("race", "commonsense"),
+        metric=METRIC,
+        chance=25.0,
+        accepts=("text-encoder", "tiny"),
+        published="roberta-large",
+        licence="for non-commercial research only",
+    )
+
+
+class RaceMiddle(Race):
+    """RACE, reported on the questions of middle schools."""
+
+    card: ClassVar[TaskCard] = card("middle")
+    reported: ClassVar[Sequence[str]] = TEST[:1]
+
+
+class RaceHigh(Race):
+    """RACE, reported on the questions of high schools."""
+
+    card: ClassVar[TaskCard] = card("high")
+    reported: ClassVar[Sequence[str]] = TEST[1:]
+
+
+def read_article(path: Path) -> list[Question]:
+    """The questions of one official file: a JSON object with an article and what is asked of it.
+
+    Raises:
+        DataError: the file cannot be read or makes no sense; names it and the question.
+    """
+    try:
+        return list(questions(parsed("".join(lines(path)))))
+    except ValueError as error:
+        raise DataError(f"{path}: {error}") from None
+
+
+def questions(row: Row) -> Iterator[Question]:
+    """Every question of an article; ValueError says what is wrong with it.
+
+    Choices may be empty or alike: exams are as they are, and the official files hold such.
+    """
+    article = " ".join(text(row, "article").split())
+    asked, options, answers = (items(row, name) for name in ("questions", "options", "answers"))
+    if not asked:
+        raise ValueError("an article without questions")
+    if not len(asked) == len(options) == len(answers):
+        raise ValueError(f"{len(asked)} questions, {len(options)} lists of options, {len(answers)} answers")
+    for number, (said, choices, answer) in enumerate(zip(asked, options, answers, strict=True), 1):
+        whole = words(said, f"question {number}")
+        if not isinstance(choices, list) or len(choices) != len(LABELS):
+            raise ValueError(f"options of question {number} are {short(choices)}; wanted a list of 4")
+        if answer not in LABELS:
+            raise ValueError(f"answer of question {number} is {short(answer)}; wanted one of A, B, C, D")
+        filled = [asking(whole, words(choice, f"an option of question {number}")) for choice in choices]
+        yield Question(tuple((one, article) for one in filled), LABELS.index(answer))
+
+
+def asking(question: str, option: str) -> str:
+    """Question and option in one: the option in the question's blank, or behind a question without one."""
+    return re.sub("_+", lambda _: option, question) if "_" in question else f"{question} {option}"

@@ -1,0 +1,39 @@
+"""A text encoder with a head that gives every choice one score.
+
+Shapes: N questions, C choices, L tokens, H features.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from smc_eval.tasks.commonsense.pairs import Pairs
+
+
+class Ranker(nn.Module):
+    """Dropout, dense layer, tanh, dropout and one output, on the first token's state."""
+
+    def __init__(self, encoder: nn.Module, dropout: float) -> None:
+        super().__init__()
+        config = cast("Any", encoder).config
+        self.encoder = encoder
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.out = nn.Linear(config.hidden_size, 1)
+        self.drop = nn.Dropout(dropout)
+        self.typed = (
+            getattr(config, "type_vocab_size", 0) > 1
+            and "token_type_ids" in inspect.signature(encoder.forward).parameters
+        )
+
+    def forward(self, batch: Pairs) -> Tensor:
+        """Scores [N, C]."""
+        types = {"token_type_ids": batch.types_NCL.flatten(0, 1)} if self.typed else {}
+        states_MLH = self.encoder(
+            input_ids=batch.ids_NCL.flatten(0, 1), attention_mask=batch.real_NCL.flatten(0, 1).long(), **types
+        ).last_hidden_state
+        hidden_MH = torch.tanh(self.dense(self.drop(states_MLH[:, 0])))
+        return cast("Tensor", self.out(self.drop(hidden_MH)).view(batch.answers_N.shape[0], -1))

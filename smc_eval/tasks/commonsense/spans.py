@@ -1,0 +1,141 @@
+"""Candidates scored by a masked language model: the mean log-probability of their own, masked tokens.
+
+Shapes: N sentences, 2 candidates of each, L tokens of the longest, K masked tokens in all, V tokens known.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from smc_eval.errors import DataError
+from smc_eval.tasks.commonsense.choosing import LONGEST
+from smc_eval.tasks.commonsense.nets import TextNet
+
+if TYPE_CHECKING:
+    from smc_eval.tasks.commonsense.winogrande import Blank
+
+ALPHA, BETA = 5.0, 0.4
+"""Weight and width of the margin, as published."""
+
+
+@dataclass(frozen=True)
+class Spans:
+    """Sentences with each candidate in the blank, its tokens masked; padded."""
+
+    ids_N2L: Tensor
+    real_N2L: Tensor
+    """Which tokens are no padding."""
+    masked_N2L: Tensor
+    own_K: Tensor
+    """Ids of what is masked, row by row."""
+    answers_N: Tensor
+
+
+@dataclass(frozen=True)
+class Filled:
+    """One candidate's sentence."""
+
+    ids: array[int]
+    places: range
+    """Where the candidate's tokens stand."""
+
+
+class SpanReader:
+    """Cuts sentences into tokens for one net; each is cut once."""
+
+    def __init__(self, net: TextNet) -> None:
+        self.net, self.padding, self.mask = net, net.padding, net.mask
+        self.longest = min(LONGEST, net.longest or LONGEST)
+        self._filled = dict[tuple[str, str, str], Filled]()
+
+    def batch(self, sentences: Sequence[Blank]) -> Spans:
+        """The sentences as tensors."""
+        found = [self.filled(one.before, name, one.after) for one in sentences for name in one.candidates]
+        longest = max(len(one.ids) for one in found)
+        ids_ML = torch.full((len(found), longest), self.padding)
+        real_ML, masked_ML = (torch.zeros(len(found), longest, dtype=torch.bool) for _ in range(2))
+        for m, one in enumerate(found):
+            ids_ML[m, : len(one.ids)] = torch.tensor(one.ids)
+            real_ML[m, : len(one.ids)] = True
+            masked_ML[m, one.places.start : one.places.stop] = True
+        shape = (-1, 2, longest)
+        return Spans(
+            ids_N2L=ids_ML.masked_fill(masked_ML, self.mask).view(shape),
+            real_N2L=real_ML.view(shape),
+            masked_N2L=masked_ML.view(shape),
+            own_K=ids_ML[masked_ML],
+            answers_N=torch.tensor([one.answer for one in sentences]),
+        )
+
+    def length(self, sentence: Blank) -> int:
+        """Tokens of a sentence with both candidates, each padded to the longer."""
+        both = (self.filled(sentence.before, name, sentence.after) for name in sentence.candidates)
+        return 2 * max(len(one.ids) for one in both)
+
+    def filled(self, before: str, name: str, after: str) -> Filled:
+        """A candidate's sentence in tokens; its own are all that hold a character of it.
+
+        Raises:
+            DataError: the tokenizer keeps nothing of it, or the net reads no sentence so long.
+        """
+        key = before, name, after
+        if key not in self._filled:
+            found: Any = self.net.tokenizer(before + name + after, return_offsets_mapping=True, verbose=False)
+            start, stop = len(before), len(before) + len(name)
+            places = [at for at, (a, b) in enumerate(found["offset_mapping"]) if a < stop and b > start]
+            if not places:
+                raise DataError(f"the tokenizer of {self.net.name!r} keeps nothing of the option {name!r}")
+            if len(found["input_ids"]) > self.longest:
+                raise DataError(
+                    f"{before[:60] + name!r}… is {len(found['input_ids'])} tokens long; "
+                    f"the model {self.net.name!r} reads {self.longest}"
+                )
+            self._filled[key] = Filled(array("i", found["input_ids"]), range(places[0], places[-1] + 1))
+        return self._filled[key]
+
+
+class SpanScorer(nn.Module):
+    """A masked language model whose head reads the masked places alone."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, batch: Spans) -> Tensor:
+        """Log-probabilities [K, V] of every token at every masked place, row by row."""
+        masked_ML = batch.masked_N2L.flatten(0, 1)
+
+        def pick(_module: nn.Module, _args: Any, states: Any) -> Any:
+            # the head looks at each place by itself, and the others cost as much as all encoder layers
+            states.last_hidden_state = states.last_hidden_state[masked_ML][None]
+            return states
+
+        watch = cast("Any", self.net).base_model.register_forward_hook(pick)
+        try:
+            logits_1KV = self.net(
+                input_ids=batch.ids_N2L.flatten(0, 1), attention_mask=batch.real_N2L.flatten(0, 1).long()
+            ).logits
+        finally:
+            watch.remove()
+        return F.log_softmax(logits_1KV[0], dim=-1)
+
+
+def means(logp_KV: Tensor, batch: Spans) -> Tensor:
+    """Scores [N, 2]: each candidate's mean log-probability over its own tokens."""
+    own_K = logp_KV.gather(1, batch.own_K[:, None])[:, 0]
+    own_N2L = own_K.new_zeros(batch.masked_N2L.shape).masked_scatter(batch.masked_N2L, own_K)
+    return own_N2L.sum(-1) / batch.masked_N2L.sum(-1)
+
+
+def margin_loss(scores_N2: Tensor, answers_N: Tensor) -> Tensor:
+    """Mean of -s(right) + alpha * max(0, s(wrong) - s(right) + beta)."""
+    right_N = scores_N2.gather(1, answers_N[:, None])[:, 0]
+    wrong_N = scores_N2.gather(1, 1 - answers_N[:, None])[:, 0]
+    return (ALPHA * (wrong_N - right_N + BETA).clamp_min(0) - right_N).mean()

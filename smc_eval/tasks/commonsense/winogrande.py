@@ -1,0 +1,203 @@
+"""WinoGrande: which of two candidates fills the blank, by what a masked language model thinks of each."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from smc_eval.card import TaskCard
+from smc_eval.errors import DataError, ModelError
+from smc_eval.recipe import Recipe
+from smc_eval.score import Score, accuracy
+from smc_eval.spec import Outside
+from smc_eval.task import Part, Source
+from smc_eval.tasks import backbone
+from smc_eval.tasks.commonsense.choosing import METRIC, Choosing, plain
+from smc_eval.tasks.commonsense.rows import Row, field, read_rows, short, text
+from smc_eval.tasks.folder import find
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from smc_eval.tasks.commonsense.spans import SpanReader
+
+SIZES = ("xs", "s", "m", "l", "xl")
+
+ANSWERS = ("1", "2")
+
+TIE = -1
+"""The prediction where both candidates score alike."""
+
+
+@dataclass(frozen=True)
+class Blank:
+    """A sentence with a blank, and the two candidates for it."""
+
+    before: str
+    after: str
+    candidates: tuple[str, str]
+    answer: int
+
+    @property
+    def choices(self) -> Sequence[tuple[str, str]]:
+        """As pairs to rank: the sentence up to the blank, and from the candidate on."""
+        return [(self.before.rstrip(), one + self.after) for one in self.candidates]
+
+
+class WinoGrande(Choosing):
+    """WinoGrande, reported on dev.
+
+    A masked language model scores a candidate by the mean log-probability of its tokens, all of
+    them masked (spans). A model without such a head ranks the candidates as choices instead
+    (ranking), as Sakaguchi et al. (2020) do. The score's signature says which.
+    """
+
+    card: ClassVar[TaskCard] = TaskCard(
+        name="winogrande",
+        summary="WinoGrande: which of two candidates fills the blank",
+        source="Sakaguchi et al., AAAI 2020, arXiv:1907.10641; SMC-Bench, ICLR 2023, arXiv:2303.02141",
+        groups=("commonsense",),
+        metric=METRIC,
+        chance=50.0,
+        accepts=("text-encoder", "tiny"),
+        published="roberta-large",
+        licence="CC BY 4.0",
+    )
+    tiny: ClassVar[Mapping[str, Any]] = {"steps": 60, "warmup": 5, "batch_size": 16, "lr": 1e-3}
+    data_set: ClassVar[str] = "winogrande_1.1"
+    recipe: Annotated[Recipe, Outside()] = Recipe(
+        steps=23750,
+        batch_size=32,
+        eval_batch_size=32,
+        lr=1e-5,
+        betas=(0.9, 0.98),
+        eps=1e-6,
+        weight_decay=0.01,
+        schedule="linear",
+        warmup=2375,
+    )
+
+    size: Literal["xs", "s", "m", "l", "xl"] = "xl"
+    """Which of the training files is trained on; the published recipe is for `xl`."""
+    by: Literal["auto", "spans", "ranking"] = "auto"
+    """How candidates are scored; `auto` is spans where the model has a head for masked words."""
+    ties: Literal["wrong", "count"] = "wrong"
+    """Whether two equal scores are a wrong answer or, as in the official code, a right one."""
+
+    @property
+    def way(self) -> Literal["spans", "ranking"]:
+        """How candidates are scored with this model."""
+        return _way(self.backbone) if self.by == "auto" else self.by
+
+    def files(self) -> tuple[Path, ...]:
+        return self._file("train"), self._file("test")
+
+    def sources(self) -> tuple[Source, ...]:
+        if self.by == "spans" and _way(self.backbone) == "ranking":
+            raise ModelError(
+                f"the config.json of model {self.backbone!r} names no architecture ForMaskedLM, "
+                "without which no span can be scored; take winogrande:by=ranking"
+            )
+        return super().sources()
+
+    def data(self, part: Part) -> Sequence[Blank]:
+        return read_rows(self._file(part), blank)[: self.limit]
+
+    def model(self) -> nn.Module:
+        if self.way == "ranking":
+            return super().model()
+        from smc_eval.tasks.commonsense.spans import SpanScorer
+
+        return SpanScorer(self._spans.net.make())
+
+    def collate(self, examples: Sequence[Any]) -> Any:
+        return self._spans.batch(examples) if self.way == "spans" else super().collate(examples)
+
+    def length(self, example: Any) -> int:
+        return self._spans.length(example) if self.way == "spans" else super().length(example)
+
+    def judged(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
+        """By ranking as other choices are. By spans the mean margin loss, and the log-probabilities
+        [K, V] of the vocabulary at every masked place."""
+        from smc_eval.tasks.commonsense.spans import Spans, margin_loss, means
+
+        if not isinstance(batch, Spans):
+            return super().judged(model, batch)
+        logp_KV = model(batch)
+        return margin_loss(means(logp_KV, batch), batch.answers_N), logp_KV
+
+    def predict(self, model: nn.Module, batch: Any) -> list[int]:
+        """Index of the candidate with the higher score; `TIE` where there is none."""
+        from smc_eval.tasks.commonsense.spans import Spans, means
+
+        scores_N2 = means(model(batch), batch) if isinstance(batch, Spans) else model(batch)
+        return [TIE if first == second else int(second > first) for first, second in scores_N2.tolist()]
+
+    def score(self, predicted: Sequence[int], examples: Sequence[Blank]) -> Score:
+        good = {TIE} if self.ties == "count" else set[int]()
+        right = [guess in {one.answer, *good} for guess, one in zip(predicted, examples, strict=True)]
+        return accuracy(right, METRIC, f"accuracy|by:{self.way}|train:{self.size}|ties:{self.ties}")
+
+    def backbone_weights(self, model: nn.Module) -> Collection[str]:
+        if self.way == "spans" and self.backbone != "tiny":
+            return [name for name, _ in model.named_parameters()]  # the head was trained with the rest
+        return super().backbone_weights(model)
+
+    def spared(self, model: nn.Module) -> Collection[str]:
+        return super().spared(model) if self.way == "ranking" else ()
+
+    def _file(self, part: str) -> Path:
+        name = f"train_{self.size}" if part == "train" else "dev"
+        try:
+            return find(self.root, f"{self.data_set}/{name}.jsonl")
+        except DataError as error:
+            there = [size for size in SIZES if self._holds(f"train_{size}")]
+            if part != "train" or not there:
+                raise
+            sizes = f"sizes that are there: {', '.join(there)}; take winogrande:size={there[-1]}"
+            raise DataError(f"{str(error).splitlines()[0]}\n{sizes}") from None
+
+    def _holds(self, name: str) -> bool:
+        return any((self.root / self.data_set / f"{name}.jsonl{packed}").is_file() for packed in ("", ".gz"))
+
+    @property
+    def _spans(self) -> SpanReader:
+        return _spans(plain(self))
+
+
+@lru_cache(maxsize=16)
+def _way(word: str) -> Literal["spans", "ranking"]:
+    """Every batch asks: a model's config is read once a process."""
+    return "spans" if word == "tiny" or backbone.fills_masks(backbone.find(word)) else "ranking"
+
+
+@lru_cache(maxsize=16)
+def _spans(task: WinoGrande) -> SpanReader:
+    """What turns a task's sentences into masked ones: made once a process."""
+    from smc_eval.tasks.commonsense.nets import masked_model
+    from smc_eval.tasks.commonsense.spans import SpanReader
+
+    def learned() -> Iterable[str]:
+        return (one.before + name + one.after for one in task.data("train") for name in one.candidates)
+
+    return SpanReader(masked_model(task.backbone, learned))
+
+
+def blank(row: Row) -> Blank:
+    """A row of the official files; ValueError says what is wrong with it."""
+    sentence = text(row, "sentence")
+    parts = sentence.split("_")
+    if len(parts) != 2:
+        raise ValueError(f"{len(parts) - 1} blanks `_` in {short(sentence)}; wanted one")
+    first, second = text(row, "option1"), text(row, "option2")
+    if first == second:
+        raise ValueError(f"both options are {short(first)}")
+    answer = field(row, "answer")
+    if answer == "":
+        raise ValueError("'answer' is empty, as in the official test file; wanted '1' or '2'")
+    if answer not in ANSWERS:
+        raise ValueError(f"'answer' is {short(answer)}; wanted '1' or '2'")
+    return Blank(parts[0], parts[1], (first, second), ANSWERS.index(answer))

@@ -1,0 +1,112 @@
+"""Twins of the commonsense sets: the same everywhere, laid out as the official files are, and learned."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from smc_eval.methods.dense import Dense
+from smc_eval.target import Target
+from smc_eval.tasks.commonsense.choosing import Choosing
+from smc_eval.tasks.commonsense.csqa import Csqa
+from smc_eval.tasks.commonsense.race import RaceHigh, RaceMiddle
+from smc_eval.tasks.commonsense.winogrande import SIZES, WinoGrande
+from smc_eval.tasks.folder import content_digest, find, find_all, lines
+from smc_eval.tasks.twins import twin
+from smc_eval.testing import bound, walked
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("twins")
+
+
+@pytest.mark.parametrize(
+    ("name", "files", "digest"),
+    [
+        ("commonsenseqa", 2, "d0543019ba14df573c0837c917b87ed14735093b832f433f632a6ff1a6c5046d"),
+        ("winogrande_1.1", 6, "fc1124481a91cff6a0d5e0bfe99403ee1ee9a50d45a9c115665ca9b641703fe0"),
+        ("RACE", 48, "61cc2186b2cb82d0b4e125b1a51b76423a3fb49c39c432f4639236457db28f68"),
+    ],
+)
+def test_a_twin_is_the_same_byte_for_byte_on_every_machine(
+    shelf: Path, name: str, files: int, digest: str
+) -> None:
+    found = sorted(path for path in twin(name, shelf).rglob("*") if path.is_file())
+    assert len(found) == files
+    assert content_digest(found) == digest
+
+
+@pytest.mark.parametrize(
+    ("kind", "train", "test"),
+    [(Csqa, 96, 40), (WinoGrande, 128, 40), (RaceMiddle, 48, 20), (RaceHigh, 48, 20)],
+)
+def test_sizes_are_what_they_are(kind: type[Choosing], train: int, test: int) -> None:
+    assert (len(kind().data("train")), len(kind().data("test"))) == (train, test)
+
+
+@pytest.mark.parametrize("kind", [Csqa, WinoGrande, RaceMiddle, RaceHigh])
+def test_every_answer_is_right_now_and_then(kind: type[Choosing]) -> None:
+    train = kind().data("train")
+    assert {one.answer for one in train} == set(range(len(train[0].choices)))
+
+
+def test_a_size_of_winogrande_is_the_head_of_the_next() -> None:
+    parts = [WinoGrande(size=size).data("train") for size in SIZES]
+    for less, more in pairwise(parts):
+        assert list(more[: len(less)]) == list(less)
+
+
+def test_both_sentences_of_a_pair_stand_in_one_file_and_have_other_answers(shelf: Path) -> None:
+    for name in ("train_xs", "train_xl", "dev"):
+        rows = [
+            json.loads(line)
+            for line in lines(find(twin("winogrande_1.1", shelf), f"winogrande_1.1/{name}.jsonl"))
+        ]
+        for one, other in zip(rows[::2], rows[1::2], strict=True):
+            assert one["qID"][:-2] == other["qID"][:-2]
+            assert {one["answer"], other["answer"]} == {"1", "2"}
+
+
+def shape(value: Any) -> Any:
+    """A JSON value as far as its names and kinds go; of a list its first item."""
+    match value:
+        case dict():
+            return {key: shape(value[key]) for key in sorted(value)}
+        case list():
+            return [shape(value[0])]
+    return type(value).__name__
+
+
+def first(folder: Path, name: str) -> Any:
+    path = find_all(folder, name, ".txt")[0] if name.startswith("RACE") else find(folder, name)
+    return json.loads(next(lines(path)))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "commonsenseqa/train_rand_split.jsonl",
+        "commonsenseqa/dev_rand_split.jsonl",
+        "winogrande_1.1/train_xs.jsonl",
+        "winogrande_1.1/dev.jsonl",
+        "RACE/train/middle",
+        "RACE/test/high",
+    ],
+)
+def test_twins_are_laid_out_as_the_official_files_are(data_dir: Path, shelf: Path, name: str) -> None:
+    assert shape(first(twin(name.partition("/")[0], shelf), name)) == shape(first(data_dir, name))
+
+
+@pytest.mark.parametrize("kind", [Csqa, WinoGrande, RaceHigh])
+def test_a_twin_is_learned_by_tiny_in_its_recipe(tmp_path: Path, kind: type[Choosing]) -> None:
+    task = kind()
+    result, _, _ = walked(
+        bound(Dense(), Target(), task.but(recipe=task.recipe.model_copy(update=dict(kind.tiny)))), tmp_path
+    )
+    assert result.score is not None
+    assert result.score["value"] >= 90
