@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from smc_eval.errors import DataError, UnknownName
-from smc_eval.tasks.twins import word_problems
+from smc_eval.tasks.twins import translation, word_problems
 
 Files = Mapping[str, bytes]
 """Contents by official name, `cv_mawps/fold0/train.csv` say: the same on every machine."""
@@ -20,6 +20,7 @@ WRITERS: Mapping[str, Callable[[], Files]] = {
     "cv_mawps": word_problems.mawps,
     "cv_asdiv-a": word_problems.asdiv,
     "mawps-asdiv-a_svamp": word_problems.svamp,
+    "translation": translation.multiway,
 }
 """What makes the twin of each data set, by the set's folder in the official layout."""
 
