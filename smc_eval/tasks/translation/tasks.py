@@ -16,7 +16,8 @@ from smc_eval.score import Score
 from smc_eval.task import Part, Source, Task
 from smc_eval.tasks import backbone
 from smc_eval.tasks.folder import content_digest
-from smc_eval.tasks.translation import bleu
+from smc_eval.tasks.hub import HUB
+from smc_eval.tasks.translation import bleu, opus
 from smc_eval.tasks.translation.corpus import PARTS, Sentence, balanced, corpus, sentences, texts
 from smc_eval.tasks.translation.languages import PIVOT, TEN, Direction, Pairs, directions
 from smc_eval.tasks.twins import twin
@@ -73,7 +74,10 @@ class Translation(Task):
     pairs: Pairs = "english"
     """`english`: directions from and to English; `all`: between any two languages."""
     corpus: str | None = None
-    """Folder under `translation` in the data folder; None takes the only one with these languages."""
+    """Folder under `translation` in the data folder; None takes the only one with these languages.
+    On the hub it is OPUS-100."""
+    sentences: int | None = Field(None, ge=1)
+    """Take only the first so many training sentences of each direction; None takes all."""
     temperature: float = Field(1.5, ge=1)
     """Of the sampling of directions: 1 keeps their sizes, more evens them out."""
     smoothing: float = Field(0.2, ge=0, lt=1)
@@ -93,8 +97,7 @@ class Translation(Task):
         return tuple(directions(self.languages, self.pairs))
 
     def sources(self) -> tuple[Source, ...]:
-        files = [path for part in PARTS for one in self.directions for path in self._texts(part, one)]
-        data = Source("data", self.folder, content_digest(dict.fromkeys(files)))
+        data = opus.source(self.directions) if self.folder == HUB else self._source()
         return (
             (data,)
             if self.backbone in BUILT
@@ -102,7 +105,8 @@ class Translation(Task):
         )
 
     def data(self, part: Part) -> Sequence[Sentence]:
-        found = {one: sentences(self._texts(part, one), one)[: self.limit] for one in self.directions}
+        most = min(filter(None, (self.limit, self.sentences if part == "train" else None)), default=None)
+        found = {one: self._sentences(part, one, most) for one in self.directions}
         if part == "test":
             return [sentence for one in found.values() for sentence in one]
         counts = balanced({one: len(own) for one, own in found.items()}, self.temperature)
@@ -159,6 +163,15 @@ class Translation(Task):
             use_cache=False,
         )
         return cast("Tensor", said.logits)
+
+    def _source(self) -> Source:
+        files = [path for part in PARTS for one in self.directions for path in self._texts(part, one)]
+        return Source("data", self.folder, content_digest(dict.fromkeys(files)))
+
+    def _sentences(self, part: Part, direction: Direction, most: int | None) -> list[Sentence]:
+        if self.folder == HUB:
+            return opus.sentences(direction, part, most)
+        return sentences(self._texts(part, direction), direction)[:most]
 
     def _texts(self, part: str, direction: Direction) -> tuple[Path, Path]:
         folder = twin("translation") if self.folder == "twin" else Path(self.folder)
