@@ -187,8 +187,10 @@ def _serves(kind: type[Task], word: str) -> bool:
 
 def _folder(word: str) -> str:
     """The data folder; refused at once where there is none."""
-    if word != "twin" and not Path(word).is_dir():
-        raise DataError(f"there is no data directory {word!r}; give a folder in the official layout, or twin")
+    if word not in {"twin", "hub"} and not Path(word).is_dir():
+        raise DataError(
+            f"there is no data directory {word!r}; give a folder in the official layout, hub or twin"
+        )
     return word
 
 

@@ -61,7 +61,8 @@ class Order(Spec):
     limit: int | None = Field(None, ge=1)
     """Keep only so many examples of each part. For trials, never for results."""
     data_dir: str = "twin"
-    """Folder with the data in its official layout, or twin for synthetic data.
+    """Folder with the data in its official layout, hub for the tasks that have theirs there, or twin
+    for synthetic data.
     Default: $SMC_EVAL_DATA, or twin."""
     dense: bool = True
     """Run the dense baseline beside the methods. Default: yes."""

@@ -47,8 +47,9 @@ class Recipe(Spec):
     """SGD's momentum."""
     weight_decay: float = Field(0.0, ge=0)
     """Weight decay of matrices; biases and norms have none unless the optimizer is `adam`."""
-    schedule: Literal["constant", "linear", "step"] = "constant"
-    """`linear` falls to 0 at the end; `step` multiplies by `gamma` every `period` epochs."""
+    schedule: Literal["constant", "linear", "inverse-sqrt", "step"] = "constant"
+    """`linear` falls to 0 at the end; `inverse-sqrt` with the root of the steps since the start;
+    `step` multiplies by `gamma` every `period` epochs."""
     warmup: int = Field(0, ge=0)
     """Steps in which the learning rate rises from 0 to its peak."""
     period: int = Field(20, ge=1)
@@ -111,5 +112,7 @@ class Recipe(Spec):
                 return 1.0
             case "linear":
                 return max(0.0, (total - step) / max(1, total - self.warmup))
+            case "inverse-sqrt":
+                return math.sqrt(max(1, self.warmup) / (step + 1))
             case "step":
                 return self.gamma ** (step // (self.period * self.steps_per_epoch(examples)))

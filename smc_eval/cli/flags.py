@@ -24,7 +24,7 @@ METAVARS = {
     "recipe": "key=value,…",
     "precision": "fp32|bf16|fp16",
     "limit": "N",
-    "data-dir": "DIR|twin",
+    "data-dir": "DIR|hub|twin",
     "output": "DIR",
     "json": "FILE|-",
     "format": "table|markdown|csv|latex|json",

@@ -9,9 +9,10 @@ from smc_eval.tasks.commonsense.csqa import Csqa
 from smc_eval.tasks.commonsense.race import RaceHigh, RaceMiddle
 from smc_eval.tasks.commonsense.winogrande import WinoGrande
 from smc_eval.tasks.protein.sets import TASKS as PROTEIN
+from smc_eval.tasks.translation.tasks import TASKS as TRANSLATION
 
 
 @hookimpl
 def smc_eval_tasks() -> list[type[Task]]:
     """What we ship, family by family."""
-    return [Csqa, WinoGrande, RaceMiddle, RaceHigh, *ARITHMETIC, *PROTEIN]
+    return [Csqa, WinoGrande, RaceMiddle, RaceHigh, *ARITHMETIC, *PROTEIN, *TRANSLATION]

@@ -105,6 +105,17 @@ def masked_model(backbone: Backbone) -> nn.Module:
     return _loaded(backbone, AutoModelForMaskedLM, "masked-LM")  # type: ignore[no-any-return]
 
 
+def encoder_decoder(backbone: Backbone, settings: Mapping[str, Any]) -> nn.Module:
+    """The pretrained encoder-decoder with the head that it writes by, in fp32, its config so changed.
+
+    Raises:
+        ModelError: as for `encoder`, or its config knows nothing of a setting.
+    """
+    from transformers import AutoModelForSeq2SeqLM
+
+    return _loaded(backbone, AutoModelForSeq2SeqLM, "encoder-decoder", settings)  # type: ignore[no-any-return]
+
+
 def fills_masks(backbone: Backbone) -> bool:
     """Whether the config tells of a head that fills in masked words."""
     heads = backbone.config.get("architectures") or ()
@@ -134,19 +145,28 @@ def reads(backbone: Backbone) -> int | None:
     return min(counts, default=None)
 
 
-def _loaded(backbone: Backbone, auto: Any, what: str) -> Any:
+def _loaded(backbone: Backbone, auto: Any, what: str, settings: Mapping[str, Any] | None = None) -> Any:
     """What an Auto class makes of a checkpoint, if the checkpoint holds all of it but a pooler."""
     import torch
     from transformers import AutoConfig
-    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+        MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
+    )
 
+    writes = backbone.kind == "encoder-decoder"
     with _told(backbone, "cannot be loaded"):
         config = AutoConfig.from_pretrained(backbone.place, revision=backbone.commit)
-        if config.is_encoder_decoder:  # some tell it by their architecture alone
+        if config.is_encoder_decoder and not writes:  # some tell it by their architecture alone
             raise kinds.wrong(backbone.word, f"an encoder-decoder ({config.model_type})", backbone.kind)
         # what transformers can teach to fill in what is masked is an encoder
-        if config.model_type not in MODEL_FOR_MASKED_LM_MAPPING_NAMES:
+        known = MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES if writes else MODEL_FOR_MASKED_LM_MAPPING_NAMES
+        if config.model_type not in known:
             raise kinds.wrong(backbone.word, f"a {config.model_type} model", backbone.kind)
+        for name, value in (settings or {}).items():
+            if not hasattr(config, name):
+                raise ModelError(f"the config of model {backbone.word!r} has no {name!r}, which this task sets")
+            setattr(config, name, value)
         model, loaded = auto.from_pretrained(
             backbone.place,
             revision=backbone.commit,

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from smc_eval.errors import ModelError
 
-Kind = Literal["text-encoder", "protein-encoder"]
+Kind = Literal["text-encoder", "protein-encoder", "encoder-decoder"]
 
 AMINO_ACIDS = "ACDEFGHIKLMNPQRSTVWY"
 """The twenty that every protein encoder has a token for."""
@@ -18,6 +18,7 @@ AMINO_ACIDS = "ACDEFGHIKLMNPQRSTVWY"
 EXAMPLES: Mapping[Kind, str] = {
     "text-encoder": "roberta-base",
     "protein-encoder": "facebook/esm2_t12_35M_UR50D",
+    "encoder-decoder": "facebook/mbart-large-cc25",
 }
 
 VOCABULARIES = ("vocab.txt", "vocab.json", "tokenizer.json")
@@ -37,6 +38,10 @@ def check(config: Mapping[str, Any], tokens: Collection[str] | None, kind: Kind,
             f"the config.json of model {word!r} names no model_type; it is none of transformers'"
         )
     heads = config.get("architectures") or ["a model"]
+    if kind == "encoder-decoder":
+        if not config.get("is_encoder_decoder"):
+            raise wrong(word, f"no encoder-decoder ({heads[0]})", kind)
+        return
     if config.get("is_encoder_decoder"):
         raise wrong(word, f"an encoder-decoder ({heads[0]})", kind)
     if config.get("is_decoder") or str(heads[0]).endswith(("ForCausalLM", "LMHeadModel")):
@@ -51,7 +56,7 @@ def check_tokens(tokens: Collection[str], kind: Kind, word: str) -> None:
     Raises:
         ModelError: the model named `word` is no `kind`.
     """
-    if reads_residues(tokens) == (kind == "protein-encoder"):
+    if kind == "encoder-decoder" or reads_residues(tokens) == (kind == "protein-encoder"):
         return
     count = len(tokens)
     if kind == "protein-encoder":

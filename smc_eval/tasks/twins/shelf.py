@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from smc_eval.errors import DataError, UnknownName
-from smc_eval.tasks.twins import commonsense, protein, word_problems
+from smc_eval.tasks.twins import commonsense, protein, translation, word_problems
 
 Files = Mapping[str, bytes]
 """Contents by official name, `cv_mawps/fold0/train.csv` say: the same on every machine."""
@@ -27,6 +27,7 @@ WRITERS: Mapping[str, Callable[[], Files]] = {
     "commonsenseqa": commonsense.csqa,
     "winogrande_1.1": commonsense.winogrande,
     "RACE": commonsense.race,
+    "translation": translation.multiway,
 }
 """What makes the twin of each data set, by the set's folder in the official layout."""
 

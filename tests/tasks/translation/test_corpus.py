@@ -1,0 +1,133 @@
+"""Parallel text: found by its official names, and refused where the languages do not tell the same."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from smc_eval.errors import DataError, UnknownName, UsageError
+from smc_eval.tasks.translation.corpus import Sentence, balanced, corpus, sentences, texts
+from smc_eval.tasks.translation.languages import Direction, directions
+from smc_eval.tasks.translation.tasks import TwoToTwo
+
+FRENCH = Direction("en", "fr")
+
+
+def lay(folder: Path, **files: str) -> Path:
+    """A data folder; `corpus__train_en` stands for translation/corpus/train.en."""
+    for name, text in files.items():
+        place, _, file = name.partition("__")
+        path = folder / "translation" / place / file.replace("_", ".").replace("0", "-")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return folder
+
+
+def test_directions_lead_from_and_to_english_or_between_any_two() -> None:
+    assert [str(one) for one in directions(("fr", "cs"), "english")] == ["en-fr", "fr-en", "en-cs", "cs-en"]
+    assert len(list(directions(("fr", "cs"), "all"))) == 6
+
+
+@pytest.mark.parametrize(
+    ("codes", "told"),
+    [
+        (("fr", "xx"), "no language is named 'xx'"),
+        (("fr", "fr"), "name each once"),
+        (("fr", "en"), "leave out 'en'"),
+    ],
+)
+def test_languages_that_cannot_be_meant_are_refused(codes: tuple[str, ...], told: str) -> None:
+    with pytest.raises((UnknownName, UsageError), match=told):
+        list(directions(codes, "english"))
+
+
+def test_text_comes_one_file_a_language_or_one_a_pair_named_either_way(tmp_path: Path) -> None:
+    lay(
+        tmp_path,
+        a__train_en="one\n",
+        a__train_fr="un\n",
+        b__train_fr0en_en="two\n",
+        b__train_fr0en_fr="deux\n",
+    )
+    home = tmp_path / "translation"
+    for place, wanted in (("a", ("one", "un")), ("b", ("two", "deux"))):
+        files = texts(home / place, "train", FRENCH)
+        assert files is not None
+        assert sentences(files, FRENCH) == [Sentence(FRENCH, *wanted)]
+    assert texts(home / "a", "test", FRENCH) is None
+
+
+def test_gzipped_text_reads_the_same(tmp_path: Path) -> None:
+    for code, text in (("en", "one\n"), ("fr", "un\n")):
+        with gzip.open(tmp_path / f"train.{code}.gz", "wt", encoding="utf-8") as stream:
+            stream.write(text)
+    files = texts(tmp_path, "train", FRENCH)
+    assert files is not None and sentences(files, FRENCH) == [Sentence(FRENCH, "one", "un")]
+
+
+@pytest.mark.parametrize(
+    ("english", "french", "told"),
+    [
+        ("one\ntwo\n", "un\n", r"train\.fr ends after 1 lines, .*train\.en goes on"),
+        ("one\n\n", "un\ndeux\n", r"train\.en, line 2: the line is empty"),
+        ("", "", r"train\.en is empty; wanted sentences"),
+    ],
+)
+def test_lines_that_do_not_align_are_told_by_file_and_line(
+    tmp_path: Path, english: str, french: str, told: str
+) -> None:
+    lay(tmp_path, a__train_en=english, a__train_fr=french)
+    files = texts(tmp_path / "translation" / "a", "train", FRENCH)
+    assert files is not None
+    with pytest.raises(DataError, match=told):
+        sentences(files, FRENCH)
+
+
+def test_bytes_that_are_no_text_are_told_by_file_and_line(tmp_path: Path) -> None:
+    lay(tmp_path, a__train_en="one\n", a__train_fr="")
+    (tmp_path / "translation" / "a" / "train.fr").write_bytes(b"\xff\n")
+    files = texts(tmp_path / "translation" / "a", "train", FRENCH)
+    assert files is not None
+    with pytest.raises(DataError, match=r"train\.fr, line 1: byte 0xff is not UTF-8"):
+        sentences(files, FRENCH)
+
+
+def test_the_only_corpus_with_all_languages_is_taken_and_a_choice_is_the_users(tmp_path: Path) -> None:
+    whole = {f"{part}_{code}": "x\n" for part in ("train", "test") for code in ("en", "fr")}
+    lay(tmp_path, **{f"a__{name}": text for name, text in whole.items()}, b__train_en="x\n")
+    assert corpus(tmp_path, None, [FRENCH]).name == "a"
+    with pytest.raises(DataError, match=r"b has no train text for en-fr; wanted train\.en and train\.fr"):
+        corpus(tmp_path, "b", [FRENCH])
+    with pytest.raises(DataError, match="there is no corpus 'c' in .*; it holds: a, b"):
+        corpus(tmp_path, "c", [FRENCH])
+    lay(tmp_path, **{f"b__{name}": text for name, text in whole.items()})
+    with pytest.raises(DataError, match="several corpora with these languages: a, b; choose one"):
+        corpus(tmp_path, None, [FRENCH])
+
+
+def test_a_folder_without_the_languages_says_what_is_missing(tmp_path: Path) -> None:
+    lay(tmp_path, a__train_en="x\n")
+    with pytest.raises(
+        DataError, match=r"no corpus under .* has all 2 directions\n.*a has no train text"
+    ) as told:
+        corpus(tmp_path, None, [FRENCH, Direction("fr", "en")])
+    assert len(str(told.value).splitlines()) <= 3
+    with pytest.raises(DataError, match="has no folder 'translation'"):
+        corpus(tmp_path / "translation", None, [FRENCH])
+
+
+def test_small_directions_are_repeated_by_temperature() -> None:
+    big, small = FRENCH, Direction("en", "gu")
+    assert balanced({big: 800, small: 100}, 1.0) == {big: 800, small: 100}
+    assert balanced({big: 800, small: 100}, 1.5) == {big: 800, small: 200}  # 8 ^ (2/3) = 4
+    assert balanced({big: 800, small: 100}, 1e9) == {big: 800, small: 800}
+
+
+def test_real_text_in_both_layouts(data_dir: Path) -> None:
+    multiway, pairwise = (TwoToTwo(folder=str(data_dir), corpus=name) for name in ("ntrex", "tatoeba"))
+    assert (len(multiway.data("train")), len(multiway.data("test"))) == (4 * 1624, 4 * 193)
+    assert (len(pairwise.data("train")), len(pairwise.data("test"))) == (4 * 800, 4 * 100)
+    there, back = pairwise.data("test")[0], pairwise.data("test")[100]
+    assert (there.source, there.target) == (back.target, back.source)

@@ -1,0 +1,62 @@
+"""OPUS-100 gives the same sentences as files would."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from smc_eval.errors import DataError
+from smc_eval.tasks.translation.corpus import Sentence
+from smc_eval.tasks.translation.languages import Direction
+from smc_eval.tasks.translation.opus import sentences
+from smc_eval.tasks.translation.tasks import TwoToTwo
+
+COMMIT = "f" * 40
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The hub's local cache with English and French, English and Czech, as it lays them out."""
+    from datasets import Dataset
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    place = tmp_path / "datasets--Helsinki-NLP--opus-100"
+    refs = place / "refs" / "refs" / "convert"
+    refs.mkdir(parents=True)
+    (refs / "parquet").write_text(COMMIT)
+    for config, code in (("en-fr", "fr"), ("cs-en", "cs")):
+        for split, count in (("train", 3), ("validation", 1), ("test", 2)):
+            folder = place / "snapshots" / COMMIT / config / split
+            folder.mkdir(parents=True)
+            rows = [{"translation": {"en": f" {split} {n} ", code: f"{code} {n}"}} for n in range(count)]
+            rows.insert(1, {"translation": {"en": "alone", code: ""}})
+            Dataset.from_list(rows).to_parquet(folder / "0000.parquet")
+    return tmp_path
+
+
+def test_the_hub_gives_what_files_would(cache: Path, tmp_path: Path) -> None:
+    home = tmp_path / "files" / "translation" / "opus"
+    home.mkdir(parents=True)
+    for code in ("fr", "cs"):
+        for part, count in (("train", 3), ("test", 2)):
+            for side, text in (("en", part), (code, code)):
+                lines = "".join(f"{text} {n}\n" for n in range(count))
+                (home / f"{part}.{code}-en.{side}").write_text(lines, encoding="utf-8")
+    hub, files = TwoToTwo(folder="hub"), TwoToTwo(folder=str(tmp_path / "files"))
+    for part in ("train", "test"):
+        assert hub.data(part) == files.data(part)
+    assert hub.sources()[0].name == "hub:Helsinki-NLP/opus-100"
+    assert hub.sources()[0].digest != files.sources()[0].digest
+
+
+def test_only_the_first_sentences_are_taken_if_so_many_are_asked_for(cache: Path) -> None:
+    direction = Direction("fr", "en")
+    assert sentences(direction, "train", 1) == [Sentence(direction, "fr 0", "train 0")]
+    assert len(TwoToTwo(folder="hub", sentences=2).data("train")) == 4 * 2
+    assert len(TwoToTwo(folder="hub", sentences=2).data("test")) == 4 * 2
+
+
+def test_directions_without_english_are_refused(cache: Path) -> None:
+    with pytest.raises(DataError, match="has no text for fr-cs; it leads from and to English"):
+        sentences(Direction("fr", "cs"), "train", None)

@@ -1,0 +1,147 @@
+"""Translation: what stands in a batch, how it is searched, and how it is scored."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import torch
+
+from smc_eval.errors import ModelError
+from smc_eval.recipe import Recipe
+from smc_eval.tasks.translation.bleu import scored
+from smc_eval.tasks.translation.codec import IGNORED, Codec, Place
+from smc_eval.tasks.translation.corpus import Sentence
+from smc_eval.tasks.translation.languages import Direction
+from smc_eval.tasks.translation.search import translated
+from smc_eval.tasks.translation.tasks import TwoToTwo
+
+VOCABULARY = {"<s>": 0, "<pad>": 1, "</s>": 2, "en_XX": 3, "fr_XX": 4, "a": 5, "b": 6, "c": 7}
+
+
+class Letters:
+    """A tokenizer of letters."""
+
+    pad_token_id, eos_token_id = 1, 2
+
+    def get_vocab(self) -> dict[str, int]:
+        return VOCABULARY
+
+    def __call__(self, text: str, **settings: Any) -> Any:
+        return SimpleNamespace(input_ids=[VOCABULARY[letter] for letter in text])
+
+
+SENTENCES = [
+    Sentence(Direction("en", "fr"), "ab", "c"),
+    Sentence(Direction("fr", "en"), "a", "bc"),
+]
+
+
+def codec(place: Place, tokenizer: Any = None) -> Codec:
+    return Codec(tokenizer or Letters(), place, 10, ("en", "fr"), "letters")
+
+
+def test_mbart_ends_a_text_with_its_language_and_starts_with_the_one_it_writes() -> None:
+    batch = codec("last").batch(SENTENCES)
+    assert batch.source_NS.tolist() == [[5, 6, 2, 3], [5, 2, 4, 1]]
+    assert batch.real_NS.tolist() == [[True, True, True, True], [True, True, True, False]]
+    assert batch.prefix_NP.tolist() == [[4], [3]]
+    assert batch.given_NT.tolist() == [[4, 7, 1], [3, 6, 7]]
+    assert batch.label_NT.tolist() == [[7, 2, IGNORED], [6, 7, 2]]
+
+
+def test_mbart_50_begins_a_text_with_its_language_and_predicts_no_language() -> None:
+    batch = codec("first").batch(SENTENCES)
+    assert batch.source_NS.tolist() == [[3, 5, 6, 2], [4, 5, 2, 1]]
+    assert batch.prefix_NP.tolist() == [[2, 4], [2, 3]]
+    assert batch.given_NT.tolist() == [[2, 4, 7, 1], [2, 3, 6, 7]]
+    assert batch.label_NT.tolist() == [[IGNORED, 7, 2, IGNORED], [IGNORED, 6, 7, 2]]
+
+
+def test_a_language_without_a_token_and_a_tokenizer_without_padding_are_refused() -> None:
+    with pytest.raises(ModelError, match=r"'letters' has no token for Czech \(cs_CZ, ces_Latn, __cs__\)"):
+        Codec(Letters(), "last", 10, ("en", "cs"), "letters")
+
+    class Bare(Letters):
+        pad_token_id = cast("int", None)
+
+    with pytest.raises(ModelError, match="'letters' has no pad token"):
+        codec("last", Bare())
+
+
+def test_the_loss_is_the_smoothed_cross_entropy_of_real_tokens() -> None:
+    task = TwoToTwo(smoothing=0.2)
+    torch.manual_seed(0)
+    model, batch = task.model(), task.collate(task.data("train")[:5])
+    loss, log_MV = task.judged(model, batch)
+    said_M = batch.label_NT[batch.label_NT >= 0]
+    by_hand = -(0.8 * log_MV[torch.arange(len(said_M)), said_M] + 0.2 * log_MV.mean(-1)).mean()
+    torch.testing.assert_close(loss, by_hand)
+    torch.testing.assert_close(task.loss(model, batch), by_hand)
+
+
+def test_a_batch_may_lead_to_several_languages_and_nobody_sees_the_others() -> None:
+    task = TwoToTwo(longest=12)
+    torch.manual_seed(0)
+    model: Any = task.model().eval()
+    examples = task.data("test")[::7]
+    codec = task._codec
+    together = translated(model, codec.batch(examples), codec, 3)
+    assert len({one.direction.target for one in examples}) > 1
+    assert together == [translated(model, codec.batch([one]), codec, 3)[0] for one in examples]
+
+
+def test_a_beam_of_one_is_the_likeliest_word_after_the_other() -> None:
+    task = TwoToTwo(longest=8)
+    torch.manual_seed(1)
+    model: Any = task.model().eval()
+    codec = task._codec
+    batch = codec.batch(task.data("test")[:1])
+    given = batch.prefix_NP
+    for _ in range(8):
+        logits = model(input_ids=batch.source_NS, decoder_input_ids=given).logits
+        given = torch.cat([given, logits[:, -1:].argmax(-1)], 1)
+        if given[0, -1] == codec.end:
+            break
+    wanted = given[0, batch.prefix_NP.shape[1] :].tolist()
+    found = translated(model, batch, codec, 1)[0]
+    assert found == (wanted[:-1] if wanted[-1] == codec.end else wanted)
+
+
+def test_a_tiny_net_learns_its_twin_by_heart() -> None:
+    task = TwoToTwo(limit=6, smoothing=0.0, longest=16)
+    torch.manual_seed(0)
+    model, examples = task.model().train(), task.data("train")
+    optimizer, batch = torch.optim.AdamW(model.parameters(), lr=5e-3), task.collate(examples)
+    for _ in range(120):
+        optimizer.zero_grad()
+        task.loss(model, batch).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    said = task.predict(model.eval(), batch)
+    assert task.score(said, examples).value > 90
+    assert said[0] == examples[0].target
+
+
+def test_directions_are_scored_apart_and_their_mean_is_the_score() -> None:
+    sentences = [
+        Sentence(Direction("en", "fr"), "-", "le chat dort dans la maison"),
+        Sentence(Direction("fr", "en"), "-", "the cat sleeps in the house"),
+    ]
+    score = scored(["le chat dort dans la maison", "nothing"], sentences, 5)
+    assert score.also["en-fr"] == pytest.approx(100) and score.also["fr-en"] == 0
+    assert score.value == pytest.approx(50) and score.n == 2
+    assert score.also_n == {"en-fr": 1, "fr-en": 1}
+    assert "beam:5" in score.signature and "tok:13a" in score.signature and "version:" in score.signature
+
+
+@pytest.mark.parametrize(
+    ("code", "cut"), [("zh", "tok:zh"), ("ja", "tok:ja-mecab"), ("my", "tok:char"), ("de", "tok:13a")]
+)
+def test_scripts_without_blanks_are_cut_their_own_way(code: str, cut: str) -> None:
+    assert cut in scored(["山"], [Sentence(Direction("en", code), "-", "山")], 5).signature
+
+
+def test_the_rate_falls_with_the_root_of_the_steps() -> None:
+    recipe = Recipe(steps=100, schedule="inverse-sqrt", warmup=4)
+    assert [recipe.rate(step, 1) for step in (0, 1, 3, 15, 63)] == [0.25, 0.5, 1.0, 0.5, 0.25]
