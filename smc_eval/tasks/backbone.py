@@ -165,7 +165,9 @@ def _loaded(backbone: Backbone, auto: Any, what: str, settings: Mapping[str, Any
             raise kinds.wrong(backbone.word, f"a {config.model_type} model", backbone.kind)
         for name, value in (settings or {}).items():
             if not hasattr(config, name):
-                raise ModelError(f"the config of model {backbone.word!r} has no {name!r}, which this task sets")
+                raise ModelError(
+                    f"the config of model {backbone.word!r} has no {name!r}, which this task sets"
+                )
             setattr(config, name, value)
         model, loaded = auto.from_pretrained(
             backbone.place,
