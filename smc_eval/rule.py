@@ -58,8 +58,10 @@ class Rule(Spec):
     """Changes masks during training. It has one moment and no memory of its own."""
 
     soft: ClassVar[bool] = False
-    """Whether masked weights keep their values behind the mask and may come back with them. The net
-    computes with masks times weights, and learns by that product: what is masked has no gradient."""
+    """Whether masked weights stay alive behind the mask and may come back with their values."""
+    straight: ClassVar[bool] = True
+    """Of a soft rule: whether masked weights learn too, by the gradient straight through the mask. If
+    not, the net learns by the product of masks and weights, and what is masked waits as it is."""
 
     @abstractmethod
     def begin(self, weights: Tensors, masks: Tensors) -> State:

@@ -404,10 +404,10 @@ def test_a_list_that_nobody_keeps_is_told(say: Say) -> None:
 
 
 def test_a_method_shows_its_card_its_options_and_its_plan(say: Say) -> None:
-    shown = say("show", "lth").stdout
+    shown = " ".join(say("show", "lth").stdout.split())
     for line in (
         "lth (method): iterative magnitude pruning",
-        "share  float  = 0.2  Share of the survivors that each round drops.",
+        "share float = 0.2 Share of the survivors that each round drops.",
         "1. train by the task's recipe",
         "prune by magnitude to 0.5",
         "rewind weights to 'start'",

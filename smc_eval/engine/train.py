@@ -148,8 +148,8 @@ class Training:
         moment = self._moment()
         if rule:  # dense gradients are still there to be read
             self.memory = rule.update(moment, self.memory)
-        if self.recipe.clip or net.soft:
-            net.mask_gradients()  # the dead have no vote in the clipping norm, and the hidden do not learn
+        if (self.recipe.clip and not net.soft) or (rule and not rule.straight):
+            net.mask_gradients()  # the dead have no vote in the clipping norm, and who waits does not learn
         if self.recipe.clip:
             torch.nn.utils.clip_grad_norm_(net.model.parameters(), self.recipe.clip)
         if not moment.skipped:

@@ -39,8 +39,7 @@ class Gradual(Rule):
 
     @model_validator(mode="after")
     def _upward(self) -> Self:
-        if self.since > self.until:
-            raise ValueError(f"a schedule from {self.since:g} to {self.until:g} of training goes backward")
+        forward(self.since, self.until)
         if self.initial > self.to.sparsity:
             raise ValueError(f"sparsity {self.initial:g} at first is more than {self.to.sparsity:g} at last")
         return self
@@ -78,6 +77,16 @@ class Cubic(Gradual):
         return state
 
 
+def forward(since: float, until: float) -> None:
+    """Refuse a schedule that ends before it begins.
+
+    Raises:
+        ValueError: it does.
+    """
+    if since > until:
+        raise ValueError(f"a schedule from {since:g} to {until:g} of training goes backward")
+
+
 class Gmp(Method):
     """Train, dropping the smallest weights on the way by a cubic schedule.
 
@@ -102,6 +111,11 @@ class Gmp(Method):
     """Optimizer steps from one pruning to the next."""
     events: PositiveInt = 20
     """At least so many prunings: where training is too short, they follow closer on each other."""
+
+    @model_validator(mode="after")
+    def _upward(self) -> Self:
+        forward(self.since, self.until)
+        return self
 
     def plan(self, target: Target) -> Iterator[Stage]:
         """Train under the schedule."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, model_validator
 
 from smc_eval.card import MethodCard
 from smc_eval.method import Method
-from smc_eval.methods.gmp import Gradual
+from smc_eval.methods.gmp import Gradual, forward
 from smc_eval.rule import Moment
 from smc_eval.sparse.schedule import window
 from smc_eval.stages import Stage, Train
@@ -28,6 +28,7 @@ class Move(Gradual):
     """
 
     soft: ClassVar[bool] = True
+    straight: ClassVar[bool] = False  # of scores alone: a masked weight is W * 0 to the loss, as published
 
     every: PositiveInt = 1
     """Optimizer steps from one choice of survivors to the next; scores gather at each."""
@@ -75,6 +76,11 @@ class Movement(Method):
     """Share of training at which the target is reached; the rest is the cool-down."""
     every: PositiveInt = 1
     """Optimizer steps from one choice of survivors to the next; more is cheaper."""
+
+    @model_validator(mode="after")
+    def _upward(self) -> Self:
+        forward(self.since, self.until)
+        return self
 
     def plan(self, target: Target) -> Iterator[Stage]:
         """Train under the schedule."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from smc_eval.errors import UsageError
 from smc_eval.methods.gmp import Cubic, Gmp
+from smc_eval.methods.movement import Movement
 from smc_eval.sparse.allocate import expected
 from smc_eval.sparse.net import Net
 from smc_eval.target import Target
@@ -77,6 +78,12 @@ def test_a_schedule_may_begin_with_a_leap_but_not_above_its_target() -> None:
         Cubic(to=Target(sparsity=0.4), initial=0.5)
     with pytest.raises(ValueError, match=r"from 0.9 to 0.8 of training goes backward"):
         Cubic(to=Target(sparsity=0.4), since=0.9)
+
+
+@pytest.mark.parametrize("kind", [Gmp, Movement])
+def test_a_schedule_that_goes_backward_is_refused_at_the_door(kind: type[Gmp | Movement]) -> None:
+    with pytest.raises(ValueError, match=r"from 0.9 to 0.8 of training goes backward"):
+        kind(since=0.9)
 
 
 def test_the_smallest_of_the_living_go() -> None:
