@@ -10,12 +10,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from smc_eval.tasks.arithmetic.encoding import Encoder
 from smc_eval.tasks.arithmetic.levels import Trees, Unknown, trees
 from smc_eval.tasks.arithmetic.problems import Problem
-from smc_eval.tasks.arithmetic.sequence import BiLSTM, backwards, recur
+from smc_eval.tasks.arithmetic.sequence import BiLSTM, backwards, pack, recur, unpack
 from smc_eval.tasks.arithmetic.solver import Solver, solver
 from smc_eval.tasks.arithmetic.symbols import Symbols, symbols, vocabulary
 from smc_eval.tasks.arithmetic.tree import Reading, TreeDecoder
@@ -222,7 +221,8 @@ def test_the_loss_is_the_mean_over_all_symbols(*, graphs: bool) -> None:
 def test_the_problem_as_a_whole_is_read_at_its_true_ends() -> None:
     net, encoder = made()
     batch = encoder.batch([PROBLEMS[4], PROBLEMS[1]])
-    both_NLX = net.sequence(net.words(batch.ids_NL, batch.real_NL), batch.lengths_N)
+    packed = pack(net.words(batch.ids_NL, batch.real_NL), batch.lengths_N)
+    both_NLX = unpack(net.sequence(packed)[0], batch.ids_NL.shape[1])
     found = net.read(batch).root_NH[0]
     assert batch.lengths_N.tolist() == [2, 16]
     torch.testing.assert_close(found, both_NLX[0, 1, :HIDDEN] + both_NLX[0, 0, HIDDEN:])
@@ -258,11 +258,7 @@ def test_the_lstm_is_torchs_packed_one(lengths: list[int]) -> None:
     values, gradients = [], []
     for net in (ours, theirs):
         read = inputs.clone().requires_grad_()
-        if net is ours:
-            states = ours(read, torch.tensor(lengths))
-        else:
-            packed = pack_padded_sequence(read, torch.tensor(lengths), batch_first=True, enforce_sorted=False)
-            states = pad_packed_sequence(theirs(packed)[0], batch_first=True)[0]
+        states = unpack(net(pack(read, torch.tensor(lengths)))[0], max(lengths))
         (states * weights).sum().backward()
         values.append(states)
         gradients.append([read.grad, *(weight.grad for weight in net.parameters())])

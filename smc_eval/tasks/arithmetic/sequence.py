@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 
 class BiLSTM(nn.LSTM):
-    """`nn.LSTM(bidirectional=True)` over packed sentences, with the same parameters and results.
+    """`nn.LSTM(bidirectional=True)` over packed sentences, with the same parameters and states.
 
     On a CPU the recurrent weights' gradient is one product over all steps instead of one a
     step, and both directions share each step's product: half the time for a small batch.
@@ -25,11 +25,12 @@ class BiLSTM(nn.LSTM):
     def __init__(self, inputs: int, hidden: int, layers: int, dropout: float) -> None:
         super().__init__(inputs, hidden, layers, dropout=dropout, batch_first=True, bidirectional=True)
 
-    def forward(self, inputs_NLI: Tensor, lengths_N: Tensor) -> Tensor:  # type: ignore[override]
-        """States of both directions side by side, [N, L, 2H]; 0 in the padding."""
-        packed = pack_padded_sequence(inputs_NLI, lengths_N.cpu(), batch_first=True, enforce_sorted=False)
-        read = self._read(packed) if inputs_NLI.device.type == "cpu" else super().forward(packed)[0]
-        return pad_packed_sequence(read, batch_first=True, total_length=inputs_NLI.shape[1])[0]
+    def forward(  # type: ignore[override]
+        self, packed: PackedSequence, hx: None = None
+    ) -> tuple[PackedSequence, None]:
+        """States of both directions side by side, 2H a row; the last states, which nobody asks for, are None."""
+        read = self._read(packed) if packed.data.device.type == "cpu" else super().forward(packed)[0]
+        return read, None
 
     def _read(self, packed: PackedSequence) -> PackedSequence:
         """All layers; rows stay in the packed order, step by step, the longest sentence first."""
@@ -49,6 +50,16 @@ class BiLSTM(nn.LSTM):
     def _projected(self, inputs_RI: Tensor, name: str) -> Tensor:
         bias = getattr(self, f"bias_ih_{name}") + getattr(self, f"bias_hh_{name}")
         return F.linear(inputs_RI, getattr(self, f"weight_ih_{name}"), bias)
+
+
+def pack(inputs_NLI: Tensor, lengths_N: Tensor) -> PackedSequence:
+    """Sentences without their padding."""
+    return pack_padded_sequence(inputs_NLI, lengths_N.cpu(), batch_first=True, enforce_sorted=False)
+
+
+def unpack(packed: PackedSequence, length: int) -> Tensor:
+    """Sentences padded with 0 to a length, [N, L, 2H]."""
+    return pad_packed_sequence(packed, batch_first=True, total_length=length)[0]
 
 
 def backwards(sizes_L: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from smc_eval.tasks.arithmetic.beam import search
 from smc_eval.tasks.arithmetic.encoding import Batch
 from smc_eval.tasks.arithmetic.graph import GraphBlock
 from smc_eval.tasks.arithmetic.levels import Trees
-from smc_eval.tasks.arithmetic.sequence import BiLSTM
+from smc_eval.tasks.arithmetic.sequence import BiLSTM, pack, unpack
 from smc_eval.tasks.arithmetic.symbols import Symbols
 from smc_eval.tasks.arithmetic.tree import Reading, TreeDecoder
 
@@ -29,7 +29,8 @@ class Solver(nn.Module):
     def read(self, batch: Batch) -> Reading:
         """The problems, encoded."""
         real_NL, rows_N = batch.real_NL, torch.arange(len(batch.ids_NL), device=batch.ids_NL.device)
-        both_NLX = self.sequence(self.words(batch.ids_NL, real_NL), batch.lengths_N)
+        packed = pack(self.words(batch.ids_NL, real_NL), batch.lengths_N)
+        both_NLX = unpack(self.sequence(packed)[0], real_NL.shape[1])
         ahead_NLH, back_NLH = both_NLX.chunk(2, -1)
         root_NH = ahead_NLH[rows_N, batch.lengths_N - 1] + back_NLH[:, 0]
         states_NLH = ahead_NLH + back_NLH
