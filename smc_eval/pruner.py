@@ -46,6 +46,15 @@ class Probe(Protocol):
         """Hessian of the mean training loss over the batches that `gradients` saw, times the vectors;
         without dropout."""
 
+    def flow(self, batches: int) -> Masks:
+        """w dR/dw by name, zero or more, where R sums the outputs of the net's linear shadow: weights
+        positive, inputs one, activations the identity. In double precision; it depends on a batch's
+        form alone. Batches are drawn, at most so many, until each weight in scope was asked for.
+
+        Raises:
+            UsageError: the task does not tell its outputs.
+        """
+
     def mend(self, weights: Tensors) -> None:
         """Give survivors new values, by name; only a pruner that says so mends."""
 
@@ -55,6 +64,9 @@ class Pruner(Spec):
 
     needs_data: ClassVar[bool] = False
     """Whether it looks at batches, and so costs forward or backward passes."""
+
+    needs_outputs: ClassVar[bool] = False
+    """Whether it looks at the task's outputs, and so refuses a task that tells only its loss."""
 
     @abstractmethod
     def prune(self, probe: Probe, target: Target) -> Masks:

@@ -14,6 +14,7 @@ from smc_eval.engine.feed import Feed
 from smc_eval.engine.tally import Tally
 from smc_eval.engine.world import World
 from smc_eval.errors import SparsityError
+from smc_eval.sparse.flow import flow
 from smc_eval.sparse.net import Net
 
 
@@ -62,6 +63,20 @@ class NetProbe:
                     torch.stack(along).sum().backward()  # type: ignore[no-untyped-call]
                 self._tally.scoring_passes += 2
             return {name: gradient.clone() for name, gradient in self._grads().items()}
+
+    def flow(self, batches: int) -> dict[str, Tensor]:
+        task, weights = self._feed.task, self._net.weights
+        flows = {name: torch.zeros_like(weight, dtype=torch.float64) for name, weight in weights.items()}
+        waiting = set(weights)
+        for batch in self._feed.sample(batches, self._name):
+            found = flow(self._net.model, weights, lambda shadow, batch=batch: task.judged(shadow, batch)[1])
+            self._tally.scoring_passes += 1
+            for name, values in found.items():
+                flows[name] += values
+            waiting -= found.keys()
+            if not waiting:
+                break
+        return flows
 
     @contextmanager
     def _scoring(self, *, dropout: bool) -> Iterator[None]:

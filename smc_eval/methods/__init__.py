@@ -10,9 +10,11 @@ from smc_eval.methods.grasp import Grasp
 from smc_eval.methods.lottery import Lottery
 from smc_eval.methods.magnitude import MagnitudeAfter, MagnitudeBefore
 from smc_eval.methods.snip import Snip
+from smc_eval.methods.synflow import SynFlow
 
 
 @hookimpl
 def smc_eval_methods() -> list[type[Method]]:
     """What we ship, in the order of the paper's legend."""
-    return [Dense, Lottery, MagnitudeAfter, RandomAfter, MagnitudeBefore, Snip, RandomBefore, Grasp]
+    paper: list[type[Method]] = [Dense, Lottery, MagnitudeAfter, RandomAfter, MagnitudeBefore, Snip, RandomBefore]
+    return [*paper, Grasp, SynFlow]
