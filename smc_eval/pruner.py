@@ -47,9 +47,11 @@ class Probe(Protocol):
         without dropout."""
 
     def flow(self, batches: int) -> Masks:
-        """w dR/dw by name, zero or more, where R sums the outputs of the net's linear shadow: weights
-        positive, inputs one, activations the identity. In double precision; it depends on a batch's
-        form alone. Batches are drawn, at most so many, until each weight in scope was asked for.
+        """What flows through each weight of the net's linear shadow, w dR/dw, by name: zero or more.
+
+        In the shadow weights are positive, inputs one and activations the identity; R sums its
+        outputs. Of the data the form of a batch matters, no value. Batches are drawn, at most so
+        many, until each weight in scope was asked for; one that never is has 0.
 
         Raises:
             UsageError: the task does not tell its outputs.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -49,7 +50,11 @@ class NetProbe:
 
     def products(self, vectors: Mapping[str, Tensor], batches: int) -> dict[str, Tensor]:
         # what is quick for one gradient often has no second: fused attention, cudnn's recurrence
-        with self._scoring(dropout=False), sdpa_kernel(SDPBackend.MATH), torch.backends.cudnn.flags(enabled=False):
+        with (
+            self._scoring(dropout=False),
+            sdpa_kernel(SDPBackend.MATH),
+            torch.backends.cudnn.flags(enabled=False),
+        ):
             named = self._net.parameters
             for batch in self._feed.sample(batches, self._name):
                 loss = self._feed.task.loss(self._net.model, batch) / batches
@@ -65,18 +70,18 @@ class NetProbe:
             return {name: gradient.clone() for name, gradient in self._grads().items()}
 
     def flow(self, batches: int) -> dict[str, Tensor]:
-        task, weights = self._feed.task, self._net.weights
-        flows = {name: torch.zeros_like(weight, dtype=torch.float64) for name, weight in weights.items()}
-        waiting = set(weights)
+        weights = self._net.weights
+        flows: dict[str, Tensor] = {}
         for batch in self._feed.sample(batches, self._name):
-            found = flow(self._net.model, weights, lambda shadow, batch=batch: task.judged(shadow, batch)[1])
+            found = flow(self._net.model, weights, partial(self._outputs, batch))
             self._tally.scoring_passes += 1
-            for name, values in found.items():
-                flows[name] += values
-            waiting -= found.keys()
-            if not waiting:
+            flows |= {name: flows.get(name, 0) + values for name, values in found.items()}
+            if flows.keys() == weights.keys():
                 break
-        return flows
+        return {name: flows.get(name, torch.zeros_like(weight)) for name, weight in weights.items()}
+
+    def _outputs(self, batch: Any, model: torch.nn.Module) -> Tensor:
+        return self._feed.task.judged(model, batch)[1]
 
     @contextmanager
     def _scoring(self, *, dropout: bool) -> Iterator[None]:

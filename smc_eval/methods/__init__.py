@@ -16,5 +16,14 @@ from smc_eval.methods.synflow import SynFlow
 @hookimpl
 def smc_eval_methods() -> list[type[Method]]:
     """What we ship, in the order of the paper's legend."""
-    paper: list[type[Method]] = [Dense, Lottery, MagnitudeAfter, RandomAfter, MagnitudeBefore, Snip, RandomBefore]
-    return [*paper, Grasp, SynFlow]
+    return [
+        Dense,
+        Lottery,
+        MagnitudeAfter,
+        RandomAfter,
+        MagnitudeBefore,
+        Snip,
+        RandomBefore,
+        Grasp,
+        SynFlow,
+    ]

@@ -7,7 +7,7 @@ every weight has its absolute value and every input is 1, and the flow of a weig
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -19,11 +19,11 @@ from smc_eval.sparse.shadow import Shadowing, positive, shadow
 def flow(
     model: nn.Module, names: Collection[str], outputs: Callable[[nn.Module], Tensor]
 ) -> dict[str, Tensor]:
-    """w dR/dw of these weights by name, zero or more, in double precision; the model is not touched.
+    """The flow through these weights by name, zero or more, in double precision; the model is not touched.
 
-    A weight that the outputs never asked for is left out. Between two cuts that every path from
-    inputs to outputs passes once, the flow of all weights in a cut is the same, R: so a layer's mean
-    flow is the larger the fewer weights it has left, and none is emptied before the others.
+    Weights that the outputs never asked for are left out. Layers that every path from inputs to
+    outputs passes once carry the same flow each, R, and so do those of one branch: a layer's mean
+    is the larger the fewer weights it has left, so that in many rounds none is emptied before the rest.
 
     Costs a forward and a backward pass, and two copies of the parameters in double precision.
 
@@ -39,11 +39,8 @@ def flow(
         total = positive(answers).sum()
         if not total.requires_grad:
             raise SparsityError(
-                f"nothing flows through {type(model).__name__}: its task's outputs depend on none of its weights"
+                f"nothing flows through {type(model).__name__}: the outputs depend on none of its weights"
             )
         slopes = torch.autograd.grad(total, weights, allow_unused=True)
-    return {
-        name: weight.detach().mul(slope).abs_()
-        for name, weight, slope in zip(names, weights, slopes, strict=True)
-        if slope is not None
-    }
+    passed: Iterable[tuple[str, Tensor, Tensor | None]] = zip(names, weights, slopes, strict=True)
+    return {name: (weight.detach() * slope).abs_() for name, weight, slope in passed if slope is not None}

@@ -7,7 +7,6 @@ G directions times layers.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -33,7 +32,7 @@ def unrolled(
     """
     rows_RI, sizes = _rows(layer, inputs)
     first_GNH = _first(layer, inputs, hx, sizes[0], rows_RI)
-    last = []
+    last = list[Tensor]()
     for number in range(layer.num_layers):
         both = []
         for back in (False, True)[: 1 + layer.bidirectional]:
@@ -63,7 +62,7 @@ def _read(
     recur_HH = _gates(getattr(layer, f"weight_hh_{end}"), layer.hidden_size).T
     out_HH = getattr(layer, f"weight_hr_{end}").T if layer.proj_size else None
     sums_RH = rows_RI @ _gates(getattr(layer, f"weight_ih_{end}"), layer.hidden_size).T
-    steps = sums_RH.split(list(sizes))
+    steps = torch.split(sums_RH, list(sizes))
     found = []
     for step in reversed(steps) if back else steps:
         n = len(step)
@@ -76,7 +75,7 @@ def _read(
 
 def _gates(weight_XI: Tensor, hidden: int) -> Tensor:
     """A layer's weights [gates * H, I], summed over the gates."""
-    return weight_XI.unflatten(0, (-1, hidden)).sum(0)
+    return weight_XI.view(-1, hidden, weight_XI.shape[1]).sum(0)
 
 
 def _joined(hx: State) -> Tensor:
@@ -92,7 +91,7 @@ def _rows(layer: nn.RNNBase, inputs: Tensor | PackedSequence) -> tuple[Tensor, l
         some = inputs if inputs.ndim == 3 else inputs.unsqueeze(0 if layer.batch_first else 1)
         some_LNI = some.transpose(0, 1) if layer.batch_first else some
         rows_RI, sizes = some_LNI.flatten(0, 1), [some_LNI.shape[1]] * len(some_LNI)
-    dtype = layer.weight_ih_l0.dtype
+    dtype = next(layer.parameters()).dtype
     return rows_RI if rows_RI.requires_grad else torch.ones_like(rows_RI, dtype=dtype), sizes
 
 
@@ -114,16 +113,16 @@ def _like(
     layer: nn.RNNBase, inputs: Tensor | PackedSequence, rows_RH: Tensor, last_GNH: Tensor
 ) -> tuple[Tensor | PackedSequence, State]:
     """States and last states in the form in which the layer would give them."""
-    states: Tensor | PackedSequence
     if isinstance(inputs, PackedSequence):
-        states = inputs._replace(data=rows_RH)
         if inputs.unsorted_indices is not None:
             last_GNH = last_GNH[:, inputs.unsorted_indices]
-    else:
-        n = last_GNH.shape[1]
-        states_LNH = rows_RH.unflatten(0, (-1, n))
-        states = states_LNH.transpose(0, 1) if layer.batch_first else states_LNH
-        if inputs.ndim == 2:
-            states, last_GNH = states.squeeze(0 if layer.batch_first else 1), last_GNH.squeeze(1)
-    last: State = (last_GNH, last_GNH) if layer.mode == "LSTM" else last_GNH
-    return cast("tuple[Tensor | PackedSequence, State]", (states, last))
+        return inputs._replace(data=rows_RH), _last(layer, last_GNH)
+    states_LNH = rows_RH.view(-1, last_GNH.shape[1], rows_RH.shape[1])
+    states = states_LNH.transpose(0, 1) if layer.batch_first else states_LNH
+    if inputs.ndim == 2:
+        return states.squeeze(0 if layer.batch_first else 1), _last(layer, last_GNH.squeeze(1))
+    return states, _last(layer, last_GNH)
+
+
+def _last(layer: nn.RNNBase, state: Tensor) -> State:
+    return (state, state) if layer.mode == "LSTM" else state

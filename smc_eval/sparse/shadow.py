@@ -79,7 +79,7 @@ class Shadowing(TorchFunctionMode):
         if name in SHADOWS:
             first = (kwargs.pop("input"),) if "input" in kwargs else ()
             return SHADOWS[name](func, *first, *args, **kwargs)
-        if isinstance(func, FunctionType) and func.__module__ == "torch.nn.functional":
+        if isinstance(func, FunctionType) and func.__globals__ is vars(nn.functional):
             with self:
                 return _opened(func)(*args, **kwargs)
         return func(*args, **kwargs)
@@ -128,10 +128,6 @@ def _summand(x: Any) -> Any:
     return x if x <= MASK else 0
 
 
-def _carrier(values: Iterable[Any]) -> Tensor:
-    return next(value for value in values if _carries(value))
-
-
 def _same(x: Tensor, *_: Any, **__: Any) -> Tensor:
     return x
 
@@ -165,24 +161,22 @@ def _answers(_: Any, x: Tensor, *__: Any, **___: Any) -> Tensor:
     return positive(x)
 
 
-def _norm(
-    _: Any, x: Tensor, shape: Sequence[int], weight: Tensor | None = None, *__: Any, **kwargs: Any
-) -> Tensor:
-    weight = kwargs.get("weight", weight)
+def _norm(_: Any, x: Tensor, shape: Sequence[int], *args: Any, **kwargs: Any) -> Tensor:
+    weight = _gain(args, 0, kwargs)
     flat = level(x, tuple(range(-len(shape), 0)))
     return flat if weight is None else flat * weight
 
 
-def _group_norm(
-    _: Any, x: Tensor, groups: int, weight: Tensor | None = None, *__: Any, **___: Any
-) -> Tensor:
-    return _by_channel(level(x, tuple(range(1, x.ndim))), weight)
+def _group_norm(_: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    return _by_channel(level(x, tuple(range(1, x.ndim))), _gain(args, 1, kwargs))
 
 
-def _batch_norm(
-    _: Any, x: Tensor, mean: Any = None, var: Any = None, weight: Tensor | None = None, *__: Any, **kwargs: Any
-) -> Tensor:
-    return _by_channel(level(x, tuple(range(x.ndim))), kwargs.get("weight", weight))
+def _batch_norm(_: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    return _by_channel(level(x, tuple(range(x.ndim))), _gain(args, 2, kwargs))
+
+
+def _gain(args: Sequence[Any], place: int, kwargs: Mapping[str, Any]) -> Tensor | None:
+    return cast("Tensor | None", kwargs.get("weight", args[place] if len(args) > place else None))
 
 
 def _by_channel(x: Tensor, weight: Tensor | None) -> Tensor:
@@ -197,17 +191,18 @@ def _lookup(func: Callable[..., Tensor], ids: Tensor, weight: Tensor, *args: Any
     return weight.mean(0).expand(shape)
 
 
-def _layer(
-    func: Callable[..., Tensor], x: Tensor, weight: Tensor, bias: Any = None, *args: Any, **kwargs: Any
-) -> Tensor:
+def _layer(func: Callable[..., Tensor], x: Tensor, weight: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     """Linear and convolutional layers, without bias; inputs that are data are 1."""
     seen = x.to(weight.dtype) if x.requires_grad else torch.ones_like(x, dtype=weight.dtype)
-    return func(seen, weight, None, *args, **kwargs)
+    kwargs.pop("bias", None)
+    return func(seen, weight, None, *args[1:], **kwargs)
 
 
 def _product(func: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
-    like = _carrier((*args, *kwargs.values()))
-    return func(*(_factor(x, like) for x in args), **kwargs)
+    flat = [one for x in args for one in (x if isinstance(x, (list, tuple)) else (x,))]  # as einsum takes
+    like: Tensor = next(x for x in (*flat, *kwargs.values()) if _carries(x))
+    factors = {name: _factor(x, like) for name, x in kwargs.items()}
+    return func(*(_factor(x, like) for x in flat), **factors)
 
 
 def _product_in_place(func: Callable[..., Tensor], x: Tensor, y: Any) -> Tensor:
@@ -219,16 +214,22 @@ def _quotient(func: Callable[..., Tensor], x: Any, y: Any, **kwargs: Any) -> Ten
     return func(x, torch.where(y == 0, 1, y) if isinstance(y, Tensor) else y, **kwargs)
 
 
-def _sum(func: Callable[..., Tensor], x: Any, y: Any, **kwargs: Any) -> Tensor:
-    if func.__name__ in {"add_", "__iadd__"}:
-        return func(x, _summand(y), **kwargs)
-    return torch.add(_summand(x), _summand(y)) if isinstance(x, Tensor) else torch.add(y, _summand(x))
+def _sum(_: Any, x: Any, y: Any, alpha: float = 1) -> Tensor:
+    x, y = (x, y) if isinstance(x, Tensor) else (y, x)
+    return torch.add(_summand(x), _summand(y), alpha=abs(alpha))
 
 
-def _difference(func: Callable[..., Tensor], x: Any, y: Any, **_: Any) -> Tensor:
-    if "rsub" in func.__name__:
-        x, y = y, x
-    return _sum(torch.add, x, y if _carries(y) else -y)
+def _sum_in_place(_: Any, x: Tensor, y: Any, alpha: float = 1) -> Tensor:
+    return x.add_(_summand(y), alpha=abs(alpha))
+
+
+def _difference(func: Callable[..., Tensor], x: Any, y: Any, alpha: float = 1) -> Tensor:
+    x, y = (y, x) if "rsub" in func.__name__ else (x, y)
+    return _sum(func, x, y if _carries(y) else -y, alpha)
+
+
+def _difference_in_place(func: Callable[..., Tensor], x: Tensor, y: Any, alpha: float = 1) -> Tensor:
+    return _sum_in_place(func, x, y if _carries(y) else -y, alpha)
 
 
 def _product_and_sum(_: Any, start: Tensor, left: Tensor, right: Tensor, **__: Any) -> Tensor:
@@ -242,8 +243,8 @@ def _detached(func: Callable[..., Tensor], x: Tensor, *args: Any, **kwargs: Any)
 
 def _spread(func: Callable[..., Tensor], x: Tensor, dim: Any = None, *_: Any, **kwargs: Any) -> Tensor:
     """A variance or deviation, taken from zero: means are not taken away from anything here."""
-    keep = bool(kwargs.get("keepdim", False))
-    squares = x.detach().square().mean(kwargs.get("dim", None if isinstance(dim, bool) else dim), keepdim=keep)
+    dims = kwargs.get("dim", None if isinstance(dim, bool) else dim)  # x.std(False) is of all values
+    squares = x.detach().square().mean(dims, keepdim=bool(kwargs.get("keepdim")))
     return squares if func.__name__ == "var" else squares.sqrt()
 
 
@@ -253,32 +254,24 @@ def _cast(func: Callable[..., Tensor], x: Tensor, *args: Any, **kwargs: Any) -> 
     return x if _carries(x) and cast_.is_floating_point() else cast_
 
 
-def _attention(
-    _: Any,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attn_mask: Tensor | None = None,
-    dropout_p: float = 0.0,
-    is_causal: bool = False,  # noqa: FBT001, FBT002 - the signature is torch's
-    scale: float | None = None,
-    enable_gqa: bool = False,  # noqa: FBT001, FBT002
-) -> Tensor:
-    if enable_gqa:
+def _attention(_: Any, query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    given = dict(zip(("attn_mask", "dropout_p", "is_causal"), args, strict=False)) | kwargs
+    if given.get("enable_gqa"):
         key, value = (x.repeat_interleave(query.shape[-3] // x.shape[-3], -3) for x in (key, value))
-    scores = query @ key.transpose(-2, -1) * abs(scale or query.shape[-1] ** -0.5)
-    if is_causal:
-        scores = scores.masked_fill(scores.new_ones(scores.shape[-2:], dtype=torch.bool).triu(1), -math.inf)
-    if attn_mask is not None and attn_mask.dtype == torch.bool:
-        scores = scores.masked_fill(~attn_mask, -math.inf)
-    elif attn_mask is not None:
-        scores = scores + _summand(attn_mask)
+    scores = query @ key.transpose(-2, -1) * abs(given.get("scale") or query.shape[-1] ** -0.5)
+    if given.get("is_causal"):
+        later = scores.new_ones(scores.shape[-2:], dtype=torch.bool).triu(1)
+        scores = scores.masked_fill(later, -math.inf)
+    mask = given.get("attn_mask")
+    if mask is not None:
+        hidden = mask.dtype == torch.bool
+        scores = scores.masked_fill(~mask, -math.inf) if hidden else scores + _summand(mask)
     return _softmax(None, scores) @ value
 
 
 NAMES: Mapping[Callable[..., Any], str] = {
-    _identity: "relu relu_ gelu silu elu elu_ selu selu_ celu celu_ leaky_relu leaky_relu_ rrelu rrelu_ prelu "
-    "softplus mish hardswish threshold neg negative __neg__ "
+    _identity: "relu relu_ gelu silu elu elu_ selu selu_ celu celu_ leaky_relu leaky_relu_ rrelu rrelu_ "
+    "prelu softplus mish hardswish threshold neg negative __neg__ "
     "dropout dropout_ dropout1d dropout2d dropout3d alpha_dropout feature_dropout feature_alpha_dropout",
     _squash: "tanh tanh_ sigmoid sigmoid_ hardtanh hardtanh_ relu6 hardsigmoid softsign",
     _ones: "erf",
@@ -293,8 +286,10 @@ NAMES: Mapping[Callable[..., Any], str] = {
     _product: "mul multiply __mul__ __rmul__ matmul __matmul__ __rmatmul__ mm bmm mv dot einsum",
     _product_in_place: "mul_ __imul__",
     _quotient: "div divide true_divide __truediv__ div_ __itruediv__",
-    _sum: "add __add__ __radd__ add_ __iadd__",
+    _sum: "add __add__ __radd__",
+    _sum_in_place: "add_ __iadd__",
     _difference: "sub subtract __sub__ rsub __rsub__",
+    _difference_in_place: "sub_ __isub__",
     _product_and_sum: "addmm baddbmm",
     _detached: "sqrt rsqrt reciprocal norm vector_norm linalg_vector_norm",
     _spread: "std var",
