@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -39,7 +39,7 @@ class Quadratic(Toy):
         return Point()
 
     def loss(self, model: nn.Module, batch: Any) -> Tensor:
-        w = model.weight[0]
+        w = cast("Point", model).weight[0]
         return w @ A @ w / 2 - B @ w
 
 
@@ -59,7 +59,7 @@ class Small(Toy):
         return torch.tensor(inputs), torch.tensor(answers)
 
     def loss(self, model: nn.Module, batch: Any) -> Tensor:
-        return ((model(batch[0])[:, 0] - batch[1]) ** 2).mean()
+        return cast("Tensor", ((model(batch[0])[:, 0] - batch[1]) ** 2).mean())
 
 
 def probe(task: Task, model: nn.Module, names: Sequence[str]) -> tuple[NetProbe, Feed]:
@@ -115,10 +115,11 @@ def test_on_a_net_it_is_what_torch_func_finds_over_the_same_batches_without_drop
     shapes = [fixed[name].shape for name in names]
 
     def loss(flat: Tensor) -> Tensor:
-        parts = flat.split([shape.numel() for shape in shapes])
+        parts = torch.split(flat, [shape.numel() for shape in shapes])
         values = {name: p.view(shape) for name, p, shape in zip(names, parts, shapes, strict=True)}
         outs = [torch.func.functional_call(model, {**fixed, **values}, (x,))[:, 0] for x, _ in batches]
-        return sum(((out - y) ** 2).mean() for out, (_, y) in zip(outs, batches, strict=True)) / 2
+        losses = [((out - y) ** 2).mean() for out, (_, y) in zip(outs, batches, strict=True)]
+        return torch.stack(losses).mean()
 
     flat = torch.cat([fixed[name].flatten() for name in names])
     wanted = flat * (torch.func.hessian(loss)(flat) @ torch.func.grad(loss)(flat))

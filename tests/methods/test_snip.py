@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -47,7 +47,7 @@ class Squares(Toy):
 
     def loss(self, model: nn.Module, batch: Any) -> Tensor:
         inputs_NI, answers_N = batch
-        return ((inputs_NI @ model.weight[0] - answers_N) ** 2 / 2).mean()
+        return cast("Tensor", ((inputs_NI @ cast("Line", model).weight[0] - answers_N) ** 2 / 2).mean())
 
 
 def saliency(batches: int) -> tuple[list[float], int]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
+from itertools import pairwise
 from typing import Any, cast
 
 import pytest
@@ -20,7 +22,7 @@ from smc_eval.testing import Toy
 IDS = torch.randint(5, 50, (3, 7), generator=torch.Generator().manual_seed(0))
 REAL = torch.ones(3, 7, dtype=torch.long)
 REAL[1, 4:] = 0
-SMALL = {
+SMALL: dict[str, Any] = {
     "vocab_size": 50,
     "hidden_size": 16,
     "num_attention_heads": 2,
@@ -46,7 +48,7 @@ def roberta(attention: str = "sdpa", layers: int = 2) -> nn.Module:
 
     torch.manual_seed(0)
     config = RobertaConfig(
-        num_hidden_layers=layers, type_vocab_size=1, attn_implementation=attention, **cast("Any", SMALL)
+        num_hidden_layers=layers, type_vocab_size=1, attn_implementation=attention, **SMALL
     )
     return RobertaForSequenceClassification(config)
 
@@ -63,41 +65,28 @@ def translated(model: Any) -> Tensor:
 def mbart(attention: str) -> nn.Module:
     from transformers import MBartConfig, MBartForConditionalGeneration
 
-    layers = {f"{side}_{what}": n for side in ("encoder", "decoder") for what, n in BART.items()}
-    return MBartForConditionalGeneration(
-        MBartConfig(
-            vocab_size=50, d_model=16, max_position_embeddings=40, attn_implementation=attention, **layers
-        )
-    )
-
-
-BART = {"layers": 2, "attention_heads": 2, "ffn_dim": 32}
+    sizes: Any = {"layers": 2, "attention_heads": 2, "ffn_dim": 32}
+    both: Any = {f"{side}_{what}": n for side in ("encoder", "decoder") for what, n in sizes.items()}
+    both |= {"vocab_size": 50, "d_model": 16, "max_position_embeddings": 40}
+    return MBartForConditionalGeneration(MBartConfig(**both, attn_implementation=attention))
 
 
 def t5(activation: str) -> nn.Module:
     from transformers import T5Config, T5ForConditionalGeneration
 
+    sizes: Any = {"vocab_size": 50, "d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 2, "num_heads": 2}
     return T5ForConditionalGeneration(
-        T5Config(
-            vocab_size=50,
-            d_model=16,
-            d_kv=8,
-            d_ff=32,
-            num_layers=2,
-            num_heads=2,
-            decoder_start_token_id=0,
-            feed_forward_proj=activation,
-        )
+        T5Config(**sizes, decoder_start_token_id=0, feed_forward_proj=activation)
     )
 
 
 def esm() -> nn.Module:
     from transformers import EsmConfig, EsmForSequenceClassification
 
-    kind = {"position_embedding_type": "rotary", "mask_token_id": 3, "pad_token_id": 1}
-    model = EsmForSequenceClassification(EsmConfig(num_hidden_layers=2, **cast("Any", SMALL | kind)))
+    kind: Any = {"position_embedding_type": "rotary", "mask_token_id": 3, "pad_token_id": 1}
+    model: Any = EsmForSequenceClassification(EsmConfig(num_hidden_layers=2, **SMALL, **kind))
     model.esm.contact_head = None  # no part of what it answers
-    return model
+    return cast("nn.Module", model)
 
 
 class Plain(nn.Module):
@@ -178,10 +167,11 @@ def test_something_finite_flows_through_every_weight_matrix_and_the_net_is_untou
 )
 @pytest.mark.parametrize("bias", [False, True])
 def test_a_net_of_two_layers_by_hand(activation: nn.Module, *, bias: bool) -> None:
-    model = nn.Sequential(nn.Linear(2, 2, bias=bias), activation, nn.Linear(2, 1, bias=bias))
+    first, second = nn.Linear(2, 2, bias=bias), nn.Linear(2, 1, bias=bias)
+    model = nn.Sequential(first, activation, second)
     with torch.no_grad():
-        model[0].weight.copy_(torch.tensor([[1.0, -2.0], [3.0, 4.0]]))
-        model[2].weight.copy_(torch.tensor([[-5.0, 6.0]]))
+        first.weight.copy_(torch.tensor([[1.0, -2.0], [3.0, 4.0]]))
+        second.weight.copy_(torch.tensor([[-5.0, 6.0]]))
     found = flows(model, lambda shadow: shadow(torch.tensor([[0.1, -7.0]])))
     # ones give |W1| 1 = (3, 7), and R = 5 * 3 + 6 * 7 = 57
     assert found["0.weight"].tolist() == [[5.0, 10.0], [18.0, 24.0]]
@@ -194,7 +184,7 @@ def test_in_a_chain_it_is_the_closed_form_and_every_layer_carries_the_same(
     widths: list[int], seed: int
 ) -> None:
     torch.manual_seed(seed)
-    layers = [nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False)]
+    layers = [nn.Linear(a, b) for a, b in pairwise(widths)]
     model = nn.Sequential(*(part for layer in layers for part in (layer, nn.ReLU())))
     found = list(flows(model, lambda shadow: shadow(torch.randn(1, widths[0]))).values())
     sizes = [layer.weight.detach().double().abs() for layer in layers]
@@ -291,12 +281,12 @@ def test_packed_sequences_flow_as_each_does_alone(kind: Any, options: Any) -> No
     torch.manual_seed(0)
     model, lengths = Reader(kind, **options), [4, 7, 6]
 
-    def alone(shadow: Any, row: int) -> Tensor:
+    def alone(row: int, shadow: Any) -> Tensor:
         states = shadow.net(shadow.table(IDS[row, : lengths[row]]))[0]  # unbatched, not packed
         return cast("Tensor", shadow.out(states))
 
     together = flows(model, lambda m: m(IDS, torch.tensor(lengths)))
-    parts = [flows(model, lambda m, row=row: alone(m, row)) for row in range(3)]
+    parts = [flows(model, partial(alone, row)) for row in range(3)]
     for name, values in together.items():
         torch.testing.assert_close(values, torch.stack([part[name] for part in parts]).sum(0))
 
@@ -376,16 +366,17 @@ def test_the_net_is_untouched_when_its_outputs_fail() -> None:
 
 def test_what_the_outputs_never_asked_for_is_left_out_and_where_nothing_flows_is_an_error() -> None:
     model = nn.ModuleList([nn.Linear(2, 2), nn.Linear(2, 2)])
-    assert list(flows(model, lambda shadow: shadow[0](torch.ones(1, 2)))) == ["0.weight"]
+    assert list(flows(model, lambda shadow: shadow.get_submodule("0")(torch.ones(1, 2)))) == ["0.weight"]
     with pytest.raises(SparsityError, match="nothing flows through ModuleList"):
         flows(model, lambda _: torch.ones(1))
 
 
 def test_what_is_pruned_lets_nothing_through() -> None:
-    model = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 1, bias=False))
+    first, second = nn.Linear(2, 2, bias=False), nn.Linear(2, 1, bias=False)
+    model = nn.Sequential(first, second)
     with torch.no_grad():
-        model[0].weight.copy_(torch.tensor([[0.0, 0.0], [1.0, 1.0]]))
-        model[1].weight.copy_(torch.tensor([[1.0, 1.0]]))
+        first.weight.copy_(torch.tensor([[0.0, 0.0], [1.0, 1.0]]))
+        second.weight.copy_(torch.tensor([[1.0, 1.0]]))
     found = flows(model, lambda shadow: shadow(torch.ones(1, 2)))
     assert found["0.weight"].tolist() == [[0.0, 0.0], [1.0, 1.0]]
     assert found["1.weight"].tolist() == [[0.0, 2.0]]
