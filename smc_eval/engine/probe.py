@@ -58,7 +58,9 @@ class NetProbe:
             named = self._net.parameters
             for batch in self._feed.sample(batches, self._name):
                 loss = self._feed.task.loss(self._net.model, batch) / batches
-                first = torch.autograd.grad(loss, list(named.values()), create_graph=True, allow_unused=True)
+                first: tuple[Tensor | None, ...] = torch.autograd.grad(
+                    loss, list(named.values()), create_graph=True, allow_unused=True
+                )
                 along = [
                     (gradient * vectors[name]).sum()
                     for name, gradient in zip(named, first, strict=True)

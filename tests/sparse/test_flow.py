@@ -154,8 +154,6 @@ def test_something_finite_flows_through_every_weight_matrix_and_the_net_is_untou
     assert list(found) == matrices(model)
     for name, values in found.items():
         assert bool(values.isfinite().all()) and bool((values >= 0).all()) and bool(values.any()), name
-        rows = values.flatten(1).sum(1) if "embed" not in name and "table" not in name else values
-        assert bool((rows > 0).any()), name
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
     assert model.training and all(weight.grad is None for weight in model.parameters())
     model.eval()
