@@ -100,7 +100,12 @@ def chain(cell: Cell, sources: tuple[Source, ...], examples: int) -> Chain:
                     last = digest(last, bare, points[back]) if back else digest(last, bare)
                     links.append(Link(stage, last, points[back] if back else None))
                 points |= {stage.name: last} if stage.name else {}
-            case Prune():
+            case Prune(by=by):
+                if by.needs_outputs and not cell.task.tells_outputs:
+                    raise UsageError(
+                        f"method {cell.method.card.name!r} measures what flows to a task's outputs, "
+                        f"which task {cell.task.card.name!r} does not tell"
+                    )
                 last = digest(last, stage)
                 links.append(Link(stage, last))
             case Rewind(to=to):

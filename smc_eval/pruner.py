@@ -57,6 +57,17 @@ class Probe(Protocol):
         again is shown again. What no linear map multiplies, such as a lookup table, is never shown.
         """
 
+    def flow(self, batches: int) -> Masks:
+        """What flows through each weight of the net's linear shadow, w dR/dw, by name: zero or more.
+
+        In the shadow weights are positive, inputs one and activations the identity; R sums its
+        outputs. Of the data the form of a batch matters, no value. Batches are drawn, at most so
+        many, until each weight in scope was asked for; one that never is has 0.
+
+        Raises:
+            UsageError: the task does not tell its outputs.
+        """
+
     def mend(self, weights: Tensors) -> None:
         """Give survivors new values, by name; only a pruner that says so mends."""
 
@@ -64,10 +75,10 @@ class Probe(Protocol):
 class Pruner(Spec):
     """Decides masks once, from a net as it stands."""
 
-    needs_data: ClassVar[bool] = False
-    """Whether it looks at batches, and so costs forward or backward passes."""
     revives: ClassVar[bool] = False
     """Whether it may bring back what an earlier mask took."""
+    needs_outputs: ClassVar[bool] = False
+    """Whether it looks at the task's outputs, and so refuses a task that tells only its loss."""
 
     @abstractmethod
     def prune(self, probe: Probe, target: Target) -> Masks:

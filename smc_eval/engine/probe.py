@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from smc_eval.engine.feed import Feed
 from smc_eval.engine.tally import Tally
 from smc_eval.engine.world import World
 from smc_eval.errors import SparsityError
+from smc_eval.sparse.flow import flow
 from smc_eval.sparse.inputs import See, watching
 from smc_eval.sparse.net import Net
 from smc_eval.spec import digest
@@ -80,6 +82,20 @@ class NetProbe:
                 with self._world.autocast(self._feed.recipe.precision):
                     self._feed.task.loss(model, batch)
                 self._tally.scoring_passes += 1
+
+    def flow(self, batches: int) -> dict[str, Tensor]:
+        weights = self._net.weights
+        flows: dict[str, Tensor] = {}
+        for batch in self._feed.sample(batches, self._name):
+            found = flow(self._net.model, weights, partial(self._outputs, batch))
+            self._tally.scoring_passes += 1
+            flows |= {name: flows.get(name, 0) + values for name, values in found.items()}
+            if flows.keys() == weights.keys():
+                break
+        return {name: flows.get(name, torch.zeros_like(weight)) for name, weight in weights.items()}
+
+    def _outputs(self, batch: Any, model: torch.nn.Module) -> Tensor:
+        return self._feed.task.judged(model, batch)[1]
 
     @contextmanager
     def _scoring(self, *, dropout: bool) -> Iterator[None]:

@@ -8,6 +8,7 @@ from smc_eval.methods.chance import RandomAfter, RandomBefore
 from smc_eval.methods.checkpoint import FromCheckpoint
 from smc_eval.methods.dense import Dense
 from smc_eval.methods.gmp import Gmp
+from smc_eval.methods.grasp import Grasp
 from smc_eval.methods.lottery import Lottery
 from smc_eval.methods.magnitude import MagnitudeAfter, MagnitudeBefore
 from smc_eval.methods.movement import Movement
@@ -16,6 +17,7 @@ from smc_eval.methods.rigl import MagnitudeRigL, RandomRigL, SensitivityRigL
 from smc_eval.methods.set import Evolution
 from smc_eval.methods.snip import Snip
 from smc_eval.methods.sparsegpt import SparseGPT
+from smc_eval.methods.synflow import SynFlow
 from smc_eval.methods.tuned import TunedGmp
 from smc_eval.methods.wanda import Wanda
 
@@ -36,6 +38,8 @@ PAPER: tuple[type[Method], ...] = (
 """SMC-Bench's own, in the order of its legend."""
 
 BEYOND: tuple[type[Method], ...] = (
+    Grasp,
+    SynFlow,
     Wanda,
     SparseGPT,
     Evolution,

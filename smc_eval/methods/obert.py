@@ -37,8 +37,6 @@ class Surgeon(Pruner):
     weight and some 100 MiB.
     """
 
-    needs_data: ClassVar[bool] = True
-
     block: int
     """Consecutive weights of a block."""
     gradients: int

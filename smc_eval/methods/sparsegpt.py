@@ -29,7 +29,6 @@ class Reconstruction(Pruner):
     map multiplies keeps its largest magnitudes, unmended.
     """
 
-    needs_data: ClassVar[bool] = True
     batches: PositiveInt = 32
     """Training batches that are run forward."""
     damping: float = Field(0.01, gt=0)

@@ -24,7 +24,6 @@ class Activation(Criterion):
     decides. That is why norms are compared within an output unless the user says otherwise.
     """
 
-    needs_data: ClassVar[bool] = True
     batches: PositiveInt = 32
     """Training batches that are run forward."""
 

@@ -1,0 +1,46 @@
+"""Synaptic flow: how much of what flows through a net's linear shadow passes each weight.
+
+Tanaka et al. (2020), "Pruning neural networks without any data by iteratively conserving synaptic flow",
+arXiv:2006.05467, equation 1 with the R of algorithm 1: R sums the outputs of the net in which
+every weight has its absolute value and every input is 1, and the flow of a weight is w dR/dw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+
+import torch
+from torch import Tensor, nn
+
+from smc_eval.errors import SparsityError
+from smc_eval.sparse.shadow import Shadowing, positive, shadow
+
+
+def flow(
+    model: nn.Module, names: Collection[str], outputs: Callable[[nn.Module], Tensor]
+) -> dict[str, Tensor]:
+    """The flow through these weights by name, zero or more, in double precision; the model is not touched.
+
+    Weights that the outputs never asked for are left out. Layers that every path from inputs to
+    outputs passes once carry the same flow each, R, and so do those of one branch: a layer's mean
+    is the larger the fewer weights it has left, so that in many rounds none is emptied before the rest.
+
+    Costs a forward and a backward pass, and two copies of the parameters in double precision.
+
+    Raises:
+        SparsityError: the outputs do not depend on any of the weights.
+    """
+    dark = shadow(model)
+    named = dict(dark.named_parameters())
+    weights = [named[name] for name in names]
+    with torch.enable_grad():
+        with Shadowing():
+            answers = outputs(dark)
+        total = positive(answers).sum()
+        if not total.requires_grad:
+            raise SparsityError(
+                f"nothing flows through {type(model).__name__}: the outputs depend on none of its weights"
+            )
+        slopes = torch.autograd.grad(total, weights, allow_unused=True)
+    passed: Iterable[tuple[str, Tensor, Tensor | None]] = zip(names, weights, slopes, strict=True)
+    return {name: (weight.detach() * slope).abs_() for name, weight, slope in passed if slope is not None}

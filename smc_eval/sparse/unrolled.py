@@ -1,0 +1,128 @@
+"""What a recurrent layer is in a linear shadow: its new state is the sum of its gates' sums.
+
+Shapes: N sequences, L steps, R rows of all steps together, I inputs, H features of a state,
+G directions times layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
+
+State = Tensor | tuple[Tensor, Tensor]
+
+
+def level(x: Tensor, dims: int | tuple[int, ...] = -1) -> Tensor:
+    """Over its detached mean: as large on average as 1, whatever came before; 0 stays 0."""
+    mean = x.detach().mean(dims, keepdim=True)
+    return x / torch.where(mean > 0, mean, 1)
+
+
+def unrolled(
+    layer: nn.RNNBase, inputs: Tensor | PackedSequence, hx: State | None = None
+) -> tuple[Tensor | PackedSequence, State]:
+    """Stands for the forward pass of an RNN, GRU or LSTM, of one or more layers and directions.
+
+    A state is (W x + U h) over its detached mean, W and U summed over the gates; an LSTM's cell is
+    its state. Every path through a layer passes one input weight, and as many recurrent ones as
+    it stays steps.
+    """
+    rows_RI, sizes = _rows(layer, inputs)
+    first_GNH = _first(layer, inputs, hx, sizes[0], rows_RI)
+    last = list[Tensor]()
+    for number in range(layer.num_layers):
+        both = []
+        for back in (False, True)[: 1 + layer.bidirectional]:
+            read_RH, state_NH = _read(layer, rows_RI, sizes, first_GNH[len(last)], (number, back))
+            both.append(read_RH)
+            last.append(state_NH)
+        rows_RI = torch.cat(both, -1)
+    return _like(layer, inputs, rows_RI, torch.stack(last))
+
+
+def cell(layer: nn.RNNCellBase, inputs: Tensor, hx: State | None = None) -> State:
+    """Stands for one step of an RNNCell, GRUCell or LSTMCell."""
+    rows_NI = inputs if inputs.requires_grad else torch.ones_like(inputs, dtype=layer.weight_ih.dtype)
+    state = rows_NI @ _gates(layer.weight_ih, layer.hidden_size).T
+    if hx is not None:
+        state = state + _joined(hx) @ _gates(layer.weight_hh, layer.hidden_size).T
+    state = level(state)
+    return (state, state) if isinstance(layer, nn.LSTMCell) else state
+
+
+def _read(
+    layer: nn.RNNBase, rows_RI: Tensor, sizes: Sequence[int], state_NH: Tensor, place: tuple[int, bool]
+) -> tuple[Tensor, Tensor]:
+    """States of all rows in one direction of one layer, and each sequence's last."""
+    number, back = place
+    end = f"l{number}_reverse" if back else f"l{number}"
+    recur_HH = _gates(getattr(layer, f"weight_hh_{end}"), layer.hidden_size).T
+    out_HH = getattr(layer, f"weight_hr_{end}").T if layer.proj_size else None
+    sums_RH = rows_RI @ _gates(getattr(layer, f"weight_ih_{end}"), layer.hidden_size).T
+    steps = torch.split(sums_RH, list(sizes))
+    found = []
+    for step in reversed(steps) if back else steps:
+        n = len(step)
+        new_NH = step + state_NH[:n] @ recur_HH
+        found.append(level(new_NH if out_HH is None else new_NH @ out_HH))
+        # read backwards, those that end earlier begin later
+        state_NH = torch.cat([found[-1], state_NH[n:]])
+    return torch.cat(found[::-1] if back else found), state_NH
+
+
+def _gates(weight_XI: Tensor, hidden: int) -> Tensor:
+    """A layer's weights [gates * H, I], summed over the gates."""
+    return weight_XI.view(-1, hidden, weight_XI.shape[1]).sum(0)
+
+
+def _joined(hx: State) -> Tensor:
+    """One state of an LSTM's state and cell, which are the same here."""
+    return hx if isinstance(hx, Tensor) else (hx[0] + hx[1]) / 2
+
+
+def _rows(layer: nn.RNNBase, inputs: Tensor | PackedSequence) -> tuple[Tensor, list[int]]:
+    """All steps' rows, one step after the other, and how many each has; data counts as 1."""
+    if isinstance(inputs, PackedSequence):
+        rows_RI, sizes = inputs.data, inputs.batch_sizes.tolist()
+    else:
+        some = inputs if inputs.ndim == 3 else inputs.unsqueeze(0 if layer.batch_first else 1)
+        some_LNI = some.transpose(0, 1) if layer.batch_first else some
+        rows_RI, sizes = some_LNI.flatten(0, 1), [some_LNI.shape[1]] * len(some_LNI)
+    dtype = next(layer.parameters()).dtype
+    return rows_RI if rows_RI.requires_grad else torch.ones_like(rows_RI, dtype=dtype), sizes
+
+
+def _first(
+    layer: nn.RNNBase, inputs: Tensor | PackedSequence, hx: State | None, n: int, like: Tensor
+) -> Tensor:
+    """What every layer and direction begins with, [G, N, H], in the rows' order."""
+    if hx is None:
+        lines = layer.num_layers * (1 + layer.bidirectional)
+        return like.new_zeros(lines, n, layer.proj_size or layer.hidden_size)
+    state = hx[0] if layer.proj_size else _joined(hx)
+    state_GNH = state if state.ndim == 3 else state.unsqueeze(1)
+    if isinstance(inputs, PackedSequence) and inputs.sorted_indices is not None:
+        return state_GNH[:, inputs.sorted_indices]
+    return state_GNH
+
+
+def _like(
+    layer: nn.RNNBase, inputs: Tensor | PackedSequence, rows_RH: Tensor, last_GNH: Tensor
+) -> tuple[Tensor | PackedSequence, State]:
+    """States and last states in the form in which the layer would give them."""
+    if isinstance(inputs, PackedSequence):
+        if inputs.unsorted_indices is not None:
+            last_GNH = last_GNH[:, inputs.unsorted_indices]
+        return inputs._replace(data=rows_RH), _last(layer, last_GNH)
+    states_LNH = rows_RH.view(-1, last_GNH.shape[1], rows_RH.shape[1])
+    states = states_LNH.transpose(0, 1) if layer.batch_first else states_LNH
+    if inputs.ndim == 2:
+        return states.squeeze(0 if layer.batch_first else 1), _last(layer, last_GNH.squeeze(1))
+    return states, _last(layer, last_GNH)
+
+
+def _last(layer: nn.RNNBase, state: Tensor) -> State:
+    return (state, state) if layer.mode == "LSTM" else state

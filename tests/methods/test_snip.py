@@ -1,0 +1,76 @@
+"""SNIP's saliency on a loss whose gradient is known, and what few batches do to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from smc_eval.engine.feed import Feed
+from smc_eval.engine.probe import NetProbe
+from smc_eval.engine.tally import Tally
+from smc_eval.engine.world import World
+from smc_eval.methods.snip import Sensitivity, Snip
+from smc_eval.recipe import Recipe
+from smc_eval.sparse.net import Net
+from smc_eval.stages import Prune, Train
+from smc_eval.target import Target
+from smc_eval.task import Part
+from smc_eval.testing import Toy
+
+
+class Line(nn.Module):
+    """y = w x, w = (2, -1, 3)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor([[2.0, -1.0, 3.0]]))
+
+
+class Squares(Toy):
+    """(w x - y)^2 / 2, whose gradient is (w x - y) x."""
+
+    recipe: Recipe = Recipe(steps=1, batch_size=1)
+
+    def model(self) -> nn.Module:
+        return Line()
+
+    def data(self, part: Part) -> Sequence[Any]:
+        # errors w x - y: 2 - 1 = 1 and 2 - 3 - 1 = -2
+        return [([1.0, 0.0, 0.0], 1.0), ([1.0, 3.0, 0.0], 1.0)]
+
+    def collate(self, examples: Sequence[Any]) -> Any:
+        inputs, answers = zip(*examples, strict=True)
+        return torch.tensor(inputs), torch.tensor(answers)
+
+    def loss(self, model: nn.Module, batch: Any) -> Tensor:
+        inputs_NI, answers_N = batch
+        return cast("Tensor", ((inputs_NI @ cast("Line", model).weight[0] - answers_N) ** 2 / 2).mean())
+
+
+def saliency(batches: int) -> tuple[list[float], int]:
+    world, tally = World("cpu", threads=1), Tally()
+    task = Squares()
+    net = Net(task.model(), ("weight",))
+    probe = NetProbe(net, Feed(task, task.recipe, "start", world), "name", tally, world)
+    found = Sensitivity(batches=batches).saliency(probe)["weight"]
+    return found[0].tolist(), tally.scoring_passes
+
+
+def test_saliency_is_the_mean_gradient_times_the_weight_without_its_sign() -> None:
+    # gradients of the two examples: (1, 0, 0) and (-2, -6, 0); their mean (-1/2, -3, 0)
+    assert saliency(2) == ([1.0, 3.0, 0.0], 2)
+
+
+def test_one_batch_sees_one_example_alone() -> None:
+    values, passes = saliency(1)
+    assert passes == 1
+    assert values in ([2.0, 0.0, 0.0], [4.0, 6.0, 0.0])
+
+
+def test_the_plan_is_to_prune_and_then_to_train_and_the_papers_takes_one_batch() -> None:
+    target = Target(sparsity=0.5)
+    assert list(Snip().plan(target)) == [Prune(by=Sensitivity(batches=64), to=target), Train()]
+    assert list(Snip(**Snip.paper).plan(target)) == [Prune(by=Sensitivity(batches=1), to=target), Train()]
