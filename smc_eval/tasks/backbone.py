@@ -82,10 +82,7 @@ def text_encoder(backbone: Backbone) -> nn.Module:
     """
     from transformers import AutoModel
 
-    model = _loaded(backbone, AutoModel, "encoder")
-    if getattr(model, "pooler", None) is not None:
-        model.pooler = None  # nothing reads it, and some checkpoints do not hold it
-    return model  # type: ignore[no-any-return]
+    return _loaded(backbone, AutoModel, "encoder")
 
 
 def masked_model(backbone: Backbone) -> nn.Module:
@@ -96,7 +93,7 @@ def masked_model(backbone: Backbone) -> nn.Module:
     """
     from transformers import AutoModelForMaskedLM
 
-    return _loaded(backbone, AutoModelForMaskedLM, "masked-LM")  # type: ignore[no-any-return]
+    return _loaded(backbone, AutoModelForMaskedLM, "masked-LM")
 
 
 def fills_masks(backbone: Backbone) -> bool:
@@ -128,8 +125,8 @@ def reads(backbone: Backbone) -> int | None:
     return min(counts, default=None)
 
 
-def _loaded(backbone: Backbone, auto: Any, what: str) -> Any:
-    """What an Auto class makes of a checkpoint, if the checkpoint holds all of it but a pooler."""
+def _loaded(backbone: Backbone, auto: Any, what: str) -> nn.Module:
+    """What an Auto class makes of a checkpoint, without a pooler, if the checkpoint holds all of it."""
     import torch
     from transformers import AutoConfig
     from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
@@ -148,13 +145,14 @@ def _loaded(backbone: Backbone, auto: Any, what: str) -> Any:
             output_loading_info=True,
             dtype=torch.float32,
         )
-    own = {name for name, _ in model.named_parameters() if not name.startswith("pooler.")}
-    if missing := sorted(set(loaded["missing_keys"]) & own):
+    if getattr(model, "pooler", None) is not None:
+        model.pooler = None  # nothing reads it, and some checkpoints do not hold it
+    if missing := sorted(set(loaded["missing_keys"]) & {name for name, _ in model.named_parameters()}):
         raise ModelError(
             f"the checkpoint {backbone.word!r} lacks {len(missing)} {what} tensors, {missing[0]!r} first; "
             "it is cut short, or of another architecture than its config.json tells"
         )
-    return model
+    return model  # type: ignore[no-any-return]
 
 
 def tokenizer(backbone: Backbone) -> Any:
