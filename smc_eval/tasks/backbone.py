@@ -26,7 +26,7 @@ READ = (".json", ".txt", ".model", ".safetensors", ".bin")
 
 PACKAGE = "pkg:"
 
-ENDS = ("pooler.", "contact_head.")
+ENDS = ("pooler", "contact_head")
 """Parts of an encoder that nothing reads here, and that some checkpoints do not hold."""
 
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
@@ -87,11 +87,7 @@ def encoder(backbone: Backbone) -> nn.Module:
     """
     from transformers import AutoModel
 
-    model = _loaded(backbone, AutoModel, "encoder")
-    for end in ENDS:
-        if getattr(model, end.rstrip("."), None) is not None:
-            setattr(model, end.rstrip("."), None)
-    return model  # type: ignore[no-any-return]
+    return _loaded(backbone, AutoModel, "encoder")
 
 
 def masked_model(backbone: Backbone) -> nn.Module:
@@ -102,7 +98,7 @@ def masked_model(backbone: Backbone) -> nn.Module:
     """
     from transformers import AutoModelForMaskedLM
 
-    return _loaded(backbone, AutoModelForMaskedLM, "masked-LM")  # type: ignore[no-any-return]
+    return _loaded(backbone, AutoModelForMaskedLM, "masked-LM")
 
 
 def encoder_decoder(backbone: Backbone, settings: Mapping[str, Any]) -> nn.Module:
@@ -113,7 +109,7 @@ def encoder_decoder(backbone: Backbone, settings: Mapping[str, Any]) -> nn.Modul
     """
     from transformers import AutoModelForSeq2SeqLM
 
-    return _loaded(backbone, AutoModelForSeq2SeqLM, "encoder-decoder", settings)  # type: ignore[no-any-return]
+    return _loaded(backbone, AutoModelForSeq2SeqLM, "encoder-decoder", settings)
 
 
 def fills_masks(backbone: Backbone) -> bool:
@@ -145,8 +141,10 @@ def reads(backbone: Backbone) -> int | None:
     return min(counts, default=None)
 
 
-def _loaded(backbone: Backbone, auto: Any, what: str, settings: Mapping[str, Any] | None = None) -> Any:
-    """What an Auto class makes of a checkpoint, if the checkpoint holds all of it but a pooler."""
+def _loaded(
+    backbone: Backbone, auto: Any, what: str, settings: Mapping[str, Any] | None = None
+) -> nn.Module:
+    """What an Auto class makes of a checkpoint, without its `ENDS`, if the checkpoint holds all of it."""
     import torch
     from transformers import AutoConfig
     from transformers.models.auto.modeling_auto import (
@@ -176,13 +174,15 @@ def _loaded(backbone: Backbone, auto: Any, what: str, settings: Mapping[str, Any
             output_loading_info=True,
             dtype=torch.float32,
         )
-    own = {name for name, _ in model.named_parameters() if not name.startswith(ENDS)}
-    if missing := sorted(set(loaded["missing_keys"]) & own):
+    for end in ENDS:
+        if getattr(model, end, None) is not None:
+            setattr(model, end, None)
+    if missing := sorted(set(loaded["missing_keys"]) & {name for name, _ in model.named_parameters()}):
         raise ModelError(
             f"the checkpoint {backbone.word!r} lacks {len(missing)} {what} tensors, {missing[0]!r} first; "
             "it is cut short, or of another architecture than its config.json tells"
         )
-    return model
+    return model  # type: ignore[no-any-return]
 
 
 def tokenizer(backbone: Backbone) -> Any:
