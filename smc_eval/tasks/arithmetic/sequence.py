@@ -18,8 +18,8 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 class BiLSTM(nn.LSTM):
     """`nn.LSTM(bidirectional=True)` over packed sentences, with the same parameters and results.
 
-    On a CPU the recurrent weights' gradient is one product over all steps instead of one a
-    step, and both directions share each step's product: half the time for a small batch.
+    Where a gradient is wanted on a CPU, the recurrent weights' is one product over all steps instead
+    of one a step, and both directions share each step's product: half the time for a small batch.
     """
 
     def __init__(self, inputs: int, hidden: int, layers: int, dropout: float) -> None:
@@ -28,7 +28,8 @@ class BiLSTM(nn.LSTM):
     def forward(self, inputs_NLI: Tensor, lengths_N: Tensor) -> Tensor:  # type: ignore[override]
         """States of both directions side by side, [N, L, 2H]; 0 in the padding."""
         packed = pack_padded_sequence(inputs_NLI, lengths_N.cpu(), batch_first=True, enforce_sorted=False)
-        read = self._read(packed) if inputs_NLI.device.type == "cpu" else super().forward(packed)[0]
+        taught = inputs_NLI.device.type == "cpu" and torch.is_grad_enabled()
+        read = self._read(packed) if taught else super().forward(packed)[0]
         return pad_packed_sequence(read, batch_first=True, total_length=inputs_NLI.shape[1])[0]
 
     def _read(self, packed: PackedSequence) -> PackedSequence:
