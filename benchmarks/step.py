@@ -13,7 +13,7 @@ import argparse
 import math
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any, ClassVar
@@ -24,18 +24,15 @@ from torch import Tensor, nn
 from smc_eval.card import TaskCard
 from smc_eval.cell import Cell, chain
 from smc_eval.engine import train as loop
-from smc_eval.engine.feed import Feed
 from smc_eval.engine.store import Store
-from smc_eval.engine.tally import Tally
+from smc_eval.engine.walk import Walk
 from smc_eval.engine.watch import Silent
 from smc_eval.engine.world import World
 from smc_eval.methods.dense import Dense
 from smc_eval.protocol import SOUND
 from smc_eval.recipe import Recipe
-from smc_eval.score import Score
+from smc_eval.score import Score, accuracy
 from smc_eval.sparse.allocate import allocate
-from smc_eval.sparse.net import Net
-from smc_eval.sparse.scope import in_scope
 from smc_eval.target import Target
 from smc_eval.task import Part, Source, Task
 from smc_eval.tasks.arithmetic.sets import MawpsGts
@@ -62,7 +59,7 @@ class Encoder(Task):
         return ()
 
     def data(self, part: Part) -> Sequence[Tensor]:
-        return list(torch.randint(1000, 30000, (64, 32)))
+        return list(torch.randint(1000, 30000, (self.recipe.batch_size, 32)))
 
     def model(self) -> nn.Module:
         from transformers import BertConfig, BertModel
@@ -78,54 +75,51 @@ class Encoder(Task):
     def loss(self, model: nn.Module, batch: Tensor) -> Tensor:
         return nn.functional.cross_entropy(model(batch).last_hidden_state[:, 0], batch[:, 1] % 384)
 
-    def predict(self, model: nn.Module, batch: Tensor) -> list[Any]:
-        raise NotImplementedError
+    def predict(self, model: nn.Module, batch: Tensor) -> list[int]:
+        return [0] * len(batch)
 
     def score(self, predicted: Sequence[Any], examples: Sequence[Any]) -> Score:
-        raise NotImplementedError
-
-
-class Twice(Feed):
-    """Every batch for two steps, one of them masked."""
-
-    def step(self, step: int) -> Iterator[tuple[Any, float]]:
-        yield from super().step(step // 2)
+        return accuracy([False] * len(examples), "none", "none")
 
 
 class Changing(Silent):
     """Times every step, and puts the masks on or off before the next: off, on, on, off, and again."""
 
-    def __init__(self, net: Net) -> None:
-        self.net, self.masks = net, net.masks
+    def __init__(self) -> None:
         self.times: dict[bool, list[float]] = {False: [], True: []}
-        self.stage("", 0, 0)
+
+    def train(self, walk: Walk, sparsity: float) -> None:
+        """Walk to the end, with magnitude's masks of that sparsity."""
+        self.walk, self.sparsity = walk, sparsity
+        walk.run()
 
     def stage(self, label: str, steps: int, done: int) -> None:
-        self.net.masks, self.since = {}, clock()
+        if label.startswith("train"):
+            net = self.walk.net
+            sizes = {name: weight.abs() for name, weight in net.weights.items()}
+            self.masks = allocate(sizes, Target(sparsity=self.sparsity))
+            self.since = clock()
 
     def step(self, done: int, loss: float) -> None:
-        self.times[bool(self.net.masks)].append(clock() - self.since)
-        self.net.masks = self.masks if done % 4 in {1, 2} else {}
+        net = self.walk.net
+        self.times[bool(net.masks)].append(clock() - self.since)
+        net.masks = self.masks if done % 4 in {1, 2} else {}
         self.since = clock()
 
 
 def measured(task: Task, sparsity: float, pairs: int) -> float:
     """Print a task's two times and return the median ratio of its pairs, the first left out."""
-    task = task.but(recipe=task.recipe.model_copy(update={"steps": 2 * pairs + 2, "epochs": None}))
-    world = World("cpu")
-    world.seed("step")
-    model = task.model()
-    net = Net(model, in_scope(model, "body", task.spared(model)))
-    sizes = {name: weight.abs() for name, weight in net.weights.items()}
-    net.wear(allocate(sizes, Target(sparsity=sparsity)))
-    weights = sum(mask.numel() for mask in net.masks.values())
-    held = sum(mask.untyped_storage().nbytes() for mask in net.masks.values())
+    size = task.recipe.batch_size
+    recipe = task.recipe.model_copy(update={"steps": 2 * pairs + 2, "epochs": None})
+    task = task.but(recipe=recipe, limit=size)  # so that every batch is the same
     cell = Cell(task=task, method=Dense(), target=Target(), protocol=SOUND)
-    link = chain(cell, task.sources(), len(task.data("train"))).links[0]
-    times = Changing(net)
+    times = Changing()
     with tempfile.TemporaryDirectory() as folder:
-        feed = Twice(task, task.recipe, "step", world)
-        loop.train(net, link, feed, Tally(), world, Store(Path(folder)), times)
+        store = Store(Path(folder))
+        store.open()
+        times.train(Walk(chain(cell, task.sources(), size), store, World("cpu"), times), sparsity)
+    weights = sum(mask.numel() for mask in times.masks.values())
+    held = sum(mask.untyped_storage().nbytes() for mask in times.masks.values())
     dense, masked = (times.times[kind][1:] for kind in (False, True))
     ratio = median(b / a for a, b in zip(dense, masked, strict=True))
     print(f"{task.card.name}: {weights:,} weights in scope, {held / weights:g} bytes of mask each")
