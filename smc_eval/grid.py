@@ -188,9 +188,12 @@ def _serves(kind: type[Task], word: str) -> bool:
 def _folder(word: str) -> str:
     """The data folder; refused at once where there is none."""
     if word not in {"twin", "hub"} and not Path(word).is_dir():
-        raise DataError(
-            f"there is no data directory {word!r}; give a folder in the official layout, hub or twin"
+        what = (
+            f"{word!r} is a file, no data directory"
+            if Path(word).exists()
+            else f"there is no data directory {word!r}"
         )
+        raise DataError(f"{what}; give a folder in the official layout, hub or twin")
     return word
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -216,6 +217,26 @@ def test_an_interruption_says_how_to_go_on(say: Say, monkeypatch: pytest.MonkeyP
     assert "issue the same command again to go on" in ended.stderr
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for one process alone")
+def test_ctrl_c_in_the_middle_of_training_ends_with_130_and_no_traceback(tmp_path: Path) -> None:
+    words = "--model tiny --tasks mawps/gts --folds 0 --method dense --recipe steps=100000 --threads 1"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "smc_eval", *words.split(), "--output", str(tmp_path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  tests have no threads
+    )
+    assert process.stderr is not None
+    while "train 100000 steps" not in (line := process.stderr.readline()):
+        assert line, "it ended before it trained"
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, "")
+    assert err.splitlines()[-1].startswith("interrupted; what is finished is kept")
+    assert "Traceback" not in err
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -244,6 +265,7 @@ def test_an_interruption_says_how_to_go_on(say: Say, monkeypatch: pytest.MonkeyP
         ),
         (("--recipe", "epoch=1"), "no field of --recipe is named 'epoch'; did you mean 'epochs'"),
         (("--data-dir", "no/such/place"), "there is no data directory 'no/such/place'"),
+        (("--data-dir", "a-file"), "'a-file' is a file, no data directory"),
         (("--grid", "no-such.toml"), "cannot read grid no-such.toml"),
         (("--model", "sums=nothing/here"), "can serve no task of 'sums'"),
         (("--json", "no/such/place/out.json"), "cannot write no/such/place/out.json: there is no folder"),
@@ -265,6 +287,21 @@ def test_a_full_disk_is_told_and_hides_no_table(say: Say) -> None:
     ended = say(*TERMS, "--quiet", "--json", "/dev/full")
     assert (ended.exit_code, ended.stderr) == (2, "error: cannot write /dev/full: No space left on device\n")
     assert "omp-after" in ended.stdout
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full here")
+@pytest.mark.parametrize("words", [("--help",), ("list",), ("show", "lth")])
+def test_a_standard_output_that_cannot_be_written_is_told(words: tuple[str, ...]) -> None:
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "smc_eval", *words],
+            check=False,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert ended.returncode == 2
+    assert ended.stderr == "error: cannot write the standard output: No space left on device\n"
 
 
 def test_an_unknown_verb_is_told_with_the_nearest(say: Say) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -81,4 +82,10 @@ app.command("report")(report.report)
 
 def main() -> None:
     """The program `smc-eval`."""
-    app(prog_name="smc-eval")
+    try:
+        app(prog_name="smc-eval")
+    except OSError as error:
+        if error.filename:  # of a file, and not foreseen
+            raise
+        typer.echo(f"error: cannot write the standard output: {error.strerror}", err=True)
+        sys.exit(2)

@@ -39,7 +39,8 @@ def run(
     finished = store.book.latest()
     if store.book.broken:
         watcher.note(
-            f"{store.book.broken} broken records in {store.book.path} are passed over; their cells run again",
+            f"{store.book.broken} broken records in {store.book.path} are passed over; "
+            "a cell that has no other runs again",
             warning=True,
         )
     for number, chain in enumerate(chains, 1):

@@ -10,6 +10,9 @@ from torch import Tensor, nn
 
 from smc_eval.errors import SparsityError
 
+PIECE = 2**19
+"""Weights that are masked at once on a CPU: 2 MiB of floats."""
+
 
 class Net:
     """Masks by canonical parameter name beside an untouched model; True survives.
@@ -81,21 +84,20 @@ class Net:
     @torch.no_grad()
     def hold(self) -> None:
         """Write zeros under the masks: after the optimizer, a load, a pruner."""
-        for weight, dead in self._masked():
-            weight.mul_(dead)
+        for weight, mask in self._masked():
+            hide(weight, mask)
 
     @torch.no_grad()
     def mask_gradients(self) -> None:
         """Take the masked weights' gradients away, so that they have no vote in the clipping norm."""
         for weight, mask in self._masked():
             if weight.grad is not None:
-                weight.grad.mul_(mask)
+                hide(weight.grad, mask)
 
     def _masked(self) -> Iterator[tuple[nn.Parameter, Tensor]]:
-        """Parameters and their masks as bytes: multiplying by those is twice as fast as by bools."""
         parameters = self.parameters if self.masks else {}
         for name, mask in self.masks.items():
-            yield parameters[name], mask.view(torch.uint8)
+            yield parameters[name], mask
 
     @contextmanager
     def imposed(self) -> Iterator[None]:
@@ -128,6 +130,18 @@ class Net:
                 )
             value.copy_(tensors[name])
         self.hold()
+
+
+def hide(values: Tensor, mask: Tensor) -> None:
+    """Multiply by the mask, in place.
+
+    torch turns the mask into floats first. On a CPU pieces keep those in the cache: three times as
+    fast as all at once; and bytes are turned twice as fast as bools.
+    """
+    rows = PIECE * len(values) // max(1, values.numel()) if values.device.type == "cpu" else len(values)
+    parts, masks = (torch.split(each, max(1, rows)) for each in (values, mask.view(torch.uint8)))
+    for part, kept in zip(parts, masks, strict=True):
+        part.mul_(kept)
 
 
 def state(model: nn.Module) -> dict[str, Tensor]:

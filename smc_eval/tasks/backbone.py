@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 from smc_eval.errors import ModelError
@@ -315,15 +316,19 @@ def _told(backbone: Backbone, what: str) -> Iterator[None]:
     """Whatever transformers raises while it loads, told in one sentence; its own reports are silenced."""
     import pickle
 
+    from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
     from transformers.utils import logging
+
+    own = (OSError, RuntimeError, ValueError, KeyError)
+    theirs = (SafetensorError, pickle.UnpicklingError, StrictDataclassError)
 
     loud = logging.get_verbosity()
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         yield
-    except (OSError, RuntimeError, ValueError, KeyError, SafetensorError, pickle.UnpicklingError) as error:
+    except (*own, *theirs) as error:
         if backbone.commit and isinstance(error, OSError):
             raise _offline(backbone.word) from None
         if "ignore_mismatched_sizes" in str(error):
@@ -331,7 +336,10 @@ def _told(backbone: Backbone, what: str) -> Iterator[None]:
                 f"the tensors of model {backbone.word!r} have other shapes than its config.json tells; "
                 "give the config that was saved with them"
             ) from None
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise ModelError(f"the model {backbone.word!r} {what}: {lines[0][:200].rstrip('.')}") from None
+        why = shorten(str(error) or type(error).__name__, 300, placeholder=" …").rstrip(".")
+        raise ModelError(
+            f"the model {backbone.word!r} {what}: {why}\n"
+            "give a whole checkpoint, as save_pretrained writes it"
+        ) from None
     finally:
         logging.set_verbosity(loud)

@@ -77,3 +77,15 @@ def test_kill_nine_at_random_moments_changes_nothing(tmp_path: Path) -> None:
     assert kills >= 2
     assert lines(killed) == lines(whole)
     assert nets(killed) == nets(whole)
+
+
+@pytest.mark.timeout(900)
+def test_two_processes_on_one_store_do_each_cell_once_and_no_harm(tmp_path: Path) -> None:
+    alone, both = tmp_path / "alone", tmp_path / "both"
+    run = [sys.executable, "-c", SCRIPT]
+    subprocess.run([*run, str(alone)], check=True, timeout=600, stdout=subprocess.DEVNULL)
+    pair = [subprocess.Popen([*run, str(both)], stdout=subprocess.DEVNULL) for _ in range(2)]
+    assert [process.wait(600) for process in pair] == [0, 0]
+    assert lines(both) == lines(alone)
+    assert nets(both) == nets(alone)
+    assert len((both / "results.jsonl").read_text(encoding="utf-8").splitlines()) == len(lines(alone))

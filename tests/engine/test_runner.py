@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import pytest
 from torch import Tensor, nn
 
-from smc_eval.engine import runner, walk
+from smc_eval.engine import runner, train, walk
 from smc_eval.engine.runner import run, shared
 from smc_eval.engine.store import Store
 from smc_eval.engine.watch import Silent
@@ -171,7 +171,11 @@ def test_a_cell_that_fails_fails_alone_and_says_why(tmp_path: Path) -> None:
     assert Store(tmp_path).book.latest()[failed.digest].status == "failed"
 
 
-def test_an_interrupt_goes_through_and_the_next_run_goes_on(tmp_path: Path) -> None:
+def test_an_interrupt_goes_through_and_the_next_run_ends_as_if_there_had_been_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train, "CHECKPOINT_SECONDS", 0.0)
+
     class Pressing(Silent):
         def step(self, done: int, loss: float) -> None:
             if done == 5:
@@ -179,8 +183,12 @@ def test_an_interrupt_goes_through_and_the_next_run_goes_on(tmp_path: Path) -> N
 
     chains = [bound(Dense(), Target())]
     with pytest.raises(KeyboardInterrupt):
-        run(chains, tmp_path, device="cpu", watcher=Pressing())
-    assert run(chains, tmp_path, device="cpu", watcher=Silent())[0].sound
+        run(chains, tmp_path / "hurt", device="cpu", watcher=Pressing())
+    assert len(list((tmp_path / "hurt" / "partial").iterdir())) == 1
+    again, whole = (
+        run(chains, tmp_path / name, device="cpu", watcher=Silent()) for name in ("hurt", "whole")
+    )
+    assert again[0].sound and timeless(again[0]) == timeless(whole[0])
 
 
 def test_a_device_that_is_not_there_is_refused(tmp_path: Path) -> None:

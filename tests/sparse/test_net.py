@@ -7,9 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from smc_eval.errors import SparsityError
+from smc_eval.sparse import net as nets
 from smc_eval.sparse.bits import mask_digest, packed, unpacked
 from smc_eval.sparse.certificate import certify
-from smc_eval.sparse.net import Net, state
+from smc_eval.sparse.net import Net, hide, state
 from smc_eval.sparse.scope import embeddings, in_scope, sparsities
 from smc_eval.target import Target
 from smc_eval.testing import ToyNet
@@ -68,6 +69,21 @@ def test_zeros_hold_against_momentum_and_decay_only_by_hold(net: Net) -> None:
         optimizer.step()
         net.hold()
     assert (net.weights["weight"] == 0).tolist() == [[False, True], [True, False]]
+
+
+@pytest.mark.parametrize("shape", [(7, 3), (1, 9), (9, 1), (5,), (3, 2, 2, 2), (0, 4)])
+@pytest.mark.parametrize("piece", [1, 4, 1000])
+def test_masking_piece_by_piece_is_masking_at_once(
+    monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...], piece: int
+) -> None:
+    monkeypatch.setattr(nets, "PIECE", piece)
+    chance = torch.Generator().manual_seed(3)
+    values, alive = torch.randn(shape, generator=chance), torch.rand(shape, generator=chance) > 0.5
+    wanted = torch.where(alive, values, 0)
+    turned = values.T.contiguous().T if values.ndim == 2 else values  # a layout of its own
+    for tensor in (values.clone(), turned.clone(memory_format=torch.preserve_format)):
+        hide(tensor, alive)
+        assert torch.equal(tensor, wanted)
 
 
 def test_masked_gradients_have_no_vote_in_the_norm(net: Net) -> None:

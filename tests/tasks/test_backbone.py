@@ -144,6 +144,8 @@ def test_a_config_that_is_no_json(copied: Callable[..., Path]) -> None:
         ({"model_type": "bart", "architectures": ["BartModel"]}, "an encoder-decoder"),
         ({"model_type": "gpt2", "architectures": ["GPT2Model"]}, "a gpt2 model"),
         ({"model_type": "nobodys"}, "cannot be loaded"),
+        ({"hidden_size": "wide"}, "'hidden_size' expected int"),
+        ({"num_attention_heads": 3}, "cannot be loaded"),
     ],
 )
 def test_another_architecture(copied: Callable[..., Path], config: dict[str, object], what: str) -> None:
@@ -155,7 +157,8 @@ def test_another_architecture(copied: Callable[..., Path], config: dict[str, obj
 def test_weights_that_are_cut_short(copied: Callable[..., Path], kept: int) -> None:
     weights = copied() / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:kept])
-    assert "cannot be loaded" in said(lambda: backbone.encoder(backbone.find(str(weights.parent))))
+    told = said(lambda: backbone.encoder(backbone.find(str(weights.parent))))
+    assert "cannot be loaded" in told and "give a whole checkpoint" in told
 
 
 def test_weights_that_are_missing(copied: Callable[..., Path]) -> None:

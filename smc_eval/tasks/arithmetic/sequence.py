@@ -18,8 +18,8 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 class BiLSTM(nn.LSTM):
     """`nn.LSTM(bidirectional=True)` over packed sentences, with the same parameters and states.
 
-    On a CPU the recurrent weights' gradient is one product over all steps instead of one a
-    step, and both directions share each step's product: half the time for a small batch.
+    Where a gradient is wanted on a CPU, the recurrent weights' is one product over all steps instead
+    of one a step, and both directions share each step's product: half the time for a small batch.
     """
 
     def __init__(self, inputs: int, hidden: int, layers: int, dropout: float) -> None:
@@ -29,8 +29,8 @@ class BiLSTM(nn.LSTM):
         self, packed: PackedSequence, hx: None = None
     ) -> tuple[PackedSequence, None]:
         """States of both directions side by side, 2H a row, and nothing: nobody asks for the last."""
-        read = self._read(packed) if packed.data.device.type == "cpu" else super().forward(packed)[0]
-        return read, None
+        taught = packed.data.device.type == "cpu" and torch.is_grad_enabled()
+        return self._read(packed) if taught else super().forward(packed)[0], None
 
     def _read(self, packed: PackedSequence) -> PackedSequence:
         """All layers; rows stay in the packed order, step by step, the longest sentence first."""
