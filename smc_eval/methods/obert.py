@@ -27,7 +27,7 @@ MIB = 1 << 20
 class Surgeon(Pruner):
     """w^2 / (2 [F^-1]_ii) says who goes; w - F^-1[:, Q] (F^-1[Q, Q])^-1 w_Q is what becomes of the rest.
 
-    Kurtic et al. (2022), equations 4 and 6, one weight's and a group's: F is the damped empirical Fisher
+    Kurtic et al. (2022), section 3, the one for a weight, the other for a group: F is the damped empirical Fisher
     matrix of a block of consecutive weights, Q all that goes from the block.
 
     In memory: the matrices take 8 `block` bytes a weight and an eighth of that to gather gradients, 450
@@ -87,7 +87,7 @@ class OptimalBertSurgeon(Method):
     card: ClassVar[MethodCard] = MethodCard(
         name="obert",
         summary="second-order pruning of the trained net, survivors mended, then the whole recipe again",
-        source="Kurtic et al. (2022), arXiv:2203.07259, equations 4 and 6; Fisher: arXiv:2004.14340",
+        source="Kurtic et al. (2022), arXiv:2203.07259, section 3; Fisher blocks: arXiv:2004.14340",
         moment="after",
     )
     # SMC-Bench: the diagonal alone, from the batches of an epoch, 609 on CommonsenseQA

@@ -1,7 +1,7 @@
 """Block Fisher information: what a weight's loss costs, and how its block makes up for it.
 
 A tensor is cut, row-major, into blocks of B consecutive weights, and each block has its own damped
-empirical Fisher matrix, F = damping I + mean of g g^T over K gradients; Singh & Alistarh (2020), eq. 4.
+empirical Fisher matrix, F = damping I + mean of g g^T over K gradients; Singh & Alistarh (2020).
 
 Shapes: G blocks looked at together, B weights of one, K gradients.
 
@@ -150,7 +150,7 @@ def _add(
 def costs(name: str, f_GBB: Tensor, w_GB: Tensor) -> Tensor:
     """w^2 / (2 [F^-1]_ii): the least by which the loss grows when a weight goes, as [G, B].
 
-    Kurtic et al. (2022), eq. 4, for one weight; its block makes up for it as well as it can.
+    Kurtic et al. (2022), section 3, for one weight; its block makes up for it as well as it can.
 
     Raises:
         SparsityError: F cannot be inverted in double precision; `name` is told.
@@ -164,7 +164,7 @@ def made_up(name: str, f_GBB: Tensor, w_GB: Tensor, stays_GB: Tensor) -> Tensor:
     """Weights after all that does not stay has gone and the rest of each block made up for it, as [G, B].
 
     The d that minimises d^T F d with w + d = 0 where nothing stays: -F^-1[:, Q] (F^-1[Q, Q])^-1 w_Q,
-    Kurtic et al. (2022), eq. 6, with Q all that goes from the block, at once. It is computed as
+    Kurtic et al. (2022), section 3, with Q all that goes from the block, at once. It is computed as
     F[S, S]^-1 F[S, Q] w_Q over the survivors S, which is the same by the rule for the inverse of a matrix
     in four parts, and needs no inverse. Blocks from which nothing goes keep their weights to the bit.
 

@@ -43,7 +43,7 @@ def explicit(gradients: Sequence[Tensor], damping: float) -> Tensor:
 
 
 def by_rank_one_updates(g_KB: Tensor, damping: float) -> Tensor:
-    """The inverse as published, Singh & Alistarh (2020), eq. 5."""
+    """The inverse as published, Singh & Alistarh (2020)."""
     inverse_BB = torch.eye(g_KB.shape[1], dtype=g_KB.dtype) / damping
     for g_B in g_KB:
         v_B = inverse_BB @ g_B
