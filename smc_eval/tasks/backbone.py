@@ -142,9 +142,7 @@ def reads(backbone: Backbone) -> int | None:
     return min(counts, default=None)
 
 
-def _loaded(
-    backbone: Backbone, auto: Any, what: str, settings: Mapping[str, Any] | None = None
-) -> nn.Module:
+def _loaded(backbone: Backbone, auto: Any, what: str, settings: Mapping[str, Any] | None = None) -> nn.Module:
     """What an Auto class makes of a checkpoint, without its `ENDS`, if the checkpoint holds all of it."""
     import torch
     from transformers import AutoConfig
