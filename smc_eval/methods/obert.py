@@ -27,8 +27,8 @@ MIB = 1 << 20
 class Surgeon(Pruner):
     """w^2 / (2 [F^-1]_ii) says who goes; w - F^-1[:, Q] (F^-1[Q, Q])^-1 w_Q is what becomes of the rest.
 
-    Kurtic et al. (2022), section 3, the one for a weight, the other for a group: F is the damped empirical Fisher
-    matrix of a block of consecutive weights, Q all that goes from the block.
+    Kurtic et al. (2022), section 3, the first for a weight, the second for a group: F is the damped
+    empirical Fisher matrix of a block of consecutive weights, Q all that goes from the block.
 
     In memory: the matrices take 8 `block` bytes a weight and an eighth of that to gather gradients, 450
     bytes a weight in blocks of 50. They are made part by part, no part above `memory`, from the same
@@ -37,14 +37,14 @@ class Surgeon(Pruner):
     weight and some 100 MiB.
     """
 
-    block: int
+    block: int = Field(ge=1, le=1024)
     """Consecutive weights of a block."""
-    gradients: int
+    gradients: int = Field(ge=1)
     """Batches whose gradients make F."""
-    damping: float
+    damping: float = Field(gt=0)
     """Added to F's diagonal."""
-    memory: Annotated[int, Outside()]
-    """MiB that matrices may take at once."""
+    memory: Annotated[int, Outside()] = Field(ge=0)
+    """MiB that matrices may take at once; 0 makes them some 10 MiB at a time."""
 
     def prune(self, probe: Probe, target: Target) -> dict[str, Tensor]:
         """Keep the weights whose loss would cost most, and mend them for those that go."""
