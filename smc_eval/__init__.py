@@ -12,14 +12,15 @@ from smc_eval.recipe import Recipe
 from smc_eval.rule import Moment, Rule
 from smc_eval.score import Score, accuracy
 from smc_eval.spec import Outside, Spec
-from smc_eval.stages import Prune, Rewind, Stage, Train
+from smc_eval.stages import Distillation, Prune, Rewind, Stage, Train
 from smc_eval.target import Target
 from smc_eval.task import Part, Source, Task
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "Criterion", "DataError", "Method", "MethodCard", "ModelError", "Moment", "Outside", "Part",
-    "Probe", "Prune", "Pruner", "Recipe", "Rewind", "Rule", "Score", "SmcError", "Source", "Spec",
-    "Stage", "Target", "Task", "TaskCard", "Train", "UsageError", "accuracy", "hookimpl",
+    "Criterion", "DataError", "Distillation", "Method", "MethodCard", "ModelError", "Moment",
+    "Outside", "Part", "Probe", "Prune", "Pruner", "Recipe", "Rewind", "Rule", "Score", "SmcError",
+    "Source", "Spec", "Stage", "Target", "Task", "TaskCard", "Train", "UsageError", "accuracy",
+    "hookimpl",
 ]  # fmt: skip

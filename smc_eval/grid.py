@@ -5,13 +5,14 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
-from typing import TypeVar, get_args
+from typing import Any, TypeVar, get_args
 
 from smc_eval import words
 from smc_eval.ablated import Ablated, How
 from smc_eval.cell import Cell, Chain, chain
-from smc_eval.errors import DataError, PluginError, SmcError, UnknownName, UsageError
+from smc_eval.errors import DataError, ModelError, PluginError, SmcError, UnknownName, UsageError
 from smc_eval.method import Method
 from smc_eval.order import Order
 from smc_eval.protocol import PROTOCOLS, Protocol
@@ -21,6 +22,8 @@ from smc_eval.results import Result, failed, opened
 from smc_eval.spec import Spec
 from smc_eval.target import Spread, Target
 from smc_eval.task import Source, Task
+from smc_eval.tasks.backbone import find
+from smc_eval.tasks.kinds import WrongKind
 
 T = TypeVar("T")
 
@@ -126,7 +129,8 @@ def _tasks(order: Order, registry: Registry, protocol: Protocol) -> Iterator[Tas
     folder = _folder(order.data_dir)
     folds = words.folds(order.folds)
     found = dict[str, Task]()
-    for kind, options in chosen:
+    for kind, said in chosen:
+        options = {**(kind.paper if protocol.name == "paper" else {}), **said}
         if flagged := sorted(options.keys() & Task.model_fields):
             raise UsageError(
                 f"{flagged[0]!r} is no option of task {kind.card.name!r}; it has a flag of its own"
@@ -182,7 +186,19 @@ def _models(order: Order, registry: Registry, kinds: list[type[Task]]) -> dict[s
 def _serves(kind: type[Task], word: str) -> bool:
     if word in BUILT:
         return word in kind.card.accepts
-    return any(kind_of not in BUILT for kind_of in kind.card.accepts)
+    return any(_is(word, wanted) for wanted in kind.card.accepts if wanted not in BUILT)
+
+
+@cache
+def _is(word: str, wanted: Any) -> bool:
+    """Whether a checkpoint is of a kind; one that cannot be found is for the task to complain of."""
+    try:
+        find(word, wanted)
+    except WrongKind:
+        return False
+    except ModelError:
+        return True
+    return True
 
 
 def _folder(word: str) -> str:

@@ -45,6 +45,9 @@ class Task(Spec):
     tiny: ClassVar[Mapping[str, Any]] = {}
     """Fields of the recipe that change with `--model tiny`, so that a trial takes seconds."""
 
+    paper: ClassVar[Mapping[str, Any]] = {}
+    """Options that SMC-Bench chose otherwise: the defaults under `--protocol paper`."""
+
     backbone: str = "tiny"
     """What `--model` says: a hub id, a folder, `pkg:NAME`, `scratch` or `tiny`."""
     folder: Annotated[str, Outside()] = "twin"

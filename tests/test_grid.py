@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -37,6 +38,7 @@ class Sums(Toy):
 
 class Terms(Toy):
     card: ClassVar[TaskCard] = card("terms/gts", groups=("terms", "maths"))
+    paper: ClassVar[dict[str, Any]] = {"size": "l"}
     size: str = "xl"
     """Which of its training files is read."""
 
@@ -194,6 +196,28 @@ def test_a_tasks_own_options_are_said_behind_its_name_and_are_part_of_it() -> No
     tasks = grid(tasks=["terms/gts:size=xs", "terms/gts", "terms/gts:size=xl"]).tasks
     assert [task.words for task in tasks] == ["terms/gts:size=xs", "terms/gts"]
     assert tasks[0].digest() != tasks[1].digest()
+
+
+def test_a_checkpoint_of_another_kind_leaves_a_task_its_published_model(tmp_path: Path) -> None:
+    letters = {letter: number for number, letter in enumerate("ACDEFGHIKLMNPQRSTVWYX")}
+    (tmp_path / "config.json").write_text('{"model_type": "esm", "architectures": ["EsmForMaskedLM"]}')
+    (tmp_path / "vocab.json").write_text(json.dumps(letters))
+    tasks = grid(tasks=["terms,proteins"], model=[str(tmp_path)], registry=with_tasks(Terms, Proteins)).tasks
+    assert {task.card.name: task.backbone for task in tasks} == {
+        "terms/gts": "org/published",
+        "proteins": str(tmp_path),
+    }
+
+
+def test_the_papers_options_of_a_task_hold_under_its_protocol_unless_said() -> None:
+    def sizes(**said: Any) -> list[str]:
+        return [
+            task.size for task in grid(registry=with_tasks(Terms), **said).tasks if isinstance(task, Terms)
+        ]
+
+    assert sizes(tasks=["terms"]) == ["xl"]
+    assert sizes(tasks=["terms"], protocol="paper") == ["l"]
+    assert sizes(tasks=["terms:size=s"], protocol="paper") == ["s"]
 
 
 def test_two_models_are_two_rows() -> None:

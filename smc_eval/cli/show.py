@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Sequence
-from typing import Annotated, Any
+from collections.abc import Collection, Sequence
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
 
@@ -162,6 +163,8 @@ def _task(kind: type[Task]) -> list[str]:
         f"  published  with {card.published}",
         f"  licence    {card.licence}",
         f"  class      {kind.kind()}",
+        "  options",
+        *_options(kind, apart=Task.model_fields),
     ]
     if about := inspect.getdoc(kind):
         lines += ["", *(f"  {line}".rstrip() for line in about.splitlines()), ""]
@@ -179,15 +182,23 @@ def _said(own: Recipe) -> str:
     return ", ".join(f"{n}={v}" for n in fields if (v := getattr(own, n)) != fields[n].default)
 
 
-def _options(kind: type[Spec]) -> list[str]:
-    """Each option with its type, its default and what it means."""
+def _options(kind: type[Spec], apart: Collection[str] = ()) -> list[str]:
+    """Each option with its type, its default and what it means; `apart` names fields that are none."""
     rows = []
     for name, field in kind.model_fields.items():
-        kind_name = (
-            getattr(field.annotation, "__name__", None) if isinstance(field.annotation, type) else None
-        )
+        if name in apart:
+            continue
         about = " ".join((field.description or "").split())
-        rows.append(
-            [name, (kind_name or str(field.annotation)).replace("typing.", ""), f"= {field.default!r}", about]
-        )
+        rows.append([name, _type(field.annotation), f"= {field.default!r}", about])
     return [f"    {line}" for line in _columns(rows)] or ["    none"]
+
+
+def _type(annotation: Any) -> str:
+    """A type as one says it: the words of a choice, the names of others."""
+    if get_origin(annotation) is Literal:
+        return "|".join(map(str, get_args(annotation)))
+    if get_origin(annotation) in (Union, UnionType):
+        return "|".join(map(_type, get_args(annotation)))
+    if annotation is type(None):
+        return "none"
+    return annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")

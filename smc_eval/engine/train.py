@@ -143,7 +143,10 @@ class Training:
                 self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
                 mean += loss.item()
         if self.scaler.is_enabled():
-            self.scaler.unscale_(self.optimizer)
+            self.scaler.unscale_(self.optimizer)  # which sees what overflowed, and lets that step pass by
+            for weight in net.model.parameters():
+                if weight.grad is not None:
+                    weight.grad.nan_to_num_(0.0, 0.0, 0.0)  # a rule must not learn from it either
         self._check(mean)
         moment = self._moment()
         if rule:  # dense gradients are still there to be read

@@ -116,13 +116,12 @@ class Walk:
     def _prune(self, stage: Prune, digest: str) -> None:
         """Decide masks, in as many rounds of equal ratio as the stage asks."""
         goal = stage.to or Target(scope=self.chain.cell.target.scope)
-        self.watcher.stage(f"prune to {goal.sparsity:.4g}" if stage.to else "take masks", stage.rounds, 0)
+        levels = rounds(goal, self.net.density, stage.rounds)
+        self.watcher.stage(f"prune to {goal.sparsity:.4g}" if stage.to else "take masks", len(levels), 0)
         self.world.seed(digest)
         feed = Feed(self.task, self.task.recipe, self.chain.start, self.world)
         probe = NetProbe(self.net, feed, digest, self.tally, self.world)
-        for number in range(1, stage.rounds + 1):
-            last = number == stage.rounds
-            to = goal if last else goal.at(1 - goal.density ** (number / stage.rounds))
+        for number, to in enumerate(levels, 1):
             self.net.wear(stage.by.prune(probe, to))
             self.watcher.step(number, 0.0)
 
@@ -196,6 +195,18 @@ class Walk:
         cost = self.tally.as_meta()
         del cost["changes"], cost["regrown"]  # the certificate has them
         return cost | {"peak_memory_mb": round(self.world.peak_memory() / 2**20)}
+
+
+def rounds(goal: Target, density: float, count: int) -> list[Target]:
+    """Targets that lead in so many rounds of equal ratio from a density to the goal, the goal last.
+
+    Between two N:M patterns there may be none, and then there are fewer rounds.
+    """
+    levels = [
+        goal.at(1 - density * (goal.density / density) ** (number / count)) for number in range(1, count)
+    ]
+    sparser = [level for level in dict.fromkeys(levels) if 1 - density < level.sparsity < goal.sparsity]
+    return [*sparser, goal]
 
 
 def versions() -> dict[str, Any]:

@@ -52,6 +52,12 @@ class Net:
             for name, weight in self.weights.items()
         }
 
+    @property
+    def density(self) -> float:
+        """Share of the weights in scope that stays."""
+        alive = self.alive.values()
+        return sum(int(mask.count_nonzero()) for mask in alive) / sum(mask.numel() for mask in alive)
+
     def wear(self, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Put on new masks, zero what they hide, and return what grew back, by name.
 

@@ -16,6 +16,15 @@ def grouped_count(shape: tuple[int, ...], n: int, m: int) -> int:
     return rows * (full * n + _share(rest, n, m))
 
 
+def fits(mask: Tensor, n: int, m: int) -> bool:
+    """Whether no group of a mask keeps more than the pattern allows."""
+    rows, columns = _rows(tuple(mask.shape))
+    flat = mask.reshape(rows, columns)
+    whole = columns - columns % m
+    full, rest = flat[:, :whole].reshape(-1, m), flat[:, whole:]
+    return bool((full.sum(1) <= n).all()) and bool((rest.sum(1) <= _share(columns % m, n, m)).all())
+
+
 @torch.no_grad()
 def grouped(saliency: Tensor, n: int, m: int, within: Tensor | None = None) -> Tensor:
     """Mask of the `n` largest of every `m` consecutive weights of a row, True stays.

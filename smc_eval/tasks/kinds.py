@@ -25,6 +25,10 @@ VOCABULARIES = ("vocab.txt", "vocab.json", "tokenizer.json")
 """Files of a checkpoint folder that list its tokens."""
 
 
+class WrongKind(ModelError):
+    """A checkpoint that is there, and of another kind than the task takes."""
+
+
 def check(config: Mapping[str, Any], tokens: Collection[str] | None, kind: Kind, word: str) -> None:
     """Refuse what config and tokens tell to be of another kind; the rest is seen when it is loaded.
 
@@ -83,9 +87,9 @@ def tokens_in(folder: Path) -> Collection[str] | None:
     return None
 
 
-def wrong(word: str, found: str, kind: Kind) -> ModelError:
+def wrong(word: str, found: str, kind: Kind) -> WrongKind:
     """What is said of a model of another kind."""
-    return ModelError(
+    return WrongKind(
         f"the model {word!r} is {found}; this task takes a {kind.replace('-', ' ')} such as {EXAMPLES[kind]}"
     )
 

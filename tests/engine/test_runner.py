@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from smc_eval.engine import runner, train, walk
 from smc_eval.engine.runner import run, shared
 from smc_eval.engine.store import Store
+from smc_eval.engine.walk import rounds
 from smc_eval.engine.watch import Silent
 from smc_eval.errors import UsageError
 from smc_eval.methods.chance import RandomAfter
@@ -200,3 +201,14 @@ def test_a_device_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 def test_nothing_of_the_runner_knows_tasks_or_methods() -> None:
     assert not {name for name in vars(runner) if name in ("registry", "methods", "tasks")}
+
+
+def test_rounds_lead_from_where_the_net_stands_in_equal_ratios() -> None:
+    goal = Target(sparsity=0.875)
+    assert [to.sparsity for to in rounds(goal, 1.0, 3)] == pytest.approx([0.5, 0.75, 0.875])
+    assert [to.sparsity for to in rounds(goal, 0.5, 2)] == pytest.approx([0.75, 0.875])
+    assert rounds(goal, 1.0, 1) == [goal]
+
+
+def test_a_pattern_is_reached_in_no_more_rounds_than_there_are_patterns_between() -> None:
+    assert [to.pattern for to in rounds(Target.parse("2:4"), 1.0, 100)] == ["3:4", "2:4"]

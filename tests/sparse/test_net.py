@@ -183,6 +183,17 @@ def test_a_weight_that_is_no_number_breaks_the_certificate(net: Net) -> None:
     assert not certify(net, Target())["ok"]
 
 
+def test_one_full_group_breaks_the_certificate_of_a_pattern() -> None:
+    model = nn.Sequential(nn.Linear(8, 2, bias=False))
+    target, halves = Target.parse("2:4"), torch.tensor([[1, 1, 0, 0, 1, 0, 1, 0]] * 2).bool()
+    net = Net(model, ("0.weight",))
+    net.wear({"0.weight": halves})
+    assert certify(net, target)["ok"]
+    net.wear({"0.weight": torch.tensor([[1, 1, 1, 0, 1, 0, 0, 0]] * 2).bool()})
+    found = certify(net, target)
+    assert found["kept"] == found["wanted"] and found["misfits"] == ["0.weight"] and not found["ok"]
+
+
 @pytest.mark.parametrize("shape", [(1,), (3, 3), (2, 4), (5, 7, 2), (0, 3)])
 def test_bits_unpack_to_the_mask_they_were_packed_from(shape: tuple[int, ...]) -> None:
     drawn = torch.rand(shape) > 0.5

@@ -67,6 +67,7 @@ class WinoGrande(Choosing):
         licence="CC BY 4.0",
     )
     tiny: ClassVar[Mapping[str, Any]] = {"steps": 60, "warmup": 5, "batch_size": 16, "lr": 1e-3}
+    paper: ClassVar[Mapping[str, Any]] = {"ties": "count"}
     data_set: ClassVar[str] = "winogrande_1.1"
     recipe: Annotated[Recipe, Outside()] = Recipe(
         steps=23750,
