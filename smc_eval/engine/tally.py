@@ -18,7 +18,7 @@ class Tally:
     examples: int = 0
     """Examples trained on, each as often as it was seen."""
     scoring_passes: int = 0
-    """Forward and backward passes over a batch that pruners asked for."""
+    """Passes over a batch that pruners asked for: forward and backward, or forward alone to see inputs."""
     teacher_passes: int = 0
     """Forward passes of a teacher over a batch."""
     selections: int = 0

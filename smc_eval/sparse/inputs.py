@@ -39,15 +39,18 @@ def watching(model: nn.Module, weights: Mapping[str, Tensor], see: See) -> Itera
     are an LSTM's projections. Padding counts where the model multiplies it.
     """
     watch = Watch(weights, see)
-    hooks = [
-        hook for module in model.modules() if isinstance(module, nn.RNNBase) for hook in watch.hooks(module)
-    ]
+    recurrent = [module for module in model.modules() if isinstance(module, nn.RNNBase)]
+    usual = [vars(module).get("forward") for module in recurrent]
+    for module in recurrent:
+        module.forward = watch.recurrent(module)
     try:
         with watch:
             yield
     finally:
-        for hook in hooks:
-            hook.remove()
+        for module, forward in zip(recurrent, usual, strict=True):
+            del module.forward
+            if forward is not None:
+                module.forward = forward
 
 
 class Watch(TorchFunctionMode):
@@ -58,8 +61,6 @@ class Watch(TorchFunctionMode):
         self.see = see
         self.weights = sorted(weights.items(), key=lambda named: named[1].data_ptr())
         self.starts = [weight.data_ptr() for _, weight in self.weights]
-        self.within = 0
-        """How many recurrent layers are under way: what they call themselves is shown afterwards."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -68,8 +69,7 @@ class Watch(TorchFunctionMode):
         if func is F.multi_head_attention_forward:
             with self:  # torch hands over the whole function: go on watching inside
                 return ATTENTION(*args, **kwargs)
-        if not self.within:
-            self._look(func, args, kwargs)
+        self._look(func, args, kwargs)
         return func(*args, **kwargs)
 
     def _look(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
@@ -109,22 +109,20 @@ class Watch(TorchFunctionMode):
             return None
         return name, (slice(row, row + rows), slice(column, column + columns))
 
-    def hooks(self, module: nn.RNNBase) -> Iterator[Any]:
-        """Be quiet while a recurrent layer runs, then show what its weights multiplied."""
-        lower = layers(module)
+    def recurrent(self, module: nn.RNNBase) -> Callable[..., Any]:
+        """A recurrent layer's `forward` that afterwards tells what its weights multiplied."""
+        forward, lower = module.forward, layers(module)
 
-        def before(*_: Any) -> None:
-            self.within += 1
-
-        def after(module: nn.RNNBase, args: Any, kwargs: Any, output: Any) -> None:
+        def watched(*args: Any, **kwargs: Any) -> Any:
             inputs = args[0] if args else kwargs["input"]
             hx = args[1] if len(args) > 1 else kwargs.get("hx")
-            for weight, x_NI in seen(module, lower, inputs, hx, output[0]):
-                self.show(weight, x_NI)
-            self.within -= 1
+            with torch._C.DisableTorchFunction():  # noqa: SLF001 - its own calls would be shown twice
+                output = forward(*args, **kwargs)
+                for weight, x_NI in seen(module, lower, inputs, hx, output[0]):
+                    self.show(weight, x_NI)
+            return output
 
-        yield module.register_forward_pre_hook(before)
-        yield module.register_forward_hook(after, with_kwargs=True)
+        return watched
 
 
 def _unasking(function: Any) -> Any:

@@ -67,7 +67,7 @@ class Squares(Moments):
         return torch.zeros(inputs, dtype=torch.float64, device=weight.device)
 
     def add(self, moment: Tensor, columns: slice, x_NI: Tensor) -> None:
-        moment[columns] += x_NI.float().square().sum(0, dtype=torch.float64)
+        moment[columns] += x_NI.float().square().sum(0)
 
     def scaled(self, name: str) -> Tensor:
         """Magnitudes of a weight, each times the norm of its input; times 1 where there was none."""

@@ -59,7 +59,7 @@ def factor(gram_II: Tensor, damping: float) -> tuple[Tensor, Tensor]:
     Turned end for end H = R R^T with R upper triangular, and U is R's inverse: a decomposition and
     a triangular solution, where the published way decomposes, inverts and decomposes again.
     """
-    h_II = gram_II.double()
+    h_II = gram_II.to(torch.float64, copy=True)
     diagonal_I = h_II.diagonal()
     idle_I = diagonal_I == 0
     mean = diagonal_I.sum() / (~idle_I).count_nonzero()

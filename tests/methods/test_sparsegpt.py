@@ -211,7 +211,9 @@ def test_one_weight_gone_is_made_up_for_as_well_as_can_be(inputs: int, seed: int
 @given(st.integers(1, 9), st.integers(0, 20), st.sampled_from([1e-4, 0.01, 1.0]))
 def test_the_factor_is_that_of_the_inverse(inputs: int, seed: int, damping: float) -> None:
     gram = gram_of(inputs, seed, rows=3)  # of low rank: only the damping makes it invertible
+    given = gram.clone()
     upper, idle = factor(gram, damping)
+    assert torch.equal(gram, given)
     assert torch.equal(upper, upper.triu()) and not idle.any()
     torch.testing.assert_close(upper.T @ upper, torch.linalg.inv(damped(gram, damping)), rtol=1e-6, atol=1e-9)
 
