@@ -24,7 +24,6 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from smc_eval.engine.optimizer import optimizer
 from smc_eval.engine.world import World
@@ -35,14 +34,6 @@ from smc_eval.tasks.arithmetic.problems import Problem
 from smc_eval.tasks.arithmetic.sets import MawpsGraph2Tree, MawpsGts
 from smc_eval.tasks.arithmetic.solver import Solver
 from smc_eval.tasks.arithmetic.tasks import WordProblems
-
-
-class PackedLSTM(nn.LSTM):
-    """What the solver's `BiLSTM` computes, by torch's own."""
-
-    def forward(self, inputs_NLI: Tensor, lengths_N: Tensor) -> Tensor:  # type: ignore[override]
-        packed = pack_padded_sequence(inputs_NLI, lengths_N, batch_first=True, enforce_sorted=False)
-        return pad_packed_sequence(super().forward(packed)[0], batch_first=True)[0]
 
 
 @dataclass(frozen=True)
@@ -200,7 +191,7 @@ class Reference(Ours):
 
     def __init__(self, task: WordProblems) -> None:
         super().__init__(task)
-        self.net.sequence.__class__ = PackedLSTM  # type: ignore[assignment]  # of the same parameters
+        self.net.sequence.__class__ = nn.LSTM  # type: ignore[assignment]  # torch's own, of the same parameters
         rate, decay = task.recipe.lr, task.recipe.weight_decay
         self.optimizer = torch.optim.Adam(self.net.parameters(), lr=rate, weight_decay=decay)
 

@@ -73,8 +73,13 @@ def backwards(sizes_L: Tensor) -> Tensor:
 
 
 def recur(inputs_DRG: Tensor, weight_DGH: Tensor, sizes: Sequence[int]) -> Tensor:
-    """States [D, R, H] of packed rows, from what the inputs put into the gates and the recurrent weights."""
-    return cast("Tensor", Recurrence.apply(inputs_DRG, weight_DGH, sizes))  # type: ignore[no-untyped-call]
+    """States [D, R, H] of packed rows, from what the inputs put into the gates and the recurrent weights.
+
+    In single precision even where other products are not: rounding would add up over the steps.
+    """
+    with torch.autocast(inputs_DRG.device.type, enabled=False):
+        states_DRH = Recurrence.apply(inputs_DRG.float(), weight_DGH.float(), sizes)  # type: ignore[no-untyped-call]
+    return cast("Tensor", states_DRH)
 
 
 class Recurrence(torch.autograd.Function):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
-from itertools import cycle, islice
+from itertools import cycle, islice, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -105,12 +105,14 @@ class Translation(Task):
         )
 
     def data(self, part: Part) -> Sequence[Sentence]:
-        most = min(filter(None, (self.limit, self.sentences if part == "train" else None)), default=None)
+        most = self.sentences if part == "train" else None
         found = {one: self._sentences(part, one, most) for one in self.directions}
-        if part == "test":
-            return [sentence for one in found.values() for sentence in one]
-        counts = balanced({one: len(own) for one, own in found.items()}, self.temperature)
-        return [sentence for one, own in found.items() for sentence in islice(cycle(own), counts[one])]
+        counts = {one: len(own) for one, own in found.items()}
+        if part == "train":
+            counts = balanced(counts, self.temperature)
+        # in turn, so that a few of them are of all directions
+        turns = zip_longest(*(islice(cycle(own), counts[one]) for one, own in found.items()))
+        return [sentence for turn in turns for sentence in turn if sentence][: self.limit]
 
     def model(self) -> nn.Module:
         from smc_eval.tasks.translation.net import net
