@@ -13,6 +13,7 @@ from smc_eval.card import MethodCard, TaskCard
 from smc_eval.errors import DataError, PluginError, UnknownName, UsageError
 from smc_eval.grid import Binder, Grid
 from smc_eval.method import Method
+from smc_eval.methods import PAPER
 from smc_eval.methods.dense import Dense
 from smc_eval.methods.lottery import Lottery
 from smc_eval.methods.magnitude import MagnitudeAfter
@@ -382,7 +383,7 @@ def test_a_missing_grid_is_told(tmp_path: Path) -> None:
 def test_the_shipped_grid_is_the_papers_table() -> None:
     order = ordered({}, "smc-bench")
     assert (order.protocol, order.sparsity, order.tasks) == ("paper", ("smc",), ("all",))
-    assert set(order.method) == {"dense", "lth", "omp-after", "random-after", "omp-before", "random-before"}
+    assert list(order.method) == [kind.card.name for kind in PAPER]
 
 
 def test_the_data_folder_is_the_flags_then_the_files_then_the_environments(
