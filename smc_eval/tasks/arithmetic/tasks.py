@@ -125,7 +125,7 @@ class WordProblems(Task):
         """
         if self.card.folds and self.fold is None:
             raise UsageError(f"task {self.card.name!r} has {self.card.folds} folds; name one, from 0")
-        folder = twin(self.data_set) if self.folder == "twin" else Path(self.folder)
+        folder = twin(self.data_set) if self.folder == "twin" else self.folder
         fold = "" if self.fold is None else f"fold{self.fold}/"
         train, test = (find(folder, f"{self.data_set}/{fold}{part}.csv") for part in ("train", "dev"))
         return train, test

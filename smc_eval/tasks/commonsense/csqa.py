@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -13,11 +14,15 @@ from smc_eval.task import Part
 from smc_eval.tasks.commonsense.choosing import METRIC, Choosing, Layout, Question
 from smc_eval.tasks.commonsense.rows import Row, field, inner, items, read_rows, short, text
 from smc_eval.tasks.folder import find
+from smc_eval.tasks.hub import HUB, HubSet
 
 LABELS = ("A", "B", "C", "D", "E")
 
 FILES = {"train": "train_rand_split.jsonl", "test": "dev_rand_split.jsonl"}
 """The random split; the answers of its own test file are hidden, so dev is reported."""
+
+SET = HubSet("tau/commonsense_qa", "default", ("question", "choices", "answerKey"))
+"""Its copy on the hub, the same split."""
 
 
 class Csqa(Choosing):
@@ -51,11 +56,27 @@ class Csqa(Choosing):
     def files(self) -> tuple[Path, ...]:
         return tuple(self._file(part) for part in FILES)
 
+    def on_hub(self) -> tuple[HubSet]:
+        return (SET,)
+
     def data(self, part: Part) -> Sequence[Question]:
+        if self.folder == HUB:
+            split = "train" if part == "train" else "validation"
+            return list(islice(SET.read(split, lambda row: [question(official(row))]), self.limit))
         return read_rows(self._file(part), question)[: self.limit]
 
     def _file(self, part: str) -> Path:
         return find(self.root, f"{self.data_set}/{FILES[part]}")
+
+
+def official(row: Row) -> Row:
+    """A row of the hub as it stands in the official files; ValueError says what is wrong with it."""
+    choices = inner(row, "choices")
+    labels, texts = items(choices, "label"), items(choices, "text")
+    if len(labels) != len(texts):
+        raise ValueError(f"{len(labels)} labels of choices, {len(texts)} texts")
+    paired = [{"label": label, "text": said} for label, said in zip(labels, texts, strict=True)]
+    return {**row, "question": {"stem": field(row, "question"), "choices": paired}}
 
 
 def question(row: Row) -> Question:

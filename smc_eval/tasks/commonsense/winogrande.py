@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -18,6 +19,7 @@ from smc_eval.tasks import backbone
 from smc_eval.tasks.commonsense.choosing import METRIC, Choosing, plain
 from smc_eval.tasks.commonsense.rows import Row, field, read_rows, short, text
 from smc_eval.tasks.folder import find
+from smc_eval.tasks.hub import HUB, HubSet
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -25,6 +27,11 @@ if TYPE_CHECKING:
     from smc_eval.tasks.commonsense.spans import SpanReader
 
 SIZES = ("xs", "s", "m", "l", "xl")
+
+NAME = "allenai/winogrande"
+"""Its copy on the hub, a configuration a size; all have the same dev."""
+
+COLUMNS = ("sentence", "option1", "option2", "answer")
 
 ANSWERS = ("1", "2")
 
@@ -103,7 +110,13 @@ class WinoGrande(Choosing):
             )
         return super().sources()
 
+    def on_hub(self) -> tuple[HubSet]:
+        return (HubSet(NAME, f"winogrande_{self.size}", COLUMNS),)
+
     def data(self, part: Part) -> Sequence[Blank]:
+        if self.folder == HUB:
+            split = "train" if part == "train" else "validation"
+            return list(islice(self.on_hub()[0].read(split, lambda row: [blank(row)]), self.limit))
         return read_rows(self._file(part), blank)[: self.limit]
 
     def model(self) -> nn.Module:
@@ -187,7 +200,7 @@ def _spans(task: WinoGrande) -> SpanReader:
 
 
 def blank(row: Row) -> Blank:
-    """A row of the official files; ValueError says what is wrong with it."""
+    """A row of the official files or of the hub, which are alike; ValueError says what is wrong with it."""
     sentence = text(row, "sentence")
     parts = sentence.split("_")
     if len(parts) != 2:
