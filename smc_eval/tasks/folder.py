@@ -117,12 +117,23 @@ def content_digest(paths: Iterable[Path]) -> str:
     """
     whole = hashlib.sha256()
     for path in paths:
-        part = hashlib.sha256()
-        with opened(path) as stream:
-            while chunk := stream.read(_CHUNK):
-                part.update(chunk)
-        whole.update(part.digest())  # of fixed length, so that no two lists of files read alike
+        whole.update(
+            bytes.fromhex(checksum(path))
+        )  # of fixed length, so that no two lists of files read alike
     return whole.hexdigest()
+
+
+def checksum(path: Path) -> str:
+    """SHA-256 of what a file holds, uncompressed.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    found = hashlib.sha256()
+    with opened(path) as stream:
+        while chunk := stream.read(_CHUNK):
+            found.update(chunk)
+    return found.hexdigest()
 
 
 def _missing(folder: Path, name: str) -> str:

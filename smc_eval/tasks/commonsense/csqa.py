@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from smc_eval.card import TaskCard
+from smc_eval.needed import Needed
 from smc_eval.recipe import Recipe
 from smc_eval.spec import Outside
 from smc_eval.task import Part
@@ -23,6 +24,16 @@ FILES = {"train": "train_rand_split.jsonl", "test": "dev_rand_split.jsonl"}
 
 SET = HubSet("tau/commonsense_qa", "default", ("question", "choices", "answerKey"))
 """Its copy on the hub, the same split."""
+
+ADDRESS = "https://s3.amazonaws.com/commensenseqa"
+
+PINNED = (
+    (FILES["train"], "58ffa3c8472410e24b8c43f423d89c8a003d8284698a6ed7874355dedd09a2fb", 3_785_890),
+    (FILES["test"], "3210497fdaae614ac085d9eb873dd7f4d49b6f965a93adadc803e1229fd8a02a", 471_653),
+)
+"""What the authors' bucket holds, by name, sha256 and bytes."""
+
+NOTE = f"also on the hub, by --data-dir hub: {SET.name}"
 
 
 class Csqa(Choosing):
@@ -52,6 +63,12 @@ class Csqa(Choosing):
         schedule="linear",
         warmup=150,
     )
+
+    def needs(self) -> tuple[Needed, ...]:
+        return tuple(
+            Needed(f"{self.data_set}/{name}", self.card.licence, f"{ADDRESS}/{name}", sha256, size, NOTE)
+            for name, sha256, size in PINNED
+        )
 
     def files(self) -> tuple[Path, ...]:
         return tuple(self._file(part) for part in FILES)

@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar
 
 from smc_eval.card import TaskCard
 from smc_eval.errors import DataError
+from smc_eval.needed import Needed
 from smc_eval.recipe import Recipe
 from smc_eval.spec import Outside
 from smc_eval.task import Part
@@ -29,6 +30,14 @@ LEVELS = {
     for level in ("middle", "high")
 }
 """Its copy on the hub, one question a row, by level."""
+
+LICENCE = "for non-commercial research only"
+
+ADDRESS = "http://www.cs.cmu.edu/~glai1/data/race/RACE.tar.gz"
+
+SHA256 = "b2769cc9fdc5c546a693300eb9a966cec6870bd349fbc44ed5225f8ad33006e5"
+
+NOTE = "also on the hub, by --data-dir hub: ehovy/race"
 
 SPLITS = {"train": "train", "dev": "validation", "test": "test"}
 """What its parts are called on the hub."""
@@ -53,6 +62,12 @@ class Race(Choosing):
         eps=1e-6,
         weight_decay=0.01,
     )
+
+    def needs(self) -> tuple[Needed, ...]:
+        return tuple(
+            Needed(f"{self.data_set}/{part}/", LICENCE, ADDRESS, SHA256, note=NOTE)
+            for part in (*TRAIN, *DEV, *TEST)
+        )
 
     def files(self) -> Iterator[Path]:
         for part in (*TRAIN, *DEV, *TEST):
@@ -94,7 +109,7 @@ def card(level: str) -> TaskCard:
         chance=25.0,
         accepts=("text-encoder", "tiny"),
         published="roberta-large",
-        licence="for non-commercial research only",
+        licence=LICENCE,
     )
 
 

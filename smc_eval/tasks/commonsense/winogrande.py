@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from smc_eval.card import TaskCard
 from smc_eval.errors import DataError, ModelError
+from smc_eval.needed import Needed
 from smc_eval.recipe import Recipe
 from smc_eval.score import Score, accuracy
 from smc_eval.spec import Outside
@@ -30,6 +31,10 @@ SIZES = ("xs", "s", "m", "l", "xl")
 
 NAME = "allenai/winogrande"
 """Its copy on the hub, a configuration a size; all have the same dev."""
+
+ADDRESS = "https://storage.googleapis.com/ai2-mosaic/public/winogrande/winogrande_1.1.zip"
+
+NOTE = f"one training file is read, by the option size; also on the hub, by --data-dir hub: {NAME}"
 
 COLUMNS = ("sentence", "option1", "option2", "answer")
 
@@ -98,6 +103,12 @@ class WinoGrande(Choosing):
     def way(self) -> Literal["spans", "ranking"]:
         """How candidates are scored with this model."""
         return _way(self.backbone) if self.by == "auto" else self.by
+
+    def needs(self) -> tuple[Needed, ...]:
+        names = [f"train_{size}.jsonl" for size in SIZES] + ["dev.jsonl"]
+        return tuple(
+            Needed(f"{self.data_set}/{name}", self.card.licence, ADDRESS, note=NOTE) for name in names
+        )
 
     def files(self) -> tuple[Path, ...]:
         return self._file("train"), self._file("test")
