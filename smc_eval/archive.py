@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import shutil
 import tarfile
 import tempfile
@@ -9,11 +10,19 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import IO
+from typing import IO, cast
 
 from smc_eval.errors import DataError
 
-BROKEN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, NotImplementedError, RuntimeError)
+BROKEN = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    gzip.BadGzipFile,
+    zlib.error,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+)
 """What Python's readers raise for archives that are cut short, encrypted or packed in an unknown way."""
 
 
@@ -53,10 +62,18 @@ def _members(archive: Path, *, zipped: bool) -> Iterator[tuple[str, IO[bytes] | 
                     with pack.open(entry) as content:
                         yield entry.filename, content
         return
-    with tarfile.open(archive) as tape:
+    with _plain(archive) as stream, tarfile.open(fileobj=stream, mode="r:") as tape:
         for member in tape:
             if not member.isdir():
                 yield member.name, tape.extractfile(member) if member.isfile() else None
+        while stream.read(1 << 20):  # to the end, where gzip's own checksum stands
+            pass
+
+
+def _plain(archive: Path) -> IO[bytes]:
+    with archive.open("rb") as stream:
+        gzipped = stream.read(2) == b"\x1f\x8b"
+    return cast("IO[bytes]", gzip.open(archive) if gzipped else archive.open("rb"))
 
 
 def _safe(member: str, address: str) -> PurePosixPath:

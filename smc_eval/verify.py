@@ -69,6 +69,10 @@ def _read(task: Task, where: str) -> Iterator[Finding]:
             counts.append(f"{name} {guarded(one, partial(_count, one, part))}")
         except SmcError as error:
             faults.setdefault(str(error).splitlines()[0], name)
+    try:
+        guarded(task, task.sources)  # a run asks for files, too, that are only another level's
+    except SmcError as error:
+        faults.setdefault(str(error).splitlines()[0], "all of it")
     if counts:
         yield Finding("read", f"{where}{', '.join(counts)}")
     for fault, name in faults.items():
