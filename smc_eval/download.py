@@ -42,8 +42,11 @@ class Mark:
         return self.address == other.address and bool(told) and all(told) and len(lengths) < 2
 
 
-def download(address: str, part: Path) -> None:
+def download(address: str, part: Path) -> bool:
     """Make the file `part` hold all that lies at an address, from where an earlier try left off.
+
+    True where the server told the end, so that it is known to be whole; without that, a broken
+    connection looks like an end.
 
     Beside it lies a `.mark`, until `discard` or `placed`; where the server's thing has changed since,
     or the server cannot go on half-way, it begins anew.
@@ -55,11 +58,11 @@ def download(address: str, part: Path) -> None:
         raise DataError(f"{address} is no address of the web; wanted http:// or https://")
     held, mark = _held(address, part)
     if mark and held == mark.length:
-        return
+        return True
     with _asked(address, part, held, mark) as (response, now, begun):
         try:
-            _note(part, now)
             with part.open("ab" if begun else "wb") as stream:
+                _note(part, now)  # once older bytes are gone, or they would be taken for the thing's
                 _pour(response, stream, address)
         except OSError as error:
             raise DataError(
@@ -67,6 +70,7 @@ def download(address: str, part: Path) -> None:
             ) from None
     if now.length is not None and (came := part.stat().st_size) != now.length:
         raise _broken(address, f"it ended after {came} of {now.length} bytes")
+    return now.length is not None or response.chunked
 
 
 def placed(part: Path, target: Path) -> None:

@@ -103,7 +103,13 @@ def _archive(needs: list[Needed], folder: Path, say: Say) -> None:
 def _came(one: Needed, part: Path, say: Say) -> None:
     """Download, and see whether it is what was pinned; what is not is thrown away."""
     say(f"fetching {one.address}")
-    download(one.address, part)
+    whole = download(one.address, part)
+    if not (whole or one.sha256):
+        discard(part)
+        raise DataError(
+            f"{one.address} does not say how long it is, and no checksum is known: a half of it would "
+            "look whole; get it by hand"
+        )
     with part.open("rb") as stream:
         found = hashlib.file_digest(stream, "sha256").hexdigest()
     if not one.sha256:

@@ -104,8 +104,12 @@ def test_what_came_from_elsewhere_or_has_no_mark_is_not_gone_on_with(web: Any, p
 
 
 def test_a_thing_of_unknown_length_comes_too(web: Any, part: Path) -> None:
-    web.sized, web.things["thing"] = False, THING
-    download(web.address("thing"), part)
+    web.things["thing"] = THING
+    web.sized = False
+    assert not download(web.address("thing"), part)  # nothing tells that it is whole
+    assert part.read_bytes() == THING
+    web.sized = True
+    assert download(web.address("thing"), part)
     assert part.read_bytes() == THING
 
 

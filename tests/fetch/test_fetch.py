@@ -128,6 +128,17 @@ def test_what_no_checksum_vouches_for_is_said_loudly_with_the_one_it_has(
     ]
 
 
+def test_what_has_neither_a_length_nor_a_checksum_is_not_taken(
+    web: Any, tmp_path: Path, fetched: Callable[..., list[str]]
+) -> None:
+    web.sized, web.cut = False, 100
+    with pytest.raises(DataError, match="does not say how long it is, and no checksum is known"):
+        fetched(pinned(web, "train.csv", TRAIN, sha256=""))
+    assert held(tmp_path) == {}
+    fetched(pinned(web, "train.csv", TRAIN))
+    assert held(tmp_path) == {"set/train.csv": TRAIN}
+
+
 def test_an_archive_is_fetched_once_for_all_it_holds_and_what_is_there_is_kept(
     web: Any, tmp_path: Path, fetched: Callable[..., list[str]]
 ) -> None:
