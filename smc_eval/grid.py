@@ -114,27 +114,22 @@ def _ablated(methods: Iterable[Method], asked: Iterable[str]) -> Iterator[Method
 
 def _tasks(order: Order, registry: Registry, protocol: Protocol) -> Iterator[Task]:
     """The tasks of an order: each with its models, recipe, data and folds."""
-    asked = words.named(order.tasks, "task")
+    asked = chosen(order.tasks, registry)
     if not asked:
         known = ", ".join([*registry.tasks, *registry.groups])
         raise UsageError(f"no task is asked for; name some with --tasks: {known}")
-    chosen = [(kind, options) for name, options in asked for kind in registry.named_tasks(name)]
-    models = _models(order, registry, list(dict.fromkeys(kind for kind, _ in chosen)))
+    models = _models(order, registry, list(dict.fromkeys(kind for kind, _ in asked)))
     changes = words.pairs(order.recipe, "--recipe")
     if order.precision:
         changes["precision"] = order.precision
     if {"epochs", "steps"} <= changes.keys():
         raise UsageError("--recipe gives both epochs and steps; give one")
     words.amended(Recipe(epochs=1), changes, "--recipe")
-    folder = _folder(order.data_dir)
+    folder = data_folder(order.data_dir)
     folds = words.folds(order.folds)
     found = dict[str, Task]()
-    for kind, said in chosen:
+    for kind, said in asked:
         options = {**(kind.paper if protocol.name == "paper" else {}), **said}
-        if flagged := sorted(options.keys() & Task.model_fields):
-            raise UsageError(
-                f"{flagged[0]!r} is no option of task {kind.card.name!r}; it has a flag of its own"
-            )
         for backbone in models[kind.card.name]:
             own = recipe(kind, backbone, protocol)
             for fold in _folds(kind, folds):
@@ -148,6 +143,24 @@ def _tasks(order: Order, registry: Registry, protocol: Protocol) -> Iterator[Tas
                 task = words.parsed(kind, {**options, **values}, "option", f"task {kind.card.name!r}")
                 found.setdefault(task.digest(), task)
     yield from found.values()
+
+
+def chosen(asked: Iterable[str], registry: Registry) -> list[tuple[type[Task], dict[str, str]]]:
+    """Tasks by name, groups told apart, each with its options in words.
+
+    Raises:
+        UnknownName: there is no such task or group.
+        UsageError: an option is none, or has a flag of its own.
+    """
+    found = [
+        (kind, options) for name, options in words.named(asked, "task") for kind in registry.named_tasks(name)
+    ]
+    for kind, options in found:
+        if flagged := sorted(options.keys() & Task.model_fields):
+            raise UsageError(
+                f"{flagged[0]!r} is no option of task {kind.card.name!r}; it has a flag of its own"
+            )
+    return found
 
 
 def recipe(kind: type[Task], backbone: str, protocol: Protocol) -> Recipe:
@@ -201,8 +214,12 @@ def _is(word: str, wanted: Any) -> bool:
     return True
 
 
-def _folder(word: str) -> str:
-    """The data folder; refused at once where there is none."""
+def data_folder(word: str) -> str:
+    """The data folder, `hub` or `twin`.
+
+    Raises:
+        DataError: there is no such folder.
+    """
     if word not in {"twin", "hub"} and not Path(word).is_dir():
         what = (
             f"{word!r} is a file, no data directory"
@@ -266,13 +283,15 @@ class Binder:
         key = cell.task.digest(), cell.task.folder
         if key not in self._read:
             try:
-                self._read[key] = _own(cell.task, lambda: (cell.task.sources(), len(cell.task.data("train"))))
+                self._read[key] = guarded(
+                    cell.task, lambda: (cell.task.sources(), len(cell.task.data("train")))
+                )
             except SmcError as error:
                 self._read[key] = error
         read = self._read[key]
         if isinstance(read, SmcError):
             raise read
-        return _own(cell.method, lambda: chain(cell, *read))
+        return guarded(cell.method, lambda: chain(cell, *read))
 
     def bound(self, cells: Iterable[Cell]) -> list[Bound]:
         """Every cell with its chain or its error, in order.
@@ -305,8 +324,12 @@ def idle(squares: Iterable[Bound]) -> list[str]:
     ]
 
 
-def _own(plugin: Spec, verb: Callable[[], T]) -> T:
-    """Run a plugin's verb; what it may not raise becomes an error that names it."""
+def guarded(plugin: Spec, verb: Callable[[], T]) -> T:
+    """Run a plugin's verb; what it may not raise becomes an error that names it.
+
+    Raises:
+        SmcError: the verb's own; a PluginError for anything else.
+    """
     try:
         return verb()
     except SmcError:

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from smc_eval.card import TaskCard
 from smc_eval.errors import UsageError
+from smc_eval.needed import Needed
 from smc_eval.recipe import Recipe
 from smc_eval.score import Score
 from smc_eval.spec import Outside, Spec, worded
@@ -120,6 +121,11 @@ class Task(Spec):
     def spared(self, model: nn.Module) -> Collection[str]:
         """Names of parameters that scope `body` leaves out beside embeddings: the output layer of
         a head that this task makes afresh, and lookup tables that are no `nn.Embedding`."""
+        return ()
+
+    def needs(self) -> tuple[Needed, ...]:
+        """Files and folders that it reads from a data folder, and where they come from; without reading
+        anything. A task that says nothing can be verified all the same, but not fetched."""
         return ()
 
     def trained_as(self) -> Task:

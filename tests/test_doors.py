@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from smc_eval.results import Book, Result
+from smc_eval.tasks.twins import twin
 
 HEAVY = ("accelerate", "datasets", "scipy", "torch", "transformers")
 
@@ -47,11 +48,24 @@ def test_the_check_sees_what_is_heavy(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "words",
-    [(), ("--help",), ("run", "--help"), ("list",), ("list", "--json"), ("show", "omp-after")],
+    [
+        (),
+        ("--help",),
+        ("run", "--help"),
+        ("list",),
+        ("list", "--json"),
+        ("show", "omp-after"),
+        ("data", "list"),
+    ],
     ids=" ".join,
 )
 def test_the_door_is_light(words: tuple[str, ...]) -> None:
     assert opened(*words) == "came in:"
+
+
+def test_real_data_is_looked_through_without_tensors() -> None:
+    for name, task in (("mawps-asdiv-a_svamp", "svamp"), ("RACE", "race"), ("meltome", "meltome")):
+        assert opened("data", "verify", str(twin(name)), task) == "came in:"
 
 
 def test_a_plan_is_light(tmp_path: Path) -> None:

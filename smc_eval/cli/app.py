@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 import smc_eval
-from smc_eval.cli import plan, report, run, show
+from smc_eval.cli import data, plan, report, run, show
 from smc_eval.cli.flags import ordering
 from smc_eval.errors import SmcError
 
@@ -78,6 +78,7 @@ app.command("plan")(ordering(plan.plan, json_is_flag=True))
 app.command("list")(show.list_)
 app.command("show")(show.show)
 app.command("report")(report.report)
+app.add_typer(data.data, name="data")
 
 
 def main() -> None:

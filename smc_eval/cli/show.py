@@ -56,7 +56,7 @@ def list_(
         return
     blocks = []
     for name, rows in shelves.items():
-        lines = _columns([[str(cell or "") for cell in _brief(name, row)] for row in rows])
+        lines = columns([[str(cell or "") for cell in _brief(name, row)] for row in rows])
         blocks.append("\n".join([f"{name}:", *(f"  {line}" for line in lines or ["none"])]))
     typer.echo("\n\n".join(blocks))
 
@@ -116,7 +116,7 @@ def _brief(shelf: str, row: dict[str, Any]) -> Sequence[object]:
             return row["distribution"], row["version"], row["name"], status, row["reason"] or brings
 
 
-def _columns(rows: list[list[str]]) -> list[str]:
+def columns(rows: list[list[str]]) -> list[str]:
     """Rows with their cells one under the other; the last is as long as it likes."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
@@ -190,7 +190,7 @@ def _options(kind: type[Spec], apart: Collection[str] = ()) -> list[str]:
             continue
         about = " ".join((field.description or "").split())
         rows.append([name, _type(field.annotation), f"= {field.default!r}", about])
-    return [f"    {line}" for line in _columns(rows)] or ["    none"]
+    return [f"    {line}" for line in columns(rows)] or ["    none"]
 
 
 def _type(annotation: Any) -> str:

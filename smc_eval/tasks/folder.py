@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from smc_eval.errors import DataError
+from smc_eval.tasks.hub import HUB
 
 WAY_OUT = (
     "name another folder with --data-dir DIR or SMC_EVAL_DATA, or use synthetic data with --data-dir twin"
@@ -19,13 +20,26 @@ WAY_OUT = (
 _CHUNK = 1 << 20
 
 
+def official(word: str, files: str) -> Path:
+    """The data folder that `--data-dir` names, for files that the hub does not have.
+
+    Raises:
+        DataError: it names the hub; says which files are wanted instead.
+    """
+    if word == HUB:
+        raise DataError(
+            f"there is no official copy of {files} on the hub; a folder is wanted that holds it\n{WAY_OUT}"
+        )
+    return Path(word)
+
+
 def find(folder: str | Path, name: str) -> Path:
     """The file of that official name under a data folder, or else the same name with `.gz`.
 
     Raises:
-        DataError: there is no such folder, or no such file in it.
+        DataError: there is no such folder, or no such file in it; or the hub is named.
     """
-    folder = Path(folder)
+    folder = official(folder, name) if isinstance(folder, str) else folder
     try:
         if not folder.exists():
             raise DataError(f"the data folder {str(folder)!r} does not exist; {WAY_OUT}")
@@ -49,9 +63,9 @@ def find_all(folder: str | Path, name: str, ending: str) -> list[Path]:
     """The files of an official folder that end in `ending` or the same with `.gz`, by number and name.
 
     Raises:
-        DataError: there is no such folder, or no such file in it.
+        DataError: there is no such folder, or no such file in it; or the hub is named.
     """
-    whole = Path(folder) / name
+    whole = (official(folder, f"{name}/*{ending}") if isinstance(folder, str) else folder) / name
     if not whole.is_dir():
         find(folder, name)  # says how far the name leads
         raise DataError(f"{whole} is a file; wanted a folder of {ending} files")
@@ -103,12 +117,23 @@ def content_digest(paths: Iterable[Path]) -> str:
     """
     whole = hashlib.sha256()
     for path in paths:
-        part = hashlib.sha256()
-        with opened(path) as stream:
-            while chunk := stream.read(_CHUNK):
-                part.update(chunk)
-        whole.update(part.digest())  # of fixed length, so that no two lists of files read alike
+        whole.update(
+            bytes.fromhex(checksum(path))
+        )  # of fixed length, so that no two lists of files read alike
     return whole.hexdigest()
+
+
+def checksum(path: Path) -> str:
+    """SHA-256 of what a file holds, uncompressed.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    found = hashlib.sha256()
+    with opened(path) as stream:
+        while chunk := stream.read(_CHUNK):
+            found.update(chunk)
+    return found.hexdigest()
 
 
 def _missing(folder: Path, name: str) -> str:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from smc_eval.errors import DataError
+from smc_eval.spec import digest
 from smc_eval.task import Source
+
+T = TypeVar("T")
 
 HUB = "hub"
 """What `--data-dir` says for the hub."""
@@ -38,6 +41,19 @@ class HubSet:
             DataError: the files are neither in the cache nor to be had.
         """
         return Source("data", f"{HUB}:{self.name}/{self.config}", self._snapshot(splits).name)
+
+    def read(self, split: str, made: Callable[[dict[str, Any]], Iterable[T]]) -> Iterator[T]:
+        """All that `made` makes of each row of a split, in order.
+
+        Raises:
+            DataError: the rows cannot be had, or one makes no sense to `made`, which says so by
+                ValueError; names the split and the row, from 1.
+        """
+        for number, row in enumerate(self.rows(split), 1):
+            try:
+                yield from made(row)
+            except ValueError as error:
+                raise DataError(f"{HUB}:{self.name}/{self.config}, {split}, row {number}: {error}") from None
 
     def rows(self, split: str) -> Iterator[dict[str, Any]]:
         """The rows of a split, in order, each with the columns that are read.
@@ -88,6 +104,19 @@ class HubSet:
 
     def _files(self, snapshot: Path, split: str) -> list[Path]:
         return sorted((snapshot / self.config / split).glob("*.parquet"))
+
+
+def source(sets: Sequence[HubSet], splits: Sequence[str]) -> Source:
+    """Which data several configurations of one data set are together: `hub:NAME/ONE+OTHER`.
+
+    Raises:
+        DataError: the files are neither in the cache nor to be had.
+    """
+    parts = [one.source(splits) for one in sets]
+    if len(parts) == 1:
+        return parts[0]
+    name = f"{HUB}:{sets[0].name}/{'+'.join(one.config for one in sets)}"
+    return Source("data", name, digest([part.digest for part in parts]))
 
 
 @contextmanager

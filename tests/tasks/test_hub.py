@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from smc_eval.errors import DataError
-from smc_eval.tasks.hub import PARQUET, HubSet
+from smc_eval.tasks.hub import PARQUET, HubSet, source
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -45,8 +45,8 @@ def test_rows_come_in_order_with_the_columns_that_are_read(home: Path) -> None:
 
 def test_a_source_is_named_by_its_commit(home: Path) -> None:
     cached(home, train=[{"id": 0, "text": ""}], test=[{"id": 0, "text": ""}])
-    source = PAIRS.source(["train", "test"])
-    assert (source.role, source.name, source.digest) == ("data", "hub:org/pairs/en-fr", COMMIT)
+    found = PAIRS.source(["train", "test"])
+    assert (found.role, found.name, found.digest) == ("data", "hub:org/pairs/en-fr", COMMIT)
 
 
 def test_a_missing_column_is_told_with_those_that_are_there(home: Path) -> None:
@@ -72,3 +72,36 @@ def test_without_the_hub_three_things_would_help(home: Path) -> None:
     cached(home, train=[{"id": 0, "text": "a"}])
     with pytest.raises(DataError, match="has no split 'test' of 'en-fr' in the local cache"):
         list(PAIRS.rows("test"))
+
+
+def test_what_a_row_makes_is_given_in_order_and_what_is_wrong_with_it_names_it(home: Path) -> None:
+    cached(home, train=[{"id": n, "text": "ab"[n]} for n in range(2)], test=[{"id": 0, "text": ""}])
+
+    def made(row: dict[str, Any]) -> str:
+        if not row["text"]:
+            raise ValueError("no text")
+        return str(row["text"]) * 2
+
+    assert list(PAIRS.read("train", made)) == ["a", "a", "b", "b"]
+    with pytest.raises(DataError, match=r"^hub:org/pairs/en-fr, test, row 1: no text$"):
+        list(PAIRS.read("test", made))
+
+
+def test_a_split_without_rows_is_refused(home: Path) -> None:
+    cached(home, train=[{"id": 0, "text": "a"}])
+    path = home / "datasets--org--pairs" / "snapshots" / COMMIT / "en-fr" / "train" / "0000.parquet"
+    path.unlink()
+    from datasets import Dataset
+
+    Dataset.from_dict({"id": [], "text": []}).to_parquet(path)
+    with pytest.raises(DataError, match="cannot be read: .*no data"):
+        list(PAIRS.read("train", str))
+
+
+def test_configurations_of_a_set_are_one_source(home: Path) -> None:
+    cached(home, train=[{"id": 0, "text": "a"}])
+    one = source([PAIRS], ["train"])
+    assert (one.name, one.digest) == ("hub:org/pairs/en-fr", COMMIT)
+    both = source([PAIRS, PAIRS], ["train"])
+    assert both.name == "hub:org/pairs/en-fr+en-fr"
+    assert both.digest not in {COMMIT, ""}

@@ -8,6 +8,7 @@ from smc_eval.card import TaskCard
 from smc_eval.recipe import Recipe
 from smc_eval.spec import Outside
 from smc_eval.task import Task
+from smc_eval.tasks.arithmetic.files import ASDIV_LICENCE, MAWPS_LICENCE, SVAMP_LICENCE
 from smc_eval.tasks.arithmetic.tasks import METRIC, WordProblems
 
 # The official training schedule of both solvers, 50 epochs that halve the rate every 20.
@@ -65,11 +66,6 @@ class Svamp(WordProblems):
     """SVAMP's thousand problems, after training on MAWPS and ASDiv-A."""
 
     data_set: ClassVar[str] = "mawps-asdiv-a_svamp"
-
-
-MAWPS_LICENCE = "unstated; in an MIT repository"
-ASDIV_LICENCE = "CC BY-NC 4.0"
-SVAMP_LICENCE = "MIT; its training part holds MAWPS and ASDiv-A"
 
 
 class MawpsGts(Mawps):

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 from pydantic import Field
 
 from smc_eval.errors import UsageError
+from smc_eval.needed import Needed
 from smc_eval.score import Score, accuracy
 from smc_eval.task import Part, Source, Task
 from smc_eval.tasks import backbone
 from smc_eval.tasks.arithmetic.equation import equation_right, value_right
+from smc_eval.tasks.arithmetic.files import NEEDED
 from smc_eval.tasks.arithmetic.problems import Problem, read_problems
 from smc_eval.tasks.arithmetic.symbols import symbols
 from smc_eval.tasks.folder import content_digest, find
@@ -60,6 +62,9 @@ class WordProblems(Task):
         """Features of a state."""
         usual = 64 if self.backbone == "tiny" else 384 if self.graphs else 512
         return self.hidden or usual
+
+    def needs(self) -> tuple[Needed, ...]:
+        return NEEDED.get(self.data_set, ())
 
     def sources(self) -> tuple[Source, ...]:
         data = Source("data", self.folder, content_digest(self._files()))
@@ -125,7 +130,7 @@ class WordProblems(Task):
         """
         if self.card.folds and self.fold is None:
             raise UsageError(f"task {self.card.name!r} has {self.card.folds} folds; name one, from 0")
-        folder = twin(self.data_set) if self.folder == "twin" else Path(self.folder)
+        folder = twin(self.data_set) if self.folder == "twin" else self.folder
         fold = "" if self.fold is None else f"fold{self.fold}/"
         train, test = (find(folder, f"{self.data_set}/{fold}{part}.csv") for part in ("train", "dev"))
         return train, test

@@ -14,8 +14,9 @@ from pydantic import Field
 from smc_eval.recipe import Recipe
 from smc_eval.score import Score, accuracy
 from smc_eval.task import Source, Task
-from smc_eval.tasks import backbone
+from smc_eval.tasks import backbone, hub
 from smc_eval.tasks.folder import content_digest
+from smc_eval.tasks.hub import HUB, HubSet
 from smc_eval.tasks.twins import twin
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ class Choosing(Task):
 
     data_set: ClassVar[str]
     """The folder of its files in the official layout."""
+    splits: ClassVar[Sequence[str]] = ("train", "validation")
+    """Those of the set on the hub that are read; the last is reported."""
     layout: ClassVar[Layout] = Layout()
 
     dropout: float = Field(0.1, ge=0, lt=1)
@@ -69,8 +72,15 @@ class Choosing(Task):
             DataError: one is missing.
         """
 
+    @abstractmethod
+    def on_hub(self) -> Sequence[HubSet]:
+        """The same data on the hub, one set or several configurations of it."""
+
     def sources(self) -> tuple[Source, ...]:
-        data = Source("data", self.folder, content_digest(self.files()))
+        if self.folder == HUB:
+            data = hub.source(self.on_hub(), self.splits)
+        else:
+            data = Source("data", self.folder, content_digest(self.files()))
         return (data,) if self.backbone == "tiny" else (data, backbone.find(self.backbone).source)
 
     def model(self) -> nn.Module:

@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from smc_eval.card import TaskCard
+from smc_eval.needed import Needed
 from smc_eval.recipe import Recipe
 from smc_eval.spec import Outside
 from smc_eval.task import Part
 from smc_eval.tasks.commonsense.choosing import METRIC, Choosing, Layout, Question
 from smc_eval.tasks.commonsense.rows import Row, field, inner, items, read_rows, short, text
 from smc_eval.tasks.folder import find
+from smc_eval.tasks.hub import HUB, HubSet
 
 LABELS = ("A", "B", "C", "D", "E")
 
 FILES = {"train": "train_rand_split.jsonl", "test": "dev_rand_split.jsonl"}
 """The random split; the answers of its own test file are hidden, so dev is reported."""
+
+SET = HubSet("tau/commonsense_qa", "default", ("question", "choices", "answerKey"))
+"""Its copy on the hub, the same split."""
+
+ADDRESS = "https://s3.amazonaws.com/commensenseqa"
+
+PINNED = (
+    (FILES["train"], "58ffa3c8472410e24b8c43f423d89c8a003d8284698a6ed7874355dedd09a2fb", 3_785_890),
+    (FILES["test"], "3210497fdaae614ac085d9eb873dd7f4d49b6f965a93adadc803e1229fd8a02a", 471_653),
+)
+"""What the authors' bucket holds, by name, sha256 and bytes."""
+
+NOTE = f"also on the hub, by --data-dir hub: {SET.name}"
 
 
 class Csqa(Choosing):
@@ -48,14 +64,36 @@ class Csqa(Choosing):
         warmup=150,
     )
 
+    def needs(self) -> tuple[Needed, ...]:
+        return tuple(
+            Needed(f"{self.data_set}/{name}", self.card.licence, f"{ADDRESS}/{name}", sha256, size, NOTE)
+            for name, sha256, size in PINNED
+        )
+
     def files(self) -> tuple[Path, ...]:
         return tuple(self._file(part) for part in FILES)
 
+    def on_hub(self) -> tuple[HubSet]:
+        return (SET,)
+
     def data(self, part: Part) -> Sequence[Question]:
+        if self.folder == HUB:
+            split = "train" if part == "train" else "validation"
+            return list(islice(SET.read(split, lambda row: [question(official(row))]), self.limit))
         return read_rows(self._file(part), question)[: self.limit]
 
     def _file(self, part: str) -> Path:
         return find(self.root, f"{self.data_set}/{FILES[part]}")
+
+
+def official(row: Row) -> Row:
+    """A row of the hub as it stands in the official files; ValueError says what is wrong with it."""
+    choices = inner(row, "choices")
+    labels, texts = items(choices, "label"), items(choices, "text")
+    if len(labels) != len(texts):
+        raise ValueError(f"{len(labels)} labels of choices, {len(texts)} texts")
+    paired = [{"label": label, "text": said} for label, said in zip(labels, texts, strict=True)]
+    return {**row, "question": {"stem": field(row, "question"), "choices": paired}}
 
 
 def question(row: Row) -> Question:

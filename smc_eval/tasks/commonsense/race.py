@@ -10,12 +10,14 @@ from typing import Annotated, Any, ClassVar
 
 from smc_eval.card import TaskCard
 from smc_eval.errors import DataError
+from smc_eval.needed import Needed
 from smc_eval.recipe import Recipe
 from smc_eval.spec import Outside
 from smc_eval.task import Part
 from smc_eval.tasks.commonsense.choosing import METRIC, Choosing, Layout, Question
-from smc_eval.tasks.commonsense.rows import Row, items, parsed, short, text, words
+from smc_eval.tasks.commonsense.rows import Row, field, items, parsed, short, text, words
 from smc_eval.tasks.folder import find_all, lines
+from smc_eval.tasks.hub import HUB, HubSet
 
 LABELS = ("A", "B", "C", "D")
 
@@ -23,12 +25,30 @@ TRAIN = ("train/middle", "train/high")
 DEV = ("dev/middle", "dev/high")
 TEST = ("test/middle", "test/high")
 
+LEVELS = {
+    level: HubSet("ehovy/race", level, ("article", "question", "options", "answer"))
+    for level in ("middle", "high")
+}
+"""Its copy on the hub, one question a row, by level."""
+
+LICENCE = "for non-commercial research only"
+
+ADDRESS = "http://www.cs.cmu.edu/~glai1/data/race/RACE.tar.gz"
+
+SHA256 = "b2769cc9fdc5c546a693300eb9a966cec6870bd349fbc44ed5225f8ad33006e5"
+
+NOTE = "also on the hub, by --data-dir hub: ehovy/race"
+
+SPLITS = {"train": "train", "dev": "validation", "test": "test"}
+"""What its parts are called on the hub."""
+
 
 class Race(Choosing):
     """RACE as it is trained: on both levels at once. Where a protocol selects an epoch, dev selects it."""
 
     tiny: ClassVar[Mapping[str, Any]] = {"epochs": 3, "batch_size": 4, "accumulation": 1, "lr": 1e-3}
     data_set: ClassVar[str] = "RACE"
+    splits: ClassVar[Sequence[str]] = tuple(SPLITS.values())
     layout: ClassVar[Layout] = Layout(first=128, cut=True)
     reported: ClassVar[Sequence[str]] = DEV
     """Folders of the part `test`."""
@@ -43,17 +63,36 @@ class Race(Choosing):
         weight_decay=0.01,
     )
 
+    def needs(self) -> tuple[Needed, ...]:
+        return tuple(
+            Needed(f"{self.data_set}/{part}/", LICENCE, ADDRESS, SHA256, note=NOTE)
+            for part in (*TRAIN, *DEV, *TEST)
+        )
+
     def files(self) -> Iterator[Path]:
         for part in (*TRAIN, *DEV, *TEST):
             yield from self._articles(part)
 
+    def on_hub(self) -> tuple[HubSet, ...]:
+        """Both levels. Its configuration `all` is the two of them, in an order of its own."""
+        return tuple(LEVELS.values())
+
     def data(self, part: Part) -> Sequence[Question]:
         names = TRAIN if part == "train" else self.reported
-        found = (one for name in names for path in self._articles(name) for one in read_article(path))
+        found = (one for name in names for one in self._questions(name))
         return list(islice(found, self.limit))
 
     def trained_as(self) -> Race:
         return Race.model_validate({name: getattr(self, name) for name in Race.model_fields})
+
+    def _questions(self, name: str) -> Iterator[Question]:
+        """Those of a level's split, such as `train/middle`."""
+        if self.folder == HUB:
+            split, level = name.split("/")
+            yield from LEVELS[level].read(SPLITS[split], lambda row: questions(official(row)))
+        else:
+            for path in self._articles(name):
+                yield from read_article(path)
 
     def _articles(self, part: str) -> list[Path]:
         return find_all(self.root, f"{self.data_set}/{part}", ".txt")
@@ -70,7 +109,7 @@ def card(level: str) -> TaskCard:
         chance=25.0,
         accepts=("text-encoder", "tiny"),
         published="roberta-large",
-        licence="for non-commercial research only",
+        licence=LICENCE,
     )
 
 
@@ -98,6 +137,12 @@ def read_article(path: Path) -> list[Question]:
         return list(questions(parsed("".join(lines(path)))))
     except ValueError as error:
         raise DataError(f"{path}: {error}") from None
+
+
+def official(row: Row) -> Row:
+    """A row of the hub, which is one question, as an article of the official files that asks no more."""
+    asked = {f"{name}s": [field(row, name)] for name in ("question", "answer")}
+    return {"article": field(row, "article"), "options": [field(row, "options")], **asked}
 
 
 def questions(row: Row) -> Iterator[Question]:

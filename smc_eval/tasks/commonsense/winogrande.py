@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from smc_eval.card import TaskCard
 from smc_eval.errors import DataError, ModelError
+from smc_eval.needed import Needed
 from smc_eval.recipe import Recipe
 from smc_eval.score import Score, accuracy
 from smc_eval.spec import Outside
@@ -18,6 +20,7 @@ from smc_eval.tasks import backbone
 from smc_eval.tasks.commonsense.choosing import METRIC, Choosing, plain
 from smc_eval.tasks.commonsense.rows import Row, field, read_rows, short, text
 from smc_eval.tasks.folder import find
+from smc_eval.tasks.hub import HUB, HubSet
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -25,6 +28,15 @@ if TYPE_CHECKING:
     from smc_eval.tasks.commonsense.spans import SpanReader
 
 SIZES = ("xs", "s", "m", "l", "xl")
+
+NAME = "allenai/winogrande"
+"""Its copy on the hub, a configuration a size; all have the same dev."""
+
+ADDRESS = "https://storage.googleapis.com/ai2-mosaic/public/winogrande/winogrande_1.1.zip"
+
+NOTE = f"one training file is read, by the option size; also on the hub, by --data-dir hub: {NAME}"
+
+COLUMNS = ("sentence", "option1", "option2", "answer")
 
 ANSWERS = ("1", "2")
 
@@ -93,6 +105,12 @@ class WinoGrande(Choosing):
         """How candidates are scored with this model."""
         return _way(self.backbone) if self.by == "auto" else self.by
 
+    def needs(self) -> tuple[Needed, ...]:
+        names = [f"train_{size}.jsonl" for size in SIZES] + ["dev.jsonl"]
+        return tuple(
+            Needed(f"{self.data_set}/{name}", self.card.licence, ADDRESS, note=NOTE) for name in names
+        )
+
     def files(self) -> tuple[Path, ...]:
         return self._file("train"), self._file("test")
 
@@ -104,7 +122,13 @@ class WinoGrande(Choosing):
             )
         return super().sources()
 
+    def on_hub(self) -> tuple[HubSet]:
+        return (HubSet(NAME, f"winogrande_{self.size}", COLUMNS),)
+
     def data(self, part: Part) -> Sequence[Blank]:
+        if self.folder == HUB:
+            split = "train" if part == "train" else "validation"
+            return list(islice(self.on_hub()[0].read(split, lambda row: [blank(row)]), self.limit))
         return read_rows(self._file(part), blank)[: self.limit]
 
     def model(self) -> nn.Module:
@@ -188,7 +212,7 @@ def _spans(task: WinoGrande) -> SpanReader:
 
 
 def blank(row: Row) -> Blank:
-    """A row of the official files; ValueError says what is wrong with it."""
+    """A row of the official files or of the hub, which are alike; ValueError says what is wrong with it."""
     sentence = text(row, "sentence")
     parts = sentence.split("_")
     if len(parts) != 2:

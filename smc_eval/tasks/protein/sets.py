@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import model_validator
 
 from smc_eval.card import TaskCard
+from smc_eval.needed import Needed
 from smc_eval.recipe import Recipe
 from smc_eval.spec import Outside
 from smc_eval.task import Task
@@ -36,6 +37,9 @@ HOTPROTEIN = "Chen et al., ICLR 2023, https://openreview.net/forum?id=YDJRFWBMNb
 SMC_BENCH = "SMC-Bench, ICLR 2023, arXiv:2303.02141"
 MELTOME = "Jarzab et al., Nature Methods 2020; FLIP, Dallago et al. (2021), https://github.com/J-SNACKKB/FLIP"
 
+HOTPROTEIN_AT = "links in the README of https://github.com/VITA-Group/HotProtein"
+MELTOME_AT = "from splits/meltome of https://github.com/J-SNACKKB/FLIP"
+
 HOTPROTEIN_LICENCE = "MIT repository; sequences of UniProt, CC BY 4.0"
 MELTOME_LICENCE = "AFL-3.0"
 
@@ -55,6 +59,16 @@ def hot_card(name: str, data: str, classes: int | None, folds: int | None) -> Ta
         published="facebook/esm1b_t33_650M_UR50S",
         licence=HOTPROTEIN_LICENCE,
     )
+
+
+def hot_needs(task: HotClasses | HotTemperatures) -> tuple[Needed, ...]:
+    """A set of HotProtein, in either of its forms."""
+    release = task.release
+    split = release.split.format(fold="{0..9}") + ("_classification" if isinstance(task, HotClasses) else "")
+    pickled = f"{split}.pkl and {release.fasta} (a folder, .tar, .tar.gz or .fasta)"
+    tabled = f"{release.table}.csv and {release.table}_folds.json"
+    note = f"{pickled}; or {tabled}; {HOTPROTEIN_AT}"
+    return (Needed(f"{task.data_set}/", HOTPROTEIN_LICENCE, note=note),)
 
 
 class HotClasses(Classes):
@@ -78,6 +92,9 @@ class HotClasses(Classes):
             )
         return self
 
+    def needs(self) -> tuple[Needed, ...]:
+        return hot_needs(self)
+
     def found(self, folder: Path) -> Split:
         return hotprotein.find(folder, self.release, self.fold or 0, "label", self.bins)
 
@@ -87,6 +104,9 @@ class HotTemperatures(Temperatures):
 
     release: ClassVar[hotprotein.Release]
     recipe: Annotated[Recipe, Outside()] = FINETUNED
+
+    def needs(self) -> tuple[Needed, ...]:
+        return hot_needs(self)
 
     def found(self, folder: Path) -> Split:
         return hotprotein.find(folder, self.release, self.fold or 0, "temperature")
@@ -165,6 +185,10 @@ class Meltome(Temperatures):
 
     split: Literal["mixed_split", "human", "human_cell"] = "mixed_split"
     """Which of FLIP's splits, by its file's name. Which one SMC-Bench used is not known."""
+
+    def needs(self) -> tuple[Needed, ...]:
+        note = f"{self.split}.csv of splits.zip, or the older FASTA; {MELTOME_AT}"
+        return (Needed(f"{self.data_set}/", MELTOME_LICENCE, note=note),)
 
     def found(self, folder: Path) -> Split:
         return meltome.find(folder, self.split)

@@ -15,7 +15,7 @@ from smc_eval.errors import UsageError
 from smc_eval.score import Score, accuracy
 from smc_eval.task import Part, Source, Task
 from smc_eval.tasks import backbone
-from smc_eval.tasks.folder import content_digest
+from smc_eval.tasks.folder import content_digest, official
 from smc_eval.tasks.protein.example import Protein, Split
 from smc_eval.tasks.protein.rank import spearman
 from smc_eval.tasks.twins import twin
@@ -84,7 +84,9 @@ class Proteins(Task):
     def _split(self) -> Split:
         if self.card.folds and self.fold is None:
             raise UsageError(f"task {self.card.name!r} has {self.card.folds} folds; name one, from 0")
-        return self.found(twin(self.data_set) if self.folder == "twin" else Path(self.folder))
+        return self.found(
+            twin(self.data_set) if self.folder == "twin" else official(self.folder, self.data_set)
+        )
 
     def _net(self, outputs: int, centre: float = 0.0, scale: float = 1.0) -> ProteinNet:
         from smc_eval.tasks.protein.net import ProteinNet, encoder

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 from pydantic import Field
 
 from smc_eval.card import TaskCard
+from smc_eval.needed import Needed
 from smc_eval.recipe import Recipe
 from smc_eval.score import Score
 from smc_eval.task import Part, Source, Task
@@ -18,7 +19,7 @@ from smc_eval.tasks import backbone
 from smc_eval.tasks.folder import content_digest
 from smc_eval.tasks.hub import HUB
 from smc_eval.tasks.translation import bleu, opus
-from smc_eval.tasks.translation.corpus import PARTS, Sentence, balanced, corpus, sentences, texts
+from smc_eval.tasks.translation.corpus import HOME, PARTS, Sentence, balanced, corpus, sentences, texts
 from smc_eval.tasks.translation.languages import PIVOT, TEN, Direction, Pairs, directions
 from smc_eval.tasks.twins import twin
 
@@ -95,6 +96,13 @@ class Translation(Task):
     def directions(self) -> tuple[Direction, ...]:
         """Every direction that is trained and scored."""
         return tuple(directions(self.languages, self.pairs))
+
+    def needs(self) -> tuple[Needed, ...]:
+        codes = ", ".join((PIVOT, *self.languages))
+        files = f"train.XX and test.XX for {codes}, or train.XX-YY.XX and train.XX-YY.YY and so on"
+        note = f"any parallel text: {files}; also on the hub, by --data-dir hub: {opus.NAME}"
+        path = f"{HOME}/{self.corpus}/" if self.corpus else f"{HOME}/"
+        return (Needed(path, self.card.licence, note=note),)
 
     def sources(self) -> tuple[Source, ...]:
         data = opus.source(self.directions) if self.folder == HUB else self._source()
