@@ -1,27 +1,24 @@
-"""A Grid: tasks x models x folds x seeds x methods x targets, multiplied into cells and bound to data."""
+"""A Grid: tasks x models x folds x seeds x methods x targets, multiplied into cells."""
 
 from __future__ import annotations
 
-import traceback
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from smc_eval import words
 from smc_eval.ablated import Ablated, How
-from smc_eval.cell import Cell, Chain, chain
-from smc_eval.errors import DataError, ModelError, PluginError, SmcError, UnknownName, UsageError
+from smc_eval.cell import Cell
+from smc_eval.errors import DataError, ModelError, UnknownName, UsageError
 from smc_eval.method import Method
 from smc_eval.order import Order
 from smc_eval.protocol import PROTOCOLS, Protocol
 from smc_eval.recipe import Recipe
 from smc_eval.registry import ALL, Registry
-from smc_eval.results import Result, failed, opened
 from smc_eval.spec import Spec
 from smc_eval.target import Spread, Target
-from smc_eval.task import Source, Task
+from smc_eval.task import Task
 from smc_eval.tasks.backbone import find
 from smc_eval.tasks.kinds import WrongKind
 
@@ -89,8 +86,7 @@ def _methods(order: Order, registry: Registry, protocol: Protocol) -> Iterator[M
     for name, options in asked:
         if name == ALL and options:
             raise UsageError(f"options of --method {ALL} would be no method's; give them to one by name")
-        names = [n for n in registry.methods if order.dense or n != DENSE] if name == ALL else [name]
-        for one in names:
+        for one in _every(registry, order) if name == ALL else [name]:
             kind = registry.method(one)
             own = kind.paper if protocol.name == "paper" else {}
             method = words.parsed(kind, {**own, **options}, "option", f"method {one!r}")
@@ -98,6 +94,12 @@ def _methods(order: Order, registry: Registry, protocol: Protocol) -> Iterator[M
     if not found:
         raise UsageError(f"no method is asked for; name one with --method: {', '.join(registry.methods)}")
     yield from sorted(found.values(), key=lambda method: method.card.moment != "none")
+
+
+def _every(registry: Registry, order: Order) -> list[str]:
+    """The methods that `all` stands for: not those whose masks must be given to them."""
+    shelf = registry.methods.items()
+    return [n for n, kind in shelf if kind.card.moment != "given" and (order.dense or n != DENSE)]
 
 
 def _ablated(methods: Iterable[Method], asked: Iterable[str]) -> Iterator[Method]:
@@ -240,102 +242,3 @@ def _folds(kind: type[Task], asked: tuple[int, ...] | None) -> tuple[int | None,
     if beyond := [fold for fold in asked if fold >= count]:
         raise UsageError(f"--folds {beyond[0]}: task {kind.card.name!r} has folds 0 to {count - 1}")
     return asked
-
-
-@dataclass(frozen=True)
-class Bound:
-    """A cell and its chain, or why there is none."""
-
-    cell: Cell
-    chain: Chain | None
-    error: SmcError | None = None
-
-    @property
-    def record(self) -> Result:
-        """The record of a cell that cannot run: failed, or skipped where its method refuses the target."""
-        result = opened(self.cell)
-        if isinstance(self.error, Refused):
-            return replace(result, reason=str(self.error))
-        return failed(result, str(self.error))
-
-
-class Refused(UsageError):
-    """A method cannot make a target; the other cells are none the worse for it."""
-
-
-class Binder:
-    """Binds cells to what their tasks read. Each task is read once, however many cells it has."""
-
-    def __init__(self) -> None:
-        self._read: dict[tuple[str, str], tuple[tuple[Source, ...], int] | SmcError] = {}
-
-    def bind(self, cell: Cell) -> Chain:
-        """The chain of a cell.
-
-        Raises:
-            UsageError: the data, the model or the target is not to be had.
-            PluginError: a plugin failed in a way it should not.
-        """
-        try:
-            cell.method.accept(cell.target)
-        except UsageError as error:
-            raise Refused(str(error)) from None
-        key = cell.task.digest(), cell.task.folder
-        if key not in self._read:
-            try:
-                self._read[key] = guarded(
-                    cell.task, lambda: (cell.task.sources(), len(cell.task.data("train")))
-                )
-            except SmcError as error:
-                self._read[key] = error
-        read = self._read[key]
-        if isinstance(read, SmcError):
-            raise read
-        return guarded(cell.method, lambda: chain(cell, *read))
-
-    def bound(self, cells: Iterable[Cell]) -> list[Bound]:
-        """Every cell with its chain or its error, in order.
-
-        Raises:
-            UsageError: no cell can run, and every one for a reason the user can mend.
-        """
-        found = list[Bound]()
-        for cell in cells:
-            try:
-                found.append(Bound(cell, self.bind(cell)))
-            except SmcError as error:
-                found.append(Bound(cell, None, error))
-        if not any(one.chain for one in found) and all(isinstance(one.error, UsageError) for one in found):
-            reasons = list(dict.fromkeys(str(one.error) for one in found))
-            more = f" (and {len(reasons) - 2} more)" if len(reasons) > 2 else ""
-            raise UsageError("\n".join(reasons[:2]) + more)
-        return found
-
-
-def idle(squares: Iterable[Bound]) -> list[str]:
-    """What cannot run and why, a line for each reason."""
-    reasons = dict[str, list[str]]()
-    for square in squares:
-        if not square.chain:
-            reasons.setdefault(str(square.error), []).append(square.cell.label)
-    return [
-        f"{len(labels)} cells cannot run ({labels[0]}{', …' if len(labels) > 1 else ''}): {reason}"
-        for reason, labels in reasons.items()
-    ]
-
-
-def guarded(plugin: Spec, verb: Callable[[], T]) -> T:
-    """Run a plugin's verb; what it may not raise becomes an error that names it.
-
-    Raises:
-        SmcError: the verb's own; a PluginError for anything else.
-    """
-    try:
-        return verb()
-    except SmcError:
-        raise
-    except Exception as error:  # whatever a stranger's code may raise
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        where = f"{Path(last.filename).name}:{last.lineno}"
-        told = str(error).partition("\n")[0]
-        raise PluginError(f"{plugin.kind()} failed: {type(error).__name__}: {told} ({where})") from error

@@ -33,7 +33,8 @@ class Order(Spec):
     """Hub id, folder, pkg:NAME, scratch or tiny; GROUP=MODEL for one group or task. Repeatable.
     A task that none of them can serve keeps its published one."""
     method: tuple[str, ...] = ()
-    """NAME[:key=value,…], comma lists, or all. Repeatable. Dense runs beside, named or not."""
+    """NAME[:key=value,…], comma lists, or all: every method but those that are given their masks.
+    Repeatable. Dense runs beside, named or not."""
     ablate: tuple[str, ...] = ()
     """Sanity checks: run each method that prunes again with its masks altered (shuffle, random), its
     survivors drawn anew (reinit) or its least salient weights kept (invert). Comma lists. Repeatable."""

@@ -236,6 +236,8 @@ class MethodContract:
             kept = sum(int(mask.sum()) for mask in masks.values())
             assert bool(masks) == (self.method.card.moment != "none")
             assert result.certificate["ok"], result.certificate
+            dead = [name for name, mask in masks.items() if not mask.any()]
+            assert result.certificate["dead_tensors"] == dead
             assert not masks or kept == result.certificate["wanted"]
 
     @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])

@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from smc_eval.binder import guarded
 from smc_eval.errors import SmcError
-from smc_eval.grid import guarded
 from smc_eval.needed import Needed
 from smc_eval.task import Part, Task
 from smc_eval.tasks.folder import checksum

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from smc_eval.ablated import Ablated, How, Inverse
+from smc_eval.binder import Binder
 from smc_eval.card import MethodCard
 from smc_eval.errors import UnknownName, UsageError
-from smc_eval.grid import Binder, Grid
+from smc_eval.grid import Grid
 from smc_eval.method import Method
 from smc_eval.methods.chance import RandomBefore
 from smc_eval.methods.checkpoint import FromCheckpoint

@@ -9,11 +9,13 @@ from typing import Any, ClassVar
 
 import pytest
 
+from smc_eval.binder import Binder
 from smc_eval.card import MethodCard, TaskCard
 from smc_eval.errors import DataError, PluginError, UnknownName, UsageError
-from smc_eval.grid import Binder, Grid
+from smc_eval.grid import Grid
 from smc_eval.method import Method
 from smc_eval.methods import PAPER
+from smc_eval.methods.checkpoint import FromCheckpoint
 from smc_eval.methods.dense import Dense
 from smc_eval.methods.lottery import Lottery
 from smc_eval.methods.magnitude import MagnitudeAfter
@@ -105,6 +107,12 @@ def test_the_grid_multiplies_and_keeps_what_shares_a_start_together() -> None:
         for seed in (0, 1)
         for method in ("dense 0", "lth 0.5", "lth 0.8")
     ]
+
+
+def test_all_methods_are_those_that_need_no_masks_from_elsewhere() -> None:
+    shelf = {kind.card.name: kind for kind in (Dense, Lottery, FromCheckpoint)}
+    asked = grid(registry=Registry((), shelf, REGISTRY.tasks), method=("all",)).methods
+    assert [method.card.name for method in asked] == ["dense", "lth"]
 
 
 def test_dense_stands_beside_once_and_first_whatever_is_asked() -> None:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from smc_eval.binder import Binder, Bound, idle
 from smc_eval.cell import Cell
-from smc_eval.grid import Binder, Bound, Grid, idle
+from smc_eval.grid import Grid
 from smc_eval.order import Order
 from smc_eval.plan import Node, Plan, level, worded
 from smc_eval.registry import registry

@@ -9,9 +9,10 @@ from pathlib import Path
 import typer
 
 from smc_eval import words
+from smc_eval.binder import Binder, Bound, idle
 from smc_eval.errors import StoreError
 from smc_eval.exports import check_writable
-from smc_eval.grid import Binder, Bound, Grid, idle
+from smc_eval.grid import Grid
 from smc_eval.order import Order
 from smc_eval.registry import registry
 from smc_eval.results import Result

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any
@@ -260,8 +260,25 @@ def _in_package(word: str) -> Path:
 
 def _from_hub(word: str) -> Path:
     """The snapshot of a hub id in the local cache; its config is fetched where it is not there yet."""
-    from huggingface_hub import errors, hf_hub_download, try_to_load_from_cache
+    found = _asked(word)
+    if isinstance(found, ModelError):
+        raise ModelError(str(found))
+    return found
 
+
+@cache
+def _asked(word: str) -> Path | ModelError:
+    """As `_from_hub`, once a process: a hub that does not answer is waited for long enough once."""
+    try:
+        return _fetched(word)
+    except ModelError as error:
+        return error
+
+
+def _fetched(word: str) -> Path:
+    from huggingface_hub import errors, hf_hub_download, logging, try_to_load_from_cache
+
+    logging.set_verbosity_error()  # its retries are no news
     try:
         cached = try_to_load_from_cache(word, "config.json")
         return Path(cached if isinstance(cached, str) else hf_hub_download(word, "config.json")).parent
