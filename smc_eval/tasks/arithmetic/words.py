@@ -7,7 +7,7 @@ from typing import Any, Protocol, cast
 
 from torch import Tensor, nn
 
-from smc_eval.tasks import backbone, tiny
+from smc_eval.tasks import backbone, checkpoint, tiny
 from smc_eval.tasks.arithmetic.problems import Problem
 from smc_eval.tasks.arithmetic.symbols import UNK, Vocabulary, vocabulary
 
@@ -91,11 +91,11 @@ class Checkpoint(SubWords):
     """A pretrained encoder."""
 
     def __init__(self, found: backbone.Backbone, known: Vocabulary) -> None:
-        super().__init__(backbone.tokenizer(found), known)
+        super().__init__(checkpoint.tokenizer(found), known)
         self.found = found
 
     def net(self, width: int, dropout: float) -> nn.Module:
-        return Contextual(backbone.encoder(self.found))
+        return Contextual(checkpoint.encoder(self.found))
 
 
 class WordTable(nn.Module):

@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from smc_eval.errors import ModelError
-from smc_eval.tasks import backbone, tiny
+from smc_eval.tasks import backbone, checkpoint, tiny
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,8 @@ def encoder(word: str, texts: Callable[[], Iterable[str]]) -> TextNet:
         tokenizer = tiny.tokenizer(texts())
         return TextNet(word, tokenizer, tiny.POSITIONS, lambda: _tiny_encoder(len(tokenizer)))
     found = backbone.find(word)
-    reads = backbone.reads(found)
-    return TextNet(word, backbone.tokenizer(found), reads, lambda: backbone.encoder(found))
+    reads = checkpoint.reads(found)
+    return TextNet(word, checkpoint.tokenizer(found), reads, lambda: checkpoint.encoder(found))
 
 
 def masked_model(word: str, texts: Callable[[], Iterable[str]]) -> TextNet:
@@ -76,8 +76,8 @@ def masked_model(word: str, texts: Callable[[], Iterable[str]]) -> TextNet:
         tokenizer = tiny.tokenizer(texts(), mask=True)
         return TextNet(word, tokenizer, tiny.POSITIONS, lambda: _tiny_masked_model(len(tokenizer)))
     found = backbone.find(word)
-    reads = backbone.reads(found)
-    return TextNet(word, backbone.tokenizer(found), reads, lambda: backbone.masked_model(found))
+    reads = checkpoint.reads(found)
+    return TextNet(word, checkpoint.tokenizer(found), reads, lambda: checkpoint.masked_model(found))
 
 
 def _tiny_encoder(tokens: int) -> nn.Module:

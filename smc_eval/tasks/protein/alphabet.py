@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from smc_eval.errors import ModelError
-from smc_eval.tasks import backbone
+from smc_eval.tasks import backbone, checkpoint
 from smc_eval.tasks.kinds import AMINO_ACIDS
 from smc_eval.tasks.protein.example import RESIDUES
 
@@ -54,7 +54,7 @@ def of(found: backbone.Backbone) -> Alphabet:
     Raises:
         ModelError: it has no fit tokenizer.
     """
-    tokenizer = backbone.tokenizer(found)
+    tokenizer = checkpoint.tokenizer(found)
     known: dict[str, int] = tokenizer.get_vocab()
     if tokenizer.pad_token_id is None:
         raise ModelError(

@@ -10,7 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from smc_eval.tasks import backbone
+from smc_eval.tasks import backbone, checkpoint
 from smc_eval.tasks.protein.alphabet import ESM, esm
 from smc_eval.tasks.protein.encoding import Batch
 
@@ -66,7 +66,7 @@ def encoder(word: str) -> nn.Module:
     Raises:
         ModelError: the checkpoint cannot be had or is no protein encoder.
     """
-    return tiny() if word == "tiny" else backbone.encoder(backbone.find(word, "protein-encoder"))
+    return tiny() if word == "tiny" else checkpoint.encoder(backbone.find(word, "protein-encoder"))
 
 
 def tiny() -> nn.Module:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from smc_eval.errors import ModelError
-from smc_eval.tasks import backbone, tiny
+from smc_eval.tasks import backbone, checkpoint, tiny
 from smc_eval.tasks.translation.codec import Codec, Place
 from smc_eval.tasks.translation.languages import LANGUAGES
 
@@ -27,7 +27,7 @@ def codec(word: str, texts: Iterable[str], codes: Sequence[str], longest: int) -
         made = tiny.tokenizer(texts, SIZES[word][2])
         made.add_special_tokens({"additional_special_tokens": [LANGUAGES[code].region for code in codes]})
         return Codec(made, "last", longest, codes, word)
-    found = backbone.tokenizer(backbone.find(word, "encoder-decoder"))
+    found = checkpoint.tokenizer(backbone.find(word, "encoder-decoder"))
     return Codec(found, _place(found, codes[0], word), longest, codes, word)
 
 
@@ -39,7 +39,7 @@ def net(word: str, codec: Codec, dropout: float | None, attention_dropout: float
         made: Any = _mbart(word, codec, dropout or 0.0, attention_dropout or 0.0)
     else:
         changes = {"dropout": dropout, "attention_dropout": attention_dropout}
-        made = backbone.encoder_decoder(
+        made = checkpoint.encoder_decoder(
             backbone.find(word, "encoder-decoder"), {k: v for k, v in changes.items() if v is not None}
         )
     # whatever a checkpoint would have it: all are searched alike
