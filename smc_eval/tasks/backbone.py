@@ -143,7 +143,7 @@ def _asked(word: str) -> Path | ModelError:
 def _fetched(word: str) -> Path:
     from huggingface_hub import errors, hf_hub_download, logging, try_to_load_from_cache
 
-    logging.set_verbosity_error()  # its retries are no news  # type: ignore[no-untyped-call]
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # its retries are no news
     try:
         cached = try_to_load_from_cache(word, "config.json")
         return Path(cached if isinstance(cached, str) else hf_hub_download(word, "config.json")).parent

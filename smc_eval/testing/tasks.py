@@ -1,0 +1,111 @@
+"""The contract of tasks: what every one must keep, ours and strangers'."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+from smc_eval.engine.feed import Feed, predict
+from smc_eval.engine.watch import Silent
+from smc_eval.engine.world import World
+from smc_eval.target import Target
+from smc_eval.task import Task
+from smc_eval.testing.walks import (
+    assert_equal,
+    bound,
+    walked,
+)
+
+
+class TaskContract:
+    """What every task must keep. Subclass it in a test module and name the task, on its twin."""
+
+    task: Task
+    steps: ClassVar[int] = 8
+    """Optimizer steps in which the training loss must fall."""
+
+    def test_its_sources_are_named_and_stable(self) -> None:
+        assert self.task.sources() == self.task.sources()
+        assert {source.role for source in self.task.sources()} >= {"data"}
+        assert all(source.digest for source in self.task.sources())
+
+    def test_where_the_data_lies_is_no_part_of_its_name(self) -> None:
+        assert self.task.but(folder="elsewhere").digest() == self.task.digest()
+
+    def test_how_it_is_trained_is_no_part_of_its_name(self) -> None:
+        other = self.task.recipe.model_copy(update={"lr": self.task.recipe.lr * 2})
+        assert self.task.but(recipe=other).digest() == self.task.digest()
+
+    def test_what_it_is_trained_as_reads_the_same_and_trains_alike(self) -> None:
+        trained = self.task.trained_as()
+        assert trained.trained_as() == trained
+        assert trained.sources() == self.task.sources()
+        assert trained.recipe == self.task.recipe
+        assert list(trained.data("train")) == list(self.task.data("train"))
+
+    def test_both_parts_hold_examples_and_the_limit_holds(self) -> None:
+        for part in ("train", "test"):
+            examples = self.task.data(part)
+            assert len(examples) > 2
+            assert list(self.task.but(limit=2).data(part)) == list(examples[:2])
+
+    def test_equal_seeds_give_equal_nets(self) -> None:
+        world, nets = World("cpu", threads=1), []
+        for _ in range(2):
+            world.seed("a")
+            nets.append(dict(self.task.model().state_dict()))
+        assert_equal([nets[0]], [nets[1]])
+
+    def test_names_it_gives_are_parameters(self) -> None:
+        model = self.task.model()
+        names = dict(model.named_parameters()).keys()
+        assert set(self.task.spared(model)) <= names
+        assert set(self.task.backbone_weights(model)) <= names
+
+    def test_the_loss_is_a_number_with_a_gradient(self) -> None:
+        model = self.task.model()
+        loss = self.task.loss(model, self.task.collate(self.task.data("train")[:3]))
+        loss.backward()  # type: ignore[no-untyped-call]
+        assert loss.shape == () and bool(loss.isfinite())
+        assert any(weight.grad is not None for weight in model.parameters())
+
+    def test_training_lowers_the_loss(self, tmp_path: Path) -> None:
+        losses: list[float] = []
+
+        class Listening(Silent):
+            def step(self, done: int, loss: float) -> None:
+                losses.append(loss)
+
+        from smc_eval.methods.dense import Dense
+
+        recipe = self.task.recipe.model_copy(update={"epochs": None, "steps": 5 * self.steps, "warmup": 0})
+        walked(bound(Dense(), Target(), self.task.but(recipe=recipe)), tmp_path, Listening())
+        assert sum(losses[-self.steps :]) < sum(losses[: self.steps])
+
+    def test_no_score_depends_on_the_evaluation_batch(self) -> None:
+        world = World("cpu", threads=1)
+        world.seed("a")
+        model, examples = self.task.model(), self.task.data("test")[:7]
+        predicted = [
+            predict(
+                self.task,
+                model,
+                examples,
+                self.task.recipe.model_copy(update={"eval_batch_size": size}),
+                world,
+            )
+            for size in (1, 3, 7)
+        ]
+        assert predicted[0] == predicted[1] == predicted[2]
+
+    def test_the_score_counts_every_example(self) -> None:
+        examples = self.task.data("test")[:5]
+        model = self.task.model()
+        predicted = predict(self.task, model, examples, self.task.recipe, World("cpu", threads=1))
+        score = self.task.score(predicted, examples)
+        assert score.n == 5 and score.metric == self.task.card.metric and score.signature
+
+    def test_batches_are_a_function_of_the_seed(self) -> None:
+        recipe, world = self.task.recipe, World("cpu", threads=1)
+        first, again, other = (Feed(self.task, recipe, start, world)._order("epoch 0", 50) for start in "aab")
+        assert first == again != other

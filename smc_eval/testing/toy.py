@@ -1,0 +1,101 @@
+"""Toys: a task that is learned in seconds, and a net that trips methods up."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Any, ClassVar, cast
+
+import torch
+from torch import Tensor, nn
+
+from smc_eval.card import TaskCard
+from smc_eval.recipe import Recipe
+from smc_eval.score import Score, accuracy
+from smc_eval.spec import digest
+from smc_eval.task import Part, Source, Task
+
+Example = tuple[tuple[int, ...], int]
+
+
+class ToyNet(nn.Module):
+    """What trips methods up, in one small net: a tied embedding, a GRU, dropout, a norm, an odd shape."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = nn.Embedding(12, 8)
+        self.encoder = nn.GRU(8, 10, batch_first=True)
+        self.drop = nn.Dropout(0.2)
+        self.norm = nn.LayerNorm(10)
+        self.down = nn.Linear(10, 8)
+        self.odd = nn.Linear(7, 5)
+        self.out = nn.Linear(8, 12, bias=False)
+        self.out.weight = self.words.weight
+
+    def forward(self, tokens_NL: Tensor) -> Tensor:
+        """Logits of shape [N, 12] from tokens of shape [N, L]."""
+        hidden_NLH = self.encoder(self.words(tokens_NL))[0]
+        down_N8 = torch.tanh(self.down(self.drop(self.norm(hidden_NLH[:, -1]))))
+        side_N8 = nn.functional.pad(self.odd(down_N8[:, :7]), (0, 3))
+        return cast("Tensor", self.out(down_N8 + side_N8))
+
+
+class Toy(Task):
+    """Which token came twice? Learned in seconds."""
+
+    card: ClassVar[TaskCard] = TaskCard(
+        name="toy",
+        summary="which token came twice",
+        source="smc-eval",
+        metric="accuracy (%)",
+        accepts=("tiny",),
+        published="tiny",
+    )
+    recipe: Recipe = Recipe(steps=12, batch_size=8, lr=0.01, weight_decay=0.1)
+
+    def sources(self) -> tuple[Source, ...]:
+        return (Source("data", "twin", digest("toy", 1)),)
+
+    def data(self, part: Part) -> Sequence[Example]:
+        chance = random.Random(part)
+        return [self._example(chance) for _ in range(52 if part == "train" else 20)][: self.limit]
+
+    def _example(self, chance: random.Random) -> Example:
+        tokens = chance.sample(range(12), 5)
+        tokens[chance.randrange(1, 5)] = tokens[0]
+        return tuple(tokens), tokens[0]
+
+    def model(self) -> nn.Module:
+        return ToyNet()
+
+    def collate(self, examples: Sequence[Example]) -> dict[str, Tensor]:
+        return {
+            "tokens": torch.tensor([tokens for tokens, _ in examples]),
+            "answers": torch.tensor([answer for _, answer in examples]),
+        }
+
+    def loss(self, model: nn.Module, batch: Any) -> Tensor:
+        return self.judged(model, batch)[0]
+
+    def judged(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
+        log_NC = model(batch["tokens"]).log_softmax(-1)
+        return nn.functional.nll_loss(log_NC, batch["answers"]), log_NC
+
+    def predict(self, model: nn.Module, batch: Any) -> list[int]:
+        return cast("list[int]", model(batch["tokens"]).argmax(-1).tolist())
+
+    def score(self, predicted: Sequence[int], examples: Sequence[Example]) -> Score:
+        right = [guess == answer for guess, (_, answer) in zip(predicted, examples, strict=True)]
+        return accuracy(right, "accuracy (%)", "accuracy")
+
+
+class PrunedToy(Toy):
+    """The toy on a net that comes pruned: every other weight is zero."""
+
+    def model(self) -> nn.Module:
+        model = super().model()
+        with torch.no_grad():
+            for weight in model.parameters():
+                if weight.ndim >= 2:
+                    weight.view(-1)[::2] = 0
+        return model
