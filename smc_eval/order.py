@@ -76,7 +76,7 @@ class Order(Spec):
     device: str = "auto"
     """cpu, cuda, cuda:1, …; auto takes cuda where there is one. Default: auto."""
     threads: int | None = Field(None, ge=1)
-    """CPU threads. Default: torch's choice."""
+    """CPU threads. Default: 1 where all models are tiny, as more slow these down; else torch's choice."""
     quiet: bool = False
     """Show results only, no progress."""
 

@@ -46,6 +46,8 @@ def carried_out(squares: Sequence[Bound], order: Order) -> list[Result]:
     from smc_eval.live import watching
 
     chains = [square.chain for square in squares if square.chain]
+    tiny = all(chain.cell.task.backbone == "tiny" for chain in chains)
+    threads = order.threads or (1 if tiny else None)
     with watching(Console(stderr=True), order.quiet) as watcher:
         for line in idle(squares):
             watcher.note(line)
@@ -53,9 +55,7 @@ def carried_out(squares: Sequence[Bound], order: Order) -> list[Result]:
             from smc_eval.engine.runner import run as run_all
 
             ran = iter(
-                run_all(
-                    chains, Path(order.output), device=order.device, threads=order.threads, watcher=watcher
-                )
+                run_all(chains, Path(order.output), device=order.device, threads=threads, watcher=watcher)
             )
         else:
             ran = iter(())
