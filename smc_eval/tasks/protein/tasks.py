@@ -136,12 +136,16 @@ class Temperatures(Proteins):
         celsius = [protein.answer for protein in self.data("train")]
         return self._net(1, fmean(celsius), pstdev(celsius) or 1.0)
 
-    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Mean squared error, in standard deviations of the training temperatures."""
+    def judged(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Mean squared error, and the answers [N], in standard deviations of the training temperatures."""
         from torch.nn.functional import mse_loss
 
         net = cast("ProteinNet", model)
-        return mse_loss(net(batch).squeeze(-1) / net.scale, batch.answers_N / net.scale)
+        told_N = net(batch).squeeze(-1) / net.scale
+        return mse_loss(told_N, batch.answers_N / net.scale), told_N
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        return self.judged(model, batch)[0]
 
     def predict(self, model: nn.Module, batch: Batch) -> list[float]:
         return [round(degrees, DIGITS) for degrees in model(batch).squeeze(-1).tolist()]
