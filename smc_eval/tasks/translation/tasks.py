@@ -48,7 +48,7 @@ FAIRSEQ = Recipe(
 are so many sentences here and so many tokens there."""
 
 TINY = {
-    "steps": 60,
+    "steps": 40,
     "batch_size": 16,
     "accumulation": 1,
     "tokens": None,
