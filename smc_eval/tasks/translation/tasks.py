@@ -89,8 +89,9 @@ class Translation(Task):
     """None takes 0.1, and 0 for nets that are built here."""
     beam: int = Field(5, ge=1)
     """Translations that are followed at once when predicting."""
-    longest: int = Field(200, ge=4, le=500)
-    """Tokens after which sources, targets and translations are cut."""
+    longest: int | None = Field(None, ge=4, le=500)
+    """Tokens after which sources, targets and translations are cut; None takes 200, and 40 with `tiny`,
+    whose nets know no end."""
 
     @property
     def directions(self) -> tuple[Direction, ...]:
@@ -103,6 +104,11 @@ class Translation(Task):
         note = f"any parallel text: {files}; also on the hub, by --data-dir hub: {opus.NAME}"
         path = f"{HOME}/{self.corpus}/" if self.corpus else f"{HOME}/"
         return (Needed(path, self.card.licence, note=note),)
+
+    @property
+    def reach(self) -> int:
+        """Tokens of one text at most."""
+        return self.longest or (40 if self.backbone == "tiny" else 200)
 
     def sources(self) -> tuple[Source, ...]:
         data = opus.source(self.directions) if self.folder == HUB else self._source()
@@ -200,7 +206,7 @@ def _codec(task: Translation) -> Codec:
     from smc_eval.tasks.translation.net import codec
 
     texts = [text for one in task.data("train") for text in (one.source, one.target)]
-    return codec(task.backbone, texts, (PIVOT, *task.languages), task.longest)
+    return codec(task.backbone, texts, (PIVOT, *task.languages), task.reach)
 
 
 def _card(count: int) -> TaskCard:
