@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
@@ -89,4 +90,6 @@ def main() -> None:
         if error.filename:  # of a file, and not foreseen
             raise
         typer.echo(f"error: cannot write the standard output: {error.strerror}", err=True)
+        # what waits in its buffer is written at the end, and must not fail once more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(2)

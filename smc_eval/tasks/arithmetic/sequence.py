@@ -75,11 +75,11 @@ def backwards(sizes_L: Tensor) -> Tensor:
 def recur(inputs_DRG: Tensor, weight_DGH: Tensor, sizes: Sequence[int]) -> Tensor:
     """States [D, R, H] of packed rows, from what the inputs put into the gates and the recurrent weights.
 
-    In single precision even where other products are not: rounding would add up over the steps.
+    As precise as the weights, even where other products are not: rounding would add up over the steps.
     """
     with torch.autocast(inputs_DRG.device.type, enabled=False):
-        states_DRH = Recurrence.apply(inputs_DRG.float(), weight_DGH.float(), sizes)  # type: ignore[no-untyped-call]
-    return cast("Tensor", states_DRH)
+        given = inputs_DRG.to(weight_DGH.dtype), weight_DGH, sizes
+        return cast("Tensor", Recurrence.apply(*given))  # type: ignore[no-untyped-call]
 
 
 class Recurrence(torch.autograd.Function):
