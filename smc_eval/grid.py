@@ -19,8 +19,6 @@ from smc_eval.registry import ALL, Registry
 from smc_eval.spec import Spec
 from smc_eval.target import Spread, Target
 from smc_eval.task import Task
-from smc_eval.tasks.backbone import find
-from smc_eval.tasks.kinds import WrongKind
 
 T = TypeVar("T")
 
@@ -207,6 +205,10 @@ def _serves(kind: type[Task], word: str) -> bool:
 @cache
 def _is(word: str, wanted: Any) -> bool:
     """Whether a checkpoint is of a kind; one that cannot be found is for the task to complain of."""
+    # here, or the program's help would have all tasks made
+    from smc_eval.tasks.backbone import find
+    from smc_eval.tasks.kinds import WrongKind
+
     try:
         find(word, wanted)
     except WrongKind:
