@@ -94,3 +94,9 @@ def test_a_report_is_light(tmp_path: Path) -> None:
         )
     )
     assert opened("report", str(tmp_path)) == "came in:"
+
+
+def test_the_programs_help_makes_no_task() -> None:
+    code = OPEN.format(heavy=("smc_eval.tasks",))
+    ran = subprocess.run([sys.executable, "-c", code, "--help"], capture_output=True, text=True, check=True)
+    assert ran.stdout.splitlines()[-1] == "came in:"
