@@ -167,6 +167,7 @@ def test_dropout_of_the_head_stands_before_and_behind_the_dense_layer(
     assert seen == [(1, 8), (1, 8)]
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # DeBERTa, before transformers 5.23
 @pytest.mark.parametrize("kind", ["bert", "electra", "roberta", "distilbert", "mpnet", "deberta-v2"])
 def test_any_text_encoder_is_ranked_by_and_types_go_where_they_are_known(
     kind: str, bert: Any, small: dict[str, int]

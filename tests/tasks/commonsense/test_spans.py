@@ -186,6 +186,7 @@ def test_the_loss_of_a_batch_is_the_mean_of_its_sentences() -> None:
 KINDS = ["roberta", "bert", "distilbert", "electra", "albert", "mpnet", "deberta-v2", "modernbert"]
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # DeBERTa, before transformers 5.23
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_head_that_reads_masked_places_alone_says_what_it_says_of_all(
     kind: str, small: dict[str, int]
