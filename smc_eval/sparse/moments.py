@@ -5,6 +5,7 @@ Shapes: N rows, I inputs, O outputs.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping
 from itertools import pairwise
 
@@ -18,7 +19,7 @@ Band = tuple[slice, Tensor | None]
 """Rows of a weight that multiplied the same inputs, and the moment of these; None if there were none."""
 
 
-class Moments:
+class Moments(ABC):
     """A `See` that adds up and keeps no row: what it ends with does not depend on how many came at a time."""
 
     def __init__(self, weights: Mapping[str, Tensor], names: Collection[str]) -> None:
@@ -35,13 +36,13 @@ class Moments:
             sums[rows.start, rows.stop] = self.zero(weight[0].numel(), weight)
         self.add(sums[rows.start, rows.stop], columns, x_NI)
 
+    @abstractmethod
     def zero(self, inputs: int, weight: Tensor) -> Tensor:
         """The moment of no rows."""
-        raise NotImplementedError
 
+    @abstractmethod
     def add(self, moment: Tensor, columns: slice, x_NI: Tensor) -> None:
         """Add rows that some columns multiplied."""
-        raise NotImplementedError
 
     def bands(self, name: str) -> Iterator[Band]:
         """A weight's rows, cut where their inputs differ: most weights are one band.
