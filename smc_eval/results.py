@@ -91,7 +91,9 @@ def failed(result: Result, reason: str) -> Result:
 
 def scored(result: Result, score: Score, **parts: Any) -> Result:
     """The same record with a score; `parts` are sparsity, certificate, cost and versions."""
-    return replace(result, status="ok", score=asdict(score), **parts)
+    told = asdict(replace(score, items=None))
+    del told["items"]
+    return replace(result, status="ok", score=told, **parts)
 
 
 class Book:

@@ -15,6 +15,7 @@ from uuid import uuid4
 
 from filelock import FileLock, Timeout
 
+from smc_eval.answers import Answers
 from smc_eval.errors import StoreError
 from smc_eval.results import Book
 
@@ -33,6 +34,7 @@ class Store:
     """A folder that any number of processes may share. Nothing in it is ever half written.
 
     results.jsonl       one sealed record a finished or failed cell
+    answers/            what each scored cell said of each example
     nets/DIGEST/        net.safetensors (an ordinary checkpoint), masks.safetensors (bits), meta.json
     partial/DIGEST      a training that was interrupted, sealed
     locks/ logs/        one file for each stage at work; one for each unforeseen error
@@ -41,6 +43,7 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.book = Book(folder)
+        self.answers = Answers(folder)
 
     def open(self) -> None:
         """Make the folders, and refuse a store that cannot be written or is another release's.

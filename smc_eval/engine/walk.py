@@ -178,6 +178,7 @@ class Walk:
         with self.tally.timed("predict"):
             predicted = predict(cell.task, net.model, examples, cell.task.recipe, self.world)
             score = cell.task.score(predicted, examples)
+        self.store.answers.save(self.chain.digest, predicted, score.items)
         given, reached = cell.method.card.moment == "given", sparsities(net.model, net.masks, net.scope)
         blank = opened(cell, self.chain)
         if given:  # nobody asked for a sparsity: the record names the one that was found

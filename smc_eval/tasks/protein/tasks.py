@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 from pydantic import Field
 
 from smc_eval.errors import UsageError
-from smc_eval.score import Score, accuracy
+from smc_eval.score import Items, Score, accuracy
 from smc_eval.task import Part, Source, Task
 from smc_eval.tasks import backbone
 from smc_eval.tasks.folder import content_digest, official
@@ -151,9 +151,11 @@ class Temperatures(Proteins):
         return [round(degrees, DIGITS) for degrees in model(batch).squeeze(-1).tolist()]
 
     def score(self, predicted: Sequence[float], examples: Sequence[Protein]) -> Score:
-        rho = spearman(predicted, [protein.answer for protein in examples])
+        answers = [protein.answer for protein in examples]
+        rho = spearman(predicted, answers)
+        items = Items("rank", tuple(zip(predicted, answers, strict=True)))
         signature = f"spearman|ties:average|constant:0|digits:{DIGITS}|residues:{self.truncate or 'all'}"
-        return Score(RHO, rho, len(examples), signature=signature)
+        return Score(RHO, rho, len(examples), signature=signature, items=items)
 
 
 @lru_cache(maxsize=32)
