@@ -1,0 +1,23 @@
+"""How sure a number is: resampled over seeds and items, compared in pairs, read off a curve."""
+
+from __future__ import annotations
+
+from smc_eval.statistics.curve import Area, Curve, Kept, suite
+from smc_eval.statistics.interval import Interval, interval, over_seeds
+from smc_eval.statistics.paired import Comparison, compare, holm, seeds_needed
+from smc_eval.statistics.sample import Sample
+
+__all__ = [
+    "Area",
+    "Comparison",
+    "Curve",
+    "Interval",
+    "Kept",
+    "Sample",
+    "compare",
+    "holm",
+    "interval",
+    "over_seeds",
+    "seeds_needed",
+    "suite",
+]
