@@ -172,7 +172,8 @@ class Curve:
         after = np.minimum(before + 1, len(depth_P) - 1)
         column = np.arange(shares_PB.shape[1])
         upper, lower = falling_PB[before, column], falling_PB[after, column]
-        step = np.divide(upper - share, upper - lower, out=np.zeros_like(upper), where=upper > lower)
+        between_B = (keeps > 0) & (keeps < len(depth_P))
+        step = np.divide(upper - share, upper - lower, out=np.zeros_like(upper), where=between_B)
         depth = depth_P[before] + step * (depth_P[after] - depth_P[before])
         at_B = np.where(keeps == 0, 0.0, np.where(keeps == len(depth_P), 1.0, -np.expm1(-depth)))
         return np.where(np.isnan(shares_PB).any(axis=0), np.nan, at_B)

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -134,13 +134,22 @@ def estimate(values_S: Floats, parts_SN: Floats, groups_N: Ints, extra: float = 
 
 def estimated(sample: Sample) -> Estimate:
     """The estimate of one square's number."""
-    extra = 0.0
-    values_S = sample.values_S()
-    if sample.binary:  # Agresti & Coull (1998): two more wrong and two more right
-        share, size = float(values_S.mean()) / 100, sample.size
-        pulled = (share * size + 2) / (size + 4)
-        extra = 1e4 * (pulled * (1 - pulled) - share * (1 - share)) / size
-    return estimate(values_S, sample.parts_SN(), sample.groups_N, extra)
+    found = estimate(sample.values_S(), sample.parts_SN(), sample.groups_N)
+    return replace(found, extra=_unseen(found)) if sample.binary else found
+
+
+def _unseen(found: Estimate) -> float:
+    """What two more right and two more wrong answers add to the variance of a percentage.
+
+    Agresti & Coull (1998), over as many independent answers as the variance is worth (Korn &
+    Graubard 1998), which is no less than one seed's and no more than all. Felt only near 0 and 100.
+    """
+    share = found.value / 100
+    spread = share * (1 - share)
+    worth = 1e4 * spread / found.variance if found.variance and spread else 0.0
+    size = min(max(worth, found.items), found.items * found.seeds)
+    pulled = (share * size + 2) / (size + 4)
+    return 1e4 * (pulled * (1 - pulled) - spread) / size
 
 
 def _sizes(groups_N: Ints) -> tuple[Ints, Ints]:
