@@ -313,7 +313,9 @@ def main() -> None:
             ),
         )
     if said.part in {None, "tests"}:
-        table("Type-I error of the paired test at 5 %", heads, swept(lambda m, s: rejected(m, s, said.trials)))
+        table(
+            "Type-I error of the paired test at 5 %", heads, swept(lambda m, s: rejected(m, s, said.trials))
+        )
     if said.part in {None, "curves"}:
         cases = [
             (half, steep, share, 3, 1200, 0.03)
@@ -324,7 +326,17 @@ def main() -> None:
         cases += [(0.8, 6, 0.95, 3, 1200, 0.1), (0.8, 6, 0.95, 3, 300, 0.03)]
         table(
             "s@95 and s@99 on logistic cliffs of known place",
-            ["half at", "steepness", "share", "seeds × items", "seed effect", "truth", "mean", "coverage", "width"],
+            [
+                "half at",
+                "steepness",
+                "share",
+                "seeds × items",
+                "seed effect",
+                "truth",
+                "mean",
+                "coverage",
+                "width",
+            ],
             (
                 [f"{half:g}", f"{steep:g}", f"{share:g}", f"{seeds} × {items:,}", f"{differ:g}"]
                 + [f"{whole(half, steep, share):.3f}", f"{mean:.3f}", percent(held), f"{width:.3f}"]

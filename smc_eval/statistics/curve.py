@@ -7,11 +7,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Literal
 
 import numpy as np
 
 from smc_eval.errors import UsageError
+from smc_eval.statistics.estimate import contrast, estimated
 from smc_eval.statistics.interval import Interval
 from smc_eval.statistics.resample import draws
 from smc_eval.statistics.sample import Sample
@@ -151,7 +153,20 @@ class Curve:
         return f"{items:,} items of one seed" if seeds == 1 else f"{seeds} seeds × {items:,} items"
 
     def _draws(self, resamples: int, seed: int) -> Floats:
-        return draws(self._samples, resamples, seed, linear=True)
+        """Scores of the dense net and the points, drawn together [P, B]."""
+        return draws(self._samples, resamples, self._freedom, seed, linear=True)
+
+    @property
+    def _freedom(self) -> float:
+        """Degrees of freedom of the points' shares: those of the middle point, since draws have but one."""
+        dense, *points = self._samples
+        freedoms = []
+        for point, share in zip(points, self.shares, strict=True):
+            freedom = estimated(point).freedom
+            if set(point.seeds) & set(dense.seeds):
+                freedom = min(freedom, contrast(point, dense, share).freedom)
+            freedoms.append(freedom)
+        return median(freedoms)
 
     def _shares(self, score_PB: Floats) -> Floats:
         """Shares kept [P, B] from scores of the dense net and the points."""

@@ -118,11 +118,7 @@ def estimate(values_S: Floats, parts_SN: Floats, groups_N: Ints, extra: float = 
     """The mean of seeds' scores, from what each item adds to the error of each."""
     seeds, items = parts_SN.shape
     items = items if items > 1 else 0
-    covariance_SS = np.zeros((seeds, seeds))
-    for size, group in zip(*_sizes(groups_N), strict=True):
-        if size > 1:
-            inside = parts_SN[:, groups_N == group]
-            covariance_SS += inside @ inside.T * size / (size - 1)
+    covariance_SS = covariance(parts_SN, groups_N)
     own, shared = float(np.trace(covariance_SS)) / seeds, 0.0
     if seeds > 1:
         shared = float(covariance_SS.sum() - np.trace(covariance_SS)) / (seeds * (seeds - 1))
@@ -132,10 +128,32 @@ def estimate(values_S: Floats, parts_SN: Floats, groups_N: Ints, extra: float = 
     return Estimate(float(values_S.mean()), seeds, items, between, shared, own, extra)
 
 
+def covariance(parts_XN: Floats, groups_N: Ints) -> Floats:
+    """Covariance [X, X] of the errors that the choice of items makes, from what each item adds to them."""
+    whole_XX = np.zeros((len(parts_XN), len(parts_XN)))
+    for group, size in zip(*np.unique(groups_N, return_counts=True), strict=True):
+        if size > 1:
+            inside_XN = parts_XN[:, groups_N == group]
+            whole_XX += inside_XN @ inside_XN.T * size / (size - 1)
+    return whole_XX
+
+
 def estimated(sample: Sample) -> Estimate:
     """The estimate of one square's number."""
     found = estimate(sample.values_S(), sample.parts_SN(), sample.groups_N)
     return replace(found, extra=_unseen(found)) if sample.binary else found
+
+
+def contrast(a: Sample, b: Sample, times: float = 1.0) -> Estimate:
+    """a - times b, over the seeds of both, and over their items where these are the same."""
+    seeds = [seed for seed in a.seeds if seed in b.seeds]
+    a, b = a.only(seeds), b.only(seeds)
+    if not a.same_items(b):
+        a, b = a.by_seed(), b.by_seed()
+    values_S, parts_SN = a.values_S() - times * b.values_S(), a.parts_SN() - times * b.parts_SN()
+    # Agresti & Min (2005): one more pair a seed that differs, so that few such pairs make nobody sure
+    extra = 1e4 / (a.size**2 * len(seeds)) if a.binary and b.binary else 0.0
+    return estimate(values_S, parts_SN, a.groups_N, extra)
 
 
 def _unseen(found: Estimate) -> float:
@@ -150,8 +168,3 @@ def _unseen(found: Estimate) -> float:
     size = min(max(worth, found.items), found.items * found.seeds)
     pulled = (share * size + 2) / (size + 4)
     return 1e4 * (pulled * (1 - pulled) - spread) / size
-
-
-def _sizes(groups_N: Ints) -> tuple[Ints, Ints]:
-    groups, sizes = np.unique(groups_N, return_counts=True)
-    return sizes, groups

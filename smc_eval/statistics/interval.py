@@ -47,7 +47,7 @@ def interval(
     if not found.known:
         return None
     if resamples:
-        (value_B,) = draws([sample], resamples, seed)
+        (value_B,) = draws([sample], resamples, found.freedom, seed)
         low, high = np.quantile(value_B, [(1 - level) / 2, (1 + level) / 2]).tolist()
     else:
         reach = found.reach(level)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from smc_eval.errors import UsageError
-from smc_eval.statistics.estimate import Estimate, estimate
+from smc_eval.statistics.estimate import Estimate, contrast
 from smc_eval.statistics.interval import Interval
 from smc_eval.statistics.resample import draws
 from smc_eval.statistics.sample import Sample
@@ -59,25 +59,21 @@ def compare(
         raise UsageError(
             f"no seed is in both: {_listed(a.seeds)} and {_listed(b.seeds)}; run one with the other's"
         )
-    a, b = a.only(seeds), b.only(seeds)
-    if not _same_items(a, b):
-        a, b = a.by_seed(), b.by_seed()
-    values_S = a.values_S() - b.values_S()
-    # Agresti & Min (2005): one more pair a seed that differs, so that few such pairs make nobody sure
-    extra = 1e4 / (a.size**2 * len(seeds)) if a.binary and b.binary else 0.0
-    found = estimate(values_S, a.parts_SN() - b.parts_SN(), a.groups_N, extra)
+    found = contrast(a, b)
     told = None
     p = 1.0
     if found.known:
         reach, p = found.reach(level), found.p()
         low, high = found.value - reach, found.value + reach
         if resamples:
-            off_B = np.subtract(*draws([a, b], resamples, seed))
+            a, b = (a.only(seeds), b.only(seeds)) if found.items else (a.by_seed(), b.by_seed())
+            off_B = np.subtract(*draws([a, b], resamples, found.freedom, seed))
             low, high = np.quantile(off_B, [(1 - level) / 2, (1 + level) / 2]).tolist()
             further = np.count_nonzero(np.abs(off_B - found.value) >= abs(found.value))
             p = (int(further) + 1) / (resamples + 1)
         told = Interval(low, high, level, found.over)
-    return Comparison(a.value(), b.value(), found.value, told, p, len(seeds), a.size, level, found)
+    means = [one.only(seeds).value() for one in (a, b)]
+    return Comparison(*means, found.value, told, p, found.seeds, found.items, level, found)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -104,14 +100,6 @@ def seeds_needed(comparison: Comparison, power: float = 0.8) -> int | None:
         if wanted <= abs(found.value):
             return seeds
     return None
-
-
-def _same_items(a: Sample, b: Sample) -> bool:
-    """Whether item j of both is the same."""
-    if not np.array_equal(a.groups_N, b.groups_N) or a.data != b.data:
-        return False
-    right = {"rank": 1, "bleu": 9}.get(a.kind)
-    return right is None or bool((a.rows_SNK[..., right] == b.rows_SNK[..., right]).all())
 
 
 def _listed(seeds: Sequence[int]) -> str:

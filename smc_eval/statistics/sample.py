@@ -22,6 +22,9 @@ NEAR = 1e-6
 WIDTHS = {"mean": 1, "rank": 2, "bleu": 10}
 """Numbers an item, by kind."""
 
+ASKED = {"mean": (1, 1), "rank": (1, 2), "bleu": (9, 10)}
+"""Which of these numbers are what was asked, and so the same for every net."""
+
 Data = tuple[tuple[object, ...], ...]
 """Which items they are: fold, digest and limit of the data, examples, of each fold."""
 
@@ -111,6 +114,14 @@ class Sample:
             parts_SN[:, inside] = weight * moved / moved.shape[1]
         return parts_SN
 
+    def same_items(self, other: Sample) -> bool:
+        """Whether item for item both were asked the same."""
+        same = self.kind == other.kind and self.data == other.data
+        if not same or not np.array_equal(self.groups_N, other.groups_N):
+            return False
+        asked = slice(*ASKED[self.kind])
+        return bool((self.rows_SNK[:1, :, asked] == other.rows_SNK[:1, :, asked]).all())
+
     def only(self, seeds: Sequence[int]) -> Sample:
         """The sample of some of its seeds, in that order."""
         rows_SNK = self.rows_SNK[[self.seeds.index(seed) for seed in seeds]]
@@ -141,8 +152,7 @@ def _influence(kind: str, rows_SNK: Floats) -> Floats:
 
 def _identity(record: Result, items: Items) -> tuple[object, ...]:
     """What two seeds must share of a fold for their items to be the same."""
-    wanted = {"mean": (), "rank": (1,), "bleu": (9,)}[items.kind]
-    right = tuple(row[at] for row in items.rows for at in wanted)
+    right = tuple(row[slice(*ASKED[items.kind])] for row in items.rows)
     data = record.data
     known = (record.fold, data.get("digest"), data.get("limited"), len(items.rows), items.kind)
     return (*known, (items.groups, right))
