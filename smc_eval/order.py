@@ -59,6 +59,10 @@ class Order(Spec):
     accumulation, clip, precision, … Repeatable."""
     precision: Precision | None = None
     """Arithmetic of forward and backward: fp32, bf16 or fp16. Default: the recipe's."""
+    match: str | None = None
+    """Give every method the same budget along its whole chain, its trainings stretched to it: steps, the
+    optimizer steps of the dense recipe, or flops, what they cost where zeros cost nothing; steps=3
+    is three times that. Default: each method trains as its paper does."""
     limit: int | None = Field(None, ge=1)
     """Keep only so many examples of each part. For trials, never for results."""
     data_dir: str = "twin"

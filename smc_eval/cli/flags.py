@@ -23,6 +23,7 @@ METAVARS = {
     "folds": "all|N,N",
     "recipe": "key=value,…",
     "precision": "fp32|bf16|fp16",
+    "match": "steps|flops[=N]",
     "limit": "N",
     "data-dir": "DIR|hub|twin",
     "output": "DIR",

@@ -43,6 +43,8 @@ def plan(order: Order) -> None:
         console.width = WHOLE
     for tree in _trees(planned):
         console.print(tree)
+    if grid.budget:
+        console.print(f"every chain is held to match {grid.budget.words}", markup=False, highlight=False)
     for line in _sums(planned, squares):
         console.print(line, markup=False, highlight=False)
 
