@@ -85,7 +85,9 @@ def facets(result: Result) -> dict[str, Any]:
         "data": result.data.get("source") if result.data.get("digest") else ANY,
         "limit": result.data.get("limited"),
         "match": ANY if dense else result.match.get("measure"),
-        **{name: told if (told := result.match.get(name)) != 1 else None for name in ("factor", "inside")},
+        **{
+            name: f"{n:g}" if (n := result.match.get(name, 1)) != 1 else None for name in ("factor", "inside")
+        },
         # a pair is a tuple in a fresh record and a list in one that was read
         **{name: json.dumps(v) if isinstance(v, list | tuple) else v for name, v in result.recipe.items()},
     }

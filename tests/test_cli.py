@@ -263,6 +263,9 @@ def test_ctrl_c_in_the_middle_of_training_ends_with_130_and_no_traceback(tmp_pat
             ("--protocol", "loud"),
             "flag 'protocol' of the command line is 'loud'; it should be 'sound' or 'paper'",
         ),
+        (("--match", "time"), "no budget to --match is named 'time'; known: flops, steps"),
+        (("--match", "steps=-1"), "'factor' of --match steps=-1 is '-1'"),
+        (("--match", "steps", "--recipe", "steps=0"), "--match steps has no budget to give"),
         (("--recipe", "epoch=1"), "no field of --recipe is named 'epoch'; did you mean 'epochs'"),
         (("--data-dir", "no/such/place"), "there is no data directory 'no/such/place'"),
         (("--data-dir", "a-file"), "'a-file' is a file, no data directory"),
@@ -409,6 +412,21 @@ def test_a_plan_after_the_run_owes_nothing(say: Say) -> None:
     assert (more["steps_to_pay"], more["steps_shared"]) == (4, 8)
     assert more["seconds_to_pay"] > 0
     assert "[done]" in say("plan", *TERMS).stdout
+
+
+def test_every_row_of_a_matched_run_trains_as_long(say: Say) -> None:
+    words = ("--tasks", "terms", "--method", "omp-after,lth,snip:batches=1", "--sparsity", "0.2")
+    words = (*words, "--recipe", "steps=8", "--match", "steps")
+    planned = json.loads(say("plan", *words, "--json").stdout)
+    assert (planned["totals"]["steps_naive"], planned["match"]) == (4 * 8, "steps")
+    assert "every chain is held to match steps" in say("plan", *words).stdout.splitlines()
+    ended = say(*words, "--quiet")
+    assert ended.exit_code == 0, ended.output
+    assert "match steps: what a cell trains along its whole chain" in ended.stdout
+    records = json.loads(say("report", "smc-eval-runs", "--json", "-").stdout)["results"]
+    assert [(r["method"], r["cost"]["steps"], r["match"].get("measure")) for r in records] == [
+        ("dense", 8, None), ("snip:batches=1", 8, "steps"), ("omp-after", 8, "steps"), ("lth", 8, "steps")
+    ]  # fmt: skip
 
 
 def test_a_plan_tells_what_cannot_run(say: Say) -> None:

@@ -34,7 +34,8 @@ def plan(order: Order) -> None:
     planned = Plan.of(chains, store.finished, store.book.latest().values())
     unbound = [square for square in squares if not square.chain]
     if order.json_file:
-        typer.echo(json.dumps(_json(planned, unbound), indent=1, allow_nan=False))
+        told = {**_json(planned, unbound), "match": grid.budget.words if grid.budget else None}
+        typer.echo(json.dumps(told, indent=1, allow_nan=False))
         return
     from rich.console import Console
 
