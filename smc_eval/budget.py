@@ -6,6 +6,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from typing import Literal
 
@@ -96,6 +97,7 @@ class Budget(Spec):
         costs, last = price.of(whole), trains[-1]
         found = [max(1, math.floor(n * allowed / costs + HAIR)) if n else 0 for n in whole]
 
+        @cache
         def left(steps: int) -> float:
             return allowed - price.of([*found[:last], steps, *found[last + 1 :]])
 

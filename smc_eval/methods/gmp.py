@@ -57,10 +57,11 @@ class Gradual(Rule):
     def densities(self, steps: int, worn: float) -> Iterator[tuple[int, float]]:
         """The targets of its events."""
         first, last = window(steps, self.since, self.until)
-        for step in (*range(first, last, spacing(last - first, self.every, self.events)), last):
-            to = self.due(step, steps)
-            assert to is not None
-            yield step, to.density
+        free, span = self.to.pattern == "free", last - first
+        for step in range(first, last, spacing(span, self.every, self.events)):
+            sparsity = cubic(self.initial, self.to.sparsity, (step - first) / span)
+            yield step, 1 - (sparsity if free else self.to.at(sparsity).sparsity)
+        yield last, self.to.density
 
 
 class Cubic(Gradual):
