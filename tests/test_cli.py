@@ -265,6 +265,8 @@ def test_ctrl_c_in_the_middle_of_training_ends_with_130_and_no_traceback(tmp_pat
         ),
         (("--match", "time"), "no budget to --match is named 'time'; known: flops, steps"),
         (("--match", "steps=-1"), "'factor' of --match steps=-1 is '-1'"),
+        (("--find", "95"), "--find '95' cannot be read; write s@95"),
+        (("--find", "s@95"), "--find looks for the sparsity that --sparsity 0.5 gives; leave out one"),
         (("--recipe", "epoch=1"), "no field of --recipe is named 'epoch'; did you mean 'epochs'"),
         (("--data-dir", "no/such/place"), "there is no data directory 'no/such/place'"),
         (("--data-dir", "a-file"), "'a-file' is a file, no data directory"),
@@ -304,6 +306,24 @@ def test_a_standard_output_that_cannot_be_written_is_told(words: tuple[str, ...]
         )
     assert ended.returncode == 2
     assert ended.stderr == "error: cannot write the standard output: No space left on device\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--no-dense",), "--find measures against the dense net; leave out --no-dense"),
+        (("--format", "csv"), "--find is shown as table or json, not as csv"),
+        (("--method", "dense"), "--find has no method to search: name one"),
+        (
+            ("--method", "from-checkpoint"),
+            "--find has no method to search: method 'from-checkpoint' takes masks that are given",
+        ),
+    ],
+)
+def test_a_search_that_cannot_be_is_refused(say: Say, words: tuple[str, ...], told: str) -> None:
+    method = () if "--method" in words else ("--method", "omp-after")
+    assert told in refused(say("--tasks", "terms", "--find", "s@95", *method, *words))
+    assert not list(Path().glob("**/results.jsonl"))
 
 
 def test_an_unknown_verb_is_told_with_the_nearest(say: Say) -> None:
@@ -426,6 +446,38 @@ def test_every_row_of_a_matched_run_trains_as_long(say: Say) -> None:
     assert [(r["method"], r["cost"]["steps"], r["match"].get("measure")) for r in records] == [
         ("dense", 8, None), ("omp-after", 8, "steps"), ("lth", 8, "steps"), ("snip:batches=1", 8, "steps")
     ]  # fmt: skip
+
+
+FIND = ("--tasks", "terms", "--method", "omp-after,from-checkpoint", "--find", "s@95:within=0.2,runs=3")
+
+
+def test_a_search_shows_where_it_ended_and_goes_on_where_it_was_left(say: Say) -> None:
+    ended = say(*FIND, "--seeds", "2", "--json", "out.json")
+    assert ended.exit_code == 0, ended.output
+    head, _, row, *_ = ended.stdout.splitlines()
+    assert head.split() == ["task", "model", "method", "s@95", "bracket", "dense", "tried", "cells"]
+    assert row.split()[:3] == ["terms/gts", "tiny", "omp-after"]
+    assert "note: method 'from-checkpoint' takes masks that are given, and is not searched" in ended.stderr
+    told = json.loads(Path("out.json").read_text())
+    (found,) = told["found"]
+    assert [one["sparsity"] for one in found["tried"]][0] == 0.9025
+    assert (found["cells"], len(told["results"])) == (2 * len(found["tried"]), 2 + found["cells"])
+    book = Path("smc-eval-runs/results.jsonl").read_bytes()
+    again = say(*FIND, "--seeds", "2", "--quiet", "--format", "json")
+    assert json.loads(again.stdout) == told
+    assert Path("smc-eval-runs/results.jsonl").read_bytes() == book
+
+
+def test_a_plan_of_a_search_says_how_many_cells_it_takes_at_most(say: Say) -> None:
+    shown = say("plan", *FIND, "--seeds", "2").stdout.splitlines()
+    assert shown[1:3] == [
+        "└── train 2 steps  [to do]  → dense",
+        "    └── prune by magnitude to 0.9025, train 2 steps  [to do]  → omp-after 0.9025",
+    ]
+    assert shown[3] == (
+        "find s@95 begins with these cells; it tries up to 3 sparsities in each of 1 searches: 8 cells at most"
+    )
+    assert json.loads(say("plan", *FIND, "--seeds", "2", "--json").stdout)["find_cells_at_most"] == 8
 
 
 def test_a_plan_tells_what_cannot_run(say: Say) -> None:

@@ -24,6 +24,7 @@ METAVARS = {
     "recipe": "key=value,…",
     "precision": "fp32|bf16|fp16",
     "match": "steps|flops[=N]",
+    "find": "s@SHARE[:key=value,…]",
     "limit": "N",
     "data-dir": "DIR|hub|twin",
     "output": "DIR",
