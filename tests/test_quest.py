@@ -55,13 +55,13 @@ def record(cell: Cell, value: float, *, higher: bool = True, certified: bool = T
 
 def ended(of: Grid, make: Callable[[Cell], Result], search: Search | None = None) -> list[Quest]:
     """The quests of a grid at their end, where records are made up."""
-    found: list[Quest] = quests(of, search or Search(share=0.95))
+    found = list[Quest]()
 
     def carry(squares: Sequence[Bound], ahead: Sequence[Chain]) -> list[Result]:
         return [make(square.cell) for square in squares]
 
-    for found, _ in rounds(of, found, carry):  # noqa: B007  the last counts
-        pass
+    for after, _ in rounds(of, quests(of, search or Search(share=0.95)), carry):
+        found = after
     return found
 
 

@@ -58,8 +58,8 @@ def _held(grid: Grid, sought: Sequence[Quest]) -> Iterator[str]:
     if sought:
         search = sought[0].bracket.search
         yield (
-            f"find {search.words} begins with these cells; it tries up to {search.most()} sparsities in each of "
-            f"{len(sought)} searches: {most(grid, sought)} cells at most"
+            f"find {search.words} begins with these cells and takes {most(grid, sought)} at most: "
+            f"up to {search.most()} sparsities a search"
         )
 
 
