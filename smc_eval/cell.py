@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from smc_eval.budget import Budget
 from smc_eval.errors import PlanError, UsageError
 from smc_eval.method import Method
 from smc_eval.protocol import Protocol
-from smc_eval.spec import Spec, digest
+from smc_eval.spec import Json, Spec, digest
 from smc_eval.stages import START, Distillation, Prune, Rewind, Stage, Train
 from smc_eval.target import Target
 from smc_eval.task import Source, Task
@@ -25,13 +26,23 @@ class Cell(Spec):
     target: Target
     protocol: Protocol
     seed: int = 0
+    budget: Budget | None = None
+    """What it may spend on training; None leaves that to the method."""
+
+    def canonical(self) -> dict[str, Json]:
+        """As of any Spec; without a budget a cell has the name it had before there were any."""
+        told = super().canonical()
+        if self.budget is None and isinstance(fields := told["fields"], dict):
+            del fields["budget"]
+        return told
 
     @property
     def label(self) -> str:
         """How the cell is named on the screen."""
         fold = "" if self.task.fold is None else f" fold {self.task.fold}"
         level = self.target.pattern if self.target.pattern != "free" else f"{self.target.sparsity:.4g}"
-        return f"{self.task.words}{fold} {self.method.words} {level} seed {self.seed}"
+        match = f" match {self.budget.words}" if self.budget else ""
+        return f"{self.task.words}{fold} {self.method.words} {level} seed {self.seed}{match}"
 
 
 @dataclass(frozen=True)
@@ -74,7 +85,8 @@ def chain(cell: Cell, sources: tuple[Source, ...], examples: int) -> Chain:
     Trains that train nothing are dropped, so that a recipe of 0 steps scores a net as it is.
 
     Raises:
-        UsageError: the method refuses the target, or the recipe would select on the reported split.
+        UsageError: the method refuses the target, the recipe would select on the reported split, or
+            the budget cannot be met.
         PlanError: the plan rewinds to a point it never named.
     """
     cell.method.accept(cell.target)
@@ -87,7 +99,10 @@ def chain(cell: Cell, sources: tuple[Source, ...], examples: int) -> Chain:
     read = [(source.role, source.digest) for source in sources]
     start = digest("start", ENGINE, cell.task.trained_as(), cell.protocol, cell.seed, read)
     points, links, last = {START: start}, list[Link](), start
-    for number, stage in enumerate(cell.method.plan(cell.target), 1):
+    stages = list(cell.method.plan(cell.target))
+    if cell.budget:
+        stages = cell.budget.met(stages, recipe, examples, cell.method.card.name)
+    for number, stage in enumerate(stages, 1):
         back, named = _back(stage), f"stage {number} of {cell.method.card.name!r}"
         if back is not None and back not in points:
             raise PlanError(f"{named} goes back to {back!r}; points so far: {', '.join(points)}")

@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from smc_eval.budget import Budget
 from smc_eval.entry import Entry
 from smc_eval.errors import StoreError, UsageError
 from smc_eval.footnotes import footnotes
@@ -60,6 +61,7 @@ def _flat(result: Result) -> dict[str, Any]:
         **{name: getattr(result, name) for name in ("task", "group", "model", "method", "protocol")},
         **{name: getattr(result, name) for name in ("seed", "fold")},
         **{name: result.target[name] for name in ("sparsity", "pattern", "spread", "scope")},
+        "match": Budget(**result.match).words if result.match else None,
         "status": result.status,
         "reason": " / ".join(result.reason.splitlines()),
         **{name: score.get(name) for name in ("metric", "value", "n", "higher_is_better", "signature")},

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from smc_eval.budget import Budget
 from smc_eval.results import Result
 from smc_eval.table import ANY, DENSE, Table, facets, short
 
@@ -99,6 +100,9 @@ def _common(table: Table) -> Iterator[str]:
                 values.append(value)
     spoken = "; ".join(f"{name} {', '.join(values)}" for name, values in found.items() if values)
     yield f"columns: share of the weights in scope that is gone; {spoken}"
+    budgets = dict.fromkeys(Budget(**record.match).words for record in table.records if record.match)
+    if budgets:
+        yield f"match {', '.join(budgets)}: what a cell trains along its whole chain, of the dense recipe"
     if len(table.models) == 1:
         yield f"model: {table.models[0]}"
     sources = dict.fromkeys(str(record.data.get("source")) for record in table.records)

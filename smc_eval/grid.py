@@ -9,6 +9,7 @@ from typing import Any, TypeVar, get_args
 
 from smc_eval import words
 from smc_eval.ablated import Ablated, How
+from smc_eval.budget import Budget
 from smc_eval.cell import Cell
 from smc_eval.errors import DataError, ModelError, UnknownName, UsageError
 from smc_eval.method import Method
@@ -40,6 +41,8 @@ class Grid(Spec):
     """How sparsity is spread; None leaves it to each method."""
     seeds: tuple[int, ...]
     protocol: Protocol
+    budget: Budget | None = None
+    """What each cell may spend on training; None leaves it to the methods."""
 
     @classmethod
     def of(cls, order: Order, registry: Registry) -> Grid:
@@ -56,6 +59,7 @@ class Grid(Spec):
             spread=order.spread,
             seeds=words.seeds(order.seeds),
             protocol=protocol,
+            budget=words.budget(order.match) if order.match else None,
         )
 
     def cells(self) -> Iterator[Cell]:
@@ -64,7 +68,13 @@ class Grid(Spec):
             for seed in self.seeds:
                 for method in self.methods:
                     for target in self._aims(method):
-                        yield Cell(task=task, method=method, target=target, protocol=self.protocol, seed=seed)
+                        yield self.cell(task, method, target, seed)
+
+    def cell(self, task: Task, method: Method, target: Target, seed: int) -> Cell:
+        """One square; a dense net that may spend what it spends anyway is the one without a budget."""
+        dense = method.card.moment == "none"
+        budget = self.budget.of_dense if self.budget and dense else self.budget
+        return Cell(task=task, method=method, target=target, protocol=self.protocol, seed=seed, budget=budget)
 
     def _aims(self, method: Method) -> Iterator[Target]:
         """What a method is asked for: each target, or nothing, where it prunes nothing of its own accord."""

@@ -59,6 +59,14 @@ class Order(Spec):
     accumulation, clip, precision, … Repeatable."""
     precision: Precision | None = None
     """Arithmetic of forward and backward: fp32, bf16 or fp16. Default: the recipe's."""
+    match: str | None = None
+    """Give every method the same budget along its whole chain, its trainings stretched to it: steps, the
+    optimizer steps of the dense recipe, or flops, what they cost where zeros cost nothing; steps=3
+    is three times that. Default: each method trains as its paper does."""
+    find: str | None = None
+    """Look for the largest sparsity that keeps a share of the dense score above chance, by halving a
+    bracket over rounds of cells, in place of --sparsity: s@95, s@99:within=0.02,runs=6; low and high
+    are its ends. Default: the sparsities that are asked for."""
     limit: int | None = Field(None, ge=1)
     """Keep only so many examples of each part. For trials, never for results."""
     data_dir: str = "twin"

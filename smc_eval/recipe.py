@@ -74,7 +74,8 @@ class Recipe(Spec):
 
     def stretched(self, length: float) -> Self:
         """The same recipe so many times as long: the falls of the learning rate come as much later,
-        the warmup stays; whole steps, and one at least where there was one."""
+        the warmup stays, and shrinks along if the recipe does; whole steps, and one at least where
+        there was one."""
         if length == 1:
             return self
         return self.model_copy(
@@ -82,8 +83,16 @@ class Recipe(Spec):
                 "epochs": self.epochs and round(self.epochs * length, 6),
                 "steps": self.steps and max(1, round(self.steps * length)),
                 "period": max(1, round(self.period * length)),
+                "warmup": round(self.warmup * min(1, length)),
             }
         )
+
+    def lasting(self, steps: int, examples: int) -> Self:
+        """The same recipe stretched to so many steps exactly; one that has them already stays as it is."""
+        total = self.total(examples)
+        if steps == total:
+            return self
+        return self.stretched(steps / total).model_copy(update={"epochs": None, "steps": steps})
 
     def held_out(self, examples: int) -> int:
         """How many of so many training examples are held out to select the best epoch."""

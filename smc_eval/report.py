@@ -24,7 +24,7 @@ __all__ = ["check_writable", "document", "render", "show", "write"]
 
 STYLES = {"ok": "", "doubt": "red", "failed": "red", "skipped": "dim", "missing": "dim"}
 
-PLAIN = str.maketrans({"±": "~", "–": "-", "·": "-"})
+PLAIN = str.maketrans({"±": "~", "–": "-", "·": "-", "≥": ">="})
 """For terminals that have no such signs."""
 
 

@@ -43,6 +43,8 @@ class Result:
     digest: str
     status: Literal["ok", "failed", "skipped"]
     reason: str = ""
+    match: dict[str, Any] = field(default_factory=dict)
+    """The budget it was held to: measure, factor, inside; empty where there was none."""
     score: dict[str, Any] | None = None
     """metric, value, n, higher_is_better, signature, also."""
     sparsity: dict[str, Any] = field(default_factory=dict)
@@ -81,6 +83,7 @@ def opened(cell: Cell, chain: Chain | None = None) -> Result:
         },
         digest=chain.digest if chain else digest(cell),
         status="skipped",
+        match=cell.budget.model_dump(mode="json") if cell.budget else {},
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from smc_eval.spec import Spec
@@ -70,3 +70,16 @@ class Rule(Spec):
     @abstractmethod
     def update(self, moment: Moment, state: State) -> State:
         """The next state; new masks are put on by `moment.wear`."""
+
+    def densities(self, steps: int, worn: float) -> Iterable[tuple[int, float]] | None:
+        """After which steps of so many the share of weights in scope that is alive changes, and to what.
+
+        In order, steps counted from 0; `worn` are alive before the first. None: it cannot tell, and
+        then its training has no price in FLOPs.
+        """
+        return None
+
+    def reads(self, steps: int) -> Sequence[int]:
+        """Steps of so many, rising, at which it reads the gradients of masked weights too, which cost as
+        a dense net's; all, unless a rule says otherwise."""
+        return range(steps)

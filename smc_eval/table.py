@@ -15,8 +15,8 @@ DENSE = "dense"
 """The method that stands as a column beside all others, and not as a row."""
 
 ANY = "*"
-"""Spread of an N:M pattern, spread and scope of a dense net, data of a cell that read none:
-nothing depends on them."""
+"""Spread of an N:M pattern, spread and scope of a dense net and what its budget counts, data of a
+cell that read none: nothing depends on them."""
 
 Key = tuple[str, tuple[tuple[str, Any], ...]]
 """A row within its task and model: the method, and whatever else sets it apart from other rows."""
@@ -84,6 +84,10 @@ def facets(result: Result) -> dict[str, Any]:
         "spread": result.target["spread"] if free and not dense else ANY,
         "data": result.data.get("source") if result.data.get("digest") else ANY,
         "limit": result.data.get("limited"),
+        "match": ANY if dense else result.match.get("measure"),
+        **{
+            name: f"{n:g}" if (n := result.match.get(name, 1)) != 1 else None for name in ("factor", "inside")
+        },
         # a pair is a tuple in a fresh record and a list in one that was read
         **{name: json.dumps(v) if isinstance(v, list | tuple) else v for name, v in result.recipe.items()},
     }

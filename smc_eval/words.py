@@ -9,6 +9,7 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import ValidationError
 
+from smc_eval.budget import Budget, Measure
 from smc_eval.errors import UnknownName, UsageError
 from smc_eval.recipe import Recipe
 from smc_eval.spec import Spec
@@ -107,6 +108,21 @@ def targets(values: Iterable[str], scope: Scope) -> tuple[Target, ...]:
     if not found:
         raise UsageError("--sparsity is empty; write numbers in [0, 1), patterns such as 2:4, or smc")
     return tuple(dict.fromkeys(found))
+
+
+def budget(text: str) -> Budget:
+    """A budget: `steps` or `flops`, how many times it, and options: `flops=2:inside=0.8`.
+
+    Raises:
+        UnknownName: it is neither.
+        UsageError: a value is not what it should be.
+    """
+    head, _, options = text.partition(":")
+    measure, equals, factor = head.partition("=")
+    if measure not in get_args(Measure):
+        raise UnknownName("budget to --match", measure, get_args(Measure))
+    said = {"measure": measure, **({"factor": factor} if equals else {}), **pairs([options], "--match")}
+    return parsed(Budget, said, "option", f"--match {text}")
 
 
 def seeds(text: str) -> tuple[int, ...]:

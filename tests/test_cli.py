@@ -263,6 +263,10 @@ def test_ctrl_c_in_the_middle_of_training_ends_with_130_and_no_traceback(tmp_pat
             ("--protocol", "loud"),
             "flag 'protocol' of the command line is 'loud'; it should be 'sound' or 'paper'",
         ),
+        (("--match", "time"), "no budget to --match is named 'time'; known: flops, steps"),
+        (("--match", "steps=-1"), "'factor' of --match steps=-1 is '-1'"),
+        (("--find", "95"), "--find '95' cannot be read; write s@95"),
+        (("--find", "s@95"), "--find looks for the sparsity that --sparsity 0.5 gives; leave out one"),
         (("--recipe", "epoch=1"), "no field of --recipe is named 'epoch'; did you mean 'epochs'"),
         (("--data-dir", "no/such/place"), "there is no data directory 'no/such/place'"),
         (("--data-dir", "a-file"), "'a-file' is a file, no data directory"),
@@ -302,6 +306,24 @@ def test_a_standard_output_that_cannot_be_written_is_told(words: tuple[str, ...]
         )
     assert ended.returncode == 2
     assert ended.stderr == "error: cannot write the standard output: No space left on device\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--no-dense",), "--find measures against the dense net; leave out --no-dense"),
+        (("--format", "csv"), "--find is shown as table or json, not as csv"),
+        (("--method", "dense"), "--find has no method to search: name one"),
+        (
+            ("--method", "from-checkpoint"),
+            "--find has no method to search: method 'from-checkpoint' takes masks that are given",
+        ),
+    ],
+)
+def test_a_search_that_cannot_be_is_refused(say: Say, words: tuple[str, ...], told: str) -> None:
+    method = () if "--method" in words else ("--method", "omp-after")
+    assert told in refused(say("--tasks", "terms", "--find", "s@95", *method, *words))
+    assert not list(Path().glob("**/results.jsonl"))
 
 
 def test_an_unknown_verb_is_told_with_the_nearest(say: Say) -> None:
@@ -409,6 +431,48 @@ def test_a_plan_after_the_run_owes_nothing(say: Say) -> None:
     assert (more["steps_to_pay"], more["steps_shared"]) == (4, 8)
     assert more["seconds_to_pay"] > 0
     assert "[done]" in say("plan", *TERMS).stdout
+
+
+def test_every_row_of_a_matched_run_trains_as_long(say: Say) -> None:
+    words = ("--tasks", "terms", "--method", "omp-after,lth,snip:batches=1", "--sparsity", "0.2")
+    words = (*words, "--recipe", "steps=8", "--match", "steps")
+    planned = json.loads(say("plan", *words, "--json").stdout)
+    assert (planned["totals"]["steps_naive"], planned["match"]) == (4 * 8, "steps")
+    assert "every chain is held to match steps" in say("plan", *words).stdout.splitlines()
+    ended = say(*words, "--quiet")
+    assert ended.exit_code == 0, ended.output
+    assert "match steps: what a cell trains along its whole chain" in ended.stdout
+    records = json.loads(say("report", "smc-eval-runs", "--json", "-").stdout)["results"]
+    assert [(r["method"], r["cost"]["steps"], r["match"].get("measure")) for r in records] == [
+        ("dense", 8, None), ("omp-after", 8, "steps"), ("lth", 8, "steps"), ("snip:batches=1", 8, "steps")
+    ]  # fmt: skip
+
+
+FIND = ("--tasks", "terms", "--method", "omp-after,from-checkpoint", "--find", "s@95:within=0.2,runs=3")
+
+
+def test_a_search_shows_where_it_ended_and_goes_on_where_it_was_left(say: Say) -> None:
+    ended = say(*FIND, "--seeds", "2", "--json", "out.json")
+    assert ended.exit_code == 0, ended.output
+    head, _, row, *_ = ended.stdout.splitlines()
+    assert head.split() == ["task", "model", "method", "s@95", "bracket", "dense", "tried", "cells"]
+    assert row.split()[:3] == ["terms/gts", "tiny", "omp-after"]
+    assert "note: method 'from-checkpoint' takes masks that are given, and is not searched" in ended.stderr
+    told = json.loads(Path("out.json").read_text())
+    (found,) = told["found"]
+    assert found["tried"][0]["sparsity"] == 0.9025
+    assert (found["cells"], len(told["results"])) == (2 * len(found["tried"]), 2 + found["cells"])
+    book = Path("smc-eval-runs/results.jsonl").read_bytes()
+    again = say(*FIND, "--seeds", "2", "--quiet", "--format", "json")
+    assert json.loads(again.stdout) == told
+    assert Path("smc-eval-runs/results.jsonl").read_bytes() == book
+
+
+def test_a_plan_of_a_search_says_how_many_cells_it_takes_at_most(say: Say) -> None:
+    shown = say("plan", *FIND, "--seeds", "2").stdout.splitlines()
+    assert [line.split("→")[-1].strip() for line in shown[1:3]] == ["dense", "omp-after 0.9025"]
+    assert shown[3] == ("find s@95 begins with these cells and takes 8 at most: up to 3 sparsities a search")
+    assert json.loads(say("plan", *FIND, "--seeds", "2", "--json").stdout)["find_cells_at_most"] == 8
 
 
 def test_a_plan_tells_what_cannot_run(say: Say) -> None:

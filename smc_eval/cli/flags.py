@@ -23,6 +23,8 @@ METAVARS = {
     "folds": "all|N,N",
     "recipe": "key=value,…",
     "precision": "fp32|bf16|fp16",
+    "match": "steps|flops[=N]",
+    "find": "s@SHARE[:key=value,…]",
     "limit": "N",
     "data-dir": "DIR|hub|twin",
     "output": "DIR",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,16 +11,15 @@ import typer
 
 from smc_eval.binder import Binder, Bound, idle
 from smc_eval.cell import Cell
+from smc_eval.cli.find import WHOLE, searched
 from smc_eval.grid import Grid
 from smc_eval.order import Order
 from smc_eval.plan import Node, Plan, level, worded
+from smc_eval.quest import Quest, most, opening, quests
 from smc_eval.registry import registry
 
 if TYPE_CHECKING:
     from rich.tree import Tree
-
-WHOLE = 10_000
-"""Columns of what is no terminal: lines in a file are not broken."""
 
 
 def plan(order: Order) -> None:
@@ -28,13 +27,18 @@ def plan(order: Order) -> None:
     from smc_eval.engine.store import Store
 
     grid = Grid.of(order, registry())
-    squares = Binder().bound(grid.cells())
+    sought = quests(grid, searched(order)) if order.find else []
+    squares = Binder().bound(opening(grid, sought) if sought else grid.cells())
     store = Store(Path(order.output))
     chains = [square.chain for square in squares if square.chain]
     planned = Plan.of(chains, store.finished, store.book.latest().values())
     unbound = [square for square in squares if not square.chain]
     if order.json_file:
-        typer.echo(json.dumps(_json(planned, unbound), indent=1, allow_nan=False))
+        held = {
+            "match": grid.budget.words if grid.budget else None,
+            "find_cells_at_most": most(grid, sought) if sought else None,
+        }
+        typer.echo(json.dumps(_json(planned, unbound) | held, indent=1, allow_nan=False))
         return
     from rich.console import Console
 
@@ -43,8 +47,20 @@ def plan(order: Order) -> None:
         console.width = WHOLE
     for tree in _trees(planned):
         console.print(tree)
-    for line in _sums(planned, squares):
+    for line in (*_held(grid, sought), *_sums(planned, squares)):
         console.print(line, markup=False, highlight=False)
+
+
+def _held(grid: Grid, sought: Sequence[Quest]) -> Iterator[str]:
+    """What binds all cells, and what the tree cannot show yet."""
+    if grid.budget:
+        yield f"every chain is held to match {grid.budget.words}"
+    if sought:
+        search = sought[0].bracket.search
+        yield (
+            f"find {search.words} begins with these cells and takes {most(grid, sought)} at most: "
+            f"up to {search.most()} sparsities a search"
+        )
 
 
 def _json(planned: Plan, unbound: Iterable[Bound]) -> dict[str, Any]:

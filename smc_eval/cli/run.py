@@ -10,10 +10,13 @@ import typer
 
 from smc_eval import words
 from smc_eval.binder import Binder, Bound, idle
+from smc_eval.cell import Chain
+from smc_eval.cli.find import answered, searched, step
 from smc_eval.errors import StoreError
 from smc_eval.exports import check_writable
 from smc_eval.grid import Grid
 from smc_eval.order import Order
+from smc_eval.quest import Quest, left_out, quests, rounds
 from smc_eval.registry import registry
 from smc_eval.results import Result
 
@@ -21,6 +24,7 @@ from smc_eval.results import Result
 def run(order: Order) -> None:
     """Train, prune, score: run every cell that is not finished yet, and show the table."""
     grid = Grid.of(order, registry())
+    sought = quests(grid, searched(order)) if order.find else []
     writable(order)
     if order.limit:
         typer.secho(
@@ -32,15 +36,34 @@ def run(order: Order) -> None:
         )
     for note in () if order.quiet else served(order, grid):
         typer.echo(f"note: {note}", err=True)
-    squares = Binder().bound(grid.cells())
-    results = carried_out(squares, order)
-    told(results, order)
+    if sought:
+        results = found(sought, grid, order)
+    else:
+        results = carried_out(Binder().bound(grid.cells()), order)
+        told(results, order)
     if any(result.status == "failed" for result in results):
         raise typer.Exit(1)
 
 
-def carried_out(squares: Sequence[Bound], order: Order) -> list[Result]:
-    """The results of all cells in the grid's order, those that could not be bound among them."""
+def found(sought: Sequence[Quest], grid: Grid, order: Order) -> list[Result]:
+    """Search, round by round, and show what was found; the records of all cells it took."""
+    for line in left_out(grid):
+        typer.echo(f"note: {line}, and is not searched", err=True)
+    results, stand = list[Result](), list(sought)
+    for after, records in rounds(grid, sought, lambda squares, ahead: carried_out(squares, order, ahead)):
+        for before, now in zip(stand, after, strict=True):
+            if now != before and not order.quiet:
+                typer.echo(step(now), err=True)
+        results, stand = [*results, *records], after
+    answered(stand, results, order)
+    return results
+
+
+def carried_out(squares: Sequence[Bound], order: Order, ahead: Sequence[Chain] = ()) -> list[Result]:
+    """The results of all cells in the grid's order, those that could not be bound among them.
+
+    `ahead` are chains that may be asked for later.
+    """
     from rich.console import Console
 
     from smc_eval.live import watching
@@ -54,9 +77,9 @@ def carried_out(squares: Sequence[Bound], order: Order) -> list[Result]:
         if chains:
             from smc_eval.engine.runner import run as run_all
 
-            ran = iter(
-                run_all(chains, Path(order.output), device=order.device, threads=threads, watcher=watcher)
-            )
+            where = Path(order.output)
+            told = run_all(chains, where, ahead=ahead, device=order.device, threads=threads, watcher=watcher)
+            ran = iter(told)
         else:
             ran = iter(())
     return [next(ran) if square.chain else square.record for square in squares]

@@ -20,11 +20,14 @@ def run(
     chains: Sequence[Chain],
     folder: Path,
     *,
+    ahead: Sequence[Chain] = (),
     device: str = "auto",
     threads: int | None = None,
     watcher: Watcher,
 ) -> list[Result]:
     """Results of all chains, in order; finished ones are read, the others run.
+
+    `ahead` are chains that may be asked for later: the nets they would share stay in the store.
 
     Raises:
         UsageError: the device is not there.
@@ -33,7 +36,7 @@ def run(
     store = Store(folder)
     store.open()
     world = World(device, threads)
-    kept = shared(chains)
+    kept = shared([*chains, *ahead])
     watcher.begin(len(chains))
     results: list[Result] = []
     finished = store.book.latest()

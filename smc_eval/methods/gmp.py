@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import Field, PositiveInt, model_validator
@@ -54,6 +54,15 @@ class Gradual(Rule):
             return None
         return self.to.at(cubic(self.initial, self.to.sparsity, (step - first) / span))
 
+    def densities(self, steps: int, worn: float) -> Iterator[tuple[int, float]]:
+        """The targets of its events."""
+        first, last = window(steps, self.since, self.until)
+        free, span = self.to.pattern == "free", last - first
+        for step in range(first, last, spacing(span, self.every, self.events)):
+            sparsity = cubic(self.initial, self.to.sparsity, (step - first) / span)
+            yield step, 1 - (sparsity if free else self.to.at(sparsity).sparsity)
+        yield last, self.to.density
+
 
 class Cubic(Gradual):
     """Drop the smallest of what is still alive; nothing comes back."""
@@ -75,6 +84,14 @@ class Cubic(Gradual):
             magnitude = {name: weight.abs() for name, weight in moment.weights.items()}
             moment.wear(allocate(magnitude, to, within=alive))
         return state
+
+    def densities(self, steps: int, worn: float) -> Iterator[tuple[int, float]]:
+        """The targets of its events, once they are sparser than the net."""
+        return ((step, min(worn, density)) for step, density in super().densities(steps, worn))
+
+    def reads(self, steps: int) -> Sequence[int]:
+        """None: magnitudes need no gradient."""
+        return ()
 
 
 def forward(since: float, until: float) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, PositiveInt
@@ -71,11 +72,23 @@ class Regrow(Rule):
 
     def due(self, step: int, steps: int) -> float | None:
         """The share to drop at this step, if it is one at which masks change."""
+        if step not in self._changes(steps):
+            return None
+        return cosine(self.share, self.end, step / (self.stop * steps))
+
+    def densities(self, steps: int, worn: float) -> Sequence[tuple[int, float]]:
+        """None: as many grow as go."""
+        return ()
+
+    def reads(self, steps: int) -> Sequence[int]:
+        """The steps of its changes, if it grows by gradient."""
+        return self._changes(steps) if self.grow == "gradient" else ()
+
+    def _changes(self, steps: int) -> range:
+        """The steps at which masks change."""
         until = self.stop * steps
         interval = max(2, spacing(int(until), self.every, self.events))
-        if step == 0 or step >= until or step % interval:
-            return None
-        return cosine(self.share, self.end, step / until)
+        return range(interval, math.ceil(until), interval)
 
     def _rewired(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
@@ -13,6 +14,7 @@ from smc_eval.cell import Chain
 from smc_eval.engine import train as loop
 from smc_eval.errors import UsageError
 from smc_eval.method import Method
+from smc_eval.rule import Rule
 from smc_eval.sparse.net import Net
 from smc_eval.spec import digest
 from smc_eval.stages import Prune, Stage, Train
@@ -132,6 +134,22 @@ class MethodContract:
                 assert timeless(resumed[0]) == timeless(whole[0])
                 assert_equal(resumed[1:], whole[1:])
 
+    def test_what_its_rules_tell_of_themselves_is_so(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for target in targets(self.method):
+            link, seen = self.bound(target), list[Seen]()
+            with monkeypatch.context() as patch:
+                watched(patch, seen)
+                walked(link, tmp_path)
+            for one in seen:
+                told = one.rule.densities(len(one.densities), one.densities[0])
+                if told is not None:
+                    # a row that M does not divide keeps a little more or less than N of M
+                    near = 1e-9 + (0.5 / one.size if target.pattern == "free" else 0.1)
+                    assert one.densities == pytest.approx(_steady(one.densities, dict(told)), abs=near)
+                    assert set(one.read) <= set(one.rule.reads(len(one.densities)))
+
     def test_seeds_give_different_nets(self, tmp_path: Path) -> None:
         target = targets(self.method)[0]
         first, second = (walked(self.bound(target, seed=seed), tmp_path)[1] for seed in (0, 1))
@@ -141,6 +159,47 @@ class MethodContract:
         stages = list(self.method.plan(targets(self.method)[0]))
         prunes = any(isinstance(s, Prune) or (isinstance(s, Train) and s.rule) for s in stages)
         assert prunes == (self.method.card.moment != "none")
+
+
+@dataclass
+class Seen:
+    """A training under a rule, as it went."""
+
+    rule: Rule
+    size: int
+    """Weights in scope."""
+    densities: list[float] = field(default_factory=list)
+    """Of the net at each step's forward pass."""
+    read: list[int] = field(default_factory=list)
+    """Steps at which the rule asked for gradients."""
+
+
+def watched(patch: pytest.MonkeyPatch, seen: list[Seen]) -> None:
+    """Have each training under a rule from now on leave what it did."""
+    advance, grads = loop.Training._advance, loop.Step.grads
+
+    def advanced(training: loop.Training) -> float:
+        if training.rule:
+            net = training.net
+            if training.step == training.first:
+                seen.append(Seen(training.rule, sum(mask.numel() for mask in net.alive.values())))
+            seen[-1].densities.append(net.density)
+        return advance(training)
+
+    def asked(moment: loop.Step) -> Any:
+        seen[-1].read.append(moment.step)
+        return grads.__get__(moment)
+
+    patch.setattr(loop.Training, "_advance", advanced)
+    patch.setattr(loop.Step, "grads", property(asked))
+
+
+def _steady(found: list[float], changes: dict[int, float]) -> list[float]:
+    """Densities step by step from the first that was found and the changes that are told."""
+    wanted = found[:1]
+    for step in range(len(found) - 1):
+        wanted.append(changes.get(step, wanted[-1]))
+    return wanted
 
 
 def _regrows(stage: Stage) -> bool:

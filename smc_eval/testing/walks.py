@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from smc_eval.budget import Budget
 from smc_eval.cell import Cell, Chain, chain
 from smc_eval.engine.store import Store
 from smc_eval.engine.train import Step
@@ -42,10 +43,12 @@ class Interrupting(Silent):
             raise Interruption
 
 
-def bound(method: Method, target: Target, task: Task | None = None, seed: int = 0) -> Chain:
+def bound(
+    method: Method, target: Target, task: Task | None = None, seed: int = 0, budget: Budget | None = None
+) -> Chain:
     """The chain of a cell on the toy task, or on another."""
     task = task or Toy()
-    cell = Cell(task=task, method=method, target=target, protocol=SOUND, seed=seed)
+    cell = Cell(task=task, method=method, target=target, protocol=SOUND, seed=seed, budget=budget)
     return chain(cell, task.sources(), len(task.data("train")))
 
 

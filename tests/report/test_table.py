@@ -332,3 +332,33 @@ def test_a_pooled_score_lies_between_its_folds(record, folds) -> None:
     (row,) = tabulated([record(value=value, n=n, fold=fold) for fold, (value, n) in enumerate(folds)]).rows
     values = [value for value, _ in folds]
     assert min(values) - 1e-9 <= row.entries[0].value <= max(values) + 1e-9
+
+
+STEPS, THRICE = ({"measure": "steps", "factor": factor, "inside": 1.0} for factor in (1.0, 3.0))
+
+
+def test_budgets_are_rows_apart_and_a_dense_net_stands_beside_those_it_was_trained_like(record) -> None:
+    records = [
+        record("dense", value=90.0),
+        record("dense", value=95.0, match=THRICE),
+        record("lth", value=70.0),
+        record("lth", value=60.0, match=STEPS),
+        record("lth", value=80.0, match=THRICE),
+    ]
+    assert shown(records) == {
+        "lth": ["90.0", "70.0"],
+        "lth (match=steps)": ["90.0", "60.0"],
+        "lth (factor=3, match=steps)": ["95.0", "80.0"],
+    }
+    assert "match steps=3, steps: what a cell trains along its whole chain, of the dense recipe" in (
+        footnotes(tabulated(records)).setting
+    )
+
+
+def test_a_budget_that_all_rows_have_is_told_once_below(record) -> None:
+    table = tabulated([record("dense"), record("lth", match=STEPS), record("snip", match=STEPS)])
+    assert [row.method for row in table.rows] == ["lth", "snip"]
+    assert [line for line in footnotes(table).setting if line.startswith("match")] == [
+        "match steps: what a cell trains along its whole chain, of the dense recipe"
+    ]
+    assert not any(line.startswith("match") for line in footnotes(tabulated([record("lth")])).setting)

@@ -1,0 +1,267 @@
+"""Budgets: as much training for every method, counted in steps or in what they would cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from smc_eval import registry, words
+from smc_eval.ablated import Ablated
+from smc_eval.budget import Budget
+from smc_eval.card import MethodCard
+from smc_eval.cell import Cell, Chain
+from smc_eval.engine import train as loop
+from smc_eval.errors import UnknownName, UsageError
+from smc_eval.method import Method
+from smc_eval.methods.checkpoint import FromCheckpoint
+from smc_eval.methods.dense import Dense
+from smc_eval.methods.gmp import Gmp
+from smc_eval.methods.lottery import Lottery
+from smc_eval.methods.magnitude import MagnitudeAfter
+from smc_eval.methods.movement import Movement
+from smc_eval.methods.rigl import MagnitudeRigL
+from smc_eval.methods.set import Evolution
+from smc_eval.methods.snip import Snip
+from smc_eval.methods.tuned import TunedGmp
+from smc_eval.plan import steps
+from smc_eval.protocol import SOUND
+from smc_eval.recipe import Recipe
+from smc_eval.rule import Moment, Rule
+from smc_eval.spec import digest
+from smc_eval.stages import Stage, Train
+from smc_eval.target import Target
+from smc_eval.testing import PrunedToy, Toy, bound, targets, walked
+
+HALF, TENTH = Target(sparsity=0.5), Target(sparsity=0.9)
+STEPS, FLOPS = Budget(measure="steps"), Budget(measure="flops")
+METHODS = [kind() for kind in registry.load().checked().methods.values()]
+
+
+def toy(count: int = 100, **fields: Any) -> Toy:
+    return Toy(recipe=Recipe(steps=count, batch_size=8, lr=0.01, **fields))
+
+
+def lengths(chain: Chain) -> list[int]:
+    """Steps of each training."""
+    return [steps(link.stage, chain.examples) for link in chain.links if isinstance(link.stage, Train)]
+
+
+def links(chain: Chain) -> list[str]:
+    return [link.digest for link in chain.links]
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.card.name)
+@pytest.mark.parametrize(("factor", "wanted"), [(1.0, 100), (3.0, 300), (0.777, 78)])
+def test_every_method_takes_as_many_steps_as_the_budget_has(
+    method: Method, factor: float, wanted: int
+) -> None:
+    for target in targets(method):
+        chain = bound(method, target, toy(), budget=Budget(measure="steps", factor=factor))
+        assert sum(lengths(chain)) == wanted
+
+
+@given(
+    count=st.integers(60, 5000),
+    factor=st.floats(0.5, 8),
+    share=st.floats(0.15, 0.5),
+    early=st.floats(0, 0.9),
+    sparsity=st.floats(0.05, 0.95),
+)
+def test_steps_are_met_exactly_however_a_training_is_cut(count, factor, share, early, sparsity) -> None:
+    method = Lottery(share=share, early=early)
+    chain = bound(
+        method, Target(sparsity=sparsity), toy(count), budget=Budget(measure="steps", factor=factor)
+    )
+    assert sum(lengths(chain)) == round(count * factor)
+
+
+def test_a_lottery_keeps_its_rounds_and_the_last_takes_what_is_left() -> None:
+    assert lengths(bound(Lottery(), Target(sparsity=0.36), toy(), budget=STEPS)) == [33, 33, 34]
+    # 20 % of each training is before the point, 80 % after it: 20, 80, 80 of 180
+    late = bound(Lottery(early=0.2), Target(sparsity=0.2), toy(180), budget=STEPS)
+    assert lengths(late) == [20, 80, 80]
+
+
+def test_what_costs_the_budget_anyway_trains_as_it_does_without_one() -> None:
+    for method in (Snip(), Gmp(), MagnitudeRigL()):
+        assert links(bound(method, HALF, toy(), budget=STEPS)) == links(bound(method, HALF, toy()))
+    for budget in (STEPS, FLOPS):
+        assert links(bound(Dense(), Target(), toy(), budget=budget)) == links(bound(Dense(), Target(), toy()))
+    epochs = Toy(recipe=Recipe(epochs=2.5, batch_size=8))
+    assert links(bound(Snip(), HALF, epochs, budget=STEPS)) == links(bound(Snip(), HALF, epochs))
+
+
+def test_a_cell_without_a_budget_has_the_name_it_had_before_there_were_any() -> None:
+    cell = Cell(task=toy(), method=Snip(), target=HALF, protocol=SOUND)
+    fields = {name: getattr(cell, name) for name in ("task", "method", "target", "protocol", "seed")}
+    before = {"kind": "smc_eval.cell:Cell", "version": 1, "fields": fields}
+    assert cell.digest() == digest(before)
+    held = [cell.model_copy(update={"budget": budget}).digest() for budget in (STEPS, FLOPS)]
+    assert len({cell.digest(), *held}) == 3
+
+
+def test_a_dense_net_of_three_budgets_is_one_of_a_recipe_three_times_as_long() -> None:
+    thrice = bound(Dense(), Target(), toy(), budget=Budget(measure="steps", factor=3))
+    assert links(thrice) == links(bound(Dense(), Target(), toy(300, period=60)))
+    assert FLOPS.of_dense is None
+    assert Budget(measure="flops", factor=3, inside=0.5).of_dense == Budget(measure="steps", factor=3)
+
+
+def test_learning_rates_stretch_along() -> None:
+    recipe = Recipe(epochs=8, batch_size=8, schedule="step", period=2, gamma=0.5, warmup=4)
+    half = recipe.lasting(28, 52)  # 7 steps an epoch
+    assert (half.steps, half.epochs, half.period, half.warmup) == (28, None, 1, 2)
+    assert [half.rate(step, 52) for step in (0, 7, 14)] == [0.5, 0.5, 0.25]
+    assert recipe.lasting(112, 52).warmup == 4
+    assert recipe.lasting(56, 52) is recipe
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "wanted"),
+    [
+        (Snip(), TENTH, [1000]),  # each costs a tenth
+        (MagnitudeAfter(), HALF, [66, 68]),  # 66 + 68 / 2 = 100
+        (Lottery(), Target(sparsity=0.36), [40, 40, 43]),  # 40 + 0.8 * 40 + 0.64 * 43 = 99.5
+        (Evolution(), TENTH, [1000]),  # by lot: no gradient is read
+        (Dense(), Target(), [100]),
+    ],
+)
+def test_flops_written_out(method: Method, target: Target, wanted: list[int]) -> None:
+    assert lengths(bound(method, target, toy(), budget=FLOPS)) == wanted
+
+
+def test_what_lies_outside_the_scope_costs_as_much_at_any_sparsity() -> None:
+    half_inside = Budget(measure="flops", inside=0.5)
+    # a step costs 0.5 + 0.5 * 0.2
+    assert lengths(bound(Snip(), Target(sparsity=0.8), toy(), budget=half_inside)) == [166]
+
+
+def test_a_rule_that_reads_gradients_of_masked_weights_pays_a_third_of_them() -> None:
+    # a change every 100 steps until three quarters: 14 of 1973 cost (2 * 0.5 + 1) / 3
+    (count,) = lengths(bound(MagnitudeRigL(), HALF, toy(1000), budget=FLOPS))
+    changes = len(range(100, round(0.75 * count), 100))
+    cost = 0.5 * (count - changes) + 2 / 3 * changes
+    assert 1000 - 2 / 3 <= cost <= 1000
+
+
+def test_the_examples_of_a_step_count() -> None:
+    class Wide(Method):
+        card: ClassVar[MethodCard] = MethodCard(name="wide", summary="w", source="none", moment="none")
+
+        def plan(self, target: Target) -> Iterator[Stage]:
+            yield Train(recipe=Recipe(steps=30, batch_size=4, accumulation=4))
+
+    assert lengths(bound(Wide(), Target(), toy(), budget=FLOPS)) == [50]
+    assert lengths(bound(Wide(), Target(), toy(), budget=STEPS)) == [100]
+
+
+@pytest.mark.parametrize(
+    "method",
+    [Gmp(), Gmp(every=7, events=3), Movement(), MagnitudeRigL(every=5), Evolution(), Lottery(early=0.1),
+     MagnitudeAfter(), TunedGmp(), Ablated(method=Gmp(), how="shuffle")],
+    ids=lambda method: method.words,
+)  # fmt: skip
+def test_flops_counted_as_the_nets_train_are_the_budget(
+    method: Method, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    costs, read = list[float](), set[int]()
+    advance, grads = loop.Training._advance, loop.Step.grads
+
+    def advanced(training: loop.Training) -> float:
+        density = training.net.density
+        read.clear()
+        loss = advance(training)
+        teacher = 1 / 3 if training.stage.distil else 0.0  # a dense one, forward
+        costs.append((2 * density + (1 if read else density)) / 3 + teacher)
+        return loss
+
+    def asked(moment: loop.Step) -> Any:
+        read.add(moment.step)
+        return grads.__get__(moment)
+
+    monkeypatch.setattr(loop.Training, "_advance", advanced)
+    monkeypatch.setattr(loop.Step, "grads", property(asked))
+    walked(bound(method, Target(sparsity=0.7, spread=method.card.spread), toy(40), budget=FLOPS), tmp_path)
+    rounding = len(costs) * 0.5 / 655  # the toy's weights
+    assert 40 - max(costs) - rounding <= sum(costs) <= 40 + rounding
+
+
+class Restless(Rule):
+    """A rule that says nothing of its density."""
+
+    def begin(self, weights: Mapping[str, Any], masks: Mapping[str, Any]) -> dict[str, Any]:
+        return {}
+
+    def update(self, moment: Moment, state: dict[str, Any]) -> dict[str, Any]:
+        return state
+
+
+class Wild(Restless):
+    def densities(self, steps: int, worn: float) -> Iterable[tuple[int, float]]:
+        return [(3, 0.0)]
+
+
+class Ruled(Method):
+    card: ClassVar[MethodCard] = MethodCard(name="ruled", summary="r", source="none", moment="during")
+    rule: Rule
+
+    def plan(self, target: Target) -> Iterator[Stage]:
+        yield Train(rule=self.rule)
+
+
+class Idle(Method):
+    card: ClassVar[MethodCard] = MethodCard(name="idle", summary="i", source="none", moment="none")
+
+    def plan(self, target: Target) -> Iterator[Stage]:
+        yield from ()
+
+
+@pytest.mark.parametrize(
+    ("method", "task", "budget", "told"),
+    [
+        (Snip(), toy(0), STEPS, "--match steps has no budget to give: the recipe has 0 steps"),
+        (Idle(), toy(), STEPS, "--match steps cannot stretch method 'idle': it trains nothing"),
+        (Lottery(), toy(5), STEPS, "leaves 5 steps to the 12 trainings of method 'lth', too few for one"),
+        (FromCheckpoint(), PrunedToy(), FLOPS, "method 'from-checkpoint': its masks are given"),
+        (Ruled(rule=Restless()), toy(), FLOPS, "method 'ruled': Restless does not tell its density"),
+    ],
+)
+def test_what_cannot_be_matched_is_refused_by_name(method, task, budget, told) -> None:
+    with pytest.raises(UsageError, match=told):
+        bound(method, Target() if method.card.moment == "given" else TENTH, task, budget=budget)
+
+
+def test_steps_need_no_densities() -> None:
+    assert lengths(bound(FromCheckpoint(), Target(), PrunedToy(), budget=STEPS)) == [12]
+    assert lengths(bound(Ruled(rule=Restless()), HALF, toy(), budget=STEPS)) == [100]
+
+
+def test_a_density_that_none_can_be_is_the_rules_fault() -> None:
+    with pytest.raises(Exception, match="Wild tells density 0 from step 4 on"):
+        bound(Ruled(rule=Wild()), HALF, toy(), budget=FLOPS)
+
+
+@pytest.mark.parametrize("text", ["steps", "flops", "steps=3", "flops=0.5", "flops=2:inside=0.8"])
+def test_a_budget_reads_as_it_was_typed(text: str) -> None:
+    assert words.budget(text).words == text
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "told"),
+    [
+        ("step", UnknownName, "no budget to --match is named 'step'; did you mean 'steps'"),
+        ("steps=0", UsageError, "'factor' of --match steps=0 is '0'; it should be greater than 0"),
+        ("steps=many", UsageError, "'factor' of --match steps=many is 'many'"),
+        ("steps=", UsageError, "'factor' of --match steps= is ''"),
+        ("flops:inside=2", UsageError, "'inside' of --match flops:inside=2 is '2'"),
+        ("flops:outside=1", UnknownName, "no option of --match flops:outside=1 is named 'outside'"),
+    ],
+)
+def test_a_budget_that_cannot_be_meant_is_told(text: str, error: type[Exception], told: str) -> None:
+    with pytest.raises(error, match=told):
+        words.budget(text)

@@ -1,0 +1,194 @@
+"""Quests: searches over the records of cells, with scores written out and nothing trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import pytest
+
+from smc_eval.binder import Bound
+from smc_eval.card import MethodCard, TaskCard
+from smc_eval.cell import Cell, Chain
+from smc_eval.engine.runner import shared
+from smc_eval.errors import UsageError
+from smc_eval.grid import Grid
+from smc_eval.method import Method
+from smc_eval.methods.dense import Dense
+from smc_eval.methods.lottery import Lottery
+from smc_eval.methods.magnitude import MagnitudeAfter
+from smc_eval.methods.wanda import Wanda
+from smc_eval.protocol import SOUND
+from smc_eval.quest import Quest, left_out, most, opening, quests, rounds
+from smc_eval.results import Result, opened, scored
+from smc_eval.score import Score
+from smc_eval.search import Search
+from smc_eval.target import Target
+from smc_eval.testing import Toy
+
+Curve = Callable[[Cell], float]
+
+
+class Guess(Toy):
+    """The toy, where a guess scores 20."""
+
+    card: ClassVar[TaskCard] = Toy.card.model_copy(update={"name": "guess", "chance": 20.0})
+
+
+def grid(*methods: Method, task: Toy | None = None, seeds: tuple[int, ...] = (0,), **fields: Any) -> Grid:
+    return Grid(
+        tasks=(task or Toy(),),
+        methods=(Dense(), *methods),
+        targets=(Target(),),
+        spread=None,
+        seeds=seeds,
+        protocol=SOUND,
+        **fields,
+    )
+
+
+def record(cell: Cell, value: float, *, higher: bool = True, certified: bool = True) -> Result:
+    score = Score("accuracy (%)", value, 100, higher_is_better=higher)
+    return scored(opened(cell), score, certificate={"ok": certified})
+
+
+def ended(of: Grid, make: Callable[[Cell], Result], search: Search | None = None) -> list[Quest]:
+    """The quests of a grid at their end, where records are made up."""
+    found = list[Quest]()
+
+    def carry(squares: Sequence[Bound], ahead: Sequence[Chain]) -> list[Result]:
+        return [make(square.cell) for square in squares]
+
+    for after, _ in rounds(of, quests(of, search or Search(share=0.95)), carry):
+        found = after
+    return found
+
+
+def test_each_method_is_searched_by_itself() -> None:
+    crossings = {"dense": 1.0, "omp-after": 0.4, "wanda": 0.93, "lth": 0.0}
+
+    def make(cell: Cell) -> Result:
+        return record(cell, 80.0 if cell.target.sparsity <= crossings[cell.method.card.name] else 10.0)
+
+    found = {
+        quest.method.card.name: quest for quest in ended(grid(MagnitudeAfter(), Wanda(), Lottery()), make)
+    }
+    for name in ("omp-after", "wanda"):
+        bracket = found[name].bracket
+        assert bracket.kept is not None and bracket.lost is not None
+        assert bracket.kept <= crossings[name] <= bracket.lost <= bracket.kept + 0.01
+    assert found["lth"].bracket.text == "< 0.05"
+
+
+def test_the_mean_over_seeds_decides() -> None:
+    # alone, seed 0 would end at 0.9 and seed 1 at 0.3; together they score 60 up to 0.9
+    def make(cell: Cell) -> Result:
+        at = cell.target.sparsity
+        return record(
+            cell, (100.0 if at <= 0.9 else 0.0) if cell.seed == 0 else (100.0 if at <= 0.3 else 20.0)
+        )
+
+    (quest,) = ended(grid(MagnitudeAfter(), seeds=(0, 1)), make, Search(share=0.6))
+    assert quest.bracket.kept == pytest.approx(0.9, abs=0.01)
+    (quest,) = ended(grid(MagnitudeAfter(), seeds=(0, 1)), make, Search(share=0.61))
+    assert quest.bracket.kept == pytest.approx(0.3, abs=0.01)
+    assert quest.cells == 2 * len(quest.bracket.tried)
+    assert quest.dense == 100.0
+
+
+def test_what_a_guess_scores_is_not_counted_as_kept() -> None:
+    def make(cell: Cell) -> Result:
+        return record(cell, 100.0 - 60 * cell.target.sparsity)
+
+    # 100 - 60 s >= 20 + 0.75 * 80 up to a third; without chance it would be 0.417
+    (quest,) = ended(grid(MagnitudeAfter(), task=Guess()), make, Search(share=0.75))
+    assert quest.bracket.kept is not None and quest.bracket.lost is not None
+    assert quest.bracket.kept <= 1 / 3 <= quest.bracket.lost
+
+
+def test_errors_that_rise_are_searched_like_scores_that_fall() -> None:
+    def make(cell: Cell) -> Result:
+        return record(cell, 10.0 + 10 * cell.target.sparsity, higher=False)
+
+    # 10 + 10 s <= 20 - 0.5 * 10
+    (quest,) = ended(grid(MagnitudeAfter(), task=Guess()), make, Search(share=0.5))
+    assert quest.bracket.kept is not None and quest.bracket.lost is not None
+    assert quest.bracket.kept <= 0.5 <= quest.bracket.lost
+
+
+@pytest.mark.parametrize(
+    ("broken", "told"),
+    [
+        (
+            lambda cell: replace(opened(cell), status="failed", reason="out of memory\ntry less"),
+            "out of memory",
+        ),
+        (lambda cell: record(cell, 80.0, certified=False), "a certificate failed"),
+    ],
+)
+def test_a_cell_that_is_not_sound_ends_its_search_alone(broken: Curve, told: str) -> None:
+    def make(cell: Cell) -> Result:
+        if cell.method.card.name == "wanda" and cell.target.sparsity > 0.95 and cell.seed == 1:
+            return broken(cell)  # type: ignore[return-value]
+        return record(cell, 80.0)
+
+    whole, stopped = ended(grid(MagnitudeAfter(), Wanda(), seeds=(0, 1)), make)
+    assert (whole.reason, whole.bracket.text) == ("", "≥ 0.99")
+    assert stopped.reason == f"at 0.9688: {told}"
+    assert stopped.bracket.tried == ((0.9025, True),)
+    assert stopped.document()["reason"] == stopped.reason
+
+
+def test_of_a_dense_net_that_guesses_no_share_is_looked_for() -> None:
+    (quest,) = ended(grid(MagnitudeAfter(), task=Guess()), lambda cell: record(cell, 20.0))
+    assert quest.reason == "the dense net scores 20 and a guess 20: no share"
+    assert (quest.cells, quest.document()["dense"]) == (0, 20.0)
+
+
+def test_a_dense_net_that_failed_ends_its_searches() -> None:
+    (quest,) = ended(grid(MagnitudeAfter()), lambda cell: replace(opened(cell), status="failed", reason="no"))
+    assert (quest.reason, quest.document()["dense"]) == ("dense: no", None)
+
+
+def test_the_nets_that_later_cells_share_are_kept_from_the_first_round_on() -> None:
+    of, kept = grid(MagnitudeAfter(), Lottery()), list[frozenset[str]]()
+    dense: list[str] = []
+
+    def carry(squares: Sequence[Bound], ahead: Sequence[Chain]) -> list[Result]:
+        chains = [square.chain for square in squares if square.chain]
+        kept.append(shared([*chains, *ahead]))
+        dense.append(chains[0].links[0].digest)
+        return [record(square.cell, 80.0 if square.cell.target.sparsity < 0.5 else 0.0) for square in squares]
+
+    for _ in rounds(of, quests(of, Search(share=0.95)), carry):
+        pass
+    assert len(kept) > 5
+    assert all(dense[0] in some for some in kept[:-2])
+    assert dense[0] not in shared([])
+
+
+def test_a_search_is_held_to_a_budget_like_any_cell() -> None:
+    from smc_eval.budget import Budget
+
+    of = grid(MagnitudeAfter(), budget=Budget(measure="steps"))
+    (quest,) = quests(of, Search(share=0.95))
+    assert [cell.budget for cell in opening(of, [quest])] == [None, Budget(measure="steps")]
+
+
+def test_most_cells_are_those_of_the_longest_search() -> None:
+    of = grid(MagnitudeAfter(), Wanda(), seeds=(0, 1, 2))
+    assert most(of, quests(of, Search(share=0.95, runs=4))) == 3 + 2 * 3 * 4
+
+
+def test_methods_without_a_sparsity_to_choose_are_left_out_by_name() -> None:
+    class Pairs(MagnitudeAfter):
+        card: ClassVar[MethodCard] = MagnitudeAfter.card.model_copy(
+            update={"name": "pairs", "patterns": ("n:m",)}
+        )
+
+    of = grid(Pairs(), MagnitudeAfter())
+    assert [quest.method.card.name for quest in quests(of, Search(share=0.95))] == ["omp-after"]
+    assert left_out(of) == ["method 'pairs' makes n:m alone"]
+    with pytest.raises(UsageError, match="--find has no method to search: method 'pairs' makes n:m alone"):
+        quests(grid(Pairs()), Search(share=0.95))

@@ -1,0 +1,160 @@
+"""Searches: brackets that close on the sparsity a score falls at."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from smc_eval.errors import SmcError
+from smc_eval.search import Bracket, Search, retained
+
+S95 = Search(share=0.95)
+
+
+def closed(search: Search, keeps: Callable[[float], bool]) -> Bracket:
+    """A search carried to its end."""
+    bracket = Bracket(search)
+    while (sparsity := bracket.ask()) is not None:
+        bracket = bracket.tell(sparsity, kept=keeps(sparsity))
+    return bracket
+
+
+def test_a_bracket_is_halved_in_log_density() -> None:
+    bracket = Bracket(Search(share=0.95, low=0.36, high=0.99))
+    assert bracket.ask() == 0.92  # 0.08 = sqrt(0.64 * 0.01)
+    assert bracket.tell(0.92, kept=False).ask() == 0.7737  # 0.2263 = sqrt(0.64 * 0.08)
+    assert bracket.tell(0.92, kept=True).ask() == 0.9717  # 0.0283 = sqrt(0.08 * 0.01)
+
+
+@given(crossing=st.floats(0.051, 0.989), within=st.floats(0.001, 0.3))
+def test_the_crossing_of_a_falling_score_lies_in_the_bracket(crossing: float, within: float) -> None:
+    search = Search(share=0.95, within=within)
+    bracket = closed(search, lambda sparsity: sparsity <= crossing)
+    low = search.low if bracket.kept is None else bracket.kept
+    high = search.high if bracket.lost is None else bracket.lost
+    assert low <= crossing <= high
+    assert high - low <= within
+    assert len(bracket.tried) <= search.most()
+
+
+@given(depth=st.floats(0.5, 40), half=st.floats(0.1, 0.98))
+def test_the_sparsity_that_keeps_a_share_of_a_smooth_curve_is_found(depth: float, half: float) -> None:
+    def score(sparsity: float) -> float:
+        return 20 + 60 / (1 + math.exp(depth * (sparsity - half)))
+
+    dense, share = score(0), 0.9
+    wanted = half + math.log((60 / (share * (dense - 20))) - 1) / depth
+    bracket = closed(Search(share=share), lambda sparsity: retained(score(sparsity), dense, 20) >= share)
+    if 0.05 < wanted < 0.99:
+        assert bracket.kept is None or bracket.kept <= wanted
+        assert bracket.lost is None or wanted <= bracket.lost
+    else:
+        assert bracket.text == ("< 0.05" if wanted < 0.05 else "≥ 0.99")
+
+
+@given(seed=st.integers(0, 2**32), noise=st.floats(0, 1), within=st.floats(0.002, 0.2))
+def test_whatever_chance_does_the_ends_are_what_was_seen_and_nothing_is_asked_twice(
+    seed: int, noise: float, within: float
+) -> None:
+    chance, seen = random.Random(seed), dict[float, bool]()
+
+    def keeps(sparsity: float) -> bool:
+        assert sparsity not in seen
+        seen[sparsity] = sparsity + chance.gauss(0, noise) < 0.7
+        return seen[sparsity]
+
+    search = Search(share=0.95, within=within)
+    bracket = closed(search, keeps)
+    assert bracket.kept is None or seen[bracket.kept]
+    assert bracket.lost is None or not seen[bracket.lost]
+    if bracket.kept is None:
+        assert bracket.lost == search.low
+    elif bracket.lost is None:
+        assert bracket.kept == search.high
+    else:
+        assert 0 < bracket.lost - bracket.kept <= within
+
+
+def test_little_noise_moves_the_answer_little() -> None:
+    chance = random.Random(0)
+    answers = [
+        closed(S95, lambda s: 1 - 0.1 * s / 0.8 + chance.gauss(0, 0.002) >= 0.95).kept for _ in range(200)
+    ]
+    # the curve falls by 0.00125 a hundredth: 0.02 and the bracket's own hundredth are five deviations or so
+    assert all(answer is not None and abs(answer - 0.4) < 0.08 for answer in answers)
+
+
+def test_what_lies_outside_is_told_as_a_side() -> None:
+    always, never = closed(S95, lambda _: True), closed(S95, lambda _: False)
+    assert (always.text, always.kept, always.lost) == ("≥ 0.99", 0.99, None)
+    assert (never.text, never.kept, never.lost) == ("< 0.05", None, 0.05)
+    assert closed(S95, lambda s: s < 0.8).text == "0.7943"
+
+
+def test_runs_end_a_search_where_it_stands() -> None:
+    search = Search(share=0.95, runs=2)
+    assert search.most() == 2
+    bracket = closed(search, lambda s: s < 0.95)
+    assert (bracket.kept, bracket.lost, bracket.text) == (0.9025, 0.9688, "0.9025")
+    assert closed(search, lambda _: False).text == "< 0.6957"
+    assert Bracket(search).text == "–"
+
+
+def test_the_most_that_is_tried_is_what_the_worst_curve_takes() -> None:
+    counts = [len(closed(S95, lambda s, at=at: s < at / 1000).tried) for at in range(1001)]
+    assert max(counts) == S95.most() == 10
+    assert min(counts) >= 4
+
+
+def test_upcoming_sparsities_are_those_of_the_next_rounds() -> None:
+    assert list(Bracket(S95).upcoming(2)) == [0.9025, 0.9688, 0.6957]
+    assert list(closed(S95, lambda _: True).upcoming(3)) == []
+
+
+@pytest.mark.parametrize(
+    ("score", "dense", "chance", "higher", "share"),
+    [
+        (60.0, 80.0, 20.0, True, 2 / 3),
+        (80.0, 80.0, 20.0, True, 1.0),
+        (10.0, 80.0, 20.0, True, -1 / 6),
+        (90.0, 80.0, 20.0, True, 7 / 6),
+        (3.0, 2.0, 6.0, False, 0.75),  # an error that may rise by one from 2 to 3 where a guess has 6
+        (7.0, 2.0, 6.0, False, -0.25),
+    ],
+)
+def test_shares_are_of_what_the_dense_net_has_above_chance(score, dense, chance, higher, share) -> None:
+    assert retained(score, dense, chance, higher=higher) == pytest.approx(share)
+
+
+@pytest.mark.parametrize(("dense", "higher"), [(20.0, True), (19.0, True), (21.0, False)])
+def test_of_a_dense_net_that_guesses_nothing_can_be_kept(dense, higher) -> None:
+    assert math.isnan(retained(30.0, dense, 20.0, higher=higher))
+
+
+def test_a_search_reads_as_it_is_typed() -> None:
+    assert Search.parse("s@95") == S95
+    assert Search.parse("s@90.5:within=0.02,runs=6") == Search(share=0.905, within=0.02, runs=6)
+    assert Search.parse("s@90.5").words == "s@90.5"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("95", "--find '95' cannot be read; write s@95"),
+        ("s@", "--find 's@' cannot be read"),
+        ("s@0", "--find 's@0' cannot be read"),
+        ("s@101", "--find 's@101' cannot be read"),
+        ("s@95:whithin=1", "no option of --find s@95 is named 'whithin'; did you mean 'within'"),
+        ("s@95:within=0", "'within' of --find s@95 is '0'"),
+        ("s@95:within", "--find 'within' is no key=value"),
+        ("s@95:low=0.9,high=0.8", "between sparsities 0.9 and 0.8 there is nothing to look for"),
+    ],
+)
+def test_a_search_that_cannot_be_meant_is_told(text: str, told: str) -> None:
+    with pytest.raises(SmcError, match=told):
+        Search.parse(text)
