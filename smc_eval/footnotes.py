@@ -57,7 +57,7 @@ def _troubles(records: Sequence[Result]) -> Iterator[str]:
     for (kind, first), befallen in alike.items():
         more = f" and {len(befallen) - 1} more" if len(befallen) > 1 else ""
         further = befallen[0].reason.splitlines()[1:LINES] if kind != "certificate" else []
-        yield "\n  ".join([f"{kind}: {_place(befallen[0])}{more}: {first or 'no reason given'}", *further])
+        yield "\n  ".join([f"{kind}: {place(befallen[0])}{more}: {first or 'no reason given'}", *further])
 
 
 def _setting(table: Table) -> Iterator[str]:
@@ -169,7 +169,7 @@ def _broken(record: Result) -> str:
     return "; ".join(words) or "the record holds no sound certificate"
 
 
-def _place(record: Result) -> str:
+def place(record: Result) -> str:
     """A cell in words, as short as it can be told."""
     sparsity, pattern = record.target["sparsity"], record.target["pattern"]
     level = f" {short([sparsity])[sparsity] if pattern == 'free' else pattern}"

@@ -80,8 +80,17 @@ def worded(name: str, spec: Spec, apart: Collection[str] = ()) -> str:
     `apart` names fields that are no options.
     """
     fields = {key: field for key, field in type(spec).model_fields.items() if key not in apart}
-    chosen = [f"{key}={getattr(spec, key)}" for key in fields if getattr(spec, key) != fields[key].default]
+    chosen = [
+        f"{key}={_typed(value)}" for key in fields if (value := getattr(spec, key)) != fields[key].default
+    ]
     return f"{name}:{','.join(chosen)}" if chosen else name
+
+
+def _typed(value: object) -> str:
+    """An option's value in the form in which it is read."""
+    if value is None:
+        return "none"
+    return json.dumps(value, separators=(",", ":")) if isinstance(value, list | tuple) else str(value)
 
 
 def canonical(value: object) -> Json:

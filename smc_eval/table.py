@@ -70,7 +70,7 @@ def tabulated(results: Sequence[Result]) -> Table:
     rows = [
         row
         for group in groups.values()
-        for row in _grouped(group, [names[_level(record)] for record in group], columns, apart)
+        for row in _grouped(group, [names[level(record)] for record in group], columns, apart)
     ]
     return Table(columns, tuple(rows), records, len(results) - len(records))
 
@@ -96,10 +96,10 @@ def facets(result: Result) -> dict[str, Any]:
 def _identity(result: Result) -> str:
     """Equal for records of one cell; their digests differ where data, model or release have changed."""
     place = (result.task, result.model, result.method, result.seed, result.fold)
-    return json.dumps([place, _level(result), facets(result)], sort_keys=True, default=str)
+    return json.dumps([place, level(result), facets(result)], sort_keys=True, default=str)
 
 
-def _level(result: Result) -> tuple[str, float]:
+def level(result: Result) -> tuple[str, float]:
     """How sparse: method `dense`, or pattern, and a number free of rounding noise."""
     kind = DENSE if result.method == DENSE else result.target["pattern"]
     return kind, round(result.target["sparsity"], 9)
@@ -108,11 +108,9 @@ def _level(result: Result) -> tuple[str, float]:
 def _named(records: Iterable[Result]) -> dict[tuple[str, float], str]:
     """Names of the columns in their order: `dense`, numbers, patterns."""
     order = {DENSE: 0, "free": 1}
-    levels = sorted(
-        {_level(record) for record in records}, key=lambda at: (order.get(at[0], 2), at[1], at[0])
-    )
+    levels = sorted({level(record) for record in records}, key=lambda at: (order.get(at[0], 2), at[1], at[0]))
     numbers = short([sparsity for kind, sparsity in levels if kind == "free"])
-    return {level: numbers[level[1]] if level[0] == "free" else level[0] for level in levels}
+    return {at: numbers[at[1]] if at[0] == "free" else at[0] for at in levels}
 
 
 def short(sparsities: Sequence[float]) -> dict[float, str]:

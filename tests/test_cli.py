@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from importlib.metadata import EntryPoint, distributions
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from typer.testing import CliRunner
 from smc_eval import registry
 from smc_eval.cli import app
 from smc_eval.methods import smc_eval_methods
+from smc_eval.results import Book
 
 TOYS = '''
 from typing import ClassVar
@@ -566,3 +568,33 @@ def test_the_door_opens_fast(words: tuple[str, ...]) -> None:
     began = time.monotonic()
     subprocess.run([sys.executable, "-m", "smc_eval", *words], check=True, capture_output=True)
     assert time.monotonic() - began < 5  # a tenth of that on an idle machine; torch alone takes longer
+
+
+def test_stored_predictions_are_scored_again(say: Say, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    assert say(*TERMS, "--output", store).exit_code == 0
+    assert say("score", store).stdout == "scored 2 again: 0 changed, 2 as before\n"
+    book = Book(store)
+    (record, _) = book.latest().values()
+    assert record.score is not None
+    wrong = replace(record, score={**record.score, "value": 1.25})
+    book.add(wrong)
+    dry = say("score", store, "--dry-run").stdout
+    assert (
+        f"1.25 → {record.score['value']:.6g}" in dry and "1 changed, 1 as before; nothing was written" in dry
+    )
+    assert Book(store).latest()[record.digest].score == wrong.score
+    assert "1 changed, 1 as before" in say("score", store).stdout
+    assert Book(store).latest()[record.digest].score == record.score
+
+
+def test_what_cannot_be_scored_again_is_named_and_left(say: Say, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    assert say(*TERMS, "--output", store).exit_code == 0
+    before = (store / "results.jsonl").read_bytes()
+    for kept in (store / "answers").iterdir():
+        kept.write_bytes(b"broken")
+    ended = say("score", store)
+    assert ended.exit_code == 1
+    assert "and 1 more: its answers are missing or broken in" in ended.stderr
+    assert (store / "results.jsonl").read_bytes() == before

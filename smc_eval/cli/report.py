@@ -13,9 +13,11 @@ from smc_eval.exports import check_writable
 from smc_eval.order import ordered
 from smc_eval.results import BOOK, Book, Result
 
+Folders = Annotated[list[Path], typer.Argument(metavar="DIR…", help="Folders given to --output before.")]
+
 
 def report(
-    folders: Annotated[list[Path], typer.Argument(metavar="DIR…", help="Folders given to --output before.")],
+    folders: Folders,
     shown_as: Annotated[
         str | None, typer.Option("--format", metavar="table|markdown|csv|latex|json", help="How to show it.")
     ] = None,
@@ -28,14 +30,32 @@ def report(
     order = ordered({name: value for name, value in flags.items() if value is not None})
     if order.json_file and order.json_file != "-":
         check_writable(Path(order.json_file))
+    told(records_of(folders), order)
+
+
+def records_of(folders: list[Path]) -> list[Result]:
+    """The newest record of each cell in several stores; a later folder's counts.
+
+    Raises:
+        UsageError: a folder is no store, or there is no record in any.
+    """
     latest = dict[str, Result]()
     for folder in folders:
-        if not (folder / BOOK).is_file():
-            raise UsageError(f"{str(folder)!r} holds no {BOOK}; name a folder that was an --output")
-        book = Book(folder)
+        book = book_of(folder)
         latest |= book.latest()
         if book.broken:
             typer.echo(f"warning: {book.broken} broken records in {book.path} are passed over", err=True)
     if not latest:
         raise UsageError(f"there are no records in {', '.join(map(str, folders))}")
-    told(list(latest.values()), order)
+    return list(latest.values())
+
+
+def book_of(folder: Path) -> Book:
+    """The book in a store's folder.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if not (folder / BOOK).is_file():
+        raise UsageError(f"{str(folder)!r} holds no {BOOK}; name a folder that was an --output")
+    return Book(folder)

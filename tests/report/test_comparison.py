@@ -1,0 +1,121 @@
+"""Comparisons: two methods on what both have, and the verb that shows them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from smc_eval.answers import Answers
+from smc_eval.cli.app import app
+from smc_eval.comparison import versus
+from smc_eval.errors import UnknownName, UsageError
+from smc_eval.results import Book, Result
+from smc_eval.score import Items
+
+N = 100
+
+
+def right(count: int) -> Items:
+    """The first so many of a hundred are right."""
+    return Items("mean", tuple((100.0 * (at < count),) for at in range(N)))
+
+
+def look(one: Result) -> Items:
+    assert one.score is not None
+    return right(round(one.score["value"]))
+
+
+def test_what_both_have_is_compared_and_nothing_else(record: Any) -> None:
+    records = [record("a", 0.5, 80), record("b", 0.5, 50), record("a", 0.9, 30), record("b", 0.7, 30)]
+    (found,) = versus(records, look, "a", "b")
+    assert (found.level, found.found.a, found.found.b, found.found.difference) == ("0.5", 80, 50, 30)
+    assert found.better == "a" and found.p < 0.001
+
+
+def test_equal_answers_are_a_tie(record: Any) -> None:
+    (found,) = versus([record("a", 0.5, 50), record("b", 0.5, 50)], look, "a", "b")
+    assert found.better == "tie" and found.p == 1
+
+
+def test_where_less_is_better_the_lower_is_better(record: Any) -> None:
+    records = [record("a", 0.5, 80, higher=False), record("b", 0.5, 50, higher=False)]
+    (found,) = versus(records, look, "a", "b")
+    assert found.better == "b"
+
+
+def test_the_dense_net_stands_beside_every_sparsity(record: Any) -> None:
+    records = [record("dense", value=80), record("b", 0.5, 79), record("b", 0.9, 20)]
+    found = versus(records, look, "dense", "b")
+    assert [(one.level, one.better) for one in found] == [("0.5", "tie"), ("0.9", "a")]
+
+
+def test_chances_are_corrected_for_how_many_there_are(record: Any) -> None:
+    records = [
+        record(method, level, value) for level in (0.5, 0.7, 0.9) for method, value in (("a", 60), ("b", 52))
+    ]
+    found = versus(records, look, "a", "b")
+    assert [one.p for one in found] == pytest.approx([3 * one.found.p for one in found])
+
+
+def test_without_items_one_seed_tells_nothing_and_three_tell_by_student(record: Any) -> None:
+    one = versus([record("a", 0.5, 80), record("b", 0.5, 50)], lambda _: None, "a", "b")
+    assert one[0].better == "unknown" and one[0].found.interval is None
+    records = [
+        record(method, 0.5, value + seed, seed=seed)
+        for seed, off in enumerate((0, 1, 0))
+        for method, value in (("a", 80 + off), ("b", 50))
+    ]
+    (three,) = versus(records, lambda _: None, "a", "b")
+    assert (
+        three.better == "a"
+        and three.found.interval is not None
+        and three.found.interval.over == "3 seeds (t)"
+    )
+
+
+def test_what_is_not_certified_does_not_enter(record: Any) -> None:
+    with pytest.raises(UnknownName):
+        versus([record("a", 0.5, 80, ok=False), record("b", 0.5, 50)], look, "a", "b")
+
+
+def test_rows_of_one_method_are_told_apart_by_a_facet(record: Any) -> None:
+    records = [record("a", 0.5, 80), record("a", 0.5, 20, spread="erk"), record("b", 0.5, 50)]
+    with pytest.raises(UsageError, match="'a' has several rows on t/a: spread erk, global; choose one"):
+        versus(records, look, "a", "b")
+    with pytest.raises(UnknownName, match="facet"):
+        versus(records, look, "a", "b", {"sprad": "erk"})
+
+
+def test_the_verb_shows_saves_and_refuses(record: Any, tmp_path: Path) -> None:
+    book, answers = Book(tmp_path), Answers(tmp_path)
+    for one in (record("a", 0.5, 80, task="t"), record("b", 0.5, 50, task="t")):
+        book.add(one)
+        answers.save(one.digest, [], look(one))
+
+    def say(*words: str) -> Any:
+        return CliRunner().invoke(app, ["compare", *words], catch_exceptions=False)
+
+    shown = say("a", "b", str(tmp_path))
+    assert shown.exit_code == 0
+    line = " ".join(shown.stdout.splitlines()[2].split())
+    assert line == "t 0.5 80.0 50.0 +30.0 +20.6 to +39.4 <0.001 <0.001 a"
+    assert "paired over 100 items of one seed; 1 tests, corrected by Holm's method" in shown.stdout
+    (plain,) = json.loads(say("a", "b", str(tmp_path), "--format", "json").stdout)
+    assert plain["a"] == {"method": "a", "score": 80} and plain["better"] == "a"
+    assert say("a", "b", str(tmp_path), "--format", "csv").stdout.startswith(
+        "task,model,sparsity,a,b,difference,"
+    )
+    assert "| t | tiny | 0.5 |" in say("a", "b", str(tmp_path), "--format", "markdown").stdout
+    for wrong, told in (
+        (("a", "c", str(tmp_path)), "no method with certified records is named 'c'"),
+        (("a", "a", str(tmp_path)), "'a' was named twice"),
+        (("a", "b", str(tmp_path / "none")), "holds no results.jsonl"),
+        (("a", "b", str(tmp_path), "--format", "pdf"), "'pdf'"),
+    ):
+        ended = say(*wrong)
+        assert ended.exit_code == 2
+        assert told in ended.stderr
