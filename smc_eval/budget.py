@@ -35,7 +35,7 @@ class Budget(Spec):
     anyway trains as it does without one.
 
     `steps` counts optimizer steps, and is met exactly. `flops` counts what each step would cost where
-    zeros cost nothing, as Evci et al. (2020), appendix H, do: at density d it costs d of a dense one,
+    zeros cost nothing, in the manner of Evci et al. (2020): at density d it costs d of a dense one,
     and (2 d + 1) / 3 where a rule reads the gradients of masked weights; a teacher's forward pass costs
     a third of its own density. It is met to less than a step, from the plan alone. That takes all
     products of a net to be of weights in scope, each tensor as sparse as all together; `inside` says

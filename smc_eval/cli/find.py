@@ -111,7 +111,7 @@ def _drawn(quests: Sequence[Quest], pen: Pen) -> Drawing:
         closed = bracket.kept is not None and bracket.lost is not None
         drawing.add_row(
             *map(pen.text, (quest.task.words, quest.task.backbone, quest.method.words)),
-            pen.text("failed" if quest.reason else bracket.text, "red" if quest.reason else "bold"),
+            pen.text("–" if quest.reason else bracket.text, "red" if quest.reason else "bold"),
             pen.text(f"{bracket.kept:g}–{bracket.lost:g}" if closed else ""),
             pen.text("" if math.isnan(quest.dense) else f"{quest.dense:.4g}"),
             pen.text(str(len(bracket.tried))),

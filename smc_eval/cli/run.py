@@ -47,7 +47,7 @@ def run(order: Order) -> None:
 
 def found(sought: Sequence[Quest], grid: Grid, order: Order) -> list[Result]:
     """Search, round by round, and show what was found; the records of all cells it took."""
-    for line in left_out(grid):
+    for line in () if order.quiet else left_out(grid):
         typer.echo(f"note: {line}, and is not searched", err=True)
     results, stand = list[Result](), list(sought)
     for after, records in rounds(grid, sought, lambda squares, ahead: carried_out(squares, order, ahead)):
@@ -78,8 +78,9 @@ def carried_out(squares: Sequence[Bound], order: Order, ahead: Sequence[Chain] =
             from smc_eval.engine.runner import run as run_all
 
             where = Path(order.output)
-            told = run_all(chains, where, ahead=ahead, device=order.device, threads=threads, watcher=watcher)
-            ran = iter(told)
+            ran = iter(
+                run_all(chains, where, ahead=ahead, device=order.device, threads=threads, watcher=watcher)
+            )
         else:
             ran = iter(())
     return [next(ran) if square.chain else square.record for square in squares]
