@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +22,23 @@ HUB = "hub"
 PARQUET = "refs/convert/parquet"
 """The branch into which the hub itself converts every data set: CONFIG/SPLIT/0000.parquet and so on.
 It needs no loading script, which `datasets` no longer runs."""
+
+
+PATIENCE = 5.0
+"""Seconds in which a hub says something, or is taken for one that does not answer."""
+
+
+@cache
+def answers() -> bool:
+    """Whether the hub answers at all. Asked once a process, as its client tries for half a minute, file by file."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils import get_session
+
+    try:
+        get_session().head(constants.ENDPOINT, timeout=PATIENCE)
+    except Exception:  # whatever the library beneath the client raises, and which that is depends on its age
+        return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -95,6 +113,8 @@ class HubSet:
                 return found
         except LocalEntryNotFoundError:
             pass
+        if not answers():
+            raise _lacking(f"{self.name!r} is not whole", self.name)
         with _told(self.name):
             found = Path(snapshot_download(**wanted))
         for split in splits:  # where there is no answer, the client gives what the cache holds

@@ -60,6 +60,7 @@ class TaskContract:
         model = self.task.model()
         names = dict(model.named_parameters()).keys()
         assert set(self.task.spared(model)) <= names
+        assert set(self.task.unpruned(model)) <= names
         assert set(self.task.backbone_weights(model)) <= names
 
     def test_the_loss_is_a_number_with_a_gradient(self) -> None:
