@@ -68,10 +68,10 @@ class Plan:
         """The plan of chains over a store: `finished` says which nets it holds, `records` its book."""
         kept = list(records)
         done = {record.digest for record in kept if record.status == "ok"}
-        scored = frozenset(chain.digest for chain in chains if chain.digest in done)
-        todo = set[str]()
-        for chain in chains:
-            if chain.digest not in scored:
+        names = [chain.digest for chain in chains]
+        scored, todo = frozenset(name for name in names if name in done), set[str]()
+        for name, chain in zip(names, chains, strict=True):
+            if name not in scored:
                 todo |= owed(chain, finished)
         roots, nodes = list[Node](), dict[str, Node]()
         for chain in chains:
