@@ -20,11 +20,6 @@ T = TypeVar("T")
 BUILT = ("tiny", "scratch")
 """Models that a task builds by itself; there is nothing of them to be read."""
 
-SIZES_ALONE = (
-    f"data {PUBLISHED!r} is sizes alone, to plan with; to run, name a folder with the data: --data-dir DIR, "
-    "or synthetic data: --data-dir twin"
-)
-
 
 @dataclass(frozen=True)
 class Reading:
@@ -123,8 +118,7 @@ def real(task: Task) -> Reading:
         DataError: the data is not there, or only its published sizes are named.
         ModelError: the model is not there.
     """
-    if task.folder == PUBLISHED:
-        raise DataError(SIZES_ALONE)
+    named(task)
     return Reading(task.sources(), len(task.data("train")))
 
 
@@ -137,29 +131,49 @@ def supposed(task: Task) -> Reading:
     """
     told = unread(task)
     try:
-        if not told and task.folder != PUBLISHED:
+        if not told:
             return real(task)
-        if task.folder == PUBLISHED:
-            raise DataError("no data is named")
+        named(task)
         count = len(task.data("train"))
     except DataError as error:
         if (sizes := task.sizes()) is None:
             raise
-        told = (*told, str(error).splitlines()[0])
+        why = "no data is named" if task.folder == PUBLISHED else str(error).splitlines()[0]
+        told = (*told, why)
         count = min(sizes.train, task.limit or sizes.train)
     sources = (Source("data", task.folder, PUBLISHED), Source("model", task.backbone, PUBLISHED))
     return Reading(sources, count, told)
 
 
+def named(task: Task) -> None:
+    """Refuse a task whose data is no data.
+
+    Raises:
+        DataError: only its published sizes are named.
+    """
+    if task.folder == PUBLISHED:
+        raise DataError(
+            f"data {PUBLISHED!r} is sizes alone, to plan with; to run, name a folder with the data: "
+            "--data-dir DIR, or synthetic data: --data-dir twin"
+        )
+
+
 def unread(task: Task) -> tuple[str, ...]:
-    """Why a task's model counts as it was published; nothing where it is read."""
+    """Why a task's model counts as it was published; nothing where it is read.
+
+    Raises:
+        ModelError: there is no such model, or it cannot be reached and its dimensions are not published.
+    """
     # here, or the program's help would have all tasks made
     from smc_eval.tasks import backbone, dimensions
 
     word = task.backbone
-    if word in BUILT or backbone.here(word) or word not in dimensions.published():
+    if word in BUILT:
         return ()
-    return (f"the model {word!r} is not in the local cache",)
+    if word in dimensions.published() and not backbone.here(word):
+        return (f"the model {word!r} is not in the local cache",)
+    backbone.config(word)
+    return ()
 
 
 def idle(squares: Iterable[Bound]) -> list[str]:

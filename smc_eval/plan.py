@@ -18,6 +18,7 @@ from smc_eval.target import Target
 Rates = Mapping[tuple[str, str], float]
 """Seconds of an optimizer step by task and model."""
 
+
 @dataclass
 class Node:
     """A stage that one or more cells go through, under all that led to it."""

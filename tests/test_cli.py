@@ -458,12 +458,20 @@ def test_a_task_shows_its_card_and_its_recipe(say: Say) -> None:
     for line in ("toy sums", "scratch, tiny", "none needed", "in two folds", "steps=3", "tiny: steps=2"):
         assert line in shown
     assert "stands for: sums/gts, terms/gts" in say("show", "maths").stdout
-    assert "no method, task, group or protocol is named 'lht'; did you mean 'lth'" in refused(say("show", "lht"))
+    assert "no method, task, group or protocol is named 'lht'; did you mean 'lth'" in refused(
+        say("show", "lht")
+    )
 
 
 def test_a_protocol_shows_all_that_is_other_under_it(say: Say) -> None:
     shown = " ".join(say("show", "paper").stdout.split())
-    for line in ("scope all-2d", "decoupled False", "keep best", "gmp every=1000, events=4", "snip batches=1"):
+    for line in (
+        "scope all-2d",
+        "decoupled False",
+        "keep best",
+        "gmp every=1000, events=4",
+        "snip batches=1",
+    ):
         assert line in shown
     assert "batches" not in say("show", "sound").stdout
     assert [line.split()[:2] for line in say("list", "protocols").stdout.splitlines()[1:]] == [

@@ -73,7 +73,16 @@ def test_a_plan_is_light(tmp_path: Path) -> None:
 
 
 def test_the_papers_table_is_priced_without_tensors_models_or_data(tmp_path: Path) -> None:
-    words = ("plan", "--grid", "smc-bench", "--quiet", "--tasks", "csqa,translation", "--output", str(tmp_path))
+    words = (
+        "plan",
+        "--grid",
+        "smc-bench",
+        "--quiet",
+        "--tasks",
+        "csqa,translation",
+        "--output",
+        str(tmp_path),
+    )
     assert opened(*words) == "came in:"
 
 

@@ -153,7 +153,9 @@ def test_a_price_counts_what_is_owed_once_and_what_would_be_alone() -> None:
     assert (first.tasks, first.model, first.cells, first.steps, first.naive) == (("toy",), "tiny", 3, 30, 50)
     assert (first.flops, first.seconds, first.seconds_naive) == (30 * 8 * 15, 60.0, 100.0)
     assert (second.model, second.steps, second.seconds) == ("other", 40, 80.0)
-    assert plan.totals() | {"steps_to_pay": 70, "seconds_to_pay": 140.0, "seconds_naive": 180.0} == plan.totals()
+    assert (
+        plan.totals() | {"steps_to_pay": 70, "seconds_to_pay": 140.0, "seconds_naive": 180.0} == plan.totals()
+    )
 
 
 def test_one_unknown_part_makes_a_price_unknown() -> None:

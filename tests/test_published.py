@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,9 +30,9 @@ SHELVES = load().checked()
 def _nothing_cached(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Whatever this machine's cache of the hub holds, nothing is there; nothing asked before counts."""
     monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: None)
-    backbone._asked.cache_clear()  # noqa: SLF001
+    backbone._asked.cache_clear()
     yield
-    backbone._asked.cache_clear()  # noqa: SLF001
+    backbone._asked.cache_clear()
 
 
 def planned(*words: str, **flags: object) -> Plan:
@@ -77,7 +78,8 @@ def test_the_matrices_of_a_published_model_are_those_of_its_net(word: str) -> No
     writes = bool(told.get("is_encoder_decoder"))
     config = AutoConfig.for_model(**told)
     with torch.device("meta"):
-        net = (AutoModelForSeq2SeqLM if writes else AutoModel).from_config(config)
+        auto: Any = AutoModelForSeq2SeqLM if writes else AutoModel
+        net = auto.from_config(config)
     out = () if writes else ("pooler", "contact_head")
     maps = [
         module.weight.numel()
@@ -107,7 +109,7 @@ def test_the_papers_table_has_its_seventeen_tasks_twelve_rows_and_ten_columns() 
 
 def test_a_task_of_the_papers_table_costs_what_it_does_by_hand() -> None:
     plan = planned("csqa")
-    # trained once: dense; after each of ten rounds; by four methods of ten levels after training; by seven others
+    # trained once: dense, each of ten rounds, ten levels of three methods after training and of seven others
     assert plan.shared == 3000 * (1 + 10 + 30 + 70)
     assert plan.naive == 3000 * (1 + sum(range(2, 12)) + 30 * 2 + 70)
     (price,) = plan.prices()
@@ -162,7 +164,13 @@ def test_a_plan_by_published_sizes_finds_no_finished_cell_of_a_real_run() -> Non
 
 def test_what_nobody_has_published_cannot_be_planned_without_it() -> None:
     order = Order(tasks=("meltome:split=human",), method=("dense",), model=("tiny",), data_dir="published")
-    with pytest.raises(UsageError, match="no data is named"):
+    with pytest.raises(UsageError, match="is sizes alone, to plan with"):
+        Binder(published=True).bound(Grid.of(order, SHELVES).cells())
+
+
+def test_a_model_that_is_none_cannot_be_planned_with(tmp_path: Path) -> None:
+    order = Order(tasks=("csqa",), method=("dense",), model=(str(tmp_path),), data_dir="published")
+    with pytest.raises(UsageError, match=r"has no config.json"):
         Binder(published=True).bound(Grid.of(order, SHELVES).cells())
 
 

@@ -45,14 +45,15 @@ def ordering(verb: Callable[..., None], *, json_is_flag: bool = False) -> Callab
 
     With `json_is_flag`, `--json` takes no file: the verb prints JSON.
     """
-
     _, *own = inspect.signature(verb, eval_str=True).parameters.values()
 
     def command(grid: str | None = None, **given: Any) -> None:
         if json_is_flag and given.get("json_file"):
             given["json_file"] = "-"
         apart = {one.name: given.pop(one.name) for one in own}
-        verb(ordered({name: value for name, value in given.items() if value not in (None, [])}, grid), **apart)
+        verb(
+            ordered({name: value for name, value in given.items() if value not in (None, [])}, grid), **apart
+        )
 
     parameters = [_parameter(key, name, json_is_flag=json_is_flag) for key, name in keys().items()]
     parameters += [_keyword("grid", str | None, GRID), *own]

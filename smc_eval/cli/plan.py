@@ -43,7 +43,7 @@ def plan(
 ) -> None:
     """Show the stages a run would go through, which are done already, and what is still to pay.
 
-    What cannot be read here, models and data, counts as it was published. With --quiet the stages are left out.
+    What cannot be read here, models and data, counts as published. With --quiet the stages are left out.
     """
     from smc_eval.engine.store import Store
 

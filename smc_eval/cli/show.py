@@ -98,7 +98,9 @@ def _rows(registry: Registry, shelf: str) -> list[dict[str, Any]]:
             for plugin in registry.plugins
         ]
     if shelf == "protocols":
-        return [{**one.model_dump(mode="json"), "summary": SUMMARIES[name]} for name, one in PROTOCOLS.items()]
+        return [
+            {**one.model_dump(mode="json"), "summary": SUMMARIES[name]} for name, one in PROTOCOLS.items()
+        ]
     kinds: dict[str, type[Method]] | dict[str, type[Task]] = getattr(registry, shelf)
     brought = {name: plugin.distribution for plugin in registry.plugins for name in getattr(plugin, shelf)}
     return [
@@ -176,9 +178,7 @@ def _task(kind: type[Task]) -> list[str]:
     for name, protocol in PROTOCOLS.items():
         lines.append(f"  recipe, protocol {name}: {_said(recipe(kind, card.published, protocol))}")
     if kind.tiny:
-        lines.append(
-            f"  with --model tiny: {_pairs(kind.tiny)}"
-        )
+        lines.append(f"  with --model tiny: {_pairs(kind.tiny)}")
     return lines
 
 
@@ -189,19 +189,22 @@ def _said(own: Recipe) -> str:
 
 def _protocol(registry: Registry, protocol: Protocol) -> list[str]:
     """What a protocol says, and which options and recipes are others under it."""
-    told = [[n, str(getattr(protocol, n)), f.description or ""] for n, f in Protocol.model_fields.items()]
-    kinds = [*registry.methods.values(), *registry.tasks.values()] if protocol.name == "paper" else []
-    turned = [[kind.card.name, _pairs(kind.paper)] for kind in kinds if kind.paper]
-    trained = [[name, changed] for name, kind in registry.tasks.items() if (changed := _retrained(kind, protocol))]
+    fields = [[n, str(getattr(protocol, n)), f.description or ""] for n, f in Protocol.model_fields.items()]
+    own = {name: kind.paper for name, kind in registry.methods.items()}
+    own |= {name: kind.paper for name, kind in registry.tasks.items()}
+    turned = [[n, _pairs(paper)] for n, paper in own.items() if paper and protocol.name == "paper"]
+    trained = [
+        [name, changed] for name, kind in registry.tasks.items() if (changed := _retrained(kind, protocol))
+    ]
     lines = [f"{protocol.name} (protocol): {SUMMARIES[protocol.name]}"]
-    lines += [f"  {line}" for line in columns(told[1:])]
+    lines += [f"  {line}" for line in columns(fields[1:])]
     for what, rows in (("options that have other defaults", turned), ("recipes that differ", trained)):
         lines += [f"  {what}", *(f"    {line}" for line in columns(rows))] if rows else []
     return [*lines, "  what the official code does, and why it is so here: docs/protocols.md"]
 
 
 def _retrained(kind: type[Task], protocol: Protocol) -> str:
-    """Fields of a task's recipe that are others than under the default protocol, but for the one that is told."""
+    """Fields of a task's recipe that are others than under the default protocol, but for `keep`."""
     usual, own = (recipe(kind, kind.card.published, one) for one in (SOUND, protocol))
     fields = {name: getattr(own, name) for name in Recipe.model_fields if name != "keep"}
     return _pairs({name: value for name, value in fields.items() if value != getattr(usual, name)})

@@ -33,10 +33,10 @@ def in_scope(model: nn.Module, scope: Scope, spared: Collection[str] = ()) -> tu
         raise SparsityError(f"the task spares {unknown[0]!r}, a parameter the model does not have")
     match scope:
         case "body":
-            out, wanted = embeddings(model) | set(spared), range(2, max(shapes.values(), default=0) + 1)
+            out = embeddings(model) | set(spared)
+            names = tuple(name for name, ndim in shapes.items() if ndim >= 2 and name not in out)
         case "all-2d":
-            out, wanted = set(spared), (2, 4)
-    names = tuple(name for name, ndim in shapes.items() if ndim in wanted and name not in out)
+            names = tuple(name for name, ndim in shapes.items() if ndim in (2, 4) and name not in spared)
     if not names:
         raise SparsityError(
             f"scope {scope!r} holds no weight of {type(model).__name__}; nothing can be pruned"

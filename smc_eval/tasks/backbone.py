@@ -72,7 +72,7 @@ def config(word: str) -> Mapping[str, Any]:
 
 
 def here(word: str) -> bool:
-    """Whether a word names what can be read without asking the hub: a folder, a package's, a hub id in the cache."""
+    """Whether a model can be read without asking the hub: a folder's, a package's, or one in the cache."""
     if word.startswith(PACKAGE) or Path(word).expanduser().is_dir() or not _HUB_ID.fullmatch(word):
         return True  # or can be told at once to name nothing
     from huggingface_hub import try_to_load_from_cache

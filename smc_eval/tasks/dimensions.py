@@ -32,8 +32,8 @@ def of(word: str) -> Mapping[str, Any] | None:
 
 
 def matrices(dimensions: Mapping[str, Any]) -> int | None:
-    """Weights that each token is multiplied with: the layers' matrices and, where the model writes, its output
-    layer. None where the config names its dimensions otherwise than BERT, RoBERTa, ESM and BART do."""
+    """Weights that each token meets: the layers' matrices and, where the model writes, its output layer.
+    None where the config names its dimensions otherwise than BERT, RoBERTa, ESM and BART do."""
     if dimensions.get("is_encoder_decoder"):
         return _writing(dimensions)
     match dimensions:
@@ -43,7 +43,7 @@ def matrices(dimensions: Mapping[str, Any]) -> int | None:
 
 
 def _writing(dimensions: Mapping[str, Any]) -> int | None:
-    """Of an encoder-decoder, for one side's tokens: both halves and the output layer; the decoder attends twice."""
+    """Of an encoder-decoder, by tokens of one side: both halves, the decoder attending twice, and output."""
     match dimensions:
         case {
             "d_model": int(width),

@@ -30,13 +30,13 @@ PATIENCE = 5.0
 
 @cache
 def answers() -> bool:
-    """Whether the hub answers at all. Asked once a process, as its client tries for half a minute, file by file."""
+    """Whether the hub answers at all; asked once a process, as its client tries half a minute a file."""
     from huggingface_hub import constants
-    from huggingface_hub.utils import get_session
+    from huggingface_hub.utils import get_session  # type: ignore[attr-defined]
 
     try:
         get_session().head(constants.ENDPOINT, timeout=PATIENCE)
-    except Exception:  # whatever the library beneath the client raises, and which that is depends on its age
+    except Exception:  # noqa: BLE001  it is of the library beneath the client, and which depends on its age
         return False
     return True
 

@@ -83,10 +83,12 @@ class Proteins(Task):
         return ("head.out.weight",)
 
     def unpruned(self, model: nn.Module) -> Collection[str]:
-        """All but the linear maps of the encoder: attention and feed-forward, as the official scripts have it."""
+        """All but the linear maps of the encoder, which are those of attention and feed-forward."""
         from torch import nn
 
-        maps = [module for module in cast("ProteinNet", model).encoder.modules() if isinstance(module, nn.Linear)]
+        maps = [
+            module for module in cast("ProteinNet", model).encoder.modules() if isinstance(module, nn.Linear)
+        ]
         pruned = {id(module.weight) for module in maps}
         return [name for name, weight in model.named_parameters() if id(weight) not in pruned]
 

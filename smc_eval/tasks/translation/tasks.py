@@ -111,7 +111,9 @@ class Translation(Task):
             return None
         counts = {one: min(opus.pairs(one), self.sentences or opus.MOST) for one in self.directions}
         train = sum(balanced(counts, self.temperature).values())
-        about = "OPUS-100, Zhang et al. (2020), supposed; tokens: a batch of 1024 is supposed to be 32 sentences"
+        about = (
+            "OPUS-100, Zhang et al. (2020), supposed; tokens: a batch of 1024 is supposed to be 32 sentences"
+        )
         return Sizes(train, opus.TESTED * len(counts), 32, about)
 
     @property
