@@ -9,12 +9,26 @@ from pathlib import Path
 from typing import TypeVar
 
 from smc_eval.cell import Cell, Chain, chain
-from smc_eval.errors import PluginError, SmcError, UsageError
+from smc_eval.errors import DataError, PluginError, SmcError, UsageError
+from smc_eval.order import PUBLISHED
 from smc_eval.results import Result, failed, opened
 from smc_eval.spec import Spec
-from smc_eval.task import Source
+from smc_eval.task import Source, Task
 
 T = TypeVar("T")
+
+BUILT = ("tiny", "scratch")
+"""Models that a task builds by itself; there is nothing of them to be read."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a task reads: from where, and how many training examples."""
+
+    sources: tuple[Source, ...]
+    examples: int
+    supposed: tuple[str, ...] = ()
+    """What of it was not read, but counted as published, and why."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +38,8 @@ class Bound:
     cell: Cell
     chain: Chain | None
     error: SmcError | None = None
+    supposed: tuple[str, ...] = ()
+    """What its chain takes as published; such a chain can be planned with, and not run."""
 
     @property
     def record(self) -> Result:
@@ -39,10 +55,15 @@ class Refused(UsageError):
 
 
 class Binder:
-    """Binds cells to what their tasks read. Each task is read once, however many cells it has."""
+    """Binds cells to what their tasks read. Each task is read once, however many cells it has.
 
-    def __init__(self) -> None:
-        self._read: dict[tuple[str, str], tuple[tuple[Source, ...], int] | SmcError] = {}
+    With `published`, what cannot be read counts as it was published, and no hub is asked for a model
+    whose dimensions are known: good for a plan, and for nothing else.
+    """
+
+    def __init__(self, *, published: bool = False) -> None:
+        self.published = published
+        self._read: dict[tuple[str, str], Reading | SmcError] = {}
 
     def bind(self, cell: Cell) -> Chain:
         """The chain of a cell.
@@ -51,22 +72,7 @@ class Binder:
             UsageError: the data, the model or the target is not to be had.
             PluginError: a plugin failed in a way it should not.
         """
-        try:
-            cell.method.accept(cell.target)
-        except UsageError as error:
-            raise Refused(str(error)) from None
-        key = cell.task.digest(), cell.task.folder
-        if key not in self._read:
-            try:
-                self._read[key] = guarded(
-                    cell.task, lambda: (cell.task.sources(), len(cell.task.data("train")))
-                )
-            except SmcError as error:
-                self._read[key] = error
-        read = self._read[key]
-        if isinstance(read, SmcError):
-            raise read
-        return guarded(cell.method, lambda: chain(cell, *read))
+        return self._bound(cell)[0]
 
     def bound(self, cells: Iterable[Cell]) -> list[Bound]:
         """Every cell with its chain or its error, in order.
@@ -77,7 +83,8 @@ class Binder:
         found = list[Bound]()
         for cell in cells:
             try:
-                found.append(Bound(cell, self.bind(cell)))
+                bound, reading = self._bound(cell)
+                found.append(Bound(cell, bound, supposed=reading.supposed))
             except SmcError as error:
                 found.append(Bound(cell, None, error))
         if not any(one.chain for one in found) and all(isinstance(one.error, UsageError) for one in found):
@@ -86,15 +93,105 @@ class Binder:
             raise UsageError(reasons[0] + more)
         return found
 
+    def _bound(self, cell: Cell) -> tuple[Chain, Reading]:
+        try:
+            cell.method.accept(cell.target)
+        except UsageError as error:
+            raise Refused(str(error)) from None
+        task = cell.task
+        key = task.digest(), task.folder
+        if key not in self._read:
+            try:
+                self._read[key] = guarded(task, lambda: supposed(task) if self.published else real(task))
+            except SmcError as error:
+                self._read[key] = error
+        read = self._read[key]
+        if isinstance(read, SmcError):
+            raise read
+        return guarded(cell.method, lambda: chain(cell, read.sources, read.examples)), read
+
+
+def real(task: Task) -> Reading:
+    """What a task reads.
+
+    Raises:
+        DataError: the data is not there, or only its published sizes are named.
+        ModelError: the model is not there.
+    """
+    named(task)
+    return Reading(task.sources(), len(task.data("train")))
+
+
+def supposed(task: Task) -> Reading:
+    """What a task reads, or would read: what is not there counts as it was published.
+
+    Raises:
+        DataError: the data is not there, and its sizes are not published.
+        ModelError: the model is not there, and its dimensions are not published.
+    """
+    told = unread(task)
+    try:
+        if not told:
+            return real(task)
+        named(task)
+        count = len(task.data("train"))
+    except DataError as error:
+        if (sizes := task.sizes()) is None:
+            raise
+        why = "no data is named" if task.folder == PUBLISHED else str(error).splitlines()[0]
+        told = (*told, why)
+        count = min(sizes.train, task.limit or sizes.train)
+    sources = (Source("data", task.folder, PUBLISHED), Source("model", task.backbone, PUBLISHED))
+    return Reading(sources, count, told)
+
+
+def named(task: Task) -> None:
+    """Refuse a task whose data is no data.
+
+    Raises:
+        DataError: only its published sizes are named.
+    """
+    if task.folder == PUBLISHED:
+        raise DataError(
+            f"data {PUBLISHED!r} is sizes alone, to plan with; to run, name a folder with the data: "
+            "--data-dir DIR, or synthetic data: --data-dir twin"
+        )
+
+
+def unread(task: Task) -> tuple[str, ...]:
+    """Why a task's model counts as it was published; nothing where it is read.
+
+    Raises:
+        ModelError: there is no such model, or it cannot be reached and its dimensions are not published.
+    """
+    # here, or the program's help would have all tasks made
+    from smc_eval.tasks import backbone, dimensions
+
+    word = task.backbone
+    if word in BUILT:
+        return ()
+    if word in dimensions.published() and not backbone.here(word):
+        return (f"the model {word!r} is not in the local cache",)
+    backbone.config(word)
+    return ()
+
 
 def idle(squares: Iterable[Bound]) -> list[str]:
     """What cannot run and why, a line for each reason."""
+    return _told(((str(one.error), one.cell) for one in squares if not one.chain), "cannot run")
+
+
+def counted(squares: Iterable[Bound]) -> list[str]:
+    """What is planned by published sizes alone and why, a line for each reason."""
+    return _told(((why, one.cell) for one in squares for why in one.supposed), "planned by published sizes")
+
+
+def _told(found: Iterable[tuple[str, Cell]], what: str) -> list[str]:
     reasons = dict[str, list[str]]()
-    for square in squares:
-        if not square.chain:
-            reasons.setdefault(str(square.error), []).append(square.cell.label)
+    for reason, cell in found:
+        reasons.setdefault(reason, []).append(cell.label)
     return [
-        f"{len(labels)} cells cannot run ({labels[0]}{', …' if len(labels) > 1 else ''}): {reason}"
+        f"{len(labels)} cells {what} ({labels[0]}{', …' if len(labels) > 1 else ''}): {reason}"
         for reason, labels in reasons.items()
     ]
 

@@ -13,7 +13,7 @@ from smc_eval.budget import Budget
 from smc_eval.cell import Cell
 from smc_eval.errors import DataError, ModelError, UnknownName, UsageError
 from smc_eval.method import Method
-from smc_eval.order import Order
+from smc_eval.order import PUBLISHED, Order
 from smc_eval.protocol import PROTOCOLS, Protocol
 from smc_eval.recipe import Recipe
 from smc_eval.registry import ALL, Registry
@@ -135,7 +135,7 @@ def _tasks(order: Order, registry: Registry, protocol: Protocol) -> Iterator[Tas
     if {"epochs", "steps"} <= changes.keys():
         raise UsageError("--recipe gives both epochs and steps; give one")
     words.amended(Recipe(epochs=1), changes, "--recipe")
-    folder = data_folder(order.data_dir)
+    folder = PUBLISHED if order.data_dir == PUBLISHED else data_folder(order.data_dir)
     folds = words.folds(order.folds)
     found = dict[str, Task]()
     for kind, said in asked:

@@ -22,6 +22,9 @@ Format = Literal["table", "markdown", "csv", "latex", "json"]
 DATA = "SMC_EVAL_DATA"
 """Environment variable that stands for `--data-dir` where neither flag nor file says it."""
 
+PUBLISHED = "published"
+"""What `--data-dir` says where there is no data at hand, and a plan is to count with its published sizes."""
+
 GRIDS = Path(__file__).parent / "grids"
 """Where the grids that are shipped lie; their bare names will do."""
 
@@ -70,8 +73,8 @@ class Order(Spec):
     limit: int | None = Field(None, ge=1)
     """Keep only so many examples of each part. For trials, never for results."""
     data_dir: str = "twin"
-    """Folder with the data in its official layout, hub for the tasks that have theirs there, or twin
-    for synthetic data.
+    """Folder with the data in its official layout, hub for the tasks that have theirs there, twin for
+    synthetic data, or published to plan by published sizes, without any.
     Default: $SMC_EVAL_DATA, or twin."""
     dense: bool = True
     """Run the dense baseline beside the methods. Default: yes."""
@@ -100,6 +103,8 @@ def ordered(flags: Mapping[str, Any], grid: str | None = None) -> Order:
     if file:
         parsed(Order, file, "key", f"grid {grid}")  # so that its faults are told with its name
     around = {"data_dir": folder} if (folder := os.environ.get(DATA)) else {}
+    if around and file.get("data_dir") == PUBLISHED:
+        del file["data_dir"]  # a folder there is goes before sizes alone
     return parsed(Order, {**around, **file, **_keyed(flags)}, "flag", "the command line")
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from smc_eval.cell import Chain
+from smc_eval.price import Price, Rate, Work, added, narrowest, operations, spent, unknown
 from smc_eval.pruner import Pruner
 from smc_eval.results import Result
 from smc_eval.rule import Rule
@@ -50,18 +51,28 @@ class Plan:
     scored: frozenset[str]
     """Digests of the cells whose records stand in the store."""
     rates: Rates = field(default_factory=dict)
+    """As the store has seen them."""
+    given: tuple[Rate, ...] = ()
+    """Rates of another device, which go before all that the store has seen."""
+    work: Work = unknown
 
     @classmethod
     def of(
-        cls, chains: Sequence[Chain], finished: Callable[[str], bool], records: Iterable[Result] = ()
+        cls,
+        chains: Sequence[Chain],
+        finished: Callable[[str], bool],
+        records: Iterable[Result] = (),
+        *,
+        given: Sequence[Rate] = (),
+        work: Work = unknown,
     ) -> Plan:
         """The plan of chains over a store: `finished` says which nets it holds, `records` its book."""
         kept = list(records)
         done = {record.digest for record in kept if record.status == "ok"}
-        scored = frozenset(chain.digest for chain in chains if chain.digest in done)
-        todo = set[str]()
-        for chain in chains:
-            if chain.digest not in scored:
+        names = [chain.digest for chain in chains]
+        scored, todo = frozenset(name for name in names if name in done), set[str]()
+        for name, chain in zip(names, chains, strict=True):
+            if name not in scored:
                 todo |= owed(chain, finished)
         roots, nodes = list[Node](), dict[str, Node]()
         for chain in chains:
@@ -76,7 +87,7 @@ class Plan:
                     node.after.append(nodes[link.digest])
                 node = nodes[link.digest]
             node.ends.append(chain)
-        return cls(tuple(roots), tuple(chains), scored, rates(kept))
+        return cls(tuple(roots), tuple(chains), scored, rates(kept), tuple(given), work)
 
     @property
     def nodes(self) -> list[Node]:
@@ -100,19 +111,41 @@ class Plan:
 
     @property
     def seconds(self) -> float | None:
-        """Estimate of the training still to pay; None where the store has seen no such task and model."""
-        total = 0.0
+        """Estimate of the training still to pay; None where no rate is known of some task and model."""
+        return added(price.seconds for price in self.prices())
+
+    def prices(self) -> list[Price]:
+        """The cost by task and model, in order."""
+        alike = dict[tuple[tuple[str, ...], str], list[Node]]()
         for root in self.roots:
-            first = next(chain for node in root.walk() for chain in node.ends)
-            left = sum(node.steps for node in root.walk() if node.todo)
-            rate = self.rates.get((first.cell.task.words, first.cell.task.backbone))
-            if left and rate is None:
-                return None
-            total += left * (rate or 0.0)
-        return total
+            tasks = [chain.cell.task for node in root.walk() for chain in node.ends]
+            names = tuple(dict.fromkeys(task.words for task in tasks))
+            alike.setdefault((names, tasks[0].backbone), []).append(root)
+        return [self._price(names, model, roots) for (names, model), roots in alike.items()]
+
+    def _price(self, names: tuple[str, ...], model: str, roots: Sequence[Node]) -> Price:
+        nodes = [node for root in roots for node in root.walk()]
+        chains = [chain for node in nodes for chain in node.ends]
+        task = chains[0].cell.task
+        seen = self.rates.get((task.words, task.backbone))
+        rate = narrowest(self.given, task) if self.given else Rate(seconds=seen) if seen else None
+        each = self.work(task)
+        left = [(node.stage, node.steps) for node in nodes if node.stage and node.todo]
+        alone = [(link.stage, steps(link.stage, chain.examples)) for chain in chains for link in chain.links]
+        return Price(
+            tasks=names,
+            model=model,
+            cells=len(chains),
+            steps=sum(count for _, count in left),
+            naive=sum(count for _, count in alone),
+            flops=added(operations(stage, count, each) for stage, count in left),
+            seconds=added(spent(rate, stage, count, each) for stage, count in left),
+            seconds_naive=added(spent(rate, stage, count, each) for stage, count in alone),
+        )
 
     def totals(self) -> dict[str, Any]:
         """The sums, as plain JSON values."""
+        prices = self.prices()
         return {
             "cells": len(self.chains),
             "cells_scored": len(self.scored),
@@ -121,7 +154,9 @@ class Plan:
             "steps_to_pay": self.owed,
             "steps_shared": self.shared,
             "steps_naive": self.naive,
-            "seconds_to_pay": self.seconds,
+            "seconds_to_pay": added(price.seconds for price in prices),
+            "seconds_naive": added(price.seconds_naive for price in prices),
+            "flops_to_pay": added(price.flops for price in prices),
         }
 
 

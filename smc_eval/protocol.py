@@ -33,3 +33,9 @@ PAPER = Protocol(name="paper", scope="all-2d", decoupled=False, keep="best")
 """The choices of SMC-Bench, so that published numbers can be met on the same terms."""
 
 PROTOCOLS = {protocol.name: protocol for protocol in (SOUND, PAPER)}
+
+SUMMARIES = {
+    "sound": "the default: nothing is selected on the reported split, embeddings are not pruned",
+    "paper": "SMC-Bench's own choices, so that its numbers can be met on the same terms",
+}
+"""Each in one line."""

@@ -7,6 +7,7 @@ import inspect
 import json
 import math
 from collections.abc import Collection, Mapping, Sequence
+from functools import cache
 from pathlib import PurePath
 from typing import Any, ClassVar
 
@@ -50,6 +51,7 @@ class Spec(BaseModel):
         return f"{cls.__module__}:{cls.__qualname__}"
 
     @classmethod
+    @cache  # a plan of thousands of cells asks for every part of every digest
     def outside(cls) -> frozenset[str]:
         """Fields that are no part of the digest; a subclass that gives one another default keeps it out."""
         return frozenset(
@@ -62,10 +64,9 @@ class Spec(BaseModel):
 
     def canonical(self) -> dict[str, Json]:
         """Kind, version and every field that counts, as plain JSON values in a fixed form."""
+        outside = self.outside()
         fields = {
-            name: canonical(getattr(self, name))
-            for name in type(self).model_fields
-            if name not in self.outside()
+            name: canonical(getattr(self, name)) for name in type(self).model_fields if name not in outside
         }
         return {"kind": self.kind(), "version": self.version, "fields": fields}
 

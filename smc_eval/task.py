@@ -34,6 +34,20 @@ class Source:
     """SHA-256 over the bytes, or the commit of a hub."""
 
 
+@dataclass(frozen=True)
+class Sizes:
+    """A task's data by its size alone: what a plan counts with where the data is not at hand."""
+
+    train: int
+    """Training examples."""
+    test: int
+    """Examples of the reported split."""
+    tokens: int
+    """That a net reads of an example, on average and roughly: all its choices; of a translation one side."""
+    source: str
+    """Where the numbers are published; what is only supposed is called so."""
+
+
 class Task(Spec):
     """One benchmark with the model that is trained on it.
 
@@ -123,10 +137,20 @@ class Task(Spec):
         a head that this task makes afresh, and lookup tables that are no `nn.Embedding`."""
         return ()
 
+    def unpruned(self, model: nn.Module) -> Collection[str]:
+        """Names of parameters that scope `all-2d` leaves out: what SMC-Bench's code never prunes of
+        this task's net, though it has two dimensions."""
+        return ()
+
     def needs(self) -> tuple[Needed, ...]:
         """Files and folders that it reads from a data folder, and where they come from; without reading
         anything. A task that says nothing can be verified all the same, but not fetched."""
         return ()
+
+    def sizes(self) -> Sizes | None:
+        """How large its data is as published, with these options; None where nobody has said.
+        Plans count with it where the data cannot be read, and nothing else does."""
+        return None
 
     def trained_as(self) -> Task:
         """The task that training, pruning and their digests see: tasks that differ only in what they

@@ -493,6 +493,7 @@ def test_the_list_names_everything(say: Say) -> None:
     assert {name: len(rows) for name, rows in shelves.items()} == {
         "tasks": 4,
         "methods": shipped,
+        "protocols": 2,
         "plugins": 1,
     }
     assert shelves["tasks"][0] | {"source": ""} == {
@@ -523,7 +524,63 @@ def test_a_task_shows_its_card_and_its_recipe(say: Say) -> None:
     for line in ("toy sums", "scratch, tiny", "none needed", "in two folds", "steps=3", "tiny: steps=2"):
         assert line in shown
     assert "stands for: sums/gts, terms/gts" in say("show", "maths").stdout
-    assert "no method, task or group is named 'lht'; did you mean 'lth'" in refused(say("show", "lht"))
+    assert "no method, task, group or protocol is named 'lht'; did you mean 'lth'" in refused(
+        say("show", "lht")
+    )
+
+
+def test_a_protocol_shows_all_that_is_other_under_it(say: Say) -> None:
+    shown = " ".join(say("show", "paper").stdout.split())
+    for line in (
+        "scope all-2d",
+        "decoupled False",
+        "keep best",
+        "gmp every=1000, events=4",
+        "snip batches=1",
+    ):
+        assert line in shown
+    assert "batches" not in say("show", "sound").stdout
+    assert [line.split()[:2] for line in say("list", "protocols").stdout.splitlines()[1:]] == [
+        ["sound", "body"],
+        ["paper", "all-2d"],
+    ]
+
+
+def test_a_plan_tells_hours_by_given_rates(say: Say) -> None:
+    words = ("plan", "--model", "tiny", "--tasks", "maths", "--method", "omp-after", "--sparsity", "0.5")
+    Path("rates.toml").write_text("[[rate]]\nseconds = 600.0\n\n[[rate]]\ntask = 'terms'\nseconds = 1800.0\n")
+    shown = say(*words, "--quiet", "--rates", "rates.toml").stdout.splitlines()
+    table = [line.split() for line in shown[2:4]]
+    # two folds of 2 + 2 steps; as alone each pays its dense one too
+    assert table[0] == ["sums/gts", "tiny", "4", "8", "12", "?", "1.33", "2"]
+    assert table[1] == ["terms/gts", "tiny", "2", "4", "6", "?", "2", "3"]
+    assert shown[-1] == "about 3.3 h of training to pay on a device of the given rate, 5.0 h without sharing"
+    assert len(shown) == 8  # no stages
+    prices = json.loads(say(*words, "--rates", "rates.toml", "--json").stdout)["prices"]
+    assert [price["seconds"] for price in prices] == [4800.0, 7200.0]
+
+
+def test_a_plan_in_operations_needs_a_model_of_known_size(say: Say) -> None:
+    ended = say("plan", "--model", "tiny", "--tasks", "terms", "--method", "omp-after", "--flops", "1e12")
+    assert ended.stdout.splitlines()[-1].startswith("unknown rate: what was given tells nothing of some task")
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("[[rates]]\nseconds = 1", "no key of rates r.toml is named 'rates'; did you mean 'rate'?"),
+        ("rate = 3", "'rate' of rates r.toml is no list of tables; begin each with [[rate]]"),
+        ("[[rate]]\ntask = 'term'\nseconds = 1", "no task or group of rates r.toml is named 'term'"),
+        ("[[rate]]\nsecond = 1", "no key of rate 1 of r.toml is named 'second'; did you mean 'seconds'?"),
+        ("[[rate]]\nseconds = 1\nflops = 2", "rate 1 of r.toml: give a rate either seconds or flops"),
+        ("[[rate]]\nseconds = -1", "key 'seconds' of rate 1 of r.toml is -1"),
+        ("[[rate]", "rates r.toml is no TOML"),
+    ],
+)
+def test_wrong_rates_are_told(say: Say, content: str, told: str) -> None:
+    Path("r.toml").write_text(content)
+    assert told in refused(say("plan", *TERMS, "--rates", "r.toml"))
+    assert "cannot read rates none.toml: No such file" in refused(say("plan", *TERMS, "--rates", "none.toml"))
 
 
 def test_a_broken_plugin_stops_the_program_and_stands_in_the_list(say: Say, shop: Path) -> None:

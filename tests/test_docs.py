@@ -9,14 +9,22 @@ from pathlib import Path
 
 import pytest
 from typer.main import get_command
+from typer.testing import CliRunner
 
 import smc_eval
 from smc_eval import hookspecs, registry
 from smc_eval.card import Card
+from smc_eval.cli import app
+from smc_eval.grid import recipe
+from smc_eval.protocol import PROTOCOLS, Protocol
+from smc_eval.recipe import Recipe
+from smc_eval.words import parsed
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("benchmarks/*.md"), *ROOT.glob("plugins/*/*.md")])
+DOCUMENTS = sorted(
+    [*ROOT.glob("*.md"), *ROOT.glob("benchmarks/*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("plugins/*/*.md")]
+)
 SHELVES = registry.load().checked()
 KINDS = (*SHELVES.methods.values(), *SHELVES.tasks.values())
 CARDS = [kind.card for kind in KINDS if kind.__module__.startswith("smc_eval.")]
@@ -73,8 +81,6 @@ def test_the_first_command_runs_in_every_shelf() -> None:
 
 
 def test_every_flag_the_readme_names_is_one() -> None:
-    from smc_eval.cli import app
-
     command = get_command(app)
     commands = [command, *getattr(command, "commands", {}).values()]
     known = {
@@ -93,3 +99,84 @@ def test_every_link_inside_the_house_leads_somewhere(document: Path) -> None:
 
 def test_the_table_of_the_readme_names_every_task_and_method() -> None:
     assert [card.name for card in CARDS if f"`{card.name}`" not in README] == []
+
+
+# The table of docs/protocols.md, by its columns.
+
+
+def told() -> Iterator[tuple[str, str, str, str, str]]:
+    """Its rows: id, the official code, `paper`, `sound`, why."""
+    for line in (ROOT / "docs" / "protocols.md").read_text(encoding="utf-8").splitlines():
+        cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+        if len(cells) == 5 and re.fullmatch(r"[A-Z][0-9]+", cells[0]):
+            yield cells[0], cells[1], cells[2], cells[3], cells[4]
+
+
+def values(protocol: str) -> Iterator[tuple[str, str]]:
+    """`name=value` and `name:option=value` of a protocol's column, options one by one."""
+    for row in told():
+        for said in re.findall(r"`([a-z][^`]*=[^`…]+)`", row[2 if protocol == "paper" else 3]):
+            if said.startswith("--") or "=[" in said:
+                continue
+            name, colon, options = said.rpartition(":")
+            for option in options.split(","):
+                yield f"{name}{colon}{option.partition('=')[0]}", option.partition("=")[2]
+
+
+def found(protocol: Protocol, key: str) -> object:
+    """What the code has for a key of the table."""
+    name, colon, option = key.rpartition(":")
+    if not colon:
+        return getattr(protocol, option)
+    if name in SHELVES.groups and option in Recipe.model_fields:
+        kinds = SHELVES.groups[name]
+        (value,) = {getattr(recipe(kind, kind.card.published, protocol), option) for kind in kinds}
+        return value
+    kind = SHELVES.methods.get(name) or SHELVES.tasks[name]
+    own = kind.paper if protocol.name == "paper" else {}
+    return own.get(option, kind.model_fields[option].default)
+
+
+SUGGESTED = {("snip:batches", "101"), ("lth:rewind", "rate"), ("obert:levels", "10")}
+"""Values of the table that no protocol has: what a user may say."""
+
+
+def test_the_table_of_protocols_has_rows_with_names_of_their_own() -> None:
+    names = [row[0] for row in told()]
+    assert len(names) > 45 and len(set(names)) == len(names)
+    for letter in {name[0] for name in names}:
+        own = [int(name[1:]) for name in names if name[0] == letter]
+        assert own == list(range(1, len(own) + 1)), letter
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=PROTOCOLS)
+def test_every_value_in_the_table_of_protocols_is_the_codes(protocol: Protocol) -> None:
+    pairs = set(values(protocol.name)) - SUGGESTED
+    assert {(key, str(found(protocol, key))) for key, _ in pairs} == pairs
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=PROTOCOLS)
+def test_all_that_a_protocol_changes_stands_in_the_table(protocol: Protocol) -> None:
+    wanted = {field for field in Protocol.model_fields if field != "name"}
+    wanted |= {f"{name}:{option}" for name, kind in SHELVES.methods.items() for option in kind.paper}
+    wanted |= {f"{name}:{option}" for name, kind in SHELVES.tasks.items() for option in kind.paper}
+    assert wanted <= {key for key, _ in values(protocol.name)}
+
+
+def test_what_the_table_suggests_can_be_said() -> None:
+    for key, value in SUGGESTED:
+        name, _, option = key.partition(":")
+        assert str(getattr(parsed(SHELVES.methods[name], {option: value}, "option", name), option)) == value
+
+
+def test_the_price_of_the_papers_table_is_what_the_document_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = (ROOT / "docs" / "plan.md").read_text(encoding="utf-8")
+    ((rates,), (command,), (shown,)) = (blocks(document, language) for language in ("toml", "sh", "text"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("SMC_EVAL_DATA", raising=False)
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: None)
+    Path("rates.toml").write_text(rates, encoding="utf-8")
+    ended = CliRunner().invoke(app, command.split()[1:])
+    assert [line.rstrip() for line in ended.stdout.splitlines()] == shown.splitlines()

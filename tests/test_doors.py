@@ -72,6 +72,20 @@ def test_a_plan_is_light(tmp_path: Path) -> None:
     assert opened("plan", *WORDS, "--output", str(tmp_path)) == "came in:"
 
 
+def test_the_papers_table_is_priced_without_tensors_models_or_data(tmp_path: Path) -> None:
+    words = (
+        "plan",
+        "--grid",
+        "smc-bench",
+        "--quiet",
+        "--tasks",
+        "csqa,translation",
+        "--output",
+        str(tmp_path),
+    )
+    assert opened(*words) == "came in:"
+
+
 def test_a_report_is_light(tmp_path: Path) -> None:
     Book(tmp_path).add(
         Result(

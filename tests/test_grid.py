@@ -12,7 +12,7 @@ import pytest
 from smc_eval.binder import Binder
 from smc_eval.card import MethodCard, TaskCard
 from smc_eval.errors import DataError, PluginError, UnknownName, UsageError
-from smc_eval.grid import Grid
+from smc_eval.grid import Grid, chosen
 from smc_eval.method import Method
 from smc_eval.methods import PAPER
 from smc_eval.methods.checkpoint import FromCheckpoint
@@ -21,7 +21,7 @@ from smc_eval.methods.lottery import Lottery
 from smc_eval.methods.magnitude import MagnitudeAfter
 from smc_eval.order import Order, ordered
 from smc_eval.recipe import Recipe
-from smc_eval.registry import Registry
+from smc_eval.registry import Registry, load
 from smc_eval.stages import Stage, Train
 from smc_eval.target import SMC_GRID, Target
 from smc_eval.task import Part, Source
@@ -390,8 +390,20 @@ def test_a_missing_grid_is_told(tmp_path: Path) -> None:
 
 def test_the_shipped_grid_is_the_papers_table() -> None:
     order = ordered({}, "smc-bench")
-    assert (order.protocol, order.sparsity, order.tasks) == ("paper", ("smc",), ("all",))
+    assert (order.protocol, order.sparsity, order.data_dir) == ("paper", ("smc",), "published")
     assert list(order.method) == [kind.card.name for kind in PAPER]
+    tasks = [kind.card.name for kind, _ in chosen(order.tasks, load())]
+    assert len(tasks) == 17 and [name for name in load().tasks if name not in tasks] == [
+        "hp-s/tm",
+        "hp-s2c2/tm",
+        "hp-s2c5/tm",
+    ]
+
+
+def test_a_folder_of_the_environment_goes_before_sizes_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SMC_EVAL_DATA", "from-the-environment")
+    assert ordered({}, "smc-bench").data_dir == "from-the-environment"
+    assert ordered({"data_dir": "said"}, "smc-bench").data_dir == "said"
 
 
 def test_the_data_folder_is_the_flags_then_the_files_then_the_environments(

@@ -13,6 +13,7 @@ from smc_eval.methods.dense import Dense
 from smc_eval.methods.lottery import Lottery
 from smc_eval.methods.magnitude import Magnitude, MagnitudeAfter
 from smc_eval.plan import Plan, owed, rates, steps, worded
+from smc_eval.price import Rate
 from smc_eval.protocol import SOUND
 from smc_eval.recipe import Recipe
 from smc_eval.results import Result, opened, scored
@@ -60,6 +61,8 @@ def test_after_training_methods_share_one_dense_training() -> None:
         "steps_shared": 50,
         "steps_naive": 90,
         "seconds_to_pay": None,
+        "seconds_naive": None,
+        "flops_to_pay": None,
     }
 
 
@@ -131,6 +134,35 @@ def test_time_left_comes_from_records_of_the_same_task_and_model() -> None:
     assert planned(other, records=(record(dense),)).seconds == pytest.approx(40 * 0.25)
     elsewhere = chained(Dense(), task=Toy(backbone="other", recipe=Recipe(steps=40)))
     assert planned(other, elsewhere, records=(record(dense),)).seconds is None
+
+
+def test_given_rates_go_before_what_the_store_has_seen() -> None:
+    dense, after = chained(Dense()), chained(MagnitudeAfter(), 0.5)
+    seen = Plan.of([dense, after], set().__contains__, (record(dense, 5.0),))
+    given = Plan.of([dense, after], set().__contains__, (record(dense, 5.0),), given=[Rate(seconds=2.0)])
+    # ten steps of dense are paid, and twenty of the other begin with the same ten
+    assert (seen.owed, seen.seconds, given.seconds) == (20, 5.0, 40.0)
+
+
+def test_a_price_counts_what_is_owed_once_and_what_would_be_alone() -> None:
+    other = chained(Dense(), task=Toy(backbone="other", recipe=Recipe(steps=40)))
+    chains = [chained(Dense()), *(chained(MagnitudeAfter(), sparsity) for sparsity in (0.5, 0.8)), other]
+    # a batch of 8, three passes' worth of 5 operations a step and example
+    plan = Plan.of(chains, set().__contains__, given=[Rate(flops=60.0)], work=lambda task: 5.0)
+    first, second = plan.prices()
+    assert (first.tasks, first.model, first.cells, first.steps, first.naive) == (("toy",), "tiny", 3, 30, 50)
+    assert (first.flops, first.seconds, first.seconds_naive) == (30 * 8 * 15, 60.0, 100.0)
+    assert (second.model, second.steps, second.seconds) == ("other", 40, 80.0)
+    assert (
+        plan.totals() | {"steps_to_pay": 70, "seconds_to_pay": 140.0, "seconds_naive": 180.0} == plan.totals()
+    )
+
+
+def test_one_unknown_part_makes_a_price_unknown() -> None:
+    other = chained(Dense(), task=Toy(backbone="other", recipe=Recipe(steps=40)))
+    plan = Plan.of([chained(Dense()), other], set().__contains__, given=[Rate(model="other", seconds=1.0)])
+    assert [price.seconds for price in plan.prices()] == [None, 40.0]
+    assert plan.seconds is None
 
 
 def test_stages_read_aloud() -> None:

@@ -26,7 +26,7 @@ METAVARS = {
     "match": "steps|flops[=N]",
     "find": "s@SHARE[:key=value,…]",
     "limit": "N",
-    "data-dir": "DIR|hub|twin",
+    "data-dir": "DIR|hub|twin|published",
     "output": "DIR",
     "json": "FILE|-",
     "format": "table|markdown|csv|latex|json",
@@ -42,19 +42,23 @@ GRID = typer.Option(
 )
 
 
-def ordering(verb: Callable[[Order], None], *, json_is_flag: bool = False) -> Callable[..., None]:
-    """A verb over an Order as a command that has a flag for each of the Order's fields.
+def ordering(verb: Callable[..., None], *, json_is_flag: bool = False) -> Callable[..., None]:
+    """A verb over an Order as a command that has a flag for each of the Order's fields, and then its own.
 
     With `json_is_flag`, `--json` takes no file: the verb prints JSON.
     """
+    _, *own = inspect.signature(verb, eval_str=True).parameters.values()
 
     def command(grid: str | None = None, **given: Any) -> None:
         if json_is_flag and given.get("json_file"):
             given["json_file"] = "-"
-        verb(ordered({name: value for name, value in given.items() if value not in (None, [])}, grid))
+        apart = {one.name: given.pop(one.name) for one in own}
+        verb(
+            ordered({name: value for name, value in given.items() if value not in (None, [])}, grid), **apart
+        )
 
     parameters = [_parameter(key, name, json_is_flag=json_is_flag) for key, name in keys().items()]
-    parameters.append(_keyword("grid", str | None, GRID))
+    parameters += [_keyword("grid", str | None, GRID), *own]
     command.__doc__ = verb.__doc__
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}

@@ -4,51 +4,88 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from smc_eval.binder import Binder, Bound, idle
+from smc_eval.binder import BUILT, Binder, Bound, counted, idle
 from smc_eval.cell import Cell
 from smc_eval.cli.find import WHOLE, searched
 from smc_eval.grid import Grid
 from smc_eval.order import Order
 from smc_eval.plan import Node, Plan, level, worded
+from smc_eval.price import EVERY, Price, Rate, read
 from smc_eval.quest import Quest, most, opening, quests
 from smc_eval.registry import registry
+from smc_eval.task import Task
 
 if TYPE_CHECKING:
+    from rich.table import Table
     from rich.tree import Tree
 
 
-def plan(order: Order) -> None:
-    """Show the stages a run would go through, which are done already, and what is still to pay."""
+def plan(
+    order: Order,
+    *,
+    rates: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.toml", help="Rates of a device by task and model, to tell hours by."),
+    ] = None,
+    flops: Annotated[
+        float | None,
+        typer.Option(
+            metavar="N", min=1, help="Operations a second that a device reaches, where --rates does not say."
+        ),
+    ] = None,
+) -> None:
+    """Show the stages a run would go through, which are done already, and what is still to pay.
+
+    What cannot be read here, models and data, counts as published. With --quiet the stages are left out.
+    """
     from smc_eval.engine.store import Store
 
-    grid = Grid.of(order, registry())
+    known = registry()
+    given = read(rates, [*known.tasks, *known.groups]) if rates else ()
+    given += (Rate(task=EVERY, flops=flops),) if flops else ()
+    grid = Grid.of(order, known)
     sought = quests(grid, searched(order)) if order.find else []
-    squares = Binder().bound(opening(grid, sought) if sought else grid.cells())
+    squares = Binder(published=True).bound(opening(grid, sought) if sought else grid.cells())
     store = Store(Path(order.output))
     chains = [square.chain for square in squares if square.chain]
-    planned = Plan.of(chains, store.finished, store.book.latest().values())
+    planned = Plan.of(chains, store.finished, store.book.latest().values(), given=given, work=work)
     unbound = [square for square in squares if not square.chain]
     if order.json_file:
         held = {
             "match": grid.budget.words if grid.budget else None,
             "find_cells_at_most": most(grid, sought) if sought else None,
         }
-        typer.echo(json.dumps(_json(planned, unbound) | held, indent=1, allow_nan=False))
+        typer.echo(json.dumps(_json(planned, squares, unbound) | held, indent=1, allow_nan=False))
         return
     from rich.console import Console
 
     console = Console()
     if not console.is_terminal:
         console.width = WHOLE
-    for tree in _trees(planned):
+    for tree in () if order.quiet else _trees(planned):
         console.print(tree)
+    if len(prices := planned.prices()) > 1:
+        console.print(_table(prices), highlight=False)
+        console.print()
     for line in (*_held(grid, sought), *_sums(planned, squares)):
         console.print(line, markup=False, highlight=False)
+
+
+def work(task: Task) -> float | None:
+    """Operations of a forward pass over one example: two for each weight that each of its tokens meets."""
+    if task.backbone in BUILT or (sizes := task.sizes()) is None:
+        return None
+    from smc_eval.tasks import dimensions  # here, or the program's help would have all tasks made
+
+    told = dimensions.of(task.backbone)
+    weights = dimensions.matrices(told) if told else None
+    return 2.0 * weights * sizes.tokens if weights else None
 
 
 def _held(grid: Grid, sought: Sequence[Quest]) -> Iterator[str]:
@@ -63,10 +100,12 @@ def _held(grid: Grid, sought: Sequence[Quest]) -> Iterator[str]:
         )
 
 
-def _json(planned: Plan, unbound: Iterable[Bound]) -> dict[str, Any]:
+def _json(planned: Plan, squares: Sequence[Bound], unbound: Iterable[Bound]) -> dict[str, Any]:
     return {
         "schema": 1,
         "totals": planned.totals(),
+        "prices": [asdict(price) for price in planned.prices()],
+        "published": counted(squares),
         "starts": [
             {
                 "label": _owner(root),
@@ -162,7 +201,29 @@ def _cells(root: Node) -> Iterator[Cell]:
     return (chain.cell for node in root.walk() for chain in node.ends)
 
 
-def _sums(planned: Plan, squares: Iterable[Bound]) -> list[str]:
+def _table(prices: Iterable[Price]) -> Table:
+    """The cost by task and model."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    drawn = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for name in ("task", "model"):
+        drawn.add_column(name, no_wrap=True)
+    for name in ("cells", "steps to pay", "without sharing", "FLOPs", "hours", "without sharing"):
+        drawn.add_column(name, justify="right", no_wrap=True)
+    for one in prices:
+        hours = [None if part is None else part / 3600 for part in (one.seconds, one.seconds_naive)]
+        drawn.add_row(
+            ", ".join(one.tasks),
+            one.model,
+            *(f"{count:,}" for count in (one.cells, one.steps, one.naive)),
+            "?" if one.flops is None else f"{one.flops:.2g}",
+            *("?" if part is None else f"{part:,.3g}" if part < 100 else f"{part:,.0f}" for part in hours),
+        )
+    return drawn
+
+
+def _sums(planned: Plan, squares: Sequence[Bound]) -> list[str]:
     sums = planned.totals()
     lines = [
         (
@@ -173,15 +234,28 @@ def _sums(planned: Plan, squares: Iterable[Bound]) -> list[str]:
             f"{sums['steps_to_pay']} optimizer steps to pay, of {sums['steps_shared']} in all stages; "
             f"without sharing there would be {sums['steps_naive']}"
         ),
-        "unknown rate: this store has seen no training of some task and model that is to be paid"
-        if planned.seconds is None
-        else f"about {spoken(planned.seconds)} of training to pay",
+        _time(planned, sums),
     ]
-    return [*lines, *idle(squares)]
+    return [*lines, *counted(squares), *idle(squares)]
+
+
+def _time(planned: Plan, sums: dict[str, Any]) -> str:
+    seconds, flops = sums["seconds_to_pay"], sums["flops_to_pay"]
+    if seconds is None and planned.given:
+        return "unknown rate: what was given tells nothing of some task and model that is to be paid"
+    if seconds is None:
+        seen = "unknown rate: this store has seen no training of some task and model that is to be paid"
+        return seen if flops is None else f"{seen}; {flops:.2g} operations, to be told in hours by --flops"
+    told = f"about {spoken(seconds)} of training to pay"
+    if not planned.given:
+        return told
+    return f"{told} on a device of the given rate, {spoken(sums['seconds_naive'])} without sharing"
 
 
 def spoken(seconds: float) -> str:
     """A length of time as one says it."""
     if seconds < 90:
         return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 360_000 else f"{seconds / 3600:,.0f} h"

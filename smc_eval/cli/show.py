@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -14,14 +14,14 @@ from smc_eval.errors import SmcError, UnknownName
 from smc_eval.grid import recipe
 from smc_eval.method import Method
 from smc_eval.plan import worded
-from smc_eval.protocol import PROTOCOLS
+from smc_eval.protocol import PROTOCOLS, SOUND, SUMMARIES, Protocol
 from smc_eval.recipe import Recipe
 from smc_eval.registry import Registry, load
 from smc_eval.spec import Spec
 from smc_eval.target import Target
 from smc_eval.task import Task
 
-SHELVES = ("tasks", "methods", "plugins")
+SHELVES = ("tasks", "methods", "protocols", "plugins")
 
 MOMENTS = {
     "none": "never",
@@ -39,12 +39,12 @@ SAMPLES = ("0.5", "0.8", "2:4")
 
 def list_(
     shelf: Annotated[
-        str | None, typer.Argument(metavar="[tasks|methods|plugins]", show_default=False)
+        str | None, typer.Argument(metavar="[tasks|methods|protocols|plugins]", show_default=False)
     ] = None,
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List the tasks, methods and plugins that are installed."""
+    """List the tasks, methods, protocols and plugins that are installed."""
     if shelf is not None and shelf not in SHELVES:
         raise UnknownName("list", shelf, SHELVES)
     registry = load()
@@ -62,9 +62,9 @@ def list_(
 
 
 def show(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A method, task or group of tasks.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A method, task, group of tasks or protocol.")],
 ) -> None:
-    """Show a card: options, defaults, source, and a method's plan."""
+    """Show a card: options, defaults, source, and a method's plan; or what a protocol changes."""
     registry = load().checked()
     found = []
     if name in registry.methods:
@@ -74,10 +74,11 @@ def show(
     elif name in registry.groups:
         members = ", ".join(task.card.name for task in registry.groups[name])
         found.append([f"{name} (group of tasks)", f"  stands for: {members}"])
+    if name in PROTOCOLS:
+        found.append(_protocol(registry, PROTOCOLS[name]))
     if not found:
-        raise UnknownName(
-            "method, task or group", name, [*registry.methods, *registry.tasks, *registry.groups]
-        )
+        known = [*registry.methods, *registry.tasks, *registry.groups, *PROTOCOLS]
+        raise UnknownName("method, task, group or protocol", name, known)
     typer.echo("\n\n".join("\n".join(lines) for lines in found))
 
 
@@ -96,6 +97,10 @@ def _rows(registry: Registry, shelf: str) -> list[dict[str, Any]]:
             }
             for plugin in registry.plugins
         ]
+    if shelf == "protocols":
+        return [
+            {**one.model_dump(mode="json"), "summary": SUMMARIES[name]} for name, one in PROTOCOLS.items()
+        ]
     kinds: dict[str, type[Method]] | dict[str, type[Task]] = getattr(registry, shelf)
     brought = {name: plugin.distribution for plugin in registry.plugins for name in getattr(plugin, shelf)}
     return [
@@ -110,6 +115,8 @@ def _brief(shelf: str, row: dict[str, Any]) -> Sequence[object]:
             return row["name"], row["metric"], folds, ", ".join(row["groups"]), row["summary"]
         case "methods":
             return row["name"], row["moment"], ", ".join(row["patterns"]), row["summary"]
+        case "protocols":
+            return row["name"], row["scope"], f"keeps the {row['keep']} net", row["summary"]
         case _:
             brings = f"{len(row['methods'])} methods, {len(row['tasks'])} tasks"
             status = "ok" if row["status"] == "ok" else "BROKEN"
@@ -171,15 +178,40 @@ def _task(kind: type[Task]) -> list[str]:
     for name, protocol in PROTOCOLS.items():
         lines.append(f"  recipe, protocol {name}: {_said(recipe(kind, card.published, protocol))}")
     if kind.tiny:
-        lines.append(
-            f"  with --model tiny: {', '.join(f'{key}={value}' for key, value in kind.tiny.items())}"
-        )
+        lines.append(f"  with --model tiny: {_pairs(kind.tiny)}")
     return lines
 
 
 def _said(own: Recipe) -> str:
     fields = Recipe.model_fields
     return ", ".join(f"{n}={v}" for n in fields if (v := getattr(own, n)) != fields[n].default)
+
+
+def _protocol(registry: Registry, protocol: Protocol) -> list[str]:
+    """What a protocol says, and which options and recipes are others under it."""
+    fields = [[n, str(getattr(protocol, n)), f.description or ""] for n, f in Protocol.model_fields.items()]
+    own = {name: kind.paper for name, kind in registry.methods.items()}
+    own |= {name: kind.paper for name, kind in registry.tasks.items()}
+    turned = [[n, _pairs(paper)] for n, paper in own.items() if paper and protocol.name == "paper"]
+    trained = [
+        [name, changed] for name, kind in registry.tasks.items() if (changed := _retrained(kind, protocol))
+    ]
+    lines = [f"{protocol.name} (protocol): {SUMMARIES[protocol.name]}"]
+    lines += [f"  {line}" for line in columns(fields[1:])]
+    for what, rows in (("options that have other defaults", turned), ("recipes that differ", trained)):
+        lines += [f"  {what}", *(f"    {line}" for line in columns(rows))] if rows else []
+    return [*lines, "  what the official code does, and why it is so here: docs/protocols.md"]
+
+
+def _retrained(kind: type[Task], protocol: Protocol) -> str:
+    """Fields of a task's recipe that are others than under the default protocol, but for `keep`."""
+    usual, own = (recipe(kind, kind.card.published, one) for one in (SOUND, protocol))
+    fields = {name: getattr(own, name) for name in Recipe.model_fields if name != "keep"}
+    return _pairs({name: value for name, value in fields.items() if value != getattr(usual, name)})
+
+
+def _pairs(options: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in options.items())
 
 
 def _options(kind: type[Spec], apart: Collection[str] = ()) -> list[str]:

@@ -64,7 +64,9 @@ class Walk:
         """The net before any training; its random parts come from the start digest."""
         self.world.seed(self.chain.start)
         model = self.task.model().to(self.world.device)
-        return Net(model, in_scope(model, self.chain.cell.target.scope, self.task.spared(model)))
+        scope = self.chain.cell.target.scope
+        spared = self.task.spared(model) if scope == "body" else self.task.unpruned(model)
+        return Net(model, in_scope(model, scope, spared))
 
     def _resume(self) -> int:
         """Load the deepest finished link; returns how many links lie behind."""

@@ -23,7 +23,7 @@ def embeddings(model: nn.Module) -> frozenset[str]:
 
 
 def in_scope(model: nn.Module, scope: Scope, spared: Collection[str] = ()) -> tuple[str, ...]:
-    """Canonical names of the weights that count, in the model's order.
+    """Canonical names of the weights that count, in the model's order; `spared` are left out of it.
 
     Raises:
         SparsityError: nothing is left to prune, or `spared` names what the model lacks.
@@ -36,7 +36,7 @@ def in_scope(model: nn.Module, scope: Scope, spared: Collection[str] = ()) -> tu
             out = embeddings(model) | set(spared)
             names = tuple(name for name, ndim in shapes.items() if ndim >= 2 and name not in out)
         case "all-2d":
-            names = tuple(name for name, ndim in shapes.items() if ndim in (2, 4))
+            names = tuple(name for name, ndim in shapes.items() if ndim in (2, 4) and name not in spared)
     if not names:
         raise SparsityError(
             f"scope {scope!r} holds no weight of {type(model).__name__}; nothing can be pruned"

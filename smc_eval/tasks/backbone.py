@@ -15,7 +15,7 @@ from typing import Any
 
 from smc_eval.errors import ModelError
 from smc_eval.task import Source
-from smc_eval.tasks import kinds
+from smc_eval.tasks import hub, kinds
 
 READ = (".json", ".txt", ".model", ".safetensors", ".bin")
 """Endings of the files of a checkpoint folder that a model or its tokenizer is made from."""
@@ -56,20 +56,32 @@ def find(word: str, kind: kinds.Kind = "text-encoder") -> Backbone:
     Raises:
         ModelError: there is no such checkpoint, it cannot be reached, or it is of another kind.
     """
-    if word.startswith(PACKAGE):
-        folder, commit = _in_package(word), None
-    elif Path(word).expanduser().is_dir():
-        folder, commit = Path(word).expanduser(), None
-    elif _HUB_ID.fullmatch(word) and not word.startswith("."):
-        folder = _from_hub(word)
-        commit = folder.name
-    else:
-        raise ModelError(
-            f"there is no model folder {word!r}; give a folder with a config.json, pkg:NAME, or a hub id"
-        )
+    folder, commit = _placed(word)
     config = _config(folder, word)
     kinds.check(config, kinds.tokens_in(folder), kind, word)
     return Backbone(word, word if commit else str(folder), commit, config, kind)
+
+
+def config(word: str) -> Mapping[str, Any]:
+    """The config of the checkpoint that a word names, of whatever kind.
+
+    Raises:
+        ModelError: there is no such checkpoint, or it cannot be reached.
+    """
+    return _config(_placed(word)[0], word)
+
+
+def here(word: str) -> bool:
+    """Whether a model can be read without asking the hub: a folder's, a package's, or one in the cache."""
+    if word.startswith(PACKAGE) or Path(word).expanduser().is_dir() or not _HUB_ID.fullmatch(word):
+        return True  # or can be told at once to name nothing
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        return isinstance(try_to_load_from_cache(word, "config.json"), str)
+    except HFValidationError:
+        return True
 
 
 def fills_masks(backbone: Backbone) -> bool:
@@ -103,6 +115,20 @@ def _file_digest(path: Path, _size: int, _changed: int) -> bytes:
     """SHA-256 of a file; size and time of change stand for what it holds."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").digest()
+
+
+def _placed(word: str) -> tuple[Path, str | None]:
+    """The folder that a word names, and the commit where it is of a hub."""
+    if word.startswith(PACKAGE):
+        return _in_package(word), None
+    if Path(word).expanduser().is_dir():
+        return Path(word).expanduser(), None
+    if _HUB_ID.fullmatch(word) and not word.startswith("."):
+        folder = _from_hub(word)
+        return folder, folder.name
+    raise ModelError(
+        f"there is no model folder {word!r}; give a folder with a config.json, pkg:NAME, or a hub id"
+    )
 
 
 def _in_package(word: str) -> Path:
@@ -146,7 +172,11 @@ def _fetched(word: str) -> Path:
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # its retries are no news
     try:
         cached = try_to_load_from_cache(word, "config.json")
-        return Path(cached if isinstance(cached, str) else hf_hub_download(word, "config.json")).parent
+        if isinstance(cached, str):
+            return Path(cached).parent
+        if not hub.answers():
+            raise offline(word)
+        return Path(hf_hub_download(word, "config.json")).parent
     except errors.HFValidationError:
         raise ModelError(f"{word!r} is neither a folder nor a hub id such as roberta-base") from None
     except errors.GatedRepoError:

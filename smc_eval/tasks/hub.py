@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +22,23 @@ HUB = "hub"
 PARQUET = "refs/convert/parquet"
 """The branch into which the hub itself converts every data set: CONFIG/SPLIT/0000.parquet and so on.
 It needs no loading script, which `datasets` no longer runs."""
+
+
+PATIENCE = 5.0
+"""Seconds in which a hub says something, or is taken for one that does not answer."""
+
+
+@cache
+def answers() -> bool:
+    """Whether the hub answers at all; asked once a process, as its client tries half a minute a file."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils import get_session  # type: ignore[attr-defined]
+
+    try:
+        get_session().head(constants.ENDPOINT, timeout=PATIENCE)
+    except Exception:  # noqa: BLE001  it is of the library beneath the client, and which depends on its age
+        return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -89,15 +107,19 @@ class HubSet:
             "revision": self.revision,
             "allow_patterns": [f"{self.config}/{split}/*.parquet" for split in splits],
         }
+        found: Path | None = None
         try:
             found = Path(snapshot_download(**wanted, local_files_only=True))
             if all(self._files(found, split) for split in splits):
                 return found
         except LocalEntryNotFoundError:
             pass
-        with _told(self.name):
-            found = Path(snapshot_download(**wanted))
-        for split in splits:  # where there is no answer, the client gives what the cache holds
+        if answers():
+            with _told(self.name):
+                found = Path(snapshot_download(**wanted))
+        if found is None:
+            raise _lacking(f"{self.name!r} is not whole", self.name)
+        for split in splits:
             if not self._files(found, split):
                 raise _lacking(f"{self.name!r} has no split {split!r} of {self.config!r}", self.name)
         return found

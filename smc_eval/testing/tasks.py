@@ -60,7 +60,12 @@ class TaskContract:
         model = self.task.model()
         names = dict(model.named_parameters()).keys()
         assert set(self.task.spared(model)) <= names
+        assert set(self.task.unpruned(model)) <= names
         assert set(self.task.backbone_weights(model)) <= names
+
+    def test_published_sizes_are_counts(self) -> None:
+        sizes = self.task.sizes()
+        assert sizes is None or (min(sizes.train, sizes.test, sizes.tokens) > 0 and sizes.source)
 
     def test_the_loss_is_a_number_with_a_gradient(self) -> None:
         model = self.task.model()

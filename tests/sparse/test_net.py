@@ -136,6 +136,7 @@ def test_tied_weights_are_one_parameter_one_mask_one_count() -> None:
     assert body == ("encoder.weight_ih_l0", "encoder.weight_hh_l0", "down.weight", "odd.weight")
     assert in_scope(model, "body", spared=["odd.weight"]) == body[:3]
     assert in_scope(model, "all-2d") == ("words.weight", *body)
+    assert in_scope(model, "all-2d", spared=["odd.weight"]) == ("words.weight", *body[:3])
 
 
 def test_a_scope_that_holds_nothing_is_refused() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
 from smc_eval.card import TaskCard
@@ -54,18 +55,24 @@ class Mawps(WordProblems):
     """MAWPS in the five folds of the SVAMP paper."""
 
     data_set: ClassVar[str] = "cv_mawps"
+    counts: ClassVar[Sequence[tuple[int, int]]] = ((1537, 384),) * 5
+    read: ClassVar[int] = 36
 
 
 class AsdivA(WordProblems):
     """The arithmetic part of ASDiv in the five folds of the SVAMP paper."""
 
     data_set: ClassVar[str] = "cv_asdiv-a"
+    counts: ClassVar[Sequence[tuple[int, int]]] = (*((979, 238),) * 3, (980, 237), (951, 266))
+    read: ClassVar[int] = 30
 
 
 class Svamp(WordProblems):
     """SVAMP's thousand problems, after training on MAWPS and ASDiv-A."""
 
     data_set: ClassVar[str] = "mawps-asdiv-a_svamp"
+    counts: ClassVar[Sequence[tuple[int, int]]] = ((3138, 1000),)
+    read: ClassVar[int] = 37
 
 
 class MawpsGts(Mawps):

@@ -13,7 +13,7 @@ from pydantic import Field
 from smc_eval.errors import UsageError
 from smc_eval.needed import Needed
 from smc_eval.score import Score, accuracy
-from smc_eval.task import Part, Source, Task
+from smc_eval.task import Part, Sizes, Source, Task
 from smc_eval.tasks import backbone
 from smc_eval.tasks.arithmetic.equation import equation_right, value_right
 from smc_eval.tasks.arithmetic.files import NEEDED
@@ -43,6 +43,10 @@ class WordProblems(Task):
     tiny: ClassVar[Mapping[str, Any]] = TINY
     data_set: ClassVar[str]
     """The folder of its files in the official layout."""
+    counts: ClassVar[Sequence[tuple[int, int]]]
+    """Its problems to train on and to be tested on, as published: of each fold, or of the one split."""
+    read: ClassVar[int]
+    """Tokens of a question, roughly."""
     graphs: ClassVar[bool]
     """Whether graphs between numbers and words are read: Graph2Tree, else GTS."""
 
@@ -65,6 +69,10 @@ class WordProblems(Task):
 
     def needs(self) -> tuple[Needed, ...]:
         return NEEDED.get(self.data_set, ())
+
+    def sizes(self) -> Sizes:
+        train, test = self.counts[self.fold or 0]
+        return Sizes(train, test, self.read, "files of SMC-Bench, counted; tokens measured on MAWPS")
 
     def sources(self) -> tuple[Source, ...]:
         data = Source("data", self.folder, content_digest(self._files()))

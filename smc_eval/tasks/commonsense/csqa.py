@@ -11,7 +11,7 @@ from smc_eval.card import TaskCard
 from smc_eval.needed import Needed
 from smc_eval.recipe import Recipe
 from smc_eval.spec import Outside
-from smc_eval.task import Part
+from smc_eval.task import Part, Sizes
 from smc_eval.tasks.commonsense.choosing import METRIC, Choosing, Layout, Question
 from smc_eval.tasks.commonsense.rows import Row, field, inner, items, read_rows, short, text
 from smc_eval.tasks.folder import find
@@ -69,6 +69,9 @@ class Csqa(Choosing):
             Needed(f"{self.data_set}/{name}", self.card.licence, f"{ADDRESS}/{name}", sha256, size, NOTE)
             for name, sha256, size in PINNED
         )
+
+    def sizes(self) -> Sizes:
+        return Sizes(9741, 1221, 120, "Talmor et al., random split; tokens of five choices, measured")
 
     def files(self) -> tuple[Path, ...]:
         return tuple(self._file(part) for part in FILES)

@@ -13,7 +13,7 @@ from smc_eval.errors import DataError
 from smc_eval.needed import Needed
 from smc_eval.recipe import Recipe
 from smc_eval.spec import Outside
-from smc_eval.task import Part
+from smc_eval.task import Part, Sizes
 from smc_eval.tasks.commonsense.choosing import METRIC, Choosing, Layout, Question
 from smc_eval.tasks.commonsense.rows import Row, field, items, parsed, short, text, words
 from smc_eval.tasks.folder import find_all, lines
@@ -24,6 +24,9 @@ LABELS = ("A", "B", "C", "D")
 TRAIN = ("train/middle", "train/high")
 DEV = ("dev/middle", "dev/high")
 TEST = ("test/middle", "test/high")
+
+COUNTS = {"train": 87_866, "dev/middle": 1436, "dev/high": 3451, "test/middle": 1436, "test/high": 3498}
+"""Questions of each part, as published."""
 
 LEVELS = {
     level: HubSet("ehovy/race", level, ("article", "question", "options", "answer"))
@@ -68,6 +71,11 @@ class Race(Choosing):
             Needed(f"{self.data_set}/{part}/", LICENCE, ADDRESS, SHA256, note=NOTE)
             for part in (*TRAIN, *DEV, *TEST)
         )
+
+    def sizes(self) -> Sizes:
+        tested = sum(COUNTS[part] for part in self.reported)
+        about = "Lai et al., tables 2 and 3; tokens of four choices, from 322 words an article"
+        return Sizes(COUNTS["train"], tested, 1520, about)
 
     def files(self) -> Iterator[Path]:
         for part in (*TRAIN, *DEV, *TEST):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
 
 from smc_eval.card import TaskCard
 from smc_eval.errors import DataError, ModelError
@@ -15,7 +15,7 @@ from smc_eval.needed import Needed
 from smc_eval.recipe import Recipe
 from smc_eval.score import Score, accuracy
 from smc_eval.spec import Outside
-from smc_eval.task import Part, Source
+from smc_eval.task import Part, Sizes, Source
 from smc_eval.tasks import backbone
 from smc_eval.tasks.commonsense.choosing import METRIC, Choosing, plain
 from smc_eval.tasks.commonsense.rows import Row, field, read_rows, short, text
@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 
     from smc_eval.tasks.commonsense.spans import SpanReader
 
-SIZES = ("xs", "s", "m", "l", "xl")
+COUNTS = {"xs": 160, "s": 640, "m": 2558, "l": 10_234, "xl": 40_398}
+"""Sentences of each training file, as published."""
+
+SIZES = tuple(COUNTS)
 
 NAME = "allenai/winogrande"
 """Its copy on the hub, a configuration a size; all have the same dev."""
@@ -78,6 +81,7 @@ class WinoGrande(Choosing):
         published="roberta-large",
         licence="CC BY 4.0",
     )
+    version: ClassVar[int] = 2
     tiny: ClassVar[Mapping[str, Any]] = {"steps": 60, "warmup": 5, "batch_size": 16, "lr": 1e-3}
     paper: ClassVar[Mapping[str, Any]] = {"ties": "count"}
     data_set: ClassVar[str] = "winogrande_1.1"
@@ -110,6 +114,10 @@ class WinoGrande(Choosing):
         return tuple(
             Needed(f"{self.data_set}/{name}", self.card.licence, ADDRESS, note=NOTE) for name in names
         )
+
+    def sizes(self) -> Sizes:
+        about = "Sakaguchi et al.; tokens of both candidates, measured"
+        return Sizes(COUNTS[self.size], 1267, 48, about)
 
     def files(self) -> tuple[Path, ...]:
         return self._file("train"), self._file("test")
@@ -173,6 +181,13 @@ class WinoGrande(Choosing):
 
     def spared(self, model: nn.Module) -> Collection[str]:
         return super().spared(model) if self.way == "ranking" else ()
+
+    def unpruned(self, model: nn.Module) -> Collection[str]:
+        """By spans the head for masked words, but for what it shares with the embeddings."""
+        if self.way == "ranking":
+            return ()
+        base = {id(weight) for weight in cast("Any", model).net.base_model.parameters()}
+        return [name for name, weight in model.named_parameters() if id(weight) not in base]
 
     def _file(self, part: str) -> Path:
         name = f"train_{self.size}" if part == "train" else "dev"

@@ -43,11 +43,13 @@ class Release:
     table: str
     """Of its CSV: `hp_s2c2`."""
     classes: int
+    proteins: int
+    """As published."""
 
 
-S2C2 = Release(("hotprotein/s2c2", "hotprotein/d1", "d1"), "d1_{fold}", "d1_fasta_clean", "hp_s2c2", 2)
-S2C5 = Release(("hotprotein/s2c5", "hotprotein/d2", "d2"), "d2_{fold}", "d2_fasta_clean", "hp_s2c5", 5)
-S = Release(("hotprotein/s", "hotprotein/S", "S"), "S_target", "S_target", "hp_s", 5)
+S2C2 = Release(("hotprotein/s2c2", "hotprotein/d1", "d1"), "d1_{fold}", "d1_fasta_clean", "hp_s2c2", 2, 1965)
+S2C5 = Release(("hotprotein/s2c5", "hotprotein/d2", "d2"), "d2_{fold}", "d2_fasta_clean", "hp_s2c5", 5, 1040)
+S = Release(("hotprotein/s", "hotprotein/S", "S"), "S_target", "S_target", "hp_s", 5, 182_000)
 
 
 def find(

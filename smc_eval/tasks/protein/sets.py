@@ -11,7 +11,7 @@ from smc_eval.card import TaskCard
 from smc_eval.needed import Needed
 from smc_eval.recipe import Recipe
 from smc_eval.spec import Outside
-from smc_eval.task import Task
+from smc_eval.task import Sizes, Task
 from smc_eval.tasks.protein import hotprotein, meltome
 from smc_eval.tasks.protein.example import Split
 from smc_eval.tasks.protein.tasks import ACCURACY, RHO, Classes, Temperatures
@@ -61,6 +61,15 @@ def hot_card(name: str, data: str, classes: int | None, folds: int | None) -> Ta
     )
 
 
+def hot_sizes(release: hotprotein.Release, fold: int | None) -> Sizes:
+    """How large a set of HotProtein is, a tenth of it tested."""
+    tested = release.proteins // 10 + ((fold or 0) < release.proteins % 10)
+    about = "HotProtein, ICLR 2023; tokens measured on HP-S²C2"
+    if release is hotprotein.S:
+        about += "; 182 thousand, of which a tenth is supposed to be tested"
+    return Sizes(release.proteins - tested, tested, 373, about)
+
+
 def hot_needs(task: HotClasses | HotTemperatures) -> tuple[Needed, ...]:
     """A set of HotProtein, in either of its forms."""
     release = task.release
@@ -95,6 +104,9 @@ class HotClasses(Classes):
     def needs(self) -> tuple[Needed, ...]:
         return hot_needs(self)
 
+    def sizes(self) -> Sizes:
+        return hot_sizes(self.release, self.fold)
+
     def found(self, folder: Path) -> Split:
         return hotprotein.find(folder, self.release, self.fold or 0, "label", self.bins)
 
@@ -107,6 +119,9 @@ class HotTemperatures(Temperatures):
 
     def needs(self) -> tuple[Needed, ...]:
         return hot_needs(self)
+
+    def sizes(self) -> Sizes:
+        return hot_sizes(self.release, self.fold)
 
     def found(self, folder: Path) -> Split:
         return hotprotein.find(folder, self.release, self.fold or 0, "temperature")
@@ -189,6 +204,11 @@ class Meltome(Temperatures):
     def needs(self) -> tuple[Needed, ...]:
         note = f"{self.split}.csv of splits.zip, or the older FASTA; {MELTOME_AT}"
         return (Needed(f"{self.data_set}/", MELTOME_LICENCE, note=note),)
+
+    def sizes(self) -> Sizes | None:
+        if self.split != "mixed_split":
+            return None
+        return Sizes(24_817, 3134, 690, "FLIP, Dallago et al. (2021); tokens measured on a hundred proteins")
 
     def found(self, folder: Path) -> Split:
         return meltome.find(folder, self.split)

@@ -41,6 +41,7 @@ TINY = {"epochs": 3, "batch_size": 16, "lr": 2e-3, "warmup": 0}
 class Proteins(Task):
     """Proteins, and a net that reads their sequences."""
 
+    version: ClassVar[int] = 2
     tiny: ClassVar[Mapping[str, Any]] = TINY
     data_set: ClassVar[str]
     """Its folder in the data folder; a twin lies there too."""
@@ -80,6 +81,16 @@ class Proteins(Task):
 
     def spared(self, model: nn.Module) -> Collection[str]:
         return ("head.out.weight",)
+
+    def unpruned(self, model: nn.Module) -> Collection[str]:
+        """All but the linear maps of the encoder, which are those of attention and feed-forward."""
+        from torch import nn
+
+        maps = [
+            module for module in cast("ProteinNet", model).encoder.modules() if isinstance(module, nn.Linear)
+        ]
+        pruned = {id(module.weight) for module in maps}
+        return [name for name, weight in model.named_parameters() if id(weight) not in pruned]
 
     def _split(self) -> Split:
         if self.card.folds and self.fold is None:

@@ -14,7 +14,7 @@ from smc_eval.card import TaskCard
 from smc_eval.needed import Needed
 from smc_eval.recipe import Recipe
 from smc_eval.score import Score
-from smc_eval.task import Part, Source, Task
+from smc_eval.task import Part, Sizes, Source, Task
 from smc_eval.tasks import backbone
 from smc_eval.tasks.folder import content_digest
 from smc_eval.tasks.hub import HUB
@@ -104,6 +104,17 @@ class Translation(Task):
         note = f"any parallel text: {files}; also on the hub, by --data-dir hub: {opus.NAME}"
         path = f"{HOME}/{self.corpus}/" if self.corpus else f"{HOME}/"
         return (Needed(path, self.card.licence, note=note),)
+
+    def sizes(self) -> Sizes | None:
+        """OPUS-100's, as SMC-Bench names no text."""
+        if self.corpus or self.pairs != "english":
+            return None
+        counts = {one: min(opus.pairs(one), self.sentences or opus.MOST) for one in self.directions}
+        train = sum(balanced(counts, self.temperature).values())
+        about = (
+            "OPUS-100, Zhang et al. (2020), supposed; tokens: a batch of 1024 is supposed to be 32 sentences"
+        )
+        return Sizes(train, opus.TESTED * len(counts), 32, about)
 
     @property
     def reach(self) -> int:

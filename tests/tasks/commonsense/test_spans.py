@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from smc_eval.errors import DataError, ModelError
+from smc_eval.sparse.scope import in_scope
 from smc_eval.tasks import tiny
 from smc_eval.tasks.commonsense.nets import TextNet
 from smc_eval.tasks.commonsense.spans import SpanReader, Spans, SpanScorer, margin_loss, means
@@ -241,6 +242,8 @@ def test_a_pretrained_model_is_loaded_with_its_head(checkpoint: Callable[..., Pa
     assert torch.equal(own["net.lm_head.dense.weight"], stored["lm_head.dense.weight"])
     assert set(task.backbone_weights(model)) == set(own)
     assert task.spared(model) == ()
+    out = set(in_scope(model, "all-2d")) - set(in_scope(model, "all-2d", task.unpruned(model)))
+    assert out == {"net.lm_head.dense.weight"}  # what it writes with is tied to the embeddings, and stays in
     batch = task.collate(task.data("train")[:4])
     loss, logp_KV = task.judged(model, batch)
     assert loss.isfinite() and logp_KV.shape[0] == len(batch.own_K)

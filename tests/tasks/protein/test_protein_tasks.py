@@ -93,6 +93,19 @@ def test_every_matrix_is_in_the_body_but_embeddings_and_the_output_layer() -> No
     assert matrices - set(scope) == {"encoder.embeddings.word_embeddings.weight", "head.out.weight"}
 
 
+def test_the_papers_scope_holds_attention_and_feed_forward_alone() -> None:
+    task = small(HpS)
+    model = task.model()
+    scope = in_scope(model, "all-2d", task.unpruned(model))
+    matrices = {name for name, weight in model.named_parameters() if weight.ndim == 2}
+    assert matrices - set(scope) == {
+        "encoder.embeddings.word_embeddings.weight",
+        "head.hidden.weight",
+        "head.out.weight",
+    }
+    assert len(scope) == 2 * (4 + 2)  # layers of queries, keys, values, output; up, down
+
+
 def test_judged_gives_the_loss_and_what_it_is_made_of() -> None:
     task = small(HpS)
     assert isinstance(task, HpS)
