@@ -59,6 +59,16 @@ def test_mbart_50_begins_a_text_with_its_language_and_predicts_no_language() -> 
     assert batch.label_NT.tolist() == [[IGNORED, 7, 2, IGNORED], [IGNORED, 6, 7, 2]]
 
 
+@pytest.mark.parametrize("place", ["first", "last"])
+def test_sides_are_the_most_that_a_sentence_takes_of_a_batch(place: Place) -> None:
+    made = codec(place)
+    for one in SENTENCES:
+        batch = made.batch([one])
+        source, target = made.sides(one)
+        assert source == batch.source_NS.shape[1]
+        assert target - batch.given_NT.shape[1] == {"first": 0, "last": 1}[place]
+
+
 def test_a_language_without_a_token_and_a_tokenizer_without_padding_are_refused() -> None:
     with pytest.raises(ModelError, match=r"'letters' has no token for Czech \(cs_CZ, ces_Latn, __cs__\)"):
         Codec(Letters(), "last", 10, ("en", "cs"), "letters")
