@@ -79,9 +79,7 @@ class Feed:
         Only the last batch may be smaller, and stays the last.
         """
         size, pool = self._step_size, self._step_size * self.recipe.bucket
-        pools = [
-            sorted(order[i : i + pool], key=self.keys.__getitem__) for i in range(0, len(order), pool)
-        ]
+        pools = [sorted(order[i : i + pool], key=self.keys.__getitem__) for i in range(0, len(order), pool)]
         batches = [one[i : i + size] for one in pools for i in range(0, len(one), size)]
         whole, rest = (batches, []) if len(order) % size == 0 else (batches[:-1], batches[-1])
         return [i for place in self._order(name, len(whole)) for i in whole[place]] + rest
@@ -128,15 +126,17 @@ def predict(
 ) -> list[Any]:
     """One prediction for each example, in order; the model is left in the mode it was in.
 
-    Examples of alike length share a forward pass, whatever their order.
+    Examples of alike length share a forward pass, whatever their order. As nothing is kept for a
+    backward pass, twice the recipe's tokens may.
     """
     training = model.training
     model.eval()
     lengths = [task.sides(example)[0] for example in examples]
     order = sorted(range(len(examples)), key=lengths.__getitem__)
+    tokens = 2 * recipe.tokens if recipe.tokens else None
     predicted: dict[int, Any] = {}
     with torch.no_grad(), world.autocast(recipe.precision):
-        for part in parts([lengths[i] for i in order], recipe.eval_batch_size, recipe.tokens):
+        for part in parts([lengths[i] for i in order], recipe.eval_batch_size, tokens):
             places = order[part.start : part.stop]
             answers = task.predict(model, world.move(task.collate([examples[i] for i in places])))
             if len(answers) != len(part):

@@ -7,9 +7,11 @@ from typing import Any, cast
 
 import pytest
 import torch
+from transformers import DynamicCache
 
 from smc_eval.errors import ModelError
 from smc_eval.recipe import Recipe
+from smc_eval.tasks.translation import search
 from smc_eval.tasks.translation.bleu import scored
 from smc_eval.tasks.translation.codec import IGNORED, Codec, Place
 from smc_eval.tasks.translation.corpus import Sentence
@@ -100,6 +102,18 @@ def test_a_batch_may_lead_to_several_languages_and_nobody_sees_the_others() -> N
     together = translated(model, codec.batch(examples), codec, 3)
     assert len({one.direction.target for one in examples}) > 1
     assert together == [translated(model, codec.batch([one]), codec, 3)[0] for one in examples]
+
+
+def test_beams_find_what_they_find_when_each_carries_its_own_copy_of_the_source(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    task = TwoToTwo(longest=12)
+    torch.manual_seed(2)
+    model: Any = task.model().eval()
+    batch = task.collate(task.data("test")[:6])
+    shared = translated(model, batch, task._codec, 4)
+    monkeypatch.setattr(search, "Read", DynamicCache)
+    assert translated(model, batch, task._codec, 4) == shared
 
 
 def test_a_beam_of_one_is_the_likeliest_word_after_the_other() -> None:
