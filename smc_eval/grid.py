@@ -178,6 +178,8 @@ def recipe(kind: type[Task], backbone: str, protocol: Protocol) -> Recipe:
     own: Recipe = kind.model_fields["recipe"].get_default(call_default_factory=True)
     if backbone == "tiny":
         own = words.amended(own, kind.tiny, f"{kind.kind()}.tiny")
+    if protocol.name == "paper":
+        own = words.amended(own, kind.paper_recipe, f"{kind.kind()}.paper_recipe")
     return protocol.recipe(own)
 
 

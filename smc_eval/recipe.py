@@ -24,8 +24,9 @@ class Recipe(Spec):
     accumulation: int = Field(1, ge=1)
     """Forward passes of one optimizer step."""
     tokens: int | None = Field(None, ge=1)
-    """Most tokens of one forward pass, padding counted; a batch that has more is computed in parts,
-    the shortest examples together, whose gradients add up to the batch's. None sets no limit."""
+    """Most tokens of one forward pass, padding counted, and twice as many when predicting; a batch
+    that has more is computed in parts, the shortest examples together, whose gradients add up to the
+    batch's. None sets no limit."""
     bucket: int = Field(1, ge=1)
     """Batches whose examples are drawn together and sorted by length before they are cut, so that
     little is padded; 1 draws each batch by itself."""

@@ -63,6 +63,9 @@ class Task(Spec):
     paper: ClassVar[Mapping[str, Any]] = {}
     """Options that SMC-Bench chose otherwise: the defaults under `--protocol paper`."""
 
+    paper_recipe: ClassVar[Mapping[str, Any]] = {}
+    """Fields of the recipe that SMC-Bench chose otherwise."""
+
     backbone: str = "tiny"
     """What `--model` says: a hub id, a folder, `pkg:NAME`, `scratch` or `tiny`."""
     folder: Annotated[str, Outside()] = "twin"
@@ -102,6 +105,11 @@ class Task(Spec):
     def length(self, example: Any) -> int:
         """Tokens of an example, so that alike ones can share a batch; 1 where all are alike."""
         return 1
+
+    def sides(self, example: Any) -> tuple[int, ...]:
+        """Tokens of each side of an example that is padded by itself, first the one that predicting
+        reads: for tasks that have two."""
+        return (self.length(example),)
 
     @abstractmethod
     def loss(self, model: nn.Module, batch: Any) -> Tensor:

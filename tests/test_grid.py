@@ -36,7 +36,8 @@ def card(name: str, **more: Any) -> TaskCard:
 class Sums(Toy):
     card: ClassVar[TaskCard] = card("sums/gts", groups=("sums", "maths"), folds=3)
     tiny: ClassVar[dict[str, Any]] = {"steps": 2, "batch_size": 4}
-    recipe: Recipe = Recipe(epochs=50, optimizer="adam", lr=0.25)
+    paper_recipe: ClassVar[dict[str, Any]] = {"bucket": 1}
+    recipe: Recipe = Recipe(epochs=50, optimizer="adam", lr=0.25, bucket=20)
 
 
 class Terms(Toy):
@@ -175,15 +176,18 @@ def test_a_spread_is_the_users_then_the_methods_own() -> None:
     assert spreads(sparsity=("2:4",), spread="erk") == {"chosen": "uniform", "omp-after": "uniform"}
 
 
-def test_a_recipe_is_the_tasks_then_tiny_then_the_protocols_then_the_users() -> None:
+def test_a_recipe_is_the_tasks_then_tiny_then_the_papers_then_the_protocols_then_the_users() -> None:
     def recipe(**said: Any) -> Recipe:
         return grid(folds="0", **said).tasks[0].recipe
 
-    assert recipe() == Recipe(epochs=50, optimizer="adamw", lr=0.25)
+    assert recipe() == Recipe(epochs=50, optimizer="adamw", lr=0.25, bucket=20)
     assert recipe(protocol="paper") == Recipe(epochs=50, optimizer="adam", lr=0.25, keep="best")
-    assert recipe(model=("tiny",)) == Recipe(steps=2, batch_size=4, optimizer="adamw", lr=0.25)
+    assert recipe(model=("tiny",)) == Recipe(steps=2, batch_size=4, optimizer="adamw", lr=0.25, bucket=20)
+    assert recipe(protocol="paper", recipe=("bucket=3",)).bucket == 3
     said = {"model": ("tiny",), "recipe": ("epochs=3,optimizer=adam", "lr=0.1"), "precision": "bf16"}
-    assert recipe(**said) == Recipe(epochs=3, batch_size=4, optimizer="adam", lr=0.1, precision="bf16")
+    assert recipe(**said) == Recipe(
+        epochs=3, batch_size=4, optimizer="adam", lr=0.1, precision="bf16", bucket=20
+    )
 
 
 def test_a_model_goes_to_every_task_that_it_can_serve() -> None:

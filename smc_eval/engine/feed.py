@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -11,6 +12,9 @@ from smc_eval.engine.world import World
 from smc_eval.recipe import Recipe
 from smc_eval.spec import digest
 from smc_eval.task import Task
+
+STRIPS = 8
+"""How many strips of alike length there are up to twice a length, where examples have two sides."""
 
 
 class Feed:
@@ -28,7 +32,8 @@ class Feed:
         self.examples = [examples[i] for i in sorted(order[held:])]
         self.held: Sequence[Any] = [examples[i] for i in sorted(order[:held])]
         """Held out of training to select the best epoch; empty unless the recipe says so."""
-        self.lengths = [task.length(example) for example in self.examples]
+        sides = [task.sides(example) for example in self.examples]
+        self.lengths, self.keys = [max(one) for one in sides], [alike(one) for one in sides]
         self._drawn: tuple[int, list[int]] = (-1, [])
 
     def step(self, step: int) -> Iterator[tuple[Any, float]]:
@@ -36,9 +41,11 @@ class Feed:
         epoch, place = divmod(step, self.recipe.steps_per_epoch(self.total))
         size = self._step_size
         chosen = self._epoch(epoch)[place * size : (place + 1) * size]
+        if self.recipe.tokens is not None:  # the step adds up the same in any order
+            chosen = sorted(chosen, key=self.keys.__getitem__)
         lengths = [self.lengths[i] for i in chosen]
         for part in parts(lengths, self.recipe.batch_size, self.recipe.tokens):
-            yield self._batch([chosen[i] for i in part]), len(part) / len(chosen)
+            yield self._batch(chosen[part.start : part.stop]), len(part) / len(chosen)
 
     def sample(self, batches: int, name: str, size: int | None = None) -> Iterator[Any]:
         """So many training batches in an order of its own; more than an epoch begins another."""
@@ -72,9 +79,7 @@ class Feed:
         Only the last batch may be smaller, and stays the last.
         """
         size, pool = self._step_size, self._step_size * self.recipe.bucket
-        pools = [
-            sorted(order[i : i + pool], key=self.lengths.__getitem__) for i in range(0, len(order), pool)
-        ]
+        pools = [sorted(order[i : i + pool], key=self.keys.__getitem__) for i in range(0, len(order), pool)]
         batches = [one[i : i + size] for one in pools for i in range(0, len(one), size)]
         whole, rest = (batches, []) if len(order) % size == 0 else (batches[:-1], batches[-1])
         return [i for place in self._order(name, len(whole)) for i in whole[place]] + rest
@@ -88,24 +93,32 @@ class Feed:
         return self.world.move(self.task.collate([self.examples[i] for i in chosen]))
 
 
-def parts(lengths: Sequence[int], size: int, tokens: int | None) -> Iterator[list[int]]:
-    """Places of the examples of each forward pass: at most `size` of them, and at most so many tokens.
+def alike(sides: Sequence[int]) -> tuple[int, ...]:
+    """A key that puts examples side by side which pad each other little.
 
-    Without a limit of tokens they stay in their order; with one, examples of alike length stand
-    together. One that is longer than the limit goes alone.
+    With two sides, each padded to its own longest: the strip of their longer side, and within the
+    strip by how much the first is longer. Strips are run through to and fro, so that examples are
+    alike too where one ends and the next begins.
     """
-    order = list(range(len(lengths)))
-    if tokens is None:
-        yield from (order[first : first + size] for first in range(0, len(order), size))
-        return
-    part: list[int] = []
-    for place in sorted(order, key=lengths.__getitem__):  # the newcomer is the longest: all are padded to it
-        if part and (len(part) == size or lengths[place] * (len(part) + 1) > tokens):
-            yield part
-            part = []
-        part.append(place)
-    if part:
-        yield part
+    if len(sides) == 1:
+        return (sides[0],)
+    strip = round(STRIPS * math.log2(max(sides)))
+    return strip, (sides[0] - sides[1]) * (-1) ** strip
+
+
+def parts(lengths: Sequence[int], size: int, tokens: int | None) -> Iterator[range]:
+    """Places of the examples of each forward pass, in their order: at most `size` of them, and at most
+    so many tokens, padding counted. One that is longer than the limit goes alone.
+    """
+    first, longest = 0, 0
+    for place, length in enumerate(lengths):
+        longest = max(longest, length)
+        count = place - first + 1
+        if count > size or (tokens is not None and count > 1 and longest * count > tokens):
+            yield range(first, place)
+            first, longest = place, length
+    if first < len(lengths):
+        yield range(first, len(lengths))
 
 
 def predict(
@@ -113,16 +126,18 @@ def predict(
 ) -> list[Any]:
     """One prediction for each example, in order; the model is left in the mode it was in.
 
-    Examples of alike length share a forward pass, whatever their order.
+    Examples of alike length share a forward pass, whatever their order. As nothing is kept for a
+    backward pass, twice the recipe's tokens may.
     """
     training = model.training
     model.eval()
-    lengths = [task.length(example) for example in examples]
+    lengths = [task.sides(example)[0] for example in examples]
     order = sorted(range(len(examples)), key=lengths.__getitem__)
+    tokens = 2 * recipe.tokens if recipe.tokens else None
     predicted: dict[int, Any] = {}
     with torch.no_grad(), world.autocast(recipe.precision):
-        for part in parts([lengths[i] for i in order], recipe.eval_batch_size, recipe.tokens):
-            places = [order[i] for i in part]
+        for part in parts([lengths[i] for i in order], recipe.eval_batch_size, tokens):
+            places = order[part.start : part.stop]
             answers = task.predict(model, world.move(task.collate([examples[i] for i in places])))
             if len(answers) != len(part):
                 raise ValueError(f"{task.kind()} predicted {len(answers)} answers for {len(part)} examples")

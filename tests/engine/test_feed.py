@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from smc_eval.engine.feed import Feed, parts, predict
+from smc_eval.engine.feed import Feed, alike, parts, predict
 from smc_eval.engine.world import World
 from smc_eval.errors import UsageError
 from smc_eval.methods.dense import Dense
@@ -37,13 +37,41 @@ def feed(recipe: Recipe, start: str = "a") -> Feed:
     return Feed(Uneven(), recipe, start, World("cpu", threads=1))
 
 
-def test_without_a_limit_examples_stay_in_their_order() -> None:
-    assert list(parts([3, 1, 2, 5, 4], 2, None)) == [[0, 1], [2, 3], [4]]
+def parted(lengths: Sequence[int], size: int, tokens: int | None) -> list[list[int]]:
+    return [list(part) for part in parts(lengths, size, tokens)]
 
 
-def test_with_a_limit_alike_lengths_stand_together_and_padding_counts() -> None:
-    assert list(parts([3, 1, 2, 5, 4], 3, 6)) == [[1, 2], [0], [4], [3]]  # 2 x 2, 3, 4 and 5 tokens
-    assert list(parts([3, 1, 2], 8, 9)) == [[1, 2, 0]]
+def test_parts_have_so_many_examples_in_their_order() -> None:
+    assert parted([3, 1, 2, 5, 4], 2, None) == [[0, 1], [2, 3], [4]]
+    assert parted([3, 1, 2, 5], 2, None) == [[0, 1], [2, 3]]
+    assert parted([], 2, None) == []
+
+
+def test_under_a_limit_of_tokens_padding_counts_whatever_the_order() -> None:
+    assert parted([1, 2, 3, 4, 5], 3, 6) == [[0, 1], [2], [3], [4]]  # 2 x 2, 3, 4 and 5 tokens
+    assert parted([5, 1, 1, 4], 8, 10) == [[0, 1], [2, 3]]  # the third would be padded to 5 as well
+    assert parted([1, 2, 3], 8, 9) == [[0, 1, 2]]
+    assert parted([9, 1], 8, 6) == [[0], [1]]
+
+
+def test_examples_of_one_side_stand_by_their_length() -> None:
+    assert sorted([(7,), (2,), (5,)], key=alike) == [(2,), (5,), (7,)]
+
+
+def test_examples_of_two_sides_stand_by_the_longer_and_then_by_which_it_is() -> None:
+    # the strip of 64 is run through from a longer first side to a longer second, that of 71 back
+    pairs = [(64, 10), (10, 64), (64, 64), (10, 71), (71, 10), (71, 71)]
+    assert sorted(pairs, key=alike) == [
+        (10, 64), (64, 64), (64, 10), (71, 10), (71, 71), (10, 71),
+    ]  # fmt: skip
+
+
+@given(st.lists(st.tuples(st.integers(1, 200), st.integers(1, 200)), min_size=64, max_size=200))
+def test_strips_hold_longer_sides_that_differ_by_less_than_a_tenth(sides: list[tuple[int, int]]) -> None:
+    strips: dict[int, list[int]] = {}
+    for one in sides:
+        strips.setdefault(alike(one)[0], []).append(max(one))
+    assert all(max(own) < 1.1 * min(own) for own in strips.values())
 
 
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=40), st.integers(1, 8), st.integers(1, 60))
@@ -51,7 +79,7 @@ def test_every_example_stands_once_and_only_a_longer_one_passes_the_limit(
     lengths: list[int], size: int, tokens: int
 ) -> None:
     found = list(parts(lengths, size, tokens))
-    assert sorted(place for part in found for place in part) == list(range(len(lengths)))
+    assert [place for part in found for place in part] == list(range(len(lengths)))
     for part in found:
         padded = max(lengths[place] for place in part) * len(part)
         assert len(part) <= size and (padded <= tokens or len(part) == 1)
@@ -87,6 +115,36 @@ def test_a_limit_of_tokens_changes_no_step(tmp_path: Path) -> None:
     assert whole[0].digest != parted[0].digest and whole[0].cost["steps"] == parted[0].cost["steps"]
     for name, weight in whole[1].items():
         torch.testing.assert_close(weight, parted[1][name], rtol=1e-3, atol=1e-5)
+
+
+class TwoSided(Uneven):
+    """Examples of two sides; what is predicted reads the first."""
+
+    def sides(self, example: Example) -> tuple[int, int]:
+        return self.length(example), 8 - self.length(example)
+
+    def collate(self, examples: Sequence[Example]) -> Any:
+        return list(examples)
+
+    def predict(self, model: nn.Module, batch: Any) -> list[Any]:
+        lengths = [self.length(example) for example in batch]
+        assert lengths == sorted(lengths)
+        return [len(batch) * max(lengths)] * len(batch)
+
+
+def test_predicting_counts_the_side_that_it_reads_and_takes_twice_as_much_of_it() -> None:
+    task, recipe = TwoSided(), Recipe(epochs=1, eval_batch_size=20, tokens=9)
+    read = predict(task, nn.Identity(), task.data("test"), recipe, World("cpu", threads=1))
+    assert 9 < max(read) <= 18
+
+
+def test_a_step_of_two_sides_counts_the_longer() -> None:
+    task, recipe = TwoSided(), Recipe(epochs=1, batch_size=20, tokens=21)
+    one = Feed(task, recipe, "a", World("cpu", threads=1))
+    passes = list(one.step(0))
+    assert sum(share for _, share in passes) == pytest.approx(1)
+    for batch, _ in passes:
+        assert max(max(task.sides(example)) for example in batch) * len(batch) <= 21
 
 
 @pytest.mark.parametrize(("size", "tokens"), [(1, None), (4, None), (20, 11)])

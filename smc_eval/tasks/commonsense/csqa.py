@@ -56,6 +56,7 @@ class Csqa(Choosing):
     recipe: Annotated[Recipe, Outside()] = Recipe(
         steps=3000,
         batch_size=16,
+        bucket=50,
         lr=1e-5,
         betas=(0.9, 0.98),
         eps=1e-6,

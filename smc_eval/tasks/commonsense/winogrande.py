@@ -88,6 +88,7 @@ class WinoGrande(Choosing):
     recipe: Annotated[Recipe, Outside()] = Recipe(
         steps=23750,
         batch_size=32,
+        bucket=50,
         eval_batch_size=32,
         lr=1e-5,
         betas=(0.9, 0.98),

@@ -34,8 +34,17 @@ class Alphabet:
 
     def encoded(self, sequence: str, most: int | None) -> list[int]:
         """The ids of a sequence, of its first `most` residues if it is longer."""
-        cut = min((limit for limit in (most, self.room) if limit is not None), default=None)
-        return [*self.before, *(self.ids[letter] for letter in sequence[:cut]), *self.after]
+        cut = sequence[: self._cut(most)]
+        return [*self.before, *(self.ids[letter] for letter in cut), *self.after]
+
+    def length(self, sequence: str, most: int | None) -> int:
+        """How many ids `encoded` gives."""
+        cut = self._cut(most)
+        kept = len(sequence) if cut is None else min(len(sequence), cut)
+        return len(self.before) + kept + len(self.after)
+
+    def _cut(self, most: int | None) -> int | None:
+        return min((limit for limit in (most, self.room) if limit is not None), default=None)
 
 
 def esm() -> Alphabet:

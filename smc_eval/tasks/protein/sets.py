@@ -23,6 +23,7 @@ from smc_eval.tasks.protein.tasks import ACCURACY, RHO, Classes, Temperatures
 FINETUNED = Recipe(
     epochs=4,
     batch_size=8,
+    bucket=20,
     eval_batch_size=16,
     optimizer="adamw",
     lr=1e-3,

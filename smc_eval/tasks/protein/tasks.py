@@ -43,6 +43,8 @@ class Proteins(Task):
 
     version: ClassVar[int] = 2
     tiny: ClassVar[Mapping[str, Any]] = TINY
+    paper_recipe: ClassVar[Mapping[str, Any]] = {"bucket": 1}  # its batches heed no length
+
     data_set: ClassVar[str]
     """Its folder in the data folder; a twin lies there too."""
 
@@ -73,6 +75,9 @@ class Proteins(Task):
         from smc_eval.tasks.protein.encoding import batch
 
         return batch(examples, _alphabet(self.backbone), self.truncate)
+
+    def length(self, example: Protein) -> int:
+        return _alphabet(self.backbone).length(example.sequence, self.truncate)
 
     def backbone_weights(self, model: nn.Module) -> Collection[str]:
         if self.backbone == "tiny":

@@ -68,9 +68,9 @@ class Codec:
             self.language[code] = found
         self._cut: dict[str, list[int]] = {}
 
-    def length(self, sentence: Sentence) -> int:
-        """Tokens of the longer side."""
-        return max(len(self.ids(sentence.source)), len(self.ids(sentence.target))) + 2
+    def sides(self, sentence: Sentence) -> tuple[int, int]:
+        """Tokens of source and target, those that mark language and end among them."""
+        return len(self.ids(sentence.source)) + 2, len(self.ids(sentence.target)) + 2
 
     def ids(self, text: str) -> list[int]:
         """A text's tokens, without any that mark its ends; each text is cut once."""

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from transformers import DynamicCache, EncoderDecoderCache, GenerationConfig
+
 from smc_eval.tasks.translation.codec import Batch, Codec
+
+
+class Read(DynamicCache):
+    """Keys and values of the sources. All beams of a sentence read the same, so nothing changes places."""
+
+    def reorder_cache(self, beam_idx: Any) -> None:
+        """Leave all where it is."""
 
 
 def translated(model: Any, batch: Batch, codec: Codec, beam: int) -> list[list[int]]:
@@ -13,8 +22,6 @@ def translated(model: Any, batch: Batch, codec: Codec, beam: int) -> list[list[i
     Everything that generation depends on is said here; what a checkpoint's own settings say is not
     heard, so that two models are searched alike. A sentence's translation depends on no other's.
     """
-    from transformers import GenerationConfig
-
     settings = GenerationConfig(  # type: ignore[no-untyped-call]
         num_beams=beam,
         max_new_tokens=codec.longest,
@@ -25,11 +32,13 @@ def translated(model: Any, batch: Batch, codec: Codec, beam: int) -> list[list[i
         eos_token_id=codec.end,
         decoder_start_token_id=batch.prefix_NP[:, 0].tolist(),
     )
+    written = DynamicCache(config=model.config.get_text_config(decoder=True))
     written_NT = model.generate(
         input_ids=batch.source_NS,
         attention_mask=batch.real_NS.long(),
         decoder_input_ids=batch.prefix_NP,
         generation_config=settings,
+        past_key_values=EncoderDecoderCache(written, Read()),
     )
     prefix = batch.prefix_NP.shape[1]
     return [_until(row[prefix:], codec.end) for row in written_NT.tolist()]

@@ -67,6 +67,7 @@ class Translation(Task):
     my, ro, ru, vi, zh are taken, to and from English, unless `languages` and `pairs` say otherwise.
     """
 
+    version: ClassVar[int] = 2  # 2: batches are drawn by the lengths of both sides
     tiny: ClassVar[Mapping[str, Any]] = TINY
     recipe: Recipe = FAIRSEQ
 
@@ -148,7 +149,10 @@ class Translation(Task):
         return net(self.backbone, self._codec, dropout, attention)
 
     def length(self, example: Sentence) -> int:
-        return self._codec.length(example)
+        return max(self.sides(example))
+
+    def sides(self, example: Sentence) -> tuple[int, int]:
+        return self._codec.sides(example)
 
     def collate(self, examples: Sequence[Sentence]) -> Batch:
         return self._codec.batch(examples)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,15 @@ def test_the_feature_is_read_from_ids_of_2_and_more_as_the_official_code_has_it(
 
 def test_a_long_sequence_is_cut_before_its_mark() -> None:
     assert batch(PROTEINS, esm(), 3).ids_NL[1].tolist() == [0, 20, 15, 7, 2]
+
+
+@pytest.mark.parametrize("most", [None, 1, 5, 6, 7, 1022])
+@pytest.mark.parametrize("room", [None, 4, 6])
+def test_a_length_is_that_of_what_is_encoded(most: int | None, room: int | None) -> None:
+    letters = replace(esm(), room=room)
+    for protein in PROTEINS:
+        encoded = letters.encoded(protein.sequence, most)
+        assert letters.length(protein.sequence, most) == len(encoded)
 
 
 def test_the_mean_is_over_what_is_read_alone() -> None:

@@ -7,9 +7,11 @@ from typing import Any, cast
 
 import pytest
 import torch
+from transformers import DynamicCache
 
 from smc_eval.errors import ModelError
 from smc_eval.recipe import Recipe
+from smc_eval.tasks.translation import search
 from smc_eval.tasks.translation.bleu import scored
 from smc_eval.tasks.translation.codec import IGNORED, Codec, Place
 from smc_eval.tasks.translation.corpus import Sentence
@@ -59,6 +61,16 @@ def test_mbart_50_begins_a_text_with_its_language_and_predicts_no_language() -> 
     assert batch.label_NT.tolist() == [[IGNORED, 7, 2, IGNORED], [IGNORED, 6, 7, 2]]
 
 
+@pytest.mark.parametrize("place", ["first", "last"])
+def test_sides_are_the_most_that_a_sentence_takes_of_a_batch(place: Place) -> None:
+    made = codec(place)
+    for one in SENTENCES:
+        batch = made.batch([one])
+        source, target = made.sides(one)
+        assert source == batch.source_NS.shape[1]
+        assert target - batch.given_NT.shape[1] == {"first": 0, "last": 1}[place]
+
+
 def test_a_language_without_a_token_and_a_tokenizer_without_padding_are_refused() -> None:
     with pytest.raises(ModelError, match=r"'letters' has no token for Czech \(cs_CZ, ces_Latn, __cs__\)"):
         Codec(Letters(), "last", 10, ("en", "cs"), "letters")
@@ -90,6 +102,18 @@ def test_a_batch_may_lead_to_several_languages_and_nobody_sees_the_others() -> N
     together = translated(model, codec.batch(examples), codec, 3)
     assert len({one.direction.target for one in examples}) > 1
     assert together == [translated(model, codec.batch([one]), codec, 3)[0] for one in examples]
+
+
+def test_beams_find_what_they_find_when_each_carries_its_own_copy_of_the_source(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    task = TwoToTwo(longest=12)
+    torch.manual_seed(2)
+    model: Any = task.model().eval()
+    batch = task.collate(task.data("test")[:6])
+    shared = translated(model, batch, task._codec, 4)
+    monkeypatch.setattr(search, "Read", DynamicCache)
+    assert translated(model, batch, task._codec, 4) == shared
 
 
 def test_a_beam_of_one_is_the_likeliest_word_after_the_other() -> None:
