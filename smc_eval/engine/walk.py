@@ -84,7 +84,7 @@ class Walk:
         tensors, masks, meta = stored
         self.net.masks = {name: mask.to(self.world.device) for name, mask in masks.items()}
         self.net.load(tensors)
-        vars(self.tally).update(meta)
+        self.tally.take(meta)
         self.net.changes, self.net.regrown = self.tally.changes, self.tally.regrown
         return True
 
@@ -124,6 +124,8 @@ class Walk:
         for number, to in enumerate(levels, 1):
             self.net.wear(stage.by.prune(probe, to))
             self.watcher.step(number, 0.0)
+        for meter in probe.meters.values():
+            self.tally.spend("prune", meter.spent())
 
     def _rewind(self, back: str) -> None:
         """The weights of an earlier point under the masks of now."""
