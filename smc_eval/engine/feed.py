@@ -126,7 +126,7 @@ def padded(lengths: Sequence[int]) -> int:
     return len(lengths) * max(lengths)
 
 
-def predict(  # noqa: PLR0913 - what is predicted, how, where, and at what cost
+def predict(
     task: Task,
     model: torch.nn.Module,
     examples: Sequence[Any],

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-
 Work = Literal["train", "prune", "predict"]
 """What a cell spends time and operations on. Selecting an epoch is a part of training."""
 

@@ -220,9 +220,7 @@ class Training:
         """
         examples = self.feed.held or self.task.data("test")
         with self.net.imposed():
-            predicted = predict(
-                self.task, self.net.model, examples, self.recipe, self.world, self.selecting
-            )
+            predicted = predict(self.task, self.net.model, examples, self.recipe, self.world, self.selecting)
         score = self.task.score(predicted, examples)
         self.tally.selections += 1
         value = score.value if score.higher_is_better else -score.value

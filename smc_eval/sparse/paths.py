@@ -32,7 +32,7 @@ def on_paths(net: Net, outputs: Callable[[nn.Module], Tensor]) -> dict[str, Tens
     - Of a residual, and of a tied weight's uses, one that leads through is enough.
     - A unit of an RNN, GRU or LSTM is one unit, which all its gates feed and whose biases are left out.
     - What a norm's mean and deviation or a softmax's sum bring from other units is no path.
-    - A weight that the outputs never ask for, on this batch, lies on none.
+    - Tensors that the outputs never ask for, on this batch, lie on none and are left out.
 
     None where a number left the range of floats, so that 0 would not mean gone. Costs a forward and
     two backward passes, and two copies of the parameters in double precision.
@@ -54,8 +54,9 @@ def on_paths(net: Net, outputs: Callable[[nn.Module], Tensor]) -> dict[str, Tens
     if not all(bool(slope.isfinite().all()) for slope in slopes if slope is not None):
         return None
     return {
-        name: torch.zeros_like(alive[name]) if slope is None else alive[name] & (slope != 0)
+        name: alive[name] & (slope != 0)
         for name, slope in zip(net.scope, slopes, strict=True)
+        if slope is not None
     }
 
 
