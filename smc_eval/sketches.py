@@ -52,7 +52,8 @@ class Sketches:
 
 
 def iou(first: Mapping[str, Sketch], second: Mapping[str, Sketch]) -> tuple[float, float]:
-    """Agreement of two nets' masks, |A ∩ B| / |A ∪ B| over all weights, and its standard error.
+    """Agreement of two nets' masks, weights that both keep over weights that either keeps, and its
+    standard error.
 
     A ratio of two totals, each estimated tensor by tensor; the error is the linearised one of a
     stratified sample, and 0 where every place is kept. nan where neither keeps any weight, or where
@@ -73,7 +74,7 @@ def iou(first: Mapping[str, Sketch], second: Mapping[str, Sketch]) -> tuple[floa
     if not either:
         return math.nan, math.nan
     value = both / either
-    # of a place, both - value * either: its mean is shared - value * joined, its square (1 - value)² or value²
+    # of a place, both - value * either: the mean is shared - value * joined, a square (1 - value)² or value²
     variance = sum(
         size**2
         / (places - 1)

@@ -142,13 +142,9 @@ class Training:
         net, rule = self.net, self.rule
         set_rate(self.optimizer, self.recipe.rate(self.step, self.feed.total))
         self.optimizer.zero_grad(set_to_none=True)
-        mean, tokens = 0.0, self.feed.tokens(self.step)
+        tokens = self.feed.tokens(self.step)
         with net.imposed(), self.meter.over(tokens):  # forward and backward see survivors only
-            for batch, share in self.feed.step(self.step):
-                with self.world.autocast(self.recipe.precision):
-                    loss = self.objective(net.model, batch) * share
-                self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-                mean += loss.item()
+            mean = self._backward()
         if self.scaler.is_enabled():
             self.scaler.unscale_(self.optimizer)  # which sees what overflowed, and lets that step pass by
             for weight in net.model.parameters():
@@ -158,8 +154,7 @@ class Training:
         moment = self._moment()
         if rule:  # dense gradients are still there to be read
             self.memory = rule.update(moment, self.memory)
-            if moment.read or (net.soft and rule.straight):
-                self.meter.dense_gradients(tokens)
+            self._count_dense(moment, tokens)
         if (self.recipe.clip and not net.soft) or (rule and not rule.straight):
             net.mask_gradients()  # the dead have no vote in the clipping norm, and who waits does not learn
         if self.recipe.clip:
@@ -174,6 +169,16 @@ class Training:
         self.tally.examples += self._seen(self.step - 1)
         return mean
 
+    def _backward(self) -> float:
+        """Gradients of one step's batches; returns the mean loss."""
+        mean = 0.0
+        for batch, share in self.feed.step(self.step):
+            with self.world.autocast(self.recipe.precision):
+                loss = self.objective(self.net.model, batch) * share
+            self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            mean += loss.item()
+        return mean
+
     def _seen(self, step: int) -> int:
         """Examples of a step: its last of an epoch may have fewer."""
         size, epoch = (
@@ -184,6 +189,11 @@ class Training:
 
     def _moment(self) -> Step:
         return Step(self.net, self.optimizer, self.chance, self.step - self.first, self.last - self.first)
+
+    def _count_dense(self, moment: Step, tokens: int) -> None:
+        """Count the step's gradients as dense where a rule read them, or what is masked learns by them."""
+        if moment.read or (self.net.soft and self.rule and self.rule.straight):
+            self.meter.dense_gradients(tokens)
 
     def _check(self, loss: float) -> None:
         """Stop at the first loss or gradient that is no number, and say where it began.

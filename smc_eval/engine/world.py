@@ -19,7 +19,7 @@ from smc_eval.recipe import Precision
 from smc_eval.spec import digest
 
 RESET, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
-"""Where Linux takes the order to forget the most that was resident (5, proc_pid_clear_refs(5)), and tells it."""
+"""Where Linux forgets, on the order 5, the most that was resident so far, and where it tells it."""
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 

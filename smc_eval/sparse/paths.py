@@ -25,8 +25,8 @@ def on_paths(net: Net, outputs: Callable[[nn.Module], Tensor]) -> dict[str, Tens
     products of what is not negative, so R, the sum of its outputs, is a polynomial of which no term
     cancels, and a weight w lies on a path just if w d²R / dw ds is not 0: some term holds both.
 
-    - Inputs are the data that layers read, and lookup tables. What only biases feed is a constant: it moves the outputs,
-      but nothing that comes in passes there.
+    - Inputs are the data that layers read, and lookup tables. What only biases feed is a constant: it
+      moves the outputs, but nothing that comes in passes there.
     - Constants keep gates, softmaxes and products open: where queries or keys are all gone attention
       is even, and what it passes on still counts.
     - Of a residual, and of a tied weight's uses, one that leads through is enough.
@@ -49,7 +49,7 @@ def on_paths(net: Net, outputs: Callable[[nn.Module], Tensor]) -> dict[str, Tens
     with torch.no_grad():
         for name, weight in net.model.named_parameters():
             if weight.is_floating_point():
-                named[name].copy_(alive[name] if name in alive else weight != 0)
+                named[name].copy_(alive.get(name, weight != 0))
     slopes = _slopes(partial(outputs, dark), tracing, [named[name] for name in net.scope])
     if not all(bool(slope.isfinite().all()) for slope in slopes if slope is not None):
         return None
