@@ -38,8 +38,8 @@ ATTENDING = {aten._native_multi_head_attention, aten._transformer_encoder_layer_
 COPIES = {aten._to_copy, aten.clone, aten.stack, aten.cat}
 """What these make of weights alone is weights in another place."""
 
-VIEWS = ("T", "Transpose", "View", "UnsafeView", "ReshapeAlias", "Permute", "Expand", "Slice", "Split")
-VIEWS += ("Select", "Unbind", "Squeeze", "Unsqueeze", "ToCopy", "Clone", "Stack", "Cat")
+VIEWS = {"T", "Transpose", "View", "UnsafeView", "ReshapeAlias", "Permute", "Expand", "Slice", "Split"}
+VIEWS |= {"Select", "Unbind", "Squeeze", "Unsqueeze", "ToCopy", "Clone", "Stack", "Cat"}
 """Nodes of a backward pass behind which the same weights lie, elsewhere or in another form."""
 
 Shares = Mapping[str, float]
@@ -64,7 +64,7 @@ class Operations:
             kind[name] = kind.get(name, 0.0) + count * share
 
 
-class Counting(TorchDispatchMode):
+class Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Within, operations are counted as `torch.utils.flop_counter` counts them, forward and backward.
 
     It is what torch's kernels are called with that tells whose they are, so that no module need be
@@ -77,7 +77,7 @@ class Counting(TorchDispatchMode):
     """
 
     def __init__(self, weights: Mapping[str, Tensor], into: Operations) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.operations = into
         self.places: list[tuple[int, int]] = []
         self.owners: dict[int, tuple[Shares, Tensor]] = {}

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from smc_eval.sparse.net import Net
-from smc_eval.sparse.shadow import Shadowing, attention, level, positive, shadow
-from smc_eval.sparse.unrolled import cell, unrolled
+from smc_eval.sparse.shadow import Shadowing, attention, positive, shadow
+from smc_eval.sparse.unrolled import cell, level, unrolled
 
 Function = Callable[..., Tensor]
 
@@ -68,7 +68,8 @@ def _slopes(outputs: Function, tracing: Tracing, weights: Sequence[Tensor]) -> S
             total = positive(outputs()).sum()
         if not total.requires_grad:
             return nothing
-        (driven,) = torch.autograd.grad(total, [tracing.scale], create_graph=True, allow_unused=True)
+        through = torch.autograd.grad(total, [tracing.scale], create_graph=True, allow_unused=True)
+        driven: Tensor | None = through[0]
         if driven is None or not driven.requires_grad:
             return nothing
         return torch.autograd.grad(driven, weights, allow_unused=True)
@@ -79,13 +80,17 @@ class Tracing(Shadowing):
 
     def __init__(self, scale: Tensor) -> None:
         self.scale = scale
-        super().__init__(
-            dict.fromkeys(LAYERS.split(), self._layer)
-            | dict.fromkeys(("embedding", "embedding_bag"), self._lookup)
-            | dict.fromkeys(("sigmoid", "sigmoid_", "hardsigmoid", "softplus"), _half_open)
-            | {"glu": _gated, "softmax": _shared, "layer_norm": _norm, "mean": _mean}
-            | {"scaled_dot_product_attention": partial(attention, share=_shared)}
-        )
+        named: dict[Function, str] = {
+            self._layer: LAYERS,
+            self._lookup: "embedding embedding_bag",
+            _half_open: "sigmoid sigmoid_ hardsigmoid softplus",
+            _gated: "glu",
+            _shared: "softmax",
+            _norm: "layer_norm",
+            _mean: "mean",
+            partial(attention, share=_shared): "scaled_dot_product_attention",
+        }
+        super().__init__({name: stands for stands, names in named.items() for name in names.split()})
 
     def given(self, like: Tensor) -> Tensor:
         """Data of this shape, as inputs count."""

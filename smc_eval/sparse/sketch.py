@@ -42,4 +42,4 @@ def places(name: str, shape: Sequence[int]) -> np.ndarray[tuple[int], np.dtype[n
     state = (state ^ (state >> np.uint64(30))) * np.uint64(FIRST)
     state = (state ^ (state >> np.uint64(27))) * np.uint64(SECOND)
     drawn = (state ^ (state >> np.uint64(31))) % np.uint64(size)
-    return drawn.astype(np.int64)
+    return np.asarray(drawn, dtype=np.int64)

@@ -94,7 +94,7 @@ def check_measured(result: Result) -> None:
     assert (predicted["sparse"] < predicted["dense"]) == (found["reached"] > 0)
     gone = found["in_scope"] - found["kept"]
     assert size["dense"] + math.ceil(found["in_scope"] / 8) <= size["bitmask"] + 4 * gone
-    assert 0 < size["csr"] and result.cost["peak_memory_mb"] > 0
+    assert size["csr"] > 0 and result.cost["peak_memory_mb"] > 0
     assert found["moved"]["tensors"].keys() == found["tensors"].keys()
 
 

@@ -140,7 +140,7 @@ def test_places_are_a_function_of_name_and_shape_alone() -> None:
     assert places("w", (100, 100)).tolist() != places("v", (100, 100)).tolist()
     assert places("w", (100, 100)).tolist() != places("w", (50, 200)).tolist()
     at = places("w", (1000, 1000))
-    assert len(at) == PLACES and 0 <= at.min() and at.max() < 10**6
+    assert len(at) == PLACES and at.min() >= 0 and at.max() < 10**6
     assert abs(at.mean() / 10**6 - 0.5) < 0.03 and len(set(at.tolist())) > 0.99 * PLACES
 
 

@@ -100,13 +100,13 @@ def test_a_fused_lstm_takes_what_its_steps_take() -> None:
 
 
 def test_fused_attention_on_a_cpu_is_counted_as_it_is_written_out() -> None:
-    def looked(fused: bool) -> Operations:
+    def looked(*, fused: bool) -> Operations:
         q, k, v = (torch.randn(2, 2, 5, 2, requires_grad=True) for _ in range(3))
         if fused:
             return counted(nn.Identity(), lambda: nn.functional.scaled_dot_product_attention(q, k, v))
         return counted(nn.Identity(), lambda: (q @ k.mT).softmax(-1) @ v)
 
-    assert looked(True).total == looked(False).total == 2 * (2 * 2 * 2 * 5 * 5 * 2)
+    assert looked(fused=True).total == looked(fused=False).total == 2 * (2 * 2 * 2 * 5 * 5 * 2)
 
 
 def test_a_layer_that_predicts_in_one_kernel_takes_what_it_takes_in_many() -> None:
