@@ -29,41 +29,54 @@ class Answers:
         Raises:
             StoreError: they cannot be written.
         """
-        told = {"predicted": list(predicted), "items": asdict(items) if items else None}
-        content = gzip.compress(json.dumps(told, ensure_ascii=False).encode(), mtime=0)
-        path, made = self._path(digest), self.folder / f".{digest}"
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            try:
-                with made.open("wb") as file:
-                    file.write(content)
-                    file.flush()
-                    os.fsync(file.fileno())
-                made.replace(path)
-            finally:
-                made.unlink(missing_ok=True)
-        except OSError as error:
-            raise StoreError(f"cannot write {path}: {error.strerror}") from None
+        keep(
+            self._path(digest),
+            {"predicted": list(predicted), "items": asdict(items) if items else None},
+        )
 
     def predicted(self, digest: str) -> list[Any] | None:
         """The predictions of a cell in the order of its examples; None where they are missing or broken."""
-        told = self._told(digest)
-        return told["predicted"] if told else None
+        found = told(self._path(digest))
+        return found["predicted"] if found else None
 
     def items(self, digest: str) -> Items | None:
         """What each example added to a cell's score; None where that is missing or broken."""
-        told = self._told(digest)
-        if not told or not told["items"]:
+        found = told(self._path(digest))
+        if not found or not found["items"]:
             return None
-        kind, rows, groups = (told["items"][name] for name in ("kind", "rows", "groups"))
+        kind, rows, groups = (found["items"][name] for name in ("kind", "rows", "groups"))
         return Items(kind, tuple(map(tuple, rows)), tuple(groups))
-
-    def _told(self, digest: str) -> dict[str, Any] | None:
-        try:
-            told: dict[str, Any] = json.loads(gzip.decompress(self._path(digest).read_bytes()))
-        except (OSError, EOFError, ValueError):
-            return None
-        return told
 
     def _path(self, digest: str) -> Path:
         return self.folder / f"{digest}.json.gz"
+
+
+def keep(path: Path, content: dict[str, Any]) -> None:
+    """Write a file of compressed JSON: whole, or not at all.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
+    packed = gzip.compress(json.dumps(content, ensure_ascii=False).encode(), mtime=0)
+    made = path.with_name(f".{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with made.open("wb") as file:
+                file.write(packed)
+                file.flush()
+                os.fsync(file.fileno())
+            made.replace(path)
+        finally:
+            made.unlink(missing_ok=True)
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror}") from None
+
+
+def told(path: Path) -> dict[str, Any] | None:
+    """What a file of `keep` holds; None where it is missing or broken."""
+    try:
+        found: dict[str, Any] = json.loads(gzip.decompress(path.read_bytes()))
+    except (OSError, EOFError, ValueError):
+        return None
+    return found

@@ -57,6 +57,7 @@ def as_csv(results: Sequence[Result]) -> str:
 
 def _flat(result: Result) -> dict[str, Any]:
     score, seconds = result.score or {}, result.cost.get("seconds", {})
+    flops = result.cost.get("flops", {})
     return {
         **{name: getattr(result, name) for name in ("task", "group", "model", "method", "protocol")},
         **{name: getattr(result, name) for name in ("seed", "fold")},
@@ -67,7 +68,14 @@ def _flat(result: Result) -> dict[str, Any]:
         **{name: score.get(name) for name in ("metric", "value", "n", "higher_is_better", "signature")},
         **{f"sparsity_{name}": result.sparsity.get(name) for name in ("scope", "weights", "all")},
         "certified": result.certificate.get("ok"),
+        "doubts": "; ".join(result.certificate.get("failed", ())),
+        "effective_sparsity": result.certificate.get("effective"),
         **{name: result.cost.get(name) for name in ("steps", "examples", "scoring_passes")},
+        **{
+            f"flops_{name}_{kind}": (flops.get(name) or {}).get(kind)
+            for name in ("train", "prune", "predict")
+            for kind in ("dense", "sparse")
+        },
         **{f"seconds_{name}": seconds.get(name) for name in ("train", "prune", "predict")},
         **{f"data_{name}": result.data.get(name) for name in ("source", "digest", "limited")},
         "digest": result.digest,

@@ -159,7 +159,9 @@ def _doubtful(record: Result) -> bool:
 def _broken(record: Result) -> str:
     """What a certificate says against a net."""
     told = record.certificate
-    words = []
+    if told.get("failed"):
+        return "; ".join(told["failed"])
+    words = []  # of an earlier release, which gave no reasons
     if "kept" in told and told["kept"] != told.get("wanted"):
         words.append(f"{told['kept']} weights left, {told.get('wanted')} wanted")
     if told.get("largest_under_mask"):

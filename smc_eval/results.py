@@ -50,9 +50,10 @@ class Result:
     sparsity: dict[str, Any] = field(default_factory=dict)
     """Reached: scope (share of the tensors in scope), weights (all but embeddings), all."""
     certificate: dict[str, Any] = field(default_factory=dict)
-    """ok, and what was checked to say so."""
+    """ok, failed (what speaks against it, in words), and what was counted and looked at to say so."""
     cost: dict[str, Any] = field(default_factory=dict)
-    """steps, examples, scoring_passes, seconds{train, prune, predict}, peak_memory_mb."""
+    """steps, examples, scoring_passes, seconds{train, prune, predict}, flops{train, prune, predict} of
+    dense and sparse each, peak_memory_mb, peak_memory_of (the cell or the whole process)."""
     versions: dict[str, str] = field(default_factory=dict)
 
     @property

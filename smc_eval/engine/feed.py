@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 
+from smc_eval.engine.meter import Meter
 from smc_eval.engine.world import World
 from smc_eval.recipe import Recipe
 from smc_eval.spec import digest
@@ -38,14 +40,14 @@ class Feed:
 
     def step(self, step: int) -> Iterator[tuple[Any, float]]:
         """The forward passes of one optimizer step, each with its share of the step's examples."""
-        epoch, place = divmod(step, self.recipe.steps_per_epoch(self.total))
-        size = self._step_size
-        chosen = self._epoch(epoch)[place * size : (place + 1) * size]
-        if self.recipe.tokens is not None:  # the step adds up the same in any order
-            chosen = sorted(chosen, key=self.keys.__getitem__)
-        lengths = [self.lengths[i] for i in chosen]
-        for part in parts(lengths, self.recipe.batch_size, self.recipe.tokens):
+        chosen = self._chosen(step)
+        for part in self._parts(chosen):
             yield self._batch(chosen[part.start : part.stop]), len(part) / len(chosen)
+
+    def tokens(self, step: int) -> int:
+        """Tokens of the forward passes of one optimizer step, padding included."""
+        chosen = self._chosen(step)
+        return sum(padded([self.lengths[chosen[i]] for i in part]) for part in self._parts(chosen))
 
     def sample(self, batches: int, name: str, size: int | None = None) -> Iterator[Any]:
         """So many training batches in an order of its own; more than an epoch begins another."""
@@ -58,6 +60,18 @@ class Feed:
                 yield self._batch(order[first : first + size])
                 batches -= 1
             round_ += 1
+
+    def _chosen(self, step: int) -> list[int]:
+        """The examples of one optimizer step."""
+        epoch, place = divmod(step, self.recipe.steps_per_epoch(self.total))
+        size = self._step_size
+        chosen = self._epoch(epoch)[place * size : (place + 1) * size]
+        if self.recipe.tokens is None:
+            return chosen
+        return sorted(chosen, key=self.keys.__getitem__)  # the step adds up the same in any order
+
+    def _parts(self, chosen: Sequence[int]) -> Iterator[range]:
+        return parts([self.lengths[i] for i in chosen], self.recipe.batch_size, self.recipe.tokens)
 
     @property
     def _step_size(self) -> int:
@@ -121,13 +135,24 @@ def parts(lengths: Sequence[int], size: int, tokens: int | None) -> Iterator[ran
         yield range(first, len(lengths))
 
 
+def padded(lengths: Sequence[int]) -> int:
+    """Tokens of a batch of examples of these lengths."""
+    return len(lengths) * max(lengths)
+
+
 def predict(
-    task: Task, model: torch.nn.Module, examples: Sequence[Any], recipe: Recipe, world: World
+    task: Task,
+    model: torch.nn.Module,
+    examples: Sequence[Any],
+    recipe: Recipe,
+    world: World,
+    meter: Meter | None = None,
 ) -> list[Any]:
     """One prediction for each example, in order; the model is left in the mode it was in.
 
     Examples of alike length share a forward pass, whatever their order. As nothing is kept for a
-    backward pass, twice the recipe's tokens may.
+    backward pass, twice the recipe's tokens may. The first passes are those of middling length, which
+    a meter looks at.
     """
     training = model.training
     model.eval()
@@ -136,9 +161,13 @@ def predict(
     tokens = 2 * recipe.tokens if recipe.tokens else None
     predicted: dict[int, Any] = {}
     with torch.no_grad(), world.autocast(recipe.precision):
-        for part in parts([lengths[i] for i in order], recipe.eval_batch_size, tokens):
+        passes = list(parts([lengths[i] for i in order], recipe.eval_batch_size, tokens))
+        middle = len(passes) // 2
+        for part in passes[middle:] + passes[:middle]:
             places = order[part.start : part.stop]
-            answers = task.predict(model, world.move(task.collate([examples[i] for i in places])))
+            batch = world.move(task.collate([examples[i] for i in places]))
+            with meter.over(padded([lengths[i] for i in places])) if meter else nullcontext():
+                answers = task.predict(model, batch)
             if len(answers) != len(part):
                 raise ValueError(f"{task.kind()} predicted {len(answers)} answers for {len(part)} examples")
             predicted |= zip(places, answers, strict=True)

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from smc_eval.engine.feed import Feed
+from smc_eval.engine.meter import Meter
 from smc_eval.engine.tally import Tally
 from smc_eval.engine.world import World
 from smc_eval.errors import SparsityError
@@ -28,6 +29,8 @@ class NetProbe:
         """`name` is the stage's digest: whatever is drawn is a function of it."""
         self._net, self._feed, self._name, self._tally, self._world = net, feed, name, tally, world
         self.generator: torch.Generator = world.generator(name)
+        self.meters: dict[str, Meter] = {}
+        """What its passes take, by what they are for."""
 
     @property
     def weights(self) -> Mapping[str, Tensor]:
@@ -48,7 +51,7 @@ class NetProbe:
         with self._scoring(dropout=True):
             for batch in self._feed.sample(batches, self._name, size):
                 self._net.model.zero_grad(set_to_none=True)
-                self._backward(batch)
+                self._backward(batch, of=f"batches of {size}")
                 yield self._grads()
 
     def products(self, vectors: Mapping[str, Tensor], batches: int) -> dict[str, Tensor]:
@@ -60,17 +63,18 @@ class NetProbe:
         ):
             named = self._net.parameters
             for batch in self._feed.sample(batches, self._name):
-                loss = self._feed.task.loss(self._net.model, batch) / batches
-                first: tuple[Tensor | None, ...] = torch.autograd.grad(
-                    loss, list(named.values()), create_graph=True, allow_unused=True
-                )
-                along = [
-                    (gradient * vectors[name]).sum()
-                    for name, gradient in zip(named, first, strict=True)
-                    if gradient is not None and gradient.requires_grad
-                ]
-                if along:
-                    torch.stack(along).sum().backward()  # type: ignore[no-untyped-call]
+                with self._metered("products"):
+                    loss = self._feed.task.loss(self._net.model, batch) / batches
+                    first: tuple[Tensor | None, ...] = torch.autograd.grad(
+                        loss, list(named.values()), create_graph=True, allow_unused=True
+                    )
+                    along = [
+                        (gradient * vectors[name]).sum()
+                        for name, gradient in zip(named, first, strict=True)
+                        if gradient is not None and gradient.requires_grad
+                    ]
+                    if along:
+                        torch.stack(along).sum().backward()  # type: ignore[no-untyped-call]
                 self._tally.scoring_passes += 2
             return {name: gradient.clone() for name, gradient in self._grads().items()}
 
@@ -79,7 +83,7 @@ class NetProbe:
         model = self._net.model
         with self._scoring(dropout=False), watching(model, self._net.weights, see):
             for batch in self._feed.sample(batches, self._name):
-                with self._world.autocast(self._feed.recipe.precision):
+                with self._metered("inputs"), self._world.autocast(self._feed.recipe.precision):
                     self._feed.task.loss(model, batch)
                 self._tally.scoring_passes += 1
 
@@ -87,7 +91,8 @@ class NetProbe:
         weights = self._net.weights
         flows: dict[str, Tensor] = {}
         for batch in self._feed.sample(batches, self._name):
-            found = flow(self._net.model, weights, partial(self._outputs, batch))
+            with self._metered("flow"):
+                found = flow(self._net.model, weights, partial(self._outputs, batch))
             self._tally.scoring_passes += 1
             flows |= {name: flows.get(name, 0) + values for name, values in found.items()}
             if flows.keys() == weights.keys():
@@ -109,11 +114,21 @@ class NetProbe:
             model.zero_grad(set_to_none=True)
             model.train(training)
 
-    def _backward(self, batch: Any, share: float = 1.0) -> None:
-        with self._world.autocast(self._feed.recipe.precision):
-            loss = self._feed.task.loss(self._net.model, batch) * share
-        loss.backward()  # type: ignore[no-untyped-call]
+    def _backward(self, batch: Any, share: float = 1.0, of: str = "batches") -> None:
+        with self._metered(of):
+            with self._world.autocast(self._feed.recipe.precision):
+                loss = self._feed.task.loss(self._net.model, batch) * share
+            loss.backward()  # type: ignore[no-untyped-call]
         self._tally.scoring_passes += 1
+
+    @contextmanager
+    def _metered(self, kind: str) -> Iterator[None]:
+        """Within is one pass over a batch, whose gradients are wanted of masked weights too."""
+        if kind not in self.meters:
+            self.meters[kind] = Meter(self._net)
+        with self.meters[kind].over(1):
+            yield
+        self.meters[kind].dense_gradients(1)
 
     def _grads(self) -> dict[str, Tensor]:
         return {

@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 from smc_eval.answers import Answers
 from smc_eval.errors import StoreError
 from smc_eval.results import Book
+from smc_eval.sketches import Sketches
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,6 +36,7 @@ class Store:
 
     results.jsonl       one sealed record a finished or failed cell
     answers/            what each scored cell said of each example
+    masks/              each scored net's masks at some of their places
     nets/DIGEST/        net.safetensors (an ordinary checkpoint), masks.safetensors (bits), meta.json
     partial/DIGEST      a training that was interrupted, sealed
     locks/ logs/        one file for each stage at work; one for each unforeseen error
@@ -44,6 +46,7 @@ class Store:
         self.folder = folder
         self.book = Book(folder)
         self.answers = Answers(folder)
+        self.sketches = Sketches(folder)
 
     def open(self) -> None:
         """Make the folders, and refuse a store that cannot be written or is another release's.

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from smc_eval.cell import Link
 from smc_eval.engine.activations import recomputed
 from smc_eval.engine.feed import Feed, predict
+from smc_eval.engine.meter import Meter
 from smc_eval.engine.objective import Objective
 from smc_eval.engine.optimizer import forget, optimizer, set_rate
 from smc_eval.engine.store import Store
@@ -39,6 +40,8 @@ class Step:
     step: int
     steps: int
     skipped: bool = False
+    read: bool = False
+    """Whether somebody asked for the gradients, and so for those of what is masked."""
 
     @property
     def progress(self) -> float:
@@ -50,6 +53,7 @@ class Step:
 
     @property
     def grads(self) -> Mapping[str, Tensor]:
+        self.read = True
         return {
             name: weight.grad if weight.grad is not None else torch.zeros_like(weight)
             for name, weight in self.net.parameters.items()
@@ -102,6 +106,7 @@ class Training:
         if self.rule:
             net.soft = self.rule.soft
             self.memory = self.rule.begin(net.weights, net.alive)
+        self.meter, self.selecting = Meter(net), Meter(net)
 
     def run(self, store: Store, watcher: Watcher) -> None:
         """Train to the stage's end, saving the state now and then; resume where it was left."""
@@ -124,6 +129,8 @@ class Training:
                     store.save_partial(self.digest, self._saved())
                     saved_at, began = time.monotonic(), time.perf_counter()
         self.net.soft = False
+        for meter in (self.meter, self.selecting):
+            self.tally.spend("train", meter.spent())
         if self.best.weights:
             self.net.masks = {name: mask.to(self.world.device) for name, mask in self.best.masks.items()}
             self.net.load(self.best.weights)
@@ -135,13 +142,9 @@ class Training:
         net, rule = self.net, self.rule
         set_rate(self.optimizer, self.recipe.rate(self.step, self.feed.total))
         self.optimizer.zero_grad(set_to_none=True)
-        mean = 0.0
-        with net.imposed():  # forward and backward see survivors only
-            for batch, share in self.feed.step(self.step):
-                with self.world.autocast(self.recipe.precision):
-                    loss = self.objective(net.model, batch) * share
-                self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-                mean += loss.item()
+        tokens = self.feed.tokens(self.step)
+        with net.imposed(), self.meter.over(tokens):  # forward and backward see survivors only
+            mean = self._backward()
         if self.scaler.is_enabled():
             self.scaler.unscale_(self.optimizer)  # which sees what overflowed, and lets that step pass by
             for weight in net.model.parameters():
@@ -151,6 +154,7 @@ class Training:
         moment = self._moment()
         if rule:  # dense gradients are still there to be read
             self.memory = rule.update(moment, self.memory)
+            self._count_dense(moment, tokens)
         if (self.recipe.clip and not net.soft) or (rule and not rule.straight):
             net.mask_gradients()  # the dead have no vote in the clipping norm, and who waits does not learn
         if self.recipe.clip:
@@ -165,6 +169,16 @@ class Training:
         self.tally.examples += self._seen(self.step - 1)
         return mean
 
+    def _backward(self) -> float:
+        """Gradients of one step's batches; returns the mean loss."""
+        mean = 0.0
+        for batch, share in self.feed.step(self.step):
+            with self.world.autocast(self.recipe.precision):
+                loss = self.objective(self.net.model, batch) * share
+            self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            mean += loss.item()
+        return mean
+
     def _seen(self, step: int) -> int:
         """Examples of a step: its last of an epoch may have fewer."""
         size, epoch = (
@@ -175,6 +189,11 @@ class Training:
 
     def _moment(self) -> Step:
         return Step(self.net, self.optimizer, self.chance, self.step - self.first, self.last - self.first)
+
+    def _count_dense(self, moment: Step, tokens: int) -> None:
+        """Count the step's gradients as dense where a rule read them, or what is masked learns by them."""
+        if moment.read or (self.net.soft and self.rule and self.rule.straight):
+            self.meter.dense_gradients(tokens)
 
     def _check(self, loss: float) -> None:
         """Stop at the first loss or gradient that is no number, and say where it began.
@@ -211,7 +230,7 @@ class Training:
         """
         examples = self.feed.held or self.task.data("test")
         with self.net.imposed():
-            predicted = predict(self.task, self.net.model, examples, self.recipe, self.world)
+            predicted = predict(self.task, self.net.model, examples, self.recipe, self.world, self.selecting)
         score = self.task.score(predicted, examples)
         self.tally.selections += 1
         value = score.value if score.higher_is_better else -score.value
@@ -236,6 +255,7 @@ class Training:
             "chance": self.world.chance(),
             "best": vars(self.best),
             "tally": self.tally.as_meta(),
+            "meters": [self.meter.state(), self.selecting.state()],
         }
 
     def _restore(self, saved: Mapping[str, Any]) -> None:
@@ -252,4 +272,9 @@ class Training:
         self.chance.set_state(saved["rule chance"])
         self.world.recall(saved["chance"])
         self.best = Best(**saved["best"])
-        vars(self.tally).update(saved["tally"])
+        self.tally.take(saved["tally"])
+        if "meters" not in saved:  # another release began this stage, and counted nothing
+            self.tally.flops["train"] = None
+            return
+        for meter, told in zip((self.meter, self.selecting), saved["meters"], strict=True):
+            meter.restore(told)

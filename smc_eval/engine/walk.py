@@ -13,18 +13,20 @@ from torch import Tensor
 
 from smc_eval.cell import Chain, Link
 from smc_eval.engine.feed import Feed, predict
+from smc_eval.engine.meter import Meter
 from smc_eval.engine.probe import NetProbe
 from smc_eval.engine.store import Store
 from smc_eval.engine.tally import Tally
 from smc_eval.engine.train import Training
 from smc_eval.engine.watch import Watcher
+from smc_eval.engine.witness import testimony
 from smc_eval.engine.world import World
 from smc_eval.errors import SparsityError, StoreError, TrainingError
 from smc_eval.results import Result, opened, scored
 from smc_eval.sparse.allocate import expected
-from smc_eval.sparse.certificate import certify
 from smc_eval.sparse.net import Net, state
 from smc_eval.sparse.scope import in_scope, sparsities
+from smc_eval.sparse.sketch import sketch
 from smc_eval.stages import Prune, Rewind, Train
 from smc_eval.target import Target
 
@@ -44,6 +46,7 @@ class Walk:
 
     def run(self) -> Result:
         """Every link that is not finished yet, then the score."""
+        self.world.forget_peak()
         self.tally, self.task = Tally(), self.chain.cell.task.trained_as()
         self.net = self._untrained()
         done = self._resume()
@@ -86,7 +89,7 @@ class Walk:
         tensors, masks, meta = stored
         self.net.masks = {name: mask.to(self.world.device) for name, mask in masks.items()}
         self.net.load(tensors)
-        vars(self.tally).update(meta)
+        self.tally.take(meta)
         self.net.changes, self.net.regrown = self.tally.changes, self.tally.regrown
         return True
 
@@ -126,6 +129,8 @@ class Walk:
         for number, to in enumerate(levels, 1):
             self.net.wear(stage.by.prune(probe, to))
             self.watcher.step(number, 0.0)
+        for meter in probe.meters.values():
+            self.tally.spend("prune", meter.spent())
 
     def _rewind(self, back: str) -> None:
         """The weights of an earlier point under the masks of now."""
@@ -178,26 +183,35 @@ class Walk:
         self.watcher.stage(f"predict {len(examples)} examples", 1, 0)
         self.world.seed(self.chain.digest)
         with self.tally.timed("predict"):
-            predicted = predict(cell.task, net.model, examples, cell.task.recipe, self.world)
+            meter = Meter(net)
+            predicted = predict(cell.task, net.model, examples, cell.task.recipe, self.world, meter)
             score = cell.task.score(predicted, examples)
+        self.tally.spend("predict", meter.spent())
         self.store.answers.save(self.chain.digest, predicted, score.items)
+        self.store.sketches.save(self.chain.digest, sketch(net.alive))
         given, reached = cell.method.card.moment == "given", sparsities(net.model, net.masks, net.scope)
         blank = opened(cell, self.chain)
         if given:  # nobody asked for a sparsity: the record names the one that was found
             blank = replace(blank, target={**blank.target, "sparsity": reached["scope"]})
+        cost = self._cost()  # before the certificate, whose memory is no part of it
         return scored(
             blank,
             score,
             sparsity=reached,
-            certificate=certify(net, None if given else cell.target),
-            cost=self._cost(),
+            certificate=self._certificate(None if given else cell.target),
+            cost=cost,
             versions=versions() | self.world.words,
         )
+
+    def _certificate(self, target: Target | None) -> dict[str, Any]:
+        feed = Feed(self.task, self.task.recipe, self.chain.start, self.world)
+        return testimony(self.net, target, feed, self._untrained().model)
 
     def _cost(self) -> dict[str, Any]:
         cost = self.tally.as_meta()
         del cost["changes"], cost["regrown"]  # the certificate has them
-        return cost | {"peak_memory_mb": round(self.world.peak_memory() / 2**20)}
+        most, whose = self.world.peak_memory()
+        return cost | {"peak_memory_mb": round(most / 2**20), "peak_memory_of": whose}
 
 
 def rounds(goal: Target, density: float, count: int) -> list[Target]:

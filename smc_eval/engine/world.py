@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import random
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,9 @@ from torch import Tensor
 from smc_eval.errors import UsageError
 from smc_eval.recipe import Precision
 from smc_eval.spec import digest
+
+RESET, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
+"""Where Linux forgets, on the order 5, the most that was resident so far, and where it tells it."""
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -42,6 +46,7 @@ class World:
         self.device = self.state.device if device == "auto" else torch.device(device)
         if self.device.type == "cuda" and (self.device.index or 0) >= torch.cuda.device_count():
             raise UsageError(f"--device {device}: this machine has {torch.cuda.device_count()} cuda devices")
+        self._began = False
 
     @property
     def words(self) -> dict[str, Any]:
@@ -109,18 +114,34 @@ class World:
             return dataclasses.replace(batch, **fields)
         return batch
 
-    def peak_memory(self) -> int:
-        """Most bytes held at once so far: on the accelerator, else by this process."""
+    def forget_peak(self) -> None:
+        """Begin a cell: what was held at once before counts no longer, where the system allows that."""
+        self._began = self.device.type == "cuda"
+        if self._began:
+            torch.cuda.reset_peak_memory_stats(self.device)
+            return
+        with contextlib.suppress(OSError):  # Linux alone has it, and not in every container
+            RESET.write_text("5", encoding="ascii")
+            self._began = "VmHWM:" in STATUS.read_text(encoding="ascii")
+
+    def peak_memory(self) -> tuple[int, str]:
+        """Most bytes held at once, and by whom: `cell` since `forget_peak` began one, else `process`.
+
+        On an accelerator what torch allocated there, else what the process had resident.
+        """
         if self.device.type == "cuda":
-            return int(torch.cuda.max_memory_allocated(self.device))
+            return int(torch.cuda.max_memory_allocated(self.device)), "cell" if self._began else "process"
+        if self._began:
+            (line,) = (line for line in STATUS.read_text(encoding="ascii").splitlines() if "VmHWM" in line)
+            return int(line.split()[1]) * 1024, "cell"
         try:
             import resource
         except ImportError:  # not on every system
-            return 0
+            return 0, "process"
         import sys
 
         unit = 1 if sys.platform == "darwin" else 1024
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit, "process"
 
 
 def number_of(name: str) -> int:

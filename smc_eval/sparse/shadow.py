@@ -65,6 +65,11 @@ def _absolute(name: str, weight: nn.Parameter) -> nn.Parameter:
 class Shadowing(TorchFunctionMode):
     """Within, torch's functions of anything made of weights are those of a linear shadow."""
 
+    def __init__(self, others: Mapping[str, Callable[..., Any]] | None = None) -> None:
+        """`others` stand, by name, in place of those of `SHADOWS`."""
+        super().__init__()
+        self.stands = {**SHADOWS, **(others or {})}
+
     def __torch_function__(
         self,
         func: Callable[..., Any],
@@ -76,9 +81,9 @@ class Shadowing(TorchFunctionMode):
         if not _any_carries((*args, *kwargs.values())):
             return func(*args, **kwargs)
         name = getattr(func, "__name__", "")
-        if name in SHADOWS:
+        if name in self.stands:
             first = (kwargs.pop("input"),) if "input" in kwargs else ()
-            return SHADOWS[name](func, *first, *args, **kwargs)
+            return self.stands[name](func, *first, *args, **kwargs)
         if isinstance(func, FunctionType) and func.__globals__ is vars(nn.functional):
             with self:
                 return _opened(func)(*args, **kwargs)
@@ -254,7 +259,10 @@ def _cast(func: Callable[..., Tensor], x: Tensor, *args: Any, **kwargs: Any) -> 
     return x if _carries(x) and cast_.is_floating_point() else cast_
 
 
-def _attention(_: Any, query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+def attention(
+    _: Any, query: Tensor, key: Tensor, value: Tensor, *args: Any, share: Any = _softmax, **kwargs: Any
+) -> Tensor:
+    """Attention written out; `share` stands for its softmax."""
     given = dict(zip(("attn_mask", "dropout_p", "is_causal"), args, strict=False)) | kwargs
     if given.get("enable_gqa"):
         key, value = (x.repeat_interleave(query.shape[-3] // x.shape[-3], -3) for x in (key, value))
@@ -266,7 +274,7 @@ def _attention(_: Any, query: Tensor, key: Tensor, value: Tensor, *args: Any, **
     if mask is not None:
         hidden = mask.dtype == torch.bool
         scores = scores.masked_fill(~mask, -math.inf) if hidden else scores + _summand(mask)
-    return _softmax(None, scores) @ value
+    return cast("Tensor", share(None, scores) @ value)
 
 
 NAMES: Mapping[Callable[..., Any], str] = {
@@ -294,7 +302,7 @@ NAMES: Mapping[Callable[..., Any], str] = {
     _detached: "sqrt rsqrt reciprocal norm vector_norm linalg_vector_norm",
     _spread: "std var",
     _cast: "to float double half bfloat16 type type_as",
-    _attention: "scaled_dot_product_attention",
+    attention: "scaled_dot_product_attention",
 }
 """What stands for what, by the names that torch gives its functions and methods."""
 

@@ -26,6 +26,7 @@ from smc_eval.testing.walks import (
     Interruption,
     assert_equal,
     bound,
+    check_measured,
     targets,
     timeless,
     walked,
@@ -72,6 +73,7 @@ class MethodContract:
             dead = [name for name, mask in masks.items() if not mask.any()]
             assert result.certificate["dead_tensors"] == dead
             assert not masks or kept == result.certificate["wanted"]
+            check_measured(result)
 
     @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
     def test_zeros_hold_under_momentum_and_decay(self, tmp_path: Path, optimizer: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,8 +76,29 @@ def walked(
 def timeless(result: Result) -> dict[str, Any]:
     """A record without what may differ between two equal runs: seconds and memory."""
     record = dict(vars(result))
-    record["cost"] = {k: v for k, v in result.cost.items() if k not in ("seconds", "peak_memory_mb")}
+    record["cost"] = {
+        k: v for k, v in result.cost.items() if k not in ("seconds", "peak_memory_mb", "peak_memory_of")
+    }
     return record
+
+
+def check_measured(result: Result) -> None:
+    """What the engine measured agrees with itself."""
+    found, size = result.certificate, result.certificate["bytes"]
+    assert found["failed"] == []
+    if found["effective"] is not None:  # whoever is on no path may have survived, and nobody else comes back
+        assert found["reached"] <= found["effective"] <= 1
+        assert all(found["effective_tensors"][name] >= gone for name, gone in found["tensors"].items())
+    for of in result.cost["flops"].values():
+        assert 0 <= of["sparse"] <= of["dense"]
+    trained, predicted = (result.cost["flops"][of] for of in ("train", "predict"))
+    assert (trained["dense"] > 0) == (result.cost["steps"] > 0) and predicted["dense"] > 0
+    assert (result.cost["flops"]["prune"]["dense"] > 0) == (result.cost["scoring_passes"] > 0)
+    assert (predicted["sparse"] < predicted["dense"]) == (found["reached"] > 0)
+    gone = found["in_scope"] - found["kept"]
+    assert size["dense"] + math.ceil(found["in_scope"] / 8) <= size["bitmask"] + 4 * gone
+    assert size["csr"] > 0 and result.cost["peak_memory_mb"] > 0
+    assert found["moved"]["tensors"].keys() == found["tensors"].keys()
 
 
 def targets(method: Method, scope: Scope = "body") -> list[Target]:

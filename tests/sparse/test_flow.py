@@ -16,6 +16,8 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from smc_eval.errors import SparsityError
 from smc_eval.sparse.flow import flow
+from smc_eval.sparse.net import Net
+from smc_eval.sparse.paths import on_paths
 from smc_eval.tasks.arithmetic.tasks import WordProblems
 from smc_eval.testing import Toy
 
@@ -378,3 +380,17 @@ def test_what_is_pruned_lets_nothing_through() -> None:
     found = flows(model, lambda shadow: shadow(torch.ones(1, 2)))
     assert found["0.weight"].tolist() == [[0.0, 0.0], [1.0, 1.0]]
     assert found["1.weight"].tolist() == [[0.0, 2.0]]
+
+
+@pytest.mark.parametrize("title", NETS)
+def test_in_a_whole_net_of_any_kind_every_weight_lies_on_a_path(title: str) -> None:
+    torch.manual_seed(0)
+    model, outputs = NETS[title]()
+    constants = {"tree.constants"}  # learned, but read from nothing that comes in
+    net = Net(model, [name for name in matrices(model) if name not in constants])
+    net.wear(net.alive)
+    found = on_paths(net, outputs)
+    assert found is not None and all(bool(mask.all()) for mask in found.values())
+    net.wear({name: torch.zeros_like(mask) for name, mask in net.alive.items()})
+    nothing = on_paths(net, outputs)
+    assert nothing is not None and not any(mask.any() for mask in nothing.values())

@@ -1,0 +1,171 @@
+"""What is measured of a finished net: bytes, travel, dead units, sketches of its masks."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from smc_eval.sketches import Sketch, Sketches, iou
+from smc_eval.sparse.certificate import certify, dead_units
+from smc_eval.sparse.net import Net
+from smc_eval.sparse.size import holding, stored
+from smc_eval.sparse.sketch import PLACES, places, sketch
+from smc_eval.sparse.travel import moved
+from smc_eval.target import Target
+
+
+def bits(*rows: list[int]) -> Tensor:
+    return torch.tensor(rows).bool()
+
+
+def test_bytes_are_those_of_values_bits_columns_and_rows() -> None:
+    model = nn.Sequential(nn.Linear(300, 2), nn.Linear(2, 1))
+    net = Net(model, ("0.weight",))
+    rest = 4 * (2 + 2 + 1)
+    # no mask: 600 values of 4 bytes; columns up to 299 and row starts up to 600 take 2 bytes each
+    assert stored(net) == {
+        "dense": 2400 + rest,
+        "bitmask": 2400 + 75 + rest,
+        "csr": 600 * (4 + 2) + 3 * 2 + rest,
+    }
+    mask = torch.zeros(2, 300).bool()
+    mask[0, :10] = True
+    net.wear({"0.weight": mask})
+    assert stored(net) == {"dense": 2400 + rest, "bitmask": 40 + 75 + rest, "csr": 10 * 6 + 3 * 1 + rest}
+
+
+def test_tied_weights_are_stored_once_and_halves_take_half() -> None:
+    first, second = nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False)
+    second.weight = first.weight
+    assert stored(Net(nn.Sequential(first, second).half(), ("0.weight",)))["dense"] == 32
+
+
+@pytest.mark.parametrize(("largest", "wanted"), [(0, 1), (255, 1), (256, 2), (65536, 4), (2**32, 8)])
+def test_the_fewest_bytes_that_hold_a_number(largest: int, wanted: int) -> None:
+    assert holding(largest) == wanted
+
+
+def test_travel_by_hand_with_and_without_what_was_pruned() -> None:
+    model = nn.Linear(2, 2, bias=False)
+    net = Net(model, ("weight",))
+    start = {"weight": torch.tensor([[3.0, 4.0], [0.0, 0.0]])}
+    with torch.no_grad():
+        model.weight.copy_(torch.tensor([[3.0, 5.0], [0.0, 0.0]]))
+    assert moved(net, start)["scope"] == moved(net, start)["scope_kept"] == 1 / 5
+    net.wear({"weight": bits([0, 1], [1, 1])})
+    found = moved(net, start)
+    assert found["scope"] == found["tensors"]["weight"] == math.sqrt(3**2 + 1) / 5
+    assert found["scope_kept"] == found["tensors_kept"]["weight"] == 1 / 4
+
+
+def test_from_nothing_no_travel_is_told() -> None:
+    net = Net(nn.Linear(2, 2, bias=False), ("weight",))
+    assert moved(net, {"weight": torch.zeros(2, 2)})["scope"] is None
+
+
+def test_dead_rows_and_columns_are_counted_and_of_a_convolution_channels() -> None:
+    assert dead_units(bits([1, 0, 0], [0, 0, 0])) == [1, 2]
+    kernel = torch.zeros(2, 3, 2).bool()
+    kernel[1, 2, 0] = True
+    assert dead_units(kernel) == [1, 2]
+    net = Net(nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 1)), ("0.weight", "1.weight"))
+    assert certify(net, None)["dead_units"] == {}
+    net.wear({"0.weight": bits([1, 0, 0], [0, 0, 0]), "1.weight": bits([1, 1])})
+    assert certify(net, None)["dead_units"] == {"0.weight": [1, 2]}
+
+
+def test_a_failed_certificate_says_why_in_plain_words() -> None:
+    net = Net(nn.Linear(8, 2, bias=False), ("weight",))
+    net.wear({"weight": bits([1, 1, 1, 0, 1, 0, 0, 0], [1, 1, 0, 0, 1, 1, 0, 0])})
+    target = Target.parse("2:4")
+    assert certify(net, target)["failed"] == ["groups that are not 2:4 in weight"]
+    with torch.no_grad():
+        net.parameters["weight"][0, 3:8:2] = torch.tensor([0.5, -2.0, 0.0])
+        net.parameters["weight"][0, 0] = torch.nan
+    assert certify(net, Target(sparsity=0.25))["failed"] == [
+        "8 weights left, 12 wanted",
+        "2 weights under masks are not zero; the largest is 2",
+        "weights that are no finite numbers",
+    ]
+    assert certify(net, Target(sparsity=0.25))["ok"] is False
+
+
+def drawn(density: float, seed: int, shape: tuple[int, ...] = (40, 30)) -> Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed)) < density
+
+
+def exact(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
+    both = sum(int((one[name] & other[name]).sum()) for name in one)
+    return both / sum(int((one[name] | other[name]).sum()) for name in one)
+
+
+def sketched(masks: dict[str, Tensor]) -> dict[str, Sketch]:
+    return {name: Sketch(*parts) for name, parts in sketch(masks).items()}
+
+
+def test_agreement_is_exact_where_every_place_is_kept() -> None:
+    one = {"a": drawn(0.3, 0), "b": drawn(0.5, 1, (7, 3))}
+    other = {"a": drawn(0.4, 2), "b": drawn(0.1, 3, (7, 3))}
+    assert iou(sketched(one), sketched(other)) == (pytest.approx(exact(one, other)), 0.0)
+    assert iou(sketched(one), sketched(one)) == (1.0, 0.0)
+
+
+def test_agreement_by_hand() -> None:
+    one, other = sketched({"a": bits([1, 1, 0, 0])}), sketched({"a": bits([1, 0, 1, 0])})
+    assert iou(one, other) == (1 / 3, 0.0)
+    assert math.isnan(iou(sketched({"a": bits([0, 0])}), sketched({"a": bits([0, 0])}))[0])
+    assert math.isnan(iou(one, sketched({"b": bits([1, 0, 1, 0])}))[0])
+
+
+def test_estimated_agreement_lies_within_its_errors_of_the_exact_one() -> None:
+    misses = []
+    for trial in range(60):
+        shared = drawn(0.1, trial, (300, 400))
+        one = {f"{trial} a": shared | drawn(0.05, trial + 100, (300, 400)), "b": drawn(0.3, trial + 1000)}
+        other = {f"{trial} a": shared | drawn(0.1, trial + 200, (300, 400)), "b": drawn(0.5, trial + 2000)}
+        value, error = iou(sketched(one), sketched(other))
+        assert 0 < error < 0.05
+        misses.append((value - exact(one, other)) / error)
+    spread = math.sqrt(sum(miss**2 for miss in misses) / len(misses))
+    assert 0.75 < spread < 1.25 and abs(sum(misses) / len(misses)) < 0.4
+
+
+def test_places_are_a_function_of_name_and_shape_alone() -> None:
+    assert places("a", (3, 2)).tolist() == [0, 1, 2, 3, 4, 5]
+    assert places("w", (100, 100)).tolist() != places("v", (100, 100)).tolist()
+    assert places("w", (100, 100)).tolist() != places("w", (50, 200)).tolist()
+    at = places("w", (1000, 1000))
+    assert len(at) == PLACES and at.min() >= 0 and at.max() < 10**6
+    assert abs(at.mean() / 10**6 - 0.5) < 0.03 and len(set(at.tolist())) > 0.99 * PLACES
+
+
+def test_places_are_those_of_splitmix64_from_the_hash_of_name_and_shape() -> None:
+    state = int.from_bytes(hashlib.sha256(b"encoder.weight(64, 64)").digest()[:8], "little")
+    wanted = []
+    for _ in range(5):
+        state = (state + 0x9E3779B97F4A7C15) % 2**64
+        mixed = (state ^ (state >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+        mixed = (mixed ^ (mixed >> 27)) * 0x94D049BB133111EB % 2**64
+        wanted.append((mixed ^ (mixed >> 31)) % 4096)
+    assert places("encoder.weight", (64, 64))[:5].tolist() == wanted == [2312, 3128, 2960, 1645, 3837]
+
+
+def test_sketches_come_back_as_they_were_or_not_at_all(tmp_path: Path) -> None:
+    made = sketched({"a": drawn(0.3, 0)})
+    kept = Sketches(tmp_path)
+    assert kept.load("d") is None
+    kept.save("d", made)
+    assert Sketches(tmp_path).load("d") == made
+    kept._path("d").write_bytes(kept._path("d").read_bytes()[:-5])
+    assert kept.load("d") is None
+
+
+def test_300_large_tensors_take_a_few_tens_of_kilobytes(tmp_path: Path) -> None:
+    masks = {f"encoder.layer.{n}.dense.weight": drawn(0.1, n, (256, 64)) for n in range(300)}
+    Sketches(tmp_path).save("d", sketched(masks))
+    assert Sketches(tmp_path)._path("d").stat().st_size < 60_000

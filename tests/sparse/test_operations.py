@@ -1,0 +1,162 @@
+"""Operations: counted by hand, against torch's own counter, and laid to the right weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence
+from torch.utils.checkpoint import checkpoint
+from torch.utils.flop_counter import FlopCounterMode
+
+from smc_eval.sparse.operations import Counting, Operations
+from smc_eval.tasks.arithmetic.sequence import BiLSTM
+
+X = torch.randn(2, 5, 4)  # 2 sentences of 5 positions of 4 features
+
+
+def counted(model: nn.Module, run: Callable[[], Any]) -> Operations:
+    found = Operations()
+    weights = {name: weight.detach() for name, weight in model.named_parameters() if weight.ndim > 1}
+    with Counting(weights, found):
+        run()
+    return found
+
+
+def data() -> Tensor:
+    return X.clone().requires_grad_()
+
+
+def test_a_layer_by_hand_forward_backward_and_its_own_gradient() -> None:
+    model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+    found = counted(model, lambda: model(X).sum().backward())
+    once = {"0.weight": 2 * 10 * 4 * 3, "2.weight": 2 * 10 * 3 * 2}
+    # nothing asks what slopes reach the data
+    assert found.products == {"0.weight": once["0.weight"], "2.weight": 2 * once["2.weight"]}
+    assert found.slopes == once
+    assert found.total == sum(found.products.values()) + sum(found.slopes.values())
+
+
+def test_without_gradients_only_products_are_made() -> None:
+    model = nn.Linear(4, 3)
+    with torch.no_grad():
+        found = counted(model, lambda: model(X))
+    assert (found.total, found.products, found.slopes) == (240, {"weight": 240}, {})
+
+
+MODELS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
+    "linear": (lambda: nn.Linear(4, 3), lambda m: m(data())),
+    "convolution": (lambda: nn.Conv1d(5, 3, 2), lambda m: m(data())),
+    "packed lstm": (
+        lambda: nn.LSTM(4, 3, 2, bidirectional=True, batch_first=True),
+        lambda m: m(pack_padded_sequence(data(), torch.tensor([5, 3]), batch_first=True))[0].data,
+    ),
+    "gru": (lambda: nn.GRU(4, 3, batch_first=True), lambda m: m(data())[0]),
+    "the solvers' lstm": (
+        lambda: BiLSTM(4, 3, 2, 0.0),
+        lambda m: m(pack_padded_sequence(data(), torch.tensor([5, 3]), batch_first=True))[0].data,
+    ),
+    "packed attention": (
+        lambda: nn.MultiheadAttention(4, 2, batch_first=True),
+        lambda m: m(*[data()] * 3)[0],
+    ),
+}
+
+
+@pytest.mark.parametrize("title", MODELS)
+def test_all_of_torchs_own_count_is_found_and_laid_to_the_weights(title: str) -> None:
+    make, run = MODELS[title]
+    model = make()
+    found = counted(model, lambda: run(model).sum().backward())
+    with FlopCounterMode(display=False) as own:
+        run(model).sum().backward()
+    assert found.total == own.get_total_flops()
+    names = {name for name, weight in model.named_parameters() if weight.ndim > 1}
+    assert found.products.keys() == found.slopes.keys() == names
+    # forward and back are two products, a weight's own gradient one; no slope reaches a first state
+    for name in names:
+        assert found.slopes[name] <= found.products[name] <= 2 * found.slopes[name] * 5 / 3
+    laid = sum(found.products.values()) + sum(found.slopes.values())
+    if title != "packed attention":
+        assert laid == pytest.approx(found.total)
+    else:  # rows times rows, twice, thrice over: 2 heads, 5 x 5 scores, 2 features
+        assert found.total - laid == 3 * 2 * (2 * 2 * 2 * 5 * 5 * 2)
+
+
+def test_a_fused_lstm_takes_what_its_steps_take() -> None:
+    model = nn.LSTM(4, 3, batch_first=True)
+    with torch.no_grad():
+        fused = counted(model, lambda: model(X))
+        stepped = Operations()
+        cell = nn.LSTMCell(4, 3)
+        for step in range(5):
+            part = counted(cell, lambda at=step: cell(X[:, at]))  # type: ignore[misc]
+            stepped.total += part.total
+    assert fused.total == stepped.total == 2 * 10 * (12 * 4 + 12 * 3)
+    assert fused.products == {"weight_ih_l0": 2 * 10 * 12 * 4, "weight_hh_l0": 2 * 10 * 12 * 3}
+
+
+def test_fused_attention_on_a_cpu_is_counted_as_it_is_written_out() -> None:
+    def looked(*, fused: bool) -> Operations:
+        q, k, v = (torch.randn(2, 2, 5, 2, requires_grad=True) for _ in range(3))
+        if fused:
+            return counted(nn.Identity(), lambda: nn.functional.scaled_dot_product_attention(q, k, v))
+        return counted(nn.Identity(), lambda: (q @ k.mT).softmax(-1) @ v)
+
+    assert looked(fused=True).total == looked(fused=False).total == 2 * (2 * 2 * 2 * 5 * 5 * 2)
+
+
+def test_a_layer_that_predicts_in_one_kernel_takes_what_it_takes_in_many() -> None:
+    model = nn.TransformerEncoderLayer(4, 2, 8, batch_first=True).eval()
+    with torch.no_grad():
+        one = counted(model, lambda: model(X))
+    many = counted(model, lambda: model(X))
+    assert (one.total, one.products) == (many.total, many.products) and one.total > 0
+
+
+class Tied(nn.Module):
+    """A table that is the output layer too, and a functional layer that reads half of a weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.wide = nn.Embedding(7, 4), nn.Linear(8, 4, bias=False)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        half = nn.functional.linear(self.table(ids), self.wide.weight[:, 4:])
+        return nn.functional.linear(half, self.table.weight)
+
+
+def test_tied_and_functional_uses_and_parts_are_the_weights_own() -> None:
+    model = Tied()
+    found = counted(model, lambda: model(torch.zeros(10, dtype=torch.long)).sum().backward())
+    table, half = 2 * 10 * 7 * 4, 2 * 10 * 4 * 4
+    assert found.products == {"table.weight": 2 * table, "wide.weight": 2 * half}
+    assert found.slopes == {"table.weight": table, "wide.weight": half}
+
+
+def test_what_autocast_copies_is_still_the_weight() -> None:
+    model = nn.Linear(4, 3)
+
+    def run() -> None:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            made = model(data())
+        made.sum().backward()
+
+    found = counted(model, run)
+    assert found.products == {"weight": 480} and found.slopes == {"weight": 240}
+
+
+def test_activations_computed_anew_are_counted_again() -> None:
+    model = nn.Linear(4, 3)
+    found = counted(model, lambda: checkpoint(model, data(), use_reentrant=False).sum().backward())
+    assert found.slopes == {"weight": 240} and found.products["weight"] >= 480
+
+
+def test_what_is_not_named_is_in_the_total_alone() -> None:
+    model, other = nn.Linear(4, 3), nn.Linear(3, 2)
+    found = counted(model, lambda: other(model(X)).sum().backward())
+    assert found.products == {"weight": 240} and found.slopes == {"weight": 240}
+    assert found.total == 240 * 2 + 120 * 3
