@@ -560,6 +560,12 @@ def test_a_plan_tells_hours_by_given_rates(say: Say) -> None:
     assert [price["seconds"] for price in prices] == [4800.0, 7200.0]
 
 
+def test_a_plan_with_nothing_to_pay_needs_no_rate(say: Say) -> None:
+    assert say(*TERMS, "--quiet").exit_code == 0
+    shown = say("plan", *TERMS, "--flops", "1e12").stdout.splitlines()
+    assert shown[-1] == "about 0 s of training to pay on a device of the given rate"
+
+
 def test_a_plan_in_operations_needs_a_model_of_known_size(say: Say) -> None:
     ended = say("plan", "--model", "tiny", "--tasks", "terms", "--method", "omp-after", "--flops", "1e12")
     assert ended.stdout.splitlines()[-1].startswith("unknown rate: what was given tells nothing of some task")

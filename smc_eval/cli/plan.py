@@ -247,9 +247,11 @@ def _time(planned: Plan, sums: dict[str, Any]) -> str:
         seen = "unknown rate: this store has seen no training of some task and model that is to be paid"
         return seen if flops is None else f"{seen}; {flops:.2g} operations, to be told in hours by --flops"
     told = f"about {spoken(seconds)} of training to pay"
-    if not planned.given:
-        return told
-    return f"{told} on a device of the given rate, {spoken(sums['seconds_naive'])} without sharing"
+    if planned.given:
+        told += " on a device of the given rate"
+    if planned.given and sums["seconds_naive"] is not None:
+        told += f", {spoken(sums['seconds_naive'])} without sharing"
+    return told
 
 
 def spoken(seconds: float) -> str:
