@@ -145,7 +145,7 @@ def estimated(sample: Sample) -> Estimate:
 
 
 def contrast(a: Sample, b: Sample, times: float = 1.0) -> Estimate:
-    """a - times b, over the seeds of both, and over their items where these are the same."""
+    """The difference a - times b, over the seeds of both, and over their items where these are the same."""
     seeds = [seed for seed in a.seeds if seed in b.seeds]
     a, b = a.only(seeds), b.only(seeds)
     if not a.same_items(b):
