@@ -14,11 +14,11 @@ import math
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from statistics import NormalDist, fmean
+from typing import Literal
 
 import numpy as np
 
 from smc_eval.statistics import Curve, Sample, compare, interval
-from smc_eval.statistics.sample import Sample as _Sample
 from smc_eval.statistics.shapes import Floats
 
 # S seeds, N items, K numbers an item, P points of a curve.
@@ -31,10 +31,10 @@ Drawn = tuple[Sample, float]
 """A sample and the score it estimates."""
 
 
-def made(kind: str, rows_SNK: Floats) -> Sample:
+def made(kind: Literal["mean", "rank", "bleu"], rows_SNK: Floats) -> Sample:
     """A sample of one group."""
     seeds, items = rows_SNK.shape[:2]
-    return _Sample(kind, rows_SNK, np.zeros(items, dtype=np.intp), np.ones(1), tuple(range(seeds)))  # type: ignore[arg-type]
+    return Sample(kind, rows_SNK, np.zeros(items, dtype=np.intp), np.ones(1), tuple(range(seeds)))
 
 
 class Accuracy:
@@ -48,7 +48,7 @@ class Accuracy:
         """Answers [S, N, 1] in per cent, given effects of seeds and items."""
         skill = NormalDist().inv_cdf(self.right) * self.scale
         noise_SN = chance.standard_normal((len(seed_S), len(item_N)))
-        return 100.0 * (skill + seed_S[:, None] + item_N + noise_SN > 0)[..., None]
+        return np.where(skill + seed_S[:, None] + item_N + noise_SN > 0, 100.0, 0.0)[..., None]
 
     def single(self, chance: np.random.Generator, seeds: int) -> Drawn:
         """One method; for a single seed the truth is that seed's."""
@@ -77,10 +77,10 @@ class Accuracy:
 
 
 class Correlation:
-    """Predictions that are what is right plus noise of items, and of items and seeds; seeds differ in noise."""
+    """What is right plus noise of items, and of items and seeds; seeds differ in how much noise."""
 
-    def __init__(self, items: int, seed: float, ties: bool = False) -> None:
-        self.items, self.seed, self.ties = items, seed, ties
+    def __init__(self, items: int, seed: float) -> None:
+        self.items, self.seed = items, seed
 
     def rows(self, chance: np.random.Generator, seed_S: Floats, right_N: Floats, noise_N: Floats) -> Floats:
         """Predicted and right [S, N, 2]."""
@@ -240,7 +240,7 @@ def whole(half: float, steep: float, share: float) -> float:
 def recovered(
     half: float, steep: float, share: float, seeds: int, items: int, differ: float, trials: int
 ) -> tuple[float, float, float]:
-    """How often the interval of s@share holds the truth; the mean of s@share, and its interval's mean width."""
+    """How often the interval of s@share holds the truth; means of s@share and of its interval's width."""
     chance, truth = np.random.default_rng([seeds, items]), whole(half, steep, share)
     floor, dense = 0.2, 0.75
     held, found, widths = 0, list[float](), list[float]()
@@ -253,10 +253,12 @@ def recovered(
             own_S = seed_S + alike * chance.standard_normal(seeds)
             skill = NormalDist().inv_cdf(right) * math.sqrt(2 + 2 * alike**2)
             noise_SN = chance.standard_normal((seeds, items))
-            scores.append(made("mean", 100.0 * (skill + own_S[:, None] + item_N + noise_SN > 0)[..., None]))
+            right_SN = skill + own_S[:, None] + item_N + noise_SN > 0
+            scores.append(made("mean", np.where(right_SN, 100.0, 0.0)[..., None]))
         curve = Curve(scores[0], dict(zip(GRID, scores[1:], strict=True)), chance=100 * floor)
         kept = curve.kept_at(share, resamples=1000, seed=trial)
-        assert kept is not None and kept.interval is not None
+        assert kept is not None
+        assert kept.interval is not None
         held += truth in kept.interval
         found.append(kept.sparsity)
         widths.append(min(kept.interval.high, GRID[-1]) - max(kept.interval.low, GRID[0]))
@@ -338,8 +340,10 @@ def main() -> None:
                 "width",
             ],
             (
-                [f"{half:g}", f"{steep:g}", f"{share:g}", f"{seeds} × {items:,}", f"{differ:g}"]
-                + [f"{whole(half, steep, share):.3f}", f"{mean:.3f}", percent(held), f"{width:.3f}"]
+                [
+                    *(f"{half:g}", f"{steep:g}", f"{share:g}", f"{seeds} × {items:,}", f"{differ:g}"),
+                    *(f"{whole(half, steep, share):.3f}", f"{mean:.3f}", percent(held), f"{width:.3f}"),
+                ]
                 for half, steep, share, seeds, items, differ in cases
                 for held, mean, width in (
                     recovered(half, steep, share, seeds, items, differ, said.trials // 4),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -19,7 +20,7 @@ MOST = 1000
 
 @dataclass(frozen=True)
 class Comparison:
-    """a - b, over the seeds that both have: each starts from the same net and meets the same batches."""
+    """The difference a - b over the seeds that both have: one first net, one order of batches each."""
 
     a: float
     b: float
@@ -47,7 +48,7 @@ def compare(
 
     In closed form by the variance of the paired differences, items' influence standing for items
     where the score is no mean; given `resamples`, by the crossed bootstrap, which for a single seed
-    is sacrebleu's paired bootstrap (Koehn 2004). What differs of items falls back to seeds' scores.
+    is Koehn's (2004) paired bootstrap, centred. Where items differ, seeds' scores stand alone.
 
     Raises:
         UsageError: they share no seed, or what they measure is not the same.
@@ -72,8 +73,8 @@ def compare(
             further = np.count_nonzero(np.abs(off_B - found.value) >= abs(found.value))
             p = (int(further) + 1) / (resamples + 1)
         told = Interval(low, high, level, found.over)
-    means = [one.only(seeds).value() for one in (a, b)]
-    return Comparison(*means, found.value, told, p, found.seeds, found.items, level, found)
+    one, other = a.only(seeds).value(), b.only(seeds).value()
+    return Comparison(one, other, found.value, told, p, found.seeds, found.items, level, found)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -95,11 +96,13 @@ def seeds_needed(comparison: Comparison, power: float = 0.8) -> int | None:
     found = comparison.estimate
     if found is None or found.seeds < 2 or not found.value:
         return None
-    for seeds in range(2, MOST + 1):
+
+    def enough(seeds: int) -> bool:
         wanted = found.reach(comparison.level, seeds) + found.reach(2 * power - 1, seeds)
-        if wanted <= abs(found.value):
-            return seeds
-    return None
+        return wanted <= abs(found.value)
+
+    seeds = bisect_left(range(MOST + 1), True, lo=2, key=enough)
+    return seeds if seeds <= MOST else None
 
 
 def _listed(seeds: Sequence[int]) -> str:

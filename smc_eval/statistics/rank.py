@@ -19,7 +19,9 @@ def under(rows_SNK: Floats, counts_NB: Floats) -> Floats:
         if not np.array_equal(right_N, wanted_N):  # seeds share what is right
             right_N, b_NB = wanted_N, _ranks(wanted_N, counts_NB)
         a_NB = _ranks(a_N, counts_NB)
-        a_b, a_a, b_b = (np.einsum("nb,nb,nb->b", counts_NB, x, y) for x, y in _pairs(a_NB, b_NB))
+        # times their number, so that nothing is rounded and a single digit's difference is none
+        sums = (np.einsum("nb,nb,nb->b", counts_NB, x, y) for x, y in _pairs(a_NB, b_NB))
+        a_b, a_a, b_b = (whole * counts_NB.sum(axis=0) for whole in sums)
         ordered = (a_a > 0) & (b_b > 0)
         rho_SB[seed] = np.divide(a_b, np.sqrt(a_a * b_b), out=np.zeros_like(a_b), where=ordered)
     return rho_SB

@@ -1,0 +1,131 @@
+"""Intervals: worked out by hand, agreed with the bootstrap, and as often right as they say."""
+
+from __future__ import annotations
+
+import math
+from statistics import NormalDist
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from smc_eval.statistics import Sample, interval, over_seeds
+from smc_eval.statistics.estimate import Estimate, estimated
+from smc_eval.statistics.student import quantile
+
+
+def test_seeds_alone_have_students_interval() -> None:
+    found = over_seeds([70.0, 72.0, 74.0])
+    assert found is not None and found.over == "3 seeds (t)"
+    assert found.half == pytest.approx(4.30265 * 2 / 3**0.5, abs=1e-4) and found.low + found.high == 144
+
+
+def test_one_seed_without_items_has_no_interval() -> None:
+    assert over_seeds([70.0]) is None and interval(Sample.of_seeds({0: 70.0})) is None
+
+
+def test_one_seed_has_the_interval_of_its_items(sample) -> None:
+    found = interval(sample([[1.0, 2.0, 3.0, 6.0]]))
+    assert found is not None and found.over == "4 items of one seed"
+    assert found.half == pytest.approx(quantile(0.95, 3) * math.sqrt(14 / 3 / 4))
+    assert 3.0 in found and found.low + found.high == pytest.approx(6.0)
+
+
+def test_the_variance_is_that_of_a_crossed_analysis(sample) -> None:
+    rows = np.random.default_rng(0).normal(size=(3, 50)) + np.linspace(0, 5, 50) + np.array([[0], [1], [2]])
+    found = estimated(sample(rows))
+    between = 50 * rows.mean(axis=1).var(ddof=1)
+    items = 3 * rows.mean(axis=0).var(ddof=1)
+    rest = rows - rows.mean(axis=0) - rows.mean(axis=1, keepdims=True) + rows.mean()
+    residual = (rest**2).sum() / (2 * 49)
+    assert found.variance == pytest.approx((between + items - residual) / 150)
+
+
+def test_over_seeds_the_label_counts_both(sample) -> None:
+    found = interval(sample(np.random.default_rng(0).normal(size=(3, 1221))))
+    assert found is not None and found.over == "3 seeds × 1,221 items"
+
+
+def test_groups_are_fixed_and_only_their_items_vary(sample) -> None:
+    apart = sample([[0.0, 0.0, 0.0, 9.0, 9.0, 9.0]], groups=[0, 0, 0, 1, 1, 1])
+    found = interval(apart)
+    assert found is not None and (found.low, found.high) == (4.5, 4.5)
+
+
+def test_collapsed_nets_are_not_surely_at_zero(sample) -> None:
+    one, three = interval(sample(np.zeros((1, 1221)))), interval(sample(np.zeros((3, 1221))))
+    assert one is not None and three is not None
+    exact = 100 * (1 - 0.025 ** (1 / 1221))  # Clopper & Pearson (1934): 0.302 %
+    assert one.low == three.low == 0 and one.high == pytest.approx(exact, rel=0.3)
+    assert three.high == pytest.approx(one.high)
+
+
+def test_percentages_and_correlations_stay_within_their_ends(sample) -> None:
+    high = interval(sample(np.where(np.arange(30) < 29, 100.0, 0.0)[None]))
+    assert high is not None and high.high == 100.0 and high.low < 96
+    rho = interval(sample([[[1, 1], [2, 2], [3, 3], [4, 4], [6, 5], [5, 6]]], kind="rank"))
+    assert rho is not None and rho.high == 1.0 and rho.low < 34 / 35
+
+
+def test_seeds_that_agree_by_chance_make_nobody_sure() -> None:
+    found = Estimate(70.0, seeds=3, items=1000, between=0.0, shared=0.0, own=1.0)
+    assert found.variance == pytest.approx(
+        0.0253 / 3, rel=0.02
+    )  # chi-square of 2, its 0.025 quantile, over 2
+
+
+def kinds() -> dict[str, Sample]:
+    chance = np.random.default_rng(5)
+    items, seeds = chance.normal(size=200), chance.normal(size=(3, 1))
+    answers = np.where(0.2 * seeds + items + chance.normal(size=(3, 200)) > -0.5, 100.0, 0.0)
+    said = items + (1 + 0.2 * seeds) * chance.normal(size=(3, 200))
+    odds = 1 / (1 + np.exp(-0.4 * items[:, None] - 0.1 * seeds[:, None] - np.array([0.4, 0.0, -0.4, -0.8])))
+    words = chance.integers(5, 30, 200)[:, None]
+    ngrams = np.broadcast_to(words - np.arange(4), (3, 200, 4))
+    both = np.broadcast_to(np.hstack([words, words + 1]), (3, 200, 2))
+    rows = {
+        "mean": answers[..., None],
+        "rank": np.stack([said, np.broadcast_to(items, said.shape)], axis=2),
+        "bleu": np.concatenate([chance.binomial(ngrams, odds), ngrams, both], axis=2).astype(float),
+    }
+    return {
+        kind: Sample(kind, rows_SNK, np.arange(200) % 2, np.ones(2), (0, 1, 2))
+        for kind, rows_SNK in rows.items()
+    }
+
+
+@pytest.mark.parametrize("kind", ["mean", "rank", "bleu"])
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_closed_form_and_bootstrap_agree(kind: str, seeds: int) -> None:
+    sample = kinds()[kind].only(range(seeds))
+    closed, drawn = interval(sample), interval(sample, resamples=8000)
+    assert closed is not None and drawn is not None and closed.over == drawn.over
+    assert (drawn.low, drawn.high) == pytest.approx((closed.low, closed.high), abs=0.13 * closed.half)
+
+
+def test_the_bootstrap_is_the_same_every_time() -> None:
+    sample = kinds()["mean"]
+    assert interval(sample, 500, seed=1) == interval(sample, 500, seed=1) != interval(sample, 500, seed=2)
+
+
+@given(st.integers(0, 10**6), st.integers(1, 5), st.integers(2, 30))
+def test_a_higher_level_is_a_wider_interval_around_the_value(draw: int, seeds: int, items: int) -> None:
+    rows = np.random.default_rng(draw).normal(size=(seeds, items, 1))
+    sample = Sample("mean", rows, np.zeros(items, int), np.ones(1), tuple(range(seeds)))
+    narrow, wide = interval(sample, level=0.8), interval(sample, level=0.99)
+    assert narrow is not None and wide is not None
+    assert wide.low <= narrow.low <= sample.value() <= narrow.high <= wide.high
+
+
+@pytest.mark.parametrize("seeds", [1, 3, 5])
+def test_intervals_cover_as_often_as_they_say(seeds: int) -> None:
+    chance, held, trials = np.random.default_rng(seeds), 0, 800
+    for _ in range(trials):  # right where skill + seed + item + chance is above zero: 70 % of all
+        seed_S = 0.2 * chance.normal(size=(seeds, 1)) * (seeds > 1)
+        scale = math.sqrt(2 + 0.04 * (seeds > 1))
+        latent_SN = NormalDist().inv_cdf(0.7) * scale + seed_S + chance.normal(size=(seeds, 200))
+        rows = np.where(latent_SN + chance.normal(size=200) > 0, 100.0, 0.0)[..., None]
+        found = interval(Sample("mean", rows, np.zeros(200, int), np.ones(1), tuple(range(seeds))))
+        held += found is not None and 70.0 in found
+    assert held / trials == pytest.approx(0.95, abs=0.03)  # trials alone make 0.023
