@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -80,3 +80,13 @@ def told(path: Path) -> dict[str, Any] | None:
     except (OSError, EOFError, ValueError):
         return None
     return found
+
+
+def kept(folders: Sequence[Path]) -> Callable[[str], Items | None]:
+    """Finds a cell's items by its digest in one of several stores, the last first."""
+    stores = [Answers(folder) for folder in reversed(folders)]
+
+    def look(digest: str) -> Items | None:
+        return next((found for store in stores if (found := store.items(digest))), None)
+
+    return look

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
+from smc_eval.entry import Look
 from smc_eval.errors import UnknownName, UsageError
 from smc_eval.results import Result
-from smc_eval.score import Items
 from smc_eval.statistics.paired import Comparison, compare, holm, seeds_needed
 from smc_eval.statistics.sample import Sample
 from smc_eval.table import ANY, DENSE, facets, level, short
-
-Look = Callable[[Result], Items | None]
-"""Finds what each example added to a record's score."""
 
 Place = tuple[str, str, tuple[str, float]]
 """Task, model, and how sparse."""
@@ -107,14 +103,9 @@ def _side(records: Sequence[Result], method: str, look: Look) -> dict[Place, tup
                     f"{method!r} has several rows on {at[0]}: {name} {', '.join(sorted(values))}; "
                     f"choose one, as in --where {name}={min(values)}"
                 )
-        digests = {record.digest: record for record in square}
-        sample = Sample.of(square, partial(_found, look, digests))
+        sample = Sample.of(square, look)
         found[at] = sample or _of_seeds(square), square[0]
     return found
-
-
-def _found(look: Look, records: Mapping[str, Result], digest: str) -> Items | None:
-    return look(records[digest])
 
 
 def _of_seeds(square: Sequence[Result]) -> Sample:

@@ -5,11 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from statistics import fmean, stdev
-from typing import Any, Literal
+from statistics import fmean
+from typing import TYPE_CHECKING, Any, Literal
 
 from smc_eval.results import Result
-from smc_eval.score import pooled
+from smc_eval.score import Items, pooled
+
+if TYPE_CHECKING:
+    from smc_eval.statistics.interval import Interval
+
+Look = Callable[[str], Items | None]
+"""Finds what each example added to a score, by the digest of its record."""
 
 OFF = 1e-3
 """How far reached sparsity may lie from what was asked before a square says so."""
@@ -23,8 +29,8 @@ class Entry:
     """`doubt`: a certificate failed. `skipped`: the method cannot. `missing`: there is no record."""
     value: float = math.nan
     """Folds pooled within each seed, then the mean over seeds."""
-    deviation: float | None = None
-    """Sample standard deviation over seeds; None for a single one."""
+    interval: Interval | None = None
+    """Of the mean, over seeds and the items they share; None for a single seed."""
     decimals: int = 1
     remarks: tuple[str, ...] = ()
     """What else must be known of the number: missing folds or seeds, sparsity that was missed."""
@@ -39,12 +45,12 @@ class Entry:
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """The square in a narrow column: number, deviation, remarks."""
+        """The square in a narrow column: number, half its interval, remarks."""
         match self.state:
             case "failed" | "missing" | "skipped":
                 return ({"failed": "failed", "missing": "–", "skipped": "n/a"}[self.state],)
         number = f"{self.value:.{self.decimals}f}{'!' if self.state == 'doubt' else ''}"
-        return (number, *self._deviation, *self.remarks)
+        return (number, *self._half, *self.remarks)
 
     @property
     def text(self) -> str:
@@ -52,12 +58,12 @@ class Entry:
         if self.state not in {"ok", "doubt"}:
             return self.lines[0]
         mark = "!" if self.state == "doubt" else ""
-        number = f"{self.value:.{self.decimals}f}{''.join(self._deviation)}{mark}"
+        number = f"{self.value:.{self.decimals}f}{''.join(self._half)}{mark}"
         return f"{number} ({', '.join(self.remarks)})" if self.remarks else number
 
     @property
-    def _deviation(self) -> tuple[str, ...]:
-        return () if self.deviation is None else (f"±{self.deviation:.{self.decimals}f}",)
+    def _half(self) -> tuple[str, ...]:
+        return () if self.interval is None else (f"±{self.interval.half:.{self.decimals}f}",)
 
 
 def decimals(group: Iterable[Result]) -> int:
@@ -67,7 +73,9 @@ def decimals(group: Iterable[Result]) -> int:
     return 3 if scores and within else 1
 
 
-def entry(records: Sequence[Result], group: Sequence[Result], decimals: int) -> Entry:
+def entry(
+    records: Sequence[Result], group: Sequence[Result], decimals: int, look: Look | None = None
+) -> Entry:
     """One square from the records of its seeds and folds; what is not certified enters no mean."""
     sound = [record for record in records if record.sound]
     told = sound or [record for record in records if record.status == "ok"]
@@ -81,13 +89,24 @@ def entry(records: Sequence[Result], group: Sequence[Result], decimals: int) -> 
     return Entry(
         "ok" if all(record.sound for record in records if record.status == "ok") else "doubt",
         fmean(values),
-        stdev(values) if len(values) > 1 else None,
+        _interval(told, values, look) if len(values) > 1 else None,
         decimals,
         tuple(_remarks(told, seeds, group)),
         also={name: _mean_of_those_with(name, told) for name in also},
         reached={name: fmean(r.sparsity[name] for r in told) for name in told[0].sparsity},
         seconds=sum(sum(record.cost.get("seconds", {}).values()) for record in told),
     )
+
+
+def _interval(told: Sequence[Result], values: Sequence[float], look: Look | None) -> Interval | None:
+    """Over seeds and items where these are kept, else over seeds alone; None where seeds that agree by
+    chance would make it a point."""
+    from smc_eval.statistics.interval import interval, over_seeds  # numpy, which a single seed needs not
+    from smc_eval.statistics.sample import Sample
+
+    sample = Sample.of(told, look) if look else None
+    found = interval(sample) if sample else over_seeds(values)
+    return found if found and found.half else None
 
 
 def _score(record: Result) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from smc_eval.budget import Budget
-from smc_eval.entry import Entry
+from smc_eval.entry import Entry, Look
 from smc_eval.errors import StoreError, UsageError
 from smc_eval.footnotes import footnotes
 from smc_eval.results import SCHEMA, Result
@@ -83,9 +83,9 @@ def _flat(result: Result) -> dict[str, Any]:
     }
 
 
-def as_markdown(results: Sequence[Result]) -> str:
+def as_markdown(results: Sequence[Result], look: Look | None = None) -> str:
     """The table as GitHub shows it, its footnotes as a list below; the best of a column is bold."""
-    table = tabulated(results)
+    table = tabulated(results, look)
     heads = [*table.heads, *table.columns]
     lines = [heads, ["---"] * len(table.heads) + ["---:"] * len(table.columns)]
     for row in table.rows:
@@ -104,9 +104,9 @@ def _markdown(text: str) -> str:
     return re.sub(r"([\\`*_<>\[\]|])", r"\\\1", text)
 
 
-def as_latex(results: Sequence[Result]) -> str:
+def as_latex(results: Sequence[Result], look: Look | None = None) -> str:
     """The table for the `booktabs` package; its caption says protocol, scope, data and seeds."""
-    table = tabulated(results)
+    table = tabulated(results, look)
     notes = footnotes(table)
     heads = [_latex(head) for head in (*table.heads, *table.columns)]
     body, before = list[str](), ("", "")

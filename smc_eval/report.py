@@ -13,7 +13,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table as Drawing
 from rich.text import Text
 
-from smc_eval.entry import Entry
+from smc_eval.entry import Entry, Look
 from smc_eval.exports import as_csv, as_json, as_latex, as_markdown, check_writable, document, write
 from smc_eval.footnotes import Footnotes, footnotes
 from smc_eval.order import Format
@@ -28,29 +28,31 @@ PLAIN = str.maketrans({"±": "~", "–": "-", "·": "-", "≥": ">="})
 """For terminals that have no such signs."""
 
 
-def render(results: Sequence[Result], form: Format) -> str:
+def render(results: Sequence[Result], form: Format, look: Look | None = None) -> str:
     """Results as text, a line end at its end; `table` is as wide as it needs."""
     match form:
         case "markdown":
-            return as_markdown(results)
+            return as_markdown(results, look)
         case "csv":
             return as_csv(results)
         case "latex":
-            return as_latex(results)
+            return as_latex(results, look)
         case "json":
             return as_json(results)
         case "table":
             text = io.StringIO()
-            show(results, Console(file=text, force_terminal=False, color_system=None))
+            show(results, Console(file=text, force_terminal=False, color_system=None), look)
             return text.getvalue()
 
 
-def show(results: Sequence[Result], console: Console, *, details: bool = False) -> None:
+def show(
+    results: Sequence[Result], console: Console, look: Look | None = None, *, details: bool = False
+) -> None:
     """Print the table with its footnotes, as wide as a terminal allows; a file or pipe gets whole lines.
 
     `details` adds a line for each square: further numbers, sparsity over every denominator, cost.
     """
-    table = tabulated(results)
+    table = tabulated(results, look)
     if not table.rows:
         console.print("no results")
         return

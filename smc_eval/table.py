@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from smc_eval.entry import Entry, decimals, entry
+from smc_eval.entry import Entry, Look, decimals, entry
 from smc_eval.results import Result
 
 DENSE = "dense"
@@ -58,8 +58,11 @@ class Table:
         return ("task", "model", "method") if len(self.models) > 1 else ("task", "method")
 
 
-def tabulated(results: Sequence[Result]) -> Table:
-    """The table of records in any order; of two records of one cell the later counts."""
+def tabulated(results: Sequence[Result], look: Look | None = None) -> Table:
+    """The table of records in any order; of two records of one cell the later counts.
+
+    `look` finds the items of a record: with them, intervals tell of seeds and items both.
+    """
     records = tuple({_identity(result): result for result in results}.values())
     names = _named(records)
     columns = tuple(dict.fromkeys(names.values()))
@@ -70,7 +73,7 @@ def tabulated(results: Sequence[Result]) -> Table:
     rows = [
         row
         for group in groups.values()
-        for row in _grouped(group, [names[level(record)] for record in group], columns, apart)
+        for row in _grouped(group, [names[level(record)] for record in group], columns, apart, look)
     ]
     return Table(columns, tuple(rows), records, len(results) - len(records))
 
@@ -141,7 +144,11 @@ def _varying(records: Iterable[Result], names: Iterable[str] | None = None) -> l
 
 
 def _grouped(
-    group: Sequence[Result], names: Sequence[str], columns: Sequence[str], apart: Sequence[str]
+    group: Sequence[Result],
+    names: Sequence[str],
+    columns: Sequence[str],
+    apart: Sequence[str],
+    look: Look | None,
 ) -> list[Row]:
     """The rows of one task and model; `names` are the columns of its records."""
     apart = list(dict.fromkeys([*apart, *_varying(group)]))
@@ -158,7 +165,7 @@ def _grouped(
             rows.setdefault(key, {}).setdefault(names[number], []).append(record)
     digits = decimals(group)
     squares = {
-        key: [entry(row[name], group, digits) if name in row else Entry("missing") for name in columns]
+        key: [entry(row[name], group, digits, look) if name in row else Entry("missing") for name in columns]
         for key, row in rows.items()
     }
     _mark_best(list(squares.values()), columns, group)

@@ -10,12 +10,10 @@ from typing import Annotated, Any, Literal, get_args
 
 import typer
 
-from smc_eval.answers import Answers
-from smc_eval.cli.report import Folders, book_of, records_of
+from smc_eval.answers import kept
+from smc_eval.cli.report import Folders, records_of
 from smc_eval.comparison import Versus, versus
 from smc_eval.errors import UnknownName
-from smc_eval.results import Result
-from smc_eval.score import Items
 from smc_eval.words import pairs
 
 Form = Literal["table", "markdown", "csv", "json"]
@@ -38,7 +36,7 @@ def compare(
     if shown_as not in get_args(Form):
         raise UnknownName("format", shown_as, get_args(Form))
     records = records_of(folders)
-    told = versus(records, _look(folders), a, b, pairs(where or (), "--where"))
+    told = versus(records, kept(folders), a, b, pairs(where or (), "--where"))
     named = {one.digest for one in records if one.status == "ok" and not one.sound}
     if shown_as == "json":
         typer.echo(json.dumps([_plain(one, a, b) for one in told], indent=1, allow_nan=False))
@@ -51,16 +49,6 @@ def compare(
     typer.echo("")
     for note in _notes(told, a, b, len(named)):
         typer.echo(f"- {note}" if shown_as == "markdown" else note)
-
-
-def _look(folders: Folders) -> Any:
-    """Finds a record's items in the store that has its newest record."""
-    stores = {digest: Answers(folder) for folder in folders for digest in book_of(folder).latest()}
-
-    def look(record: Result) -> Items | None:
-        return stores[record.digest].items(record.digest)
-
-    return look
 
 
 def _words(one: Versus, a: str, b: str) -> list[str]:

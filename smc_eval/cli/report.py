@@ -30,7 +30,7 @@ def report(
     order = ordered({name: value for name, value in flags.items() if value is not None})
     if order.json_file and order.json_file != "-":
         check_writable(Path(order.json_file))
-    told(records_of(folders), order)
+    told(records_of(folders), order, folders)
 
 
 def records_of(folders: list[Path]) -> list[Result]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import typer
 
 from smc_eval import words
+from smc_eval.answers import kept
 from smc_eval.binder import Binder, Bound, idle
 from smc_eval.cell import Chain
 from smc_eval.cli.find import answered, searched, step
@@ -96,19 +97,23 @@ def served(order: Order, grid: Grid) -> list[str]:
     ]
 
 
-def told(results: Sequence[Result], order: Order) -> None:
-    """Show the results as asked: on the standard output, and as a file of records."""
+def told(results: Sequence[Result], order: Order, folders: Sequence[Path] = ()) -> None:
+    """Show the results as asked: on the standard output, and as a file of records.
+
+    `folders` are the stores they lie in: the order's own, unless said.
+    """
     from smc_eval import report
 
     if order.json_file == "-":
         typer.echo(report.render(results, "json"), nl=False)
         return
+    look = kept(folders or [Path(order.output)])
     if order.format == "table":
         from rich.console import Console
 
-        report.show(results, Console())
+        report.show(results, Console(), look)
     else:
-        typer.echo(report.render(results, order.format), nl=False)
+        typer.echo(report.render(results, order.format, look), nl=False)
     if order.json_file:  # last: a disk that is full must not hide the table
         report.write(Path(order.json_file), report.render(results, "json"))
 

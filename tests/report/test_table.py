@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smc_eval.footnotes import footnotes
+from smc_eval.score import Items
 from smc_eval.table import short, tabulated
 from smc_eval.target import SMC_GRID
 
@@ -37,7 +38,7 @@ def test_dense_stands_in_a_column_beside_every_row_of_its_task(record) -> None:
 
 def test_dense_is_a_row_where_it_is_the_only_method(record) -> None:
     assert shown([record("dense", value=90.0), record("dense", value=92.0, seed=1)]) == {
-        "dense": ["91.0±1.4"]
+        "dense": ["91.0±12.7"]
     }
 
 
@@ -97,19 +98,28 @@ def test_folds_are_pooled_by_examples_and_seeds_averaged_after(record) -> None:
     (row,) = tabulated(results).rows
     (entry,) = row.entries
     assert entry.value == pytest.approx((75 + 85 + 75) / 3)
-    assert entry.deviation == pytest.approx(stdev([75, 85, 75]))
-    assert entry.text == "78.3±5.8"
-    assert entry.lines == ("78.3", "±5.8")
+    # Student's t for two degrees of freedom, 4.303, times the standard error
+    assert entry.interval.half == pytest.approx(4.3027 * stdev([75, 85, 75]) / 3**0.5, rel=1e-4)
+    assert entry.text == "78.3±14.3"
+    assert entry.lines == ("78.3", "±14.3")
 
 
-def test_a_single_seed_has_no_deviation(record) -> None:
+def test_with_items_an_interval_is_over_seeds_and_items(record) -> None:
+    results = [record(seed=seed, value=80.0, n=5) for seed in range(3)]
+    items = Items("mean", ((100.0,), (100.0,), (0.0,), (100.0,), (100.0,)))
+    table = tabulated(results, lambda _: items)
+    assert table.rows[0].entries[0].interval.over == "3 seeds × 5 items"
+    assert "± is half the 95 % interval of the mean, over 3 seeds × 5 items" in footnotes(table).setting[4]
+
+
+def test_a_single_seed_has_no_interval(record) -> None:
     assert shown([record(value=81.25)]) == {"omp-after": ["81.2"]}
 
 
 def test_missing_folds_and_seeds_are_told_beside_the_number(record) -> None:
     whole = [record("lth", value=80.0, fold=fold, seed=seed) for fold in range(5) for seed in (0, 1)]
     part = [record("omp-after", value=70.0, fold=fold) for fold in range(4)]
-    assert shown([*whole, *part]) == {"lth": ["80.0±0.0"], "omp-after": ["70.0 (1/2 seeds, 4/5 folds)"]}
+    assert shown([*whole, *part]) == {"lth": ["80.0"], "omp-after": ["70.0 (1/2 seeds, 4/5 folds)"]}
 
 
 def test_a_failed_fold_leaves_the_others_and_its_reason(record) -> None:
@@ -145,7 +155,7 @@ def test_a_refused_pattern_is_no_failure(record) -> None:
 
 def test_what_lost_its_certificate_is_marked_and_enters_no_mean(record) -> None:
     results = [record(value=80.0), record(value=82.0, seed=1), record(value=10.0, seed=2, ok=False)]
-    assert shown(results) == {"omp-after": ["81.0±1.4! (2/3 seeds)"]}
+    assert shown(results) == {"omp-after": ["81.0±12.7! (2/3 seeds)"]}
     (row,) = tabulated(results).rows
     assert row.entries[0].state == "doubt"
     notes = footnotes(tabulated(results))
@@ -227,7 +237,7 @@ def test_dense_of_another_recipe_is_not_compared_with(record) -> None:
 def test_records_read_from_a_book_share_rows_with_fresh_ones(record) -> None:
     fresh = record(seed=0, value=80.0, recipe={"betas": (0.9, 0.999)})
     read = record(seed=1, value=82.0, recipe={"betas": [0.9, 0.999]})
-    assert shown([fresh, read]) == {"omp-after": ["81.0±1.4"]}
+    assert shown([fresh, read]) == {"omp-after": ["81.0±12.7"]}
     other = record("lth", recipe={"betas": [0.9, 0.98]})
     assert list(shown([fresh, other])) == ["omp-after (betas=[0.9, 0.999])", "lth (betas=[0.9, 0.98])"]
 
@@ -263,14 +273,14 @@ def test_further_numbers_are_pooled_over_those_that_have_them(record) -> None:
 
 def test_footnotes_say_how_the_numbers_were_made(record) -> None:
     results = [record("dense", fold=0), record("dense", fold=1), record(fold=0), record(fold=1)]
-    notes = footnotes(tabulated([*results, record(fold=0, seed=1), record(fold=1, seed=1)]))
+    notes = footnotes(tabulated([*results, record(fold=0, seed=1), record(value=70.0, fold=1, seed=1)]))
     assert notes.loud == ()
     assert notes.setting == (
         "score: accuracy (%), higher is better",
         "columns: share of the weights in scope that is gone; protocol sound; scope body; spread global",
         "model: tiny",
         "data: there",
-        "seeds 0, 1; ± is the sample standard deviation over seeds",
+        "seeds 0, 1; ± is half the 95 % interval of the mean, over 2 seeds (t)",
         "folds of t/a: 0, 1, pooled by examples within each seed",
         "signature of t/a: acc|v1",
     )
