@@ -3,8 +3,9 @@
     python benchmarks/certificates.py --cells 3
 
 Cells of one task run whole: dense training, pruning, fine-tuning, prediction, certificate. Timed within
-each, by the process's own seconds on one thread: passes that are looked at, less as many others; tokens of every step; sketches; and all that the certificate holds. Reported is the
-median share. A cell of the paper has many times the steps, and so a smaller share.
+each, by the process's own seconds on one thread: passes that are looked at, less as many others; tokens of
+every step; sketches; and all that the certificate holds. Reported is the median share. A cell of the paper
+has some twenty times the steps, and so a smaller share.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from smc_eval.engine.meter import Meter, looks
 from smc_eval.engine.store import Store
 from smc_eval.engine.walk import Walk
 from smc_eval.engine.watch import Silent
-from smc_eval.engine.witness import testimony
+from smc_eval.engine.witness import witnessed
 from smc_eval.engine.world import World
 from smc_eval.methods.magnitude import MagnitudeAfter
 from smc_eval.protocol import SOUND
@@ -96,7 +97,7 @@ def share(task: Task, sparsity: float, seed: int) -> float:
         tempfile.TemporaryDirectory() as folder,
         patch.object(Meter, "over", lambda meter, tokens: bill.over(meter, tokens)),  # noqa: PLW0108 - binds
         patch.object(Feed, "tokens", bill.timing("tokens", Feed.tokens)),
-        patch("smc_eval.engine.walk.testimony", bill.timing("certificate", testimony)),
+        patch("smc_eval.engine.walk.witnessed", bill.timing("certificate", witnessed)),
         patch("smc_eval.engine.walk.sketch", bill.timing("sketches", sketch)),
     ):
         store = Store(Path(folder))

@@ -19,7 +19,7 @@ from smc_eval.engine.store import Store
 from smc_eval.engine.tally import Tally
 from smc_eval.engine.train import Training
 from smc_eval.engine.watch import Watcher
-from smc_eval.engine.witness import testimony
+from smc_eval.engine.witness import witnessed
 from smc_eval.engine.world import World
 from smc_eval.errors import SparsityError, StoreError, TrainingError
 from smc_eval.results import Result, opened, scored
@@ -205,7 +205,7 @@ class Walk:
 
     def _certificate(self, target: Target | None) -> dict[str, Any]:
         feed = Feed(self.task, self.task.recipe, self.chain.start, self.world)
-        return testimony(self.net, target, feed, self._untrained().model)
+        return witnessed(self.net, target, feed, self._untrained().model)
 
     def _cost(self) -> dict[str, Any]:
         cost = self.tally.as_meta()

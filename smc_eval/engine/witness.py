@@ -19,7 +19,7 @@ BATCHES, SIZE = 8, 4
 """At most so many small batches lend their form to find paths, until one has asked for every weight."""
 
 
-def testimony(net: Net, target: Target | None, feed: Feed, start: nn.Module) -> dict[str, Any]:
+def witnessed(net: Net, target: Target | None, feed: Feed, start: nn.Module) -> dict[str, Any]:
     """The certificate of a net that began as `start`; `target` is None where masks were given."""
     found = certify(net, target) | {"bytes": stored(net)}
     found |= {"moved": moved(net, dict(start.named_parameters()))}

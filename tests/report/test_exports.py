@@ -59,6 +59,20 @@ def test_csv_is_one_line_a_record(few) -> None:
     )
 
 
+def test_every_format_marks_a_failed_certificate_and_says_why(record) -> None:
+    why = ["312 weights under masks are not zero; the largest is 0.5", "50 weights left, 40 wanted"]
+    results = [record(value=80.0), record("lth", certificate={"ok": False, "failed": why})]
+    words = "; ".join(why)
+    told = json.loads(as_json(results))["results"][1]["certificate"]
+    assert told == {"ok": False, "failed": why}
+    _, line = csv.DictReader(io.StringIO(as_csv(results)))
+    assert (line["certified"], line["doubts"]) == ("False", words)
+    markdown, latex = as_markdown(results), as_latex(results)
+    assert "| 80.0! |" in markdown and f"certificate: t/a lth 0.5 seed 0: {words}" in markdown
+    assert r"\textit{80.0!}" in latex and words in latex
+    assert "1 of 2 results failed the certificate" in markdown and "failed the certificate" in latex
+
+
 def test_csv_of_nothing_is_a_header() -> None:
     assert as_csv([]) == "task\n"
 

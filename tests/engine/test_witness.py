@@ -1,0 +1,122 @@
+"""The witness: what a walk leaves behind of a net that can be checked by others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from smc_eval.engine.feed import Feed
+from smc_eval.engine.store import Store
+from smc_eval.engine.tally import Tally
+from smc_eval.engine.witness import effective_sparsity, witnessed
+from smc_eval.engine.world import World
+from smc_eval.methods.dense import Dense
+from smc_eval.methods.gmp import Gmp
+from smc_eval.methods.magnitude import MagnitudeBefore
+from smc_eval.methods.tuned import TunedGmp
+from smc_eval.sketches import Sketch, iou
+from smc_eval.sparse.net import Net
+from smc_eval.sparse.scope import in_scope
+from smc_eval.sparse.sketch import sketch
+from smc_eval.target import Target
+from smc_eval.task import Task
+from smc_eval.testing import Toy, bound, walked
+
+
+class Silent(Toy):
+    """A toy that tells its loss alone."""
+
+    judged = Task.judged
+
+    def loss(self, model: nn.Module, batch: Any) -> Tensor:
+        return Toy.judged(self, model, batch)[0]
+
+
+def fed(task: Task) -> tuple[Net, Feed]:
+    world = World("cpu", threads=1)
+    world.seed("a")
+    model = task.model()
+    return Net(model, in_scope(model, "body")), Feed(task, task.recipe, "start", world)
+
+
+def test_where_one_layer_is_gone_nothing_is_left_of_a_net() -> None:
+    net, feed = fed(Toy())
+    assert effective_sparsity(net, feed) == {
+        "effective": 0.0,
+        "effective_tensors": dict.fromkeys(net.scope, 0.0),
+    }
+    net.wear(net.alive | {"down.weight": torch.zeros(8, 10).bool()})
+    found = witnessed(net, None, feed, Toy().model())
+    assert 0 < found["reached"] < found["effective"] == 1.0
+    assert found["dead_units"] == {"down.weight": [8, 10]}
+
+
+def test_a_side_branch_that_is_gone_leaves_the_rest_as_it_is() -> None:
+    net, feed = fed(Toy())
+    net.wear(net.alive | {"odd.weight": torch.zeros(5, 7).bool()})
+    found = witnessed(net, None, feed, Toy().model())
+    assert found["effective"] == found["reached"] > 0
+
+
+def test_a_task_that_tells_no_outputs_has_no_effective_sparsity() -> None:
+    net, feed = fed(Silent())
+    assert witnessed(net, None, feed, Toy().model())["effective"] is None
+
+
+def test_a_net_that_never_trained_has_not_moved(tmp_path: Path) -> None:
+    still = Toy(recipe=Toy().recipe.model_copy(update={"steps": 0}))
+    found = walked(bound(MagnitudeBefore(), Target(sparsity=0.5), still), tmp_path)[0].certificate["moved"]
+    assert found["scope_kept"] == 0.0 < found["scope"] < 1
+
+
+def test_masks_are_sketched_beside_the_answers(tmp_path: Path) -> None:
+    link = bound(MagnitudeBefore(), Target(sparsity=0.5))
+    _, _, masks = walked(link, tmp_path)
+    kept = Store(tmp_path).sketches.load(link.digest)
+    assert kept == {name: Sketch(*parts) for name, parts in sketch(masks).items()}
+    assert iou(kept, kept) == (1.0, 0.0)
+
+
+def trained(method: Any, tmp_path: Path, **recipe: Any) -> dict[str, int]:
+    task = Toy(recipe=Toy().recipe.model_copy(update=recipe))
+    target = Target() if isinstance(method, Dense) else Target(sparsity=0.5)
+    flops: dict[str, int] = walked(bound(method, target, task), tmp_path)[0].cost["flops"]["train"]
+    return flops
+
+
+def test_selecting_an_epoch_and_asking_a_teacher_cost_what_they_take(tmp_path: Path) -> None:
+    plain = trained(Dense(), tmp_path / "plain", validation=0.2)
+    chosen = trained(Dense(), tmp_path / "chosen", validation=0.2, keep="best")
+    assert chosen["dense"] > plain["dense"]
+    alone, taught = trained(Gmp(), tmp_path / "a"), trained(TunedGmp(), tmp_path / "b")
+    # the teacher's own training, and a forward pass of it beside each step
+    assert taught["dense"] > alone["dense"] + plain["dense"]
+
+
+def test_a_stage_of_a_release_that_counted_nothing_leaves_the_whole_unknown() -> None:
+    old = {name: value for name, value in Tally(steps=7).as_meta().items() if name != "flops"}
+    tally = Tally()
+    tally.take(old)
+    tally.spend("train", {"dense": 2, "sparse": 1})
+    tally.spend("predict", {"dense": 2, "sparse": 1})
+    assert tally.steps == 7
+    assert tally.flops == {"train": None, "prune": None, "predict": {"dense": 2, "sparse": 1}}
+
+
+def test_a_cells_peak_forgets_what_came_before() -> None:
+    world = World("cpu", threads=1)
+    huge = torch.ones(200 * 2**20 // 4)
+    before, _ = world.peak_memory()
+    del huge
+    world.forget_peak()
+    after, whose = world.peak_memory()
+    if whose == "process":
+        pytest.skip("this system does not forget peaks")
+    assert after < before - 100 * 2**20
+    held = torch.ones(100 * 2**20 // 4)
+    assert world.peak_memory()[0] >= after + 90 * 2**20
+    del held
