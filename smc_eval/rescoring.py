@@ -16,11 +16,10 @@ from smc_eval.registry import Registry
 from smc_eval.results import Book, Result, scored
 from smc_eval.score import Items, Score
 from smc_eval.task import Task
-from smc_eval.tasks.hub import HUB
 from smc_eval.words import parsed
 
-ELSEWHERE = ("twin", HUB)
-"""Data that lies in no folder of the user's."""
+ELSEWHERE = ("twin", "hub")
+"""Data that lies in no folder of the user's: words of `--data-dir`."""
 
 
 @dataclass(frozen=True)

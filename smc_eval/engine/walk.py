@@ -75,6 +75,8 @@ class Walk:
         """Load the deepest finished link; returns how many links lie behind."""
         for number in range(len(self.chain.links), 0, -1):
             if self._load(self.chain.links[number - 1].digest):
+                for behind in self.chain.links[: number - 1]:
+                    self._drop(behind.digest)  # a walk that was killed may have left one there
                 return number
         return 0
 
