@@ -77,7 +77,9 @@ class Rescorer:
     def _rescored(self, record: Result, answers: Answers) -> Rescored:
         predicted = answers.predicted(record.digest)
         if predicted is None:
-            raise StoreError(f"its answers are missing or broken in {answers.folder}; only a new run makes them")
+            raise StoreError(
+                f"its answers are missing or broken in {answers.folder}; only a new run makes them"
+            )
         task, read, examples = self._task(record)
         if read != record.data["digest"]:
             raise DataError(
