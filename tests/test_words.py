@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field
 
-from smc_eval import words
+from smc_eval import spec, words
 from smc_eval.errors import UnknownName, UsageError
 from smc_eval.recipe import Recipe
 from smc_eval.spec import Spec
@@ -204,3 +204,15 @@ def test_a_recipe_field_nobody_has_is_told() -> None:
         words.amended(Recipe(epochs=1), {"batchsize": "4"}, "--recipe")
     with pytest.raises(UsageError, match="--recipe 'lr' is no key=value"):
         words.pairs(["lr"], "--recipe")
+
+
+def test_the_words_of_an_option_are_read_as_what_they_were_made_of() -> None:
+    class Listing(Spec):
+        names: tuple[str, ...] = ()
+        rate: float | None = 0.1
+
+    chosen = Listing(names=("fr", "de"), rate=None)
+    said = spec.worded("listing", chosen)
+    assert said == 'listing:names=["fr","de"],rate=none'
+    ((_, options),) = words.named([said], "task")
+    assert words.parsed(Listing, options, "option", "it") == chosen

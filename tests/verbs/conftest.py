@@ -1,0 +1,151 @@
+"""Stores written by hand, of toy tasks, and the command line over them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from typer.testing import CliRunner
+
+from smc_eval import DataError, TaskCard, hookimpl, registry
+from smc_eval.answers import Answers
+from smc_eval.cli import app
+from smc_eval.methods import smc_eval_methods as ours
+from smc_eval.results import Book, Result
+from smc_eval.score import Items, accuracy
+from smc_eval.task import Part, Source
+from smc_eval.testing import Toy
+
+Say = Callable[..., Any]
+
+
+class Lines(Toy):
+    """Which letter stands in each line of a file."""
+
+    card: ClassVar[TaskCard] = TaskCard(
+        name="lines/a",
+        summary="toy lines",
+        source="none",
+        metric="accuracy (%)",
+        chance=20.0,
+        folds=2,
+        accepts=("tiny",),
+        published="tiny",
+    )
+    case: tuple[str, ...] = ()
+    """Letters that are not counted."""
+
+    def sources(self) -> tuple[Source, ...]:
+        return (Source("data", self.folder, hashlib.sha256(self._file.read_bytes()).hexdigest()),)
+
+    def data(self, part: Part) -> Sequence[Any]:
+        return self._file.read_text().split()[: self.limit]
+
+    @property
+    def _file(self) -> Path:
+        path = Path(self.folder) / "lines.txt"
+        if not path.is_file():
+            raise DataError(f"there is no {path}")
+        return path
+
+    def score(self, predicted: Sequence[Any], examples: Sequence[Any]) -> Any:
+        right = [a == b and b not in self.case for a, b in zip(predicted, examples, strict=True)]
+        return accuracy(right, "accuracy (%)", "letters")
+
+
+@hookimpl
+def smc_eval_tasks() -> list[type[Toy]]:
+    return [Lines, Toy]
+
+
+@hookimpl
+def smc_eval_methods() -> list[Any]:
+    return list(ours())
+
+
+def made(method: str = "omp-after", sparsity: float = 0.5, value: float = 80.0, **changes: Any) -> Result:
+    """A sound record; `target` and `data` may be changed in part."""
+    sparsity = 0.0 if method == "dense" else sparsity
+    target = {"sparsity": sparsity, "pattern": "free", "spread": "global", "scope": "body"}
+    data = {"source": "twin", "digest": "da7a", "limited": None}
+    record: dict[str, Any] = {
+        "task": "t/a", "group": "t", "model": "tiny", "method": method, "protocol": "sound",
+        "seed": 0, "fold": None, "recipe": {"epochs": 1.0}, "status": "ok",
+        "sparsity": {"scope": sparsity, "weights": sparsity, "all": sparsity},
+        "certificate": {"ok": True}, "versions": {"smc-eval": "0"},
+    }  # fmt: skip
+    target |= changes.pop("target", {})
+    data |= changes.pop("data", {})
+    score = {"metric": "accuracy (%)", "value": value, "n": 4, "higher_is_better": True}
+    score |= {"signature": "letters", "also": {}, "also_n": {}, **changes.pop("score", {})}
+    cost = {"steps": 10, "seconds": {"train": 1.0}, **changes.pop("cost", {})}
+    record |= {"target": target, "data": data, "score": score, "cost": cost, **changes}
+    name = "-".join(str(record[key]) for key in ("task", "model", "method", "seed", "fold"))
+    name += "-".join(map(str, [*target.values(), record["protocol"]]))
+    return Result(**{"digest": hashlib.sha256(name.encode()).hexdigest(), **record})
+
+
+class Shop:
+    """A folder to work in, in which stores are made."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def keep(
+        self, store: str, record: Result, predicted: Sequence[Any] = (), items: Items | None = None
+    ) -> Result:
+        """Put a record into a store, its answers beside it where there are any."""
+        Book(self.folder / store).add(record)
+        if predicted or items:
+            Answers(self.folder / store).save(record.digest, predicted, items)
+        return record
+
+    def right(self, store: str, record: Result, right: Sequence[bool]) -> Result:
+        """A record of right and wrong answers, whose score is what they make."""
+        score = accuracy(right, "accuracy (%)", "letters")
+        told = {**(record.score or {}), "value": score.value, "n": score.n}
+        again = Result(**{**vars(record), "score": told})
+        return self.keep(store, again, [int(one) for one in right], score.items)
+
+    def latest(self, store: str) -> list[Result]:
+        return list(Book(self.folder / store).latest().values())
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
+    """Toy tasks and our methods are all that is installed."""
+    point = EntryPoint("toys", "tests.verbs", "smc_eval")
+    monkeypatch.setattr(EntryPoint, "load", lambda _: PLUGIN)
+    monkeypatch.setattr(registry, "installed", lambda: [point])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    return Shop(tmp_path)
+
+
+class Plugin:
+    """What the entry point leads to."""
+
+    smc_eval_tasks = staticmethod(smc_eval_tasks)
+    smc_eval_methods = staticmethod(smc_eval_methods)
+
+
+PLUGIN = Plugin()
+
+
+@pytest.fixture
+def say(shop: Shop) -> Say:
+    return lambda *words: CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
+
+
+@pytest.fixture(scope="session")
+def record() -> Callable[..., Result]:
+    return made
+
+
+@pytest.fixture
+def lines() -> type[Lines]:
+    return Lines
