@@ -72,7 +72,7 @@ class WordProblems(Task):
 
     def sizes(self) -> Sizes:
         train, test = self.counts[self.fold or 0]
-        return Sizes(train, test, self.read, "files of SMC-Bench, counted; tokens measured on MAWPS")
+        return Sizes(train, test, self.read, "files of SMC-Bench, counted; tokens of MAWPS and of samples")
 
     def sources(self) -> tuple[Source, ...]:
         data = Source("data", self.folder, content_digest(self._files()))

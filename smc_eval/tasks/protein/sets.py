@@ -209,7 +209,7 @@ class Meltome(Temperatures):
     def sizes(self) -> Sizes | None:
         if self.split != "mixed_split":
             return None
-        return Sizes(24_817, 3134, 690, "FLIP, Dallago et al. (2021); tokens measured on a hundred proteins")
+        return Sizes(24_817, 3134, 690, "FLIP (2021), sizes supposed; tokens of a hundred proteins")
 
     def found(self, folder: Path) -> Split:
         return meltome.find(folder, self.split)
