@@ -45,7 +45,7 @@ class Entry:
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """The square in a narrow column: number, half its interval, remarks."""
+        """The square in a narrow column: number, how far its interval reaches, remarks."""
         match self.state:
             case "failed" | "missing" | "skipped":
                 return ({"failed": "failed", "missing": "–", "skipped": "n/a"}[self.state],)
@@ -63,7 +63,11 @@ class Entry:
 
     @property
     def _half(self) -> tuple[str, ...]:
-        return () if self.interval is None else (f"±{self.interval.half:.{self.decimals}f}",)
+        if self.interval is None:
+            return ()
+        # near the ends of a scale an interval is lopsided: what is told must not be less than it reaches
+        reach = max(self.interval.high - self.value, self.value - self.interval.low)
+        return (f"±{reach:.{self.decimals}f}",)
 
 
 def decimals(group: Iterable[Result]) -> int:

@@ -114,7 +114,9 @@ def _chance(table: Table) -> Iterator[str]:
     told = f"{'seeds' if len(seeds) > 1 else 'seed'} {', '.join(map(str, seeds))}"
     intervals = (entry.interval for row in table.rows for entry in row.entries)
     overs = dict.fromkeys(interval.over for interval in intervals if interval)
-    yield told + (f"; ± is half the 95 % interval of the mean, over {' or '.join(overs)}" if overs else "")
+    yield told + (
+        f"; ± reaches the farther end of the mean's 95 % interval, over {' or '.join(overs)}" if overs else ""
+    )
     for tasks, folds in _distinct(table.records, lambda record: record.fold).items():
         pooled = ", pooled by examples within each seed" if len(folds) > 1 else " only"
         yield f"folds of {tasks}: {', '.join(sorted(folds, key=int))}{pooled}"

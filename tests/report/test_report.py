@@ -49,7 +49,7 @@ score: accuracy (%), higher is better
 columns: share of the weights in scope that is gone; protocol sound; scope body; spread global
 model: tiny
 data: there
-seeds 0, 1; ± is half the 95 % interval of the mean, over 2 seeds (t)
+seeds 0, 1; ± reaches the farther end of the mean's 95 % interval, over 2 seeds (t)
 signature of t/a, t/b: acc|v1
 cells: 7 ok, 1 failed the certificate, 1 failed; –: not run
 cost: 96 s (train 80 s, prune 4 s, predict 12 s); stages that cells share count in each

@@ -109,7 +109,19 @@ def test_with_items_an_interval_is_over_seeds_and_items(record) -> None:
     items = Items("mean", ((100.0,), (100.0,), (0.0,), (100.0,), (100.0,)))
     table = tabulated(results, lambda _: items)
     assert table.rows[0].entries[0].interval.over == "3 seeds × 5 items"
-    assert "± is half the 95 % interval of the mean, over 3 seeds × 5 items" in footnotes(table).setting[4]
+    assert (
+        "± reaches the farther end of the mean's 95 % interval, over 3 seeds × 5 items"
+        in footnotes(table).setting[4]
+    )
+
+
+def test_near_the_end_of_a_scale_the_farther_end_is_told(record) -> None:
+    results = [record(seed=seed, value=0.0, n=50) for seed in range(3)]
+    items = Items("mean", ((0.0,),) * 50)
+    (row,) = tabulated(results, lambda _: items).rows
+    interval = row.entries[0].interval
+    assert interval.low == 0 and interval.high > 0
+    assert row.entries[0].text == f"0.0±{interval.high:.1f}"
 
 
 def test_a_single_seed_has_no_interval(record) -> None:
@@ -280,7 +292,7 @@ def test_footnotes_say_how_the_numbers_were_made(record) -> None:
         "columns: share of the weights in scope that is gone; protocol sound; scope body; spread global",
         "model: tiny",
         "data: there",
-        "seeds 0, 1; ± is half the 95 % interval of the mean, over 2 seeds (t)",
+        "seeds 0, 1; ± reaches the farther end of the mean's 95 % interval, over 2 seeds (t)",
         "folds of t/a: 0, 1, pooled by examples within each seed",
         "signature of t/a: acc|v1",
     )
