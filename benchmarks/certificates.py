@@ -5,7 +5,7 @@
 Cells of one task run whole: dense training, pruning, fine-tuning, prediction, certificate. Timed within
 each, by the process's own seconds on one thread: passes that are looked at, less as many others; tokens of
 every step; sketches; and all that the certificate holds. Reported is the median share. A cell of the paper
-has some twenty times the steps, and so a smaller share.
+has many times the steps, and so a smaller share.
 """
 
 from __future__ import annotations

@@ -13,6 +13,9 @@ from smc_eval.statistics.paired import Comparison, compare, holm, seeds_needed
 from smc_eval.statistics.sample import Sample
 from smc_eval.table import ANY, DENSE, facets, level, short
 
+OWN = ("spread", "match", "factor", "inside")
+"""Facets that may be a method's own; in all others two methods ought to be alike."""
+
 Place = tuple[str, str, tuple[str, float]]
 """Task, model, and how sparse."""
 
@@ -30,6 +33,8 @@ class Versus:
     found: Comparison
     p: float
     """Corrected by Holm's method for all comparisons that are shown together."""
+    unlike: Mapping[str, tuple[str, str]]
+    """What sets their records apart beside the method: a facet, and its value on either side."""
 
     @property
     def better(self) -> str:
@@ -57,7 +62,7 @@ def versus(
         UnknownName: a method has no records.
         UsageError: they have nothing in common, or a method has several rows to choose from.
     """
-    if a == b and not where:
+    if a == b:
         raise UsageError(f"{a!r} was named twice; name two methods")
     kept = [record for record in records if record.sound and _fits(record, where or {})]
     sides = [_side(kept, method, look) for method in (a, b)]
@@ -76,11 +81,18 @@ def versus(
     told = []
     for at, found in tested:
         task, model, (kind, sparsity) = at
-        score = sides[0][at][1].score or {}
-        named = names[sparsity] if kind == "free" else kind
+        first, second = (side[at][1] for side in sides)
+        assert first.score is not None
         told.append(
             Versus(
-                task, model, named, score["metric"], score["higher_is_better"], found, corrected.get(at, 1.0)
+                task=task,
+                model=model,
+                level=names[sparsity] if kind == "free" else kind,
+                metric=first.score["metric"],
+                higher=first.score["higher_is_better"],
+                found=found,
+                p=corrected.get(at, 1.0),
+                unlike=_unlike(first, second),
             )
         )
     return told
@@ -106,6 +118,16 @@ def _side(records: Sequence[Result], method: str, look: Look) -> dict[Place, tup
         sample = Sample.of(square, look)
         found[at] = sample or _of_seeds(square), square[0]
     return found
+
+
+def _unlike(first: Result, second: Result) -> dict[str, tuple[str, str]]:
+    """Facets, but a method's own, that two records have and differ in."""
+    one, other = facets(first), facets(second)
+    return {
+        name: (str(one[name]), str(other.get(name)))
+        for name in one
+        if name not in OWN and ANY not in {one[name], other.get(name)} and one[name] != other.get(name)
+    }
 
 
 def _of_seeds(square: Sequence[Result]) -> Sample:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, get_args
 import typer
 
 from smc_eval.answers import kept
+from smc_eval.cli.find import WHOLE
 from smc_eval.cli.report import Folders, records_of
 from smc_eval.comparison import Versus, versus
 from smc_eval.errors import UnknownName
@@ -37,18 +38,19 @@ def compare(
         raise UnknownName("format", shown_as, get_args(Form))
     records = records_of(folders)
     told = versus(records, kept(folders), a, b, pairs(where or (), "--where"))
-    named = {one.digest for one in records if one.status == "ok" and not one.sound}
+    broken = sum(one.status == "ok" and not one.sound for one in records)
     if shown_as == "json":
         typer.echo(json.dumps([_plain(one, a, b) for one in told], indent=1, allow_nan=False))
         return
     lines = [_words(one, a, b) for one in told]
     heads = [head.format(a=a, b=b) for head in HEADS]
-    typer.echo({"csv": _csv, "markdown": _markdown, "table": _table}[shown_as](heads, lines), nl=False)
-    if shown_as == "csv":
+    notes = list(_notes(told, a, b, broken))
+    if shown_as == "table":
+        _show(heads, lines, notes)
         return
-    typer.echo("")
-    for note in _notes(told, a, b, len(named)):
-        typer.echo(f"- {note}" if shown_as == "markdown" else note)
+    typer.echo({"csv": _csv, "markdown": _markdown}[shown_as](heads, lines), nl=False)
+    if shown_as == "markdown":
+        typer.echo("\n" + "".join(f"- {note}\n" for note in notes), nl=False)
 
 
 def _words(one: Versus, a: str, b: str) -> list[str]:
@@ -85,13 +87,18 @@ def _plain(one: Versus, a: str, b: str) -> dict[str, Any]:
         "p_holm": one.p if told else None,
         "better": {"a": a, "b": b}.get(one.better, one.better),
         "seeds_needed": one.needed,
+        "unlike": {name: list(values) for name, values in one.unlike.items()},
     }
 
 
 def _notes(told: Sequence[Versus], a: str, b: str, broken: int) -> Iterator[str]:
     overs = dict.fromkeys(one.found.interval.over for one in told if one.found.interval)
+    unlike = {name: values for one in told for name, values in one.unlike.items()}
+    for name, (first, second) in unlike.items():
+        yield f"NOT ALIKE: {name} is {first} of {a} and {second} of {b}; choose by --where {name}=…"
+    tests = sum(one.found.interval is not None for one in told)
     if overs:
-        yield f"paired over {'; '.join(overs)}; {len(told)} tests, corrected by Holm's method"
+        yield f"paired over {'; '.join(overs)}; p (Holm) is corrected for {tests} made at once"
     if any(one.found.seeds == 1 and one.found.interval for one in told):
         yield "one seed: the interval tells of other examples, and of no other seed"
     if any(one.found.interval is None for one in told):
@@ -117,18 +124,28 @@ def _markdown(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in (heads, rule, *lines))
 
 
-def _table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """Columns as wide as their words; the model's only where there are several."""
-    one = len({line[1] for line in lines}) == 1
-    rows = [[word for at, word in enumerate(line) if at != 1 or not one] for line in (heads, *lines)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    last, left = len(widths) - 1, 2 if one else 3
+def _show(heads: Sequence[str], lines: Sequence[Sequence[str]], notes: Sequence[str]) -> None:
+    """The table on a terminal, or whole lines into a file; models stand in it where there are several."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
 
-    def padded(row: Sequence[str]) -> str:
-        parts = [
-            word.ljust(width) if at < left or at == last else word.rjust(width)
-            for at, (word, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        return "  ".join(parts).rstrip() + "\n"
+    from smc_eval.report import Pen
 
-    return padded(rows[0]) + "─" * (sum(widths) + 2 * last) + "\n" + "".join(map(padded, rows[1:]))
+    console = Console()
+    if not console.is_terminal:
+        console.width = WHOLE
+    pen = Pen(console)
+    several = len({line[1] for line in lines}) > 1
+    drawing = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    shown = [at for at in range(len(heads)) if at != 1 or several]
+    for at in shown:
+        words = at <= 2 or at == len(heads) - 1
+        drawing.add_column(pen.text(heads[at]), justify="left" if words else "right", overflow="fold")
+    for line in lines:
+        drawing.add_row(*(pen.text(line[at]) for at in shown))
+    pen.print(drawing, pen.text(""), *(pen.text(note, _style(note)) for note in notes))
+
+
+def _style(note: str) -> str:
+    return "bold red" if note.startswith("NOT ALIKE") else "dim"

@@ -30,7 +30,12 @@ from smc_eval.testing import Toy, bound, walked
 class Silent(Toy):
     """A toy that tells its loss alone."""
 
-    judged = Task.judged
+    def judged(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
+        return Task.judged(self, model, batch)
+
+    @property
+    def tells_outputs(self) -> bool:
+        return False
 
     def loss(self, model: nn.Module, batch: Any) -> Tensor:
         return Toy.judged(self, model, batch)[0]

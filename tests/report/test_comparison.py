@@ -102,6 +102,21 @@ def test_rows_of_one_method_are_told_apart_by_a_facet(make: Any) -> None:
         versus(records, look, "a", "b", {"sprad": "erk"})
 
 
+def test_what_sets_records_apart_beside_the_method_is_told(make: Any) -> None:
+    records = [make("a", 0.5, 80), make("b", 0.5, 50, scope="all-2d", spread="erk")]
+    (found,) = versus(records, look, "a", "b")
+    assert found.unlike == {"scope": ("body", "all-2d")}  # a spread may be a method's own
+    (alike,) = versus([make("dense", value=80), make("b", 0.5, 50)], look, "dense", "b")
+    assert alike.unlike == {}
+
+
+def test_what_tells_no_error_is_not_corrected_for(make: Any) -> None:
+    records = [make(method, level, value) for level in (0.5, 0.9) for method, value in (("a", 60), ("b", 50))]
+    told = versus(records, lambda digest: look(digest) if " 0.5 " in digest else None, "a", "b")
+    assert [one.better == "unknown" for one in told] == [False, True]
+    assert told[0].p == told[0].found.p
+
+
 def test_the_verb_shows_saves_and_refuses(make: Any, tmp_path: Path) -> None:
     book, answers = Book(tmp_path), Answers(tmp_path)
     for one in (make("a", 0.5, 80, task="t"), make("b", 0.5, 50, task="t")):
@@ -115,7 +130,7 @@ def test_the_verb_shows_saves_and_refuses(make: Any, tmp_path: Path) -> None:
     assert shown.exit_code == 0
     line = " ".join(shown.stdout.splitlines()[2].split())
     assert line == "t 0.5 80.0 50.0 +30.0 +20.6 to +39.4 <0.001 <0.001 a"
-    assert "paired over 100 items of one seed; 1 tests, corrected by Holm's method" in shown.stdout
+    assert "paired over 100 items of one seed; p (Holm) is corrected for 1 made at once" in shown.stdout
     (plain,) = json.loads(say("a", "b", str(tmp_path), "--format", "json").stdout)
     assert plain["a"] == {"method": "a", "score": 80} and plain["better"] == "a"
     assert say("a", "b", str(tmp_path), "--format", "csv").stdout.startswith(

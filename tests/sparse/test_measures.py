@@ -111,7 +111,7 @@ def sketched(masks: dict[str, Tensor]) -> dict[str, Sketch]:
 def test_agreement_is_exact_where_every_place_is_kept() -> None:
     one = {"a": drawn(0.3, 0), "b": drawn(0.5, 1, (7, 3))}
     other = {"a": drawn(0.4, 2), "b": drawn(0.1, 3, (7, 3))}
-    assert iou(sketched(one), sketched(other)) == (pytest.approx(exact(one, other)), 0.0)
+    assert iou(sketched(one), sketched(other)) == pytest.approx((exact(one, other), 0.0))
     assert iou(sketched(one), sketched(one)) == (1.0, 0.0)
 
 
