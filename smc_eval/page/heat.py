@@ -1,0 +1,113 @@
+"""Heat: how sparse each tensor came out, a row a tensor, a column a method; what is dead is marked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from smc_eval.page.figure import Figure, Spec, choice, middle
+from smc_eval.page.panel import Panel, Square
+from smc_eval.page.rows import Matrix
+
+
+def heat(panel: Panel, name: str) -> tuple[Figure, Matrix] | None:
+    """The figure and its numbers; None where no record tells of tensors."""
+    told = [(line, square) for line, square in panel.squares if tensors(square, "tensors")]
+    if not told:
+        return None
+    names = tuple(dict.fromkeys(n for _, square in told for n in tensors(square, "tensors")))
+    matrix = Matrix(
+        names,
+        "share",
+        tuple(
+            (line.label, square.column, square.depth if square.free else 0.0, means(square, names))
+            for line, square in told
+        ),
+    )
+    columns = [column for column in panel.columns if any(s.column == column for _, s in told)]
+    dead = sum(value == 1 for *_, values in matrix.squares for value in values)
+    figure = Figure(
+        f"layers-{name}",
+        panel.title,
+        f"Share of each of {len(names)} tensors that is gone, by method, for {panel.title}. "
+        f"{dead} tensors of {len(told)} squares are dead.",
+        _spec(names, columns),
+        f"layers-{name}",
+        f"{dead} of {len(names) * len(told)} tensors in {len(told)} squares are dead (×).",
+    )
+    return figure, matrix
+
+
+def tensors(square: Square, what: str) -> list[str]:
+    """The tensors that all records of a square tell of."""
+    first = _told(square.records[0].certificate, what) if square.records else {}
+    return [name for name in first if all(name in _told(r.certificate, what) for r in square.records)]
+
+
+def means(square: Square, names: Sequence[str], what: str = "tensors") -> tuple[float | None, ...]:
+    """Of each tensor the mean over a square's records; None where one does not know it."""
+    return tuple(
+        square.mean(lambda record, name=name: _told(record.certificate, what).get(name))  # type: ignore[misc]
+        for name in names
+    )
+
+
+def _told(certificate: dict[str, object], what: str) -> dict[str, float | None]:
+    """A certificate's numbers by tensor: `tensors`, or what lies deeper, as `moved.tensors`."""
+    found: object = certificate
+    for key in what.split("."):
+        found = found.get(key) if isinstance(found, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def _spec(names: Sequence[str], columns: list[str]) -> Spec:
+    step = 15 if len(names) <= 40 else 11
+    encoding: Spec = {
+        "x": {
+            "field": "label",
+            "type": "nominal",
+            "sort": None,
+            "title": None,
+            "axis": {"labelAngle": -40, "labelLimit": 150, "orient": "top"},
+        },
+        "y": {
+            "field": "tensor",
+            "type": "nominal",
+            "sort": list(names),
+            "title": None,
+            "axis": {"labelFontSize": 10 if step > 12 else 8, "labelLimit": 190, "ticks": False},
+        },
+    }
+    color = {
+        "field": "share",
+        "type": "quantitative",
+        "title": "gone",
+        "scale": {"domain": [0, 1], "scheme": "cividis", "reverse": True},
+        "legend": {
+            "orient": "bottom",
+            "gradientLength": 160,
+            "titleAnchor": "start",
+            "format": ".0%",
+            "direction": "horizontal",
+        },
+    }
+    tip = [
+        {"field": "tensor"},
+        {"field": "label", "title": "method"},
+        {"field": "share", "title": "gone", "format": ".2%"},
+    ]
+    return {
+        "height": {"step": step},
+        "params": [choice("at", columns, middle(columns), "sparsity")],
+        "transform": [{"filter": "datum.column == at"}],
+        "layer": [
+            {
+                "mark": {"type": "rect", "stroke": "var(--sheet)", "strokeWidth": 0.6},
+                "encoding": {**encoding, "color": color, "tooltip": tip},
+            },
+            {
+                "transform": [{"filter": "datum.share == 1"}],
+                "mark": {"type": "text", "text": "×", "color": "#ffffff", "fontWeight": "bold"},
+                "encoding": {**encoding, "tooltip": tip},
+            },
+        ],
+    }
