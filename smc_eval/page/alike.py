@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import combinations
 from typing import Any
 
-from smc_eval.page.figure import Figure, Spec, choice, middle
+from smc_eval.page.figure import Figure, Spec, choice, methods_axis, middle
 from smc_eval.page.panel import Panel, Square
 from smc_eval.page.rows import Rows
 from smc_eval.sketches import Sketch, iou
@@ -29,7 +29,7 @@ def alike(panel: Panel, name: str, sketched: Sketched) -> tuple[Figure, Rows] | 
         panel.title,
         f"Agreement of masks, weights that both keep over weights that either keeps, for {panel.title}. "
         + _extremes(rows, middle(columns)),
-        _spec(columns),
+        _spec(columns, len({row["a"] for row in rows})),
         f"agreement-{name}",
         "On the diagonal: two seeds of one method. Elsewhere: two methods from one seed. "
         "Of two random masks that keep a share d, d / (2 − d) would agree.",
@@ -98,10 +98,10 @@ def _extremes(rows: list[dict[str, Any]], column: str) -> str:
     )
 
 
-def _spec(columns: list[str]) -> Spec:
+def _spec(columns: list[str], most: int) -> Spec:
     axis = {"type": "nominal", "sort": None, "title": None}
     place = {
-        "x": {**axis, "field": "a", "axis": {"labelAngle": -40, "labelLimit": 150, "orient": "top"}},
+        "x": {**axis, "field": "a", "axis": methods_axis(most)},
         "y": {**axis, "field": "b", "axis": {"labelLimit": 150, "ticks": False}},
     }
     tip = [
@@ -119,7 +119,7 @@ def _spec(columns: list[str]) -> Spec:
         "legend": {"orient": "bottom", "gradientLength": 160, "direction": "horizontal"},
     }
     return {
-        "height": {"step": 24},
+        "height": 24 * most,
         "params": [choice("at", columns, middle(columns), "sparsity")],
         "transform": [{"filter": "datum.column == at"}],
         "layer": [

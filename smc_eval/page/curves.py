@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from smc_eval.page.figure import OFF, SHOWN, Figure, Spec, depth_axis
@@ -20,6 +20,20 @@ PUBLISHED: Spec = {
     "bind": {"input": "checkbox", "name": "published curves "},
 }
 
+LEVELS: dict[str, tuple[list[int], float]] = {
+    "chance": ([2, 3], 1),
+    "dense": ([1, 0], 1.4),
+    "published dense": ([8, 4], 0.8),
+}
+"""Dash and width of what is the same at every sparsity."""
+
+LEVELLED: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("chance", ()),
+    ("dense", ()),
+    ("published dense", ("published",)),
+)
+"""Those levels, and on which switch they hang."""
+
 TIP = [
     {"field": "label", "title": "method"},
     {"field": "column", "title": "sparsity"},
@@ -34,10 +48,13 @@ def curves(panel: Panel, name: str, chosen: Sequence[Style]) -> tuple[Figure, Ro
     task = panel.task.partition(":")[0]
     points = laid_under(task, panel.model, panel.metric)
     rows = [*_levels(panel), *_ours(panel), *_theirs(panel, points)]
-    depths = {row["depth"] for row in rows if row["kind"] == "ours"}
-    spec = _spec(panel.metric, depths, chosen, published=any(row["kind"] == "published" for row in rows))
     figure = Figure(
-        f"curves-{name}", panel.title, _told(panel), spec, f"scores-{name}", _note(panel, task, points)
+        f"curves-{name}",
+        panel.title,
+        _told(panel),
+        _spec(panel.metric, rows, chosen),
+        f"scores-{name}",
+        _note(panel, task, points),
     )
     return figure, Rows(tuple(rows))
 
@@ -132,21 +149,20 @@ def _told(panel: Panel) -> str:
     return " ".join(said)
 
 
-def _spec(metric: str, depths: set[float], chosen: Sequence[Style], *, published: bool) -> Spec:
+def _spec(metric: str, rows: Sequence[Mapping[str, Any]], chosen: Sequence[Style]) -> Spec:
+    """Layers that have something to draw, from the bottom up."""
+    ours = [row for row in rows if row["kind"] == "ours"]
     y = {"field": "value", "type": "quantitative", "title": metric, "scale": {"zero": False}}
     level = {"y": y, "tooltip": [TIP[0], *TIP[2:]]}
-    place = {"x": depth_axis(depths), "y": y}
-    layers = [_layer("chance", _rule([2, 3], 1), level), _layer("dense", _rule([1, 0], 1.4), level)]
-    if published:
-        layers.append(_layer("published dense", _rule([8, 4], 0.8), level, "published"))
-    layers.append(_band(place, chosen))
-    if published:
-        layers += _under(place, chosen)
-    return {
-        "height": HEIGHT,
-        "params": [OFF, PUBLISHED] if published else [OFF],
-        "layer": [*layers, *_over(place, chosen)],
-    }
+    place = {"x": depth_axis({row["depth"] for row in rows if "depth" in row}), "y": y}
+    kinds = {row["kind"] for row in rows}
+    layers = [_layer(kind, _rule(*LEVELS[kind]), level, *on) for kind, on in LEVELLED if kind in kinds]
+    layers += [_band(place, chosen)] if any("low" in row and row["state"] == "ok" for row in ours) else []
+    layers += _under(place, chosen) if "published" in kinds else []
+    layers += _over(place, chosen) if any(row["state"] == "ok" for row in ours) else []
+    layers += [_doubt(place)] if any(row["state"] == "doubt" for row in ours) else []
+    theirs = [PUBLISHED] if kinds & {"published", "published dense"} else []
+    return {"height": HEIGHT, "params": [OFF, *theirs], "layer": layers}
 
 
 def _band(place: Spec, chosen: Sequence[Style]) -> Spec:
@@ -170,17 +186,21 @@ def _under(place: Spec, chosen: Sequence[Style]) -> list[Spec]:
 
 
 def _over(place: Spec, chosen: Sequence[Style]) -> list[Spec]:
-    """Our lines, their marks, and what lost its certificate."""
+    """Our lines and their marks."""
     scale, sound = scales(chosen), "datum.state == 'ok'"
     line = {**place, "color": scale["color"], "strokeDash": scale["strokeDash"]}
     marks = {**place, "color": scale["color"], "shape": scale["shape"], "tooltip": TIP}
     mark = {"type": "point", "filled": True, "size": 62, "opacity": 1}
-    doubt = {"type": "point", "shape": "circle", "size": 120, "stroke": "var(--alarm)", "strokeWidth": 2}
     return [
         _layer("ours", {"type": "line"}, line, sound),
         _layer("ours", mark, marks, sound),
-        _layer("ours", doubt, {**place, "tooltip": TIP}, "datum.state == 'doubt'"),
     ]
+
+
+def _doubt(place: Spec) -> Spec:
+    """What lost its certificate: no line leads there."""
+    mark = {"type": "point", "shape": "circle", "size": 120, "stroke": "var(--alarm)", "strokeWidth": 2}
+    return _layer("ours", mark, {**place, "tooltip": TIP}, "datum.state == 'doubt'")
 
 
 def _layer(kind: str, mark: Spec, encoding: Spec, *filters: str) -> Spec:

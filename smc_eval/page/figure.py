@@ -115,6 +115,12 @@ def depth_axis(depths: set[float], *, first: float = 0.8) -> Spec:
     }
 
 
+def methods_axis(count: int) -> Spec:
+    """The heads of columns that are methods: upright where there is no room to lie."""
+    few = count <= 4
+    return {"orient": "top", "labelAngle": 0 if few else -90, "labelLimit": 110 if few else 150}
+
+
 SHOWN: Spec = {"filter": "indexof(off, datum.label) < 0"}
 """Leaves out what the reader has switched off."""
 

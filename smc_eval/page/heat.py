@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from smc_eval.page.figure import Figure, Spec, choice, middle
+from smc_eval.page.figure import Figure, Spec, choice, methods_axis, middle
 from smc_eval.page.panel import Panel, Square
 from smc_eval.page.rows import Matrix
+
+
+LABEL = "length(datum.label) > 34 ? '…' + slice(replace(datum.label, '.weight', ''), -33) : datum.label"
+"""What a tensor is lies at the end of its name."""
 
 
 def heat(panel: Panel, name: str) -> tuple[Figure, Matrix] | None:
@@ -30,7 +34,7 @@ def heat(panel: Panel, name: str) -> tuple[Figure, Matrix] | None:
         panel.title,
         f"Share of each of {len(names)} tensors that is gone, by method, for {panel.title}. "
         f"{dead} tensors of {len(told)} squares are dead.",
-        _spec(names, columns),
+        _spec(names, columns, len({line.label for line, _ in told})),
         f"layers-{name}",
         f"{dead} of {len(names) * len(told)} tensors in {len(told)} squares are dead (×).",
     )
@@ -59,7 +63,7 @@ def _told(certificate: dict[str, object], what: str) -> dict[str, float | None]:
     return found if isinstance(found, dict) else {}
 
 
-def _spec(names: Sequence[str], columns: list[str]) -> Spec:
+def _spec(names: Sequence[str], columns: list[str], methods: int) -> Spec:
     step = 15 if len(names) <= 40 else 11
     encoding: Spec = {
         "x": {
@@ -67,14 +71,15 @@ def _spec(names: Sequence[str], columns: list[str]) -> Spec:
             "type": "nominal",
             "sort": None,
             "title": None,
-            "axis": {"labelAngle": -40, "labelLimit": 150, "orient": "top"},
+            "axis": methods_axis(methods),
         },
         "y": {
             "field": "tensor",
             "type": "nominal",
             "sort": list(names),
             "title": None,
-            "axis": {"labelFontSize": 10 if step > 12 else 8, "labelLimit": 190, "ticks": False},
+            "axis": {"labelFontSize": 10 if step > 12 else 8, "labelLimit": 190, "ticks": False}
+            | {"labelExpr": LABEL},
         },
     }
     color = {
@@ -96,7 +101,7 @@ def _spec(names: Sequence[str], columns: list[str]) -> Spec:
         {"field": "share", "title": "gone", "format": ".2%"},
     ]
     return {
-        "height": {"step": step},
+        "height": step * len(names),
         "params": [choice("at", columns, middle(columns), "sparsity")],
         "transform": [{"filter": "datum.column == at"}],
         "layer": [

@@ -82,6 +82,13 @@ class Page:
 
         sections = (
             section("curves", "Score against sparsity", CURVES, lambda p, n: curves(p, n, chosen), ""),
+            section(
+                "cost",
+                "Score against cost",
+                COST,
+                lambda p, n: costs(p, n, chosen),
+                "no record stands beside a dense net whose cost is known.",
+            ),
             section("layers", "Where the weights went", LAYERS, heat, "the records name no tensors."),
             section(
                 "agreement",
@@ -90,13 +97,6 @@ class Page:
                 lambda p, n: alike(p, n, beside.sketches),
                 "no two nets of these records have sketches of their masks beside them, which are kept "
                 "since they are part of the store.",
-            ),
-            section(
-                "cost",
-                "Score against cost",
-                COST,
-                lambda p, n: costs(p, n, chosen),
-                "no record stands beside a dense net whose cost is known.",
             ),
             section(
                 "moved",

@@ -23,7 +23,7 @@ SHADES = {
     "hue-3": ("#a8327e", "#f08cc9"),
     "hue-4": ("#8a6500", "#e0b84c"),
     "hue-5": ("#5b3fb0", "#b7a1ff"),
-    "hue-6": ("#0b7285", "#62d0de"),
+    "hue-6": ("#47525c", "#c3ccd4"),
 }
 """By day, by night. Words have a contrast of 4.5 with what they stand on, lines one of 3."""
 
