@@ -33,7 +33,8 @@ def report(
         ),
     ] = None,
     figures: Annotated[
-        Path | None, typer.Option("--figures", metavar="DIR", help="Write its figures there as PDF, SVG, PNG.")
+        Path | None,
+        typer.Option("--figures", metavar="DIR", help="Write its figures there as PDF, SVG, PNG."),
     ] = None,
 ) -> None:
     """Show the table of earlier runs, from their records; needs no torch."""

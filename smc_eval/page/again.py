@@ -106,4 +106,8 @@ def _sparsities(records: Iterable[Result]) -> list[str]:
     patterns = {target["pattern"] for target in pruned} - {"free"}
     smc = [sparsity for sparsity in free if any(abs(sparsity - exact) < 1e-9 for exact in SMC_GRID)]
     rest = free - set(smc) if len(smc) == len(SMC_GRID) else free
-    return [*(["smc"] if len(rest) < len(free) else []), *(f"{s:.10g}" for s in sorted(rest)), *sorted(patterns)]
+    return [
+        *(["smc"] if len(rest) < len(free) else []),
+        *(f"{s:.10g}" for s in sorted(rest)),
+        *sorted(patterns),
+    ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -37,25 +37,26 @@ def alike(panel: Panel, name: str, sketched: Sketched) -> tuple[Figure, Rows] | 
     return figure, Rows(tuple(rows))
 
 
+Pair = tuple[Mapping[str, Sketch], Mapping[str, Sketch]]
+
+
 def _at(panel: Panel, column: str, sketched: Sketched) -> Iterator[dict[str, Any]]:
     """Every pair of methods at one sparsity, both ways round, and each method with itself."""
     squares = {line.label: square for line, square in panel.squares if square.column == column}
     found = {label: _sketches(square, sketched) for label, square in squares.items()}
     for label, nets in found.items():
-        pairs = [(one, other) for (_, one), (_, other) in combinations(nets.items(), 2)]
-        yield from _pair(squares[label], column, label, label, pairs)
+        if told := _agreement(squares[label], list(combinations(nets.values(), 2))):
+            yield {"column": column, "a": label, "b": label, **told}
     for (a, ours), (b, theirs) in combinations(found.items(), 2):
-        both = [(ours[place], theirs[place]) for place in ours if place in theirs]
-        for one, other in ((a, b), (b, a)):
-            yield from _pair(squares[a], column, one, other, both)
+        pairs = [(ours[place], theirs[place]) for place in ours if place in theirs]
+        if told := _agreement(squares[a], pairs):
+            yield {"column": column, "a": a, "b": b, **told}
+            yield {"column": column, "a": b, "b": a, **told}
 
 
-Nets = dict[tuple[int, int | None], Mapping[str, Sketch]]
-
-
-def _sketches(square: Square, sketched: Sketched) -> Nets:
+def _sketches(square: Square, sketched: Sketched) -> dict[tuple[int, int | None], Mapping[str, Sketch]]:
     """The sketches of a square's nets by seed and fold; a few will do."""
-    found: Nets = {}
+    found: dict[tuple[int, int | None], Mapping[str, Sketch]] = {}
     for record in square.records:
         masks = sketched(record.digest) if len(found) < PAIRS else None
         if masks:
@@ -63,27 +64,19 @@ def _sketches(square: Square, sketched: Sketched) -> Nets:
     return found
 
 
-def _pair(
-    square: Square,
-    column: str,
-    a: str,
-    b: str,
-    pairs: list[tuple[Mapping[str, Sketch], Mapping[str, Sketch]]],
-) -> Iterator[dict[str, Any]]:
+def _agreement(square: Square, pairs: Sequence[Pair]) -> dict[str, Any]:
+    """Mean agreement of pairs of nets; nothing where none can be compared."""
     told = [iou(one, other) for one, other in pairs[:PAIRS]]
     told = [(value, error) for value, error in told if math.isfinite(value)]
-    if told:
-        value = sum(value for value, _ in told) / len(told)
-        error = math.sqrt(sum(error**2 for _, error in told)) / len(told)
-        density = 1 - square.sparsity
-        yield {
-            "column": column,
-            "a": a,
-            "b": b,
-            "iou": value,
-            "chance": density / (2 - density),
-            "sure": f"± {error:.3f} of sampling, {len(told)} pair{'s' if len(told) > 1 else ''} of nets",
-        }
+    if not told:
+        return {}
+    error = math.sqrt(sum(error**2 for _, error in told)) / len(told)
+    density = 1 - square.sparsity
+    return {
+        "iou": sum(value for value, _ in told) / len(told),
+        "chance": density / (2 - density),
+        "sure": f"± {error:.3f} of sampling, {len(told)} pair{'s' if len(told) > 1 else ''} of nets",
+    }
 
 
 def _extremes(rows: list[dict[str, Any]], column: str) -> str:

@@ -9,7 +9,18 @@ from smc_eval.footnotes import place
 from smc_eval.page.suite import Cell
 from smc_eval.results import Result
 
-HEADS = ("cell", "model", "verdict", "asked", "reached", "effective", "all weights", "dead", "mask", "what is wrong")
+HEADS = (
+    "cell",
+    "model",
+    "verdict",
+    "asked",
+    "reached",
+    "effective",
+    "all weights",
+    "dead",
+    "mask",
+    "what is wrong",
+)
 
 
 @dataclass(frozen=True)
@@ -60,7 +71,9 @@ def _dead(record: Result) -> Cell:
         return Cell("–")
     units = sum(sum(pair) for pair in (told.get("dead_units") or {}).values())
     tensors = len(told["dead_tensors"])
-    return Cell(f"{tensors} tensors, {units:,} units" if tensors or units else "none", key=tensors + units / 1e9)
+    return Cell(
+        f"{tensors} tensors, {units:,} units" if tensors or units else "none", key=tensors + units / 1e9
+    )
 
 
 def _wrong(record: Result, state: str) -> str:

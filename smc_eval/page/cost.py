@@ -104,12 +104,10 @@ def _beats(other: dict[str, Any], row: dict[str, Any], *, higher: bool) -> bool:
     """Whether one is no dearer and no worse than another, and one of the two the less."""
     sign = 1 if higher else -1
     ahead = sign * (other["value"] - row["value"]), row["cost"] - other["cost"]
-    return min(ahead) >= 0 and max(ahead) > 0
+    return bool(min(ahead) >= 0 and max(ahead) > 0)
 
 
-def _spec(
-    metric: str, columns: list[str], measures: list[str], first: str, chosen: Sequence[Style]
-) -> Spec:
+def _spec(metric: str, columns: list[str], measures: list[str], first: str, chosen: Sequence[Style]) -> Spec:
     scale = scales(chosen)
     place = {
         "x": {

@@ -143,7 +143,7 @@ def _told(panel: Panel) -> str:
     if dense:
         said.append(f"Dense: {dense.entry.value:.{panel.decimals}f}.")
     for line in panel.lines:
-        ends = dict.fromkeys(((s.column, s.entry.value) for s in line.sound[:1] + line.sound[-1:]))
+        ends = dict.fromkeys((s.column, s.entry.value) for s in line.sound[:1] + line.sound[-1:])
         told = ", ".join(f"{value:.{panel.decimals}f} at {column}" for column, value in ends)
         said += [f"{line.label}: {told}."] if told else []
     return " ".join(said)

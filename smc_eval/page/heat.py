@@ -8,7 +8,6 @@ from smc_eval.page.figure import Figure, Spec, choice, methods_axis, middle
 from smc_eval.page.panel import Panel, Square
 from smc_eval.page.rows import Matrix
 
-
 LABEL = "length(datum.label) > 34 ? '…' + slice(replace(datum.label, '.weight', ''), -33) : datum.label"
 """What a tensor is lies at the end of its name."""
 
@@ -43,16 +42,19 @@ def heat(panel: Panel, name: str) -> tuple[Figure, Matrix] | None:
 
 def tensors(square: Square, what: str) -> list[str]:
     """The tensors that all records of a square tell of."""
-    first = _told(square.records[0].certificate, what) if square.records else {}
-    return [name for name in first if all(name in _told(r.certificate, what) for r in square.records)]
+    first, *others = (_told(record.certificate, what) for record in square.records)
+    return [name for name in first if all(name in other for other in others)]
 
 
 def means(square: Square, names: Sequence[str], what: str = "tensors") -> tuple[float | None, ...]:
     """Of each tensor the mean over a square's records; None where one does not know it."""
-    return tuple(
-        square.mean(lambda record, name=name: _told(record.certificate, what).get(name))  # type: ignore[misc]
-        for name in names
-    )
+    told = [_told(record.certificate, what) for record in square.records]
+    return tuple(_mean([each.get(name) for each in told]) for name in names)
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if len(known) == len(values) else None
 
 
 def _told(certificate: dict[str, object], what: str) -> dict[str, float | None]:

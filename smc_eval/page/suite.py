@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -69,7 +70,7 @@ def ranked(panels: Sequence[Panel]) -> list[Ranking]:
     curves: dict[str, list[Curve]] = {}
     for panel in panels:
         for line in panel.lines:
-            if (curve := panel.curve(line)) and all(share == share for share in curve.shares):
+            if (curve := panel.curve(line)) and all(map(math.isfinite, curve.shares)):
                 curves.setdefault(line.label, []).append(curve)
     whole = {label: found for label, found in curves.items() if len(found) == len(panels)}
     ends = [curve.sparsities for found in whole.values() for curve in found]
@@ -115,7 +116,7 @@ def _kept(curve: Curve | None, over: tuple[float, float] | None) -> Iterator[Cel
         kept = curve.kept_at(share, RESAMPLES) if curve else None
         yield _held(kept) if kept else Cell(ABSENT)
     inside = curve and over and curve.sparsities[0] <= over[0] and over[1] <= curve.sparsities[-1]
-    if not (curve and over and inside) or any(share != share for share in curve.shares):
+    if not (curve and over and inside) or not all(map(math.isfinite, curve.shares)):
         yield Cell(ABSENT)
         return
     area = curve.area(over, RESAMPLES)

@@ -1,4 +1,4 @@
-"""Published: the numbers of the SMC-Bench paper, each with its source, its uncertainty and what is odd about it.
+"""Published: the numbers of the SMC-Bench paper, each with its source and what is odd about it.
 
 Liu, Chen, Zhang, Chen, Huang, Jaiswal & Wang (2023), Sparsity May Cry: Let Us Fail (Current) Sparse
 Neural Networks Together!, ICLR 2023, arXiv:2303.02141. Read off its figures (`figure`; `hidden` where
