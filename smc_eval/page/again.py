@@ -77,9 +77,10 @@ def _head(words: str) -> str:
 
 
 def _command(flags: Flags, records: Sequence[Result]) -> str:
+    methods = [record.method.partition("+")[0] for record in records if record.method != DENSE]
     lists: Mapping[str, Iterable[str]] = {
         "tasks": [record.task for record in records],
-        "method": [record.method.partition("+")[0] for record in records],
+        "method": methods or [DENSE],
         "ablate": [record.method.partition("+")[2] for record in records if "+" in record.method],
         "sparsity": _sparsities(records),
         "seeds": [str(seed) for seed in sorted({record.seed for record in records})],

@@ -167,7 +167,7 @@ def _spec(metric: str, rows: Sequence[Mapping[str, Any]], chosen: Sequence[Style
 
 def _band(place: Spec, chosen: Sequence[Style]) -> Spec:
     """95 % intervals."""
-    color = {**scales(chosen)["color"], "legend": None}
+    color = scales(chosen)["color"]
     ends = {"x": place["x"], "y": {**place["y"], "field": "low"}, "y2": {"field": "high"}, "color": color}
     mark = {"type": "area", "opacity": 0.16}
     return _layer("ours", mark, ends, "datum.state == 'ok'", "isValid(datum.low)")
@@ -175,13 +175,14 @@ def _band(place: Spec, chosen: Sequence[Style]) -> Spec:
 
 def _under(place: Spec, chosen: Sequence[Style]) -> list[Spec]:
     """What was published."""
-    color = {**scales(chosen)["color"], "legend": None}
-    hollow = {**color, "condition": {"test": "datum.odd", "value": "var(--sheet)"}}
+    color = scales(chosen)["color"]
+    inside = {**color, "legend": None}
+    hollow = {**inside, "condition": {"test": "datum.odd", "value": "var(--sheet)"}}
     thin = {"type": "line", "strokeWidth": 0.9, "opacity": 0.75}
     small = {"type": "point", "size": 18, "strokeWidth": 1.1, "opacity": 0.9}
     return [
         _layer("published", thin, {**place, "color": color}, "published"),
-        _layer("published", small, {**place, "stroke": color, "fill": hollow, "tooltip": TIP}, "published"),
+        _layer("published", small, {**place, "stroke": inside, "fill": hollow, "tooltip": TIP}, "published"),
     ]
 
 

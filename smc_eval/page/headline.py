@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from smc_eval.footnotes import Footnotes
 from smc_eval.results import Result
+from smc_eval.table import DENSE
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,10 @@ def headline(records: Sequence[Result], notes: Footnotes) -> Headline:
     said += [f"{doubt:,} not certified"] if doubt else []
     said += [f"{failed:,} failed"] if failed else []
     said += [f"{skipped:,} refused by their methods"] if skipped else []
-    methods = list(dict.fromkeys(record.method for record in records))
+    methods = list(dict.fromkeys(record.method for record in records if record.method != DENSE))
     tasks = list(dict.fromkeys(record.task for record in records))
     return Headline(
-        f"{_count(methods, 'method')} on {_count(tasks, 'task')}",
+        f"{_count(methods, 'method') if methods else 'Dense nets'} on {_count(tasks, 'task')}",
         tuple(_facts(records, tasks, methods)),
         ", ".join(said),
         not doubt and not failed,
@@ -50,13 +51,13 @@ def _facts(
 ) -> Iterator[tuple[str, str]]:
     yield "tasks", ", ".join(tasks)
     yield "models", _listed(record.model for record in records)
-    yield "methods", ", ".join(methods)
+    yield "methods", ", ".join(methods) or DENSE
     yield "seeds", _listed(str(seed) for seed in sorted({record.seed for record in records}))
     folds = sorted({record.fold for record in records if record.fold is not None})
     if folds:
         yield "folds", _listed(map(str, folds))
     yield "protocol", _listed(record.protocol for record in records)
-    yield "scope", _listed(str(record.target["scope"]) for record in records if record.method != "dense")
+    yield "scope", _listed(str(record.target["scope"]) for record in records if record.method != DENSE)
 
 
 def _listed(words: Iterable[str]) -> str:

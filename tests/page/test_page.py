@@ -130,7 +130,8 @@ def test_figures_are_files_for_papers(record: Make, tmp_path: Path) -> None:
     assert all(path.read_bytes().startswith(starts[path.suffix]) for path in paths)
     svg = (tmp_path / "figures" / "curves-csqa-roberta-large.svg").read_text(encoding="utf-8")
     assert "var(--" not in svg
-    assert "lth" in svg  # its legend
+    legend = svg.partition("role-legend-label")[2]
+    assert ">lth</text>" in legend
 
 
 @pytest.fixture
