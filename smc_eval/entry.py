@@ -42,6 +42,8 @@ class Entry:
     """Mean sparsity over each of the denominators."""
     seconds: float = 0.0
     """What these nets cost altogether."""
+    records: tuple[Result, ...] = field(default=(), repr=False, compare=False)
+    """What it came from; of a square in doubt, those that are told."""
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -99,6 +101,7 @@ def entry(
         also={name: _mean_of_those_with(name, told) for name in also},
         reached={name: fmean(r.sparsity[name] for r in told) for name in told[0].sparsity},
         seconds=sum(sum(record.cost.get("seconds", {}).values()) for record in told),
+        records=tuple(told),
     )
 
 

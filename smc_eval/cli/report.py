@@ -9,7 +9,7 @@ import typer
 
 from smc_eval.cli.run import told
 from smc_eval.errors import UsageError
-from smc_eval.exports import check_writable
+from smc_eval.exports import check_writable, write
 from smc_eval.order import ordered
 from smc_eval.results import BOOK, Book, Result
 
@@ -24,13 +24,51 @@ def report(
     json_file: Annotated[
         str | None, typer.Option("--json", metavar="FILE|-", help="Write the records there as JSON too.")
     ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            "--html",
+            metavar="FILE",
+            help="Write one page with curves, layers, costs, certificates; it loads nothing.",
+        ),
+    ] = None,
+    figures: Annotated[
+        Path | None,
+        typer.Option("--figures", metavar="DIR", help="Write its figures there as PDF, SVG, PNG."),
+    ] = None,
 ) -> None:
     """Show the table of earlier runs, from their records; needs no torch."""
     flags = {"format": shown_as, "json_file": json_file}
     order = ordered({name: value for name, value in flags.items() if value is not None})
     if order.json_file and order.json_file != "-":
         check_writable(Path(order.json_file))
-    told(records_of(folders), order, folders)
+    if html:
+        check_writable(html)
+    results = records_of(folders)
+    told(results, order, folders)
+    if html or figures:
+        drawn(results, folders, html, figures)
+
+
+def drawn(results: list[Result], folders: list[Path], html: Path | None, figures: Path | None) -> None:
+    """Write the page and its figures, and say where.
+
+    Raises:
+        UsageError: the extra `page` is not installed.
+        StoreError: they cannot be written.
+    """
+    from smc_eval.page.beside import Beside
+    from smc_eval.page.page import Page
+
+    page = Page.of(results, Beside.of(folders))
+    if html:
+        write(html, page.html)
+        typer.echo(f"page: {html}", err=True)
+    if figures:
+        from smc_eval.page.files import save
+
+        count = len(list(save(page, figures)))
+        typer.echo(f"figures: {count} files in {figures}", err=True)
 
 
 def records_of(folders: list[Path]) -> list[Result]:

@@ -1,0 +1,110 @@
+"""Style: how a method looks wherever it is drawn, and every colour of the page, by day and by night."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+SHADES = {
+    "paper": ("#fbfbf9", "#14171a"),
+    "sheet": ("#ffffff", "#1b1f23"),
+    "ink": ("#1c2126", "#e7eaed"),
+    "soft": ("#59626b", "#a3adb6"),
+    "rule": ("#dfe2e4", "#31373d"),
+    "wash": ("#f1f3f2", "#22272c"),
+    "link": ("#0b5cad", "#7fb8f5"),
+    "alarm": ("#b3141d", "#ff8a83"),
+    "blush": ("#fdeceb", "#3a1d1e"),
+    "good": ("#0a6b4c", "#63d2a8"),
+    "hue-0": ("#0b62a8", "#6cb6ff"),
+    "hue-1": ("#c2410c", "#ff9a66"),
+    "hue-2": ("#0a7d5a", "#4cd3a5"),
+    "hue-3": ("#a8327e", "#f08cc9"),
+    "hue-4": ("#8a6500", "#e0b84c"),
+    "hue-5": ("#5b3fb0", "#b7a1ff"),
+    "hue-6": ("#47525c", "#c3ccd4"),
+}
+"""By day, by night. Words have a contrast of 4.5 with what they stand on, lines one of 3."""
+
+HUES = sum(name.startswith("hue-") for name in SHADES)
+
+SHAPES = (
+    "circle",
+    "square",
+    "triangle-up",
+    "diamond",
+    "cross",
+    "triangle-down",
+    "triangle-right",
+    "triangle-left",
+)
+"""One more than there are hues, so that no two of the first 56 methods look alike."""
+
+DASHES: tuple[tuple[int, ...], ...] = ((1, 0), (7, 3), (2, 2), (8, 2, 2, 2))
+
+
+@dataclass(frozen=True)
+class Style:
+    """A hue, a mark and a dash: for those who do not see hues, mark and dash tell it."""
+
+    label: str
+    hue: str
+    shape: str
+    dash: tuple[int, ...]
+
+
+def styles(labels: Iterable[str]) -> tuple[Style, ...]:
+    """Each label's style, in their order."""
+    return tuple(
+        Style(
+            label,
+            f"var(--hue-{number % HUES})",
+            SHAPES[number % len(SHAPES)],
+            DASHES[number // HUES % len(DASHES)],
+        )
+        for number, label in enumerate(dict.fromkeys(labels))
+    )
+
+
+def scales(chosen: Sequence[Style]) -> dict[str, Any]:
+    """Encodings of colour, shape and dash that hold in every figure."""
+    labels = [style.label for style in chosen]
+
+    def scale(values: Sequence[Any]) -> dict[str, Any]:
+        return {
+            "field": "label",
+            "type": "nominal",
+            "scale": {"domain": labels, "range": list(values)},
+            "legend": "methods",
+        }
+
+    return {
+        "color": scale([style.hue for style in chosen]),
+        "shape": scale([style.shape for style in chosen]),
+        "strokeDash": scale([list(style.dash) for style in chosen]),
+    }
+
+
+def painted(value: Any) -> Any:
+    """A spec with every `var(--…)` replaced by its colour by day, for files that know no style sheet."""
+    if isinstance(value, dict):
+        return {key: painted(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [painted(part) for part in value]
+    if isinstance(value, str) and value.startswith("var(--"):
+        return SHADES[value[6:-1]][0]
+    return value
+
+
+MARKS = {
+    "circle": "M4.5 0A4.5 4.5 0 1 1 -4.5 0A4.5 4.5 0 1 1 4.5 0Z",
+    "square": "M-4 -4H4V4H-4Z",
+    "triangle-up": "M0 -5L5 4H-5Z",
+    "diamond": "M0 -5.5L4.4 0L0 5.5L-4.4 0Z",
+    "cross": "M-1.6 -5H1.6V-1.6H5V1.6H1.6V5H-1.6V1.6H-5V-1.6H-1.6Z",
+    "triangle-down": "M0 5L5 -4H-5Z",
+    "triangle-right": "M5 0L-4 5V-5Z",
+    "triangle-left": "M-5 0L4 5V-5Z",
+}
+"""The marks as paths, for the legend."""

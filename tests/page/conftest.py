@@ -1,0 +1,87 @@
+"""Records written by hand, and what lies beside them."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from smc_eval.results import Result
+from smc_eval.sketches import Sketch
+
+
+def made(method: str = "lth", sparsity: float = 0.36, value: float | None = 60.0, **changes: Any) -> Result:
+    """A record of a known task; a value of None makes it a failed one."""
+    sparsity = 0.0 if method == "dense" else sparsity
+    seed, fold, ok = (changes.pop(k, d) for k, d in (("seed", 0), ("fold", None), ("ok", True)))
+    task, pattern = changes.pop("task", "csqa"), changes.pop("pattern", "free")
+    tensors = changes.pop("tensors", {"a.weight": sparsity, "b.weight": sparsity})
+    certificate = {"ok": ok, "failed": [] if ok else ["3 weights left, 2 wanted"], "asked": sparsity}
+    certificate |= {"reached": sparsity, "tensors": tensors}
+    certificate |= {"dead_tensors": [name for name, share in tensors.items() if share == 1]}
+    score = {"metric": changes.pop("metric", "accuracy (%)"), "value": value, "n": 100}
+    score |= {"higher_is_better": True, "signature": "", "also": {}}
+    record: dict[str, Any] = {
+        "task": task,
+        "group": "g",
+        "model": "roberta-large",
+        "method": method,
+        "protocol": "sound",
+        "seed": seed,
+        "fold": fold,
+        "target": {"sparsity": sparsity, "pattern": pattern, "spread": "global", "scope": "body"},
+        "recipe": {},
+        "data": {"source": "twin", "digest": "da7a", "limited": None},
+        "digest": f"{task} {method} {sparsity} {pattern} {seed} {fold}",
+        "status": "ok" if value is not None else "failed",
+        "reason": "" if value is not None else "out of <memory>\ntry less",
+        "score": score if value is not None else None,
+        "sparsity": {"scope": sparsity, "weights": sparsity, "all": 0.9 * sparsity},
+        "certificate": certificate if value is not None else {},
+        "cost": {"steps": changes.pop("steps", 100)} | changes.pop("cost", {}),
+        "versions": {"torch": "2.13"},
+    }
+    return Result(**{**record, **changes})
+
+
+@pytest.fixture(scope="session")
+def record() -> Callable[..., Result]:
+    """Makes records."""
+    return made
+
+
+def drawn(bits: str) -> Sketch:
+    """A tensor of a few weights, each looked at."""
+    number = int(bits, 2) << (-len(bits) % 8)
+    text = base64.b64encode(number.to_bytes(-(-len(bits) // 8), "big")).decode()
+    return Sketch(len(bits), len(bits), text)
+
+
+@pytest.fixture(scope="session")
+def sketch() -> Callable[[str], Sketch]:
+    """Makes sketches of masks from their bits."""
+    return drawn
+
+
+@pytest.fixture(scope="session")
+def several() -> list[Result]:
+    """Two tasks, three methods, two seeds, two sparsities; one cell fails, one is not certified."""
+    found = []
+    for seed in (0, 1):
+        found += [
+            made("dense", value=77 + seed, seed=seed),
+            made("dense", value=75, seed=seed, task="race/high"),
+        ]
+        for method, lost in (("lth", 2), ("omp-after", 5), ("snip", 40)):
+            for sparsity in (0.36, 0.672):
+                value = 77 + seed - lost * sparsity * 2
+                tensors = {"a.weight": sparsity, "b.weight": 1.0 if method == "snip" else sparsity}
+                found.append(made(method, sparsity, value, seed=seed, tensors=tensors, steps=100 + lost))
+    return [
+        *found,
+        made("gmp", 0.36, None),
+        made("gmp", 0.672, 50.0, ok=False),
+        made("lth", 0.36, 70.0, task="race/high"),
+    ]

@@ -1,0 +1,79 @@
+"""Published numbers are facts: they stand as they were read, and say what is odd about them."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from smc_eval.published import Point, laid_under, metrics, published
+from smc_eval.registry import load
+from smc_eval.target import SMC_GRID
+
+SHELVES = load().checked()
+
+
+def at(task: str, method: str, sparsity: float) -> Point:
+    (point,) = (p for p in published() if (p.task, p.method, p.sparsity) == (task, method, sparsity))
+    return point
+
+
+@pytest.mark.parametrize(
+    ("task", "method", "sparsity", "value"),
+    [
+        ("csqa", "dense", 0.0, 77.4),
+        ("csqa", "omp-before", 0.36, 59.5),
+        ("mawps/gts", "lth", 0.893, 80.73),
+        ("svamp/graph2tree", "omp-after", 0.672, 35.3),
+        ("translation/5-to-5", "gmp", 0.893, 4.87),
+        ("race/middle", "random-rigl", 0.2, 82.2),
+    ],
+)
+def test_a_value_is_what_was_read(task: str, method: str, sparsity: float, value: float) -> None:
+    assert at(task, method, sparsity).value == value
+
+
+def test_tasks_and_methods_are_ours() -> None:
+    assert {point.task for point in published()} <= set(SHELVES.tasks)
+    assert {point.method for point in published()} <= set(SHELVES.methods)
+
+
+def test_sparsities_are_the_papers_ten_and_none_stands_twice() -> None:
+    for sparsity in {point.sparsity for point in published()}:
+        assert min(abs(sparsity - exact) for exact in (0.0, *SMC_GRID)) < 1e-3
+    keys = Counter((p.task, p.model, p.method, p.sparsity) for p in published())
+    assert max(keys.values()) == 1
+
+
+def test_shifted_points_say_what_their_array_says() -> None:
+    point = at("asdiv-a/graph2tree", "snip", 0.2)
+    assert point.value == 64.68
+    assert "69.68" in point.note
+
+
+def test_curves_of_another_net_say_so() -> None:
+    rows = [p for p in published() if p.task == "svamp/graph2tree" and p.method == "omp-rigl"]
+    assert len(rows) == 10
+    assert all(p.note.startswith("not this net's") for p in rows)
+    gts = {p.sparsity: p.value for p in published() if (p.task, p.method) == ("svamp/gts", "omp-rigl")}
+    assert {p.sparsity: p.value for p in rows} == gts
+
+
+def test_what_collapsed_is_marked_and_what_did_not_is_not() -> None:
+    assert at("svamp/gts", "omp-before", 0.893).note.startswith("collapsed")
+    assert at("svamp/gts", "omp-before", 0.2).note == ""
+
+
+def test_the_same_model_lies_under_ours_else_one_does() -> None:
+    def models(model: str) -> set[str]:
+        return {point.model for point in laid_under("hp-s", model, "accuracy (%)")}
+
+    assert models("facebook/esm1b_t33_650M_UR50S") == {"facebook/esm1b_t33_650M_UR50S"}
+    assert models("TAPE") == {"TAPE"}
+    assert models("facebook/esm2_t6_8M_UR50D") == {"facebook/esm1b_t33_650M_UR50S"}
+
+
+def test_nothing_of_another_metric_lies_under_ours() -> None:
+    assert laid_under("meltome", "any", SHELVES.tasks["meltome"].card.metric) == ()
+    assert metrics("meltome") == ("accuracy (%)",)
+    assert metrics("hp-s/tm") == ()
