@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from smc_eval.errors import StoreError
+from smc_eval.files import replace
 from smc_eval.score import Items
 
 FOLDER = "answers"
@@ -31,17 +31,10 @@ class Answers:
         """
         told = {"predicted": list(predicted), "items": asdict(items) if items else None}
         content = gzip.compress(json.dumps(told, ensure_ascii=False).encode(), mtime=0)
-        path, made = self._path(digest), self.folder / f".{digest}"
+        path = self._path(digest)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            try:
-                with made.open("wb") as file:
-                    file.write(content)
-                    file.flush()
-                    os.fsync(file.fileno())
-                made.replace(path)
-            finally:
-                made.unlink(missing_ok=True)
+            replace(path, content)
         except OSError as error:
             raise StoreError(f"cannot write {path}: {error.strerror}") from None
 

@@ -10,6 +10,7 @@ import typer
 
 from smc_eval import words
 from smc_eval.binder import Binder, Bound, idle
+from smc_eval.cell import Chain
 from smc_eval.errors import StoreError
 from smc_eval.exports import check_writable
 from smc_eval.grid import Grid
@@ -46,8 +47,6 @@ def carried_out(squares: Sequence[Bound], order: Order) -> list[Result]:
     from smc_eval.live import watching
 
     chains = [square.chain for square in squares if square.chain]
-    tiny = all(chain.cell.task.backbone == "tiny" for chain in chains)
-    threads = order.threads or (1 if tiny else None)
     with watching(Console(stderr=True), order.quiet) as watcher:
         for line in idle(squares):
             watcher.note(line)
@@ -55,11 +54,25 @@ def carried_out(squares: Sequence[Bound], order: Order) -> list[Result]:
             from smc_eval.engine.runner import run as run_all
 
             ran = iter(
-                run_all(chains, Path(order.output), device=order.device, threads=threads, watcher=watcher)
+                run_all(
+                    chains,
+                    Path(order.output),
+                    device=order.device,
+                    threads=threads(chains, order),
+                    watcher=watcher,
+                    jobs=order.jobs,
+                    keep=order.keep,
+                )
             )
         else:
             ran = iter(())
     return [next(ran) if square.chain else square.record for square in squares]
+
+
+def threads(chains: Sequence[Chain], order: Order) -> int | None:
+    """CPU threads of a job; None leaves them to the machine."""
+    tiny = all(chain.cell.task.backbone == "tiny" for chain in chains)
+    return order.threads or (1 if tiny else None)
 
 
 def served(order: Order, grid: Grid) -> list[str]:

@@ -17,10 +17,12 @@ class Feed:
     """Training batches and the examples that select among epochs.
 
     The order of batches depends on task, seed, fold and epoch, and on nothing a method does.
+    Where memory is short, each forward pass is made in so many parts, as if the recipe had halved its
+    batches and doubled its accumulation: the same examples make each optimizer step.
     """
 
-    def __init__(self, task: Task, recipe: Recipe, start: str, world: World) -> None:
-        self.task, self.recipe, self.start, self.world = task, recipe, start, world
+    def __init__(self, task: Task, recipe: Recipe, start: str, world: World, parts: int = 1) -> None:
+        self.task, self.recipe, self.start, self.world, self.parts = task, recipe, start, world, parts
         examples = task.data("train")
         self.total = len(examples)
         held = recipe.held_out(self.total)
@@ -37,18 +39,29 @@ class Feed:
         size = self._step_size
         chosen = self._epoch(epoch)[place * size : (place + 1) * size]
         lengths = [self.lengths[i] for i in chosen]
-        for part in parts(lengths, self.recipe.batch_size, self.recipe.tokens):
+        size, tokens = smaller(self.recipe.batch_size, self.parts), self.recipe.tokens
+        for part in parts(lengths, size, tokens and smaller(tokens, self.parts)):
             yield self._batch([chosen[i] for i in part]), len(part) / len(chosen)
 
     def sample(self, batches: int, name: str, size: int | None = None) -> Iterator[Any]:
         """So many training batches in an order of its own; more than an epoch begins another."""
+        return (self._batch(chosen) for chosen in self._sampled(batches, name, size))
+
+    def shared(self, batches: int, name: str, size: int | None = None) -> Iterator[list[tuple[Any, float]]]:
+        """The same batches as the forward passes each is made of, with their shares of its examples."""
+        for chosen in self._sampled(batches, name, size):
+            most = smaller(len(chosen), self.parts)
+            cut = [chosen[first : first + most] for first in range(0, len(chosen), most)]
+            yield [(self._batch(part), len(part) / len(chosen)) for part in cut]
+
+    def _sampled(self, batches: int, name: str, size: int | None) -> Iterator[list[int]]:
         size, round_ = size or self.recipe.batch_size, 0
         while batches > 0:
             order = self._order(f"{name} {round_}", len(self.examples))
             for first in range(0, len(order), size):
                 if batches == 0:
                     return
-                yield self._batch(order[first : first + size])
+                yield order[first : first + size]
                 batches -= 1
             round_ += 1
 
@@ -106,6 +119,18 @@ def parts(lengths: Sequence[int], size: int, tokens: int | None) -> Iterator[lis
         part.append(place)
     if part:
         yield part
+
+
+def smaller(size: int, parts: int) -> int:
+    """A size cut into so many parts: what the largest has."""
+    return -(-size // parts)
+
+
+def eased(recipe: Recipe, parts: int) -> Recipe:
+    """A recipe to predict with where memory is short."""
+    if parts == 1:
+        return recipe
+    return recipe.model_copy(update={"eval_batch_size": smaller(recipe.eval_batch_size, parts)})
 
 
 def predict(

@@ -39,16 +39,18 @@ class NetProbe:
 
     def gradients(self, batches: int, *, dropout: bool = True) -> dict[str, Tensor]:
         with self._scoring(dropout=dropout):
-            for batch in self._feed.sample(batches, self._name):
-                self._backward(batch, share=1 / batches)
+            for passes in self._feed.shared(batches, self._name):
+                for batch, share in passes:
+                    self._backward(batch, share / batches)
             return {name: gradient.clone() for name, gradient in self._grads().items()}
 
     def each_gradient(self, batches: int, size: int | None = None) -> Iterator[Mapping[str, Tensor]]:
         self._world.seed(digest(self._name, "each gradient"))  # dropout too is the same when asked again
         with self._scoring(dropout=True):
-            for batch in self._feed.sample(batches, self._name, size):
+            for passes in self._feed.shared(batches, self._name, size):
                 self._net.model.zero_grad(set_to_none=True)
-                self._backward(batch)
+                for batch, share in passes:
+                    self._backward(batch, share)
                 yield self._grads()
 
     def products(self, vectors: Mapping[str, Tensor], batches: int) -> dict[str, Tensor]:
@@ -109,7 +111,7 @@ class NetProbe:
             model.zero_grad(set_to_none=True)
             model.train(training)
 
-    def _backward(self, batch: Any, share: float = 1.0) -> None:
+    def _backward(self, batch: Any, share: float) -> None:
         with self._world.autocast(self._feed.recipe.precision):
             loss = self._feed.task.loss(self._net.model, batch) * share
         loss.backward()  # type: ignore[no-untyped-call]

@@ -10,8 +10,9 @@ from typing import Any, ClassVar
 import pytest
 from torch import Tensor, nn
 
+from smc_eval.agenda import shared
 from smc_eval.engine import runner, train, walk
-from smc_eval.engine.runner import run, shared
+from smc_eval.engine.runner import run
 from smc_eval.engine.store import Store
 from smc_eval.engine.walk import rounds
 from smc_eval.engine.watch import Silent
