@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
+from smc_eval.agenda import shared
 from smc_eval.binder import Binder, Bound, idle
-from smc_eval.cell import Cell
+from smc_eval.cell import Cell, Chain
 from smc_eval.grid import Grid
 from smc_eval.order import Order
 from smc_eval.plan import Node, Plan, level, worded
@@ -18,6 +19,8 @@ from smc_eval.registry import registry
 
 if TYPE_CHECKING:
     from rich.tree import Tree
+
+    from smc_eval.engine.store import Store
 
 WHOLE = 10_000
 """Columns of what is no terminal: lines in a file are not broken."""
@@ -43,7 +46,7 @@ def plan(order: Order) -> None:
         console.width = WHOLE
     for tree in _trees(planned):
         console.print(tree)
-    for line in _sums(planned, squares):
+    for line in [*_sums(planned, squares), _disk(store, chains)]:
         console.print(line, markup=False, highlight=False)
 
 
@@ -162,6 +165,21 @@ def _sums(planned: Plan, squares: Iterable[Bound]) -> list[str]:
         else f"about {spoken(planned.seconds)} of training to pay",
     ]
     return [*lines, *idle(squares)]
+
+
+def _disk(store: Store, chains: Sequence[Chain]) -> str:
+    """What a run would keep on disk."""
+    from smc_eval.cli.store import spoken as sized
+    from smc_eval.engine.inventory import need
+
+    nets, bytes_ = len(shared(chains)), need(store, chains)
+    if bytes_ is None:
+        return (
+            f"{nets} nets kept where stages are shared; their size is known once the store holds one of each"
+        )
+    return (
+        f"{nets} nets kept where stages are shared, about {sized(bytes_)} on disk; --keep results bounds it"
+    )
 
 
 def spoken(seconds: float) -> str:

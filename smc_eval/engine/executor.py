@@ -187,10 +187,10 @@ def deaf() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 
 
-def memory_kills() -> int | None:
+def memory_kills(told: Path = Path("/proc/vmstat")) -> int | None:
     """How many processes this kernel has killed because memory ran short; None where it does not tell."""
     try:
-        counts = Path("/proc/vmstat").read_text(encoding="ascii")
+        counts = told.read_text(encoding="ascii")
     except OSError:
         return None
     found = [line.partition(" ")[2] for line in counts.splitlines() if line.startswith("oom_kill ")]

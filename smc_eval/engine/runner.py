@@ -31,12 +31,14 @@ def run(  # noqa: PLR0913  an order's own
     watcher: Watcher,
     jobs: int | None = None,
     keep: Keep = "nets",
+    alone: bool = True,
     again: bool = True,
 ) -> list[Result]:
     """Results of all chains, in order; finished ones are read, the others run.
 
     With several jobs, as many worker processes carry out cells at once; without a number, one for
-    each accelerator. `again` runs once more what failed before.
+    each accelerator. One job alone goes in the grid's order, in this process; who is not `alone` leaves
+    to others what they are at. `again` runs once more what failed before.
 
     Raises:
         UsageError: the device is not there.
@@ -54,7 +56,7 @@ def run(  # noqa: PLR0913  an order's own
             "a cell that has no other runs again",
             warning=True,
         )
-    if jobs == 1 and again:
+    if jobs == 1 and alone:
         return _inline(chains, store, World(device, threads), watcher, keep)
     threads = threads or max(1, (os.cpu_count() or 1) // jobs)
     setting = Setting(

@@ -28,6 +28,7 @@ LAYOUT = 1
 """Version of the folders and files below; a store of another version is refused."""
 ROOMS = ("nets", "masks", "partial", "answers", "leases", "logs")
 """The folders in which files are written."""
+GRID = "grid.json"
 SEAL = 32
 """Bytes of SHA-256 that stand before a checkpoint's content."""
 
@@ -186,6 +187,31 @@ class Store:
             return None
         loaded: dict[str, Any] = torch.load(io.BytesIO(content[SEAL:]), weights_only=True)
         return loaded
+
+    def order(self, content: Mapping[str, Any]) -> None:
+        """Write down what was ordered last, for those who join.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
+        path = self.folder / GRID
+        with self._writing(path):
+            replace(path, json.dumps(content, indent=1, ensure_ascii=False).encode())
+
+    def ordered(self) -> dict[str, Any] | None:
+        """What was ordered last; None where nothing was.
+
+        Raises:
+            StoreError: it cannot be read.
+        """
+        path = self.folder / GRID
+        try:
+            content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise StoreError(f"cannot read {path}: {error}; order the grid again") from None
+        return content
 
     def log(self, digest: str, text: str = "") -> Path:
         """Write down an unforeseen error, after what else the cell said, and return where."""
