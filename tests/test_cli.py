@@ -378,10 +378,11 @@ def test_a_plan_shows_the_trie_and_what_is_still_to_pay(say: Say) -> None:
         "    ├── prune by magnitude to 0.5, train 2 steps  [to do]  → omp-after 0.5",
         "    └── prune by chance to 0.5, train 2 steps  [to do]  → random-after 0.5",
     ]
-    assert shown[-3:] == [
+    assert shown[-4:] == [
         "9 cells, 0 of them scored; 15 stages, 15 to do",
         "18 optimizer steps to pay, of 18 in all stages; without sharing there would be 30",
         "unknown rate: this store has seen no training of some task and model that is to be paid",
+        "3 nets kept where stages are shared; how large is known once the store holds one",
     ]
     assert not Path("smc-eval-runs").exists()
 

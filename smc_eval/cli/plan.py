@@ -12,6 +12,7 @@ import typer
 from smc_eval.agenda import shared
 from smc_eval.binder import Binder, Bound, idle
 from smc_eval.cell import Cell, Chain
+from smc_eval.cli.store import spoken as sized
 from smc_eval.grid import Grid
 from smc_eval.order import Order
 from smc_eval.plan import Node, Plan, level, worded
@@ -37,7 +38,7 @@ def plan(order: Order) -> None:
     planned = Plan.of(chains, store.finished, store.book.latest().values())
     unbound = [square for square in squares if not square.chain]
     if order.json_file:
-        typer.echo(json.dumps(_json(planned, unbound), indent=1, allow_nan=False))
+        typer.echo(json.dumps(_json(planned, unbound) | _kept(store, chains), indent=1, allow_nan=False))
         return
     from rich.console import Console
 
@@ -167,19 +168,19 @@ def _sums(planned: Plan, squares: Iterable[Bound]) -> list[str]:
     return [*lines, *idle(squares)]
 
 
-def _disk(store: Store, chains: Sequence[Chain]) -> str:
-    """What a run would keep on disk."""
-    from smc_eval.cli.store import spoken as sized
+def _kept(store: Store, chains: Sequence[Chain]) -> dict[str, int | None]:
     from smc_eval.engine.inventory import need
 
-    nets, bytes_ = len(shared(chains)), need(store, chains)
-    if bytes_ is None:
-        return (
-            f"{nets} nets kept where stages are shared; their size is known once the store holds one of each"
-        )
-    return (
-        f"{nets} nets kept where stages are shared, about {sized(bytes_)} on disk; --keep results bounds it"
-    )
+    return {"nets_kept": len(shared(chains)), "bytes_kept": need(store, chains)}
+
+
+def _disk(store: Store, chains: Sequence[Chain]) -> str:
+    """What a run would keep on disk."""
+    kept = _kept(store, chains)
+    nets = f"{kept['nets_kept']} nets kept where stages are shared"
+    if kept["bytes_kept"] is None:
+        return f"{nets}; how large is known once the store holds one"
+    return f"{nets}, about {sized(kept['bytes_kept'])}; --keep results bounds it"
 
 
 def spoken(seconds: float) -> str:

@@ -49,6 +49,8 @@ def _recorded(walk: Walk) -> Result:
         walk.store.book.add(result)
     except StoreError as error:
         walk.watcher.note(str(error), warning=True)
+    if result.status == "ok":
+        walk.leave()
     return result
 
 

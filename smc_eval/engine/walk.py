@@ -56,10 +56,12 @@ class Walk:
         done = self._resume(0)
         while done < len(self.chain.links):
             done = self._onward(done)
-        result = self._result()
+        return self._result()
+
+    def leave(self) -> None:
+        """Take the last net out of the store, when the record is written."""
         if self.chain.links:
             self._drop(self.chain.links[-1].digest)
-        return result
 
     def _onward(self, done: int) -> int:
         """One link more; or as many as another process went meanwhile. Returns how many lie behind."""
