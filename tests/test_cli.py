@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -503,3 +504,113 @@ def test_the_door_opens_fast(words: tuple[str, ...]) -> None:
     began = time.monotonic()
     subprocess.run([sys.executable, "-m", "smc_eval", *words], check=True, capture_output=True)
     assert time.monotonic() - began < 5  # a tenth of that on an idle machine; torch alone takes longer
+
+
+def test_work_joins_what_run_or_work_ordered_and_says_what_is_done(say: Say) -> None:
+    assert "nothing was ordered in 'smc-eval-runs' to join" in refused(say("work", "--quiet"))
+    assert say(*TERMS, "--quiet").exit_code == 0
+    ended = say("work", "--quiet", "--device", "cpu")
+    assert (ended.exit_code, ended.stdout) == (
+        0,
+        "2 of 2 cells are done, 0 failed; see smc-eval report smc-eval-runs\n",
+    )
+
+
+def test_work_refuses_a_machine_that_means_other_cells_by_the_same_words(say: Say) -> None:
+    assert say(*TERMS, "--quiet").exit_code == 0
+    path = Path("smc-eval-runs/grid.json")
+    grid = json.loads(path.read_text())
+    (digest, label), *rest = grid["cells"].items()
+    path.write_text(json.dumps(grid | {"cells": {digest[::-1]: label, **dict(rest)}}))
+    told = refused(say("work", "--quiet"))
+    assert "1 of 2 cells are others here" in told and "(first: terms/gts dense 0 seed 0)" in told
+    path.write_text(json.dumps(grid | {"release": "0.0.1"}))
+    assert "release '0.0.1' of smc-eval ordered the grid" in refused(say("work", "--quiet"))
+    path.write_text("{")
+    assert "order the grid again" in refused(say("work", "--quiet"))
+
+
+def test_a_store_is_listed_verified_and_pruned(say: Say) -> None:
+    assert say(*TERMS, "--quiet").exit_code == 0
+    ended = say("store", "smc-eval-runs", "--verify")
+    assert ended.exit_code == 0, ended.output
+    lines = ended.stdout.splitlines()
+    assert lines[0].split()[:2] == ["nets", "1"] and lines[0].endswith("where stages are shared")
+    assert lines[-2:] == ["at work: nobody", "all is whole"]
+    (net,) = Path("smc-eval-runs/nets").iterdir()
+    weights = net / "net.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"!")
+    harmed = say("store", "smc-eval-runs", "--verify")
+    assert harmed.exit_code == 1 and f"broken: nets/{net.name} is cut short or altered" in harmed.stdout
+    table = say("report", "smc-eval-runs").stdout
+    pruned = say("store", "smc-eval-runs", "--prune", "--results-only")
+    assert pruned.stdout.startswith("deleted 1 files and nets, ")
+    assert not list(Path("smc-eval-runs/nets").iterdir())
+    assert say("report", "smc-eval-runs").stdout == table
+    assert say("store", "smc-eval-runs", "--verify").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "left"),
+    [
+        (("--older", "1h"), "bc"),
+        (("--size", "3.5KB"), "bc"),
+        (("--size", "1GB"), "abc"),
+        (("--older", "2m"), "c"),
+    ],
+)
+def test_pruning_goes_by_age_or_size_the_oldest_first(say: Say, words: tuple[str, ...], left: str) -> None:
+    from smc_eval.engine.store import Store
+
+    Store(Path("s")).open()
+    for name, age in (("a", 7200), ("b", 600), ("c", 0)):
+        path = Path("s/partial") / name
+        path.write_bytes(bytes(1500))
+        os.utime(path, (time.time() - age,) * 2)
+    ended = say("store", "s", "--prune", *words)
+    assert ended.exit_code == 0, ended.output
+    assert "".join(sorted(path.name for path in Path("s/partial").iterdir())) == left
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--prune",), "--prune goes with one of --older, --size, --results-only"),
+        (("--older", "1h"), "--prune goes with one of"),
+        (("--prune", "--older", "soon"), "--older 'soon' cannot be read"),
+        (("--prune", "--size", "5"), "--size '5' cannot be read"),
+        ((), "is no store"),
+    ],
+)
+def test_a_store_is_not_pruned_on_a_doubtful_word(say: Say, words: tuple[str, ...], told: str) -> None:
+    assert told in refused(say("store", ".", *words))
+
+
+def test_a_store_in_which_somebody_works_is_not_pruned(say: Say) -> None:
+    from smc_eval.engine.store import Store
+    from smc_eval.engine.watch import Silent
+
+    store, prune = Store(Path("s")), ("store", "s", "--prune", "--results-only")
+    store.open()
+    with store.lock("d", Silent()):
+        assert f"(process {os.getpid()}) is at work in 's'" in refused(
+            say("store", "s", "--prune", "--results-only")
+        )
+    assert say("store", "s", "--prune", "--results-only").exit_code == 0
+
+
+def test_jobs_and_what_is_kept_are_flags(say: Say) -> None:
+    assert "flag 'jobs' of the command line is '0'" in refused(say(*TERMS, "--jobs", "0"))
+    assert "flag 'keep' of the command line is 'all'" in refused(say(*TERMS, "--keep", "all"))
+    assert say(*TERMS, "--quiet", "--keep", "results").exit_code == 0
+    assert not list(Path("smc-eval-runs/nets").iterdir())
+
+
+def test_a_plan_says_what_its_nets_need_on_disk(say: Say) -> None:
+    words = ("plan", *TERMS, "--json")
+    assert json.loads(say(*words).stdout)["bytes_kept"] is None
+    assert say(*TERMS, "--quiet").exit_code == 0
+    (net,) = Path("smc-eval-runs/nets").iterdir()
+    told = json.loads(say(*words).stdout)
+    assert told["nets_kept"] == 1
+    assert told["bytes_kept"] == sum(file.stat().st_size for file in net.iterdir())
