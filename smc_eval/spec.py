@@ -49,7 +49,9 @@ class Spec(BaseModel):
     @classmethod
     def kind(cls) -> str:
         """The class's full name, `package.module:Name`."""
-        return f"{cls.__module__}:{cls.__qualname__}"
+        # multiprocessing knows a script by another name in the processes that the script starts
+        module = "__main__" if cls.__module__ == "__mp_main__" else cls.__module__
+        return f"{module}:{cls.__qualname__}"
 
     @classmethod
     def outside(cls) -> frozenset[str]:

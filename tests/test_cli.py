@@ -593,10 +593,8 @@ def test_a_store_in_which_somebody_works_is_not_pruned(say: Say) -> None:
     store, prune = Store(Path("s")), ("store", "s", "--prune", "--results-only")
     store.open()
     with store.lock("d", Silent()):
-        assert f"(process {os.getpid()}) is at work in 's'" in refused(
-            say("store", "s", "--prune", "--results-only")
-        )
-    assert say("store", "s", "--prune", "--results-only").exit_code == 0
+        assert f"(process {os.getpid()}) is at work in 's'" in refused(say(*prune))
+    assert say(*prune).exit_code == 0
 
 
 def test_jobs_and_what_is_kept_are_flags(say: Say) -> None:
