@@ -14,6 +14,9 @@ from uuid import uuid4
 STALE = 3600.0
 """Seconds after which a file that was never finished is litter, wherever its writer lives."""
 
+EARLIER = re.compile(r"\.[0-9a-f]{64}")
+"""Names under which stores were written before they told the writer."""
+
 
 @dataclass(frozen=True)
 class Owner:
@@ -91,14 +94,15 @@ def beside(path: Path) -> Path:
 
 
 def sweep(folder: Path) -> None:
-    """Delete what writers that are no more left unfinished in a folder."""
+    """Delete what writers that are no more left unfinished in a folder; nothing that is not ours."""
     now: float | None = None
     for path in folder.glob(".*"):
         owner = Owner.read(path.name.rpartition("~")[2])
+        if owner is None and not EARLIER.fullmatch(path.name):
+            continue
         try:
             if not (owner and owner.gone):
-                if now is None:
-                    now = server_time(folder)
+                now = server_time(folder) if now is None else now
                 if now - path.stat().st_mtime < STALE:
                     continue
             shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -18,7 +18,9 @@ from typer.testing import CliRunner
 
 from smc_eval import registry
 from smc_eval.cli import app
+from smc_eval.engine.store import Store
 from smc_eval.methods import smc_eval_methods
+from smc_eval.results import failed
 
 TOYS = '''
 from typing import ClassVar
@@ -509,11 +511,25 @@ def test_the_door_opens_fast(words: tuple[str, ...]) -> None:
 def test_work_joins_what_run_or_work_ordered_and_says_what_is_done(say: Say) -> None:
     assert "nothing was ordered in 'smc-eval-runs' to join" in refused(say("work", "--quiet"))
     assert say(*TERMS, "--quiet").exit_code == 0
-    ended = say("work", "--quiet", "--device", "cpu")
-    assert (ended.exit_code, ended.stdout) == (
-        0,
-        "2 of 2 cells are done, 0 failed; see smc-eval report smc-eval-runs\n",
-    )
+    records = say("report", "smc-eval-runs", "--json", "-").stdout
+    ended = say("work", "--quiet", "--device", "cpu", "--json", "-")
+    assert (ended.exit_code, ended.stdout) == (0, records)
+
+
+def test_work_orders_what_its_flags_say_and_others_join_it(say: Say) -> None:
+    for ended in (say("work", *TERMS, "--quiet"), say("work", "--quiet")):
+        assert ended.exit_code == 0, ended.output
+        assert "omp-after" in ended.stdout
+
+
+def test_who_joins_leaves_alone_what_failed_and_who_orders_tries_it_again(say: Say) -> None:
+    assert say("work", *TERMS, "--quiet").exit_code == 0
+    store = Store(Path("smc-eval-runs"))
+    (digest,) = (d for d, record in store.book.latest().items() if record.method == "omp-after")
+    store.book.add(failed(store.book.latest()[digest], "the moon was full"))
+    ended = say("work", "--quiet")
+    assert ended.exit_code == 1 and "1 cells failed; order the grid again" in ended.stderr
+    assert say("work", *TERMS, "--quiet").exit_code == 0
 
 
 def test_work_refuses_a_machine_that_means_other_cells_by_the_same_words(say: Say) -> None:
@@ -560,8 +576,6 @@ def test_a_store_is_listed_verified_and_pruned(say: Say) -> None:
     ],
 )
 def test_pruning_goes_by_age_or_size_the_oldest_first(say: Say, words: tuple[str, ...], left: str) -> None:
-    from smc_eval.engine.store import Store
-
     Store(Path("s")).open()
     for name, age in (("a", 7200), ("b", 600), ("c", 0)):
         path = Path("s/partial") / name
@@ -587,7 +601,6 @@ def test_a_store_is_not_pruned_on_a_doubtful_word(say: Say, words: tuple[str, ..
 
 
 def test_a_store_in_which_somebody_works_is_not_pruned(say: Say) -> None:
-    from smc_eval.engine.store import Store
     from smc_eval.engine.watch import Silent
 
     store, prune = Store(Path("s")), ("store", "s", "--prune", "--results-only")

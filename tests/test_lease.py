@@ -175,16 +175,18 @@ def test_what_a_file_server_hides_is_no_owner(folder: Path) -> None:
 
 def test_what_the_dead_left_is_swept_and_what_the_living_write_is_not(folder: Path) -> None:
     gone, alive, far = folder / f".x~{dead_here()}", beside(folder / "x"), folder / f".x~{ELSEWHERE}"
-    old = folder / ".x"
+    old, foreign = folder / f".{'0a' * 32}", folder / ".git"
+    foreign.mkdir()
+    os.utime(foreign, (0, 0))
     for path in (gone, alive, far, old):
         path.mkdir()
         (path / "part").write_text("")
     os.utime(old, (0, 0))
     sweep(folder)
-    assert sorted(folder.iterdir()) == sorted([alive, far])
+    assert sorted(folder.iterdir()) == sorted([alive, far, foreign])
     os.utime(far, (0, time.time() - files.STALE - 60))
     sweep(folder)
-    assert list(folder.iterdir()) == [alive]
+    assert sorted(folder.iterdir()) == sorted([alive, foreign])
 
 
 def test_an_owner_is_read_as_it_was_written() -> None:

@@ -9,7 +9,7 @@ import typer
 
 from smc_eval import __version__
 from smc_eval.binder import Binder, Bound, idle
-from smc_eval.cli.run import OWN, SCHEMA, carried_out, ordered, warned, writable
+from smc_eval.cli.run import OWN, SCHEMA, carried_out, ordered, told, warned, writable
 from smc_eval.errors import StoreError, UsageError
 from smc_eval.grid import Grid
 from smc_eval.order import Order
@@ -20,7 +20,8 @@ def work(order: Order) -> None:
     """Carry out cells of a store's grid, beside whoever else does, on this machine or another.
 
     With flags or --grid: orders that grid in the store of --output, and begins. With --output alone:
-    joins what was ordered there last, by run or by work. Any number may join, and leave, at any time.
+    joins what was ordered there last, by run or by work. Any number may join, and leave, at any time;
+    all show the table when no cell is left.
     """
     writable(order)
     cells = dict[str, str]()
@@ -33,10 +34,10 @@ def work(order: Order) -> None:
     else:
         ordered(order, squares)
     results = carried_out(squares, order, alone=False, again=not joining)
-    ok = sum(result.status == "ok" for result in results)
+    told(results, order)
     failed = sum(result.status == "failed" for result in results)
-    typer.echo(f"{ok} of {len(results)} cells are done, {failed} failed; see smc-eval report {order.output}")
     if failed:
+        typer.echo(f"{failed} cells failed; order the grid again to try them once more", err=True)
         raise typer.Exit(1)
 
 
@@ -59,7 +60,7 @@ def joined(own: Order) -> tuple[Order, dict[str, str]]:
             f"release {found.get('release')!r} of smc-eval ordered the grid in {own.output!r}, this is "
             f"{__version__!r}; join with the same release, or order it again"
         )
-    said = {field: getattr(own, field) for field in own.model_fields_set}
+    said = {Order.model_fields[name].alias or name: getattr(own, name) for name in own.model_fields_set}
     return Order.model_validate({**found["order"], **said}), found["cells"]
 
 

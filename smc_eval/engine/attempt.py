@@ -42,6 +42,7 @@ def _recorded(walk: Walk) -> Result:
     result, short = _tried(walk)
     if short:
         walk.watcher.note("out of memory; once more with forward passes of half the size", warning=True)
+        walk.let_go()
         walk.world.spare()
         result, _ = _tried(replace(walk, parts=2 * walk.parts))
     walk.store.check()

@@ -58,6 +58,10 @@ class Walk:
             done = self._onward(done)
         return self._result()
 
+    def let_go(self) -> None:
+        """Forget the net, so that its memory can be used."""
+        vars(self).pop("net", None)
+
     def leave(self) -> None:
         """Take the last net out of the store, when the record is written."""
         if self.chain.links:

@@ -134,9 +134,10 @@ class World:
 def devices(device: str) -> list[str]:
     """The accelerators that several processes may share out, as CUDA_VISIBLE_DEVICES names them.
 
-    None where the device is said with its number, or is the CPU.
+    None where the device is said with its number or is the CPU, or where several ranks share a cell.
     """
-    if device not in {"auto", "cuda"} or not torch.cuda.is_available():
+    alone = os.environ.get("WORLD_SIZE", "1") == "1"
+    if device not in {"auto", "cuda"} or not alone or not torch.cuda.is_available():
         return []
     if visible := os.environ.get("CUDA_VISIBLE_DEVICES"):
         return [name.strip() for name in visible.split(",")][: torch.cuda.device_count()]
