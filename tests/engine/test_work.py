@@ -25,10 +25,13 @@ PROCESSES = 4 if KILLS > 10 else 2  # each starts a worker, and both import torc
 SLOW = """
 import os, time
 from pathlib import Path
+from smc_eval import lease
 from smc_eval.engine import train, walk
 from smc_eval.testing import Toy
 
 train.CHECKPOINT_SECONDS = 0.0
+if "EXPIRY" in os.environ:
+    lease.BEAT, lease.EXPIRY = float(os.environ["EXPIRY"]) / 6, float(os.environ["EXPIRY"])
 save = walk.Walk._save
 
 def told(self, digest):
@@ -67,6 +70,17 @@ if __name__ == "__main__":
 """
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the script, and the store of a run that nobody disturbed."""
+    made = tmp_path_factory.mktemp("work")
+    (made / "slow.py").write_text(SLOW)
+    (made / "script.py").write_text(SCRIPT)
+    command = [sys.executable, str(made / "script.py"), str(made / "alone"), "alone"]
+    subprocess.run(command, check=True, env={**os.environ, "SLEEP": "0"})
+    return made
+
+
 def records(folder: Path) -> list[dict[str, object]]:
     latest = Store(folder).book.latest()
     return [timeless(latest[digest]) for digest in sorted(latest)]
@@ -78,12 +92,21 @@ def nets(folder: Path) -> list[tuple[str, bytes]]:
     )
 
 
+def spawned(pid: int) -> bool:
+    """Whether a process is a worker: none that only tracks resources."""
+    try:
+        return b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
 class Hands:
     """Processes that work on one store, each with a worker of its own."""
 
-    def __init__(self, folder: Path, store: Path, sleep: float) -> None:
+    def __init__(self, folder: Path, store: Path, sleep: float, **environment: str) -> None:
         self.command = [sys.executable, str(folder / "script.py"), str(store), "together"]
-        self.environment = {**os.environ, "SLEEP": str(sleep), "TRAINED": str(folder / "trained")}
+        self.trained = store.with_suffix(".trained")
+        self.environment = {**os.environ, "SLEEP": str(sleep), "TRAINED": str(self.trained), **environment}
         self.processes: list[subprocess.Popen[bytes]] = []
 
     def start(self) -> None:
@@ -93,13 +116,17 @@ class Hands:
             )
         )
 
+    def wait_for_a_stage(self) -> None:
+        while not self.trained.exists():
+            assert any(process.poll() is None for process in self.processes)
+            time.sleep(0.1)
+
     def workers(self) -> list[int]:
-        """The processes that the living have started."""
+        """The worker processes that the living have started."""
         found = []
         for process in self.processes:
-            told = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-            if process.poll() is None and told.exists():
-                found += [int(pid) for pid in told.read_text().split()]
+            for told in Path(f"/proc/{process.pid}/task").glob("*/children"):
+                found += [pid for pid in map(int, told.read_text().split()) if spawned(pid)]
         return found
 
     def kill(self, chance: random.Random) -> bool:
@@ -120,21 +147,21 @@ class Hands:
         return True
 
 
+def assert_undisturbed(folder: Path, store: Path) -> None:
+    assert records(store) == records(folder / "alone")
+    assert nets(store) == nets(folder / "alone")
+    assert [path for path in store.glob("**/*") if path.name.startswith(".")] == []
+    assert list((store / "leases").iterdir()) == list((store / "partial").iterdir()) == []
+
+
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="no /proc to find workers in")
 @pytest.mark.timeout(3600)
-def test_kill_nine_at_random_among_several_processes_changes_nothing(tmp_path: Path) -> None:
-    (tmp_path / "slow.py").write_text(SLOW)
-    (tmp_path / "script.py").write_text(SCRIPT)
-    alone, together = tmp_path / "alone", tmp_path / "together"
-    sleep = 0.005 * KILLS
-    script = [sys.executable, str(tmp_path / "script.py")]
-    subprocess.run([*script, str(alone), "alone"], check=True, env={**os.environ, "SLEEP": "0"})
-    hands, chance, kills = Hands(tmp_path, together, sleep), random.Random(11), 0
+def test_kill_nine_at_random_among_several_processes_changes_nothing(folder: Path) -> None:
+    store = folder / "killed"
+    hands, chance, kills = Hands(folder, store, 0.005 * KILLS), random.Random(11), 0
     for _ in range(PROCESSES):
         hands.start()
-    while not (tmp_path / "trained").exists():
-        assert any(process.poll() is None for process in hands.processes)
-        time.sleep(0.1)
+    hands.wait_for_a_stage()
     while kills < KILLS:
         time.sleep(chance.uniform(0.2, 2.0))
         if not hands.kill(chance):
@@ -143,10 +170,27 @@ def test_kill_nine_at_random_among_several_processes_changes_nothing(tmp_path: P
         kills += 1
     for process in hands.processes:
         process.wait(600)
-    subprocess.run([*script, str(together), "together"], check=True, env={**hands.environment})
-    trained = Counter((tmp_path / "trained").read_text().split())
-    assert records(together) == records(alone)
-    assert nets(together) == nets(alone)
-    assert set(trained.values()) == {1}
-    assert [path for path in together.glob("**/*") if path.name.startswith(".")] == []
-    assert list((together / "leases").iterdir()) == list((together / "partial").iterdir()) == []
+    subprocess.run(hands.command, check=True, env=hands.environment)
+    assert_undisturbed(folder, store)
+    assert set(Counter(hands.trained.read_text().split()).values()) == {1}
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="no /proc to find workers in")
+@pytest.mark.timeout(900)
+def test_a_stalled_process_is_overtaken_and_corrupts_nothing_when_it_wakes_up(folder: Path) -> None:
+    store = folder / "stalled"
+    hands = Hands(folder, store, 0.05, EXPIRY="3")
+    hands.start()
+    hands.wait_for_a_stage()
+    (stalled,), (worker,) = hands.processes, hands.workers()
+    for pid in (stalled.pid, worker):
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        subprocess.run(hands.command, check=True, env=hands.environment, timeout=600)
+        assert len(records(store)) == len(records(folder / "alone"))
+    finally:
+        for pid in (worker, stalled.pid):
+            os.kill(pid, signal.SIGCONT)
+    assert stalled.wait(600) == 0
+    assert_undisturbed(folder, store)
+    assert max(Counter(hands.trained.read_text().split()).values()) <= 2  # the stage in which it stalled
