@@ -83,6 +83,7 @@ def without_cost(results: list[Any]) -> list[dict[str, Any]]:
     return [timeless(result) for result in results]
 
 
+@pytest.mark.timeout(600)  # each worker imports torch
 def test_two_jobs_end_with_the_records_of_one(tmp_path: Path) -> None:
     half, fifth = Target(sparsity=0.5), Target(sparsity=0.2)
     methods = (MagnitudeAfter(), Lottery(), MagnitudeBefore())
@@ -100,6 +101,7 @@ def test_two_jobs_end_with_the_records_of_one(tmp_path: Path) -> None:
     assert not list((tmp_path / "both" / "logs").iterdir())  # they had nothing to say
 
 
+@pytest.mark.timeout(600)  # each worker imports torch
 def test_a_worker_that_dies_fails_its_cell_alone_and_says_of_what(
     tmp_path: Path, trouble: ModuleType
 ) -> None:
@@ -221,6 +223,7 @@ def test_a_store_that_vanishes_ends_the_run_and_is_not_made_anew(
     assert result.sound
 
 
+@pytest.mark.timeout(600)  # each worker imports torch
 def test_a_device_that_workers_lack_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no cuda device"):
         run([bound(Dense(), Target())], tmp_path, device="cuda:0", watcher=Silent(), jobs=2)
@@ -255,7 +258,8 @@ def test_kills_for_memory_are_counted_by_the_kernel(tmp_path: Path) -> None:
     assert memory_kills(tmp_path / "none") is None
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for one process alone")
+@pytest.mark.timeout(600)
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="no /proc to find workers in")
 def test_ctrl_c_stops_all_workers_and_the_same_command_goes_on(tmp_path: Path) -> None:
     words = "--model tiny --tasks mawps/gts --folds 0,1 --method dense --recipe steps=100000 --jobs 2"
     process = subprocess.Popen(
