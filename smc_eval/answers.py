@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from smc_eval.errors import StoreError
+from smc_eval.files import replace
 from smc_eval.score import Items
 
 FOLDER = "answers"
@@ -58,17 +58,9 @@ def keep(path: Path, content: dict[str, Any]) -> None:
         StoreError: it cannot be written.
     """
     packed = gzip.compress(json.dumps(content, ensure_ascii=False).encode(), mtime=0)
-    made = path.with_name(f".{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with made.open("wb") as file:
-                file.write(packed)
-                file.flush()
-                os.fsync(file.fileno())
-            made.replace(path)
-        finally:
-            made.unlink(missing_ok=True)
+        replace(path, packed)
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror}") from None
 

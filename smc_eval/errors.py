@@ -9,7 +9,10 @@ SmcError
 ├── PlanError           a method's plan does not make sense
 ├── SparsityError       a target that cannot be reached, or was not
 ├── TrainingError       a loss or gradient that is not a number
-└── StoreError          a file of the store is broken, locked or cannot be written
+└── StoreError          a file of the store is broken or cannot be written
+    ├── Busy            another process works on the same thing
+    ├── LeaseLost       this process was silent too long, and another took over
+    └── StoreGone       the store's folder is not there any more
 """
 
 from __future__ import annotations
@@ -61,4 +64,16 @@ class TrainingError(SmcError):
 
 
 class StoreError(SmcError):
-    """A file of the store is broken, locked or cannot be written."""
+    """A file of the store is broken or cannot be written."""
+
+
+class Busy(StoreError):
+    """Another process works on the same thing; nothing is wrong."""
+
+
+class LeaseLost(StoreError):
+    """This process was silent too long, and another took over; nothing is lost."""
+
+
+class StoreGone(StoreError):
+    """The store's folder is not there any more."""

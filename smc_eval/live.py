@@ -91,13 +91,19 @@ class Quiet(Silent):
 
 
 class Account:
-    """Remembers what it is told, and reckons what is left; how it is shown is its children's."""
+    """Remembers what it is told, and reckons what is left; how it is shown is its children's.
 
-    def __init__(self, console: Console, clock: Clock) -> None:
+    Where many cells run at once, each lane is an account of its own, and sums are those of the whole.
+    """
+
+    def __init__(self, console: Console, clock: Clock, whole: Account | None = None) -> None:
         self.console, self.clock = console, clock
+        self.whole = whole or self
+        self.lanes: list[Account] = []
         self.began = self.cell_began = self.stage_began = clock()
         self.cells = self.number = self.ended = 0
         self.label = self.doing = ""
+        self.busy = False
         self.steps = self.first = self.done = 0
         self.loss = 0.0
         self.worked = 0
@@ -107,8 +113,13 @@ class Account:
     def begin(self, cells: int) -> None:
         self.cells, self.began = cells, self.clock()
 
+    def lane(self, number: int) -> Watcher:
+        while len(self.lanes) <= number:
+            self.lanes.append(type(self)(self.console, self.clock, self))
+        return cast("Watcher", self.lanes[number])
+
     def cell(self, number: int, label: str) -> None:
-        self.number, self.label, self.doing = number, label, ""
+        self.number, self.label, self.doing, self.busy = number, label, "", True
         self.steps = self.first = self.done = 0
         self.cell_began = self.clock()
 
@@ -120,31 +131,35 @@ class Account:
         self.done, self.loss = done, loss
 
     def note(self, text: str, *, warning: bool = False) -> None:
-        _print(self.console, f"{self.gone} {'warning: ' if warning else ''}{text}")
+        whose = "" if self.whole is self else f"{self.place}: "
+        _print(self.console, f"{self.gone} {'warning: ' if warning else ''}{whose}{text}")
 
     def result(self, result: Result) -> None:
-        self.ended += 1
+        whole, self.busy = self.whole, False
+        whole.ended += 1
         if self.doing:
-            self.worked += 1
-            self.worked_seconds += self.clock() - self.cell_began
+            whole.worked += 1
+            whole.worked_seconds += self.clock() - self.cell_began
 
     @property
     def gone(self) -> str:
         """Time since the run began."""
-        return _hours(self.clock() - self.began)
+        return _hours(self.clock() - self.whole.began)
 
     @property
     def place(self) -> str:
         """Which cell of how many: `3/12 mawps/gts fold 0 lth 0.488 seed 0`."""
-        return f"{self.number}/{self.cells} {self.label}"
+        return f"{self.number}/{self.whole.cells} {self.label}"
 
     @property
     def left(self) -> float | None:
         """Seconds to the end, if cells go on as those that ran; None before the first has."""
         if not self.worked:
             return None
-        now = self.clock() - self.cell_began if self.ended < self.number else 0.0
-        return max(0.0, (self.cells - self.ended) * self.worked_seconds / self.worked - now)
+        lanes = self.lanes or [self]
+        spent = sum(self.clock() - lane.cell_began for lane in lanes if lane.busy)
+        owed = (self.cells - self.ended) * self.worked_seconds / self.worked - spent
+        return max(0.0, owed / len(lanes))
 
     def progress(self) -> str:
         """The stage in words: steps, loss, rate, time left."""
@@ -158,6 +173,10 @@ class Account:
             rate = fresh / seconds
             words += [f"{rate:.3g} steps/s", f"{_hours((self.steps - self.done) / rate)} left"]
         return ", ".join(words)
+
+    def bar(self) -> ProgressBar:
+        """The stage as a bar."""
+        return ProgressBar(total=max(1, self.steps), completed=self.done)
 
     def outcome(self, result: Result) -> str:
         """The end of a cell in one line."""
@@ -174,8 +193,8 @@ class Account:
 class Lines(Account):
     """For a file or a pipe: a line for each cell that ends, and one for each few seconds of steps."""
 
-    def __init__(self, console: Console, clock: Clock) -> None:
-        super().__init__(console, clock)
+    def __init__(self, console: Console, clock: Clock, whole: Account | None = None) -> None:
+        super().__init__(console, clock, whole)
         self.due = clock() + LINE_SECONDS
 
     def stage(self, label: str, steps: int, done: int) -> None:
@@ -214,10 +233,15 @@ class Screen(Account):
         rows = Table.grid(padding=(0, 1))
         rows.add_column(width=max(8, min(30, self.console.width // 3)))
         rows.add_column(no_wrap=True, overflow="ellipsis")
-        if self.doing:
-            rows.add_row(ProgressBar(total=max(1, self.steps), completed=self.done), Text(self.progress()))
+        working = [lane for lane in self.lanes if lane.busy]
+        for lane in working:
+            rows.add_row(lane.bar(), Text(f"{lane.place}: {lane.progress()}" if lane.doing else lane.place))
+        if self.doing and not self.lanes:
+            rows.add_row(self.bar(), Text(self.progress()))
         cells = Text(f"{self.ended}/{self.cells} cells, {self.gone} gone{left}")
         rows.add_row(ProgressBar(total=max(1, self.cells), completed=self.ended), cells)
+        if self.lanes:
+            return rows
         return Group(Text(self.place, "bold", no_wrap=True, overflow="ellipsis"), rows)
 
 

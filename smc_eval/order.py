@@ -86,8 +86,14 @@ class Order(Spec):
     """How results are shown: table, markdown, csv, latex or json. Default: table."""
     device: str = "auto"
     """cpu, cuda, cuda:1, …; auto takes cuda where there is one. Default: auto."""
+    jobs: int | None = Field(None, ge=1)
+    """Cells to run at once, a process each. Default: one for each accelerator, else 1."""
+    keep: Literal["nets", "masks", "results"] = "nets"
+    """What stays on disk beside records and answers: nets where stages are shared, for later runs; or,
+    with those deleted once no cell needs them, each cell's masks; or neither. Default: nets."""
     threads: int | None = Field(None, ge=1)
-    """CPU threads. Default: 1 where all models are tiny, as more slow these down; else torch's choice."""
+    """CPU threads of each job. Default: 1 where all models are tiny, as more slow these down; else
+    torch's choice, or the job's share of the cores."""
     quiet: bool = False
     """Show results only, no progress."""
 

@@ -8,10 +8,9 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from filelock import FileLock
-
 from smc_eval.cell import Cell, Chain
 from smc_eval.errors import StoreError
+from smc_eval.lease import Leases
 from smc_eval.score import Score
 from smc_eval.spec import digest
 
@@ -160,9 +159,10 @@ class Book:
         record = {"schema": SCHEMA, **asdict(result)}
         line = json.dumps({**record, "seal": digest(record)}, ensure_ascii=False) + "\n"
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            leases = Leases(self.path.parent / "leases")
+            leases.folder.mkdir(parents=True, exist_ok=True)
             # Unbuffered: a buffer would write its rest again after the book was cut back.
-            with FileLock(f"{self.path}.lock"), self.path.open("ab+", buffering=0) as book:
+            with leases.held(BOOK), self.path.open("ab+", buffering=0) as book:
                 end = book.seek(0, os.SEEK_END)
                 if end:  # a writer killed half-way left no line end: begin a new line
                     book.seek(end - 1)

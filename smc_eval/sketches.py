@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from smc_eval.answers import keep, told
 
-FOLDER = "masks"
+FOLDER = "sketches"
 """Where they lie inside a store, a file a record."""
 
 

@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Collection, Mapping, Sequence
 from functools import cache
+from importlib.metadata import packages_distributions, version
 from pathlib import PurePath
 from typing import Any, ClassVar
 
@@ -48,7 +49,9 @@ class Spec(BaseModel):
     @classmethod
     def kind(cls) -> str:
         """The class's full name, `package.module:Name`."""
-        return f"{cls.__module__}:{cls.__qualname__}"
+        # multiprocessing knows a script by another name in the processes that the script starts
+        module = "__main__" if cls.__module__ == "__mp_main__" else cls.__module__
+        return f"{module}:{cls.__qualname__}"
 
     @classmethod
     @cache  # a plan of thousands of cells asks for every part of every digest
@@ -68,11 +71,30 @@ class Spec(BaseModel):
         fields = {
             name: canonical(getattr(self, name)) for name in type(self).model_fields if name not in outside
         }
-        return {"kind": self.kind(), "version": self.version, "fields": fields}
+        named: dict[str, Json] = {"kind": self.kind(), "version": self.version, "fields": fields}
+        if release := released(type(self).__module__.partition(".")[0]):
+            named["release"] = release
+        return named
 
     def digest(self) -> str:
         """Sixty-four hexadecimal digits that name this value on any machine."""
         return digest(self)
+
+
+@cache
+def released(package: str) -> str:
+    """Who brings a package of a plugin and in which version, so that no two versions share a result.
+
+    Empty for our own, whose versions are told class by class, and for what was never installed.
+    """
+    if package == "smc_eval":
+        return ""
+    return " ".join(f"{name} {version(name)}" for name in sorted(set(_distributions().get(package, ()))))
+
+
+@cache
+def _distributions() -> Mapping[str, list[str]]:
+    return packages_distributions()
 
 
 def worded(name: str, spec: Spec, apart: Collection[str] = ()) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -18,8 +19,9 @@ from typer.testing import CliRunner
 
 from smc_eval import registry
 from smc_eval.cli import app
+from smc_eval.engine.store import Store
 from smc_eval.methods import smc_eval_methods
-from smc_eval.results import Book
+from smc_eval.results import Book, failed
 
 TOYS = '''
 from typing import ClassVar
@@ -402,9 +404,10 @@ def test_a_plan_shows_the_trie_and_what_is_still_to_pay(say: Say) -> None:
         "    ├── prune by magnitude to 0.5, train 2 steps  [to do]  → omp-after 0.5",
         "    └── prune by chance to 0.5, train 2 steps  [to do]  → random-after 0.5",
     ]
-    assert shown[-3:] == [
+    assert shown[-4:] == [
         "9 cells, 0 of them scored; 15 stages, 15 to do",
         "18 optimizer steps to pay, of 18 in all stages; without sharing there would be 30",
+        "3 nets kept where stages are shared; how large is known once the store holds one",
         "unknown rate: this store has seen no training of some task and model that is to be paid",
     ]
     assert not Path("smc-eval-runs").exists()
@@ -555,7 +558,7 @@ def test_a_plan_tells_hours_by_given_rates(say: Say) -> None:
     assert table[0] == ["sums/gts", "tiny", "4", "8", "12", "?", "1.33", "2"]
     assert table[1] == ["terms/gts", "tiny", "2", "4", "6", "?", "2", "3"]
     assert shown[-1] == "about 3.3 h of training to pay on a device of the given rate, 5.0 h without sharing"
-    assert len(shown) == 8  # no stages
+    assert len(shown) == 9  # no stages
     prices = json.loads(say(*words, "--rates", "rates.toml", "--json").stdout)["prices"]
     assert [price["seconds"] for price in prices] == [4800.0, 7200.0]
 
@@ -661,3 +664,122 @@ def test_what_cannot_be_scored_again_is_named_and_left(say: Say, tmp_path: Path)
     assert ended.exit_code == 1
     assert "and 1 more: its answers are missing or broken in" in ended.stderr
     assert (store / "results.jsonl").read_bytes() == before
+
+
+def test_work_joins_what_run_or_work_ordered_and_says_what_is_done(say: Say) -> None:
+    assert "nothing was ordered in 'smc-eval-runs' to join" in refused(say("work", "--quiet"))
+    assert say(*TERMS, "--quiet").exit_code == 0
+    records = say("report", "smc-eval-runs", "--json", "-").stdout
+    ended = say("work", "--quiet", "--device", "cpu", "--json", "-")
+    assert (ended.exit_code, ended.stdout) == (0, records)
+
+
+def test_work_orders_what_its_flags_say_and_others_join_it(say: Say) -> None:
+    for ended in (say("work", *TERMS, "--quiet"), say("work", "--quiet")):
+        assert ended.exit_code == 0, ended.output
+        assert "omp-after" in ended.stdout
+
+
+def test_who_joins_leaves_alone_what_failed_and_who_orders_tries_it_again(say: Say) -> None:
+    assert say("work", *TERMS, "--quiet").exit_code == 0
+    store = Store(Path("smc-eval-runs"))
+    (digest,) = (d for d, record in store.book.latest().items() if record.method == "omp-after")
+    store.book.add(failed(store.book.latest()[digest], "the moon was full"))
+    ended = say("work", "--quiet")
+    assert ended.exit_code == 1 and "1 cells failed; order the grid again" in ended.stderr
+    assert say("work", *TERMS, "--quiet").exit_code == 0
+
+
+def test_work_refuses_a_machine_that_means_other_cells_by_the_same_words(say: Say) -> None:
+    assert say(*TERMS, "--quiet").exit_code == 0
+    path = Path("smc-eval-runs/grid.json")
+    grid = json.loads(path.read_text())
+    (digest, label), *rest = grid["cells"].items()
+    path.write_text(json.dumps(grid | {"cells": {digest[::-1]: label, **dict(rest)}}))
+    told = refused(say("work", "--quiet"))
+    assert "1 of 2 cells are others here" in told and "(first: terms/gts dense 0 seed 0)" in told
+    path.write_text(json.dumps(grid | {"release": "0.0.1"}))
+    assert "release '0.0.1' of smc-eval ordered the grid" in refused(say("work", "--quiet"))
+    path.write_text("{")
+    assert "order the grid again" in refused(say("work", "--quiet"))
+
+
+def test_a_store_is_listed_verified_and_pruned(say: Say) -> None:
+    assert say(*TERMS, "--quiet").exit_code == 0
+    ended = say("store", "smc-eval-runs", "--verify")
+    assert ended.exit_code == 0, ended.output
+    lines = ended.stdout.splitlines()
+    assert lines[0].split()[:2] == ["nets", "1"] and lines[0].endswith("where stages are shared")
+    assert lines[-2:] == ["at work: nobody", "all is whole"]
+    (net,) = Path("smc-eval-runs/nets").iterdir()
+    weights = net / "net.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"!")
+    harmed = say("store", "smc-eval-runs", "--verify")
+    assert harmed.exit_code == 1 and f"broken: nets/{net.name} is cut short or altered" in harmed.stdout
+    table = say("report", "smc-eval-runs").stdout
+    pruned = say("store", "smc-eval-runs", "--prune", "--results-only")
+    assert pruned.stdout.startswith("deleted 1 files and nets, ")
+    assert not list(Path("smc-eval-runs/nets").iterdir())
+    assert say("report", "smc-eval-runs").stdout == table
+    assert say("store", "smc-eval-runs", "--verify").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "left"),
+    [
+        (("--older", "1h"), "bc"),
+        (("--size", "3.5KB"), "bc"),
+        (("--size", "1GB"), "abc"),
+        (("--older", "2m"), "c"),
+    ],
+)
+def test_pruning_goes_by_age_or_size_the_oldest_first(say: Say, words: tuple[str, ...], left: str) -> None:
+    Store(Path("s")).open()
+    for name, age in (("a", 7200), ("b", 600), ("c", 0)):
+        path = Path("s/partial") / name
+        path.write_bytes(bytes(1500))
+        os.utime(path, (time.time() - age,) * 2)
+    ended = say("store", "s", "--prune", *words)
+    assert ended.exit_code == 0, ended.output
+    assert "".join(sorted(path.name for path in Path("s/partial").iterdir())) == left
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--prune",), "--prune goes with one of --older, --size, --results-only"),
+        (("--older", "1h"), "--prune goes with one of"),
+        (("--prune", "--older", "soon"), "--older 'soon' cannot be read"),
+        (("--prune", "--size", "5"), "--size '5' cannot be read"),
+        ((), "is no store"),
+    ],
+)
+def test_a_store_is_not_pruned_on_a_doubtful_word(say: Say, words: tuple[str, ...], told: str) -> None:
+    assert told in refused(say("store", ".", *words))
+
+
+def test_a_store_in_which_somebody_works_is_not_pruned(say: Say) -> None:
+    from smc_eval.engine.watch import Silent
+
+    store, prune = Store(Path("s")), ("store", "s", "--prune", "--results-only")
+    store.open()
+    with store.lock("d", Silent()):
+        assert f"(process {os.getpid()}) is at work in 's'" in refused(say(*prune))
+    assert say(*prune).exit_code == 0
+
+
+def test_jobs_and_what_is_kept_are_flags(say: Say) -> None:
+    assert "flag 'jobs' of the command line is '0'" in refused(say(*TERMS, "--jobs", "0"))
+    assert "flag 'keep' of the command line is 'all'" in refused(say(*TERMS, "--keep", "all"))
+    assert say(*TERMS, "--quiet", "--keep", "results").exit_code == 0
+    assert not list(Path("smc-eval-runs/nets").iterdir())
+
+
+def test_a_plan_says_what_its_nets_need_on_disk(say: Say) -> None:
+    words = ("plan", *TERMS, "--json")
+    assert json.loads(say(*words).stdout)["bytes_kept"] is None
+    assert say(*TERMS, "--quiet").exit_code == 0
+    (net,) = Path("smc-eval-runs/nets").iterdir()
+    told = json.loads(say(*words).stdout)
+    assert told["nets_kept"] == 1
+    assert told["bytes_kept"] == sum(file.stat().st_size for file in net.iterdir())

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import pytest
 from pydantic import Field, ValidationError
 
+from smc_eval import spec
 from smc_eval.errors import PluginError
 from smc_eval.spec import Outside, Spec, canonical, digest
+from smc_eval.target import Target
 
 
 class Point(Spec):
@@ -78,3 +81,30 @@ def test_values_are_frozen_and_strangers_forbidden() -> None:
 def test_what_has_no_fixed_form_is_refused(value: object) -> None:
     with pytest.raises(PluginError, match="cannot be part of a digest"):
         digest(value)
+
+
+def test_two_releases_of_a_plugin_never_share_a_digest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"shelf_{tmp_path.name.replace('-', '_')}"
+    (tmp_path / f"{name}.py").write_text(
+        "from smc_eval.spec import Spec\nclass Book(Spec):\n    pages: int = 3\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    book = __import__(name).Book
+
+    def installed(release: str) -> str:
+        info = tmp_path / f"{name}-1.dist-info"
+        info.mkdir(exist_ok=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {release}\n")
+        (info / "top_level.txt").write_text(f"{name}\n")
+        for told in (spec.released, spec._distributions):
+            told.cache_clear()
+        return str(book().digest())
+
+    digests = [installed(release) for release in ("1.0", "1.1", "1.0")]
+    assert digests[0] == digests[2] != digests[1]
+
+
+def test_our_own_release_is_no_part_of_a_digest() -> None:
+    assert set(Target(sparsity=0.5).canonical()) == {"kind", "version", "fields"}

@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 import smc_eval
-from smc_eval.cli import compare, data, plan, report, run, score, show
+from smc_eval.cli import compare, data, plan, report, run, score, show, store, work
 from smc_eval.cli.flags import ordering
 from smc_eval.errors import SmcError
 
@@ -75,12 +75,14 @@ def program(
 
 
 app.command("run")(ordering(run.run))
+app.command("work")(ordering(work.work))
 app.command("plan")(ordering(plan.plan, json_is_flag=True))
 app.command("list")(show.list_)
 app.command("show")(show.show)
 app.command("report")(report.report)
 app.command("compare")(compare.compare)
 app.command("score")(score.score)
+app.command("store")(store.store)
 app.add_typer(data.data, name="data")
 
 

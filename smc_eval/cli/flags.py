@@ -30,6 +30,8 @@ METAVARS = {
     "output": "DIR",
     "json": "FILE|-",
     "format": "table|markdown|csv|latex|json",
+    "jobs": "N",
+    "keep": "nets|masks|results",
     "threads": "N",
 }
 """What stands for a flag's value in its help."""

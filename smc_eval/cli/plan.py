@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from smc_eval.agenda import shared
 from smc_eval.binder import BUILT, Binder, Bound, counted, idle
-from smc_eval.cell import Cell
+from smc_eval.cell import Cell, Chain
 from smc_eval.cli.find import WHOLE, searched
+from smc_eval.cli.store import spoken as sized
 from smc_eval.grid import Grid
 from smc_eval.order import Order
 from smc_eval.plan import Node, Plan, level, worded
@@ -24,6 +26,8 @@ from smc_eval.task import Task
 if TYPE_CHECKING:
     from rich.table import Table
     from rich.tree import Tree
+
+    from smc_eval.engine.store import Store
 
 
 def plan(
@@ -57,11 +61,8 @@ def plan(
     planned = Plan.of(chains, store.finished, store.book.latest().values(), given=given, work=work)
     unbound = [square for square in squares if not square.chain]
     if order.json_file:
-        held = {
-            "match": grid.budget.words if grid.budget else None,
-            "find_cells_at_most": most(grid, sought) if sought else None,
-        }
-        typer.echo(json.dumps(_json(planned, squares, unbound) | held, indent=1, allow_nan=False))
+        told = _json(planned, squares, unbound) | _bounds(grid, sought) | _kept(store, chains)
+        typer.echo(json.dumps(told, indent=1, allow_nan=False))
         return
     from rich.console import Console
 
@@ -73,7 +74,7 @@ def plan(
     if len(prices := planned.prices()) > 1:
         console.print(_table(prices), highlight=False)
         console.print()
-    for line in (*_held(grid, sought), *_sums(planned, squares)):
+    for line in (*_held(grid, sought), *_sums(planned, squares, _disk(store, chains))):
         console.print(line, markup=False, highlight=False)
 
 
@@ -223,7 +224,7 @@ def _table(prices: Iterable[Price]) -> Table:
     return drawn
 
 
-def _sums(planned: Plan, squares: Sequence[Bound]) -> list[str]:
+def _sums(planned: Plan, squares: Sequence[Bound], disk: str) -> list[str]:
     sums = planned.totals()
     lines = [
         (
@@ -234,6 +235,7 @@ def _sums(planned: Plan, squares: Sequence[Bound]) -> list[str]:
             f"{sums['steps_to_pay']} optimizer steps to pay, of {sums['steps_shared']} in all stages; "
             f"without sharing there would be {sums['steps_naive']}"
         ),
+        disk,
         _time(planned, sums),
     ]
     return [*lines, *counted(squares), *idle(squares)]
@@ -252,6 +254,28 @@ def _time(planned: Plan, sums: dict[str, Any]) -> str:
     if planned.given and sums["seconds_naive"] is not None:
         told += f", {spoken(sums['seconds_naive'])} without sharing"
     return told
+
+
+def _bounds(grid: Grid, sought: Sequence[Quest]) -> dict[str, Any]:
+    return {
+        "match": grid.budget.words if grid.budget else None,
+        "find_cells_at_most": most(grid, sought) if sought else None,
+    }
+
+
+def _kept(store: Store, chains: Sequence[Chain]) -> dict[str, int | None]:
+    from smc_eval.engine.inventory import need
+
+    return {"nets_kept": len(shared(chains)), "bytes_kept": need(store, chains)}
+
+
+def _disk(store: Store, chains: Sequence[Chain]) -> str:
+    """What a run would keep on disk."""
+    kept = _kept(store, chains)
+    nets = f"{kept['nets_kept']} nets kept where stages are shared"
+    if kept["bytes_kept"] is None:
+        return f"{nets}; how large is known once the store holds one"
+    return f"{nets}, about {sized(kept['bytes_kept'])}; --keep results bounds it"
 
 
 def spoken(seconds: float) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import typer
 
-from smc_eval import words
+from smc_eval import __version__, words
 from smc_eval.answers import kept
 from smc_eval.binder import Binder, Bound, idle
 from smc_eval.cell import Chain
@@ -21,12 +21,34 @@ from smc_eval.quest import Quest, left_out, quests, rounds
 from smc_eval.registry import registry
 from smc_eval.results import Result
 
+SCHEMA = 1
+"""Version of what a store tells of the grid that was ordered."""
+
+OWN = frozenset({"device", "format", "jobs", "json_file", "output", "quiet", "threads"})
+"""What each machine says for itself, as it does of its data folder; all else is the grid's."""
+
 
 def run(order: Order) -> None:
     """Train, prune, score: run every cell that is not finished yet, and show the table."""
     grid = Grid.of(order, registry())
     sought = quests(grid, searched(order)) if order.find else []
     writable(order)
+    warned(order)
+    for note in () if order.quiet else served(order, grid):
+        typer.echo(f"note: {note}", err=True)
+    if sought:
+        results = found(sought, grid, order)
+    else:
+        squares = Binder().bound(grid.cells())
+        ordered(order, squares)
+        results = carried_out(squares, order)
+        told(results, order)
+    if any(result.status == "failed" for result in results):
+        raise typer.Exit(1)
+
+
+def warned(order: Order) -> None:
+    """Say loudly what makes results no results."""
     if order.limit:
         typer.secho(
             f"warning: --limit {order.limit} keeps only {order.limit} examples of each part; "
@@ -35,15 +57,6 @@ def run(order: Order) -> None:
             fg="yellow",
             bold=True,
         )
-    for note in () if order.quiet else served(order, grid):
-        typer.echo(f"note: {note}", err=True)
-    if sought:
-        results = found(sought, grid, order)
-    else:
-        results = carried_out(Binder().bound(grid.cells()), order)
-        told(results, order)
-    if any(result.status == "failed" for result in results):
-        raise typer.Exit(1)
 
 
 def found(sought: Sequence[Quest], grid: Grid, order: Order) -> list[Result]:
@@ -60,31 +73,60 @@ def found(sought: Sequence[Quest], grid: Grid, order: Order) -> list[Result]:
     return results
 
 
-def carried_out(squares: Sequence[Bound], order: Order, ahead: Sequence[Chain] = ()) -> list[Result]:
+def carried_out(
+    squares: Sequence[Bound], order: Order, ahead: Sequence[Chain] = (), **how: bool
+) -> list[Result]:
     """The results of all cells in the grid's order, those that could not be bound among them.
 
-    `ahead` are chains that may be asked for later.
+    `ahead` are chains that may be asked for later. `how` goes to the runner: whether it works alone,
+    and runs again what failed before.
     """
     from rich.console import Console
 
     from smc_eval.live import watching
 
     chains = [square.chain for square in squares if square.chain]
-    tiny = all(chain.cell.task.backbone == "tiny" for chain in chains)
-    threads = order.threads or (1 if tiny else None)
     with watching(Console(stderr=True), order.quiet) as watcher:
         for line in idle(squares):
             watcher.note(line)
         if chains:
             from smc_eval.engine.runner import run as run_all
 
-            where = Path(order.output)
             ran = iter(
-                run_all(chains, where, ahead=ahead, device=order.device, threads=threads, watcher=watcher)
+                run_all(
+                    chains,
+                    Path(order.output),
+                    ahead=ahead,
+                    device=order.device,
+                    threads=threads(chains, order),
+                    watcher=watcher,
+                    jobs=order.jobs,
+                    keep=order.keep,
+                    **how,
+                )
             )
         else:
             ran = iter(())
     return [next(ran) if square.chain else square.record for square in squares]
+
+
+def ordered(order: Order, squares: Sequence[Bound]) -> None:
+    """Write the order into the store, so that others can join."""
+    from smc_eval.engine.store import Store
+
+    said = order.model_dump(mode="json", by_alias=True, include=order.model_fields_set - OWN)
+    if order.data_dir not in {"hub", "twin"}:
+        said["data_dir"] = str(Path(order.data_dir).absolute())
+    cells = {square.chain.digest: square.cell.label for square in squares if square.chain}
+    store = Store(Path(order.output))
+    store.open()
+    store.order({"schema": SCHEMA, "release": __version__, "order": said, "cells": cells})
+
+
+def threads(chains: Sequence[Chain], order: Order) -> int | None:
+    """CPU threads of a job; None leaves them to the machine."""
+    tiny = all(chain.cell.task.backbone == "tiny" for chain in chains)
+    return order.threads or (1 if tiny else None)
 
 
 def served(order: Order, grid: Grid) -> list[str]:

@@ -23,10 +23,12 @@ class Feed:
     """Training batches and the examples that select among epochs.
 
     The order of batches depends on task, seed, fold and epoch, and on nothing a method does.
+    Where memory is short, each forward pass is made in so many parts, as if the recipe had halved its
+    batches and doubled its accumulation: the same examples make each optimizer step.
     """
 
-    def __init__(self, task: Task, recipe: Recipe, start: str, world: World) -> None:
-        self.task, self.recipe, self.start, self.world = task, recipe, start, world
+    def __init__(self, task: Task, recipe: Recipe, start: str, world: World, parts: int = 1) -> None:
+        self.task, self.recipe, self.start, self.world, self.parts = task, recipe, start, world, parts
         examples = task.data("train")
         self.total = len(examples)
         held = recipe.held_out(self.total)
@@ -51,13 +53,23 @@ class Feed:
 
     def sample(self, batches: int, name: str, size: int | None = None) -> Iterator[Any]:
         """So many training batches in an order of its own; more than an epoch begins another."""
+        return (self._batch(chosen) for chosen in self._sampled(batches, name, size))
+
+    def shared(self, batches: int, name: str, size: int | None = None) -> Iterator[list[tuple[Any, float]]]:
+        """The same batches as the forward passes each is made of, with their shares of its examples."""
+        for chosen in self._sampled(batches, name, size):
+            most = smaller(len(chosen), self.parts)
+            cut = [chosen[first : first + most] for first in range(0, len(chosen), most)]
+            yield [(self._batch(part), len(part) / len(chosen)) for part in cut]
+
+    def _sampled(self, batches: int, name: str, size: int | None) -> Iterator[list[int]]:
         size, round_ = size or self.recipe.batch_size, 0
         while batches > 0:
             order = self._order(f"{name} {round_}", len(self.examples))
             for first in range(0, len(order), size):
                 if batches == 0:
                     return
-                yield self._batch(order[first : first + size])
+                yield order[first : first + size]
                 batches -= 1
             round_ += 1
 
@@ -71,7 +83,8 @@ class Feed:
         return sorted(chosen, key=self.keys.__getitem__)  # the step adds up the same in any order
 
     def _parts(self, chosen: Sequence[int]) -> Iterator[range]:
-        return parts([self.lengths[i] for i in chosen], self.recipe.batch_size, self.recipe.tokens)
+        size, tokens = smaller(self.recipe.batch_size, self.parts), self.recipe.tokens
+        return parts([self.lengths[i] for i in chosen], size, tokens and smaller(tokens, self.parts))
 
     @property
     def _step_size(self) -> int:
@@ -138,6 +151,18 @@ def parts(lengths: Sequence[int], size: int, tokens: int | None) -> Iterator[ran
 def padded(lengths: Sequence[int]) -> int:
     """Tokens of a batch of examples of these lengths."""
     return len(lengths) * max(lengths)
+
+
+def smaller(size: int, parts: int) -> int:
+    """A size cut into so many parts: what the largest has."""
+    return -(-size // parts)
+
+
+def eased(recipe: Recipe, parts: int) -> Recipe:
+    """A recipe to predict with where memory is short."""
+    if parts == 1:
+        return recipe
+    return recipe.model_copy(update={"eval_batch_size": smaller(recipe.eval_batch_size, parts)})
 
 
 def predict(

@@ -42,16 +42,18 @@ class NetProbe:
 
     def gradients(self, batches: int, *, dropout: bool = True) -> dict[str, Tensor]:
         with self._scoring(dropout=dropout):
-            for batch in self._feed.sample(batches, self._name):
-                self._backward(batch, share=1 / batches)
+            for passes in self._feed.shared(batches, self._name):
+                for batch, share in passes:
+                    self._backward(batch, share, batches=batches)
             return {name: gradient.clone() for name, gradient in self._grads().items()}
 
     def each_gradient(self, batches: int, size: int | None = None) -> Iterator[Mapping[str, Tensor]]:
         self._world.seed(digest(self._name, "each gradient"))  # dropout too is the same when asked again
         with self._scoring(dropout=True):
-            for batch in self._feed.sample(batches, self._name, size):
+            for passes in self._feed.shared(batches, self._name, size):
                 self._net.model.zero_grad(set_to_none=True)
-                self._backward(batch, of=f"batches of {size}")
+                for batch, share in passes:
+                    self._backward(batch, share, of=f"batches of {size}")
                 yield self._grads()
 
     def products(self, vectors: Mapping[str, Tensor], batches: int) -> dict[str, Tensor]:
@@ -114,21 +116,22 @@ class NetProbe:
             model.zero_grad(set_to_none=True)
             model.train(training)
 
-    def _backward(self, batch: Any, share: float = 1.0, of: str = "batches") -> None:
-        with self._metered(of):
+    def _backward(self, batch: Any, share: float, of: str = "batches", batches: int = 1) -> None:
+        """One pass, over a share of a batch; gradients gather as the mean of so many batches."""
+        with self._metered(of, share):
             with self._world.autocast(self._feed.recipe.precision):
-                loss = self._feed.task.loss(self._net.model, batch) * share
+                loss = self._feed.task.loss(self._net.model, batch) * (share / batches)
             loss.backward()  # type: ignore[no-untyped-call]
         self._tally.scoring_passes += 1
 
     @contextmanager
-    def _metered(self, kind: str) -> Iterator[None]:
-        """Within is one pass over a batch, whose gradients are wanted of masked weights too."""
+    def _metered(self, kind: str, share: float = 1.0) -> Iterator[None]:
+        """Within is one pass over a share of a batch, whose gradients are wanted of masked weights too."""
         if kind not in self.meters:
             self.meters[kind] = Meter(self._net)
-        with self.meters[kind].over(1):
+        with self.meters[kind].over(share):
             yield
-        self.meters[kind].dense_gradients(1)
+        self.meters[kind].dense_gradients(share)
 
     def _grads(self) -> dict[str, Tensor]:
         return {

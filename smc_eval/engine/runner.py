@@ -1,22 +1,28 @@
-"""Many cells, one after the other; what fails fails alone."""
+"""Many cells, one after the other or many at once; what fails fails alone."""
 
 from __future__ import annotations
 
-import traceback
-from collections.abc import Sequence
-from itertools import pairwise
+import os
+from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Literal
 
+from smc_eval.agenda import idle, shared
 from smc_eval.cell import Chain
+from smc_eval.engine.attempt import attempt
+from smc_eval.engine.executor import Local, Setting
+from smc_eval.engine.foreman import Foreman
 from smc_eval.engine.store import Store
 from smc_eval.engine.walk import Walk
 from smc_eval.engine.watch import Watcher
-from smc_eval.engine.world import World
-from smc_eval.errors import SmcError, StoreError
-from smc_eval.results import Result, failed, opened
+from smc_eval.engine.world import World, devices
+from smc_eval.results import Result
+
+Keep = Literal["nets", "masks", "results"]
+"""What stays in a store: nets where chains fork; each cell's masks; neither."""
 
 
-def run(
+def run(  # noqa: PLR0913  an order's own
     chains: Sequence[Chain],
     folder: Path,
     *,
@@ -24,10 +30,18 @@ def run(
     device: str = "auto",
     threads: int | None = None,
     watcher: Watcher,
+    jobs: int | None = None,
+    keep: Keep = "nets",
+    alone: bool = True,
+    again: bool = True,
 ) -> list[Result]:
     """Results of all chains, in order; finished ones are read, the others run.
 
     `ahead` are chains that may be asked for later: the nets they would share stay in the store.
+
+    With several jobs, as many worker processes carry out cells at once; without a number, one for
+    each accelerator. One job alone goes in the grid's order, in this process; who is not `alone` leaves
+    to others what they are at. `again` runs once more what failed before.
 
     Raises:
         UsageError: the device is not there.
@@ -35,57 +49,54 @@ def run(
     """
     store = Store(folder)
     store.open()
-    world = World(device, threads)
-    kept = shared([*chains, *ahead])
+    shares = devices(device)
+    jobs = jobs or max(1, len(shares))
     watcher.begin(len(chains))
-    results: list[Result] = []
-    finished = store.book.latest()
+    store.book.latest()
     if store.book.broken:
         watcher.note(
             f"{store.book.broken} broken records in {store.book.path} are passed over; "
             "a cell that has no other runs again",
             warning=True,
         )
+    _tidy(chains, store, shared([*chains, *ahead]))
+    if jobs == 1 and alone:
+        return _inline(chains, ahead, store, World(device, threads), watcher, keep)
+    threads, kept = threads or max(1, (os.cpu_count() or 1) // jobs), shared([*chains, *ahead])
+    setting = Setting(folder.absolute(), device, threads, kept, masks=keep == "masks", devices=tuple(shares))
+    with Local(setting, jobs) as executor:
+        foreman = Foreman(chains, store, executor, watcher, bounded=keep != "nets", ahead=ahead)
+        return foreman.run(again=again)
+
+
+def _tidy(chains: Sequence[Chain], store: Store, kept: Collection[str]) -> None:
+    """Delete what only finished cells passed by, and a process left that was killed or had stalled."""
+    nets, records = store.nets() - set(kept), store.book.latest()
+    for chain in chains:
+        record = records.get(chain.digest)
+        if record and record.status == "ok":
+            for digest in nets.intersection(chain.digests()):
+                store.forget(digest)
+
+
+def _inline(
+    chains: Sequence[Chain], ahead: Sequence[Chain], store: Store, world: World, watcher: Watcher, keep: Keep
+) -> list[Result]:
+    """One cell after the other, in this process."""
+    kept = shared([*chains, *ahead])
+    results: list[Result] = []
+    finished = store.book.latest()
+    done = {digest for digest, result in finished.items() if result.status == "ok"}
     for number, chain in enumerate(chains, 1):
         watcher.cell(number, chain.cell.label)
         result = finished.get(chain.digest)
         if result is None or result.status != "ok":
-            result = _one(Walk(chain, store, world, watcher, kept))
+            result = attempt(Walk(chain, store, world, watcher, kept, masks=keep == "masks"))
+            assert result is not None
+            if keep != "nets":
+                done |= {chain.digest} if result.status == "ok" else set()
+                for net in idle([*chains, *ahead], kept, done):
+                    store.forget(net)
         watcher.result(result)
         results.append(result)
     return results
-
-
-def _one(walk: Walk) -> Result:
-    """Run a cell and write its record; an error becomes a failed record with its reason."""
-    blank = opened(walk.chain.cell, walk.chain)
-    try:
-        with walk.store.lock(walk.chain.digest, walk.watcher):
-            result = walk.store.book.latest().get(walk.chain.digest)  # another process may have been here
-            if result is None or result.status != "ok":
-                result = walk.run()
-                walk.store.book.add(result)
-            return result
-    except SmcError as error:
-        result = failed(blank, str(error))
-    except MemoryError as error:
-        result = failed(blank, f"out of memory: {error}; try a smaller --recipe batch_size with accumulation")
-    except Exception as error:
-        log = walk.store.log(walk.chain.digest, traceback.format_exc())
-        result = failed(blank, f"{type(error).__name__}: {error}\nfull story in {log}")
-    try:
-        walk.store.book.add(result)
-    except StoreError as error:
-        walk.watcher.note(str(error), warning=True)
-    return result
-
-
-def shared(chains: Sequence[Chain]) -> frozenset[str]:
-    """Digests whose nets are worth keeping: where chains fork, and where a Rewind points."""
-    backs = {link.back for chain in chains for link in chain.links if link.back}
-    after: dict[str, set[str]] = {}
-    for chain in chains:
-        # the cell comes after its last net: two cells that score one net fork there
-        for here, there in pairwise([*(link.digest for link in chain.links), chain.digest]):
-            after.setdefault(here, set()).add(there)
-    return frozenset(digest for digest, nexts in after.items() if len(nexts) > 1) | backs

@@ -5,18 +5,18 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
-
-from filelock import FileLock, Timeout
 
 from smc_eval.answers import Answers
-from smc_eval.errors import StoreError
+from smc_eval.engine.masks import Masks
+from smc_eval.errors import Busy, StoreError, StoreGone
+from smc_eval.files import beside, replace, sweep, write
+from smc_eval.lease import POLLS, Lease, Leases
 from smc_eval.results import Book
 from smc_eval.sketches import Sketches
 
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 LAYOUT = 1
 """Version of the folders and files below; a store of another version is refused."""
+ROOMS = ("nets", "masks", "sketches", "partial", "answers", "leases", "logs")
+"""The folders in which files are written."""
+GRID = "grid.json"
 SEAL = 32
 """Bytes of SHA-256 that stand before a checkpoint's content."""
 
@@ -36,10 +39,12 @@ class Store:
 
     results.jsonl       one sealed record a finished or failed cell
     answers/            what each scored cell said of each example
-    masks/              each scored net's masks at some of their places
     nets/DIGEST/        net.safetensors (an ordinary checkpoint), masks.safetensors (bits), meta.json
+    sketches/           each scored net's masks at some of their places
+    masks/              the whole masks of each scored net, where that was asked for
     partial/DIGEST      a training that was interrupted, sealed
-    locks/ logs/        one file for each stage at work; one for each unforeseen error
+    leases/ logs/       who works on which cell and stage; what a cell printed, and unforeseen errors
+    grid.json           what was ordered last, for those who join
     """
 
     def __init__(self, folder: Path) -> None:
@@ -47,6 +52,9 @@ class Store:
         self.book = Book(folder)
         self.answers = Answers(folder)
         self.sketches = Sketches(folder)
+        self.masks = Masks(folder)
+        self.leases = Leases(folder / "leases")
+        self._held: list[Lease] = []
 
     def open(self) -> None:
         """Make the folders, and refuse a store that cannot be written or is another release's.
@@ -56,11 +64,14 @@ class Store:
         """
         marker = self.folder / "layout"
         try:
-            for name in ("nets", "partial", "locks", "logs"):
+            for name in ("nets", "partial", "leases", "logs"):
                 (self.folder / name).mkdir(parents=True, exist_ok=True)
             if not marker.exists():
-                self._replace(marker, str(LAYOUT).encode(), beside=f"layout.{uuid4().hex}")
+                replace(marker, str(LAYOUT).encode())
             found = marker.read_text(encoding="utf-8").strip()
+            for name in ("", *ROOMS):
+                sweep(self.folder / name)
+            self.leases.living()  # frees what the dead held
         except OSError as error:
             raise StoreError(
                 f"cannot write the store {self.folder}: {error.strerror}; choose another --output"
@@ -70,6 +81,28 @@ class Store:
                 f"the store {self.folder} has layout {found!r}, this release writes {LAYOUT}; "
                 "choose another --output"
             )
+
+    def check(self) -> None:
+        """Make sure that this process may still write: before it does.
+
+        Raises:
+            StoreGone: the folder has vanished.
+            LeaseLost: another process took over what this one works on.
+        """
+        if not (self.folder / "layout").exists():
+            raise StoreGone(
+                f"the store {self.folder} has vanished; "
+                "bring the folder back and issue the same command again to go on"
+            )
+        for lease in self._held:
+            lease.check()
+
+    def nets(self) -> set[str]:
+        """Digests of all finished nets, by one look at the folder."""
+        try:
+            return {path.name for path in (self.folder / "nets").glob("[!.]*")}
+        except OSError:
+            return set()
 
     def finished(self, digest: str) -> bool:
         """Whether the net of this digest lies here whole, as far as its meta file tells."""
@@ -92,16 +125,17 @@ class Store:
         seals = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
         files["meta.json"] = json.dumps({"seals": seals, "meta": meta}).encode()
         final = self.folder / "nets" / digest
+        self.check()
         with self._writing(final):
-            made = final.with_name(f".{digest}")
-            shutil.rmtree(made, ignore_errors=True)  # a writer that was killed left it
+            made = beside(final)
             try:
                 made.mkdir()
                 for name, content in files.items():
-                    _write(made / name, content)
-                if final.exists():  # broken, or another process's: equal by name
-                    shutil.rmtree(final)
-                made.rename(final)
+                    write(made / name, content)
+                if final.exists() and self.load(digest) is None:  # broken
+                    self._delete(final)
+                if not final.exists():  # else another process made it: equal by name
+                    made.rename(final)
             finally:
                 shutil.rmtree(made, ignore_errors=True)
 
@@ -125,7 +159,7 @@ class Store:
 
     def forget(self, digest: str) -> None:
         """Delete a net and its half-done training, where there are any."""
-        shutil.rmtree(self.folder / "nets" / digest, ignore_errors=True)
+        self._delete(self.folder / "nets" / digest)
         (self.folder / "partial" / digest).unlink(missing_ok=True)
 
     def save_partial(self, digest: str, content: Mapping[str, Any]) -> None:
@@ -140,8 +174,9 @@ class Store:
         torch.save(dict(content), stream)
         payload = stream.getvalue()
         path = self.folder / "partial" / digest
+        self.check()
         with self._writing(path):
-            self._replace(path, hashlib.sha256(payload).digest() + payload)
+            replace(path, hashlib.sha256(payload).digest() + payload)
 
     def load_partial(self, digest: str) -> dict[str, Any] | None:
         """The state of a training in progress; None where it is missing, cut short or altered."""
@@ -156,29 +191,81 @@ class Store:
         loaded: dict[str, Any] = torch.load(io.BytesIO(content[SEAL:]), weights_only=True)
         return loaded
 
-    def log(self, digest: str, text: str) -> Path:
-        """Write down an unforeseen error and return where."""
-        path = self.folder / "logs" / f"{digest}.txt"
+    def order(self, content: Mapping[str, Any]) -> None:
+        """Write down what was ordered last, for those who join.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
+        path = self.folder / GRID
         with self._writing(path):
-            self._replace(path, text.encode())
+            replace(path, json.dumps(content, indent=1, ensure_ascii=False).encode())
+
+    def ordered(self) -> dict[str, Any] | None:
+        """What was ordered last; None where nothing was.
+
+        Raises:
+            StoreError: it cannot be read.
+        """
+        path = self.folder / GRID
+        try:
+            content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise StoreError(f"cannot read {path}: {error}; order the grid again") from None
+        return content
+
+    def log(self, digest: str, text: str = "") -> Path:
+        """Write down an unforeseen error, after what else the cell said, and return where."""
+        path = self.folder / "logs" / f"{digest}.txt"
+        with self._writing(path), path.open("a", encoding="utf-8", errors="replace") as file:
+            file.write(text)
         return path
 
     @contextmanager
-    def lock(self, digest: str, watcher: Watcher) -> Iterator[None]:
-        """Hold a stage against every other process; wait while another holds it."""
-        lock = FileLock(self.folder / "locks" / digest)
-        try:
-            try:
-                lock.acquire(timeout=0)
-            except Timeout:
-                watcher.note("waiting for another process that works on the same stage")
-                lock.acquire()
-        except OSError as error:
-            raise StoreError(f"cannot lock {lock.lock_file}: {error.strerror}") from None
+    def lock(self, digest: str, watcher: Watcher, *, wait: bool = True) -> Iterator[None]:
+        """Hold a cell or stage against every other process, by a lease; wait while another holds it.
+
+        Raises:
+            Busy: another holds it, and `wait` is False.
+        """
+        lease = self._leased(digest, watcher, wait=wait)
+        self._held.append(lease)
         try:
             yield
         finally:
-            lock.release()
+            self._held.remove(lease)
+            lease.release()
+
+    def _leased(self, digest: str, watcher: Watcher, *, wait: bool) -> Lease:
+        pause, most = POLLS
+        told = False
+        while True:
+            try:
+                lease = self.leases.take(digest)
+            except OSError as error:
+                self.check()
+                raise StoreError(f"cannot lease {self.leases.folder / digest}: {error.strerror}") from None
+            if lease:
+                return lease
+            if not wait:
+                raise Busy("another process works on it")
+            if not told:
+                watcher.note("waiting for another process that works on the same stage")
+                told = True
+            time.sleep(pause)
+            pause = min(2 * pause, most)
+
+    @staticmethod
+    def _delete(final: Path) -> None:
+        """Delete a net at once: nobody finds half of it."""
+        made = beside(final)
+        try:
+            final.rename(made)
+        except OSError:  # it is not there
+            return
+        shutil.rmtree(made, ignore_errors=True)
 
     @contextmanager
     def _writing(self, path: Path) -> Iterator[None]:
@@ -186,27 +273,6 @@ class Store:
             yield
         except OSError as error:
             raise StoreError(f"cannot write {path}: {error.strerror}") from None
-
-    @staticmethod
-    def _replace(path: Path, content: bytes, beside: str | None = None) -> None:
-        """Write a file beside its name, then move it there at once.
-
-        Who writes a stage's files holds its lock, so one name beside is enough, and what a killed
-        writer left there the next one takes over.
-        """
-        made = path.with_name(f".{beside or path.name}")
-        try:
-            _write(made, content)
-            made.replace(path)
-        finally:
-            made.unlink(missing_ok=True)
-
-
-def _write(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -35,6 +35,8 @@ class Tally:
     """Mask changes."""
     regrown: int = 0
     """Weights that grew back."""
+    parts: int = 1
+    """In how many parts forward passes were made at worst, as memory was short."""
     seconds: dict[str, float] = field(default_factory=lambda: {"train": 0.0, "prune": 0.0, "predict": 0.0})
     flops: dict[str, dict[str, int] | None] = field(
         default_factory=lambda: {"train": nothing(), "prune": nothing(), "predict": nothing()}

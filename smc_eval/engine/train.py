@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from smc_eval.cell import Link
 from smc_eval.engine.activations import recomputed
-from smc_eval.engine.feed import Feed, predict
+from smc_eval.engine.feed import Feed, eased, predict
 from smc_eval.engine.meter import Meter
 from smc_eval.engine.objective import Objective
 from smc_eval.engine.optimizer import forget, optimizer, set_rate
@@ -230,7 +230,8 @@ class Training:
         """
         examples = self.feed.held or self.task.data("test")
         with self.net.imposed():
-            predicted = predict(self.task, self.net.model, examples, self.recipe, self.world, self.selecting)
+            recipe = eased(self.recipe, self.feed.parts)
+            predicted = predict(self.task, self.net.model, examples, recipe, self.world, self.selecting)
         score = self.task.score(predicted, examples)
         self.tally.selections += 1
         value = score.value if score.higher_is_better else -score.value
@@ -272,7 +273,9 @@ class Training:
         self.chance.set_state(saved["rule chance"])
         self.world.recall(saved["chance"])
         self.best = Best(**saved["best"])
+        parts = self.tally.parts
         self.tally.take(saved["tally"])
+        self.tally.parts = max(self.tally.parts, parts)
         if "meters" not in saved:  # another release began this stage, and counted nothing
             self.tally.flops["train"] = None
             return

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from smc_eval.cell import Chain, Link
-from smc_eval.engine.feed import Feed, predict
+from smc_eval.engine.feed import Feed, eased, predict
 from smc_eval.engine.meter import Meter
 from smc_eval.engine.probe import NetProbe
 from smc_eval.engine.store import Store
@@ -22,6 +22,7 @@ from smc_eval.engine.watch import Watcher
 from smc_eval.engine.witness import witnessed
 from smc_eval.engine.world import World
 from smc_eval.errors import SparsityError, StoreError, TrainingError
+from smc_eval.recipe import Recipe
 from smc_eval.results import Result, opened, scored
 from smc_eval.sparse.allocate import expected
 from smc_eval.sparse.net import Net, state
@@ -43,25 +44,45 @@ class Walk:
     watcher: Watcher
     keep: Collection[str] = ()
     """Digests whose nets stay in the store: other chains pass there, or a Rewind points there."""
+    parts: int = 1
+    """In how many parts each forward pass is made, where memory is short; batches stay what they are."""
+    masks: bool = False
+    """Leave the masks of the last net in the store."""
+    wait: bool = True
+    """Wait for a stage that another process works on, or give up the cell as busy."""
 
     def run(self) -> Result:
         """Every link that is not finished yet, then the score."""
         self.world.forget_peak()
         self.tally, self.task = Tally(), self.chain.cell.task.trained_as()
         self.net = self._untrained()
-        done = self._resume()
-        for number, link in enumerate(self.chain.links[done:], done):
-            with self.store.lock(link.digest, self.watcher):
-                if not self._load(link.digest):
-                    self._carry_out(link)
-                    self._check(link)
-                    self._save(link.digest)
-            if number:
-                self._drop(self.chain.links[number - 1].digest)
-        result = self._result()
+        done = self._resume(0)
+        while done < len(self.chain.links):
+            done = self._onward(done)
+        return self._result()
+
+    def let_go(self) -> None:
+        """Forget the net, so that its memory can be used."""
+        vars(self).pop("net", None)
+
+    def leave(self) -> None:
+        """Take the last net out of the store, when the record is written."""
         if self.chain.links:
             self._drop(self.chain.links[-1].digest)
-        return result
+
+    def _onward(self, done: int) -> int:
+        """One link more; or as many as another process went meanwhile. Returns how many lie behind."""
+        link = self.chain.links[done]
+        with self.store.lock(link.digest, self.watcher, wait=self.wait):
+            further = self._resume(done)
+            if further == done:
+                self._carry_out(link)
+                self._check(link)
+                self._save(link.digest)
+                further += 1
+        if done:
+            self._drop(self.chain.links[done - 1].digest)
+        return further
 
     def _untrained(self) -> Net:
         """The net before any training; its random parts come from the start digest."""
@@ -71,14 +92,21 @@ class Walk:
         spared = self.task.spared(model) if scope == "body" else self.task.unpruned(model)
         return Net(model, in_scope(model, scope, spared))
 
-    def _resume(self) -> int:
-        """Load the deepest finished link; returns how many links lie behind."""
-        for number in range(len(self.chain.links), 0, -1):
-            if self._load(self.chain.links[number - 1].digest):
-                for behind in self.chain.links[: number - 1]:
-                    self._drop(behind.digest)  # a walk that was killed may have left one there
-                return number
-        return 0
+    def _resume(self, done: int) -> int:
+        """Load the deepest finished link, if one lies ahead; returns how many links lie behind."""
+        while True:
+            # upwards: who is ahead on the same way saves a net before it drops the one before
+            finished = [
+                number
+                for number, link in enumerate(self.chain.links[done:], done + 1)
+                if self.store.finished(link.digest)
+            ]
+            if not finished:
+                return done
+            if self._load(self.chain.links[finished[-1] - 1].digest):
+                for behind in finished[:-1]:  # a walk that was killed may have left one there
+                    self._drop(self.chain.links[behind - 1].digest)
+                return finished[-1]
 
     def _load(self, digest: str) -> bool:
         """Take over a finished net with its masks and its history; False where there is none."""
@@ -109,7 +137,7 @@ class Walk:
         match link.stage:
             case Train(recipe=recipe):
                 assert recipe is not None
-                feed = Feed(self.task, recipe, self.chain.start, self.world)
+                feed = self._feed(recipe)
                 teacher = self._teacher(link.back) if link.back else None
                 training = Training(self.net, link, feed, self.tally, self.world, teacher)
                 training.run(self.store, self.watcher)
@@ -120,14 +148,17 @@ class Walk:
                 assert link.back is not None
                 self._rewind(link.back)
 
+    def _feed(self, recipe: Recipe) -> Feed:
+        self.tally.parts = max(self.tally.parts, self.parts)
+        return Feed(self.task, recipe, self.chain.start, self.world, self.parts)
+
     def _prune(self, stage: Prune, digest: str) -> None:
         """Decide masks, in as many rounds of equal ratio as the stage asks."""
         goal = stage.to or Target(scope=self.chain.cell.target.scope)
         levels = rounds(goal, self.net.density, stage.rounds)
         self.watcher.stage(f"prune to {goal.sparsity:.4g}" if stage.to else "take masks", len(levels), 0)
         self.world.seed(digest)
-        feed = Feed(self.task, self.task.recipe, self.chain.start, self.world)
-        probe = NetProbe(self.net, feed, digest, self.tally, self.world)
+        probe = NetProbe(self.net, self._feed(self.task.recipe), digest, self.tally, self.world)
         for number, to in enumerate(levels, 1):
             self.net.wear(stage.by.prune(probe, to))
             self.watcher.step(number, 0.0)
@@ -185,10 +216,13 @@ class Walk:
         self.watcher.stage(f"predict {len(examples)} examples", 1, 0)
         self.world.seed(self.chain.digest)
         with self.tally.timed("predict"):
-            meter = Meter(net)
-            predicted = predict(cell.task, net.model, examples, cell.task.recipe, self.world, meter)
+            meter, recipe = Meter(net), eased(cell.task.recipe, self.parts)
+            predicted = predict(cell.task, net.model, examples, recipe, self.world, meter)
             score = cell.task.score(predicted, examples)
         self.tally.spend("predict", meter.spent())
+        self.store.check()
+        if self.masks:
+            self.store.masks.save(self.chain.digest, net.masks)
         self.store.answers.save(self.chain.digest, predicted, score.items)
         self.store.sketches.save(self.chain.digest, sketch(net.alive))
         given, reached = cell.method.card.moment == "given", sparsities(net.model, net.masks, net.scope)
@@ -212,6 +246,8 @@ class Walk:
     def _cost(self) -> dict[str, Any]:
         cost = self.tally.as_meta()
         del cost["changes"], cost["regrown"]  # the certificate has them
+        if cost["parts"] == 1:
+            del cost["parts"]  # as most are
         most, whose = self.world.peak_memory()
         return cost | {"peak_memory_mb": round(most / 2**20), "peak_memory_of": whose}
 

@@ -28,6 +28,9 @@ class Watcher(Protocol):
     def result(self, result: Result) -> None:
         """A cell ended, however; also for those found finished in the store."""
 
+    def lane(self, number: int) -> Watcher:
+        """Who hears of the cells in one of several lanes, counted from 0, where many run at once."""
+
 
 class Silent:
     """Listens and says nothing."""
@@ -43,3 +46,6 @@ class Silent:
     def note(self, text: str, *, warning: bool = False) -> None: ...
 
     def result(self, result: Result) -> None: ...
+
+    def lane(self, number: int) -> Watcher:
+        return self

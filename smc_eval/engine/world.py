@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import gc
+import os
 import random
 from collections.abc import Mapping
 from pathlib import Path
@@ -114,6 +116,12 @@ class World:
             return dataclasses.replace(batch, **fields)
         return batch
 
+    def spare(self) -> None:
+        """Give back what memory is cached, after there was too little of it."""
+        gc.collect()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
     def forget_peak(self) -> None:
         """Begin a cell: what was held at once before counts no longer, where the system allows that."""
         self._began = self.device.type == "cuda"
@@ -142,6 +150,19 @@ class World:
 
         unit = 1 if sys.platform == "darwin" else 1024
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit, "process"
+
+
+def devices(device: str) -> list[str]:
+    """The accelerators that several processes may share out, as CUDA_VISIBLE_DEVICES names them.
+
+    None where the device is said with its number or is the CPU, or where several ranks share a cell.
+    """
+    alone = os.environ.get("WORLD_SIZE", "1") == "1"
+    if device not in {"auto", "cuda"} or not alone or not torch.cuda.is_available():
+        return []
+    if visible := os.environ.get("CUDA_VISIBLE_DEVICES"):
+        return [name.strip() for name in visible.split(",")][: torch.cuda.device_count()]
+    return [str(number) for number in range(torch.cuda.device_count())]
 
 
 def number_of(name: str) -> int:

@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from smc_eval.agenda import shared
 from smc_eval.card import MethodCard
 from smc_eval.cell import Chain, Link
 from smc_eval.engine.feed import Feed
 from smc_eval.engine.objective import Objective, divergence
-from smc_eval.engine.runner import shared
 from smc_eval.engine.tally import Tally
 from smc_eval.engine.train import Training
 from smc_eval.engine.world import World

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,8 +12,9 @@ from typing import Any, ClassVar
 import pytest
 from torch import Tensor, nn
 
+from smc_eval.agenda import shared
 from smc_eval.engine import runner, train, walk
-from smc_eval.engine.runner import run, shared
+from smc_eval.engine.runner import run
 from smc_eval.engine.store import Store
 from smc_eval.engine.walk import rounds
 from smc_eval.engine.watch import Silent
@@ -212,3 +215,23 @@ def test_rounds_lead_from_where_the_net_stands_in_equal_ratios() -> None:
 
 def test_a_pattern_is_reached_in_no_more_rounds_than_there_are_patterns_between() -> None:
     assert [to.pattern for to in rounds(Target.parse("2:4"), 1.0, 100)] == ["3:4", "2:4"]
+
+
+def test_a_full_disk_fails_cells_with_a_reason_and_once_there_is_room_nothing_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chains = [bound(Dense(), Target()), bound(MagnitudeAfter(), Target(sparsity=0.5))]
+    (wanted, _) = run(chains, tmp_path / "whole", device="cpu", watcher=Silent())
+    run(chains[:1], tmp_path / "full", device="cpu", watcher=Silent())
+
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    first, second = run(chains, tmp_path / "full", device="cpu", watcher=Silent())
+    assert first.sound  # it was there before
+    assert second.status == "failed" and second.reason.endswith("No space left on device")
+    monkeypatch.undo()
+    first, second = run(chains, tmp_path / "full", device="cpu", watcher=Silent())
+    assert timeless(first) == timeless(wanted) and second.sound
+    assert not list((tmp_path / "full").glob("**/.*"))

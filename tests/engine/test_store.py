@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,8 @@ import torch
 
 from smc_eval.engine.store import Store
 from smc_eval.engine.watch import Silent
-from smc_eval.errors import StoreError
+from smc_eval.errors import Busy, LeaseLost, StoreError
+from smc_eval.files import Owner
 
 TENSORS = {"a": torch.arange(6.0).view(2, 3), "b": torch.tensor([1, 2])}
 MASKS = {"a": torch.tensor([[True, False, True], [False, False, True]])}
@@ -116,3 +119,45 @@ def test_a_second_holder_of_a_stage_waits_and_says_so(store: Store) -> None:
         assert release.is_set()
     holder.join()
     assert notes == ["waiting for another process that works on the same stage"]
+
+
+def test_a_net_that_another_process_made_meanwhile_is_left_as_it_is(store: Store) -> None:
+    store.save("d", TENSORS, MASKS, {"steps": 3})
+    before = (store.folder / "nets" / "d").stat().st_ino
+    store.save("d", TENSORS, MASKS, {"steps": 3})
+    assert (store.folder / "nets" / "d").stat().st_ino == before
+    (store.folder / "nets" / "d" / "net.safetensors").write_bytes(b"")
+    store.save("d", TENSORS, MASKS, {"steps": 3})
+    assert store.load("d") is not None
+
+
+def test_a_process_that_lost_its_lease_writes_no_more(store: Store) -> None:
+    with store.lock("d", Silent()):
+        (holder,) = (store.folder / "leases" / "d").iterdir()
+        store.save_partial("d", {"step": 1})
+        holder.rename(holder.with_name("other,,1,key"))  # what taking over is
+        with pytest.raises(LeaseLost):
+            store.save_partial("d", {"step": 2})
+        with pytest.raises(LeaseLost):
+            store.save("d", TENSORS, MASKS, None)
+    assert store.load_partial("d") == {"step": 1} and store.load("d") is None
+    assert store.leases.owner("d") is not None  # and the other's lease stays
+
+
+def test_a_stage_that_is_held_is_busy_for_who_does_not_wait(store: Store) -> None:
+    with store.lock("d", Silent()), pytest.raises(Busy), store.lock("d", Silent(), wait=False):
+        pass
+    assert not list((store.folder / "leases").iterdir())
+
+
+def test_opening_sweeps_what_the_killed_left(store: Store) -> None:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    me = Owner.new()
+    gone = Owner(me.host, me.place, process.pid, "k")
+    (store.folder / "nets" / f".d~{gone}").mkdir()
+    (store.folder / "partial" / f".d~{gone}").write_bytes(b"half")
+    (store.folder / "leases" / "d").mkdir()
+    (store.folder / "leases" / "d" / str(gone)).touch()
+    store.open()
+    assert list(store.folder.glob("*/*")) == []

@@ -265,3 +265,42 @@ def test_a_step_costs_next_to_nothing(console) -> None:
             watcher.step(step, 1.0)
         spent = time.thread_time() - began
     assert spent / 10_000 < 0.01 / 200  # one per cent of a loop that makes 200 steps a second
+
+
+def test_many_cells_at_once_are_told_apart_and_counted_together(record, clock) -> None:
+    console = plain()
+    with watching(console, False, clock) as watcher:
+        watcher.begin(3)
+        first, second = watcher.lane(0), watcher.lane(1)
+        first.cell(3, "t/a lth 0.5 seed 0")
+        second.cell(1, "t/a dense 0 seed 0")
+        work(second, clock, steps=10, seconds=4)
+        first.note("resumed at step 5 of 10")
+        second.result(record("dense"))
+        second.cell(2, "t/a lth 0.8 seed 0")
+        second.result(record("lth", value=75.5))
+    assert said(console) == [
+        "0:00:04 3/3 t/a lth 0.5 seed 0: resumed at step 5 of 10",
+        "0:00:04 1/3 t/a dense 0 seed 0: accuracy (%) 80 in 0:00:04",
+        "0:00:04 2/3 t/a lth 0.8 seed 0: accuracy (%) 75.5, from the store",
+    ]
+
+
+def test_the_picture_of_many_has_a_row_for_each_and_one_for_all(record, clock) -> None:
+    screen = Screen(terminal(140), clock)
+    screen.begin(4)
+    first, second = screen.lane(0), screen.lane(1)
+    first.cell(4, "t/a lth 0.5 seed 0")
+    second.cell(1, "t/a dense 0 seed 0")
+    work(second, clock, seconds=60)
+    second.result(record("dense"))
+    second.cell(2, "t/a lth 0.8 seed 0")
+    first.stage("train 100 steps", 100, 0)
+    clock.now += 15
+    first.step(25, 1.5)
+    # One cell took 60 s; of the three that are left 75 s and 15 s are gone; two run at once.
+    assert drawn(screen) == [
+        "4/4 t/a lth 0.5 seed 0: train 100 steps, 25/100, loss 1.5, 1.67 steps/s, 0:00:45 left",
+        "2/4 t/a lth 0.8 seed 0",
+        "1/4 cells, 0:01:15 gone, about 0:00:45 left",
+    ]

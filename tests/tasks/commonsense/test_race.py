@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from smc_eval.agenda import shared
 from smc_eval.cell import Cell, Chain, chain
 from smc_eval.cli.plan import _line, _owner
-from smc_eval.engine.runner import shared
 from smc_eval.errors import DataError
 from smc_eval.methods.dense import Dense
 from smc_eval.methods.magnitude import MagnitudeAfter

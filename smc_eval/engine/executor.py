@@ -1,0 +1,208 @@
+"""Executors: engines that carry out cells, in the shape of concurrent.futures; here, worker processes.
+
+A pool that shares queues among its processes dies or hangs with one that is killed (the standard
+library's, loky's); so each worker here has a pipe of its own, and a thread that waits for it.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, Protocol, Self
+
+from smc_eval.cell import Chain
+from smc_eval.engine.worker import Ended, Told, Unfit, work
+from smc_eval.errors import SmcError, UsageError
+from smc_eval.results import Result
+
+PATIENCE = 5.0
+"""Seconds a worker has to end when it is asked to."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all workers of a run are told once."""
+
+    folder: Path
+    device: str
+    threads: int | None
+    keep: frozenset[str]
+    """Digests whose nets stay in the store."""
+    masks: bool = False
+    """Leave each cell's masks in the store."""
+    devices: tuple[str, ...] = ()
+    """The accelerators to share out, as CUDA_VISIBLE_DEVICES names them."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A cell to carry out."""
+
+    chain: Chain
+    parts: int = 1
+    """In how many parts it makes its forward passes."""
+    again: bool = False
+    """Whether a worker died of it before."""
+
+
+class WorkerDied(SmcError):
+    """A worker ended in the middle of a cell."""
+
+    def __init__(self, code: int, *, memory: bool) -> None:
+        self.memory = memory
+        """Whether it was killed because memory ran short, as far as can be told."""
+        self.killed = code == -signal.SIGKILL
+        super().__init__(f"its worker {ended(code)}" + (" as memory ran short" if memory else ""))
+
+
+class Executor(Protocol):
+    """What a run needs of an engine. The future's result is None where another process has the cell."""
+
+    slots: int
+    """How many cells it carries out at once."""
+
+    def submit(self, job: Job, tell: Callable[[Told], None]) -> Future[Result | None]:
+        """Carry out a cell; `tell` hears of its progress, on any thread."""
+
+    def shutdown(self) -> None:
+        """End, and what is at work with it."""
+
+
+class Local:
+    """Worker processes on this machine. One that dies fails its cell alone, and is replaced."""
+
+    def __init__(self, setting: Setting, slots: int) -> None:
+        self.slots = slots
+        self._workers = [Worker(setting, slot) for slot in range(slots)]
+        self._idle = SimpleQueue[Worker]()
+        for worker in self._workers:
+            self._idle.put(worker)
+        self._threads = ThreadPoolExecutor(slots, initializer=deaf)
+
+    def submit(self, job: Job, tell: Callable[[Told], None]) -> Future[Result | None]:
+        return self._threads.submit(self._carry_out, job, tell)
+
+    def _carry_out(self, job: Job, tell: Callable[[Told], None]) -> Result | None:
+        worker = self._idle.get()
+        try:
+            return worker.carry_out(job, tell)
+        finally:
+            self._idle.put(worker)
+
+    def shutdown(self) -> None:
+        for worker in self._workers:
+            worker.stop()
+        self._threads.shutdown(cancel_futures=True)
+        for worker in self._workers:  # one may have been on its way
+            worker.stop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+
+
+class Worker:
+    """A process that carries out one cell at a time; started when it is first needed."""
+
+    def __init__(self, setting: Setting, slot: int) -> None:
+        self.setting, self.slot = setting, slot
+        self.stopped = False
+        self._process: BaseProcess | None = None
+        self._pipe: Connection | None = None
+
+    def carry_out(self, job: Job, tell: Callable[[Told], None]) -> Result | None:
+        """The record of a cell; None where another process has it.
+
+        Raises:
+            WorkerDied: the process ended before the cell did.
+            UsageError: the process cannot work at all: it has no such device.
+        """
+        kills = memory_kills()
+        pipe = self._started()
+        try:
+            pipe.send(job)
+            while True:
+                match pipe.recv():
+                    case Ended(result=result):
+                        return result
+                    case Unfit(reason=reason):
+                        raise UsageError(reason)
+                    case told:
+                        tell(told)
+        except (EOFError, OSError):
+            code = self._code()
+            memory = code == -signal.SIGKILL and (kills is None or memory_kills() != kills)
+            raise WorkerDied(code, memory=memory) from None
+
+    def _started(self) -> Connection:
+        if self._process is None or self._pipe is None or not self._process.is_alive():
+            if self.stopped:
+                raise WorkerDied(-signal.SIGTERM, memory=False)
+            here, there = multiprocessing.get_context("spawn").Pipe()
+            spawn: Any = multiprocessing.get_context("spawn").Process
+            process: BaseProcess = spawn(
+                target=work, args=(there, self.setting, self.slot), name=f"smc-eval worker {self.slot}"
+            )
+            process.start()
+            there.close()
+            self._process, self._pipe = process, here
+        return self._pipe
+
+    def _code(self) -> int:
+        """How the process ended."""
+        assert self._process is not None
+        self._process.join(PATIENCE)
+        code = self._process.exitcode
+        if code is None:  # it closed its pipe, but lives on
+            self._process.kill()
+            self._process.join()
+        self._process = None
+        return code if code is not None else -signal.SIGKILL
+
+    def stop(self) -> None:
+        """End the process, whatever it is at; what it has kept in the store stays."""
+        self.stopped = True
+        process = self._process
+        if process is None:
+            return
+        with suppress(OSError, ValueError):
+            process.terminate()
+            process.join(PATIENCE)
+            process.kill()
+            process.join()
+
+
+def deaf() -> None:
+    """Let processes that this thread starts be deaf to Ctrl-C: who started them ends them."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+
+
+def memory_kills(told: Path = Path("/proc/vmstat")) -> int | None:
+    """How many processes this kernel has killed because memory ran short; None where it does not tell."""
+    try:
+        counts = told.read_text(encoding="ascii")
+    except OSError:
+        return None
+    found = [line.partition(" ")[2] for line in counts.splitlines() if line.startswith("oom_kill ")]
+    return int(found[0]) if found else None
+
+
+def ended(code: int) -> str:
+    """An exit code in words."""
+    if code >= 0:
+        return f"ended with exit code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = str(-code)
+    return f"was ended by signal {name}"

@@ -1,0 +1,143 @@
+"""A worker: the process that carries out cells for another, and tells it how they go."""
+
+from __future__ import annotations
+
+import faulthandler
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING, Any
+
+from smc_eval.engine.watch import Silent
+from smc_eval.errors import SmcError
+from smc_eval.results import Result
+
+if TYPE_CHECKING:
+    from smc_eval.engine.executor import Setting
+    from smc_eval.engine.store import Store
+
+TELLS = 0.25
+"""Seconds between two tellings of steps."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """Something for a watcher: which verb, and what it is told."""
+
+    verb: str
+    words: tuple[Any, ...]
+    more: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A cell ended; without a record, if another process has it."""
+
+    result: Result | None
+
+
+@dataclass(frozen=True)
+class Unfit:
+    """The worker cannot work at all."""
+
+    reason: str
+
+
+class Teller(Silent):
+    """A watcher that passes on what it hears; of steps, a few a second."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self.pipe, self.due = pipe, 0.0
+
+    def stage(self, label: str, steps: int, done: int) -> None:
+        self.due = time.monotonic() + TELLS
+        self._tell("stage", label, steps, done)
+
+    def step(self, done: int, loss: float) -> None:
+        if (now := time.monotonic()) >= self.due:
+            self.due = now + TELLS
+            self._tell("step", done, loss)
+
+    def note(self, text: str, *, warning: bool = False) -> None:
+        self._tell("note", text, warning=warning)
+
+    def _tell(self, verb: str, *words: Any, **more: Any) -> None:
+        try:
+            self.pipe.send(Told(verb, words, more))
+        except OSError:  # nobody listens: who started this process is no more
+            os._exit(1)
+
+
+def work(pipe: Connection, setting: Setting, slot: int) -> None:
+    """Carry out the cells that come through a pipe, until it closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the starter ends us
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    threading.Thread(target=_follow, name="follow", daemon=True).start()
+    if setting.devices:  # before torch looks
+        os.environ["CUDA_VISIBLE_DEVICES"] = setting.devices[slot % len(setting.devices)]
+
+    from smc_eval.engine.attempt import attempt
+    from smc_eval.engine.store import Store
+    from smc_eval.engine.walk import Walk
+    from smc_eval.engine.world import World
+
+    try:
+        job = pipe.recv()
+        store, world = Store(setting.folder), World(setting.device, setting.threads)
+        while True:
+            teller = Teller(pipe)
+            with logged(store, job.chain.digest):
+                walk = Walk(
+                    job.chain, store, world, teller, setting.keep, job.parts, setting.masks, wait=False
+                )
+                result = attempt(walk)
+            del walk  # and with it the net
+            pipe.send(Ended(result))
+            job = pipe.recv()
+    except (EOFError, BrokenPipeError):
+        return
+    except Exception as error:
+        told = str(error) if isinstance(error, SmcError) else f"{type(error).__name__}: {error}"
+        pipe.send(Unfit(f"a worker cannot work: {told}"))
+
+
+@contextmanager
+def logged(store: Store, digest: str) -> Iterator[None]:
+    """Within, what this process says goes to the cell's log; an empty one is deleted."""
+    try:
+        path = store.log(digest)
+        spoken = os.open(path, os.O_WRONLY | os.O_APPEND)
+    except (SmcError, OSError):  # what cannot be logged can be worked on
+        yield
+        return
+    before = [os.dup(1), os.dup(2)]
+    try:
+        for number in (1, 2):
+            os.dup2(spoken, number)
+        faulthandler.enable(2)  # a crash leaves its stack there
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for number, old in zip((1, 2), before, strict=True):
+            os.dup2(old, number)
+            os.close(old)
+        os.close(spoken)
+        with suppress(OSError):
+            if path.stat().st_size == 0:
+                path.unlink()
+
+
+def _follow() -> None:
+    """End when the process that started this one does."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -1,0 +1,297 @@
+"""Many cells at once: the records of one after the other, and a worker that dies fails its cell alone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from smc_eval import lease
+from smc_eval.engine import foreman
+from smc_eval.engine.executor import Job, WorkerDied, ended, memory_kills
+from smc_eval.engine.foreman import Foreman
+from smc_eval.engine.runner import run
+from smc_eval.engine.store import Store
+from smc_eval.engine.watch import Silent
+from smc_eval.errors import StoreGone, UsageError
+from smc_eval.methods.dense import Dense
+from smc_eval.methods.lottery import Lottery
+from smc_eval.methods.magnitude import MagnitudeAfter, MagnitudeBefore
+from smc_eval.target import Target
+from smc_eval.testing import Toy, bound, timeless
+
+TROUBLE = '''
+import ctypes, os, signal, sys
+from pathlib import Path
+from typing import ClassVar
+import torch
+from smc_eval.card import TaskCard
+from smc_eval.testing import Toy
+
+class Trouble(Toy):
+    """A task that goes wrong in its third forward pass."""
+    card: ClassVar[TaskCard] = Toy.card.model_copy(update={"name": "trouble"})
+    how: str
+    passes: ClassVar[int] = 0
+
+    def loss(self, model, batch):
+        Trouble.passes += 1
+        if Trouble.passes % 100 == 3:
+            print("it is going wrong", flush=True)
+            match self.how.partition(" ")[0]:
+                case "kill":
+                    os.kill(os.getpid(), signal.SIGKILL)
+                case "once" if not Path(self.how[5:]).exists():
+                    Path(self.how[5:]).touch()
+                    os.kill(os.getpid(), signal.SIGKILL)
+                case "segv":
+                    os.kill(os.getpid(), signal.SIGSEGV)
+        if self.how == "memory" and len(batch["answers"]) > 4:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return super().loss(model, batch)
+'''
+
+
+class Listening(Silent):
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str, *, warning: bool = False) -> None:
+        self.notes.append(text)
+
+
+@pytest.fixture
+def trouble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """A plugin's module, to be found by workers too."""
+    name = f"trouble_{tmp_path.name.replace('-', '_')}"
+    (tmp_path / f"{name}.py").write_text(TROUBLE)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield __import__(name)
+    del sys.modules[name]
+
+
+def without_cost(results: list[Any]) -> list[dict[str, Any]]:
+    return [timeless(result) for result in results]
+
+
+@pytest.mark.timeout(600)  # each worker imports torch
+def test_two_jobs_end_with_the_records_of_one(tmp_path: Path) -> None:
+    half, fifth = Target(sparsity=0.5), Target(sparsity=0.2)
+    methods = (MagnitudeAfter(), Lottery(), MagnitudeBefore())
+    chains = [
+        bound(Dense(), Target()),
+        *(bound(method, target) for method in methods for target in (half, fifth)),
+    ]
+    alone = run(chains, tmp_path / "alone", device="cpu", threads=1, watcher=Silent())
+    both = run(chains, tmp_path / "both", device="cpu", threads=1, watcher=Silent(), jobs=2)
+    assert without_cost(both) == without_cost(alone)
+    files = [{path.name for path in (tmp_path / name / "nets").iterdir()} for name in ("alone", "both")]
+    assert files[0] == files[1]
+    assert not list((tmp_path / "both").glob("**/.*"))
+    assert not list((tmp_path / "both" / "leases").iterdir())
+    assert not list((tmp_path / "both" / "logs").iterdir())  # they had nothing to say
+
+
+@pytest.mark.timeout(600)  # each worker imports torch
+def test_a_worker_that_dies_fails_its_cell_alone_and_says_of_what(
+    tmp_path: Path, trouble: ModuleType
+) -> None:
+    tasks = [trouble.Trouble(how=how) for how in ("kill", "segv", f"once {tmp_path / 'mark'}")]
+    chains = [*(bound(Dense(), Target(), task) for task in tasks), bound(Dense(), Target())]
+    watcher = Listening()
+    killed, segv, once, fine = run(chains, tmp_path / "s", device="cpu", threads=1, watcher=watcher, jobs=2)
+    assert (killed.status, segv.status) == ("failed", "failed")
+    assert killed.reason.startswith("its worker was ended by signal SIGKILL\nwhat it said is in ")
+    assert segv.reason.startswith("its worker was ended by signal SIGSEGV\n")
+    log = Path(segv.reason.rpartition(" ")[2]).read_text(encoding="utf-8")
+    assert "it is going wrong" in log and "Fatal Python error: Segmentation fault" in log
+    assert once.sound and once.cost["steps"] == 12 and "parts" not in once.cost
+    assert fine.sound
+    assert sorted(watcher.notes) == ["its worker was ended by signal SIGKILL; once more"] * 2
+    assert Store(tmp_path / "s").book.latest()[killed.digest].status == "failed"
+
+
+def test_a_cell_short_of_memory_runs_once_more_with_halved_passes_and_the_same_steps(
+    tmp_path: Path, trouble: ModuleType
+) -> None:
+    chains = [bound(Dense(), Target(), trouble.Trouble(how=how)) for how in ("memory", "nothing")]
+    watcher = Listening()
+    short, fine = run(chains, tmp_path / "s", device="cpu", threads=1, watcher=watcher)
+    assert watcher.notes == ["out of memory; once more with forward passes of half the size"]
+    assert short.sound and short.digest == chains[0].digest
+    assert short.cost["parts"] == 2 and "parts" not in fine.cost
+    assert (short.cost["steps"], short.cost["examples"]) == (fine.cost["steps"], fine.cost["examples"])
+
+
+def test_memory_that_stays_short_fails_the_cell_with_advice(tmp_path: Path, trouble: ModuleType) -> None:
+    recipe = Toy().recipe.model_copy(update={"batch_size": 20})
+    (result,) = run(
+        [bound(Dense(), Target(), trouble.Trouble(how="memory", recipe=recipe))],
+        tmp_path / "s",
+        device="cpu",
+        watcher=Silent(),
+    )
+    assert result.reason == (
+        "out of memory: CUDA out of memory. Tried to allocate 2.00 GiB; "
+        "try a smaller --recipe batch_size with accumulation"
+    )
+
+
+class Answering:
+    """An executor whose workers die, or find the cell taken, as they are told."""
+
+    slots = 1
+
+    def __init__(self, *answers: Exception | None) -> None:
+        self.answers, self.jobs = list(answers), list[Job]()
+
+    def submit(self, job: Job, tell: Any) -> Future[Any]:
+        self.jobs.append(job)
+        future = Future[Any]()
+        match self.answers.pop(0):
+            case None:
+                future.set_result(None)
+            case error:
+                future.set_exception(error)
+        return future
+
+    def shutdown(self) -> None: ...
+
+
+def carried_out(folder: Path, answering: Answering) -> Any:
+    store = Store(folder)
+    store.open()
+    return Foreman([bound(Dense(), Target())], store, answering, Silent(), bounded=False).run()
+
+
+def test_a_kill_for_memory_halves_the_passes_and_any_other_kill_does_not(tmp_path: Path) -> None:
+    for memory, parts in ((True, [1, 2]), (False, [1, 1])):
+        answering = Answering(*[WorkerDied(-9, memory=memory)] * 2)
+        (result,) = carried_out(tmp_path / str(memory), answering)
+        assert [job.parts for job in answering.jobs] == parts
+        assert result.status == "failed"
+        assert result.reason.startswith("its worker was ended by signal SIGKILL")
+        assert ("as memory ran short" in result.reason) == memory
+
+
+def test_a_crash_is_not_tried_again(tmp_path: Path) -> None:
+    answering = Answering(WorkerDied(-11, memory=False))
+    carried_out(tmp_path, answering)
+    assert len(answering.jobs) == 1
+
+
+def test_a_cell_that_another_process_has_is_waited_for_by_its_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(foreman, "LOOKS", 0.01)
+    chain = bound(Dense(), Target())
+
+    class Elsewhere(Answering):
+        def submit(self, job: Job, tell: Any) -> Future[Any]:
+            run([chain], tmp_path, device="cpu", watcher=Silent())  # as another machine does
+            return super().submit(job, tell)
+
+    answering = Elsewhere(None)
+    (result,) = carried_out(tmp_path, answering)
+    assert result.sound and len(answering.jobs) == 1
+
+
+def test_a_store_that_vanishes_ends_the_run_and_is_not_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "EXPIRY", 0.2)  # this process lives on, and with it its leases
+
+    class Pulling(Silent):
+        def step(self, done: int, loss: float) -> None:
+            if done == 5:
+                (tmp_path / "s").rename(tmp_path / "away")
+
+    with pytest.raises(StoreGone, match="has vanished; bring the folder back"):
+        run([bound(Dense(), Target())], tmp_path / "s", device="cpu", watcher=Pulling())
+    assert not (tmp_path / "s").exists()
+    (tmp_path / "away").rename(tmp_path / "s")
+    (result,) = run([bound(Dense(), Target())], tmp_path / "s", device="cpu", watcher=Silent())
+    assert result.sound
+
+
+@pytest.mark.timeout(600)  # each worker imports torch
+def test_a_device_that_workers_lack_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no cuda device"):
+        run([bound(Dense(), Target())], tmp_path, device="cuda:0", watcher=Silent(), jobs=2)
+
+
+@pytest.mark.parametrize(("keep", "left"), [("nets", 1), ("masks", 0), ("results", 0)])
+def test_what_is_kept_bounds_the_disk(tmp_path: Path, keep: Any, left: int) -> None:
+    half = bound(MagnitudeAfter(), Target(sparsity=0.5))
+    chains = [bound(Dense(), Target()), bound(MagnitudeAfter(), Target(sparsity=0.2)), half]
+    *_, result = run(chains, tmp_path, device="cpu", watcher=Silent(), keep=keep)
+    assert len(list((tmp_path / "nets").iterdir())) == left
+    store = Store(tmp_path)
+    masks = store.masks.load(half.digest)
+    assert (masks is not None) == (keep == "masks")
+    if masks:
+        from smc_eval.sparse.bits import mask_digest
+
+        assert mask_digest(masks) == result.certificate["mask_digest"]
+        path = tmp_path / "masks" / f"{half.digest}.safetensors"
+        path.write_bytes(path.read_bytes()[:-1] + b"\x07")
+        assert store.masks.load(half.digest) is None
+
+
+def test_how_a_process_ended_is_said_in_words() -> None:
+    assert ended(-signal.SIGABRT) == "was ended by signal SIGABRT"
+    assert ended(1) == "ended with exit code 1"
+
+
+def test_kills_for_memory_are_counted_by_the_kernel(tmp_path: Path) -> None:
+    (tmp_path / "vmstat").write_text("pgfault 12\noom_kill 3\noom_kill_x 9\n")
+    assert memory_kills(tmp_path / "vmstat") == 3
+    assert memory_kills(tmp_path / "none") is None
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="no /proc to find workers in")
+def test_ctrl_c_stops_all_workers_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    words = "--model tiny --tasks mawps/gts --folds 0,1 --method dense --recipe steps=100000 --jobs 2"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "smc_eval", *words.split(), "--output", str(tmp_path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stderr is not None
+    while "steps/s" not in (line := process.stderr.readline()):
+        assert line, "it ended before it trained"
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, "")
+    assert err.splitlines()[-1].startswith("interrupted; what is finished is kept")
+    assert "Traceback" not in err
+    for _ in range(50):
+        if not members(process.pid):
+            break
+        time.sleep(0.1)
+    assert members(process.pid) == []
+
+
+def members(session: int) -> list[int]:
+    """Processes of a session that still live."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[3]) == session and fields[0] != "Z":
+            found.append(int(stat.parent.name))
+    return found

@@ -1,0 +1,164 @@
+"""The agenda: longest way first, nothing twice, nobody idle while something is ready."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import ClassVar
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from smc_eval.agenda import Agenda, idle, shared
+from smc_eval.card import TaskCard
+from smc_eval.cell import Chain
+from smc_eval.methods.chance import RandomAfter
+from smc_eval.methods.dense import Dense
+from smc_eval.methods.lottery import Lottery
+from smc_eval.methods.magnitude import MagnitudeAfter, MagnitudeBefore
+from smc_eval.methods.tuned import TunedGmp
+from smc_eval.plan import steps
+from smc_eval.target import SMC_GRID, Target
+from smc_eval.testing import Toy, bound
+
+LEVELS = SMC_GRID[:5]
+
+
+class Slow(Toy):
+    card: ClassVar[TaskCard] = Toy.card.model_copy(update={"name": "slow"})
+
+
+@cache
+def every() -> tuple[Chain, ...]:
+    """A grid with forks at many depths, rewinds among them."""
+    methods = (MagnitudeBefore(), MagnitudeAfter(), RandomAfter(), Lottery(), TunedGmp())
+    return tuple(
+        chain
+        for seed in (0, 1)
+        for chain in [
+            bound(Dense(), Target(), seed=seed),
+            *(bound(method, Target(sparsity=s), seed=seed) for method in methods for s in LEVELS),
+        ]
+    )
+
+
+@dataclass
+class Yard:
+    """Workers in made-up time: a second a step, a little for what takes no steps."""
+
+    chains: Sequence[Chain]
+    workers: int
+    now: float = 0.0
+    finished: set[str] = field(default_factory=set)
+    carried: Counter[str] = field(default_factory=Counter)
+    ends: dict[str, float] = field(default_factory=dict)
+    begun: list[Chain] = field(default_factory=list)
+    busy: float = 0.0
+
+    def run(self) -> None:
+        agenda, kept = Agenda(), shared(self.chains)
+        waiting = {chain.digest: chain for chain in self.chains}
+        at: dict[str, tuple[Chain, int, float]] = {}
+        while waiting or at:
+            while waiting and len(at) < self.workers:
+                chain = agenda.next(waiting.values(), [one for one, _, _ in at.values()], self.finished)
+                if chain is None:
+                    assert at, "all wait for one another"
+                    break
+                del waiting[chain.digest]
+                self.begun.append(chain)
+                deepest = [n for n, link in enumerate(chain.links, 1) if link.digest in self.finished]
+                at[chain.digest] = self._going(chain, max(deepest, default=0))
+            digest = min(at, key=lambda one: at[one][2])
+            chain, number, self.now = at.pop(digest)
+            if number < len(chain.links):
+                self._finish(chain, number, kept)
+                at[digest] = self._going(chain, number + 1)
+            else:
+                self.ends[digest] = self.now
+                if chain.links and chain.links[-1].digest not in kept:
+                    self.finished.discard(chain.links[-1].digest)
+
+    def _going(self, chain: Chain, number: int) -> tuple[Chain, int, float]:
+        took = 0.01
+        if number < len(chain.links):
+            took += steps(chain.links[number].stage, chain.examples)
+        self.busy += took
+        return chain, number, self.now + took
+
+    def _finish(self, chain: Chain, number: int, kept: frozenset[str]) -> None:
+        link = chain.links[number]
+        assert link.digest not in self.finished
+        self.carried[link.digest] += 1
+        self.finished.add(link.digest)
+        if number and chain.links[number - 1].digest not in kept:
+            self.finished.discard(chain.links[number - 1].digest)
+
+
+@given(st.lists(st.sampled_from(every()), min_size=1, unique_by=lambda c: c.digest), st.integers(1, 9))
+def test_every_cell_ends_and_no_stage_is_carried_out_twice(chains: list[Chain], workers: int) -> None:
+    yard = Yard(chains, workers)
+    yard.run()
+    assert yard.ends.keys() == {chain.digest for chain in chains}
+    assert set(yard.carried.values()) <= {1}
+
+
+@given(st.lists(st.sampled_from(every()), min_size=1, unique_by=lambda c: c.digest), st.integers(1, 9))
+def test_no_grid_takes_longer_than_its_share_and_its_longest_way(chains: list[Chain], workers: int) -> None:
+    # Graham (1966): who never idles while something is ready takes no more than both together
+    yard = Yard(chains, workers)
+    yard.run()
+    longest = max(
+        sum(steps(link.stage, chain.examples) + 0.02 for link in chain.links) + 0.02 for chain in chains
+    )
+    assert yard.now <= yard.busy / workers + longest + 1e-6
+
+
+def test_the_longest_way_is_begun_first_and_the_lottery_does_not_finish_last() -> None:
+    yard = Yard(every(), 4)
+    yard.run()
+    lotteries = [chain for chain in every() if isinstance(chain.cell.method, Lottery)]
+    longest = max(lotteries, key=lambda chain: len(chain.links))
+    assert len(yard.begun[0].links) == len(longest.links)
+    assert max(yard.ends[chain.digest] for chain in lotteries) < yard.now
+
+
+def test_what_needs_a_stage_that_somebody_works_on_waits_and_the_rest_does_not() -> None:
+    dense, after, before = (
+        bound(Dense(), Target()),
+        bound(MagnitudeAfter(), Target(sparsity=0.5)),
+        bound(MagnitudeBefore(), Target(sparsity=0.5)),
+    )
+    agenda, trained = Agenda(), dense.links[0].digest
+    assert agenda.next([dense, after, before], [], set()) is after  # the longest of the three
+    assert agenda.next([dense, before], [after], set()) is before
+    assert agenda.next([dense], [after, before], set()) is None
+    assert agenda.next([dense], [after, before], {trained}) is dense
+
+
+def test_what_others_hold_is_left_alone_be_it_a_cell_or_a_stage() -> None:
+    dense, after = bound(Dense(), Target()), bound(MagnitudeAfter(), Target(sparsity=0.5))
+    agenda, trained = Agenda(), dense.links[0].digest
+    assert agenda.next([after, dense], [], set(), {trained}) is None
+    assert agenda.next([after, dense], [], {trained}, {trained}) is after  # it is finished, whoever holds it
+    assert agenda.next([after, dense], [], set(), {after.digest}) is dense
+
+
+def test_a_slow_task_goes_before_a_quick_one_of_more_steps() -> None:
+    few = bound(Dense(), Target(), Slow())
+    many = bound(MagnitudeAfter(), Target(sparsity=0.5))
+    assert Agenda().next([few, many], [], set()) is many
+    assert Agenda({("slow", "tiny"): 9.0, ("toy", "tiny"): 1.0}).next([few, many], [], set()) is few
+    assert Agenda({("slow", "tiny"): 9.0}).next([few, many], [], set()) is many  # as slow, for all one knows
+
+
+def test_a_kept_net_is_idle_once_all_that_pass_it_are_done() -> None:
+    chains = [bound(Dense(), Target()), *(bound(MagnitudeAfter(), Target(sparsity=s)) for s in (0.2, 0.5))]
+    kept = shared(chains)
+    done: set[str] = set()
+    for chain in chains:
+        assert idle(chains, kept, done) == set()
+        done.add(chain.digest)
+    assert idle(chains, kept, done) == {chains[0].links[0].digest}
