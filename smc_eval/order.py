@@ -87,7 +87,11 @@ class Order(Spec):
     device: str = "auto"
     """cpu, cuda, cuda:1, …; auto takes cuda where there is one. Default: auto."""
     jobs: int | None = Field(None, ge=1)
-    """Cells to run at once, a process each. Default: one for each accelerator, else 1."""
+    """Cells to run at once, a process each. Default: one for each accelerator, else 1; with slurm 64,
+    with ray as many as the cluster has room for."""
+    executor: str = "local"
+    """What carries out cells: local, processes on this machine; slurm[:KEY=VALUE,…], jobs with these
+    options of sbatch; ray[:ADDRESS], tasks of a Ray cluster. Default: local."""
     keep: Literal["nets", "masks", "results"] = "nets"
     """What stays on disk beside records and answers: nets where stages are shared, for later runs; or,
     with those deleted once no cell needs them, each cell's masks; or neither. Default: nets."""

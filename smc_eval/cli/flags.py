@@ -31,6 +31,7 @@ METAVARS = {
     "json": "FILE|-",
     "format": "table|markdown|csv|latex|json",
     "jobs": "N",
+    "executor": "local|slurm[:KEY=VALUE,…]|ray[:ADDRESS]",
     "keep": "nets|masks|results",
     "threads": "N",
 }

@@ -24,7 +24,7 @@ from smc_eval.results import Result
 SCHEMA = 1
 """Version of what a store tells of the grid that was ordered."""
 
-OWN = frozenset({"device", "format", "jobs", "json_file", "output", "quiet", "threads"})
+OWN = frozenset({"device", "executor", "format", "jobs", "json_file", "output", "quiet", "threads"})
 """What each machine says for itself, as it does of its data folder; all else is the grid's."""
 
 
@@ -32,7 +32,7 @@ def run(order: Order) -> None:
     """Train, prune, score: run every cell that is not finished yet, and show the table."""
     grid = Grid.of(order, registry())
     sought = quests(grid, searched(order)) if order.find else []
-    writable(order)
+    ready(order)
     warned(order)
     for note in () if order.quiet else served(order, grid):
         typer.echo(f"note: {note}", err=True)
@@ -102,6 +102,7 @@ def carried_out(
                     watcher=watcher,
                     jobs=order.jobs,
                     keep=order.keep,
+                    executor=order.executor,
                     **how,
                 )
             )
@@ -160,13 +161,16 @@ def told(results: Sequence[Result], order: Order, folders: Sequence[Path] = ()) 
         report.write(Path(order.json_file), report.render(results, "json"))
 
 
-def writable(order: Order) -> None:
-    """Find out before anything runs that what was asked for can be written.
+def ready(order: Order) -> None:
+    """Find out before anything runs that what was asked for can be written, and who is to run it is there.
 
     Raises:
-        UsageError: the file of records cannot be.
+        UsageError: the file of records cannot be, or the executor's word is wrong.
         StoreError: the store's folder cannot be.
     """
+    from smc_eval.engine.engines import engine
+
+    engine(order.executor)
     if order.json_file and order.json_file != "-":
         check_writable(Path(order.json_file))
     output = Path(order.output)

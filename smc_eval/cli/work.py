@@ -9,7 +9,7 @@ import typer
 
 from smc_eval import __version__
 from smc_eval.binder import Binder, Bound, idle
-from smc_eval.cli.run import OWN, SCHEMA, carried_out, ordered, told, warned, writable
+from smc_eval.cli.run import OWN, SCHEMA, carried_out, ordered, told, warned, ready
 from smc_eval.errors import StoreError, UsageError
 from smc_eval.grid import Grid
 from smc_eval.order import Order
@@ -25,7 +25,7 @@ def work(order: Order) -> None:
     """
     if order.find:
         raise UsageError("--find decides its next cells by what came of the last; search with run --jobs N")
-    writable(order)
+    ready(order)
     cells = dict[str, str]()
     if joining := not order.model_fields_set - OWN - {"data_dir"}:
         order, cells = joined(order)

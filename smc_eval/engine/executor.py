@@ -1,5 +1,7 @@
 """Executors: engines that carry out cells, in the shape of concurrent.futures; here, worker processes.
 
+Others are in slurm.py and ray.py.
+
 A pool that shares queues among its processes dies or hangs with one that is killed (the standard
 library's, loky's); so each worker here has a pipe of its own, and a thread that waits for it.
 """
@@ -56,11 +58,17 @@ class Job:
 class WorkerDied(SmcError):
     """A worker ended in the middle of a cell."""
 
-    def __init__(self, code: int, *, memory: bool) -> None:
+    def __init__(self, how: str, *, killed: bool, memory: bool = False) -> None:
+        self.killed = killed
+        """Whether it may not have been the cell's fault, so that it is worth another try."""
         self.memory = memory
         """Whether it was killed because memory ran short, as far as can be told."""
-        self.killed = code == -signal.SIGKILL
-        super().__init__(f"its worker {ended(code)}" + (" as memory ran short" if memory else ""))
+        super().__init__(f"its worker {how}" + (" as memory ran short" if memory else ""))
+
+    @classmethod
+    def of(cls, code: int, *, memory: bool = False) -> Self:
+        """The death of a process, by its exit code."""
+        return cls(ended(code), killed=code == -signal.SIGKILL, memory=memory)
 
 
 class Executor(Protocol):
@@ -104,12 +112,6 @@ class Local:
         for worker in self._workers:  # one may have been on its way
             worker.stop()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.shutdown()
-
 
 class Worker:
     """A process that carries out one cell at a time; started when it is first needed."""
@@ -142,12 +144,12 @@ class Worker:
         except (EOFError, OSError):
             code = self._code()
             memory = code == -signal.SIGKILL and (kills is None or memory_kills() != kills)
-            raise WorkerDied(code, memory=memory) from None
+            raise WorkerDied.of(code, memory=memory) from None
 
     def _started(self) -> Connection:
         if self._process is None or self._pipe is None or not self._process.is_alive():
             if self.stopped:
-                raise WorkerDied(-signal.SIGTERM, memory=False)
+                raise WorkerDied.of(-signal.SIGTERM)
             here, there = multiprocessing.get_context("spawn").Pipe()
             spawn: Any = multiprocessing.get_context("spawn").Process
             process: BaseProcess = spawn(

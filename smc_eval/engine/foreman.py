@@ -46,6 +46,8 @@ class Foreman:
         self.kept = shared(self.known)
         self.place = {chain.digest: number for number, chain in enumerate(chains, 1)}
         self.waiting = {chain.digest: chain for chain in chains}
+        self.taken: dict[str, Job] = {}
+        """Jobs that found their cell with another process, and may still be ours to do."""
         self.lanes: dict[int, Job] = {}
         self.results: dict[str, Result] = {}
         self.before: dict[str, Result] = {}
@@ -90,7 +92,7 @@ class Foreman:
             del self.waiting[chain.digest]
             lane = self._free()
             self.watcher.lane(lane).cell(self.place[chain.digest], chain.cell.label)
-            self._submit(lane, Job(chain))
+            self._submit(lane, self.taken.pop(chain.digest, None) or Job(chain))
 
     def _free(self) -> int:
         return next(lane for lane in range(len(self.lanes) + 1) if lane not in self.lanes)
@@ -122,8 +124,8 @@ class Foreman:
         except WorkerDied as death:
             self._died(lane, job, death)
             return
-        if result is None:  # another process has it
-            self.waiting[digest] = job.chain
+        if result is None:  # another process has it, or one that died seems to have it still
+            self.waiting[digest], self.taken[digest] = job.chain, job
         else:
             self._settle(self.watcher.lane(lane), digest, result)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Literal
@@ -10,7 +9,8 @@ from typing import Literal
 from smc_eval.agenda import idle, shared
 from smc_eval.cell import Chain
 from smc_eval.engine.attempt import attempt
-from smc_eval.engine.executor import Local, Setting
+from smc_eval.engine.engines import engine
+from smc_eval.engine.executor import Setting
 from smc_eval.engine.foreman import Foreman
 from smc_eval.engine.store import Store
 from smc_eval.engine.walk import Walk
@@ -32,6 +32,7 @@ def run(  # noqa: PLR0913  an order's own
     watcher: Watcher,
     jobs: int | None = None,
     keep: Keep = "nets",
+    executor: str = "local",
     alone: bool = True,
     again: bool = True,
 ) -> list[Result]:
@@ -41,16 +42,17 @@ def run(  # noqa: PLR0913  an order's own
 
     With several jobs, as many worker processes carry out cells at once; without a number, one for
     each accelerator. One job alone goes in the grid's order, in this process; who is not `alone` leaves
-    to others what they are at. `again` runs once more what failed before.
+    to others what they are at. Another `executor` carries them out elsewhere. `again` runs once more
+    what failed before.
 
     Raises:
-        UsageError: the device is not there.
+        UsageError: the device is not there, or the executor is not.
         StoreError: the store cannot be written at all.
     """
+    make = engine(executor)
     store = Store(folder)
     store.open()
-    shares = devices(device)
-    jobs = jobs or max(1, len(shares))
+    shares = devices(device) if executor == "local" else []
     watcher.begin(len(chains))
     store.book.latest()
     if store.book.broken:
@@ -59,14 +61,17 @@ def run(  # noqa: PLR0913  an order's own
             "a cell that has no other runs again",
             warning=True,
         )
-    _tidy(chains, store, shared([*chains, *ahead]))
-    if jobs == 1 and alone:
+    kept = shared([*chains, *ahead])
+    _tidy(chains, store, kept)
+    if executor == "local" and alone and (jobs or max(1, len(shares))) == 1:
         return _inline(chains, ahead, store, World(device, threads), watcher, keep)
-    threads, kept = threads or max(1, (os.cpu_count() or 1) // jobs), shared([*chains, *ahead])
     setting = Setting(folder.absolute(), device, threads, kept, masks=keep == "masks", devices=tuple(shares))
-    with Local(setting, jobs) as executor:
-        foreman = Foreman(chains, store, executor, watcher, bounded=keep != "nets", ahead=ahead)
+    carrier = make(setting, jobs)
+    try:
+        foreman = Foreman(chains, store, carrier, watcher, bounded=keep != "nets", ahead=ahead)
         return foreman.run(again=again)
+    finally:
+        carrier.shutdown()
 
 
 def _tidy(chains: Sequence[Chain], store: Store, kept: Collection[str]) -> None:

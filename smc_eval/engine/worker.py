@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -20,8 +20,10 @@ from smc_eval.errors import SmcError
 from smc_eval.results import Result
 
 if TYPE_CHECKING:
-    from smc_eval.engine.executor import Setting
+    from smc_eval.engine.executor import Job, Setting
     from smc_eval.engine.store import Store
+    from smc_eval.engine.watch import Watcher
+    from smc_eval.engine.world import World
 
 TELLS = 0.25
 """Seconds between two tellings of steps."""
@@ -53,8 +55,8 @@ class Unfit:
 class Teller(Silent):
     """A watcher that passes on what it hears; of steps, a few a second."""
 
-    def __init__(self, pipe: Connection) -> None:
-        self.pipe, self.due = pipe, 0.0
+    def __init__(self, send: Callable[[Told], object]) -> None:
+        self.send, self.due = send, 0.0
 
     def stage(self, label: str, steps: int, done: int) -> None:
         self.due = time.monotonic() + TELLS
@@ -70,7 +72,7 @@ class Teller(Silent):
 
     def _tell(self, verb: str, *words: Any, **more: Any) -> None:
         try:
-            self.pipe.send(Told(verb, words, more))
+            self.send(Told(verb, words, more))
         except OSError:  # nobody listens: who started this process is no more
             os._exit(1)
 
@@ -83,29 +85,48 @@ def work(pipe: Connection, setting: Setting, slot: int) -> None:
     if setting.devices:  # before torch looks
         os.environ["CUDA_VISIBLE_DEVICES"] = setting.devices[slot % len(setting.devices)]
 
-    from smc_eval.engine.attempt import attempt
-    from smc_eval.engine.store import Store
-    from smc_eval.engine.walk import Walk
-    from smc_eval.engine.world import World
-
     try:
         job = pipe.recv()
-        store, world = Store(setting.folder), World(setting.device, setting.threads)
+        place = placed(setting)
         while True:
-            teller = Teller(pipe)
-            with logged(store, job.chain.digest):
-                walk = Walk(
-                    job.chain, store, world, teller, setting.keep, job.parts, setting.masks, wait=False
-                )
-                result = attempt(walk)
-            del walk  # and with it the net
-            pipe.send(Ended(result))
+            pipe.send(Ended(_attempted(job, setting, place, Teller(pipe.send))))
             job = pipe.recv()
     except (EOFError, BrokenPipeError):
         return
     except Exception as error:
-        told = str(error) if isinstance(error, SmcError) else f"{type(error).__name__}: {error}"
-        pipe.send(Unfit(f"a worker cannot work: {told}"))
+        pipe.send(_unfit(error))
+
+
+def carry_out(job: Job, setting: Setting, watcher: Watcher) -> Ended | Unfit:
+    """Carry out one cell in this process, wherever an engine has put it."""
+    try:
+        return Ended(_attempted(job, setting, placed(setting), watcher))
+    except Exception as error:
+        return _unfit(error)
+
+
+def placed(setting: Setting) -> tuple[Store, World]:
+    """The store and the device as a run has set them."""
+    from smc_eval.engine.store import Store
+    from smc_eval.engine.world import World
+
+    return Store(setting.folder), World(setting.device, setting.threads)
+
+
+def _attempted(job: Job, setting: Setting, place: tuple[Store, World], watcher: Watcher) -> Result | None:
+    from smc_eval.engine.attempt import attempt
+    from smc_eval.engine.walk import Walk
+
+    store, world = place
+    with logged(store, job.chain.digest):
+        return attempt(
+            Walk(job.chain, store, world, watcher, setting.keep, job.parts, setting.masks, wait=False)
+        )
+
+
+def _unfit(error: Exception) -> Unfit:
+    told = str(error) if isinstance(error, SmcError) else f"{type(error).__name__}: {error}"
+    return Unfit(f"a worker cannot work: {told}")
 
 
 @contextmanager

@@ -175,7 +175,7 @@ def carried_out(folder: Path, answering: Answering) -> Any:
 
 def test_a_kill_for_memory_halves_the_passes_and_any_other_kill_does_not(tmp_path: Path) -> None:
     for memory, parts in ((True, [1, 2]), (False, [1, 1])):
-        answering = Answering(*[WorkerDied(-9, memory=memory)] * 2)
+        answering = Answering(*[WorkerDied.of(-9, memory=memory)] * 2)
         (result,) = carried_out(tmp_path / str(memory), answering)
         assert [job.parts for job in answering.jobs] == parts
         assert result.status == "failed"
@@ -184,7 +184,7 @@ def test_a_kill_for_memory_halves_the_passes_and_any_other_kill_does_not(tmp_pat
 
 
 def test_a_crash_is_not_tried_again(tmp_path: Path) -> None:
-    answering = Answering(WorkerDied(-11, memory=False))
+    answering = Answering(WorkerDied.of(-11))
     carried_out(tmp_path, answering)
     assert len(answering.jobs) == 1
 

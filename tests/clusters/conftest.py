@@ -1,0 +1,112 @@
+"""A task that ends its own process, cells on it, and what they come to if nobody disturbs them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from smc_eval.cell import Chain
+from smc_eval.engine.runner import run
+from smc_eval.engine.store import Store
+from smc_eval.engine.watch import Silent
+from smc_eval.methods.dense import Dense
+from smc_eval.methods.lottery import Lottery
+from smc_eval.methods.magnitude import MagnitudeAfter, MagnitudeBefore
+from smc_eval.results import Result
+from smc_eval.target import Target
+from smc_eval.testing import bound, timeless
+
+FRAGILE = '''
+import os, time
+from pathlib import Path
+from typing import ClassVar
+from smc_eval.card import TaskCard
+from smc_eval.engine import train
+from smc_eval.testing import Toy
+
+train.CHECKPOINT_SECONDS = -1.0
+
+class Fragile(Toy):
+    """In its seventh forward pass it sends itself the signal that a file names, once; and it counts its passes."""
+    card: ClassVar[TaskCard] = Toy.card.model_copy(update={"name": "fragile"})
+    file: str
+    passes: ClassVar[int] = 0
+
+    def loss(self, model, batch):
+        Fragile.passes += 1
+        with open(self.file + ".passes", "a") as passes:
+            passes.write("x")
+        if Fragile.passes == 7 and Path(self.file).exists():
+            told = Path(self.file).read_text()
+            Path(self.file).unlink()
+            if told == "wait":
+                Path(self.file + ".waits").write_text(str(os.getpid()))
+                time.sleep(3600)
+            os.kill(os.getpid(), int(told))
+        return super().loss(model, batch)
+'''
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Cells that share stages, one of which can be disturbed; and a folder."""
+
+    folder: Path
+    module: ModuleType
+
+    @property
+    def file(self) -> Path:
+        """What is to happen in the dense training is written here."""
+        return self.folder / "told"
+
+    @property
+    def chains(self) -> list[Chain]:
+        task, half = self.module.Fragile(file=str(self.file)), Target(sparsity=0.5)
+        methods = (MagnitudeAfter(), Lottery(), MagnitudeBefore())
+        return [bound(Dense(), Target(), task), *(bound(method, half, task) for method in methods)]
+
+    def passes(self) -> int:
+        """How many forward passes of training there were since this was asked last."""
+        file = self.file.with_name("told.passes")
+        count = len(file.read_text())
+        file.unlink()
+        return count
+
+    def run(self, store: str, chains: Sequence[Chain] | None = None, **how: Any) -> list[Result]:
+        how = {"watcher": Silent(), "device": "cpu", "threads": 1, **how}
+        return run(chains or self.chains, self.folder / store, **how)
+
+    def nets(self, store: str) -> dict[str, bytes]:
+        return {
+            path.name: (path / "net.safetensors").read_bytes()
+            for path in (self.folder / store / "nets").iterdir()
+        }
+
+    def assert_undisturbed(self, store: str) -> None:
+        """Records and nets are those of one process that carried out cell after cell; nothing else is left."""
+        self.passes()
+        wanted = self.run("alone")
+        latest = Store(self.folder / store).book.latest()
+        assert [timeless(latest[result.digest]) for result in wanted] == [timeless(one) for one in wanted]
+        assert self.nets(store) == self.nets("alone")
+        folder = self.folder / store
+        assert [path for path in folder.glob("**/*") if path.name.startswith(".")] == []
+        assert list((folder / "leases").iterdir()) == list((folder / "partial").iterdir()) == []
+        assert not (folder / "slurm").exists()
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    """A bench whose module is found by processes that are started from now on."""
+    name = f"fragile_{tmp_path.name.replace('-', '_')}"
+    (tmp_path / f"{name}.py").write_text(FRAGILE)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{Path(__file__).resolve().parents[2]}")
+    yield Bench(tmp_path, __import__(name))
+    del sys.modules[name]
