@@ -45,6 +45,8 @@ class Terms:
                 raise UsageError(
                     f"--executor slurm: {word!r} is no KEY=VALUE with a long option of sbatch, such as time=4:00:00"
                 )
+            if key in options:
+                raise UsageError(f"--executor slurm: {key!r} is said twice")
             if key in OURS:
                 raise UsageError(f"--executor slurm: {key!r} is not for you to say: each cell is one task of one job")
             options[key] = value if equals else True

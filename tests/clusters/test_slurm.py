@@ -58,22 +58,20 @@ def test_jobs_end_with_the_records_of_one_process(bench: Any, engine: str) -> No
 def test_a_job_killed_mid_cell_goes_on_from_its_checkpoint_once_more(bench: Any, engine: str) -> None:
     bench.file.write_text(str(int(signal.SIGKILL)))
     watcher = Listening()
-    (dense,) = bench.run("jobs", bench.chains[:1], executor=engine, watcher=watcher)
-    assert dense.sound and bench.passes() == dense.cost["steps"] + 1  # the pass in which it died
+    dense, after = bench.run("jobs", bench.chains[:2], executor=engine, watcher=watcher)
+    assert dense.sound and bench.passes() == after.cost["steps"] + 1  # the pass in which it died
     (note,) = watcher.notes
     assert note.startswith("its worker ended with its job ") and note.endswith("; once more")
-    bench.run("jobs", executor=engine)
-    bench.assert_undisturbed("jobs")
+    bench.assert_undisturbed("jobs", bench.chains[:2])
 
 
 def test_a_preempted_job_is_requeued_and_goes_on_from_its_checkpoint(bench: Any, engine: str) -> None:
     bench.file.write_text(str(int(signal.SIGUSR2)))  # what submitit has SLURM send
     watcher = Listening()
-    (dense,) = bench.run("jobs", bench.chains[:1], executor=engine, watcher=watcher)
-    assert dense.sound and bench.passes() == dense.cost["steps"] + 1
+    dense, after = bench.run("jobs", bench.chains[:2], executor=engine, watcher=watcher)
+    assert dense.sound and bench.passes() == after.cost["steps"] + 1
     assert watcher.notes == []  # nobody died
-    bench.run("jobs", executor=engine)
-    bench.assert_undisturbed("jobs")
+    bench.assert_undisturbed("jobs", bench.chains[:2])
 
 
 def test_what_was_submitted_ends_with_the_run(bench: Any, engine: str) -> None:
@@ -88,12 +86,13 @@ def test_what_was_submitted_ends_with_the_run(bench: Any, engine: str) -> None:
     thread = threading.Thread(target=interrupt)
     thread.start()
     with pytest.raises(KeyboardInterrupt):
-        bench.run("jobs", executor=engine, jobs=2)
+        bench.run("jobs", bench.chains[:2], executor=engine)
     thread.join()
     for _ in range(100):
         if not Path(f"/proc/{waits.read_text()}").exists():
             break
         time.sleep(0.1)
     assert not Path(f"/proc/{waits.read_text()}").exists()
-    bench.run("jobs", executor=engine)
-    bench.assert_undisturbed("jobs")
+    assert not (bench.folder / "jobs" / "slurm").exists()
+    bench.run("jobs", bench.chains[:2])  # in this process, at once: the job gave back its leases
+    bench.assert_undisturbed("jobs", bench.chains[:2])

@@ -1,0 +1,117 @@
+"""Cells as tasks of a Ray cluster of several nodes, one of which goes, as may any worker."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from smc_eval.engine.watch import Silent
+
+pytest.importorskip("ray", reason="needs smc-eval[ray]: tox -e ray")
+
+from ray.cluster_utils import Cluster
+
+from smc_eval.engine.executor import Setting
+from smc_eval.engine.ray import Ray
+from smc_eval.errors import UsageError
+
+pytestmark = [
+    pytest.mark.timeout(900),  # each worker imports torch
+    pytest.mark.enable_socket,  # nodes talk to each other, on this machine
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # ray's own
+]
+
+
+@pytest.fixture
+def cluster(bench: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    """A head with a CPU, and a node with another; both find the bench's module."""
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("RAY_raylet_start_wait_time_s", "120")  # a busy machine is slow to start them
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    made.add_node(num_cpus=1)
+    yield made
+    made.shutdown()
+
+
+class Listening(Silent):
+    def __init__(self) -> None:
+        self.notes, self.stages = list[str](), list[str]()
+
+    def note(self, text: str, *, warning: bool = False) -> None:
+        self.notes.append(text)
+
+    def stage(self, label: str, steps: int, done: int) -> None:
+        self.stages.append(label)
+
+
+def test_tasks_end_with_the_records_of_one_process_and_tell_how_they_go(bench: Any, cluster: Cluster) -> None:
+    watcher = Listening()
+    bench.run("tasks", executor=f"ray:{cluster.address}", watcher=watcher)
+    assert "train" in " ".join(watcher.stages) and "prune to 0.5" in watcher.stages
+    bench.assert_undisturbed("tasks")
+
+
+def test_a_worker_killed_mid_cell_goes_on_from_its_checkpoint_once_more(bench: Any, cluster: Cluster) -> None:
+    bench.file.write_text(str(int(signal.SIGKILL)))
+    watcher, few = Listening(), bench.chains[:2]
+    dense, after = bench.run("tasks", few, executor=f"ray:{cluster.address}", watcher=watcher)
+    assert dense.sound and bench.passes() == after.cost["steps"] + 1  # the pass in which it died
+    assert watcher.notes[0] == "its worker died; once more"
+    bench.assert_undisturbed("tasks", few)
+
+
+def test_a_cell_whose_node_is_lost_goes_on_from_its_checkpoint_elsewhere(bench: Any, cluster: Cluster) -> None:
+    bench.file.write_text("wait")
+    waits = bench.file.with_name("told.waits")
+    doomed = cluster.add_node(num_cpus=2)
+
+    def lose() -> None:
+        while not waits.exists():
+            time.sleep(0.1)
+        cluster.remove_node(doomed, allow_graceful=False)
+        cluster.add_node(num_cpus=2)
+
+    thread = threading.Thread(target=lose)
+    thread.start()
+    watcher, few = Listening(), bench.chains[:2]
+    executor = f"ray:{cluster.address}"  # where only the doomed node has two CPUs, and then the new one
+    dense, after = bench.run("tasks", few, executor=executor, watcher=watcher, threads=2)
+    thread.join()
+    assert dense.sound and bench.passes() == after.cost["steps"] + 1
+    assert watcher.notes[0] == "its worker died with its node; once more"
+    bench.assert_undisturbed("tasks", few, threads=2)
+
+
+def test_ctrl_c_ends_the_tasks_and_their_leases(bench: Any, cluster: Cluster) -> None:
+    bench.file.write_text("wait")
+    waits = bench.file.with_name("told.waits")
+
+    def interrupt() -> None:
+        while not waits.exists():
+            time.sleep(0.1)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        bench.run("tasks", bench.chains[:2], executor=f"ray:{cluster.address}")
+    thread.join()
+    assert list((bench.folder / "tasks" / "leases").iterdir()) == []
+    bench.run("tasks", bench.chains[:2])
+    bench.assert_undisturbed("tasks", bench.chains[:2])
+
+
+def test_what_is_no_cluster_is_refused(tmp_path: Path, cluster: Cluster) -> None:
+    setting = Setting(tmp_path, "cpu", 1, frozenset())
+    with pytest.raises(UsageError, match="--executor ray:127.0.0.1:1: no cluster answers"):
+        Ray(setting, None, address="127.0.0.1:1")
+    many = Setting(tmp_path, "cpu", 64, frozenset())
+    with pytest.raises(UsageError, match="--threads 64: no node of the cluster has more than 1 CPUs"):
+        Ray(many, None, address=cluster.address)

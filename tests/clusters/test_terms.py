@@ -1,0 +1,70 @@
+"""What a job asks of SLURM, in sbatch's own options."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("submitit", reason="needs smc-eval[slurm]")
+
+from smc_eval.engine.terms import MINUTES, Terms, told
+from smc_eval.errors import UsageError
+
+
+def test_options_are_sbatchs_own() -> None:
+    terms = Terms.parse("partition=gpu,gres=gpu:a100:1,exclude=node[1,7],exclusive,time=1-2,cpus-per-task=8")
+    assert terms.options == {
+        "partition": "gpu",
+        "gres": "gpu:a100:1",
+        "exclude": "node[1,7]",
+        "exclusive": True,
+    }
+    assert (terms.minutes, terms.threads, terms.local) == (26 * 60, 8, False)
+
+
+def test_nothing_said_is_four_hours_and_one_cpu() -> None:
+    assert Terms.parse("") == Terms({}, MINUTES, 1) and MINUTES == 240
+
+
+def test_threads_are_cpus_and_win_where_both_are_said() -> None:
+    assert Terms.parse("cpus-per-task=8").with_threads(None).threads == 8
+    assert Terms.parse("").with_threads(4).threads == 4
+    assert Terms.parse("cpus-per-task=8").with_threads(4).threads == 4
+
+
+@pytest.mark.parametrize(
+    ("words", "minutes"),
+    [("90", 90), ("90:59", 90), ("2:05:59", 125), ("1-0", 1440), ("1-2:03", 1563), ("1-2:03:04", 1563)],
+)
+def test_time_limits_are_read_in_all_of_sbatchs_forms(words: str, minutes: int) -> None:
+    assert told(words) == minutes
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("time=soon", "time=soon is no time limit; write minutes, H:MM:SS or D-HH:MM:SS"),
+        ("time=2", "time=2 is too short: jobs are told 90 s before their end"),
+        ("Partition=gpu", "'Partition=gpu' is no KEY=VALUE with a long option of sbatch"),
+        ("partition=", "'partition=' is no KEY=VALUE"),
+        ("partition=gpu,partition=cpu", "'partition' is said twice"),
+        ("array=1-9", "'array' is not for you to say: each cell is one task of one job"),
+        ("ntasks=2", "'ntasks' is not for you to say"),
+        ("cpus-per-task=0", "cpus-per-task=0 is no count"),
+        ("cluster=moon", "cluster=moon is unknown"),
+    ],
+)
+def test_what_sbatch_would_not_understand_is_refused_before_anything_runs(words: str, said: str) -> None:
+    with pytest.raises(UsageError, match="^--executor slurm: ") as refused:
+        Terms.parse(words)
+    assert said in str(refused.value)
+
+
+def test_a_batch_script_asks_for_what_was_said(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    import submitit
+
+    monkeypatch.setattr(submitit.SlurmExecutor, "affinity", classmethod(lambda _: 1))  # as if there were a srun
+    executor = Terms.parse("gres=gpu:1,exclusive,time=5:00:00").with_threads(3).executor(tmp_path, 7, 9)
+    script = executor._make_submission_file_text("python -m work", "x")
+    asked = {line.removeprefix("#SBATCH --") for line in script.splitlines() if line.startswith("#SBATCH")}
+    assert {"gres=gpu:1", "exclusive", "time=300", "cpus-per-task=3", "requeue", "signal=USR2@90"} <= asked
+    assert "--cpus-per-task=3 python -m work" in script
