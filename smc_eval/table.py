@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -63,7 +63,7 @@ def tabulated(results: Sequence[Result], look: Look | None = None) -> Table:
 
     `look` finds the items of a record: with them, intervals tell of seeds and items both.
     """
-    records = tuple({_identity(result): result for result in results}.values())
+    records = tuple({_identity(result): result for result in _same_data(results)}.values())
     names = _named(records)
     columns = tuple(dict.fromkeys(names.values()))
     apart = _varying(records, ("protocol", "scope", "spread"))
@@ -76,6 +76,18 @@ def tabulated(results: Sequence[Result], look: Look | None = None) -> Table:
         for row in _grouped(group, [names[level(record)] for record in group], columns, apart, look)
     ]
     return Table(columns, tuple(rows), records, len(results) - len(records))
+
+
+def _same_data(results: Iterable[Result]) -> Iterator[Result]:
+    """Records with the same data under one name, whatever folders they were read from: the first's."""
+    names: dict[tuple[str, int | None, str], str] = {}
+    for result in results:
+        source, digest = result.data.get("source"), result.data.get("digest")
+        if not digest:
+            yield result
+            continue
+        name = names.setdefault((result.task, result.fold, digest), str(source))
+        yield result if name == source else replace(result, data={**result.data, "source": name})
 
 
 def facets(result: Result) -> dict[str, Any]:

@@ -218,6 +218,13 @@ def test_what_differs_in_more_than_the_method_stands_in_rows_of_its_own(record, 
     )
 
 
+def test_the_same_data_in_two_folders_is_the_same_data(record) -> None:
+    moved = record(seed=1, value=82.0, source="/elsewhere/there", data_digest="da7a")
+    assert shown([record(value=80.0), moved]) == {"omp-after": ["81.0±12.7"]}
+    again = record(value=82.0, source="/elsewhere/there", data_digest="da7a")
+    assert shown([record(value=80.0), again]) == {"omp-after": ["82.0"]}  # one cell: the later counts
+
+
 def test_spread_sets_even_tasks_apart_that_have_only_one(record) -> None:
     table = tabulated([record(), record(task="t/b", spread="lamp")])
     assert [row.method for row in table.rows] == ["omp-after (global)", "omp-after (lamp)"]
