@@ -13,6 +13,7 @@ import argparse
 import sys
 from collections import Counter
 from collections.abc import Iterable
+from typing import Any
 
 from smc_eval.binder import Binder
 from smc_eval.cell import Chain
@@ -32,7 +33,7 @@ def main() -> None:
     parser.add_argument("--data-dir", help="data in the official layout; twin for synthetic data")
     parser.add_argument("--model", help="tiny, for the short recipes of a trial")
     asked = parser.parse_args()
-    flags = {"tasks": ARITHMETIC}
+    flags: dict[str, Any] = {"tasks": ARITHMETIC}
     flags |= {"data_dir": asked.data_dir} if asked.data_dir else {}
     flags |= {"model": (asked.model,)} if asked.model else {}
     squares = Binder(published=True).bound(Grid.of(ordered(flags, "smc-bench"), registry()).cells())

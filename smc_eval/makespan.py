@@ -65,7 +65,7 @@ class Schedule:
     @property
     def utilisation(self) -> float:
         """The share of the time at which a worker is at work; 1 where there is nothing to do."""
-        return self.total / (self.workers * self.makespan) if self.makespan else 1.0
+        return min(1.0, self.total / (self.workers * self.makespan)) if self.makespan else 1.0
 
 
 class Yard:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-WORDS = ("plan", "--tasks", "toy", "--model", "tiny", "--method", "omp-after", "--recipe", "steps=10")
-WORDS += ("--sparsity", "0.2,0.5,0.8")
+TOY = ("--tasks", "toy", "--model", "tiny", "--recipe", "steps=10")
+WORDS = ("plan", *TOY, "--method", "omp-after", "--sparsity", "0.2,0.5,0.8")
 
 
 @pytest.fixture
