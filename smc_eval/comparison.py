@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from smc_eval.entry import Look
+from smc_eval.entry import Look, seeds
 from smc_eval.errors import UnknownName, UsageError
 from smc_eval.results import Result
 from smc_eval.statistics.paired import Comparison, compare, holm, seeds_needed
@@ -116,7 +115,7 @@ def _side(records: Sequence[Result], method: str, look: Look) -> dict[Place, tup
                     f"choose one, as in --where {name}={min(values)}"
                 )
         sample = Sample.of(square, look)
-        found[at] = sample or _of_seeds(square), square[0]
+        found[at] = sample or Sample.of_seeds(seeds(square)), square[0]
     return found
 
 
@@ -128,19 +127,6 @@ def _unlike(first: Result, second: Result) -> dict[str, tuple[str, str]]:
         for name in one
         if name not in OWN and ANY not in {one[name], other.get(name)} and one[name] != other.get(name)
     }
-
-
-def _of_seeds(square: Sequence[Result]) -> Sample:
-    """A sample of seeds' scores, where items are not kept; folds weigh as many examples as they have."""
-    seeds: dict[int, list[Result]] = {}
-    for record in square:
-        seeds.setdefault(record.seed, []).append(record)
-    values = {}
-    for seed, folds in seeds.items():
-        scores = [record.score for record in folds if record.score]
-        total = sum(max(1, score["n"]) for score in scores)
-        values[seed] = math.fsum(score["value"] * max(1, score["n"]) for score in scores) / total
-    return Sample.of_seeds(values)
 
 
 def _fits(record: Result, where: Mapping[str, str]) -> bool:

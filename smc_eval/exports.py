@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from smc_eval.budget import Budget
-from smc_eval.entry import Entry, Look
+from smc_eval.entry import Entry
 from smc_eval.errors import StoreError, UsageError
 from smc_eval.footnotes import footnotes
 from smc_eval.results import SCHEMA, Result
-from smc_eval.table import Row, Table, tabulated
+from smc_eval.table import Row, Table
 
 LATEX = {
     "\\": r"\textbackslash{}",
@@ -39,14 +39,14 @@ def document(results: Sequence[Result]) -> dict[str, Any]:
     return {"schema": SCHEMA, "results": [asdict(result) for result in results]}
 
 
-def as_json(results: Sequence[Result]) -> str:
+def as_json(table: Table) -> str:
     """The document, indented."""
-    return json.dumps(document(results), indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(document(table.results), indent=2, ensure_ascii=False) + "\n"
 
 
-def as_csv(results: Sequence[Result]) -> str:
+def as_csv(table: Table) -> str:
     """One line a record, in their order; further numbers of the score are columns `also_NAME`."""
-    lines = [_flat(result) for result in results]
+    lines = [_flat(result) for result in table.results]
     columns = list(dict.fromkeys(name for line in lines for name in line)) or ["task"]
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
@@ -83,9 +83,8 @@ def _flat(result: Result) -> dict[str, Any]:
     }
 
 
-def as_markdown(results: Sequence[Result], look: Look | None = None) -> str:
+def as_markdown(table: Table) -> str:
     """The table as GitHub shows it, its footnotes as a list below; the best of a column is bold."""
-    table = tabulated(results, look)
     heads = [*table.heads, *table.columns]
     lines = [heads, ["---"] * len(table.heads) + ["---:"] * len(table.columns)]
     for row in table.rows:
@@ -104,9 +103,8 @@ def _markdown(text: str) -> str:
     return re.sub(r"([\\`*_<>\[\]|])", r"\\\1", text)
 
 
-def as_latex(results: Sequence[Result], look: Look | None = None) -> str:
+def as_latex(table: Table) -> str:
     """The table for the `booktabs` package; its caption says protocol, scope, data and seeds."""
-    table = tabulated(results, look)
     notes = footnotes(table)
     heads = [_latex(head) for head in (*table.heads, *table.columns)]
     body, before = list[str](), ("", "")

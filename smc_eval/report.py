@@ -1,4 +1,4 @@
-"""From results to what people see: a table on a screen, or text in one of five formats."""
+"""From a table to what people see: a table on a screen, or text in one of five formats."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ from rich.console import Console, RenderableType
 from rich.table import Table as Drawing
 from rich.text import Text
 
-from smc_eval.entry import Entry, Look
+from smc_eval.entry import Entry
 from smc_eval.exports import as_csv, as_json, as_latex, as_markdown, check_writable, document, write
 from smc_eval.footnotes import Footnotes, footnotes
 from smc_eval.order import Format
-from smc_eval.results import Result
-from smc_eval.table import Row, Table, tabulated
+from smc_eval.table import Row, Table
 
 __all__ = ["check_writable", "document", "render", "show", "write"]
 
@@ -28,31 +27,28 @@ PLAIN = str.maketrans({"±": "~", "–": "-", "·": "-", "≥": ">="})
 """For terminals that have no such signs."""
 
 
-def render(results: Sequence[Result], form: Format, look: Look | None = None) -> str:
-    """Results as text, a line end at its end; `table` is as wide as it needs."""
+def render(table: Table, form: Format) -> str:
+    """The table as text, a line end at its end; as `table` it is as wide as it needs."""
     match form:
         case "markdown":
-            return as_markdown(results, look)
+            return as_markdown(table)
         case "csv":
-            return as_csv(results)
+            return as_csv(table)
         case "latex":
-            return as_latex(results, look)
+            return as_latex(table)
         case "json":
-            return as_json(results)
+            return as_json(table)
         case "table":
             text = io.StringIO()
-            show(results, Console(file=text, force_terminal=False, color_system=None), look)
+            show(table, Console(file=text, force_terminal=False, color_system=None))
             return text.getvalue()
 
 
-def show(
-    results: Sequence[Result], console: Console, look: Look | None = None, *, details: bool = False
-) -> None:
+def show(table: Table, console: Console, *, details: bool = False) -> None:
     """Print the table with its footnotes, as wide as a terminal allows; a file or pipe gets whole lines.
 
     `details` adds a line for each square: further numbers, sparsity over every denominator, cost.
     """
-    table = tabulated(results, look)
     if not table.rows:
         console.print("no results")
         return

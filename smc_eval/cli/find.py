@@ -81,7 +81,7 @@ def _shown(quests: Sequence[Quest], results: Sequence[Result]) -> None:
         console.width = WHOLE
     pen = Pen(console)
     pen.print(_drawn(quests, pen), pen.text(""))
-    notes = footnotes(Table(columns=(), rows=(), records=tuple(results), repeated=0))
+    notes = footnotes(Table(columns=(), rows=(), records=tuple(results), results=tuple(results)))
     for line in notes.loud:
         pen.print(pen.text(line, "bold red"))
     for quest in quests:

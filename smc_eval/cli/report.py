@@ -7,11 +7,13 @@ from typing import Annotated
 
 import typer
 
+from smc_eval import answers, sketches
 from smc_eval.cli.run import told
 from smc_eval.errors import UsageError
 from smc_eval.exports import check_writable, write
 from smc_eval.order import ordered
 from smc_eval.results import BOOK, Book, Result
+from smc_eval.table import Table, tabulated
 
 Folders = Annotated[list[Path], typer.Argument(metavar="DIR…", help="Folders given to --output before.")]
 
@@ -44,23 +46,22 @@ def report(
         check_writable(Path(order.json_file))
     if html:
         check_writable(html)
-    results = records_of(folders)
-    told(results, order, folders)
+    table = tabulated(records_of(folders), answers.kept(folders))
+    told(table, order)
     if html or figures:
-        drawn(results, folders, html, figures)
+        drawn(table, folders, html, figures)
 
 
-def drawn(results: list[Result], folders: list[Path], html: Path | None, figures: Path | None) -> None:
+def drawn(table: Table, folders: list[Path], html: Path | None, figures: Path | None) -> None:
     """Write the page and its figures, and say where.
 
     Raises:
         UsageError: the extra `page` is not installed.
         StoreError: they cannot be written.
     """
-    from smc_eval.page.beside import Beside
     from smc_eval.page.page import Page
 
-    page = Page.of(results, Beside.of(folders))
+    page = Page.of(table, sketches.kept(folders))
     if html:
         write(html, page.html)
         typer.echo(f"page: {html}", err=True)

@@ -20,6 +20,7 @@ from smc_eval.order import Order
 from smc_eval.quest import Quest, left_out, quests, rounds
 from smc_eval.registry import registry
 from smc_eval.results import Result
+from smc_eval.table import Table, tabulated
 
 
 def run(order: Order) -> None:
@@ -41,7 +42,7 @@ def run(order: Order) -> None:
         results = found(sought, grid, order)
     else:
         results = carried_out(Binder().bound(grid.cells()), order)
-        told(results, order)
+        told(tabulated(results, kept([Path(order.output)])), order)
     if any(result.status == "failed" for result in results):
         raise typer.Exit(1)
 
@@ -97,25 +98,21 @@ def served(order: Order, grid: Grid) -> list[str]:
     ]
 
 
-def told(results: Sequence[Result], order: Order, folders: Sequence[Path] = ()) -> None:
-    """Show the results as asked: on the standard output, and as a file of records.
-
-    `folders` are the stores they lie in: the order's own, unless said.
-    """
+def told(table: Table, order: Order) -> None:
+    """Show a table as asked: on the standard output, and as a file of records."""
     from smc_eval import report
 
     if order.json_file == "-":
-        typer.echo(report.render(results, "json"), nl=False)
+        typer.echo(report.render(table, "json"), nl=False)
         return
-    look = kept(folders or [Path(order.output)])
     if order.format == "table":
         from rich.console import Console
 
-        report.show(results, Console(), look)
+        report.show(table, Console())
     else:
-        typer.echo(report.render(results, order.format, look), nl=False)
+        typer.echo(report.render(table, order.format), nl=False)
     if order.json_file:  # last: a disk that is full must not hide the table
-        report.write(Path(order.json_file), report.render(results, "json"))
+        report.write(Path(order.json_file), report.render(table, "json"))
 
 
 def writable(order: Order) -> None:

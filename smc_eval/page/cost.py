@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from smc_eval.page.figure import OFF, SHOWN, Figure, Spec, choice, middle
-from smc_eval.page.panel import Panel, Square
 from smc_eval.page.rows import Rows
 from smc_eval.page.style import Style, scales
+from smc_eval.panel import Panel, Square
 from smc_eval.results import Result
 
 Measure = Callable[[Result], float | None]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from smc_eval.entry import Entry
 from smc_eval.page.cost import flops, steps, times
-from smc_eval.page.panel import Line, Panel
+from smc_eval.panel import Line, Panel
 from smc_eval.statistics import Area, Curve, Kept, suite
 
 RESAMPLES = 1000

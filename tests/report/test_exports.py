@@ -15,6 +15,7 @@ from smc_eval import exports
 from smc_eval.errors import StoreError, UsageError
 from smc_eval.exports import as_csv, as_json, as_latex, as_markdown, check_writable, document, write
 from smc_eval.results import Result
+from smc_eval.table import tabulated
 
 
 @pytest.fixture
@@ -33,14 +34,14 @@ def cells(line: str) -> list[str]:
 
 
 def test_json_holds_the_records_and_nothing_else(few) -> None:
-    found = json.loads(as_json(few))
+    found = json.loads(as_json(tabulated(few)))
     assert found == {"schema": 1, "results": [asdict(result) for result in few]}
     assert [Result(**fields) for fields in found["results"]] == few
     assert found == document(few)
 
 
 def test_csv_is_one_line_a_record(few) -> None:
-    text = as_csv(few)
+    text = as_csv(tabulated(few))
     assert len(text.splitlines()) == 1 + len(few)
     dense, _omp, lth, failed = csv.DictReader(io.StringIO(text))
     assert (dense["method"], dense["sparsity"], dense["value"]) == ("dense", "0.0", "90.0")
@@ -63,22 +64,22 @@ def test_every_format_marks_a_failed_certificate_and_says_why(record) -> None:
     why = ["312 weights under masks are not zero; the largest is 0.5", "50 weights left, 40 wanted"]
     results = [record(value=80.0), record("lth", certificate={"ok": False, "failed": why})]
     words = "; ".join(why)
-    told = json.loads(as_json(results))["results"][1]["certificate"]
+    told = json.loads(as_json(tabulated(results)))["results"][1]["certificate"]
     assert told == {"ok": False, "failed": why}
-    _, line = csv.DictReader(io.StringIO(as_csv(results)))
+    _, line = csv.DictReader(io.StringIO(as_csv(tabulated(results))))
     assert (line["certified"], line["doubts"]) == ("False", words)
-    markdown, latex = as_markdown(results), as_latex(results)
+    markdown, latex = as_markdown(tabulated(results)), as_latex(tabulated(results))
     assert "| 80.0! |" in markdown and f"certificate: t/a lth 0.5 seed 0: {words}" in markdown
     assert r"\textit{80.0!}" in latex and words in latex
     assert "1 of 2 results failed the certificate" in markdown and "failed the certificate" in latex
 
 
 def test_csv_of_nothing_is_a_header() -> None:
-    assert as_csv([]) == "task\n"
+    assert as_csv(tabulated([])) == "task\n"
 
 
 def test_markdown_can_be_read_back(few) -> None:
-    lines = as_markdown(few).splitlines()
+    lines = as_markdown(tabulated(few)).splitlines()
     assert [cells(line) for line in lines[:2]] == [
         ["task", "method", "dense", "0.5"],
         ["---", "---", "---:", "---:"],
@@ -94,14 +95,14 @@ def test_markdown_can_be_read_back(few) -> None:
 
 
 def test_markdown_names_models_only_where_there_are_several(record) -> None:
-    text = as_markdown([record(), record(model="org/large", source="twin")])
+    text = as_markdown(tabulated([record(), record(model="org/large", source="twin")]))
     assert cells(text.splitlines()[0]) == ["task", "model", "method", "0.5"]
     assert [cells(line)[1] for line in text.splitlines()[2:4]] == ["tiny", "org/large"]
     assert "- **SYNTHETIC TWIN DATA: no result" in text
 
 
 def test_latex_is_a_booktabs_table_that_escapes_what_it_must(few) -> None:
-    text = as_latex(few)
+    text = as_latex(tabulated(few))
     for rule in ("toprule", "midrule", "bottomrule"):
         assert text.count(rf"\{rule}") == 1
     rows = text.partition(r"\midrule")[2].partition(r"\bottomrule")[0].strip().splitlines()
@@ -121,9 +122,8 @@ def test_latex_is_a_booktabs_table_that_escapes_what_it_must(few) -> None:
 
 
 def test_latex_parts_tasks_by_a_rule_and_writes_signs_as_orders(record) -> None:
-    text = as_latex(
-        [record(seed=seed, value=80.0 + seed, task=task) for task in ("t/a", "t/b") for seed in (0, 1)]
-    )
+    results = [record(seed=seed, value=80.0 + seed, task=task) for task in ("t/a", "t/b") for seed in (0, 1)]
+    text = as_latex(tabulated(results))
     assert text.count(r"\midrule") == 2
     assert r"t/a & omp-after & 80.5$\pm$6.4 \\" in text
 
