@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
+from smc_eval.cost import Measure
 from smc_eval.entry import Entry
 from smc_eval.results import Result
 from smc_eval.statistics import Curve, Interval, Sample
@@ -52,7 +53,7 @@ class Square:
         """What it came from."""
         return self.entry.records
 
-    def mean(self, number: Callable[[Result], float | None]) -> float | None:
+    def mean(self, number: Measure) -> float | None:
         """Mean of a number over its records; None where one has none."""
         found = [number(record) for record in self.records]
         known = [value for value in found if value is not None]
@@ -80,6 +81,11 @@ class Line:
     def sound(self) -> tuple[Square, ...]:
         """Those on its curve whose certificates hold."""
         return tuple(square for square in self.squares if square.free and square.entry.state == "ok")
+
+    def times(self, square: Square, measure: Measure) -> float | None:
+        """What a square took in units of what the dense net took; None where either is not known."""
+        own, its = square.mean(measure), self.dense.mean(measure) if self.dense else None
+        return own / its if own is not None and its else None
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,20 +12,33 @@ from smc_eval.cli.run import told
 from smc_eval.errors import UsageError
 from smc_eval.exports import check_writable, write
 from smc_eval.order import ordered
+from smc_eval.registry import load
 from smc_eval.results import BOOK, Book, Result
-from smc_eval.table import Table, tabulated
+from smc_eval.standing import Standings
+from smc_eval.table import tabulated
+
+if TYPE_CHECKING:
+    from smc_eval.page.page import Page
 
 Folders = Annotated[list[Path], typer.Argument(metavar="DIR…", help="Folders given to --output before.")]
 
 
 def report(
     folders: Folders,
+    *,
     shown_as: Annotated[
         str | None, typer.Option("--format", metavar="table|markdown|csv|latex|json", help="How to show it.")
     ] = None,
     json_file: Annotated[
         str | None, typer.Option("--json", metavar="FILE|-", help="Write the records there as JSON too.")
     ] = None,
+    curves: Annotated[
+        bool,
+        typer.Option(
+            "--curves",
+            help="Also show what is kept over sparsities and at what cost; as CSV, that alone.",
+        ),
+    ] = False,
     html: Annotated[
         Path | None,
         typer.Option(
@@ -47,21 +60,21 @@ def report(
     if html:
         check_writable(html)
     table = tabulated(records_of(folders), answers.kept(folders))
-    told(table, order)
+    standings = Standings.of(table, load().chances) if curves or html or figures else None
+    told(table, order, standings if curves else None)
     if html or figures:
-        drawn(table, folders, html, figures)
+        from smc_eval.page.page import Page
+
+        drawn(Page.of(table, sketches.kept(folders), standings), html, figures)
 
 
-def drawn(table: Table, folders: list[Path], html: Path | None, figures: Path | None) -> None:
+def drawn(page: Page, html: Path | None, figures: Path | None) -> None:
     """Write the page and its figures, and say where.
 
     Raises:
         UsageError: the extra `page` is not installed.
         StoreError: they cannot be written.
     """
-    from smc_eval.page.page import Page
-
-    page = Page.of(table, sketches.kept(folders))
     if html:
         write(html, page.html)
         typer.echo(f"page: {html}", err=True)

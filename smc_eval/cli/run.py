@@ -20,6 +20,7 @@ from smc_eval.order import Order
 from smc_eval.quest import Quest, left_out, quests, rounds
 from smc_eval.registry import registry
 from smc_eval.results import Result
+from smc_eval.standing import Standings
 from smc_eval.table import Table, tabulated
 
 
@@ -98,21 +99,21 @@ def served(order: Order, grid: Grid) -> list[str]:
     ]
 
 
-def told(table: Table, order: Order) -> None:
-    """Show a table as asked: on the standard output, and as a file of records."""
+def told(table: Table, order: Order, standings: Standings | None = None) -> None:
+    """Show a table, and its standings if there are any, as asked: on the standard output, and as a file."""
     from smc_eval import report
 
     if order.json_file == "-":
-        typer.echo(report.render(table, "json"), nl=False)
+        typer.echo(report.render(table, "json", standings), nl=False)
         return
     if order.format == "table":
         from rich.console import Console
 
-        report.show(table, Console())
+        report.show(table, Console(), standings)
     else:
-        typer.echo(report.render(table, order.format), nl=False)
+        typer.echo(report.render(table, order.format, standings), nl=False)
     if order.json_file:  # last: a disk that is full must not hide the table
-        report.write(Path(order.json_file), report.render(table, "json"))
+        report.write(Path(order.json_file), report.render(table, "json", standings))
 
 
 def writable(order: Order) -> None:

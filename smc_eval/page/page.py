@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import smc_eval
+from smc_eval.curves import HEADS
 from smc_eval.errors import UsageError
 from smc_eval.footnotes import Footnotes, footnotes
 from smc_eval.page import certified, suite
@@ -22,10 +23,11 @@ from smc_eval.page.heat import heat
 from smc_eval.page.rows import Matrix, Rows
 from smc_eval.page.style import MARKS, SHADES, Style, styles
 from smc_eval.page.travel import travel
-from smc_eval.panel import Panel, panels
+from smc_eval.panel import Panel
 from smc_eval.registry import Registry, load
 from smc_eval.results import Result
 from smc_eval.sketches import Sketched
+from smc_eval.standing import Standings
 from smc_eval.table import Table
 
 VEGA_LITE = "6.4"
@@ -51,17 +53,23 @@ class Page:
 
     table: Table
     notes: Footnotes
-    panels: tuple[Panel, ...]
+    standings: Standings
     styles: tuple[Style, ...]
     sections: tuple[Section, ...]
     data: Data
     shelves: Registry
 
     @classmethod
-    def of(cls, table: Table, sketched: Sketched = lambda _: None) -> Page:
-        """The page of a table, whose records may have sketches of their masks beside them."""
+    def of(
+        cls, table: Table, sketched: Sketched = lambda _: None, standings: Standings | None = None
+    ) -> Page:
+        """The page of a table, whose records may have sketches of their masks beside them.
+
+        `standings` are the table's, where they are at hand.
+        """
         shelves = load()
-        shown = panels(table, shelves.chances)
+        standings = standings or Standings.of(table, shelves.chances)
+        shown = standings.panels
         chosen = styles(line.label for panel in shown for line in panel.lines if line.squares)
         names = _names(shown)
         data: dict[str, Rows | Matrix] = {}
@@ -105,7 +113,7 @@ class Page:
                 "the certificates are of a release that did not measure it.",
             ),
         )
-        return cls(table, footnotes(table), shown, chosen, sections, data, shelves)
+        return cls(table, footnotes(table), standings, chosen, sections, data, shelves)
 
     @property
     def html(self) -> str:
@@ -144,10 +152,10 @@ class Page:
             "styles": self.styles,
             "shades": SHADES,
             "columns": self.table.columns,
-            "further": suite.HEADS,
+            "further": HEADS,
             "marks": MARKS,
-            "rows": list(suite.rows(self.panels, self.table.columns)),
-            "ranking": suite.ranked(self.panels),
+            "rows": list(suite.rows(self.standings, self.table.columns)),
+            "ranking": self.standings.suite,
             "verdicts": certified.certified(records),
             "verdict_heads": certified.HEADS,
             "commands": again(records, self.shelves),

@@ -125,12 +125,16 @@ class Curve:
         """
         return suite([self], over, resamples, level, seed)
 
+    def mean(self, numbers: Mapping[float, float], over: tuple[float, float]) -> float:
+        """Mean of a number of each of its points over a range, weighted as in the area."""
+        return float(np.dot(self._weights(over), [numbers[sparsity] for sparsity in self.sparsities]))
+
     def areas(self, over: tuple[float, float], resamples: int, seed: int) -> tuple[float, Floats | None]:
         """The area, and draws of it [B] where scores tell their error."""
-        weights_P = self._weights(over)
-        value = float(np.dot(weights_P, self.shares))
-        drawn = weights_P @ self._shares(self._draws(resamples, seed)) if self._sure else None
-        return value, drawn
+        value = self.mean(dict(zip(self.sparsities, self.shares, strict=True)), over)
+        if not self._sure:
+            return value, None
+        return value, self._weights(over) @ self._shares(self._draws(resamples, seed))
 
     @property
     def _samples(self) -> list[Sample]:

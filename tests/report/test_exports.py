@@ -15,6 +15,7 @@ from smc_eval import exports
 from smc_eval.errors import StoreError, UsageError
 from smc_eval.exports import as_csv, as_json, as_latex, as_markdown, check_writable, document, write
 from smc_eval.results import Result
+from smc_eval.score import Items
 from smc_eval.table import tabulated
 
 
@@ -33,11 +34,51 @@ def cells(line: str) -> list[str]:
     return [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
 
 
-def test_json_holds_the_records_and_nothing_else(few) -> None:
+def test_json_holds_the_records_and_the_squares_of_their_table(few) -> None:
     found = json.loads(as_json(tabulated(few)))
+    squares = found.pop("table")
     assert found == {"schema": 1, "results": [asdict(result) for result in few]}
     assert [Result(**fields) for fields in found["results"]] == few
     assert found == document(few)
+    told = {(one["method"], one["column"]): (one["state"], one["mean"], one["best"]) for one in squares}
+    assert told == {
+        **{(method, "dense"): ("ok", 90.0, False) for method in ("omp-after", "lth", "odd:a_b=1|2")},
+        ("omp-after", "0.5"): ("ok", 80.0, False),
+        ("lth", "0.5"): ("ok", 85.25, True),
+        ("odd:a_b=1|2", "0.5"): ("failed", None, False),
+    }
+
+
+def test_an_interval_is_a_column_beside_the_mean_and_says_over_what(record) -> None:
+    results = [record(value=79.0 + 2 * seed, seed=seed) for seed in (0, 1)] + [record("lth", value=70.0)]
+    table = tabulated(results)
+    first, second, alone = csv.DictReader(io.StringIO(as_csv(table)))
+    assert (first["value"], first["mean"], first["over"]) == ("79.0", "80.0", "2 seeds (t)")
+    # Student's t of one degree of freedom, 12.706, times the standard error, which is 1
+    assert float(first["interval_low"]) == pytest.approx(80 - 12.706, abs=1e-3)
+    assert float(second["interval_high"]) == pytest.approx(80 + 12.706, abs=1e-3)
+    assert (alone["mean"], alone["interval_low"], alone["over"]) == ("70.0", "", "")
+    square, lone = json.loads(as_json(table))["table"]
+    assert str(square["interval_low"]) == first["interval_low"]
+    assert (square["over"], square["seeds"]) == ("2 seeds (t)", [0, 1])
+    assert lone["interval_low"] is None
+
+
+def test_of_one_seed_the_interval_over_its_items_is_told_as_that(record) -> None:
+    items = Items("mean", tuple((100.0 * (n < 80),) for n in range(100)))
+    table = tabulated([record(value=80.0)], lambda _: items)
+    (line,) = csv.DictReader(io.StringIO(as_csv(table)))
+    assert line["over"] == "100 items of one seed"
+    # 1.96 standard errors of a share of a hundred, a little more by two right and two wrong answers
+    assert float(line["interval_low"]) == pytest.approx(80 - 7.84, abs=0.6)
+    assert float(line["interval_high"]) == pytest.approx(80 + 7.84, abs=0.6)
+    assert table.rows[0].entries[0].text == "80.0"  # in the table it would pass for one over seeds
+
+
+def test_what_enters_no_mean_has_none_beside_it(record) -> None:
+    results = [record(value=80.0), record(value=20.0, seed=1, ok=False), record("lth", value=None)]
+    sound, unsound, failed = csv.DictReader(io.StringIO(as_csv(tabulated(results))))
+    assert [sound["mean"], unsound["mean"], failed["mean"]] == ["80.0", "", ""]
 
 
 def test_csv_is_one_line_a_record(few) -> None:
