@@ -19,7 +19,7 @@ from smc_eval.entry import Entry
 from smc_eval.exports import as_csv, as_json, as_latex, as_markdown, check_writable, document, write
 from smc_eval.footnotes import Footnotes, footnotes
 from smc_eval.order import Format
-from smc_eval.sheet import Sheet
+from smc_eval.sheet import WHOLE, Sheet
 from smc_eval.standing import Standings
 from smc_eval.table import Row, Table
 
@@ -29,9 +29,6 @@ STYLES = {"ok": "", "doubt": "red", "failed": "red", "skipped": "dim", "missing"
 
 PLAIN = str.maketrans({"±": "~", "–": "-", "·": "-", "×": "x", "≥": ">="})
 """For terminals that have no such signs."""
-
-WHOLE = 10_000
-"""Columns of what is no terminal: lines in a file are not broken."""
 
 
 def render(table: Table, form: Format, standings: Standings | None = None) -> str:

@@ -24,6 +24,9 @@ SIGNS = {
 }
 """Characters that LaTeX would read as orders, or not at all."""
 
+WHOLE = 10_000
+"""Columns of what is no terminal: lines in a file are not broken."""
+
 
 @dataclass(frozen=True)
 class Sheet:

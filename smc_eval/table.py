@@ -69,7 +69,7 @@ def tabulated(results: Sequence[Result], look: Look | None = None) -> Table:
     `look` finds the items of a record: with them, intervals tell of seeds and items both.
     """
     records = tuple({_identity(result): result for result in results}.values())
-    names = _named(records)
+    names = named(records)
     columns = tuple(dict.fromkeys(names.values()))
     apart = _varying(records, ("protocol", "scope", "spread"))
     groups: dict[tuple[str, str], list[Result]] = {}
@@ -113,7 +113,7 @@ def level(result: Result) -> tuple[str, float]:
     return kind, round(result.target["sparsity"], 9)
 
 
-def _named(records: Iterable[Result]) -> dict[tuple[str, float], str]:
+def named(records: Iterable[Result]) -> dict[tuple[str, float], str]:
     """Names of the columns in their order: `dense`, numbers, patterns."""
     order = {DENSE: 0, "free": 1}
     levels = sorted({level(record) for record in records}, key=lambda at: (order.get(at[0], 2), at[1], at[0]))

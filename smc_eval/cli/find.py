@@ -16,14 +16,12 @@ from smc_eval.order import Order
 from smc_eval.quest import Quest
 from smc_eval.results import Result
 from smc_eval.search import Search
+from smc_eval.sheet import WHOLE
 
 if TYPE_CHECKING:
     from rich.table import Table as Drawing
 
     from smc_eval.report import Pen
-
-WHOLE = 10_000
-"""Columns of what is no terminal: lines in a file are not broken."""
 
 
 def searched(order: Order) -> Search:

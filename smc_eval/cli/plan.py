@@ -12,13 +12,14 @@ import typer
 
 from smc_eval.binder import BUILT, Binder, Bound, counted, idle
 from smc_eval.cell import Cell
-from smc_eval.cli.find import WHOLE, searched
+from smc_eval.cli.find import searched
 from smc_eval.grid import Grid
 from smc_eval.order import Order
 from smc_eval.plan import Node, Plan, level, worded
 from smc_eval.price import EVERY, Price, Rate, read
 from smc_eval.quest import Quest, most, opening, quests
 from smc_eval.registry import registry
+from smc_eval.sheet import WHOLE
 from smc_eval.task import Task
 
 if TYPE_CHECKING:
