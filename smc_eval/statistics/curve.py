@@ -174,9 +174,7 @@ class Curve:
 
     def _shares(self, score_PB: Floats) -> Floats:
         """Shares kept [P, B] from scores of the dense net and the points."""
-        above_PB = (score_PB - self.chance) * (1 if self.higher_is_better else -1)
-        dense_B = np.where(above_PB[0] > 0, above_PB[0], np.nan)
-        return np.asarray(above_PB[1:] / dense_B)
+        return retained(score_PB[1:], score_PB[0], self.chance, higher=self.higher_is_better)
 
     @property
     def _depth_P(self) -> Floats:
@@ -216,6 +214,16 @@ class Curve:
         unit_PP = np.eye(len(depth_P))  # each point's hat, read at the knots
         at_PK = np.array([np.interp(knots, depth_P, hat) for hat in unit_PP])
         return np.asarray(at_PK @ widths / widths.sum())
+
+
+def retained(score: Floats | float, dense: Floats | float, chance: float, *, higher: bool = True) -> Floats:
+    """Share of the dense score above chance that a score keeps; NaN where dense is no better than a guess.
+
+    Below chance it is negative. Where lower scores are better, all three lie the other way round.
+    """
+    sign = 1 if higher else -1
+    above = np.asarray(sign * (dense - chance))
+    return np.asarray(sign * (score - chance) / np.where(above > 0, above, np.nan))
 
 
 def suite(
