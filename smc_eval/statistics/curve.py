@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import median
 from typing import Literal
 
@@ -67,6 +67,7 @@ class Curve:
     """By sparsity, above 0 and below 1."""
     chance: float = 0.0
     higher_is_better: bool = True
+    _drawn: dict[tuple[int, int], Floats] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if not self.points or not all(0 < sparsity < 1 for sparsity in self.points):
@@ -157,8 +158,11 @@ class Curve:
         return f"{items:,} items of one seed" if seeds == 1 else f"{seeds} seeds × {items:,} items"
 
     def _draws(self, resamples: int, seed: int) -> Floats:
-        """Scores of the dense net and the points, drawn together [P, B]."""
-        return draws(self._samples, resamples, self._freedom, seed, linear=True)
+        """Scores of the dense net and the points [P, B], drawn together and once for all that is asked."""
+        key = resamples, seed
+        if key not in self._drawn:
+            self._drawn[key] = draws(self._samples, resamples, self._freedom, seed, linear=True)
+        return self._drawn[key]
 
     @property
     def _freedom(self) -> float:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smc_eval.errors import UsageError
-from smc_eval.statistics import Curve, Sample, retained, suite
+from smc_eval.statistics import Curve, Sample, curve, retained, suite
 from smc_eval.statistics.curve import falling
 
 GRID = tuple(1 - 0.8**step for step in range(1, 11))
@@ -174,3 +174,21 @@ def test_areas_of_the_same_items_are_surer_than_their_points() -> None:
     curve = drawn(np.random.default_rng(2), 1, 400, 0.0)
     area = curve.area(resamples=800)
     assert area.interval is not None and area.value in area.interval and area.interval.half < 0.06
+
+
+def test_what_is_asked_of_one_curve_comes_of_the_same_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+
+    def counted(*words: object, **more: object) -> object:
+        made.append(words)
+        return drawn(*words, **more)
+
+    drawn = curve.draws
+    monkeypatch.setattr(curve, "draws", counted)
+    two = {at: Sample.of_seeds({0: value, 1: value + 1}) for at, value in ((0.2, 90.0), (0.5, 80.0))}
+    found = Curve(Sample.of_seeds({0: 99.0, 1: 100.0}), two)
+    first = found.kept_at(0.95), found.kept_at(0.99), found.area()
+    assert len(made) == 1
+    assert first == (found.kept_at(0.95), found.kept_at(0.99), found.area())
+    found.area(seed=1)
+    assert len(made) == 2
