@@ -139,7 +139,7 @@ def _notes(standings: Standings) -> Iterator[str]:
         yield "front: no other method of the task has as large an area for no more of it, intervals apart"
     doubt = sum(s.free and s.entry.state == "doubt" for panel in standings.panels for _, s in panel.squares)
     if doubt:
-        yield f"! {doubt} squares without a sound certificate are on no curve"
+        yield f"! {doubt} square{'s' * (doubt > 1)} without a sound certificate: on no curve"
     lacking: dict[str, list[str]] = {}
     for row in rows:
         if row.why:

@@ -6,15 +6,18 @@ import csv
 import io
 import json
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
+from smc_eval.cli.app import app
 from smc_eval.curves import HEADS, plain, sheets, told
 from smc_eval.page.suite import rows
 from smc_eval.report import render, show
-from smc_eval.results import Result
+from smc_eval.results import Book, Result
 from smc_eval.score import Items
 from smc_eval.standing import Standing, Standings
 from smc_eval.table import tabulated
@@ -106,7 +109,7 @@ def test_what_is_not_certified_is_on_no_curve_and_that_is_said(record: Make) -> 
     standings = of(records)
     assert standings.rows[0].area is not None
     assert standings.rows[0].area.over == pytest.approx((step(1), step(2)))
-    assert "! 1 squares without a sound certificate are on no curve" in sheets(standings)[0].notes
+    assert "! 1 square without a sound certificate: on no curve" in sheets(standings)[0].notes
 
 
 @pytest.mark.parametrize(
@@ -231,6 +234,22 @@ def test_a_tex_table_of_twins_says_so_by_itself(record: Make) -> None:
     table = tabulated([dense(record, source="twin"), *curve(record, "lth", 100, 92, source="twin")])
     latex = render(table, "latex", Standings.of(table, CHANCES))
     assert latex.count("SYNTHETIC TWIN DATA: no result") == 2
+
+
+def test_the_verb_tells_the_curves_in_the_form_and_file_it_is_asked_for(record: Make, tmp_path: Path) -> None:
+    for one in [dense(record, task="csqa"), *curve(record, "lth", 100, 92, task="csqa")]:
+        Book(tmp_path).add(one)
+
+    def say(*words: str) -> str:
+        ended = CliRunner().invoke(app, ["report", str(tmp_path), *words], catch_exceptions=False)
+        assert ended.exit_code == 0
+        return ended.stdout
+
+    assert "s@95" not in say()
+    assert "what is kept of the dense score over sparsities" in say("--curves")
+    (line,) = csv.DictReader(io.StringIO(say("--curves", "--format", "csv")))
+    assert float(line["s95"]) == pytest.approx(step(1.5))  # a guess among five is right in 20 %
+    assert json.loads(say("--curves", "--json", "-"))["curves"][0]["area"] == pytest.approx(0.95)
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 200])
