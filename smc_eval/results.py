@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -97,6 +98,17 @@ def scored(result: Result, score: Score, **parts: Any) -> Result:
     told = asdict(replace(score, items=None))
     del told["items"]
     return replace(result, status="ok", score=told, **parts)
+
+
+def same_data(results: Iterable[Result]) -> list[Result]:
+    """The records, with data that is the same under one name, whatever folders it was read from."""
+    names: dict[tuple[str, int | None, str], str] = {}
+    named = []
+    for result in results:
+        source, digest = str(result.data.get("source")), result.data.get("digest")
+        name = names.setdefault((result.task, result.fold, digest), source) if digest else source
+        named.append(result if name == source else replace(result, data={**result.data, "source": name}))
+    return named
 
 
 class Book:

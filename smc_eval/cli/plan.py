@@ -15,7 +15,7 @@ from smc_eval import words
 from smc_eval.agenda import shared
 from smc_eval.binder import BUILT, Binder, Bound, counted, idle
 from smc_eval.cell import Cell, Chain
-from smc_eval.cli.find import WHOLE, searched
+from smc_eval.cli.find import searched
 from smc_eval.cli.makespan import UNKNOWN, Makespans
 from smc_eval.cli.store import spoken as sized
 from smc_eval.grid import Grid
@@ -24,6 +24,7 @@ from smc_eval.plan import Node, Plan, level, worded
 from smc_eval.price import EVERY, Price, Rate, read
 from smc_eval.quest import Quest, most, opening, quests
 from smc_eval.registry import registry
+from smc_eval.sheet import WHOLE
 from smc_eval.task import Task
 
 if TYPE_CHECKING:

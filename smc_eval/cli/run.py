@@ -19,7 +19,9 @@ from smc_eval.grid import Grid
 from smc_eval.order import Order
 from smc_eval.quest import Quest, left_out, quests, rounds
 from smc_eval.registry import registry
-from smc_eval.results import Result
+from smc_eval.results import Result, same_data
+from smc_eval.standing import Standings
+from smc_eval.table import Table, tabulated
 
 SCHEMA = 1
 """Version of what a store tells of the grid that was ordered."""
@@ -42,7 +44,7 @@ def run(order: Order) -> None:
         squares = Binder().bound(grid.cells())
         ordered(order, squares)
         results = carried_out(squares, order)
-        told(results, order)
+        told(tabled(results, order), order)
     if any(result.status == "failed" for result in results):
         raise typer.Exit(1)
 
@@ -139,25 +141,26 @@ def served(order: Order, grid: Grid) -> list[str]:
     ]
 
 
-def told(results: Sequence[Result], order: Order, folders: Sequence[Path] = ()) -> None:
-    """Show the results as asked: on the standard output, and as a file of records.
+def tabled(results: Sequence[Result], order: Order) -> Table:
+    """The table of an order's results, with intervals from the answers in its store."""
+    return tabulated(same_data(results), kept([Path(order.output)]))
 
-    `folders` are the stores they lie in: the order's own, unless said.
-    """
+
+def told(table: Table, order: Order, standings: Standings | None = None) -> None:
+    """Show a table, and its standings if there are any, as asked: on the standard output, and as a file."""
     from smc_eval import report
 
     if order.json_file == "-":
-        typer.echo(report.render(results, "json"), nl=False)
+        typer.echo(report.render(table, "json", standings), nl=False)
         return
-    look = kept(folders or [Path(order.output)])
     if order.format == "table":
         from rich.console import Console
 
-        report.show(results, Console(), look)
+        report.show(table, Console(), standings)
     else:
-        typer.echo(report.render(results, order.format, look), nl=False)
+        typer.echo(report.render(table, order.format, standings), nl=False)
     if order.json_file:  # last: a disk that is full must not hide the table
-        report.write(Path(order.json_file), report.render(results, "json"))
+        report.write(Path(order.json_file), report.render(table, "json", standings))
 
 
 def writable(order: Order) -> None:

@@ -9,7 +9,7 @@ import typer
 
 from smc_eval import __version__
 from smc_eval.binder import Binder, Bound, idle
-from smc_eval.cli.run import OWN, SCHEMA, carried_out, ordered, told, warned, writable
+from smc_eval.cli.run import OWN, SCHEMA, carried_out, ordered, tabled, told, warned, writable
 from smc_eval.errors import StoreError, UsageError
 from smc_eval.grid import Grid
 from smc_eval.order import Order
@@ -36,7 +36,7 @@ def work(order: Order) -> None:
     else:
         ordered(order, squares)
     results = carried_out(squares, order, alone=False, again=not joining)
-    told(results, order)
+    told(tabled(results, order), order)
     failed = sum(result.status == "failed" for result in results)
     if failed:
         typer.echo(f"{failed} cells failed; order the grid again to try them once more", err=True)
