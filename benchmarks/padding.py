@@ -15,7 +15,7 @@ with, which comes on top.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from real import asked, clock, label, tasks, without_lengths
@@ -83,7 +83,7 @@ def cut(
 def rates(task: Task, mine: list[Any], file: list[Any], turns: int) -> float:
     """The rate over all batches in the engine's order, as a multiple of that in the file's."""
     model = task.model().eval()
-    read: nn.Module = model.get_encoder() if hasattr(model, "get_encoder") else model
+    read: nn.Module = cast("Any", model).get_encoder() if hasattr(model, "get_encoder") else model
     spent = [0.0, 0.0]
     with torch.no_grad():
         for turn in range(-1, turns):
