@@ -66,6 +66,10 @@ class Task(Spec):
     paper_recipe: ClassVar[Mapping[str, Any]] = {}
     """Fields of the recipe that SMC-Bench chose otherwise."""
 
+    writes: ClassVar[bool] = False
+    """Whether predicting takes step after step, as a text's words are found, and costs so much for each
+    that the more examples share a forward pass the better."""
+
     backbone: str = "tiny"
     """What `--model` says: a hub id, a folder, `pkg:NAME`, `scratch` or `tiny`."""
     folder: Annotated[str, Outside()] = "twin"

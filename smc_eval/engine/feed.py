@@ -153,6 +153,13 @@ def padded(lengths: Sequence[int]) -> int:
     return len(lengths) * max(lengths)
 
 
+def most(task: Task, recipe: Recipe, world: World) -> int | None:
+    """Tokens of a forward pass at most when predicting: twice the recipe's, as nothing is kept for a
+    backward pass, and no more than are fast here."""
+    limits = (2 * recipe.tokens if recipe.tokens else None, None if task.writes else world.cached)
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
 def smaller(size: int, parts: int) -> int:
     """A size cut into so many parts: what the largest has."""
     return -(-size // parts)
@@ -175,15 +182,14 @@ def predict(
 ) -> list[Any]:
     """One prediction for each example, in order; the model is left in the mode it was in.
 
-    Examples of alike length share a forward pass, whatever their order. As nothing is kept for a
-    backward pass, twice the recipe's tokens may. The first passes are those of middling length, which
-    a meter looks at.
+    Examples of alike length share a forward pass, whatever their order. The first passes are those of
+    middling length, which a meter looks at.
     """
     training = model.training
     model.eval()
     lengths = [task.sides(example)[0] for example in examples]
     order = sorted(range(len(examples)), key=lengths.__getitem__)
-    tokens = 2 * recipe.tokens if recipe.tokens else None
+    tokens = most(task, recipe, world)
     predicted: dict[int, Any] = {}
     with torch.no_grad(), world.autocast(recipe.precision):
         passes = list(parts([lengths[i] for i in order], recipe.eval_batch_size, tokens))

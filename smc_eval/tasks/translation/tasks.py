@@ -69,6 +69,7 @@ class Translation(Task):
 
     version: ClassVar[int] = 2  # 2: batches are drawn by the lengths of both sides
     tiny: ClassVar[Mapping[str, Any]] = TINY
+    writes: ClassVar[bool] = True
     recipe: Recipe = FAIRSEQ
 
     languages: tuple[str, ...] = ()
