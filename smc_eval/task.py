@@ -111,6 +111,11 @@ class Task(Spec):
         reads: for tasks that have two."""
         return (self.length(example),)
 
+    def terms(self, example: Any) -> int:
+        """Of how many terms an example's part of the mean loss is made: 1 where examples count alike, the
+        tokens that are to be said where these do. Where a batch is cut, it weighs the parts."""
+        return 1
+
     @abstractmethod
     def loss(self, model: nn.Module, batch: Any) -> Tensor:
         """Mean loss of a batch, a scalar with a gradient."""

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from typer.core import TyperGroup
 
 import smc_eval
+from smc_eval import launch
 from smc_eval.cli import compare, data, plan, report, run, score, show, store, work
 from smc_eval.cli.flags import ordering
-from smc_eval.errors import SmcError
+from smc_eval.errors import RankLost, SmcError
 
 OWN = ("--help", "--version")
 """Flags of the program itself; any other first flag is one of `run`."""
@@ -28,12 +31,17 @@ class Door(TyperGroup):
         """Bare flags mean `run`."""
         if args and args[0].startswith("-") and args[0] not in OWN:
             args = ["run", *args]
+        if launch.rank() > 0 and args[:1] != ["run"]:
+            raise typer.Exit  # what is no run the first rank does alone
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: typer.Context) -> object:  # type: ignore[override]
         """Carry out the verb; tell what goes wrong in one to three lines."""
         try:
             return super().invoke(ctx)
+        except RankLost as error:
+            if not error.spoken:  # whichever rank this is
+                typer.echo(f"error: {error}", file=sys.__stderr__)
         except SmcError as error:
             typer.echo(f"error: {error}", err=True)
         except WrongLine as error:
@@ -87,8 +95,11 @@ app.add_typer(data.data, name="data")
 
 
 def main() -> None:
-    """The program `smc-eval`."""
+    """The program `smc-eval`. Of several ranks the first speaks, and the others where they break down."""
     try:
+        if launch.rank() > 0:
+            sys.excepthook = lambda *told: traceback.print_exception(*told, file=sys.__stderr__)
+            sys.stdout = sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  to the end
         app(prog_name="smc-eval")
     except OSError as error:
         if error.filename:  # of a file, and not foreseen
