@@ -70,17 +70,15 @@ class NetProbe:
     @torch.no_grad()
     def inputs(self, batches: int, see: See) -> None:
         model, ranks = self._net.model, self._world.ranks
-        # a plain function cannot add up what ranks saw apart: then each sees all
+        # what a plain function makes of what it sees cannot be added up: then each rank shows it all
         feed = self._feed.dealt if isinstance(see, Moments) else self._feed.sample
-        meter = self._meter("inputs")
-        before = meter.tokens
         with self._scoring(dropout=False), watching(model, self._net.weights, see), ranks.together():
             for batch in feed(batches, self._name):
                 with self._metered("inputs"), self._world.autocast(self._feed.recipe.precision):
                     self._feed.task.loss(model, batch)
-        meter.elsewhere(batches - (meter.tokens - before))
         self._tally.scoring_passes += batches
         if isinstance(see, Moments) and ranks.size > 1:
+            self._meter("inputs").elsewhere(batches - len(range(ranks.rank, batches, ranks.size)))
             spans = sorted({span for seen in ranks.gather(see.spans()) for span in seen})
             ranks.add(see.of(*span) for span in spans)
 
@@ -113,15 +111,10 @@ class NetProbe:
 
     def _make(self, kind: str, passes: Passes, act: Callable[[Any, float], None]) -> None:
         """Make this rank's passes over a batch, and count those of all."""
-        left = 1.0
-        with self._world.ranks.together():
+        own = passes.own / passes.tokens
+        with self._metered(kind, own), self._world.ranks.together():
             for batch, share in passes:
-                with self._metered(kind, share):
-                    act(batch, share)
-                left -= share
-        if self._world.ranks.size > 1:
-            self._meter(kind).elsewhere(left)
-            self._meter(kind).dense_gradients(left)
+                act(batch, share)
         self._tally.scoring_passes += passes.count
 
     def _backward(self, batch: Any, share: float) -> None:
@@ -146,11 +139,14 @@ class NetProbe:
             torch.stack(along).sum().backward()  # type: ignore[no-untyped-call]
 
     @contextmanager
-    def _metered(self, kind: str, share: float = 1.0) -> Iterator[None]:
-        """Within is one pass over a share of a batch, whose gradients are wanted of masked weights too."""
-        with self._meter(kind).over(share):
+    def _metered(self, kind: str, own: float = 1.0) -> Iterator[None]:
+        """Within are the passes over a batch, of which this rank has its own share; gradients are wanted of
+        masked weights too."""
+        meter = self._meter(kind)
+        with meter.over(own):
             yield
-        self._meter(kind).dense_gradients(share)
+        meter.elsewhere(1 - own)
+        meter.dense_gradients(1.0)
 
     def _meter(self, kind: str) -> Meter:
         if kind not in self.meters:

@@ -11,7 +11,7 @@ import math
 import pickle
 import signal
 import traceback
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from types import FrameType
@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.modules.batchnorm import _NormBase
 
 from smc_eval import launch
@@ -67,9 +68,9 @@ class Ranks:
                 said = [None, _portable(error)]
         with self._joined():
             distributed.broadcast_object_list(said, src=0, device=torch.device("cpu"))
-        value, error = said
-        if error is not None:
-            raise error
+        value, failure = said
+        if failure is not None:
+            raise failure
         return value  # type: ignore[no-any-return]
 
     def first(self, value: T) -> T:
@@ -106,7 +107,7 @@ class Ranks:
             distributed.all_gather_object(values, value)
         return values
 
-    def same(self, what: str, find: Callable[[], Mapping[Hashable, Any]]) -> None:
+    def same(self, what: str, find: Callable[[], Mapping[str, str]]) -> None:
         """Make sure that all ranks have the same.
 
         Raises:
@@ -170,7 +171,7 @@ class Ranks:
         if self.size == 1:
             return short
         self._failures += 1
-        keys = [f"failure {self._failures} of {rank}" for rank in range(self.size)]
+        keys = [f"smc-eval: failure {self._failures} of {rank}" for rank in range(self.size)]
         try:
             self._words.set(keys[self.rank], "short" if short else "")
             self._words.wait(keys, ALIKE)
@@ -184,7 +185,7 @@ class Ranks:
             for bucket in buckets(tensors):
                 flat = torch.cat([_bytes(tensor).reshape(-1) for tensor in bucket])
                 join(flat)
-                parts = flat.split([tensor.numel() for tensor in bucket])
+                parts = torch.split(flat, [tensor.numel() for tensor in bucket])
                 for tensor, part in zip(bucket, parts, strict=True):
                     _bytes(tensor).copy_(part.view(tensor.shape))
 
@@ -204,30 +205,30 @@ class Ranks:
         """The error that ends this rank: why, in the words of whoever knew first, who alone is to say so."""
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # this one ends by itself, and says why
         try:
-            first = self._words.add("told", 1) == 1
+            first = self._words.add("smc-eval: told", 1) == 1
             if first:
-                self._words.set("why", why)
-            elif self._words.check(["why"]):
-                why = self._words.get("why").decode()
+                self._words.set("smc-eval: why", why)
+            elif self._words.check(["smc-eval: why"]):
+                why = self._words.get("smc-eval: why").decode()
         except RuntimeError:  # who kept the words is gone as well
             first = True
         return RankLost(why, spoken=not first)
 
 
-_MET: list[distributed.Store] = []
+_MET: list[Any] = []
 """Where the ranks met, and leave words for each other; a process meets the others once."""
 
 
 def _meet(backend: str) -> None:
     try:
-        words, rank, size = next(distributed.rendezvous("env://", timeout=PATIENCE))
+        words, rank, size = next(rendezvous("env://", timeout=PATIENCE))
         distributed.init_process_group(backend, store=words, rank=rank, world_size=size, timeout=PATIENCE)
     except ValueError as error:
         raise UsageError(f"{error}; start ranks with torchrun or accelerate launch") from None
     except RuntimeError as error:
         why = str(error).partition("\n")[0]
         raise RankLost(f"the ranks do not find each other: {why}", spoken=launch.rank() > 0) from None
-    _MET[:] = [distributed.PrefixStore("smc-eval", words)]
+    _MET[:] = [words]
     atexit.register(distributed.destroy_process_group)
 
 

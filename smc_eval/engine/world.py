@@ -174,7 +174,7 @@ def devices(device: str) -> list[str]:
 def _alone(device: str) -> torch.device:
     """The device of a process that carries out cells by itself."""
     state = PartialState(cpu=device == "cpu")
-    return state.device if device == "auto" else torch.device(device)  # type: ignore[no-any-return]
+    return state.device if device == "auto" else torch.device(device)
 
 
 def _own(device: str) -> torch.device:
