@@ -112,8 +112,9 @@ class Task(Spec):
         return (self.length(example),)
 
     def terms(self, example: Any) -> int:
-        """Of how many terms an example's part of the mean loss is made: 1 where examples count alike, the
-        tokens that are to be said where these do. Where a batch is cut, it weighs the parts."""
+        """Terms that an example has in the mean loss of a batch, and outputs in what `judged` tells: 1 where
+        examples count alike, the tokens to be said where these do. They weigh the parts of a batch that is cut.
+        """
         return 1
 
     @abstractmethod

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import time
 import traceback
 from pathlib import Path
 from typing import Annotated
@@ -19,6 +21,9 @@ from smc_eval.errors import RankLost, SmcError
 
 OWN = ("--help", "--version")
 """Flags of the program itself; any other first flag is one of `run`."""
+
+ALONE = 3.0
+"""Seconds after which a rank that the launcher has not ended has an error of its own."""
 
 WrongLine: type[Exception] = typer.BadParameter.__mro__[2]
 """Base of what is raised for a command line that cannot be parsed, wherever this typer keeps it."""
@@ -44,6 +49,8 @@ class Door(TyperGroup):
                 typer.echo(f"error: {error}", file=sys.__stderr__)
         except SmcError as error:
             typer.echo(f"error: {error}", err=True)
+            if launch.rank() > 0:
+                lonely(error)
         except WrongLine as error:
             told = getattr(error, "format_message", error.__str__)()
             typer.echo(
@@ -55,6 +62,13 @@ class Door(TyperGroup):
             )
             raise typer.Exit(130) from None
         raise typer.Exit(2)
+
+
+def lonely(error: SmcError) -> None:
+    """Tell an error of a rank that is not the first, unless the first has it too: then nobody lives on."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # by which the launcher ends who is left
+    time.sleep(ALONE)
+    typer.echo(f"error: on rank {launch.rank()}: {error}", file=sys.__stderr__)
 
 
 def version(asked: bool) -> None:  # noqa: FBT001  typer calls it

@@ -17,7 +17,6 @@ from smc_eval.errors import Busy
 from smc_eval.lease import POLLS
 from smc_eval.results import Book
 from smc_eval.sketches import Sketches
-from smc_eval.sparse.bits import mask_digest
 from smc_eval.sparse.net import Net
 
 if TYPE_CHECKING:
@@ -42,9 +41,7 @@ class JointNet(Net):
             SparsityError: a rank wears something else.
         """
         grown = super().wear(masks)
-        self.ranks.same(
-            "masks", lambda: {name: mask_digest({name: mask}) for name, mask in self.masks.items()}
-        )
+        self.ranks.same("masks", self.masks)
         return grown
 
 

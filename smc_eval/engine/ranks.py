@@ -10,10 +10,12 @@ import atexit
 import math
 import pickle
 import signal
+import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
+from itertools import count, islice
 from types import FrameType
 from typing import Any, TypeVar
 
@@ -46,13 +48,12 @@ class Ranks:
             RankLost: the others do not come.
         """
         self.size, self.rank = launch.size(), launch.rank()
-        self._failures = 0
         if self.size == 1:
             return
         if not distributed.is_initialized():
             _meet("cpu:gloo,cuda:nccl" if kind == "cuda" else "gloo")
         self._words = _MET[0]
-        signal.signal(signal.SIGTERM, self._told_to_end)
+        on_end(self._told_to_end)
 
     def lead(self, act: Callable[[], T]) -> T:
         """What the first rank's act comes to: its value, or its error, on all ranks."""
@@ -107,20 +108,29 @@ class Ranks:
             distributed.all_gather_object(values, value)
         return values
 
-    def same(self, what: str, find: Callable[[], Mapping[str, str]]) -> None:
-        """Make sure that all ranks have the same.
+    def same(self, what: str, tensors: Mapping[str, Tensor]) -> None:
+        """Make sure that all ranks have the same tensors under these names, to the bit.
 
         Raises:
-            SparsityError: one of them does not; `what` differs, and the first name under which it does.
+            SparsityError: one of them does not; says which, `what` differs, and the first name.
         """
         if self.size == 1:
             return
-        first, *others = self.gather(dict(find()))
-        for rank, other in enumerate(others, 1):
-            differing = [name for name in {**first, **other} if first.get(name) != other.get(name)]
-            if differing:
+        names, differing = iter(tensors), list[str]()
+        for bucket in buckets(tensors.values()):
+            own = torch.cat([_plain(tensor).reshape(-1) for tensor in bucket])
+            first, sizes = own.clone(), [tensor.numel() for tensor in bucket]
+            with self._joined():
+                distributed.broadcast(first, src=0)
+            pairs = zip(torch.split(own, sizes), torch.split(first, sizes), strict=True)
+            equal = [torch.equal(mine, theirs) for mine, theirs in pairs]
+            differing += [
+                name for name, same in zip(islice(names, len(equal)), equal, strict=True) if not same
+            ]
+        for rank, found in enumerate(self.gather(differing)):
+            if found:
                 raise SparsityError(
-                    f"rank {rank} has other {what} than rank 0, first of {differing[0]!r}; "
+                    f"rank {rank} has other {what} than rank 0, first of {found[0]!r}; "
                     "ranks must run the same release on machines of one kind"
                 )
 
@@ -170,8 +180,8 @@ class Ranks:
         """
         if self.size == 1:
             return short
-        self._failures += 1
-        keys = [f"smc-eval: failure {self._failures} of {rank}" for rank in range(self.size)]
+        number = next(_FAILURES)
+        keys = [f"smc-eval: failure {number} of {rank}" for rank in range(self.size)]
         try:
             self._words.set(keys[self.rank], "short" if short else "")
             self._words.wait(keys, ALIKE)
@@ -183,11 +193,11 @@ class Ranks:
         """Send tensors, some at a time, so that there are neither many messages nor large ones."""
         with torch.no_grad(), self._joined():
             for bucket in buckets(tensors):
-                flat = torch.cat([_bytes(tensor).reshape(-1) for tensor in bucket])
+                flat = torch.cat([_plain(tensor).reshape(-1) for tensor in bucket])
                 join(flat)
                 parts = torch.split(flat, [tensor.numel() for tensor in bucket])
                 for tensor, part in zip(bucket, parts, strict=True):
-                    _bytes(tensor).copy_(part.view(tensor.shape))
+                    _plain(tensor).copy_(part.view(tensor.shape))
 
     @contextmanager
     def _joined(self) -> Iterator[None]:
@@ -203,7 +213,7 @@ class Ranks:
 
     def _lost(self, why: str) -> RankLost:
         """The error that ends this rank: why, in the words of whoever knew first, who alone is to say so."""
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # this one ends by itself, and says why
+        on_end(signal.SIG_IGN)  # this one ends by itself, and says why
         try:
             first = self._words.add("smc-eval: told", 1) == 1
             if first:
@@ -215,6 +225,8 @@ class Ranks:
         return RankLost(why, spoken=not first)
 
 
+_FAILURES = count(1)
+"""Numbers of failures that all ranks had."""
 _MET: list[Any] = []
 """Where the ranks met, and leave words for each other; a process meets the others once."""
 
@@ -230,6 +242,12 @@ def _meet(backend: str) -> None:
         raise RankLost(f"the ranks do not find each other: {why}", spoken=launch.rank() > 0) from None
     _MET[:] = [words]
     atexit.register(distributed.destroy_process_group)
+
+
+def on_end(act: Callable[[int, FrameType | None], None] | signal.Handlers) -> None:
+    """What to do when the launcher tells this rank to end; only a process's main thread hears it."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, act)
 
 
 def buckets(tensors: Iterable[Tensor]) -> Iterator[list[Tensor]]:
@@ -248,9 +266,9 @@ def buckets(tensors: Iterable[Tensor]) -> Iterator[list[Tensor]]:
         yield bucket
 
 
-def _bytes(tensor: Tensor) -> Tensor:
+def _plain(tensor: Tensor) -> Tensor:
     """The tensor, bools as the bytes they are: not every backend sends those."""
-    return tensor.view(torch.uint8) if tensor.dtype == torch.bool else tensor
+    return tensor.detach().view(torch.uint8) if tensor.dtype == torch.bool else tensor.detach()
 
 
 def _portable(error: Exception) -> Exception:

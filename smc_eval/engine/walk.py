@@ -26,7 +26,6 @@ from smc_eval.errors import SparsityError, StoreError, TrainingError
 from smc_eval.recipe import Recipe
 from smc_eval.results import Result, opened, scored
 from smc_eval.sparse.allocate import expected
-from smc_eval.sparse.bits import seals
 from smc_eval.sparse.net import Net, state
 from smc_eval.sparse.scope import in_scope, sparsities
 from smc_eval.sparse.sketch import sketch
@@ -207,12 +206,12 @@ class Walk:
                     f"{link.stage.by.kind()} was asked to leave {wanted} weights "
                     f"(sparsity {link.stage.to.sparsity:.6g}) and left {left}"
                 )
-        self.world.ranks.same("weights", lambda: seals(state(self.net.model)))
         for name, weight in self.net.model.named_parameters():
             if not bool(weight.isfinite().all()):
                 raise TrainingError(
                     f"{name!r} holds values that are no numbers after {type(link.stage).__name__}"
                 )
+        self.world.ranks.same("weights", dict(self.net.model.named_parameters()))
 
     def _result(self) -> Result:
         """Predict the reported split, score, certify."""

@@ -18,14 +18,6 @@ def mask_digest(masks: Mapping[str, Tensor]) -> str:
     return total.hexdigest()
 
 
-def seals(tensors: Mapping[str, Tensor]) -> dict[str, str]:
-    """SHA-256 of each tensor's bytes."""
-    plain = {name: tensor.detach().cpu().contiguous().view(-1) for name, tensor in tensors.items()}
-    return {
-        name: hashlib.sha256(flat.view(torch.uint8).numpy().data).hexdigest() for name, flat in plain.items()
-    }
-
-
 def packed(mask: Tensor) -> Tensor:
     """A mask as bits, eight to a byte, flat and on the CPU, as uint8."""
     bits = mask.detach().cpu().reshape(-1).to(torch.uint8)

@@ -29,6 +29,7 @@ from smc_eval.methods.rigl import SensitivityRigL
 from smc_eval.methods.snip import Snip
 from smc_eval.methods.sparsegpt import SparseGPT
 from smc_eval.methods.synflow import SynFlow
+from smc_eval.methods.tuned import TunedGmp
 from smc_eval.methods.wanda import Wanda
 from smc_eval.recipe import Recipe
 from smc_eval.sparse.net import Net
@@ -40,8 +41,8 @@ RECIPE = Recipe(steps=12, batch_size=3, accumulation=3, lr=0.01, weight_decay=0.
 """Of 52 examples: passes for both ranks and one they share; at an epoch's end one of a single example."""
 
 
-class Weighed(Toy):
-    """Examples weigh unlike, as in a mean over tokens; no unit drops out, so that ranks can be compared."""
+class Still(Toy):
+    """No unit drops out, so that numbers of ranks can be compared."""
 
     recipe: Recipe = RECIPE
 
@@ -49,6 +50,10 @@ class Weighed(Toy):
         net = ToyNet()
         net.drop.p = 0.0
         return net
+
+
+class Weighed(Still):
+    """Examples weigh unlike, as in a mean over tokens."""
 
     def terms(self, example: Example) -> int:
         return 1 + sum(example[0]) % 7
@@ -119,6 +124,7 @@ def chains(words: Sequence[str]) -> list[Chain]:
     found["tokens"] = bound(Dense(), Target(), Long(recipe=RECIPE.model_copy(update={"tokens": 9})))
     chosen = {"keep": "best", "validation": 0.2, "batch_size": 8, "accumulation": 1}
     found["best"] = bound(Dense(), Target(), Weighed(recipe=RECIPE.model_copy(update=chosen)))
+    found["tuned"] = bound(TunedGmp(), HALF, Still())
     found["drawn"] = bound(Gmp(every=2), HALF, Toy(recipe=RECIPE))
     found |= {kind.__name__: bound(MagnitudeBefore(), HALF, kind()) for kind in (Moon, Short, Crooked)}
     return [found[word] for word in words]

@@ -32,7 +32,7 @@ SCRIPT = Path(__file__).with_name("ranked.py")
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 CELLS = (
     *("dense", "snip", "rigl", "gmp", "obert", "lth"),
-    *("grasp", "synflow", "wanda", "sparsegpt", "movement", "tokens", "best"),
+    *("grasp", "synflow", "wanda", "sparsegpt", "movement", "tokens", "best", "tuned"),
 )
 
 pytestmark = pytest.mark.timeout(900)  # two processes that import torch, where others work too
@@ -215,7 +215,7 @@ def test_ranks_and_jobs_do_not_go_together(tmp_path: Path, monkeypatch: pytest.M
 def test_one_device_is_not_for_many_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    with pytest.raises(UsageError, match="--device cuda:1 is one, and there are 2 ranks"):
+    with pytest.raises(UsageError, match="--device cuda:1 is one device, and there are 2 ranks"):
         World("cuda:1")
 
 
