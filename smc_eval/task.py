@@ -113,7 +113,7 @@ class Task(Spec):
 
     def terms(self, example: Any) -> int:
         """Terms that an example has in the mean loss of a batch, and outputs in what `judged` tells: 1 where
-        examples count alike, the tokens to be said where these do. They weigh the parts of a batch that is cut.
+        examples count alike, the tokens to be said where these do. They weigh the parts of a cut batch.
         """
         return 1
 
