@@ -123,10 +123,9 @@ class Ranks:
             with self._joined():
                 distributed.broadcast(first, src=0)
             pairs = zip(torch.split(own, sizes), torch.split(first, sizes), strict=True)
-            equal = [torch.equal(mine, theirs) for mine, theirs in pairs]
-            differing += [
-                name for name, same in zip(islice(names, len(equal)), equal, strict=True) if not same
-            ]
+            alike = [torch.equal(mine, theirs) for mine, theirs in pairs]
+            named = zip(islice(names, len(alike)), alike, strict=True)
+            differing += [name for name, equal in named if not equal]
         for rank, found in enumerate(self.gather(differing)):
             if found:
                 raise SparsityError(

@@ -14,9 +14,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 from typer.testing import CliRunner
 
 from smc_eval.cli import app
+from smc_eval.engine import runner
 from smc_eval.engine.feed import Feed, dealt
 from smc_eval.engine.ranks import BUCKET, buckets
 from smc_eval.engine.runner import run
@@ -224,6 +226,35 @@ def test_what_is_no_run_the_first_rank_does_alone(monkeypatch: pytest.MonkeyPatc
     first = CliRunner().invoke(app, ["list"], env={"RANK": "0"})
     second = CliRunner().invoke(app, ["list"], env={"RANK": "1"})
     assert "csqa" in first.stdout and second.exit_code == 0 and second.stdout == ""
+
+
+def test_an_error_that_the_first_rank_has_not_is_told_by_the_rank_that_has(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.modules["smc_eval.cli.app"], "ALONE", 0.0)
+    monkeypatch.setattr(sys, "__stderr__", sys.stderr)
+    said = CliRunner().invoke(app, ["--tasks", "nosuch"], env={"WORLD_SIZE": "2", "RANK": "1"})
+    assert said.exit_code == 2
+    assert "error: on rank 1: no task is named 'nosuch'" in capfd.readouterr().err
+
+
+def test_ranks_that_mean_other_cells_compute_nothing(tmp_path: Path) -> None:
+    world: Any = SimpleNamespace(ranks=SimpleNamespace(gather=lambda mine: [mine, ["others"]]))
+    with pytest.raises(UsageError, match="rank 1 means other cells by the same words than rank 0"):
+        runner._joined([], Store(tmp_path), world, Silent())
+
+
+def test_gradients_are_added_up_and_what_norms_track_is_averaged(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = nn.ModuleDict({"norm": nn.BatchNorm1d(2), "idle": nn.Linear(2, 2)})
+    model["norm"](torch.tensor([[1.0, 2.0], [3.0, 6.0]])).square().sum().backward()
+    tracked, slope = model["norm"].running_mean.clone(), model["norm"].bias.grad.clone()
+    ranks = World("cpu", threads=1).ranks
+    ranks.size = 2
+    monkeypatch.setattr(ranks, "add", lambda tensors: [tensor.mul_(2) for tensor in tensors])  # a twin's
+    assert ranks.reduce(model, 0.25) == 0.5
+    torch.testing.assert_close(model["norm"].bias.grad, 2 * slope)
+    torch.testing.assert_close(model["norm"].running_mean, tracked)
+    assert model["idle"].weight.grad is None
 
 
 def some(rank: int, ranks: int) -> Any:
