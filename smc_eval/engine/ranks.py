@@ -190,13 +190,13 @@ class Ranks:
 
     def _each(self, tensors: Iterable[Tensor], join: Callable[[Tensor], Any]) -> None:
         """Send tensors, some at a time, so that there are neither many messages nor large ones."""
-        with torch.no_grad(), self._joined():
-            for bucket in buckets(tensors):
-                flat = torch.cat([_plain(tensor).reshape(-1) for tensor in bucket])
+        for bucket in buckets(tensors):
+            flat = torch.cat([_plain(tensor).reshape(-1) for tensor in bucket])
+            with self._joined():
                 join(flat)
-                parts = torch.split(flat, [tensor.numel() for tensor in bucket])
-                for tensor, part in zip(bucket, parts, strict=True):
-                    _plain(tensor).copy_(part.view(tensor.shape))
+            parts = torch.split(flat, [tensor.numel() for tensor in bucket])
+            for tensor, part in zip(bucket, parts, strict=True):
+                _plain(tensor).copy_(part.view(tensor.shape))
 
     @contextmanager
     def _joined(self) -> Iterator[None]:

@@ -188,7 +188,7 @@ class Store:
             return None
         if hashlib.sha256(content[SEAL:]).digest() != content[:SEAL]:
             return None
-        loaded: dict[str, Any] = torch.load(io.BytesIO(content[SEAL:]), weights_only=True)
+        loaded: dict[str, Any] = torch.load(io.BytesIO(content[SEAL:]), map_location="cpu", weights_only=True)
         return loaded
 
     def forget_partial(self, digest: str) -> None:

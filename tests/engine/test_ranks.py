@@ -235,7 +235,7 @@ def test_an_error_that_the_first_rank_has_not_is_told_by_the_rank_that_has(
     monkeypatch.setattr(sys, "__stderr__", sys.stderr)
     said = CliRunner().invoke(app, ["--tasks", "nosuch"], env={"WORLD_SIZE": "2", "RANK": "1"})
     assert said.exit_code == 2
-    assert "error: on rank 1: no task is named 'nosuch'" in capfd.readouterr().err
+    assert "error: on rank 1: no task or group is named 'nosuch'" in capfd.readouterr().err
 
 
 def test_ranks_that_mean_other_cells_compute_nothing(tmp_path: Path) -> None:
