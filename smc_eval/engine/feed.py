@@ -45,8 +45,9 @@ class Feed:
 
     def step(self, step: int) -> Passes:
         """The forward passes of one optimizer step."""
-        chosen = self._chosen(step)
-        return Passes(self, [chosen[part.start : part.stop] for part in self._parts(chosen)])
+        chosen, tokens = self._chosen(step), self.recipe.tokens
+        cut = parts([self.lengths[i] for i in chosen], self.recipe.batch_size, tokens)
+        return Passes.of(self, [chosen[part.start : part.stop] for part in cut], tokens)
 
     def sample(self, batches: int, name: str, size: int | None = None) -> Iterator[Any]:
         """So many training batches in an order of its own; more than an epoch begins another."""
@@ -62,16 +63,18 @@ class Feed:
     ) -> Iterator[Passes]:
         """The same batches as the forward passes each is made of; one each, if they are to stay `whole`."""
         for chosen in self._sampled(batches, name, size):
-            most = len(chosen) if whole else smaller(len(chosen), self.parts)
-            yield Passes(self, [chosen[first : first + most] for first in range(0, len(chosen), most)])
+            yield Passes(self, [chosen], [1.0]) if whole else Passes.of(self, [chosen])
 
     def batch(self, chosen: Sequence[int]) -> Any:
         """The examples at these places, on the device."""
         return self.world.move(self.task.collate([self.examples[i] for i in chosen]))
 
-    def terms(self, chosen: Sequence[int]) -> int:
-        """Terms that the mean loss of these examples has."""
-        return sum(self.task.terms(self.examples[i]) for i in chosen)
+    def weight(self, part: Sequence[int], whole: Sequence[int]) -> float:
+        """Share that a part of a batch has of the terms of its mean loss."""
+        if len(part) == len(whole):
+            return 1.0
+        counts = [sum(self.task.terms(self.examples[i]) for i in some) for some in (part, whole)]
+        return counts[0] / counts[1]
 
     def _sampled(self, batches: int, name: str, size: int | None) -> Iterator[list[int]]:
         size, round_ = size or self.recipe.batch_size, 0
@@ -92,10 +95,6 @@ class Feed:
         if self.recipe.tokens is None:
             return chosen
         return sorted(chosen, key=self.keys.__getitem__)  # the step adds up the same in any order
-
-    def _parts(self, chosen: Sequence[int]) -> Iterator[range]:
-        size, tokens = smaller(self.recipe.batch_size, self.parts), self.recipe.tokens
-        return parts([self.lengths[i] for i in chosen], size, tokens and smaller(tokens, self.parts))
 
     @property
     def _step_size(self) -> int:
@@ -138,14 +137,26 @@ class Passes:
     feed: Feed
     parts: Sequence[Sequence[int]]
     """Places of each pass' examples, as one rank alone makes it."""
+    shares: Sequence[float]
+    """Of the loss, by pass."""
+
+    @classmethod
+    def of(cls, feed: Feed, whole: Sequence[Sequence[int]], tokens: int | None = None) -> Passes:
+        """The passes of a recipe, each cut further where memory is short; `tokens` is their limit.
+
+        A pass counts by its examples, and a part of it by its terms in the pass' mean.
+        """
+        examples, cut, shares = sum(map(len, whole)), list[Sequence[int]](), list[float]()
+        for one in whole:
+            lengths, size = [feed.lengths[i] for i in one], smaller(len(one), feed.parts)
+            for part in parts(lengths, size, tokens and smaller(tokens, feed.parts)):
+                cut.append(one[part.start : part.stop])
+                shares.append(len(one) / examples * feed.weight(cut[-1], one))
+        return cls(feed, cut, shares)
 
     def __iter__(self) -> Iterator[tuple[Any, float]]:
-        examples = sum(map(len, self.parts))
-        for own, part in dealt(self.parts, self.feed.world.ranks):
-            share = len(part) / examples
-            if len(own) < len(part):  # what is a mean for the whole pass is none for its parts
-                share *= self.feed.terms(own) / self.feed.terms(part)
-            yield self.feed.batch(own), share
+        for own, number in dealt(self.parts, self.feed.world.ranks):
+            yield self.feed.batch(own), self.shares[number] * self.feed.weight(own, self.parts[number])
 
     @property
     def count(self) -> int:
@@ -166,13 +177,16 @@ class Passes:
         return sum(padded([self.feed.lengths[i] for i in part]) for part in parts)
 
 
-def dealt(parts: Sequence[Sequence[int]], ranks: Ranks) -> Iterator[tuple[Sequence[int], Sequence[int]]]:
-    """A rank's part of each forward pass that it has one of, and that pass: all of it, as long as there
-    are passes for all ranks; of those left over every so-manieth example, so that lengths are alike.
+def dealt(parts: Sequence[Sequence[int]], ranks: Ranks) -> Iterator[tuple[Sequence[int], int]]:
+    """A rank's part of each forward pass that it has one of, and that pass' number: all of it, as long as
+    there are passes for all ranks; of those left over every so-manieth example, so that lengths are alike.
     """
     whole = len(parts) - len(parts) % ranks.size
-    yield from ((part, part) for part in parts[ranks.rank : whole : ranks.size])
-    yield from ((own, part) for part in parts[whole:] if (own := part[ranks.rank :: ranks.size]))
+    for number, part in enumerate(parts):
+        if number >= whole and (own := part[ranks.rank :: ranks.size]):
+            yield own, number
+        elif number < whole and number % ranks.size == ranks.rank:
+            yield part, number
 
 
 def alike(sides: Sequence[int]) -> tuple[int, ...]:

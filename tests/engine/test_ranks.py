@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -28,7 +29,7 @@ from smc_eval.engine.world import World
 from smc_eval.errors import UsageError
 from smc_eval.recipe import Recipe
 from smc_eval.results import Result
-from smc_eval.testing import Toy, assert_equal, timeless
+from smc_eval.testing import Example, Toy, assert_equal, timeless
 
 SCRIPT = Path(__file__).with_name("ranked.py")
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
@@ -266,24 +267,41 @@ def test_every_example_is_dealt_to_one_rank_in_a_pass_of_its_own(parts: list[lis
     parts = [[10 * number + place for place in range(len(part))] for number, part in enumerate(parts)]
     hands = [list(dealt(parts, some(rank, ranks))) for rank in range(ranks)]
     assert sorted(i for hand in hands for own, _ in hand for i in own) == [i for part in parts for i in part]
-    assert all(own and set(own) <= set(part) and part in parts for hand in hands for own, part in hand)
-    sizes = [sum(len(own) for own, _ in hand) for hand in hands]
-    assert not parts or sizes[0] == max(sizes) or len({len(part) for part in parts}) > 1
+    assert all(own and set(own) <= set(parts[number]) for hand in hands for own, number in hand)
+    passes = [len(hand) for hand in hands]
+    assert not parts or passes[0] == max(passes) > 0  # the first rank is never idle
 
 
-@given(st.integers(1, 4), st.integers(0, 5))
-def test_the_ranks_shares_of_a_step_add_up_to_the_whole(ranks: int, step: int) -> None:
-    class Weighed(Toy):
-        def terms(self, example: Any) -> int:
-            return 1 + sum(example[0]) % 7
+class Weighed(Toy):
+    """Examples weigh unlike, and are their own batch."""
 
-    world = World("cpu", threads=1)
-    feed = Feed(Weighed(), Recipe(steps=1, batch_size=3, accumulation=3), "a", world)
-    shares = list[float]()
+    def terms(self, example: Example) -> int:
+        return 1 + sum(example[0]) % 7
+
+    def collate(self, examples: Sequence[Example]) -> Any:
+        return list(examples)
+
+
+@given(st.integers(1, 4), st.integers(0, 5), st.integers(1, 3), st.sampled_from([None, 2]))
+def test_an_example_has_the_same_share_of_a_step_however_the_step_is_cut(
+    ranks: int, step: int, parts: int, tokens: int | None
+) -> None:
+    recipe = Recipe(steps=1, batch_size=4, accumulation=2, tokens=tokens)
+
+    def shares(feed: Feed) -> dict[Example, float]:
+        found = dict[Example, float]()
+        for batch, share in feed.step(step):
+            terms = {example: feed.task.terms(example) for example in batch}
+            found |= {example: share * own / sum(terms.values()) for example, own in terms.items()}
+        return found
+
+    task, world = Weighed(), World("cpu", threads=1)
+    whole, cut = shares(Feed(task, recipe, "a", world)), Feed(task, recipe, "a", world, parts)
+    found = dict[Example, float]()
     for rank in range(ranks):
         world.ranks.rank, world.ranks.size = rank, ranks
-        shares += [share for _, share in feed.step(step)]
-    assert sum(shares) == pytest.approx(1)
+        found |= shares(cut)
+    assert found == pytest.approx(whole) and sum(whole.values()) == pytest.approx(1)
 
 
 def test_tensors_are_sent_together_in_order_and_by_their_kind() -> None:
