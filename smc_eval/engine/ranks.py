@@ -50,7 +50,7 @@ class Ranks:
         self.size, self.rank = launch.size(), launch.rank()
         if self.size == 1:
             return
-        if not distributed.is_initialized():
+        if not _MET:
             _meet("cpu:gloo,cuda:nccl" if kind == "cuda" else "gloo")
         self._words = _MET[0]
         on_end(self._told_to_end)
