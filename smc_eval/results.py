@@ -148,6 +148,14 @@ class Book:
         self._read += whole
         return dict(self._latest)
 
+    def get(self, digest: str) -> Result | None:
+        """The newest sound record of one cell; None where it has none.
+
+        Raises:
+            StoreError: the book cannot be read, or is another release's.
+        """
+        return self.latest().get(digest)
+
     def _opened(self, line: str) -> Result | None:
         try:
             record = json.loads(line)

@@ -115,6 +115,12 @@ class Task(Spec):
         reads: for tasks that have two."""
         return (self.length(example),)
 
+    def terms(self, example: Any) -> int:
+        """Terms that an example has in the mean loss of a batch, and outputs in what `judged` tells: 1 where
+        examples count alike, the tokens to be said where these do. They weigh the parts of a cut batch.
+        """
+        return 1
+
     @abstractmethod
     def loss(self, model: nn.Module, batch: Any) -> Tensor:
         """Mean loss of a batch, a scalar with a gradient."""

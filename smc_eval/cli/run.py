@@ -8,7 +8,7 @@ from pathlib import Path
 
 import typer
 
-from smc_eval import __version__, words
+from smc_eval import __version__, launch, words
 from smc_eval.answers import kept
 from smc_eval.binder import Binder, Bound, idle
 from smc_eval.cell import Chain
@@ -34,7 +34,9 @@ def run(order: Order) -> None:
     """Train, prune, score: run every cell that is not finished yet, and show the table."""
     grid = Grid.of(order, registry())
     sought = quests(grid, searched(order)) if order.find else []
-    writable(order)
+    first = launch.rank() == 0  # of ranks that carry out the run together, it alone writes
+    if first:
+        writable(order)
     warned(order)
     for note in () if order.quiet else served(order, grid):
         typer.echo(f"note: {note}", err=True)
@@ -42,9 +44,11 @@ def run(order: Order) -> None:
         results = found(sought, grid, order)
     else:
         squares = Binder().bound(grid.cells())
-        ordered(order, squares)
+        if first:
+            ordered(order, squares)
         results = carried_out(squares, order)
-        told(tabled(results, order), order)
+        if first:
+            told(tabled(results, order), order)
     if any(result.status == "failed" for result in results):
         raise typer.Exit(1)
 
@@ -71,7 +75,8 @@ def found(sought: Sequence[Quest], grid: Grid, order: Order) -> list[Result]:
             if now != before and not order.quiet:
                 typer.echo(step(now), err=True)
         results, stand = [*results, *records], after
-    answered(stand, results, order)
+    if launch.rank() == 0:
+        answered(stand, results, order)
     return results
 
 

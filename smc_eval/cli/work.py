@@ -7,7 +7,7 @@ from pathlib import Path
 
 import typer
 
-from smc_eval import __version__
+from smc_eval import __version__, launch
 from smc_eval.binder import Binder, Bound, idle
 from smc_eval.cli.run import OWN, SCHEMA, carried_out, ordered, tabled, told, warned, writable
 from smc_eval.errors import StoreError, UsageError
@@ -23,6 +23,7 @@ def work(order: Order) -> None:
     joins what was ordered there last, by run or by work. Any number may join, and leave, at any time;
     all show the table when no cell is left.
     """
+    launch.refuse("work")
     if order.find:
         raise UsageError("--find decides its next cells by what came of the last; search with run --jobs N")
     writable(order)

@@ -7,15 +7,18 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Literal
 
+from smc_eval import launch
 from smc_eval.agenda import idle, shared
 from smc_eval.cell import Chain
 from smc_eval.engine.attempt import attempt
 from smc_eval.engine.executor import Local, Setting
 from smc_eval.engine.foreman import Foreman
+from smc_eval.engine.joint import led
 from smc_eval.engine.store import Store
 from smc_eval.engine.walk import Walk
-from smc_eval.engine.watch import Watcher
+from smc_eval.engine.watch import Silent, Watcher
 from smc_eval.engine.world import World, devices
+from smc_eval.errors import UsageError
 from smc_eval.results import Result
 
 Keep = Literal["nets", "masks", "results"]
@@ -41,13 +44,20 @@ def run(  # noqa: PLR0913  an order's own
 
     With several jobs, as many worker processes carry out cells at once; without a number, one for
     each accelerator. One job alone goes in the grid's order, in this process; who is not `alone` leaves
-    to others what they are at. `again` runs once more what failed before.
+    to others what they are at. `again` runs once more what failed before. Ranks that a launcher
+    started carry out each cell together.
 
     Raises:
-        UsageError: the device is not there.
+        UsageError: the device is not there, or ranks are asked for what they cannot do.
         StoreError: the store cannot be written at all.
+        RankLost: another rank has ended.
     """
-    store = Store(folder)
+    store, world = Store(folder), None
+    if launch.size() > 1:
+        if jobs not in {None, 1} or not alone:
+            launch.refuse(f"--jobs {jobs}" if alone else "work")
+        world = World(device, threads)
+        store, watcher = _joined(chains, store, world, watcher)
     store.open()
     shares = devices(device)
     jobs = jobs or max(1, len(shares))
@@ -61,12 +71,28 @@ def run(  # noqa: PLR0913  an order's own
         )
     _tidy(chains, store, shared([*chains, *ahead]))
     if jobs == 1 and alone:
-        return _inline(chains, ahead, store, World(device, threads), watcher, keep)
+        return _inline(chains, ahead, store, world or World(device, threads), watcher, keep)
     threads, kept = threads or max(1, (os.cpu_count() or 1) // jobs), shared([*chains, *ahead])
     setting = Setting(folder.absolute(), device, threads, kept, masks=keep == "masks", devices=tuple(shares))
     with Local(setting, jobs) as executor:
         foreman = Foreman(chains, store, executor, watcher, bounded=keep != "nets", ahead=ahead)
         return foreman.run(again=again)
+
+
+def _joined(chains: Sequence[Chain], store: Store, world: World, watcher: Watcher) -> tuple[Store, Watcher]:
+    """Store and watcher as ranks have them: the first reads, writes and speaks.
+
+    Raises:
+        UsageError: ranks do not mean the same cells.
+    """
+    ranks = world.ranks
+    meant = ranks.gather([chain.digest for chain in chains])
+    if differing := [rank for rank, other in enumerate(meant) if other != meant[0]]:
+        raise UsageError(
+            f"rank {differing[0]} means other cells by the same words than rank 0; "
+            "use the same data, checkpoints and versions of plugins for all ranks"
+        )
+    return led(store, ranks), watcher if ranks.rank == 0 else Silent()
 
 
 def _tidy(chains: Sequence[Chain], store: Store, kept: Collection[str]) -> None:

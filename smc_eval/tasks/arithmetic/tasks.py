@@ -101,6 +101,9 @@ class WordProblems(Task):
     def length(self, example: Problem) -> int:
         return len(example.words)
 
+    def terms(self, example: Problem) -> int:
+        return len(example.equation)
+
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         return self.judged(model, batch)[0]
 

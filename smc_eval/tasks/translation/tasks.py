@@ -155,6 +155,9 @@ class Translation(Task):
     def sides(self, example: Sentence) -> tuple[int, int]:
         return self._codec.sides(example)
 
+    def terms(self, example: Sentence) -> int:
+        return len(self._codec.ids(example.target)) + 1
+
     def collate(self, examples: Sequence[Sentence]) -> Batch:
         return self._codec.batch(examples)
 
