@@ -52,9 +52,10 @@ class Agenda:
     def seconds(self, chain: Chain, todo: Collection[str]) -> float:
         """How long the stages that a cell still needs take, as far as can be told."""
         count = sum(steps(link.stage, chain.examples) for link in chain.links if link.digest in todo)
-        return count * self._rate(chain)
+        return count * self.rate(chain)
 
-    def _rate(self, chain: Chain) -> float:
+    def rate(self, chain: Chain) -> float:
+        """Seconds of a step of a cell's task and model; the mean of what is known where they are not."""
         task = chain.cell.task
         known = self.rates.get((task.words, task.backbone))
         if known is not None:

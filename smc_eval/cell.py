@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 from smc_eval.budget import Budget
 from smc_eval.errors import PlanError, UsageError
@@ -67,7 +68,7 @@ class Chain:
     examples: int
     """Training examples, which fix how many steps an epoch has."""
 
-    @property
+    @cached_property  # an agenda asks for it a thousand times
     def digest(self) -> str:
         """Names the result: the last link, and what is scored."""
         return digest(self.cell, self.links[-1].digest if self.links else self.start)

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from smc_eval.entry import Look
+from smc_eval.entry import Look, seeds
 from smc_eval.errors import UnknownName, UsageError
 from smc_eval.results import Result
 from smc_eval.statistics.paired import Comparison, compare, holm, seeds_needed
 from smc_eval.statistics.sample import Sample
-from smc_eval.table import ANY, DENSE, facets, level, short
+from smc_eval.table import ANY, DENSE, facets, level, named
 
 OWN = ("spread", "match", "factor", "inside")
 """Facets that may be a method's own; in all others two methods ought to be alike."""
 
-Place = tuple[str, str, tuple[str, float]]
+Level = tuple[str, float]
+"""How sparse: `dense`, `free` or a pattern, and a number."""
+
+Place = tuple[str, str, Level]
 """Task, model, and how sparse."""
 
 
@@ -51,61 +54,121 @@ class Versus:
         return seeds_needed(self.found) if self.better == "tie" else None
 
 
+@dataclass(frozen=True)
+class Side:
+    """A method as it was named, and what it has at each task, model and sparsity."""
+
+    method: str
+    at: Level | None
+    """The one sparsity that is meant; None means all."""
+    squares: Mapping[Place, tuple[Sample, Result]]
+
+    @property
+    def single(self) -> bool:
+        """Whether it has one net a task, which stands beside every sparsity of the other side."""
+        return self.at is not None or self.method == DENSE
+
+
 def versus(
     records: Sequence[Result], look: Look, a: str, b: str, where: Mapping[str, str] | None = None
 ) -> list[Versus]:
-    """Methods a and b at every task, model and sparsity that both have; `dense` stands beside each.
+    """Methods a and b at every task, model and sparsity that both have.
 
-    Only certified records enter. `where` keeps those of which a facet has a value, as `spread=global`.
+    `METHOD@SPARSITY` is a method at one sparsity; it stands beside every sparsity of the other, as
+    `dense` does. Only certified records enter. `where` keeps those of which a facet has a value, as
+    `spread=global`.
 
     Raises:
         UnknownName: a method has no records.
-        UsageError: they have nothing in common, or a method has several rows to choose from.
+        UsageError: it has none at the sparsity that is said, or several rows to choose from; or the two
+            have nothing in common.
     """
-    if a == b:
-        raise UsageError(f"{a!r} was named twice; name two methods")
     kept = [record for record in records if record.sound and _fits(record, where or {})]
-    sides = [_side(kept, method, look) for method in (a, b)]
-    for method, other, side in ((a, b, 0), (b, a, 1)):
-        if method == DENSE:  # one net beside every sparsity of the other
-            own = {(task, model): found for (task, model, _), found in sides[side].items()}
-            beside = sides[1 - side]
-            sides[side] = {at: own[at[:2]] for at in beside if at[:2] in own and other != DENSE}
-    shared = [at for at in sides[0] if at in sides[1]]
+    first, second = (_side(kept, word, look) for word in (a, b))
+    if (first.method, first.at) == (second.method, second.at):
+        raise UsageError(f"{a!r} was named twice; name two methods, or one at two sparsities")
+    shared = _shared(first, second)
     if not shared:
         raise UsageError(f"{a!r} and {b!r} have no task, model and sparsity in common")
-    tested = [(at, compare(sides[0][at][0], sides[1][at][0])) for at in sorted(shared, key=str)]
-    names = short([sparsity for (_, _, (kind, sparsity)), _ in tested if kind == "free"])
-    known = [at for at, found in tested if found.interval]
-    corrected = dict(zip(known, holm([found.p for _, found in tested if found.interval]), strict=True))
+    ours, theirs = first.squares, second.squares
+    tested = [(here, there, compare(ours[here][0], theirs[there][0])) for here, there in shared]
+    corrected = iter(holm([found.p for _, _, found in tested if found.interval]))
+    names = named(kept)
     told = []
-    for at, found in tested:
-        task, model, (kind, sparsity) = at
-        first, second = (side[at][1] for side in sides)
-        assert first.score is not None
+    for here, there, found in tested:
+        one, other = ours[here][1], theirs[there][1]
+        assert one.score is not None
         told.append(
             Versus(
-                task=task,
-                model=model,
-                level=names[sparsity] if kind == "free" else kind,
-                metric=first.score["metric"],
-                higher=first.score["higher_is_better"],
+                task=here[0],
+                model=here[1],
+                level=_told(names[here[2]], names[there[2]]),
+                metric=one.score["metric"],
+                higher=one.score["higher_is_better"],
                 found=found,
-                p=corrected.get(at, 1.0),
-                unlike=_unlike(first, second),
+                p=next(corrected) if found.interval else 1.0,
+                unlike=_unlike(one, other),
             )
         )
     return told
 
 
-def _side(records: Sequence[Result], method: str, look: Look) -> dict[Place, tuple[Sample, Result]]:
+def _shared(first: Side, second: Side) -> list[tuple[Place, Place]]:
+    """The squares of both sides that are compared; never one with itself."""
+    return sorted(
+        (here, there)
+        for here in first.squares
+        for there in second.squares
+        if here[:2] == there[:2]
+        and (first.single or second.single or here == there)
+        and (first.method, here) != (second.method, there)
+    )
+
+
+def _told(here: str, there: str) -> str:
+    """At which sparsity two squares are compared; the dense net's goes without saying."""
+    return " / ".join(name for name in dict.fromkeys((here, there)) if name != DENSE)
+
+
+def _parted(word: str, records: Sequence[Result]) -> tuple[str, Level | None]:
+    """The method of a word, and the sparsity behind its `@`.
+
+    Raises:
+        UnknownName: it has no certified records.
+        UsageError: it has none at that sparsity.
+    """
+    methods = {record.method for record in records}
+    whole = word in methods or "@" not in word
+    method, parted, wanted = (word, "", "") if whole else word.rpartition("@")
+    if method not in methods:
+        raise UnknownName("method with certified records", method, methods)
+    if not parted:
+        return method, None
+    if method == DENSE:
+        raise UsageError(f"{word!r} names a sparsity of the dense net, which has none; write {DENSE}")
+    own = {level(record) for record in records if record.method == method}
+    known = {at: name for at, name in named(records).items() if at in own}
+    found = [at for at, name in known.items() if name == wanted or _near(at, wanted)]
+    if len(found) != 1:
+        raise UsageError(f"{method!r} has no sparsity {wanted!r}; write one of {', '.join(known.values())}")
+    return method, found[0]
+
+
+def _near(at: Level, wanted: str) -> bool:
+    """Whether a sparsity is what was wanted, to three decimals at least."""
+    kind, sparsity = at
+    if kind != "free" or not re.fullmatch(r"0?\.[0-9]{1,9}", wanted):
+        return False
+    return round(sparsity, max(3, len(wanted.partition(".")[2]))) == float(wanted)
+
+
+def _side(records: Sequence[Result], word: str, look: Look) -> Side:
     """The sample of each square of a method, with one of its records."""
-    own = [record for record in records if record.method == method]
-    if not own:
-        raise UnknownName("method with certified records", method, {record.method for record in records})
+    method, wanted = _parted(word, records)
     squares: dict[Place, list[Result]] = {}
-    for record in own:
-        squares.setdefault((record.task, record.model, level(record)), []).append(record)
+    for record in records:
+        if record.method == method and wanted in {None, level(record)}:
+            squares.setdefault((record.task, record.model, level(record)), []).append(record)
     found = {}
     for at, square in squares.items():
         for name in facets(square[0]):
@@ -116,8 +179,8 @@ def _side(records: Sequence[Result], method: str, look: Look) -> dict[Place, tup
                     f"choose one, as in --where {name}={min(values)}"
                 )
         sample = Sample.of(square, look)
-        found[at] = sample or _of_seeds(square), square[0]
-    return found
+        found[at] = sample or Sample.of_seeds(seeds(square)), square[0]
+    return Side(method, wanted, found)
 
 
 def _unlike(first: Result, second: Result) -> dict[str, tuple[str, str]]:
@@ -128,19 +191,6 @@ def _unlike(first: Result, second: Result) -> dict[str, tuple[str, str]]:
         for name in one
         if name not in OWN and ANY not in {one[name], other.get(name)} and one[name] != other.get(name)
     }
-
-
-def _of_seeds(square: Sequence[Result]) -> Sample:
-    """A sample of seeds' scores, where items are not kept; folds weigh as many examples as they have."""
-    seeds: dict[int, list[Result]] = {}
-    for record in square:
-        seeds.setdefault(record.seed, []).append(record)
-    values = {}
-    for seed, folds in seeds.items():
-        scores = [record.score for record in folds if record.score]
-        total = sum(max(1, score["n"]) for score in scores)
-        values[seed] = math.fsum(score["value"] * max(1, score["n"]) for score in scores) / total
-    return Sample.of_seeds(values)
 
 
 def _fits(record: Result, where: Mapping[str, str]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,6 +14,7 @@ from smc_eval.score import Items, pooled
 
 if TYPE_CHECKING:
     from smc_eval.statistics.interval import Interval
+    from smc_eval.statistics.sample import Sample
 
 Look = Callable[[str], Items | None]
 """Finds what each example added to a score, by the digest of its record."""
@@ -29,8 +31,6 @@ class Entry:
     """`doubt`: a certificate failed. `skipped`: the method cannot. `missing`: there is no record."""
     value: float = math.nan
     """Folds pooled within each seed, then the mean over seeds."""
-    interval: Interval | None = None
-    """Of the mean, over seeds and the items they share; None for a single seed."""
     decimals: int = 1
     remarks: tuple[str, ...] = ()
     """What else must be known of the number: missing folds or seeds, sparsity that was missed."""
@@ -44,6 +44,32 @@ class Entry:
     """What these nets cost altogether."""
     records: tuple[Result, ...] = field(default=(), repr=False, compare=False)
     """What it came from; of a square in doubt, those that are told."""
+    look: Look | None = field(default=None, repr=False, compare=False)
+    """Finds what each example added to them."""
+
+    @cached_property
+    def sample(self) -> Sample | None:
+        """Its seeds and items, or seeds alone where items are not kept; None for one seed without any."""
+        from smc_eval.statistics.sample import Sample  # numpy, which a table of single seeds needs not
+
+        found = Sample.of(self.records, self.look) if self.look and self.records else None
+        if found is None and len(values := seeds(self.records)) > 1:
+            return Sample.of_seeds(values)
+        return found
+
+    @cached_property
+    def interval(self) -> Interval | None:
+        """Of the number, over what its sample has of seeds and items; None where nothing tells it, or
+        where seeds that agree by chance would make it a point."""
+        from smc_eval.statistics.interval import interval
+
+        found = interval(self.sample) if self.sample else None
+        return found if found and found.half else None
+
+    @property
+    def told(self) -> Interval | None:
+        """The interval that stands in the square: a single seed's would tell of no other seed."""
+        return self.interval if len({record.seed for record in self.records}) > 1 else None
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -65,10 +91,10 @@ class Entry:
 
     @property
     def _half(self) -> tuple[str, ...]:
-        if self.interval is None:
+        if (told := self.told) is None:
             return ()
         # near the ends of a scale an interval is lopsided: what is told must not be less than it reaches
-        reach = max(self.interval.high - self.value, self.value - self.interval.low)
+        reach = max(told.high - self.value, self.value - told.low)
         return (f"±{reach:.{self.decimals}f}",)
 
 
@@ -87,42 +113,35 @@ def entry(
     told = sound or [record for record in records if record.status == "ok"]
     if not told:
         return Entry("failed" if any(record.status == "failed" for record in records) else "skipped")
-    seeds: dict[int, list[Result]] = {}
-    for record in told:
-        seeds.setdefault(record.seed, []).append(record)
-    values = [_pooled(folds, lambda record: _score(record)["value"]) for folds in seeds.values()]
+    values = seeds(told)
     also = list(dict.fromkeys(name for record in told for name in _score(record).get("also", {})))
     return Entry(
         "ok" if all(record.sound for record in records if record.status == "ok") else "doubt",
-        fmean(values),
-        _interval(told, values, look) if len(values) > 1 else None,
+        fmean(values.values()),
         decimals,
-        tuple(_remarks(told, seeds, group)),
+        tuple(_remarks(told, values, group)),
         also={name: _mean_of_those_with(name, told) for name in also},
         reached={name: fmean(r.sparsity[name] for r in told) for name in told[0].sparsity},
         seconds=sum(sum(record.cost.get("seconds", {}).values()) for record in told),
         records=tuple(told),
+        look=look,
     )
 
 
-def _interval(told: Sequence[Result], values: Sequence[float], look: Look | None) -> Interval | None:
-    """Over seeds and items where these are kept, else over seeds alone; None where seeds that agree by
-    chance would make it a point."""
-    from smc_eval.statistics.interval import interval, over_seeds  # numpy, which a single seed needs not
-    from smc_eval.statistics.sample import Sample
-
-    sample = Sample.of(told, look) if look else None
-    found = interval(sample) if sample else over_seeds(values)
-    return found if found and found.half else None
+def seeds(records: Iterable[Result]) -> dict[int, float]:
+    """The score of each seed, its folds pooled by how many examples each has."""
+    folds: dict[int, list[dict[str, Any]]] = {}
+    for record in records:
+        folds.setdefault(record.seed, []).append(_score(record))
+    return {
+        seed: pooled([score["value"] for score in scores], [max(1, score["n"]) for score in scores])
+        for seed, scores in folds.items()
+    }
 
 
 def _score(record: Result) -> dict[str, Any]:
     assert record.score is not None
     return record.score
-
-
-def _pooled(folds: Sequence[Result], number: Callable[[Result], float]) -> float:
-    return pooled([number(record) for record in folds], [max(1, _score(record)["n"]) for record in folds])
 
 
 def _mean_of_those_with(name: str, told: Sequence[Result]) -> float:

@@ -9,6 +9,7 @@ SmcError
 ├── PlanError           a method's plan does not make sense
 ├── SparsityError       a target that cannot be reached, or was not
 ├── TrainingError       a loss or gradient that is not a number
+├── RankLost            another process of the same cell is gone, and this one ends too
 └── StoreError          a file of the store is broken or cannot be written
     ├── Busy            another process works on the same thing
     ├── LeaseLost       this process was silent too long, and another took over
@@ -61,6 +62,15 @@ class SparsityError(SmcError):
 
 class TrainingError(SmcError):
     """A loss or a gradient that is not a number."""
+
+
+class RankLost(SmcError):
+    """Another process of the same cell is gone, and this one ends too."""
+
+    def __init__(self, why: str, *, spoken: bool = False) -> None:
+        self.spoken = spoken
+        """Whether another process tells of it."""
+        super().__init__(f"{why}; what is finished is kept: issue the same command again to go on")
 
 
 class StoreError(SmcError):

@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import os
-import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -14,24 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from smc_eval.budget import Budget
-from smc_eval.entry import Entry, Look
+from smc_eval.curves import plain, sheets
+from smc_eval.entry import Entry
 from smc_eval.errors import StoreError, UsageError
 from smc_eval.footnotes import footnotes
 from smc_eval.results import SCHEMA, Result
-from smc_eval.table import Row, Table, tabulated
-
-LATEX = {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    "±": r"$\pm$",
-    "–": "--",
-    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
-}
-"""Characters that LaTeX would read as orders, or not at all."""
+from smc_eval.sheet import booktabs, latex, markdown
+from smc_eval.standing import Standings
+from smc_eval.table import Row, Table
 
 
 def document(results: Sequence[Result]) -> dict[str, Any]:
@@ -39,14 +28,23 @@ def document(results: Sequence[Result]) -> dict[str, Any]:
     return {"schema": SCHEMA, "results": [asdict(result) for result in results]}
 
 
-def as_json(results: Sequence[Result]) -> str:
-    """The document, indented."""
-    return json.dumps(document(results), indent=2, ensure_ascii=False) + "\n"
+def as_json(table: Table, standings: Standings | None = None) -> str:
+    """The document, the squares of the table and what standings tell of its curves, indented."""
+    told = {**document(table.results), "table": _squares(table), **(plain(standings) if standings else {})}
+    return json.dumps(told, indent=2, ensure_ascii=False) + "\n"
 
 
-def as_csv(results: Sequence[Result]) -> str:
-    """One line a record, in their order; further numbers of the score are columns `also_NAME`."""
-    lines = [_flat(result) for result in results]
+def as_csv(table: Table, standings: Standings | None = None) -> str:
+    """One line a record, in their order; further numbers of the score are columns `also_NAME`.
+
+    `mean` and its interval are those of the square of the table that a record is part of. Of
+    standings there is one line a curve, then one a method over all tasks, in place of records.
+    """
+    if standings:
+        lines = [line for part in plain(standings).values() for line in part]
+    else:
+        squares = {id(one): entry for row in table.rows for entry in row.entries for one in entry.records}
+        lines = [_flat(result, squares.get(id(result))) for result in table.results]
     columns = list(dict.fromkeys(name for line in lines for name in line)) or ["task"]
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
@@ -55,7 +53,36 @@ def as_csv(results: Sequence[Result]) -> str:
     return text.getvalue()
 
 
-def _flat(result: Result) -> dict[str, Any]:
+def _squares(table: Table) -> list[dict[str, Any]]:
+    """Every square that holds something; what its number lies between and over what that was found."""
+    return [
+        {
+            **{name: getattr(row, name) for name in ("task", "model", "method")},
+            "column": column,
+            "state": entry.state,
+            **_sure(entry),
+            "seeds": sorted({record.seed for record in entry.records}),
+            "remarks": list(entry.remarks),
+            "best": entry.best,
+        }
+        for row in table.rows
+        for column, entry in zip(table.columns, row.entries, strict=True)
+        if entry.state != "missing"
+    ]
+
+
+def _sure(entry: Entry | None) -> dict[str, Any]:
+    """A square's number and its interval; None where there is none."""
+    sure = entry.interval if entry else None
+    return {
+        "mean": entry.value if entry and entry.records else None,
+        "interval_low": sure.low if sure else None,
+        "interval_high": sure.high if sure else None,
+        "over": sure.over if sure else None,
+    }
+
+
+def _flat(result: Result, entry: Entry | None) -> dict[str, Any]:
     score, seconds = result.score or {}, result.cost.get("seconds", {})
     flops = result.cost.get("flops", {})
     return {
@@ -66,6 +93,7 @@ def _flat(result: Result) -> dict[str, Any]:
         "status": result.status,
         "reason": " / ".join(result.reason.splitlines()),
         **{name: score.get(name) for name in ("metric", "value", "n", "higher_is_better", "signature")},
+        **_sure(entry),
         **{f"sparsity_{name}": result.sparsity.get(name) for name in ("scope", "weights", "all")},
         "certified": result.certificate.get("ok"),
         "doubts": "; ".join(result.certificate.get("failed", ())),
@@ -83,68 +111,44 @@ def _flat(result: Result) -> dict[str, Any]:
     }
 
 
-def as_markdown(results: Sequence[Result], look: Look | None = None) -> str:
+def as_markdown(table: Table, standings: Standings | None = None) -> str:
     """The table as GitHub shows it, its footnotes as a list below; the best of a column is bold."""
-    table = tabulated(results, look)
     heads = [*table.heads, *table.columns]
     lines = [heads, ["---"] * len(table.heads) + ["---:"] * len(table.columns)]
     for row in table.rows:
         squares = [f"**{entry.text}**" if entry.best else entry.text for entry in row.entries]
-        lines.append([*(_markdown(word) for word in _labels(row, table)), *squares])
+        lines.append([*(markdown(word) for word in _labels(row, table)), *squares])
     notes = footnotes(table)
-    below = [f"- **{_markdown(line)}**" for line in notes.loud]
+    below = [f"- **{markdown(line)}**" for line in notes.loud]
     below += [
-        f"- {_markdown(' / '.join(line.splitlines()))}"
+        f"- {markdown(' / '.join(line.splitlines()))}"
         for line in (*notes.troubles, *notes.setting, *notes.account)
     ]
-    return "\n".join([*(f"| {' | '.join(line)} |" for line in lines), "", *below]) + "\n"
+    text = "\n".join([*(f"| {' | '.join(line)} |" for line in lines), "", *below]) + "\n"
+    return "\n".join([text, *(sheet.markdown for sheet in (sheets(standings) if standings else []))])
 
 
-def _markdown(text: str) -> str:
-    return re.sub(r"([\\`*_<>\[\]|])", r"\\\1", text)
-
-
-def as_latex(results: Sequence[Result], look: Look | None = None) -> str:
+def as_latex(table: Table, standings: Standings | None = None) -> str:
     """The table for the `booktabs` package; its caption says protocol, scope, data and seeds."""
-    table = tabulated(results, look)
     notes = footnotes(table)
-    heads = [_latex(head) for head in (*table.heads, *table.columns)]
     body, before = list[str](), ("", "")
     for row in table.rows:
         squares = [_square(entry) for entry in row.entries]
         if body and (row.task, row.model) != before:
             body.append(r"\midrule")
         before = row.task, row.model
-        body.append(" & ".join([*(_latex(word) for word in _labels(row, table)), *squares]) + r" \\")
-    caption = " ".join(_latex(f"{line[:1].upper()}{line[1:]}.") for line in (*notes.loud, *notes.setting))
-    return "\n".join(
-        [
-            *(f"% {part}" for line in (*notes.troubles, *notes.account) for part in line.splitlines()),
-            r"\begin{table}",
-            r"\centering",
-            rf"\begin{{tabular}}{{{'l' * len(table.heads)}{'r' * len(table.columns)}}}",
-            r"\toprule",
-            " & ".join(heads) + r" \\",
-            r"\midrule",
-            *body,
-            r"\bottomrule",
-            r"\end{tabular}",
-            rf"\caption{{{caption}}}",
-            r"\end{table}",
-            "",
-        ]
-    )
+        body.append(" & ".join([*(latex(word) for word in _labels(row, table)), *squares]) + r" \\")
+    align = "l" * len(table.heads) + "r" * len(table.columns)
+    above = [part for line in (*notes.troubles, *notes.account) for part in line.splitlines()]
+    text = booktabs(align, (*table.heads, *table.columns), body, [*notes.loud, *notes.setting], above)
+    return "\n".join([text, *(sheet.latex for sheet in (sheets(standings, notes.loud) if standings else []))])
 
 
 def _square(entry: Entry) -> str:
     """The best is bold, what went wrong slanted."""
     if entry.best:
-        return rf"\textbf{{{_latex(entry.text)}}}"
-    return rf"\textit{{{_latex(entry.text)}}}" if entry.state in {"failed", "doubt"} else _latex(entry.text)
-
-
-def _latex(text: str) -> str:
-    return "".join(LATEX.get(sign, sign) for sign in text)
+        return rf"\textbf{{{latex(entry.text)}}}"
+    return rf"\textit{{{latex(entry.text)}}}" if entry.state in {"failed", "doubt"} else latex(entry.text)
 
 
 def _labels(row: Row, table: Table) -> list[str]:

@@ -112,7 +112,7 @@ def _common(table: Table) -> Iterator[str]:
 def _chance(table: Table) -> Iterator[str]:
     seeds = sorted({record.seed for record in table.records})
     told = f"{'seeds' if len(seeds) > 1 else 'seed'} {', '.join(map(str, seeds))}"
-    intervals = (entry.interval for row in table.rows for entry in row.entries)
+    intervals = (entry.told for row in table.rows for entry in row.entries)
     overs = dict.fromkeys(interval.over for interval in intervals if interval)
     yield told + (
         f"; ± reaches the farther end of the mean's 95 % interval, over {' or '.join(overs)}" if overs else ""

@@ -14,6 +14,7 @@ from smc_eval.results import Result
 from smc_eval.rule import Rule
 from smc_eval.stages import Prune, Rewind, Stage, Train
 from smc_eval.target import Target
+from smc_eval.task import Task
 
 Rates = Mapping[tuple[str, str], float]
 """Seconds of an optimizer step by task and model."""
@@ -123,13 +124,27 @@ class Plan:
             alike.setdefault((names, tasks[0].backbone), []).append(root)
         return [self._price(names, model, roots) for (names, model), roots in alike.items()]
 
+    def lengths(self) -> dict[str, float]:
+        """Seconds of every stage by its digest, done or not, as far as they are known."""
+        found = dict[str, float]()
+        for root in self.roots:
+            rate, each = self._pace(next(chain for node in root.walk() for chain in node.ends).cell.task)
+            for node in root.walk():
+                seconds = spent(rate, node.stage, node.steps, each) if node.stage else None
+                if seconds is not None:
+                    found[node.digest] = seconds
+        return found
+
+    def _pace(self, task: Task) -> tuple[Rate | None, float | None]:
+        """The rate at which a task is trained, and the operations of one of its examples."""
+        seen = self.rates.get((task.words, task.backbone))
+        rate = narrowest(self.given, task) if self.given else Rate(seconds=seen) if seen else None
+        return rate, self.work(task)
+
     def _price(self, names: tuple[str, ...], model: str, roots: Sequence[Node]) -> Price:
         nodes = [node for root in roots for node in root.walk()]
         chains = [chain for node in nodes for chain in node.ends]
-        task = chains[0].cell.task
-        seen = self.rates.get((task.words, task.backbone))
-        rate = narrowest(self.given, task) if self.given else Rate(seconds=seen) if seen else None
-        each = self.work(task)
+        rate, each = self._pace(chains[0].cell.task)
         left = [(node.stage, node.steps) for node in nodes if node.stage and node.todo]
         alone = [(link.stage, steps(link.stage, chain.examples)) for chain in chains for link in chain.links]
         return Price(

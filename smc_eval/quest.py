@@ -14,7 +14,8 @@ from smc_eval.errors import SmcError, UsageError
 from smc_eval.grid import DENSE, Grid
 from smc_eval.method import Method
 from smc_eval.results import Result
-from smc_eval.search import Bracket, Search, retained
+from smc_eval.search import Bracket, Search
+from smc_eval.statistics import retained
 from smc_eval.target import Target
 from smc_eval.task import Task
 
@@ -81,7 +82,7 @@ class Quest:
         assert records[0].score is not None
         score, search = _mean(records), self.bracket.search
         higher = records[0].score["higher_is_better"]
-        share = retained(score, self.dense, self.task.card.chance, higher=higher)
+        share = float(retained(score, self.dense, self.task.card.chance, higher=higher))
         bracket = self.bracket.tell(sparsity, kept=share >= search.share - 1e-9)
         return replace(self, bracket=bracket, cells=cells, scores=(*self.scores, (sparsity, score)))
 

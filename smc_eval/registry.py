@@ -69,6 +69,11 @@ class Registry:
                 groups.setdefault(group, []).append(task)
         return groups
 
+    @property
+    def chances(self) -> dict[str, float]:
+        """What a guess scores on each task."""
+        return {name: kind.card.chance for name, kind in self.tasks.items()}
+
     def method(self, name: str) -> type[Method]:
         """The method of this name.
 

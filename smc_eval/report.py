@@ -1,4 +1,4 @@
-"""From results to what people see: a table on a screen, or text in one of five formats."""
+"""From a table to what people see: a table on a screen, or text in one of five formats."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Literal
 
 from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len
@@ -13,46 +14,50 @@ from rich.console import Console, RenderableType
 from rich.table import Table as Drawing
 from rich.text import Text
 
-from smc_eval.entry import Entry, Look
+from smc_eval.curves import sheets
+from smc_eval.entry import Entry
 from smc_eval.exports import as_csv, as_json, as_latex, as_markdown, check_writable, document, write
 from smc_eval.footnotes import Footnotes, footnotes
 from smc_eval.order import Format
-from smc_eval.results import Result
-from smc_eval.table import Row, Table, tabulated
+from smc_eval.sheet import WHOLE, Sheet
+from smc_eval.standing import Standings
+from smc_eval.table import Row, Table
 
-__all__ = ["check_writable", "document", "render", "show", "write"]
+__all__ = ["check_writable", "document", "lay", "render", "show", "write"]
 
 STYLES = {"ok": "", "doubt": "red", "failed": "red", "skipped": "dim", "missing": "dim"}
 
-PLAIN = str.maketrans({"±": "~", "–": "-", "·": "-", "≥": ">="})
+PLAIN = str.maketrans({"±": "~", "–": "-", "·": "-", "×": "x", "≥": ">="})
 """For terminals that have no such signs."""
 
 
-def render(results: Sequence[Result], form: Format, look: Look | None = None) -> str:
-    """Results as text, a line end at its end; `table` is as wide as it needs."""
+def render(table: Table, form: Format, standings: Standings | None = None) -> str:
+    """The table as text, a line end at its end; as `table` it is as wide as it needs.
+
+    With standings, what they tell of its curves stands below; in CSV, in its place.
+    """
     match form:
         case "markdown":
-            return as_markdown(results, look)
+            return as_markdown(table, standings)
         case "csv":
-            return as_csv(results)
+            return as_csv(table, standings)
         case "latex":
-            return as_latex(results, look)
+            return as_latex(table, standings)
         case "json":
-            return as_json(results)
+            return as_json(table, standings)
         case "table":
             text = io.StringIO()
-            show(results, Console(file=text, force_terminal=False, color_system=None), look)
+            show(table, Console(file=text, force_terminal=False, color_system=None), standings)
             return text.getvalue()
 
 
 def show(
-    results: Sequence[Result], console: Console, look: Look | None = None, *, details: bool = False
+    table: Table, console: Console, standings: Standings | None = None, *, details: bool = False
 ) -> None:
     """Print the table with its footnotes, as wide as a terminal allows; a file or pipe gets whole lines.
 
     `details` adds a line for each square: further numbers, sparsity over every denominator, cost.
     """
-    table = tabulated(results, look)
     if not table.rows:
         console.print("no results")
         return
@@ -62,6 +67,38 @@ def show(
     if details:
         pen.print(Text(), *_detailed(table, pen))
     pen.print(Text(), *_below(footnotes(table), pen))
+    for sheet in sheets(standings) if standings else []:
+        pen.print(Text())
+        lay(sheet, console)
+
+
+def lay(sheet: Sheet, console: Console) -> None:
+    """Print a sheet with its notes, as wide as a terminal allows; a file or pipe gets whole lines."""
+    if not console.is_terminal:
+        console.width = WHOLE
+    pen = Pen(console)
+    if sheet.title:
+        pen.print(pen.text(sheet.title, "bold"))
+    pen.print(_laid(sheet, pen), Text())
+    pen.print(*(pen.text(note, "bold red") for note in sheet.loud))
+    pen.print(*(pen.text(note, "dim") for note in sheet.notes))
+
+
+def _laid(sheet: Sheet, pen: Pen) -> Drawing:
+    """In less room than whole lines take, what explains a number stands below it, and names keep theirs."""
+    drawing = Drawing(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    room, lines = pen.console.width, sheet.flat
+    widths = [_widest(*column) for column in zip(sheet.heads, *lines, strict=True)]
+    if tall := sum(widths) + 3 * (len(widths) - 1) > room:
+        lines, drawing.padding = sheet.lines, (0, 0, 0, 0)
+    names = len(sheet.align) - len(sheet.align.lstrip("l"))
+    for at, (head, letter) in enumerate(zip(sheet.heads, sheet.align, strict=True)):
+        width = min(widths[at], room // 3) if tall and at < names else None
+        side: Literal["left", "right"] = "right" if letter == "r" else "left"
+        drawing.add_column(pen.text(head), width=width, justify=side, overflow="fold")
+    for line in lines:
+        drawing.add_row(*map(pen.text, line))
+    return drawing
 
 
 @dataclass(frozen=True)

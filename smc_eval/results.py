@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -99,6 +100,17 @@ def scored(result: Result, score: Score, **parts: Any) -> Result:
     return replace(result, status="ok", score=told, **parts)
 
 
+def same_data(results: Iterable[Result]) -> list[Result]:
+    """The records, with data that is the same under one name, whatever folders it was read from."""
+    names: dict[tuple[str, int | None, str], str] = {}
+    named = []
+    for result in results:
+        source, digest = str(result.data.get("source")), result.data.get("digest")
+        name = names.setdefault((result.task, result.fold, digest), source) if digest else source
+        named.append(result if name == source else replace(result, data={**result.data, "source": name}))
+    return named
+
+
 class Book:
     """The records of a store: JSON lines, each sealed by a digest of its content.
 
@@ -135,6 +147,14 @@ class Book:
                 self._latest[result.digest] = result
         self._read += whole
         return dict(self._latest)
+
+    def get(self, digest: str) -> Result | None:
+        """The newest sound record of one cell; None where it has none.
+
+        Raises:
+            StoreError: the book cannot be read, or is another release's.
+        """
+        return self.latest().get(digest)
 
     def _opened(self, line: str) -> Result | None:
         try:

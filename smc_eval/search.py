@@ -127,12 +127,3 @@ class Bracket:
         if self.kept is None:
             return "–" if self.lost is None else f"< {self.lost:g}"
         return f"≥ {self.kept:g}" if self.lost is None else f"{self.kept:g}"
-
-
-def retained(score: float, dense: float, chance: float, *, higher: bool = True) -> float:
-    """Share of the dense score above chance that a score keeps; NaN where dense is no better than a guess.
-
-    Below chance it is negative. Where lower scores are better, all three lie the other way round.
-    """
-    above = dense - chance if higher else chance - dense
-    return (score - chance if higher else chance - score) / above if above > 0 else math.nan

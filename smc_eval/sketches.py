@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +23,10 @@ class Sketch(NamedTuple):
     """How many were looked at: all of them where it is as many as `size`."""
     bits: str
     """Eight places a byte, the first the highest bit, in base 64; 1 stays."""
+
+
+Sketched = Callable[[str], Mapping[str, Sketch] | None]
+"""Finds the sketches of a net's masks by the digest of its record."""
 
 
 class Sketches:
@@ -49,6 +53,12 @@ class Sketches:
 
     def _path(self, digest: str) -> Path:
         return self.folder / f"{digest}.json.gz"
+
+
+def kept(folders: Sequence[Path]) -> Sketched:
+    """Finds a net's sketches by the digest of its record in one of several stores, the last first."""
+    stores = [Sketches(folder) for folder in reversed(folders)]
+    return lambda digest: next((found for store in stores if (found := store.load(digest))), None)
 
 
 def iou(first: Mapping[str, Sketch], second: Mapping[str, Sketch]) -> tuple[float, float]:

@@ -44,8 +44,13 @@ class Table:
     """Those of a task and model stand together."""
     records: tuple[Result, ...]
     """What the rows were made of."""
-    repeated: int
-    """Records left out, since a later one is of the very same cell."""
+    results: tuple[Result, ...]
+    """What was given, in its order: also those of which a later one is of the very same cell."""
+
+    @property
+    def repeated(self) -> int:
+        """How many records were left out."""
+        return len(self.results) - len(self.records)
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -64,7 +69,7 @@ def tabulated(results: Sequence[Result], look: Look | None = None) -> Table:
     `look` finds the items of a record: with them, intervals tell of seeds and items both.
     """
     records = tuple({_identity(result): result for result in results}.values())
-    names = _named(records)
+    names = named(records)
     columns = tuple(dict.fromkeys(names.values()))
     apart = _varying(records, ("protocol", "scope", "spread"))
     groups: dict[tuple[str, str], list[Result]] = {}
@@ -75,7 +80,7 @@ def tabulated(results: Sequence[Result], look: Look | None = None) -> Table:
         for group in groups.values()
         for row in _grouped(group, [names[level(record)] for record in group], columns, apart, look)
     ]
-    return Table(columns, tuple(rows), records, len(results) - len(records))
+    return Table(columns, tuple(rows), records, tuple(results))
 
 
 def facets(result: Result) -> dict[str, Any]:
@@ -108,7 +113,7 @@ def level(result: Result) -> tuple[str, float]:
     return kind, round(result.target["sparsity"], 9)
 
 
-def _named(records: Iterable[Result]) -> dict[tuple[str, float], str]:
+def named(records: Iterable[Result]) -> dict[tuple[str, float], str]:
     """Names of the columns in their order: `dense`, numbers, patterns."""
     order = {DENSE: 0, "free": 1}
     levels = sorted({level(record) for record in records}, key=lambda at: (order.get(at[0], 2), at[1], at[0]))
@@ -164,8 +169,16 @@ def _grouped(
         for key in hosts or [own]:
             rows.setdefault(key, {}).setdefault(names[number], []).append(record)
     digits = decimals(group)
+    made: dict[tuple[int, ...], Entry] = {}  # a dense net stands in every row, and is reckoned with once
+
+    def square(records: Sequence[Result]) -> Entry:
+        key = tuple(map(id, records))
+        if key not in made:
+            made[key] = entry(records, group, digits, look)
+        return made[key]
+
     squares = {
-        key: [entry(row[name], group, digits, look) if name in row else Entry("missing") for name in columns]
+        key: [square(row[name]) if name in row else Entry("missing") for name in columns]
         for key, row in rows.items()
     }
     _mark_best(list(squares.values()), columns, group)

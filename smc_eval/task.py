@@ -66,6 +66,10 @@ class Task(Spec):
     paper_recipe: ClassVar[Mapping[str, Any]] = {}
     """Fields of the recipe that SMC-Bench chose otherwise."""
 
+    writes: ClassVar[bool] = False
+    """Whether predicting takes step after step, as a text's words are found, and costs so much for each
+    that the more examples share a forward pass the better."""
+
     backbone: str = "tiny"
     """What `--model` says: a hub id, a folder, `pkg:NAME`, `scratch` or `tiny`."""
     folder: Annotated[str, Outside()] = "twin"
@@ -110,6 +114,12 @@ class Task(Spec):
         """Tokens of each side of an example that is padded by itself, first the one that predicting
         reads: for tasks that have two."""
         return (self.length(example),)
+
+    def terms(self, example: Any) -> int:
+        """Terms that an example has in the mean loss of a batch, and outputs in what `judged` tells: 1 where
+        examples count alike, the tokens to be said where these do. They weigh the parts of a cut batch.
+        """
+        return 1
 
     @abstractmethod
     def loss(self, model: nn.Module, batch: Any) -> Tensor:

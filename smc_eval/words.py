@@ -150,6 +150,18 @@ def folds(text: str) -> tuple[int, ...] | None:
     return None if text.strip() == "all" else _numbers(text, "--folds", "all, or a list such as 0,2")
 
 
+def workers(text: str) -> tuple[int, ...]:
+    """A number of workers, or several.
+
+    Raises:
+        UsageError: it is neither, or nobody would work.
+    """
+    numbers = _numbers(text, "--workers", "a number such as 64, or several such as 1,8,64")
+    if 0 in numbers:
+        raise UsageError(f"--workers {text!r} has nobody at work; write numbers of 1 or more")
+    return numbers
+
+
 def _numbers(text: str, flag: str, wanted: str) -> tuple[int, ...]:
     words = listed([text])
     if not words or not all(re.fullmatch(r"[0-9]{1,9}", word) for word in words):

@@ -180,3 +180,14 @@ def test_the_price_of_the_papers_table_is_what_the_document_says(
     Path("rates.toml").write_text(rates, encoding="utf-8")
     ended = CliRunner().invoke(app, command.split()[1:])
     assert [line.rstrip() for line in ended.stdout.splitlines()] == shown.splitlines()
+
+
+def test_what_the_document_on_scale_shows_is_what_the_one_on_plans_does() -> None:
+    (priced,) = blocks((ROOT / "docs" / "plan.md").read_text(encoding="utf-8"), "text")
+    makespans, sharing = blocks((ROOT / "docs" / "scale.md").read_text(encoding="utf-8"), "text")
+    assert makespans.partition("\n")[2] in priced
+    rows = [line.split() for line in priced.splitlines()]
+    arithmetic = [row for row in rows if len(row) == 8 and row[1] == "roberta-base"]
+    counts = [sum(int(row[column].replace(",", "")) for row in arithmetic) for column in (2, 3, 4)]
+    (total,) = (line.split()[1:4] for line in sharing.splitlines() if line.startswith("all "))
+    assert total == [f"{count:,}" for count in counts]

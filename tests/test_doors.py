@@ -108,6 +108,7 @@ def test_a_report_is_light(tmp_path: Path) -> None:
         )
     )
     assert opened("report", str(tmp_path)) == "came in:"
+    assert opened("report", str(tmp_path), "--curves") == "came in:"
     assert opened("report", str(tmp_path), "--html", str(tmp_path / "page.html")) == "came in:"
 
 

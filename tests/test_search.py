@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smc_eval.errors import SmcError
-from smc_eval.search import Bracket, Search, retained
+from smc_eval.search import Bracket, Search
+from smc_eval.statistics import retained
 
 S95 = Search(share=0.95)
 
@@ -114,26 +115,6 @@ def test_the_most_that_is_tried_is_what_the_worst_curve_takes() -> None:
 def test_upcoming_sparsities_are_those_of_the_next_rounds() -> None:
     assert list(Bracket(S95).upcoming(2)) == [0.9025, 0.9688, 0.6957]
     assert list(closed(S95, lambda _: True).upcoming(3)) == []
-
-
-@pytest.mark.parametrize(
-    ("score", "dense", "chance", "higher", "share"),
-    [
-        (60.0, 80.0, 20.0, True, 2 / 3),
-        (80.0, 80.0, 20.0, True, 1.0),
-        (10.0, 80.0, 20.0, True, -1 / 6),
-        (90.0, 80.0, 20.0, True, 7 / 6),
-        (3.0, 2.0, 6.0, False, 0.75),  # an error that may rise by one from 2 to 3 where a guess has 6
-        (7.0, 2.0, 6.0, False, -0.25),
-    ],
-)
-def test_shares_are_of_what_the_dense_net_has_above_chance(score, dense, chance, higher, share) -> None:
-    assert retained(score, dense, chance, higher=higher) == pytest.approx(share)
-
-
-@pytest.mark.parametrize(("dense", "higher"), [(20.0, True), (19.0, True), (21.0, False)])
-def test_of_a_dense_net_that_guesses_nothing_can_be_kept(dense, higher) -> None:
-    assert math.isnan(retained(30.0, dense, 20.0, higher=higher))
 
 
 def test_a_search_reads_as_it_is_typed() -> None:

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import time
+import traceback
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from typer.core import TyperGroup
 
 import smc_eval
+from smc_eval import launch
 from smc_eval.cli import compare, data, plan, report, run, score, show, store, work
 from smc_eval.cli.flags import ordering
-from smc_eval.errors import SmcError
+from smc_eval.errors import RankLost, SmcError
 
 OWN = ("--help", "--version")
 """Flags of the program itself; any other first flag is one of `run`."""
+
+ALONE = 3.0
+"""Seconds after which a rank that the launcher has not ended has an error of its own."""
 
 WrongLine: type[Exception] = typer.BadParameter.__mro__[2]
 """Base of what is raised for a command line that cannot be parsed, wherever this typer keeps it."""
@@ -28,14 +36,21 @@ class Door(TyperGroup):
         """Bare flags mean `run`."""
         if args and args[0].startswith("-") and args[0] not in OWN:
             args = ["run", *args]
+        if launch.rank() > 0 and args[:1] != ["run"]:
+            raise typer.Exit  # what is no run the first rank does alone
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: typer.Context) -> object:  # type: ignore[override]
         """Carry out the verb; tell what goes wrong in one to three lines."""
         try:
             return super().invoke(ctx)
+        except RankLost as error:
+            if not error.spoken:  # whichever rank this is
+                typer.echo(f"error: {error}", file=sys.__stderr__)
         except SmcError as error:
             typer.echo(f"error: {error}", err=True)
+            if launch.rank() > 0:
+                lonely(error)
         except WrongLine as error:
             told = getattr(error, "format_message", error.__str__)()
             typer.echo(
@@ -47,6 +62,13 @@ class Door(TyperGroup):
             )
             raise typer.Exit(130) from None
         raise typer.Exit(2)
+
+
+def lonely(error: SmcError) -> None:
+    """Tell an error of a rank that is not the first, unless the first has it too: then nobody lives on."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # by which the launcher ends who is left
+    time.sleep(ALONE)
+    typer.echo(f"error: on rank {launch.rank()}: {error}", file=sys.__stderr__)
 
 
 def version(asked: bool) -> None:  # noqa: FBT001  typer calls it
@@ -87,8 +109,11 @@ app.add_typer(data.data, name="data")
 
 
 def main() -> None:
-    """The program `smc-eval`."""
+    """The program `smc-eval`. Of several ranks the first speaks, and the others where they break down."""
     try:
+        if launch.rank() > 0:
+            sys.excepthook = lambda *told: traceback.print_exception(*told, file=sys.__stderr__)
+            sys.stdout = sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  to the end
         app(prog_name="smc-eval")
     except OSError as error:
         if error.filename:  # of a file, and not foreseen

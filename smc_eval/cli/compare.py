@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Annotated, Any, Literal, get_args
 
 import typer
 
 from smc_eval.answers import kept
-from smc_eval.cli.find import WHOLE
 from smc_eval.cli.report import Folders, records_of
 from smc_eval.comparison import Versus, versus
 from smc_eval.errors import UnknownName
+from smc_eval.sheet import Sheet
 from smc_eval.words import pairs
 
-Form = Literal["table", "markdown", "csv", "json"]
+Form = Literal["table", "markdown", "csv", "latex", "json"]
 HEADS = ("task", "model", "sparsity", "{a}", "{b}", "difference", "95 % interval", "p", "p (Holm)", "better")
 
 
 def compare(
-    a: Annotated[str, typer.Argument(metavar="A", help="A method as the table names it, or dense.")],
+    a: Annotated[
+        str,
+        typer.Argument(metavar="A", help="A method of the table, dense, or one at a sparsity: lth@0.672."),
+    ],
     b: Annotated[str, typer.Argument(metavar="B", help="Another.")],
     folders: Folders,
     where: Annotated[
@@ -30,10 +32,12 @@ def compare(
         typer.Option(metavar="key=value,…", help="Only records with these: spread=global, task=csqa, …"),
     ] = None,
     shown_as: Annotated[
-        str, typer.Option("--format", metavar="table|markdown|csv|json", help="How to show it.")
+        str, typer.Option("--format", metavar="table|markdown|csv|latex|json", help="How to show it.")
     ] = "table",
 ) -> None:
-    """Test whether two methods differ, paired by seed and example, corrected for how many tests there are."""
+    """Test whether two methods, or one at two sparsities, differ: paired by seed and example, and corrected
+    for how many tests there are.
+    """
     if shown_as not in get_args(Form):
         raise UnknownName("format", shown_as, get_args(Form))
     records = records_of(folders)
@@ -42,15 +46,33 @@ def compare(
     if shown_as == "json":
         typer.echo(json.dumps([_plain(one, a, b) for one in told], indent=1, allow_nan=False))
         return
-    lines = [_words(one, a, b) for one in told]
-    heads = [head.format(a=a, b=b) for head in HEADS]
-    notes = list(_notes(told, a, b, broken))
+    sheet = _sheet(told, a, b, broken)
     if shown_as == "table":
-        _show(heads, lines, notes)
-        return
-    typer.echo({"csv": _csv, "markdown": _markdown}[shown_as](heads, lines), nl=False)
-    if shown_as == "markdown":
-        typer.echo("\n" + "".join(f"- {note}\n" for note in notes), nl=False)
+        from rich.console import Console
+
+        from smc_eval.report import lay
+
+        lay(sheet if len({one.model for one in told}) > 1 else _without_models(sheet), Console())
+    else:
+        typer.echo(getattr(sheet, shown_as), nl=False)
+
+
+def _sheet(told: Sequence[Versus], a: str, b: str, broken: int) -> Sheet:
+    return Sheet(
+        tuple(head.format(a=a, b=b) for head in HEADS),
+        "lll" + "r" * (len(HEADS) - 4) + "l",
+        tuple(tuple(_words(one, a, b)) for one in told),
+        notes=tuple(_notes(told, a, b, broken)),
+        loud=tuple(_unlike(told, a, b)),
+    )
+
+
+def _without_models(sheet: Sheet) -> Sheet:
+    """One model goes without saying."""
+    lines = tuple((task, *rest) for task, _, *rest in sheet.lines)
+    return replace(
+        sheet, heads=(sheet.heads[0], *sheet.heads[2:]), align=sheet.align[0] + sheet.align[2:], lines=lines
+    )
 
 
 def _words(one: Versus, a: str, b: str) -> list[str]:
@@ -91,11 +113,14 @@ def _plain(one: Versus, a: str, b: str) -> dict[str, Any]:
     }
 
 
-def _notes(told: Sequence[Versus], a: str, b: str, broken: int) -> Iterator[str]:
-    overs = dict.fromkeys(one.found.interval.over for one in told if one.found.interval)
+def _unlike(told: Sequence[Versus], a: str, b: str) -> Iterator[str]:
     unlike = {name: values for one in told for name, values in one.unlike.items()}
     for name, (first, second) in unlike.items():
         yield f"NOT ALIKE: {name} is {first} of {a} and {second} of {b}; choose by --where {name}=…"
+
+
+def _notes(told: Sequence[Versus], a: str, b: str, broken: int) -> Iterator[str]:
+    overs = dict.fromkeys(one.found.interval.over for one in told if one.found.interval)
     tests = sum(one.found.interval is not None for one in told)
     if overs:
         yield f"paired over {'; '.join(overs)}; p (Holm) is corrected for {tests} made at once"
@@ -111,41 +136,3 @@ def _notes(told: Sequence[Versus], a: str, b: str, broken: int) -> Iterator[str]
     if broken:
         yield f"{broken} records without a sound certificate are left out"
     yield f"difference: {a} - {b}"
-
-
-def _csv(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([heads, *lines])
-    return text.getvalue()
-
-
-def _markdown(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    rule = ["---"] * 3 + ["---:"] * (len(heads) - 4) + ["---"]
-    return "".join(f"| {' | '.join(line)} |\n" for line in (heads, rule, *lines))
-
-
-def _show(heads: Sequence[str], lines: Sequence[Sequence[str]], notes: Sequence[str]) -> None:
-    """The table on a terminal, or whole lines into a file; models stand in it where there are several."""
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-
-    from smc_eval.report import Pen
-
-    console = Console()
-    if not console.is_terminal:
-        console.width = WHOLE
-    pen = Pen(console)
-    several = len({line[1] for line in lines}) > 1
-    drawing = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    shown = [at for at in range(len(heads)) if at != 1 or several]
-    for at in shown:
-        words = at <= 2 or at == len(heads) - 1
-        drawing.add_column(pen.text(heads[at]), justify="left" if words else "right", overflow="fold")
-    for line in lines:
-        drawing.add_row(*(pen.text(line[at]) for at in shown))
-    pen.print(drawing, pen.text(""), *(pen.text(note, _style(note)) for note in notes))
-
-
-def _style(note: str) -> str:
-    return "bold red" if note.startswith("NOT ALIKE") else "dim"

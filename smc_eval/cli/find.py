@@ -16,14 +16,12 @@ from smc_eval.order import Order
 from smc_eval.quest import Quest
 from smc_eval.results import Result
 from smc_eval.search import Search
+from smc_eval.sheet import WHOLE
 
 if TYPE_CHECKING:
     from rich.table import Table as Drawing
 
     from smc_eval.report import Pen
-
-WHOLE = 10_000
-"""Columns of what is no terminal: lines in a file are not broken."""
 
 
 def searched(order: Order) -> Search:
@@ -81,7 +79,7 @@ def _shown(quests: Sequence[Quest], results: Sequence[Result]) -> None:
         console.width = WHOLE
     pen = Pen(console)
     pen.print(_drawn(quests, pen), pen.text(""))
-    notes = footnotes(Table(columns=(), rows=(), records=tuple(results), repeated=0))
+    notes = footnotes(Table(columns=(), rows=(), records=tuple(results), results=tuple(results)))
     for line in notes.loud:
         pen.print(pen.text(line, "bold red"))
     for quest in quests:

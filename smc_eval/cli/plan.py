@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from smc_eval import words
 from smc_eval.agenda import shared
 from smc_eval.binder import BUILT, Binder, Bound, counted, idle
 from smc_eval.cell import Cell, Chain
-from smc_eval.cli.find import WHOLE, searched
+from smc_eval.cli.find import searched
+from smc_eval.cli.makespan import UNKNOWN, Makespans
 from smc_eval.cli.store import spoken as sized
 from smc_eval.grid import Grid
 from smc_eval.order import Order
@@ -21,6 +24,7 @@ from smc_eval.plan import Node, Plan, level, worded
 from smc_eval.price import EVERY, Price, Rate, read
 from smc_eval.quest import Quest, most, opening, quests
 from smc_eval.registry import registry
+from smc_eval.sheet import WHOLE
 from smc_eval.task import Task
 
 if TYPE_CHECKING:
@@ -43,6 +47,10 @@ def plan(
             metavar="N", min=1, help="Operations a second that a device reaches, where --rates does not say."
         ),
     ] = None,
+    workers: Annotated[
+        str | None,
+        typer.Option(metavar="N,N", help="Tell how long so many workers take, each with one such device."),
+    ] = None,
 ) -> None:
     """Show the stages a run would go through, which are done already, and what is still to pay.
 
@@ -50,18 +58,21 @@ def plan(
     """
     from smc_eval.engine.store import Store
 
-    known = registry()
+    known, counts = registry(), () if workers is None else words.workers(workers)
     given = read(rates, [*known.tasks, *known.groups]) if rates else ()
     given += (Rate(task=EVERY, flops=flops),) if flops else ()
     grid = Grid.of(order, known)
     sought = quests(grid, searched(order)) if order.find else []
     squares = Binder(published=True).bound(opening(grid, sought) if sought else grid.cells())
     store = Store(Path(order.output))
+    finished = cache(store.finished)
     chains = [square.chain for square in squares if square.chain]
-    planned = Plan.of(chains, store.finished, store.book.latest().values(), given=given, work=work)
+    planned = Plan.of(chains, finished, store.book.latest().values(), given=given, work=work)
+    makespans = Makespans.of(planned, finished, counts) if counts else None
     unbound = [square for square in squares if not square.chain]
     if order.json_file:
         told = _json(planned, squares, unbound) | _bounds(grid, sought) | _kept(store, chains)
+        told["makespans"] = makespans.document() if makespans else None
         typer.echo(json.dumps(told, indent=1, allow_nan=False))
         return
     from rich.console import Console
@@ -75,6 +86,8 @@ def plan(
         console.print(_table(prices), highlight=False)
         console.print()
     for line in (*_held(grid, sought), *_sums(planned, squares, _disk(store, chains))):
+        console.print(line, markup=False, highlight=False)
+    for line in makespans.lines(spoken) if makespans else [UNKNOWN] * bool(counts):
         console.print(line, markup=False, highlight=False)
 
 

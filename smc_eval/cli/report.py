@@ -3,27 +3,42 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from smc_eval import answers, sketches
 from smc_eval.cli.run import told
 from smc_eval.errors import UsageError
 from smc_eval.exports import check_writable, write
 from smc_eval.order import ordered
-from smc_eval.results import BOOK, Book, Result
+from smc_eval.registry import load
+from smc_eval.results import BOOK, Book, Result, same_data
+from smc_eval.standing import Standings
+from smc_eval.table import tabulated
+
+if TYPE_CHECKING:
+    from smc_eval.page.page import Page
 
 Folders = Annotated[list[Path], typer.Argument(metavar="DIR…", help="Folders given to --output before.")]
 
 
 def report(
     folders: Folders,
+    *,
     shown_as: Annotated[
         str | None, typer.Option("--format", metavar="table|markdown|csv|latex|json", help="How to show it.")
     ] = None,
     json_file: Annotated[
         str | None, typer.Option("--json", metavar="FILE|-", help="Write the records there as JSON too.")
     ] = None,
+    curves: Annotated[
+        bool,
+        typer.Option(
+            "--curves",
+            help="Also show what is kept over sparsities and at what cost; as CSV, that alone.",
+        ),
+    ] = False,
     html: Annotated[
         Path | None,
         typer.Option(
@@ -44,23 +59,22 @@ def report(
         check_writable(Path(order.json_file))
     if html:
         check_writable(html)
-    results = records_of(folders)
-    told(results, order, folders)
+    table = tabulated(records_of(folders), answers.kept(folders))
+    standings = Standings.of(table, load().chances) if curves or html or figures else None
+    told(table, order, standings if curves else None)
     if html or figures:
-        drawn(results, folders, html, figures)
+        from smc_eval.page.page import Page
+
+        drawn(Page.of(table, sketches.kept(folders), standings), html, figures)
 
 
-def drawn(results: list[Result], folders: list[Path], html: Path | None, figures: Path | None) -> None:
+def drawn(page: Page, html: Path | None, figures: Path | None) -> None:
     """Write the page and its figures, and say where.
 
     Raises:
         UsageError: the extra `page` is not installed.
         StoreError: they cannot be written.
     """
-    from smc_eval.page.beside import Beside
-    from smc_eval.page.page import Page
-
-    page = Page.of(results, Beside.of(folders))
     if html:
         write(html, page.html)
         typer.echo(f"page: {html}", err=True)
@@ -85,7 +99,7 @@ def records_of(folders: list[Path]) -> list[Result]:
             typer.echo(f"warning: {book.broken} broken records in {book.path} are passed over", err=True)
     if not latest:
         raise UsageError(f"there are no records in {', '.join(map(str, folders))}")
-    return list(latest.values())
+    return same_data(latest.values())
 
 
 def book_of(folder: Path) -> Book:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import typer
 
-from smc_eval import __version__, words
+from smc_eval import __version__, launch, words
 from smc_eval.answers import kept
 from smc_eval.binder import Binder, Bound, idle
 from smc_eval.cell import Chain
@@ -19,7 +19,9 @@ from smc_eval.grid import Grid
 from smc_eval.order import Order
 from smc_eval.quest import Quest, left_out, quests, rounds
 from smc_eval.registry import registry
-from smc_eval.results import Result
+from smc_eval.results import Result, same_data
+from smc_eval.standing import Standings
+from smc_eval.table import Table, tabulated
 
 SCHEMA = 1
 """Version of what a store tells of the grid that was ordered."""
@@ -32,7 +34,9 @@ def run(order: Order) -> None:
     """Train, prune, score: run every cell that is not finished yet, and show the table."""
     grid = Grid.of(order, registry())
     sought = quests(grid, searched(order)) if order.find else []
-    ready(order)
+    first = launch.rank() == 0  # of ranks that carry out the run together, it alone writes
+    if first:
+        ready(order)
     warned(order)
     for note in () if order.quiet else served(order, grid):
         typer.echo(f"note: {note}", err=True)
@@ -40,9 +44,11 @@ def run(order: Order) -> None:
         results = found(sought, grid, order)
     else:
         squares = Binder().bound(grid.cells())
-        ordered(order, squares)
+        if first:
+            ordered(order, squares)
         results = carried_out(squares, order)
-        told(results, order)
+        if first:
+            told(tabled(results, order), order)
     if any(result.status == "failed" for result in results):
         raise typer.Exit(1)
 
@@ -69,7 +75,8 @@ def found(sought: Sequence[Quest], grid: Grid, order: Order) -> list[Result]:
             if now != before and not order.quiet:
                 typer.echo(step(now), err=True)
         results, stand = [*results, *records], after
-    answered(stand, results, order)
+    if launch.rank() == 0:
+        answered(stand, results, order)
     return results
 
 
@@ -140,25 +147,26 @@ def served(order: Order, grid: Grid) -> list[str]:
     ]
 
 
-def told(results: Sequence[Result], order: Order, folders: Sequence[Path] = ()) -> None:
-    """Show the results as asked: on the standard output, and as a file of records.
+def tabled(results: Sequence[Result], order: Order) -> Table:
+    """The table of an order's results, with intervals from the answers in its store."""
+    return tabulated(same_data(results), kept([Path(order.output)]))
 
-    `folders` are the stores they lie in: the order's own, unless said.
-    """
+
+def told(table: Table, order: Order, standings: Standings | None = None) -> None:
+    """Show a table, and its standings if there are any, as asked: on the standard output, and as a file."""
     from smc_eval import report
 
     if order.json_file == "-":
-        typer.echo(report.render(results, "json"), nl=False)
+        typer.echo(report.render(table, "json", standings), nl=False)
         return
-    look = kept(folders or [Path(order.output)])
     if order.format == "table":
         from rich.console import Console
 
-        report.show(results, Console(), look)
+        report.show(table, Console(), standings)
     else:
-        typer.echo(report.render(results, order.format, look), nl=False)
+        typer.echo(report.render(table, order.format, standings), nl=False)
     if order.json_file:  # last: a disk that is full must not hide the table
-        report.write(Path(order.json_file), report.render(results, "json"))
+        report.write(Path(order.json_file), report.render(table, "json", standings))
 
 
 def ready(order: Order) -> None:

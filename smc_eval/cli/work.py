@@ -7,9 +7,9 @@ from pathlib import Path
 
 import typer
 
-from smc_eval import __version__
+from smc_eval import __version__, launch
 from smc_eval.binder import Binder, Bound, idle
-from smc_eval.cli.run import OWN, SCHEMA, carried_out, ordered, told, warned, ready
+from smc_eval.cli.run import OWN, SCHEMA, carried_out, ordered, ready, tabled, told, warned
 from smc_eval.errors import StoreError, UsageError
 from smc_eval.grid import Grid
 from smc_eval.order import Order
@@ -23,6 +23,7 @@ def work(order: Order) -> None:
     joins what was ordered there last, by run or by work. Any number may join, and leave, at any time;
     all show the table when no cell is left.
     """
+    launch.refuse("work")
     if order.find:
         raise UsageError("--find decides its next cells by what came of the last; search with run --jobs N")
     ready(order)
@@ -36,7 +37,7 @@ def work(order: Order) -> None:
     else:
         ordered(order, squares)
     results = carried_out(squares, order, alone=False, again=not joining)
-    told(results, order)
+    told(tabled(results, order), order)
     failed = sum(result.status == "failed" for result in results)
     if failed:
         typer.echo(f"{failed} cells failed; order the grid again to try them once more", err=True)

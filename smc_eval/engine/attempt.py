@@ -6,7 +6,7 @@ import traceback
 from dataclasses import replace
 
 from smc_eval.engine.walk import Walk
-from smc_eval.errors import Busy, LeaseLost, SmcError, StoreError, StoreGone
+from smc_eval.errors import Busy, LeaseLost, RankLost, SmcError, StoreError, StoreGone
 from smc_eval.results import Result, failed, opened
 
 
@@ -17,6 +17,7 @@ def attempt(walk: Walk) -> Result | None:
 
     Raises:
         StoreGone: the store's folder has vanished, and no record can be written.
+        RankLost: another rank has ended, or this one failed alone.
     """
     while True:
         try:
@@ -24,7 +25,7 @@ def attempt(walk: Walk) -> Result | None:
                 return _recorded(walk)
         except Busy:
             return None
-        except StoreGone:
+        except (RankLost, StoreGone):
             raise
         except LeaseLost as error:  # whoever took over goes on from the last checkpoint
             walk.watcher.note(str(error), warning=True)
@@ -36,7 +37,7 @@ def attempt(walk: Walk) -> Result | None:
 
 def _recorded(walk: Walk) -> Result:
     """The record of a cell that this process holds: read if another was here before, else made."""
-    found = walk.store.book.latest().get(walk.chain.digest)
+    found = walk.store.book.get(walk.chain.digest)
     if found is not None and found.status == "ok":
         return found
     result, short = _tried(walk)
@@ -60,15 +61,17 @@ def _tried(walk: Walk) -> tuple[Result, bool]:
     blank = opened(walk.chain.cell, walk.chain)
     try:
         return walk.run(), False
-    except (Busy, LeaseLost, StoreGone):
+    except (Busy, LeaseLost, RankLost, StoreGone):
         raise
-    except SmcError as error:
-        return failed(blank, str(error)), False
     except Exception as error:
-        if out_of_memory(error):
+        # all ranks stand here, or else end now
+        short = walk.world.ranks.failed(str(error), short=out_of_memory(error))
+        if short:
             told = f"out of memory: {str(error).partition(chr(10))[0]}"
             advice = "try a smaller --recipe batch_size with accumulation"
             return failed(blank, f"{told}; {advice}"), walk.parts == 1
+        if isinstance(error, SmcError):
+            return failed(blank, str(error)), False
         log = walk.store.log(walk.chain.digest, traceback.format_exc())
         return failed(blank, f"{type(error).__name__}: {error}\nfull story in {log}"), False
 

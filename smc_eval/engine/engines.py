@@ -37,7 +37,8 @@ def engine(word: str) -> Maker:
         raise UsageError(f"--executor {name} needs {package}: pip install 'smc-eval[{name}]'")
     match name:
         case "slurm":
-            from smc_eval.engine.slurm import Slurm, Terms
+            from smc_eval.engine.slurm import Slurm
+            from smc_eval.engine.terms import Terms
 
             return partial(Slurm, terms=Terms.parse(rest))
         case "ray":

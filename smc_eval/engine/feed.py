@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from smc_eval.engine.meter import Meter
+from smc_eval.engine.ranks import Ranks
 from smc_eval.engine.world import World
 from smc_eval.recipe import Recipe
 from smc_eval.spec import digest
@@ -24,7 +26,8 @@ class Feed:
 
     The order of batches depends on task, seed, fold and epoch, and on nothing a method does.
     Where memory is short, each forward pass is made in so many parts, as if the recipe had halved its
-    batches and doubled its accumulation: the same examples make each optimizer step.
+    batches and doubled its accumulation: the same examples make each optimizer step. So they do where
+    ranks share it out.
     """
 
     def __init__(self, task: Task, recipe: Recipe, start: str, world: World, parts: int = 1) -> None:
@@ -40,27 +43,38 @@ class Feed:
         self.lengths, self.keys = [max(one) for one in sides], [alike(one) for one in sides]
         self._drawn: tuple[int, list[int]] = (-1, [])
 
-    def step(self, step: int) -> Iterator[tuple[Any, float]]:
-        """The forward passes of one optimizer step, each with its share of the step's examples."""
-        chosen = self._chosen(step)
-        for part in self._parts(chosen):
-            yield self._batch(chosen[part.start : part.stop]), len(part) / len(chosen)
-
-    def tokens(self, step: int) -> int:
-        """Tokens of the forward passes of one optimizer step, padding included."""
-        chosen = self._chosen(step)
-        return sum(padded([self.lengths[chosen[i]] for i in part]) for part in self._parts(chosen))
+    def step(self, step: int) -> Passes:
+        """The forward passes of one optimizer step."""
+        chosen, tokens = self._chosen(step), self.recipe.tokens
+        cut = parts([self.lengths[i] for i in chosen], self.recipe.batch_size, tokens)
+        return Passes.of(self, [chosen[part.start : part.stop] for part in cut], tokens)
 
     def sample(self, batches: int, name: str, size: int | None = None) -> Iterator[Any]:
         """So many training batches in an order of its own; more than an epoch begins another."""
-        return (self._batch(chosen) for chosen in self._sampled(batches, name, size))
+        return (self.batch(chosen) for chosen in self._sampled(batches, name, size))
 
-    def shared(self, batches: int, name: str, size: int | None = None) -> Iterator[list[tuple[Any, float]]]:
-        """The same batches as the forward passes each is made of, with their shares of its examples."""
+    def dealt(self, batches: int, name: str) -> Iterator[Any]:
+        """Of the same batches those that this rank takes: whole ones, so that none is padded otherwise."""
+        ranks = self.world.ranks
+        return (self.batch(one) for one in list(self._sampled(batches, name, None))[ranks.rank :: ranks.size])
+
+    def shared(
+        self, batches: int, name: str, size: int | None = None, *, whole: bool = False
+    ) -> Iterator[Passes]:
+        """The same batches as the forward passes each is made of; one each, if they are to stay `whole`."""
         for chosen in self._sampled(batches, name, size):
-            most = smaller(len(chosen), self.parts)
-            cut = [chosen[first : first + most] for first in range(0, len(chosen), most)]
-            yield [(self._batch(part), len(part) / len(chosen)) for part in cut]
+            yield Passes(self, [chosen], [1.0]) if whole else Passes.of(self, [chosen])
+
+    def batch(self, chosen: Sequence[int]) -> Any:
+        """The examples at these places, on the device."""
+        return self.world.move(self.task.collate([self.examples[i] for i in chosen]))
+
+    def weight(self, part: Sequence[int], whole: Sequence[int]) -> float:
+        """Share that a part of a batch has of the terms of its mean loss."""
+        if len(part) == len(whole):
+            return 1.0
+        counts = [sum(self.task.terms(self.examples[i]) for i in some) for some in (part, whole)]
+        return counts[0] / counts[1]
 
     def _sampled(self, batches: int, name: str, size: int | None) -> Iterator[list[int]]:
         size, round_ = size or self.recipe.batch_size, 0
@@ -81,10 +95,6 @@ class Feed:
         if self.recipe.tokens is None:
             return chosen
         return sorted(chosen, key=self.keys.__getitem__)  # the step adds up the same in any order
-
-    def _parts(self, chosen: Sequence[int]) -> Iterator[range]:
-        size, tokens = smaller(self.recipe.batch_size, self.parts), self.recipe.tokens
-        return parts([self.lengths[i] for i in chosen], size, tokens and smaller(tokens, self.parts))
 
     @property
     def _step_size(self) -> int:
@@ -116,8 +126,67 @@ class Feed:
         order: list[int] = torch.randperm(count, generator=chance).tolist()
         return order
 
-    def _batch(self, chosen: Sequence[int]) -> Any:
-        return self.world.move(self.task.collate([self.examples[i] for i in chosen]))
+
+@dataclass(frozen=True)
+class Passes:
+    """The forward passes over some examples, which ranks share out among them.
+
+    Iterating makes those of this rank, each with its share of the loss of all.
+    """
+
+    feed: Feed
+    parts: Sequence[Sequence[int]]
+    """Places of each pass' examples, as one rank alone makes it."""
+    shares: Sequence[float]
+    """Of the loss, by pass."""
+
+    @classmethod
+    def of(cls, feed: Feed, whole: Sequence[Sequence[int]], tokens: int | None = None) -> Passes:
+        """The passes of a recipe, each cut further where memory is short; `tokens` is their limit.
+
+        A pass counts by its examples, and a part of it by its terms in the pass' mean.
+        """
+        examples, cut, shares = sum(map(len, whole)), list[Sequence[int]](), list[float]()
+        for one in whole:
+            lengths, size = [feed.lengths[i] for i in one], smaller(len(one), feed.parts)
+            for part in parts(lengths, size, tokens and smaller(tokens, feed.parts)):
+                cut.append(one[part.start : part.stop])
+                shares.append(len(one) / examples * feed.weight(cut[-1], one))
+        return cls(feed, cut, shares)
+
+    def __iter__(self) -> Iterator[tuple[Any, float]]:
+        for own, number in dealt(self.parts, self.feed.world.ranks):
+            yield self.feed.batch(own), self.shares[number] * self.feed.weight(own, self.parts[number])
+
+    @property
+    def count(self) -> int:
+        """How many passes one rank alone makes."""
+        return len(self.parts)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all passes as one rank alone makes them, padding included."""
+        return self._tokens(self.parts)
+
+    @property
+    def own(self) -> int:
+        """Tokens of this rank's passes."""
+        return self._tokens([own for own, _ in dealt(self.parts, self.feed.world.ranks)])
+
+    def _tokens(self, parts: Sequence[Sequence[int]]) -> int:
+        return sum(padded([self.feed.lengths[i] for i in part]) for part in parts)
+
+
+def dealt(parts: Sequence[Sequence[int]], ranks: Ranks) -> Iterator[tuple[Sequence[int], int]]:
+    """A rank's part of each forward pass that it has one of, and that pass' number: all of it, as long as
+    there are passes for all ranks; of those left over every so-manieth example, so that lengths are alike.
+    """
+    whole = len(parts) - len(parts) % ranks.size
+    for number, part in enumerate(parts):
+        if number >= whole and (own := part[ranks.rank :: ranks.size]):
+            yield own, number
+        elif number < whole and number % ranks.size == ranks.rank:
+            yield part, number
 
 
 def alike(sides: Sequence[int]) -> tuple[int, ...]:
@@ -153,6 +222,13 @@ def padded(lengths: Sequence[int]) -> int:
     return len(lengths) * max(lengths)
 
 
+def most(task: Task, recipe: Recipe, world: World) -> int | None:
+    """Tokens of a forward pass at most when predicting: twice the recipe's, as nothing is kept for a
+    backward pass, and no more than are fast here."""
+    limits = (2 * recipe.tokens if recipe.tokens else None, None if task.writes else world.cached)
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
 def smaller(size: int, parts: int) -> int:
     """A size cut into so many parts: what the largest has."""
     return -(-size // parts)
@@ -175,26 +251,31 @@ def predict(
 ) -> list[Any]:
     """One prediction for each example, in order; the model is left in the mode it was in.
 
-    Examples of alike length share a forward pass, whatever their order. As nothing is kept for a
-    backward pass, twice the recipe's tokens may. The first passes are those of middling length, which
-    a meter looks at.
+    Examples of alike length share a forward pass, whatever their order. The first passes are those of
+    middling length, which a meter looks at. Ranks share the passes out, and each has all predictions.
     """
     training = model.training
     model.eval()
     lengths = [task.sides(example)[0] for example in examples]
     order = sorted(range(len(examples)), key=lengths.__getitem__)
-    tokens = 2 * recipe.tokens if recipe.tokens else None
+    tokens = most(task, recipe, world)
     predicted: dict[int, Any] = {}
-    with torch.no_grad(), world.autocast(recipe.precision):
-        passes = list(parts([lengths[i] for i in order], recipe.eval_batch_size, tokens))
-        middle = len(passes) // 2
-        for part in passes[middle:] + passes[:middle]:
-            places = order[part.start : part.stop]
+    cut = parts([lengths[i] for i in order], recipe.eval_batch_size, tokens)
+    passes = [order[part.start : part.stop] for part in cut]
+    middle = len(passes) // 2
+    passes = passes[middle:] + passes[:middle]
+    own = [places for places, _ in dealt(passes, world.ranks)]
+    with torch.no_grad(), world.autocast(recipe.precision), world.ranks.together():
+        for places in own:
             batch = world.move(task.collate([examples[i] for i in places]))
             with meter.over(padded([lengths[i] for i in places])) if meter else nullcontext():
                 answers = task.predict(model, batch)
-            if len(answers) != len(part):
-                raise ValueError(f"{task.kind()} predicted {len(answers)} answers for {len(part)} examples")
+            if len(answers) != len(places):
+                raise ValueError(f"{task.kind()} predicted {len(answers)} answers for {len(places)} examples")
             predicted |= zip(places, answers, strict=True)
     model.train(training)
+    if meter:
+        tokens_of = [sum(padded([lengths[i] for i in places]) for places in some) for some in (passes, own)]
+        meter.elsewhere(tokens_of[0] - tokens_of[1])
+    predicted = {place: answer for part in world.ranks.gather(predicted) for place, answer in part.items()}
     return [predicted[place] for place in range(len(examples))]

@@ -92,7 +92,7 @@ class Foreman:
             del self.waiting[chain.digest]
             lane = self._free()
             self.watcher.lane(lane).cell(self.place[chain.digest], chain.cell.label)
-            self._submit(lane, self.taken.pop(chain.digest, None) or Job(chain))
+            self._submit(lane, self.taken.pop(chain.digest, Job(chain)))
 
     def _free(self) -> int:
         return next(lane for lane in range(len(self.lanes) + 1) if lane not in self.lanes)

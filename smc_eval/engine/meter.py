@@ -54,6 +54,11 @@ class Meter:
         self.tokens += tokens
         self.pending += tokens
 
+    def elsewhere(self, tokens: float) -> None:
+        """So many tokens more went through the same net, on other ranks."""
+        self.tokens += tokens
+        self.pending += tokens
+
     def dense_gradients(self, tokens: float) -> None:
         """Somebody read the gradients of the pass just made, also of what is masked."""
         self.pending_dense += tokens

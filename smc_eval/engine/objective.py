@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from smc_eval.engine.tally import Tally
 from smc_eval.stages import Distillation
 from smc_eval.task import Task
 
@@ -17,10 +16,10 @@ class Objective:
     """A loss of net and batch."""
 
     def __init__(
-        self, task: Task, tally: Tally, distil: Distillation | None = None, teacher: nn.Module | None = None
+        self, task: Task, distil: Distillation | None = None, teacher: nn.Module | None = None
     ) -> None:
         """The teacher comes with its weights, and learns nothing."""
-        self.task, self.tally, self.distil, self.teacher = task, tally, distil, teacher
+        self.task, self.distil, self.teacher = task, distil, teacher
         if teacher is not None:
             teacher.eval().requires_grad_(requires_grad=False)
 
@@ -31,7 +30,6 @@ class Objective:
         own, student = self.task.judged(model, batch)
         with torch.no_grad():
             _, teacher = self.task.judged(self.teacher, batch)
-        self.tally.teacher_passes += 1
         h = self.distil.hardness
         return (1 - h) * own + h * divergence(student, teacher, self.distil.temperature)
 

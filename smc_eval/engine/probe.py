@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from smc_eval.engine.feed import Feed
+from smc_eval.engine.feed import Feed, Passes
 from smc_eval.engine.meter import Meter
 from smc_eval.engine.tally import Tally
 from smc_eval.engine.world import World
 from smc_eval.errors import SparsityError
 from smc_eval.sparse.flow import flow
 from smc_eval.sparse.inputs import See, watching
+from smc_eval.sparse.moments import Moments
 from smc_eval.sparse.net import Net
 from smc_eval.spec import digest
 
@@ -43,18 +44,16 @@ class NetProbe:
     def gradients(self, batches: int, *, dropout: bool = True) -> dict[str, Tensor]:
         with self._scoring(dropout=dropout):
             for passes in self._feed.shared(batches, self._name):
-                for batch, share in passes:
-                    self._backward(batch, share, batches=batches)
-            return {name: gradient.clone() for name, gradient in self._grads().items()}
+                self._make("batches", passes, lambda batch, share: self._backward(batch, share / batches))
+            return {name: gradient.clone() for name, gradient in self._summed().items()}
 
     def each_gradient(self, batches: int, size: int | None = None) -> Iterator[Mapping[str, Tensor]]:
         self._world.seed(digest(self._name, "each gradient"))  # dropout too is the same when asked again
         with self._scoring(dropout=True):
             for passes in self._feed.shared(batches, self._name, size):
                 self._net.model.zero_grad(set_to_none=True)
-                for batch, share in passes:
-                    self._backward(batch, share, of=f"batches of {size}")
-                yield self._grads()
+                self._make(f"batches of {size}", passes, self._backward)
+                yield self._summed()
 
     def products(self, vectors: Mapping[str, Tensor], batches: int) -> dict[str, Tensor]:
         # what is quick for one gradient often has no second: fused attention, cudnn's recurrence
@@ -63,31 +62,25 @@ class NetProbe:
             sdpa_kernel(SDPBackend.MATH),
             torch.backends.cudnn.flags(enabled=False),
         ):
-            named = self._net.parameters
-            for batch in self._feed.sample(batches, self._name):
-                with self._metered("products"):
-                    loss = self._feed.task.loss(self._net.model, batch) / batches
-                    first: tuple[Tensor | None, ...] = torch.autograd.grad(
-                        loss, list(named.values()), create_graph=True, allow_unused=True
-                    )
-                    along = [
-                        (gradient * vectors[name]).sum()
-                        for name, gradient in zip(named, first, strict=True)
-                        if gradient is not None and gradient.requires_grad
-                    ]
-                    if along:
-                        torch.stack(along).sum().backward()  # type: ignore[no-untyped-call]
-                self._tally.scoring_passes += 2
-            return {name: gradient.clone() for name, gradient in self._grads().items()}
+            for passes in self._feed.shared(batches, self._name, whole=True):
+                self._make("products", passes, lambda b, share: self._twice(b, share, batches, vectors))
+                self._tally.scoring_passes += passes.count  # two of each
+            return {name: gradient.clone() for name, gradient in self._summed().items()}
 
     @torch.no_grad()
     def inputs(self, batches: int, see: See) -> None:
-        model = self._net.model
-        with self._scoring(dropout=False), watching(model, self._net.weights, see):
-            for batch in self._feed.sample(batches, self._name):
+        model, ranks = self._net.model, self._world.ranks
+        # what a plain function makes of what it sees cannot be added up: then each rank shows it all
+        feed = self._feed.dealt if isinstance(see, Moments) else self._feed.sample
+        with self._scoring(dropout=False), watching(model, self._net.weights, see), ranks.together():
+            for batch in feed(batches, self._name):
                 with self._metered("inputs"), self._world.autocast(self._feed.recipe.precision):
                     self._feed.task.loss(model, batch)
-                self._tally.scoring_passes += 1
+        self._tally.scoring_passes += batches
+        if isinstance(see, Moments) and ranks.size > 1:
+            self._meter("inputs").elsewhere(batches - len(range(ranks.rank, batches, ranks.size)))
+            spans = sorted({span for seen in ranks.gather(see.spans()) for span in seen})
+            ranks.add(see.of(*span) for span in spans)
 
     def flow(self, batches: int) -> dict[str, Tensor]:
         weights = self._net.weights
@@ -116,28 +109,58 @@ class NetProbe:
             model.zero_grad(set_to_none=True)
             model.train(training)
 
-    def _backward(self, batch: Any, share: float, of: str = "batches", batches: int = 1) -> None:
-        """One pass, over a share of a batch; gradients gather as the mean of so many batches."""
-        with self._metered(of, share):
-            with self._world.autocast(self._feed.recipe.precision):
-                loss = self._feed.task.loss(self._net.model, batch) * (share / batches)
-            loss.backward()  # type: ignore[no-untyped-call]
-        self._tally.scoring_passes += 1
+    def _make(self, kind: str, passes: Passes, act: Callable[[Any, float], None]) -> None:
+        """Make this rank's passes over a batch, and count those of all."""
+        own = passes.own / passes.tokens
+        with self._metered(kind, own), self._world.ranks.together():
+            for batch, share in passes:
+                act(batch, share)
+        self._tally.scoring_passes += passes.count
+
+    def _backward(self, batch: Any, share: float) -> None:
+        """Gradients of a share of a loss gather on the net."""
+        with self._world.autocast(self._feed.recipe.precision):
+            loss = self._feed.task.loss(self._net.model, batch) * share
+        loss.backward()  # type: ignore[no-untyped-call]
+
+    def _twice(self, batch: Any, share: float, batches: int, vectors: Mapping[str, Tensor]) -> None:
+        """Gradients of a share of the gradient's product with the vectors gather on the net."""
+        named = self._net.parameters
+        loss = self._feed.task.loss(self._net.model, batch) * share / batches
+        first: tuple[Tensor | None, ...] = torch.autograd.grad(
+            loss, list(named.values()), create_graph=True, allow_unused=True
+        )
+        along = [
+            (gradient * vectors[name]).sum()
+            for name, gradient in zip(named, first, strict=True)
+            if gradient is not None and gradient.requires_grad
+        ]
+        if along:
+            torch.stack(along).sum().backward()  # type: ignore[no-untyped-call]
 
     @contextmanager
-    def _metered(self, kind: str, share: float = 1.0) -> Iterator[None]:
-        """Within is one pass over a share of a batch, whose gradients are wanted of masked weights too."""
+    def _metered(self, kind: str, own: float = 1.0) -> Iterator[None]:
+        """Within are the passes over a batch, of which this rank has its own share; gradients are wanted of
+        masked weights too."""
+        meter = self._meter(kind)
+        with meter.over(own):
+            yield
+        meter.elsewhere(1 - own)
+        meter.dense_gradients(1.0)
+
+    def _meter(self, kind: str) -> Meter:
         if kind not in self.meters:
             self.meters[kind] = Meter(self._net)
-        with self.meters[kind].over(share):
-            yield
-        self.meters[kind].dense_gradients(share)
+        return self.meters[kind]
 
-    def _grads(self) -> dict[str, Tensor]:
-        return {
+    def _summed(self) -> dict[str, Tensor]:
+        """The gradients that gathered on the net, those of all ranks together."""
+        grads = {
             name: torch.zeros_like(weight) if weight.grad is None else weight.grad
             for name, weight in self._net.parameters.items()
         }
+        self._world.ranks.add(grads.values())
+        return grads
 
     @torch.no_grad()
     def mend(self, weights: Mapping[str, Tensor]) -> None:
@@ -148,4 +171,5 @@ class NetProbe:
                     f"a pruner mended {name!r}, no weight in scope of shape {tuple(value.shape)}"
                 )
             parameters[name].copy_(value)
+        self._world.ranks.share(parameters[name] for name in weights)
         self._net.hold()

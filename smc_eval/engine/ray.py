@@ -124,7 +124,11 @@ class Ray:
         """Pass on what cells tell, and settle those that have ended; what goes wrong here is told to all."""
         try:
             while not self._over.wait(TELLS):
-                done, _ = ray.wait(refs, num_returns=len(refs), timeout=0) if (refs := list(self._tasks)) else ([], [])
+                done, _ = (
+                    ray.wait(refs, num_returns=len(refs), timeout=0)
+                    if (refs := list(self._tasks))
+                    else ([], [])
+                )
                 self._pass_on()
                 for ref in done:
                     self._settle(ref)

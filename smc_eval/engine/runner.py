@@ -6,16 +6,19 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Literal
 
+from smc_eval import launch
 from smc_eval.agenda import idle, shared
 from smc_eval.cell import Chain
 from smc_eval.engine.attempt import attempt
 from smc_eval.engine.engines import engine
 from smc_eval.engine.executor import Setting
 from smc_eval.engine.foreman import Foreman
+from smc_eval.engine.joint import led
 from smc_eval.engine.store import Store
 from smc_eval.engine.walk import Walk
-from smc_eval.engine.watch import Watcher
+from smc_eval.engine.watch import Silent, Watcher
 from smc_eval.engine.world import World, devices
+from smc_eval.errors import UsageError
 from smc_eval.results import Result
 
 Keep = Literal["nets", "masks", "results"]
@@ -43,14 +46,27 @@ def run(  # noqa: PLR0913  an order's own
     With several jobs, as many worker processes carry out cells at once; without a number, one for
     each accelerator. One job alone goes in the grid's order, in this process; who is not `alone` leaves
     to others what they are at. Another `executor` carries them out elsewhere. `again` runs once more
-    what failed before.
+    what failed before. Ranks that a launcher started carry out each cell together.
 
     Raises:
-        UsageError: the device is not there, or the executor is not.
+        UsageError: the device is not there, or the executor is not, or ranks are asked for what they
+            cannot do.
         StoreError: the store cannot be written at all.
+        RankLost: another rank has ended.
     """
     make = engine(executor)
-    store = Store(folder)
+    store, world = Store(folder), None
+    if launch.size() > 1:
+        if jobs not in {None, 1} or not alone or executor != "local":
+            launch.refuse(
+                f"--executor {executor}"
+                if alone and jobs in {None, 1}
+                else f"--jobs {jobs}"
+                if alone
+                else "work"
+            )
+        world = World(device, threads)
+        store, watcher = _joined(chains, store, world, watcher)
     store.open()
     shares = devices(device) if executor == "local" else []
     watcher.begin(len(chains))
@@ -64,7 +80,7 @@ def run(  # noqa: PLR0913  an order's own
     kept = shared([*chains, *ahead])
     _tidy(chains, store, kept)
     if executor == "local" and alone and (jobs or max(1, len(shares))) == 1:
-        return _inline(chains, ahead, store, World(device, threads), watcher, keep)
+        return _inline(chains, ahead, store, world or World(device, threads), watcher, keep)
     setting = Setting(folder.absolute(), device, threads, kept, masks=keep == "masks", devices=tuple(shares))
     carrier = make(setting, jobs)
     try:
@@ -72,6 +88,22 @@ def run(  # noqa: PLR0913  an order's own
         return foreman.run(again=again)
     finally:
         carrier.shutdown()
+
+
+def _joined(chains: Sequence[Chain], store: Store, world: World, watcher: Watcher) -> tuple[Store, Watcher]:
+    """Store and watcher as ranks have them: the first reads, writes and speaks.
+
+    Raises:
+        UsageError: ranks do not mean the same cells.
+    """
+    ranks = world.ranks
+    meant = ranks.gather([chain.digest for chain in chains])
+    if differing := [rank for rank, other in enumerate(meant) if other != meant[0]]:
+        raise UsageError(
+            f"rank {differing[0]} means other cells by the same words than rank 0; "
+            "use the same data, checkpoints and versions of plugins for all ranks"
+        )
+    return led(store, ranks), watcher if ranks.rank == 0 else Silent()
 
 
 def _tidy(chains: Sequence[Chain], store: Store, kept: Collection[str]) -> None:

@@ -43,8 +43,22 @@ AGAIN = 60.0
 """Seconds after which jobs that SLURM did not accept are submitted again."""
 
 LIVE = frozenset(
-    "PENDING CONFIGURING RUNNING SUSPENDED STOPPED RESIZING SIGNALING STAGE_OUT COMPLETING "
-    "REQUEUED REQUEUE_FED REQUEUE_HOLD SPECIAL_EXIT RESV_DEL_HOLD".split()
+    {
+        "PENDING",
+        "CONFIGURING",
+        "RUNNING",
+        "SUSPENDED",
+        "STOPPED",
+        "RESIZING",
+        "SIGNALING",
+        "STAGE_OUT",
+        "COMPLETING",
+        "REQUEUED",
+        "REQUEUE_FED",
+        "REQUEUE_HOLD",
+        "SPECIAL_EXIT",
+        "RESV_DEL_HOLD",
+    }
 )
 """States in which a job may yet come to something."""
 FATAL = frozenset({"TIMEOUT", "CANCELLED", "DEADLINE"})
@@ -187,7 +201,9 @@ class Slurm:
             return
         self._asked = now
         states = standing([sent.job for sent in self._sent], local=self.terms.local)
-        for sent in list(self._sent) if states is not None else ():
+        if states is None:  # nobody answers
+            return
+        for sent in list(self._sent):
             state = states.get(sent.job.job_id, "GONE")
             sent.stands(state)
             sent.ended = None if state in LIVE else sent.ended or now
@@ -234,7 +250,15 @@ def standing(jobs: Sequence[Any], *, local: bool) -> Mapping[str, str] | None:
     """
     if local:
         return {job.job_id: job.state for job in jobs}
-    command = ["squeue", "--noheader", "--array", "--states=all", "--format=%i %T", "--user", getpass.getuser()]
+    command = [
+        "squeue",
+        "--noheader",
+        "--array",
+        "--states=all",
+        "--format=%i %T",
+        "--user",
+        getpass.getuser(),
+    ]
     try:
         told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
     except (OSError, subprocess.SubprocessError):
@@ -258,7 +282,9 @@ def dismiss(numbers: Sequence[str]) -> None:
     """Have SLURM end jobs; a SIGTERM alone they would take for the beginning of a preemption."""
     for words in (["--signal=INT"], []):
         with suppress(OSError, subprocess.SubprocessError):
-            subprocess.run(["scancel", "--quiet", *words, *numbers], capture_output=True, check=False, timeout=60)
+            subprocess.run(
+                ["scancel", "--quiet", *words, *numbers], capture_output=True, check=False, timeout=60
+            )
 
 
 def claimed(store: Store, kind: str) -> tuple[Path, Lease]:
@@ -274,7 +300,9 @@ def claimed(store: Store, kind: str) -> tuple[Path, Lease]:
         for old in room.glob("*-*"):
             if lease := store.leases.take(old.name):
                 numbers = [path.name.removesuffix("_submitted.pkl") for path in old.glob("*_submitted.pkl")]
-                if numbers and old.name.startswith("slurm"):  # a number of this machine may be another's by now
+                if numbers and old.name.startswith(
+                    "slurm"
+                ):  # a number of this machine may be another's by now
                     dismiss(numbers)
                 shutil.rmtree(old, ignore_errors=True)
                 lease.release()

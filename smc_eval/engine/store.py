@@ -160,7 +160,7 @@ class Store:
     def forget(self, digest: str) -> None:
         """Delete a net and its half-done training, where there are any."""
         self._delete(self.folder / "nets" / digest)
-        (self.folder / "partial" / digest).unlink(missing_ok=True)
+        self.forget_partial(digest)
 
     def save_partial(self, digest: str, content: Mapping[str, Any]) -> None:
         """Keep the state of a training in progress, in place of an older one.
@@ -188,8 +188,12 @@ class Store:
             return None
         if hashlib.sha256(content[SEAL:]).digest() != content[:SEAL]:
             return None
-        loaded: dict[str, Any] = torch.load(io.BytesIO(content[SEAL:]), weights_only=True)
+        loaded: dict[str, Any] = torch.load(io.BytesIO(content[SEAL:]), map_location="cpu", weights_only=True)
         return loaded
+
+    def forget_partial(self, digest: str) -> None:
+        """Delete the state of a training, where there is one."""
+        (self.folder / "partial" / digest).unlink(missing_ok=True)
 
     def order(self, content: Mapping[str, Any]) -> None:
         """Write down what was ordered last, for those who join.

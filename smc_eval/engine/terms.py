@@ -14,11 +14,27 @@ from smc_eval.words import listed
 MINUTES = 240
 """A job's time limit where none is said."""
 OURS = frozenset(
-    "array error export-file input nodes ntasks ntasks-per-node open-mode output requeue no-requeue signal wrap".split()
+    {
+        "array",
+        "error",
+        "export-file",
+        "input",
+        "nodes",
+        "ntasks",
+        "ntasks-per-node",
+        "open-mode",
+        "output",
+        "requeue",
+        "no-requeue",
+        "signal",
+        "wrap",
+    }
 )
 """Options of sbatch that are not the user's: a cell is one task, whose output goes where we read it."""
 KEY = re.compile(r"[a-z][a-z-]*")
-TIME = re.compile(r"(?:(?P<days>\d+)-(?P<hours>\d+)(?::(?P<minutes>\d+)(?::\d+)?)?|(?P<clock>\d+(?::\d+){0,2}))")
+TIME = re.compile(
+    r"(?:(?P<days>\d+)-(?P<hours>\d+)(?::(?P<minutes>\d+)(?::\d+)?)?|(?P<clock>\d+(?::\d+){0,2}))"
+)
 
 
 @dataclass(frozen=True)
@@ -42,18 +58,20 @@ class Terms:
         for word in listed([text]):
             key, equals, value = word.partition("=")
             if not KEY.fullmatch(key) or (equals and not value):
-                raise UsageError(
-                    f"--executor slurm: {word!r} is no KEY=VALUE with a long option of sbatch, such as time=4:00:00"
-                )
+                raise UsageError(f"--executor slurm: {word!r} is no KEY=VALUE with a long option of sbatch")
             if key in options:
                 raise UsageError(f"--executor slurm: {key!r} is said twice")
             if key in OURS:
-                raise UsageError(f"--executor slurm: {key!r} is not for you to say: each cell is one task of one job")
+                raise UsageError(
+                    f"--executor slurm: {key!r} is not for you to say: each cell is one task of one job"
+                )
             options[key] = value if equals else True
         minutes = told(str(options.pop("time", MINUTES)))
         local = options.pop("cluster", None)
         if local not in {None, "local"}:
-            raise UsageError(f"--executor slurm: cluster={local} is unknown; local tries it out without SLURM")
+            raise UsageError(
+                f"--executor slurm: cluster={local} is unknown; local tries it out without SLURM"
+            )
         terms = cls(options, minutes, local=local is not None)
         cpus = str(options.pop("cpus-per-task", "1"))
         if not cpus.isdecimal() or cpus == "0":
@@ -95,7 +113,9 @@ def told(time: str) -> int:
     """
     found = TIME.fullmatch(time)
     if not found:
-        raise UsageError(f"--executor slurm: time={time} is no time limit; write minutes, H:MM:SS or D-HH:MM:SS")
+        raise UsageError(
+            f"--executor slurm: time={time} is no time limit; write minutes, H:MM:SS or D-HH:MM:SS"
+        )
     if clock := found["clock"]:
         parts = [int(part) for part in clock.split(":")]
         minutes = parts[0] * 60 + parts[1] if len(parts) == 3 else parts[0]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from smc_eval.cell import Link
 from smc_eval.engine.activations import recomputed
-from smc_eval.engine.feed import Feed, eased, predict
+from smc_eval.engine.feed import Feed, Passes, eased, predict
 from smc_eval.engine.meter import Meter
 from smc_eval.engine.objective import Objective
 from smc_eval.engine.optimizer import forget, optimizer, set_rate
@@ -98,7 +98,7 @@ class Training:
         self.first = self.step
         self.optimizer = optimizer(self.task, net.model, self.recipe)
         self.scaler = world.scaler(self.recipe.precision)
-        self.objective = Objective(self.task, tally, self.stage.distil, teacher)
+        self.objective = Objective(self.task, self.stage.distil, teacher)
         world.seed(self.digest)
         self.chance = world.generator(digest(self.digest, "rule"))
         self.memory: dict[str, Tensor] = {}
@@ -125,7 +125,8 @@ class Training:
                 now = time.perf_counter()
                 self.tally.seconds["train"] += now - began
                 began = now
-                if time.monotonic() - saved_at > CHECKPOINT_SECONDS and self.step < self.last:
+                late = self.world.ranks.first(time.monotonic() - saved_at > CHECKPOINT_SECONDS)
+                if late and self.step < self.last:
                     store.save_partial(self.digest, self._saved())
                     saved_at, began = time.monotonic(), time.perf_counter()
         self.net.soft = False
@@ -142,9 +143,10 @@ class Training:
         net, rule = self.net, self.rule
         set_rate(self.optimizer, self.recipe.rate(self.step, self.feed.total))
         self.optimizer.zero_grad(set_to_none=True)
-        tokens = self.feed.tokens(self.step)
-        with net.imposed(), self.meter.over(tokens):  # forward and backward see survivors only
-            mean = self._backward()
+        passes = self.feed.step(self.step)
+        with net.imposed(), self.meter.over(passes.own):  # forward and backward see survivors only
+            mean = self._backward(passes)
+        self.meter.elsewhere(passes.tokens - passes.own)
         if self.scaler.is_enabled():
             self.scaler.unscale_(self.optimizer)  # which sees what overflowed, and lets that step pass by
             for weight in net.model.parameters():
@@ -154,7 +156,7 @@ class Training:
         moment = self._moment()
         if rule:  # dense gradients are still there to be read
             self.memory = rule.update(moment, self.memory)
-            self._count_dense(moment, tokens)
+            self._count_dense(moment, passes.tokens)
         if (self.recipe.clip and not net.soft) or (rule and not rule.straight):
             net.mask_gradients()  # the dead have no vote in the clipping norm, and who waits does not learn
         if self.recipe.clip:
@@ -169,15 +171,20 @@ class Training:
         self.tally.examples += self._seen(self.step - 1)
         return mean
 
-    def _backward(self) -> float:
-        """Gradients of one step's batches; returns the mean loss."""
-        mean = 0.0
-        for batch, share in self.feed.step(self.step):
-            with self.world.autocast(self.recipe.precision):
-                loss = self.objective(self.net.model, batch) * share
-            self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-            mean += loss.item()
-        return mean
+    def _backward(self, passes: Passes) -> float:
+        """Gradients of one step's batches, those of all ranks added up; returns the mean loss."""
+        mean, ranks = 0.0, self.world.ranks
+        if ranks.size > 1:  # a stream each, and for each step, so that a resumed training draws the same
+            self.world.seed(digest(self.digest, self.step))
+        with ranks.together():
+            for batch, share in passes:
+                with self.world.autocast(self.recipe.precision):
+                    loss = self.objective(self.net.model, batch) * share
+                self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+                mean += loss.item()
+        if self.objective.teacher:
+            self.tally.teacher_passes += passes.count
+        return ranks.reduce(self.net.model, mean)
 
     def _seen(self, step: int) -> int:
         """Examples of a step: its last of an epoch may have fewer."""
@@ -232,7 +239,7 @@ class Training:
         with self.net.imposed():
             recipe = eased(self.recipe, self.feed.parts)
             predicted = predict(self.task, self.net.model, examples, recipe, self.world, self.selecting)
-        score = self.task.score(predicted, examples)
+        score = self.world.ranks.lead(lambda: self.task.score(predicted, examples))
         self.tally.selections += 1
         value = score.value if score.higher_is_better else -score.value
         kept = sum(int(mask.sum()) for mask in self.net.masks.values())

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from smc_eval.cell import Chain, Link
 from smc_eval.engine.feed import Feed, eased, predict
+from smc_eval.engine.joint import JointNet
 from smc_eval.engine.meter import Meter
 from smc_eval.engine.probe import NetProbe
 from smc_eval.engine.store import Store
@@ -86,11 +87,13 @@ class Walk:
 
     def _untrained(self) -> Net:
         """The net before any training; its random parts come from the start digest."""
-        self.world.seed(self.chain.start)
+        self.world.seed(self.chain.start, alike=True)
         model = self.task.model().to(self.world.device)
-        scope = self.chain.cell.target.scope
+        scope, ranks = self.chain.cell.target.scope, self.world.ranks
         spared = self.task.spared(model) if scope == "body" else self.task.unpruned(model)
-        return Net(model, in_scope(model, scope, spared))
+        names = in_scope(model, scope, spared)
+        ranks.share(state(model).values())
+        return Net(model, names) if ranks.size == 1 else JointNet(model, names, ranks)
 
     def _resume(self, done: int) -> int:
         """Load the deepest finished link, if one lies ahead; returns how many links lie behind."""
@@ -126,7 +129,7 @@ class Walk:
     def _save(self, digest: str) -> None:
         self.tally.changes, self.tally.regrown = self.net.changes, self.net.regrown
         self.store.save(digest, state(self.net.model), self.net.masks, self.tally.as_meta())
-        (self.store.folder / "partial" / digest).unlink(missing_ok=True)
+        self.store.forget_partial(digest)
 
     def _drop(self, digest: str) -> None:
         """Delete a net that only this cell passed by, to spare the disk."""
@@ -208,6 +211,7 @@ class Walk:
                 raise TrainingError(
                     f"{name!r} holds values that are no numbers after {type(link.stage).__name__}"
                 )
+        self.world.ranks.same("weights", dict(self.net.model.named_parameters()))
 
     def _result(self) -> Result:
         """Predict the reported split, score, certify."""
@@ -218,7 +222,7 @@ class Walk:
         with self.tally.timed("predict"):
             meter, recipe = Meter(net), eased(cell.task.recipe, self.parts)
             predicted = predict(cell.task, net.model, examples, recipe, self.world, meter)
-            score = cell.task.score(predicted, examples)
+            score = self.world.ranks.lead(lambda: cell.task.score(predicted, examples))
         self.tally.spend("predict", meter.spent())
         self.store.check()
         if self.masks:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
 from smc_eval.page.figure import Figure, Spec, choice, methods_axis, middle
-from smc_eval.page.panel import Panel, Square
 from smc_eval.page.rows import Rows
-from smc_eval.sketches import Sketch, iou
-
-Sketched = Callable[[str], Mapping[str, Sketch] | None]
+from smc_eval.panel import Panel, Square
+from smc_eval.sketches import Sketch, Sketched, iou
 
 PAIRS = 3
 """Pairs of nets that are compared for one number: seeds are alike in kind, and sketches cost time."""

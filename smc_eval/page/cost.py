@@ -2,40 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from smc_eval.cost import Measure, answers, flops, front, steps
 from smc_eval.page.figure import OFF, SHOWN, Figure, Spec, choice, middle
-from smc_eval.page.panel import Panel, Square
 from smc_eval.page.rows import Rows
 from smc_eval.page.style import Style, scales
-from smc_eval.results import Result
-
-Measure = Callable[[Result], float | None]
-
-
-def steps(record: Result) -> float | None:
-    """Optimizer steps."""
-    return record.cost.get("steps")
-
-
-def flops(kind: str) -> Measure:
-    """Operations of training and pruning, as if dense or with each weight at its density."""
-
-    def spent(record: Result) -> float | None:
-        told = record.cost.get("flops") or {}
-        parts = [told.get(part) for part in ("train", "prune") if part in told]
-        known = [part[kind] for part in parts if part]
-        return float(sum(known)) if known and len(known) == len(parts) else None
-
-    return spent
-
-
-def answers(record: Result) -> float | None:
-    """Sparse operations of predicting the reported split."""
-    told = (record.cost.get("flops") or {}).get("predict")
-    return float(told["sparse"]) if told else None
-
+from smc_eval.panel import Panel
 
 MEASURES: dict[str, Measure] = {
     "training steps": steps,
@@ -43,14 +17,6 @@ MEASURES: dict[str, Measure] = {
     "training operations, sparse": flops("sparse"),
     "operations to predict": answers,
 }
-
-
-def times(square: Square, dense: Square | None, measure: Measure) -> float | None:
-    """What a square took in units of what its dense net took; None where either is not known."""
-    if dense is None:
-        return None
-    own, its = square.mean(measure), dense.mean(measure)
-    return own / its if own is not None and its else None
 
 
 def costs(panel: Panel, name: str, chosen: Sequence[Style]) -> tuple[Figure, Rows] | None:
@@ -80,7 +46,7 @@ def costs(panel: Panel, name: str, chosen: Sequence[Style]) -> tuple[Figure, Row
 def _at(panel: Panel, column: str) -> Iterator[dict[str, Any]]:
     """Every method at one sparsity by every measure, and whether it lies on the front."""
     for measure, number in MEASURES.items():
-        found = [
+        found: list[dict[str, Any]] = [
             {
                 "column": column,
                 "measure": measure,
@@ -92,19 +58,11 @@ def _at(panel: Panel, column: str) -> Iterator[dict[str, Any]]:
             }
             for line in panel.lines
             for square in line.squares
-            if square.column == column
-            and square.entry.state == "ok"
-            and (cost := times(square, line.dense, number))
+            if square.column == column and square.entry.state == "ok" and (cost := line.times(square, number))
         ]
-        for row in found:
-            yield {**row, "front": not any(_beats(other, row, higher=panel.higher) for other in found)}
-
-
-def _beats(other: dict[str, Any], row: dict[str, Any], *, higher: bool) -> bool:
-    """Whether one is no dearer and no worse than another, and one of the two the less."""
-    sign = 1 if higher else -1
-    ahead = sign * (other["value"] - row["value"]), row["cost"] - other["cost"]
-    return bool(min(ahead) >= 0 and max(ahead) > 0)
+        sign = 1 if panel.higher else -1
+        ahead = front([(sign * row["value"], row["cost"]) for row in found])
+        yield from ({**row, "front": first} for row, first in zip(found, ahead, strict=True))
 
 
 def _spec(metric: str, columns: list[str], measures: list[str], first: str, chosen: Sequence[Style]) -> Spec:

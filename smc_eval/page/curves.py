@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from smc_eval.page.figure import OFF, SHOWN, Figure, Spec, depth_axis
-from smc_eval.page.panel import STEP, Line, Panel, Square
 from smc_eval.page.rows import Rows
 from smc_eval.page.style import Style, scales
+from smc_eval.panel import STEP, Line, Panel, Square
 from smc_eval.published import PAPER, Point, laid_under, metrics
 
 HEIGHT = 300

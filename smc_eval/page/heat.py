@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from smc_eval.page.figure import Figure, Spec, choice, methods_axis, middle
-from smc_eval.page.panel import Panel, Square
 from smc_eval.page.rows import Matrix
+from smc_eval.panel import Panel, Square
 
 LABEL = "length(datum.label) > 34 ? '…' + slice(replace(datum.label, '.weight', ''), -33) : datum.label"
 """What a tensor is lies at the end of its name."""

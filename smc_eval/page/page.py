@@ -9,24 +9,26 @@ from dataclasses import dataclass
 from typing import Any
 
 import smc_eval
+from smc_eval.curves import HEADS
 from smc_eval.errors import UsageError
 from smc_eval.footnotes import Footnotes, footnotes
 from smc_eval.page import certified, suite
 from smc_eval.page.again import again
 from smc_eval.page.alike import alike
-from smc_eval.page.beside import Beside
 from smc_eval.page.cost import costs
 from smc_eval.page.curves import curves
 from smc_eval.page.figure import Data, Figure
 from smc_eval.page.headline import headline
 from smc_eval.page.heat import heat
-from smc_eval.page.panel import Panel, panels
 from smc_eval.page.rows import Matrix, Rows
 from smc_eval.page.style import MARKS, SHADES, Style, styles
 from smc_eval.page.travel import travel
+from smc_eval.panel import Panel
 from smc_eval.registry import Registry, load
 from smc_eval.results import Result
-from smc_eval.table import Table, tabulated
+from smc_eval.sketches import Sketched
+from smc_eval.standing import Standings
+from smc_eval.table import Table
 
 VEGA_LITE = "6.4"
 """The version whose bundle is laid into the page, of those that vl-convert brings."""
@@ -51,18 +53,23 @@ class Page:
 
     table: Table
     notes: Footnotes
-    panels: tuple[Panel, ...]
+    standings: Standings
     styles: tuple[Style, ...]
     sections: tuple[Section, ...]
     data: Data
     shelves: Registry
 
     @classmethod
-    def of(cls, results: Sequence[Result], beside: Beside | None = None) -> Page:
-        """The page of some records."""
-        beside, shelves, table = beside or Beside(), load(), tabulated(results)
-        chances = {name: kind.card.chance for name, kind in shelves.tasks.items()}
-        shown = panels(table, beside.items, chances)
+    def of(
+        cls, table: Table, sketched: Sketched = lambda _: None, standings: Standings | None = None
+    ) -> Page:
+        """The page of a table, whose records may have sketches of their masks beside them.
+
+        `standings` are the table's, where they are at hand.
+        """
+        shelves = load()
+        standings = standings or Standings.of(table, shelves.chances)
+        shown = standings.panels
         chosen = styles(line.label for panel in shown for line in panel.lines if line.squares)
         names = _names(shown)
         data: dict[str, Rows | Matrix] = {}
@@ -94,7 +101,7 @@ class Page:
                 "agreement",
                 "Who keeps the same weights",
                 AGREEMENT,
-                lambda p, n: alike(p, n, beside.sketches),
+                lambda p, n: alike(p, n, sketched),
                 "no two nets of these records have sketches of their masks beside them, which are kept "
                 "since they are part of the store.",
             ),
@@ -106,7 +113,7 @@ class Page:
                 "the certificates are of a release that did not measure it.",
             ),
         )
-        return cls(table, footnotes(table), shown, chosen, sections, data, shelves)
+        return cls(table, footnotes(table), standings, chosen, sections, data, shelves)
 
     @property
     def html(self) -> str:
@@ -145,10 +152,10 @@ class Page:
             "styles": self.styles,
             "shades": SHADES,
             "columns": self.table.columns,
-            "further": suite.HEADS,
+            "further": HEADS,
             "marks": MARKS,
-            "rows": list(suite.rows(self.panels, self.table.columns)),
-            "ranking": suite.ranked(self.panels),
+            "rows": list(suite.rows(self.standings, self.table.columns)),
+            "ranking": self.standings.suite,
             "verdicts": certified.certified(records),
             "verdict_heads": certified.HEADS,
             "commands": again(records, self.shelves),

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from smc_eval.page.figure import Figure, Spec, choice, depth_axis
 from smc_eval.page.heat import means, tensors
-from smc_eval.page.panel import Panel, Square
 from smc_eval.page.rows import Matrix
+from smc_eval.panel import Panel, Square
 
 ALL = "all in scope"
 

@@ -31,10 +31,18 @@ class Moments(ABC):
         if name not in self.names:
             return
         rows, columns = place
+        self.add(self.of(name, rows.start, rows.stop), columns, x_NI)
+
+    def spans(self) -> list[tuple[str, int, int]]:
+        """Weights, and first and last of rows of each, of which something was seen."""
+        return [(name, *rows) for name, sums in self.sums.items() for rows in sums]
+
+    def of(self, name: str, first: int, last: int) -> Tensor:
+        """The moment of what these rows of a weight multiplied, to be added to."""
         sums, weight = self.sums[name], self.weights[name]
-        if (rows.start, rows.stop) not in sums:
-            sums[rows.start, rows.stop] = self.zero(weight[0].numel(), weight)
-        self.add(sums[rows.start, rows.stop], columns, x_NI)
+        if (first, last) not in sums:
+            sums[first, last] = self.zero(weight[0].numel(), weight)
+        return sums[first, last]
 
     @abstractmethod
     def zero(self, inputs: int, weight: Tensor) -> Tensor:

@@ -76,7 +76,9 @@ class Net:
                     f"the mask of {name!r} is {mask.dtype} {tuple(mask.shape)}; "
                     f"wanted torch.bool {tuple(weights[name].shape)}"
                 )
-        new = {name: mask.to(weights[name].device, copy=True).contiguous() for name, mask in masks.items()}
+        new = self.decided(
+            {name: mask.to(weights[name].device, copy=True).contiguous() for name, mask in masks.items()}
+        )
         if not self.soft:
             self.hold()
         grown = {name: new[name] & ~old for name, old in self.masks.items()}
@@ -86,6 +88,10 @@ class Net:
         if not self.soft:
             self.hold()
         return grown
+
+    def decided(self, masks: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What is worn of masks that were asked for: they themselves, where nobody else has a say."""
+        return masks
 
     @torch.no_grad()
     def hold(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from smc_eval.statistics.curve import Area, Curve, Kept, suite
+from smc_eval.statistics.curve import Area, Curve, Kept, retained, suite
 from smc_eval.statistics.interval import Interval, interval, over_seeds
 from smc_eval.statistics.paired import Comparison, compare, holm, seeds_needed
 from smc_eval.statistics.sample import Sample
@@ -18,6 +18,7 @@ __all__ = [
     "holm",
     "interval",
     "over_seeds",
+    "retained",
     "seeds_needed",
     "suite",
 ]

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import median
 from typing import Literal
 
@@ -67,6 +67,7 @@ class Curve:
     """By sparsity, above 0 and below 1."""
     chance: float = 0.0
     higher_is_better: bool = True
+    _drawn: dict[tuple[int, int], Floats] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if not self.points or not all(0 < sparsity < 1 for sparsity in self.points):
@@ -125,12 +126,16 @@ class Curve:
         """
         return suite([self], over, resamples, level, seed)
 
+    def mean(self, numbers: Mapping[float, float], over: tuple[float, float]) -> float:
+        """Mean of a number of each of its points over a range, weighted as in the area."""
+        return float(np.dot(self._weights(over), [numbers[sparsity] for sparsity in self.sparsities]))
+
     def areas(self, over: tuple[float, float], resamples: int, seed: int) -> tuple[float, Floats | None]:
         """The area, and draws of it [B] where scores tell their error."""
-        weights_P = self._weights(over)
-        value = float(np.dot(weights_P, self.shares))
-        drawn = weights_P @ self._shares(self._draws(resamples, seed)) if self._sure else None
-        return value, drawn
+        value = self.mean(dict(zip(self.sparsities, self.shares, strict=True)), over)
+        if not self._sure:
+            return value, None
+        return value, self._weights(over) @ self._shares(self._draws(resamples, seed))
 
     @property
     def _samples(self) -> list[Sample]:
@@ -153,8 +158,11 @@ class Curve:
         return f"{items:,} items of one seed" if seeds == 1 else f"{seeds} seeds × {items:,} items"
 
     def _draws(self, resamples: int, seed: int) -> Floats:
-        """Scores of the dense net and the points, drawn together [P, B]."""
-        return draws(self._samples, resamples, self._freedom, seed, linear=True)
+        """Scores of the dense net and the points [P, B], drawn together and once for all that is asked."""
+        key = resamples, seed
+        if key not in self._drawn:
+            self._drawn[key] = draws(self._samples, resamples, self._freedom, seed, linear=True)
+        return self._drawn[key]
 
     @property
     def _freedom(self) -> float:
@@ -170,9 +178,7 @@ class Curve:
 
     def _shares(self, score_PB: Floats) -> Floats:
         """Shares kept [P, B] from scores of the dense net and the points."""
-        above_PB = (score_PB - self.chance) * (1 if self.higher_is_better else -1)
-        dense_B = np.where(above_PB[0] > 0, above_PB[0], np.nan)
-        return np.asarray(above_PB[1:] / dense_B)
+        return retained(score_PB[1:], score_PB[0], self.chance, higher=self.higher_is_better)
 
     @property
     def _depth_P(self) -> Floats:
@@ -212,6 +218,16 @@ class Curve:
         unit_PP = np.eye(len(depth_P))  # each point's hat, read at the knots
         at_PK = np.array([np.interp(knots, depth_P, hat) for hat in unit_PP])
         return np.asarray(at_PK @ widths / widths.sum())
+
+
+def retained(score: Floats | float, dense: Floats | float, chance: float, *, higher: bool = True) -> Floats:
+    """Share of the dense score above chance that a score keeps; NaN where dense is no better than a guess.
+
+    Below chance it is negative. Where lower scores are better, all three lie the other way round.
+    """
+    sign = 1 if higher else -1
+    above = np.asarray(sign * (dense - chance))
+    return np.asarray(sign * (score - chance) / np.where(above > 0, above, np.nan))
 
 
 def suite(

@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
+import pytest
+import torch
+
 from smc_eval.engine.feed import Feed, predict
 from smc_eval.engine.watch import Silent
 from smc_eval.engine.world import World
@@ -73,6 +76,14 @@ class TaskContract:
         loss.backward()  # type: ignore[no-untyped-call]
         assert loss.shape == () and bool(loss.isfinite())
         assert any(weight.grad is not None for weight in model.parameters())
+
+    def test_the_loss_of_a_batch_is_the_mean_of_its_parts_by_their_terms(self) -> None:
+        model, examples = self.task.model().eval(), self.task.data("train")[:4]
+        parts = [(float(self.task.terms(one)), self.task.collate([one])) for one in examples]
+        with torch.no_grad():
+            whole = float(self.task.loss(model, self.task.collate(examples)))
+            losses = [terms * float(self.task.loss(model, part)) for terms, part in parts]
+        assert whole == pytest.approx(sum(losses) / sum(terms for terms, _ in parts), rel=1e-3)
 
     def test_training_lowers_the_loss(self, tmp_path: Path) -> None:
         losses: list[float] = []

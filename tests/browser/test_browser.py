@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from smc_eval.page.beside import Beside
 from smc_eval.page.page import Page
 from smc_eval.results import Result
 from smc_eval.sketches import Sketch
+from smc_eval.table import tabulated
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
@@ -88,7 +88,7 @@ def browser() -> Iterator[Any]:
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sketches = {one.digest: {"a": Sketch(8, 8, "8A==")} for one in results()}
     path = tmp_path_factory.mktemp("page") / "page.html"
-    path.write_text(Page.of(results(), Beside(sketches=sketches.get)).html, encoding="utf-8")
+    path.write_text(Page.of(tabulated(results()), sketches.get).html, encoding="utf-8")
     return path
 
 

@@ -32,7 +32,7 @@ from smc_eval.testing import Toy
 train.CHECKPOINT_SECONDS = -1.0
 
 class Fragile(Toy):
-    """In its seventh forward pass it sends itself the signal that a file names, once; and it counts its passes."""
+    """In its seventh pass it sends itself the signal that a file names, once; and it counts its passes."""
     card: ClassVar[TaskCard] = Toy.card.model_copy(update={"name": "fragile"})
     file: str
     passes: ClassVar[int] = 0
@@ -88,7 +88,7 @@ class Bench:
         }
 
     def assert_undisturbed(self, store: str, chains: Sequence[Chain] | None = None, threads: int = 1) -> None:
-        """Records and nets are those of one process that carried out cell after cell; nothing else is left."""
+        """Records and nets are those of one process that carried out cell after cell; no more is left."""
         wanted = self.run("alone", chains, threads=threads)
         latest = Store(self.folder / store).book.latest()
         assert [timeless(latest[result.digest]) for result in wanted] == [timeless(one) for one in wanted]

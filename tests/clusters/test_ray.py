@@ -67,7 +67,9 @@ def test_a_worker_killed_mid_cell_goes_on_from_its_checkpoint_once_more(bench: A
     bench.assert_undisturbed("tasks", few)
 
 
-def test_a_cell_whose_node_is_lost_goes_on_from_its_checkpoint_elsewhere(bench: Any, cluster: Cluster) -> None:
+def test_a_cell_whose_node_is_lost_goes_on_from_its_checkpoint_elsewhere(
+    bench: Any, cluster: Cluster
+) -> None:
     bench.file.write_text("wait")
     waits = bench.file.with_name("told.waits")
     doomed = cluster.add_node(num_cpus=2)

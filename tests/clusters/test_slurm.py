@@ -18,11 +18,10 @@ from smc_eval.engine.watch import Silent
 pytest.importorskip("submitit", reason="needs smc-eval[slurm]")
 
 from smc_eval.engine import slurm
-from smc_eval.engine.slurm import Slurm
-from smc_eval.engine.terms import Terms, told
-from smc_eval.errors import UsageError
 
-REAL = bool(shutil.which("sinfo")) and not subprocess.run(["sinfo"], capture_output=True, check=False).returncode
+REAL = (
+    bool(shutil.which("sinfo")) and not subprocess.run(["sinfo"], capture_output=True, check=False).returncode
+)
 
 pytestmark = pytest.mark.timeout(900)  # each job imports torch
 

@@ -62,7 +62,9 @@ def test_what_sbatch_would_not_understand_is_refused_before_anything_runs(words:
 def test_a_batch_script_asks_for_what_was_said(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
     import submitit
 
-    monkeypatch.setattr(submitit.SlurmExecutor, "affinity", classmethod(lambda _: 1))  # as if there were a srun
+    monkeypatch.setattr(
+        submitit.SlurmExecutor, "affinity", classmethod(lambda _: 1)
+    )  # as if there were a srun
     executor = Terms.parse("gres=gpu:1,exclusive,time=5:00:00").with_threads(3).executor(tmp_path, 7, 9)
     script = executor._make_submission_file_text("python -m work", "x")
     asked = {line.removeprefix("#SBATCH --") for line in script.splitlines() if line.startswith("#SBATCH")}

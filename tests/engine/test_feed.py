@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -136,6 +136,26 @@ def test_predicting_counts_the_side_that_it_reads_and_takes_twice_as_much_of_it(
     task, recipe = TwoSided(), Recipe(epochs=1, eval_batch_size=20, tokens=9)
     read = predict(task, nn.Identity(), task.data("test"), recipe, World("cpu", threads=1))
     assert 9 < max(read) <= 18
+
+
+def test_on_a_cpu_passes_are_as_large_as_it_is_fast_with_but_those_of_what_writes() -> None:
+    class Long(TwoSided):
+        def length(self, example: Example) -> int:
+            return 900
+
+    class Writing(Long):
+        writes: ClassVar[bool] = True
+
+    def shared(task: Long, threads: int, tokens: int | None = None) -> int:
+        recipe, world = Recipe(epochs=1, eval_batch_size=8, tokens=tokens), World("cpu", threads=threads)
+        return int(predict(task, nn.Identity(), task.data("test"), recipe, world)[0] / 900)
+
+    try:
+        assert [shared(Long(), threads) for threads in (1, 2)] == [2, 4]  # of 2,048 tokens a thread
+        assert shared(Writing(), 1) == 8
+        assert [shared(task, 2, tokens=1400) for task in (Long(), Writing())] == [3, 3]
+    finally:
+        torch.set_num_threads(1)
 
 
 def test_a_step_of_two_sides_counts_the_longer() -> None:

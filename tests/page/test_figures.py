@@ -11,10 +11,10 @@ from smc_eval.page.alike import alike
 from smc_eval.page.cost import costs
 from smc_eval.page.curves import curves
 from smc_eval.page.heat import heat
-from smc_eval.page.panel import Panel, panels
 from smc_eval.page.rows import Matrix, Rows
 from smc_eval.page.style import DASHES, HUES, SHADES, SHAPES, painted, styles
 from smc_eval.page.travel import travel
+from smc_eval.panel import Panel, panels
 from smc_eval.results import Result
 from smc_eval.sketches import Sketch
 from smc_eval.table import tabulated
@@ -24,7 +24,7 @@ Draw = Callable[[str], Sketch]
 
 
 def panel(records: Sequence[Result]) -> Panel:
-    return panels(tabulated(records), lambda _: None, {"csqa": 20.0, "meltome": 0.0})[0]
+    return panels(tabulated(records), {"csqa": 20.0, "meltome": 0.0})[0]
 
 
 def curve(records: Sequence[Result]) -> tuple[Any, list[dict[str, Any]]]:

@@ -16,14 +16,17 @@ from smc_eval.page import certified, suite
 from smc_eval.page.files import save
 from smc_eval.page.headline import headline
 from smc_eval.page.page import Page
+from smc_eval.report import render
 from smc_eval.results import Book, Result
+from smc_eval.score import Items
+from smc_eval.table import tabulated
 
 Make = Callable[..., Result]
 
 
 @pytest.fixture(scope="module")
 def page(several: list[Result]) -> Page:
-    return Page.of(several)
+    return Page.of(tabulated(several))
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +56,20 @@ def test_what_failed_comes_first_and_is_told(html: str) -> None:
     assert "<memory>" not in html
 
 
+def test_what_the_terminal_and_the_page_show_is_reckoned_once(record: Make) -> None:
+    records = [record(method, seed=seed) for method in ("dense", "lth", "snip") for seed in (0, 1)]
+    asked: list[str] = []
+
+    def look(digest: str) -> Items:
+        asked.append(digest)
+        return Items("mean", tuple((100.0 * (n < 60),) for n in range(100)))
+
+    table = tabulated(records, look)
+    assert "60.0±" in render(table, "table")
+    assert "60.0" in Page.of(table).html
+    assert sorted(asked) == sorted(record.digest for record in records)
+
+
 def test_numbers_are_shared_not_repeated(html: str) -> None:
     specs, data = told(html, "specs"), told(html, "data")
     assert all("values" not in spec["data"] for spec in specs.values())  # type: ignore[operator]
@@ -67,7 +84,7 @@ def test_every_figure_is_told_in_words(page: Page, html: str) -> None:
 
 
 def test_a_strangers_words_end_no_script(record: Make) -> None:
-    page = Page.of([record("x:</script><b>", model="</script><script>alert(1)</script>")])
+    page = Page.of(tabulated([record("x:</script><b>", model="</script><script>alert(1)</script>")]))
     assert "<script>alert(1)" not in page.html
     assert told(page.html, "specs")
 
@@ -80,16 +97,17 @@ def test_sections_without_data_say_why(page: Page) -> None:
 
 
 def test_names_of_files_are_never_alike(record: Make) -> None:
-    page = Page.of([record(task="a/b"), record(task="a-b"), record(task="a/b", model="other/roberta-large")])
+    records = [record(task="a/b"), record(task="a-b"), record(task="a/b", model="other/roberta-large")]
+    page = Page.of(tabulated(records))
     assert len({figure.name for figure in page.figures}) == len(page.figures)
 
 
 def test_what_is_kept_is_told_with_what_it_costs(page: Page) -> None:
-    rows = {row.names: row.cells for row in suite.rows(page.panels, page.table.columns)}
+    rows = {row.names: row.cells for row in suite.rows(page.standings, page.table.columns)}
     at = len(page.table.columns)
     lth = rows["csqa", "roberta-large", "lth"]
     assert [cell.text for cell in lth[at : at + 2]] == ["≥ 0.672", "< 0.36"]
-    assert lth[at + 3].text == "1"
+    assert lth[at + 3].text == "1.02"
     assert rows["csqa", "roberta-large", "snip"][at].text == "< 0.36"
 
 
@@ -99,8 +117,8 @@ def test_ranks_are_of_methods_that_every_task_has(record: Make) -> None:
         made = [record(m, s, v, task=task) for m in methods for s, v in levels]
         return [record("dense", value=77.0, task=task), *made]
 
-    page = Page.of([*run("csqa", "lth", "snip"), *run("race/high", "lth")])
-    (only,) = suite.ranked(page.panels)
+    page = Page.of(tabulated([*run("csqa", "lth", "snip"), *run("race/high", "lth")]))
+    (only,) = page.standings.suite
     assert (only.label, only.tasks) == ("lth", 2)
     expected = [(v - c) / (77 - c) for v, c in ((70, 20), (60, 20), (70, 25), (60, 25))]
     assert only.area.value == pytest.approx(sum(expected) / 4)
@@ -114,7 +132,7 @@ def test_certificates_that_failed_stand_first(several: list[Result]) -> None:
 
 def test_a_whole_run_is_not_alarmed(record: Make) -> None:
     data = {"source": "d", "digest": "x", "limited": None}
-    page = Page.of([record("dense", value=77.0, data=data), record(data=data)])
+    page = Page.of(tabulated([record("dense", value=77.0, data=data), record(data=data)]))
     found = headline(page.table.records, page.notes)
     assert found.whole
     assert (found.loud, found.troubles) == ((), ())
@@ -122,7 +140,7 @@ def test_a_whole_run_is_not_alarmed(record: Make) -> None:
 
 
 def test_figures_are_files_for_papers(record: Make, tmp_path: Path) -> None:
-    page = Page.of([record("dense", value=77.0), record("lth"), record("lth", 0.672, 50.0)])
+    page = Page.of(tabulated([record("dense", value=77.0), record("lth"), record("lth", 0.672, 50.0)]))
     paths = list(save(page, tmp_path / "figures"))
     assert {path.suffix for path in paths} == {".pdf", ".svg", ".png"}
     assert len(paths) == 3 * len(page.figures)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from smc_eval.page.panel import Panel, panels
+from smc_eval.panel import Panel, panels
 from smc_eval.results import Result
 from smc_eval.score import Items
 from smc_eval.table import tabulated
@@ -16,17 +16,13 @@ Make = Callable[..., Result]
 
 
 def only(records: list[Result], items: Callable[[str], Items | None] = lambda _: None) -> Panel:
-    (panel,) = panels(tabulated(records), items, {"csqa": 20.0})
+    (panel,) = panels(tabulated(records, items), {"csqa": 20.0})
     return panel
 
 
 def test_numbers_are_those_of_the_table(several: list[Result]) -> None:
     table = tabulated(several)
-    told = {
-        (p.task, line.label, s.column): s.entry
-        for p in panels(table, lambda _: None, {})
-        for line, s in p.squares
-    }
+    told = {(p.task, line.label, s.column): s.entry for p in panels(table, {}) for line, s in p.squares}
     for row in table.rows:
         for column, entry in zip(table.columns, row.entries, strict=True):
             if entry.state in {"ok", "doubt"} and column != "dense":
@@ -72,7 +68,7 @@ def test_one_seed_with_items_tells_an_interval_over_them(record: Make) -> None:
 
 
 def test_without_a_known_chance_there_is_no_curve_to_reckon_with(record: Make) -> None:
-    (panel,) = panels(tabulated([record("dense", value=77.0), record("lth")]), lambda _: None, {})
+    (panel,) = panels(tabulated([record("dense", value=77.0), record("lth")]), {})
     assert panel.chance is None
     assert panel.curve(panel.lines[0]) is None
 
@@ -88,6 +84,6 @@ def test_without_a_known_chance_there_is_no_curve_to_reckon_with(record: Make) -
     ],
 )
 def test_a_methods_name_is_told_from_its_label(label: str, method: str) -> None:
-    from smc_eval.page.panel import Line
+    from smc_eval.panel import Line
 
     assert Line(label, (), None, ()).method == method

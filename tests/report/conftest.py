@@ -41,7 +41,11 @@ def made(
             "scope": changes.pop("scope", "body"),
         },
         "recipe": {"epochs": 1.0, "steps": None},
-        "data": {"source": source, "digest": "da7a", "limited": limited},
+        "data": {
+            "source": source,
+            "digest": changes.pop("data_digest", "da7a" if source == "there" else f"da7a in {source}"),
+            "limited": limited,
+        },
         "digest": f"{task} {method} {sparsity} {pattern} {seed} {fold}",
         "status": "failed",
         "reason": "out of memory\ntry less",

@@ -117,6 +117,64 @@ def test_what_tells_no_error_is_not_corrected_for(make: Any) -> None:
     assert told[0].p == told[0].found.p
 
 
+def test_one_method_is_compared_with_itself_at_two_sparsities(make: Any) -> None:
+    records = [make("a", 0.36, 80), make("a", 1 - 0.8**5, 50), make("a", 0.9, 20)]
+    (found,) = versus(records, look, "a@0.36", "a@0.672")
+    assert (found.level, found.found.a, found.found.b, found.better) == ("0.36 / 0.672", 80, 50, "a")
+
+
+def test_two_methods_are_compared_at_the_sparsity_that_is_said(make: Any) -> None:
+    records = [make(method, at, value) for at in (0.5, 0.9) for method, value in (("a", 80), ("b", 50))]
+    (found,) = versus(records, look, "a@0.9", "b@0.90")
+    assert (found.level, found.p) == ("0.9", found.found.p)
+
+
+def test_a_method_at_one_sparsity_stands_beside_every_one_of_the_other_but_itself(make: Any) -> None:
+    records = [make("a", 0.5, 80), make("a", 0.9, 20), make("b", 0.5, 50), make("b", 0.9, 79)]
+    found = versus(records, look, "a@0.5", "b")
+    assert [(one.level, one.found.difference) for one in found] == [("0.5", 30), ("0.5 / 0.9", 1)]
+    assert [one.level for one in versus(records, look, "a@0.5", "a")] == ["0.5 / 0.9"]
+    (dense,) = versus([*records, make("dense", value=80)], look, "dense", "b@0.9")
+    assert dense.level == "0.9"
+
+
+def test_a_pattern_is_a_sparsity_too(make: Any) -> None:
+    records = [make("a", 0.5, 80, pattern="2:4"), make("a", 0.5, 50)]
+    (found,) = versus(records, look, "a@2:4", "a@0.5")
+    assert (found.level, found.found.difference) == ("2:4 / 0.5", 30)
+
+
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        ("a@x", "'a' has no sparsity 'x'; write one of 0.488, 0.9"),
+        ("a@", "'a' has no sparsity ''; write one of 0.488, 0.9"),
+        ("a@0.5", "'a' has no sparsity '0.5'; write one of 0.488, 0.9"),  # 0.488 is near, and not it
+        ("a@0.7", "'a' has no sparsity '0.7'; write one of 0.488, 0.9"),  # b's
+        ("c@0.9", "no method with certified records is named 'c'"),
+        ("dense@0.9", "'dense@0.9' names a sparsity of the dense net, which has none; write dense"),
+    ],
+)
+def test_a_sparsity_that_a_method_does_not_have_is_named_with_those_it_has(
+    make: Any, word: str, told: str
+) -> None:
+    records = [make("a", 1 - 0.8**3, 80), make("a", 0.9, 20), make("b", 0.7, 50), make("dense", value=90)]
+    with pytest.raises(UsageError) as error:
+        versus(records, look, word, "b")
+    assert told in str(error.value)
+
+
+@pytest.mark.parametrize("word", ["0.488", "0.48800", ".488", "0.4880"])
+def test_a_sparsity_is_known_by_three_decimals_or_more(make: Any, word: str) -> None:
+    records = [make("a", 0.488, 80), make("a", 0.9, 20), make("b", 0.488, 50)]
+    assert len(versus(records, look, f"a@{word}", "b@0.488")) == 1
+
+
+def test_one_square_named_twice_is_refused(make: Any) -> None:
+    with pytest.raises(UsageError, match="named twice; name two methods, or one at two sparsities"):
+        versus([make("a", 1 - 0.8**5, 80)], look, "a@0.672", "a@0.67232")
+
+
 def test_the_verb_shows_saves_and_refuses(make: Any, tmp_path: Path) -> None:
     book, answers = Book(tmp_path), Answers(tmp_path)
     for one in (make("a", 0.5, 80, task="t"), make("b", 0.5, 50, task="t")):
@@ -137,6 +195,12 @@ def test_the_verb_shows_saves_and_refuses(make: Any, tmp_path: Path) -> None:
         "task,model,sparsity,a,b,difference,"
     )
     assert "| t | tiny | 0.5 |" in say("a", "b", str(tmp_path), "--format", "markdown").stdout
+    latex = say("a@0.5", "b@0.5", str(tmp_path), "--format", "latex").stdout
+    assert r"t & tiny & 0.5 & 80.0 & 50.0 & +30.0 & +20.6 to +39.4 & \textless{}0.001" in latex
+    assert (
+        r"task & model & sparsity & a@0.5 & b@0.5 & difference & 95 \% interval & p & p (Holm) & better \\"
+        in latex
+    )
     for wrong, told in (
         (("a", "c", str(tmp_path)), "no method with certified records is named 'c'"),
         (("a", "a", str(tmp_path)), "'a' was named twice"),

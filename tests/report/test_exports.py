@@ -15,6 +15,8 @@ from smc_eval import exports
 from smc_eval.errors import StoreError, UsageError
 from smc_eval.exports import as_csv, as_json, as_latex, as_markdown, check_writable, document, write
 from smc_eval.results import Result
+from smc_eval.score import Items
+from smc_eval.table import tabulated
 
 
 @pytest.fixture
@@ -32,15 +34,55 @@ def cells(line: str) -> list[str]:
     return [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
 
 
-def test_json_holds_the_records_and_nothing_else(few) -> None:
-    found = json.loads(as_json(few))
+def test_json_holds_the_records_and_the_squares_of_their_table(few) -> None:
+    found = json.loads(as_json(tabulated(few)))
+    squares = found.pop("table")
     assert found == {"schema": 1, "results": [asdict(result) for result in few]}
     assert [Result(**fields) for fields in found["results"]] == few
     assert found == document(few)
+    told = {(one["method"], one["column"]): (one["state"], one["mean"], one["best"]) for one in squares}
+    assert told == {
+        **{(method, "dense"): ("ok", 90.0, False) for method in ("omp-after", "lth", "odd:a_b=1|2")},
+        ("omp-after", "0.5"): ("ok", 80.0, False),
+        ("lth", "0.5"): ("ok", 85.25, True),
+        ("odd:a_b=1|2", "0.5"): ("failed", None, False),
+    }
+
+
+def test_an_interval_is_a_column_beside_the_mean_and_says_over_what(record) -> None:
+    results = [record(value=79.0 + 2 * seed, seed=seed) for seed in (0, 1)] + [record("lth", value=70.0)]
+    table = tabulated(results)
+    first, second, alone = csv.DictReader(io.StringIO(as_csv(table)))
+    assert (first["value"], first["mean"], first["over"]) == ("79.0", "80.0", "2 seeds (t)")
+    # Student's t of one degree of freedom, 12.706, times the standard error, which is 1
+    assert float(first["interval_low"]) == pytest.approx(80 - 12.706, abs=1e-3)
+    assert float(second["interval_high"]) == pytest.approx(80 + 12.706, abs=1e-3)
+    assert (alone["mean"], alone["interval_low"], alone["over"]) == ("70.0", "", "")
+    square, lone = json.loads(as_json(table))["table"]
+    assert str(square["interval_low"]) == first["interval_low"]
+    assert (square["over"], square["seeds"]) == ("2 seeds (t)", [0, 1])
+    assert lone["interval_low"] is None
+
+
+def test_of_one_seed_the_interval_over_its_items_is_told_as_that(record) -> None:
+    items = Items("mean", tuple((100.0 * (n < 80),) for n in range(100)))
+    table = tabulated([record(value=80.0)], lambda _: items)
+    (line,) = csv.DictReader(io.StringIO(as_csv(table)))
+    assert line["over"] == "100 items of one seed"
+    # 1.96 standard errors of a share of a hundred, a little more by two right and two wrong answers
+    assert float(line["interval_low"]) == pytest.approx(80 - 7.84, abs=0.6)
+    assert float(line["interval_high"]) == pytest.approx(80 + 7.84, abs=0.6)
+    assert table.rows[0].entries[0].text == "80.0"  # in the table it would pass for one over seeds
+
+
+def test_what_enters_no_mean_has_none_beside_it(record) -> None:
+    results = [record(value=80.0), record(value=20.0, seed=1, ok=False), record("lth", value=None)]
+    sound, unsound, failed = csv.DictReader(io.StringIO(as_csv(tabulated(results))))
+    assert [sound["mean"], unsound["mean"], failed["mean"]] == ["80.0", "", ""]
 
 
 def test_csv_is_one_line_a_record(few) -> None:
-    text = as_csv(few)
+    text = as_csv(tabulated(few))
     assert len(text.splitlines()) == 1 + len(few)
     dense, _omp, lth, failed = csv.DictReader(io.StringIO(text))
     assert (dense["method"], dense["sparsity"], dense["value"]) == ("dense", "0.0", "90.0")
@@ -63,22 +105,22 @@ def test_every_format_marks_a_failed_certificate_and_says_why(record) -> None:
     why = ["312 weights under masks are not zero; the largest is 0.5", "50 weights left, 40 wanted"]
     results = [record(value=80.0), record("lth", certificate={"ok": False, "failed": why})]
     words = "; ".join(why)
-    told = json.loads(as_json(results))["results"][1]["certificate"]
+    told = json.loads(as_json(tabulated(results)))["results"][1]["certificate"]
     assert told == {"ok": False, "failed": why}
-    _, line = csv.DictReader(io.StringIO(as_csv(results)))
+    _, line = csv.DictReader(io.StringIO(as_csv(tabulated(results))))
     assert (line["certified"], line["doubts"]) == ("False", words)
-    markdown, latex = as_markdown(results), as_latex(results)
+    markdown, latex = as_markdown(tabulated(results)), as_latex(tabulated(results))
     assert "| 80.0! |" in markdown and f"certificate: t/a lth 0.5 seed 0: {words}" in markdown
     assert r"\textit{80.0!}" in latex and words in latex
     assert "1 of 2 results failed the certificate" in markdown and "failed the certificate" in latex
 
 
 def test_csv_of_nothing_is_a_header() -> None:
-    assert as_csv([]) == "task\n"
+    assert as_csv(tabulated([])) == "task\n"
 
 
 def test_markdown_can_be_read_back(few) -> None:
-    lines = as_markdown(few).splitlines()
+    lines = as_markdown(tabulated(few)).splitlines()
     assert [cells(line) for line in lines[:2]] == [
         ["task", "method", "dense", "0.5"],
         ["---", "---", "---:", "---:"],
@@ -94,14 +136,14 @@ def test_markdown_can_be_read_back(few) -> None:
 
 
 def test_markdown_names_models_only_where_there_are_several(record) -> None:
-    text = as_markdown([record(), record(model="org/large", source="twin")])
+    text = as_markdown(tabulated([record(), record(model="org/large", source="twin")]))
     assert cells(text.splitlines()[0]) == ["task", "model", "method", "0.5"]
     assert [cells(line)[1] for line in text.splitlines()[2:4]] == ["tiny", "org/large"]
     assert "- **SYNTHETIC TWIN DATA: no result" in text
 
 
 def test_latex_is_a_booktabs_table_that_escapes_what_it_must(few) -> None:
-    text = as_latex(few)
+    text = as_latex(tabulated(few))
     for rule in ("toprule", "midrule", "bottomrule"):
         assert text.count(rf"\{rule}") == 1
     rows = text.partition(r"\midrule")[2].partition(r"\bottomrule")[0].strip().splitlines()
@@ -121,9 +163,8 @@ def test_latex_is_a_booktabs_table_that_escapes_what_it_must(few) -> None:
 
 
 def test_latex_parts_tasks_by_a_rule_and_writes_signs_as_orders(record) -> None:
-    text = as_latex(
-        [record(seed=seed, value=80.0 + seed, task=task) for task in ("t/a", "t/b") for seed in (0, 1)]
-    )
+    results = [record(seed=seed, value=80.0 + seed, task=task) for task in ("t/a", "t/b") for seed in (0, 1)]
+    text = as_latex(tabulated(results))
     assert text.count(r"\midrule") == 2
     assert r"t/a & omp-after & 80.5$\pm$6.4 \\" in text
 

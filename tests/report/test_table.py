@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smc_eval.footnotes import footnotes
+from smc_eval.results import same_data
 from smc_eval.score import Items
 from smc_eval.table import short, tabulated
 from smc_eval.target import SMC_GRID
@@ -216,6 +217,15 @@ def test_what_differs_in_more_than_the_method_stands_in_rows_of_its_own(record, 
     assert shown([record(value=80.0), record(value=60.0, **other)]) == dict(
         zip(labels, [["80.0"], ["60.0"]], strict=True)
     )
+
+
+def test_the_same_data_in_two_folders_is_the_same_data(record) -> None:
+    moved = record(seed=1, value=82.0, source="/elsewhere/there", data_digest="da7a")
+    assert shown(same_data([record(value=80.0), moved])) == {"omp-after": ["81.0±12.7"]}
+    again = record(value=82.0, source="/elsewhere/there", data_digest="da7a")
+    assert shown(same_data([record(value=80.0), again])) == {
+        "omp-after": ["82.0"]
+    }  # one cell: the later counts
 
 
 def test_spread_sets_even_tasks_apart_that_have_only_one(record) -> None:

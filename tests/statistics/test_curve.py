@@ -11,16 +11,36 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smc_eval.errors import UsageError
-from smc_eval.statistics import Curve, Sample, suite
+from smc_eval.statistics import Curve, Sample, curve, retained, suite
 from smc_eval.statistics.curve import falling
 
 GRID = tuple(1 - 0.8**step for step in range(1, 11))
 
 
-def test_shares_are_of_what_is_above_chance() -> None:
+def test_shares_are_told_by_sparsity_from_low_to_high() -> None:
     assert Curve(80.0, {0.9: 35.0, 0.5: 65.0}, chance=20.0).shares == pytest.approx((0.75, 0.25))
-    down = Curve(2.0, {0.5: 4.0}, chance=10.0, higher_is_better=False)  # an error rate
-    assert down.shares == pytest.approx((0.75,))
+
+
+@pytest.mark.parametrize(
+    ("score", "dense", "chance", "higher", "share"),
+    [
+        (60.0, 80.0, 20.0, True, 2 / 3),
+        (80.0, 80.0, 20.0, True, 1.0),
+        (10.0, 80.0, 20.0, True, -1 / 6),
+        (90.0, 80.0, 20.0, True, 7 / 6),
+        (3.0, 2.0, 6.0, False, 0.75),  # an error that may rise by one from 2 to 3 where a guess has 6
+        (7.0, 2.0, 6.0, False, -0.25),
+    ],
+)
+def test_shares_are_of_what_the_dense_net_has_above_chance(score, dense, chance, higher, share) -> None:
+    assert float(retained(score, dense, chance, higher=higher)) == pytest.approx(share)
+    assert Curve(dense, {0.5: score}, chance, higher).shares == pytest.approx((share,))
+
+
+@pytest.mark.parametrize(("dense", "higher"), [(20.0, True), (19.0, True), (21.0, False)])
+def test_of_a_dense_net_that_guesses_nothing_can_be_kept(dense, higher) -> None:
+    assert math.isnan(retained(30.0, dense, 20.0, higher=higher))
+    assert math.isnan(Curve(dense, {0.5: 30.0}, 20.0, higher).shares[0])
 
 
 def test_a_crossing_is_halfway_in_the_logarithm_of_density() -> None:
@@ -154,3 +174,21 @@ def test_areas_of_the_same_items_are_surer_than_their_points() -> None:
     curve = drawn(np.random.default_rng(2), 1, 400, 0.0)
     area = curve.area(resamples=800)
     assert area.interval is not None and area.value in area.interval and area.interval.half < 0.06
+
+
+def test_what_is_asked_of_one_curve_comes_of_the_same_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+
+    def counted(*words: object, **more: object) -> object:
+        made.append(words)
+        return drawn(*words, **more)
+
+    drawn = curve.draws
+    monkeypatch.setattr(curve, "draws", counted)
+    two = {at: Sample.of_seeds({0: value, 1: value + 1}) for at, value in ((0.2, 90.0), (0.5, 80.0))}
+    found = Curve(Sample.of_seeds({0: 99.0, 1: 100.0}), two)
+    first = found.kept_at(0.95), found.kept_at(0.99), found.area()
+    assert len(made) == 1
+    assert first == (found.kept_at(0.95), found.kept_at(0.99), found.area())
+    found.area(seed=1)
+    assert len(made) == 2

@@ -41,6 +41,7 @@ class WordProblems(Task):
     """Word problems and a net that reads them and writes their equations, as SMC-Bench has them."""
 
     tiny: ClassVar[Mapping[str, Any]] = TINY
+    writes: ClassVar[bool] = True
     data_set: ClassVar[str]
     """The folder of its files in the official layout."""
     counts: ClassVar[Sequence[tuple[int, int]]]
@@ -99,6 +100,9 @@ class WordProblems(Task):
 
     def length(self, example: Problem) -> int:
         return len(example.words)
+
+    def terms(self, example: Problem) -> int:
+        return len(example.equation)
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         return self.judged(model, batch)[0]

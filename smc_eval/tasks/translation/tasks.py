@@ -69,6 +69,7 @@ class Translation(Task):
 
     version: ClassVar[int] = 2  # 2: batches are drawn by the lengths of both sides
     tiny: ClassVar[Mapping[str, Any]] = TINY
+    writes: ClassVar[bool] = True
     recipe: Recipe = FAIRSEQ
 
     languages: tuple[str, ...] = ()
@@ -153,6 +154,9 @@ class Translation(Task):
 
     def sides(self, example: Sentence) -> tuple[int, int]:
         return self._codec.sides(example)
+
+    def terms(self, example: Sentence) -> int:
+        return len(self._codec.ids(example.target)) + 1
 
     def collate(self, examples: Sequence[Sentence]) -> Batch:
         return self._codec.batch(examples)

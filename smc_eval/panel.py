@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from smc_eval.entry import Entry, Look
+from smc_eval.cost import Measure
+from smc_eval.entry import Entry
 from smc_eval.results import Result
-from smc_eval.score import pooled
-from smc_eval.statistics import Curve, Interval, Sample, interval
+from smc_eval.statistics import Curve, Interval, Sample
 from smc_eval.table import DENSE, Row, Table
 
 STEP = math.log(0.8)
@@ -27,8 +27,6 @@ class Square:
     """As the table heads it: `0.672`, `2:4`, `dense`."""
     sparsity: float
     entry: Entry
-    sample: Sample | float
-    interval: Interval | None
 
     @property
     def free(self) -> bool:
@@ -41,11 +39,21 @@ class Square:
         return math.log1p(-self.sparsity) / STEP
 
     @property
+    def interval(self) -> Interval | None:
+        """How far the number may be off."""
+        return self.entry.interval
+
+    @property
+    def sample(self) -> Sample | float:
+        """As statistics know it: its seeds and items, or a number that tells no error."""
+        return self.entry.value if self.entry.sample is None else self.entry.sample
+
+    @property
     def records(self) -> tuple[Result, ...]:
         """What it came from."""
         return self.entry.records
 
-    def mean(self, number: Callable[[Result], float | None]) -> float | None:
+    def mean(self, number: Measure) -> float | None:
         """Mean of a number over its records; None where one has none."""
         found = [number(record) for record in self.records]
         known = [value for value in found if value is not None]
@@ -73,6 +81,11 @@ class Line:
     def sound(self) -> tuple[Square, ...]:
         """Those on its curve whose certificates hold."""
         return tuple(square for square in self.squares if square.free and square.entry.state == "ok")
+
+    def times(self, square: Square, measure: Measure) -> float | None:
+        """What a square took in units of what the dense net took; None where either is not known."""
+        own, its = square.mean(measure), self.dense.mean(measure) if self.dense else None
+        return own / its if own is not None and its else None
 
 
 @dataclass(frozen=True)
@@ -114,14 +127,13 @@ class Panel:
         return Curve(line.dense.sample, points, self.chance, self.higher)
 
 
-def panels(table: Table, look: Look, chances: Mapping[str, float]) -> tuple[Panel, ...]:
+def panels(table: Table, chances: Mapping[str, float]) -> tuple[Panel, ...]:
     """The panels of a table in its order; `chances` go by the names of tasks."""
     groups = groupby(table.rows, key=lambda row: (row.task, row.model))
-    return tuple(_panel(list(rows), table.columns, look, chances) for _, rows in groups)
+    return tuple(_panel(list(rows), table.columns, chances) for _, rows in groups)
 
 
-def _panel(rows: Sequence[Row], columns: Sequence[str], look: Look, chances: Mapping[str, float]) -> Panel:
-    seen: dict[tuple[str, ...], Square] = {}
+def _panel(rows: Sequence[Row], columns: Sequence[str], chances: Mapping[str, float]) -> Panel:
     scores = [entry.records[0].score or {} for row in rows for entry in row.entries if entry.records]
     score: dict[str, Any] = scores[0] if scores else {}
     return Panel(
@@ -131,45 +143,16 @@ def _panel(rows: Sequence[Row], columns: Sequence[str], look: Look, chances: Map
         score.get("higher_is_better", True),
         max((entry.decimals for row in rows for entry in row.entries), default=1),
         chances.get(rows[0].task.partition(":")[0]),
-        tuple(_line(row, columns, look, seen) for row in rows),
+        tuple(_line(row, columns) for row in rows),
     )
 
 
-def _line(row: Row, columns: Sequence[str], look: Look, seen: dict[tuple[str, ...], Square]) -> Line:
-    squares = []
-    for column, entry in zip(columns, row.entries, strict=True):
-        if not entry.records or not math.isfinite(entry.value):
-            continue
-        key = tuple(record.digest for record in entry.records)  # a dense net stands in every row
-        if key not in seen:
-            seen[key] = _square(column, entry, look)
-        squares.append(seen[key])
+def _line(row: Row, columns: Sequence[str]) -> Line:
+    squares = [
+        Square(column, float(entry.records[0].target["sparsity"]), entry)
+        for column, entry in zip(columns, row.entries, strict=True)
+        if entry.records and math.isfinite(entry.value)
+    ]
     dense = next((square for square in squares if square.column == DENSE), None)
     rest = sorted((s for s in squares if s.column != DENSE), key=lambda s: (not s.free, s.sparsity))
     return Line(row.method, row.entries, dense, tuple(rest))
-
-
-def _square(column: str, entry: Entry, look: Look) -> Square:
-    sample = Sample.of(entry.records, look)
-    if sample is None:
-        values = seeds(entry.records)
-        sample = Sample.of_seeds(values) if len(values) > 1 else None
-    sure = interval(sample) if sample else None
-    return Square(
-        column,
-        float(entry.records[0].target["sparsity"]),
-        entry,
-        entry.value if sample is None else sample,
-        sure if sure and sure.half else None,  # seeds that agree by chance make no point of it
-    )
-
-
-def seeds(records: Iterable[Result]) -> dict[int, float]:
-    """The score of each seed, its folds pooled."""
-    folds: dict[int, list[dict[str, Any]]] = {}
-    for record in records:
-        folds.setdefault(record.seed, []).append(record.score or {})
-    return {
-        seed: pooled([score["value"] for score in scores], [max(1, score["n"]) for score in scores])
-        for seed, scores in folds.items()
-    }

@@ -1,0 +1,40 @@
+"""What a launcher says: how many ranks carry out a cell together, and which of them this process is."""
+
+from __future__ import annotations
+
+import os
+
+from smc_eval.errors import UsageError
+
+
+def size() -> int:
+    """Ranks that were started together; 1 without a launcher."""
+    return max(1, _number("WORLD_SIZE", 1))
+
+
+def rank() -> int:
+    """This process's number among them, counted from 0; the first speaks and writes for all."""
+    return _number("RANK", 0) if size() > 1 else 0
+
+
+def local() -> int:
+    """Its number among the ranks of this machine: that of its accelerator."""
+    return _number("LOCAL_RANK", rank())
+
+
+def refuse(asked: str) -> None:
+    """Refuse, where there are several ranks, what carries out several cells at once.
+
+    Raises:
+        UsageError: there are.
+    """
+    if size() > 1:
+        raise UsageError(
+            f"{asked} carries out several cells at once, and {size()} ranks carry out each together; "
+            "leave out one, the launcher or that"
+        )
+
+
+def _number(name: str, usual: int) -> int:
+    told = os.environ.get(name, "")
+    return int(told) if told.isdecimal() else usual

@@ -1,0 +1,170 @@
+"""What the tests of ranks run: cells of a toy, some of which go wrong on the second rank."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from smc_eval import launch
+from smc_eval.cell import Chain
+from smc_eval.engine import ranks, train, walk
+from smc_eval.engine.runner import run
+from smc_eval.engine.watch import Silent
+from smc_eval.method import Method
+from smc_eval.methods.dense import Dense
+from smc_eval.methods.gmp import Gmp
+from smc_eval.methods.grasp import Grasp
+from smc_eval.methods.lottery import Lottery
+from smc_eval.methods.magnitude import MagnitudeBefore
+from smc_eval.methods.movement import Movement
+from smc_eval.methods.obert import OptimalBertSurgeon
+from smc_eval.methods.rigl import SensitivityRigL
+from smc_eval.methods.snip import Snip
+from smc_eval.methods.sparsegpt import SparseGPT
+from smc_eval.methods.synflow import SynFlow
+from smc_eval.methods.tuned import TunedGmp
+from smc_eval.methods.wanda import Wanda
+from smc_eval.recipe import Recipe
+from smc_eval.sparse.net import Net
+from smc_eval.target import Target
+from smc_eval.testing import Example, Toy, ToyNet, bound
+
+HALF = Target(sparsity=0.5)
+RECIPE = Recipe(steps=12, batch_size=3, accumulation=3, lr=0.01, weight_decay=0.1, clip=1.0)
+"""Of 52 examples: passes for both ranks and one they share; at an epoch's end one of a single example."""
+
+
+class Still(Toy):
+    """No unit drops out, so that numbers of ranks can be compared."""
+
+    recipe: Recipe = RECIPE
+
+    def model(self) -> nn.Module:
+        net = ToyNet()
+        net.drop.p = 0.0
+        return net
+
+
+class Weighed(Still):
+    """Examples weigh unlike, as in a mean over tokens."""
+
+    def terms(self, example: Example) -> int:
+        return 1 + sum(example[0]) % 7
+
+    def collate(self, examples: Sequence[Example]) -> dict[str, Tensor]:
+        return super().collate(examples) | {"terms": torch.tensor([self.terms(one) for one in examples])}
+
+    def loss(self, model: nn.Module, batch: Any) -> Tensor:
+        lost_N = nn.functional.cross_entropy(model(batch["tokens"]), batch["answers"], reduction="none")
+        return cast("Tensor", (lost_N * batch["terms"]).sum() / batch["terms"].sum())
+
+
+class Long(Weighed):
+    """Examples are as long as they weigh."""
+
+    def length(self, example: Example) -> int:
+        return self.terms(example)
+
+
+class Moon(Weighed):
+    """Cannot be trained on the second rank."""
+
+    def loss(self, model: nn.Module, batch: Any) -> Tensor:
+        if launch.rank() == 1:
+            raise RuntimeError("the moon is full")
+        return super().loss(model, batch)
+
+
+class Short(Weighed):
+    """Fits the second rank's memory with one example a pass alone."""
+
+    def loss(self, model: nn.Module, batch: Any) -> Tensor:
+        if launch.rank() == 1 and len(batch["answers"]) > 2:
+            raise MemoryError
+        return super().loss(model, batch)
+
+
+class CrookedNet(ToyNet):
+    """A net whose masks go wrong on the second rank."""
+
+
+class Crooked(Weighed):
+    def model(self) -> nn.Module:
+        return CrookedNet()
+
+
+METHODS: dict[str, tuple[Method, Target]] = {
+    "dense": (Dense(), Target()),
+    "snip": (Snip(batches=4), HALF),
+    "rigl": (SensitivityRigL(batches=4, every=2), HALF),
+    "gmp": (Gmp(every=2), HALF),
+    "obert": (OptimalBertSurgeon(block=4, gradients=9, damping=1e-3), HALF),
+    "lth": (Lottery(), Target(sparsity=0.36)),
+    "grasp": (Grasp(batches=3), HALF),
+    "synflow": (SynFlow(rounds=3), HALF),
+    "wanda": (Wanda(batches=5), HALF),
+    "sparsegpt": (SparseGPT(batches=5), HALF),
+    "movement": (Movement(every=2), HALF),
+}
+
+
+def chains(words: Sequence[str]) -> list[Chain]:
+    """The cells of a script's words."""
+    found = {
+        name: bound(method, target.spread_as(method.card.spread), Weighed())
+        for name, (method, target) in METHODS.items()
+    }
+    found["tokens"] = bound(Dense(), Target(), Long(recipe=RECIPE.model_copy(update={"tokens": 9})))
+    chosen = {"keep": "best", "validation": 0.2, "batch_size": 8, "accumulation": 1}
+    found["best"] = bound(Dense(), Target(), Weighed(recipe=RECIPE.model_copy(update=chosen)))
+    found["tuned"] = bound(TunedGmp(), HALF, Still())
+    found["drawn"] = bound(Gmp(every=2), HALF, Toy(recipe=RECIPE))
+    found |= {kind.__name__: bound(MagnitudeBefore(), HALF, kind()) for kind in (Moon, Short, Crooked)}
+    return [found[word] for word in words]
+
+
+def hurt(how: str) -> None:
+    """Let the second rank do harm after a few steps, or at a mask."""
+    advance, wear = train.Training._advance, Net.wear
+
+    def hurting(self: train.Training) -> float:
+        if self.step == 5 and how == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.step == 5 and how == "alone":
+            raise RuntimeError("no other rank has seen it")
+        return advance(self)
+
+    def bent(self: Net, masks: Any) -> dict[str, Tensor]:
+        grown = wear(self, masks)
+        if isinstance(self.model, CrookedNet):
+            self.masks["down.weight"][0, 0] ^= True
+        return grown
+
+    train.Training._advance = hurting  # type: ignore[method-assign]
+    Net.wear = bent  # type: ignore[method-assign]
+
+
+def main(folder: str, how: str, *words: str) -> None:
+    """Carry out cells in a store and keep their last nets."""
+    from datetime import timedelta
+
+    walk.Walk.leave = lambda self: None  # type: ignore[method-assign]
+    train.CHECKPOINT_SECONDS = 0.0
+    ranks.ALIKE = timedelta(seconds=3)
+    if launch.rank() == 1:
+        hurt(how)
+    results = run(chains(words), Path(folder), device="cpu", threads=1, watcher=Silent(), keep="masks")
+    if launch.rank() == 0:
+        for result in results:
+            print(result.status, result.reason)  # noqa: T201  what the tests read
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
