@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -112,16 +114,27 @@ def test_a_stage_of_a_release_that_counted_nothing_leaves_the_whole_unknown() ->
     assert tally.flops == {"train": None, "prune": None, "predict": {"dense": 2, "sparse": 1}}
 
 
+PEAKS = """
+import torch
+from smc_eval.engine.world import World
+
+world = World("cpu", threads=1)
+huge = torch.ones(200 * 2**20 // 4)
+before, _ = world.peak_memory()
+del huge
+world.forget_peak()
+after, whose = world.peak_memory()
+held = torch.ones(100 * 2**20 // 4)
+print(before, after, world.peak_memory()[0], whose)
+"""
+
+
 def test_a_cells_peak_forgets_what_came_before() -> None:
-    world = World("cpu", threads=1)
-    huge = torch.ones(200 * 2**20 // 4)
-    before, _ = world.peak_memory()
-    del huge
-    world.forget_peak()
-    after, whose = world.peak_memory()
+    # in a process of its own: what a long one gives back, the system may take its time to count
+    ended = subprocess.run([sys.executable, "-c", PEAKS], capture_output=True, text=True, check=True)
+    *peaks, whose = ended.stdout.split()
     if whose == "process":
         pytest.skip("this system does not forget peaks")
+    before, after, last = map(int, peaks)
     assert after < before - 100 * 2**20
-    held = torch.ones(100 * 2**20 // 4)
-    assert world.peak_memory()[0] >= after + 90 * 2**20
-    del held
+    assert last >= after + 90 * 2**20
