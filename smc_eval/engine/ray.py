@@ -15,7 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import NodeDiedError, OutOfMemoryError, RayError, RayTaskError, TaskCancelledError
+from ray.exceptions import (
+    NodeDiedError,
+    OutOfMemoryError,
+    RayActorError,
+    RayError,
+    RayTaskError,
+    TaskCancelledError,
+)
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from smc_eval.engine.executor import PATIENCE, Job, Setting, WorkerDied
@@ -124,12 +131,10 @@ class Ray:
         """Pass on what cells tell, and settle those that have ended; what goes wrong here is told to all."""
         try:
             while not self._over.wait(TELLS):
-                done, _ = (
-                    ray.wait(refs, num_returns=len(refs), timeout=0)
-                    if (refs := list(self._tasks))
-                    else ([], [])
-                )
-                self._pass_on()
+                refs = list(self._tasks)
+                done = ray.wait(refs, num_returns=len(refs), timeout=0)[0] if refs else []
+                with suppress(RayActorError):  # whose node died: cells go on, unheard
+                    self._pass_on()
                 for ref in done:
                     self._settle(ref)
         except Exception as error:
