@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import sys
 import threading
 import time
@@ -15,7 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import NodeDiedError, OutOfMemoryError, RayError, RayTaskError, TaskCancelledError
+from ray.exceptions import (
+    NodeDiedError,
+    OutOfMemoryError,
+    RayActorError,
+    RayError,
+    RayTaskError,
+    TaskCancelledError,
+)
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from smc_eval.engine.executor import PATIENCE, Job, Setting, WorkerDied
@@ -23,6 +31,9 @@ from smc_eval.engine.store import Store
 from smc_eval.engine.worker import TELLS, Ended, Teller, Told, Unfit, carry_out
 from smc_eval.errors import UsageError
 from smc_eval.results import Result
+
+ANSWERS = 10.0
+"""Seconds in which a cluster must answer at its address."""
 
 
 class Ear:
@@ -100,9 +111,12 @@ class Ray:
         if not self._ours:
             return
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # ray would tell its makers
+        host, _, port = address.removeprefix("ray://").rpartition(":")
         try:
+            if port.isdecimal():  # ray itself knocks for many minutes where nobody is
+                socket.create_connection((host.strip("[]"), int(port)), ANSWERS).close()
             ray.init(address or None, log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        except (RayError, RuntimeError, ValueError, OSError, OverflowError) as error:
             reason = str(error).strip().partition("\n")[0]
             raise UsageError(f"--executor ray:{address}: no cluster answers: {reason}") from None
 
@@ -124,12 +138,10 @@ class Ray:
         """Pass on what cells tell, and settle those that have ended; what goes wrong here is told to all."""
         try:
             while not self._over.wait(TELLS):
-                done, _ = (
-                    ray.wait(refs, num_returns=len(refs), timeout=0)
-                    if (refs := list(self._tasks))
-                    else ([], [])
-                )
-                self._pass_on()
+                refs = list(self._tasks)
+                done = ray.wait(refs, num_returns=len(refs), timeout=0)[0] if refs else []
+                with suppress(RayActorError):  # whose node died: cells go on, unheard
+                    self._pass_on()
                 for ref in done:
                     self._settle(ref)
         except Exception as error:

@@ -16,6 +16,7 @@ from smc_eval.engine.watch import Silent
 
 pytest.importorskip("ray", reason="needs smc-eval[ray]: tox -e ray")
 
+import ray
 from ray.cluster_utils import Cluster
 
 from smc_eval.engine.executor import Setting
@@ -30,14 +31,22 @@ pytestmark = [
 
 
 @pytest.fixture
-def cluster(bench: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
-    """A head with a CPU, and a node with another; both find the bench's module."""
+def head(bench: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    """A cluster on which nothing can be done yet; its nodes find the bench's module."""
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     monkeypatch.setenv("RAY_raylet_start_wait_time_s", "120")  # a busy machine is slow to start them
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    made.add_node(num_cpus=1)
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     yield made
+    ray.shutdown()
     made.shutdown()
+
+
+@pytest.fixture
+def cluster(head: Cluster) -> Cluster:
+    """A cluster of two nodes with a CPU each, beside the head."""
+    head.add_node(num_cpus=1)
+    head.add_node(num_cpus=1)
+    return head
 
 
 class Listening(Silent):
@@ -67,28 +76,29 @@ def test_a_worker_killed_mid_cell_goes_on_from_its_checkpoint_once_more(bench: A
     bench.assert_undisturbed("tasks", few)
 
 
-def test_a_cell_whose_node_is_lost_goes_on_from_its_checkpoint_elsewhere(
-    bench: Any, cluster: Cluster
-) -> None:
+def test_a_cell_whose_node_is_lost_goes_on_from_its_checkpoint_elsewhere(bench: Any, head: Cluster) -> None:
     bench.file.write_text("wait")
     waits = bench.file.with_name("told.waits")
-    doomed = cluster.add_node(num_cpus=2)
+    ray.init(head.address, log_to_driver=False)  # at the head: that node will not be lost
+    nodes = {
+        node.all_processes["raylet"][0].process.pid: node
+        for node in (head.add_node(num_cpus=1), head.add_node(num_cpus=1))
+    }
 
     def lose() -> None:
-        while not waits.exists():
+        while not waits.exists() or not waits.read_text():
             time.sleep(0.1)
-        cluster.remove_node(doomed, allow_graceful=False)
-        cluster.add_node(num_cpus=2)
+        fields = Path(f"/proc/{waits.read_text()}/stat").read_text().rpartition(")")[2].split()
+        head.remove_node(nodes[int(fields[1])], allow_graceful=False)
 
     thread = threading.Thread(target=lose)
     thread.start()
     watcher, few = Listening(), bench.chains[:2]
-    executor = f"ray:{cluster.address}"  # where only the doomed node has two CPUs, and then the new one
-    dense, after = bench.run("tasks", few, executor=executor, watcher=watcher, threads=2)
+    dense, after = bench.run("tasks", few, executor=f"ray:{head.address}", watcher=watcher)
     thread.join()
     assert dense.sound and bench.passes() == after.cost["steps"] + 1
     assert watcher.notes[0] == "its worker died with its node; once more"
-    bench.assert_undisturbed("tasks", few, threads=2)
+    bench.assert_undisturbed("tasks", few)
 
 
 def test_ctrl_c_ends_the_tasks_and_their_leases(bench: Any, cluster: Cluster) -> None:
