@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import sys
 import threading
 import time
@@ -30,6 +31,9 @@ from smc_eval.engine.store import Store
 from smc_eval.engine.worker import TELLS, Ended, Teller, Told, Unfit, carry_out
 from smc_eval.errors import UsageError
 from smc_eval.results import Result
+
+ANSWERS = 10.0
+"""Seconds in which a cluster must answer at its address."""
 
 
 class Ear:
@@ -107,9 +111,12 @@ class Ray:
         if not self._ours:
             return
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # ray would tell its makers
+        host, _, port = address.removeprefix("ray://").rpartition(":")
         try:
+            if port.isdecimal():  # ray itself knocks for many minutes where nobody is
+                socket.create_connection((host.strip("[]"), int(port)), ANSWERS).close()
             ray.init(address or None, log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        except (RayError, RuntimeError, ValueError, OSError, OverflowError) as error:
             reason = str(error).strip().partition("\n")[0]
             raise UsageError(f"--executor ray:{address}: no cluster answers: {reason}") from None
 

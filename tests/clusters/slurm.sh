@@ -5,7 +5,7 @@ set -eu
 
 if [ "${1:-start}" = stop ]; then
     scontrol shutdown || true
-    pkill -x munged || true
+    kill "$(cat /run/munge/munged.pid)" || true
     exit 0
 fi
 if ! command -v slurmctld slurmd munged sbatch > /dev/null; then
