@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -16,6 +15,7 @@ from smc_eval.budget import Budget
 from smc_eval.curves import plain, sheets
 from smc_eval.entry import Entry
 from smc_eval.errors import StoreError, UsageError
+from smc_eval.files import replace
 from smc_eval.footnotes import footnotes
 from smc_eval.results import SCHEMA, Result
 from smc_eval.sheet import booktabs, latex, markdown
@@ -181,18 +181,10 @@ def write(path: Path, text: str) -> None:
     Raises:
         StoreError: the file cannot be written.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        if path.exists() and not path.is_file():
+        if path.exists() and not path.is_file():  # a device or a pipe
             path.write_text(text, encoding="utf-8")
-            return
-        try:
-            with beside.open("w", encoding="utf-8", newline="") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            beside.replace(path.resolve())
-        finally:
-            beside.unlink(missing_ok=True)
+        else:
+            replace(path.resolve(), text.encode())
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror}") from None

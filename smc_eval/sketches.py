@@ -21,8 +21,13 @@ class Sketch(NamedTuple):
     """Weights of the tensor."""
     places: int
     """How many were looked at: all of them where it is as many as `size`."""
-    bits: str
-    """Eight places a byte, the first the highest bit, in base 64; 1 stays."""
+    bits: int
+    """One a place, the first the highest but for what fills the last byte; 1 stays."""
+
+    @classmethod
+    def read(cls, size: int, places: int, bits: str) -> Sketch:
+        """A sketch as it is kept: eight places a byte, the first the highest bit, in base 64."""
+        return cls(size, places, int.from_bytes(base64.b64decode(bits, validate=True), "big"))
 
 
 Sketched = Callable[[str], Mapping[str, Sketch] | None]
@@ -47,8 +52,8 @@ class Sketches:
         """The sketches of a cell's net; None where they are missing or broken."""
         found = told(self._path(digest))
         try:
-            return None if found is None else {name: Sketch(*parts) for name, parts in found.items()}
-        except TypeError:
+            return None if found is None else {name: Sketch.read(*parts) for name, parts in found.items()}
+        except (TypeError, ValueError):
             return None
 
     def _path(self, digest: str) -> Path:
@@ -75,8 +80,8 @@ def iou(first: Mapping[str, Sketch], second: Mapping[str, Sketch]) -> tuple[floa
         one, other = first[name], second[name]
         if (one.size, one.places) != (other.size, other.places) or not one.places:
             continue
-        a, b = (int.from_bytes(base64.b64decode(each.bits), "big") for each in (one, other))
-        shared, joined = (a & b).bit_count() / one.places, (a | b).bit_count() / one.places
+        shared = (one.bits & other.bits).bit_count() / one.places
+        joined = (one.bits | other.bits).bit_count() / one.places
         both += one.size * shared
         either += one.size * joined
         if one.places < one.size:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -34,3 +38,28 @@ def data_dir() -> Path:
     if not REAL.is_dir():
         pytest.skip("no real data here: set SMC_EVAL_DATA to a folder in the official layout")
     return REAL
+
+
+@pytest.fixture
+def training(tmp_path: Path) -> Callable[[str, str], subprocess.Popen[str]]:
+    """Starts a run of the program with `tmp_path` for a store, and waits for a word of it.
+
+    It heeds Ctrl-C even if who started the tests does not, as a shell has it of what it sends into
+    the background; and it has a session of its own.
+    """
+
+    def start(words: str, until: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "smc_eval", *words.split(), "--output", str(tmp_path)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  tests have no threads
+        )
+        assert process.stderr is not None
+        while until not in (line := process.stderr.readline()):
+            assert line, "it ended before it said so"
+        return process
+
+    return start

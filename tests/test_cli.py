@@ -222,18 +222,9 @@ def test_an_interruption_says_how_to_go_on(say: Say, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for one process alone")
-def test_ctrl_c_in_the_middle_of_training_ends_with_130_and_no_traceback(tmp_path: Path) -> None:
+def test_ctrl_c_in_the_middle_of_training_ends_with_130_and_no_traceback(training: Any) -> None:
     words = "--model tiny --tasks mawps/gts --folds 0 --method dense --recipe steps=100000 --threads 1"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "smc_eval", *words.split(), "--output", str(tmp_path)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  tests have no threads
-    )
-    assert process.stderr is not None
-    while "train 100000 steps" not in (line := process.stderr.readline()):
-        assert line, "it ended before it trained"
+    process = training(words, "train 100000 steps")
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (130, "")

@@ -57,14 +57,12 @@ def run(  # noqa: PLR0913  an order's own
     make = engine(executor)
     store, world = Store(folder), None
     if launch.size() > 1:
-        if jobs not in {None, 1} or not alone or executor != "local":
-            launch.refuse(
-                f"--executor {executor}"
-                if alone and jobs in {None, 1}
-                else f"--jobs {jobs}"
-                if alone
-                else "work"
-            )
+        if jobs not in {None, 1}:
+            launch.refuse(f"--jobs {jobs}")
+        if executor != "local":
+            launch.refuse(f"--executor {executor}")
+        if not alone:
+            launch.refuse("work")
         world = World(device, threads)
         store, watcher = _joined(chains, store, world, watcher)
     store.open()
@@ -113,7 +111,7 @@ def _tidy(chains: Sequence[Chain], store: Store, kept: Collection[str]) -> None:
         record = records.get(chain.digest)
         if record and record.status == "ok":
             for digest in nets.intersection(chain.digests()):
-                store.forget(digest)
+                store.drop(digest)
 
 
 def _inline(

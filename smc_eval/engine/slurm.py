@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import getpass
 import shutil
-import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -18,7 +16,8 @@ from uuid import uuid4
 
 import submitit
 
-from smc_eval.engine.executor import PATIENCE, Job, Setting, WorkerDied, deaf
+from smc_eval.engine.executor import Job, Setting, WorkerDied, deaf
+from smc_eval.engine.squeue import FATAL, LIVE, cancel, dismiss, standing
 from smc_eval.engine.store import Store
 from smc_eval.engine.terms import Terms
 from smc_eval.engine.watch import Silent
@@ -41,28 +40,6 @@ GRACE = 30.0
 """Seconds in which a shared folder shows what a job wrote before it ended."""
 AGAIN = 60.0
 """Seconds after which jobs that SLURM did not accept are submitted again."""
-
-LIVE = frozenset(
-    {
-        "PENDING",
-        "CONFIGURING",
-        "RUNNING",
-        "SUSPENDED",
-        "STOPPED",
-        "RESIZING",
-        "SIGNALING",
-        "STAGE_OUT",
-        "COMPLETING",
-        "REQUEUED",
-        "REQUEUE_FED",
-        "REQUEUE_HOLD",
-        "SPECIAL_EXIT",
-        "RESV_DEL_HOLD",
-    }
-)
-"""States in which a job may yet come to something."""
-FATAL = frozenset({"TIMEOUT", "CANCELLED", "DEADLINE"})
-"""States that somebody decided on: another try would end the same."""
 
 
 @dataclass(frozen=True)
@@ -242,51 +219,6 @@ def outcome(job: Any) -> Result | UsageError | None:
     return said.result if isinstance(said, Ended) else UsageError(said.reason)
 
 
-def standing(jobs: Sequence[Any], *, local: bool) -> Mapping[str, str] | None:
-    """The state of each job by its number, as far as it is known; None where SLURM does not answer.
-
-    Asked of squeue, which every SLURM has, and which tells a job's end for some minutes; accounting
-    is not everywhere.
-    """
-    if local:
-        return {job.job_id: job.state for job in jobs}
-    command = [
-        "squeue",
-        "--noheader",
-        "--array",
-        "--states=all",
-        "--format=%i %T",
-        "--user",
-        getpass.getuser(),
-    ]
-    try:
-        told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return dict(line.split(" ", 1) for line in told.splitlines() if " " in line)
-
-
-def cancel(jobs: Sequence[Any], *, local: bool) -> None:
-    """End jobs, in the queue or at work: politely first, so that they give back their leases."""
-    if local:
-        for job in jobs:
-            job.cancel()
-        until = time.monotonic() + PATIENCE
-        while time.monotonic() < until and not all(job.done() for job in jobs):
-            time.sleep(0.05)
-    elif jobs:
-        dismiss([job.job_id for job in jobs])
-
-
-def dismiss(numbers: Sequence[str]) -> None:
-    """Have SLURM end jobs; a SIGTERM alone they would take for the beginning of a preemption."""
-    for words in (["--signal=INT"], []):
-        with suppress(OSError, subprocess.SubprocessError):
-            subprocess.run(
-                ["scancel", "--quiet", *words, *numbers], capture_output=True, check=False, timeout=60
-            )
-
-
 def claimed(store: Store, kind: str) -> tuple[Path, Lease]:
     """A folder for a run's jobs, and the lease that says that the run lives.
 
@@ -300,9 +232,7 @@ def claimed(store: Store, kind: str) -> tuple[Path, Lease]:
         for old in room.glob("*-*"):
             if lease := store.leases.take(old.name):
                 numbers = [path.name.removesuffix("_submitted.pkl") for path in old.glob("*_submitted.pkl")]
-                if numbers and old.name.startswith(
-                    "slurm"
-                ):  # a number of this machine may be another's by now
+                if numbers and old.name.startswith("slurm"):  # numbers of processes are soon another's
                     dismiss(numbers)
                 shutil.rmtree(old, ignore_errors=True)
                 lease.release()

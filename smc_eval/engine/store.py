@@ -109,9 +109,17 @@ class Store:
         return (self.folder / "nets" / digest / "meta.json").exists()
 
     def save(
-        self, digest: str, tensors: Mapping[str, Tensor], masks: Mapping[str, Tensor], meta: Any
+        self,
+        digest: str,
+        tensors: Mapping[str, Tensor],
+        masks: Mapping[str, Tensor],
+        meta: Any,
+        *,
+        stays: bool = False,
     ) -> None:
-        """Keep a finished net: all of it under its name, or nothing.
+        """Put a finished net here: all of it under its name, or nothing.
+
+        One that `stays` is there for other cells too, and `drop` leaves it.
 
         Raises:
             StoreError: it cannot be written.
@@ -123,7 +131,7 @@ class Store:
         bits = {name: packed(mask) for name, mask in masks.items()}
         files = {"net.safetensors": save(_plain(tensors)), "masks.safetensors": save(bits)}
         seals = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-        files["meta.json"] = json.dumps({"seals": seals, "meta": meta}).encode()
+        files["meta.json"] = json.dumps({"seals": seals, "meta": meta, "stays": stays}).encode()
         final = self.folder / "nets" / digest
         self.check()
         with self._writing(final):
@@ -156,6 +164,15 @@ class Store:
             return tensors, masks, sealed["meta"]
         except (OSError, ValueError, KeyError, TypeError):
             return None
+
+    def drop(self, digest: str) -> None:
+        """Delete a net that was only passed by, unless it was saved to stay: by another grid, maybe."""
+        try:
+            sealed = json.loads((self.folder / "nets" / digest / "meta.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            sealed = {}
+        if not sealed.get("stays"):
+            self.forget(digest)
 
     def forget(self, digest: str) -> None:
         """Delete a net and its half-done training, where there are any."""

@@ -128,13 +128,14 @@ class Walk:
 
     def _save(self, digest: str) -> None:
         self.tally.changes, self.tally.regrown = self.net.changes, self.net.regrown
-        self.store.save(digest, state(self.net.model), self.net.masks, self.tally.as_meta())
+        stays, meta = digest in self.keep, self.tally.as_meta()
+        self.store.save(digest, state(self.net.model), self.net.masks, meta, stays=stays)
         self.store.forget_partial(digest)
 
     def _drop(self, digest: str) -> None:
         """Delete a net that only this cell passed by, to spare the disk."""
         if digest not in self.keep:
-            self.store.forget(digest)
+            self.store.drop(digest)
 
     def _carry_out(self, link: Link) -> None:
         match link.stage:

@@ -86,7 +86,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    sketches = {one.digest: {"a": Sketch(8, 8, "8A==")} for one in results()}
+    sketches = {one.digest: {"a": Sketch.read(8, 8, "8A==")} for one in results()}
     path = tmp_path_factory.mktemp("page") / "page.html"
     path.write_text(Page.of(tabulated(results()), sketches.get).html, encoding="utf-8")
     return path

@@ -100,6 +100,25 @@ class Bench:
         assert not (folder / "slurm").exists()
 
 
+class Listening(Silent):
+    """Remembers what it is told."""
+
+    def __init__(self) -> None:
+        self.notes, self.stages = list[str](), list[str]()
+
+    def note(self, text: str, *, warning: bool = False) -> None:
+        self.notes.append(text)
+
+    def stage(self, label: str, steps: int, done: int) -> None:
+        self.stages.append(label)
+
+
+@pytest.fixture
+def watcher() -> Listening:
+    """Who listens to a run."""
+    return Listening()
+
+
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     """A bench whose module is found by processes that are started from now on."""

@@ -12,8 +12,6 @@ from typing import Any
 
 import pytest
 
-from smc_eval.engine.watch import Silent
-
 pytest.importorskip("ray", reason="needs smc-eval[ray]: tox -e ray")
 
 import ray
@@ -49,34 +47,28 @@ def cluster(head: Cluster) -> Cluster:
     return head
 
 
-class Listening(Silent):
-    def __init__(self) -> None:
-        self.notes, self.stages = list[str](), list[str]()
-
-    def note(self, text: str, *, warning: bool = False) -> None:
-        self.notes.append(text)
-
-    def stage(self, label: str, steps: int, done: int) -> None:
-        self.stages.append(label)
-
-
-def test_tasks_end_with_the_records_of_one_process_and_tell_how_they_go(bench: Any, cluster: Cluster) -> None:
-    watcher = Listening()
+def test_tasks_end_with_the_records_of_one_process_and_tell_how_they_go(
+    bench: Any, cluster: Cluster, watcher: Any
+) -> None:
     bench.run("tasks", executor=f"ray:{cluster.address}", watcher=watcher)
     assert "train" in " ".join(watcher.stages) and "prune to 0.5" in watcher.stages
     bench.assert_undisturbed("tasks")
 
 
-def test_a_worker_killed_mid_cell_goes_on_from_its_checkpoint_once_more(bench: Any, cluster: Cluster) -> None:
+def test_a_worker_killed_mid_cell_goes_on_from_its_checkpoint_once_more(
+    bench: Any, cluster: Cluster, watcher: Any
+) -> None:
     bench.file.write_text(str(int(signal.SIGKILL)))
-    watcher, few = Listening(), bench.chains[:2]
+    few = bench.chains[:2]
     dense, after = bench.run("tasks", few, executor=f"ray:{cluster.address}", watcher=watcher)
     assert dense.sound and bench.passes() == after.cost["steps"] + 1  # the pass in which it died
     assert watcher.notes[0] == "its worker died; once more"
     bench.assert_undisturbed("tasks", few)
 
 
-def test_a_cell_whose_node_is_lost_goes_on_from_its_checkpoint_elsewhere(bench: Any, head: Cluster) -> None:
+def test_a_cell_whose_node_is_lost_goes_on_from_its_checkpoint_elsewhere(
+    bench: Any, head: Cluster, watcher: Any
+) -> None:
     bench.file.write_text("wait")
     waits = bench.file.with_name("told.waits")
     ray.init(head.address, log_to_driver=False)  # at the head: that node will not be lost
@@ -93,7 +85,7 @@ def test_a_cell_whose_node_is_lost_goes_on_from_its_checkpoint_elsewhere(bench: 
 
     thread = threading.Thread(target=lose)
     thread.start()
-    watcher, few = Listening(), bench.chains[:2]
+    few = bench.chains[:2]
     dense, after = bench.run("tasks", few, executor=f"ray:{head.address}", watcher=watcher)
     thread.join()
     assert dense.sound and bench.passes() == after.cost["steps"] + 1

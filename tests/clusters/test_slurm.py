@@ -13,8 +13,6 @@ from typing import Any
 
 import pytest
 
-from smc_eval.engine.watch import Silent
-
 pytest.importorskip("submitit", reason="needs smc-eval[slurm]")
 
 from smc_eval.engine import slurm
@@ -36,27 +34,16 @@ def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
     return request.param
 
 
-class Listening(Silent):
-    def __init__(self) -> None:
-        self.notes, self.stages = list[str](), list[str]()
-
-    def note(self, text: str, *, warning: bool = False) -> None:
-        self.notes.append(text)
-
-    def stage(self, label: str, steps: int, done: int) -> None:
-        self.stages.append(label)
-
-
-def test_jobs_end_with_the_records_of_one_process(bench: Any, engine: str) -> None:
-    watcher = Listening()
+def test_jobs_end_with_the_records_of_one_process(bench: Any, engine: str, watcher: Any) -> None:
     bench.run("jobs", executor=engine, jobs=2, watcher=watcher)
     assert any("is pending" in stage for stage in watcher.stages)
     bench.assert_undisturbed("jobs")
 
 
-def test_a_job_killed_mid_cell_goes_on_from_its_checkpoint_once_more(bench: Any, engine: str) -> None:
+def test_a_job_killed_mid_cell_goes_on_from_its_checkpoint_once_more(
+    bench: Any, engine: str, watcher: Any
+) -> None:
     bench.file.write_text(str(int(signal.SIGKILL)))
-    watcher = Listening()
     dense, after = bench.run("jobs", bench.chains[:2], executor=engine, watcher=watcher)
     assert dense.sound and bench.passes() == after.cost["steps"] + 1  # the pass in which it died
     (note,) = watcher.notes
@@ -64,9 +51,10 @@ def test_a_job_killed_mid_cell_goes_on_from_its_checkpoint_once_more(bench: Any,
     bench.assert_undisturbed("jobs", bench.chains[:2])
 
 
-def test_a_preempted_job_is_requeued_and_goes_on_from_its_checkpoint(bench: Any, engine: str) -> None:
+def test_a_preempted_job_is_requeued_and_goes_on_from_its_checkpoint(
+    bench: Any, engine: str, watcher: Any
+) -> None:
     bench.file.write_text(str(int(signal.SIGUSR2)))  # what submitit has SLURM send
-    watcher = Listening()
     dense, after = bench.run("jobs", bench.chains[:2], executor=engine, watcher=watcher)
     assert dense.sound and bench.passes() == after.cost["steps"] + 1
     assert watcher.notes == []  # nobody died

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -260,18 +259,9 @@ def test_kills_for_memory_are_counted_by_the_kernel(tmp_path: Path) -> None:
 
 @pytest.mark.timeout(600)
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="no /proc to find workers in")
-def test_ctrl_c_stops_all_workers_and_the_same_command_goes_on(tmp_path: Path) -> None:
+def test_ctrl_c_stops_all_workers(training: Any) -> None:
     words = "--model tiny --tasks mawps/gts --folds 0,1 --method dense --recipe steps=100000 --jobs 2"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "smc_eval", *words.split(), "--output", str(tmp_path)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    assert process.stderr is not None
-    while "steps/s" not in (line := process.stderr.readline()):
-        assert line, "it ended before it trained"
+    process = training(words, "steps/s")
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (130, "")

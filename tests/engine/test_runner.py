@@ -124,6 +124,16 @@ def test_only_nets_where_chains_fork_stay_on_disk(tmp_path: Path) -> None:
     assert not list((tmp_path / "partial").iterdir())
 
 
+def test_what_one_grid_keeps_no_smaller_one_deletes(tmp_path: Path, carried: Counter[str]) -> None:
+    half, most = (bound(MagnitudeAfter(), Target(sparsity=sparsity)) for sparsity in (0.5, 0.8))
+    dense = bound(Dense(), Target())
+    run([dense, half], tmp_path, device="cpu", watcher=Silent())
+    for alone in (half, most, most):  # finished, to do, finished
+        run([alone], tmp_path, device="cpu", watcher=Silent())
+        assert Store(tmp_path).nets() == {dense.links[0].digest}
+    assert carried[dense.links[0].digest] == 1
+
+
 def test_a_broken_stored_net_is_noticed_and_computed_again(tmp_path: Path, carried: Counter[str]) -> None:
     chains = [bound(Dense(), Target()), bound(MagnitudeAfter(), Target(sparsity=0.5))]
     wanted = run(chains, tmp_path / "whole", device="cpu", watcher=Silent())

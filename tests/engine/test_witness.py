@@ -84,7 +84,7 @@ def test_masks_are_sketched_beside_the_answers(tmp_path: Path) -> None:
     link = bound(MagnitudeBefore(), Target(sparsity=0.5))
     _, _, masks = walked(link, tmp_path)
     kept = Store(tmp_path).sketches.load(link.digest)
-    assert kept == {name: Sketch(*parts) for name, parts in sketch(masks).items()}
+    assert kept == {name: Sketch.read(*parts) for name, parts in sketch(masks).items()}
     assert iou(kept, kept) == (1.0, 0.0)
 
 

@@ -56,7 +56,7 @@ def drawn(bits: str) -> Sketch:
     """A tensor of a few weights, each looked at."""
     number = int(bits, 2) << (-len(bits) % 8)
     text = base64.b64encode(number.to_bytes(-(-len(bits) // 8), "big")).decode()
-    return Sketch(len(bits), len(bits), text)
+    return Sketch.read(len(bits), len(bits), text)
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from smc_eval import exports
+from smc_eval import exports, files
 from smc_eval.errors import StoreError, UsageError
 from smc_eval.exports import as_csv, as_json, as_latex, as_markdown, check_writable, document, write
 from smc_eval.results import Result
@@ -184,7 +184,7 @@ def test_a_disk_that_fills_leaves_the_old_file(tmp_path: Path, monkeypatch) -> N
     def full(_descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(exports.os, "fsync", full)
+    monkeypatch.setattr(files.os, "fsync", full)
     with pytest.raises(StoreError, match=r"cannot write .*out\.csv: No space left on device$"):
         write(path, "new\n")
     assert path.read_text(encoding="utf-8") == "old\n"
