@@ -36,7 +36,7 @@ CONFIG: Spec = {
         "titleFontWeight": "normal",
         "titlePadding": 8,
     },
-    "legend": {"labelColor": "var(--ink)", "titleColor": "var(--soft)", "symbolSize": 60},
+    "legend": {"labelColor": "var(--ink)", "titleColor": "var(--soft)", "symbolSize": 60, "symbolOpacity": 1},
     "line": {"strokeWidth": 1.8},
 }
 

@@ -150,6 +150,8 @@ def test_figures_are_files_for_papers(record: Make, tmp_path: Path) -> None:
     assert "var(--" not in svg
     legend = svg.partition("role-legend-label")[2]
     assert ">lth</text>" in legend
+    symbol = svg.partition("role-legend-symbol")[2].partition("</g>")[0]
+    assert 'opacity="1"' in symbol, "a legend's symbols must not be as pale as the bands"
 
 
 @pytest.fixture
