@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 
 from smc_eval import registry
 from smc_eval.cli import app
+from smc_eval.engine import engines, slurm
 from smc_eval.engine.store import Store
 from smc_eval.methods import smc_eval_methods
 from smc_eval.results import Book, failed
@@ -271,14 +272,30 @@ def test_ctrl_c_in_the_middle_of_training_ends_with_130_and_no_traceback(trainin
         (("--json", "."), "cannot write .: it is a folder"),
         (("--output", "a-file/runs"), "cannot write to --output 'a-file/runs'"),
         (("--device", "cuda:77"), "cuda"),
+        (("--executor", "slrum"), "no executor is named 'slrum'; did you mean 'slurm'"),
+        (("--executor", "local:4"), "--executor 'local:4': local takes nothing behind its name"),
+        (("--executor", "slurm:time=soon"), "--executor slurm: time=soon is no time limit"),
+        (("--executor", "slurm"), "--executor slurm: there is no sbatch here"),
         (("--modle", "tiny"), "--modle"),
         (("stray",), "unexpected extra argument"),
     ],
 )
-def test_a_wrong_word_ends_with_two_before_anything_runs(say: Say, words: tuple[str, ...], told: str) -> None:
+def test_a_wrong_word_ends_with_two_before_anything_runs(
+    say: Say, words: tuple[str, ...], told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     Path("a-file").write_text("")
+    monkeypatch.setattr(slurm.shutil, "which", lambda _: None)
     assert told in refused(say(*TERMS, "--quiet", *words))
     assert not list(Path().glob("**/results.jsonl"))
+
+
+@pytest.mark.parametrize("name", ["ray", "slurm"])
+def test_an_engine_that_is_not_installed_says_what_to_install(
+    say: Say, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "find_spec", lambda _: None)
+    told = refused(say(*TERMS, "--quiet", "--executor", name))
+    assert f"--executor {name} needs {engines.PACKAGES[name]}: pip install 'smc-eval[{name}]'" in told
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full here")
