@@ -71,8 +71,8 @@ class Task(Spec):
     that the more examples share a forward pass the better."""
 
     calls: ClassVar[bool] = False
-    """Whether `loss`, `judged` and `predict` use the net by calling it and nothing inside it, each time with
-    all its parameters: then ranks may hold rows of them alone, and gather them when it is called."""
+    """Whether `loss`, `judged` and `predict` use the net by calling it, and nothing inside it but buffers,
+    each time by the same parameters: then ranks may hold rows of these alone, and gather them for a call."""
 
     backbone: str = "tiny"
     """What `--model` says: a hub id, a folder, `pkg:NAME`, `scratch` or `tiny`."""

@@ -22,7 +22,7 @@ from smc_eval.testing.walks import (
 
 
 class Called(nn.Module):
-    """A net that can be called, and nothing else."""
+    """A net that can be called and has its own buffers, and nothing else."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
@@ -30,6 +30,11 @@ class Called(nn.Module):
 
     def forward(self, batch: Any) -> Any:
         return self.net(batch)
+
+    def __getattr__(self, name: str) -> Any:
+        if name != "net" and name in self.net._buffers:
+            return self.net._buffers[name]
+        return super().__getattr__(name)
 
 
 class TaskContract:

@@ -31,7 +31,7 @@ from smc_eval.recipe import Recipe
 from smc_eval.target import Target
 from smc_eval.tasks.commonsense.csqa import Csqa
 from smc_eval.tasks.commonsense.winogrande import WinoGrande
-from smc_eval.tasks.protein.sets import HpS2C2
+from smc_eval.tasks.protein.sets import HpS2C2, HpS2C2Tm
 from smc_eval.testing import Toy, bound
 
 SMALL = Recipe(steps=6, batch_size=4, accumulation=3, lr=1e-3, weight_decay=0.1, clip=1.0)
@@ -86,6 +86,7 @@ def chains(words: Sequence[str]) -> list[Chain]:
     found["anew"] = bound(MagnitudeAfter(), HALF, Questions(**anew))
     found["winogrande"] = bound(MagnitudeBefore(), HALF, Blanks(**text))
     found["protein"] = bound(Snip(batches=3), HALF, HpS2C2(fold=0, **text))
+    found["degrees"] = bound(MagnitudeBefore(), HALF, HpS2C2Tm(fold=0, **text))
     half = SMALL.model_copy(update={"precision": "bf16"})
     found["bf16"] = bound(MagnitudeAfter(), HALF, Questions(limit=40, recipe=half))
     found["drawn"] = bound(Gmp(every=2), HALF, Toy(recipe=RECIPE))
@@ -102,7 +103,7 @@ def weigh(folder: Path) -> None:
         state = [value for memory in self.optimizer.state.values() for value in memory.values()]
         held = {"weights": self.net.named.values(), "masks": self.net.masks.values(), "optimizer": state}
         sizes = {what: sum(tensor.numel() for tensor in tensors) for what, tensors in held.items()}
-        told_in = folder / f"held-{self.task.card.name}-{launch.rank()}.json"
+        told_in = folder / f"held-{type(self.task).__name__}-{launch.rank()}.json"
         told_in.write_text(json.dumps(sizes), encoding="utf-8")
 
     train.Training.run = weighed  # type: ignore[method-assign]

@@ -39,7 +39,7 @@ SCRIPT = Path(__file__).with_name("sharded.py")
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 CELLS = (
     *("dense", "before", "after", "pattern", "gmp", "snip", "rigl", "lth", "random", "set", "movement"),
-    *("tokens", "best", "csqa", "anew", "winogrande", "protein"),
+    *("tokens", "best", "csqa", "anew", "winogrande", "protein", "degrees"),
 )
 
 pytestmark = pytest.mark.timeout(900)  # two processes that import torch, where others work too
@@ -109,7 +109,7 @@ def test_stored_nets_are_of_one_form(stores: dict[str, Path]) -> None:
             torch.testing.assert_close(second[0][name], tensor, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("task", ["csqa", "winogrande", "hp-s2c2"])
+@pytest.mark.parametrize("task", ["Questions", "Blanks", "HpS2C2"])
 def test_a_rank_holds_half_of_weights_masks_and_optimizer(task: str, stores: dict[str, Path]) -> None:
     (whole,) = stores["whole"].glob(f"held-{task}-*.json")
     parts = stores["shard"].glob(f"held-{task}-*.json")
