@@ -40,8 +40,8 @@ def faults(chain: Chain) -> Iterator[str]:
 def _of(stage: Stage) -> Iterator[str]:
     match stage:
         case Prune(by=by) if not by.by_rows:
-            yield f"{by.kind()} decides masks from whole tensors, inputs or outputs"
+            yield f"{type(by).__name__} decides masks from whole tensors, inputs or outputs"
         case Train(rule=rule) if rule and not rule.by_rows:
-            yield f"{rule.kind()} decides masks from whole tensors"
+            yield f"{type(rule).__name__} decides masks from whole tensors"
         case Train(distil=distil) if distil:
             yield "it learns from another net, which would not be sharded"

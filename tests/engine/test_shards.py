@@ -8,15 +8,20 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 from typer.testing import CliRunner
 
 from smc_eval.cell import Chain
 from smc_eval.cli import app
 from smc_eval.engine.by_rows import accept, faults
+from smc_eval.engine.feed import dealt, idle
 from smc_eval.engine.runner import run
 from smc_eval.engine.shards import layers, own, shard
 from smc_eval.engine.store import Store
@@ -260,6 +265,15 @@ def test_rows_are_dealt_as_torch_deals_them(rows: int, ranks: int) -> None:
     dealt = list(torch.chunk(whole, ranks)) if rows else []
     assert torch.equal(torch.cat(parts), whole)
     assert [len(part) for part in parts] == [*map(len, dealt), *[0] * (ranks - len(dealt))]
+
+
+@given(st.lists(st.lists(st.integers(), min_size=1, max_size=9), max_size=9), st.integers(2, 5))
+def test_all_ranks_make_the_same_number_of_passes(parts: list[list[int]], ranks: int) -> None:
+    some: list[Any] = [SimpleNamespace(rank=rank, size=ranks, sharded=True) for rank in range(ranks)]
+    made = [[*(own for own, _ in dealt(parts, one)), *idle(parts, one)] for one in some]
+    assert {len(passes) for passes in made} == {len(made[0])}
+    assert all(passes and all(passes) for passes in made) == (len(parts) > 0)
+    assert not any(list(idle(parts, SimpleNamespace(**{**vars(one), "sharded": False}))) for one in some)
 
 
 class Stacked(nn.Module):
