@@ -35,6 +35,19 @@ def refuse(asked: str) -> None:
         )
 
 
+def refuse_alone(asked: str) -> None:
+    """Refuse, where there is one rank, what takes several.
+
+    Raises:
+        UsageError: there is one.
+    """
+    if size() == 1:
+        raise UsageError(
+            f"{asked} shares a net out among several ranks, and there is one; "
+            "leave it out, or start ranks with torchrun or accelerate launch"
+        )
+
+
 def _number(name: str, usual: int) -> int:
     told = os.environ.get(name, "")
     return int(told) if told.isdecimal() else usual

@@ -98,6 +98,9 @@ class Order(Spec):
     threads: int | None = Field(None, ge=1)
     """CPU threads of each job. Default: 1 where all models are tiny, as more slow these down; else
     torch's choice, or the job's share of the cores."""
+    shard: bool = False
+    """Of several ranks each holds rows of every parameter alone (FSDP2), for nets that do not fit one
+    device: docs/ranks.md says which methods and tasks that can be."""
     quiet: bool = False
     """Show results only, no progress."""
 

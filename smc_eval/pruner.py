@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from smc_eval.sparse.crowd import Crowd
     from smc_eval.sparse.inputs import See
 
     Tensors = Mapping[str, Tensor]
@@ -30,6 +31,10 @@ class Probe(Protocol):
     @property
     def masks(self) -> Tensors:
         """What survives so far, one bool tensor for every weight in scope; True stays."""
+
+    @property
+    def crowd(self) -> Crowd:
+        """Who holds the other rows of each tensor, and counts along; mostly nobody."""
 
     @property
     def generator(self) -> torch.Generator:
@@ -79,6 +84,9 @@ class Pruner(Spec):
     """Whether it may bring back what an earlier mask took."""
     needs_outputs: ClassVar[bool] = False
     """Whether it looks at the task's outputs, and so refuses a task that tells only its loss."""
+    by_rows: ClassVar[bool] = False
+    """Whether it can decide where a net is cut by rows: from what it sees of each weight, and from what
+    `probe.crowd` counts of all rows. One that looks at whole tensors, at inputs or outputs cannot."""
 
     @abstractmethod
     def prune(self, probe: Probe, target: Target) -> Masks:
@@ -100,10 +108,10 @@ class Criterion(Pruner):
         from smc_eval.sparse.allocate import allocate
 
         saliency = self.saliency(probe)
-        self._check(saliency, probe.weights)
-        return allocate(saliency, target, within=probe.masks)
+        self._check(saliency, probe.weights, probe.crowd)
+        return allocate(saliency, target, within=probe.masks, crowd=probe.crowd)
 
-    def _check(self, saliency: Tensors, weights: Tensors) -> None:
+    def _check(self, saliency: Tensors, weights: Tensors, crowd: Crowd) -> None:
         """Refuse saliencies that would silently make a wrong mask."""
         if wrong := saliency.keys() ^ weights.keys():
             raise PluginError(
@@ -116,5 +124,7 @@ class Criterion(Pruner):
                     f"{self.kind()} gave {name!r} saliencies of shape {tuple(values.shape)}, "
                     f"its weights have {tuple(weights[name].shape)}"
                 )
-            if not bool(values.isfinite().all()):
+        wild = crowd.sums(not bool(values.isfinite().all()) for values in saliency.values())
+        for name, found in zip(saliency, wild, strict=True):
+            if found:
                 raise PluginError(f"{self.kind()} gave {name!r} saliencies that are not finite numbers")

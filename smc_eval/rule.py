@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from smc_eval.sparse.crowd import Crowd
+
     Tensors = Mapping[str, Tensor]
     State = dict[str, Tensor]
 
@@ -44,6 +46,10 @@ class Moment(Protocol):
         """The masks worn now, True stays."""
 
     @property
+    def crowd(self) -> Crowd:
+        """Who holds the other rows of each tensor, and counts along; mostly nobody."""
+
+    @property
     def generator(self) -> torch.Generator:
         """Chance for whatever the rule draws; the checkpoint saves it."""
 
@@ -62,6 +68,9 @@ class Rule(Spec):
     straight: ClassVar[bool] = True
     """Of a soft rule: whether masked weights learn too, by the gradient straight through the mask. If
     not, the net learns by the product of masks and weights, and what is masked waits as it is."""
+    by_rows: ClassVar[bool] = False
+    """Whether it can decide where a net is cut by rows: from what it sees of each weight, and from what
+    `moment.crowd` counts of all rows; its state is then cut as the weights of the same names are."""
 
     @abstractmethod
     def begin(self, weights: Tensors, masks: Tensors) -> State:

@@ -70,6 +70,10 @@ class Task(Spec):
     """Whether predicting takes step after step, as a text's words are found, and costs so much for each
     that the more examples share a forward pass the better."""
 
+    calls: ClassVar[bool] = False
+    """Whether `loss`, `judged` and `predict` use the net by calling it, and nothing inside it but buffers,
+    each time by the same parameters: then ranks may hold rows of these alone, and gather them for a call."""
+
     backbone: str = "tiny"
     """What `--model` says: a hub id, a folder, `pkg:NAME`, `scratch` or `tiny`."""
     folder: Annotated[str, Outside()] = "twin"

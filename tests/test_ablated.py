@@ -28,6 +28,7 @@ from smc_eval.order import Order
 from smc_eval.plan import worded
 from smc_eval.pruner import Probe
 from smc_eval.registry import Registry
+from smc_eval.sparse.crowd import ALONE
 from smc_eval.stages import Prune, Rewind, Stage, Train
 from smc_eval.target import Target
 from smc_eval.testing import PrunedToy, Toy, bound, walked
@@ -188,7 +189,7 @@ def test_reinit_keeps_the_masks_and_draws_the_survivors_anew(tmp_path: Path) -> 
 def test_invert_keeps_the_smallest() -> None:
     weights = {"a": torch.tensor([[0.1, -0.9], [0.2, -0.5]]), "b": torch.tensor([[0.3, 0.4]])}
     masks = {name: torch.ones_like(weight).bool() for name, weight in weights.items()}
-    probe = cast("Probe", SimpleNamespace(weights=weights, masks=masks))
+    probe = cast("Probe", SimpleNamespace(weights=weights, masks=masks, crowd=ALONE))
     kept = Inverse(of=Magnitude()).prune(probe, HALF)
     assert {n: m.int().tolist() for n, m in kept.items()} == {"a": [[1, 0], [1, 0]], "b": [[1, 0]]}
 

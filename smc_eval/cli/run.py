@@ -26,7 +26,7 @@ from smc_eval.table import Table, tabulated
 SCHEMA = 1
 """Version of what a store tells of the grid that was ordered."""
 
-OWN = frozenset({"device", "executor", "format", "jobs", "json_file", "output", "quiet", "threads"})
+OWN = frozenset({"device", "executor", "format", "jobs", "json_file", "output", "quiet", "shard", "threads"})
 """What each machine says for itself, as it does of its data folder; all else is the grid's."""
 
 
@@ -110,6 +110,7 @@ def carried_out(
                     jobs=order.jobs,
                     keep=order.keep,
                     executor=order.executor,
+                    shard=order.shard,
                     **how,
                 )
             )

@@ -157,6 +157,8 @@ class Passes:
     def __iter__(self) -> Iterator[tuple[Any, float]]:
         for own, number in dealt(self.parts, self.feed.world.ranks):
             yield self.feed.batch(own), self.shares[number] * self.feed.weight(own, self.parts[number])
+        for along in idle(self.parts, self.feed.world.ranks):
+            yield self.feed.batch(along), 0.0
 
     @property
     def count(self) -> int:
@@ -171,7 +173,8 @@ class Passes:
     @property
     def own(self) -> int:
         """Tokens of this rank's passes."""
-        return self._tokens([own for own, _ in dealt(self.parts, self.feed.world.ranks)])
+        ranks = self.feed.world.ranks
+        return self._tokens([*(own for own, _ in dealt(self.parts, ranks)), *idle(self.parts, ranks)])
 
     def _tokens(self, parts: Sequence[Sequence[int]]) -> int:
         return sum(padded([self.feed.lengths[i] for i in part]) for part in parts)
@@ -187,6 +190,15 @@ def dealt(parts: Sequence[Sequence[int]], ranks: Ranks) -> Iterator[tuple[Sequen
             yield own, number
         elif number < whole and number % ranks.size == ranks.rank:
             yield part, number
+
+
+def idle(parts: Sequence[Sequence[int]], ranks: Ranks) -> Iterator[Sequence[int]]:
+    """Of each pass that a rank has nothing of, its first example: where a net is sharded all ranks make
+    the same number of passes, and this one goes along without a vote."""
+    if ranks.sharded:
+        for part in parts[len(parts) - len(parts) % ranks.size :]:
+            if not part[ranks.rank :: ranks.size]:
+                yield part[:1]
 
 
 def alike(sides: Sequence[int]) -> tuple[int, ...]:
@@ -265,17 +277,20 @@ def predict(
     middle = len(passes) // 2
     passes = passes[middle:] + passes[:middle]
     own = [places for places, _ in dealt(passes, world.ranks)]
+    along = list(idle(passes, world.ranks))
     with torch.no_grad(), world.autocast(recipe.precision), world.ranks.together():
-        for places in own:
+        for number, places in enumerate([*own, *along]):
             batch = world.move(task.collate([examples[i] for i in places]))
             with meter.over(padded([lengths[i] for i in places])) if meter else nullcontext():
                 answers = task.predict(model, batch)
             if len(answers) != len(places):
                 raise ValueError(f"{task.kind()} predicted {len(answers)} answers for {len(places)} examples")
-            predicted |= zip(places, answers, strict=True)
+            if number < len(own):
+                predicted |= zip(places, answers, strict=True)
     model.train(training)
     if meter:
-        tokens_of = [sum(padded([lengths[i] for i in places]) for places in some) for some in (passes, own)]
+        made = (passes, [*own, *along])
+        tokens_of = [sum(padded([lengths[i] for i in places]) for places in some) for some in made]
         meter.elsewhere(tokens_of[0] - tokens_of[1])
     predicted = {place: answer for part in world.ranks.gather(predicted) for place, answer in part.items()}
     return [predicted[place] for place in range(len(examples))]

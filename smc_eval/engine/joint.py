@@ -44,6 +44,14 @@ class JointNet(Net):
         self.ranks.same("masks", self.masks)
         return grown
 
+    def settle(self, mean: float) -> float:
+        return self.ranks.reduce(self.model, mean)
+
+    def summed(self) -> dict[str, Tensor]:
+        gradients = self.gradients
+        self.ranks.add(gradients.values())
+        return gradients
+
 
 class Led:
     """A store, or a part of one, that the first rank reads and writes; all hear what came of it."""

@@ -46,7 +46,7 @@ class Meter:
             self._look_at_masks()
         self.passes += 1
         if looks(self.passes):
-            with Counting(self.net.weights, self.operations):
+            with Counting(self.net.weights, self.operations) as counting, self.net.gathering(counting.own):
                 yield
             self.looked += tokens
         else:
@@ -87,9 +87,7 @@ class Meter:
 
     def _look_at_masks(self) -> None:
         self.changes = self.net.changes
-        self.masked = {
-            name: 1 - int(mask.count_nonzero()) / mask.numel() for name, mask in self.net.masks.items()
-        }
+        self.masked = self.net.sparsity
 
     def _weigh(self) -> None:
         """Add what passed since the masks changed, at the densities it met."""

@@ -16,6 +16,7 @@ from smc_eval.engine.meter import Meter
 from smc_eval.engine.tally import Tally
 from smc_eval.engine.world import World
 from smc_eval.errors import SparsityError
+from smc_eval.sparse.crowd import Crowd
 from smc_eval.sparse.flow import flow
 from smc_eval.sparse.inputs import See, watching
 from smc_eval.sparse.moments import Moments
@@ -41,19 +42,23 @@ class NetProbe:
     def masks(self) -> Mapping[str, Tensor]:
         return self._net.alive
 
+    @property
+    def crowd(self) -> Crowd:
+        return self._net.crowd
+
     def gradients(self, batches: int, *, dropout: bool = True) -> dict[str, Tensor]:
         with self._scoring(dropout=dropout):
             for passes in self._feed.shared(batches, self._name):
                 self._make("batches", passes, lambda batch, share: self._backward(batch, share / batches))
-            return {name: gradient.clone() for name, gradient in self._summed().items()}
+            return {name: gradient.clone() for name, gradient in self._net.summed().items()}
 
     def each_gradient(self, batches: int, size: int | None = None) -> Iterator[Mapping[str, Tensor]]:
         self._world.seed(digest(self._name, "each gradient"))  # dropout too is the same when asked again
         with self._scoring(dropout=True):
             for passes in self._feed.shared(batches, self._name, size):
-                self._net.model.zero_grad(set_to_none=True)
+                self._net.forget_gradients()
                 self._make(f"batches of {size}", passes, self._backward)
-                yield self._summed()
+                yield self._net.summed()
 
     def products(self, vectors: Mapping[str, Tensor], batches: int) -> dict[str, Tensor]:
         # what is quick for one gradient often has no second: fused attention, cudnn's recurrence
@@ -65,7 +70,7 @@ class NetProbe:
             for passes in self._feed.shared(batches, self._name, whole=True):
                 self._make("products", passes, lambda b, share: self._twice(b, share, batches, vectors))
                 self._tally.scoring_passes += passes.count  # two of each
-            return {name: gradient.clone() for name, gradient in self._summed().items()}
+            return {name: gradient.clone() for name, gradient in self._net.summed().items()}
 
     @torch.no_grad()
     def inputs(self, batches: int, see: See) -> None:
@@ -102,11 +107,11 @@ class NetProbe:
         """Within, gradients gather on the net; it is left without any and in the mode it was in."""
         model, training = self._net.model, self._net.model.training
         model.train(dropout)
-        model.zero_grad(set_to_none=True)
+        self._net.forget_gradients()
         try:
             yield
         finally:
-            model.zero_grad(set_to_none=True)
+            self._net.forget_gradients()
             model.train(training)
 
     def _make(self, kind: str, passes: Passes, act: Callable[[Any, float], None]) -> None:
@@ -152,15 +157,6 @@ class NetProbe:
         if kind not in self.meters:
             self.meters[kind] = Meter(self._net)
         return self.meters[kind]
-
-    def _summed(self) -> dict[str, Tensor]:
-        """The gradients that gathered on the net, those of all ranks together."""
-        grads = {
-            name: torch.zeros_like(weight) if weight.grad is None else weight.grad
-            for name, weight in self._net.parameters.items()
-        }
-        self._world.ranks.add(grads.values())
-        return grads
 
     @torch.no_grad()
     def mend(self, weights: Mapping[str, Tensor]) -> None:

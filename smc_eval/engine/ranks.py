@@ -40,14 +40,16 @@ T = TypeVar("T")
 class Ranks:
     """The ranks that were launched together; one alone agrees with itself at no cost."""
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, *, sharded: bool = False) -> None:
         """Meet the others. `kind` is the type of device: nccl joins GPUs, gloo what lies on CPUs.
+
+        Where nets are `sharded`, each rank holds rows of them alone, and a pass needs all ranks.
 
         Raises:
             UsageError: the launcher does not say where to meet.
             RankLost: the others do not come.
         """
-        self.size, self.rank = launch.size(), launch.rank()
+        self.size, self.rank, self.sharded = launch.size(), launch.rank(), sharded
         if self.size == 1:
             return
         if not _MET:
@@ -80,8 +82,11 @@ class Ranks:
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Within, each rank works by itself; what fails on one fails on all, at the end."""
-        if self.size == 1:
+        """Within, each rank works by itself; what fails on one fails on all, at the end.
+
+        Of a sharded net no rank makes a pass by itself: one that fails there waits for no other.
+        """
+        if self.size == 1 or self.sharded:
             yield
             return
         failure: Exception | None = None
@@ -159,6 +164,12 @@ class Ranks:
         for weight in found:
             if weight.grad is None:
                 weight.grad = torch.zeros_like(weight)
+        self.add(weight.grad for weight in found if weight.grad is not None)
+        self.average(model)
+        return mean
+
+    def average(self, model: nn.Module) -> None:
+        """Of what norms track of their batches, the mean over ranks, in place."""
         tracked = [
             buffer
             for module in model.modules()
@@ -166,10 +177,25 @@ class Ranks:
             for buffer in (module.running_mean, module.running_var)
             if buffer is not None
         ]
-        self.add([*(weight.grad for weight in found if weight.grad is not None), *tracked])
+        self.add(tracked)
         for buffer in tracked:
             buffer /= self.size
-        return mean
+
+    def stacked(self, rows: Tensor) -> Tensor:
+        """All ranks' rows of a tensor, one rank's below another's, on the first rank's CPU.
+
+        The others get theirs back. The last ranks may have fewer than the first, or none.
+        """
+        counts = self.gather(len(rows))
+        own = _plain(rows).cpu().contiguous()
+        padded = own.new_zeros(max(counts), *own.shape[1:])
+        padded[: len(own)] = own
+        parts = [torch.empty_like(padded) for _ in counts] if self.rank == 0 else None
+        with self._joined():
+            distributed.gather(padded, parts)
+        if parts is None:
+            return rows
+        return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)]).view(rows.dtype)
 
     def failed(self, told: str, *, short: bool) -> bool:
         """All ranks failed, and can go on to what comes next: whether any of them was short of memory.
@@ -186,6 +212,7 @@ class Ranks:
             self._words.wait(keys, ALIKE)
             return any(self._words.get(key) == b"short" for key in keys)
         except RuntimeError:
+            told += "; a pass of a sharded net also fails where another has ended" if self.sharded else ""
             raise self._lost(f"rank {self.rank} of {self.size} failed: {told}") from None
 
     def _each(self, tensors: Iterable[Tensor], join: Callable[[Tensor], Any]) -> None:

@@ -10,6 +10,7 @@ from smc_eval import launch
 from smc_eval.agenda import idle, shared
 from smc_eval.cell import Chain
 from smc_eval.engine.attempt import attempt
+from smc_eval.engine.by_rows import accept
 from smc_eval.engine.engines import engine
 from smc_eval.engine.executor import Setting
 from smc_eval.engine.foreman import Foreman
@@ -38,6 +39,7 @@ def run(  # noqa: PLR0913  an order's own
     executor: str = "local",
     alone: bool = True,
     again: bool = True,
+    shard: bool = False,
 ) -> list[Result]:
     """Results of all chains, in order; finished ones are read, the others run.
 
@@ -46,7 +48,8 @@ def run(  # noqa: PLR0913  an order's own
     With several jobs, as many worker processes carry out cells at once; without a number, one for
     each accelerator. One job alone goes in the grid's order, in this process; who is not `alone` leaves
     to others what they are at. Another `executor` carries them out elsewhere. `again` runs once more
-    what failed before. Ranks that a launcher started carry out each cell together.
+    what failed before. Ranks that a launcher started carry out each cell together; where they `shard`,
+    each holds rows of the net alone.
 
     Raises:
         UsageError: the device is not there, or the executor is not, or ranks are asked for what they
@@ -56,6 +59,9 @@ def run(  # noqa: PLR0913  an order's own
     """
     make = engine(executor)
     store, world = Store(folder), None
+    if shard:
+        launch.refuse_alone("--shard")
+        accept([*chains, *ahead])
     if launch.size() > 1:
         if jobs not in {None, 1}:
             launch.refuse(f"--jobs {jobs}")
@@ -63,7 +69,7 @@ def run(  # noqa: PLR0913  an order's own
             launch.refuse(f"--executor {executor}")
         if not alone:
             launch.refuse("work")
-        world = World(device, threads)
+        world = World(device, threads, shard=shard)
         store, watcher = _joined(chains, store, world, watcher)
     store.open()
     shares = devices(device) if executor == "local" else []

@@ -12,17 +12,18 @@ import torch
 from torch import Tensor, nn
 
 from smc_eval.cell import Link
+from smc_eval.engine import optimizer
 from smc_eval.engine.activations import recomputed
 from smc_eval.engine.feed import Feed, Passes, eased, predict
 from smc_eval.engine.meter import Meter
 from smc_eval.engine.objective import Objective
-from smc_eval.engine.optimizer import forget, optimizer, set_rate
 from smc_eval.engine.store import Store
 from smc_eval.engine.tally import Tally
 from smc_eval.engine.watch import Watcher
 from smc_eval.engine.world import World
 from smc_eval.errors import TrainingError
-from smc_eval.sparse.net import Net, state
+from smc_eval.sparse.crowd import Crowd
+from smc_eval.sparse.net import Net
 from smc_eval.spec import digest
 from smc_eval.stages import Train
 
@@ -54,14 +55,15 @@ class Step:
     @property
     def grads(self) -> Mapping[str, Tensor]:
         self.read = True
-        return {
-            name: weight.grad if weight.grad is not None else torch.zeros_like(weight)
-            for name, weight in self.net.parameters.items()
-        }
+        return self.net.gradients
 
     @property
     def masks(self) -> Mapping[str, Tensor]:
         return self.net.alive
+
+    @property
+    def crowd(self) -> Crowd:
+        return self.net.crowd
 
     def skip(self) -> None:
         self.skipped = True
@@ -70,7 +72,7 @@ class Step:
         parameters = self.net.parameters
         grown = self.net.wear(masks)
         if not self.net.soft:
-            forget(self.optimizer, {parameters[name]: back for name, back in grown.items()})
+            optimizer.forget(self.optimizer, {parameters[name]: back for name, back in grown.items()})
 
 
 @dataclass
@@ -96,7 +98,7 @@ class Training:
         total = self.recipe.total(feed.total)
         self.step, self.last = round(total * self.stage.start), round(total * self.stage.stop)
         self.first = self.step
-        self.optimizer = optimizer(self.task, net.model, self.recipe)
+        self.optimizer = optimizer.optimizer(self.task, net, self.recipe)
         self.scaler = world.scaler(self.recipe.precision)
         self.objective = Objective(self.task, self.stage.distil, teacher)
         world.seed(self.digest)
@@ -134,22 +136,22 @@ class Training:
             self.tally.spend("train", meter.spent())
         if self.best.weights:
             self.net.masks = {name: mask.to(self.world.device) for name, mask in self.best.masks.items()}
-            self.net.load(self.best.weights)
+            self.net.take(self.best.weights)
             watcher.note(f"kept the net of step {self.best.step}, the best of its epochs")
         self.net.hold()
 
     def _advance(self) -> float:
         """One optimizer step; returns the mean loss of its batches."""
         net, rule = self.net, self.rule
-        set_rate(self.optimizer, self.recipe.rate(self.step, self.feed.total))
-        self.optimizer.zero_grad(set_to_none=True)
+        optimizer.set_rate(self.optimizer, self.recipe.rate(self.step, self.feed.total))
+        net.forget_gradients()
         passes = self.feed.step(self.step)
         with net.imposed(), self.meter.over(passes.own):  # forward and backward see survivors only
             mean = self._backward(passes)
         self.meter.elsewhere(passes.tokens - passes.own)
         if self.scaler.is_enabled():
             self.scaler.unscale_(self.optimizer)  # which sees what overflowed, and lets that step pass by
-            for weight in net.model.parameters():
+            for weight in net.named.values():
                 if weight.grad is not None:
                     weight.grad.nan_to_num_(0.0, 0.0, 0.0)  # a rule must not learn from it either
         self._check(mean)
@@ -160,7 +162,7 @@ class Training:
         if (self.recipe.clip and not net.soft) or (rule and not rule.straight):
             net.mask_gradients()  # the dead have no vote in the clipping norm, and who waits does not learn
         if self.recipe.clip:
-            torch.nn.utils.clip_grad_norm_(net.model.parameters(), self.recipe.clip)
+            nn.utils.clip_grads_with_norm_(net.named.values(), self.recipe.clip, net.gradient_norm())
         if not moment.skipped:
             self.scaler.step(self.optimizer)
         self.scaler.update()
@@ -184,7 +186,7 @@ class Training:
                 mean += loss.item()
         if self.objective.teacher:
             self.tally.teacher_passes += passes.count
-        return ranks.reduce(self.net.model, mean)
+        return self.net.settle(mean)
 
     def _seen(self, step: int) -> int:
         """Examples of a step: its last of an epoch may have fewer."""
@@ -207,20 +209,18 @@ class Training:
 
         Scaled gradients may overflow: the scaler passes over that step and scales less.
         """
-        named = list(self.net.model.named_parameters())
-        grads = [weight.grad for _, weight in named if weight.grad is not None]
         scaled = self.scaler.is_enabled()
-        if math.isfinite(loss) and (scaled or bool(torch.nn.utils.get_total_norm(grads).isfinite())):
+        if math.isfinite(loss) and (scaled or bool(self.net.gradient_norm().isfinite())):
             return
-        bad = next((f"weight {name!r}" for name, weight in named if not bool(weight.isfinite().all())), None)
-        bad = bad or next(
-            (
-                f"gradient of {n!r}"
-                for n, w in named
-                if w.grad is not None and not bool(w.grad.isfinite().all())
-            ),
-            "the loss alone",
-        )
+        named = self.net.named.items()
+        wild = [f"weight {name!r}" for name, weight in named if not bool(weight.isfinite().all())]
+        wild += [
+            f"gradient of {name!r}"
+            for name, weight in named
+            if weight.grad is not None and not bool(weight.grad.isfinite().all())
+        ]
+        found = [one for some in self.world.ranks.gather(wild[:1]) for one in some]
+        bad = found[0] if found else "the loss alone"
         raise TrainingError(
             f"the loss is {loss:.4g} at step {self.step + 1}; first not finite: {bad}; "
             "try a lower lr or --recipe clip=1"
@@ -242,44 +242,46 @@ class Training:
         score = self.world.ranks.lead(lambda: self.task.score(predicted, examples))
         self.tally.selections += 1
         value = score.value if score.higher_is_better else -score.value
-        kept = sum(int(mask.sum()) for mask in self.net.masks.values())
-        denser = kept < sum(int(mask.sum()) for mask in self.best.masks.values())
+        kept, before = (sum(self.net.crowd.count(m.values())) for m in (self.net.masks, self.best.masks))
+        denser = kept < before
         if value > self.best.value or denser or (self.net.masks and not self.best.masks):
-            weights = {name: tensor.cpu().clone() for name, tensor in state(self.net.model).items()}
+            weights = {name: tensor.cpu().clone() for name, tensor in self.net.state.items()}
             masks = {name: mask.cpu().clone() for name, mask in self.net.masks.items()}
             self.best = Best(value, self.step, weights, masks)
 
     def _saved(self) -> dict[str, Any]:
         """Everything the next step depends on, and the counts."""
+        gathered, best = self.net.gathered, self.best
         return {
             "step": self.step,
-            "weights": state(self.net.model),
-            "masks": self.net.masks,
+            "weights": gathered(self.net.state),
+            "masks": gathered(self.net.masks),
             "counts": [self.net.changes, self.net.regrown],
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": optimizer.saved(self.optimizer, self.net),
             "scaler": self.scaler.state_dict(),
-            "memory": self.memory,
+            "memory": gathered(self.memory),
             "rule chance": self.chance.get_state(),
             "chance": self.world.chance(),
-            "best": vars(self.best),
+            "best": vars(best) | {"weights": gathered(best.weights), "masks": gathered(best.masks)},
             "tally": self.tally.as_meta(),
             "meters": [self.meter.state(), self.selecting.state()],
         }
 
     def _restore(self, saved: Mapping[str, Any]) -> None:
         self.step = saved["step"]
-        device = self.world.device
+        device, cut = self.world.device, self.net.cut
         # soft weights live behind their masks: load them before the masks can zero them
         self.net.masks = {}
         self.net.load(saved["weights"])
-        self.net.masks = {name: mask.to(device) for name, mask in saved["masks"].items()}
+        self.net.masks = {name: mask.to(device) for name, mask in cut(saved["masks"]).items()}
         self.net.changes, self.net.regrown = saved["counts"]
-        self.optimizer.load_state_dict(saved["optimizer"])
+        optimizer.restore(self.optimizer, self.net, saved["optimizer"])
         self.scaler.load_state_dict(saved["scaler"])
-        self.memory = {name: tensor.to(device) for name, tensor in saved["memory"].items()}
+        self.memory = {name: tensor.to(device) for name, tensor in cut(saved["memory"]).items()}
         self.chance.set_state(saved["rule chance"])
         self.world.recall(saved["chance"])
-        self.best = Best(**saved["best"])
+        best = saved["best"]
+        self.best = Best(**best | {"weights": cut(best["weights"]), "masks": cut(best["masks"])})
         parts = self.tally.parts
         self.tally.take(saved["tally"])
         self.tally.parts = max(self.tally.parts, parts)

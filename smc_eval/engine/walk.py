@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from smc_eval.cell import Chain, Link
 from smc_eval.engine.feed import Feed, eased, predict
@@ -87,13 +87,23 @@ class Walk:
 
     def _untrained(self) -> Net:
         """The net before any training; its random parts come from the start digest."""
-        self.world.seed(self.chain.start, alike=True)
-        model = self.task.model().to(self.world.device)
-        scope, ranks = self.chain.cell.target.scope, self.world.ranks
+        model, scope, ranks = self._made(), self.chain.cell.target.scope, self.world.ranks
         spared = self.task.spared(model) if scope == "body" else self.task.unpruned(model)
         names = in_scope(model, scope, spared)
-        ranks.share(state(model).values())
+        if ranks.sharded:
+            from smc_eval.engine.shards import ShardedNet  # FSDP takes seconds to import
+
+            self.world.spare()  # what FSDP hangs on a net goes only when garbage is collected
+            return ShardedNet(model, names, ranks, self.world.device.type)
         return Net(model, names) if ranks.size == 1 else JointNet(model, names, ranks)
+
+    def _made(self) -> nn.Module:
+        """The model of that net, the first rank's on all: on the device, or on the CPU to be sharded."""
+        self.world.seed(self.chain.start, alike=True)
+        ranks = self.world.ranks
+        model = self.task.model().to("cpu" if ranks.sharded else self.world.device)
+        ranks.share(state(model).values())
+        return model
 
     def _resume(self, done: int) -> int:
         """Load the deepest finished link, if one lies ahead; returns how many links lie behind."""
@@ -120,7 +130,7 @@ class Walk:
                 self.store.forget(digest)
             return False
         tensors, masks, meta = stored
-        self.net.masks = {name: mask.to(self.world.device) for name, mask in masks.items()}
+        self.net.masks = {name: mask.to(self.world.device) for name, mask in self.net.cut(masks).items()}
         self.net.load(tensors)
         self.tally.take(meta)
         self.net.changes, self.net.regrown = self.tally.changes, self.tally.regrown
@@ -129,7 +139,8 @@ class Walk:
     def _save(self, digest: str) -> None:
         self.tally.changes, self.tally.regrown = self.net.changes, self.net.regrown
         stays, meta = digest in self.keep, self.tally.as_meta()
-        self.store.save(digest, state(self.net.model), self.net.masks, meta, stays=stays)
+        tensors, masks = self.net.gathered(self.net.state), self.net.gathered(self.net.masks)
+        self.store.save(digest, tensors, masks, meta, stays=stays)
         self.store.forget_partial(digest)
 
     def _drop(self, digest: str) -> None:
@@ -173,7 +184,7 @@ class Walk:
         """The weights of an earlier point under the masks of now."""
         self.net.load(self._weights(back))
 
-    def _teacher(self, back: str) -> torch.nn.Module:
+    def _teacher(self, back: str) -> nn.Module:
         """The net of an earlier point, beside the one on its way."""
         teacher = self._untrained()
         teacher.load(self._weights(back))
@@ -186,7 +197,7 @@ class Walk:
             StoreError: somebody took its net out of the store; the whole chain runs again then.
         """
         if back == self.chain.start:
-            return state(self._untrained().model)
+            return state(self._made())
         stored = self.store.load(back)
         if stored is None:
             for link in self.chain.links:
@@ -199,54 +210,72 @@ class Walk:
     def _check(self, link: Link) -> None:
         """A stage's promise, checked where it was made."""
         if isinstance(link.stage, Prune) and link.stage.to is not None:
-            alive = self.net.alive
-            wanted = expected({name: tuple(mask.shape) for name, mask in alive.items()}, link.stage.to)
-            left = sum(int(mask.sum()) for mask in alive.values())
+            wanted, left = expected(self.net.shapes, link.stage.to), self.net.kept
             if left != wanted:
                 raise SparsityError(
                     f"{link.stage.by.kind()} was asked to leave {wanted} weights "
                     f"(sparsity {link.stage.to.sparsity:.6g}) and left {left}"
                 )
-        for name, weight in self.net.model.named_parameters():
-            if not bool(weight.isfinite().all()):
+        named = self.net.named
+        wild = self.net.crowd.sums(not bool(weight.isfinite().all()) for weight in named.values())
+        for name, found in zip(named, wild, strict=True):
+            if found:
                 raise TrainingError(
                     f"{name!r} holds values that are no numbers after {type(link.stage).__name__}"
                 )
-        self.world.ranks.same("weights", dict(self.net.model.named_parameters()))
+        if not self.world.ranks.sharded:  # then each has its own
+            self.world.ranks.same("weights", named)
 
     def _result(self) -> Result:
         """Predict the reported split, score, certify."""
-        cell, net = self.chain.cell, self.net
+        cell, ranks = self.chain.cell, self.world.ranks
         examples = cell.task.data("test")
         self.watcher.stage(f"predict {len(examples)} examples", 1, 0)
         self.world.seed(self.chain.digest)
         with self.tally.timed("predict"):
-            meter, recipe = Meter(net), eased(cell.task.recipe, self.parts)
-            predicted = predict(cell.task, net.model, examples, recipe, self.world, meter)
-            score = self.world.ranks.lead(lambda: cell.task.score(predicted, examples))
+            meter, recipe = Meter(self.net), eased(cell.task.recipe, self.parts)
+            predicted = predict(cell.task, self.net.model, examples, recipe, self.world, meter)
+            score = ranks.lead(lambda: cell.task.score(predicted, examples))
         self.tally.spend("predict", meter.spent())
+        cost = self._cost()  # before the certificate, whose memory is no part of it
+        net = self._whole()
         self.store.check()
         if self.masks:
             self.store.masks.save(self.chain.digest, net.masks)
         self.store.answers.save(self.chain.digest, predicted, score.items)
         self.store.sketches.save(self.chain.digest, sketch(net.alive))
-        given, reached = cell.method.card.moment == "given", sparsities(net.model, net.masks, net.scope)
+        given = cell.method.card.moment == "given"
+        reached = ranks.lead(lambda: sparsities(net.model, net.masks, net.scope))
         blank = opened(cell, self.chain)
         if given:  # nobody asked for a sparsity: the record names the one that was found
             blank = replace(blank, target={**blank.target, "sparsity": reached["scope"]})
-        cost = self._cost()  # before the certificate, whose memory is no part of it
         return scored(
             blank,
             score,
             sparsity=reached,
-            certificate=self._certificate(None if given else cell.target),
+            certificate=self._certificate(net, None if given else cell.target),
             cost=cost,
             versions=versions() | self.world.words,
         )
 
-    def _certificate(self, target: Target | None) -> dict[str, Any]:
-        feed = Feed(self.task, self.task.recipe, self.chain.start, self.world)
-        return witnessed(self.net, target, feed, self._untrained().model)
+    def _whole(self) -> Net:
+        """The net with all its rows: of a sharded one on the first rank's CPU; the others have its shape."""
+        net, ranks = self.net, self.world.ranks
+        if not ranks.sharded:
+            return net
+        tensors, masks, whole = net.gathered(net.state), net.gathered(net.masks), Net(self._made(), net.scope)
+        if ranks.rank == 0:
+            whole.masks = masks
+            whole.load(tensors)
+        whole.changes, whole.regrown = net.changes, net.regrown
+        return whole
+
+    def _certificate(self, net: Net, target: Target | None) -> dict[str, Any]:
+        """What the first rank sees of the whole net."""
+        ranks, start = self.world.ranks, self._made()
+        world = self.world.host() if ranks.sharded else self.world
+        feed = Feed(self.task, self.task.recipe, self.chain.start, world)
+        return ranks.lead(lambda: witnessed(net, target, feed, start))
 
     def _cost(self) -> dict[str, Any]:
         cost = self.tally.as_meta()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import gc
 import os
@@ -36,8 +37,8 @@ DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 class World:
     """One process's device, and the ranks it is one of. Seeding happens here and nowhere else."""
 
-    def __init__(self, device: str = "auto", threads: int | None = None) -> None:
-        """Open the device: `auto` takes an accelerator where there is one.
+    def __init__(self, device: str = "auto", threads: int | None = None, *, shard: bool = False) -> None:
+        """Open the device: `auto` takes an accelerator where there is one; `shard` cuts nets among ranks.
 
         Raises:
             UsageError: the device is not there, or is not known.
@@ -54,14 +55,15 @@ class World:
         self.device = _own(device) if launch.size() > 1 else _alone(device)
         if self.device.type == "cuda" and (self.device.index or 0) >= torch.cuda.device_count():
             raise UsageError(f"--device {device}: this machine has {torch.cuda.device_count()} cuda devices")
-        self.ranks = Ranks(self.device.type)
+        self.ranks = Ranks(self.device.type, sharded=shard)
         self._began = False
 
     @property
     def words(self) -> dict[str, Any]:
         """Device and threads as they stand, for the record."""
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
-        return {"device": name, "threads": torch.get_num_threads(), "ranks": self.ranks.size}
+        told = {"device": name, "threads": torch.get_num_threads(), "ranks": self.ranks.size}
+        return told | ({"sharded": True} if self.ranks.sharded else {})
 
     @property
     def cached(self) -> int | None:
@@ -105,7 +107,9 @@ class World:
         """Forward passes within run in this precision; weights stay fp32."""
         if precision == "fp32":
             return contextlib.nullcontext()
-        return torch.autocast(self.device.type, dtype=DTYPES[precision])
+        # what autocast caches of a sharded net would be all of it at once
+        cached = not self.ranks.sharded
+        return torch.autocast(self.device.type, dtype=DTYPES[precision], cache_enabled=cached)
 
     def scaler(self, precision: Precision) -> torch.amp.GradScaler:
         """Scales the loss under fp16, whose gradients would vanish; idle otherwise."""
@@ -128,6 +132,12 @@ class World:
             fields = {f.name: self.move(getattr(batch, f.name)) for f in dataclasses.fields(batch) if f.init}
             return dataclasses.replace(batch, **fields)
         return batch
+
+    def host(self) -> World:
+        """The same world on the CPU: for a net that its device has no room for."""
+        here = copy.copy(self)
+        here.device = torch.device("cpu")
+        return here
 
     def spare(self) -> None:
         """Give back what memory is cached, after there was too little of it."""

@@ -18,14 +18,11 @@ if TYPE_CHECKING:
 class Chance(Criterion):
     """A uniform draw for each weight: every tensor loses about the same share."""
 
-    def saliency(self, probe: Probe) -> dict[str, Tensor]:
-        """Numbers in [0, 1), drawn on the CPU, so that every device draws the same."""
-        import torch
+    by_rows: ClassVar[bool] = True
 
-        return {
-            name: torch.rand(weight.shape, generator=probe.generator).to(weight.device)
-            for name, weight in probe.weights.items()
-        }
+    def saliency(self, probe: Probe) -> dict[str, Tensor]:
+        """Numbers in [0, 1), the same on every device and however the rows are cut."""
+        return {name: probe.crowd.drawn(weight, probe.generator) for name, weight in probe.weights.items()}
 
 
 class RandomBefore(Method):

@@ -67,6 +67,8 @@ class Gradual(Rule):
 class Cubic(Gradual):
     """Drop the smallest of what is still alive; nothing comes back."""
 
+    by_rows: ClassVar[bool] = True
+
     def begin(self, weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Nothing to remember: the step says all."""
         return {}
@@ -78,11 +80,11 @@ class Cubic(Gradual):
             return state
         from smc_eval.sparse.allocate import allocate, expected
 
-        alive = moment.masks
-        left = sum(int(mask.count_nonzero()) for mask in alive.values())
-        if expected({name: tuple(mask.shape) for name, mask in alive.items()}, to) < left:
+        alive, crowd = moment.masks, moment.crowd
+        left = sum(crowd.count(alive.values()))
+        if expected(crowd.shapes(alive), to) < left:
             magnitude = {name: weight.abs() for name, weight in moment.weights.items()}
-            moment.wear(allocate(magnitude, to, within=alive))
+            moment.wear(allocate(magnitude, to, within=alive, crowd=crowd))
         return state
 
     def densities(self, steps: int, worn: float) -> Iterator[tuple[int, float]]:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 class Magnitude(Criterion):
     """|w|: small weights go. Han et al. (2015), section 3."""
 
+    by_rows: ClassVar[bool] = True
+
     def saliency(self, probe: Probe) -> dict[str, Tensor]:
         """Absolute values of the weights as they stand."""
         return {name: weight.abs() for name, weight in probe.weights.items()}

@@ -28,6 +28,7 @@ class Move(Gradual):
     """
 
     soft: ClassVar[bool] = True
+    by_rows: ClassVar[bool] = True
     straight: ClassVar[bool] = False  # of scores alone: a masked weight is W * 0 to the loss, as published
 
     every: PositiveInt = 1
@@ -45,7 +46,8 @@ class Move(Gradual):
         if to is not None:
             from smc_eval.sparse.allocate import allocate
 
-            moment.wear(allocate(scores, to))  # not within the masks worn: what was masked may come back
+            # not within the masks worn: what was masked may come back
+            moment.wear(allocate(scores, to, crowd=moment.crowd))
         return scores
 
     def due(self, step: int, steps: int) -> Target | None:

@@ -21,7 +21,6 @@ from smc_eval.stages import Prune, Stage, Train
 from smc_eval.target import Target
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
 SOURCE = "Evci et al. (2020), arXiv:1911.11134, algorithm 1; start: "
@@ -34,6 +33,8 @@ class Regrow(Rule):
     that is dropped and grown at once keeps its value, any other starts at zero. So a tensor always has
     room for as many as it drops, and keeps its count exactly, however full it is.
     """
+
+    by_rows: ClassVar[bool] = True
 
     grow: Literal["gradient", "chance"] = "gradient"
     """`gradient` grows where the gradient is largest, by lot where there is none; `chance` by lot."""
@@ -62,7 +63,7 @@ class Regrow(Rule):
             weights, grads = moment.weights, moment.grads if self.grow == "gradient" else {}
             moment.wear(
                 {
-                    name: self._rewired(weights[name], grads.get(name), mask, share, moment.generator)
+                    name: self._rewired(moment, weights[name], grads.get(name), mask, share)
                     for name, mask in moment.masks.items()
                 }
             )
@@ -91,21 +92,18 @@ class Regrow(Rule):
         return range(interval, math.ceil(until), interval)
 
     def _rewired(
-        self,
-        weight: Tensor,
-        gradient: Tensor | None,
-        mask: Tensor,
-        share: float,
-        chance: torch.Generator,
+        self, moment: Moment, weight: Tensor, gradient: Tensor | None, mask: Tensor, share: float
     ) -> Tensor:
         """A tensor's next mask, with as many True."""
         from smc_eval.sparse.regrow import grown, survivors
 
-        if bool(mask.all()):
+        crowd = moment.crowd
+        (dead,) = crowd.count([~mask])
+        if not dead:
             return mask
-        stays = survivors(weight, mask, share, signs=self.drop == "signs")
-        gone = int(mask.count_nonzero()) - int(stays.count_nonzero())
-        return stays | grown(gradient, ~stays, gone, chance)
+        stays = survivors(weight, mask, share, signs=self.drop == "signs", crowd=crowd)
+        before, after = crowd.count([mask, stays])
+        return stays | grown(gradient, ~stays, before - after, moment.generator, crowd)
 
 
 class RigL(Method):

@@ -28,6 +28,8 @@ class Sensitivity(Criterion):
     are those of training, dropout and all, averaged over the batches before the absolute value.
     """
 
+    by_rows: ClassVar[bool] = True
+
     batches: PositiveInt = BATCHES
     """Training batches that the gradient is averaged over."""
 

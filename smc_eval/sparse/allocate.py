@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from smc_eval.errors import SparsityError
+from smc_eval.sparse.crowd import ALONE, Crowd
 from smc_eval.sparse.pattern import grouped, grouped_count, rowwise
 from smc_eval.sparse.select import available, check, largest
 from smc_eval.sparse.spread import lamp, outlying, shared
@@ -15,9 +16,15 @@ from smc_eval.target import Target
 
 Shapes = Mapping[str, tuple[int, ...]]
 
+BY_ROWS = ("global", "uniform", "erk")
+"""Spreads that can be decided where tensors are cut by rows: the others look at whole tensors."""
+
 
 def allocate(
-    saliency: Mapping[str, Tensor], target: Target, within: Mapping[str, Tensor] | None = None
+    saliency: Mapping[str, Tensor],
+    target: Target,
+    within: Mapping[str, Tensor] | None = None,
+    crowd: Crowd = ALONE,
 ) -> dict[str, Tensor]:
     """Masks of the most salient weights that meet the target, True stays: exactly `expected` in all.
 
@@ -29,29 +36,37 @@ def allocate(
         within: what is alive; nothing else stays, so that masks which follow each other shrink.
             A tensor with fewer alive than its budget keeps them all and hands on the rest. Only an
             N:M pattern may then keep fewer than expected: a group cannot borrow from the next.
+        crowd: who holds the other rows, where all tensors are cut by rows.
 
     Raises:
         SparsityError: the target leaves no weight, or asks for more than are alive; saliencies
-            that cannot be compared, or, under `lamp`, below zero.
+            that cannot be compared, or, under `lamp`, below zero; a spread that needs whole tensors
+            where they are cut.
     """
-    shapes = {name: tuple(values.shape) for name, values in saliency.items()}
+    shapes = crowd.shapes(saliency)
     keep = expected(shapes, target)
-    check(saliency, within)
+    check(saliency, within, crowd)
     if target.pattern != "free":
         return {
             name: grouped(values, *target.group, None if within is None else within[name])
             for name, values in saliency.items()
         }
-    _afford(keep, available(saliency, within), _size(shapes), target)
+    _afford(keep, available(saliency, within, crowd), _size(shapes), target)
+    if crowd.size > 1 and target.spread not in BY_ROWS:
+        raise SparsityError(
+            f"spread {target.spread!r} needs whole tensors, and these are cut by rows; "
+            f"choose one of {', '.join(BY_ROWS)}"
+        )
     match target.spread:
         case "global":
-            return largest(saliency, keep, within)
+            return largest(saliency, keep, within, crowd)
         case "lamp":
             return largest(lamp(saliency, within), keep, within)
         case "uniform" | "erk" | "owl":
-            counts = budgets(shapes, target, within, saliency)
+            counts = budgets(shapes, target, within, saliency, crowd)
             return {
-                name: largest({name: values}, counts[name], within)[name] for name, values in saliency.items()
+                name: largest({name: values}, counts[name], within, crowd)[name]
+                for name, values in saliency.items()
             }
         case "rows":
             counts = budgets(shapes, target, within)
@@ -93,6 +108,7 @@ def budgets(
     target: Target,
     within: Mapping[str, Tensor] | None = None,
     saliency: Mapping[str, Tensor] | None = None,
+    crowd: Crowd = ALONE,
 ) -> dict[str, int]:
     """How many weights of each tensor stay; together as many as are `expected`.
 
@@ -108,7 +124,9 @@ def budgets(
     """
     keep = expected(shapes, target)
     sizes = {name: math.prod(shape) for name, shape in shapes.items()}
-    alive = sizes if within is None else {name: int(within[name].count_nonzero()) for name in shapes}
+    alive = sizes
+    if within is not None:
+        alive = dict(zip(shapes, crowd.count(within[name] for name in shapes), strict=True))
     if target.pattern != "free":
         return {name: grouped_count(shape, *target.group) for name, shape in shapes.items()}
     _afford(keep, sum(alive.values()), _size(shapes), target)

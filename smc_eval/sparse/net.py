@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
 from smc_eval.errors import SparsityError
+from smc_eval.sparse.crowd import ALONE, Crowd
 
 PIECE = 2**19
 """Weights that are masked at once on a CPU: 2 MiB of floats."""
@@ -32,11 +34,18 @@ class Net:
         """How often the masks changed."""
         self.regrown = 0
         """How many weights came back from under a mask, all changes together."""
+        self.crowd: Crowd = ALONE
+        """Who holds the other rows of each parameter, where a net is cut by rows."""
+
+    @property
+    def named(self) -> dict[str, nn.Parameter]:
+        """All parameters by name, looked up anew: a reference kept would go stale."""
+        return dict(self.model.named_parameters())
 
     @property
     def parameters(self) -> dict[str, nn.Parameter]:
-        """Weights in scope by name, looked up anew: a reference kept would go stale."""
-        named = dict(self.model.named_parameters())
+        """Those of them that are in scope."""
+        named = self.named
         return {name: named[name] for name in self.scope}
 
     @property
@@ -55,8 +64,26 @@ class Net:
     @property
     def density(self) -> float:
         """Share of the weights in scope that stays."""
-        alive = self.alive.values()
-        return sum(int(mask.count_nonzero()) for mask in alive) / sum(mask.numel() for mask in alive)
+        return self.kept / sum(math.prod(shape) for shape in self.shapes.values())
+
+    @property
+    def kept(self) -> int:
+        """How many of the weights in scope stay."""
+        return sum(self.crowd.count(self.alive.values()))
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Whole shapes of the weights in scope."""
+        return self.crowd.shapes(self.weights)
+
+    @property
+    def sparsity(self) -> dict[str, float]:
+        """Share of each tensor that its mask hides, by name; only of those that wear one."""
+        counts, shapes = self.crowd.count(self.masks.values()), self.crowd.shapes(self.masks)
+        return {
+            name: 1 - count / math.prod(shape)
+            for (name, shape), count in zip(shapes.items(), counts, strict=True)
+        }
 
     def wear(self, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Put on new masks, zero what they hide, and return what grew back, by name.
@@ -82,8 +109,11 @@ class Net:
         if not self.soft:
             self.hold()
         grown = {name: new[name] & ~old for name, old in self.masks.items()}
-        self.regrown += sum(int(back.sum()) for back in grown.values())
-        self.changes += any(not torch.equal(new[name], old) for name, old in self.alive.items())
+        back = sum(int(again.sum()) for again in grown.values())
+        other = any(not torch.equal(new[name], old) for name, old in self.alive.items())
+        back, others = self.crowd.sums([back, other])
+        self.regrown += back
+        self.changes += others > 0
         self.masks = new
         if not self.soft:
             self.hold()
@@ -106,6 +136,37 @@ class Net:
             if weight.grad is not None:
                 hide(weight.grad, mask)
 
+    def forget_gradients(self) -> None:
+        """Leave no parameter a gradient."""
+        self.model.zero_grad(set_to_none=True)
+
+    def settle(self, mean: float) -> float:
+        """Make what backward passes left the gradients of all passes of a step; of its mean loss likewise
+        what was added up here becomes all of it, and is returned. Nothing to do where nobody shares them."""
+        return mean
+
+    @property
+    def gradients(self) -> dict[str, Tensor]:
+        """Gradients of the weights in scope, zeros where a weight has none; what is masked has its own."""
+        return {
+            name: torch.zeros_like(weight) if weight.grad is None else weight.grad
+            for name, weight in self.parameters.items()
+        }
+
+    def summed(self) -> dict[str, Tensor]:
+        """The same of all passes that a pruner asked for, whoever made them."""
+        return self.gradients
+
+    def gradient_norm(self) -> Tensor:
+        """The norm of all gradients together, a scalar."""
+        grads = [weight.grad for weight in self.named.values() if weight.grad is not None]
+        return nn.utils.get_total_norm(grads)
+
+    @contextmanager
+    def gathering(self, seen: Callable[[str, Tensor], None]) -> Iterator[None]:
+        """Within, whatever stands for a parameter in a forward pass, and is not in `named`, is shown."""
+        yield
+
     def _masked(self) -> Iterator[tuple[nn.Parameter, Tensor]]:
         parameters = self.parameters if self.masks else {}
         for name, mask in self.masks.items():
@@ -125,14 +186,37 @@ class Net:
             for name, weight in self.weights.items():
                 weight.copy_(hidden[name])
 
-    @torch.no_grad()
+    @property
+    def state(self) -> dict[str, Tensor]:
+        """Parameters and buffers by canonical name, tied ones once; they share memory with the model."""
+        return {name: weight.detach() for name, weight in self.named.items()} | dict(
+            self.model.named_buffers()
+        )
+
+    def gathered(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Whole tensors from those that are cut as the parameters of the same names."""
+        return dict(tensors)
+
+    def cut(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The way back: of whole tensors what is held here."""
+        return dict(tensors)
+
     def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take over parameters and buffers by name, then zero what the masks hide.
+        """Take over whole parameters and buffers by name, then zero what the masks hide.
 
         Raises:
             SparsityError: names or shapes are not the model's.
         """
-        own = state(self.model)
+        self.take(self.cut(tensors))
+
+    @torch.no_grad()
+    def take(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take over parameters and buffers as `state` has them, then zero what the masks hide.
+
+        Raises:
+            SparsityError: names or shapes are not the model's.
+        """
+        own = self.state
         if wrong := sorted(own.keys() ^ tensors.keys()):
             raise SparsityError(f"the stored net and the model differ in {wrong[0]!r}")
         for name, value in own.items():

@@ -79,10 +79,14 @@ class Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self, weights: Mapping[str, Tensor], into: Operations) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.operations = into
-        self.places: list[tuple[int, int]] = []
-        self.owners: dict[int, tuple[Shares, Tensor]] = {}
+        self.places: dict[int, list[tuple[int, int, Shares]]] = {}
+        self.kept: list[Tensor] = []
         for name, weight in weights.items():
-            self._own(weight, {name: 1.0})
+            self.own(name, weight)
+
+    def own(self, name: str, tensor: Tensor) -> None:
+        """Take a tensor for the weight of this name, or for what stands for it in a pass."""
+        self._own(tensor, {name: 1.0})
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -124,18 +128,18 @@ class Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _own(self, tensor: Tensor, shares: Shares) -> None:
         """Remember whose a place in memory is; the tensor is kept, lest another takes the place."""
-        if tensor.numel() and tensor.data_ptr() not in self.owners:
-            start = tensor.data_ptr()
-            insort(self.places, (start, start + tensor.numel() * tensor.element_size()))
-            self.owners[start] = shares, tensor
+        store, start = place(tensor)
+        held = self.places.setdefault(store, [])
+        if tensor.numel() and all(start != other for other, _, _ in held):
+            insort(held, (start, start + tensor.numel() * tensor.element_size(), shares))
+            self.kept.append(tensor)
 
     def _of(self, tensor: Tensor) -> Shares:
         """The weights that lie where a tensor lies."""
-        start = tensor.data_ptr()
-        at = bisect_right(self.places, start, key=lambda place: place[0]) - 1
-        if at < 0 or self.places[at][1] <= start:
-            return {}
-        return self.owners[self.places[at][0]][0]
+        store, start = place(tensor)
+        held = self.places.get(store, [])
+        at = bisect_right(held, start, key=lambda where: where[0]) - 1
+        return held[at][2] if at >= 0 and start < held[at][1] else {}
 
     def _shares(self, parts: Iterable[Tensor]) -> Shares:
         """The weights of tensors that are put together."""
@@ -158,6 +162,12 @@ class Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
             elif node.name().removesuffix("0").removesuffix("Backward") in VIEWS:
                 ahead += [following for following, _ in node.next_functions]
         return {name: size / sum(found.values()) for name, size in found.items()}
+
+
+def place(tensor: Tensor) -> tuple[int, int]:
+    """Where a tensor lies: in which storage, which stays itself when its memory goes and comes back, and at
+    which byte of it."""
+    return tensor.untyped_storage()._cdata, int(tensor.storage_offset()) * tensor.element_size()
 
 
 def flat(values: Iterable[Any]) -> Iterator[Tensor]:

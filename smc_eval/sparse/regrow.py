@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from smc_eval.sparse.crowd import ALONE, Crowd
 from smc_eval.sparse.select import largest
 
 
@@ -16,38 +17,43 @@ def dropped(alive: int, share: float) -> int:
 
 
 @torch.no_grad()
-def survivors(weight: Tensor, alive: Tensor, share: float, *, signs: bool = False) -> Tensor:
+def survivors(
+    weight: Tensor, alive: Tensor, share: float, *, signs: bool = False, crowd: Crowd = ALONE
+) -> Tensor:
     """What stays of the alive when the share of least magnitude is dropped, True stays.
 
     Args:
         signs: drop the share of the smallest positive weights, and the same share of the largest
             negative ones; zeros count as positive.
+        crowd: who holds the other rows, where the tensor is cut by rows.
     """
     sides = [alive & (weight >= 0), alive & (weight < 0)] if signs else [alive]
     stays, magnitude = torch.zeros_like(alive), weight.abs()
-    for side in sides:
-        count = int(side.count_nonzero())
-        stays |= _largest(magnitude, count - dropped(count, share), side)
+    for side, count in zip(sides, crowd.count(sides), strict=True):
+        stays |= _largest(magnitude, count - dropped(count, share), side, crowd)
     return stays
 
 
 @torch.no_grad()
-def grown(gradient: Tensor | None, room: Tensor, count: int, chance: torch.Generator) -> Tensor:
+def grown(
+    gradient: Tensor | None, room: Tensor, count: int, chance: torch.Generator, crowd: Crowd = ALONE
+) -> Tensor:
     """`count` places where there is room: those of the largest |gradient|, then by lot.
 
     A place without gradient has no claim before another: the rows of an embedding whose tokens are
     absent, say. Such ties, and all places where no gradient is given, are drawn, on the CPU, so
-    that every device draws the same. There must be room enough.
+    that every device draws the same. There must be room enough. `count` is of all rows, where the
+    tensor is cut among a crowd.
     """
-    steep = torch.zeros_like(room)
+    steep, claims = torch.zeros_like(room), 0
     if gradient is not None:
         size = gradient.abs()
         steep = room & (size > 0)
-        if int(steep.count_nonzero()) >= count:
-            return _largest(size, count, steep)
-    lots = torch.rand(room.shape, generator=chance).to(room.device)
-    return steep | _largest(lots, count - int(steep.count_nonzero()), room & ~steep)
+        (claims,) = crowd.count([steep])
+        if claims >= count:
+            return _largest(size, count, steep, crowd)
+    return steep | _largest(crowd.drawn(room, chance), count - claims, room & ~steep, crowd)
 
 
-def _largest(values: Tensor, count: int, within: Tensor) -> Tensor:
-    return largest({"": values}, count, {"": within})[""]
+def _largest(values: Tensor, count: int, within: Tensor, crowd: Crowd) -> Tensor:
+    return largest({"": values}, count, {"": within}, crowd)[""]

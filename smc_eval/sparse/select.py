@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from smc_eval.errors import SparsityError
+from smc_eval.sparse.crowd import ALONE, Crowd
 
 STRETCH = 1 << 19
 """Values looked at together: many enough for vector units, few enough for caches."""
@@ -21,7 +22,10 @@ FLOATS = (torch.float16, torch.bfloat16, *BITS)
 
 @torch.no_grad()
 def largest(
-    saliency: Mapping[str, Tensor], keep: int, within: Mapping[str, Tensor] | None = None
+    saliency: Mapping[str, Tensor],
+    keep: int,
+    within: Mapping[str, Tensor] | None = None,
+    crowd: Crowd = ALONE,
 ) -> dict[str, Tensor]:
     """Masks of the `keep` largest values over all tensors together, True stays: exactly so many.
 
@@ -35,12 +39,14 @@ def largest(
 
     Args:
         within: bool tensors of the same names and shapes; only where they are True a value may stay.
+        crowd: who holds the other rows, where all tensors are cut by rows; `keep` is of all rows, and
+            each gets the mask of its own.
 
     Raises:
         SparsityError: `keep` is negative or more than there is to keep, or `check` refuses the values.
     """
-    check(saliency, within)
-    total = available(saliency, within)
+    check(saliency, within, crowd)
+    total = available(saliency, within, crowd)
     if not 0 <= keep <= total:
         raise SparsityError(f"cannot keep {keep} of {total} weights; ask for 0 to {total}")
     masks = {
@@ -49,26 +55,58 @@ def largest(
     }
     if keep == 0:
         return masks
-    threshold = _kth_largest(saliency, keep, within, masks)
-    for values, alive, stays in _stretches(saliency, within, masks):
+    threshold = _kth_largest(saliency, keep, within, masks, crowd)
+    above = 0
+    for _, values, alive, stays in _stretches(saliency, within, masks):
         torch.gt(values, threshold, out=stays)
         if alive is not None:
             stays.logical_and_(alive)
-        keep -= int(stays.count_nonzero())
-    for values, alive, stays in _stretches(saliency, within, masks):
-        if keep == 0:
+        above += int(stays.count_nonzero())
+    keep -= crowd.sums([above])[0]
+    if keep == 0:
+        return masks
+    shares = _shares(saliency, keep, within, masks, threshold, crowd) if crowd.size > 1 else None
+    for name, values, alive, stays in _stretches(saliency, within, masks):
+        room = keep if shares is None else shares[name]
+        if room:
+            first = _ties(values, alive, threshold).nonzero()[:room, 0]
+            stays[first] = True
+            if shares is not None:
+                shares[name] -= len(first)
+            else:
+                keep -= len(first)
+        elif shares is None:
             break
-        ties = values == threshold
-        if alive is not None:
-            ties &= alive
-        first = ties.nonzero()[:keep, 0]
-        stays[first] = True
-        keep -= len(first)
     return masks
 
 
-def check(saliency: Mapping[str, Tensor], within: Mapping[str, Tensor] | None) -> None:
-    """Refuse saliencies that cannot be compared and masks that are not theirs.
+def _ties(values: Tensor, alive: Tensor | None, threshold: float) -> Tensor:
+    ties = values == threshold
+    return ties if alive is None else ties.logical_and_(alive)
+
+
+def _shares(
+    saliency: Mapping[str, Tensor],
+    keep: int,
+    within: Mapping[str, Tensor] | None,
+    masks: Mapping[str, Tensor],
+    threshold: float,
+    crowd: Crowd,
+) -> dict[str, int]:
+    """How many ties stay of one's own rows of each tensor: those of lower rows go first."""
+    tied = dict.fromkeys(sorted(saliency), 0)
+    for name, values, alive, _ in _stretches(saliency, within, masks):
+        tied[name] += int(_ties(values, alive, threshold).count_nonzero())
+    shares = dict[str, int]()
+    for name, holders in zip(tied, zip(*crowd.gather(list(tied.values())), strict=True), strict=True):
+        before = sum(holders[: crowd.rank])
+        shares[name] = max(0, min(holders[crowd.rank], keep - before))
+        keep = max(0, keep - sum(holders))
+    return shares
+
+
+def check(saliency: Mapping[str, Tensor], within: Mapping[str, Tensor] | None, crowd: Crowd = ALONE) -> None:
+    """Refuse saliencies that cannot be compared and masks that are not theirs: all of a crowd alike.
 
     Raises:
         SparsityError: a value is NaN or no float; a mask is missing, not bool, or of another shape.
@@ -76,8 +114,6 @@ def check(saliency: Mapping[str, Tensor], within: Mapping[str, Tensor] | None) -
     for name, values in saliency.items():
         if values.dtype not in FLOATS:
             raise SparsityError(f"saliencies of {name!r} are {values.dtype}; wanted floats")
-        if values.numel() and bool(values.amin().isnan()):  # a single NaN spoils a minimum
-            raise SparsityError(f"a saliency of {name!r} is NaN; every weight must be worth a number")
         if within is None:
             continue
         if name not in within:
@@ -88,13 +124,20 @@ def check(saliency: Mapping[str, Tensor], within: Mapping[str, Tensor] | None) -
                 f"the mask of {name!r} is {alive.dtype} of shape {tuple(alive.shape)}; "
                 f"wanted torch.bool of shape {tuple(values.shape)}, as its saliencies"
             )
+    # a single NaN spoils a minimum
+    none = crowd.sums(bool(v.numel() and bool(v.amin().isnan())) for v in saliency.values())
+    for name, found in zip(saliency, none, strict=True):
+        if found:
+            raise SparsityError(f"a saliency of {name!r} is NaN; every weight must be worth a number")
 
 
-def available(saliency: Mapping[str, Tensor], within: Mapping[str, Tensor] | None) -> int:
+def available(
+    saliency: Mapping[str, Tensor], within: Mapping[str, Tensor] | None, crowd: Crowd = ALONE
+) -> int:
     """How many weights may stay at most: all of them, or those that are True in `within`."""
     if within is None:
-        return sum(values.numel() for values in saliency.values())
-    return sum(int(within[name].count_nonzero()) for name in saliency)
+        return sum(crowd.sums(values.numel() for values in saliency.values()))
+    return sum(crowd.count(within[name] for name in saliency))
 
 
 def _kth_largest(
@@ -102,14 +145,16 @@ def _kth_largest(
     rank: int,
     within: Mapping[str, Tensor] | None,
     masks: Mapping[str, Tensor],
+    crowd: Crowd,
 ) -> float:
     """The value that stands at `rank`, counted from 1, when the alive ones are in descending order."""
     dtype = _common(saliency)
     prefix: int | None = None
     for shift in range(dtype.itemsize * 8 - 16, -1, -16):
         counts = torch.zeros(DIGITS, dtype=torch.int64)
-        for values, alive, _ in _stretches(saliency, within, masks):
+        for _, values, alive, _ in _stretches(saliency, within, masks):
             counts += _count(values, alive, shift, prefix).cpu()
+        crowd.add(counts)
         order = _descending(prefix)
         reached = counts[order].cumsum(0)
         place = int((reached < rank).count_nonzero())
@@ -152,15 +197,15 @@ def _count(values: Tensor, alive: Tensor | None, shift: int, prefix: int | None)
 
 def _stretches(
     saliency: Mapping[str, Tensor], within: Mapping[str, Tensor] | None, masks: Mapping[str, Tensor]
-) -> Iterator[tuple[Tensor, Tensor | None, Tensor]]:
-    """Flat pieces in the order of ties: values, what is alive, and a view of the mask."""
+) -> Iterator[tuple[str, Tensor, Tensor | None, Tensor]]:
+    """Flat pieces in the order of ties: whose, values, what is alive, and a view of the mask."""
     dtype = _common(saliency)
     for name in sorted(saliency):
         tensors = [saliency[name].detach(), masks[name]]
         if within is not None:
             tensors.append(within[name])
         for values, stays, *alive in _pieces(tensors):
-            yield values.to(dtype), alive[0] if alive else None, stays
+            yield name, values.to(dtype), alive[0] if alive else None, stays
 
 
 def _pieces(tensors: list[Tensor]) -> Iterator[list[Tensor]]:

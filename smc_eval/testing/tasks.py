@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 import torch
+from torch import nn
 
 from smc_eval.engine.feed import Feed, predict
 from smc_eval.engine.watch import Silent
@@ -18,6 +19,22 @@ from smc_eval.testing.walks import (
     bound,
     walked,
 )
+
+
+class Called(nn.Module):
+    """A net that can be called and has its own buffers, and nothing else."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, batch: Any) -> Any:
+        return self.net(batch)
+
+    def __getattr__(self, name: str) -> Any:
+        if name != "net" and name in self.net._buffers:
+            return self.net._buffers[name]
+        return super().__getattr__(name)
 
 
 class TaskContract:
@@ -84,6 +101,17 @@ class TaskContract:
             whole = float(self.task.loss(model, self.task.collate(examples)))
             losses = [terms * float(self.task.loss(model, part)) for terms, part in parts]
         assert whole == pytest.approx(sum(losses) / sum(terms for terms, _ in parts), rel=1e-3)
+
+    def test_it_calls_its_net_and_asks_for_the_same_weights_each_time_if_it_says_so(self) -> None:
+        if not self.task.calls:
+            return
+        asked, examples = [], self.task.data("train")[:3]
+        for example in examples:
+            net = Called(self.task.model())
+            self.task.loss(net, self.task.collate([example])).backward()  # type: ignore[no-untyped-call]
+            asked.append([weight.grad is not None for weight in net.parameters()])
+        assert asked[0] == asked[1] == asked[2]
+        assert len(self.task.predict(net.eval(), self.task.collate(examples))) == 3
 
     def test_training_lowers_the_loss(self, tmp_path: Path) -> None:
         losses: list[float] = []

@@ -51,6 +51,7 @@ class Toy(Task):
         accepts=("tiny",),
         published="tiny",
     )
+    calls: ClassVar[bool] = True
     recipe: Recipe = Recipe(steps=12, batch_size=8, lr=0.01, weight_decay=0.1)
 
     def sources(self) -> tuple[Source, ...]:

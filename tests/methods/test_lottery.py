@@ -17,6 +17,7 @@ from smc_eval.methods.dense import Dense
 from smc_eval.methods.lottery import Lottery, rounds
 from smc_eval.methods.magnitude import Magnitude
 from smc_eval.pruner import Probe
+from smc_eval.sparse.crowd import ALONE
 from smc_eval.sparse.net import Net
 from smc_eval.stages import Prune, Rewind, Stage, Train
 from smc_eval.target import Target
@@ -82,7 +83,7 @@ def test_masks_nest_over_the_rounds_however_training_moves_the_weights(
     masks = {name: torch.ones(shape).bool() for name, shape in shapes.items()}
     for level in rounds(share, sparsity):
         weights = {name: torch.randn(shape, generator=chance) * masks[name] for name, shape in shapes.items()}
-        probe = cast("Probe", SimpleNamespace(weights=weights, masks=masks))
+        probe = cast("Probe", SimpleNamespace(weights=weights, masks=masks, crowd=ALONE))
         new = Magnitude().prune(probe, Target(sparsity=level))
         assert not any((new[name] & ~mask).any() for name, mask in masks.items())
         masks = new

@@ -19,6 +19,7 @@ from smc_eval.methods.obert import OptimalBertSurgeon, Surgeon
 from smc_eval.pruner import Probe
 from smc_eval.sparse import fisher
 from smc_eval.sparse.allocate import allocate, expected
+from smc_eval.sparse.crowd import ALONE
 from smc_eval.stages import Prune, Train
 from smc_eval.target import Target
 from smc_eval.testing import assert_equal, bound, timeless, walked
@@ -28,6 +29,8 @@ seeds = st.integers(0, 10**6)
 
 class Given(Probe):
     """A net whose gradients are given; what it is mended to is its weights from then on."""
+
+    crowd = ALONE
 
     def __init__(self, weights: Mapping[str, Tensor], gradients: Sequence[Mapping[str, Tensor]]) -> None:
         self.now = dict(weights)

@@ -14,6 +14,7 @@ from smc_eval.errors import PluginError
 from smc_eval.methods.chance import Chance
 from smc_eval.methods.magnitude import Magnitude
 from smc_eval.pruner import Criterion, Probe
+from smc_eval.sparse.crowd import ALONE
 from smc_eval.target import Target
 
 WEIGHTS = {"a": torch.tensor([[0.1, -0.9], [0.2, -0.5]]), "b": torch.tensor([[0.3, 0.4]])}
@@ -24,7 +25,7 @@ def probe(
 ) -> Probe:
     alive = masks or {name: torch.ones_like(weight).bool() for name, weight in weights.items()}
     generator = torch.Generator().manual_seed(seed)
-    return cast("Probe", SimpleNamespace(weights=weights, masks=alive, generator=generator))
+    return cast("Probe", SimpleNamespace(weights=weights, masks=alive, generator=generator, crowd=ALONE))
 
 
 def test_magnitude_drops_the_smallest_of_all_tensors() -> None:

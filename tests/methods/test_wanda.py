@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from smc_eval.methods.magnitude import Magnitude
 from smc_eval.methods.wanda import Activation, Wanda
 from smc_eval.pruner import Probe
+from smc_eval.sparse.crowd import ALONE
 from smc_eval.stages import Prune, Train
 from smc_eval.target import Target
 from smc_eval.testing import Toy, bound, walked
@@ -19,6 +20,8 @@ from smc_eval.testing import Toy, bound, walked
 
 class Window:
     """A probe over given weights that multiplied given inputs."""
+
+    crowd = ALONE
 
     def __init__(self, weights: dict[str, Tensor], inputs: dict[str, Tensor]) -> None:
         self.weights, self.shown = weights, inputs

@@ -62,6 +62,7 @@ class Choosing(Task):
     splits: ClassVar[Sequence[str]] = ("train", "validation")
     """Those of the set on the hub that are read; the last is reported."""
     layout: ClassVar[Layout] = Layout()
+    calls: ClassVar[bool] = True
 
     dropout: float = Field(0.1, ge=0, lt=1)
     """Of the head, before and behind its dense layer; the encoder keeps its own."""

@@ -44,6 +44,7 @@ class Proteins(Task):
     version: ClassVar[int] = 2
     tiny: ClassVar[Mapping[str, Any]] = TINY
     paper_recipe: ClassVar[Mapping[str, Any]] = {"bucket": 1}  # its batches heed no length
+    calls: ClassVar[bool] = True
 
     data_set: ClassVar[str]
     """Its folder in the data folder; a twin lies there too."""
