@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from smc_eval.statistics.estimate import estimated
+from smc_eval.statistics.estimate import Estimate, estimated
 from smc_eval.statistics.resample import draws
 from smc_eval.statistics.sample import Sample
+from smc_eval.statistics.student import quantile
 
 ENDS = {"rank": (-1.0, 1.0), "bleu": (0.0, 100.0)}
 """Between which values a score lies, by kind."""
@@ -40,8 +41,9 @@ def interval(
 ) -> Interval | None:
     """The interval of a sample's value over its seeds and items; None where there is one of each.
 
-    In closed form, which takes no time and is what the table shows; given a number of `resamples`,
-    by the crossed bootstrap, whose interval may be skew. Both rest on the same variance.
+    In closed form, which takes no time and is what the table shows: the value and Student's t of its
+    error on both sides, of percentages Wilson's interval, which is skew. Given a number of `resamples`,
+    by the crossed bootstrap. All rest on the same variance.
     """
     found = estimated(sample)
     if not found.known:
@@ -49,11 +51,34 @@ def interval(
     if resamples:
         (value_B,) = draws([sample], resamples, found.freedom, seed)
         low, high = np.quantile(value_B, [(1 - level) / 2, (1 + level) / 2]).tolist()
+    elif sample.binary:
+        low, high = _wilson(found, level)
     else:
         reach = found.reach(level)
         low, high = found.value - reach, found.value + reach
     least, most = ENDS.get(sample.kind, (0.0, 100.0) if sample.binary else (-math.inf, math.inf))
     return Interval(max(least, low), min(most, high), level, found.over)
+
+
+def _wilson(found: Estimate, level: float) -> tuple[float, float]:
+    """Wilson's (1927) score interval of a percentage: all x with |x - share| <= t root(x(1 - x)/n).
+
+    The n is how many independent answers the variance is worth, as in surveys (Korn & Graubard 1998;
+    Dean & Pagano 2015); a single seed's N answers are worth N, and their variance needs no t. Nothing
+    is known better than by as many independent answers as there are, and what every net gets right
+    or none does no better than by one seed's.
+    """
+    share, normal = found.value / 100, quantile(level, math.inf)
+    spread = share * (1 - share)
+    if spread:
+        worth = 1 + 1e4 * spread / found.variance if found.variance else math.inf
+        t = normal if found.seeds == 1 else quantile(level, found.freedom)
+        pull = max(t**2 / worth, normal**2 / (found.items * found.seeds))
+    else:
+        pull = normal**2 / found.items
+    middle = (share + pull / 2) / (1 + pull)
+    reach = math.sqrt(pull * spread + pull**2 / 4) / (1 + pull)
+    return min(found.value, 100 * (middle - reach)), max(found.value, 100 * (middle + reach))
 
 
 def over_seeds(values: Sequence[float], level: float = 0.95) -> Interval | None:
