@@ -16,6 +16,9 @@ from smc_eval.statistics.student import quantile
 ENDS = {"rank": (-1.0, 1.0), "bleu": (0.0, 100.0)}
 """Between which values a score lies, by kind."""
 
+BENT = 2.0
+"""Degrees of freedom, no fewer, by whose t a percentage's interval bends: those of three seeds."""
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -64,20 +67,19 @@ def _wilson(found: Estimate, level: float) -> tuple[float, float]:
     """Wilson's (1927) score interval of a percentage: all x with |x - share| <= t root(x(1 - x)/n).
 
     The n is how many independent answers the variance is worth, as in surveys (Korn & Graubard 1998;
-    Dean & Pagano 2015); a single seed's N answers are worth N, and their variance needs no t. Nothing
-    is known better than by as many independent answers as there are, and what every net gets right
-    or none does no better than by one seed's.
+    Dean & Pagano 2015): a single seed's N answers are worth N, and their variance needs no t. Nothing
+    is known better than by as many independent answers as there are; what every net gets right, or
+    none, no better than by one seed's. With the t of two seeds, up to 12.7, the end near 50 would run
+    away: their interval bends as far as that of `BENT` degrees of freedom, and is as long as t says.
     """
     share, normal = found.value / 100, quantile(level, math.inf)
     spread = share * (1 - share)
-    if spread:
-        worth = 1 + 1e4 * spread / found.variance if found.variance else math.inf
-        t = normal if found.seeds == 1 else quantile(level, found.freedom)
-        pull = max(t**2 / worth, normal**2 / (found.items * found.seeds))
-    else:
-        pull = normal**2 / found.items
-    middle = (share + pull / 2) / (1 + pull)
-    reach = math.sqrt(pull * spread + pull**2 / 4) / (1 + pull)
+    worth = 1 + 1e4 * spread / found.variance if found.variance else math.inf
+    least = normal**2 / (found.items * (found.seeds if found.variance else 1))
+    freedom = found.freedom if found.seeds > 1 else math.inf
+    long, bent = (max(quantile(level, f) ** 2 / worth, least) for f in (freedom, max(freedom, BENT)))
+    middle = (share + bent / 2) / (1 + bent)
+    reach = math.sqrt(long * (spread + bent / 4)) / (1 + bent)
     return min(found.value, 100 * (middle - reach)), max(found.value, 100 * (middle + reach))
 
 

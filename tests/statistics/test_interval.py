@@ -74,6 +74,18 @@ def test_seeds_all_right_or_all_wrong_are_worth_an_answer_each(sample) -> None:
     assert found is not None and (found.low, found.high) == pytest.approx((7.666, 92.334), abs=1e-3)
 
 
+def test_two_seeds_bend_as_three_do_and_are_as_long_as_their_t(sample) -> None:
+    found = interval(sample(100.0 * (np.arange(1000) < [[190], [210]]), groups=range(1000)))
+    # only seeds vary, by 1: worth 1 + 0.16/0.01^2 answers, Student's t of one degree 12.706, of two 4.3027
+    # so 0.2 + 0.01156/2 -+ root(0.10084 (0.16 + 0.01156/4)), all of it over 1.01156
+    assert found is not None and (found.low, found.high) == pytest.approx((7.673, 33.013), abs=1e-3)
+
+
+def test_two_seeds_one_all_right_and_one_all_wrong_tell_nothing(sample) -> None:
+    found = interval(sample([[100.0] * 50, [0.0] * 50]))
+    assert found is not None and (found.low, found.high) == (0.0, 100.0)
+
+
 def test_seeds_that_agree_are_worth_no_more_than_all_their_answers(sample) -> None:
     found = interval(sample(100 * np.eye(3, 10)))  # each has one right in ten, and another one
     assert found is not None and (found.low, found.high) == pytest.approx(
