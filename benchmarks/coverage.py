@@ -1,6 +1,7 @@
 """Whether intervals cover, tests reject and s@95 is found as often as they say, on data of known truth.
 
     python benchmarks/coverage.py --trials 4000
+    python benchmarks/coverage.py --part intervals --score "accuracy 1"
 
 Prints the tables of docs/statistics.md. Every score is drawn from a model with effects of seeds and of
 items and their interaction, whose true score is known; what is counted is how often the interval holds
@@ -287,11 +288,30 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f}"
 
 
-def swept(count: Callable[[Model, int], float]) -> Iterator[list[str]]:
-    """A row for each kind and strength of seeds, a column for each number of them."""
+def swept(count: Callable[[Model, int], float], score: str) -> Iterator[list[str]]:
+    """A row for each score that begins so and each strength of seeds, a column for each number of them."""
     for strength in (0.0, 1.0, 3.0):
         for name, model in models(strength).items():
+            if not name.startswith(score):
+                continue
             yield [name, f"{strength:g}", *(percent(count(model, seeds)) for seeds in SEEDS)]
+
+
+def cliffs(trials: int) -> Iterator[list[str]]:
+    """A row for each cliff, share that is kept, and number of seeds and items."""
+    cases = [
+        (half, steep, share, 3, 1200, 0.03)
+        for half, steep in ((0.8, 6), (0.85, 3), (0.6, 4))
+        for share in (0.95, 0.99)
+    ]
+    cases += [(0.8, 6, 0.95, seeds, 1200, 0.03) for seeds in (1, 5, 10)]
+    cases += [(0.8, 6, 0.95, 3, 1200, 0.1), (0.8, 6, 0.95, 3, 300, 0.03)]
+    for half, steep, share, seeds, items, differ in cases:
+        held, mean, width = recovered(half, steep, share, seeds, items, differ, trials)
+        yield [
+            *(f"{half:g}", f"{steep:g}", f"{share:g}", f"{seeds} × {items:,}", f"{differ:g}"),
+            *(f"{whole(half, steep, share):.3f}", f"{mean:.3f}", percent(held), f"{width:.3f}"),
+        ]
 
 
 def main() -> None:
@@ -299,10 +319,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--trials", type=int, default=4000, help="of each number")
     parser.add_argument("--part", choices=("intervals", "plain", "tests", "curves"), help="all without it")
+    parser.add_argument("--score", default="", help="how the rows begin that are asked for, as: accuracy 1")
     said = parser.parse_args()
+    if not any(name.startswith(said.score) for name in models(0.0)):
+        parser.error(f"no score begins with {said.score!r}; there are: {'; '.join(models(0.0))}")
     heads = ["score", "seed effect", *(f"{seeds} seed{'s' * (seeds > 1)}" for seeds in SEEDS)]
     if said.part in {None, "intervals"}:
-        table("Coverage of the 95 % interval", heads, swept(lambda m, s: covered(m, s, said.trials)))
+        table(
+            "Coverage of the 95 % interval", heads, swept(lambda m, s: covered(m, s, said.trials), said.score)
+        )
     if said.part in {None, "plain"}:
         few = [s for s in SEEDS if s > 1]
         table(
@@ -316,40 +341,14 @@ def main() -> None:
         )
     if said.part in {None, "tests"}:
         table(
-            "Type-I error of the paired test at 5 %", heads, swept(lambda m, s: rejected(m, s, said.trials))
+            "Type-I error of the paired test at 5 %",
+            heads,
+            swept(lambda m, s: rejected(m, s, said.trials), said.score),
         )
     if said.part in {None, "curves"}:
-        cases = [
-            (half, steep, share, 3, 1200, 0.03)
-            for half, steep in ((0.8, 6), (0.85, 3), (0.6, 4))
-            for share in (0.95, 0.99)
-        ]
-        cases += [(0.8, 6, 0.95, seeds, 1200, 0.03) for seeds in (1, 5, 10)]
-        cases += [(0.8, 6, 0.95, 3, 1200, 0.1), (0.8, 6, 0.95, 3, 300, 0.03)]
-        table(
-            "s@95 and s@99 on logistic cliffs of known place",
-            [
-                "half at",
-                "steepness",
-                "share",
-                "seeds × items",
-                "seed effect",
-                "truth",
-                "mean",
-                "coverage",
-                "width",
-            ],
-            (
-                [
-                    *(f"{half:g}", f"{steep:g}", f"{share:g}", f"{seeds} × {items:,}", f"{differ:g}"),
-                    *(f"{whole(half, steep, share):.3f}", f"{mean:.3f}", percent(held), f"{width:.3f}"),
-                ]
-                for half, steep, share, seeds, items, differ in cases
-                for held, mean, width in (
-                    recovered(half, steep, share, seeds, items, differ, said.trials // 4),
-                )
-            ),
-        )
+        heads = ["half at", "steepness", "share", "seeds × items", "seed effect"]
+        heads += ["truth", "mean", "coverage", "width"]
+        table("s@95 and s@99 on logistic cliffs of known place", heads, cliffs(said.trials // 4))
 
 
 if __name__ == "__main__":

@@ -166,15 +166,19 @@ class Curve:
 
     @property
     def _freedom(self) -> float:
-        """Degrees of freedom of the points' shares: those of the middle point, since draws have but one."""
+        """Degrees of freedom of the points' shares: those of the middle point, since draws have but one.
+
+        Points that show no variance, as those of nets that get nothing right, tell none.
+        """
         dense, *points = self._samples
         freedoms = []
         for point, share in zip(points, self.shares, strict=True):
-            freedom = estimated(point).freedom
+            found = [estimated(point)]
             if set(point.seeds) & set(dense.seeds):
-                freedom = min(freedom, contrast(point, dense, share).freedom)
-            freedoms.append(freedom)
-        return median(freedoms)
+                found.append(contrast(point, dense, share))
+            if found[0].variance:
+                freedoms.append(min(one.freedom for one in found))
+        return median(freedoms or [estimated(dense).freedom])
 
     def _shares(self, score_PB: Floats) -> Floats:
         """Shares kept [P, B] from scores of the dense net and the points."""

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -44,7 +44,7 @@ class Estimate:
     own: float
     """Variance that the choice of items gives to each seed by itself."""
     extra: float = 0.0
-    """What right and wrong answers add that are too few to show a variance."""
+    """What pairs add that differ too seldom to show a variance."""
 
     @property
     def variance(self) -> float:
@@ -140,8 +140,7 @@ def covariance(parts_XN: Floats, groups_N: Ints) -> Floats:
 
 def estimated(sample: Sample) -> Estimate:
     """The estimate of one square's number."""
-    found = estimate(sample.values_S(), sample.parts_SN(), sample.groups_N)
-    return replace(found, extra=_unseen(found)) if sample.binary else found
+    return estimate(sample.values_S(), sample.parts_SN(), sample.groups_N)
 
 
 def contrast(a: Sample, b: Sample, times: float = 1.0) -> Estimate:
@@ -154,17 +153,3 @@ def contrast(a: Sample, b: Sample, times: float = 1.0) -> Estimate:
     # Agresti & Min (2005): one more pair a seed that differs, so that few such pairs make nobody sure
     extra = 1e4 / (a.size**2 * len(seeds)) if a.binary and b.binary else 0.0
     return estimate(values_S, parts_SN, a.groups_N, extra)
-
-
-def _unseen(found: Estimate) -> float:
-    """What two more right and two more wrong answers add to the variance of a percentage.
-
-    Agresti & Coull (1998), over as many independent answers as the variance is worth (Korn &
-    Graubard 1998), which is no less than one seed's and no more than all. Felt only near 0 and 100.
-    """
-    share = found.value / 100
-    spread = share * (1 - share)
-    worth = 1e4 * spread / found.variance if found.variance and spread else 0.0
-    size = min(max(worth, found.items), found.items * found.seeds)
-    pulled = (share * size + 2) / (size + 4)
-    return 1e4 * (pulled * (1 - pulled) - spread) / size

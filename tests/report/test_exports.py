@@ -69,9 +69,9 @@ def test_of_one_seed_the_interval_over_its_items_is_told_as_that(record) -> None
     table = tabulated([record(value=80.0)], lambda _: items)
     (line,) = csv.DictReader(io.StringIO(as_csv(table)))
     assert line["over"] == "100 items of one seed"
-    # 1.96 standard errors of a share of a hundred, a little more by two right and two wrong answers
-    assert float(line["interval_low"]) == pytest.approx(80 - 7.84, abs=0.6)
-    assert float(line["interval_high"]) == pytest.approx(80 + 7.84, abs=0.6)
+    # Wilson's: 80 of 100 are 71.12 to 86.66
+    assert float(line["interval_low"]) == pytest.approx(71.117, abs=1e-3)
+    assert float(line["interval_high"]) == pytest.approx(86.663, abs=1e-3)
     assert table.rows[0].entries[0].text == "80.0"  # in the table it would pass for one over seeds
 
 

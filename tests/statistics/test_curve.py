@@ -170,6 +170,19 @@ def test_an_interval_that_leaves_the_grid_says_so_by_its_end() -> None:
     assert kept.bounded == "above" and kept.interval.high == 1.0 and kept.interval.low in {0.0, 0.5}
 
 
+def test_points_that_get_nothing_right_leave_the_crossing_as_sure_as_it_was() -> None:
+    found = drawn(np.random.default_rng(3), 3, 400, 0.1)
+    dense, points = found.dense, {at: found.points[at] for at in GRID[:8]}
+    nothing = Sample("mean", np.zeros((3, 400, 1)), np.zeros(400, int), np.ones(1), (0, 1, 2))
+    one, many = (
+        Curve(dense, points | dict.fromkeys(far, nothing)).kept_at(0.6, resamples=500)
+        for far in ((0.9,), (0.9, 0.93, 0.95, 0.96, 0.97, 0.98, 0.99))
+    )
+    assert one is not None and one.interval is not None and many is not None and many.interval is not None
+    ends = one.interval.low, one.interval.high
+    assert (many.interval.low, many.interval.high) == pytest.approx(ends, abs=1e-9)
+
+
 def test_areas_of_the_same_items_are_surer_than_their_points() -> None:
     curve = drawn(np.random.default_rng(2), 1, 400, 0.0)
     area = curve.area(resamples=800)

@@ -53,17 +53,66 @@ def test_groups_are_fixed_and_only_their_items_vary(sample) -> None:
     assert found is not None and (found.low, found.high) == (4.5, 4.5)
 
 
+@pytest.mark.parametrize(
+    ("right", "items", "low", "high"),
+    [  # z^2 = 3.8415: 3.8415/13.8415; 0.5 -+ 1.96 root(2.5 + 0.9604)/13.8415; and so on
+        (0, 10, 0.0, 27.753),
+        (5, 10, 23.659, 76.341),
+        (10, 10, 72.247, 100.0),
+        (29, 30, 83.330, 99.409),
+    ],
+)
+def test_one_seeds_percentage_has_wilsons_interval(sample, right, items, low, high) -> None:
+    found = interval(sample(np.where(np.arange(items) < right, 100.0, 0.0)[None]))
+    assert found is not None and (found.low, found.high) == pytest.approx((low, high), abs=1e-3)
+    assert 100 * right / items in found and found.low >= 0 and found.high <= 100
+
+
+def test_seeds_all_right_or_all_wrong_are_worth_an_answer_each(sample) -> None:
+    found = interval(sample([[100.0] * 50] * 2 + [[0.0] * 50] * 2))
+    # Wilson's of 2 in 4 with Student's 3.1824: 0.5 -+ 3.1824 root(4/4 + 3.1824^2/4)/(4 + 3.1824^2)
+    assert found is not None and (found.low, found.high) == pytest.approx((7.666, 92.334), abs=1e-3)
+
+
+def test_two_seeds_bend_as_three_do_and_are_as_long_as_their_t(sample) -> None:
+    found = interval(sample(100.0 * (np.arange(1000) < [[190], [210]]), groups=range(1000)))
+    # only seeds vary, by 1: worth 1 + 0.16/0.01^2 answers, Student's t of one degree 12.706, of two 4.3027
+    # so 0.2 + 0.01156/2 -+ root(0.10084 (0.16 + 0.01156/4)), all of it over 1.01156
+    assert found is not None and (found.low, found.high) == pytest.approx((7.673, 33.013), abs=1e-3)
+
+
+def test_two_seeds_one_all_right_and_one_all_wrong_tell_nothing(sample) -> None:
+    found = interval(sample([[100.0] * 50, [0.0] * 50]))
+    assert found is not None and (found.low, found.high) == (0.0, 100.0)
+
+
+def test_seeds_that_agree_are_worth_no_more_than_all_their_answers(sample) -> None:
+    found = interval(sample(100 * np.eye(3, 10)))  # each has one right in ten, and another one
+    assert found is not None and (found.low, found.high) == pytest.approx(
+        (3.460, 25.621), abs=1e-3
+    )  # 3 in 30
+
+
 def test_collapsed_nets_are_not_surely_at_zero(sample) -> None:
     one, three = interval(sample(np.zeros((1, 1221)))), interval(sample(np.zeros((3, 1221))))
     assert one is not None and three is not None
     exact = 100 * (1 - 0.025 ** (1 / 1221))  # Clopper & Pearson (1934): 0.302 %
-    assert one.low == three.low == 0 and one.high == pytest.approx(exact, rel=0.3)
-    assert three.high == pytest.approx(one.high)
+    assert one.low == three.low == 0 and one.high == pytest.approx(exact, rel=0.05)
+    assert three.high == one.high  # what each net misses tells of items, and of other nets little
 
 
-def test_percentages_and_correlations_stay_within_their_ends(sample) -> None:
-    high = interval(sample(np.where(np.arange(30) < 29, 100.0, 0.0)[None]))
-    assert high is not None and high.high == 100.0 and high.low < 96
+@given(st.integers(0, 10**6), st.integers(1, 4), st.integers(2, 12))
+def test_what_is_wrong_is_as_sure_as_what_is_right(draw: int, seeds: int, items: int) -> None:
+    rows = 100.0 * np.random.default_rng(draw).integers(0, 2, (seeds, items, 1))
+    right, wrong = (
+        interval(Sample("mean", one, np.zeros(items, int), np.ones(1), tuple(range(seeds))))
+        for one in (rows, 100 - rows)
+    )
+    assert right is not None and wrong is not None and rows.mean() in right
+    assert (right.low, right.high) == pytest.approx((100 - wrong.high, 100 - wrong.low), abs=1e-9)
+
+
+def test_correlations_stay_within_their_ends(sample) -> None:
     rho = interval(sample([[[1, 1], [2, 2], [3, 3], [4, 4], [6, 5], [5, 6]]], kind="rank"))
     assert rho is not None and rho.high == 1.0 and rho.low < 34 / 35
 
@@ -109,23 +158,29 @@ def test_the_bootstrap_is_the_same_every_time() -> None:
     assert interval(sample, 500, seed=1) == interval(sample, 500, seed=1) != interval(sample, 500, seed=2)
 
 
-@given(st.integers(0, 10**6), st.integers(1, 5), st.integers(2, 30))
-def test_a_higher_level_is_a_wider_interval_around_the_value(draw: int, seeds: int, items: int) -> None:
+@pytest.mark.parametrize("items_are", ["numbers", "right or wrong"])
+@given(draw=st.integers(0, 10**6), seeds=st.integers(1, 5), items=st.integers(2, 30))
+def test_a_higher_level_is_a_wider_interval_around_the_value(
+    draw: int, seeds: int, items: int, items_are: str
+) -> None:
     rows = np.random.default_rng(draw).normal(size=(seeds, items, 1))
+    rows = np.where(rows > 0.5, 100.0, 0.0) if items_are == "right or wrong" else rows
     sample = Sample("mean", rows, np.zeros(items, int), np.ones(1), tuple(range(seeds)))
     narrow, wide = interval(sample, level=0.8), interval(sample, level=0.99)
     assert narrow is not None and wide is not None
     assert wide.low <= narrow.low <= sample.value() <= narrow.high <= wide.high
 
 
-@pytest.mark.parametrize("seeds", [1, 3, 5])
-def test_intervals_cover_as_often_as_they_say(seeds: int) -> None:
+@pytest.mark.parametrize(
+    ("seeds", "right", "differ", "items"),
+    [(1, 0.7, 0.0, 200), (3, 0.7, 0.2, 200), (5, 0.7, 0.2, 200), (3, 0.01, 0.36, 1200)],
+)
+def test_intervals_cover_as_often_as_they_say(seeds: int, right: float, differ: float, items: int) -> None:
     chance, held, trials = np.random.default_rng(seeds), 0, 800
-    for _ in range(trials):  # right where skill + seed + item + chance is above zero: 70 % of all
-        seed_S = 0.2 * chance.normal(size=(seeds, 1)) * (seeds > 1)
-        scale = math.sqrt(2 + 0.04 * (seeds > 1))
-        latent_SN = NormalDist().inv_cdf(0.7) * scale + seed_S + chance.normal(size=(seeds, 200))
-        rows = np.where(latent_SN + chance.normal(size=200) > 0, 100.0, 0.0)[..., None]
-        found = interval(Sample("mean", rows, np.zeros(200, int), np.ones(1), tuple(range(seeds))))
-        held += found is not None and 70.0 in found
+    skill = NormalDist().inv_cdf(right) * math.sqrt(2 + differ**2)
+    for _ in range(trials):  # right where skill + seed + item + chance is above zero
+        latent_SN = skill + differ * chance.normal(size=(seeds, 1)) + chance.normal(size=(seeds, items))
+        rows = np.where(latent_SN + chance.normal(size=items) > 0, 100.0, 0.0)[..., None]
+        found = interval(Sample("mean", rows, np.zeros(items, int), np.ones(1), tuple(range(seeds))))
+        held += found is not None and 100 * right in found
     assert held / trials == pytest.approx(0.95, abs=0.03)  # trials alone make 0.023
