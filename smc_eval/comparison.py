@@ -11,7 +11,7 @@ from smc_eval.errors import UnknownName, UsageError
 from smc_eval.results import Result
 from smc_eval.statistics.paired import Comparison, compare, holm, seeds_needed
 from smc_eval.statistics.sample import Sample
-from smc_eval.table import ANY, DENSE, facets, level, named
+from smc_eval.table import ANY, DENSE, distinct, facets, level, named
 
 OWN = ("spread", "match", "factor", "inside")
 """Facets that may be a method's own; in all others two methods ought to be alike."""
@@ -83,7 +83,7 @@ def versus(
         UsageError: it has none at the sparsity that is said, or several rows to choose from; or the two
             have nothing in common.
     """
-    kept = [record for record in records if record.sound and _fits(record, where or {})]
+    kept = [record for record in distinct(records) if record.sound and _fits(record, where or {})]
     first, second = (_side(kept, word, look) for word in (a, b))
     if (first.method, first.at) == (second.method, second.at):
         raise UsageError(f"{a!r} was named twice; name two methods, or one at two sparsities")

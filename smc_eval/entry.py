@@ -22,6 +22,9 @@ Look = Callable[[str], Items | None]
 OFF = 1e-3
 """How far reached sparsity may lie from what was asked before a square says so."""
 
+CUT = "cut off"
+"""What is said of nets of which no survivor lies on a way from inputs to outputs."""
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -33,7 +36,7 @@ class Entry:
     """Folds pooled within each seed, then the mean over seeds."""
     decimals: int = 1
     remarks: tuple[str, ...] = ()
-    """What else must be known of the number: missing folds or seeds, sparsity that was missed."""
+    """What else must be known of the number: missing folds or seeds, a missed sparsity, nets that are cut off."""
     best: bool = False
     """Whether no other method of its task and model does better at this sparsity."""
     also: Mapping[str, float] = field(default_factory=dict)
@@ -152,7 +155,8 @@ def _mean_of_those_with(name: str, told: Sequence[Result]) -> float:
 
 
 def _remarks(told: Sequence[Result], seeds: Mapping[int, object], group: Sequence[Result]) -> Iterable[str]:
-    """What is missing of a square that its task and model have elsewhere, and where it missed its target."""
+    """What is missing of a square that its task and model have elsewhere, where it missed its target, and
+    whether of its nets nothing is left that leads anywhere: those score what a constant does."""
     all_seeds, all_folds = ({getattr(record, name) for record in group} for name in ("seed", "fold"))
     if len(seeds) < len(all_seeds):
         yield f"{len(seeds)}/{len(all_seeds)} seeds"
@@ -163,3 +167,5 @@ def _remarks(told: Sequence[Result], seeds: Mapping[int, object], group: Sequenc
     furthest = max(reached, key=lambda sparsity: abs(sparsity - asked), default=asked)
     if abs(furthest - asked) > OFF:
         yield f"@{furthest:.3f}"
+    if count := sum(record.certificate.get("effective") == 1 for record in told):
+        yield CUT if count == len(told) else f"{count}/{len(told)} {CUT}"

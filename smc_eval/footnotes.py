@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from smc_eval.budget import Budget
+from smc_eval.entry import CUT
 from smc_eval.results import Result
 from smc_eval.table import ANY, DENSE, Table, facets, short
 
@@ -20,7 +21,8 @@ class Footnotes:
     loud: tuple[str, ...]
     """Why these numbers are no result, or not wholly."""
     troubles: tuple[str, ...]
-    """Cells that failed, were refused or lost their certificate, alike ones told once."""
+    """Cells that failed, were refused or lost their certificate, and tensors of which nothing is left; alike
+    ones told once."""
     setting: tuple[str, ...]
     """Metric, scope, spread, protocol, model, data, seeds, folds, signatures."""
     account: tuple[str, ...]
@@ -30,9 +32,8 @@ class Footnotes:
 def footnotes(table: Table) -> Footnotes:
     """The footnotes of a table, from the records it was made of."""
     records = table.records
-    return Footnotes(
-        tuple(_loud(records)), tuple(_troubles(records)), tuple(_setting(table)), tuple(_account(table))
-    )
+    troubles = (*_troubles(records), *_dead(records))
+    return Footnotes(tuple(_loud(records)), troubles, tuple(_setting(table)), tuple(_account(table)))
 
 
 def _loud(records: Sequence[Result]) -> Iterator[str]:
@@ -58,6 +59,21 @@ def _troubles(records: Sequence[Result]) -> Iterator[str]:
         more = f" and {len(befallen) - 1} more" if len(befallen) > 1 else ""
         further = befallen[0].reason.splitlines()[1:LINES] if kind != "certificate" else []
         yield "\n  ".join([f"{kind}: {place(befallen[0])}{more}: {first or 'no reason given'}", *further])
+
+
+def _dead(records: Sequence[Result]) -> Iterator[str]:
+    """Tensors of which nothing is left, with the first net that lost them and the number of others."""
+    alike: dict[tuple[str, ...], list[Result]] = {}
+    for record in records:
+        if record.sound and (names := record.certificate.get("dead_tensors")):
+            alike.setdefault(tuple(names), []).append(record)
+    told = sorted(alike.items(), key=lambda one: -len(one[1]))
+    for names, nets in told[:LINES]:
+        tensors = names[0] + (f" and {len(names) - 1} other tensors" if len(names) > 1 else "")
+        more = f" and {len(nets) - 1} more" if len(nets) > 1 else ""
+        yield f"nothing left of {tensors}: {place(nets[0])}{more}"
+    if others := sum(len(nets) for _, nets in told[LINES:]):
+        yield f"nothing left of others in {others} more, whose certificates name them"
 
 
 def _setting(table: Table) -> Iterator[str]:
@@ -128,6 +144,9 @@ def _legend(table: Table) -> str:
         "–: not run": any(entry.state == "missing" for entry in entries),
         "n/a: the method cannot": any(entry.state == "skipped" for entry in entries),
         "@: reached in place of what was asked": any(r[0] == "@" for entry in entries for r in entry.remarks),
+        f"{CUT}: nothing left leads from inputs to outputs": any(
+            CUT in r for entry in entries for r in entry.remarks
+        ),
     }
     return "".join(f"; {word}" for word, occurs in words.items() if occurs)
 

@@ -68,7 +68,7 @@ def tabulated(results: Sequence[Result], look: Look | None = None) -> Table:
 
     `look` finds the items of a record: with them, intervals tell of seeds and items both.
     """
-    records = tuple({_identity(result): result for result in results}.values())
+    records = distinct(results)
     names = named(records)
     columns = tuple(dict.fromkeys(names.values()))
     apart = _varying(records, ("protocol", "scope", "spread"))
@@ -81,6 +81,11 @@ def tabulated(results: Sequence[Result], look: Look | None = None) -> Table:
         for row in _grouped(group, [names[level(record)] for record in group], columns, apart, look)
     ]
     return Table(columns, tuple(rows), records, tuple(results))
+
+
+def distinct(results: Iterable[Result]) -> tuple[Result, ...]:
+    """Of several records of the very same cell the latest: a dense net has one for every scope asked."""
+    return tuple({_identity(result): result for result in results}.values())
 
 
 def facets(result: Result) -> dict[str, Any]:

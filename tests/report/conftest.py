@@ -63,7 +63,7 @@ def made(
                 "also": also,
             },
             "sparsity": {"scope": reached, "weights": reached * 0.9, "all": reached * 0.8},
-            "certificate": {"ok": ok, "kept": 50, "wanted": 50 if ok else 40},
+            "certificate": {"ok": ok, "kept": 50, "wanted": 50 if ok else 40} | changes.pop("told", {}),
             "cost": {"steps": 7, "examples": 70, "scoring_passes": 2, "seconds": SECONDS},
         }
     return Result(**{**record, **changes})

@@ -65,6 +65,14 @@ def test_the_dense_net_stands_beside_every_sparsity(make: Any) -> None:
     assert [(one.level, one.better) for one in found] == [("0.5", "tie"), ("0.9", "a")]
 
 
+def test_a_dense_net_that_was_asked_for_in_two_scopes_is_one(make: Any) -> None:
+    dense = [
+        make("dense", value=80, seed=seed, scope=scope) for scope in ("body", "all-2d") for seed in (0, 1)
+    ]
+    (found,) = versus([*dense, *(make("b", 0.5, 70, seed=seed) for seed in (0, 1))], look, "dense", "b")
+    assert (found.found.seeds, found.found.items) == (2, N)
+
+
 def test_chances_are_corrected_for_how_many_there_are(make: Any) -> None:
     records = [
         make(method, level, value) for level in (0.5, 0.7, 0.9) for method, value in (("a", 60), ("b", 52))

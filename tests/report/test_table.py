@@ -182,6 +182,30 @@ def test_a_number_without_any_certificate_is_shown_marked_and_is_never_best(reco
     assert [row.entries[0].best for row in tabulated(results).rows] == [False, True, False]
 
 
+def test_nets_that_are_cut_off_say_so_and_are_never_best(record) -> None:
+    severed = {"effective": 1.0, "dead_tensors": ["head.weight"]}
+    results = [record("lth", value=82.0, seed=seed, told=severed) for seed in (0, 1)]
+    results += [record("snip", value=81.0, told=severed), record("snip", value=81.0, seed=1)]
+    results += [record(value=80.0, seed=seed) for seed in (0, 1)]
+    table = tabulated(results)
+    assert [row.entries[0].remarks for row in table.rows] == [("cut off",), ("1/2 cut off",), ()]
+    assert [row.entries[0].best for row in table.rows] == [False, False, False]
+    notes = footnotes(table)
+    assert notes.account[0] == "cells: 6 ok; cut off: nothing left leads from inputs to outputs"
+    assert notes.troubles == ("nothing left of head.weight: t/a lth 0.5 seed 0 and 2 more",)
+
+
+def test_tensors_of_which_nothing_is_left_are_named_where_most_nets_lost_them_first(record) -> None:
+    lost = [["a", "b", "c"], ["d"], ["d"], ["e"], ["f", "g"]]
+    results = [record(seed=seed, told={"dead_tensors": names}) for seed, names in enumerate(lost)]
+    assert footnotes(tabulated(results)).troubles == (
+        "nothing left of d: t/a omp-after 0.5 seed 1 and 1 more",
+        "nothing left of a and 2 other tensors: t/a omp-after 0.5 seed 0",
+        "nothing left of e: t/a omp-after 0.5 seed 3",
+        "nothing left of others in 1 more, whose certificates name them",
+    )
+
+
 @pytest.mark.parametrize(("higher", "best"), [(True, "lth"), (False, "omp-after")])
 def test_best_is_what_the_metric_calls_best(record, higher, best) -> None:
     table = tabulated(
