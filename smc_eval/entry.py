@@ -36,7 +36,7 @@ class Entry:
     """Folds pooled within each seed, then the mean over seeds."""
     decimals: int = 1
     remarks: tuple[str, ...] = ()
-    """What else must be known of the number: missing folds or seeds, a missed sparsity, nets that are cut off."""
+    """What else must be known of the number: missing folds or seeds, another sparsity, nets cut off."""
     best: bool = False
     """Whether no other method of its task and model does better at this sparsity."""
     also: Mapping[str, float] = field(default_factory=dict)
