@@ -111,7 +111,9 @@ def test_stored_nets_are_of_one_form(stores: dict[str, Path]) -> None:
         assert first is not None and second is not None
         assert first[0].keys() == second[0].keys() and first[1].keys() == second[1].keys()
         for name, tensor in first[0].items():
-            torch.testing.assert_close(second[0][name], tensor, rtol=1e-3, atol=1e-4)
+            # one bias for all choices changes no probability: its gradient is rounding, which Adam scales up
+            loose = 1e-2 if name == "out.bias" else 1e-4
+            torch.testing.assert_close(second[0][name], tensor, rtol=1e-3, atol=loose)
 
 
 @pytest.mark.parametrize("task", ["Questions", "Blanks", "HpS2C2"])
