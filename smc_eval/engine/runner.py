@@ -62,6 +62,9 @@ def run(  # noqa: PLR0913  an order's own
     if shard:
         launch.refuse_alone("--shard")
         accept([*chains, *ahead])
+        from smc_eval.engine import shards  # FSDP takes seconds to import
+
+        shards.check()
     if launch.size() > 1:
         if jobs not in {None, 1}:
             launch.refuse(f"--jobs {jobs}")

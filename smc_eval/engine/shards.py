@@ -19,7 +19,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor
 
 from smc_eval.engine.ranks import Ranks
-from smc_eval.errors import SparsityError
+from smc_eval.errors import SparsityError, UsageError
 from smc_eval.sparse.crowd import Crowd
 from smc_eval.sparse.net import Net
 
@@ -120,6 +120,19 @@ class ShardedNet(Net):
             name: own(tensor, self.ranks.rank, self.ranks.size) if name in self._rows else tensor
             for name, tensor in tensors.items()
         }
+
+
+def check() -> None:
+    """Make sure that this torch can cut a net so that gradients add up on every backend.
+
+    Raises:
+        UsageError: it is too old.
+    """
+    if not hasattr(FSDPModule, "set_force_sum_reduction_for_comms"):
+        raise UsageError(
+            f"--shard cannot add up gradients with torch {torch.__version__}; install a newer one, "
+            "2.13 is known to do"
+        )
 
 
 def own(whole: Tensor, rank: int, size: int) -> Tensor:

@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 
 from smc_eval.cell import Chain
 from smc_eval.cli import app
+from smc_eval.engine import shards
 from smc_eval.engine.by_rows import accept, faults
 from smc_eval.engine.feed import dealt, idle
 from smc_eval.engine.runner import run
@@ -190,6 +191,12 @@ def test_the_command_line_shards(tmp_path: Path) -> None:
     assert ran.stdout.count("cells: 2 ok") == 1
     assert "FSDP" not in ran.stderr
     assert {result.versions["sharded"] for result in records(tmp_path).values()} == {True}
+
+
+def test_a_torch_that_is_too_old_is_refused_by_its_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shards, "FSDPModule", object)
+    with pytest.raises(UsageError, match=f"with torch {re.escape(torch.__version__)}; install a newer one"):
+        shards.check()
 
 
 def test_one_rank_has_nobody_to_share_with(tmp_path: Path) -> None:
