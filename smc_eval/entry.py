@@ -23,7 +23,8 @@ OFF = 1e-3
 """How far reached sparsity may lie from what was asked before a square says so."""
 
 CUT = "cut off"
-"""What is said of nets of which no survivor lies on a way from inputs to outputs."""
+"""What is said of nets of which no survivor lies on a path from inputs to outputs; weights outside the scope
+may."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,7 @@ def _mean_of_those_with(name: str, told: Sequence[Result]) -> float:
 
 def _remarks(told: Sequence[Result], seeds: Mapping[int, object], group: Sequence[Result]) -> Iterable[str]:
     """What is missing of a square that its task and model have elsewhere, where it missed its target, and
-    whether of its nets nothing is left that leads anywhere: those score what a constant does."""
+    which of its nets are cut off."""
     all_seeds, all_folds = ({getattr(record, name) for record in group} for name in ("seed", "fold"))
     if len(seeds) < len(all_seeds):
         yield f"{len(seeds)}/{len(all_seeds)} seeds"

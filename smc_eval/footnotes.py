@@ -69,7 +69,7 @@ def _dead(records: Sequence[Result]) -> Iterator[str]:
             alike.setdefault(tuple(names), []).append(record)
     told = sorted(alike.items(), key=lambda one: -len(one[1]))
     for names, nets in told[:LINES]:
-        tensors = names[0] + (f" and {len(names) - 1} other tensors" if len(names) > 1 else "")
+        tensors = " and ".join(names) if len(names) < 3 else f"{names[0]} and {len(names) - 1} more tensors"
         more = f" and {len(nets) - 1} more" if len(nets) > 1 else ""
         yield f"nothing left of {tensors}: {place(nets[0])}{more}"
     if others := sum(len(nets) for _, nets in told[LINES:]):
@@ -144,7 +144,7 @@ def _legend(table: Table) -> str:
         "–: not run": any(entry.state == "missing" for entry in entries),
         "n/a: the method cannot": any(entry.state == "skipped" for entry in entries),
         "@: reached in place of what was asked": any(r[0] == "@" for entry in entries for r in entry.remarks),
-        f"{CUT}: nothing left leads from inputs to outputs": any(
+        f"{CUT}: no survivor in scope lies on a path from inputs to outputs": any(
             CUT in r for entry in entries for r in entry.remarks
         ),
     }

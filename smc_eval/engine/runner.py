@@ -60,18 +60,9 @@ def run(  # noqa: PLR0913  an order's own
     make = engine(executor)
     store, world = Store(folder), None
     if shard:
-        launch.refuse_alone("--shard")
-        accept([*chains, *ahead])
-        from smc_eval.engine import shards  # FSDP takes seconds to import
-
-        shards.check()
+        _accept_shards([*chains, *ahead])
     if launch.size() > 1:
-        if jobs not in {None, 1}:
-            launch.refuse(f"--jobs {jobs}")
-        if executor != "local":
-            launch.refuse(f"--executor {executor}")
-        if not alone:
-            launch.refuse("work")
+        _refuse_several(jobs, executor, alone=alone)
         world = World(device, threads, shard=shard)
         store, watcher = _joined(chains, store, world, watcher)
     store.open()
@@ -95,6 +86,33 @@ def run(  # noqa: PLR0913  an order's own
         return foreman.run(again=again)
     finally:
         carrier.shutdown()
+
+
+def _accept_shards(chains: Sequence[Chain]) -> None:
+    """Refuse what ranks that hold rows alone cannot carry out, before anything runs.
+
+    Raises:
+        UsageError: there is one rank, a cell needs whole tensors, or this torch cannot cut a net.
+    """
+    launch.refuse_alone("--shard")
+    accept(chains)
+    from smc_eval.engine import shards  # FSDP takes seconds to import
+
+    shards.check()
+
+
+def _refuse_several(jobs: int | None, executor: str, *, alone: bool) -> None:
+    """Refuse, of ranks, what carries out several cells at once.
+
+    Raises:
+        UsageError: that was asked.
+    """
+    if jobs not in {None, 1}:
+        launch.refuse(f"--jobs {jobs}")
+    if executor != "local":
+        launch.refuse(f"--executor {executor}")
+    if not alone:
+        launch.refuse("work")
 
 
 def _joined(chains: Sequence[Chain], store: Store, world: World, watcher: Watcher) -> tuple[Store, Watcher]:

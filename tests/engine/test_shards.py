@@ -157,15 +157,17 @@ def test_a_training_that_was_stopped_goes_on_as_if_it_never_was(
     assert_equal([resumed[0]], [whole[0]])
 
 
-def test_what_ranks_began_by_rows_one_rank_ends_whole(
-    killed: Path, stores: dict[str, Path], tmp_path: Path
+@pytest.mark.parametrize(("began", "ends"), [("shard", "whole"), ("whole", "shard")])
+def test_what_was_begun_by_rows_ends_whole_and_the_other_way_round(
+    began: str, ends: str, stores: dict[str, Path], tmp_path: Path
 ) -> None:
-    folder = shutil.copytree(killed, tmp_path / "on")
-    again = launched(folder, "whole", "gmp")
+    assert launched(tmp_path, f"{began}-kill", "gmp").returncode != 0
+    assert records(tmp_path) == {} and len(list((tmp_path / "partial").iterdir())) == 1
+    again = launched(tmp_path, ends, "gmp")
     assert again.returncode == 0, again.stderr
-    ((digest, found),) = records(folder).items()
+    ((digest, found),) = records(tmp_path).items()
     assert found.certificate["mask_digest"] == records(stores["whole"])[digest].certificate["mask_digest"]
-    assert "sharded" not in found.versions and found.cost["steps"] == 12
+    assert found.versions.get("sharded", False) == (ends == "shard") and found.cost["steps"] == 12
 
 
 def test_an_error_on_all_ranks_fails_its_cell_alone(tmp_path: Path) -> None:

@@ -191,17 +191,19 @@ def test_nets_that_are_cut_off_say_so_and_are_never_best(record) -> None:
     assert [row.entries[0].remarks for row in table.rows] == [("cut off",), ("1/2 cut off",), ()]
     assert [row.entries[0].best for row in table.rows] == [False, False, False]
     notes = footnotes(table)
-    assert notes.account[0] == "cells: 6 ok; cut off: nothing left leads from inputs to outputs"
+    assert (
+        notes.account[0] == "cells: 6 ok; cut off: no survivor in scope lies on a path from inputs to outputs"
+    )
     assert notes.troubles == ("nothing left of head.weight: t/a lth 0.5 seed 0 and 2 more",)
 
 
 def test_tensors_of_which_nothing_is_left_are_named_where_most_nets_lost_them_first(record) -> None:
-    lost = [["a", "b", "c"], ["d"], ["d"], ["e"], ["f", "g"]]
+    lost = [["a", "b", "c"], ["d"], ["d"], ["e", "h"], ["f", "g"]]
     results = [record(seed=seed, told={"dead_tensors": names}) for seed, names in enumerate(lost)]
     assert footnotes(tabulated(results)).troubles == (
         "nothing left of d: t/a omp-after 0.5 seed 1 and 1 more",
-        "nothing left of a and 2 other tensors: t/a omp-after 0.5 seed 0",
-        "nothing left of e: t/a omp-after 0.5 seed 3",
+        "nothing left of a and 2 more tensors: t/a omp-after 0.5 seed 0",
+        "nothing left of e and h: t/a omp-after 0.5 seed 3",
         "nothing left of others in 1 more, whose certificates name them",
     )
 
