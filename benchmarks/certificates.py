@@ -23,21 +23,21 @@ from unittest.mock import patch
 
 import torch
 
-from smc_eval.cell import Cell, chain
 from smc_eval.engine import train as loop
-from smc_eval.engine.feed import Feed
-from smc_eval.engine.meter import Meter, looks
-from smc_eval.engine.store import Store
-from smc_eval.engine.walk import Walk
-from smc_eval.engine.watch import Silent
-from smc_eval.engine.witness import witnessed
-from smc_eval.engine.world import World
-from smc_eval.methods.magnitude import MagnitudeAfter
+from smc_eval.engine.batches import Feed
+from smc_eval.engine.cell_run import Walk
+from smc_eval.engine.certify import witnessed
+from smc_eval.engine.device import World
+from smc_eval.engine.flop_meter import Meter, looks
+from smc_eval.engine.progress import Silent
+from smc_eval.experiment.cell import Cell, chain
+from smc_eval.methods.omp import MagnitudeAfter
 from smc_eval.protocol import SOUND
-from smc_eval.sparse.sketch import sketch
+from smc_eval.sparse.mask_sample import sketch
+from smc_eval.store.store import Store
 from smc_eval.target import Target
 from smc_eval.task import Task
-from smc_eval.tasks.arithmetic.sets import MawpsGts
+from smc_eval.tasks.arithmetic.datasets import MawpsGts
 
 LIMIT = 0.01
 """What the project promises, as a share of a cell's time."""
@@ -97,8 +97,8 @@ def share(task: Task, sparsity: float, seed: int) -> float:
         tempfile.TemporaryDirectory() as folder,
         patch.object(Meter, "over", lambda meter, tokens: bill.over(meter, tokens)),  # noqa: PLW0108 - binds
         patch.object(Feed, "tokens", bill.timing("tokens", Feed.tokens)),
-        patch("smc_eval.engine.walk.witnessed", bill.timing("certificate", witnessed)),
-        patch("smc_eval.engine.walk.sketch", bill.timing("sketches", sketch)),
+        patch("smc_eval.engine.cell_run.witnessed", bill.timing("certificate", witnessed)),
+        patch("smc_eval.engine.cell_run.sketch", bill.timing("sketches", sketch)),
     ):
         store = Store(Path(folder))
         store.open()

@@ -23,19 +23,19 @@ import torch
 from real import asked, clock, label, tasks
 from torch import nn
 
-from smc_eval.cell import Cell, chain
-from smc_eval.engine.feed import Feed, predict
+from smc_eval.engine.batches import Feed, predict
+from smc_eval.engine.device import World
 from smc_eval.engine.optimizer import optimizer
-from smc_eval.engine.tally import Tally
 from smc_eval.engine.train import Training
-from smc_eval.engine.world import World
+from smc_eval.engine.usage import Tally
+from smc_eval.experiment.cell import Cell, chain
 from smc_eval.methods.dense import Dense
 from smc_eval.protocol import SOUND
 from smc_eval.sparse.net import Net
 from smc_eval.sparse.scope import in_scope
 from smc_eval.target import Target
 from smc_eval.task import Task
-from smc_eval.tasks.translation.tasks import Translation
+from smc_eval.tasks.translation.translation import Translation
 
 LIMIT = 0.95
 """What the project promises, as a share of the bare loop's rate."""

@@ -13,9 +13,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from smc_eval.cell import Chain
+from smc_eval.engine.progress import Silent
 from smc_eval.engine.runner import run
-from smc_eval.engine.watch import Silent
+from smc_eval.experiment.cell import Chain
 from smc_eval.methods.dense import Dense
 from smc_eval.target import Target
 from smc_eval.testing import Toy, bound

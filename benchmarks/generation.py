@@ -16,8 +16,8 @@ from statistics import median
 from engine import begun
 from real import asked, clock, label, tasks
 
-from smc_eval.engine.feed import predict
-from smc_eval.engine.world import World
+from smc_eval.engine.batches import predict
+from smc_eval.engine.device import World
 
 LIMIT = 8.0
 """What the project promises, as a multiple of the rate one by one."""

@@ -21,12 +21,12 @@ import torch
 from real import asked, clock, label, tasks, without_lengths
 from torch import Tensor, nn
 
-from smc_eval.engine.feed import Feed, most, parts
-from smc_eval.engine.world import World
+from smc_eval.engine.batches import Feed, most, parts
+from smc_eval.engine.device import World
 from smc_eval.recipe import Recipe
 from smc_eval.task import Task
 from smc_eval.tasks.commonsense.pairs import Pairs
-from smc_eval.tasks.protein.encoding import Batch as Proteins
+from smc_eval.tasks.protein.batch import Batch as Proteins
 from smc_eval.tasks.translation.codec import Batch as Sentences
 
 PADDING = 0.10

@@ -18,10 +18,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from smc_eval.answers import Answers
-from smc_eval.results import Book, Result
 from smc_eval.score import Items
-from smc_eval.sketches import Sketches
+from smc_eval.store.mask_samples import Sketches
+from smc_eval.store.predictions import Answers
+from smc_eval.store.records import Book, Result
 from smc_eval.target import SMC_GRID
 
 TASKS = {"csqa": 20, "winogrande": 50, "race/high": 25, "mawps/gts": 0, "svamp/gts": 0}

@@ -11,8 +11,8 @@ from smc_eval.errors import SmcError
 from smc_eval.recipe import Recipe
 from smc_eval.task import Task
 from smc_eval.tasks.commonsense.csqa import Csqa
-from smc_eval.tasks.protein.sets import HpS2C2
-from smc_eval.tasks.translation.tasks import TwoToTwo
+from smc_eval.tasks.protein.datasets import HpS2C2
+from smc_eval.tasks.translation.translation import TwoToTwo
 
 
 def asked(about: str | None, translator: str = "scratch", **defaults: int) -> argparse.Namespace:

@@ -23,17 +23,17 @@ import torch
 from torch import Tensor, nn
 
 from smc_eval.card import TaskCard
-from smc_eval.cell import Cell, chain
-from smc_eval.engine.feed import Feed
+from smc_eval.engine.batches import Feed
+from smc_eval.engine.device import World
 from smc_eval.engine.probe import NetProbe
-from smc_eval.engine.tally import Tally
 from smc_eval.engine.train import Training
-from smc_eval.engine.world import World
+from smc_eval.engine.usage import Tally
+from smc_eval.experiment.cell import Cell, chain
 from smc_eval.method import Method
 from smc_eval.methods.dense import Dense
 from smc_eval.methods.gmp import Gmp
-from smc_eval.methods.magnitude import MagnitudeBefore
 from smc_eval.methods.movement import Movement
+from smc_eval.methods.omp import MagnitudeBefore
 from smc_eval.methods.rigl import MagnitudeRigL
 from smc_eval.methods.set import Evolution
 from smc_eval.protocol import SOUND

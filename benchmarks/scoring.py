@@ -22,10 +22,10 @@ import torch
 from torch import Tensor, nn
 
 from smc_eval.card import TaskCard
-from smc_eval.engine.feed import Feed
+from smc_eval.engine.batches import Feed
+from smc_eval.engine.device import World
 from smc_eval.engine.probe import NetProbe
-from smc_eval.engine.tally import Tally
-from smc_eval.engine.world import World
+from smc_eval.engine.usage import Tally
 from smc_eval.methods.grasp import GradientFlow
 from smc_eval.methods.snip import Sensitivity
 from smc_eval.methods.synflow import SynapticFlow

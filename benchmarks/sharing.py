@@ -15,11 +15,11 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from smc_eval.binder import Binder
-from smc_eval.cell import Chain
-from smc_eval.grid import Grid
-from smc_eval.order import ordered
-from smc_eval.plan import steps
+from smc_eval.experiment.cell import Chain
+from smc_eval.experiment.config import ordered
+from smc_eval.experiment.grid import Grid
+from smc_eval.planning.plan import steps
+from smc_eval.planning.resolve import Binder
 from smc_eval.registry import registry
 
 LIMIT = 0.35

@@ -25,15 +25,15 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from smc_eval.engine.device import World
 from smc_eval.engine.optimizer import optimizer
-from smc_eval.engine.world import World
 from smc_eval.tasks.arithmetic.beam import LONGEST
+from smc_eval.tasks.arithmetic.datasets import MawpsGraph2Tree, MawpsGts
 from smc_eval.tasks.arithmetic.encoding import Batch
 from smc_eval.tasks.arithmetic.levels import Trees
 from smc_eval.tasks.arithmetic.problems import Problem
-from smc_eval.tasks.arithmetic.sets import MawpsGraph2Tree, MawpsGts
 from smc_eval.tasks.arithmetic.solver import Solver
-from smc_eval.tasks.arithmetic.tasks import WordProblems
+from smc_eval.tasks.arithmetic.word_problems import WordProblems
 
 
 @dataclass(frozen=True)

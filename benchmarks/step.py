@@ -22,20 +22,20 @@ import torch
 from torch import Tensor, nn
 
 from smc_eval.card import TaskCard
-from smc_eval.cell import Cell, chain
 from smc_eval.engine import train as loop
-from smc_eval.engine.store import Store
-from smc_eval.engine.walk import Walk
-from smc_eval.engine.watch import Silent
-from smc_eval.engine.world import World
+from smc_eval.engine.cell_run import Walk
+from smc_eval.engine.device import World
+from smc_eval.engine.progress import Silent
+from smc_eval.experiment.cell import Cell, chain
 from smc_eval.methods.dense import Dense
 from smc_eval.protocol import SOUND
 from smc_eval.recipe import Recipe
 from smc_eval.score import Score, accuracy
 from smc_eval.sparse.allocate import allocate
+from smc_eval.store.store import Store
 from smc_eval.target import Target
 from smc_eval.task import Part, Source, Task
-from smc_eval.tasks.arithmetic.sets import MawpsGts
+from smc_eval.tasks.arithmetic.datasets import MawpsGts
 
 LIMIT = 1.03
 """What the project promises, as a share of a dense step."""

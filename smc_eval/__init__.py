@@ -9,14 +9,14 @@ from smc_eval.hookspecs import hookimpl
 from smc_eval.method import Method
 from smc_eval.pruner import Criterion, Probe, Pruner
 from smc_eval.recipe import Recipe
-from smc_eval.rule import Moment, Rule
 from smc_eval.score import Score, accuracy
 from smc_eval.spec import Outside, Spec
 from smc_eval.stages import Distillation, Prune, Rewind, Stage, Train
 from smc_eval.target import Target
 from smc_eval.task import Part, Source, Task
+from smc_eval.updater import Moment, Rule
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Criterion", "DataError", "Distillation", "Method", "MethodCard", "ModelError", "Moment",

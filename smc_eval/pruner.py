@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from smc_eval.sparse.crowd import Crowd
     from smc_eval.sparse.inputs import See
+    from smc_eval.sparse.shard_group import Crowd
 
     Tensors = Mapping[str, Tensor]
     Masks = dict[str, Tensor]
@@ -115,16 +115,16 @@ class Criterion(Pruner):
         """Refuse saliencies that would silently make a wrong mask."""
         if wrong := saliency.keys() ^ weights.keys():
             raise PluginError(
-                f"{self.kind()} gave saliencies of other tensors than those in scope; "
+                f"{self.identity} gave saliencies of other tensors than those in scope; "
                 f"missing or unasked: {', '.join(sorted(wrong)[:3])}"
             )
         for name, values in saliency.items():
             if values.shape != weights[name].shape:
                 raise PluginError(
-                    f"{self.kind()} gave {name!r} saliencies of shape {tuple(values.shape)}, "
+                    f"{self.identity} gave {name!r} saliencies of shape {tuple(values.shape)}, "
                     f"its weights have {tuple(weights[name].shape)}"
                 )
         wild = crowd.sums(not bool(values.isfinite().all()) for values in saliency.values())
         for name, found in zip(saliency, wild, strict=True):
             if found:
-                raise PluginError(f"{self.kind()} gave {name!r} saliencies that are not finite numbers")
+                raise PluginError(f"{self.identity} gave {name!r} saliencies that are not finite numbers")

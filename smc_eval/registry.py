@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Iterator, Sequence
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, TypeVar
 
 import pluggy
 from pydantic import ValidationError
 
 from smc_eval import hookspecs
 from smc_eval.card import Card, MethodCard, TaskCard
-from smc_eval.errors import PluginError, UnknownName
+from smc_eval.errors import PluginError, SmcError, UnknownName
 from smc_eval.hookspecs import PROJECT
 from smc_eval.method import Method
+from smc_eval.spec import Spec
 from smc_eval.task import Task
+
+T = TypeVar("T")
 
 ALL = "all"
 """Stands for every name of a shelf, and so is no name itself."""
@@ -127,6 +132,23 @@ def registry() -> Registry:
     return load().checked()
 
 
+def guarded(plugin: Spec, verb: Callable[[], T]) -> T:
+    """Run a plugin's verb; what it may not raise becomes an error that names it.
+
+    Raises:
+        SmcError: the verb's own; a PluginError for anything else.
+    """
+    try:
+        return verb()
+    except SmcError:
+        raise
+    except Exception as error:  # whatever a stranger's code may raise
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{Path(last.filename).name}:{last.lineno}"
+        told = str(error).partition("\n")[0]
+        raise PluginError(f"{plugin.identity} failed: {type(error).__name__}: {told} ({where})") from error
+
+
 def _distribution(point: EntryPoint) -> tuple[str, str]:
     return (point.dist.name, point.dist.version) if point.dist else ("unknown distribution", "")
 
@@ -184,17 +206,17 @@ def _carded(kinds: Sequence[Any], base: Any, card: type[Card]) -> Iterator[Any]:
                 f"brings {kind!r} as a {noun}; it must be a subclass of smc_eval.{base.__name__}"
             )
         if not isinstance(found := getattr(kind, "card", None), card):
-            raise PluginError(f"brings {kind.kind()} with card {found!r}; it must be a {card.__name__}")
+            raise PluginError(f"brings {kind.identity} with card {found!r}; it must be a {card.__name__}")
         if inspect.isabstract(kind):
             verbs = ", ".join(sorted(kind.__abstractmethods__))
-            raise PluginError(f"brings {kind.kind()} without its verbs: {verbs}")
+            raise PluginError(f"brings {kind.identity} without its verbs: {verbs}")
         if wanting := [name for name, option in kind.model_fields.items() if option.is_required()]:
-            raise PluginError(f"brings {kind.kind()} with options that have no default: {', '.join(wanting)}")
+            raise PluginError(f"brings {kind.identity} with options that have no default: {', '.join(wanting)}")
         try:
             kind()
         except ValueError as error:
             raise PluginError(
-                f"brings {kind.kind()}, which refuses its own defaults: {_told(error)}"
+                f"brings {kind.identity}, which refuses its own defaults: {_told(error)}"
             ) from error
         name = found.name
         if name in seen:
@@ -212,7 +234,7 @@ def _free(registry: Registry, methods: dict[str, type[Method]], tasks: dict[str,
     for noun, shelf, news in (("method", registry.methods, methods), ("task", registry.tasks, tasks)):
         for name, kind in news.items():
             if name == ALL:
-                raise PluginError(f"names {kind.kind()} {ALL!r}, which means every {noun}; rename its card")
+                raise PluginError(f"names {kind.identity} {ALL!r}, which means every {noun}; rename its card")
             if name in shelf:
                 raise PluginError(_clash(noun, name, shelf[name], kind))
     every = {**registry.tasks, **tasks}
@@ -220,13 +242,13 @@ def _free(registry: Registry, methods: dict[str, type[Method]], tasks: dict[str,
         for group in kind.card.groups:
             if group in every:
                 raise PluginError(
-                    f"uses {group!r} both for a task, {every[group].kind()}, and for a group of "
-                    f"{kind.kind()}; rename one"
+                    f"uses {group!r} both for a task, {every[group].identity}, and for a group of "
+                    f"{kind.identity}; rename one"
                 )
 
 
 def _clash(noun: str, name: str, first: type[Any], second: type[Any]) -> str:
-    both = f"{first.kind()} and {second.kind()}"
+    both = f"{first.identity} and {second.identity}"
     return f"takes a used name: two {noun}s are named {name!r}, {both}; rename one card"
 
 

@@ -8,13 +8,15 @@ import json
 import math
 from collections.abc import Collection, Mapping, Sequence
 from functools import cache
-from importlib.metadata import packages_distributions, version
+from importlib.metadata import entry_points, packages_distributions, version
 from pathlib import PurePath
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
 from smc_eval.errors import PluginError
+
+OWN_PACKAGE, OWN_DISTRIBUTION = "smc_eval", "smc-eval"
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
@@ -35,23 +37,27 @@ class Spec(BaseModel):
     version: ClassVar[int] = 1
     """Raise it when the same options come to mean something else: it is part of the digest."""
 
+    identity: ClassVar[str]
+    """Names the class in every digest: `DISTRIBUTION:CLASS`, or what the class itself sets. Where the class
+    lies, in which module and file, is no part of it."""
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Refuse a field that hides a verb of a base class; pydantic only warns."""
+        """Name the class. Refuse a field that hides a method of a base class; pydantic only warns.
+
+        Raises:
+            PluginError: another class has the same identity, or a field hides a method.
+        """
         super().__init_subclass__(**kwargs)
+        if "identity" not in vars(cls):
+            cls.identity = f"{distribution(cls.__module__)}:{cls.__qualname__}"
+        _claim(cls.identity, cls)
         for name in inspect.get_annotations(cls):
             for base in cls.__mro__[1:]:
                 if callable(vars(base).get(name)):
                     raise PluginError(
-                        f"{cls.kind()} has a field named {name!r}, which hides the verb of "
+                        f"{cls.identity} has a field named {name!r}, which hides the method of "
                         f"{base.__qualname__}; rename the field"
                     )
-
-    @classmethod
-    def kind(cls) -> str:
-        """The class's full name, `package.module:Name`."""
-        # multiprocessing knows a script by another name in the processes that the script starts
-        module = "__main__" if cls.__module__ == "__mp_main__" else cls.__module__
-        return f"{module}:{cls.__qualname__}"
 
     @classmethod
     @cache  # a plan of thousands of cells asks for every part of every digest
@@ -66,12 +72,12 @@ class Spec(BaseModel):
         )
 
     def canonical(self) -> dict[str, Json]:
-        """Kind, version and every field that counts, as plain JSON values in a fixed form."""
+        """Identity, version and every field that counts, as plain JSON values in a fixed form."""
         outside = self.outside()
         fields = {
             name: canonical(getattr(self, name)) for name in type(self).model_fields if name not in outside
         }
-        named: dict[str, Json] = {"kind": self.kind(), "version": self.version, "fields": fields}
+        named: dict[str, Json] = {"identity": self.identity, "version": self.version, "fields": fields}
         if release := released(type(self).__module__.partition(".")[0]):
             named["release"] = release
         return named
@@ -81,15 +87,55 @@ class Spec(BaseModel):
         return digest(self)
 
 
+_CLAIMED: dict[str, str] = {}
+"""Where the class of each identity lies."""
+
+
+def _claim(identity: str, cls: type[Spec]) -> None:
+    """Give an identity to a class.
+
+    A class that is made again in the same place, as a reloaded module does, keeps it.
+
+    Raises:
+        PluginError: a class elsewhere has it.
+    """
+    place = f"{cls.__module__}.{cls.__qualname__}"
+    if (first := _CLAIMED.setdefault(identity, place)) != place:
+        raise PluginError(
+            f"two classes have the identity {identity!r}: {first} and {place}; "
+            "rename one, or set its `identity: ClassVar[str]`"
+        )
+
+
+def distribution(module: str) -> str:
+    """The distribution that brings a module, as package indices name it.
+
+    Code that no distribution brings, a script's or a test's, goes by its module.
+    """
+    package = module.partition(".")[0]
+    if package == OWN_PACKAGE:
+        return OWN_DISTRIBUTION
+    # multiprocessing knows a script by another name in the processes that the script starts
+    return "+".join(_brought_by(package)) or ("__main__" if module == "__mp_main__" else module)
+
+
 @cache
 def released(package: str) -> str:
-    """Who brings a package of a plugin and in which version, so that no two versions share a result.
+    """The distributions of a plugin's package with their versions, so that no two versions share a result.
 
-    Empty for our own, whose versions are told class by class, and for what was never installed.
+    Empty for our own, which raises `version` class by class, and for code that is not installed.
     """
-    if package == "smc_eval":
+    if package == OWN_PACKAGE:
         return ""
-    return " ".join(f"{name} {version(name)}" for name in sorted(set(_distributions().get(package, ()))))
+    return " ".join(f"{name} {version(name)}" for name in _brought_by(package))
+
+
+@cache
+def _brought_by(package: str) -> tuple[str, ...]:
+    """Distributions of a top-level package. Plugins' entry points know it even of editable installations."""
+    points = entry_points(group=OWN_PACKAGE)
+    named = {point.dist.name for point in points if point.dist and point.module.partition(".")[0] == package}
+    return tuple(sorted(named or set(_distributions().get(package, ()))))
 
 
 @cache

@@ -8,9 +8,9 @@ from pydantic import Field, model_validator
 
 from smc_eval.pruner import Pruner
 from smc_eval.recipe import Recipe
-from smc_eval.rule import Rule
 from smc_eval.spec import Spec
 from smc_eval.target import Target
+from smc_eval.updater import Rule
 
 START = "start"
 """Name of the point before any training, which every plan may rewind to."""

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field
 
 from smc_eval.card import TaskCard
+from smc_eval.data_file import Needed
 from smc_eval.errors import UsageError
-from smc_eval.needed import Needed
 from smc_eval.recipe import Recipe
 from smc_eval.score import Score
 from smc_eval.spec import Outside, Spec, worded

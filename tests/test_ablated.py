@@ -11,24 +11,24 @@ import pytest
 import torch
 from torch import Tensor
 
-from smc_eval.ablated import Ablated, How, Inverse
-from smc_eval.binder import Binder
 from smc_eval.card import MethodCard
 from smc_eval.errors import UnknownName, UsageError
-from smc_eval.grid import Grid
+from smc_eval.experiment.ablation import Ablated, How, Inverse
+from smc_eval.experiment.config import Order
+from smc_eval.experiment.grid import Grid
 from smc_eval.method import Method
-from smc_eval.methods.chance import RandomBefore
-from smc_eval.methods.checkpoint import FromCheckpoint
 from smc_eval.methods.dense import Dense
+from smc_eval.methods.from_checkpoint import FromCheckpoint
 from smc_eval.methods.gmp import Gmp
-from smc_eval.methods.lottery import Lottery
-from smc_eval.methods.magnitude import Magnitude, MagnitudeAfter, MagnitudeBefore
-from smc_eval.methods.tuned import TunedGmp
-from smc_eval.order import Order
-from smc_eval.plan import worded
+from smc_eval.methods.gmp_tuned import TunedGmp
+from smc_eval.methods.lth import Lottery
+from smc_eval.methods.omp import Magnitude, MagnitudeAfter, MagnitudeBefore
+from smc_eval.methods.random import RandomBefore
+from smc_eval.planning.plan import worded
+from smc_eval.planning.resolve import Binder
 from smc_eval.pruner import Probe
 from smc_eval.registry import Registry
-from smc_eval.sparse.crowd import ALONE
+from smc_eval.sparse.shard_group import ALONE
 from smc_eval.stages import Prune, Rewind, Stage, Train
 from smc_eval.target import Target
 from smc_eval.testing import PrunedToy, Toy, bound, walked

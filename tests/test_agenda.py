@@ -11,15 +11,15 @@ from typing import ClassVar
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smc_eval.agenda import Agenda, idle, shared
 from smc_eval.card import TaskCard
-from smc_eval.cell import Chain
-from smc_eval.methods.chance import RandomAfter
+from smc_eval.experiment.cell import Chain, idle, shared
 from smc_eval.methods.dense import Dense
-from smc_eval.methods.lottery import Lottery
-from smc_eval.methods.magnitude import MagnitudeAfter, MagnitudeBefore
-from smc_eval.methods.tuned import TunedGmp
-from smc_eval.plan import steps
+from smc_eval.methods.gmp_tuned import TunedGmp
+from smc_eval.methods.lth import Lottery
+from smc_eval.methods.omp import MagnitudeAfter, MagnitudeBefore
+from smc_eval.methods.random import RandomAfter
+from smc_eval.planning.plan import steps
+from smc_eval.planning.scheduler import Agenda
 from smc_eval.target import SMC_GRID, Target
 from smc_eval.testing import Toy, bound
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from smc_eval.answers import Answers
 from smc_eval.errors import StoreError
 from smc_eval.score import Items, accuracy
+from smc_eval.store.predictions import Answers
 
 
 def test_an_accuracy_is_the_mean_of_its_items() -> None:
@@ -32,7 +32,7 @@ def test_a_score_without_items_keeps_its_predictions(tmp_path: Path) -> None:
     assert Answers(tmp_path).items("d1") is None
 
 
-@pytest.mark.parametrize("content", [b"", b"text", gzip.compress(b"{}")[:-4], gzip.compress(b"{")])
+@pytest.mark.parametrize("content", [b"", b"text", gzip.compress(b"{}", mtime=0)[:-4], gzip.compress(b"{", mtime=0)])
 def test_what_is_missing_or_broken_is_no_answer(tmp_path: Path, content: bytes) -> None:
     answers = Answers(tmp_path)
     assert answers.predicted("d1") is None and answers.items("d1") is None

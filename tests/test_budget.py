@@ -10,32 +10,33 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smc_eval import registry, words
-from smc_eval.ablated import Ablated
-from smc_eval.budget import Budget
+from smc_eval import registry
 from smc_eval.card import MethodCard
-from smc_eval.cell import Cell, Chain
 from smc_eval.engine import train as loop
 from smc_eval.errors import UnknownName, UsageError
+from smc_eval.experiment import parsing
+from smc_eval.experiment.ablation import Ablated
+from smc_eval.experiment.budget import Budget
+from smc_eval.experiment.cell import Cell, Chain
 from smc_eval.method import Method
-from smc_eval.methods.checkpoint import FromCheckpoint
 from smc_eval.methods.dense import Dense
+from smc_eval.methods.from_checkpoint import FromCheckpoint
 from smc_eval.methods.gmp import Gmp
-from smc_eval.methods.lottery import Lottery
-from smc_eval.methods.magnitude import MagnitudeAfter
+from smc_eval.methods.gmp_tuned import TunedGmp
+from smc_eval.methods.lth import Lottery
 from smc_eval.methods.movement import Movement
+from smc_eval.methods.omp import MagnitudeAfter
 from smc_eval.methods.rigl import MagnitudeRigL
 from smc_eval.methods.set import Evolution
 from smc_eval.methods.snip import Snip
-from smc_eval.methods.tuned import TunedGmp
-from smc_eval.plan import steps
+from smc_eval.planning.plan import steps
 from smc_eval.protocol import SOUND
 from smc_eval.recipe import Recipe
-from smc_eval.rule import Moment, Rule
 from smc_eval.spec import digest
 from smc_eval.stages import Stage, Train
 from smc_eval.target import Target
 from smc_eval.testing import PrunedToy, Toy, bound, targets, walked
+from smc_eval.updater import Moment, Rule
 
 HALF, TENTH = Target(sparsity=0.5), Target(sparsity=0.9)
 STEPS, FLOPS = Budget(measure="steps"), Budget(measure="flops")
@@ -99,7 +100,7 @@ def test_what_costs_the_budget_anyway_trains_as_it_does_without_one() -> None:
 def test_a_cell_without_a_budget_has_the_name_it_had_before_there_were_any() -> None:
     cell = Cell(task=toy(), method=Snip(), target=HALF, protocol=SOUND)
     fields = {name: getattr(cell, name) for name in ("task", "method", "target", "protocol", "seed")}
-    before = {"kind": "smc_eval.cell:Cell", "version": 1, "fields": fields}
+    before = {"kind": "smc_eval.experiment.cell:Cell", "version": 1, "fields": fields}
     assert cell.digest() == digest(before)
     held = [cell.model_copy(update={"budget": budget}).digest() for budget in (STEPS, FLOPS)]
     assert len({cell.digest(), *held}) == 3
@@ -248,7 +249,7 @@ def test_a_density_that_none_can_be_is_the_rules_fault() -> None:
 
 @pytest.mark.parametrize("text", ["steps", "flops", "steps=3", "flops=0.5", "flops=2:inside=0.8"])
 def test_a_budget_reads_as_it_was_typed(text: str) -> None:
-    assert words.budget(text).words == text
+    assert parsing.budget(text).words == text
 
 
 @pytest.mark.parametrize(
@@ -264,4 +265,4 @@ def test_a_budget_reads_as_it_was_typed(text: str) -> None:
 )
 def test_a_budget_that_cannot_be_meant_is_told(text: str, error: type[Exception], told: str) -> None:
     with pytest.raises(error, match=told):
-        words.budget(text)
+        parsing.budget(text)

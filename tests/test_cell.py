@@ -8,14 +8,14 @@ from typing import ClassVar
 import pytest
 
 from smc_eval.card import MethodCard
-from smc_eval.cell import Chain
 from smc_eval.errors import PlanError, UsageError
+from smc_eval.experiment.cell import Chain
 from smc_eval.method import Method
-from smc_eval.methods.chance import RandomAfter, RandomBefore
 from smc_eval.methods.dense import Dense
 from smc_eval.methods.gmp import Gmp
-from smc_eval.methods.lottery import Lottery, rounds
-from smc_eval.methods.magnitude import MagnitudeAfter, MagnitudeBefore
+from smc_eval.methods.lth import Lottery, rounds
+from smc_eval.methods.omp import MagnitudeAfter, MagnitudeBefore
+from smc_eval.methods.random import RandomAfter, RandomBefore
 from smc_eval.recipe import Recipe
 from smc_eval.stages import Rewind, Stage, Train
 from smc_eval.target import SMC_GRID, Target

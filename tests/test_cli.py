@@ -19,10 +19,10 @@ from typer.testing import CliRunner
 
 from smc_eval import registry
 from smc_eval.cli import app
-from smc_eval.engine import engines, slurm
-from smc_eval.engine.store import Store
+from smc_eval.engine.executors import select, slurm
 from smc_eval.methods import smc_eval_methods
-from smc_eval.results import Book, failed
+from smc_eval.store.records import Book, failed
+from smc_eval.store.store import Store
 
 TOYS = '''
 from typing import ClassVar
@@ -293,9 +293,9 @@ def test_a_wrong_word_ends_with_two_before_anything_runs(
 def test_an_engine_that_is_not_installed_says_what_to_install(
     say: Say, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engines, "find_spec", lambda _: None)
+    monkeypatch.setattr(select, "find_spec", lambda _: None)
     told = refused(say(*TERMS, "--quiet", "--executor", name))
-    assert f"--executor {name} needs {engines.PACKAGES[name]}: pip install 'smc-eval[{name}]'" in told
+    assert f"--executor {name} needs {select.PACKAGES[name]}: pip install 'smc-eval[{name}]'" in told
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full here")
@@ -767,7 +767,7 @@ def test_a_store_is_not_pruned_on_a_doubtful_word(say: Say, words: tuple[str, ..
 
 
 def test_a_store_in_which_somebody_works_is_not_pruned(say: Say) -> None:
-    from smc_eval.engine.watch import Silent
+    from smc_eval.engine.progress import Silent
 
     store, prune = Store(Path("s")), ("store", "s", "--prune", "--results-only")
     store.open()

@@ -15,10 +15,10 @@ import smc_eval
 from smc_eval import hookspecs, registry
 from smc_eval.card import Card
 from smc_eval.cli import app
-from smc_eval.grid import recipe
+from smc_eval.experiment.grid import recipe
+from smc_eval.experiment.parsing import parsed
 from smc_eval.protocol import PROTOCOLS, Protocol
 from smc_eval.recipe import Recipe
-from smc_eval.words import parsed
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from smc_eval.results import Book, Result
-from smc_eval.tasks.twins import twin
+from smc_eval.store.records import Book, Result
+from smc_eval.tasks.synthetic import twin
 
 HEAVY = ("accelerate", "datasets", "scipy", "torch", "transformers")
 

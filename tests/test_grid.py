@@ -9,17 +9,17 @@ from typing import Any, ClassVar
 
 import pytest
 
-from smc_eval.binder import Binder
 from smc_eval.card import MethodCard, TaskCard
 from smc_eval.errors import DataError, PluginError, UnknownName, UsageError
-from smc_eval.grid import Grid, chosen
+from smc_eval.experiment.config import Order, ordered
+from smc_eval.experiment.grid import Grid, chosen
 from smc_eval.method import Method
 from smc_eval.methods import PAPER
-from smc_eval.methods.checkpoint import FromCheckpoint
 from smc_eval.methods.dense import Dense
-from smc_eval.methods.lottery import Lottery
-from smc_eval.methods.magnitude import MagnitudeAfter
-from smc_eval.order import Order, ordered
+from smc_eval.methods.from_checkpoint import FromCheckpoint
+from smc_eval.methods.lth import Lottery
+from smc_eval.methods.omp import MagnitudeAfter
+from smc_eval.planning.resolve import Binder
 from smc_eval.recipe import Recipe
 from smc_eval.registry import Registry, load
 from smc_eval.stages import Stage, Train

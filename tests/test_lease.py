@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from smc_eval import files, lease
 from smc_eval.errors import LeaseLost
-from smc_eval.files import Owner, beside, sweep
-from smc_eval.lease import Leases
+from smc_eval.store import atomic, lease
+from smc_eval.store.atomic import Owner, beside, sweep
+from smc_eval.store.lease import Leases
 
 ELSEWHERE = Owner("twin", "another-boot.1", os.getpid(), "k1")
 """A holder on another machine, of the same name and number."""
@@ -184,7 +184,7 @@ def test_what_the_dead_left_is_swept_and_what_the_living_write_is_not(folder: Pa
     os.utime(old, (0, 0))
     sweep(folder)
     assert sorted(folder.iterdir()) == sorted([alive, far, foreign])
-    os.utime(far, (0, time.time() - files.STALE - 60))
+    os.utime(far, (0, time.time() - atomic.STALE - 60))
     sweep(folder)
     assert sorted(folder.iterdir()) == sorted([alive, foreign])
 

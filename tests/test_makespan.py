@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smc_eval.agenda import Agenda
-from smc_eval.cell import Cell, Chain, Link
-from smc_eval.makespan import Lengths, Schedule, Spell, Way, alone, ways
+from smc_eval.experiment.cell import Cell, Chain, Link
 from smc_eval.methods.dense import Dense
-from smc_eval.methods.lottery import Lottery
-from smc_eval.methods.magnitude import MagnitudeAfter, MagnitudeBefore
-from smc_eval.plan import Plan, owed
-from smc_eval.price import Rate
+from smc_eval.methods.lth import Lottery
+from smc_eval.methods.omp import MagnitudeAfter, MagnitudeBefore
+from smc_eval.planning.cost_model import Rate
+from smc_eval.planning.makespan import Lengths, Schedule, Spell, Way, alone, ways
+from smc_eval.planning.plan import Plan, owed
+from smc_eval.planning.scheduler import Agenda
 from smc_eval.protocol import SOUND
 from smc_eval.recipe import Recipe
 from smc_eval.stages import Rewind, Train

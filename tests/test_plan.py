@@ -6,19 +6,19 @@ from typing import Any
 
 import pytest
 
-from smc_eval.cell import Cell, Chain, chain
+from smc_eval.experiment.cell import Cell, Chain, chain
 from smc_eval.method import Method
-from smc_eval.methods.chance import RandomAfter
 from smc_eval.methods.dense import Dense
-from smc_eval.methods.lottery import Lottery
-from smc_eval.methods.magnitude import Magnitude, MagnitudeAfter
-from smc_eval.plan import Plan, owed, rates, steps, worded
-from smc_eval.price import Rate
+from smc_eval.methods.lth import Lottery
+from smc_eval.methods.omp import Magnitude, MagnitudeAfter
+from smc_eval.methods.random import RandomAfter
+from smc_eval.planning.cost_model import Rate
+from smc_eval.planning.plan import Plan, owed, rates, steps, worded
 from smc_eval.protocol import SOUND
 from smc_eval.recipe import Recipe
-from smc_eval.results import Result, opened, scored
 from smc_eval.score import Score
 from smc_eval.stages import Prune, Rewind, Train
+from smc_eval.store.records import Result, opened, scored
 from smc_eval.target import SMC_GRID, Target
 from smc_eval.testing import Toy
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from smc_eval.methods.magnitude import Magnitude
-from smc_eval.price import Rate, added, narrowest, operations, spent
+from smc_eval.methods.omp import Magnitude
+from smc_eval.planning.cost_model import Rate, added, narrowest, operations, spent
 from smc_eval.recipe import Recipe
 from smc_eval.stages import Distillation, Prune, Train
 from smc_eval.target import Target
-from smc_eval.tasks.arithmetic.sets import MawpsGts
+from smc_eval.tasks.arithmetic.datasets import MawpsGts
 
 TASK = MawpsGts(backbone="roberta-base", fold=0)
 TRAIN = Train(recipe=Recipe(steps=10, batch_size=4, accumulation=2))

@@ -8,20 +8,20 @@ from typing import Any
 
 import pytest
 
-from smc_eval.binder import Binder, counted, idle
 from smc_eval.errors import DataError, UsageError
-from smc_eval.grid import Grid
-from smc_eval.order import Order, ordered
-from smc_eval.plan import Plan
+from smc_eval.experiment.config import Order, ordered
+from smc_eval.experiment.grid import Grid
+from smc_eval.planning.plan import Plan
+from smc_eval.planning.resolve import Binder, counted, idle
 from smc_eval.registry import load
 from smc_eval.task import Task
 from smc_eval.tasks import backbone, dimensions
-from smc_eval.tasks.arithmetic.sets import AsdivAGts, MawpsGts
+from smc_eval.tasks.arithmetic.datasets import AsdivAGts, MawpsGts
 from smc_eval.tasks.commonsense.csqa import Csqa
 from smc_eval.tasks.commonsense.race import Race, RaceHigh, RaceMiddle
 from smc_eval.tasks.commonsense.winogrande import WinoGrande
-from smc_eval.tasks.protein.sets import HpS2C2, HpS2C5, Meltome
-from smc_eval.tasks.translation.tasks import TenToTen, TwoToTwo
+from smc_eval.tasks.protein.datasets import HpS2C2, HpS2C5, Meltome
+from smc_eval.tasks.translation.translation import TenToTen, TwoToTwo
 
 SHELVES = load().checked()
 

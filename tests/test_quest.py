@@ -8,22 +8,22 @@ from typing import Any, ClassVar
 
 import pytest
 
-from smc_eval.binder import Bound
 from smc_eval.card import MethodCard, TaskCard
-from smc_eval.cell import Cell, Chain
 from smc_eval.engine.runner import shared
 from smc_eval.errors import UsageError
-from smc_eval.grid import Grid
+from smc_eval.experiment.cell import Cell, Chain
+from smc_eval.experiment.grid import Grid
 from smc_eval.method import Method
 from smc_eval.methods.dense import Dense
-from smc_eval.methods.lottery import Lottery
-from smc_eval.methods.magnitude import MagnitudeAfter
+from smc_eval.methods.lth import Lottery
+from smc_eval.methods.omp import MagnitudeAfter
 from smc_eval.methods.wanda import Wanda
+from smc_eval.planning.bisection import Search
+from smc_eval.planning.resolve import Bound
+from smc_eval.planning.sparsity_search import Quest, left_out, most, opening, quests, rounds
 from smc_eval.protocol import SOUND
-from smc_eval.quest import Quest, left_out, most, opening, quests, rounds
-from smc_eval.results import Result, opened, scored
 from smc_eval.score import Score
-from smc_eval.search import Search
+from smc_eval.store.records import Result, opened, scored
 from smc_eval.target import Target
 from smc_eval.testing import Toy
 
@@ -169,7 +169,7 @@ def test_the_nets_that_later_cells_share_are_kept_from_the_first_round_on() -> N
 
 
 def test_a_search_is_held_to_a_budget_like_any_cell() -> None:
-    from smc_eval.budget import Budget
+    from smc_eval.experiment.budget import Budget
 
     of = grid(MagnitudeAfter(), budget=Budget(measure="steps"))
     (quest,) = quests(of, Search(share=0.95))

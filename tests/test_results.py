@@ -15,11 +15,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smc_eval import results
 from smc_eval.errors import StoreError
-from smc_eval.results import BOOK, SCHEMA, Book, Result, failed, scored
 from smc_eval.score import Score
 from smc_eval.spec import digest
+from smc_eval.store import records
+from smc_eval.store.records import BOOK, SCHEMA, Book, Result, failed, scored
 
 RECORD = Result(
     task="t/a",
@@ -210,7 +210,7 @@ def test_a_record_that_does_not_reach_the_disk_is_taken_back(tmp_path: Path, mon
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(results.os, "fsync", full)
+        patched.setattr(records.os, "fsync", full)
         with pytest.raises(StoreError, match="No space left on device$"):
             book.add(replace(RECORD, digest="d2"))
     assert set(Book(tmp_path).latest()) == {"d1"}

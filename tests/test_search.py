@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smc_eval.errors import SmcError
-from smc_eval.search import Bracket, Search
+from smc_eval.planning.bisection import Bracket, Search
 from smc_eval.statistics import retained
 
 S95 = Search(share=0.95)

@@ -14,9 +14,9 @@ import typer
 from typer.core import TyperGroup
 
 import smc_eval
-from smc_eval import launch
 from smc_eval.cli import compare, data, plan, report, run, score, show, store, work
 from smc_eval.cli.flags import ordering
+from smc_eval.engine.distributed import launch
 from smc_eval.errors import RankLost, SmcError
 
 OWN = ("--help", "--version")

@@ -9,12 +9,12 @@ from typing import Annotated, Any, Literal, get_args
 
 import typer
 
-from smc_eval.answers import kept
 from smc_eval.cli.report import Folders, records_of
-from smc_eval.comparison import Versus, versus
 from smc_eval.errors import UnknownName
-from smc_eval.sheet import Sheet
-from smc_eval.words import pairs
+from smc_eval.experiment.parsing import pairs
+from smc_eval.reporting.compare import Versus, versus
+from smc_eval.reporting.text_table import Sheet
+from smc_eval.store.predictions import kept
 
 Form = Literal["table", "markdown", "csv", "latex", "json"]
 HEADS = ("task", "model", "sparsity", "{a}", "{b}", "difference", "95 % interval", "p", "p (Holm)", "better")
@@ -50,7 +50,7 @@ def compare(
     if shown_as == "table":
         from rich.console import Console
 
-        from smc_eval.report import lay
+        from smc_eval.reporting.terminal import lay
 
         lay(sheet if len({one.model for one in told}) > 1 else _without_models(sheet), Console())
     else:

@@ -11,13 +11,13 @@ from typing import Annotated
 import typer
 
 from smc_eval.cli.show import columns
+from smc_eval.data_file import Needed
 from smc_eval.errors import UsageError
-from smc_eval.grid import chosen, data_folder
-from smc_eval.needed import Needed
-from smc_eval.order import DATA
+from smc_eval.experiment.config import DATA
+from smc_eval.experiment.grid import chosen, data_folder
+from smc_eval.experiment.parsing import parsed
 from smc_eval.registry import ALL, registry
 from smc_eval.task import Task
-from smc_eval.words import parsed
 
 data = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
 
@@ -66,7 +66,7 @@ def verify(
 
     Exit code 0: every task is whole. 1: something is missing, broken or not what was pinned.
     """
-    from smc_eval.verify import verify as verified
+    from smc_eval.download.verify import verify as verified
 
     whole = True
     for task in _tasks(asked, data_folder(folder)):
@@ -91,7 +91,7 @@ def fetch(
 
     Licences are the sets' own: see data list. Exit code 1: something must be had by hand.
     """
-    from smc_eval.fetch import fetch as fetched
+    from smc_eval.download.fetch import fetch as fetched
 
     if folder in {"hub", "twin"}:
         raise UsageError(f"{folder!r} is no folder that files could be put into; give one by --data-dir DIR")

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from smc_eval.order import Order, keys, ordered
+from smc_eval.experiment.config import Order, keys, ordered
 
 METAVARS = {
     "model": "[GROUP=]MODEL",

@@ -11,27 +11,26 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from smc_eval import words
-from smc_eval.agenda import shared
-from smc_eval.binder import BUILT, Binder, Bound, counted, idle
-from smc_eval.cell import Cell, Chain
-from smc_eval.cli.find import searched
-from smc_eval.cli.makespan import UNKNOWN, Makespans
+from smc_eval.cli.makespan_table import UNKNOWN, Makespans
+from smc_eval.cli.search_table import searched
 from smc_eval.cli.store import spoken as sized
-from smc_eval.grid import Grid
-from smc_eval.order import Order
-from smc_eval.plan import Node, Plan, level, worded
-from smc_eval.price import EVERY, Price, Rate, read
-from smc_eval.quest import Quest, most, opening, quests
+from smc_eval.experiment import parsing
+from smc_eval.experiment.cell import Cell, Chain, shared
+from smc_eval.experiment.config import Order
+from smc_eval.experiment.grid import Grid
+from smc_eval.planning.cost_model import EVERY, Price, Rate, read
+from smc_eval.planning.plan import Node, Plan, level, worded
+from smc_eval.planning.resolve import BUILT, Binder, Bound, counted, idle
+from smc_eval.planning.sparsity_search import Quest, most, opening, quests
 from smc_eval.registry import registry
-from smc_eval.sheet import WHOLE
+from smc_eval.reporting.text_table import WHOLE
 from smc_eval.task import Task
 
 if TYPE_CHECKING:
     from rich.table import Table
     from rich.tree import Tree
 
-    from smc_eval.engine.store import Store
+    from smc_eval.store.store import Store
 
 
 def plan(
@@ -56,9 +55,9 @@ def plan(
 
     What cannot be read here, models and data, counts as published. With --quiet the stages are left out.
     """
-    from smc_eval.engine.store import Store
+    from smc_eval.store.store import Store
 
-    known, counts = registry(), () if workers is None else words.workers(workers)
+    known, counts = registry(), () if workers is None else parsing.workers(workers)
     given = read(rates, [*known.tasks, *known.groups]) if rates else ()
     given += (Rate(task=EVERY, flops=flops),) if flops else ()
     grid = Grid.of(order, known)
@@ -277,7 +276,7 @@ def _bounds(grid: Grid, sought: Sequence[Quest]) -> dict[str, Any]:
 
 
 def _kept(store: Store, chains: Sequence[Chain]) -> dict[str, int | None]:
-    from smc_eval.engine.inventory import need
+    from smc_eval.store.inventory import need
 
     return {"nets_kept": len(shared(chains)), "bytes_kept": need(store, chains)}
 

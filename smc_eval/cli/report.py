@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from smc_eval import answers, sketches
 from smc_eval.cli.run import told
 from smc_eval.errors import UsageError
-from smc_eval.exports import check_writable, write
-from smc_eval.order import ordered
+from smc_eval.experiment.config import ordered
 from smc_eval.registry import load
-from smc_eval.results import BOOK, Book, Result, same_data
-from smc_eval.standing import Standings
-from smc_eval.table import tabulated
+from smc_eval.reporting.export import check_writable, write
+from smc_eval.reporting.summary import Standings
+from smc_eval.reporting.table import tabulated
+from smc_eval.store import mask_samples, predictions
+from smc_eval.store.records import BOOK, Book, Result, same_data
 
 if TYPE_CHECKING:
-    from smc_eval.page.page import Page
+    from smc_eval.reporting.html.page import Page
 
 Folders = Annotated[list[Path], typer.Argument(metavar="DIR…", help="Folders given to --output before.")]
 
@@ -59,13 +59,13 @@ def report(
         check_writable(Path(order.json_file))
     if html:
         check_writable(html)
-    table = tabulated(records_of(folders), answers.kept(folders))
+    table = tabulated(records_of(folders), predictions.kept(folders))
     standings = Standings.of(table, load().chances) if curves or html or figures else None
     told(table, order, standings if curves else None)
     if html or figures:
-        from smc_eval.page.page import Page
+        from smc_eval.reporting.html.page import Page
 
-        drawn(Page.of(table, sketches.kept(folders), standings), html, figures)
+        drawn(Page.of(table, mask_samples.kept(folders), standings), html, figures)
 
 
 def drawn(page: Page, html: Path | None, figures: Path | None) -> None:
@@ -79,7 +79,7 @@ def drawn(page: Page, html: Path | None, figures: Path | None) -> None:
         write(html, page.html)
         typer.echo(f"page: {html}", err=True)
     if figures:
-        from smc_eval.page.files import save
+        from smc_eval.reporting.html.figure_files import save
 
         count = len(list(save(page, figures)))
         typer.echo(f"figures: {count} files in {figures}", err=True)

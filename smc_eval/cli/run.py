@@ -8,20 +8,22 @@ from pathlib import Path
 
 import typer
 
-from smc_eval import __version__, launch, words
-from smc_eval.answers import kept
-from smc_eval.binder import Binder, Bound, idle
-from smc_eval.cell import Chain
-from smc_eval.cli.find import answered, searched, step
+from smc_eval import __version__
+from smc_eval.cli.search_table import answered, searched, step
+from smc_eval.engine.distributed import launch
 from smc_eval.errors import StoreError
-from smc_eval.exports import check_writable
-from smc_eval.grid import Grid
-from smc_eval.order import Order
-from smc_eval.quest import Quest, left_out, quests, rounds
+from smc_eval.experiment import parsing
+from smc_eval.experiment.cell import Chain
+from smc_eval.experiment.config import Order
+from smc_eval.experiment.grid import Grid
+from smc_eval.planning.resolve import Binder, Bound, idle
+from smc_eval.planning.sparsity_search import Quest, left_out, quests, rounds
 from smc_eval.registry import registry
-from smc_eval.results import Result, same_data
-from smc_eval.standing import Standings
-from smc_eval.table import Table, tabulated
+from smc_eval.reporting.export import check_writable
+from smc_eval.reporting.summary import Standings
+from smc_eval.reporting.table import Table, tabulated
+from smc_eval.store.predictions import kept
+from smc_eval.store.records import Result, same_data
 
 SCHEMA = 1
 """Version of what a store tells of the grid that was ordered."""
@@ -90,7 +92,7 @@ def carried_out(
     """
     from rich.console import Console
 
-    from smc_eval.live import watching
+    from smc_eval.cli.progress import watching
 
     chains = [square.chain for square in squares if square.chain]
     with watching(Console(stderr=True), order.quiet) as watcher:
@@ -121,7 +123,7 @@ def carried_out(
 
 def ordered(order: Order, squares: Sequence[Bound]) -> None:
     """Write the order into the store, so that others can join."""
-    from smc_eval.engine.store import Store
+    from smc_eval.store.store import Store
 
     said = order.model_dump(mode="json", by_alias=True, include=order.model_fields_set - OWN)
     if order.data_dir not in {"hub", "twin"}:
@@ -140,7 +142,7 @@ def threads(chains: Sequence[Chain], order: Order) -> int | None:
 
 def served(order: Order, grid: Grid) -> list[str]:
     """Which tasks keep their published model, though another was named."""
-    asked = {word for named in words.models(order.model).values() for word in named}
+    asked = {word for named in parsing.models(order.model).values() for word in named}
     kept = dict.fromkeys((t.card.name, t.backbone) for t in grid.tasks if asked and t.backbone not in asked)
     return [
         f"task {name!r} keeps its published model {model!r}; it takes none that is named"
@@ -155,19 +157,19 @@ def tabled(results: Sequence[Result], order: Order) -> Table:
 
 def told(table: Table, order: Order, standings: Standings | None = None) -> None:
     """Show a table, and its standings if there are any, as asked: on the standard output, and as a file."""
-    from smc_eval import report
+    from smc_eval.reporting import terminal
 
     if order.json_file == "-":
-        typer.echo(report.render(table, "json", standings), nl=False)
+        typer.echo(terminal.render(table, "json", standings), nl=False)
         return
     if order.format == "table":
         from rich.console import Console
 
-        report.show(table, Console(), standings)
+        terminal.show(table, Console(), standings)
     else:
-        typer.echo(report.render(table, order.format, standings), nl=False)
+        typer.echo(terminal.render(table, order.format, standings), nl=False)
     if order.json_file:  # last: a disk that is full must not hide the table
-        report.write(Path(order.json_file), report.render(table, "json", standings))
+        terminal.write(Path(order.json_file), terminal.render(table, "json", standings))
 
 
 def ready(order: Order) -> None:
@@ -177,7 +179,7 @@ def ready(order: Order) -> None:
         UsageError: the file of records cannot be, or the executor's word is wrong.
         StoreError: the store's folder cannot be.
     """
-    from smc_eval.engine.engines import engine
+    from smc_eval.engine.executors.select import engine
 
     engine(order.executor)
     if order.json_file and order.json_file != "-":

@@ -8,12 +8,12 @@ from typing import Annotated, Any
 
 import typer
 
-from smc_eval.answers import Answers
 from smc_eval.cli.report import Folders, book_of
-from smc_eval.footnotes import place
-from smc_eval.grid import data_folder
+from smc_eval.experiment.grid import data_folder
 from smc_eval.registry import registry
-from smc_eval.rescoring import Rescored, Rescorer, rewritten
+from smc_eval.reporting.footnotes import place
+from smc_eval.reporting.rescore import Rescored, Rescorer, rewritten
+from smc_eval.store.predictions import Answers
 
 
 def score(

@@ -11,9 +11,9 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import typer
 
 from smc_eval.errors import SmcError, UnknownName
-from smc_eval.grid import recipe
+from smc_eval.experiment.grid import recipe
 from smc_eval.method import Method
-from smc_eval.plan import worded
+from smc_eval.planning.plan import worded
 from smc_eval.protocol import PROTOCOLS, SOUND, SUMMARIES, Protocol
 from smc_eval.recipe import Recipe
 from smc_eval.registry import Registry, load
@@ -138,7 +138,7 @@ def _method(kind: type[Method]) -> list[str]:
         f"  source    {card.source}",
         f"  prunes    {MOMENTS[card.moment]}",
         f"  patterns  {', '.join(card.patterns)}",
-        f"  class     {kind.kind()}",
+        f"  class     {kind.identity}",
         "  options",
         *_options(kind),
     ]
@@ -169,7 +169,7 @@ def _task(kind: type[Task]) -> list[str]:
         f"  models     {', '.join(card.accepts)}",
         f"  published  with {card.published}",
         f"  licence    {card.licence}",
-        f"  class      {kind.kind()}",
+        f"  class      {kind.identity}",
         "  options",
         *_options(kind, apart=Task.model_fields),
     ]

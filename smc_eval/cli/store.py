@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from smc_eval.errors import UsageError
-from smc_eval.results import BOOK
+from smc_eval.store.records import BOOK
 
 if TYPE_CHECKING:
-    from smc_eval.engine.store import Store
+    from smc_eval.store.store import Store
 
 SECONDS = {"m": 60, "h": 3600, "d": 86400, "w": 604800}
 BYTES = {"kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
@@ -43,8 +43,8 @@ def store(
     results_only: Annotated[bool, typer.Option("--results-only", help="All nets, masks and logs.")] = False,
 ) -> None:
     """List what lies in a store, check that it is whole, make room in it."""
-    from smc_eval.engine.inventory import broken
-    from smc_eval.engine.store import Store
+    from smc_eval.store.inventory import broken
+    from smc_eval.store.store import Store
 
     age = seconds(older) if older else None
     most = count(size) if size else None
@@ -72,7 +72,7 @@ def store(
 
 
 def _prune(found: Store, age: float | None, most: int | None, *, results_only: bool) -> None:
-    from smc_eval.engine.inventory import delete, prunable
+    from smc_eval.store.inventory import delete, prunable
 
     if others := _at_work(found):
         raise UsageError(f"{', '.join(others)} is at work in {str(found.folder)!r}; prune when nobody is")
@@ -84,7 +84,7 @@ def _prune(found: Store, age: float | None, most: int | None, *, results_only: b
 
 def listed(found: Store) -> list[str]:
     """The store in lines: a room each, the records, who is at work."""
-    from smc_eval.engine.inventory import items
+    from smc_eval.store.inventory import items
 
     rooms = defaultdict[str, list[int]](list)
     for item in items(found):

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import typer
 
-from smc_eval import __version__, launch
-from smc_eval.binder import Binder, Bound, idle
+from smc_eval import __version__
 from smc_eval.cli.run import OWN, SCHEMA, carried_out, ordered, ready, tabled, told, warned
+from smc_eval.engine.distributed import launch
 from smc_eval.errors import StoreError, UsageError
-from smc_eval.grid import Grid
-from smc_eval.order import Order
+from smc_eval.experiment.config import Order
+from smc_eval.experiment.grid import Grid
+from smc_eval.planning.resolve import Binder, Bound, idle
 from smc_eval.registry import registry
 
 
@@ -51,7 +52,7 @@ def joined(own: Order) -> tuple[Order, dict[str, str]]:
         UsageError: nothing was ordered there.
         StoreError: another release ordered it.
     """
-    from smc_eval.engine.store import Store
+    from smc_eval.store.store import Store
 
     found = Store(Path(own.output)).ordered()
     if found is None:

@@ -11,16 +11,16 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from smc_eval.engine.feed import Feed, Passes
-from smc_eval.engine.meter import Meter
-from smc_eval.engine.tally import Tally
-from smc_eval.engine.world import World
+from smc_eval.engine.batches import Feed, Passes
+from smc_eval.engine.device import World
+from smc_eval.engine.flop_meter import Meter
+from smc_eval.engine.usage import Tally
 from smc_eval.errors import SparsityError
-from smc_eval.sparse.crowd import Crowd
 from smc_eval.sparse.flow import flow
+from smc_eval.sparse.input_stats import Moments
 from smc_eval.sparse.inputs import See, watching
-from smc_eval.sparse.moments import Moments
 from smc_eval.sparse.net import Net
+from smc_eval.sparse.shard_group import Crowd
 from smc_eval.spec import digest
 
 

@@ -6,21 +6,20 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Literal
 
-from smc_eval import launch
-from smc_eval.agenda import idle, shared
-from smc_eval.cell import Chain
-from smc_eval.engine.attempt import attempt
-from smc_eval.engine.by_rows import accept
-from smc_eval.engine.engines import engine
-from smc_eval.engine.executor import Setting
-from smc_eval.engine.foreman import Foreman
-from smc_eval.engine.joint import led
-from smc_eval.engine.store import Store
-from smc_eval.engine.walk import Walk
-from smc_eval.engine.watch import Silent, Watcher
-from smc_eval.engine.world import World, devices
+from smc_eval.engine.cell_run import Walk
+from smc_eval.engine.device import World, devices
+from smc_eval.engine.distributed import launch
+from smc_eval.engine.distributed.joint import led
+from smc_eval.engine.distributed.shardable import accept
+from smc_eval.engine.executors.attempt import attempt
+from smc_eval.engine.executors.dispatcher import Foreman
+from smc_eval.engine.executors.jobs import Setting
+from smc_eval.engine.executors.select import engine
+from smc_eval.engine.progress import Silent, Watcher
 from smc_eval.errors import UsageError
-from smc_eval.results import Result
+from smc_eval.experiment.cell import Chain, idle, shared
+from smc_eval.store.records import Result
+from smc_eval.store.store import Store
 
 Keep = Literal["nets", "masks", "results"]
 """What stays in a store: nets where chains fork; each cell's masks; neither."""
@@ -96,7 +95,7 @@ def _accept_shards(chains: Sequence[Chain]) -> None:
     """
     launch.refuse_alone("--shard")
     accept(chains)
-    from smc_eval.engine import shards  # FSDP takes seconds to import
+    from smc_eval.engine.distributed import shards  # FSDP takes seconds to import
 
     shards.check()
 

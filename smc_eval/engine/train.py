@@ -11,21 +11,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from smc_eval.cell import Link
 from smc_eval.engine import optimizer
 from smc_eval.engine.activations import recomputed
-from smc_eval.engine.feed import Feed, Passes, eased, predict
-from smc_eval.engine.meter import Meter
+from smc_eval.engine.batches import Feed, Passes, eased, predict
+from smc_eval.engine.device import World
+from smc_eval.engine.flop_meter import Meter
 from smc_eval.engine.objective import Objective
-from smc_eval.engine.store import Store
-from smc_eval.engine.tally import Tally
-from smc_eval.engine.watch import Watcher
-from smc_eval.engine.world import World
+from smc_eval.engine.progress import Watcher
+from smc_eval.engine.usage import Tally
 from smc_eval.errors import TrainingError
-from smc_eval.sparse.crowd import Crowd
+from smc_eval.experiment.cell import Link
 from smc_eval.sparse.net import Net
+from smc_eval.sparse.shard_group import Crowd
 from smc_eval.spec import digest
 from smc_eval.stages import Train
+from smc_eval.store.store import Store
 
 CHECKPOINT_SECONDS = 30.0
 """Between two checkpoints of a training in progress; no number depends on it."""
@@ -33,7 +33,7 @@ CHECKPOINT_SECONDS = 30.0
 
 @dataclass
 class Step:
-    """What a rule sees: `smc_eval.rule.Moment` over the net as it stands."""
+    """What a rule sees: `smc_eval.updater.Moment` over the net as it stands."""
 
     net: Net
     optimizer: torch.optim.Optimizer

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from smc_eval.hookspecs import hookimpl
 from smc_eval.method import Method
-from smc_eval.methods.chance import RandomAfter, RandomBefore
-from smc_eval.methods.checkpoint import FromCheckpoint
 from smc_eval.methods.dense import Dense
+from smc_eval.methods.from_checkpoint import FromCheckpoint
 from smc_eval.methods.gmp import Gmp
+from smc_eval.methods.gmp_tuned import TunedGmp
 from smc_eval.methods.grasp import Grasp
-from smc_eval.methods.lottery import Lottery
-from smc_eval.methods.magnitude import MagnitudeAfter, MagnitudeBefore
+from smc_eval.methods.lth import Lottery
 from smc_eval.methods.movement import Movement
 from smc_eval.methods.obert import OptimalBertSurgeon
+from smc_eval.methods.omp import MagnitudeAfter, MagnitudeBefore
+from smc_eval.methods.random import RandomAfter, RandomBefore
 from smc_eval.methods.rigl import MagnitudeRigL, RandomRigL, SensitivityRigL
 from smc_eval.methods.set import Evolution
 from smc_eval.methods.snip import Snip
 from smc_eval.methods.sparsegpt import SparseGPT
 from smc_eval.methods.synflow import SynFlow
-from smc_eval.methods.tuned import TunedGmp
 from smc_eval.methods.wanda import Wanda
 
 PAPER: tuple[type[Method], ...] = (

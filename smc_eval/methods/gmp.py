@@ -9,10 +9,10 @@ from pydantic import Field, PositiveInt, model_validator
 
 from smc_eval.card import MethodCard
 from smc_eval.method import Method
-from smc_eval.rule import Moment, Rule
 from smc_eval.sparse.schedule import cubic, spacing, window
 from smc_eval.stages import Stage, Train
 from smc_eval.target import Target
+from smc_eval.updater import Moment, Rule
 
 if TYPE_CHECKING:
     from torch import Tensor

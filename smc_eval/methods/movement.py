@@ -10,10 +10,10 @@ from pydantic import Field, PositiveInt, model_validator
 from smc_eval.card import MethodCard
 from smc_eval.method import Method
 from smc_eval.methods.gmp import Gradual, forward
-from smc_eval.rule import Moment
 from smc_eval.sparse.schedule import window
 from smc_eval.stages import Stage, Train
 from smc_eval.target import Target
+from smc_eval.updater import Moment
 
 if TYPE_CHECKING:
     from torch import Tensor

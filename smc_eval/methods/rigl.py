@@ -11,14 +11,14 @@ from pydantic import Field, PositiveInt
 
 from smc_eval.card import MethodCard
 from smc_eval.method import Method
-from smc_eval.methods.chance import Chance
-from smc_eval.methods.magnitude import Magnitude
+from smc_eval.methods.omp import Magnitude
+from smc_eval.methods.random import Chance
 from smc_eval.methods.snip import Sensitivity
 from smc_eval.pruner import Pruner
-from smc_eval.rule import Moment, Rule
 from smc_eval.sparse.schedule import cosine, spacing
 from smc_eval.stages import Prune, Stage, Train
 from smc_eval.target import Target
+from smc_eval.updater import Moment, Rule
 
 if TYPE_CHECKING:
     from torch import Tensor

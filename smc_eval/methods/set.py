@@ -9,7 +9,7 @@ from pydantic import Field
 
 from smc_eval.card import MethodCard
 from smc_eval.method import Method
-from smc_eval.methods.chance import Chance
+from smc_eval.methods.random import Chance
 from smc_eval.methods.rigl import Regrow
 from smc_eval.stages import Prune, Stage, Train
 from smc_eval.target import Target

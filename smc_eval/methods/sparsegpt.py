@@ -42,7 +42,7 @@ class Reconstruction(Pruner):
     def prune(self, probe: Probe, target: Target) -> dict[str, Tensor]:
         """Masks that meet each tensor's budget; the survivors have new values."""
         from smc_eval.sparse.allocate import budgets
-        from smc_eval.sparse.moments import Grams
+        from smc_eval.sparse.input_stats import Grams
         from smc_eval.sparse.reconstruct import reconstruct
 
         weights, within = probe.weights, probe.masks

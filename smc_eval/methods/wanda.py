@@ -29,7 +29,7 @@ class Activation(Criterion):
 
     def saliency(self, probe: Probe) -> dict[str, Tensor]:
         """Magnitudes times norms of inputs."""
-        from smc_eval.sparse.moments import Squares
+        from smc_eval.sparse.input_stats import Squares
 
         squares = Squares(probe.weights, probe.weights.keys())
         probe.inputs(self.batches, squares)

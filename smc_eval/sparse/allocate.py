@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from smc_eval.errors import SparsityError
-from smc_eval.sparse.crowd import ALONE, Crowd
+from smc_eval.sparse.distribution import lamp, outlying, shared
 from smc_eval.sparse.pattern import grouped, grouped_count, rowwise
 from smc_eval.sparse.select import available, check, largest
-from smc_eval.sparse.spread import lamp, outlying, shared
+from smc_eval.sparse.shard_group import ALONE, Crowd
 from smc_eval.target import Target
 
 Shapes = Mapping[str, tuple[int, ...]]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from smc_eval.errors import SparsityError
-from smc_eval.sparse.crowd import ALONE, Crowd
+from smc_eval.sparse.shard_group import ALONE, Crowd
 
 PIECE = 2**19
 """Weights that are masked at once on a CPU: 2 MiB of floats."""

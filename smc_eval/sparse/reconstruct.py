@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator, Mapping
 import torch
 from torch import Tensor
 
-from smc_eval.sparse.moments import Band
+from smc_eval.sparse.distribution import shared
+from smc_eval.sparse.input_stats import Band
 from smc_eval.sparse.pattern import grouped
 from smc_eval.sparse.select import largest
-from smc_eval.sparse.spread import shared
 
 Quota = int | tuple[int, int]
 """How many weights stay of a tensor, or N of every M along a row."""

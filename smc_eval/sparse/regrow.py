@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from smc_eval.sparse.crowd import ALONE, Crowd
 from smc_eval.sparse.select import largest
+from smc_eval.sparse.shard_group import ALONE, Crowd
 
 
 def dropped(alive: int, share: float) -> int:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from smc_eval.errors import SparsityError
-from smc_eval.sparse.crowd import ALONE, Crowd
+from smc_eval.sparse.shard_group import ALONE, Crowd
 
 STRETCH = 1 << 19
 """Values looked at together: many enough for vector units, few enough for caches."""

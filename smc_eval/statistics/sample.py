@@ -11,10 +11,10 @@ from typing import Literal
 
 import numpy as np
 
-from smc_eval.results import Result
 from smc_eval.score import Items
 from smc_eval.statistics import bleu, rank
 from smc_eval.statistics.shapes import Floats, Ints
+from smc_eval.store.records import Result
 
 NEAR = 1e-6
 """How far a score made again from its items may lie from its record's, relative to it."""

@@ -6,10 +6,7 @@ For strangers' packages as for ours. Needs pytest:
         method = Mine()
 """
 
-from smc_eval.testing.methods import MethodContract
-from smc_eval.testing.tasks import TaskContract
-from smc_eval.testing.toy import Example, PrunedToy, Toy, ToyNet
-from smc_eval.testing.walks import (
+from smc_eval.testing.cell_runs import (
     Interrupting,
     Interruption,
     assert_equal,
@@ -20,6 +17,9 @@ from smc_eval.testing.walks import (
     timeless,
     walked,
 )
+from smc_eval.testing.method_contract import MethodContract
+from smc_eval.testing.task_contract import TaskContract
+from smc_eval.testing.toy import Example, PrunedToy, Toy, ToyNet
 
 __all__ = [
     "Example",

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from smc_eval.page.page import Page
-from smc_eval.results import Result
-from smc_eval.sketches import Sketch
-from smc_eval.table import tabulated
+from smc_eval.reporting.html.page import Page
+from smc_eval.reporting.table import tabulated
+from smc_eval.store.mask_samples import Sketch
+from smc_eval.store.records import Result
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 

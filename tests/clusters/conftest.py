@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from smc_eval.cell import Chain
+from smc_eval.engine.progress import Silent
 from smc_eval.engine.runner import run
-from smc_eval.engine.store import Store
-from smc_eval.engine.watch import Silent
+from smc_eval.experiment.cell import Chain
 from smc_eval.methods.dense import Dense
-from smc_eval.methods.magnitude import MagnitudeAfter, MagnitudeBefore
-from smc_eval.results import Result
+from smc_eval.methods.omp import MagnitudeAfter, MagnitudeBefore
+from smc_eval.store.records import Result
+from smc_eval.store.store import Store
 from smc_eval.target import Target
 from smc_eval.testing import bound, timeless
 

@@ -8,9 +8,9 @@ import pytest
 
 pytest.importorskip("submitit", reason="needs smc-eval[slurm]")
 
-from smc_eval.engine import slurm
-from smc_eval.engine.slurm import claimed
-from smc_eval.engine.store import Store
+from smc_eval.engine.executors import slurm
+from smc_eval.engine.executors.slurm import claimed
+from smc_eval.store.store import Store
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ pytest.importorskip("ray", reason="needs smc-eval[ray]: tox -e ray")
 import ray
 from ray.cluster_utils import Cluster
 
-from smc_eval.engine.executor import Setting
-from smc_eval.engine.ray import Ray
+from smc_eval.engine.executors.jobs import Setting
+from smc_eval.engine.executors.ray import Ray
 from smc_eval.errors import UsageError
 
 pytestmark = [

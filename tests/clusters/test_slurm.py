@@ -15,7 +15,7 @@ import pytest
 
 pytest.importorskip("submitit", reason="needs smc-eval[slurm]")
 
-from smc_eval.engine import slurm
+from smc_eval.engine.executors import slurm
 
 REAL = (
     bool(shutil.which("sinfo")) and not subprocess.run(["sinfo"], capture_output=True, check=False).returncode

@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("submitit", reason="needs smc-eval[slurm]")
 
-from smc_eval.engine.terms import MINUTES, Terms, told
+from smc_eval.engine.executors.sbatch import MINUTES, Terms, told
 from smc_eval.errors import UsageError
 
 

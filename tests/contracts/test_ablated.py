@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from smc_eval.ablated import Ablated
+from smc_eval.experiment.ablation import Ablated
 from smc_eval.methods.gmp import Gmp
-from smc_eval.methods.magnitude import MagnitudeAfter, MagnitudeBefore
+from smc_eval.methods.omp import MagnitudeAfter, MagnitudeBefore
 from smc_eval.testing import MethodContract
 
 

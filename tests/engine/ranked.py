@@ -12,24 +12,24 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from smc_eval import launch
-from smc_eval.cell import Chain
-from smc_eval.engine import ranks, train, walk
+from smc_eval.engine import cell_run, train
+from smc_eval.engine.distributed import launch, ranks
+from smc_eval.engine.progress import Silent
 from smc_eval.engine.runner import run
-from smc_eval.engine.watch import Silent
+from smc_eval.experiment.cell import Chain
 from smc_eval.method import Method
 from smc_eval.methods.dense import Dense
 from smc_eval.methods.gmp import Gmp
+from smc_eval.methods.gmp_tuned import TunedGmp
 from smc_eval.methods.grasp import Grasp
-from smc_eval.methods.lottery import Lottery
-from smc_eval.methods.magnitude import MagnitudeBefore
+from smc_eval.methods.lth import Lottery
 from smc_eval.methods.movement import Movement
 from smc_eval.methods.obert import OptimalBertSurgeon
+from smc_eval.methods.omp import MagnitudeBefore
 from smc_eval.methods.rigl import SensitivityRigL
 from smc_eval.methods.snip import Snip
 from smc_eval.methods.sparsegpt import SparseGPT
 from smc_eval.methods.synflow import SynFlow
-from smc_eval.methods.tuned import TunedGmp
 from smc_eval.methods.wanda import Wanda
 from smc_eval.recipe import Recipe
 from smc_eval.sparse.net import Net
@@ -155,7 +155,7 @@ def main(folder: str, how: str, *words: str) -> None:
     """Carry out cells in a store and keep their last nets."""
     from datetime import timedelta
 
-    walk.Walk.leave = lambda self: None  # type: ignore[method-assign]
+    cell_run.Walk.leave = lambda self: None  # type: ignore[method-assign]
     train.CHECKPOINT_SECONDS = 0.0
     ranks.ALIKE = timedelta(seconds=3)
     if launch.rank() == 1:

@@ -14,24 +14,24 @@ from typing import Any
 from ranked import HALF, METHODS, RECIPE, Long, Moon, Still, Weighed
 from torch import Tensor, nn
 
-from smc_eval import launch
-from smc_eval.cell import Chain
-from smc_eval.engine import ranks, train, walk
+from smc_eval.engine import cell_run, train
+from smc_eval.engine.distributed import launch, ranks
+from smc_eval.engine.progress import Silent
 from smc_eval.engine.runner import run
-from smc_eval.engine.store import Store
-from smc_eval.engine.watch import Silent
+from smc_eval.experiment.cell import Chain
 from smc_eval.method import Method
-from smc_eval.methods.chance import RandomBefore
 from smc_eval.methods.dense import Dense
 from smc_eval.methods.gmp import Gmp
-from smc_eval.methods.magnitude import MagnitudeAfter, MagnitudeBefore
+from smc_eval.methods.omp import MagnitudeAfter, MagnitudeBefore
+from smc_eval.methods.random import RandomBefore
 from smc_eval.methods.set import Evolution
 from smc_eval.methods.snip import Snip
 from smc_eval.recipe import Recipe
+from smc_eval.store.store import Store
 from smc_eval.target import Target
 from smc_eval.tasks.commonsense.csqa import Csqa
 from smc_eval.tasks.commonsense.winogrande import WinoGrande
-from smc_eval.tasks.protein.sets import HpS2C2, HpS2C2Tm
+from smc_eval.tasks.protein.datasets import HpS2C2, HpS2C2Tm
 from smc_eval.testing import Toy, bound
 
 SMALL = Recipe(steps=6, batch_size=4, accumulation=3, lr=1e-3, weight_decay=0.1, clip=1.0)
@@ -123,7 +123,7 @@ def break_off(step: int) -> None:
 
 def main(folder: str, how: str, *words: str) -> None:
     """Carry out cells in a store and keep their last nets."""
-    walk.Walk.leave = lambda self: None  # type: ignore[method-assign]
+    cell_run.Walk.leave = lambda self: None  # type: ignore[method-assign]
     train.CHECKPOINT_SECONDS = 0.0
     ranks.ALIKE = timedelta(seconds=3)
     Store(Path(folder)).open()

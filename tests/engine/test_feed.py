@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from smc_eval.engine.feed import Feed, alike, parts, predict
-from smc_eval.engine.world import World
+from smc_eval.engine.batches import Feed, alike, parts, predict
+from smc_eval.engine.device import World
 from smc_eval.errors import UsageError
 from smc_eval.methods.dense import Dense
 from smc_eval.recipe import Recipe

@@ -14,17 +14,18 @@ from typing import Any
 
 import pytest
 
-from smc_eval import lease
-from smc_eval.engine import foreman
-from smc_eval.engine.executor import Job, WorkerDied, ended, memory_kills
-from smc_eval.engine.foreman import Foreman
+from smc_eval.engine.executors import dispatcher
+from smc_eval.engine.executors.dispatcher import Foreman
+from smc_eval.engine.executors.jobs import Job, WorkerDied, ended
+from smc_eval.engine.executors.local import memory_kills
+from smc_eval.engine.progress import Silent
 from smc_eval.engine.runner import run
-from smc_eval.engine.store import Store
-from smc_eval.engine.watch import Silent
 from smc_eval.errors import StoreGone, UsageError
 from smc_eval.methods.dense import Dense
-from smc_eval.methods.lottery import Lottery
-from smc_eval.methods.magnitude import MagnitudeAfter, MagnitudeBefore
+from smc_eval.methods.lth import Lottery
+from smc_eval.methods.omp import MagnitudeAfter, MagnitudeBefore
+from smc_eval.store import lease
+from smc_eval.store.store import Store
 from smc_eval.target import Target
 from smc_eval.testing import Toy, bound, timeless
 
@@ -191,7 +192,7 @@ def test_a_crash_is_not_tried_again(tmp_path: Path) -> None:
 def test_a_cell_that_another_process_has_is_waited_for_by_its_record(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(foreman, "LOOKS", 0.01)
+    monkeypatch.setattr(dispatcher, "LOOKS", 0.01)
     chain = bound(Dense(), Target())
 
     class Elsewhere(Answering):

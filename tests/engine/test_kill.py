@@ -39,7 +39,7 @@ run(chains, Path(sys.argv[1]), device="cpu", watcher=Slow())
 
 def lines(folder: Path) -> list[dict[str, object]]:
     """The book's records without seconds and memory."""
-    from smc_eval.engine.store import Store
+    from smc_eval.store.store import Store
     from smc_eval.testing import timeless
 
     latest = Store(folder).book.latest()

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from smc_eval.engine.meter import Meter, looks
+from smc_eval.engine.flop_meter import Meter, looks
 from smc_eval.sparse.net import Net
 
 EACH = 2 * 4 * 3

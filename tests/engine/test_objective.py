@@ -11,17 +11,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from smc_eval.agenda import shared
 from smc_eval.card import MethodCard
-from smc_eval.cell import Chain, Link
-from smc_eval.engine.feed import Feed
+from smc_eval.engine.batches import Feed
+from smc_eval.engine.device import World
 from smc_eval.engine.objective import Objective, divergence
-from smc_eval.engine.tally import Tally
 from smc_eval.engine.train import Training
-from smc_eval.engine.world import World
+from smc_eval.engine.usage import Tally
 from smc_eval.errors import PlanError, UsageError
+from smc_eval.experiment.cell import Chain, Link, shared
 from smc_eval.method import Method
-from smc_eval.plan import owed
+from smc_eval.planning.plan import owed
 from smc_eval.sparse.net import Net, state
 from smc_eval.sparse.scope import in_scope
 from smc_eval.stages import Distillation, Rewind, Stage, Train

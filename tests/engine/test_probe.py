@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from smc_eval.engine.feed import Feed
+from smc_eval.engine.batches import Feed
+from smc_eval.engine.device import World
 from smc_eval.engine.probe import NetProbe
-from smc_eval.engine.tally import Tally
-from smc_eval.engine.world import World
+from smc_eval.engine.usage import Tally
 from smc_eval.errors import SparsityError
 from smc_eval.sparse.net import Net
 from smc_eval.sparse.scope import in_scope

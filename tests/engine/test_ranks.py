@@ -20,15 +20,15 @@ from typer.testing import CliRunner
 
 from smc_eval.cli import app
 from smc_eval.engine import runner
-from smc_eval.engine.feed import Feed, dealt
-from smc_eval.engine.ranks import BUCKET, buckets
+from smc_eval.engine.batches import Feed, dealt
+from smc_eval.engine.device import World
+from smc_eval.engine.distributed.ranks import BUCKET, buckets
+from smc_eval.engine.progress import Silent
 from smc_eval.engine.runner import run
-from smc_eval.engine.store import Store
-from smc_eval.engine.watch import Silent
-from smc_eval.engine.world import World
 from smc_eval.errors import UsageError
 from smc_eval.recipe import Recipe
-from smc_eval.results import Result
+from smc_eval.store.records import Result
+from smc_eval.store.store import Store
 from smc_eval.testing import Example, Toy, assert_equal, timeless
 
 SCRIPT = Path(__file__).with_name("ranked.py")

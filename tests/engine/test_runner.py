@@ -12,18 +12,18 @@ from typing import Any, ClassVar
 import pytest
 from torch import Tensor, nn
 
-from smc_eval.agenda import shared
-from smc_eval.engine import runner, train, walk
+from smc_eval.engine import cell_run, runner, train
+from smc_eval.engine.cell_run import rounds
+from smc_eval.engine.progress import Silent
 from smc_eval.engine.runner import run
-from smc_eval.engine.store import Store
-from smc_eval.engine.walk import rounds
-from smc_eval.engine.watch import Silent
 from smc_eval.errors import UsageError
-from smc_eval.methods.chance import RandomAfter
+from smc_eval.experiment.cell import shared
 from smc_eval.methods.dense import Dense
-from smc_eval.methods.lottery import Lottery
-from smc_eval.methods.magnitude import MagnitudeAfter, MagnitudeBefore
-from smc_eval.plan import Plan
+from smc_eval.methods.lth import Lottery
+from smc_eval.methods.omp import MagnitudeAfter, MagnitudeBefore
+from smc_eval.methods.random import RandomAfter
+from smc_eval.planning.plan import Plan
+from smc_eval.store.store import Store
 from smc_eval.target import SMC_GRID, Target
 from smc_eval.task import Part, Task
 from smc_eval.testing import Example, Toy, bound, timeless
@@ -49,13 +49,13 @@ class OtherHalf(Half):
 def carried(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """How often each link was carried out."""
     seen = Counter[str]()
-    carry_out = walk.Walk._carry_out
+    carry_out = cell_run.Walk._carry_out
 
-    def counted(self: walk.Walk, link: Any) -> None:
+    def counted(self: cell_run.Walk, link: Any) -> None:
         seen[link.digest] += 1
         carry_out(self, link)
 
-    monkeypatch.setattr(walk.Walk, "_carry_out", counted)
+    monkeypatch.setattr(cell_run.Walk, "_carry_out", counted)
     return seen
 
 

@@ -18,26 +18,26 @@ from hypothesis import strategies as st
 from torch import nn
 from typer.testing import CliRunner
 
-from smc_eval.cell import Chain
 from smc_eval.cli import app
-from smc_eval.engine import shards
-from smc_eval.engine.by_rows import accept, faults
-from smc_eval.engine.feed import dealt, idle
+from smc_eval.engine.batches import dealt, idle
+from smc_eval.engine.distributed import shards
+from smc_eval.engine.distributed.shardable import accept, faults
+from smc_eval.engine.distributed.shards import layers, own, shard
+from smc_eval.engine.progress import Silent
 from smc_eval.engine.runner import run
-from smc_eval.engine.shards import layers, own, shard
-from smc_eval.engine.store import Store
-from smc_eval.engine.watch import Silent
 from smc_eval.errors import SparsityError, UsageError
+from smc_eval.experiment.cell import Chain
 from smc_eval.method import Method
+from smc_eval.methods.gmp_tuned import TunedGmp
 from smc_eval.methods.grasp import Grasp
-from smc_eval.methods.magnitude import MagnitudeBefore
 from smc_eval.methods.obert import OptimalBertSurgeon
+from smc_eval.methods.omp import MagnitudeBefore
 from smc_eval.methods.sparsegpt import SparseGPT
 from smc_eval.methods.synflow import SynFlow
-from smc_eval.methods.tuned import TunedGmp
 from smc_eval.methods.wanda import Wanda
 from smc_eval.registry import load
-from smc_eval.results import Result
+from smc_eval.store.records import Result
+from smc_eval.store.store import Store
 from smc_eval.target import Target
 from smc_eval.testing import Toy, ToyNet, assert_equal, bound, timeless
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from smc_eval.engine.store import Store
-from smc_eval.engine.watch import Silent
+from smc_eval.engine.progress import Silent
 from smc_eval.errors import Busy, LeaseLost, StoreError
-from smc_eval.files import Owner
+from smc_eval.store.atomic import Owner
+from smc_eval.store.store import Store
 
 TENSORS = {"a": torch.arange(6.0).view(2, 3), "b": torch.tensor([1, 2])}
 MASKS = {"a": torch.tensor([[True, False, True], [False, False, True]])}

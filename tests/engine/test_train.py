@@ -14,12 +14,12 @@ from smc_eval.card import MethodCard
 from smc_eval.errors import SparsityError, TrainingError, UsageError
 from smc_eval.method import Method
 from smc_eval.methods.dense import Dense
-from smc_eval.methods.magnitude import Magnitude
+from smc_eval.methods.omp import Magnitude
 from smc_eval.pruner import Probe, Pruner
-from smc_eval.rule import Moment, Rule
 from smc_eval.stages import Prune, Stage, Train
 from smc_eval.target import Target
 from smc_eval.testing import MethodContract, Toy, bound, walked
+from smc_eval.updater import Moment, Rule
 
 
 class Swap(Rule):

@@ -11,19 +11,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from smc_eval.engine.feed import Feed
-from smc_eval.engine.store import Store
-from smc_eval.engine.tally import Tally
-from smc_eval.engine.witness import effective_sparsity, witnessed
-from smc_eval.engine.world import World
+from smc_eval.engine.batches import Feed
+from smc_eval.engine.certify import effective_sparsity, witnessed
+from smc_eval.engine.device import World
+from smc_eval.engine.usage import Tally
 from smc_eval.methods.dense import Dense
 from smc_eval.methods.gmp import Gmp
-from smc_eval.methods.magnitude import MagnitudeBefore
-from smc_eval.methods.tuned import TunedGmp
-from smc_eval.sketches import Sketch, iou
+from smc_eval.methods.gmp_tuned import TunedGmp
+from smc_eval.methods.omp import MagnitudeBefore
+from smc_eval.sparse.mask_sample import sketch
 from smc_eval.sparse.net import Net
 from smc_eval.sparse.scope import in_scope
-from smc_eval.sparse.sketch import sketch
+from smc_eval.store.mask_samples import Sketch, iou
+from smc_eval.store.store import Store
 from smc_eval.target import Target
 from smc_eval.task import Task
 from smc_eval.testing import Toy, bound, walked

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from smc_eval.engine.store import Store
+from smc_eval.store.store import Store
 from smc_eval.testing import timeless
 
 KILLS = int(os.environ.get("SMC_EVAL_KILLS", "3"))

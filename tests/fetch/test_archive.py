@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from smc_eval.archive import unpack
+from smc_eval.download.archive import unpack
 from smc_eval.errors import DataError
 
 SET = {"set/a/1.txt": b"one", "set/a/2.txt": b"two", "set/dev.csv": b"dev", "set/more.csv": b"more"}

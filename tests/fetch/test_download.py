@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from smc_eval.download import discard, download, placed
+from smc_eval.download.http import discard, download, placed
 from smc_eval.errors import DataError
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])

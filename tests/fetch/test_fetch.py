@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
+from smc_eval.data_file import Needed
+from smc_eval.download.fetch import LOCK, fetch
 from smc_eval.errors import DataError, PluginError
-from smc_eval.fetch import LOCK, fetch
-from smc_eval.needed import Needed
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
 

@@ -14,12 +14,12 @@ import pytest
 from typer.testing import CliRunner
 
 from smc_eval.cli import app
-from smc_eval.needed import Needed
+from smc_eval.data_file import Needed
+from smc_eval.download.verify import Finding, verify
 from smc_eval.registry import registry
 from smc_eval.task import Task
 from smc_eval.tasks.commonsense.csqa import Csqa
-from smc_eval.tasks.twins import twin
-from smc_eval.verify import Finding, verify
+from smc_eval.tasks.synthetic import twin
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
 

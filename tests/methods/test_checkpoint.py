@@ -12,14 +12,14 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from smc_eval.errors import ModelError, SparsityError, UsageError
-from smc_eval.methods.checkpoint import FromCheckpoint
-from smc_eval.plan import worded
+from smc_eval.experiment.parsing import parsed
+from smc_eval.methods.from_checkpoint import FromCheckpoint
+from smc_eval.planning.plan import worded
 from smc_eval.recipe import Recipe
 from smc_eval.registry import registry
 from smc_eval.sparse.bits import packed
 from smc_eval.target import Target
 from smc_eval.testing import PrunedToy, Toy, ToyNet, bound, walked
-from smc_eval.words import parsed
 
 AS_IT_IS = Recipe(steps=0)
 

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from smc_eval.methods.dense import Dense
-from smc_eval.methods.lottery import Lottery, rounds
-from smc_eval.methods.magnitude import Magnitude
+from smc_eval.methods.lth import Lottery, rounds
+from smc_eval.methods.omp import Magnitude
 from smc_eval.pruner import Probe
-from smc_eval.sparse.crowd import ALONE
 from smc_eval.sparse.net import Net
+from smc_eval.sparse.shard_group import ALONE
 from smc_eval.stages import Prune, Rewind, Stage, Train
 from smc_eval.target import Target
 from smc_eval.testing import bound, walked

@@ -14,12 +14,12 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from smc_eval.methods import obert
-from smc_eval.methods.magnitude import Magnitude
 from smc_eval.methods.obert import OptimalBertSurgeon, Surgeon
+from smc_eval.methods.omp import Magnitude
 from smc_eval.pruner import Probe
 from smc_eval.sparse import fisher
 from smc_eval.sparse.allocate import allocate, expected
-from smc_eval.sparse.crowd import ALONE
+from smc_eval.sparse.shard_group import ALONE
 from smc_eval.stages import Prune, Train
 from smc_eval.target import Target
 from smc_eval.testing import assert_equal, bound, timeless, walked

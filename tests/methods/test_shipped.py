@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from smc_eval.errors import PluginError
-from smc_eval.methods.chance import Chance
-from smc_eval.methods.magnitude import Magnitude
+from smc_eval.methods.omp import Magnitude
+from smc_eval.methods.random import Chance
 from smc_eval.pruner import Criterion, Probe
-from smc_eval.sparse.crowd import ALONE
+from smc_eval.sparse.shard_group import ALONE
 from smc_eval.target import Target
 
 WEIGHTS = {"a": torch.tensor([[0.1, -0.9], [0.2, -0.5]]), "b": torch.tensor([[0.3, 0.4]])}

@@ -8,10 +8,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from smc_eval.engine.feed import Feed
+from smc_eval.engine.batches import Feed
+from smc_eval.engine.device import World
 from smc_eval.engine.probe import NetProbe
-from smc_eval.engine.tally import Tally
-from smc_eval.engine.world import World
+from smc_eval.engine.usage import Tally
 from smc_eval.methods.snip import Sensitivity, Snip
 from smc_eval.recipe import Recipe
 from smc_eval.sparse.net import Net

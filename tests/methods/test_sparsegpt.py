@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from smc_eval.errors import SparsityError, UsageError
 from smc_eval.methods.sparsegpt import Reconstruction, SparseGPT
 from smc_eval.sparse.allocate import allocate, budgets
-from smc_eval.sparse.moments import Grams
+from smc_eval.sparse.input_stats import Grams
 from smc_eval.sparse.reconstruct import Quota, factor, reconstruct
 from smc_eval.stages import Prune, Train
 from smc_eval.target import Spread, Target

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from smc_eval.card import TaskCard
-from smc_eval.engine.feed import Feed
+from smc_eval.engine.batches import Feed
+from smc_eval.engine.device import World
 from smc_eval.engine.probe import NetProbe
-from smc_eval.engine.tally import Tally
-from smc_eval.engine.world import World
+from smc_eval.engine.usage import Tally
 from smc_eval.errors import UsageError
 from smc_eval.methods.grasp import GradientFlow
-from smc_eval.methods.magnitude import Magnitude
+from smc_eval.methods.omp import Magnitude
 from smc_eval.methods.snip import Sensitivity
 from smc_eval.methods.synflow import SynapticFlow, SynFlow
 from smc_eval.pruner import Pruner
@@ -95,7 +95,7 @@ def test_rounds_leave_no_layer_of_a_deep_net_empty_where_one_shot_does(
     assert emptied(net.masks) == []
     assert all(float(values.sum()) > 0 for values in probe.flow(1).values())
     for by in others:
-        assert "layers.3.weight" in emptied(pruned(by, DEEP, target)), by.kind()
+        assert "layers.3.weight" in emptied(pruned(by, DEEP, target)), by.identity
 
 
 CRITERIA = st.sampled_from([Sensitivity(batches=2), GradientFlow(batches=2), SynapticFlow()])

@@ -9,8 +9,8 @@ import pytest
 from smc_eval.errors import UsageError
 from smc_eval.methods.dense import Dense
 from smc_eval.methods.gmp import Cubic
-from smc_eval.methods.tuned import TunedGmp
-from smc_eval.plan import steps, worded
+from smc_eval.methods.gmp_tuned import TunedGmp
+from smc_eval.planning.plan import steps, worded
 from smc_eval.recipe import Recipe
 from smc_eval.stages import Distillation, Rewind, Train
 from smc_eval.target import Target

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from smc_eval.methods.magnitude import Magnitude
+from smc_eval.methods.omp import Magnitude
 from smc_eval.methods.wanda import Activation, Wanda
 from smc_eval.pruner import Probe
-from smc_eval.sparse.crowd import ALONE
+from smc_eval.sparse.shard_group import ALONE
 from smc_eval.stages import Prune, Train
 from smc_eval.target import Target
 from smc_eval.testing import Toy, bound, walked

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from smc_eval.results import Result
-from smc_eval.sketches import Sketch
+from smc_eval.store.mask_samples import Sketch
+from smc_eval.store.records import Result
 
 
 def made(method: str = "lth", sparsity: float = 0.36, value: float | None = 60.0, **changes: Any) -> Result:

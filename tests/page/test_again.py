@@ -8,11 +8,11 @@ from collections.abc import Iterable
 
 import pytest
 
-from smc_eval.grid import Grid
-from smc_eval.order import keys, ordered
-from smc_eval.page.again import again
+from smc_eval.experiment.config import keys, ordered
+from smc_eval.experiment.grid import Grid
 from smc_eval.registry import load
-from smc_eval.results import Result, opened
+from smc_eval.reporting.html.commands import again
+from smc_eval.store.records import Result, opened
 
 SHELVES = load().checked()
 

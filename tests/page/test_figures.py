@@ -7,17 +7,17 @@ from typing import Any
 
 import pytest
 
-from smc_eval.page.alike import alike
-from smc_eval.page.cost import costs
-from smc_eval.page.curves import curves
-from smc_eval.page.heat import heat
-from smc_eval.page.rows import Matrix, Rows
-from smc_eval.page.style import DASHES, HUES, SHADES, SHAPES, painted, styles
-from smc_eval.page.travel import travel
-from smc_eval.panel import Panel, panels
-from smc_eval.results import Result
-from smc_eval.sketches import Sketch
-from smc_eval.table import tabulated
+from smc_eval.reporting.html.cost_chart import costs
+from smc_eval.reporting.html.layer_heatmap import heat
+from smc_eval.reporting.html.mask_agreement import alike
+from smc_eval.reporting.html.packed_rows import Matrix, Rows
+from smc_eval.reporting.html.score_chart import curves
+from smc_eval.reporting.html.style import DASHES, HUES, SHADES, SHAPES, painted, styles
+from smc_eval.reporting.html.weight_change import travel
+from smc_eval.reporting.series import Panel, panels
+from smc_eval.reporting.table import tabulated
+from smc_eval.store.mask_samples import Sketch
+from smc_eval.store.records import Result
 
 Make = Callable[..., Result]
 Draw = Callable[[str], Sketch]

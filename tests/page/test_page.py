@@ -12,14 +12,14 @@ import pytest
 from typer.testing import CliRunner
 
 from smc_eval.cli import app
-from smc_eval.page import certified, suite
-from smc_eval.page.files import save
-from smc_eval.page.headline import headline
-from smc_eval.page.page import Page
-from smc_eval.report import render
-from smc_eval.results import Book, Result
+from smc_eval.reporting.html import certificates, results_table
+from smc_eval.reporting.html.figure_files import save
+from smc_eval.reporting.html.headline import headline
+from smc_eval.reporting.html.page import Page
+from smc_eval.reporting.table import tabulated
+from smc_eval.reporting.terminal import render
 from smc_eval.score import Items
-from smc_eval.table import tabulated
+from smc_eval.store.records import Book, Result
 
 Make = Callable[..., Result]
 
@@ -103,7 +103,7 @@ def test_names_of_files_are_never_alike(record: Make) -> None:
 
 
 def test_what_is_kept_is_told_with_what_it_costs(page: Page) -> None:
-    rows = {row.names: row.cells for row in suite.rows(page.standings, page.table.columns)}
+    rows = {row.names: row.cells for row in results_table.rows(page.standings, page.table.columns)}
     at = len(page.table.columns)
     lth = rows["csqa", "roberta-large", "lth"]
     assert [cell.text for cell in lth[at : at + 2]] == ["≥ 0.672", "< 0.36"]
@@ -125,7 +125,7 @@ def test_ranks_are_of_methods_that_every_task_has(record: Make) -> None:
 
 
 def test_certificates_that_failed_stand_first(several: list[Result]) -> None:
-    verdicts = certified.certified(several)
+    verdicts = certificates.certified(several)
     assert [verdict.loud for verdict in verdicts[:3]] == [True, True, False]
     assert verdicts[1].cells[-1].text == "3 weights left, 2 wanted"
 

@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import pytest
 
-from smc_eval.panel import Panel, panels
-from smc_eval.results import Result
+from smc_eval.reporting.series import Panel, panels
+from smc_eval.reporting.table import tabulated
 from smc_eval.score import Items
-from smc_eval.table import tabulated
+from smc_eval.store.records import Result
 
 Make = Callable[..., Result]
 
@@ -84,6 +84,6 @@ def test_without_a_known_chance_there_is_no_curve_to_reckon_with(record: Make) -
     ],
 )
 def test_a_methods_name_is_told_from_its_label(label: str, method: str) -> None:
-    from smc_eval.panel import Line
+    from smc_eval.reporting.series import Line
 
     assert Line(label, (), None, ()).method == method

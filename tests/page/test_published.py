@@ -6,8 +6,8 @@ from collections import Counter
 
 import pytest
 
-from smc_eval.published import Point, laid_under, metrics, published
 from smc_eval.registry import load
+from smc_eval.reporting.published import Point, laid_under, metrics, published
 from smc_eval.target import SMC_GRID
 
 SHELVES = load().checked()

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smc_eval.page.rows import MOST, SIGNS, Matrix, Rows
+from smc_eval.reporting.html.packed_rows import MOST, SIGNS, Matrix, Rows
 
 
 def unpacked(told: dict[str, Any]) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from smc_eval.results import Result
+from smc_eval.store.records import Result
 
 SECONDS = {"train": 10.0, "prune": 0.5, "predict": 1.5}
 

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from smc_eval.answers import Answers
 from smc_eval.cli.app import app
-from smc_eval.comparison import versus
 from smc_eval.errors import UnknownName, UsageError
-from smc_eval.results import Book, Result
+from smc_eval.reporting.compare import versus
 from smc_eval.score import Items
+from smc_eval.store.predictions import Answers
+from smc_eval.store.records import Book, Result
 
 N = 100
 

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from smc_eval import exports, files
 from smc_eval.errors import StoreError, UsageError
-from smc_eval.exports import as_csv, as_json, as_latex, as_markdown, check_writable, document, write
-from smc_eval.results import Result
+from smc_eval.reporting import export
+from smc_eval.reporting.export import as_csv, as_json, as_latex, as_markdown, check_writable, document, write
+from smc_eval.reporting.table import tabulated
 from smc_eval.score import Items
-from smc_eval.table import tabulated
+from smc_eval.store import atomic
+from smc_eval.store.records import Result
 
 
 @pytest.fixture
@@ -184,7 +185,7 @@ def test_a_disk_that_fills_leaves_the_old_file(tmp_path: Path, monkeypatch) -> N
     def full(_descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(files.os, "fsync", full)
+    monkeypatch.setattr(atomic.os, "fsync", full)
     with pytest.raises(StoreError, match=r"cannot write .*out\.csv: No space left on device$"):
         write(path, "new\n")
     assert path.read_text(encoding="utf-8") == "old\n"
@@ -220,6 +221,6 @@ def test_a_folder_without_permission_is_refused_before_a_run(tmp_path: Path, mon
     def refuse(**_: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(exports.tempfile, "TemporaryFile", refuse)  # root may write anywhere
+    monkeypatch.setattr(export.tempfile, "TemporaryFile", refuse)  # root may write anywhere
     with pytest.raises(UsageError, match="Permission denied; name a file elsewhere"):
         check_writable(tmp_path / "new.json")

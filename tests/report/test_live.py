@@ -8,8 +8,8 @@ import time
 import pytest
 from rich.console import Console
 
-from smc_eval.engine.watch import Watcher
-from smc_eval.live import Quiet, Screen, watching
+from smc_eval.cli.progress import Quiet, Screen, watching
+from smc_eval.engine.progress import Watcher
 
 
 class Clock:

@@ -8,8 +8,8 @@ import re
 import pytest
 from rich.console import Console
 
-from smc_eval.report import render, show
-from smc_eval.table import tabulated
+from smc_eval.reporting.table import tabulated
+from smc_eval.reporting.terminal import render, show
 from smc_eval.target import SMC_GRID
 
 METHODS = ("random-before", "omp-after", "lth")

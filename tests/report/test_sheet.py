@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from smc_eval.sheet import Sheet
+from smc_eval.reporting.text_table import Sheet
 
 SHEET = Sheet(
     ("method", "difference"),

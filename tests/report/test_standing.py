@@ -14,13 +14,13 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from smc_eval.cli.app import app
-from smc_eval.curves import HEADS, plain, sheets, told
-from smc_eval.page.suite import rows
-from smc_eval.report import render, show
-from smc_eval.results import Book, Result
+from smc_eval.reporting.html.results_table import rows
+from smc_eval.reporting.summary import Standing, Standings
+from smc_eval.reporting.summary_table import HEADS, plain, sheets, told
+from smc_eval.reporting.table import tabulated
+from smc_eval.reporting.terminal import render, show
 from smc_eval.score import Items
-from smc_eval.standing import Standing, Standings
-from smc_eval.table import tabulated
+from smc_eval.store.records import Book, Result
 
 Make = Callable[..., Result]
 CHANCES = {"t/a": 20.0, "t/b": 0.0}

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smc_eval.footnotes import footnotes
-from smc_eval.results import same_data
+from smc_eval.reporting.footnotes import footnotes
+from smc_eval.reporting.table import short, tabulated
 from smc_eval.score import Items
-from smc_eval.table import short, tabulated
+from smc_eval.store.records import same_data
 from smc_eval.target import SMC_GRID
 
 

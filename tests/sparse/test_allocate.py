@@ -15,7 +15,7 @@ from torch import Tensor
 from smc_eval.errors import SparsityError
 from smc_eval.sparse import pattern
 from smc_eval.sparse.allocate import allocate, budgets, expected, kept
-from smc_eval.sparse.spread import lamp, outlying, shared
+from smc_eval.sparse.distribution import lamp, outlying, shared
 from smc_eval.target import SMC_GRID, Spread, Target
 
 SPREADS: tuple[Spread, ...] = ("global", "uniform", "rows", "erk", "lamp", "owl")

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from smc_eval.sparse.alter import redrawn, renewed, shuffled
+from smc_eval.sparse.altered import redrawn, renewed, shuffled
 from smc_eval.sparse.pattern import grouped, groups
 
 

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from smc_eval.errors import SparsityError
 from smc_eval.sparse.allocate import BY_ROWS, allocate
-from smc_eval.sparse.crowd import ALONE, Crowd
 from smc_eval.sparse.regrow import grown, survivors
 from smc_eval.sparse.select import largest
+from smc_eval.sparse.shard_group import ALONE, Crowd
 from smc_eval.target import Target
 
 T = TypeVar("T")

@@ -18,7 +18,7 @@ from smc_eval.errors import SparsityError
 from smc_eval.sparse.flow import flow
 from smc_eval.sparse.net import Net
 from smc_eval.sparse.paths import on_paths
-from smc_eval.tasks.arithmetic.tasks import WordProblems
+from smc_eval.tasks.arithmetic.word_problems import WordProblems
 from smc_eval.testing import Toy
 
 IDS = torch.randint(5, 50, (3, 7), generator=torch.Generator().manual_seed(0))

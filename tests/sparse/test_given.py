@@ -7,7 +7,7 @@ import torch
 
 from smc_eval.errors import SparsityError
 from smc_eval.sparse.bits import packed
-from smc_eval.sparse.given import given, paired
+from smc_eval.sparse.custom_masks import given, paired
 
 OURS = ["words.net.encoder.layer.0.out.weight", "words.net.encoder.layer.1.out.weight", "tree.out.weight"]
 

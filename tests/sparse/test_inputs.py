@@ -12,16 +12,16 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from transformers import AutoModel, BartConfig, RobertaConfig
 
-from smc_eval.engine.feed import Feed
+from smc_eval.engine.batches import Feed
+from smc_eval.engine.device import World
 from smc_eval.engine.probe import NetProbe
-from smc_eval.engine.tally import Tally
-from smc_eval.engine.world import World
+from smc_eval.engine.usage import Tally
+from smc_eval.sparse.input_stats import Grams, Squares
 from smc_eval.sparse.inputs import watching
-from smc_eval.sparse.moments import Grams, Squares
 from smc_eval.sparse.net import Net
 from smc_eval.sparse.scope import in_scope
+from smc_eval.tasks.arithmetic.datasets import MawpsGraph2Tree, MawpsGts
 from smc_eval.tasks.arithmetic.sequence import BiLSTM, pack
-from smc_eval.tasks.arithmetic.sets import MawpsGraph2Tree, MawpsGts
 from smc_eval.testing import Toy
 
 WHOLE = slice(None)

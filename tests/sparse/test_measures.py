@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from smc_eval.sketches import Sketch, Sketches, iou
 from smc_eval.sparse.certificate import certify, dead_units
+from smc_eval.sparse.mask_sample import PLACES, places, sketch
 from smc_eval.sparse.net import Net
-from smc_eval.sparse.size import holding, stored
-from smc_eval.sparse.sketch import PLACES, places, sketch
-from smc_eval.sparse.travel import moved
+from smc_eval.sparse.stored_size import holding, stored
+from smc_eval.sparse.weight_change import moved
+from smc_eval.store.mask_samples import Sketch, Sketches, iou
 from smc_eval.target import Target
 
 

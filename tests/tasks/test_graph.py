@@ -9,7 +9,7 @@ from smc_eval.tasks.arithmetic.encoding import Encoder
 from smc_eval.tasks.arithmetic.graph import GraphBlock, Norm, TwoHops, attributes, cells, order
 from smc_eval.tasks.arithmetic.problems import Problem
 from smc_eval.tasks.arithmetic.symbols import Symbols, vocabulary
-from smc_eval.tasks.arithmetic.words import WholeWords
+from smc_eval.tasks.arithmetic.text_readers import WholeWords
 
 #                0     1       2     3      4       5
 WORDS = ("NUM", "apples", "NUM", "pears", "count", "apples")

@@ -18,8 +18,8 @@ from smc_eval.tasks.arithmetic.problems import Problem
 from smc_eval.tasks.arithmetic.sequence import BiLSTM, backwards, pack, recur, unpack
 from smc_eval.tasks.arithmetic.solver import Solver, solver
 from smc_eval.tasks.arithmetic.symbols import Symbols, symbols, vocabulary
+from smc_eval.tasks.arithmetic.text_readers import SubWords, WholeWords
 from smc_eval.tasks.arithmetic.tree import Reading, TreeDecoder
-from smc_eval.tasks.arithmetic.words import SubWords, WholeWords
 
 SYMBOLS = Symbols(operators=("+", "-", "*", "/"), constants=("100.0", "0.5"), copies=3)
 HIDDEN = 8

@@ -11,14 +11,14 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from smc_eval.errors import DataError, UnknownName
-from smc_eval.tasks.arithmetic.equation import value
 from smc_eval.tasks.arithmetic.problems import read_problems
 from smc_eval.tasks.arithmetic.symbols import symbols
+from smc_eval.tasks.equation import value
 from smc_eval.tasks.folder import content_digest, find, lines
-from smc_eval.tasks.twins import twin
-from smc_eval.tasks.twins.dice import Dice
-from smc_eval.tasks.twins.shelf import WRITERS
-from smc_eval.tasks.twins.word_problems import NAMES, THINGS
+from smc_eval.tasks.synthetic import twin
+from smc_eval.tasks.synthetic.draws import Dice
+from smc_eval.tasks.synthetic.folders import WRITERS
+from smc_eval.tasks.synthetic.stories import NAMES, THINGS
 
 PROBLEMS = ("cv_mawps", "cv_asdiv-a", "mawps-asdiv-a_svamp")
 
@@ -162,7 +162,7 @@ def test_a_twin_that_was_altered_or_cut_short_is_mended(tmp_path):
 
 
 def test_many_may_ask_for_a_twin_at_once(tmp_path):
-    asking = "from pathlib import Path; from smc_eval.tasks.twins import twin; "
+    asking = "from pathlib import Path; from smc_eval.tasks.synthetic import twin; "
     code = f"{asking} twin('cv_mawps', Path({str(tmp_path)!r}))"
     processes = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(2)]
     with ThreadPoolExecutor(8) as pool:

@@ -12,11 +12,11 @@ import pytest
 from typer.testing import CliRunner
 
 from smc_eval import DataError, TaskCard, hookimpl, registry
-from smc_eval.answers import Answers
 from smc_eval.cli import app
 from smc_eval.methods import smc_eval_methods as ours
-from smc_eval.results import Book, Result
 from smc_eval.score import Items, accuracy
+from smc_eval.store.predictions import Answers
+from smc_eval.store.records import Book, Result
 from smc_eval.task import Part, Source
 from smc_eval.testing import Toy
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from smc_eval.answers import Answers
 from smc_eval.score import Items, accuracy
+from smc_eval.store.predictions import Answers
 
 TEXT = "a b c d"
 DIGEST = hashlib.sha256(TEXT.encode()).hexdigest()

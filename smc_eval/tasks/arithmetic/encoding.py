@@ -11,12 +11,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from smc_eval.tasks.arithmetic.equation import OPERATORS, number
 from smc_eval.tasks.arithmetic.graph import attributes, order
 from smc_eval.tasks.arithmetic.levels import Trees, trees
 from smc_eval.tasks.arithmetic.problems import Problem
 from smc_eval.tasks.arithmetic.symbols import UNK, Symbols
-from smc_eval.tasks.arithmetic.words import Reader
+from smc_eval.tasks.arithmetic.text_readers import Reader
+from smc_eval.tasks.equation import OPERATORS, number
 
 
 @dataclass(frozen=True)

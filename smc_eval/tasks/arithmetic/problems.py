@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from smc_eval.errors import DataError
-from smc_eval.tasks.arithmetic.equation import fault, number
-from smc_eval.tasks.table import rows, short
+from smc_eval.tasks.csv_rows import rows, short
+from smc_eval.tasks.equation import fault, number
 
 COLUMNS = ("Question", "Numbers", "Equation", "group_nums")
 """What is read; `Answer` never is: in some official rows it is not the equation's value."""

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 
-from smc_eval.tasks.arithmetic.equation import OPERATORS, copied
 from smc_eval.tasks.arithmetic.problems import Problem
+from smc_eval.tasks.equation import OPERATORS, copied
 
 PAD, NUM, UNK = "PAD", "NUM", "UNK"
 

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from smc_eval.errors import DataError, ModelError
-from smc_eval.tasks.commonsense.choosing import LONGEST, Layout
-from smc_eval.tasks.commonsense.nets import TextNet
+from smc_eval.tasks.commonsense.question import LONGEST, Layout
+from smc_eval.tasks.commonsense.text_nets import TextNet
 
 
 class Choices(Protocol):

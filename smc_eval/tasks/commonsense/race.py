@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from smc_eval.card import TaskCard
+from smc_eval.data_file import Needed
 from smc_eval.errors import DataError
-from smc_eval.needed import Needed
 from smc_eval.recipe import Recipe
 from smc_eval.spec import Outside
 from smc_eval.task import Part, Sizes
-from smc_eval.tasks.commonsense.choosing import METRIC, Choosing, Layout, Question
-from smc_eval.tasks.commonsense.rows import Row, field, items, parsed, short, text, words
+from smc_eval.tasks.commonsense.json_rows import Row, field, items, parsed, short, text, words
+from smc_eval.tasks.commonsense.multiple_choice import METRIC, Choosing
+from smc_eval.tasks.commonsense.question import Layout, Question
 from smc_eval.tasks.folder import find_all, lines
 from smc_eval.tasks.hub import HUB, HubSet
 

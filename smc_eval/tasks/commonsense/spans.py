@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from smc_eval.errors import DataError
-from smc_eval.tasks.commonsense.choosing import LONGEST
-from smc_eval.tasks.commonsense.nets import TextNet
+from smc_eval.tasks.commonsense.question import LONGEST
+from smc_eval.tasks.commonsense.text_nets import TextNet
 
 if TYPE_CHECKING:
-    from smc_eval.tasks.commonsense.winogrande import Blank
+    from smc_eval.tasks.commonsense.question import Blank
 
 ALPHA, BETA = 5.0, 0.4
 """Weight and width of the margin, as published."""

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
 
 from smc_eval.card import TaskCard
+from smc_eval.data_file import Needed
 from smc_eval.errors import DataError, ModelError
-from smc_eval.needed import Needed
 from smc_eval.recipe import Recipe
 from smc_eval.score import Score, accuracy
 from smc_eval.spec import Outside
 from smc_eval.task import Part, Sizes, Source
 from smc_eval.tasks import backbone
-from smc_eval.tasks.commonsense.choosing import METRIC, Choosing, plain
-from smc_eval.tasks.commonsense.rows import Row, field, read_rows, short, text
+from smc_eval.tasks.commonsense.json_rows import Row, field, read_rows, short, text
+from smc_eval.tasks.commonsense.multiple_choice import METRIC, Choosing, plain
+from smc_eval.tasks.commonsense.question import Blank
 from smc_eval.tasks.folder import find
 from smc_eval.tasks.hub import HUB, HubSet
 
@@ -45,21 +45,6 @@ ANSWERS = ("1", "2")
 
 TIE = -1
 """The prediction where both candidates score alike."""
-
-
-@dataclass(frozen=True)
-class Blank:
-    """A sentence with a blank, and the two candidates for it."""
-
-    before: str
-    after: str
-    candidates: tuple[str, str]
-    answer: int
-
-    @property
-    def choices(self) -> Sequence[tuple[str, str]]:
-        """As pairs to rank: the sentence up to the blank, and from the candidate on."""
-        return [(self.before.rstrip(), one + self.after) for one in self.candidates]
 
 
 class WinoGrande(Choosing):
@@ -218,8 +203,8 @@ def _way(word: str) -> Literal["spans", "ranking"]:
 @lru_cache(maxsize=16)
 def _spans(task: WinoGrande) -> SpanReader:
     """What turns a task's sentences into masked ones: made once a process."""
-    from smc_eval.tasks.commonsense.nets import masked_model
     from smc_eval.tasks.commonsense.spans import SpanReader
+    from smc_eval.tasks.commonsense.text_nets import masked_model
 
     def learned() -> Iterable[str]:
         return (one.before + name + one.after for one in task.data("train") for name in one.candidates)

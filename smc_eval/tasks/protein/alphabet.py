@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from smc_eval.errors import ModelError
-from smc_eval.tasks import backbone, checkpoint
+from smc_eval.tasks import backbone, pretrained
 from smc_eval.tasks.kinds import AMINO_ACIDS
 from smc_eval.tasks.protein.example import RESIDUES
 
@@ -63,7 +63,7 @@ def of(found: backbone.Backbone) -> Alphabet:
     Raises:
         ModelError: it has no fit tokenizer.
     """
-    tokenizer = checkpoint.tokenizer(found)
+    tokenizer = pretrained.tokenizer(found)
     known: dict[str, int] = tokenizer.get_vocab()
     if tokenizer.pad_token_id is None:
         raise ModelError(

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from smc_eval.errors import DataError
+from smc_eval.tasks.csv_rows import short
 from smc_eval.tasks.folder import lines, opened
 from smc_eval.tasks.protein.example import letters, residues
-from smc_eval.tasks.table import short
 
 ENDINGS = (".fasta", ".fa", ".faa")
 

@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from smc_eval.errors import DataError
+from smc_eval.tasks.csv_rows import rows, short
 from smc_eval.tasks.folder import WAY_OUT, opened
 from smc_eval.tasks.protein import fasta
 from smc_eval.tasks.protein.example import Protein, Split, celsius, label, residues, told_apart
 from smc_eval.tasks.protein.pickles import Names, read_names
-from smc_eval.tasks.table import rows, short
 
 Answer = Literal["label", "temperature"]
 

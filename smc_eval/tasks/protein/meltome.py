@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from smc_eval.errors import DataError
+from smc_eval.tasks.csv_rows import rows
 from smc_eval.tasks.folder import WAY_OUT, lines
 from smc_eval.tasks.protein import fasta
 from smc_eval.tasks.protein.example import Protein, Split, celsius, residues, told_apart
-from smc_eval.tasks.table import rows
 
 PLACES = ("meltome", "meltome/splits")
 

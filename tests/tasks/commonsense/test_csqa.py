@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from smc_eval.errors import DataError
-from smc_eval.tasks.commonsense.choosing import Question
 from smc_eval.tasks.commonsense.csqa import Csqa
+from smc_eval.tasks.commonsense.question import Question
 
 
 def row(**changes: Any) -> dict[str, Any]:

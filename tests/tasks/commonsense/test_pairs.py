@@ -11,12 +11,13 @@ import torch
 from torch import nn
 
 from smc_eval.errors import DataError, ModelError
-from smc_eval.tasks.commonsense.choosing import Choosing, Layout, Question
 from smc_eval.tasks.commonsense.csqa import Csqa
-from smc_eval.tasks.commonsense.nets import TextNet
+from smc_eval.tasks.commonsense.multiple_choice import Choosing
 from smc_eval.tasks.commonsense.pairs import Frame, PairReader
+from smc_eval.tasks.commonsense.question import Layout, Question
 from smc_eval.tasks.commonsense.race import Race
 from smc_eval.tasks.commonsense.ranker import Ranker
+from smc_eval.tasks.commonsense.text_nets import TextNet
 from smc_eval.tasks.commonsense.winogrande import WinoGrande
 
 

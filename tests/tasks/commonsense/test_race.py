@@ -10,13 +10,12 @@ from typing import Any
 
 import pytest
 
-from smc_eval.agenda import shared
-from smc_eval.cell import Cell, Chain, chain
 from smc_eval.cli.plan import _line, _owner
 from smc_eval.errors import DataError
+from smc_eval.experiment.cell import Cell, Chain, chain, shared
 from smc_eval.methods.dense import Dense
-from smc_eval.methods.magnitude import MagnitudeAfter
-from smc_eval.plan import Plan
+from smc_eval.methods.omp import MagnitudeAfter
+from smc_eval.planning.plan import Plan
 from smc_eval.protocol import PAPER, SOUND
 from smc_eval.target import Target
 from smc_eval.tasks.commonsense.race import Race, RaceHigh, RaceMiddle, asking, read_article

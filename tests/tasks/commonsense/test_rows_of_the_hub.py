@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 
 from smc_eval.errors import DataError
-from smc_eval.grid import Grid
-from smc_eval.order import ordered
+from smc_eval.experiment.config import ordered
+from smc_eval.experiment.grid import Grid
 from smc_eval.registry import registry
-from smc_eval.tasks.arithmetic.sets import MawpsGts
+from smc_eval.tasks.arithmetic.datasets import MawpsGts
 from smc_eval.tasks.commonsense.csqa import Csqa
 from smc_eval.tasks.commonsense.race import Race, RaceHigh, RaceMiddle
 from smc_eval.tasks.commonsense.winogrande import WinoGrande
 from smc_eval.tasks.hub import PARQUET
-from smc_eval.tasks.protein.sets import HpS2C2, Meltome
+from smc_eval.tasks.protein.datasets import HpS2C2, Meltome
 
 COMMIT = "a" * 40
 

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from smc_eval.errors import DataError, ModelError
 from smc_eval.sparse.scope import in_scope
 from smc_eval.tasks import tiny
-from smc_eval.tasks.commonsense.nets import TextNet
+from smc_eval.tasks.commonsense.question import Blank
 from smc_eval.tasks.commonsense.spans import SpanReader, Spans, SpanScorer, margin_loss, means
-from smc_eval.tasks.commonsense.winogrande import Blank
+from smc_eval.tasks.commonsense.text_nets import TextNet
 
 SENTENCES = ["the cup fell on Anna because it was Anna's cup", "Ben met Clara-Ann, and (she) laughed"] * 3
 BYTES = tiny.tokenizer(SENTENCES, 300, mask=True)

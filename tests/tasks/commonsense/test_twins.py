@@ -11,12 +11,12 @@ import pytest
 
 from smc_eval.methods.dense import Dense
 from smc_eval.target import Target
-from smc_eval.tasks.commonsense.choosing import Choosing
 from smc_eval.tasks.commonsense.csqa import Csqa
+from smc_eval.tasks.commonsense.multiple_choice import Choosing
 from smc_eval.tasks.commonsense.race import RaceHigh, RaceMiddle
 from smc_eval.tasks.commonsense.winogrande import SIZES, WinoGrande
 from smc_eval.tasks.folder import content_digest, find, find_all, lines
-from smc_eval.tasks.twins import twin
+from smc_eval.tasks.synthetic import twin
 from smc_eval.testing import bound, walked
 
 

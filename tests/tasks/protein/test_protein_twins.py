@@ -9,9 +9,9 @@ import pytest
 
 from smc_eval.tasks.folder import content_digest
 from smc_eval.tasks.protein import hotprotein, meltome
-from smc_eval.tasks.protein.rank import spearman
-from smc_eval.tasks.twins import twin
-from smc_eval.tasks.twins.protein import COLD, HOT
+from smc_eval.tasks.protein.spearman import spearman
+from smc_eval.tasks.synthetic import twin
+from smc_eval.tasks.synthetic.proteins import COLD, HOT
 
 
 @pytest.mark.parametrize(

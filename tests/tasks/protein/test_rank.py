@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smc_eval.tasks.protein.rank import spearman
+from smc_eval.tasks.protein.spearman import spearman
 
 few = st.integers(-3, 3)  # many ties
 numbers = st.one_of(few, st.floats(allow_nan=False, width=32))

@@ -10,7 +10,7 @@ import pytest
 from smc_eval.errors import DataError, UnknownName, UsageError
 from smc_eval.tasks.translation.corpus import Sentence, balanced, corpus, sentences, texts
 from smc_eval.tasks.translation.languages import Direction, directions
-from smc_eval.tasks.translation.tasks import TwoToTwo
+from smc_eval.tasks.translation.translation import TwoToTwo
 
 FRENCH = Direction("en", "fr")
 

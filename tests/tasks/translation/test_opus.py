@@ -10,7 +10,7 @@ from smc_eval.errors import DataError
 from smc_eval.tasks.translation.corpus import Sentence
 from smc_eval.tasks.translation.languages import Direction
 from smc_eval.tasks.translation.opus import sentences
-from smc_eval.tasks.translation.tasks import TwoToTwo
+from smc_eval.tasks.translation.translation import TwoToTwo
 
 COMMIT = "f" * 40
 

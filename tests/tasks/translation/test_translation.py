@@ -11,13 +11,13 @@ from transformers import DynamicCache
 
 from smc_eval.errors import ModelError
 from smc_eval.recipe import Recipe
-from smc_eval.tasks.translation import search
-from smc_eval.tasks.translation.bleu import scored
+from smc_eval.tasks.translation import beam_search
+from smc_eval.tasks.translation.beam_search import translated
 from smc_eval.tasks.translation.codec import IGNORED, Codec, Place
 from smc_eval.tasks.translation.corpus import Sentence
 from smc_eval.tasks.translation.languages import Direction
-from smc_eval.tasks.translation.search import translated
-from smc_eval.tasks.translation.tasks import TwoToTwo
+from smc_eval.tasks.translation.scoring import scored
+from smc_eval.tasks.translation.translation import TwoToTwo
 
 VOCABULARY = {"<s>": 0, "<pad>": 1, "</s>": 2, "en_XX": 3, "fr_XX": 4, "a": 5, "b": 6, "c": 7}
 
@@ -112,7 +112,7 @@ def test_beams_find_what_they_find_when_each_carries_its_own_copy_of_the_source(
     model: Any = task.model().eval()
     batch = task.collate(task.data("test")[:6])
     shared = translated(model, batch, task._codec, 4)
-    monkeypatch.setattr(search, "Read", DynamicCache)
+    monkeypatch.setattr(beam_search, "Read", DynamicCache)
     assert translated(model, batch, task._codec, 4) == shared
 
 

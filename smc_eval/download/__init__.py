@@ -1,0 +1,1 @@
+"""Data that is fetched and verified: `data fetch` and `data verify`."""

@@ -1,0 +1,309 @@
+"""The walk along a cell's chain: load the deepest finished link, carry out what is left, score."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from smc_eval.engine.batches import Feed, eased, predict
+from smc_eval.engine.certify import witnessed
+from smc_eval.engine.device import World
+from smc_eval.engine.distributed.joint import JointNet
+from smc_eval.engine.flop_meter import Meter
+from smc_eval.engine.probe import NetProbe
+from smc_eval.engine.progress import Watcher
+from smc_eval.engine.train import Training
+from smc_eval.engine.usage import Tally
+from smc_eval.errors import SparsityError, StoreError, TrainingError
+from smc_eval.experiment.cell import Chain, Link
+from smc_eval.recipe import Recipe
+from smc_eval.sparse.allocate import expected
+from smc_eval.sparse.mask_sample import sketch
+from smc_eval.sparse.net import Net, state
+from smc_eval.sparse.scope import in_scope, sparsities
+from smc_eval.stages import Prune, Rewind, Train
+from smc_eval.store.records import Result, opened, scored
+from smc_eval.store.store import Store
+from smc_eval.target import Target
+
+VERSIONS = ("smc-eval", "torch", "transformers", "accelerate", "numpy")
+
+
+@dataclass
+class Walk:
+    """One cell on its way: where it runs, what it may keep, and the net as it stands."""
+
+    chain: Chain
+    store: Store
+    world: World
+    watcher: Watcher
+    keep: Collection[str] = ()
+    """Digests whose nets stay in the store: other chains pass there, or a Rewind points there."""
+    parts: int = 1
+    """In how many parts each forward pass is made, where memory is short; batches stay what they are."""
+    masks: bool = False
+    """Leave the masks of the last net in the store."""
+    wait: bool = True
+    """Wait for a stage that another process works on, or give up the cell as busy."""
+
+    def run(self) -> Result:
+        """Every link that is not finished yet, then the score."""
+        self.world.forget_peak()
+        self.tally, self.task = Tally(), self.chain.cell.task.trained_as()
+        self.net = self._untrained()
+        done = self._resume(0)
+        while done < len(self.chain.links):
+            done = self._onward(done)
+        return self._result()
+
+    def let_go(self) -> None:
+        """Forget the net, so that its memory can be used."""
+        vars(self).pop("net", None)
+
+    def leave(self) -> None:
+        """Take the last net out of the store, when the record is written."""
+        if self.chain.links:
+            self._drop(self.chain.links[-1].digest)
+
+    def _onward(self, done: int) -> int:
+        """One link more; or as many as another process went meanwhile. Returns how many lie behind."""
+        link = self.chain.links[done]
+        with self.store.lock(link.digest, self.watcher.note, wait=self.wait):
+            further = self._resume(done)
+            if further == done:
+                self._carry_out(link)
+                self._check(link)
+                self._save(link.digest)
+                further += 1
+        if done:
+            self._drop(self.chain.links[done - 1].digest)
+        return further
+
+    def _untrained(self) -> Net:
+        """The net before any training; its random parts come from the start digest."""
+        model, scope, ranks = self._made(), self.chain.cell.target.scope, self.world.ranks
+        spared = self.task.spared(model) if scope == "body" else self.task.unpruned(model)
+        names = in_scope(model, scope, spared)
+        if ranks.sharded:
+            from smc_eval.engine.distributed.shards import ShardedNet  # FSDP takes seconds to import
+
+            self.world.spare()  # what FSDP hangs on a net goes only when garbage is collected
+            return ShardedNet(model, names, ranks, self.world.device.type)
+        return Net(model, names) if ranks.size == 1 else JointNet(model, names, ranks)
+
+    def _made(self) -> nn.Module:
+        """The model of that net, the first rank's on all: on the device, or on the CPU to be sharded."""
+        self.world.seed(self.chain.start, alike=True)
+        ranks = self.world.ranks
+        model = self.task.model().to("cpu" if ranks.sharded else self.world.device)
+        ranks.share(state(model).values())
+        return model
+
+    def _resume(self, done: int) -> int:
+        """Load the deepest finished link, if one lies ahead; returns how many links lie behind."""
+        while True:
+            # upwards: who is ahead on the same way saves a net before it drops the one before
+            finished = [
+                number
+                for number, link in enumerate(self.chain.links[done:], done + 1)
+                if self.store.finished(link.digest)
+            ]
+            if not finished:
+                return done
+            if self._load(self.chain.links[finished[-1] - 1].digest):
+                for behind in finished[:-1]:  # a walk that was killed may have left one there
+                    self._drop(self.chain.links[behind - 1].digest)
+                return finished[-1]
+
+    def _load(self, digest: str) -> bool:
+        """Take over a finished net with its masks and its history; False where there is none."""
+        stored = self.store.load(digest)
+        if stored is None:
+            if self.store.finished(digest):
+                self.watcher.note(f"the stored net {digest[:12]} is broken; computing it again", warning=True)
+                self.store.forget(digest)
+            return False
+        tensors, masks, meta = stored
+        self.net.masks = {name: mask.to(self.world.device) for name, mask in self.net.cut(masks).items()}
+        self.net.load(tensors)
+        self.tally.take(meta)
+        self.net.changes, self.net.regrown = self.tally.changes, self.tally.regrown
+        return True
+
+    def _save(self, digest: str) -> None:
+        self.tally.changes, self.tally.regrown = self.net.changes, self.net.regrown
+        stays, meta = digest in self.keep, self.tally.as_meta()
+        tensors, masks = self.net.gathered(self.net.state), self.net.gathered(self.net.masks)
+        self.store.save(digest, tensors, masks, meta, stays=stays)
+        self.store.forget_partial(digest)
+
+    def _drop(self, digest: str) -> None:
+        """Delete a net that only this cell passed by, to spare the disk."""
+        if digest not in self.keep:
+            self.store.drop(digest)
+
+    def _carry_out(self, link: Link) -> None:
+        match link.stage:
+            case Train(recipe=recipe):
+                assert recipe is not None
+                feed = self._feed(recipe)
+                teacher = self._teacher(link.back) if link.back else None
+                training = Training(self.net, link, feed, self.tally, self.world, teacher)
+                training.run(self.store, self.watcher)
+            case Prune() as stage:
+                with self.tally.timed("prune"):
+                    self._prune(stage, link.digest)
+            case Rewind():
+                assert link.back is not None
+                self._rewind(link.back)
+
+    def _feed(self, recipe: Recipe) -> Feed:
+        self.tally.parts = max(self.tally.parts, self.parts)
+        return Feed(self.task, recipe, self.chain.start, self.world, self.parts)
+
+    def _prune(self, stage: Prune, digest: str) -> None:
+        """Decide masks, in as many rounds of equal ratio as the stage asks."""
+        goal = stage.to or Target(scope=self.chain.cell.target.scope)
+        levels = rounds(goal, self.net.density, stage.rounds)
+        self.watcher.stage(f"prune to {goal.sparsity:.4g}" if stage.to else "take masks", len(levels), 0)
+        self.world.seed(digest)
+        probe = NetProbe(self.net, self._feed(self.task.recipe), digest, self.tally, self.world)
+        for number, to in enumerate(levels, 1):
+            self.net.wear(stage.by.prune(probe, to))
+            self.watcher.step(number, 0.0)
+        for meter in probe.meters.values():
+            self.tally.spend("prune", meter.spent())
+
+    def _rewind(self, back: str) -> None:
+        """The weights of an earlier point under the masks of now."""
+        self.net.load(self._weights(back))
+
+    def _teacher(self, back: str) -> nn.Module:
+        """The net of an earlier point, beside the one on its way."""
+        teacher = self._untrained()
+        teacher.load(self._weights(back))
+        return teacher.model
+
+    def _weights(self, back: str) -> dict[str, Tensor]:
+        """Parameters and buffers of an earlier point of this chain.
+
+        Raises:
+            StoreError: somebody took its net out of the store; the whole chain runs again then.
+        """
+        if back == self.chain.start:
+            return state(self._made())
+        stored = self.store.load(back)
+        if stored is None:
+            for link in self.chain.links:
+                self.store.forget(link.digest)
+            raise StoreError(
+                f"the net {back[:12]} to go back to has left the store; issue the same command again"
+            )
+        return stored[0]
+
+    def _check(self, link: Link) -> None:
+        """A stage's promise, checked where it was made."""
+        if isinstance(link.stage, Prune) and link.stage.to is not None:
+            wanted, left = expected(self.net.shapes, link.stage.to), self.net.kept
+            if left != wanted:
+                raise SparsityError(
+                    f"{link.stage.by.identity} was asked to leave {wanted} weights "
+                    f"(sparsity {link.stage.to.sparsity:.6g}) and left {left}"
+                )
+        named = self.net.named
+        wild = self.net.crowd.sums(not bool(weight.isfinite().all()) for weight in named.values())
+        for name, found in zip(named, wild, strict=True):
+            if found:
+                raise TrainingError(
+                    f"{name!r} holds values that are no numbers after {type(link.stage).__name__}"
+                )
+        if not self.world.ranks.sharded:  # then each has its own
+            self.world.ranks.same("weights", named)
+
+    def _result(self) -> Result:
+        """Predict the reported split, score, certify."""
+        cell, ranks = self.chain.cell, self.world.ranks
+        examples = cell.task.data("test")
+        self.watcher.stage(f"predict {len(examples)} examples", 1, 0)
+        self.world.seed(self.chain.digest)
+        with self.tally.timed("predict"):
+            meter, recipe = Meter(self.net), eased(cell.task.recipe, self.parts)
+            predicted = predict(cell.task, self.net.model, examples, recipe, self.world, meter)
+            score = ranks.lead(lambda: cell.task.score(predicted, examples))
+        self.tally.spend("predict", meter.spent())
+        cost = self._cost()  # before the certificate, whose memory is no part of it
+        net = self._whole()
+        self.store.check()
+        if self.masks:
+            self.store.masks.save(self.chain.digest, net.masks)
+        self.store.answers.save(self.chain.digest, predicted, score.items)
+        self.store.sketches.save(self.chain.digest, sketch(net.alive))
+        given = cell.method.card.moment == "given"
+        reached = ranks.lead(lambda: sparsities(net.model, net.masks, net.scope))
+        blank = opened(cell, self.chain)
+        if given:  # nobody asked for a sparsity: the record names the one that was found
+            blank = replace(blank, target={**blank.target, "sparsity": reached["scope"]})
+        return scored(
+            blank,
+            score,
+            sparsity=reached,
+            certificate=self._certificate(net, None if given else cell.target),
+            cost=cost,
+            versions=versions() | self.world.words,
+        )
+
+    def _whole(self) -> Net:
+        """The net with all its rows: of a sharded one on the first rank's CPU; the others have its shape."""
+        net, ranks = self.net, self.world.ranks
+        if not ranks.sharded:
+            return net
+        tensors, masks, whole = net.gathered(net.state), net.gathered(net.masks), Net(self._made(), net.scope)
+        if ranks.rank == 0:
+            whole.masks = masks
+            whole.load(tensors)
+        whole.changes, whole.regrown = net.changes, net.regrown
+        return whole
+
+    def _certificate(self, net: Net, target: Target | None) -> dict[str, Any]:
+        """What the first rank sees of the whole net."""
+        ranks, start = self.world.ranks, self._made()
+        world = self.world.host() if ranks.sharded else self.world
+        feed = Feed(self.task, self.task.recipe, self.chain.start, world)
+        return ranks.lead(lambda: witnessed(net, target, feed, start))
+
+    def _cost(self) -> dict[str, Any]:
+        cost = self.tally.as_meta()
+        del cost["changes"], cost["regrown"]  # the certificate has them
+        if cost["parts"] == 1:
+            del cost["parts"]  # as most are
+        most, whose = self.world.peak_memory()
+        return cost | {"peak_memory_mb": round(most / 2**20), "peak_memory_of": whose}
+
+
+def rounds(goal: Target, density: float, count: int) -> list[Target]:
+    """Targets that lead in so many rounds of equal ratio from a density to the goal, the goal last.
+
+    Between two N:M patterns there may be none, and then there are fewer rounds.
+    """
+    levels = [
+        goal.at(1 - density * (goal.density / density) ** (number / count)) for number in range(1, count)
+    ]
+    sparser = [level for level in dict.fromkeys(levels) if 1 - density < level.sparsity < goal.sparsity]
+    return [*sparser, goal]
+
+
+def versions() -> dict[str, Any]:
+    """Versions of what the numbers may depend on."""
+    found = {"python": platform.python_version()}
+    for name in VERSIONS:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found | {"deterministic": str(torch.are_deterministic_algorithms_enabled())}

@@ -1,0 +1,1 @@
+"""One cell on many ranks: how they are launched, agree, and share out a net."""

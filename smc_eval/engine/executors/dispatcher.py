@@ -1,0 +1,155 @@
+"""The foreman: hands a grid's cells to an executor, the longest way first, until none is left."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import replace
+from queue import Empty, SimpleQueue
+
+from smc_eval.engine.executors.jobs import Executor, Job, Told, WorkerDied
+from smc_eval.engine.progress import Watcher
+from smc_eval.errors import StoreError
+from smc_eval.experiment.cell import Chain, idle, shared
+from smc_eval.planning.plan import rates
+from smc_eval.planning.scheduler import Agenda
+from smc_eval.store.records import Result, failed, opened
+from smc_eval.store.store import Store
+
+LOOKS = 1.0
+"""Seconds between two looks at what other processes did."""
+Heard = tuple[int, Told | Future[Result | None]]
+"""News of a lane: progress, or the end of its cell."""
+
+
+class Foreman:
+    """One run of many cells: which wait, which are at work in which lane, and what came of the others.
+
+    Any number of foremen may work on one store: what one has begun, the others leave alone.
+    """
+
+    def __init__(
+        self,
+        chains: Sequence[Chain],
+        store: Store,
+        executor: Executor,
+        watcher: Watcher,
+        *,
+        bounded: bool,
+        ahead: Sequence[Chain] = (),
+    ) -> None:
+        """`bounded` deletes nets as soon as no cell needs them, nor those `ahead` that may be asked for."""
+        self.chains, self.store, self.executor, self.watcher = chains, store, executor, watcher
+        self.bounded, self.known = bounded, [*chains, *ahead]
+        self.kept = shared(self.known)
+        self.place = {chain.digest: number for number, chain in enumerate(chains, 1)}
+        self.waiting = {chain.digest: chain for chain in chains}
+        self.taken: dict[str, Job] = {}
+        """Jobs that found their cell with another process, and may still be ours to do."""
+        self.lanes: dict[int, Job] = {}
+        self.results: dict[str, Result] = {}
+        self.before: dict[str, Result] = {}
+        """Failed records that were there when the run began."""
+        self.heard = SimpleQueue[Heard]()
+
+    def run(self, *, again: bool = True) -> list[Result]:
+        """The results of all cells, in their order; `again` runs once more what failed before.
+
+        Raises:
+            StoreGone: the store's folder has vanished.
+        """
+        records = self.store.book.latest()
+        self.agenda = Agenda(rates(records.values()))
+        self.before = {d: r for d, r in records.items() if r.status != "ok"} if again else {}
+        while True:
+            self._take_note()
+            if not self.waiting and not self.lanes:
+                return [self.results[chain.digest] for chain in self.chains]
+            self._hand_out()
+            self._listen()
+
+    def _take_note(self) -> None:
+        """Settle what has a record by now, whoever wrote it."""
+        records = self.store.book.latest()
+        for digest, chain in list(self.waiting.items()):
+            record = records.get(digest)
+            if record and (record.status == "ok" or record is not self.before.get(digest)):
+                lane = self.watcher.lane(self._free())
+                lane.cell(self.place[digest], chain.cell.label)
+                self._settle(lane, digest, record)
+
+    def _hand_out(self) -> None:
+        """Begin as many cells as there are free slots, if so many are ready."""
+        while self.waiting and len(self.lanes) < self.executor.slots:
+            held = self.store.leases.living()
+            ours = [job.chain for job in self.lanes.values()]
+            theirs = [chain for digest, chain in self.waiting.items() if digest in held]
+            chain = self.agenda.next(self.waiting.values(), [*ours, *theirs], self.store.nets(), held)
+            if chain is None:
+                return
+            del self.waiting[chain.digest]
+            lane = self._free()
+            self.watcher.lane(lane).cell(self.place[chain.digest], chain.cell.label)
+            self._submit(lane, self.taken.pop(chain.digest, Job(chain)))
+
+    def _free(self) -> int:
+        return next(lane for lane in range(len(self.lanes) + 1) if lane not in self.lanes)
+
+    def _submit(self, lane: int, job: Job) -> None:
+        self.lanes[lane] = job
+        future = self.executor.submit(job, lambda told: self.heard.put((lane, told)))
+        future.add_done_callback(lambda done: self.heard.put((lane, done)))
+
+    def _listen(self) -> None:
+        """Pass on the news, until a cell ends or it is time to look around."""
+        due = time.monotonic() + LOOKS
+        while (left := due - time.monotonic()) > 0:
+            try:
+                lane, news = self.heard.get(timeout=left)
+            except Empty:
+                return
+            if isinstance(news, Told):
+                getattr(self.watcher.lane(lane), news.verb)(*news.words, **news.more)
+            else:
+                self._ended(lane, news)
+                return
+
+    def _ended(self, lane: int, future: Future[Result | None]) -> None:
+        job = self.lanes.pop(lane)
+        digest = job.chain.digest
+        try:
+            result = future.result()
+        except WorkerDied as death:
+            self._died(lane, job, death)
+            return
+        if result is None:  # another process has it, or one that died seems to have it still
+            self.waiting[digest], self.taken[digest] = job.chain, job
+        else:
+            self._settle(self.watcher.lane(lane), digest, result)
+
+    def _died(self, lane: int, job: Job, death: WorkerDied) -> None:
+        """Once more after a kill: with forward passes of half the size, if memory was the cause."""
+        if death.killed and not job.again:
+            parts = 2 * job.parts if death.memory else job.parts
+            how = " with forward passes of half the size" if death.memory else ""
+            self.watcher.lane(lane).note(f"{death}; once more{how}", warning=True)
+            self._submit(lane, replace(job, parts=parts, again=True))
+            return
+        log = self.store.log(job.chain.digest)
+        result = failed(opened(job.chain.cell, job.chain), f"{death}\nwhat it said is in {log}")
+        self.store.check()
+        try:
+            self.store.book.add(result)
+        except StoreError as error:
+            self.watcher.note(str(error), warning=True)
+        self._settle(self.watcher.lane(lane), job.chain.digest, result)
+
+    def _settle(self, lane: Watcher, digest: str, result: Result) -> None:
+        self.waiting.pop(digest, None)
+        self.results[digest] = result
+        lane.result(result)
+        if self.bounded and result.status == "ok":
+            done = {digest for digest, result in self.results.items() if result.status == "ok"}
+            for net in idle(self.known, self.kept, done):
+                self.store.forget(net)

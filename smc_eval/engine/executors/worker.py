@@ -1,0 +1,141 @@
+"""A worker: the process that carries out cells for another, and tells it how they go."""
+
+from __future__ import annotations
+
+import faulthandler
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING, Any
+
+from smc_eval.engine.executors.jobs import Ended, Told, Unfit
+from smc_eval.engine.progress import Silent
+from smc_eval.errors import SmcError
+from smc_eval.store.records import Result
+
+if TYPE_CHECKING:
+    from smc_eval.engine.device import World
+    from smc_eval.engine.executors.jobs import Job, Setting
+    from smc_eval.engine.progress import Watcher
+    from smc_eval.store.store import Store
+
+TELLS = 0.25
+"""Seconds between two tellings of steps."""
+
+
+class Teller(Silent):
+    """A watcher that passes on what it hears; of steps, a few a second."""
+
+    def __init__(self, send: Callable[[Told], object]) -> None:
+        self.send, self.due = send, 0.0
+
+    def stage(self, label: str, steps: int, done: int) -> None:
+        self.due = time.monotonic() + TELLS
+        self._tell("stage", label, steps, done)
+
+    def step(self, done: int, loss: float) -> None:
+        if (now := time.monotonic()) >= self.due:
+            self.due = now + TELLS
+            self._tell("step", done, loss)
+
+    def note(self, text: str, *, warning: bool = False) -> None:
+        self._tell("note", text, warning=warning)
+
+    def _tell(self, verb: str, *words: Any, **more: Any) -> None:
+        try:
+            self.send(Told(verb, words, more))
+        except OSError:  # nobody listens: who started this process is no more
+            os._exit(1)
+
+
+def work(pipe: Connection, setting: Setting, slot: int) -> None:
+    """Carry out the cells that come through a pipe, until it closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the starter ends us
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    threading.Thread(target=_follow, name="follow", daemon=True).start()
+    if setting.devices:  # before torch looks
+        os.environ["CUDA_VISIBLE_DEVICES"] = setting.devices[slot % len(setting.devices)]
+
+    try:
+        job = pipe.recv()
+        place = placed(setting)
+        while True:
+            pipe.send(Ended(_attempted(job, setting, place, Teller(pipe.send))))
+            job = pipe.recv()
+    except (EOFError, BrokenPipeError):
+        return
+    except Exception as error:
+        pipe.send(_unfit(error))
+
+
+def carry_out(job: Job, setting: Setting, watcher: Watcher) -> Ended | Unfit:
+    """Carry out one cell in this process, wherever an engine has put it."""
+    try:
+        return Ended(_attempted(job, setting, placed(setting), watcher))
+    except Exception as error:
+        return _unfit(error)
+
+
+def placed(setting: Setting) -> tuple[Store, World]:
+    """The store and the device as a run has set them."""
+    from smc_eval.engine.device import World
+    from smc_eval.store.store import Store
+
+    return Store(setting.folder), World(setting.device, setting.threads)
+
+
+def _attempted(job: Job, setting: Setting, place: tuple[Store, World], watcher: Watcher) -> Result | None:
+    from smc_eval.engine.cell_run import Walk
+    from smc_eval.engine.executors.attempt import attempt
+
+    store, world = place
+    with logged(store, job.chain.digest):
+        return attempt(
+            Walk(job.chain, store, world, watcher, setting.keep, job.parts, setting.masks, wait=False)
+        )
+
+
+def _unfit(error: Exception) -> Unfit:
+    told = str(error) if isinstance(error, SmcError) else f"{type(error).__name__}: {error}"
+    return Unfit(f"a worker cannot work: {told}")
+
+
+@contextmanager
+def logged(store: Store, digest: str) -> Iterator[None]:
+    """Within, what this process says goes to the cell's log; an empty one is deleted."""
+    try:
+        path = store.log(digest)
+        spoken = os.open(path, os.O_WRONLY | os.O_APPEND)
+    except (SmcError, OSError):  # what cannot be logged can be worked on
+        yield
+        return
+    before = [os.dup(1), os.dup(2)]
+    try:
+        for number in (1, 2):
+            os.dup2(spoken, number)
+        faulthandler.enable(2)  # a crash leaves its stack there
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for number, old in zip((1, 2), before, strict=True):
+            os.dup2(old, number)
+            os.close(old)
+        os.close(spoken)
+        with suppress(OSError):
+            if path.stat().st_size == 0:
+                path.unlink()
+
+
+def _follow() -> None:
+    """End when the process that started this one does."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -1,0 +1,1 @@
+"""What was asked: the run's configuration, and the cells it is multiplied into."""

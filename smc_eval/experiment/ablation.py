@@ -1,0 +1,188 @@
+"""Ablated: a method with its own choice undone in one respect, to see what the choice was worth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from smc_eval.card import MethodCard
+from smc_eval.errors import UsageError
+from smc_eval.method import Method
+from smc_eval.pruner import Criterion, Probe, Pruner
+from smc_eval.stages import START, Prune, Rewind, Stage, Train
+from smc_eval.target import Target
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+How = Literal["shuffle", "random", "reinit", "invert"]
+
+UNPRUNED = "unpruned"
+"""Names the last training before anything was pruned, where the method has no name for it."""
+
+
+class Shuffle(Pruner):
+    """The masks worn, each with its entries in another order; under N:M whole groups change places."""
+
+    revives: ClassVar[bool] = True
+
+    def prune(self, probe: Probe, target: Target) -> dict[str, Tensor]:
+        from smc_eval.sparse.altered import shuffled
+
+        return {n: shuffled(mask, probe.generator, _group(target)) for n, mask in probe.masks.items()}
+
+
+class Redraw(Pruner):
+    """As many survivors of each tensor as now, drawn by lot; under N:M of each group."""
+
+    revives: ClassVar[bool] = True
+
+    def prune(self, probe: Probe, target: Target) -> dict[str, Tensor]:
+        from smc_eval.sparse.altered import redrawn
+
+        return {n: redrawn(mask, probe.generator, _group(target)) for n, mask in probe.masks.items()}
+
+
+class Renew(Pruner):
+    """The masks worn, the survivors' values drawn anew: a normal with their own mean and deviation."""
+
+    def prune(self, probe: Probe, target: Target) -> dict[str, Tensor]:
+        from smc_eval.sparse.altered import renewed
+
+        masks = dict(probe.masks)
+        probe.mend({n: renewed(w, masks[n], probe.generator) for n, w in probe.weights.items()})
+        return masks
+
+
+class Inverse(Criterion):
+    """Another criterion upside down: what it would drop first stays."""
+
+    of: Criterion
+
+    def saliency(self, probe: Probe) -> dict[str, Tensor]:
+        return {name: -values for name, values in self.of.saliency(probe).items()}
+
+
+class Ablated(Method):
+    """A method, and one thing about its choice undone. Su et al. (2020); Frankle et al. (2021).
+
+    `shuffle`, `random`: the last masks give way to others with the same number of survivors in each
+    tensor, and the net goes back to its weights from before any pruning. `reinit`: the masks stay, the
+    survivors get new values. What the method does after its last masks follows; where that is no
+    training, the one in which a rule made them, without the rule, or one by the recipe.
+    `invert`: wherever a criterion decides, the least salient weights are kept.
+    """
+
+    method: Method
+    how: How
+
+    @property
+    def card(self) -> MethodCard:  # type: ignore[override]
+        """The method's own, under the name `METHOD+HOW`."""
+        own = self.method.card
+        return own.model_copy(
+            update={
+                "name": f"{own.name}+{self.how}",
+                "summary": f"{own.summary}; ablated: {self.how}",
+                "source": f"{own.source}; ablated as in Frankle et al. (2021), arXiv:2009.08576",
+            }
+        )
+
+    @property
+    def words(self) -> str:
+        """The method's own, and how it is ablated: `lth:share=0.1+shuffle`."""
+        return f"{self.method.words}+{self.how}"
+
+    def accept(self, target: Target) -> None:
+        self.method.accept(target)
+        if self.how != "invert":
+            return
+        masking = [stage for stage in self.method.plan(target) if _masks(stage)]
+        if unfit := [stage for stage in masking if not _chooses(stage)]:
+            raise UsageError(
+                f"method {self.card.name!r} cannot be: {_named(unfit[0])} gives no saliencies that could be "
+                "inverted; it can be ablated by shuffle, random and reinit"
+            )
+        if target.spread == "lamp":
+            raise UsageError(
+                f"method {self.card.name!r} cannot spread 'lamp', which needs saliencies of 0 or more; "
+                "choose another --spread"
+            )
+
+    def plan(self, target: Target) -> Iterator[Stage]:
+        """The method's plan with its choice undone."""
+        stages = list(self.method.plan(target))
+        if self.how == "invert":
+            yield from (_inverted(stage) for stage in stages)
+            return
+        last = max((n for n, stage in enumerate(stages) if _masks(stage)), default=None)
+        if last is None:
+            yield from stages
+            return
+        before, point = unpruned(stages)
+        yield from before[: last + 1]
+        to, rest = _aim(stages[last], target), before[last + 1 :]
+        if self.how == "reinit":
+            yield Rewind(to=point)
+            turn = max((n for n, stage in enumerate(rest) if isinstance(stage, Rewind)), default=-1)
+            yield from rest[: turn + 1]
+            yield Prune(by=Renew(), to=to)
+            rest = rest[turn + 1 :]
+        else:
+            yield Prune(by=Shuffle() if self.how == "shuffle" else Redraw(), to=to)
+            yield Rewind(to=point)
+        yield from rest
+        if not any(isinstance(stage, Train) for stage in rest):
+            yield _again(stages[last])
+
+
+def unpruned(stages: Sequence[Stage]) -> tuple[list[Stage], str]:
+    """The stages with a name for the point at which the first masks were made, and that name."""
+    named, point, trained = list(stages), START, None
+    for number, stage in enumerate(stages):
+        if _masks(stage):
+            break
+        match stage:
+            case Train():
+                trained, point = number, stage.name or UNPRUNED
+            case Rewind(to=to):
+                trained, point = None, to
+    if trained is not None:
+        named[trained] = stages[trained].model_copy(update={"name": point})
+    return named, point
+
+
+def _again(stage: Stage) -> Train:
+    """The training that made the last masks, under them as they are; one by the recipe after a pruning."""
+    return stage.model_copy(update={"rule": None, "name": None}) if isinstance(stage, Train) else Train()
+
+
+def _masks(stage: Stage) -> bool:
+    return isinstance(stage, Prune) or (isinstance(stage, Train) and stage.rule is not None)
+
+
+def _chooses(stage: Stage) -> bool:
+    """Whether masks come from saliencies alone."""
+    by = stage.by if isinstance(stage, Prune) else None
+    return isinstance(by, Criterion) and type(by).prune is Criterion.prune
+
+
+def _inverted(stage: Stage) -> Stage:
+    if isinstance(stage, Prune) and isinstance(stage.by, Criterion):
+        return stage.model_copy(update={"by": Inverse(of=stage.by)})
+    return stage
+
+
+def _aim(stage: Stage, target: Target) -> Target | None:
+    """What the last masks were asked to meet; a rule leads to the target itself."""
+    return stage.to if isinstance(stage, Prune) else target
+
+
+def _named(stage: Stage) -> str:
+    actor = stage.by if isinstance(stage, Prune) else stage.rule if isinstance(stage, Train) else stage
+    return type(actor).__name__
+
+
+def _group(target: Target) -> int | None:
+    """M of an N:M pattern."""
+    return None if target.pattern == "free" else target.group[1]

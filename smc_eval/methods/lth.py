@@ -1,0 +1,65 @@
+"""The lottery ticket: iterative magnitude pruning with rewinding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from smc_eval.card import MethodCard
+from smc_eval.method import Method
+from smc_eval.methods.omp import Magnitude
+from smc_eval.stages import START, Prune, Rewind, Stage, Train
+from smc_eval.target import Target
+
+NEAR = 1e-6
+"""Sparsities closer than this are one round."""
+
+
+class Lottery(Method):
+    """Train, drop a share of the survivors, rewind; again until sparse enough."""
+
+    card: ClassVar[MethodCard] = MethodCard(
+        name="lth",
+        summary="iterative magnitude pruning, rewinding weights or learning rate after each round",
+        source="Frankle & Carbin (2019), arXiv:1803.03635, strategy 2; late rewinding: arXiv:1912.05671; "
+        "learning-rate rewinding: Renda et al. (2020), arXiv:2003.02389",
+        moment="iterative",
+        patterns=("free",),
+    )
+    share: float = Field(0.2, gt=0, lt=1)
+    """Share of the survivors that each round drops."""
+    early: float = Field(0.0, ge=0, lt=1)
+    """Share of training to rewind to; 0 rewinds to the start."""
+    rewind: Literal["weights", "rate"] = "weights"
+    """`weights` go back to their values of that time; under `rate` they stay as trained, and only the
+    learning rate and the order of batches go back."""
+
+    def plan(self, target: Target) -> Iterator[Stage]:
+        """Rounds of train, prune, rewind; then a last training."""
+        if self.rewind == "rate":
+            yield Train()
+            for level in rounds(self.share, target.sparsity):
+                yield Prune(by=Magnitude(), to=target.at(level))
+                yield Train(start=self.early)
+            return
+        point = "early" if self.early else START
+        if self.early:
+            yield Train(stop=self.early, name=point)
+        for level in rounds(self.share, target.sparsity):
+            yield Train(start=self.early)
+            yield Prune(by=Magnitude(), to=target.at(level))
+            yield Rewind(to=point)
+        yield Train(start=self.early)
+
+
+def rounds(share: float, sparsity: float) -> Iterator[float]:
+    """Sparsities after each round that drops a share of the survivors; the last is the target's."""
+    number, level = 1, 1 - (1 - share)
+    while level < sparsity - NEAR:
+        yield level
+        number += 1
+        level = 1 - (1 - share) ** number
+    if sparsity > 0:
+        yield sparsity

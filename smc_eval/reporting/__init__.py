@@ -1,0 +1,1 @@
+"""What is shown: tables, exports, comparisons and pages, computed from records alone."""

@@ -1,0 +1,190 @@
+"""Exports: records and their table as Markdown, CSV, LaTeX or JSON, and onto disk."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from smc_eval.errors import StoreError, UsageError
+from smc_eval.experiment.budget import Budget
+from smc_eval.reporting.cell_value import Entry
+from smc_eval.reporting.footnotes import footnotes
+from smc_eval.reporting.summary import Standings
+from smc_eval.reporting.summary_table import plain, sheets
+from smc_eval.reporting.table import Row, Table
+from smc_eval.reporting.text_table import booktabs, latex, markdown
+from smc_eval.store.atomic import replace
+from smc_eval.store.records import SCHEMA, Result
+
+
+def document(results: Sequence[Result]) -> dict[str, Any]:
+    """The records as one JSON document: `{"schema": 1, "results": [...]}`."""
+    return {"schema": SCHEMA, "results": [asdict(result) for result in results]}
+
+
+def as_json(table: Table, standings: Standings | None = None) -> str:
+    """The document, the squares of the table and what standings tell of its curves, indented."""
+    told = {**document(table.results), "table": _squares(table), **(plain(standings) if standings else {})}
+    return json.dumps(told, indent=2, ensure_ascii=False) + "\n"
+
+
+def as_csv(table: Table, standings: Standings | None = None) -> str:
+    """One line a record, in their order; further numbers of the score are columns `also_NAME`.
+
+    `mean` and its interval are those of the square of the table that a record is part of. Of
+    standings there is one line a curve, then one a method over all tasks, in place of records.
+    """
+    if standings:
+        lines = [line for part in plain(standings).values() for line in part]
+    else:
+        squares = {id(one): entry for row in table.rows for entry in row.entries for one in entry.records}
+        lines = [_flat(result, squares.get(id(result))) for result in table.results]
+    columns = list(dict.fromkeys(name for line in lines for name in line)) or ["task"]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return text.getvalue()
+
+
+def _squares(table: Table) -> list[dict[str, Any]]:
+    """Every square that holds something; what its number lies between and over what that was found."""
+    return [
+        {
+            **{name: getattr(row, name) for name in ("task", "model", "method")},
+            "column": column,
+            "state": entry.state,
+            **_sure(entry),
+            "seeds": sorted({record.seed for record in entry.records}),
+            "remarks": list(entry.remarks),
+            "best": entry.best,
+        }
+        for row in table.rows
+        for column, entry in zip(table.columns, row.entries, strict=True)
+        if entry.state != "missing"
+    ]
+
+
+def _sure(entry: Entry | None) -> dict[str, Any]:
+    """A square's number and its interval; None where there is none."""
+    sure = entry.interval if entry else None
+    return {
+        "mean": entry.value if entry and entry.records else None,
+        "interval_low": sure.low if sure else None,
+        "interval_high": sure.high if sure else None,
+        "over": sure.over if sure else None,
+    }
+
+
+def _flat(result: Result, entry: Entry | None) -> dict[str, Any]:
+    score, seconds = result.score or {}, result.cost.get("seconds", {})
+    flops = result.cost.get("flops", {})
+    return {
+        **{name: getattr(result, name) for name in ("task", "group", "model", "method", "protocol")},
+        **{name: getattr(result, name) for name in ("seed", "fold")},
+        **{name: result.target[name] for name in ("sparsity", "pattern", "spread", "scope")},
+        "match": Budget(**result.match).words if result.match else None,
+        "status": result.status,
+        "reason": " / ".join(result.reason.splitlines()),
+        **{name: score.get(name) for name in ("metric", "value", "n", "higher_is_better", "signature")},
+        **_sure(entry),
+        **{f"sparsity_{name}": result.sparsity.get(name) for name in ("scope", "weights", "all")},
+        "certified": result.certificate.get("ok"),
+        "doubts": "; ".join(result.certificate.get("failed", ())),
+        "effective_sparsity": result.certificate.get("effective"),
+        **{name: result.cost.get(name) for name in ("steps", "examples", "scoring_passes")},
+        **{
+            f"flops_{name}_{kind}": (flops.get(name) or {}).get(kind)
+            for name in ("train", "prune", "predict")
+            for kind in ("dense", "sparse")
+        },
+        **{f"seconds_{name}": seconds.get(name) for name in ("train", "prune", "predict")},
+        **{f"data_{name}": result.data.get(name) for name in ("source", "digest", "limited")},
+        "digest": result.digest,
+        **{f"also_{name.replace(' ', '_')}": value for name, value in score.get("also", {}).items()},
+    }
+
+
+def as_markdown(table: Table, standings: Standings | None = None) -> str:
+    """The table as GitHub shows it, its footnotes as a list below; the best of a column is bold."""
+    heads = [*table.heads, *table.columns]
+    lines = [heads, ["---"] * len(table.heads) + ["---:"] * len(table.columns)]
+    for row in table.rows:
+        squares = [f"**{entry.text}**" if entry.best else entry.text for entry in row.entries]
+        lines.append([*(markdown(word) for word in _labels(row, table)), *squares])
+    notes = footnotes(table)
+    below = [f"- **{markdown(line)}**" for line in notes.loud]
+    below += [
+        f"- {markdown(' / '.join(line.splitlines()))}"
+        for line in (*notes.troubles, *notes.setting, *notes.account)
+    ]
+    text = "\n".join([*(f"| {' | '.join(line)} |" for line in lines), "", *below]) + "\n"
+    return "\n".join([text, *(sheet.markdown for sheet in (sheets(standings) if standings else []))])
+
+
+def as_latex(table: Table, standings: Standings | None = None) -> str:
+    """The table for the `booktabs` package; its caption says protocol, scope, data and seeds."""
+    notes = footnotes(table)
+    body, before = list[str](), ("", "")
+    for row in table.rows:
+        squares = [_square(entry) for entry in row.entries]
+        if body and (row.task, row.model) != before:
+            body.append(r"\midrule")
+        before = row.task, row.model
+        body.append(" & ".join([*(latex(word) for word in _labels(row, table)), *squares]) + r" \\")
+    align = "l" * len(table.heads) + "r" * len(table.columns)
+    above = [part for line in (*notes.troubles, *notes.account) for part in line.splitlines()]
+    text = booktabs(align, (*table.heads, *table.columns), body, [*notes.loud, *notes.setting], above)
+    return "\n".join([text, *(sheet.latex for sheet in (sheets(standings, notes.loud) if standings else []))])
+
+
+def _square(entry: Entry) -> str:
+    """The best is bold, what went wrong slanted."""
+    if entry.best:
+        return rf"\textbf{{{latex(entry.text)}}}"
+    return rf"\textit{{{latex(entry.text)}}}" if entry.state in {"failed", "doubt"} else latex(entry.text)
+
+
+def _labels(row: Row, table: Table) -> list[str]:
+    return [getattr(row, head) for head in table.heads]
+
+
+def check_writable(path: Path) -> None:
+    """Refuse a file that could not be written later, before hours are spent on what goes in.
+
+    Raises:
+        UsageError: its folder is missing or cannot be written, or the path is a folder.
+    """
+    if path.is_dir():
+        raise UsageError(f"cannot write {path}: it is a folder; name a file in it")
+    if not path.parent.is_dir():
+        raise UsageError(f"cannot write {path}: there is no folder {str(path.parent)!r}; make it first")
+    try:
+        if path.exists() and not path.is_file():  # a device or a pipe
+            with path.open("ab"):
+                return
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}; name a file elsewhere") from None
+
+
+def write(path: Path, text: str) -> None:
+    """Put text into a file: whole, or not at all and what stood there stays.
+
+    Raises:
+        StoreError: the file cannot be written.
+    """
+    try:
+        if path.exists() and not path.is_file():  # a device or a pipe
+            path.write_text(text, encoding="utf-8")
+        else:
+            replace(path.resolve(), text.encode())
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror}") from None

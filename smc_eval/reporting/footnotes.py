@@ -1,0 +1,211 @@
+"""Footnotes: what a reader must know before the numbers of a table mean anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from smc_eval.experiment.budget import Budget
+from smc_eval.reporting.cell_value import CUT
+from smc_eval.reporting.table import ANY, DENSE, Table, facets, short
+from smc_eval.store.records import Result
+
+LINES = 3
+"""Lines of a reason that are shown; the records hold all."""
+
+
+@dataclass(frozen=True)
+class Footnotes:
+    """What stands below a table, one line an item."""
+
+    loud: tuple[str, ...]
+    """Why these numbers are no result, or not wholly."""
+    troubles: tuple[str, ...]
+    """Cells that failed, were refused or lost their certificate, and tensors of which nothing is left; alike
+    ones told once."""
+    setting: tuple[str, ...]
+    """Metric, scope, spread, protocol, model, data, seeds, folds, signatures."""
+    account: tuple[str, ...]
+    """Counts of cells, and their cost."""
+
+
+def footnotes(table: Table) -> Footnotes:
+    """The footnotes of a table, from the records it was made of."""
+    records = table.records
+    troubles = (*_troubles(records), *_dead(records))
+    return Footnotes(tuple(_loud(records)), troubles, tuple(_setting(table)), tuple(_account(table)))
+
+
+def _loud(records: Sequence[Result]) -> Iterator[str]:
+    twin = [record for record in records if record.data.get("source") == "twin"]
+    if twin:
+        yield f"SYNTHETIC TWIN DATA: no result{_whose(twin, records)}"
+    for limit in sorted({record.data["limited"] for record in records if record.data.get("limited")}):
+        limited = [record for record in records if record.data.get("limited") == limit]
+        yield f"LIMITED to {limit} examples of each part: no result{_whose(limited, records)}"
+    if doubtful := sum(_doubtful(record) for record in records):
+        yield f"! {doubtful} of {_counted(records)} failed the certificate; no mean of others holds them"
+
+
+def _troubles(records: Sequence[Result]) -> Iterator[str]:
+    """Reasons, each once, with the first cell it befell and the number of others."""
+    alike: dict[tuple[str, str], list[Result]] = {}
+    for record in records:
+        if _doubtful(record):
+            alike.setdefault(("certificate", _broken(record)), []).append(record)
+        elif record.status != "ok":
+            alike.setdefault((record.status, record.reason.partition("\n")[0]), []).append(record)
+    for (kind, first), befallen in alike.items():
+        more = f" and {len(befallen) - 1} more" if len(befallen) > 1 else ""
+        further = befallen[0].reason.splitlines()[1:LINES] if kind != "certificate" else []
+        yield "\n  ".join([f"{kind}: {place(befallen[0])}{more}: {first or 'no reason given'}", *further])
+
+
+def _dead(records: Sequence[Result]) -> Iterator[str]:
+    """Tensors of which nothing is left, with the first net that lost them and the number of others."""
+    alike: dict[tuple[str, ...], list[Result]] = {}
+    for record in records:
+        if record.sound and (names := record.certificate.get("dead_tensors")):
+            alike.setdefault(tuple(names), []).append(record)
+    told = sorted(alike.items(), key=lambda one: -len(one[1]))
+    for names, nets in told[:LINES]:
+        tensors = " and ".join(names) if len(names) < 3 else f"{names[0]} and {len(names) - 1} more tensors"
+        more = f" and {len(nets) - 1} more" if len(nets) > 1 else ""
+        yield f"nothing left of {tensors}: {place(nets[0])}{more}"
+    if others := sum(len(nets) for _, nets in told[LINES:]):
+        yield f"nothing left of others in {others} more, whose certificates name them"
+
+
+def _setting(table: Table) -> Iterator[str]:
+    records = table.records
+    metrics: dict[str, str] = {}
+    for record in records:
+        if record.score:
+            metrics[record.score["metric"]] = "higher" if record.score["higher_is_better"] else "lower"
+    if metrics:
+        yield "score: " + "; ".join(f"{metric}, {which} is better" for metric, which in metrics.items())
+    yield from _common(table)
+    yield from _chance(table)
+    for tasks, signatures in _distinct(records, lambda record: (record.score or {}).get("signature")).items():
+        differ = " (they differ: not comparable)" if len(signatures) > 1 else ""
+        yield f"signature of {tasks}: {' | '.join(signatures)}{differ}"
+
+
+def _account(table: Table) -> Iterator[str]:
+    records = table.records
+    counts = {
+        "ok": sum(record.sound for record in records),
+        "failed the certificate": sum(_doubtful(record) for record in records),
+        "failed": sum(record.status == "failed" for record in records),
+        "skipped": sum(record.status == "skipped" for record in records),
+    }
+    told = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+    yield f"cells: {told}{_legend(table)}"
+    if table.repeated:
+        yield f"not shown: {table.repeated} earlier records of the same cells"
+    yield from _cost(records)
+
+
+def _common(table: Table) -> Iterator[str]:
+    """What holds for all rows alike, or is told apart in their names."""
+    found: dict[str, list[str]] = {"protocol": [], "scope": [], "spread": []}
+    for record in table.records:
+        for name, values in found.items():
+            value = facets(record)[name]
+            if value not in {ANY, *values}:
+                values.append(value)
+    spoken = "; ".join(f"{name} {', '.join(values)}" for name, values in found.items() if values)
+    yield f"columns: share of the weights in scope that is gone; {spoken}"
+    budgets = dict.fromkeys(Budget(**record.match).words for record in table.records if record.match)
+    if budgets:
+        yield f"match {', '.join(budgets)}: what a cell trains along its whole chain, of the dense recipe"
+    if len(table.models) == 1:
+        yield f"model: {table.models[0]}"
+    sources = dict.fromkeys(str(record.data.get("source")) for record in table.records)
+    yield f"data: {', '.join(sources)}"
+
+
+def _chance(table: Table) -> Iterator[str]:
+    seeds = sorted({record.seed for record in table.records})
+    told = f"{'seeds' if len(seeds) > 1 else 'seed'} {', '.join(map(str, seeds))}"
+    intervals = (entry.told for row in table.rows for entry in row.entries)
+    overs = dict.fromkeys(interval.over for interval in intervals if interval)
+    yield told + (
+        f"; ± reaches the farther end of the mean's 95 % interval, over {' or '.join(overs)}" if overs else ""
+    )
+    for tasks, folds in _distinct(table.records, lambda record: record.fold).items():
+        pooled = ", pooled by examples within each seed" if len(folds) > 1 else " only"
+        yield f"folds of {tasks}: {', '.join(sorted(folds, key=int))}{pooled}"
+
+
+def _legend(table: Table) -> str:
+    entries = [entry for row in table.rows for entry in row.entries]
+    words = {
+        "–: not run": any(entry.state == "missing" for entry in entries),
+        "n/a: the method cannot": any(entry.state == "skipped" for entry in entries),
+        "@: reached in place of what was asked": any(r[0] == "@" for entry in entries for r in entry.remarks),
+        f"{CUT}: no survivor in scope lies on a path from inputs to outputs": any(
+            CUT in r for entry in entries for r in entry.remarks
+        ),
+    }
+    return "".join(f"; {word}" for word, occurs in words.items() if occurs)
+
+
+def _cost(records: Iterable[Result]) -> Iterator[str]:
+    total: dict[str, float] = {}
+    for record in records:
+        for what, seconds in record.cost.get("seconds", {}).items():
+            total[what] = total.get(what, 0.0) + seconds
+    if total:
+        parts = ", ".join(f"{what} {seconds:,.0f} s" for what, seconds in total.items())
+        yield f"cost: {sum(total.values()):,.0f} s ({parts}); stages that cells share count in each"
+
+
+def _distinct(records: Iterable[Result], what: Callable[[Result], object]) -> dict[str, list[str]]:
+    """Distinct values by task; tasks with the same values are told together."""
+    by_task: dict[str, dict[str, None]] = {}
+    for record in records:
+        value = what(record)
+        if value is not None and value != "":
+            by_task.setdefault(record.task, {})[str(value)] = None
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for task, values in by_task.items():
+        alike.setdefault(tuple(values), []).append(task)
+    return {", ".join(tasks): list(values) for values, tasks in alike.items()}
+
+
+def _doubtful(record: Result) -> bool:
+    return record.status == "ok" and not record.sound
+
+
+def _broken(record: Result) -> str:
+    """What a certificate says against a net."""
+    told = record.certificate
+    if told.get("failed"):
+        return "; ".join(told["failed"])
+    words = []  # of an earlier release, which gave no reasons
+    if "kept" in told and told["kept"] != told.get("wanted"):
+        words.append(f"{told['kept']} weights left, {told.get('wanted')} wanted")
+    if told.get("largest_under_mask"):
+        words.append(f"a masked weight is {told['largest_under_mask']:.3g}, not 0")
+    if told.get("finite") is False:
+        words.append("weights that are no finite numbers")
+    return "; ".join(words) or "the record holds no sound certificate"
+
+
+def place(record: Result) -> str:
+    """A cell in words, as short as it can be told."""
+    sparsity, pattern = record.target["sparsity"], record.target["pattern"]
+    level = f" {short([sparsity])[sparsity] if pattern == 'free' else pattern}"
+    fold = "" if record.fold is None else f" fold {record.fold}"
+    return f"{record.task}{fold} {record.method}{'' if record.method == DENSE else level} seed {record.seed}"
+
+
+def _whose(some: Sequence[Result], records: Sequence[Result]) -> str:
+    """Which tasks a warning is about, unless it is about all that is shown."""
+    tasks = ", ".join(dict.fromkeys(record.task for record in some))
+    return f" ({tasks})" if len(some) < len(records) else ""
+
+
+def _counted(records: Sequence[Result]) -> str:
+    return f"{len(records)} result{'' if len(records) == 1 else 's'}"

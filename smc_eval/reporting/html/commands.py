@@ -1,0 +1,114 @@
+"""Again: the command lines that make these records, told from the records alone."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from smc_eval.experiment.budget import Budget
+from smc_eval.experiment.grid import DENSE, recipe
+from smc_eval.protocol import PROTOCOLS
+from smc_eval.registry import Registry
+from smc_eval.store.records import Result
+from smc_eval.target import SMC_GRID
+
+Flags = tuple[tuple[str, str], ...]
+"""What a record demands of its command line, but for what a command may list."""
+
+
+def again(records: Sequence[Result], registry: Registry) -> list[str]:
+    """One command for each set of records that a command can make at once."""
+    groups: dict[Flags, list[Result]] = {}
+    for record in sorted(records, key=lambda record: record.method == DENSE):
+        flags = _flags(record, registry)
+        # a dense net comes along with whatever asks for the same task
+        home = next((other for other in groups if set(flags) <= set(other)), flags)
+        groups.setdefault(home if record.method == DENSE else flags, []).append(record)
+    return [_command(flags, found) for flags, found in groups.items()]
+
+
+def _flags(record: Result, registry: Registry) -> Flags:
+    """Model, data and whatever differs from the defaults of protocol, method and task."""
+    dense, target = record.method == DENSE, record.target
+    kind = registry.methods.get(_head(record.method))
+    flags = {"model": record.model, "protocol": record.protocol}
+    if not dense and target["scope"] != PROTOCOLS[record.protocol].scope:  # type: ignore[index]
+        flags["scope"] = target["scope"]
+    if not dense and target["pattern"] == "free" and kind and target["spread"] != kind.card.spread:
+        flags["spread"] = target["spread"]
+    if changed := _changed(record, registry):
+        flags["recipe"] = changed
+    if record.match and not dense:
+        flags["match"] = Budget(**record.match).words
+    flags["data-dir"] = str(record.data.get("source") or "twin")
+    if record.data.get("limited"):
+        flags["limit"] = str(record.data["limited"])
+    return tuple(flags.items())
+
+
+def _changed(record: Result, registry: Registry) -> str:
+    """What differs from the task's own recipe; nothing where no plugin knows the task."""
+    kind = registry.tasks.get(_head(record.task))
+    if kind is None:
+        return ""
+    own = recipe(kind, record.model, PROTOCOLS[record.protocol]).model_dump(mode="json")  # type: ignore[index]
+    differs = {
+        name: value
+        for name, value in record.recipe.items()
+        if value is not None and name in own and _plain(value) != _plain(own[name])
+    }
+    return ",".join(f"{name}={_word(value)}" for name, value in differs.items())
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(_word, value))}]"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _head(words: str) -> str:
+    """The name of a task or method, without its options."""
+    return words.partition(":")[0]
+
+
+def _command(flags: Flags, records: Sequence[Result]) -> str:
+    methods = [record.method.partition("+")[0] for record in records if record.method != DENSE]
+    lists: Mapping[str, Iterable[str]] = {
+        "tasks": [record.task for record in records],
+        "method": methods or [DENSE],
+        "ablate": [record.method.partition("+")[2] for record in records if "+" in record.method],
+        "sparsity": _sparsities(records),
+        "seeds": [str(seed) for seed in sorted({record.seed for record in records})],
+        "folds": [str(fold) for fold in sorted({r.fold for r in records if r.fold is not None})],
+    }
+    words = ["smc-eval"]
+    for name, value in (*flags, *((name, _listed(name, values)) for name, values in lists.items())):
+        if value:
+            words += [f"--{name}", shlex.quote(value)]
+    if not any(record.method == DENSE for record in records):
+        words.append("--no-dense")
+    return " ".join(words)
+
+
+def _listed(name: str, values: Iterable[str]) -> str:
+    """A comma list; one of a single number ends in a comma, as a bare number of seeds is a count."""
+    said = ",".join(dict.fromkeys(values))
+    return f"{said}," if name == "seeds" and "," not in said else said
+
+
+def _sparsities(records: Iterable[Result]) -> list[str]:
+    pruned = [record.target for record in records if record.method != DENSE]
+    free = {target["sparsity"] for target in pruned if target["pattern"] == "free"}
+    patterns = {target["pattern"] for target in pruned} - {"free"}
+    smc = [sparsity for sparsity in free if any(abs(sparsity - exact) < 1e-9 for exact in SMC_GRID)]
+    rest = free - set(smc) if len(smc) == len(SMC_GRID) else free
+    return [
+        *(["smc"] if len(rest) < len(free) else []),
+        *(f"{s:.10g}" for s in sorted(rest)),
+        *sorted(patterns),
+    ]

@@ -1,0 +1,68 @@
+"""Headline: what was run, how much of it holds, and, red and loud, what does not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from smc_eval.reporting.footnotes import Footnotes
+from smc_eval.reporting.table import DENSE
+from smc_eval.store.records import Result
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The first thing a reader sees."""
+
+    title: str
+    facts: tuple[tuple[str, str], ...]
+    """A name and what stands behind it."""
+    certified: str
+    whole: bool
+    """Whether everything that ran is certified."""
+    loud: tuple[str, ...]
+    troubles: tuple[str, ...]
+
+
+def headline(records: Sequence[Result], notes: Footnotes) -> Headline:
+    """The headline of records, with their table's footnotes."""
+    sound = sum(record.sound for record in records)
+    doubt = sum(record.status == "ok" and not record.sound for record in records)
+    failed = sum(record.status == "failed" for record in records)
+    skipped = sum(record.status == "skipped" for record in records)
+    said = [f"{sound:,} of {len(records):,} cells certified"]
+    said += [f"{doubt:,} not certified"] if doubt else []
+    said += [f"{failed:,} failed"] if failed else []
+    said += [f"{skipped:,} refused by their methods"] if skipped else []
+    methods = list(dict.fromkeys(record.method for record in records if record.method != DENSE))
+    tasks = list(dict.fromkeys(record.task for record in records))
+    return Headline(
+        f"{_count(methods, 'method') if methods else 'Dense nets'} on {_count(tasks, 'task')}",
+        tuple(_facts(records, tasks, methods)),
+        ", ".join(said),
+        not doubt and not failed,
+        notes.loud,
+        notes.troubles,
+    )
+
+
+def _facts(
+    records: Sequence[Result], tasks: Sequence[str], methods: Sequence[str]
+) -> Iterator[tuple[str, str]]:
+    yield "tasks", ", ".join(tasks)
+    yield "models", _listed(record.model for record in records)
+    yield "methods", ", ".join(methods) or DENSE
+    yield "seeds", _listed(str(seed) for seed in sorted({record.seed for record in records}))
+    folds = sorted({record.fold for record in records if record.fold is not None})
+    if folds:
+        yield "folds", _listed(map(str, folds))
+    yield "protocol", _listed(record.protocol for record in records)
+    yield "scope", _listed(str(record.target["scope"]) for record in records if record.method != DENSE)
+
+
+def _listed(words: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(words))
+
+
+def _count(words: Sequence[str], noun: str) -> str:
+    return f"{len(words)} {noun}{'' if len(words) == 1 else 's'}"

@@ -1,0 +1,103 @@
+"""Travel: how far weights moved from where they began, a thin line a tensor, a thick one all together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from smc_eval.reporting.html.figure import Figure, Spec, choice, depth_axis
+from smc_eval.reporting.html.layer_heatmap import means, tensors
+from smc_eval.reporting.html.packed_rows import Matrix
+from smc_eval.reporting.series import Panel, Square
+
+ALL = "all in scope"
+
+
+def travel(panel: Panel, name: str) -> tuple[Figure, Matrix] | None:
+    """The figure and its numbers; None where no record tells how far weights moved."""
+    told = [
+        (line, square)
+        for line in panel.lines
+        for square in (*([line.dense] if line.dense else []), *line.squares)
+        if (square.free or square is line.dense) and tensors(square, _measure(square))
+    ]
+    if not told:
+        return None
+    names = tuple(dict.fromkeys(n for _, square in told for n in tensors(square, _measure(square))))
+    squares = tuple(
+        (
+            line.label,
+            square.column,
+            square.depth if square.free else 0.0,
+            (_whole(square), *means(square, names, _measure(square))),
+        )
+        for line, square in told
+    )
+    labels = list(dict.fromkeys(label for label, *_ in squares))
+    figure = Figure(
+        f"moved-{name}",
+        panel.title,
+        f"How far the weights of {len(names)} tensors moved from where they began, relative to "
+        f"their size there, against sparsity, for {panel.title}.",
+        _spec(labels, {square[2] for square in squares}),
+        f"moved-{name}",
+        _note(told[0][1]),
+    )
+    return figure, Matrix((ALL, *names), "moved", squares, logarithmic=True)
+
+
+def _measure(square: Square) -> str:
+    """Survivors alone where records tell of them: what a mask takes to zero has not learnt."""
+    kept = all("tensors_kept" in (r.certificate.get("moved") or {}) for r in square.records)
+    return "moved.tensors_kept" if kept else "moved.tensors"
+
+
+def _whole(square: Square) -> float | None:
+    key = _measure(square).replace("moved.tensors", "scope")
+    return square.mean(lambda record: (record.certificate.get("moved") or {}).get(key))
+
+
+def _note(square: Square) -> str:
+    kept = _measure(square).endswith("kept")
+    whose = "survivors alone" if kept else "all weights, those that a mask took to zero too"
+    return f"‖w − w₀‖ / ‖w₀‖ over {whose}; thick: {ALL}; at the left end the dense net."
+
+
+def _spec(labels: Sequence[str], depths: set[float]) -> Spec:
+    place = {
+        "x": depth_axis(depths, first=0.0),
+        "y": {
+            "field": "moved",
+            "type": "quantitative",
+            "title": "‖w − w₀‖ / ‖w₀‖",
+            "scale": {"type": "log"},
+            "axis": {"format": ".2~g", "labelOverlap": "greedy", "tickCount": 5},
+        },
+    }
+    tip = [
+        {"field": "tensor"},
+        {"field": "column", "title": "sparsity"},
+        {"field": "moved", "title": "moved", "format": ".3g"},
+    ]
+    thin, thick = f"datum.tensor != '{ALL}'", f"datum.tensor == '{ALL}'"
+    return {
+        "height": 260,
+        "params": [choice("who", list(labels), labels[0], "method")],
+        "transform": [{"filter": "datum.label == who && datum.moved > 0"}],
+        "layer": [
+            {
+                "transform": [{"filter": thin}],
+                "mark": {"type": "line", "strokeWidth": 0.8, "opacity": 0.45, "stroke": "var(--hue-0)"},
+                "encoding": {**place, "detail": {"field": "tensor"}, "tooltip": tip},
+            },
+            {
+                "transform": [{"filter": thick}],
+                "mark": {
+                    "type": "line",
+                    "strokeWidth": 2.6,
+                    "stroke": "var(--ink)",
+                    "point": {"filled": True, "color": "var(--ink)"},
+                },
+                "encoding": {**place, "tooltip": tip},
+            },
+        ],
+    }

@@ -1,0 +1,221 @@
+"""The table as data: rows, columns and what stands in each square, computed from records alone."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from smc_eval.reporting.cell_value import Entry, Look, decimals, entry
+from smc_eval.store.records import Result
+
+DENSE = "dense"
+"""The method that stands as a column beside all others, and not as a row."""
+
+ANY = "*"
+"""Spread of an N:M pattern, spread and scope of a dense net and what its budget counts, data of a
+cell that read none: nothing depends on them."""
+
+Key = tuple[str, tuple[tuple[str, Any], ...]]
+"""A row within its task and model: the method, and whatever else sets it apart from other rows."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method on one task with one model."""
+
+    task: str
+    model: str
+    method: str
+    """With whatever sets it apart from other rows of the same method: `lth (erk, epochs=2)`."""
+    entries: tuple[Entry, ...]
+    """One for each column."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """What a screen or a file shows of many records."""
+
+    columns: tuple[str, ...]
+    """`dense`, sparsities from low to high, N:M patterns; only what occurs."""
+    rows: tuple[Row, ...]
+    """Those of a task and model stand together."""
+    records: tuple[Result, ...]
+    """What the rows were made of."""
+    results: tuple[Result, ...]
+    """What was given, in its order: also those of which a later one is of the very same cell."""
+
+    @property
+    def repeated(self) -> int:
+        """How many records were left out."""
+        return len(self.results) - len(self.records)
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Every model, in order of appearance."""
+        return tuple(dict.fromkeys(row.model for row in self.rows))
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """Fields of a row that name it; the model is one where there are several."""
+        return ("task", "model", "method") if len(self.models) > 1 else ("task", "method")
+
+
+def tabulated(results: Sequence[Result], look: Look | None = None) -> Table:
+    """The table of records in any order; of two records of one cell the later counts.
+
+    `look` finds the items of a record: with them, intervals tell of seeds and items both.
+    """
+    records = distinct(results)
+    names = named(records)
+    columns = tuple(dict.fromkeys(names.values()))
+    apart = _varying(records, ("protocol", "scope", "spread"))
+    groups: dict[tuple[str, str], list[Result]] = {}
+    for record in records:
+        groups.setdefault((record.task, record.model), []).append(record)
+    rows = [
+        row
+        for group in groups.values()
+        for row in _grouped(group, [names[level(record)] for record in group], columns, apart, look)
+    ]
+    return Table(columns, tuple(rows), records, tuple(results))
+
+
+def distinct(results: Iterable[Result]) -> tuple[Result, ...]:
+    """Of several records of the very same cell the latest: a dense net has one for every scope asked."""
+    return tuple({_identity(result): result for result in results}.values())
+
+
+def facets(result: Result) -> dict[str, Any]:
+    """Everything by which two records of one task, model and method may differ and not be averaged."""
+    dense, free = result.method == DENSE, result.target["pattern"] == "free"
+    return {
+        "protocol": result.protocol,
+        "scope": ANY if dense else result.target["scope"],
+        "spread": result.target["spread"] if free and not dense else ANY,
+        "data": result.data.get("source") if result.data.get("digest") else ANY,
+        "limit": result.data.get("limited"),
+        "match": ANY if dense else result.match.get("measure"),
+        **{
+            name: f"{n:g}" if (n := result.match.get(name, 1)) != 1 else None for name in ("factor", "inside")
+        },
+        # a pair is a tuple in a fresh record and a list in one that was read
+        **{name: json.dumps(v) if isinstance(v, list | tuple) else v for name, v in result.recipe.items()},
+    }
+
+
+def _identity(result: Result) -> str:
+    """Equal for records of one cell; their digests differ where data, model or release have changed."""
+    place = (result.task, result.model, result.method, result.seed, result.fold)
+    return json.dumps([place, level(result), facets(result)], sort_keys=True, default=str)
+
+
+def level(result: Result) -> tuple[str, float]:
+    """How sparse: method `dense`, or pattern, and a number free of rounding noise."""
+    kind = DENSE if result.method == DENSE else result.target["pattern"]
+    return kind, round(result.target["sparsity"], 9)
+
+
+def named(records: Iterable[Result]) -> dict[tuple[str, float], str]:
+    """Names of the columns in their order: `dense`, numbers, patterns."""
+    order = {DENSE: 0, "free": 1}
+    levels = sorted({level(record) for record in records}, key=lambda at: (order.get(at[0], 2), at[1], at[0]))
+    numbers = short([sparsity for kind, sparsity in levels if kind == "free"])
+    return {at: numbers[at[1]] if at[0] == "free" else at[0] for at in levels}
+
+
+def short(sparsities: Sequence[float]) -> dict[float, str]:
+    """Sparsities with three decimals, or as many more as it takes to tell them from 1 and each other."""
+
+    def written(sparsity: float, digits: int) -> str:
+        return f"{sparsity:.{digits}f}".rstrip("0").rstrip(".")
+
+    def digits(sparsity: float) -> int:
+        least = max(3, 1 + math.ceil(-math.log10(1 - sparsity)))
+        others = [other for other in sparsities if other != sparsity]
+        for count in range(least, 9):
+            if all(written(other, count) != written(sparsity, count) for other in others):
+                return count
+        return 9
+
+    return {sparsity: written(sparsity, digits(sparsity)) for sparsity in sparsities}
+
+
+def _varying(records: Iterable[Result], names: Iterable[str] | None = None) -> list[str]:
+    """Those facets of which the records show more than one value."""
+    seen: dict[str, set[str]] = {}
+    for record in records:
+        for name, value in facets(record).items():
+            if value != ANY:
+                seen.setdefault(name, set()).add(repr(value))
+    return [name for name in (names or seen) if len(seen.get(name, ())) > 1]
+
+
+def _grouped(
+    group: Sequence[Result],
+    names: Sequence[str],
+    columns: Sequence[str],
+    apart: Sequence[str],
+    look: Look | None,
+) -> list[Row]:
+    """The rows of one task and model; `names` are the columns of its records."""
+    apart = list(dict.fromkeys([*apart, *_varying(group)]))
+    rows: dict[Key, dict[str, list[Result]]] = {}
+
+    def vague(number: int) -> int:  # what fits into several rows waits until these are there
+        return 2 if names[number] == DENSE else int(ANY in facets(group[number]).values())
+
+    for number in sorted(range(len(group)), key=vague):
+        record, found = group[number], facets(group[number])
+        own: Key = record.method, tuple((name, found.get(name)) for name in apart)
+        hosts = [key for key in rows if _fits(own, key)] if vague(number) else [own]
+        for key in hosts or [own]:
+            rows.setdefault(key, {}).setdefault(names[number], []).append(record)
+    digits = decimals(group)
+    made: dict[tuple[int, ...], Entry] = {}  # a dense net stands in every row, and is reckoned with once
+
+    def square(records: Sequence[Result]) -> Entry:
+        key = tuple(map(id, records))
+        if key not in made:
+            made[key] = entry(records, group, digits, look)
+        return made[key]
+
+    squares = {
+        key: [square(row[name]) if name in row else Entry("missing") for name in columns]
+        for key, row in rows.items()
+    }
+    _mark_best(list(squares.values()), columns, group)
+    task, model = group[0].task, group[0].model
+    return [Row(task, model, _label(key), tuple(entries)) for key, entries in squares.items()]
+
+
+def _fits(own: Key, row: Key) -> bool:
+    """Whether a record belongs into a row, where ANY agrees with everything."""
+    same = own[0] in {DENSE, row[0]}
+    return same and all(a in {ANY, b} for (_, a), (_, b) in zip(own[1], row[1], strict=True))
+
+
+def _label(key: Key) -> str:
+    method, apart = key
+    plain = ("protocol", "scope", "spread", "data")
+    words = [
+        str(value) if name in plain else f"{name}={value}"
+        for name, value in apart
+        if value is not None and value != ANY
+    ]
+    return f"{method} ({', '.join(words)})" if words else method
+
+
+def _mark_best(rows: Sequence[list[Entry]], columns: Sequence[str], group: Iterable[Result]) -> None:
+    """Mark, in each column but dense, the best of the whole and sound numbers, if there are several."""
+    higher = next((record.score["higher_is_better"] for record in group if record.score), True)
+    for at, column in enumerate(columns):
+        whole = [row[at].value for row in rows if row[at].state == "ok" and not row[at].remarks]
+        if column == DENSE or len(whole) < 2:
+            continue
+        best = max(whole) if higher else min(whole)
+        for row in rows:
+            if row[at].state == "ok" and not row[at].remarks and row[at].value == best:
+                row[at] = replace(row[at], best=True)

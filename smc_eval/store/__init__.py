@@ -1,0 +1,1 @@
+"""What lies on disk: nets, masks, predictions, records, and the leases of those who write."""

@@ -1,0 +1,62 @@
+"""Masks: what each cell's net wore at its end, kept alone, where whole nets are not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from smc_eval.errors import StoreError
+from smc_eval.store.atomic import replace
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FOLDER = "masks"
+"""Where they lie inside a store, a file a record."""
+
+
+class Masks:
+    """The masks of a store's cells, by the digest of the cell: bits by parameter name, as safetensors.
+
+    The file's metadata tells shapes, and the digest of the masks that stands in the cell's
+    certificate.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / FOLDER
+
+    def save(self, digest: str, masks: Mapping[str, Tensor]) -> None:
+        """Keep one cell's masks: all of them, or nothing.
+
+        Raises:
+            StoreError: they cannot be written.
+        """
+        from safetensors.torch import save
+
+        from smc_eval.sparse.bits import mask_digest, packed
+
+        shapes = json.dumps({name: list(mask.shape) for name, mask in masks.items()})
+        told = {"shapes": shapes, "digest": mask_digest(masks)}
+        path = self.folder / f"{digest}.safetensors"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            replace(path, save({name: packed(mask) for name, mask in masks.items()}, told))
+        except OSError as error:
+            raise StoreError(f"cannot write {path}: {error.strerror}") from None
+
+    def load(self, digest: str) -> dict[str, Tensor] | None:
+        """A cell's masks as bool tensors; None where they are missing, cut short or altered."""
+        from safetensors import SafetensorError, safe_open
+
+        from smc_eval.sparse.bits import mask_digest, unpacked
+
+        try:
+            with safe_open(self.folder / f"{digest}.safetensors", "pt") as file:
+                told = file.metadata()
+                shapes = json.loads(told["shapes"])
+                found = {name: unpacked(file.get_tensor(name), tuple(shapes[name])) for name in file.keys()}  # noqa: SIM118
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError):
+            return None
+        return found if mask_digest(found) == told["digest"] else None

@@ -1,0 +1,302 @@
+"""The store: finished nets, half-done trainings and the book of results, by digest, on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from smc_eval.errors import Busy, StoreError, StoreGone
+from smc_eval.store.atomic import beside, replace, sweep, write
+from smc_eval.store.lease import POLLS, Lease, Leases
+from smc_eval.store.mask_samples import Sketches
+from smc_eval.store.masks import Masks
+from smc_eval.store.predictions import Answers
+from smc_eval.store.records import Book
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Note = Callable[[str], object]
+"""Is told what is worth a line: that another process is waited for."""
+
+LAYOUT = 2
+"""Version of the folders and files below; a store of another version is refused."""
+ROOMS = ("nets", "masks", "sketches", "partial", "answers", "leases", "logs")
+"""The folders in which files are written."""
+GRID = "grid.json"
+SEAL = 32
+"""Bytes of SHA-256 that stand before a checkpoint's content."""
+
+
+class Store:
+    """A folder that any number of processes may share. Nothing in it is ever half written.
+
+    results.jsonl       one sealed record a finished or failed cell
+    answers/            what each scored cell said of each example
+    nets/DIGEST/        net.safetensors (an ordinary checkpoint), masks.safetensors (bits), meta.json
+    sketches/           each scored net's masks at some of their places
+    masks/              the whole masks of each scored net, where that was asked for
+    partial/DIGEST      a training that was interrupted, sealed
+    leases/ logs/       who works on which cell and stage; what a cell printed, and unforeseen errors
+    grid.json           what was ordered last, for those who join
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.book = Book(folder)
+        self.answers = Answers(folder)
+        self.sketches = Sketches(folder)
+        self.masks = Masks(folder)
+        self.leases = Leases(folder / "leases")
+        self._held: list[Lease] = []
+
+    def open(self) -> None:
+        """Make the folders, and refuse a store that cannot be written or is another release's.
+
+        Raises:
+            StoreError: the folder cannot be written, or its layout is not ours.
+        """
+        marker = self.folder / "layout"
+        try:
+            for name in ("nets", "partial", "leases", "logs"):
+                (self.folder / name).mkdir(parents=True, exist_ok=True)
+            if not marker.exists():
+                replace(marker, str(LAYOUT).encode())
+            found = marker.read_text(encoding="utf-8").strip()
+            for name in ("", *ROOMS):
+                sweep(self.folder / name)
+            self.leases.living()  # frees what the dead held
+        except OSError as error:
+            raise StoreError(
+                f"cannot write the store {self.folder}: {error.strerror}; choose another --output"
+            ) from None
+        if found != str(LAYOUT):
+            raise StoreError(
+                f"the store {self.folder} has layout {found!r}, this release writes {LAYOUT}; "
+                "choose another --output"
+            )
+
+    def check(self) -> None:
+        """Make sure that this process may still write: before it does.
+
+        Raises:
+            StoreGone: the folder has vanished.
+            LeaseLost: another process took over what this one works on.
+        """
+        if not (self.folder / "layout").exists():
+            raise StoreGone(
+                f"the store {self.folder} has vanished; "
+                "bring the folder back and issue the same command again to go on"
+            )
+        for lease in self._held:
+            lease.check()
+
+    def nets(self) -> set[str]:
+        """Digests of all finished nets, by one look at the folder."""
+        try:
+            return {path.name for path in (self.folder / "nets").glob("[!.]*")}
+        except OSError:
+            return set()
+
+    def finished(self, digest: str) -> bool:
+        """Whether the net of this digest lies here whole, as far as its meta file tells."""
+        return (self.folder / "nets" / digest / "meta.json").exists()
+
+    def save(
+        self,
+        digest: str,
+        tensors: Mapping[str, Tensor],
+        masks: Mapping[str, Tensor],
+        meta: Any,
+        *,
+        stays: bool = False,
+    ) -> None:
+        """Put a finished net here: all of it under its name, or nothing.
+
+        One that `stays` is there for other cells too, and `drop` leaves it.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
+        from safetensors.torch import save
+
+        from smc_eval.sparse.bits import packed
+
+        bits = {name: packed(mask) for name, mask in masks.items()}
+        files = {"net.safetensors": save(_plain(tensors)), "masks.safetensors": save(bits)}
+        seals = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+        files["meta.json"] = json.dumps({"seals": seals, "meta": meta, "stays": stays}).encode()
+        final = self.folder / "nets" / digest
+        self.check()
+        with self._writing(final):
+            made = beside(final)
+            try:
+                made.mkdir()
+                for name, content in files.items():
+                    write(made / name, content)
+                if final.exists() and self.load(digest) is None:  # broken
+                    self._delete(final)
+                if not final.exists():  # else another process made it: equal by name
+                    made.rename(final)
+            finally:
+                shutil.rmtree(made, ignore_errors=True)
+
+    def load(self, digest: str) -> tuple[dict[str, Tensor], dict[str, Tensor], Any] | None:
+        """A finished net's tensors, masks and meta; None where it is missing, cut short or altered."""
+        from safetensors.torch import load
+
+        from smc_eval.sparse.bits import unpacked
+
+        folder = self.folder / "nets" / digest
+        try:
+            sealed = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+            files = {name: (folder / name).read_bytes() for name in sealed["seals"]}
+            if any(hashlib.sha256(files[name]).hexdigest() != seal for name, seal in sealed["seals"].items()):
+                return None
+            tensors, bits = load(files["net.safetensors"]), load(files["masks.safetensors"])
+            masks = {name: unpacked(packed, tensors[name].shape) for name, packed in bits.items()}
+            return tensors, masks, sealed["meta"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def drop(self, digest: str) -> None:
+        """Delete a net that was only passed by, unless it was saved to stay: by another grid, maybe."""
+        try:
+            sealed = json.loads((self.folder / "nets" / digest / "meta.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            sealed = {}
+        if not sealed.get("stays"):
+            self.forget(digest)
+
+    def forget(self, digest: str) -> None:
+        """Delete a net and its half-done training, where there are any."""
+        self._delete(self.folder / "nets" / digest)
+        self.forget_partial(digest)
+
+    def save_partial(self, digest: str, content: Mapping[str, Any]) -> None:
+        """Keep the state of a training in progress, in place of an older one.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
+        import torch
+
+        stream = io.BytesIO()
+        torch.save(dict(content), stream)
+        payload = stream.getvalue()
+        path = self.folder / "partial" / digest
+        self.check()
+        with self._writing(path):
+            replace(path, hashlib.sha256(payload).digest() + payload)
+
+    def load_partial(self, digest: str) -> dict[str, Any] | None:
+        """The state of a training in progress; None where it is missing, cut short or altered."""
+        import torch
+
+        try:
+            content = (self.folder / "partial" / digest).read_bytes()
+        except OSError:
+            return None
+        if hashlib.sha256(content[SEAL:]).digest() != content[:SEAL]:
+            return None
+        loaded: dict[str, Any] = torch.load(io.BytesIO(content[SEAL:]), map_location="cpu", weights_only=True)
+        return loaded
+
+    def forget_partial(self, digest: str) -> None:
+        """Delete the state of a training, where there is one."""
+        (self.folder / "partial" / digest).unlink(missing_ok=True)
+
+    def order(self, content: Mapping[str, Any]) -> None:
+        """Write down what was ordered last, for those who join.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
+        path = self.folder / GRID
+        with self._writing(path):
+            replace(path, json.dumps(content, indent=1, ensure_ascii=False).encode())
+
+    def ordered(self) -> dict[str, Any] | None:
+        """What was ordered last; None where nothing was.
+
+        Raises:
+            StoreError: it cannot be read.
+        """
+        path = self.folder / GRID
+        try:
+            content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise StoreError(f"cannot read {path}: {error}; order the grid again") from None
+        return content
+
+    def log(self, digest: str, text: str = "") -> Path:
+        """Write down an unforeseen error, after what else the cell said, and return where."""
+        path = self.folder / "logs" / f"{digest}.txt"
+        with self._writing(path), path.open("a", encoding="utf-8", errors="replace") as file:
+            file.write(text)
+        return path
+
+    @contextmanager
+    def lock(self, digest: str, note: Note, *, wait: bool = True) -> Iterator[None]:
+        """Hold a cell or stage against every other process, by a lease; wait while another holds it.
+
+        Raises:
+            Busy: another holds it, and `wait` is False.
+        """
+        lease = self._leased(digest, note, wait=wait)
+        self._held.append(lease)
+        try:
+            yield
+        finally:
+            self._held.remove(lease)
+            lease.release()
+
+    def _leased(self, digest: str, note: Note, *, wait: bool) -> Lease:
+        pause, most = POLLS
+        told = False
+        while True:
+            try:
+                lease = self.leases.take(digest)
+            except OSError as error:
+                self.check()
+                raise StoreError(f"cannot lease {self.leases.folder / digest}: {error.strerror}") from None
+            if lease:
+                return lease
+            if not wait:
+                raise Busy("another process works on it")
+            if not told:
+                note("waiting for another process that works on the same stage")
+                told = True
+            time.sleep(pause)
+            pause = min(2 * pause, most)
+
+    @staticmethod
+    def _delete(final: Path) -> None:
+        """Delete a net at once: nobody finds half of it."""
+        made = beside(final)
+        try:
+            final.rename(made)
+        except OSError:  # it is not there
+            return
+        shutil.rmtree(made, ignore_errors=True)
+
+    @contextmanager
+    def _writing(self, path: Path) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise StoreError(f"cannot write {path}: {error.strerror}") from None
+
+
+def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors as a checkpoint file wants them: on the CPU, contiguous, each with memory of its own."""
+    return {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}

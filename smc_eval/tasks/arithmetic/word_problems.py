@@ -1,0 +1,163 @@
+"""A task of word problems: whatever its data set and solver, what it reads, trains, predicts and scores."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+from pydantic import Field
+
+from smc_eval.data_file import Needed
+from smc_eval.errors import UsageError
+from smc_eval.score import Score, accuracy
+from smc_eval.task import Part, Sizes, Source, Task
+from smc_eval.tasks import backbone
+from smc_eval.tasks.arithmetic.addresses import NEEDED
+from smc_eval.tasks.arithmetic.problems import Problem, read_problems
+from smc_eval.tasks.arithmetic.symbols import symbols
+from smc_eval.tasks.equation import equation_right, value_right
+from smc_eval.tasks.folder import content_digest, find
+from smc_eval.tasks.synthetic import twin
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from smc_eval.tasks.arithmetic.encoding import Batch, Encoder
+    from smc_eval.tasks.arithmetic.solver import Solver
+
+METRIC = "value accuracy (%)"
+
+BUILT = ("tiny", "scratch")
+"""Text encoders that are made here, from the data at hand."""
+
+TINY = {"epochs": 4, "batch_size": 10, "lr": 4e-3}
+"""A twin is trained on in about a second."""
+
+
+class WordProblems(Task):
+    """Word problems and a net that reads them and writes their equations, as SMC-Bench has them."""
+
+    tiny: ClassVar[Mapping[str, Any]] = TINY
+    writes: ClassVar[bool] = True
+    data_set: ClassVar[str]
+    """The folder of its files in the official layout."""
+    counts: ClassVar[Sequence[tuple[int, int]]]
+    """Its problems to train on and to be tested on, as published: of each fold, or of the one split."""
+    read: ClassVar[int]
+    """Tokens of a question, roughly."""
+    graphs: ClassVar[bool]
+    """Whether graphs between numbers and words are read: Graph2Tree, else GTS."""
+
+    hidden: int | None = Field(None, ge=4, multiple_of=4)
+    """Width of the LSTM's directions and of the decoder; None takes the paper's, 512 for GTS and
+    384 for Graph2Tree, and 64 with `tiny`."""
+    embedding: int = Field(768, ge=1)
+    """Width of the operators' embeddings and, with `scratch`, of the words'."""
+    dropout: float | None = Field(None, ge=0, lt=1)
+    """Of the LSTM, the decoder and, with `scratch`, the word embeddings; None takes the paper's 0.5,
+    and 0.1 with `tiny`, which trains too briefly to bear more."""
+    beam: int = Field(5, ge=1)
+    """Equations that are followed at once when predicting."""
+
+    @property
+    def width(self) -> int:
+        """Features of a state."""
+        usual = 64 if self.backbone == "tiny" else 384 if self.graphs else 512
+        return self.hidden or usual
+
+    def needs(self) -> tuple[Needed, ...]:
+        return NEEDED.get(self.data_set, ())
+
+    def sizes(self) -> Sizes:
+        train, test = self.counts[self.fold or 0]
+        return Sizes(train, test, self.read, "files of SMC-Bench, counted; tokens of MAWPS and of samples")
+
+    def sources(self) -> tuple[Source, ...]:
+        data = Source("data", self.folder, content_digest(self._files()))
+        return (data,) if self.backbone in BUILT else (data, backbone.find(self.backbone).source)
+
+    def data(self, part: Part) -> Sequence[Problem]:
+        train, test = self._files()
+        learned = read_problems(train)
+        if part == "train":
+            return learned[: self.limit]
+        seen = {problem.words for problem in learned}
+        return [replace(one, leaked=one.words in seen) for one in read_problems(test)[: self.limit]]
+
+    def model(self) -> nn.Module:
+        from smc_eval.tasks.arithmetic.solver import solver
+
+        encoder = self._encoder
+        dropout = self.dropout if self.dropout is not None else 0.1 if self.backbone == "tiny" else 0.5
+        words = encoder.reader.net(self.embedding, dropout)
+        return solver(words, encoder.symbols, self.width, self.embedding, dropout, graphs=self.graphs)
+
+    def collate(self, examples: Sequence[Problem]) -> Batch:
+        return self._encoder.batch(examples)
+
+    def length(self, example: Problem) -> int:
+        return len(example.words)
+
+    def terms(self, example: Problem) -> int:
+        return len(example.equation)
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        return self.judged(model, batch)[0]
+
+    def judged(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        return cast("tuple[Tensor, Tensor]", model(batch))
+
+    def predict(self, model: nn.Module, batch: Batch) -> list[list[str]]:
+        solved = cast("Solver", model).solve(batch, self.beam)
+        return [[self._encoder.symbols.symbol(index) for index in equation] for equation in solved]
+
+    def score(self, predicted: Sequence[Sequence[str]], examples: Sequence[Problem]) -> Score:
+        both = list(zip(predicted, examples, strict=True))
+        right = [value_right(equation, one.equation, one.numbers) for equation, one in both]
+        same = [equation_right(equation, one.equation, one.numbers) for equation, one in both]
+        fresh = [good for good, one in zip(right, examples, strict=True) if not one.leaked]
+        also = {"equation_accuracy": same}
+        if len(fresh) < len(right):
+            also["value_accuracy_without_leaked"] = fresh
+        return accuracy(right, METRIC, f"value|tol:1e-4|beam:{self.beam}", **also)
+
+    def backbone_weights(self, model: nn.Module) -> Collection[str]:
+        if self.backbone in BUILT:
+            return ()
+        return [name for name, _ in model.named_parameters() if name.startswith("words.net.")]
+
+    def spared(self, model: nn.Module) -> Collection[str]:
+        """The two output layers, one for operators and one for leaves, and the table of constants."""
+        return ("tree.operator.weight", "tree.leaf.score.weight", "tree.constants")
+
+    def _files(self) -> tuple[Path, Path]:
+        """The training file and the one whose score is reported.
+
+        Raises:
+            UsageError: no fold is named where there are folds.
+            DataError: there is no such file.
+        """
+        if self.card.folds and self.fold is None:
+            raise UsageError(f"task {self.card.name!r} has {self.card.folds} folds; name one, from 0")
+        folder = twin(self.data_set) if self.folder == "twin" else self.folder
+        fold = "" if self.fold is None else f"fold{self.fold}/"
+        train, test = (find(folder, f"{self.data_set}/{fold}{part}.csv") for part in ("train", "dev"))
+        return train, test
+
+    @property
+    def _encoder(self) -> Encoder:
+        return _encoder(type(self), self.folder, self.fold, self.backbone)
+
+
+@lru_cache(maxsize=32)
+def _encoder(task: type[WordProblems], folder: str, fold: int | None, backbone: str) -> Encoder:
+    """What turns a task's problems into batches: made once a process, of all its examples."""
+    from smc_eval.tasks.arithmetic.encoding import Encoder
+    from smc_eval.tasks.arithmetic.text_readers import reader
+
+    whole = task(folder=folder, fold=fold, backbone=backbone)
+    train, test = whole.data("train"), whole.data("test")
+    return Encoder(reader(backbone, train, test), symbols(train, test), graphs=task.graphs)

@@ -1,0 +1,127 @@
+"""A task of choosing: a text encoder reads every choice beside its question and gives it one score."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+from pydantic import Field
+
+from smc_eval.recipe import Recipe
+from smc_eval.score import Score, accuracy
+from smc_eval.task import Source, Task
+from smc_eval.tasks import backbone, hub
+from smc_eval.tasks.commonsense.question import Layout, Question
+from smc_eval.tasks.folder import content_digest
+from smc_eval.tasks.hub import HUB, HubSet
+from smc_eval.tasks.synthetic import twin
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from smc_eval.tasks.commonsense.pairs import PairReader, Pairs
+
+METRIC = "accuracy (%)"
+
+
+class Choosing(Task):
+    """Questions with choices and a one-output head over a text encoder, as SMC-Bench has them."""
+
+    paper_recipe: ClassVar[Mapping[str, Any]] = {"bucket": 1}  # its batches heed no length
+
+    data_set: ClassVar[str]
+    """The folder of its files in the official layout."""
+    splits: ClassVar[Sequence[str]] = ("train", "validation")
+    """Those of the set on the hub that are read; the last is reported."""
+    layout: ClassVar[Layout] = Layout()
+    calls: ClassVar[bool] = True
+
+    dropout: float = Field(0.1, ge=0, lt=1)
+    """Of the head, before and behind its dense layer; the encoder keeps its own."""
+
+    @abstractmethod
+    def files(self) -> Iterable[Path]:
+        """Every file that training or its score depends on, in a fixed order.
+
+        Raises:
+            DataError: one is missing.
+        """
+
+    @abstractmethod
+    def on_hub(self) -> Sequence[HubSet]:
+        """The same data on the hub, one set or several configurations of it."""
+
+    def sources(self) -> tuple[Source, ...]:
+        if self.folder == HUB:
+            data = hub.source(self.on_hub(), self.splits)
+        else:
+            data = Source("data", self.folder, content_digest(self.files()))
+        return (data,) if self.backbone == "tiny" else (data, backbone.find(self.backbone).source)
+
+    def model(self) -> nn.Module:
+        from smc_eval.tasks.commonsense.ranker import Ranker
+
+        return Ranker(self._pairs.net.make(), self.dropout)
+
+    def collate(self, examples: Sequence[Question]) -> Pairs:
+        return self._pairs.batch(examples)
+
+    def length(self, example: Any) -> int:
+        return self._pairs.length(example)
+
+    def loss(self, model: nn.Module, batch: Any) -> Tensor:
+        return self.judged(model, batch)[0]
+
+    def judged(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
+        """Mean cross entropy over the choices, and their log-probabilities [N, C]."""
+        from torch.nn import functional as F
+
+        logp_NC = F.log_softmax(model(batch), dim=-1)
+        return F.nll_loss(logp_NC, batch.answers_N), logp_NC
+
+    def predict(self, model: nn.Module, batch: Any) -> list[int]:
+        """Index of the choice with the highest score; the first of equals."""
+        best: list[int] = model(batch).argmax(-1).tolist()
+        return best
+
+    def score(self, predicted: Sequence[int], examples: Sequence[Any]) -> Score:
+        right = [guess == one.answer for guess, one in zip(predicted, examples, strict=True)]
+        return accuracy(right, METRIC, "accuracy|by:ranking")
+
+    def backbone_weights(self, model: nn.Module) -> Collection[str]:
+        if self.backbone == "tiny":
+            return ()
+        return [name for name, _ in model.named_parameters() if name.startswith("encoder.")]
+
+    def spared(self, model: nn.Module) -> Collection[str]:
+        return ("out.weight",)
+
+    @property
+    def root(self) -> Path:
+        """The folder of its files: the twin's, or that under the data directory."""
+        return twin(self.data_set) if self.folder == "twin" else Path(self.folder)
+
+    @property
+    def _pairs(self) -> PairReader:
+        return _pairs(plain(self))
+
+
+def plain(task: Choosing) -> Choosing:
+    """The task as far as the cutting of its texts depends on it."""
+    return cast("Choosing", task.trained_as()).but(limit=None, recipe=Recipe(epochs=1), dropout=0.0)
+
+
+@lru_cache(maxsize=16)
+def _pairs(task: Choosing) -> PairReader:
+    """What turns a task's questions into batches: made once a process."""
+    from smc_eval.tasks.commonsense.pairs import PairReader
+    from smc_eval.tasks.commonsense.text_nets import encoder
+
+    def learned() -> Iterable[str]:
+        # each once, as an article stands in all its questions
+        return dict.fromkeys(text for one in task.data("train") for choice in one.choices for text in choice)
+
+    return PairReader(encoder(task.backbone, learned), task.layout)

@@ -1,0 +1,183 @@
+"""A task of proteins: whatever its split, what it reads, trains, predicts and scores."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+from pydantic import Field
+
+from smc_eval.errors import UsageError
+from smc_eval.score import Items, Score, accuracy
+from smc_eval.task import Part, Source, Task
+from smc_eval.tasks import backbone
+from smc_eval.tasks.folder import content_digest, official
+from smc_eval.tasks.protein.example import Protein, Split
+from smc_eval.tasks.protein.spearman import spearman
+from smc_eval.tasks.synthetic import twin
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from smc_eval.tasks.protein.alphabet import Alphabet
+    from smc_eval.tasks.protein.batch import Batch
+    from smc_eval.tasks.protein.protein_net import ProteinNet
+
+ACCURACY = "accuracy (%)"
+RHO = "Spearman's rho"
+
+DIGITS = 2
+"""Decimals of a predicted temperature. Assays tell no hundredth of a degree apart, and a batch's size
+shows only far behind it; so answers that agree to here are ties, whatever batch they came in."""
+
+TINY = {"epochs": 3, "batch_size": 16, "lr": 2e-3, "warmup": 0}
+"""A twin is trained on in less than half a second."""
+
+
+class Proteins(Task):
+    """Proteins, and a net that reads their sequences."""
+
+    version: ClassVar[int] = 2
+    tiny: ClassVar[Mapping[str, Any]] = TINY
+    paper_recipe: ClassVar[Mapping[str, Any]] = {"bucket": 1}  # its batches heed no length
+    calls: ClassVar[bool] = True
+
+    data_set: ClassVar[str]
+    """Its folder in the data folder; a twin lies there too."""
+
+    truncate: int | None = Field(1022, ge=1)
+    """Residues read of each sequence: its first so many, as ESM-1b has positions for no more beside its two
+    marks; None reads all that the model has positions for. The official code cuts to as many tokens, `<cls>`
+    among them, and loses `<eos>`."""
+
+    @abstractmethod
+    def found(self, folder: Path) -> Split:
+        """The split under a data folder.
+
+        Raises:
+            DataError: it is not there.
+        """
+
+    def sources(self) -> tuple[Source, ...]:
+        data = Source("data", self.folder, content_digest(self._split().files))
+        if self.backbone == "tiny":
+            return (data,)
+        return (data, backbone.find(self.backbone, "protein-encoder").source)
+
+    def data(self, part: Part) -> Sequence[Protein]:
+        train, test = self._split().parts()
+        return (train if part == "train" else test)[: self.limit]
+
+    def collate(self, examples: Sequence[Protein]) -> Batch:
+        from smc_eval.tasks.protein.batch import batch
+
+        return batch(examples, _alphabet(self.backbone), self.truncate)
+
+    def length(self, example: Protein) -> int:
+        return _alphabet(self.backbone).length(example.sequence, self.truncate)
+
+    def backbone_weights(self, model: nn.Module) -> Collection[str]:
+        if self.backbone == "tiny":
+            return ()
+        return [name for name, _ in model.named_parameters() if name.startswith("encoder.")]
+
+    def spared(self, model: nn.Module) -> Collection[str]:
+        return ("head.out.weight",)
+
+    def unpruned(self, model: nn.Module) -> Collection[str]:
+        """All but the linear maps of the encoder, which are those of attention and feed-forward."""
+        from torch import nn
+
+        maps = [
+            module for module in cast("ProteinNet", model).encoder.modules() if isinstance(module, nn.Linear)
+        ]
+        pruned = {id(module.weight) for module in maps}
+        return [name for name, weight in model.named_parameters() if id(weight) not in pruned]
+
+    def _split(self) -> Split:
+        if self.card.folds and self.fold is None:
+            raise UsageError(f"task {self.card.name!r} has {self.card.folds} folds; name one, from 0")
+        return self.found(
+            twin(self.data_set) if self.folder == "twin" else official(self.folder, self.data_set)
+        )
+
+    def _net(self, outputs: int, centre: float = 0.0, scale: float = 1.0) -> ProteinNet:
+        from smc_eval.tasks.protein.protein_net import ProteinNet, encoder
+
+        return ProteinNet(encoder(self.backbone), outputs, centre, scale)
+
+
+class Classes(Proteins):
+    """Which of some classes a protein is of; accuracy."""
+
+    classes: ClassVar[int]
+
+    def model(self) -> nn.Module:
+        return self._net(self.classes)
+
+    def judged(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The mean loss, and the log-probabilities [N, C] it was made of."""
+        from torch.nn.functional import log_softmax, nll_loss
+
+        log_NC = log_softmax(model(batch), dim=-1)
+        return nll_loss(log_NC, batch.answers_N.long()), log_NC
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        return self.judged(model, batch)[0]
+
+    def predict(self, model: nn.Module, batch: Batch) -> list[int]:
+        return cast("list[int]", model(batch).argmax(-1).tolist())
+
+    def score(self, predicted: Sequence[int], examples: Sequence[Protein]) -> Score:
+        answers = [protein.answer for protein in examples]
+        right = [guess == answer for guess, answer in zip(predicted, answers, strict=True)]
+        commonest = Counter(answers).most_common(1)[0][0] if answers else None
+        return accuracy(
+            right,
+            ACCURACY,
+            f"accuracy|classes:{self.classes}|residues:{self.truncate or 'all'}",
+            largest_class=[answer == commonest for answer in answers],
+        )
+
+
+class Temperatures(Proteins):
+    """The temperature that goes with a protein; Spearman's rank correlation."""
+
+    def model(self) -> nn.Module:
+        from statistics import fmean, pstdev
+
+        celsius = [protein.answer for protein in self.data("train")]
+        return self._net(1, fmean(celsius), pstdev(celsius) or 1.0)
+
+    def judged(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Mean squared error, and the answers [N], in standard deviations of the training temperatures."""
+        from torch.nn.functional import mse_loss
+
+        net = cast("ProteinNet", model)
+        told_N = net(batch).squeeze(-1) / net.scale
+        return mse_loss(told_N, batch.answers_N / net.scale), told_N
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        return self.judged(model, batch)[0]
+
+    def predict(self, model: nn.Module, batch: Batch) -> list[float]:
+        return [round(degrees, DIGITS) for degrees in model(batch).squeeze(-1).tolist()]
+
+    def score(self, predicted: Sequence[float], examples: Sequence[Protein]) -> Score:
+        answers = [protein.answer for protein in examples]
+        rho = spearman(predicted, answers)
+        items = Items("rank", tuple(zip(predicted, answers, strict=True)))
+        signature = f"spearman|ties:average|constant:0|digits:{DIGITS}|residues:{self.truncate or 'all'}"
+        return Score(RHO, rho, len(examples), signature=signature, items=items)
+
+
+@lru_cache(maxsize=32)
+def _alphabet(word: str) -> Alphabet:
+    """What writes sequences for a model: made once a process."""
+    from smc_eval.tasks.protein import alphabet
+
+    return alphabet.esm() if word == "tiny" else alphabet.of(backbone.find(word, "protein-encoder"))

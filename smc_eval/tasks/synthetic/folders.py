@@ -1,0 +1,101 @@
+"""Where twins lie: written once, whole, into a folder named by what it holds."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+
+from smc_eval.errors import DataError, UnknownName
+from smc_eval.tasks.synthetic import multiple_choice, parallel_text, proteins, stories
+
+Files = Mapping[str, bytes]
+"""Contents by official name, `cv_mawps/fold0/train.csv` say: the same on every machine."""
+
+WRITERS: Mapping[str, Callable[[], Files]] = {
+    "cv_mawps": stories.mawps,
+    "cv_asdiv-a": stories.asdiv,
+    "mawps-asdiv-a_svamp": stories.svamp,
+    "hotprotein/s": proteins.s,
+    "hotprotein/s2c2": proteins.s2c2,
+    "hotprotein/s2c5": proteins.s2c5,
+    "meltome": proteins.meltome,
+    "commonsenseqa": multiple_choice.csqa,
+    "winogrande_1.1": multiple_choice.winogrande,
+    "RACE": multiple_choice.race,
+    "translation": parallel_text.multiway,
+}
+"""What makes the twin of each data set, by the set's folder in the official layout."""
+
+
+def twin(name: str, into: Path | None = None) -> Path:
+    """A data folder that holds the twin of the set `name`; its last part begins with `twin-`.
+
+    It lies under `into`, by default in the user's cache, or in the temporary folder where there
+    is none. What lies there already is read and compared, so a twin that was altered or cut
+    short is mended, and any number of processes may ask at once.
+
+    Raises:
+        UnknownName: no such set has a twin.
+        DataError: no folder can be written.
+    """
+    if name not in WRITERS:
+        raise UnknownName("twin", name, WRITERS)
+    files = _made(name)
+    failures = []
+    for place in [into] if into else _places():
+        folder = place / f"twin-{_key(files)}"
+        try:
+            for file, content in files.items():
+                _lay(folder / file, content)
+        except OSError as error:
+            failures.append(f"{folder}: {error.strerror}")
+        else:
+            return folder
+    raise DataError(
+        f"cannot write the twin of {name} ({'; '.join(failures)}); "
+        "set XDG_CACHE_HOME or TMPDIR to a folder that can be written"
+    )
+
+
+@cache
+def _made(name: str) -> Files:
+    return WRITERS[name]()
+
+
+def _key(files: Files) -> str:
+    whole = hashlib.sha256()
+    for file in sorted(files):
+        whole.update(hashlib.sha256(file.encode()).digest() + hashlib.sha256(files[file]).digest())
+    return whole.hexdigest()[:16]
+
+
+def _places() -> Iterator[Path]:
+    with suppress(RuntimeError):  # a user without a home
+        yield Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "smc-eval"
+    user = os.getuid() if hasattr(os, "getuid") else ""
+    yield Path(tempfile.gettempdir()) / f"smc-eval-{user}"
+
+
+def _lay(path: Path, content: bytes) -> None:
+    """Make the file hold the content; whoever looks meanwhile sees all of it or none."""
+    try:
+        if path.read_bytes() == content:
+            return
+    except FileNotFoundError:
+        pass
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    draft = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+        draft.chmod(0o644)
+        draft.replace(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,133 @@
+"""Twins of CommonsenseQA, WinoGrande and RACE: a world so small that a glance at a choice decides."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from itertools import cycle, islice
+from typing import Any
+
+from smc_eval.tasks.synthetic.draws import Dice
+
+NAMES = ("Anna", "Ben", "Clara", "David", "Emma", "Felix", "Grace", "Henry")
+
+THINGS = ("apple", "book", "coin", "cup", "hat", "key", "lamp", "shell")
+
+PLACES = ("in the attic", "in the garden", "in the kitchen", "on the shelf", "under the bed", "by the door")
+
+OTHERS = (
+    "very slowly", "last summer", "a red one", "seven of them", "because of rain", "twice a year",
+    "a blue one", "with a hammer", "ten of them", "rather loudly", "next winter", "out of joy",
+)  # fmt: skip
+"""What never answers where something is."""
+
+ASKED = (
+    "Where is the {thing}?",
+    "Where did {name} leave the {thing}?",
+    "{name} looks for the {thing}. Where may it be?",
+)
+
+PAIRS = (
+    ("fish", "bird", "swam through the sea", "flew over the sea"),
+    ("stone", "feather", "was so heavy", "was so light"),
+    ("knife", "pillow", "was so sharp", "was so soft"),
+    ("oven", "fridge", "was hot inside", "was cold inside"),
+    ("lamp", "bell", "shone at night", "rang at night"),
+    ("car", "boat", "drove down the road", "sailed down the river"),
+)
+"""Two things, and what is true of the first alone and of the second alone."""
+
+SIZES = {"xs": 16, "s": 32, "m": 64, "l": 96, "xl": 128}
+
+TOLD = (
+    "{name} came home late and was tired.",
+    "{name} had bought a {thing} in town.",
+    "Nobody knew where the {thing} came from.",
+    "{name} put the {thing} away.",
+    "It was a quiet evening.",
+)
+
+CLOZE = ("The {thing} is _ .", "{name} found the {thing} _ at last.")
+
+
+def csqa() -> dict[str, bytes]:
+    """96 questions to train on and 40 to test on; only the right choice is a place, as is asked for."""
+    dice = Dice("commonsenseqa, version 1")
+    rows = [_csqa_row(dice, number) for number in range(136)]
+    return {
+        "commonsenseqa/train_rand_split.jsonl": _lines(rows[:96]),
+        "commonsenseqa/dev_rand_split.jsonl": _lines(rows[96:]),
+    }
+
+
+def _csqa_row(dice: Dice, number: int) -> dict[str, Any]:
+    thing, (right, choices) = dice.pick(THINGS), _choices(dice, 5)
+    labelled = zip("ABCDE", choices, strict=True)
+    return {
+        "answerKey": right,
+        "id": f"{number:032x}",
+        "question": {
+            "question_concept": thing,
+            "choices": [{"label": label, "text": words} for label, words in labelled],
+            "stem": dice.pick(ASKED).format(thing=thing, name=dice.pick(NAMES)),
+        },
+    }
+
+
+def _choices(dice: Dice, count: int) -> tuple[str, list[str]]:
+    """So many choices, and the letter of the one that is a place."""
+    place = dice.pick(PLACES)
+    choices = dice.shuffled([place, *dice.shuffled(OTHERS)[: count - 1]])
+    return "ABCDE"[choices.index(place)], choices
+
+
+def winogrande() -> dict[str, bytes]:
+    """Training files of five sizes, each the head of the next, and 40 sentences to test on. Both
+    sentences of a pair stand in the same file, as they do in WinoGrande."""
+    dice = Dice("winogrande_1.1, version 1")
+    rows = [row for number, pair in enumerate(islice(cycle(PAIRS), 84)) for row in _twins(dice, pair, number)]
+    files = {f"winogrande_1.1/train_{size}.jsonl": _lines(rows[:count]) for size, count in SIZES.items()}
+    return files | {"winogrande_1.1/dev.jsonl": _lines(rows[128:])}
+
+
+def _twins(dice: Dice, pair: tuple[str, str, str, str], number: int) -> Iterable[dict[str, Any]]:
+    """Two sentences alike but for the words that decide which candidate it is."""
+    options, name = dice.shuffled(pair[:2]), dice.pick(NAMES)
+    for which, (thing, truth) in enumerate(zip(pair[:2], pair[2:], strict=True), 1):
+        yield {
+            "qID": f"TWIN{number:026}-{which}",
+            "sentence": f"{name} took the {options[0]} and not the {options[1]} because the _ {truth}.",
+            "option1": options[0],
+            "option2": options[1],
+            "answer": str(options.index(thing) + 1),
+        }
+
+
+def race() -> dict[str, bytes]:
+    """Articles of two levels with two questions each: 24 to train on, 4 for dev and 20 to test on."""
+    dice = Dice("RACE, version 1")
+    files = {}
+    for part, count in (("train", 24), ("dev", 4), ("test", 20)):
+        for level, length in (("middle", 2), ("high", 3)):
+            for number in range(1, count // 2 + 1):
+                name = f"{level}{number}.txt"
+                told = json.dumps(_article(dice, length) | {"id": name}, ensure_ascii=False)
+                files[f"RACE/{part}/{level}/{number}.txt"] = told.encode()
+    return files
+
+
+def _article(dice: Dice, length: int) -> dict[str, Any]:
+    """So many sentences, and two questions about where something is, one of them with a blank."""
+    name, thing = dice.pick(NAMES), dice.pick(THINGS)
+    asked = [dice.pick(ASKED), dice.pick(CLOZE)]
+    both = [_choices(dice, 4) for _ in asked]
+    return {
+        "answers": [right for right, _ in both],
+        "options": [choices for _, choices in both],
+        "questions": [one.format(name=name, thing=thing) for one in asked],
+        "article": " ".join(one.format(name=name, thing=thing) for one in dice.shuffled(TOLD)[:length]),
+    }
+
+
+def _lines(rows: Iterable[Mapping[str, Any]]) -> bytes:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()

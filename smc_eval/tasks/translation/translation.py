@@ -1,0 +1,265 @@
+"""A task of translation: which languages, which text, and what is trained, predicted and scored."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache
+from itertools import cycle, islice, zip_longest
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+from pydantic import Field
+
+from smc_eval.card import TaskCard
+from smc_eval.data_file import Needed
+from smc_eval.recipe import Recipe
+from smc_eval.score import Score
+from smc_eval.task import Part, Sizes, Source, Task
+from smc_eval.tasks import backbone
+from smc_eval.tasks.folder import content_digest
+from smc_eval.tasks.hub import HUB
+from smc_eval.tasks.synthetic import twin
+from smc_eval.tasks.translation import opus, scoring
+from smc_eval.tasks.translation.corpus import HOME, PARTS, Sentence, balanced, corpus, sentences, texts
+from smc_eval.tasks.translation.languages import PIVOT, TEN, Direction, Pairs, directions
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from smc_eval.tasks.translation.codec import Batch, Codec
+
+BUILT = ("tiny", "scratch")
+"""Encoder-decoders that are made here, from the data at hand."""
+
+FAIRSEQ = Recipe(
+    steps=40_000,
+    batch_size=32,
+    accumulation=2,
+    tokens=1024,
+    bucket=100,
+    eval_batch_size=64,
+    lr=3e-5,
+    betas=(0.9, 0.98),
+    eps=1e-6,
+    schedule="inverse-sqrt",
+    warmup=2_500,
+)
+"""Multilingual fine-tuning of mBART as fairseq documents it, which SMC-Bench points to; batches
+are so many sentences here and so many tokens there."""
+
+TINY = {
+    "steps": 40,
+    "batch_size": 16,
+    "accumulation": 1,
+    "tokens": None,
+    "bucket": 1,
+    "lr": 4e-3,
+    "warmup": 5,
+}
+"""A twin is trained on in two seconds."""
+
+
+class Translation(Task):
+    """Translation in many directions at once. SMC-Bench names neither its languages nor its text.
+
+    The net learns all directions together, each sentence marked with the languages it leads from
+    and to; smaller directions are repeated by temperature. Only its first N of fr, cs, de, gu, ja,
+    my, ro, ru, vi, zh are taken, to and from English, unless `languages` and `pairs` say otherwise.
+    """
+
+    version: ClassVar[int] = 2  # 2: batches are drawn by the lengths of both sides
+    tiny: ClassVar[Mapping[str, Any]] = TINY
+    writes: ClassVar[bool] = True
+    recipe: Recipe = FAIRSEQ
+
+    languages: tuple[str, ...] = ()
+    """Those beside English, by their codes, as in `[\"fr\",\"de\"]`."""
+    pairs: Pairs = "english"
+    """`english`: directions from and to English; `all`: between any two languages."""
+    corpus: str | None = None
+    """Folder under `translation` in the data folder; None takes the only one with these languages.
+    On the hub it is OPUS-100."""
+    sentences: int | None = Field(None, ge=1)
+    """Take only the first so many training sentences of each direction; None takes all."""
+    temperature: float = Field(1.5, ge=1)
+    """Of the sampling of directions: 1 keeps their sizes, more evens them out."""
+    smoothing: float = Field(0.2, ge=0, lt=1)
+    """Label smoothing."""
+    dropout: float | None = Field(None, ge=0, lt=1)
+    """None takes 0.3, and 0 for nets that are built here."""
+    attention_dropout: float | None = Field(None, ge=0, lt=1)
+    """None takes 0.1, and 0 for nets that are built here."""
+    beam: int = Field(5, ge=1)
+    """Translations that are followed at once when predicting."""
+    longest: int | None = Field(None, ge=4, le=500)
+    """Tokens after which sources, targets and translations are cut; None takes 200, and 40 with `tiny`,
+    whose nets know no end."""
+
+    @property
+    def directions(self) -> tuple[Direction, ...]:
+        """Every direction that is trained and scored."""
+        return tuple(directions(self.languages, self.pairs))
+
+    def needs(self) -> tuple[Needed, ...]:
+        codes = ", ".join((PIVOT, *self.languages))
+        files = f"train.XX and test.XX for {codes}, or train.XX-YY.XX and train.XX-YY.YY and so on"
+        note = f"any parallel text: {files}; also on the hub, by --data-dir hub: {opus.NAME}"
+        path = f"{HOME}/{self.corpus}/" if self.corpus else f"{HOME}/"
+        return (Needed(path, self.card.licence, note=note),)
+
+    def sizes(self) -> Sizes | None:
+        """OPUS-100's, as SMC-Bench names no text."""
+        if self.corpus or self.pairs != "english":
+            return None
+        counts = {one: min(opus.pairs(one), self.sentences or opus.MOST) for one in self.directions}
+        train = sum(balanced(counts, self.temperature).values())
+        about = (
+            "OPUS-100, Zhang et al. (2020), supposed; tokens: a batch of 1024 is supposed to be 32 sentences"
+        )
+        return Sizes(train, opus.TESTED * len(counts), 32, about)
+
+    @property
+    def reach(self) -> int:
+        """Tokens of one text at most."""
+        return self.longest or (40 if self.backbone == "tiny" else 200)
+
+    def sources(self) -> tuple[Source, ...]:
+        data = opus.source(self.directions) if self.folder == HUB else self._source()
+        return (
+            (data,)
+            if self.backbone in BUILT
+            else (data, backbone.find(self.backbone, "encoder-decoder").source)
+        )
+
+    def data(self, part: Part) -> Sequence[Sentence]:
+        most = self.sentences if part == "train" else None
+        found = {one: self._sentences(part, one, most) for one in self.directions}
+        counts = {one: len(own) for one, own in found.items()}
+        if part == "train":
+            counts = balanced(counts, self.temperature)
+        # in turn, so that a few of them are of all directions
+        turns = zip_longest(*(islice(cycle(own), counts[one]) for one, own in found.items()))
+        return [sentence for turn in turns for sentence in turn if sentence][: self.limit]
+
+    def model(self) -> nn.Module:
+        from smc_eval.tasks.translation.encoder_decoder import net
+
+        built = self.backbone in BUILT
+        dropout = self.dropout if self.dropout is not None else None if built else 0.3
+        attention = self.attention_dropout if self.attention_dropout is not None else None if built else 0.1
+        return net(self.backbone, self._codec, dropout, attention)
+
+    def length(self, example: Sentence) -> int:
+        return max(self.sides(example))
+
+    def sides(self, example: Sentence) -> tuple[int, int]:
+        return self._codec.sides(example)
+
+    def terms(self, example: Sentence) -> int:
+        return len(self._codec.ids(example.target)) + 1
+
+    def collate(self, examples: Sequence[Sentence]) -> Batch:
+        return self._codec.batch(examples)
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        from torch.nn import functional as F
+
+        logits_NTV = self._logits(model, batch)
+        return F.cross_entropy(
+            logits_NTV.flatten(0, 1).float(), batch.label_NT.flatten(), label_smoothing=self.smoothing
+        )
+
+    def judged(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        from torch.nn import functional as F
+
+        real_NT = batch.label_NT >= 0
+        logits_MV = self._logits(model, batch)[real_NT].float()
+        loss = F.cross_entropy(logits_MV, batch.label_NT[real_NT], label_smoothing=self.smoothing)
+        return loss, logits_MV.log_softmax(-1)
+
+    def predict(self, model: nn.Module, batch: Batch) -> list[str]:
+        from smc_eval.tasks.translation.beam_search import translated
+
+        return [
+            self._codec.text(ids) for ids in translated(cast("Any", model), batch, self._codec, self.beam)
+        ]
+
+    def score(self, predicted: Sequence[str], examples: Sequence[Sentence]) -> Score:
+        return scoring.scored(predicted, examples, self.beam)
+
+    def backbone_weights(self, model: nn.Module) -> Collection[str]:
+        return () if self.backbone in BUILT else [name for name, _ in model.named_parameters()]
+
+    def _logits(self, model: nn.Module, batch: Batch) -> Tensor:
+        said = model(
+            input_ids=batch.source_NS,
+            attention_mask=batch.real_NS.long(),
+            decoder_input_ids=batch.given_NT,
+            use_cache=False,
+        )
+        return cast("Tensor", said.logits)
+
+    def _source(self) -> Source:
+        files = [path for part in PARTS for one in self.directions for path in self._texts(part, one)]
+        return Source("data", self.folder, content_digest(dict.fromkeys(files)))
+
+    def _sentences(self, part: Part, direction: Direction, most: int | None) -> list[Sentence]:
+        if self.folder == HUB:
+            return opus.sentences(direction, part, most)
+        return sentences(self._texts(part, direction), direction)[:most]
+
+    def _texts(self, part: str, direction: Direction) -> tuple[Path, Path]:
+        folder = twin("translation") if self.folder == "twin" else Path(self.folder)
+        found = texts(corpus(folder, self.corpus, self.directions), part, direction)
+        assert found is not None, "a corpus has every direction"
+        return found
+
+    @property
+    def _codec(self) -> Codec:
+        return _codec(self.but(fold=None, limit=None, recipe=Recipe(steps=0)))
+
+
+@lru_cache(maxsize=8)
+def _codec(task: Translation) -> Codec:
+    """What turns a task's sentences into batches: made once a process, of all its training text."""
+    from smc_eval.tasks.translation.encoder_decoder import codec
+
+    texts = [text for one in task.data("train") for text in (one.source, one.target)]
+    return codec(task.backbone, texts, (PIVOT, *task.languages), task.reach)
+
+
+def _card(count: int) -> TaskCard:
+    return TaskCard(
+        name=f"translation/{count}-to-{count}",
+        summary=f"translation between English and {count} languages, one net for all directions",
+        source="SMC-Bench, arXiv:2303.02141, section 3; mBART: Liu et al. (2020), arXiv:2001.08210",
+        groups=("translation",),
+        metric=scoring.METRIC,
+        accepts=("encoder-decoder", "scratch", "tiny"),
+        published="facebook/mbart-large-cc25",
+        licence="that of the text",
+    )
+
+
+class TwoToTwo(Translation):
+    """French and Czech."""
+
+    card: ClassVar[TaskCard] = _card(2)
+    languages: tuple[str, ...] = TEN[:2]
+
+
+class FiveToFive(Translation):
+    """French, Czech, German, Gujarati and Japanese."""
+
+    card: ClassVar[TaskCard] = _card(5)
+    languages: tuple[str, ...] = TEN[:5]
+
+
+class TenToTen(Translation):
+    """All ten."""
+
+    card: ClassVar[TaskCard] = _card(10)
+    languages: tuple[str, ...] = TEN
+
+
+TASKS = (TwoToTwo, FiveToFive, TenToTen)

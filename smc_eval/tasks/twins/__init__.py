@@ -1,5 +1,0 @@
-"""Twins: small synthetic data in the official file formats, for trials and tests, never for results."""
-
-from smc_eval.tasks.twins.shelf import twin
-
-__all__ = ["twin"]
