@@ -23,9 +23,9 @@ from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
 from smc_eval.methods.sparsegpt import Reconstruction
-from smc_eval.methods.wanda import Activation
+from smc_eval.methods.wanda import WandaScore
 from smc_eval.pruner import Pruner
-from smc_eval.sparse.inputs import See, watching
+from smc_eval.sparse.inputs import InputObserver, observing
 from smc_eval.sparse.net import Net
 from smc_eval.sparse.scope import in_scope
 from smc_eval.target import Target
@@ -36,7 +36,7 @@ class Window:
 
     def __init__(self, net: Net, batches: list[Tensor], autocast: Callable[[], Any]) -> None:
         self.net, self.data, self.autocast = net, batches, autocast
-        self.weights, self.masks = net.weights, net.alive
+        self.weights, self.masks = net.weights, net.full_masks
 
     @torch.no_grad()
     def forward(self) -> None:
@@ -46,9 +46,9 @@ class Window:
                 self.net.model(tokens_NL)
 
     @torch.no_grad()
-    def inputs(self, batches: int, see: See) -> None:
+    def inputs(self, batches: int, see: InputObserver) -> None:
         """As a probe does."""
-        with watching(self.net.model, self.weights, see):
+        with observing(self.net.model, self.weights, see):
             self.forward()
 
     def mend(self, weights: Any) -> None:
@@ -147,11 +147,11 @@ def main() -> None:
     )
     window.forward()  # the first call of anything pays for threads and buffers
     print(f"forward passes alone: {median(timed(device, window.forward) for _ in range(3)):.2f} s")
-    wanda, sparsegpt = Activation(batches=asked.batches), Reconstruction(batches=asked.batches)
+    wanda, sparsegpt = WandaScore(batches=asked.batches), Reconstruction(batches=asked.batches)
     cases: list[tuple[str, Pruner, Target, Callable[[Window], None]]] = [
-        ("wanda 0.5", wanda, Target(sparsity=0.5, spread="rows"), bare_wanda),
+        ("wanda 0.5", wanda, Target(sparsity=0.5, distribution="rows"), bare_wanda),
         ("wanda 2:4", wanda, Target.parse("2:4"), bare_wanda),
-        ("sparsegpt 0.5", sparsegpt, Target(sparsity=0.5, spread="uniform"), bare_sparsegpt),
+        ("sparsegpt 0.5", sparsegpt, Target(sparsity=0.5, distribution="uniform"), bare_sparsegpt),
         ("sparsegpt 2:4", sparsegpt, Target.parse("2:4"), bare_sparsegpt),
     ]
     for name, pruner, target, bare in cases:

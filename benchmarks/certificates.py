@@ -24,16 +24,16 @@ from unittest.mock import patch
 import torch
 
 from smc_eval.engine import train as loop
-from smc_eval.engine.batches import Feed
-from smc_eval.engine.cell_run import Walk
-from smc_eval.engine.certify import witnessed
-from smc_eval.engine.device import World
-from smc_eval.engine.flop_meter import Meter, looks
+from smc_eval.engine.batches import Batches
+from smc_eval.engine.cell_run import CellRun
+from smc_eval.engine.certify import certificate_of
+from smc_eval.engine.device import Device
+from smc_eval.engine.flop_meter import FlopMeter, looks
 from smc_eval.engine.progress import Silent
 from smc_eval.experiment.cell import Cell, chain
 from smc_eval.methods.omp import MagnitudeAfter
 from smc_eval.protocol import SOUND
-from smc_eval.sparse.mask_sample import sketch
+from smc_eval.sparse.mask_sample import sample_masks
 from smc_eval.store.store import Store
 from smc_eval.target import Target
 from smc_eval.task import Task
@@ -53,7 +53,7 @@ class Bill:
 
     def __init__(self) -> None:
         self.spent: dict[str, float] = {}
-        self.passes: dict[Meter, tuple[list[float], list[float]]] = {}
+        self.passes: dict[FlopMeter, tuple[list[float], list[float]]] = {}
         """Of each meter: passes that it let by, and those that it looked at."""
 
     def timing(self, what: str, work: Callable[..., Any]) -> Callable[..., Any]:
@@ -69,7 +69,7 @@ class Bill:
         return timed
 
     @contextmanager
-    def over(self, meter: Meter, tokens: float) -> Iterator[None]:
+    def over(self, meter: FlopMeter, tokens: float) -> Iterator[None]:
         """A metered pass."""
         looked, began = looks(meter.passes + 1), clock()
         with OVER(meter, tokens):
@@ -84,7 +84,7 @@ class Bill:
             self.spent["passes looked at"] = self.spent.get("passes looked at", 0.0) + beyond
 
 
-OVER = Meter.over
+OVER = FlopMeter.over
 
 
 def share(task: Task, sparsity: float, seed: int) -> float:
@@ -95,16 +95,16 @@ def share(task: Task, sparsity: float, seed: int) -> float:
     bill = Bill()
     with (
         tempfile.TemporaryDirectory() as folder,
-        patch.object(Meter, "over", lambda meter, tokens: bill.over(meter, tokens)),  # noqa: PLW0108 - binds
-        patch.object(Feed, "tokens", bill.timing("tokens", Feed.tokens)),
-        patch("smc_eval.engine.cell_run.witnessed", bill.timing("certificate", witnessed)),
-        patch("smc_eval.engine.cell_run.sketch", bill.timing("sketches", sketch)),
+        patch.object(FlopMeter, "over", lambda meter, tokens: bill.over(meter, tokens)),  # noqa: PLW0108 - binds
+        patch.object(Batches, "tokens", bill.timing("tokens", Batches.tokens)),
+        patch("smc_eval.engine.cell_run.witnessed", bill.timing("certificate", certificate_of)),
+        patch("smc_eval.engine.cell_run.sketch", bill.timing("sketches", sample_masks)),
     ):
         store = Store(Path(folder))
         store.open()
         bound = chain(cell, task.sources(), len(task.data("train")))
         began = clock()
-        result = Walk(bound, store, World("cpu"), Silent()).run()
+        result = CellRun(bound, store, Device("cpu"), Silent()).run()
         whole = clock() - began
     bill.close()
     spent = sum(bill.spent.values())
@@ -132,7 +132,7 @@ def main() -> None:
     loop.CHECKPOINT_SECONDS = math.inf
     task = MawpsGts(backbone="scratch", folder=asked.data_dir, fold=0)
     recipe = task.recipe.model_copy(update={"steps": asked.steps, "epochs": None})
-    shares = [share(task.but(recipe=recipe), asked.sparsity, seed) for seed in range(asked.cells)]
+    shares = [share(task.replace(recipe=recipe), asked.sparsity, seed) for seed in range(asked.cells)]
     print(f"median share {median(shares):.2%}, promised {LIMIT:.0%}")
     raise SystemExit(median(shares) > LIMIT)
 

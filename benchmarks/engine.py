@@ -23,11 +23,11 @@ import torch
 from real import asked, clock, label, tasks
 from torch import nn
 
-from smc_eval.engine.batches import Feed, predict
-from smc_eval.engine.device import World
+from smc_eval.engine.batches import Batches, predict
+from smc_eval.engine.device import Device
 from smc_eval.engine.optimizer import optimizer
 from smc_eval.engine.train import Training
-from smc_eval.engine.usage import Tally
+from smc_eval.engine.usage import Usage
 from smc_eval.experiment.cell import Cell, chain
 from smc_eval.methods.dense import Dense
 from smc_eval.protocol import SOUND
@@ -47,7 +47,7 @@ FEWEST, MOST = 4, 400
 """Rounds of a measurement, the first left out."""
 
 
-class Lists(Feed):
+class Lists(Batches):
     """The same feed, whose batches are the lists of their examples."""
 
     def _batch(self, chosen: Sequence[int]) -> list[Any]:
@@ -74,14 +74,14 @@ class Bare:
         self.optimizer.step()
 
 
-def begun(task: Task, world: World) -> Training:
+def begun(task: Task, device: Device) -> Training:
     """A dense training before its first step."""
     cell = Cell(task=task, method=Dense(), target=Target(), protocol=SOUND)
     bound = chain(cell, task.sources(), len(task.data("train")))
-    world.seed(bound.start)
+    device.seed(bound.start)
     model = task.model().train()
-    feed = Feed(task, task.recipe, bound.start, world)
-    return Training(Net(model, in_scope(model, "body")), bound.links[0], feed, Tally(), world, None)
+    batches = Batches(task, task.recipe, bound.start, device)
+    return Training(Net(model, in_scope(model, "body")), bound.links[0], batches, Usage(), device, None)
 
 
 def compared(
@@ -106,15 +106,15 @@ def compared(
     return ratio
 
 
-def trained(task: Task, seconds: float, world: World) -> tuple[nn.Module, float]:
+def trained(task: Task, seconds: float, device: Device) -> tuple[nn.Module, float]:
     """Train a net in both ways; returns it, and its rate as a share of the bare one."""
-    training = begun(task, world)
+    training = begun(task, device)
     bare = Bare(task, copy.deepcopy(training.net.model))
-    feed = Lists(task, task.recipe, training.feed.start, world)
-    batches = [list(feed.step(step)) for step in range(MOST)]
+    order = Lists(task, task.recipe, training.batches.start, device)
+    batches = [list(order.step(step)) for step in range(MOST)]
 
     def bare_step(number: int) -> None:
-        bare.step(batches[number], task.recipe.rate(number, feed.total))
+        bare.step(batches[number], task.recipe.rate(number, order.total))
 
     def our_step(_: int) -> None:
         training._advance()  # noqa: SLF001  # the loop without its files and screen
@@ -122,7 +122,7 @@ def trained(task: Task, seconds: float, world: World) -> tuple[nn.Module, float]
     return training.net.model, compared("training", our_step, bare_step, seconds)
 
 
-def evaluated(task: Task, model: nn.Module, seconds: float, world: World) -> float:
+def evaluated(task: Task, model: nn.Module, seconds: float, device: Device) -> float:
     """Evaluate in both ways, a batch after the other; returns the share again."""
     recipe, examples = task.recipe, task.data("test")
     size = recipe.eval_batch_size
@@ -134,7 +134,7 @@ def evaluated(task: Task, model: nn.Module, seconds: float, world: World) -> flo
             task.predict(model, task.collate(batches[number % len(batches)]))
 
     def ours(number: int) -> None:
-        predict(task, model, batches[number % len(batches)], recipe, world)
+        predict(task, model, batches[number % len(batches)], recipe, device)
 
     return compared("evaluation", ours, bare, seconds)
 
@@ -142,16 +142,16 @@ def evaluated(task: Task, model: nn.Module, seconds: float, world: World) -> flo
 def main() -> None:
     """Measure the three; end with 1 where the engine costs more than promised."""
     said = asked(__doc__, seconds=16, size=4)
-    world = World("cpu", threads=said.threads)
+    device = Device("cpu", threads=said.threads)
     shares = []
     for task in tasks(said):
         print(label(task), flush=True)
         small = task.recipe.model_copy(update={"batch_size": said.size, "eval_batch_size": said.size})
-        task = task.but(recipe=small)
-        model, share = trained(task, said.seconds, world)
+        task = task.replace(recipe=small)
+        model, share = trained(task, said.seconds, device)
         if isinstance(task, Translation):
-            task = task.but(longest=LONGEST)
-        shares += [share, evaluated(task, model, said.seconds, world)]
+            task = task.replace(longest=LONGEST)
+        shares += [share, evaluated(task, model, said.seconds, device)]
     print(f"least {min(shares):.3f}, promised {LIMIT}")
     raise SystemExit(min(shares) < LIMIT)
 

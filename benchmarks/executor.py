@@ -14,11 +14,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from smc_eval.engine.progress import Silent
-from smc_eval.engine.runner import run
+from smc_eval.engine.runner import run_cells
 from smc_eval.experiment.cell import Chain
 from smc_eval.methods.dense import Dense
 from smc_eval.target import Target
-from smc_eval.testing import Toy, bound
+from smc_eval.testing import Toy, chain_of
 
 LIMIT = 1.10
 """What the project promises: all jobs' seconds together, starting included, against those of one process."""
@@ -67,7 +67,7 @@ def spent(chains: list[Chain], jobs: int) -> Spent:
     watcher = Noticing()
     with tempfile.TemporaryDirectory() as folder:
         before, began = processor(), time.perf_counter()
-        results = run(chains, Path(folder), device="cpu", threads=1, watcher=watcher, jobs=jobs)
+        results = run_cells(chains, Path(folder), device="cpu", threads=1, watcher=watcher, jobs=jobs)
         took, worked = time.perf_counter() - began, processor() - before
     assert all(result.sound for result in results), [result.reason for result in results if result.reason]
     return Spent(took, (watcher.began or began) - began, worked)
@@ -87,7 +87,7 @@ def main() -> None:
     asked = parser.parse_args()
     recipe = Toy().recipe.model_copy(update={"steps": STEPS})
     task = Sleepy(seconds=asked.seconds, recipe=recipe)
-    chains = [bound(Dense(), Target(), task, seed) for seed in range(asked.cells)]
+    chains = [chain_of(Dense(), Target(), task, seed) for seed in range(asked.cells)]
     print(f"{asked.cells} cells of {asked.seconds:g} s")
     inline, several = spent(chains, 1), spent(chains, asked.jobs)
     inline.told("in one process")

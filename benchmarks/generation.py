@@ -17,7 +17,7 @@ from engine import begun
 from real import asked, clock, label, tasks
 
 from smc_eval.engine.batches import predict
-from smc_eval.engine.device import World
+from smc_eval.engine.device import Device
 
 LIMIT = 8.0
 """What the project promises, as a multiple of the rate one by one."""
@@ -26,20 +26,20 @@ LIMIT = 8.0
 def main() -> None:
     """Translate in both ways; end with 1 where batches spare less than promised or texts differ."""
     said = asked(__doc__, translator="tiny", steps=200, tokens=40, turns=5)
-    world = World("cpu", threads=said.threads)
-    task = tasks(said)[-1].but(longest=said.tokens)
-    training = begun(task, world)
+    device = Device("cpu", threads=said.threads)
+    task = tasks(said)[-1].replace(longest=said.tokens)
+    training = begun(task, device)
     for _ in range(said.steps):
         training._advance()  # noqa: SLF001  # the loop without its files and screen
     model, size = training.net.model, task.recipe.eval_batch_size
-    test = sorted(task.data("test"), key=lambda one: task.sides(one)[0])
+    test = sorted(task.data("test"), key=lambda one: task.side_lengths(one)[0])
     texts, same, ratios = set[str](), 0, list[float]()
     for turn in range(said.turns + 1):  # the first is left out
         first = max(0, turn - 1) * (len(test) - size) // max(1, said.turns - 1)
         batch, began = test[first : first + size], clock()
-        together = predict(task, model, batch, task.recipe, world)
+        together = predict(task, model, batch, task.recipe, device)
         between = clock()
-        alone = [text for one in batch for text in predict(task, model, [one], task.recipe, world)]
+        alone = [text for one in batch for text in predict(task, model, [one], task.recipe, device)]
         ratios.append((clock() - between) / (between - began))
         texts |= {*alone}
         same += together == alone

@@ -21,13 +21,13 @@ import torch
 from real import asked, clock, label, tasks, without_lengths
 from torch import Tensor, nn
 
-from smc_eval.engine.batches import Feed, most, parts
-from smc_eval.engine.device import World
+from smc_eval.engine.batches import Batches, most_tokens, pass_ranges
+from smc_eval.engine.device import Device
 from smc_eval.recipe import Recipe
 from smc_eval.task import Task
-from smc_eval.tasks.commonsense.pairs import Pairs
-from smc_eval.tasks.protein.batch import Batch as Proteins
-from smc_eval.tasks.translation.codec import Batch as Sentences
+from smc_eval.tasks.commonsense.pairs import PairBatch
+from smc_eval.tasks.protein.batch import ProteinBatch as Proteins
+from smc_eval.tasks.translation.codec import TextBatch as Sentences
 
 PADDING = 0.10
 """Most of all tokens that may be padding, in training as in evaluation."""
@@ -39,7 +39,7 @@ FASTER = 2.0
 def sides(batch: Any, *, training: bool) -> Iterator[Tensor]:
     """Which tokens are no padding, of each tensor that a net reads."""
     match batch:
-        case Pairs():
+        case PairBatch():
             yield batch.real_NCL
         case Proteins():
             yield batch.real_NL
@@ -65,18 +65,18 @@ class Count:
         return 1 - self.real / self.all
 
 
-def training(task: Task, recipe: Recipe, world: World) -> Count:
+def training(task: Task, recipe: Recipe, device: Device) -> Count:
     """An epoch of training batches."""
-    feed = Feed(task, recipe, "padding", world)
-    steps = range(recipe.steps_per_epoch(feed.total))
-    return Count((batch for step in steps for batch, _ in feed.step(step)), training=True)
+    batches = Batches(task, recipe, "padding", device)
+    steps = range(recipe.steps_per_epoch(batches.total))
+    return Count((batch for step in steps for batch, _ in batches.step(step)), training=True)
 
 
 def cut(
     examples: Sequence[Any], lengths: Sequence[int], order: Sequence[int], size: int, tokens: int | None
 ) -> list[Any]:
     """Evaluation batches in an order."""
-    passes = parts([lengths[i] for i in order], size, tokens)
+    passes = pass_ranges([lengths[i] for i in order], size, tokens)
     return [[examples[i] for i in order[one.start : one.stop]] for one in passes]
 
 
@@ -103,17 +103,17 @@ def rates(task: Task, mine: list[Any], file: list[Any], turns: int) -> float:
 def main() -> None:
     """Count and time the three; end with 1 where a promise is broken that lengths allow for."""
     said = asked(__doc__, turns=6)
-    world, kept = World("cpu", threads=said.threads), True
+    device, kept = Device("cpu", threads=said.threads), True
     for task in tasks(said):
         plain = without_lengths(task.recipe)
-        before, after = (training(task, recipe, world) for recipe in (plain, task.recipe))
+        before, after = (training(task, recipe, device) for recipe in (plain, task.recipe))
         print(label(task))
         print(f"  training    {after.padding:6.1%} padding; by chance {before.padding:.1%}")
         examples = task.data("test")
-        lengths = [task.sides(one)[0] for one in examples]
+        lengths = [task.side_lengths(one)[0] for one in examples]
         order = sorted(range(len(lengths)), key=lengths.__getitem__)
         size = task.recipe.eval_batch_size
-        mine = cut(examples, lengths, order, size, most(task, task.recipe, world))
+        mine = cut(examples, lengths, order, size, most_tokens(task, task.recipe, device))
         file = cut(examples, lengths, range(len(lengths)), size, None)
         ours, others = (Count(map(task.collate, batches), training=False) for batches in (mine, file))
         at_best, faster = others.all / others.real, rates(task, mine, file, said.turns)

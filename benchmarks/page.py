@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from smc_eval.score import Items
-from smc_eval.store.mask_samples import Sketches
-from smc_eval.store.predictions import Answers
+from smc_eval.store.mask_samples import MaskSamples
+from smc_eval.store.predictions import Predictions
 from smc_eval.store.records import Book, Result
 from smc_eval.target import SMC_GRID
 
@@ -87,7 +87,7 @@ def bits(chance: random.Random, density: float) -> str:
 
 def fill(folder: Path) -> int:
     """Write the store; how many records it has."""
-    book, answers, sketches = Book(folder), Answers(folder), Sketches(folder)
+    book, answers, sketches = Book(folder), Predictions(folder), MaskSamples(folder)
     for place in cells():
         result, items, masks = made(*place)
         book.add(result)

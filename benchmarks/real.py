@@ -52,7 +52,7 @@ def tasks(said: argparse.Namespace) -> list[Task]:
 
 def as_tiny(task: Task) -> Task:
     """The task with the recipe of its trials."""
-    return task.but(recipe=task.recipe.model_copy(update=dict(task.tiny)))
+    return task.replace(recipe=task.recipe.model_copy(update=dict(task.tiny)))
 
 
 def label(task: Task) -> str:

@@ -23,11 +23,11 @@ import torch
 from torch import Tensor, nn
 
 from smc_eval.card import TaskCard
-from smc_eval.engine.batches import Feed
-from smc_eval.engine.device import World
+from smc_eval.engine.batches import Batches
+from smc_eval.engine.device import Device
 from smc_eval.engine.probe import NetProbe
 from smc_eval.engine.train import Training
-from smc_eval.engine.usage import Tally
+from smc_eval.engine.usage import Usage
 from smc_eval.experiment.cell import Cell, chain
 from smc_eval.method import Method
 from smc_eval.methods.dense import Dense
@@ -35,7 +35,7 @@ from smc_eval.methods.gmp import Gmp
 from smc_eval.methods.movement import Movement
 from smc_eval.methods.omp import MagnitudeBefore
 from smc_eval.methods.rigl import MagnitudeRigL
-from smc_eval.methods.set import Evolution
+from smc_eval.methods.set import SparseEvolution
 from smc_eval.protocol import SOUND
 from smc_eval.recipe import Recipe
 from smc_eval.score import Score, accuracy
@@ -50,7 +50,7 @@ KINDS: dict[str, tuple[Method, float | None]] = {
     "fixed mask": (MagnitudeBefore(), 1.03),
     "gmp": (Gmp(), 1.05),
     "omp-rigl": (MagnitudeRigL(), 1.05),
-    "set": (Evolution(), None),
+    "set": (SparseEvolution(), None),
     "movement": (Movement(), None),
     "movement:every=10": (Movement(every=10), None),
 }
@@ -116,22 +116,22 @@ class Sentences(Task):
         return accuracy(right, self.card.metric, "accuracy")
 
 
-def begun(method: Method, sparsity: float, task: Task, world: World) -> Training:
+def begun(method: Method, sparsity: float, task: Task, device: Device) -> Training:
     """The last training of a method's plan, before its first step, its net pruned as planned."""
-    target = Target(sparsity=sparsity, spread=method.card.spread)
+    target = Target(sparsity=sparsity, distribution=method.card.distribution)
     bound = chain(Cell(task=task, method=method, target=target, protocol=SOUND), (), len(task.data("train")))
-    world.seed(bound.start)
-    model = task.model().to(world.device)
-    net, tally = Net(model, in_scope(model, "body")), Tally()
+    device.seed(bound.start)
+    model = task.model().to(device.torch_device)
+    net, usage = Net(model, in_scope(model, "body")), Usage()
     net.model.train()
     for link in bound.links:
-        feed = Feed(task, task.recipe, bound.start, world)
+        batches = Batches(task, task.recipe, bound.start, device)
         match link.stage:
             case Prune(by=by, to=Target() as to):
-                net.wear(by.prune(NetProbe(net, feed, link.digest, tally, world), to))
+                net.set_masks(by.prune(NetProbe(net, batches, link.digest, usage, device), to))
             case Train():
-                return Training(net, link, feed, tally, world, None)
-    raise SystemExit(f"{method.words} does not train")
+                return Training(net, link, batches, usage, device, None)
+    raise SystemExit(f"{method.label} does not train")
 
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
@@ -163,9 +163,9 @@ def main() -> None:
     clock = asked.clock or ("cpu" if asked.threads == 1 else "wall")
     recipe = Recipe(steps=asked.steps, batch_size=asked.batch, lr=1e-4, clip=1.0)
     task = Sentences(width=asked.width, layers=asked.layers, recipe=recipe)
-    world = World("cpu", threads=asked.threads)
+    device = Device("cpu", threads=asked.threads)
     kinds = [*dict.fromkeys(["dense", "fixed mask", *asked.kinds])]
-    trainings = {kind: begun(KINDS[kind][0], asked.sparsity, task, world) for kind in kinds}
+    trainings = {kind: begun(KINDS[kind][0], asked.sparsity, task, device) for kind in kinds}
     weights = sum(weight.numel() for weight in trainings["dense"].net.weights.values())
     print(
         f"{weights:,} weights in scope, {asked.batch * LENGTH} words a step, {asked.steps} steps in turns of "

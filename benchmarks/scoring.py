@@ -22,10 +22,10 @@ import torch
 from torch import Tensor, nn
 
 from smc_eval.card import TaskCard
-from smc_eval.engine.batches import Feed
-from smc_eval.engine.device import World
+from smc_eval.engine.batches import Batches
+from smc_eval.engine.device import Device
 from smc_eval.engine.probe import NetProbe
-from smc_eval.engine.usage import Tally
+from smc_eval.engine.usage import Usage
 from smc_eval.methods.grasp import GradientFlow
 from smc_eval.methods.snip import Sensitivity
 from smc_eval.methods.synflow import SynapticFlow
@@ -76,9 +76,9 @@ class Sentences(Task):
 
     def loss(self, model: nn.Module, batch: Any) -> Tensor:
         """Cross-entropy."""
-        return self.judged(model, batch)[0]
+        return self.loss_and_outputs(model, batch)[0]
 
-    def judged(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
+    def loss_and_outputs(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
         """Cross-entropy and log-probabilities."""
         log_NC = model(input_ids=batch[0]).logits.log_softmax(-1)
         return nn.functional.nll_loss(log_NC, batch[1]), log_NC
@@ -131,18 +131,20 @@ def bare(task: Task, model: nn.Module, batches: Sequence[Any]) -> None:
         (task.loss(model, batch) / len(batches)).backward()  # type: ignore[no-untyped-call]
 
 
-def compared(case: Case, task: Task, batches: int, repeats: int) -> tuple[float, float]:
+def compared(case: Case, task: Task, count: int, repeats: int) -> tuple[float, float]:
     """Median seconds of the bare passes and of scoring."""
-    world = World("auto")
-    world.seed("scoring")
-    batches = case.most or batches
-    model = task.model().to(world.device)
-    feed = Feed(task, task.recipe, "start", world)
-    drawn = list(feed.sample(batches, "name"))
-    probe = NetProbe(Net(model, in_scope(model, "body", task.spared(model))), feed, "name", Tally(), world)
+    device = Device("auto")
+    device.seed("scoring")
+    count = case.most or count
+    model = task.model().to(device.torch_device)
+    batches = Batches(task, task.recipe, "start", device)
+    drawn = list(batches.sample(count, "name"))
+    probe = NetProbe(
+        Net(model, in_scope(model, "body", task.exclude(model))), batches, "name", Usage(), device
+    )
     kinds = (
         partial(bare, task, model, drawn),
-        partial(case.by(batches).prune, probe, Target(sparsity=0.9)),
+        partial(case.by(count).prune, probe, Target(sparsity=0.9)),
     )
     for work in kinds:  # the first call of anything pays for threads and buffers
         work()

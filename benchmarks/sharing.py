@@ -16,10 +16,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from smc_eval.experiment.cell import Chain
-from smc_eval.experiment.config import ordered
+from smc_eval.experiment.config import configured
 from smc_eval.experiment.grid import Grid
-from smc_eval.planning.plan import steps
-from smc_eval.planning.resolve import Binder
+from smc_eval.planning.plan import steps_of
+from smc_eval.planning.resolve import Resolver
 from smc_eval.registry import registry
 
 LIMIT = 0.35
@@ -36,7 +36,9 @@ def main() -> None:
     flags: dict[str, Any] = {"tasks": ARITHMETIC}
     flags |= {"data_dir": asked.data_dir} if asked.data_dir else {}
     flags |= {"model": (asked.model,)} if asked.model else {}
-    squares = Binder(published=True).bound(Grid.of(ordered(flags, "smc-bench"), registry()).cells())
+    squares = Resolver(published=True).resolve_all(
+        Grid.of(configured(flags, "smc-bench"), registry()).cells()
+    )
     chains = [square.chain for square in squares if square.chain]
     assert len(chains) == len(squares), [str(square.error) for square in squares if square.error][:1]
     ratio = told(chains)
@@ -51,7 +53,7 @@ def told(chains: Iterable[Chain]) -> float:
         name = chain.cell.method.card.name
         cells[name] += 1
         for link in chain.links:
-            count = steps(link.stage, chain.examples)
+            count = steps_of(link.stage, chain.examples)
             alone[name] += count
             if link.digest not in seen:
                 seen.add(link.digest)

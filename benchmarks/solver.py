@@ -25,11 +25,11 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from smc_eval.engine.device import World
+from smc_eval.engine.device import Device
 from smc_eval.engine.optimizer import optimizer
-from smc_eval.tasks.arithmetic.beam import LONGEST
+from smc_eval.tasks.arithmetic.beam import LONGEST_EQUATION
 from smc_eval.tasks.arithmetic.datasets import MawpsGraph2Tree, MawpsGts
-from smc_eval.tasks.arithmetic.encoding import Batch
+from smc_eval.tasks.arithmetic.encoding import ProblemBatch
 from smc_eval.tasks.arithmetic.levels import Trees
 from smc_eval.tasks.arithmetic.problems import Problem
 from smc_eval.tasks.arithmetic.solver import Solver
@@ -58,7 +58,7 @@ class Look:
 class Stepwise:
     """The decoder over a reading of problems, one symbol after the other."""
 
-    def __init__(self, net: Solver, batch: Batch) -> None:
+    def __init__(self, net: Solver, batch: ProblemBatch) -> None:
         self.tree, self.reading = net.tree, net.read(batch)
 
     def start(self, row: int) -> Walk:
@@ -115,7 +115,7 @@ class Stepwise:
     def best(self, width: int) -> tuple[int, ...]:
         """The first problem's best equation, each branch followed by itself until all are finished."""
         beam = [self.start(0)]
-        for _ in range(LONGEST):
+        for _ in range(LONGEST_EQUATION):
             if not any(walk.goals for walk in beam):
                 break
             grown = [walk for walk in beam if not walk.goals]
@@ -213,7 +213,7 @@ def stepped(side: Ours, problems: Sequence[Problem]) -> None:
 
 def measured(task: WordProblems, steps: int, problems: int, repeats: int) -> None:
     """Print one solver's two rates beside the reference's."""
-    World("cpu").seed("solver")
+    Device("cpu").seed("solver")
     ours, plain = Ours(task), Reference(task)
     train, test, size = task.data("train"), task.data("test")[:problems], task.recipe.batch_size
     alike(ours, plain, test[:size])

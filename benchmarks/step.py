@@ -23,8 +23,8 @@ from torch import Tensor, nn
 
 from smc_eval.card import TaskCard
 from smc_eval.engine import train as loop
-from smc_eval.engine.cell_run import Walk
-from smc_eval.engine.device import World
+from smc_eval.engine.cell_run import CellRun
+from smc_eval.engine.device import Device
 from smc_eval.engine.progress import Silent
 from smc_eval.experiment.cell import Cell, chain
 from smc_eval.methods.dense import Dense
@@ -88,10 +88,10 @@ class Changing(Silent):
     def __init__(self) -> None:
         self.times: dict[bool, list[float]] = {False: [], True: []}
 
-    def train(self, walk: Walk, sparsity: float) -> None:
+    def train(self, cell_run: CellRun, sparsity: float) -> None:
         """Walk to the end, with magnitude's masks of that sparsity."""
-        self.walk, self.sparsity = walk, sparsity
-        walk.run()
+        self.walk, self.sparsity = cell_run, sparsity
+        cell_run.run()
 
     def stage(self, label: str, steps: int, done: int) -> None:
         if label.startswith("train"):
@@ -111,13 +111,13 @@ def measured(task: Task, sparsity: float, pairs: int) -> float:
     """Print a task's two times and return the median ratio of its pairs, the first left out."""
     size = task.recipe.batch_size
     recipe = task.recipe.model_copy(update={"steps": 2 * pairs + 2, "epochs": None})
-    task = task.but(recipe=recipe, limit=size)  # so that every batch is the same
+    task = task.replace(recipe=recipe, limit=size)  # so that every batch is the same
     cell = Cell(task=task, method=Dense(), target=Target(), protocol=SOUND)
     times = Changing()
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder))
         store.open()
-        times.train(Walk(chain(cell, task.sources(), size), store, World("cpu"), times), sparsity)
+        times.train(CellRun(chain(cell, task.sources(), size), store, Device("cpu"), times), sparsity)
     weights = sum(mask.numel() for mask in times.masks.values())
     held = sum(mask.untyped_storage().nbytes() for mask in times.masks.values())
     dense, masked = (times.times[kind][1:] for kind in (False, True))

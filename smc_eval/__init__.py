@@ -14,13 +14,36 @@ from smc_eval.spec import Outside, Spec
 from smc_eval.stages import Distillation, Prune, Rewind, Stage, Train
 from smc_eval.target import Target
 from smc_eval.task import Part, Source, Task
-from smc_eval.updater import Moment, Rule
+from smc_eval.updater import StepView, Updater
 
 __version__ = "0.2.0"
 
 __all__ = [
-    "Criterion", "DataError", "Distillation", "Method", "MethodCard", "ModelError", "Moment",
-    "Outside", "Part", "Probe", "Prune", "Pruner", "Recipe", "Rewind", "Rule", "Score", "SmcError",
-    "Source", "Spec", "Stage", "Target", "Task", "TaskCard", "Train", "UsageError", "accuracy",
+    "Criterion",
+    "DataError",
+    "Distillation",
+    "Method",
+    "MethodCard",
+    "ModelError",
+    "Outside",
+    "Part",
+    "Probe",
+    "Prune",
+    "Pruner",
+    "Recipe",
+    "Rewind",
+    "Score",
+    "SmcError",
+    "Source",
+    "Spec",
+    "Stage",
+    "StepView",
+    "Target",
+    "Task",
+    "TaskCard",
+    "Train",
+    "Updater",
+    "UsageError",
+    "accuracy",
     "hookimpl",
 ]  # fmt: skip

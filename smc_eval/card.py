@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from smc_eval.spec import Spec
-from smc_eval.target import Scope, Spread
+from smc_eval.target import Distribution, Scope
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]+([-/][a-z0-9]+)*$")]
-Moment = Literal["none", "before", "during", "after", "iterative", "given"]
+When = Literal["none", "before", "during", "after", "iterative", "given"]
 Accepts = Literal["text-encoder", "protein-encoder", "encoder-decoder", "scratch", "tiny"]
 
 
@@ -28,13 +28,13 @@ class Card(Spec):
 class MethodCard(Card):
     """A method's card."""
 
-    moment: Moment
+    when: When
     """When the mask is made, seen from training; `given`: it comes from elsewhere, sparsity and all."""
     patterns: tuple[Literal["free", "n:m"], ...] = ("free", "n:m")
     """Which patterns it can make."""
-    spread: Spread = "global"
+    distribution: Distribution = "global"
     """How it spreads a sparsity over tensors, unless the user says."""
-    spreads: tuple[Spread, ...] | None = None
+    distributions: tuple[Distribution, ...] | None = None
     """Which spreads it can make; None stands for all."""
     scopes: tuple[Scope, ...] | None = None
     """Which scopes it can serve; None stands for all."""

@@ -13,7 +13,7 @@ ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
 
 
 @dataclass(frozen=True)
-class Needed:
+class DataFile:
     """One file or folder that a task reads, by its official path under the data folder."""
 
     path: str
@@ -43,7 +43,7 @@ class Needed:
         return self.path.endswith("/")
 
     @property
-    def packed(self) -> bool:
+    def in_archive(self) -> bool:
         """Whether it comes in an archive."""
         return self.address.endswith(ARCHIVES)
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from smc_eval.card import MethodCard
 from smc_eval.errors import UsageError
-from smc_eval.spec import Spec, worded
+from smc_eval.spec import Spec, label
 from smc_eval.stages import Stage
 from smc_eval.target import Target
 
@@ -32,10 +32,14 @@ class Method(Spec):
                 f"method {self.card.name!r} cannot make pattern {target.pattern!r}; "
                 f"it makes: {', '.join(self.card.patterns)}"
             )
-        if pattern == "free" and self.card.spreads is not None and target.spread not in self.card.spreads:
+        if (
+            pattern == "free"
+            and self.card.distributions is not None
+            and target.distribution not in self.card.distributions
+        ):
             raise UsageError(
-                f"method {self.card.name!r} cannot spread {target.spread!r}; "
-                f"it spreads: {', '.join(self.card.spreads)}"
+                f"method {self.card.name!r} cannot spread {target.distribution!r}; "
+                f"it spreads: {', '.join(self.card.distributions)}"
             )
         if self.card.scopes is not None and target.scope not in self.card.scopes:
             raise UsageError(
@@ -44,6 +48,6 @@ class Method(Spec):
             )
 
     @property
-    def words(self) -> str:
+    def label(self) -> str:
         """Its name and the options that differ from the defaults, as users type them."""
-        return worded(self.card.name, self)
+        return label(self.card.name, self)

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from smc_eval.sparse.inputs import See
-    from smc_eval.sparse.shard_group import Crowd
+    from smc_eval.sparse.inputs import InputObserver
+    from smc_eval.sparse.shard_group import ShardGroup
 
     Tensors = Mapping[str, Tensor]
     Masks = dict[str, Tensor]
@@ -33,7 +33,7 @@ class Probe(Protocol):
         """What survives so far, one bool tensor for every weight in scope; True stays."""
 
     @property
-    def crowd(self) -> Crowd:
+    def shards(self) -> ShardGroup:
         """Who holds the other rows of each tensor, and counts along; mostly nobody."""
 
     @property
@@ -54,7 +54,7 @@ class Probe(Protocol):
         """Hessian of the mean training loss over the batches that `gradients` saw, times the vectors;
         without dropout."""
 
-    def inputs(self, batches: int, see: See) -> None:
+    def inputs(self, batches: int, see: InputObserver) -> None:
         """Run so many training batches forward, those that `gradients` saw, and show what weights multiply.
 
         `see(name, (rows, columns), x_NI)`: the weight `name`, of `weight.flatten(1)` those rows and
@@ -84,7 +84,7 @@ class Pruner(Spec):
     """Whether it may bring back what an earlier mask took."""
     needs_outputs: ClassVar[bool] = False
     """Whether it looks at the task's outputs, and so refuses a task that tells only its loss."""
-    by_rows: ClassVar[bool] = False
+    shardable: ClassVar[bool] = False
     """Whether it can decide where a net is cut by rows: from what it sees of each weight, and from what
     `probe.crowd` counts of all rows. One that looks at whole tensors, at inputs or outputs cannot."""
 
@@ -108,10 +108,10 @@ class Criterion(Pruner):
         from smc_eval.sparse.allocate import allocate
 
         saliency = self.saliency(probe)
-        self._check(saliency, probe.weights, probe.crowd)
-        return allocate(saliency, target, within=probe.masks, crowd=probe.crowd)
+        self._check(saliency, probe.weights, probe.shards)
+        return allocate(saliency, target, within=probe.masks, shards=probe.shards)
 
-    def _check(self, saliency: Tensors, weights: Tensors, crowd: Crowd) -> None:
+    def _check(self, saliency: Tensors, weights: Tensors, shards: ShardGroup) -> None:
         """Refuse saliencies that would silently make a wrong mask."""
         if wrong := saliency.keys() ^ weights.keys():
             raise PluginError(
@@ -124,7 +124,7 @@ class Criterion(Pruner):
                     f"{self.identity} gave {name!r} saliencies of shape {tuple(values.shape)}, "
                     f"its weights have {tuple(weights[name].shape)}"
                 )
-        wild = crowd.sums(not bool(values.isfinite().all()) for values in saliency.values())
+        wild = shards.sums(not bool(values.isfinite().all()) for values in saliency.values())
         for name, found in zip(saliency, wild, strict=True):
             if found:
                 raise PluginError(f"{self.identity} gave {name!r} saliencies that are not finite numbers")

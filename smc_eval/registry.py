@@ -211,7 +211,9 @@ def _carded(kinds: Sequence[Any], base: Any, card: type[Card]) -> Iterator[Any]:
             verbs = ", ".join(sorted(kind.__abstractmethods__))
             raise PluginError(f"brings {kind.identity} without its verbs: {verbs}")
         if wanting := [name for name, option in kind.model_fields.items() if option.is_required()]:
-            raise PluginError(f"brings {kind.identity} with options that have no default: {', '.join(wanting)}")
+            raise PluginError(
+                f"brings {kind.identity} with options that have no default: {', '.join(wanting)}"
+            )
         try:
             kind()
         except ValueError as error:

@@ -143,7 +143,7 @@ def _distributions() -> Mapping[str, list[str]]:
     return packages_distributions()
 
 
-def worded(name: str, spec: Spec, apart: Collection[str] = ()) -> str:
+def label(name: str, spec: Spec, apart: Collection[str] = ()) -> str:
     """A registered name and the options that differ from the defaults, as users type them: `lth:share=0.1`.
 
     `apart` names fields that are no options.

@@ -10,7 +10,7 @@ from smc_eval.pruner import Pruner
 from smc_eval.recipe import Recipe
 from smc_eval.spec import Spec
 from smc_eval.target import Target
-from smc_eval.updater import Rule
+from smc_eval.updater import Updater
 
 START = "start"
 """Name of the point before any training, which every plan may rewind to."""
@@ -34,7 +34,7 @@ class Distillation(Spec):
 class Train(Spec):
     """Train under the masks worn, or under a rule that changes them."""
 
-    rule: Rule | None = None
+    updater: Updater | None = None
     """What changes masks on the way; None leaves them as they are."""
     distil: Distillation | None = None
     """Whom to learn from beside the task; None from nobody."""

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from smc_eval.errors import UsageError
 from smc_eval.spec import Spec
 
-Spread = Literal["global", "uniform", "rows", "erk", "lamp", "owl"]
+Distribution = Literal["global", "uniform", "rows", "erk", "lamp", "owl"]
 Scope = Literal["body", "all-2d"]
 
 SMC_GRID: tuple[float, ...] = tuple(1 - 0.8**k for k in range(1, 11))
@@ -25,7 +25,7 @@ class Target(Spec):
     """Share of the weights in scope that is gone, in [0, 1)."""
     pattern: str = Field("free", pattern=r"^(free|[1-9][0-9]*:[1-9][0-9]*)$")
     """`free`, or `N:M`: of every M weights along a row, N stay."""
-    spread: Spread = "global"
+    distribution: Distribution = "global"
     """How the sparsity is spread over tensors: `global` compares all weights, `uniform` those of a tensor
     and `rows` those of a row, each with the same share; `erk` gives each tensor a share by its shape,
     `owl` by its outliers; `lamp` adapts saliencies to their tensor, then compares all. An N:M pattern
@@ -40,10 +40,10 @@ class Target(Spec):
             n, m = self.group
             if n >= m:
                 raise ValueError(f"pattern {self.pattern!r} keeps {n} of {m}; N must be below M")
-            if self.spread != "uniform" or abs(self.sparsity - (1 - n / m)) > 1e-9:
+            if self.distribution != "uniform" or abs(self.sparsity - (1 - n / m)) > 1e-9:
                 raise ValueError(
                     f"pattern {self.pattern!r} is uniform and {1 - n / m:g} sparse; "
-                    f"found {self.spread!r} and {self.sparsity:g}"
+                    f"found {self.distribution!r} and {self.sparsity:g}"
                 )
         return self
 
@@ -59,7 +59,7 @@ class Target(Spec):
         return 1 - self.sparsity
 
     @classmethod
-    def parse(cls, word: str, spread: Spread = "global", scope: Scope = "body") -> Target:
+    def parse(cls, word: str, distribution: Distribution = "global", scope: Scope = "body") -> Target:
         """A target from a word of the command line: `0.9` or `2:4`.
 
         Raises:
@@ -71,7 +71,7 @@ class Target(Spec):
             n, m = (int(part) for part in word.split(":"))
             if n >= m:
                 raise UsageError(f"sparsity {word!r} keeps {n} of every {m}; N must be below M, as in 2:4")
-            return cls(sparsity=1 - n / m, pattern=word, spread="uniform", scope=scope)
+            return cls(sparsity=1 - n / m, pattern=word, distribution="uniform", scope=scope)
         try:
             sparsity = float(word)
         except ValueError:
@@ -80,7 +80,7 @@ class Target(Spec):
             raise UsageError(
                 f"sparsity {word} lies outside [0, 1); it is the share that is gone, 0.9 for 90 %"
             )
-        return cls(sparsity=sparsity, spread=spread, scope=scope)
+        return cls(sparsity=sparsity, distribution=distribution, scope=scope)
 
     def at(self, sparsity: float) -> Target:
         """The same target on the way there, at another sparsity.
@@ -89,15 +89,17 @@ class Target(Spec):
         between dense and 2:4, so that masks which follow each other can shrink group by group.
         """
         if self.pattern == "free":
-            return Target(sparsity=sparsity, spread=self.spread, scope=self.scope)
+            return Target(sparsity=sparsity, distribution=self.distribution, scope=self.scope)
         m = self.group[1]
         n = math.ceil(m * (1 - sparsity) - 1e-9)
         if n >= m:
-            return Target(spread=self.spread, scope=self.scope)
-        return Target(sparsity=1 - n / m, pattern=f"{n}:{m}", spread=self.spread, scope=self.scope)
+            return Target(distribution=self.distribution, scope=self.scope)
+        return Target(
+            sparsity=1 - n / m, pattern=f"{n}:{m}", distribution=self.distribution, scope=self.scope
+        )
 
-    def spread_as(self, spread: Spread) -> Target:
+    def with_distribution(self, distribution: Distribution) -> Target:
         """The same target spread otherwise; an N:M pattern leaves no choice and stays as it is."""
         if self.pattern != "free":
             return self
-        return Target(sparsity=self.sparsity, spread=spread, scope=self.scope)
+        return Target(sparsity=self.sparsity, distribution=distribution, scope=self.scope)

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field
 
 from smc_eval.card import TaskCard
-from smc_eval.data_file import Needed
+from smc_eval.data_file import DataFile
 from smc_eval.errors import UsageError
 from smc_eval.recipe import Recipe
 from smc_eval.score import Score
-from smc_eval.spec import Outside, Spec, worded
+from smc_eval.spec import Outside, Spec, label
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -66,13 +66,13 @@ class Task(Spec):
     paper_recipe: ClassVar[Mapping[str, Any]] = {}
     """Fields of the recipe that SMC-Bench chose otherwise."""
 
-    writes: ClassVar[bool] = False
+    generates: ClassVar[bool] = False
     """Whether predicting takes step after step, as a text's words are found, and costs so much for each
     that the more examples share a forward pass the better."""
 
-    calls: ClassVar[bool] = False
-    """Whether `loss`, `judged` and `predict` use the net by calling it, and nothing inside it but buffers,
-    each time by the same parameters: then ranks may hold rows of these alone, and gather them for a call."""
+    only_calls_model: ClassVar[bool] = False
+    """Whether `loss`, `loss_and_outputs` and `predict` only call the net, and read nothing inside it but buffers.
+    Then each rank may hold only some rows of the parameters, and gather the others for a call."""
 
     backbone: str = "tiny"
     """What `--model` says: a hub id, a folder, `pkg:NAME`, `scratch` or `tiny`."""
@@ -114,14 +114,15 @@ class Task(Spec):
         """Tokens of an example, so that alike ones can share a batch; 1 where all are alike."""
         return 1
 
-    def sides(self, example: Any) -> tuple[int, ...]:
+    def side_lengths(self, example: Any) -> tuple[int, ...]:
         """Tokens of each side of an example that is padded by itself, first the one that predicting
         reads: for tasks that have two."""
         return (self.length(example),)
 
-    def terms(self, example: Any) -> int:
-        """Terms that an example has in the mean loss of a batch, and outputs in what `judged` tells: 1 where
-        examples count alike, the tokens to be said where these do. They weigh the parts of a cut batch.
+    def loss_terms(self, example: Any) -> int:
+        """Terms that an example has in the mean loss of a batch: 1 where examples count equally, its target
+        tokens where tokens do. It is also its number of outputs in `loss_and_outputs`. The engine weighs the
+        parts of a batch with it.
         """
         return 1
 
@@ -129,7 +130,7 @@ class Task(Spec):
     def loss(self, model: nn.Module, batch: Any) -> Tensor:
         """Mean loss of a batch, a scalar with a gradient."""
 
-    def judged(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
+    def loss_and_outputs(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
         """The mean loss, and the outputs it was made of: log-probabilities [M, C], or values [M].
 
         Whoever learns from another net's outputs, or measures what flows through a net, needs it.
@@ -138,9 +139,9 @@ class Task(Spec):
         raise UsageError(f"task {self.card.name!r} does not tell its outputs, only its loss")
 
     @property
-    def tells_outputs(self) -> bool:
-        """Whether there is a `judged` to ask."""
-        return type(self).judged is not Task.judged
+    def has_outputs(self) -> bool:
+        """Whether there is a `loss_and_outputs` to ask."""
+        return type(self).loss_and_outputs is not Task.loss_and_outputs
 
     @abstractmethod
     def predict(self, model: nn.Module, batch: Any) -> list[Any]:
@@ -154,17 +155,17 @@ class Task(Spec):
         """Names of the parameters that come from pretraining: they take `recipe.backbone_lr`."""
         return ()
 
-    def spared(self, model: nn.Module) -> Collection[str]:
+    def exclude(self, model: nn.Module) -> Collection[str]:
         """Names of parameters that scope `body` leaves out beside embeddings: the output layer of
         a head that this task makes afresh, and lookup tables that are no `nn.Embedding`."""
         return ()
 
-    def unpruned(self, model: nn.Module) -> Collection[str]:
+    def exclude_in_paper(self, model: nn.Module) -> Collection[str]:
         """Names of parameters that scope `all-2d` leaves out: what SMC-Bench's code never prunes of
         this task's net, though it has two dimensions."""
         return ()
 
-    def needs(self) -> tuple[Needed, ...]:
+    def data_files(self) -> tuple[DataFile, ...]:
         """Files and folders that it reads from a data folder, and where they come from; without reading
         anything. A task that says nothing can be verified all the same, but not fetched."""
         return ()
@@ -180,10 +181,10 @@ class Task(Spec):
         return self
 
     @property
-    def words(self) -> str:
+    def label(self) -> str:
         """Its name and the options that differ from the defaults, as users type them."""
-        return worded(self.card.name, self, apart=Task.model_fields)
+        return label(self.card.name, self, apart=Task.model_fields)
 
-    def but(self, **fields: Any) -> Self:
+    def replace(self, **fields: Any) -> Self:
         """The same task with other fields, checked anew."""
         return type(self).model_validate({**{n: getattr(self, n) for n in type(self).model_fields}, **fields})

@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from smc_eval.sparse.shard_group import Crowd
+    from smc_eval.sparse.shard_group import ShardGroup
 
     Tensors = Mapping[str, Tensor]
-    State = dict[str, Tensor]
+    UpdaterState = dict[str, Tensor]
 
 
-class Moment(Protocol):
+class StepView(Protocol):
     """What a rule sees once an optimizer step: after backward, before the weights move."""
 
     @property
@@ -46,7 +46,7 @@ class Moment(Protocol):
         """The masks worn now, True stays."""
 
     @property
-    def crowd(self) -> Crowd:
+    def shards(self) -> ShardGroup:
         """Who holds the other rows of each tensor, and counts along; mostly nobody."""
 
     @property
@@ -56,39 +56,39 @@ class Moment(Protocol):
     def skip(self) -> None:
         """Let no weight move at this step: the optimizer does not step."""
 
-    def wear(self, masks: Tensors) -> None:
+    def set_masks(self, masks: Tensors) -> None:
         """Change masks from this step on. What grows back starts at zero, its optimizer state cleared."""
 
 
-class Rule(Spec):
+class Updater(Spec):
     """Changes masks during training. It has one moment and no memory of its own."""
 
     soft: ClassVar[bool] = False
     """Whether masked weights stay alive behind the mask and may come back with their values."""
-    straight: ClassVar[bool] = True
+    straight_through: ClassVar[bool] = True
     """Of a soft rule: whether masked weights learn too, by the gradient straight through the mask. If
     not, the net learns by the product of masks and weights, and what is masked waits as it is."""
-    by_rows: ClassVar[bool] = False
+    shardable: ClassVar[bool] = False
     """Whether it can decide where a net is cut by rows: from what it sees of each weight, and from what
     `moment.crowd` counts of all rows; its state is then cut as the weights of the same names are."""
 
     @abstractmethod
-    def begin(self, weights: Tensors, masks: Tensors) -> State:
+    def init(self, weights: Tensors, masks: Tensors) -> UpdaterState:
         """The state before the first step: tensors by name, which checkpoints save unread."""
 
     @abstractmethod
-    def update(self, moment: Moment, state: State) -> State:
+    def update(self, view: StepView, state: UpdaterState) -> UpdaterState:
         """The next state; new masks are put on by `moment.wear`."""
 
-    def densities(self, steps: int, worn: float) -> Iterable[tuple[int, float]] | None:
+    def densities(self, steps: int, density: float) -> Iterable[tuple[int, float]] | None:
         """After which steps of so many the share of weights in scope that is alive changes, and to what.
 
-        In order, steps counted from 0; `worn` are alive before the first. None: it cannot tell, and
+        In order, steps counted from 0; `density` are alive before the first. None: it cannot tell, and
         then its training has no price in FLOPs.
         """
         return None
 
-    def reads(self, steps: int) -> Sequence[int]:
+    def dense_gradient_steps(self, steps: int) -> Sequence[int]:
         """Steps of so many, rising, at which it reads the gradients of masked weights too, which cost as
         a dense net's; all, unless a rule says otherwise."""
         return range(steps)

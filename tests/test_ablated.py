@@ -14,31 +14,31 @@ from torch import Tensor
 from smc_eval.card import MethodCard
 from smc_eval.errors import UnknownName, UsageError
 from smc_eval.experiment.ablation import Ablated, How, Inverse
-from smc_eval.experiment.config import Order
+from smc_eval.experiment.config import RunConfig
 from smc_eval.experiment.grid import Grid
 from smc_eval.method import Method
 from smc_eval.methods.dense import Dense
 from smc_eval.methods.from_checkpoint import FromCheckpoint
 from smc_eval.methods.gmp import Gmp
 from smc_eval.methods.gmp_tuned import TunedGmp
-from smc_eval.methods.lth import Lottery
+from smc_eval.methods.lth import LotteryTicket
 from smc_eval.methods.omp import Magnitude, MagnitudeAfter, MagnitudeBefore
 from smc_eval.methods.random import RandomBefore
-from smc_eval.planning.plan import worded
-from smc_eval.planning.resolve import Binder
+from smc_eval.planning.plan import describe_stage
+from smc_eval.planning.resolve import Resolver
 from smc_eval.pruner import Probe
 from smc_eval.registry import Registry
-from smc_eval.sparse.shard_group import ALONE
+from smc_eval.sparse.shard_group import UNSHARDED
 from smc_eval.stages import Prune, Rewind, Stage, Train
 from smc_eval.target import Target
-from smc_eval.testing import PrunedToy, Toy, bound, walked
+from smc_eval.testing import PrunedToy, Toy, chain_of, run_chain
 
 HALF = Target(sparsity=0.5)
 
 
 def said(method: Method, how: How, target: Target = HALF) -> list[str]:
     """The plan of an ablated method in words."""
-    return [worded(stage) for stage in Ablated(method=method, how=how).plan(target)]
+    return [describe_stage(stage) for stage in Ablated(method=method, how=how).plan(target)]
 
 
 def test_before_training_the_net_goes_back_to_the_start_and_trains() -> None:
@@ -62,7 +62,7 @@ def test_after_training_the_net_goes_back_to_what_was_trained_before_pruning() -
 
 
 def test_of_a_lottery_only_the_last_ticket_is_altered_and_its_own_rewind_follows() -> None:
-    assert said(Lottery(), "shuffle", Target(sparsity=0.36)) == [
+    assert said(LotteryTicket(), "shuffle", Target(sparsity=0.36)) == [
         "train by the task's recipe (point 'unpruned')",
         "prune by magnitude to 0.2",
         "rewind weights to 'start'",
@@ -76,7 +76,7 @@ def test_of_a_lottery_only_the_last_ticket_is_altered_and_its_own_rewind_follows
 
 
 def test_of_a_late_lottery_values_are_the_early_ones() -> None:
-    plan = said(Lottery(early=0.1), "reinit", Target(sparsity=0.2))
+    plan = said(LotteryTicket(early=0.1), "reinit", Target(sparsity=0.2))
     assert plan[-4:] == [
         "rewind weights to 'unpruned'",
         "rewind weights to 'early'",
@@ -87,7 +87,7 @@ def test_of_a_late_lottery_values_are_the_early_ones() -> None:
 
 def test_after_a_rule_one_training_follows_where_the_method_has_none() -> None:
     assert said(Gmp(), "random") == [
-        worded(next(Gmp().plan(HALF))),
+        describe_stage(next(Gmp().plan(HALF))),
         "prune by redraw to 0.5",
         "rewind weights to 'start'",
         "train by the task's recipe",
@@ -98,7 +98,7 @@ def test_what_else_a_rules_training_had_stays() -> None:
     *_, gradual = TunedGmp().plan(Target(sparsity=0.75))
     *_, again = Ablated(method=TunedGmp(), how="shuffle").plan(Target(sparsity=0.75))
     assert isinstance(again, Train) and isinstance(gradual, Train)
-    assert (again.rule, again.length, again.distil) == (None, 2.0, gradual.distil)
+    assert (again.updater, again.length, again.distil) == (None, 2.0, gradual.distil)
 
 
 def test_survivors_are_renewed_after_the_way_back_and_not_before() -> None:
@@ -113,7 +113,7 @@ def test_survivors_are_renewed_after_the_way_back_and_not_before() -> None:
 
 def test_a_method_that_leads_back_before_it_prunes_is_taken_at_its_word() -> None:
     class Returning(Method):
-        card: ClassVar[MethodCard] = MethodCard(name="back", summary="back", source="none", moment="before")
+        card: ClassVar[MethodCard] = MethodCard(name="back", summary="back", source="none", when="before")
 
         def plan(self, target: Target) -> Iterator[Stage]:
             yield Train(name="taught")
@@ -126,8 +126,8 @@ def test_a_method_that_leads_back_before_it_prunes_is_taken_at_its_word() -> Non
 
 @pytest.mark.parametrize("how", get_args(How))
 def test_all_that_comes_before_the_choice_is_shared_with_the_method(how: How) -> None:
-    own = bound(MagnitudeAfter(), HALF)
-    other = bound(Ablated(method=MagnitudeAfter(), how=how), HALF)
+    own = chain_of(MagnitudeAfter(), HALF)
+    other = chain_of(Ablated(method=MagnitudeAfter(), how=how), HALF)
     count = 1 if how == "invert" else 2
     assert [link.digest for link in own.links[:count]] == [link.digest for link in other.links[:count]]
     assert own.digest != other.digest
@@ -138,7 +138,7 @@ def nets(
 ) -> tuple[dict[str, Tensor], ...]:
     """The net and masks a method ends with."""
     task = Toy(recipe=Toy().recipe.model_copy(update={"steps": steps}))
-    return walked(bound(method, target, task), tmp_path)[1:]
+    return run_chain(chain_of(method, target, task), tmp_path)[1:]
 
 
 @pytest.mark.parametrize("how", ["shuffle", "random"])
@@ -189,13 +189,13 @@ def test_reinit_keeps_the_masks_and_draws_the_survivors_anew(tmp_path: Path) -> 
 def test_invert_keeps_the_smallest() -> None:
     weights = {"a": torch.tensor([[0.1, -0.9], [0.2, -0.5]]), "b": torch.tensor([[0.3, 0.4]])}
     masks = {name: torch.ones_like(weight).bool() for name, weight in weights.items()}
-    probe = cast("Probe", SimpleNamespace(weights=weights, masks=masks, crowd=ALONE))
+    probe = cast("Probe", SimpleNamespace(weights=weights, masks=masks, shards=UNSHARDED))
     kept = Inverse(of=Magnitude()).prune(probe, HALF)
     assert {n: m.int().tolist() for n, m in kept.items()} == {"a": [[1, 0], [1, 0]], "b": [[1, 0]]}
 
 
 def test_invert_turns_every_round_of_a_criterion() -> None:
-    plan = said(Lottery(), "invert", Target(sparsity=0.36))
+    plan = said(LotteryTicket(), "invert", Target(sparsity=0.36))
     assert [line for line in plan if line.startswith("prune")] == [
         "prune by inverse(of=magnitude) to 0.2",
         "prune by inverse(of=magnitude) to 0.36",
@@ -209,7 +209,7 @@ def test_invert_turns_every_round_of_a_criterion() -> None:
         (FromCheckpoint(), Target(), "method 'from-checkpoint.invert' cannot be: Given gives no saliencies"),
         (
             MagnitudeBefore(),
-            Target(sparsity=0.5, spread="lamp"),
+            Target(sparsity=0.5, distribution="lamp"),
             "'omp-before.invert' cannot spread 'lamp', which needs saliencies of 0 or more",
         ),
     ],
@@ -222,22 +222,22 @@ def test_what_cannot_be_inverted_is_refused_by_name(method: Method, target: Targ
 
 def test_what_the_method_refuses_its_ablation_refuses() -> None:
     with pytest.raises(UsageError, match="'lth' cannot make pattern '2:4'"):
-        Ablated(method=Lottery(), how="shuffle").accept(Target.parse("2:4"))
+        Ablated(method=LotteryTicket(), how="shuffle").accept(Target.parse("2:4"))
 
 
 def test_it_is_named_after_method_and_ablation() -> None:
-    ablated = Ablated(method=Lottery(share=0.3), how="reinit")
-    assert (ablated.card.name, ablated.words) == ("lth+reinit", "lth:share=0.3+reinit")
-    assert ablated.card.moment == Lottery.card.moment
+    ablated = Ablated(method=LotteryTicket(share=0.3), how="reinit")
+    assert (ablated.card.name, ablated.label) == ("lth+reinit", "lth:share=0.3+reinit")
+    assert ablated.card.when == LotteryTicket.card.when
     assert "2009.08576" in ablated.card.source
-    assert ablated.digest() != Ablated(method=Lottery(), how="reinit").digest()
+    assert ablated.digest() != Ablated(method=LotteryTicket(), how="reinit").digest()
 
 
 def test_given_masks_are_shuffled_too(tmp_path: Path) -> None:
     task = PrunedToy(recipe=Toy().recipe.model_copy(update={"steps": 0}))
-    own, _, kept = walked(bound(FromCheckpoint(), Target(), task), tmp_path)
-    result, _, masks = walked(
-        bound(Ablated(method=FromCheckpoint(), how="shuffle"), Target(), task), tmp_path
+    own, _, kept = run_chain(chain_of(FromCheckpoint(), Target(), task), tmp_path)
+    result, _, masks = run_chain(
+        chain_of(Ablated(method=FromCheckpoint(), how="shuffle"), Target(), task), tmp_path
     )
     assert result.certificate["ok"] and result.sparsity == own.sparsity
     assert result.target["sparsity"] == own.target["sparsity"] == pytest.approx(0.5, abs=0.01)
@@ -250,7 +250,7 @@ REGISTRY = Registry((), {k.card.name: k for k in (Dense, Gmp, RandomBefore)}, {"
 
 def grid(*ablate: str, **said: tuple[str, ...]) -> Grid:
     return Grid.of(
-        Order(tasks=("toy",), method=("gmp,random-before",), sparsity=("0.5",), ablate=ablate, **said),
+        RunConfig(tasks=("toy",), method=("gmp,random-before",), sparsity=("0.5",), ablate=ablate, **said),
         REGISTRY,
     )
 
@@ -263,7 +263,7 @@ def test_every_method_that_prunes_runs_ablated_after_itself() -> None:
 
 
 def test_an_ablation_that_cannot_be_is_skipped_by_name() -> None:
-    squares = Binder().bound(grid("invert").cells())
+    squares = Resolver().resolve_all(grid("invert").cells())
     (record,) = [square.record for square in squares if not square.chain]
     assert (record.method, record.status) == ("gmp+invert", "skipped")
     assert "Cubic gives no saliencies" in record.reason

@@ -12,16 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smc_eval.card import TaskCard
-from smc_eval.experiment.cell import Chain, idle, shared
+from smc_eval.experiment.cell import Chain, shared_nets, unneeded_nets
 from smc_eval.methods.dense import Dense
 from smc_eval.methods.gmp_tuned import TunedGmp
-from smc_eval.methods.lth import Lottery
+from smc_eval.methods.lth import LotteryTicket
 from smc_eval.methods.omp import MagnitudeAfter, MagnitudeBefore
 from smc_eval.methods.random import RandomAfter
-from smc_eval.planning.plan import steps
-from smc_eval.planning.scheduler import Agenda
+from smc_eval.planning.plan import steps_of
+from smc_eval.planning.scheduler import Scheduler
 from smc_eval.target import SMC_GRID, Target
-from smc_eval.testing import Toy, bound
+from smc_eval.testing import Toy, chain_of
 
 LEVELS = SMC_GRID[:5]
 
@@ -33,13 +33,13 @@ class Slow(Toy):
 @cache
 def every() -> tuple[Chain, ...]:
     """A grid with forks at many depths, rewinds among them."""
-    methods = (MagnitudeBefore(), MagnitudeAfter(), RandomAfter(), Lottery(), TunedGmp())
+    methods = (MagnitudeBefore(), MagnitudeAfter(), RandomAfter(), LotteryTicket(), TunedGmp())
     return tuple(
         chain
         for seed in (0, 1)
         for chain in [
-            bound(Dense(), Target(), seed=seed),
-            *(bound(method, Target(sparsity=s), seed=seed) for method in methods for s in LEVELS),
+            chain_of(Dense(), Target(), seed=seed),
+            *(chain_of(method, Target(sparsity=s), seed=seed) for method in methods for s in LEVELS),
         ]
     )
 
@@ -58,12 +58,12 @@ class Yard:
     busy: float = 0.0
 
     def run(self) -> None:
-        agenda, kept = Agenda(), shared(self.chains)
+        scheduler, kept = Scheduler(), shared_nets(self.chains)
         waiting = {chain.digest: chain for chain in self.chains}
         at: dict[str, tuple[Chain, int, float]] = {}
         while waiting or at:
             while waiting and len(at) < self.workers:
-                chain = agenda.next(waiting.values(), [one for one, _, _ in at.values()], self.finished)
+                chain = scheduler.next(waiting.values(), [one for one, _, _ in at.values()], self.finished)
                 if chain is None:
                     assert at, "all wait for one another"
                     break
@@ -84,7 +84,7 @@ class Yard:
     def _going(self, chain: Chain, number: int) -> tuple[Chain, int, float]:
         took = 0.01
         if number < len(chain.links):
-            took += steps(chain.links[number].stage, chain.examples)
+            took += steps_of(chain.links[number].stage, chain.examples)
         self.busy += took
         return chain, number, self.now + took
 
@@ -111,7 +111,7 @@ def test_no_grid_takes_longer_than_its_share_and_its_longest_way(chains: list[Ch
     yard = Yard(chains, workers)
     yard.run()
     longest = max(
-        sum(steps(link.stage, chain.examples) + 0.02 for link in chain.links) + 0.02 for chain in chains
+        sum(steps_of(link.stage, chain.examples) + 0.02 for link in chain.links) + 0.02 for chain in chains
     )
     assert yard.now <= yard.busy / workers + longest + 1e-6
 
@@ -119,7 +119,7 @@ def test_no_grid_takes_longer_than_its_share_and_its_longest_way(chains: list[Ch
 def test_the_longest_way_is_begun_first_and_the_lottery_does_not_finish_last() -> None:
     yard = Yard(every(), 4)
     yard.run()
-    lotteries = [chain for chain in every() if isinstance(chain.cell.method, Lottery)]
+    lotteries = [chain for chain in every() if isinstance(chain.cell.method, LotteryTicket)]
     longest = max(lotteries, key=lambda chain: len(chain.links))
     assert len(yard.begun[0].links) == len(longest.links)
     assert max(yard.ends[chain.digest] for chain in lotteries) < yard.now
@@ -127,38 +127,45 @@ def test_the_longest_way_is_begun_first_and_the_lottery_does_not_finish_last() -
 
 def test_what_needs_a_stage_that_somebody_works_on_waits_and_the_rest_does_not() -> None:
     dense, after, before = (
-        bound(Dense(), Target()),
-        bound(MagnitudeAfter(), Target(sparsity=0.5)),
-        bound(MagnitudeBefore(), Target(sparsity=0.5)),
+        chain_of(Dense(), Target()),
+        chain_of(MagnitudeAfter(), Target(sparsity=0.5)),
+        chain_of(MagnitudeBefore(), Target(sparsity=0.5)),
     )
-    agenda, trained = Agenda(), dense.links[0].digest
-    assert agenda.next([dense, after, before], [], set()) is after  # the longest of the three
-    assert agenda.next([dense, before], [after], set()) is before
-    assert agenda.next([dense], [after, before], set()) is None
-    assert agenda.next([dense], [after, before], {trained}) is dense
+    scheduler, trained = Scheduler(), dense.links[0].digest
+    assert scheduler.next([dense, after, before], [], set()) is after  # the longest of the three
+    assert scheduler.next([dense, before], [after], set()) is before
+    assert scheduler.next([dense], [after, before], set()) is None
+    assert scheduler.next([dense], [after, before], {trained}) is dense
 
 
 def test_what_others_hold_is_left_alone_be_it_a_cell_or_a_stage() -> None:
-    dense, after = bound(Dense(), Target()), bound(MagnitudeAfter(), Target(sparsity=0.5))
-    agenda, trained = Agenda(), dense.links[0].digest
-    assert agenda.next([after, dense], [], set(), {trained}) is None
-    assert agenda.next([after, dense], [], {trained}, {trained}) is after  # it is finished, whoever holds it
-    assert agenda.next([after, dense], [], set(), {after.digest}) is dense
+    dense, after = chain_of(Dense(), Target()), chain_of(MagnitudeAfter(), Target(sparsity=0.5))
+    scheduler, trained = Scheduler(), dense.links[0].digest
+    assert scheduler.next([after, dense], [], set(), {trained}) is None
+    assert (
+        scheduler.next([after, dense], [], {trained}, {trained}) is after
+    )  # it is finished, whoever holds it
+    assert scheduler.next([after, dense], [], set(), {after.digest}) is dense
 
 
 def test_a_slow_task_goes_before_a_quick_one_of_more_steps() -> None:
-    few = bound(Dense(), Target(), Slow())
-    many = bound(MagnitudeAfter(), Target(sparsity=0.5))
-    assert Agenda().next([few, many], [], set()) is many
-    assert Agenda({("slow", "tiny"): 9.0, ("toy", "tiny"): 1.0}).next([few, many], [], set()) is few
-    assert Agenda({("slow", "tiny"): 9.0}).next([few, many], [], set()) is many  # as slow, for all one knows
+    few = chain_of(Dense(), Target(), Slow())
+    many = chain_of(MagnitudeAfter(), Target(sparsity=0.5))
+    assert Scheduler().next([few, many], [], set()) is many
+    assert Scheduler({("slow", "tiny"): 9.0, ("toy", "tiny"): 1.0}).next([few, many], [], set()) is few
+    assert (
+        Scheduler({("slow", "tiny"): 9.0}).next([few, many], [], set()) is many
+    )  # as slow, for all one knows
 
 
 def test_a_kept_net_is_idle_once_all_that_pass_it_are_done() -> None:
-    chains = [bound(Dense(), Target()), *(bound(MagnitudeAfter(), Target(sparsity=s)) for s in (0.2, 0.5))]
-    kept = shared(chains)
+    chains = [
+        chain_of(Dense(), Target()),
+        *(chain_of(MagnitudeAfter(), Target(sparsity=s)) for s in (0.2, 0.5)),
+    ]
+    kept = shared_nets(chains)
     done: set[str] = set()
     for chain in chains:
-        assert idle(chains, kept, done) == set()
+        assert unneeded_nets(chains, kept, done) == set()
         done.add(chain.digest)
-    assert idle(chains, kept, done) == {chains[0].links[0].digest}
+    assert unneeded_nets(chains, kept, done) == {chains[0].links[0].digest}

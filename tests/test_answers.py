@@ -9,7 +9,7 @@ import pytest
 
 from smc_eval.errors import StoreError
 from smc_eval.score import Items, accuracy
-from smc_eval.store.predictions import Answers
+from smc_eval.store.predictions import Predictions
 
 
 def test_an_accuracy_is_the_mean_of_its_items() -> None:
@@ -20,28 +20,30 @@ def test_an_accuracy_is_the_mean_of_its_items() -> None:
 
 def test_answers_come_back_as_they_were(tmp_path: Path) -> None:
     items = Items("bleu", ((1, 0, 0, 0, 2, 1, 0, 0, 2, 3),), ("en-fr",))
-    Answers(tmp_path).save("d1", ["deux mots"], items)
-    assert Answers(tmp_path).predicted("d1") == ["deux mots"]
-    assert Answers(tmp_path).items("d1") == items
+    Predictions(tmp_path).save("d1", ["deux mots"], items)
+    assert Predictions(tmp_path).predicted("d1") == ["deux mots"]
+    assert Predictions(tmp_path).items("d1") == items
     assert [path.name for path in (tmp_path / "answers").iterdir()] == ["d1.json.gz"]
 
 
 def test_a_score_without_items_keeps_its_predictions(tmp_path: Path) -> None:
-    Answers(tmp_path).save("d1", [1, None, [0.5, "b"]], None)
-    assert Answers(tmp_path).predicted("d1") == [1, None, [0.5, "b"]]
-    assert Answers(tmp_path).items("d1") is None
+    Predictions(tmp_path).save("d1", [1, None, [0.5, "b"]], None)
+    assert Predictions(tmp_path).predicted("d1") == [1, None, [0.5, "b"]]
+    assert Predictions(tmp_path).items("d1") is None
 
 
-@pytest.mark.parametrize("content", [b"", b"text", gzip.compress(b"{}", mtime=0)[:-4], gzip.compress(b"{", mtime=0)])
+@pytest.mark.parametrize(
+    "content", [b"", b"text", gzip.compress(b"{}", mtime=0)[:-4], gzip.compress(b"{", mtime=0)]
+)
 def test_what_is_missing_or_broken_is_no_answer(tmp_path: Path, content: bytes) -> None:
-    answers = Answers(tmp_path)
-    assert answers.predicted("d1") is None and answers.items("d1") is None
-    answers.folder.mkdir()
-    (answers.folder / "d1.json.gz").write_bytes(content)
-    assert answers.predicted("d1") is None and answers.items("d1") is None
+    predictions = Predictions(tmp_path)
+    assert predictions.predicted("d1") is None and predictions.items("d1") is None
+    predictions.folder.mkdir()
+    (predictions.folder / "d1.json.gz").write_bytes(content)
+    assert predictions.predicted("d1") is None and predictions.items("d1") is None
 
 
 def test_answers_that_cannot_be_written_say_where(tmp_path: Path) -> None:
     (tmp_path / "answers").write_text("a file where the folder should be")
     with pytest.raises(StoreError, match="cannot write .*d1.json.gz: "):
-        Answers(tmp_path).save("d1", [1], None)
+        Predictions(tmp_path).save("d1", [1], None)

@@ -23,20 +23,20 @@ from smc_eval.methods.dense import Dense
 from smc_eval.methods.from_checkpoint import FromCheckpoint
 from smc_eval.methods.gmp import Gmp
 from smc_eval.methods.gmp_tuned import TunedGmp
-from smc_eval.methods.lth import Lottery
+from smc_eval.methods.lth import LotteryTicket
 from smc_eval.methods.movement import Movement
 from smc_eval.methods.omp import MagnitudeAfter
 from smc_eval.methods.rigl import MagnitudeRigL
-from smc_eval.methods.set import Evolution
+from smc_eval.methods.set import SparseEvolution
 from smc_eval.methods.snip import Snip
-from smc_eval.planning.plan import steps
+from smc_eval.planning.plan import steps_of
 from smc_eval.protocol import SOUND
 from smc_eval.recipe import Recipe
 from smc_eval.spec import digest
 from smc_eval.stages import Stage, Train
 from smc_eval.target import Target
-from smc_eval.testing import PrunedToy, Toy, bound, targets, walked
-from smc_eval.updater import Moment, Rule
+from smc_eval.testing import PrunedToy, Toy, chain_of, run_chain, targets_for
+from smc_eval.updater import StepView, Updater
 
 HALF, TENTH = Target(sparsity=0.5), Target(sparsity=0.9)
 STEPS, FLOPS = Budget(measure="steps"), Budget(measure="flops")
@@ -49,7 +49,7 @@ def toy(count: int = 100, **fields: Any) -> Toy:
 
 def lengths(chain: Chain) -> list[int]:
     """Steps of each training."""
-    return [steps(link.stage, chain.examples) for link in chain.links if isinstance(link.stage, Train)]
+    return [steps_of(link.stage, chain.examples) for link in chain.links if isinstance(link.stage, Train)]
 
 
 def links(chain: Chain) -> list[str]:
@@ -61,8 +61,8 @@ def links(chain: Chain) -> list[str]:
 def test_every_method_takes_as_many_steps_as_the_budget_has(
     method: Method, factor: float, wanted: int
 ) -> None:
-    for target in targets(method):
-        chain = bound(method, target, toy(), budget=Budget(measure="steps", factor=factor))
+    for target in targets_for(method):
+        chain = chain_of(method, target, toy(), budget=Budget(measure="steps", factor=factor))
         assert sum(lengths(chain)) == wanted
 
 
@@ -74,27 +74,29 @@ def test_every_method_takes_as_many_steps_as_the_budget_has(
     sparsity=st.floats(0.05, 0.95),
 )
 def test_steps_are_met_exactly_however_a_training_is_cut(count, factor, share, early, sparsity) -> None:
-    method = Lottery(share=share, early=early)
-    chain = bound(
+    method = LotteryTicket(share=share, early=early)
+    chain = chain_of(
         method, Target(sparsity=sparsity), toy(count), budget=Budget(measure="steps", factor=factor)
     )
     assert sum(lengths(chain)) == round(count * factor)
 
 
 def test_a_lottery_keeps_its_rounds_and_the_last_takes_what_is_left() -> None:
-    assert lengths(bound(Lottery(), Target(sparsity=0.36), toy(), budget=STEPS)) == [33, 33, 34]
+    assert lengths(chain_of(LotteryTicket(), Target(sparsity=0.36), toy(), budget=STEPS)) == [33, 33, 34]
     # 20 % of each training is before the point, 80 % after it: 20, 80, 80 of 180
-    late = bound(Lottery(early=0.2), Target(sparsity=0.2), toy(180), budget=STEPS)
+    late = chain_of(LotteryTicket(early=0.2), Target(sparsity=0.2), toy(180), budget=STEPS)
     assert lengths(late) == [20, 80, 80]
 
 
 def test_what_costs_the_budget_anyway_trains_as_it_does_without_one() -> None:
     for method in (Snip(), Gmp(), MagnitudeRigL()):
-        assert links(bound(method, HALF, toy(), budget=STEPS)) == links(bound(method, HALF, toy()))
+        assert links(chain_of(method, HALF, toy(), budget=STEPS)) == links(chain_of(method, HALF, toy()))
     for budget in (STEPS, FLOPS):
-        assert links(bound(Dense(), Target(), toy(), budget=budget)) == links(bound(Dense(), Target(), toy()))
+        assert links(chain_of(Dense(), Target(), toy(), budget=budget)) == links(
+            chain_of(Dense(), Target(), toy())
+        )
     epochs = Toy(recipe=Recipe(epochs=2.5, batch_size=8))
-    assert links(bound(Snip(), HALF, epochs, budget=STEPS)) == links(bound(Snip(), HALF, epochs))
+    assert links(chain_of(Snip(), HALF, epochs, budget=STEPS)) == links(chain_of(Snip(), HALF, epochs))
 
 
 def test_a_cell_without_a_budget_has_the_name_it_had_before_there_were_any() -> None:
@@ -107,8 +109,8 @@ def test_a_cell_without_a_budget_has_the_name_it_had_before_there_were_any() -> 
 
 
 def test_a_dense_net_of_three_budgets_is_one_of_a_recipe_three_times_as_long() -> None:
-    thrice = bound(Dense(), Target(), toy(), budget=Budget(measure="steps", factor=3))
-    assert links(thrice) == links(bound(Dense(), Target(), toy(300, period=60)))
+    thrice = chain_of(Dense(), Target(), toy(), budget=Budget(measure="steps", factor=3))
+    assert links(thrice) == links(chain_of(Dense(), Target(), toy(300, period=60)))
     assert FLOPS.of_dense is None
     assert Budget(measure="flops", factor=3, inside=0.5).of_dense == Budget(measure="steps", factor=3)
 
@@ -127,24 +129,24 @@ def test_learning_rates_stretch_along() -> None:
     [
         (Snip(), TENTH, [1000]),  # each costs a tenth
         (MagnitudeAfter(), HALF, [66, 68]),  # 66 + 68 / 2 = 100
-        (Lottery(), Target(sparsity=0.36), [40, 40, 43]),  # 40 + 0.8 * 40 + 0.64 * 43 = 99.5
-        (Evolution(), TENTH, [1000]),  # by lot: no gradient is read
+        (LotteryTicket(), Target(sparsity=0.36), [40, 40, 43]),  # 40 + 0.8 * 40 + 0.64 * 43 = 99.5
+        (SparseEvolution(), TENTH, [1000]),  # by lot: no gradient is read
         (Dense(), Target(), [100]),
     ],
 )
 def test_flops_written_out(method: Method, target: Target, wanted: list[int]) -> None:
-    assert lengths(bound(method, target, toy(), budget=FLOPS)) == wanted
+    assert lengths(chain_of(method, target, toy(), budget=FLOPS)) == wanted
 
 
 def test_what_lies_outside_the_scope_costs_as_much_at_any_sparsity() -> None:
     half_inside = Budget(measure="flops", inside=0.5)
     # a step costs 0.5 + 0.5 * 0.2
-    assert lengths(bound(Snip(), Target(sparsity=0.8), toy(), budget=half_inside)) == [166]
+    assert lengths(chain_of(Snip(), Target(sparsity=0.8), toy(), budget=half_inside)) == [166]
 
 
 def test_a_rule_that_reads_gradients_of_masked_weights_pays_a_third_of_them() -> None:
     # a change every 100 steps until three quarters: 14 of 1973 cost (2 * 0.5 + 1) / 3
-    (count,) = lengths(bound(MagnitudeRigL(), HALF, toy(1000), budget=FLOPS))
+    (count,) = lengths(chain_of(MagnitudeRigL(), HALF, toy(1000), budget=FLOPS))
     changes = len(range(100, round(0.75 * count), 100))
     cost = 0.5 * (count - changes) + 2 / 3 * changes
     assert 1000 - 2 / 3 <= cost <= 1000
@@ -152,26 +154,26 @@ def test_a_rule_that_reads_gradients_of_masked_weights_pays_a_third_of_them() ->
 
 def test_the_examples_of_a_step_count() -> None:
     class Wide(Method):
-        card: ClassVar[MethodCard] = MethodCard(name="wide", summary="w", source="none", moment="none")
+        card: ClassVar[MethodCard] = MethodCard(name="wide", summary="w", source="none", when="none")
 
         def plan(self, target: Target) -> Iterator[Stage]:
             yield Train(recipe=Recipe(steps=30, batch_size=4, accumulation=4))
 
-    assert lengths(bound(Wide(), Target(), toy(), budget=FLOPS)) == [50]
-    assert lengths(bound(Wide(), Target(), toy(), budget=STEPS)) == [100]
+    assert lengths(chain_of(Wide(), Target(), toy(), budget=FLOPS)) == [50]
+    assert lengths(chain_of(Wide(), Target(), toy(), budget=STEPS)) == [100]
 
 
 @pytest.mark.parametrize(
     "method",
-    [Gmp(), Gmp(every=7, events=3), Movement(), MagnitudeRigL(every=5), Evolution(), Lottery(early=0.1),
-     MagnitudeAfter(), TunedGmp(), Ablated(method=Gmp(), how="shuffle")],
-    ids=lambda method: method.words,
+    [Gmp(), Gmp(every=7, events=3), Movement(), MagnitudeRigL(every=5), SparseEvolution(),
+     LotteryTicket(early=0.1), MagnitudeAfter(), TunedGmp(), Ablated(method=Gmp(), how="shuffle")],
+    ids=lambda method: method.label,
 )  # fmt: skip
 def test_flops_counted_as_the_nets_train_are_the_budget(
     method: Method, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     costs, read = list[float](), set[int]()
-    advance, grads = loop.Training._advance, loop.Step.grads
+    advance, grads = loop.Training._advance, loop.TrainingStep.grads
 
     def advanced(training: loop.Training) -> float:
         density = training.net.density
@@ -181,24 +183,27 @@ def test_flops_counted_as_the_nets_train_are_the_budget(
         costs.append((2 * density + (1 if read else density)) / 3 + teacher)
         return loss
 
-    def asked(moment: loop.Step) -> Any:
-        read.add(moment.step)
-        return grads.__get__(moment)
+    def asked(view: loop.TrainingStep) -> Any:
+        read.add(view.step)
+        return grads.__get__(view)
 
     monkeypatch.setattr(loop.Training, "_advance", advanced)
-    monkeypatch.setattr(loop.Step, "grads", property(asked))
-    walked(bound(method, Target(sparsity=0.7, spread=method.card.spread), toy(40), budget=FLOPS), tmp_path)
+    monkeypatch.setattr(loop.TrainingStep, "grads", property(asked))
+    run_chain(
+        chain_of(method, Target(sparsity=0.7, distribution=method.card.distribution), toy(40), budget=FLOPS),
+        tmp_path,
+    )
     rounding = len(costs) * 0.5 / 655  # the toy's weights
     assert 40 - max(costs) - rounding <= sum(costs) <= 40 + rounding
 
 
-class Restless(Rule):
+class Restless(Updater):
     """A rule that says nothing of its density."""
 
     def begin(self, weights: Mapping[str, Any], masks: Mapping[str, Any]) -> dict[str, Any]:
         return {}
 
-    def update(self, moment: Moment, state: dict[str, Any]) -> dict[str, Any]:
+    def update(self, view: StepView, state: dict[str, Any]) -> dict[str, Any]:
         return state
 
 
@@ -208,15 +213,15 @@ class Wild(Restless):
 
 
 class Ruled(Method):
-    card: ClassVar[MethodCard] = MethodCard(name="ruled", summary="r", source="none", moment="during")
-    rule: Rule
+    card: ClassVar[MethodCard] = MethodCard(name="ruled", summary="r", source="none", when="during")
+    updater: Updater
 
     def plan(self, target: Target) -> Iterator[Stage]:
-        yield Train(rule=self.rule)
+        yield Train(updater=self.updater)
 
 
 class Idle(Method):
-    card: ClassVar[MethodCard] = MethodCard(name="idle", summary="i", source="none", moment="none")
+    card: ClassVar[MethodCard] = MethodCard(name="idle", summary="i", source="none", when="none")
 
     def plan(self, target: Target) -> Iterator[Stage]:
         yield from ()
@@ -227,29 +232,34 @@ class Idle(Method):
     [
         (Snip(), toy(0), STEPS, "--match steps has no budget to give: the recipe has 0 steps"),
         (Idle(), toy(), STEPS, "--match steps cannot stretch method 'idle': it trains nothing"),
-        (Lottery(), toy(5), STEPS, "leaves 5 steps to the 12 trainings of method 'lth', too few for one"),
+        (
+            LotteryTicket(),
+            toy(5),
+            STEPS,
+            "leaves 5 steps to the 12 trainings of method 'lth', too few for one",
+        ),
         (FromCheckpoint(), PrunedToy(), FLOPS, "method 'from-checkpoint': its masks are given"),
-        (Ruled(rule=Restless()), toy(), FLOPS, "method 'ruled': Restless does not tell its density"),
+        (Ruled(updater=Restless()), toy(), FLOPS, "method 'ruled': Restless does not tell its density"),
     ],
 )
 def test_what_cannot_be_matched_is_refused_by_name(method, task, budget, told) -> None:
     with pytest.raises(UsageError, match=told):
-        bound(method, Target() if method.card.moment == "given" else TENTH, task, budget=budget)
+        chain_of(method, Target() if method.card.when == "given" else TENTH, task, budget=budget)
 
 
 def test_steps_need_no_densities() -> None:
-    assert lengths(bound(FromCheckpoint(), Target(), PrunedToy(), budget=STEPS)) == [12]
-    assert lengths(bound(Ruled(rule=Restless()), HALF, toy(), budget=STEPS)) == [100]
+    assert lengths(chain_of(FromCheckpoint(), Target(), PrunedToy(), budget=STEPS)) == [12]
+    assert lengths(chain_of(Ruled(updater=Restless()), HALF, toy(), budget=STEPS)) == [100]
 
 
 def test_a_density_that_none_can_be_is_the_rules_fault() -> None:
     with pytest.raises(Exception, match="Wild tells density 0 from step 4 on"):
-        bound(Ruled(rule=Wild()), HALF, toy(), budget=FLOPS)
+        chain_of(Ruled(updater=Wild()), HALF, toy(), budget=FLOPS)
 
 
 @pytest.mark.parametrize("text", ["steps", "flops", "steps=3", "flops=0.5", "flops=2:inside=0.8"])
 def test_a_budget_reads_as_it_was_typed(text: str) -> None:
-    assert parsing.budget(text).words == text
+    assert parsing.parse_budget(text).label == text
 
 
 @pytest.mark.parametrize(
@@ -265,4 +275,4 @@ def test_a_budget_reads_as_it_was_typed(text: str) -> None:
 )
 def test_a_budget_that_cannot_be_meant_is_told(text: str, error: type[Exception], told: str) -> None:
     with pytest.raises(error, match=told):
-        parsing.budget(text)
+        parsing.parse_budget(text)

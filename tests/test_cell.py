@@ -13,13 +13,13 @@ from smc_eval.experiment.cell import Chain
 from smc_eval.method import Method
 from smc_eval.methods.dense import Dense
 from smc_eval.methods.gmp import Gmp
-from smc_eval.methods.lth import Lottery, rounds
+from smc_eval.methods.lth import LotteryTicket, round_sparsities
 from smc_eval.methods.omp import MagnitudeAfter, MagnitudeBefore
 from smc_eval.methods.random import RandomAfter, RandomBefore
 from smc_eval.recipe import Recipe
 from smc_eval.stages import Rewind, Stage, Train
 from smc_eval.target import SMC_GRID, Target
-from smc_eval.testing import Toy, bound
+from smc_eval.testing import Toy, chain_of
 
 HALF = Target(sparsity=0.5)
 
@@ -30,28 +30,28 @@ def verbs(chain: Chain) -> str:
 
 
 def test_plans_read_like_the_papers() -> None:
-    assert verbs(bound(Dense(), Target())) == "T"
-    assert verbs(bound(MagnitudeBefore(), HALF)) == verbs(bound(RandomBefore(), HALF)) == "PT"
-    assert verbs(bound(MagnitudeAfter(), HALF)) == verbs(bound(RandomAfter(), HALF)) == "TPT"
-    assert verbs(bound(Lottery(), Target(sparsity=0.36))) == "TPRTPRT"
-    assert verbs(bound(Lottery(early=0.1), Target(sparsity=0.2))) == "TTPRT"
+    assert verbs(chain_of(Dense(), Target())) == "T"
+    assert verbs(chain_of(MagnitudeBefore(), HALF)) == verbs(chain_of(RandomBefore(), HALF)) == "PT"
+    assert verbs(chain_of(MagnitudeAfter(), HALF)) == verbs(chain_of(RandomAfter(), HALF)) == "TPT"
+    assert verbs(chain_of(LotteryTicket(), Target(sparsity=0.36))) == "TPRTPRT"
+    assert verbs(chain_of(LotteryTicket(early=0.1), Target(sparsity=0.2))) == "TTPRT"
 
 
 def test_lottery_rounds_are_the_papers_grid_exactly() -> None:
-    assert list(rounds(0.2, SMC_GRID[-1])) == list(SMC_GRID)
-    assert list(rounds(0.2, 0.5)) == [*SMC_GRID[:3], 0.5]
-    assert list(rounds(0.5, 0.75)) == [0.5, 0.75]
-    assert list(rounds(0.2, 0.0)) == []
+    assert list(round_sparsities(0.2, SMC_GRID[-1])) == list(SMC_GRID)
+    assert list(round_sparsities(0.2, 0.5)) == [*SMC_GRID[:3], 0.5]
+    assert list(round_sparsities(0.5, 0.75)) == [0.5, 0.75]
+    assert list(round_sparsities(0.2, 0.0)) == []
 
 
 def test_methods_share_what_they_have_in_common() -> None:
-    dense = bound(Dense(), Target()).links[0].digest
-    assert bound(MagnitudeAfter(), HALF).links[0].digest == dense
-    assert bound(RandomAfter(), Target(sparsity=0.9)).links[0].digest == dense
-    assert bound(Lottery(), HALF).links[0].digest == dense
+    dense = chain_of(Dense(), Target()).links[0].digest
+    assert chain_of(MagnitudeAfter(), HALF).links[0].digest == dense
+    assert chain_of(RandomAfter(), Target(sparsity=0.9)).links[0].digest == dense
+    assert chain_of(LotteryTicket(), HALF).links[0].digest == dense
     early, late = (
-        bound(Lottery(), Target(sparsity=SMC_GRID[2])),
-        bound(Lottery(), Target(sparsity=SMC_GRID[5])),
+        chain_of(LotteryTicket(), Target(sparsity=SMC_GRID[2])),
+        chain_of(LotteryTicket(), Target(sparsity=SMC_GRID[5])),
     )
     shared = [link.digest for link in early.links]
     assert [link.digest for link in late.links][: len(shared)] == shared
@@ -61,13 +61,13 @@ def test_a_change_of_anything_that_matters_changes_the_name() -> None:
     task = Toy()
     recipe = task.recipe.model_copy(update={"lr": 0.02})
     chains = [
-        bound(MagnitudeAfter(), HALF),
-        bound(MagnitudeAfter(), Target(sparsity=0.6)),
-        bound(MagnitudeAfter(), HALF, seed=1),
-        bound(MagnitudeAfter(), HALF, Toy(limit=20)),
-        bound(MagnitudeAfter(), HALF, Toy(recipe=recipe)),
-        bound(MagnitudeAfter(), HALF.model_copy(update={"scope": "all-2d"})),
-        bound(RandomAfter(), HALF),
+        chain_of(MagnitudeAfter(), HALF),
+        chain_of(MagnitudeAfter(), Target(sparsity=0.6)),
+        chain_of(MagnitudeAfter(), HALF, seed=1),
+        chain_of(MagnitudeAfter(), HALF, Toy(limit=20)),
+        chain_of(MagnitudeAfter(), HALF, Toy(recipe=recipe)),
+        chain_of(MagnitudeAfter(), HALF.model_copy(update={"scope": "all-2d"})),
+        chain_of(RandomAfter(), HALF),
     ]
     assert len({chain.digest for chain in chains}) == len(chains)
 
@@ -75,56 +75,56 @@ def test_a_change_of_anything_that_matters_changes_the_name() -> None:
 def test_start_and_order_of_batches_do_not_depend_on_method_target_or_recipe() -> None:
     recipe = Toy().recipe.model_copy(update={"lr": 0.02})
     starts = {
-        bound(Dense(), Target()).start,
-        bound(Lottery(), HALF).start,
-        bound(RandomBefore(), Target(sparsity=0.9)).start,
-        bound(Dense(), Target(), Toy(recipe=recipe)).start,
+        chain_of(Dense(), Target()).start,
+        chain_of(LotteryTicket(), HALF).start,
+        chain_of(RandomBefore(), Target(sparsity=0.9)).start,
+        chain_of(Dense(), Target(), Toy(recipe=recipe)).start,
     }
     assert len(starts) == 1
-    assert bound(Dense(), Target(), seed=1).start not in starts
+    assert chain_of(Dense(), Target(), seed=1).start not in starts
 
 
 def test_a_recipe_of_no_steps_scores_the_net_as_it_is() -> None:
     task = Toy(recipe=Toy().recipe.model_copy(update={"steps": 0}))
-    assert verbs(bound(Dense(), Target(), task)) == ""
-    assert verbs(bound(MagnitudeAfter(), HALF, task)) == "P"
+    assert verbs(chain_of(Dense(), Target(), task)) == ""
+    assert verbs(chain_of(MagnitudeAfter(), HALF, task)) == "P"
 
 
 def test_a_rewind_to_nowhere_is_refused_by_name() -> None:
     class Lost(Method):
-        card: ClassVar[MethodCard] = MethodCard(name="lost", summary="lost", source="none", moment="after")
+        card: ClassVar[MethodCard] = MethodCard(name="lost", summary="lost", source="none", when="after")
 
         def plan(self, target: Target) -> Iterator[Stage]:
             yield Train(name="here")
             yield Rewind(to="there")
 
     with pytest.raises(PlanError, match="stage 2 of 'lost' goes back to 'there'; points so far: start, here"):
-        bound(Lost(), HALF)
+        chain_of(Lost(), HALF)
 
 
 def test_a_method_refuses_a_pattern_before_anything_runs() -> None:
     with pytest.raises(UsageError, match="method 'lth' cannot make pattern '2:4'; it makes: free"):
-        bound(Lottery(), Target.parse("2:4"))
+        chain_of(LotteryTicket(), Target.parse("2:4"))
 
 
 def test_a_longer_training_is_one_by_a_longer_recipe() -> None:
     class Long(Method):
-        card: ClassVar[MethodCard] = MethodCard(name="long", summary="long", source="none", moment="none")
+        card: ClassVar[MethodCard] = MethodCard(name="long", summary="long", source="none", when="none")
         length: float = 1.0
 
         def plan(self, target: Target) -> Iterator[Stage]:
             yield Train(length=self.length)
 
-    twice = bound(Long(length=2.0), Target()).links[0]
+    twice = chain_of(Long(length=2.0), Target()).links[0]
     assert isinstance(twice.stage, Train)
     assert twice.stage.recipe is not None and twice.stage.recipe.steps == 24
     longer = Toy(recipe=Toy().recipe.model_copy(update={"steps": 24, "period": 40}))
-    assert bound(Dense(), Target(), longer).links[0].digest == twice.digest
-    assert bound(Long(), Target()).links[0].digest == bound(Dense(), Target()).links[0].digest
+    assert chain_of(Dense(), Target(), longer).links[0].digest == twice.digest
+    assert chain_of(Long(), Target()).links[0].digest == chain_of(Dense(), Target()).links[0].digest
 
 
 def test_a_rule_without_steps_is_refused_by_name() -> None:
     with pytest.raises(
         UsageError, match="method 'gmp' makes its masks while it trains, and the recipe has 0"
     ):
-        bound(Gmp(), HALF, Toy(recipe=Recipe(steps=0)))
+        chain_of(Gmp(), HALF, Toy(recipe=Recipe(steps=0)))

@@ -21,7 +21,7 @@ from smc_eval import registry
 from smc_eval.cli import app
 from smc_eval.engine.executors import select, slurm
 from smc_eval.methods import smc_eval_methods
-from smc_eval.store.records import Book, failed
+from smc_eval.store.records import Book, failed_record
 from smc_eval.store.store import Store
 
 TOYS = '''
@@ -216,7 +216,7 @@ def test_an_interruption_says_how_to_go_on(say: Say, monkeypatch: pytest.MonkeyP
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(runner, "run", interrupted)
+    monkeypatch.setattr(runner, "run_cells", interrupted)
     ended = say(*TERMS, "--quiet")
     assert ended.exit_code == 130
     assert "issue the same command again to go on" in ended.stderr
@@ -692,7 +692,7 @@ def test_who_joins_leaves_alone_what_failed_and_who_orders_tries_it_again(say: S
     assert say("work", *TERMS, "--quiet").exit_code == 0
     store = Store(Path("smc-eval-runs"))
     (digest,) = (d for d, record in store.book.latest().items() if record.method == "omp-after")
-    store.book.add(failed(store.book.latest()[digest], "the moon was full"))
+    store.book.add(failed_record(store.book.latest()[digest], "the moon was full"))
     ended = say("work", "--quiet")
     assert ended.exit_code == 1 and "1 cells failed; order the grid again" in ended.stderr
     assert say("work", *TERMS, "--quiet").exit_code == 0

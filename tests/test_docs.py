@@ -15,8 +15,8 @@ import smc_eval
 from smc_eval import hookspecs, registry
 from smc_eval.card import Card
 from smc_eval.cli import app
-from smc_eval.experiment.grid import recipe
-from smc_eval.experiment.parsing import parsed
+from smc_eval.experiment.grid import recipe_of
+from smc_eval.experiment.parsing import parse_spec
 from smc_eval.protocol import PROTOCOLS, Protocol
 from smc_eval.recipe import Recipe
 
@@ -130,7 +130,7 @@ def found(protocol: Protocol, key: str) -> object:
         return getattr(protocol, option)
     if name in SHELVES.groups and option in Recipe.model_fields:
         kinds = SHELVES.groups[name]
-        (value,) = {getattr(recipe(kind, kind.card.published, protocol), option) for kind in kinds}
+        (value,) = {getattr(recipe_of(kind, kind.card.published, protocol), option) for kind in kinds}
         return value
     kind = SHELVES.methods.get(name) or SHELVES.tasks[name]
     own = kind.paper if protocol.name == "paper" else {}
@@ -166,7 +166,9 @@ def test_all_that_a_protocol_changes_stands_in_the_table(protocol: Protocol) -> 
 def test_what_the_table_suggests_can_be_said() -> None:
     for key, value in SUGGESTED:
         name, _, option = key.partition(":")
-        assert str(getattr(parsed(SHELVES.methods[name], {option: value}, "option", name), option)) == value
+        assert (
+            str(getattr(parse_spec(SHELVES.methods[name], {option: value}, "option", name), option)) == value
+        )
 
 
 def test_the_price_of_the_papers_table_is_what_the_document_says(

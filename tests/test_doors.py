@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from smc_eval.store.records import Book, Result
-from smc_eval.tasks.synthetic import twin
+from smc_eval.tasks.synthetic import synthetic_folder
 
 HEAVY = ("accelerate", "datasets", "scipy", "torch", "transformers")
 
@@ -65,7 +65,7 @@ def test_the_door_is_light(words: tuple[str, ...]) -> None:
 
 def test_real_data_is_looked_through_without_tensors() -> None:
     for name, task in (("mawps-asdiv-a_svamp", "svamp"), ("RACE", "race"), ("meltome", "meltome")):
-        assert opened("data", "verify", str(twin(name)), task) == "came in:"
+        assert opened("data", "verify", str(synthetic_folder(name)), task) == "came in:"
 
 
 def test_a_plan_is_light(tmp_path: Path) -> None:

@@ -11,15 +11,15 @@ import pytest
 
 from smc_eval.card import MethodCard, TaskCard
 from smc_eval.errors import DataError, PluginError, UnknownName, UsageError
-from smc_eval.experiment.config import Order, ordered
-from smc_eval.experiment.grid import Grid, chosen
+from smc_eval.experiment.config import RunConfig, configured
+from smc_eval.experiment.grid import Grid, chosen_tasks
 from smc_eval.method import Method
 from smc_eval.methods import PAPER
 from smc_eval.methods.dense import Dense
 from smc_eval.methods.from_checkpoint import FromCheckpoint
-from smc_eval.methods.lth import Lottery
+from smc_eval.methods.lth import LotteryTicket
 from smc_eval.methods.omp import MagnitudeAfter
-from smc_eval.planning.resolve import Binder
+from smc_eval.planning.resolve import Resolver
 from smc_eval.recipe import Recipe
 from smc_eval.registry import Registry, load
 from smc_eval.stages import Stage, Train
@@ -66,7 +66,7 @@ class Faulty(Toy):
 
 
 class Stopgap(Method):
-    card: ClassVar[MethodCard] = MethodCard(name="stopgap", summary="a toy", source="none", moment="during")
+    card: ClassVar[MethodCard] = MethodCard(name="stopgap", summary="a toy", source="none", when="during")
     share: float = 0.5
 
     def plan(self, target: Target) -> Iterator[Stage]:
@@ -77,7 +77,7 @@ class Chosen(Stopgap):
     """Spreads by itself, and SMC-Bench chose another share."""
 
     card: ClassVar[MethodCard] = MethodCard(
-        name="chosen", summary="a toy", source="none", moment="before", spread="erk"
+        name="chosen", summary="a toy", source="none", when="before", distribution="erk"
     )
     paper: ClassVar[dict[str, Any]] = {"share": 0.75}
 
@@ -87,13 +87,15 @@ class Chosen(Stopgap):
 
 REGISTRY = Registry(
     (),
-    {kind.card.name: kind for kind in (Lottery, MagnitudeAfter, Dense)},
+    {kind.card.name: kind for kind in (LotteryTicket, MagnitudeAfter, Dense)},
     {kind.card.name: kind for kind in (Sums, Terms, Proteins)},
 )
 
 
 def grid(registry: Registry = REGISTRY, **said: Any) -> Grid:
-    return Grid.of(Order(**{"tasks": ("sums",), "method": ("lth",), "sparsity": ("0.5",), **said}), registry)
+    return Grid.of(
+        RunConfig(**{"tasks": ("sums",), "method": ("lth",), "sparsity": ("0.5",), **said}), registry
+    )
 
 
 def with_tasks(*kinds: type[Toy]) -> Registry:
@@ -111,7 +113,7 @@ def test_the_grid_multiplies_and_keeps_what_shares_a_start_together() -> None:
 
 
 def test_all_methods_are_those_that_need_no_masks_from_elsewhere() -> None:
-    shelf = {kind.card.name: kind for kind in (Dense, Lottery, FromCheckpoint)}
+    shelf = {kind.card.name: kind for kind in (Dense, LotteryTicket, FromCheckpoint)}
     asked = grid(registry=Registry((), shelf, REGISTRY.tasks), method=("all",)).methods
     assert [method.card.name for method in asked] == ["dense", "lth"]
 
@@ -131,7 +133,9 @@ def test_dense_stands_beside_once_and_first_whatever_is_asked() -> None:
 
 
 def test_the_dense_cell_is_the_same_whatever_the_spread_of_the_others() -> None:
-    first, second = (next(grid(tasks=("terms",), spread=spread).cells()) for spread in ("global", "erk"))
+    first, second = (
+        next(grid(tasks=("terms",), distribution=distribution).cells()) for distribution in ("global", "erk")
+    )
     assert first == second
 
 
@@ -146,11 +150,13 @@ def test_everything_stands_once_however_often_it_is_named() -> None:
 
 def test_scope_and_spread_come_from_the_protocol_unless_said() -> None:
     def told(**said: Any) -> set[tuple[str, str]]:
-        return {(cell.target.spread, cell.target.scope) for cell in grid(method=("lth",), **said).cells()}
+        return {
+            (cell.target.distribution, cell.target.scope) for cell in grid(method=("lth",), **said).cells()
+        }
 
     assert told() == {("global", "body")}
     assert told(protocol="paper") == {("global", "all-2d")}
-    assert told(protocol="paper", scope="body", spread="erk") == {("global", "body"), ("erk", "body")}
+    assert told(protocol="paper", scope="body", distribution="erk") == {("global", "body"), ("erk", "body")}
 
 
 SHELF = Registry((), {"chosen": Chosen, "dense": Dense, "omp-after": MagnitudeAfter}, {"terms/gts": Terms})
@@ -169,11 +175,11 @@ def test_the_papers_options_are_the_defaults_under_its_protocol_and_the_users_wi
 def test_a_spread_is_the_users_then_the_methods_own() -> None:
     def spreads(**said: Any) -> dict[str, str]:
         cells = grid(SHELF, tasks=("terms",), method=("chosen,omp-after",), dense=False, **said).cells()
-        return {cell.method.card.name: cell.target.spread for cell in cells}
+        return {cell.method.card.name: cell.target.distribution for cell in cells}
 
     assert spreads() == {"chosen": "erk", "omp-after": "global"}
-    assert spreads(spread="uniform") == {"chosen": "uniform", "omp-after": "uniform"}
-    assert spreads(sparsity=("2:4",), spread="erk") == {"chosen": "uniform", "omp-after": "uniform"}
+    assert spreads(distribution="uniform") == {"chosen": "uniform", "omp-after": "uniform"}
+    assert spreads(sparsity=("2:4",), distribution="erk") == {"chosen": "uniform", "omp-after": "uniform"}
 
 
 def test_a_recipe_is_the_tasks_then_tiny_then_the_papers_then_the_protocols_then_the_users() -> None:
@@ -207,7 +213,7 @@ def test_a_model_goes_to_every_task_that_it_can_serve() -> None:
 
 def test_a_tasks_own_options_are_said_behind_its_name_and_are_part_of_it() -> None:
     tasks = grid(tasks=["terms/gts:size=xs", "terms/gts", "terms/gts:size=xl"]).tasks
-    assert [task.words for task in tasks] == ["terms/gts:size=xs", "terms/gts"]
+    assert [task.label for task in tasks] == ["terms/gts:size=xs", "terms/gts"]
     assert tasks[0].digest() != tasks[1].digest()
 
 
@@ -291,8 +297,8 @@ def test_cells_of_a_task_are_bound_to_what_it_reads_once() -> None:
             return super().data(part)
 
     cells = list(grid(with_tasks(Counted), tasks=("counted",), sparsity=("smc",)).cells())
-    binder = Binder()
-    chains = [binder.bind(cell) for cell in cells]
+    resolver = Resolver()
+    chains = [resolver.resolve(cell) for cell in cells]
     assert calls == ["train"]
     assert {chain.examples for chain in chains} == {52}
     assert len({chain.start for chain in chains}) == 1
@@ -301,7 +307,7 @@ def test_cells_of_a_task_are_bound_to_what_it_reads_once() -> None:
 
 def test_what_cannot_be_bound_fails_alone_and_says_why() -> None:
     registry = with_tasks(Terms, Unread, Faulty)
-    squares = Binder().bound(grid(registry, tasks=("all",)).cells())
+    squares = Resolver().resolve_all(grid(registry, tasks=("all",)).cells())
     assert [bool(square.chain) for square in squares] == [True, True, False, False, False, False]
     records = [square.record for square in squares[2:]]
     assert [record.task for record in records] == ["unread", "unread", "faulty", "faulty"]
@@ -312,7 +318,7 @@ def test_what_cannot_be_bound_fails_alone_and_says_why() -> None:
 
 
 def test_a_target_that_a_method_refuses_is_skipped_by_name() -> None:
-    squares = Binder().bound(grid(tasks=("terms",), method=("all",), sparsity=("2:4",)).cells())
+    squares = Resolver().resolve_all(grid(tasks=("terms",), method=("all",), sparsity=("2:4",)).cells())
     told = {square.cell.method.card.name: square.record for square in squares if not square.chain}
     assert list(told) == ["lth"]
     assert (told["lth"].status, told["lth"].target["pattern"]) == ("skipped", "2:4")
@@ -321,17 +327,17 @@ def test_a_target_that_a_method_refuses_is_skipped_by_name() -> None:
 
 def test_where_nothing_can_run_the_order_is_wrong() -> None:
     with pytest.raises(UsageError, match=r"^train.csv, line 3: no number$"):
-        Binder().bound(grid(with_tasks(Unread), tasks=("unread",)).cells())
+        Resolver().resolve_all(grid(with_tasks(Unread), tasks=("unread",)).cells())
 
 
 def test_where_nothing_runs_for_a_plugins_fault_the_cells_failed() -> None:
-    squares = Binder().bound(grid(with_tasks(Faulty), tasks=("faulty",)).cells())
+    squares = Resolver().resolve_all(grid(with_tasks(Faulty), tasks=("faulty",)).cells())
     assert {square.record.status for square in squares} == {"failed"}
 
 
 def test_a_plan_that_breaks_is_told_with_its_method() -> None:
     registry = Registry((), {"stopgap": Stopgap, "dense": Dense}, {"terms/gts": Terms})
-    squares = Binder().bound(grid(registry, tasks=("terms",), method=("stopgap",)).cells())
+    squares = Resolver().resolve_all(grid(registry, tasks=("terms",), method=("stopgap",)).cells())
     assert [bool(square.chain) for square in squares] == [True, False]
     assert "Stopgap failed: ZeroDivisionError" in squares[1].record.reason
 
@@ -344,7 +350,7 @@ def test_a_grid_file_says_what_flags_say(tmp_path: Path) -> None:
         'quiet = true\njson = "out.json"\n'
         '[recipe]\nepochs = 0.5\nbetas = [0.9, 0.98]\n[model]\nmaths = "scratch"\n'
     )
-    assert ordered({}, str(file)) == Order(
+    assert configured({}, str(file)) == RunConfig(
         tasks=("sums", "terms/gts"),
         method=("lth:share=0.1", "dense"),
         sparsity=("0.5", "2:4", "0"),
@@ -358,7 +364,7 @@ def test_a_grid_file_says_what_flags_say(tmp_path: Path) -> None:
         recipe=("epochs=0.5", "betas=[0.9, 0.98]"),
         model=("maths=scratch",),
     )
-    made = Grid.of(ordered({"seeds": "2", "sparsity": ["0.8"], "limit": "9"}, str(file)), REGISTRY)
+    made = Grid.of(configured({"seeds": "2", "sparsity": ["0.8"], "limit": "9"}, str(file)), REGISTRY)
     assert made.seeds == (0, 1)
     assert [target.sparsity for target in made.targets] == [0.8]
     assert {(task.limit, task.recipe.betas, task.backbone) for task in made.tasks} == {
@@ -382,21 +388,21 @@ def test_a_grid_file_says_what_flags_say(tmp_path: Path) -> None:
 def test_a_wrong_grid_file_is_told_with_its_name(tmp_path: Path, text: str, told: str) -> None:
     (tmp_path / "mine.toml").write_text(text)
     with pytest.raises(UsageError, match=told):
-        ordered({}, str(tmp_path / "mine.toml"))
+        configured({}, str(tmp_path / "mine.toml"))
 
 
 def test_a_missing_grid_is_told(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"cannot read grid .*none.toml: No such file"):
-        ordered({}, str(tmp_path / "none.toml"))
+        configured({}, str(tmp_path / "none.toml"))
     with pytest.raises(UnknownName, match="no grid is named 'smcbench'; did you mean 'smc-bench'"):
-        ordered({}, "smcbench")
+        configured({}, "smcbench")
 
 
 def test_the_shipped_grid_is_the_papers_table() -> None:
-    order = ordered({}, "smc-bench")
-    assert (order.protocol, order.sparsity, order.data_dir) == ("paper", ("smc",), "published")
-    assert list(order.method) == [kind.card.name for kind in PAPER]
-    tasks = [kind.card.name for kind, _ in chosen(order.tasks, load())]
+    config = configured({}, "smc-bench")
+    assert (config.protocol, config.sparsity, config.data_dir) == ("paper", ("smc",), "published")
+    assert list(config.method) == [kind.card.name for kind in PAPER]
+    tasks = [kind.card.name for kind, _ in chosen_tasks(config.tasks, load())]
     assert len(tasks) == 17 and [name for name in load().tasks if name not in tasks] == [
         "hp-s/tm",
         "hp-s2c2/tm",
@@ -406,8 +412,8 @@ def test_the_shipped_grid_is_the_papers_table() -> None:
 
 def test_a_folder_of_the_environment_goes_before_sizes_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SMC_EVAL_DATA", "from-the-environment")
-    assert ordered({}, "smc-bench").data_dir == "from-the-environment"
-    assert ordered({"data_dir": "said"}, "smc-bench").data_dir == "said"
+    assert configured({}, "smc-bench").data_dir == "from-the-environment"
+    assert configured({"data_dir": "said"}, "smc-bench").data_dir == "said"
 
 
 def test_the_data_folder_is_the_flags_then_the_files_then_the_environments(
@@ -415,8 +421,8 @@ def test_the_data_folder_is_the_flags_then_the_files_then_the_environments(
 ) -> None:
     (tmp_path / "mine.toml").write_text('data_dir = "from-the-file"')
     mine = str(tmp_path / "mine.toml")
-    assert ordered({}).data_dir == "twin"
+    assert configured({}).data_dir == "twin"
     monkeypatch.setenv("SMC_EVAL_DATA", "from-the-environment")
-    assert ordered({}).data_dir == "from-the-environment"
-    assert ordered({}, mine).data_dir == "from-the-file"
-    assert ordered({"data_dir": "said"}, mine).data_dir == "said"
+    assert configured({}).data_dir == "from-the-environment"
+    assert configured({}, mine).data_dir == "from-the-file"
+    assert configured({"data_dir": "said"}, mine).data_dir == "said"

@@ -13,7 +13,7 @@ import pytest
 
 from smc_eval.errors import LeaseLost
 from smc_eval.store import atomic, lease
-from smc_eval.store.atomic import Owner, beside, sweep
+from smc_eval.store.atomic import Owner, draft_path, sweep_drafts
 from smc_eval.store.lease import Leases
 
 ELSEWHERE = Owner("twin", "another-boot.1", os.getpid(), "k1")
@@ -27,7 +27,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lease, "BEAT", 0.05)
+    monkeypatch.setattr(lease, "RENEWAL", 0.05)
     monkeypatch.setattr(lease, "EXPIRY", 0.4)
 
 
@@ -174,7 +174,7 @@ def test_what_a_file_server_hides_is_no_owner(folder: Path) -> None:
 
 
 def test_what_the_dead_left_is_swept_and_what_the_living_write_is_not(folder: Path) -> None:
-    gone, alive, far = folder / f".x~{dead_here()}", beside(folder / "x"), folder / f".x~{ELSEWHERE}"
+    gone, alive, far = folder / f".x~{dead_here()}", draft_path(folder / "x"), folder / f".x~{ELSEWHERE}"
     old, foreign = folder / f".{'0a' * 32}", folder / ".git"
     foreign.mkdir()
     os.utime(foreign, (0, 0))
@@ -182,10 +182,10 @@ def test_what_the_dead_left_is_swept_and_what_the_living_write_is_not(folder: Pa
         path.mkdir()
         (path / "part").write_text("")
     os.utime(old, (0, 0))
-    sweep(folder)
+    sweep_drafts(folder)
     assert sorted(folder.iterdir()) == sorted([alive, far, foreign])
     os.utime(far, (0, time.time() - atomic.STALE - 60))
-    sweep(folder)
+    sweep_drafts(folder)
     assert sorted(folder.iterdir()) == sorted([alive, foreign])
 
 

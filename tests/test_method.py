@@ -16,7 +16,12 @@ from smc_eval.target import Target
 
 class Made(Method):
     card: ClassVar[MethodCard] = MethodCard(
-        name="made", summary="made", source="none", moment="before", spread="erk", spreads=("erk", "uniform")
+        name="made",
+        summary="made",
+        source="none",
+        when="before",
+        distribution="erk",
+        distributions=("erk", "uniform"),
     )
     paper: ClassVar[Mapping[str, Any]] = {"share": 0.5}
     share: float = 0.2
@@ -35,11 +40,11 @@ class Made(Method):
     ],
 )
 def test_a_method_is_worded_by_the_options_that_differ_from_its_defaults(method: Method, words: str) -> None:
-    assert method.words == words
+    assert method.label == words
 
 
 def test_a_spread_that_is_not_on_its_card_is_refused_by_name() -> None:
-    Made().accept(Target(sparsity=0.5, spread="uniform"))
+    Made().accept(Target(sparsity=0.5, distribution="uniform"))
     Made().accept(Target.parse("2:4"))
     with pytest.raises(UsageError, match="method 'made' cannot spread 'global'; it spreads: erk, uniform"):
         Made().accept(Target(sparsity=0.5))

@@ -9,16 +9,16 @@ import pytest
 from smc_eval.experiment.cell import Cell, Chain, chain
 from smc_eval.method import Method
 from smc_eval.methods.dense import Dense
-from smc_eval.methods.lth import Lottery
+from smc_eval.methods.lth import LotteryTicket
 from smc_eval.methods.omp import Magnitude, MagnitudeAfter
 from smc_eval.methods.random import RandomAfter
-from smc_eval.planning.cost_model import Rate
-from smc_eval.planning.plan import Plan, owed, rates, steps, worded
+from smc_eval.planning.cost_model import DeviceRate
+from smc_eval.planning.plan import Plan, describe_stage, seen_rates, stages_owed, steps_of
 from smc_eval.protocol import SOUND
 from smc_eval.recipe import Recipe
 from smc_eval.score import Score
 from smc_eval.stages import Prune, Rewind, Train
-from smc_eval.store.records import Result, opened, scored
+from smc_eval.store.records import Result, blank_record, scored_record
 from smc_eval.target import SMC_GRID, Target
 from smc_eval.testing import Toy
 
@@ -36,7 +36,9 @@ def planned(*chains: Chain, finished: set[str] | None = None, records: tuple[Res
 
 def record(of: Chain, seconds: float = 5.0, **cost: Any) -> Result:
     cost = {"steps": 20, "seconds": {"train": seconds}, **cost}
-    return scored(opened(of.cell, of), Score("accuracy (%)", 50.0, 20), cost=cost, certificate={"ok": True})
+    return scored_record(
+        blank_record(of.cell, of), Score("accuracy (%)", 50.0, 20), cost=cost, certificate={"ok": True}
+    )
 
 
 def test_after_training_methods_share_one_dense_training() -> None:
@@ -45,7 +47,7 @@ def test_after_training_methods_share_one_dense_training() -> None:
     plan = planned(*chains)
     assert len(plan.roots) == 1
     (dense,) = plan.roots[0].after
-    assert [worded(node.stage, node.steps) for node in dense.after if node.stage] == [
+    assert [describe_stage(node.stage, node.steps) for node in dense.after if node.stage] == [
         "prune by magnitude to 0.5",
         "prune by magnitude to 0.8",
         "prune by chance to 0.5",
@@ -67,7 +69,7 @@ def test_after_training_methods_share_one_dense_training() -> None:
 
 
 def test_ten_lotteries_share_one_chain_of_rounds() -> None:
-    plan = planned(chained(Dense()), *(chained(Lottery(), sparsity) for sparsity in SMC_GRID))
+    plan = planned(chained(Dense()), *(chained(LotteryTicket(), sparsity) for sparsity in SMC_GRID))
     trains = [node for node in plan.nodes if isinstance(node.stage, Train)]
     assert len(trains) == 11  # the dense one and the ten after it
     assert plan.shared == 110
@@ -96,18 +98,18 @@ def test_a_failed_record_is_still_to_pay() -> None:
 
 def test_a_net_deep_in_the_chain_spares_all_before_it() -> None:
     after = chained(MagnitudeAfter(), 0.5)
-    assert owed(after, {after.links[1].digest}.__contains__) == {after.links[2].digest}
+    assert stages_owed(after, {after.links[1].digest}.__contains__) == {after.links[2].digest}
 
 
 def test_a_rewind_needs_the_net_it_goes_back_to() -> None:
-    lottery = chained(Lottery(early=0.2), 0.36)
+    lottery = chained(LotteryTicket(early=0.2), 0.36)
     early, train, prune, rewind, *rest = (link.digest for link in lottery.links)
     late = {link.digest for link in lottery.links[6:]}
     assert isinstance(lottery.links[3].stage, Rewind)
-    assert owed(lottery, {early, prune}.__contains__) == {rewind, *rest}
+    assert stages_owed(lottery, {early, prune}.__contains__) == {rewind, *rest}
     # the pruned net alone does not do: its masks are there, the early weights are not
-    assert owed(lottery, {prune}.__contains__) == {early, rewind, *rest}
-    assert owed(lottery, set().__contains__) == {early, train, prune, rewind, *rest}
+    assert stages_owed(lottery, {prune}.__contains__) == {early, rewind, *rest}
+    assert stages_owed(lottery, set().__contains__) == {early, train, prune, rewind, *rest}
     assert late < {rewind, *rest}
 
 
@@ -123,13 +125,13 @@ def test_a_part_of_a_recipe_takes_its_share_of_the_steps() -> None:
         Train(recipe=recipe, start=0.3, stop=0.5),
         Train(recipe=recipe, start=0.5),
     ]
-    assert [steps(part, 52) for part in parts] == [4, 3, 7]
-    assert steps(Prune(by=Magnitude(), to=Target(sparsity=0.5)), 52) == 0
+    assert [steps_of(part, 52) for part in parts] == [4, 3, 7]
+    assert steps_of(Prune(by=Magnitude(), to=Target(sparsity=0.5)), 52) == 0
 
 
 def test_time_left_comes_from_records_of_the_same_task_and_model() -> None:
     dense, after = chained(Dense()), chained(MagnitudeAfter(), 0.5)
-    assert rates([record(dense, 5.0), record(after, 15.0, steps=60)]) == {("toy", "tiny"): 0.25}
+    assert seen_rates([record(dense, 5.0), record(after, 15.0, steps=60)]) == {("toy", "tiny"): 0.25}
     other = chained(Dense(), task=Toy(recipe=Recipe(steps=40)))
     assert planned(other, records=(record(dense),)).seconds == pytest.approx(40 * 0.25)
     elsewhere = chained(Dense(), task=Toy(backbone="other", recipe=Recipe(steps=40)))
@@ -139,7 +141,9 @@ def test_time_left_comes_from_records_of_the_same_task_and_model() -> None:
 def test_given_rates_go_before_what_the_store_has_seen() -> None:
     dense, after = chained(Dense()), chained(MagnitudeAfter(), 0.5)
     seen = Plan.of([dense, after], set().__contains__, (record(dense, 5.0),))
-    given = Plan.of([dense, after], set().__contains__, (record(dense, 5.0),), given=[Rate(seconds=2.0)])
+    given = Plan.of(
+        [dense, after], set().__contains__, (record(dense, 5.0),), given=[DeviceRate(seconds=2.0)]
+    )
     # ten steps of dense are paid, and twenty of the other begin with the same ten
     assert (seen.owed, seen.seconds, given.seconds) == (20, 5.0, 40.0)
 
@@ -148,7 +152,7 @@ def test_a_price_counts_what_is_owed_once_and_what_would_be_alone() -> None:
     other = chained(Dense(), task=Toy(backbone="other", recipe=Recipe(steps=40)))
     chains = [chained(Dense()), *(chained(MagnitudeAfter(), sparsity) for sparsity in (0.5, 0.8)), other]
     # a batch of 8, three passes' worth of 5 operations a step and example
-    plan = Plan.of(chains, set().__contains__, given=[Rate(flops=60.0)], work=lambda task: 5.0)
+    plan = Plan.of(chains, set().__contains__, given=[DeviceRate(flops=60.0)], work=lambda task: 5.0)
     first, second = plan.prices()
     assert (first.tasks, first.model, first.cells, first.steps, first.naive) == (("toy",), "tiny", 3, 30, 50)
     assert (first.flops, first.seconds, first.seconds_naive) == (30 * 8 * 15, 60.0, 100.0)
@@ -160,24 +164,27 @@ def test_a_price_counts_what_is_owed_once_and_what_would_be_alone() -> None:
 
 def test_one_unknown_part_makes_a_price_unknown() -> None:
     other = chained(Dense(), task=Toy(backbone="other", recipe=Recipe(steps=40)))
-    plan = Plan.of([chained(Dense()), other], set().__contains__, given=[Rate(model="other", seconds=1.0)])
+    plan = Plan.of(
+        [chained(Dense()), other], set().__contains__, given=[DeviceRate(model="other", seconds=1.0)]
+    )
     assert [price.seconds for price in plan.prices()] == [None, 40.0]
     assert plan.seconds is None
 
 
 def test_stages_read_aloud() -> None:
     recipe = Recipe(steps=10)
-    assert worded(Train()) == "train by the task's recipe"
-    assert worded(Train(recipe=recipe)) == "train by a recipe of its own"
+    assert describe_stage(Train()) == "train by the task's recipe"
+    assert describe_stage(Train(recipe=recipe)) == "train by a recipe of its own"
     assert (
-        worded(Train(recipe=recipe, stop=0.25, name="early"), 3) == "train 3 steps, 0% to 25% (point 'early')"
+        describe_stage(Train(recipe=recipe, stop=0.25, name="early"), 3)
+        == "train 3 steps, 0% to 25% (point 'early')"
     )
-    assert worded(Prune(by=Magnitude(), to=Target(sparsity=SMC_GRID[9]), rounds=3)) == (
+    assert describe_stage(Prune(by=Magnitude(), to=Target(sparsity=SMC_GRID[9]), rounds=3)) == (
         "prune by magnitude to 0.8926 in 3 rounds"
     )
     assert (
-        worded(Prune(by=Magnitude(), to=Target(sparsity=0.5, spread="erk")))
+        describe_stage(Prune(by=Magnitude(), to=Target(sparsity=0.5, distribution="erk")))
         == "prune by magnitude to 0.5 erk"
     )
-    assert worded(Prune(by=Magnitude(), to=Target.parse("2:4"))) == "prune by magnitude to 2:4"
-    assert worded(Rewind()) == "rewind weights to 'start'"
+    assert describe_stage(Prune(by=Magnitude(), to=Target.parse("2:4"))) == "prune by magnitude to 2:4"
+    assert describe_stage(Rewind()) == "rewind weights to 'start'"

@@ -15,15 +15,22 @@ from smc_eval.experiment.cell import Cell, Chain
 from smc_eval.experiment.grid import Grid
 from smc_eval.method import Method
 from smc_eval.methods.dense import Dense
-from smc_eval.methods.lth import Lottery
+from smc_eval.methods.lth import LotteryTicket
 from smc_eval.methods.omp import MagnitudeAfter
 from smc_eval.methods.wanda import Wanda
-from smc_eval.planning.bisection import Search
-from smc_eval.planning.resolve import Bound
-from smc_eval.planning.sparsity_search import Quest, left_out, most, opening, quests, rounds
+from smc_eval.planning.bisection import Bisection
+from smc_eval.planning.resolve import ResolvedCell
+from smc_eval.planning.sparsity_search import (
+    SparsitySearch,
+    first_cells,
+    left_out,
+    most_cells,
+    run_rounds,
+    searches,
+)
 from smc_eval.protocol import SOUND
 from smc_eval.score import Score
-from smc_eval.store.records import Result, opened, scored
+from smc_eval.store.records import Result, blank_record, scored_record
 from smc_eval.target import Target
 from smc_eval.testing import Toy
 
@@ -41,7 +48,7 @@ def grid(*methods: Method, task: Toy | None = None, seeds: tuple[int, ...] = (0,
         tasks=(task or Toy(),),
         methods=(Dense(), *methods),
         targets=(Target(),),
-        spread=None,
+        distribution=None,
         seeds=seeds,
         protocol=SOUND,
         **fields,
@@ -50,17 +57,17 @@ def grid(*methods: Method, task: Toy | None = None, seeds: tuple[int, ...] = (0,
 
 def record(cell: Cell, value: float, *, higher: bool = True, certified: bool = True) -> Result:
     score = Score("accuracy (%)", value, 100, higher_is_better=higher)
-    return scored(opened(cell), score, certificate={"ok": certified})
+    return scored_record(blank_record(cell), score, certificate={"ok": certified})
 
 
-def ended(of: Grid, make: Callable[[Cell], Result], search: Search | None = None) -> list[Quest]:
+def ended(of: Grid, make: Callable[[Cell], Result], search: Bisection | None = None) -> list[SparsitySearch]:
     """The quests of a grid at their end, where records are made up."""
-    found = list[Quest]()
+    found = list[SparsitySearch]()
 
-    def carry(squares: Sequence[Bound], ahead: Sequence[Chain]) -> list[Result]:
+    def carry(squares: Sequence[ResolvedCell], ahead: Sequence[Chain]) -> list[Result]:
         return [make(square.cell) for square in squares]
 
-    for after, _ in rounds(of, quests(of, search or Search(share=0.95)), carry):
+    for after, _ in run_rounds(of, searches(of, search or Bisection(share=0.95)), carry):
         found = after
     return found
 
@@ -72,12 +79,13 @@ def test_each_method_is_searched_by_itself() -> None:
         return record(cell, 80.0 if cell.target.sparsity <= crossings[cell.method.card.name] else 10.0)
 
     found = {
-        quest.method.card.name: quest for quest in ended(grid(MagnitudeAfter(), Wanda(), Lottery()), make)
+        search.method.card.name: search
+        for search in ended(grid(MagnitudeAfter(), Wanda(), LotteryTicket()), make)
     }
     for name in ("omp-after", "wanda"):
         bracket = found[name].bracket
-        assert bracket.kept is not None and bracket.lost is not None
-        assert bracket.kept <= crossings[name] <= bracket.lost <= bracket.kept + 0.01
+        assert bracket.keeps is not None and bracket.lost is not None
+        assert bracket.keeps <= crossings[name] <= bracket.lost <= bracket.keeps + 0.01
     assert found["lth"].bracket.text == "< 0.05"
 
 
@@ -89,12 +97,12 @@ def test_the_mean_over_seeds_decides() -> None:
             cell, (100.0 if at <= 0.9 else 0.0) if cell.seed == 0 else (100.0 if at <= 0.3 else 20.0)
         )
 
-    (quest,) = ended(grid(MagnitudeAfter(), seeds=(0, 1)), make, Search(share=0.6))
-    assert quest.bracket.kept == pytest.approx(0.9, abs=0.01)
-    (quest,) = ended(grid(MagnitudeAfter(), seeds=(0, 1)), make, Search(share=0.61))
-    assert quest.bracket.kept == pytest.approx(0.3, abs=0.01)
-    assert quest.cells == 2 * len(quest.bracket.tried)
-    assert quest.dense == 100.0
+    (search,) = ended(grid(MagnitudeAfter(), seeds=(0, 1)), make, Bisection(share=0.6))
+    assert search.bracket.keeps == pytest.approx(0.9, abs=0.01)
+    (search,) = ended(grid(MagnitudeAfter(), seeds=(0, 1)), make, Bisection(share=0.61))
+    assert search.bracket.keeps == pytest.approx(0.3, abs=0.01)
+    assert search.cells == 2 * len(search.bracket.tried)
+    assert search.dense == 100.0
 
 
 def test_what_a_guess_scores_is_not_counted_as_kept() -> None:
@@ -102,9 +110,9 @@ def test_what_a_guess_scores_is_not_counted_as_kept() -> None:
         return record(cell, 100.0 - 60 * cell.target.sparsity)
 
     # 100 - 60 s >= 20 + 0.75 * 80 up to a third; without chance it would be 0.417
-    (quest,) = ended(grid(MagnitudeAfter(), task=Guess()), make, Search(share=0.75))
-    assert quest.bracket.kept is not None and quest.bracket.lost is not None
-    assert quest.bracket.kept <= 1 / 3 <= quest.bracket.lost
+    (search,) = ended(grid(MagnitudeAfter(), task=Guess()), make, Bisection(share=0.75))
+    assert search.bracket.keeps is not None and search.bracket.lost is not None
+    assert search.bracket.keeps <= 1 / 3 <= search.bracket.lost
 
 
 def test_errors_that_rise_are_searched_like_scores_that_fall() -> None:
@@ -112,16 +120,16 @@ def test_errors_that_rise_are_searched_like_scores_that_fall() -> None:
         return record(cell, 10.0 + 10 * cell.target.sparsity, higher=False)
 
     # 10 + 10 s <= 20 - 0.5 * 10
-    (quest,) = ended(grid(MagnitudeAfter(), task=Guess()), make, Search(share=0.5))
-    assert quest.bracket.kept is not None and quest.bracket.lost is not None
-    assert quest.bracket.kept <= 0.5 <= quest.bracket.lost
+    (search,) = ended(grid(MagnitudeAfter(), task=Guess()), make, Bisection(share=0.5))
+    assert search.bracket.keeps is not None and search.bracket.lost is not None
+    assert search.bracket.keeps <= 0.5 <= search.bracket.lost
 
 
 @pytest.mark.parametrize(
     ("broken", "told"),
     [
         (
-            lambda cell: replace(opened(cell), status="failed", reason="out of memory\ntry less"),
+            lambda cell: replace(blank_record(cell), status="failed", reason="out of memory\ntry less"),
             "out of memory",
         ),
         (lambda cell: record(cell, 80.0, certified=False), "a certificate failed"),
@@ -141,27 +149,29 @@ def test_a_cell_that_is_not_sound_ends_its_search_alone(broken: Curve, told: str
 
 
 def test_of_a_dense_net_that_guesses_no_share_is_looked_for() -> None:
-    (quest,) = ended(grid(MagnitudeAfter(), task=Guess()), lambda cell: record(cell, 20.0))
-    assert quest.reason == "the dense net scores 20 and a guess 20: no share"
-    assert (quest.cells, quest.document()["dense"]) == (0, 20.0)
+    (search,) = ended(grid(MagnitudeAfter(), task=Guess()), lambda cell: record(cell, 20.0))
+    assert search.reason == "the dense net scores 20 and a guess 20: no share"
+    assert (search.cells, search.document()["dense"]) == (0, 20.0)
 
 
 def test_a_dense_net_that_failed_ends_its_searches() -> None:
-    (quest,) = ended(grid(MagnitudeAfter()), lambda cell: replace(opened(cell), status="failed", reason="no"))
-    assert (quest.reason, quest.document()["dense"]) == ("dense: no", None)
+    (search,) = ended(
+        grid(MagnitudeAfter()), lambda cell: replace(blank_record(cell), status="failed", reason="no")
+    )
+    assert (search.reason, search.document()["dense"]) == ("dense: no", None)
 
 
 def test_the_nets_that_later_cells_share_are_kept_from_the_first_round_on() -> None:
-    of, kept = grid(MagnitudeAfter(), Lottery()), list[frozenset[str]]()
+    of, kept = grid(MagnitudeAfter(), LotteryTicket()), list[frozenset[str]]()
     dense: list[str] = []
 
-    def carry(squares: Sequence[Bound], ahead: Sequence[Chain]) -> list[Result]:
+    def carry(squares: Sequence[ResolvedCell], ahead: Sequence[Chain]) -> list[Result]:
         chains = [square.chain for square in squares if square.chain]
         kept.append(shared([*chains, *ahead]))
         dense.append(chains[0].links[0].digest)
         return [record(square.cell, 80.0 if square.cell.target.sparsity < 0.5 else 0.0) for square in squares]
 
-    for _ in rounds(of, quests(of, Search(share=0.95)), carry):
+    for _ in run_rounds(of, searches(of, Bisection(share=0.95)), carry):
         pass
     assert len(kept) > 5
     assert all(dense[0] in some for some in kept[:-2])
@@ -172,13 +182,13 @@ def test_a_search_is_held_to_a_budget_like_any_cell() -> None:
     from smc_eval.experiment.budget import Budget
 
     of = grid(MagnitudeAfter(), budget=Budget(measure="steps"))
-    (quest,) = quests(of, Search(share=0.95))
-    assert [cell.budget for cell in opening(of, [quest])] == [None, Budget(measure="steps")]
+    (search,) = searches(of, Bisection(share=0.95))
+    assert [cell.budget for cell in first_cells(of, [search])] == [None, Budget(measure="steps")]
 
 
 def test_most_cells_are_those_of_the_longest_search() -> None:
     of = grid(MagnitudeAfter(), Wanda(), seeds=(0, 1, 2))
-    assert most(of, quests(of, Search(share=0.95, runs=4))) == 3 + 2 * 3 * 4
+    assert most_cells(of, searches(of, Bisection(share=0.95, runs=4))) == 3 + 2 * 3 * 4
 
 
 def test_methods_without_a_sparsity_to_choose_are_left_out_by_name() -> None:
@@ -188,7 +198,7 @@ def test_methods_without_a_sparsity_to_choose_are_left_out_by_name() -> None:
         )
 
     of = grid(Pairs(), MagnitudeAfter())
-    assert [quest.method.card.name for quest in quests(of, Search(share=0.95))] == ["omp-after"]
+    assert [search.method.card.name for search in searches(of, Bisection(share=0.95))] == ["omp-after"]
     assert left_out(of) == ["method 'pairs' makes n:m alone"]
     with pytest.raises(UsageError, match="--find has no method to search: method 'pairs' makes n:m alone"):
-        quests(grid(Pairs()), Search(share=0.95))
+        searches(grid(Pairs()), Bisection(share=0.95))

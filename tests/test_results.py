@@ -19,7 +19,7 @@ from smc_eval.errors import StoreError
 from smc_eval.score import Score
 from smc_eval.spec import digest
 from smc_eval.store import records
-from smc_eval.store.records import BOOK, SCHEMA, Book, Result, failed, scored
+from smc_eval.store.records import BOOK, RECORD_SCHEMA, Book, Result, failed_record, scored_record
 
 RECORD = Result(
     task="t/a",
@@ -39,7 +39,7 @@ RECORD = Result(
 
 def sealed(**fields: Any) -> str:
     """A line of a book, its seal true whatever the fields say."""
-    record = {"schema": SCHEMA, **asdict(RECORD), **fields}
+    record = {"schema": RECORD_SCHEMA, **asdict(RECORD), **fields}
     return json.dumps({**record, "seal": digest(record)}) + "\n"
 
 
@@ -59,8 +59,8 @@ def test_a_folder_without_a_book_holds_no_records(tmp_path: Path) -> None:
 
 def test_the_newest_record_of_a_cell_counts(tmp_path: Path) -> None:
     book = Book(tmp_path)
-    book.add(failed(RECORD, "out of memory"))
-    done = scored(RECORD, Score("accuracy (%)", 80.0, 100), certificate={"ok": True})
+    book.add(failed_record(RECORD, "out of memory"))
+    done = scored_record(RECORD, Score("accuracy (%)", 80.0, 100), certificate={"ok": True})
     book.add(done)
     assert Book(tmp_path).latest() == {"d1": done}
 
@@ -139,7 +139,7 @@ def test_a_sealed_record_with_other_fields_is_passed_over(tmp_path: Path) -> Non
 
 def test_a_book_of_another_schema_is_refused_by_name(tmp_path: Path) -> None:
     book = Book(tmp_path)
-    book.path.write_text(sealed(schema=SCHEMA + 1), encoding="utf-8")
+    book.path.write_text(sealed(schema=RECORD_SCHEMA + 1), encoding="utf-8")
     with pytest.raises(StoreError, match=rf"{BOOK} was written by another release of smc-eval"):
         book.latest()
 
@@ -230,14 +230,14 @@ def test_a_book_that_cannot_be_read_is_a_store_error(tmp_path: Path) -> None:
 
 def test_only_what_is_done_and_certified_is_sound() -> None:
     score = Score("accuracy (%)", 80.0, 100)
-    assert scored(RECORD, score, certificate={"ok": True}).sound
-    assert not scored(RECORD, score, certificate={"ok": False}).sound
-    assert not scored(RECORD, score).sound
-    assert not failed(RECORD, "out of memory").sound
+    assert scored_record(RECORD, score, certificate={"ok": True}).sound
+    assert not scored_record(RECORD, score, certificate={"ok": False}).sound
+    assert not scored_record(RECORD, score).sound
+    assert not failed_record(RECORD, "out of memory").sound
 
 
 def test_a_failed_record_keeps_its_place_and_says_why() -> None:
-    result = failed(RECORD, "out of memory")
+    result = failed_record(RECORD, "out of memory")
     assert (result.status, result.reason, result.digest, result.score) == (
         "failed",
         "out of memory",

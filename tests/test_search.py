@@ -11,32 +11,32 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smc_eval.errors import SmcError
-from smc_eval.planning.bisection import Bracket, Search
+from smc_eval.planning.bisection import Bisection, Bracket
 from smc_eval.statistics import retained
 
-S95 = Search(share=0.95)
+S95 = Bisection(share=0.95)
 
 
-def closed(search: Search, keeps: Callable[[float], bool]) -> Bracket:
+def closed(search: Bisection, keeps: Callable[[float], bool]) -> Bracket:
     """A search carried to its end."""
     bracket = Bracket(search)
     while (sparsity := bracket.ask()) is not None:
-        bracket = bracket.tell(sparsity, kept=keeps(sparsity))
+        bracket = bracket.tell(sparsity, keeps=keeps(sparsity))
     return bracket
 
 
 def test_a_bracket_is_halved_in_log_density() -> None:
-    bracket = Bracket(Search(share=0.95, low=0.36, high=0.99))
+    bracket = Bracket(Bisection(share=0.95, low=0.36, high=0.99))
     assert bracket.ask() == 0.92  # 0.08 = sqrt(0.64 * 0.01)
-    assert bracket.tell(0.92, kept=False).ask() == 0.7737  # 0.2263 = sqrt(0.64 * 0.08)
-    assert bracket.tell(0.92, kept=True).ask() == 0.9717  # 0.0283 = sqrt(0.08 * 0.01)
+    assert bracket.tell(0.92, keeps=False).ask() == 0.7737  # 0.2263 = sqrt(0.64 * 0.08)
+    assert bracket.tell(0.92, keeps=True).ask() == 0.9717  # 0.0283 = sqrt(0.08 * 0.01)
 
 
 @given(crossing=st.floats(0.051, 0.989), within=st.floats(0.001, 0.3))
 def test_the_crossing_of_a_falling_score_lies_in_the_bracket(crossing: float, within: float) -> None:
-    search = Search(share=0.95, within=within)
+    search = Bisection(share=0.95, within=within)
     bracket = closed(search, lambda sparsity: sparsity <= crossing)
-    low = search.low if bracket.kept is None else bracket.kept
+    low = search.low if bracket.keeps is None else bracket.keeps
     high = search.high if bracket.lost is None else bracket.lost
     assert low <= crossing <= high
     assert high - low <= within
@@ -50,9 +50,9 @@ def test_the_sparsity_that_keeps_a_share_of_a_smooth_curve_is_found(depth: float
 
     dense, share = score(0), 0.9
     wanted = half + math.log((60 / (share * (dense - 20))) - 1) / depth
-    bracket = closed(Search(share=share), lambda sparsity: retained(score(sparsity), dense, 20) >= share)
+    bracket = closed(Bisection(share=share), lambda sparsity: retained(score(sparsity), dense, 20) >= share)
     if 0.05 < wanted < 0.99:
-        assert bracket.kept is None or bracket.kept <= wanted
+        assert bracket.keeps is None or bracket.keeps <= wanted
         assert bracket.lost is None or wanted <= bracket.lost
     else:
         assert bracket.text == ("< 0.05" if wanted < 0.05 else "≥ 0.99")
@@ -69,22 +69,22 @@ def test_whatever_chance_does_the_ends_are_what_was_seen_and_nothing_is_asked_tw
         seen[sparsity] = sparsity + chance.gauss(0, noise) < 0.7
         return seen[sparsity]
 
-    search = Search(share=0.95, within=within)
+    search = Bisection(share=0.95, within=within)
     bracket = closed(search, keeps)
-    assert bracket.kept is None or seen[bracket.kept]
+    assert bracket.keeps is None or seen[bracket.keeps]
     assert bracket.lost is None or not seen[bracket.lost]
-    if bracket.kept is None:
+    if bracket.keeps is None:
         assert bracket.lost == search.low
     elif bracket.lost is None:
-        assert bracket.kept == search.high
+        assert bracket.keeps == search.high
     else:
-        assert 0 < bracket.lost - bracket.kept <= within
+        assert 0 < bracket.lost - bracket.keeps <= within
 
 
 def test_little_noise_moves_the_answer_little() -> None:
     chance = random.Random(0)
     answers = [
-        closed(S95, lambda s: 1 - 0.1 * s / 0.8 + chance.gauss(0, 0.002) >= 0.95).kept for _ in range(200)
+        closed(S95, lambda s: 1 - 0.1 * s / 0.8 + chance.gauss(0, 0.002) >= 0.95).keeps for _ in range(200)
     ]
     # the curve falls by 0.00125 a hundredth: 0.02 and the bracket's own hundredth are five deviations or so
     assert all(answer is not None and abs(answer - 0.4) < 0.08 for answer in answers)
@@ -92,16 +92,16 @@ def test_little_noise_moves_the_answer_little() -> None:
 
 def test_what_lies_outside_is_told_as_a_side() -> None:
     always, never = closed(S95, lambda _: True), closed(S95, lambda _: False)
-    assert (always.text, always.kept, always.lost) == ("≥ 0.99", 0.99, None)
-    assert (never.text, never.kept, never.lost) == ("< 0.05", None, 0.05)
+    assert (always.text, always.keeps, always.lost) == ("≥ 0.99", 0.99, None)
+    assert (never.text, never.keeps, never.lost) == ("< 0.05", None, 0.05)
     assert closed(S95, lambda s: s < 0.8).text == "0.7943"
 
 
 def test_runs_end_a_search_where_it_stands() -> None:
-    search = Search(share=0.95, runs=2)
+    search = Bisection(share=0.95, runs=2)
     assert search.most() == 2
     bracket = closed(search, lambda s: s < 0.95)
-    assert (bracket.kept, bracket.lost, bracket.text) == (0.9025, 0.9688, "0.9025")
+    assert (bracket.keeps, bracket.lost, bracket.text) == (0.9025, 0.9688, "0.9025")
     assert closed(search, lambda _: False).text == "< 0.6957"
     assert Bracket(search).text == "–"
 
@@ -118,9 +118,9 @@ def test_upcoming_sparsities_are_those_of_the_next_rounds() -> None:
 
 
 def test_a_search_reads_as_it_is_typed() -> None:
-    assert Search.parse("s@95") == S95
-    assert Search.parse("s@90.5:within=0.02,runs=6") == Search(share=0.905, within=0.02, runs=6)
-    assert Search.parse("s@90.5").words == "s@90.5"
+    assert Bisection.parse("s@95") == S95
+    assert Bisection.parse("s@90.5:within=0.02,runs=6") == Bisection(share=0.905, within=0.02, runs=6)
+    assert Bisection.parse("s@90.5").label == "s@90.5"
 
 
 @pytest.mark.parametrize(
@@ -138,4 +138,4 @@ def test_a_search_reads_as_it_is_typed() -> None:
 )
 def test_a_search_that_cannot_be_meant_is_told(text: str, told: str) -> None:
     with pytest.raises(SmcError, match=told):
-        Search.parse(text)
+        Bisection.parse(text)

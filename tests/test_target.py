@@ -17,7 +17,9 @@ def test_the_papers_grid_is_exact_and_shown_rounded() -> None:
 
 def test_a_number_and_a_pattern_are_read() -> None:
     assert Target.parse("0.9") == Target(sparsity=0.9)
-    assert Target.parse("2:4", spread="erk") == Target(sparsity=0.5, pattern="2:4", spread="uniform")
+    assert Target.parse("2:4", distribution="erk") == Target(
+        sparsity=0.5, pattern="2:4", distribution="uniform"
+    )
     assert Target.parse("1:8").sparsity == 7 / 8
     assert Target.parse("2:4").group == (2, 4)
 
@@ -42,7 +44,7 @@ def test_what_is_no_target_is_refused_in_words(word: str, said: str) -> None:
 
 def test_a_pattern_that_contradicts_its_sparsity_cannot_be_made() -> None:
     with pytest.raises(ValidationError, match="0.5 sparse"):
-        Target(sparsity=0.9, pattern="2:4", spread="uniform")
+        Target(sparsity=0.9, pattern="2:4", distribution="uniform")
 
 
 @pytest.mark.parametrize(
@@ -67,8 +69,8 @@ def test_on_the_way_to_a_pattern_stands_the_sparsest_of_its_groups_that_is_no_sp
 
 
 def test_on_the_way_to_a_sparsity_everything_else_stays() -> None:
-    target = Target(sparsity=0.9, spread="erk", scope="all-2d")
-    assert target.at(0.3) == Target(sparsity=0.3, spread="erk", scope="all-2d")
+    target = Target(sparsity=0.9, distribution="erk", scope="all-2d")
+    assert target.at(0.3) == Target(sparsity=0.3, distribution="erk", scope="all-2d")
 
 
 def test_patterns_on_the_way_only_ever_lose_survivors() -> None:
@@ -77,5 +79,5 @@ def test_patterns_on_the_way_only_ever_lose_survivors() -> None:
 
 
 def test_a_pattern_leaves_no_choice_of_spread() -> None:
-    assert Target.parse("2:4").spread_as("erk") == Target.parse("2:4")
-    assert Target(sparsity=0.5).spread_as("erk") == Target(sparsity=0.5, spread="erk")
+    assert Target.parse("2:4").with_distribution("erk") == Target.parse("2:4")
+    assert Target(sparsity=0.5).with_distribution("erk") == Target(sparsity=0.5, distribution="erk")

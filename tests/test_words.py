@@ -31,11 +31,11 @@ class Options(Spec):
 
 
 def parsed(**given: Any) -> Options:
-    return parsing.parsed(Options, given, "option", "method 'toy'")
+    return parsing.parse_spec(Options, given, "option", "method 'toy'")
 
 
 def test_methods_and_their_options() -> None:
-    assert parsing.named(["lth:share=0.1,early=0.05,dense", "omp-after"], "method") == [
+    assert parsing.parse_named(["lth:share=0.1,early=0.05,dense", "omp-after"], "method") == [
         ("lth", {"share": "0.1", "early": "0.05"}),
         ("dense", {}),
         ("omp-after", {}),
@@ -43,14 +43,14 @@ def test_methods_and_their_options() -> None:
 
 
 def test_an_option_may_hold_a_pattern_and_a_list() -> None:
-    assert parsing.named(["x:mask=2:4,betas=[0.9,0.98],y:a=1"], "method") == [
+    assert parsing.parse_named(["x:mask=2:4,betas=[0.9,0.98],y:a=1"], "method") == [
         ("x", {"mask": "2:4", "betas": "[0.9,0.98]"}),
         ("y", {"a": "1"}),
     ]
 
 
 def test_one_method_twice_with_other_options_is_two() -> None:
-    assert [options for _, options in parsing.named(["lth:share=0.1", "lth:share=0.3"], "method")] == [
+    assert [options for _, options in parsing.parse_named(["lth:share=0.1", "lth:share=0.3"], "method")] == [
         {"share": "0.1"},
         {"share": "0.3"},
     ]
@@ -66,11 +66,11 @@ def test_one_method_twice_with_other_options_is_two() -> None:
 )
 def test_wrong_method_words(text: str, told: str) -> None:
     with pytest.raises(UsageError, match=told):
-        parsing.named(["dense", text], "method")
+        parsing.parse_named(["dense", text], "method")
 
 
 def test_models_by_group() -> None:
-    assert parsing.models(["tiny", "maths=scratch", "maths=org/name", "./odd=name", "pkg:esm"]) == {
+    assert parsing.parse_models(["tiny", "maths=scratch", "maths=org/name", "./odd=name", "pkg:esm"]) == {
         None: ["tiny", "./odd=name", "pkg:esm"],
         "maths": ["scratch", "org/name"],
     }
@@ -79,57 +79,57 @@ def test_models_by_group() -> None:
 @pytest.mark.parametrize("text", ["", "maths="])
 def test_a_model_has_a_name(text: str) -> None:
     with pytest.raises(UsageError, match="names no model"):
-        parsing.models([text])
+        parsing.parse_models([text])
 
 
 def test_seeds_are_a_count_or_a_list() -> None:
-    assert parsing.seeds("3") == (0, 1, 2)
-    assert parsing.seeds("0,2,7") == (0, 2, 7)
-    assert parsing.seeds("5,") == (5,)
-    assert parsing.seeds("1,1") == (1,)
+    assert parsing.parse_seeds("3") == (0, 1, 2)
+    assert parsing.parse_seeds("0,2,7") == (0, 2, 7)
+    assert parsing.parse_seeds("5,") == (5,)
+    assert parsing.parse_seeds("1,1") == (1,)
 
 
 @pytest.mark.parametrize("text", ["", "0", "-1", "two", "1.5", "0-3", ",", "1234"])
 def test_wrong_seeds(text: str) -> None:
     with pytest.raises(UsageError, match="--seeds"):
-        parsing.seeds(text)
+        parsing.parse_seeds(text)
 
 
 def test_folds_are_all_or_a_list() -> None:
-    assert parsing.folds("all") is None
-    assert parsing.folds("0,2") == (0, 2)
-    assert parsing.folds("3") == (3,)
+    assert parsing.parse_folds("all") is None
+    assert parsing.parse_folds("0,2") == (0, 2)
+    assert parsing.parse_folds("3") == (3,)
 
 
 @pytest.mark.parametrize("text", ["", "every", "-1", "1.0"])
 def test_wrong_folds(text: str) -> None:
     with pytest.raises(UsageError, match="--folds .* write all, or a list"):
-        parsing.folds(text)
+        parsing.parse_folds(text)
 
 
 def test_smc_is_the_ten_exact_points() -> None:
-    found = parsing.targets(["smc"], "all-2d")
+    found = parsing.parse_targets(["smc"], "all-2d")
     assert tuple(target.sparsity for target in found) == SMC_GRID
     assert {target.scope for target in found} == {"all-2d"}
     assert found[2].sparsity == 1 - 0.8**3
 
 
 def test_numbers_and_patterns_mix_and_stand_once() -> None:
-    assert parsing.targets(["0.5,2:4", "0.5,.5"], "body") == (
+    assert parsing.parse_targets(["0.5,2:4", "0.5,.5"], "body") == (
         Target(sparsity=0.5),
-        Target(sparsity=0.5, pattern="2:4", spread="uniform"),
+        Target(sparsity=0.5, pattern="2:4", distribution="uniform"),
     )
 
 
 @pytest.mark.parametrize("text", ["1", "1.5", "-0.1", "90%", "4:2", "2:4:8", "0:4", "nan", "inf", ",", "2:"])
 def test_wrong_sparsities(text: str) -> None:
     with pytest.raises(UsageError, match="sparsity"):
-        parsing.targets([text], "body")
+        parsing.parse_targets([text], "body")
 
 
 @given(st.floats(0, 1, exclude_max=True))
 def test_any_share_below_one_is_read_exactly(share: float) -> None:
-    assert parsing.targets([repr(share)], "body")[0].sparsity == share
+    assert parsing.parse_targets([repr(share)], "body")[0].sparsity == share
 
 
 @given(st.text(alphabet="0123456789.,:-abce[]= ", max_size=12))
@@ -140,12 +140,12 @@ def test_no_text_breaks_the_reading(text: str) -> None:
         except UsageError as error:
             assert len(str(error).splitlines()) <= 3  # noqa: PT017
 
-    read(lambda: parsing.targets([text], "body"))
-    read(lambda: parsing.seeds(text))
-    read(lambda: parsing.folds(text))
-    read(lambda: parsing.named([text], "method"))
-    read(lambda: parsing.models([text]))
-    read(lambda: parsing.amended(Recipe(epochs=1), parsing.pairs([text], "--recipe"), "--recipe"))
+    read(lambda: parsing.parse_targets([text], "body"))
+    read(lambda: parsing.parse_seeds(text))
+    read(lambda: parsing.parse_folds(text))
+    read(lambda: parsing.parse_named([text], "method"))
+    read(lambda: parsing.parse_models([text]))
+    read(lambda: parsing.amend_recipe(Recipe(epochs=1), parsing.parse_pairs([text], "--recipe"), "--recipe"))
     read(lambda: parsed(share=text, betas=text, clip=text))
 
 
@@ -193,18 +193,18 @@ def test_a_wrong_value_is_told_with_what_the_option_means() -> None:
 
 def test_epochs_take_the_place_of_steps_and_back() -> None:
     own = Recipe(epochs=50, lr=0.1)
-    assert parsing.amended(own, {"steps": "12"}, "--recipe") == Recipe(steps=12, lr=0.1)
-    assert parsing.amended(Recipe(steps=3), {"epochs": "0.5"}, "--recipe") == Recipe(epochs=0.5)
-    assert parsing.amended(own, {"lr": "0.2"}, "--recipe") == Recipe(epochs=50, lr=0.2)
+    assert parsing.amend_recipe(own, {"steps": "12"}, "--recipe") == Recipe(steps=12, lr=0.1)
+    assert parsing.amend_recipe(Recipe(steps=3), {"epochs": "0.5"}, "--recipe") == Recipe(epochs=0.5)
+    assert parsing.amend_recipe(own, {"lr": "0.2"}, "--recipe") == Recipe(epochs=50, lr=0.2)
 
 
 def test_a_recipe_field_nobody_has_is_told() -> None:
     with pytest.raises(
         UnknownName, match="no field of --recipe is named 'batchsize'; did you mean 'batch_size'"
     ):
-        parsing.amended(Recipe(epochs=1), {"batchsize": "4"}, "--recipe")
+        parsing.amend_recipe(Recipe(epochs=1), {"batchsize": "4"}, "--recipe")
     with pytest.raises(UsageError, match="--recipe 'lr' is no key=value"):
-        parsing.pairs(["lr"], "--recipe")
+        parsing.parse_pairs(["lr"], "--recipe")
 
 
 def test_the_words_of_an_option_are_read_as_what_they_were_made_of() -> None:
@@ -213,7 +213,7 @@ def test_the_words_of_an_option_are_read_as_what_they_were_made_of() -> None:
         rate: float | None = 0.1
 
     chosen = Listing(names=("fr", "de"), rate=None)
-    said = spec.worded("listing", chosen)
+    said = spec.label("listing", chosen)
     assert said == 'listing:names=["fr","de"],rate=none'
-    ((_, options),) = parsing.named([said], "task")
-    assert parsing.parsed(Listing, options, "option", "it") == chosen
+    ((_, options),) = parsing.parse_named([said], "task")
+    assert parsing.parse_spec(Listing, options, "option", "it") == chosen

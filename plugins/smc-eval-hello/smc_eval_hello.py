@@ -31,7 +31,7 @@ class Hello(Method):
         name="hello",
         summary="relative importance after training, one shot, then trained again",
         source="Zhang et al. (2024), relative importance: https://iclr.cc/virtual/2024/poster/18549",
-        moment="after",
+        when="after",
     )
 
     def plan(self, target: Target) -> Iterator[Stage]:

@@ -15,14 +15,14 @@ from typer.core import TyperGroup
 
 import smc_eval
 from smc_eval.cli import compare, data, plan, report, run, score, show, store, work
-from smc_eval.cli.flags import ordering
+from smc_eval.cli.flags import with_config_flags
 from smc_eval.engine.distributed import launch
 from smc_eval.errors import RankLost, SmcError
 
-OWN = ("--help", "--version")
+PROGRAM_FLAGS = ("--help", "--version")
 """Flags of the program itself; any other first flag is one of `run`."""
 
-ALONE = 3.0
+RANK_GRACE = 3.0
 """Seconds after which a rank that the launcher has not ended has an error of its own."""
 
 WrongLine: type[Exception] = typer.BadParameter.__mro__[2]
@@ -34,7 +34,7 @@ class Door(TyperGroup):
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
         """Bare flags mean `run`."""
-        if args and args[0].startswith("-") and args[0] not in OWN:
+        if args and args[0].startswith("-") and args[0] not in PROGRAM_FLAGS:
             args = ["run", *args]
         if launch.rank() > 0 and args[:1] != ["run"]:
             raise typer.Exit  # what is no run the first rank does alone
@@ -50,7 +50,7 @@ class Door(TyperGroup):
         except SmcError as error:
             typer.echo(f"error: {error}", err=True)
             if launch.rank() > 0:
-                lonely(error)
+                report_rank_error(error)
         except WrongLine as error:
             told = getattr(error, "format_message", error.__str__)()
             typer.echo(
@@ -64,10 +64,10 @@ class Door(TyperGroup):
         raise typer.Exit(2)
 
 
-def lonely(error: SmcError) -> None:
+def report_rank_error(error: SmcError) -> None:
     """Tell an error of a rank that is not the first, unless the first has it too: then nobody lives on."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # by which the launcher ends who is left
-    time.sleep(ALONE)
+    time.sleep(RANK_GRACE)
     typer.echo(f"error: on rank {launch.rank()}: {error}", file=sys.__stderr__)
 
 
@@ -96,9 +96,9 @@ def program(
     """
 
 
-app.command("run")(ordering(run.run))
-app.command("work")(ordering(work.work))
-app.command("plan")(ordering(plan.plan, json_is_flag=True))
+app.command("run")(with_config_flags(run.run))
+app.command("work")(with_config_flags(work.work))
+app.command("plan")(with_config_flags(plan.plan, json_is_flag=True))
 app.command("list")(show.list_)
 app.command("show")(show.show)
 app.command("report")(report.report)

@@ -11,13 +11,24 @@ import typer
 
 from smc_eval.cli.report import Folders, records_of
 from smc_eval.errors import UnknownName
-from smc_eval.experiment.parsing import pairs
-from smc_eval.reporting.compare import Versus, versus
-from smc_eval.reporting.text_table import Sheet
-from smc_eval.store.predictions import kept
+from smc_eval.experiment.parsing import parse_pairs
+from smc_eval.reporting.compare import PairedComparison, compare_methods
+from smc_eval.reporting.text_table import TextTable
+from smc_eval.store.predictions import items_in
 
 Form = Literal["table", "markdown", "csv", "latex", "json"]
-HEADS = ("task", "model", "sparsity", "{a}", "{b}", "difference", "95 % interval", "p", "p (Holm)", "better")
+COMPARE_HEADS = (
+    "task",
+    "model",
+    "sparsity",
+    "{a}",
+    "{b}",
+    "difference",
+    "95 % interval",
+    "p",
+    "p (Holm)",
+    "better",
+)
 
 
 def compare(
@@ -41,42 +52,50 @@ def compare(
     if shown_as not in get_args(Form):
         raise UnknownName("format", shown_as, get_args(Form))
     records = records_of(folders)
-    told = versus(records, kept(folders), a, b, pairs(where or (), "--where"))
+    told = compare_methods(records, items_in(folders), a, b, parse_pairs(where or (), "--where"))
     broken = sum(one.status == "ok" and not one.sound for one in records)
     if shown_as == "json":
         typer.echo(json.dumps([_plain(one, a, b) for one in told], indent=1, allow_nan=False))
         return
-    sheet = _sheet(told, a, b, broken)
+    text_table = _sheet(told, a, b, broken)
     if shown_as == "table":
         from rich.console import Console
 
-        from smc_eval.reporting.terminal import lay
+        from smc_eval.reporting.terminal import print_text_table
 
-        lay(sheet if len({one.model for one in told}) > 1 else _without_models(sheet), Console())
+        print_text_table(
+            text_table if len({one.model for one in told}) > 1 else _without_models(text_table), Console()
+        )
     else:
-        typer.echo(getattr(sheet, shown_as), nl=False)
+        typer.echo(getattr(text_table, shown_as), nl=False)
 
 
-def _sheet(told: Sequence[Versus], a: str, b: str, broken: int) -> Sheet:
-    return Sheet(
-        tuple(head.format(a=a, b=b) for head in HEADS),
-        "lll" + "r" * (len(HEADS) - 4) + "l",
+def _sheet(told: Sequence[PairedComparison], a: str, b: str, broken: int) -> TextTable:
+    return TextTable(
+        tuple(head.format(a=a, b=b) for head in COMPARE_HEADS),
+        "lll" + "r" * (len(COMPARE_HEADS) - 4) + "l",
         tuple(tuple(_words(one, a, b)) for one in told),
         notes=tuple(_notes(told, a, b, broken)),
         loud=tuple(_unlike(told, a, b)),
     )
 
 
-def _without_models(sheet: Sheet) -> Sheet:
+def _without_models(text_table: TextTable) -> TextTable:
     """One model goes without saying."""
-    lines = tuple((task, *rest) for task, _, *rest in sheet.lines)
+    lines = tuple((task, *rest) for task, _, *rest in text_table.lines)
     return replace(
-        sheet, heads=(sheet.heads[0], *sheet.heads[2:]), align=sheet.align[0] + sheet.align[2:], lines=lines
+        text_table,
+        heads=(text_table.heads[0], *text_table.heads[2:]),
+        align=text_table.align[0] + text_table.align[2:],
+        lines=lines,
     )
 
 
-def _words(one: Versus, a: str, b: str) -> list[str]:
-    found, digits = one.found, 3 if one.metric and abs(one.found.a) <= 1 and "%" not in one.metric else 1
+def _words(one: PairedComparison, a: str, b: str) -> list[str]:
+    found, digits = (
+        one.comparison,
+        3 if one.metric and abs(one.comparison.a) <= 1 and "%" not in one.metric else 1,
+    )
     told = found.interval
     return [
         one.task,
@@ -96,8 +115,8 @@ def _chance(p: float) -> str:
     return f"{p:.3f}" if p >= 0.001 else "<0.001"
 
 
-def _plain(one: Versus, a: str, b: str) -> dict[str, Any]:
-    found, told = one.found, one.found.interval
+def _plain(one: PairedComparison, a: str, b: str) -> dict[str, Any]:
+    found, told = one.comparison, one.comparison.interval
     return {
         **{name: getattr(one, name) for name in ("task", "model", "level", "metric")},
         "a": {"method": a, "score": found.a},
@@ -113,25 +132,25 @@ def _plain(one: Versus, a: str, b: str) -> dict[str, Any]:
     }
 
 
-def _unlike(told: Sequence[Versus], a: str, b: str) -> Iterator[str]:
+def _unlike(told: Sequence[PairedComparison], a: str, b: str) -> Iterator[str]:
     unlike = {name: values for one in told for name, values in one.unlike.items()}
     for name, (first, second) in unlike.items():
         yield f"NOT ALIKE: {name} is {first} of {a} and {second} of {b}; choose by --where {name}=…"
 
 
-def _notes(told: Sequence[Versus], a: str, b: str, broken: int) -> Iterator[str]:
-    overs = dict.fromkeys(one.found.interval.over for one in told if one.found.interval)
-    tests = sum(one.found.interval is not None for one in told)
+def _notes(told: Sequence[PairedComparison], a: str, b: str, broken: int) -> Iterator[str]:
+    overs = dict.fromkeys(one.comparison.interval.over for one in told if one.comparison.interval)
+    tests = sum(one.comparison.interval is not None for one in told)
     if overs:
         yield f"paired over {'; '.join(overs)}; p (Holm) is corrected for {tests} made at once"
-    if any(one.found.seeds == 1 and one.found.interval for one in told):
+    if any(one.comparison.seeds == 1 and one.comparison.interval for one in told):
         yield "one seed: the interval tells of other examples, and of no other seed"
-    if any(one.found.interval is None for one in told):
+    if any(one.comparison.interval is None for one in told):
         yield "unknown: one seed and no items are kept; a new run keeps them"
     for one in told:
         if one.better == "tie" and one.needed:
             yield f"{one.task} {one.level}: about {one.needed} seeds would show a difference of this size"
-        elif one.better == "tie" and one.found.seeds > 1 and one.found.difference:
+        elif one.better == "tie" and one.comparison.seeds > 1 and one.comparison.difference:
             yield f"{one.task} {one.level}: no number of seeds shows such a difference on so few examples"
     if broken:
         yield f"{broken} records without a sound certificate are left out"

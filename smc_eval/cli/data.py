@@ -11,11 +11,11 @@ from typing import Annotated
 import typer
 
 from smc_eval.cli.show import columns
-from smc_eval.data_file import Needed
+from smc_eval.data_file import DataFile
 from smc_eval.errors import UsageError
-from smc_eval.experiment.config import DATA
-from smc_eval.experiment.grid import chosen, data_folder
-from smc_eval.experiment.parsing import parsed
+from smc_eval.experiment.config import DATA_VARIABLE
+from smc_eval.experiment.grid import chosen_tasks, data_folder
+from smc_eval.experiment.parsing import parse_spec
 from smc_eval.registry import ALL, registry
 from smc_eval.task import Task
 
@@ -46,12 +46,12 @@ def list_(
     """List the files that tasks read: official path, size, checksum, licence and address."""
     tasks = _tasks(asked, "twin")
     if as_json:
-        told = [{"task": task.words, "needs": [asdict(one) for one in task.needs()]} for task in tasks]
+        told = [{"task": task.label, "needs": [asdict(one) for one in task.data_files()]} for task in tasks]
         typer.echo(json.dumps(told, indent=1, ensure_ascii=False))
         return
-    sharing = dict[tuple[Needed, ...], list[str]]()
+    sharing = dict[tuple[DataFile, ...], list[str]]()
     for task in tasks:
-        sharing.setdefault(task.needs(), []).append(task.words)
+        sharing.setdefault(task.data_files(), []).append(task.label)
     typer.echo("\n\n".join("\n".join(_listed(names, needs)) for needs, names in sharing.items()))
 
 
@@ -66,13 +66,13 @@ def verify(
 
     Exit code 0: every task is whole. 1: something is missing, broken or not what was pinned.
     """
-    from smc_eval.download.verify import verify as verified
+    from smc_eval.download.verify import verify_task as verified
 
     whole = True
     for task in _tasks(asked, data_folder(folder)):
         found = list(verified(task))
         good = all(one.good for one in found)
-        typer.echo(f"{task.words}: {'whole' if good else 'not whole'}")
+        typer.echo(f"{task.label}: {'whole' if good else 'not whole'}")
         for one in found:
             typer.echo(f"  {one.status:<7} {one.what}")
         whole = whole and good
@@ -84,18 +84,18 @@ def verify(
 def fetch(
     asked: Annotated[list[str], typer.Argument(metavar="TASKS…", help="Tasks or groups.")],
     folder: Annotated[
-        str, typer.Option("--data-dir", metavar="DIR", envvar=DATA, help="Where the files are put.")
+        str, typer.Option("--data-dir", metavar="DIR", envvar=DATA_VARIABLE, help="Where the files are put.")
     ],
 ) -> None:
     """Download what tasks need and a folder lacks, by pinned address; goes on where it broke off.
 
     Licences are the sets' own: see data list. Exit code 1: something must be had by hand.
     """
-    from smc_eval.download.fetch import fetch as fetched
+    from smc_eval.download.fetch import fetch_files as fetched
 
     if folder in {"hub", "twin"}:
         raise UsageError(f"{folder!r} is no folder that files could be put into; give one by --data-dir DIR")
-    needs = [one for task in _tasks(asked, "twin") for one in task.needs()]
+    needs = [one for task in _tasks(asked, "twin") for one in task.data_files()]
     by_hand = fetched(needs, Path(folder), typer.echo)
     for one in by_hand:
         typer.echo(f"{one.path}: no address is pinned; {one.note or 'its task does not say where'}", err=True)
@@ -106,13 +106,13 @@ def fetch(
 def _tasks(asked: Iterable[str] | None, folder: str) -> list[Task]:
     """The tasks that are asked for, each once, on a data folder."""
     found = dict[str, Task]()
-    for kind, options in chosen(asked or [ALL], registry()):
-        task = parsed(kind, {**options, "folder": folder}, "option", f"task {kind.card.name!r}")
+    for kind, options in chosen_tasks(asked or [ALL], registry()):
+        task = parse_spec(kind, {**options, "folder": folder}, "option", f"task {kind.card.name!r}")
         found.setdefault(task.digest(), task)
     return list(found.values())
 
 
-def _listed(names: Sequence[str], needs: Sequence[Needed]) -> list[str]:
+def _listed(names: Sequence[str], needs: Sequence[DataFile]) -> list[str]:
     """A set of files with what is told of each; what all of them share stands once, below."""
     if not needs:
         return [", ".join(names), "  it does not say what it needs"]
@@ -131,7 +131,7 @@ def _size(count: int | None) -> str:
     return f"{count:,} bytes".replace(",", " ") if count else ""
 
 
-def _pinned(one: Needed) -> str:
+def _pinned(one: DataFile) -> str:
     if not one.sha256:
         return "no sha256" if one.address else ""
-    return f"sha256 {one.sha256[:12]}…{' of the archive' if one.packed else ''}"
+    return f"sha256 {one.sha256[:12]}…{' of the archive' if one.in_archive else ''}"

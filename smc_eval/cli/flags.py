@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from smc_eval.experiment.config import Order, keys, ordered
+from smc_eval.experiment.config import RunConfig, configured, keys
 
 METAVARS = {
     "model": "[GROUP=]MODEL",
@@ -37,7 +37,7 @@ METAVARS = {
 }
 """What stands for a flag's value in its help."""
 
-GRID = typer.Option(
+GRID_OPTION = typer.Option(
     "--grid",
     metavar="FILE.toml|NAME",
     help="Take all flags from a file, a key each, or from a grid that is shipped: smc-bench. "
@@ -45,7 +45,7 @@ GRID = typer.Option(
 )
 
 
-def ordering(verb: Callable[..., None], *, json_is_flag: bool = False) -> Callable[..., None]:
+def with_config_flags(verb: Callable[..., None], *, json_is_flag: bool = False) -> Callable[..., None]:
     """A verb over an Order as a command that has a flag for each of the Order's fields, and then its own.
 
     With `json_is_flag`, `--json` takes no file: the verb prints JSON.
@@ -57,11 +57,12 @@ def ordering(verb: Callable[..., None], *, json_is_flag: bool = False) -> Callab
             given["json_file"] = "-"
         apart = {one.name: given.pop(one.name) for one in own}
         verb(
-            ordered({name: value for name, value in given.items() if value not in (None, [])}, grid), **apart
+            configured({name: value for name, value in given.items() if value not in (None, [])}, grid),
+            **apart,
         )
 
     parameters = [_parameter(key, name, json_is_flag=json_is_flag) for key, name in keys().items()]
-    parameters += [_keyword("grid", str | None, GRID), *own]
+    parameters += [_keyword("grid", str | None, GRID_OPTION), *own]
     command.__doc__ = verb.__doc__
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
@@ -69,7 +70,7 @@ def ordering(verb: Callable[..., None], *, json_is_flag: bool = False) -> Callab
 
 
 def _parameter(key: str, name: str, *, json_is_flag: bool) -> inspect.Parameter:
-    field = Order.model_fields[name]
+    field = RunConfig.model_fields[name]
     text = " ".join((field.description or "").split())
     if key == "json" and json_is_flag:
         return _keyword(

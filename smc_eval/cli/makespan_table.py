@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from smc_eval.planning.makespan import Lengths, Schedule, Way, alone, ways
+from smc_eval.planning.makespan import Lengths, RemainingStages, Schedule, remaining, unshared
 from smc_eval.planning.plan import Plan
-from smc_eval.planning.scheduler import Agenda
+from smc_eval.planning.scheduler import Scheduler
 
-UNKNOWN = "unknown makespan: it takes the rates of all that is to be paid"
+UNKNOWN_MAKESPAN = "unknown makespan: it takes the rates of all that is to be paid"
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Makespans:
 
     shared: tuple[Schedule, ...]
     naive: tuple[Schedule, ...]
-    longest: Way | None
+    longest: RemainingStages | None
     critical: float
     """Seconds of the longest way, which no number of workers is faster than."""
 
@@ -29,17 +29,17 @@ class Makespans:
 
         The order is that of a run that begins now: by what this store has seen, not by given rates.
         """
-        lengths, agenda = planned.lengths(), Agenda(planned.rates)
-        left = ways((chain for chain in planned.chains if chain.digest not in planned.scored), finished)
+        lengths, scheduler = planned.lengths(), Scheduler(planned.rates)
+        left = remaining((chain for chain in planned.chains if chain.digest not in planned.scored), finished)
         if not _known(left, lengths):
             return None
         longest = max(left, key=lambda way: way.seconds(lengths), default=None)
         naive = tuple[Schedule, ...]()
         if all(link.digest in lengths for chain in planned.chains for link in chain.links):
-            apart, own = alone(planned.chains, lengths)
-            naive = tuple(Schedule.of(apart, own, count, agenda) for count in workers)
+            apart, own = unshared(planned.chains, lengths)
+            naive = tuple(Schedule.of(apart, own, count, scheduler) for count in workers)
         return cls(
-            tuple(Schedule.of(left, lengths, count, agenda) for count in workers),
+            tuple(Schedule.of(left, lengths, count, scheduler) for count in workers),
             naive,
             longest,
             longest.seconds(lengths) if longest else 0.0,
@@ -87,5 +87,5 @@ class Makespans:
         yield from zip(self.shared, self.naive or [None] * len(self.shared), strict=True)
 
 
-def _known(left: Sequence[Way], lengths: Lengths) -> bool:
+def _known(left: Sequence[RemainingStages], lengths: Lengths) -> bool:
     return all(link.digest in lengths for way in left for link in way.links)

@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from smc_eval.cli.makespan_table import UNKNOWN, Makespans
-from smc_eval.cli.search_table import searched
-from smc_eval.cli.store import spoken as sized
+from smc_eval.cli.makespan_table import UNKNOWN_MAKESPAN, Makespans
+from smc_eval.cli.search_table import bisection_of
+from smc_eval.cli.store import bytes_text as sized
 from smc_eval.experiment import parsing
-from smc_eval.experiment.cell import Cell, Chain, shared
-from smc_eval.experiment.config import Order
+from smc_eval.experiment.cell import Cell, Chain, shared_nets
+from smc_eval.experiment.config import RunConfig
 from smc_eval.experiment.grid import Grid
-from smc_eval.planning.cost_model import EVERY, Price, Rate, read
-from smc_eval.planning.plan import Node, Plan, level, worded
-from smc_eval.planning.resolve import BUILT, Binder, Bound, counted, idle
-from smc_eval.planning.sparsity_search import Quest, most, opening, quests
+from smc_eval.planning.cost_model import ANY_TASK, DeviceRate, TrainingCost, read_rates
+from smc_eval.planning.plan import Plan, StageNode, describe_stage, describe_target
+from smc_eval.planning.resolve import BUILT, ResolvedCell, Resolver, supposed_lines, unresolved_lines
+from smc_eval.planning.sparsity_search import SparsitySearch, first_cells, most_cells, searches
 from smc_eval.registry import registry
-from smc_eval.reporting.text_table import WHOLE
+from smc_eval.reporting.text_table import UNLIMITED_WIDTH
 from smc_eval.task import Task
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 def plan(
-    order: Order,
+    config: RunConfig,
     *,
     rates: Annotated[
         Path | None,
@@ -57,19 +57,19 @@ def plan(
     """
     from smc_eval.store.store import Store
 
-    known, counts = registry(), () if workers is None else parsing.workers(workers)
-    given = read(rates, [*known.tasks, *known.groups]) if rates else ()
-    given += (Rate(task=EVERY, flops=flops),) if flops else ()
-    grid = Grid.of(order, known)
-    sought = quests(grid, searched(order)) if order.find else []
-    squares = Binder(published=True).bound(opening(grid, sought) if sought else grid.cells())
-    store = Store(Path(order.output))
+    known, counts = registry(), () if workers is None else parsing.parse_workers(workers)
+    given = read_rates(rates, [*known.tasks, *known.groups]) if rates else ()
+    given += (DeviceRate(task=ANY_TASK, flops=flops),) if flops else ()
+    grid = Grid.of(config, known)
+    sought = searches(grid, bisection_of(config)) if config.find else []
+    squares = Resolver(published=True).resolve_all(first_cells(grid, sought) if sought else grid.cells())
+    store = Store(Path(config.output))
     finished = cache(store.finished)
     chains = [square.chain for square in squares if square.chain]
-    planned = Plan.of(chains, finished, store.book.latest().values(), given=given, work=work)
+    planned = Plan.of(chains, finished, store.book.latest().values(), given=given, work=forward_flops)
     makespans = Makespans.of(planned, finished, counts) if counts else None
     unbound = [square for square in squares if not square.chain]
-    if order.json_file:
+    if config.json_file:
         told = _json(planned, squares, unbound) | _bounds(grid, sought) | _kept(store, chains)
         told["makespans"] = makespans.document() if makespans else None
         typer.echo(json.dumps(told, indent=1, allow_nan=False))
@@ -78,47 +78,47 @@ def plan(
 
     console = Console()
     if not console.is_terminal:
-        console.width = WHOLE
-    for tree in () if order.quiet else _trees(planned):
+        console.width = UNLIMITED_WIDTH
+    for tree in () if config.quiet else _trees(planned):
         console.print(tree)
     if len(prices := planned.prices()) > 1:
         console.print(_table(prices), highlight=False)
         console.print()
     for line in (*_held(grid, sought), *_sums(planned, squares, _disk(store, chains))):
         console.print(line, markup=False, highlight=False)
-    for line in makespans.lines(spoken) if makespans else [UNKNOWN] * bool(counts):
+    for line in makespans.lines(time_text) if makespans else [UNKNOWN_MAKESPAN] * bool(counts):
         console.print(line, markup=False, highlight=False)
 
 
-def work(task: Task) -> float | None:
+def forward_flops(task: Task) -> float | None:
     """Operations of a forward pass over one example: two for each weight that each of its tokens meets."""
     if task.backbone in BUILT or (sizes := task.sizes()) is None:
         return None
     from smc_eval.tasks import dimensions  # here, or the program's help would have all tasks made
 
-    told = dimensions.of(task.backbone)
+    told = dimensions.dimensions_of(task.backbone)
     weights = dimensions.matrices(told) if told else None
     return 2.0 * weights * sizes.tokens if weights else None
 
 
-def _held(grid: Grid, sought: Sequence[Quest]) -> Iterator[str]:
+def _held(grid: Grid, sought: Sequence[SparsitySearch]) -> Iterator[str]:
     """What binds all cells, and what the tree cannot show yet."""
     if grid.budget:
-        yield f"every chain is held to match {grid.budget.words}"
+        yield f"every chain is held to match {grid.budget.label}"
     if sought:
         search = sought[0].bracket.search
         yield (
-            f"find {search.words} begins with these cells and takes {most(grid, sought)} at most: "
+            f"find {search.label} begins with these cells and takes {most_cells(grid, sought)} at most: "
             f"up to {search.most()} sparsities a search"
         )
 
 
-def _json(planned: Plan, squares: Sequence[Bound], unbound: Iterable[Bound]) -> dict[str, Any]:
+def _json(planned: Plan, squares: Sequence[ResolvedCell], unbound: Iterable[ResolvedCell]) -> dict[str, Any]:
     return {
         "schema": 1,
         "totals": planned.totals(),
         "prices": [asdict(price) for price in planned.prices()],
-        "published": counted(squares),
+        "published": supposed_lines(squares),
         "starts": [
             {
                 "label": _owner(root),
@@ -131,10 +131,10 @@ def _json(planned: Plan, squares: Sequence[Bound], unbound: Iterable[Bound]) -> 
     }
 
 
-def _stage(node: Node) -> dict[str, Any]:
+def _stage(node: StageNode) -> dict[str, Any]:
     assert node.stage is not None
     return {
-        "stage": worded(node.stage, node.steps),
+        "stage": describe_stage(node.stage, node.steps),
         "digest": node.digest,
         "steps": node.steps,
         "to_do": node.todo,
@@ -148,7 +148,7 @@ def _trees(planned: Plan) -> list[Tree]:
     from rich.text import Text
     from rich.tree import Tree
 
-    def grow(branch: Tree, node: Node) -> None:
+    def grow(branch: Tree, node: StageNode) -> None:
         """Hang what follows a node on a branch; only a fork indents, or lotteries would leave the page."""
         waiting = [(branch, after, "") for after in reversed(node.after)]
         while waiting:
@@ -163,10 +163,10 @@ def _trees(planned: Plan) -> list[Tree]:
                 for after in reversed(last.after)
             ]
 
-    alike: dict[tuple[str, ...], list[Node]] = {}
+    alike: dict[tuple[str, ...], list[StageNode]] = {}
     for root in planned.roots:
         first = next(_cells(root)).task
-        alike.setdefault((first.words, first.backbone, *_shape(root, planned.scored)), []).append(root)
+        alike.setdefault((first.label, first.backbone, *_shape(root, planned.scored)), []).append(root)
     trees = []
     for roots in alike.values():
         many = f"  and {len(roots) - 1} alike: other folds, seeds" if len(roots) > 1 else ""
@@ -175,11 +175,11 @@ def _trees(planned: Plan) -> list[Tree]:
     return trees
 
 
-def _shape(root: Node, scored: frozenset[str]) -> tuple[str, ...]:
+def _shape(root: StageNode, scored: frozenset[str]) -> tuple[str, ...]:
     return tuple(f"{len(node.after)} {_line([node], scored)}" for node in root.walk() if node.stage)
 
 
-def _run(node: Node) -> Iterator[Node]:
+def _run(node: StageNode) -> Iterator[StageNode]:
     """A node and those after it, as long as nothing forks, is scored or changes its state."""
     yield node
     while not node.ends and len(node.after) == 1 and node.after[0].todo == node.todo:
@@ -187,9 +187,9 @@ def _run(node: Node) -> Iterator[Node]:
         yield node
 
 
-def _line(run: list[Node], scored: frozenset[str]) -> str:
+def _line(run: list[StageNode], scored: frozenset[str]) -> str:
     """Stages in words, their state, and the cells that are scored after them."""
-    stages = ", ".join(worded(node.stage, node.steps) for node in run if node.stage)
+    stages = ", ".join(describe_stage(node.stage, node.steps) for node in run if node.stage)
     ends = run[-1].ends
     several = len({chain.cell.task.card.name for chain in ends}) > 1  # trained as one, reported apart
     named = (f"{one.cell.task.card.name} " * several + _name(one.cell) for one in ends)
@@ -199,22 +199,22 @@ def _line(run: list[Node], scored: frozenset[str]) -> str:
 
 
 def _name(cell: Cell) -> str:
-    name = cell.method.words
-    return name if cell.method.card.moment in {"none", "given"} else f"{name} {level(cell.target)}"
+    name = cell.method.label
+    return name if cell.method.card.when in {"none", "given"} else f"{name} {describe_target(cell.target)}"
 
 
-def _owner(root: Node) -> str:
+def _owner(root: StageNode) -> str:
     cell = next(_cells(root))
-    tasks = ", ".join(dict.fromkeys(one.task.words for one in _cells(root)))
+    tasks = ", ".join(dict.fromkeys(one.task.label for one in _cells(root)))
     fold = "" if cell.task.fold is None else f", fold {cell.task.fold}"
     return f"{tasks} · {cell.task.backbone}{fold}, seed {cell.seed}"
 
 
-def _cells(root: Node) -> Iterator[Cell]:
+def _cells(root: StageNode) -> Iterator[Cell]:
     return (chain.cell for node in root.walk() for chain in node.ends)
 
 
-def _table(prices: Iterable[Price]) -> Table:
+def _table(prices: Iterable[TrainingCost]) -> Table:
     """The cost by task and model."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
@@ -236,7 +236,7 @@ def _table(prices: Iterable[Price]) -> Table:
     return drawn
 
 
-def _sums(planned: Plan, squares: Sequence[Bound], disk: str) -> list[str]:
+def _sums(planned: Plan, squares: Sequence[ResolvedCell], disk: str) -> list[str]:
     sums = planned.totals()
     lines = [
         (
@@ -250,7 +250,7 @@ def _sums(planned: Plan, squares: Sequence[Bound], disk: str) -> list[str]:
         disk,
         _time(planned, sums),
     ]
-    return [*lines, *counted(squares), *idle(squares)]
+    return [*lines, *supposed_lines(squares), *unresolved_lines(squares)]
 
 
 def _time(planned: Plan, sums: dict[str, Any]) -> str:
@@ -260,25 +260,25 @@ def _time(planned: Plan, sums: dict[str, Any]) -> str:
     if seconds is None:
         seen = "unknown rate: this store has seen no training of some task and model that is to be paid"
         return seen if flops is None else f"{seen}; {flops:.2g} operations, to be told in hours by --flops"
-    told = f"about {spoken(seconds)} of training to pay"
+    told = f"about {time_text(seconds)} of training to pay"
     if planned.given:
         told += " on a device of the given rate"
     if planned.given and sums["seconds_naive"] is not None:
-        told += f", {spoken(sums['seconds_naive'])} without sharing"
+        told += f", {time_text(sums['seconds_naive'])} without sharing"
     return told
 
 
-def _bounds(grid: Grid, sought: Sequence[Quest]) -> dict[str, Any]:
+def _bounds(grid: Grid, sought: Sequence[SparsitySearch]) -> dict[str, Any]:
     return {
-        "match": grid.budget.words if grid.budget else None,
-        "find_cells_at_most": most(grid, sought) if sought else None,
+        "match": grid.budget.label if grid.budget else None,
+        "find_cells_at_most": most_cells(grid, sought) if sought else None,
     }
 
 
 def _kept(store: Store, chains: Sequence[Chain]) -> dict[str, int | None]:
-    from smc_eval.store.inventory import need
+    from smc_eval.store.inventory import bytes_needed
 
-    return {"nets_kept": len(shared(chains)), "bytes_kept": need(store, chains)}
+    return {"nets_kept": len(shared_nets(chains)), "bytes_kept": bytes_needed(store, chains)}
 
 
 def _disk(store: Store, chains: Sequence[Chain]) -> str:
@@ -290,7 +290,7 @@ def _disk(store: Store, chains: Sequence[Chain]) -> str:
     return f"{nets}, about {sized(kept['bytes_kept'])}; --keep results bounds it"
 
 
-def spoken(seconds: float) -> str:
+def time_text(seconds: float) -> str:
     """A length of time as one says it."""
     if seconds < 90:
         return f"{seconds:.0f} s"

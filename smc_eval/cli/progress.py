@@ -26,7 +26,7 @@ FRAMES = 2.0
 
 
 @contextmanager
-def watching(console: Console, quiet: bool, clock: Clock = time.monotonic) -> Iterator[Watcher]:  # noqa: FBT001
+def progress_on(console: Console, quiet: bool, clock: Clock = time.monotonic) -> Iterator[Watcher]:  # noqa: FBT001
     """A watcher for a run: a live display on a terminal, lines elsewhere, warnings alone if quiet.
 
     A console that breaks, its pipe closed or its disk full, stops no run.

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from smc_eval.cli.run import told
+from smc_eval.cli.run import print_results
 from smc_eval.errors import UsageError
-from smc_eval.experiment.config import ordered
+from smc_eval.experiment.config import configured
 from smc_eval.registry import load
-from smc_eval.reporting.export import check_writable, write
-from smc_eval.reporting.summary import Standings
-from smc_eval.reporting.table import tabulated
+from smc_eval.reporting.export import check_writable, write_text
+from smc_eval.reporting.summary import Summaries
+from smc_eval.reporting.table import table_of
 from smc_eval.store import mask_samples, predictions
 from smc_eval.store.records import BOOK, Book, Result, same_data
 
@@ -54,21 +54,21 @@ def report(
 ) -> None:
     """Show the table of earlier runs, from their records; needs no torch."""
     flags = {"format": shown_as, "json_file": json_file}
-    order = ordered({name: value for name, value in flags.items() if value is not None})
-    if order.json_file and order.json_file != "-":
-        check_writable(Path(order.json_file))
+    config = configured({name: value for name, value in flags.items() if value is not None})
+    if config.json_file and config.json_file != "-":
+        check_writable(Path(config.json_file))
     if html:
         check_writable(html)
-    table = tabulated(records_of(folders), predictions.kept(folders))
-    standings = Standings.of(table, load().chances) if curves or html or figures else None
-    told(table, order, standings if curves else None)
+    table = table_of(records_of(folders), predictions.items_in(folders))
+    summaries = Summaries.of(table, load().chances) if curves or html or figures else None
+    print_results(table, config, summaries if curves else None)
     if html or figures:
         from smc_eval.reporting.html.page import Page
 
-        drawn(Page.of(table, mask_samples.kept(folders), standings), html, figures)
+        write_page(Page.of(table, mask_samples.samples_in(folders), summaries), html, figures)
 
 
-def drawn(page: Page, html: Path | None, figures: Path | None) -> None:
+def write_page(page: Page, html: Path | None, figures: Path | None) -> None:
     """Write the page and its figures, and say where.
 
     Raises:
@@ -76,12 +76,12 @@ def drawn(page: Page, html: Path | None, figures: Path | None) -> None:
         StoreError: they cannot be written.
     """
     if html:
-        write(html, page.html)
+        write_text(html, page.html)
         typer.echo(f"page: {html}", err=True)
     if figures:
-        from smc_eval.reporting.html.figure_files import save
+        from smc_eval.reporting.html.figure_files import save_figures
 
-        count = len(list(save(page, figures)))
+        count = len(list(save_figures(page, figures)))
         typer.echo(f"figures: {count} files in {figures}", err=True)
 
 

@@ -1,4 +1,4 @@
-"""The verb `run`: an order becomes a table."""
+"""The verb `run`: from a configuration to a table."""
 
 from __future__ import annotations
 
@@ -9,57 +9,59 @@ from pathlib import Path
 import typer
 
 from smc_eval import __version__
-from smc_eval.cli.search_table import answered, searched, step
+from smc_eval.cli.search_table import bisection_of, print_searches, step
 from smc_eval.engine.distributed import launch
 from smc_eval.errors import StoreError
 from smc_eval.experiment import parsing
 from smc_eval.experiment.cell import Chain
-from smc_eval.experiment.config import Order
+from smc_eval.experiment.config import RunConfig
 from smc_eval.experiment.grid import Grid
-from smc_eval.planning.resolve import Binder, Bound, idle
-from smc_eval.planning.sparsity_search import Quest, left_out, quests, rounds
+from smc_eval.planning.resolve import ResolvedCell, Resolver, unresolved_lines
+from smc_eval.planning.sparsity_search import SparsitySearch, left_out, run_rounds, searches
 from smc_eval.registry import registry
-from smc_eval.reporting.export import check_writable
-from smc_eval.reporting.summary import Standings
-from smc_eval.reporting.table import Table, tabulated
-from smc_eval.store.predictions import kept
+from smc_eval.reporting.export import check_writable, write_text
+from smc_eval.reporting.summary import Summaries
+from smc_eval.reporting.table import Table, table_of
+from smc_eval.store.predictions import items_in
 from smc_eval.store.records import Result, same_data
 
-SCHEMA = 1
+GRID_SCHEMA = 1
 """Version of what a store tells of the grid that was ordered."""
 
-OWN = frozenset({"device", "executor", "format", "jobs", "json_file", "output", "quiet", "shard", "threads"})
+MACHINE_FLAGS = frozenset(
+    {"device", "executor", "format", "jobs", "json_file", "output", "quiet", "shard", "threads"}
+)
 """What each machine says for itself, as it does of its data folder; all else is the grid's."""
 
 
-def run(order: Order) -> None:
+def run(config: RunConfig) -> None:
     """Train, prune, score: run every cell that is not finished yet, and show the table."""
-    grid = Grid.of(order, registry())
-    sought = quests(grid, searched(order)) if order.find else []
+    grid = Grid.of(config, registry())
+    sought = searches(grid, bisection_of(config)) if config.find else []
     first = launch.rank() == 0  # of ranks that carry out the run together, it alone writes
     if first:
-        ready(order)
-    warned(order)
-    for note in () if order.quiet else served(order, grid):
+        check_outputs(config)
+    warn_of_limit(config)
+    for note in () if config.quiet else kept_models(config, grid):
         typer.echo(f"note: {note}", err=True)
     if sought:
-        results = found(sought, grid, order)
+        results = search_and_show(sought, grid, config)
     else:
-        squares = Binder().bound(grid.cells())
+        squares = Resolver().resolve_all(grid.cells())
         if first:
-            ordered(order, squares)
-        results = carried_out(squares, order)
+            save_grid(config, squares)
+        results = run_resolved(squares, config)
         if first:
-            told(tabled(results, order), order)
+            print_results(results_table(results, config), config)
     if any(result.status == "failed" for result in results):
         raise typer.Exit(1)
 
 
-def warned(order: Order) -> None:
+def warn_of_limit(config: RunConfig) -> None:
     """Say loudly what makes results no results."""
-    if order.limit:
+    if config.limit:
         typer.secho(
-            f"warning: --limit {order.limit} keeps only {order.limit} examples of each part; "
+            f"warning: --limit {config.limit} keeps only {config.limit} examples of each part; "
             "these are no results, and every record says so",
             err=True,
             fg="yellow",
@@ -67,23 +69,25 @@ def warned(order: Order) -> None:
         )
 
 
-def found(sought: Sequence[Quest], grid: Grid, order: Order) -> list[Result]:
+def search_and_show(sought: Sequence[SparsitySearch], grid: Grid, config: RunConfig) -> list[Result]:
     """Search, round by round, and show what was found; the records of all cells it took."""
-    for line in () if order.quiet else left_out(grid):
+    for line in () if config.quiet else left_out(grid):
         typer.echo(f"note: {line}, and is not searched", err=True)
     results, stand = list[Result](), list(sought)
-    for after, records in rounds(grid, sought, lambda squares, ahead: carried_out(squares, order, ahead)):
+    for after, records in run_rounds(
+        grid, sought, lambda squares, ahead: run_resolved(squares, config, ahead)
+    ):
         for before, now in zip(stand, after, strict=True):
-            if now != before and not order.quiet:
+            if now != before and not config.quiet:
                 typer.echo(step(now), err=True)
         results, stand = [*results, *records], after
     if launch.rank() == 0:
-        answered(stand, results, order)
+        print_searches(stand, results, config)
     return results
 
 
-def carried_out(
-    squares: Sequence[Bound], order: Order, ahead: Sequence[Chain] = (), **how: bool
+def run_resolved(
+    squares: Sequence[ResolvedCell], config: RunConfig, ahead: Sequence[Chain] = (), **how: bool
 ) -> list[Result]:
     """The results of all cells in the grid's order, those that could not be bound among them.
 
@@ -92,27 +96,27 @@ def carried_out(
     """
     from rich.console import Console
 
-    from smc_eval.cli.progress import watching
+    from smc_eval.cli.progress import progress_on
 
     chains = [square.chain for square in squares if square.chain]
-    with watching(Console(stderr=True), order.quiet) as watcher:
-        for line in idle(squares):
+    with progress_on(Console(stderr=True), config.quiet) as watcher:
+        for line in unresolved_lines(squares):
             watcher.note(line)
         if chains:
-            from smc_eval.engine.runner import run as run_all
+            from smc_eval.engine.runner import run_cells as run_all
 
             ran = iter(
                 run_all(
                     chains,
-                    Path(order.output),
+                    Path(config.output),
                     ahead=ahead,
-                    device=order.device,
-                    threads=threads(chains, order),
+                    device=config.device,
+                    threads=threads(chains, config),
                     watcher=watcher,
-                    jobs=order.jobs,
-                    keep=order.keep,
-                    executor=order.executor,
-                    shard=order.shard,
+                    jobs=config.jobs,
+                    keep=config.keep,
+                    executor=config.executor,
+                    shard=config.shard,
                     **how,
                 )
             )
@@ -121,28 +125,28 @@ def carried_out(
     return [next(ran) if square.chain else square.record for square in squares]
 
 
-def ordered(order: Order, squares: Sequence[Bound]) -> None:
+def save_grid(config: RunConfig, squares: Sequence[ResolvedCell]) -> None:
     """Write the order into the store, so that others can join."""
     from smc_eval.store.store import Store
 
-    said = order.model_dump(mode="json", by_alias=True, include=order.model_fields_set - OWN)
-    if order.data_dir not in {"hub", "twin"}:
-        said["data_dir"] = str(Path(order.data_dir).absolute())
+    said = config.model_dump(mode="json", by_alias=True, include=config.model_fields_set - MACHINE_FLAGS)
+    if config.data_dir not in {"hub", "twin"}:
+        said["data_dir"] = str(Path(config.data_dir).absolute())
     cells = {square.chain.digest: square.cell.label for square in squares if square.chain}
-    store = Store(Path(order.output))
+    store = Store(Path(config.output))
     store.open()
-    store.order({"schema": SCHEMA, "release": __version__, "order": said, "cells": cells})
+    store.save_grid({"schema": GRID_SCHEMA, "release": __version__, "order": said, "cells": cells})
 
 
-def threads(chains: Sequence[Chain], order: Order) -> int | None:
+def threads(chains: Sequence[Chain], config: RunConfig) -> int | None:
     """CPU threads of a job; None leaves them to the machine."""
     tiny = all(chain.cell.task.backbone == "tiny" for chain in chains)
-    return order.threads or (1 if tiny else None)
+    return config.threads or (1 if tiny else None)
 
 
-def served(order: Order, grid: Grid) -> list[str]:
+def kept_models(config: RunConfig, grid: Grid) -> list[str]:
     """Which tasks keep their published model, though another was named."""
-    asked = {word for named in parsing.models(order.model).values() for word in named}
+    asked = {word for named in parsing.parse_models(config.model).values() for word in named}
     kept = dict.fromkeys((t.card.name, t.backbone) for t in grid.tasks if asked and t.backbone not in asked)
     return [
         f"task {name!r} keeps its published model {model!r}; it takes none that is named"
@@ -150,46 +154,46 @@ def served(order: Order, grid: Grid) -> list[str]:
     ]
 
 
-def tabled(results: Sequence[Result], order: Order) -> Table:
+def results_table(results: Sequence[Result], config: RunConfig) -> Table:
     """The table of an order's results, with intervals from the answers in its store."""
-    return tabulated(same_data(results), kept([Path(order.output)]))
+    return table_of(same_data(results), items_in([Path(config.output)]))
 
 
-def told(table: Table, order: Order, standings: Standings | None = None) -> None:
+def print_results(table: Table, config: RunConfig, summaries: Summaries | None = None) -> None:
     """Show a table, and its standings if there are any, as asked: on the standard output, and as a file."""
     from smc_eval.reporting import terminal
 
-    if order.json_file == "-":
-        typer.echo(terminal.render(table, "json", standings), nl=False)
+    if config.json_file == "-":
+        typer.echo(terminal.render_table(table, "json", summaries), nl=False)
         return
-    if order.format == "table":
+    if config.format == "table":
         from rich.console import Console
 
-        terminal.show(table, Console(), standings)
+        terminal.print_table(table, Console(), summaries)
     else:
-        typer.echo(terminal.render(table, order.format, standings), nl=False)
-    if order.json_file:  # last: a disk that is full must not hide the table
-        terminal.write(Path(order.json_file), terminal.render(table, "json", standings))
+        typer.echo(terminal.render_table(table, config.format, summaries), nl=False)
+    if config.json_file:  # last: a disk that is full must not hide the table
+        write_text(Path(config.json_file), terminal.render_table(table, "json", summaries))
 
 
-def ready(order: Order) -> None:
+def check_outputs(config: RunConfig) -> None:
     """Find out before anything runs that what was asked for can be written, and who is to run it is there.
 
     Raises:
         UsageError: the file of records cannot be, or the executor's word is wrong.
         StoreError: the store's folder cannot be.
     """
-    from smc_eval.engine.executors.select import engine
+    from smc_eval.engine.executors.select import executor_for
 
-    engine(order.executor)
-    if order.json_file and order.json_file != "-":
-        check_writable(Path(order.json_file))
-    output = Path(order.output)
+    executor_for(config.executor)
+    if config.json_file and config.json_file != "-":
+        check_writable(Path(config.json_file))
+    output = Path(config.output)
     try:
         output.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=output):
             pass
     except OSError as error:
         raise StoreError(
-            f"cannot write to --output {order.output!r}: {error.strerror}; choose another folder"
+            f"cannot write to --output {config.output!r}: {error.strerror}; choose another folder"
         ) from None

@@ -11,9 +11,9 @@ import typer
 from smc_eval.cli.report import Folders, book_of
 from smc_eval.experiment.grid import data_folder
 from smc_eval.registry import registry
-from smc_eval.reporting.footnotes import place
-from smc_eval.reporting.rescore import Rescored, Rescorer, rewritten
-from smc_eval.store.predictions import Answers
+from smc_eval.reporting.footnotes import cell_name
+from smc_eval.reporting.rescore import Rescored, Rescorer, write_rescored
+from smc_eval.store.predictions import Predictions
 
 
 def score(
@@ -36,8 +36,8 @@ def score(
     rescorer = Rescorer(registry(), data_folder(data_dir) if data_dir else None)
     counts, left = Counter[str](), dict[str, list[Rescored]]()
     for folder in folders:
-        book, answers = book_of(folder), Answers(folder)
-        for one in rescorer.over(book, answers):
+        book, predictions = book_of(folder), Predictions(folder)
+        for one in rescorer.over(book, predictions):
             if one.score is None:
                 left.setdefault(one.reason, []).append(one)
                 continue
@@ -45,9 +45,9 @@ def score(
             counts["changed"] += bool(one.changes)
             counts["gained"] += one.gained
             if one.changes:
-                typer.echo(f"{place(one.record)}: {'; '.join(_changes(one))}")
+                typer.echo(f"{cell_name(one.record)}: {'; '.join(_changes(one))}")
             if not dry_run:
-                rewritten(one, book, answers)
+                write_rescored(one, book, predictions)
     for line in _left(left):
         typer.echo(line, err=True)
     typer.echo(_summed(counts, dry_run=dry_run))
@@ -73,7 +73,7 @@ def _left(left: dict[str, list[Rescored]]) -> Iterable[str]:
     """Why records were left as they are: a line for each reason, with the first and the number of others."""
     for reason, befallen in left.items():
         more = f" and {len(befallen) - 1} more" if len(befallen) > 1 else ""
-        yield f"left as it is: {place(befallen[0].record)}{more}: {reason}"
+        yield f"left as it is: {cell_name(befallen[0].record)}{more}: {reason}"
 
 
 def _summed(counts: Counter[str], *, dry_run: bool) -> str:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import typer
 
 from smc_eval.errors import UsageError
-from smc_eval.experiment.config import Order
-from smc_eval.planning.bisection import Search
-from smc_eval.planning.sparsity_search import Quest
-from smc_eval.reporting.export import document, write
-from smc_eval.reporting.text_table import WHOLE
+from smc_eval.experiment.config import RunConfig
+from smc_eval.planning.bisection import Bisection
+from smc_eval.planning.sparsity_search import SparsitySearch
+from smc_eval.reporting.export import document, write_text
+from smc_eval.reporting.text_table import UNLIMITED_WIDTH
 from smc_eval.store.records import Result
 
 if TYPE_CHECKING:
@@ -24,50 +24,50 @@ if TYPE_CHECKING:
     from smc_eval.reporting.terminal import Pen
 
 
-def searched(order: Order) -> Search:
+def bisection_of(config: RunConfig) -> Bisection:
     """The search of an order.
 
     Raises:
         UsageError: it cannot be read, or does not go with the order's other words.
     """
-    assert order.find is not None
-    search = Search.parse(order.find)
-    if order.sparsity != ("smc",):
+    assert config.find is not None
+    search = Bisection.parse(config.find)
+    if config.sparsity != ("smc",):
         raise UsageError(
-            f"--find looks for the sparsity that --sparsity {','.join(order.sparsity)} gives; leave out one"
+            f"--find looks for the sparsity that --sparsity {','.join(config.sparsity)} gives; leave out one"
         )
-    if order.format not in {"table", "json"}:
+    if config.format not in {"table", "json"}:
         raise UsageError(
-            f"--find is shown as table or json, not as {order.format}; its cells are: "
-            f"smc-eval report {order.output} --format {order.format}"
+            f"--find is shown as table or json, not as {config.format}; its cells are: "
+            f"smc-eval report {config.output} --format {config.format}"
         )
     return search
 
 
-def answered(quests: Sequence[Quest], results: Sequence[Result], order: Order) -> None:
+def print_searches(searches: Sequence[SparsitySearch], results: Sequence[Result], config: RunConfig) -> None:
     """Show what was found, as asked: on the standard output, and as a file."""
-    told = {**document(results), "found": [quest.document() for quest in quests]}
+    told = {**document(results), "found": [search.document() for search in searches]}
     text = json.dumps(told, indent=2, ensure_ascii=False) + "\n"
-    if order.json_file == "-" or order.format == "json":
+    if config.json_file == "-" or config.format == "json":
         typer.echo(text, nl=False)
     else:
-        _shown(quests, results)
-    if order.json_file and order.json_file != "-":
-        write(Path(order.json_file), text)
+        _shown(searches, results)
+    if config.json_file and config.json_file != "-":
+        write_text(Path(config.json_file), text)
 
 
-def step(quest: Quest) -> str:
+def step(search: SparsitySearch) -> str:
     """The last answer of a quest in one line."""
-    named = f"{quest.task.words} {quest.method.words}"
-    if quest.reason:
-        return f"{named}: {quest.reason}"
-    if not quest.scores:
-        return f"{named}: dense {quest.dense:.4g}"
-    sparsity, score = quest.scores[-1]
-    return f"{named} at {sparsity:g}: {score:.4g}, {'keeps' if quest.bracket.tried[-1][1] else 'loses'}"
+    named = f"{search.task.label} {search.method.label}"
+    if search.reason:
+        return f"{named}: {search.reason}"
+    if not search.scores:
+        return f"{named}: dense {search.dense:.4g}"
+    sparsity, score = search.scores[-1]
+    return f"{named} at {sparsity:g}: {score:.4g}, {'keeps' if search.bracket.tried[-1][1] else 'loses'}"
 
 
-def _shown(quests: Sequence[Quest], results: Sequence[Result]) -> None:
+def _shown(searches: Sequence[SparsitySearch], results: Sequence[Result]) -> None:
     from rich.console import Console
 
     from smc_eval.reporting.footnotes import footnotes
@@ -76,18 +76,18 @@ def _shown(quests: Sequence[Quest], results: Sequence[Result]) -> None:
 
     console = Console()
     if not console.is_terminal:
-        console.width = WHOLE
+        console.width = UNLIMITED_WIDTH
     pen = Pen(console)
-    pen.print(_drawn(quests, pen), pen.text(""))
+    pen.print(_drawn(searches, pen), pen.text(""))
     notes = footnotes(Table(columns=(), rows=(), records=tuple(results), results=tuple(results)))
     for line in notes.loud:
         pen.print(pen.text(line, "bold red"))
-    for quest in quests:
-        if quest.reason:
-            pen.print(pen.text(f"no answer: {step(quest)}", "red"))
+    for search in searches:
+        if search.reason:
+            pen.print(pen.text(f"no answer: {step(search)}", "red"))
     for line in notes.troubles:
         pen.print(pen.text(line, "red"))
-    share = f"{100 * quests[0].bracket.search.share:g} % of what the dense net has above chance"
+    share = f"{100 * searches[0].bracket.search.share:g} % of what the dense net has above chance"
     about = (
         f"found: the largest sparsity seen to keep {share}, by the mean over seeds, and the least to lose it"
     )
@@ -95,24 +95,24 @@ def _shown(quests: Sequence[Quest], results: Sequence[Result]) -> None:
         pen.print(pen.text(line, "dim"))
 
 
-def _drawn(quests: Sequence[Quest], pen: Pen) -> Drawing:
+def _drawn(searches: Sequence[SparsitySearch], pen: Pen) -> Drawing:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table as Drawing
 
     drawing = Drawing(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for head in ("task", "model", "method"):
         drawing.add_column(pen.text(head), overflow="fold")
-    for head in (quests[0].bracket.search.words, "bracket", "dense", "tried", "cells"):
+    for head in (searches[0].bracket.search.label, "bracket", "dense", "tried", "cells"):
         drawing.add_column(pen.text(head), justify="right", overflow="fold")
-    for quest in quests:
-        bracket = quest.bracket
-        closed = bracket.kept is not None and bracket.lost is not None
+    for search in searches:
+        bracket = search.bracket
+        closed = bracket.keeps is not None and bracket.lost is not None
         drawing.add_row(
-            *map(pen.text, (quest.task.words, quest.task.backbone, quest.method.words)),
-            pen.text("–" if quest.reason else bracket.text, "red" if quest.reason else "bold"),
-            pen.text(f"{bracket.kept:g}–{bracket.lost:g}" if closed else ""),
-            pen.text("" if math.isnan(quest.dense) else f"{quest.dense:.4g}"),
+            *map(pen.text, (search.task.label, search.task.backbone, search.method.label)),
+            pen.text("–" if search.reason else bracket.text, "red" if search.reason else "bold"),
+            pen.text(f"{bracket.keeps:g}–{bracket.lost:g}" if closed else ""),
+            pen.text("" if math.isnan(search.dense) else f"{search.dense:.4g}"),
             pen.text(str(len(bracket.tried))),
-            pen.text(str(quest.cells)),
+            pen.text(str(search.cells)),
         )
     return drawing

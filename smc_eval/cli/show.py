@@ -11,9 +11,9 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import typer
 
 from smc_eval.errors import SmcError, UnknownName
-from smc_eval.experiment.grid import recipe
+from smc_eval.experiment.grid import recipe_of
 from smc_eval.method import Method
-from smc_eval.planning.plan import worded
+from smc_eval.planning.plan import describe_stage
 from smc_eval.protocol import PROTOCOLS, SOUND, SUMMARIES, Protocol
 from smc_eval.recipe import Recipe
 from smc_eval.registry import Registry, load
@@ -136,7 +136,7 @@ def _method(kind: type[Method]) -> list[str]:
     lines = [
         f"{card.name} (method): {card.summary}",
         f"  source    {card.source}",
-        f"  prunes    {MOMENTS[card.moment]}",
+        f"  prunes    {MOMENTS[card.when]}",
         f"  patterns  {', '.join(card.patterns)}",
         f"  class     {kind.identity}",
         "  options",
@@ -147,7 +147,10 @@ def _method(kind: type[Method]) -> list[str]:
             stages = list(method.plan(_accepted(method, word)))
         except SmcError:
             continue
-        lines += [f"  plan at {word}", *(f"    {n}. {worded(stage)}" for n, stage in enumerate(stages, 1))]
+        lines += [
+            f"  plan at {word}",
+            *(f"    {n}. {describe_stage(stage)}" for n, stage in enumerate(stages, 1)),
+        ]
         break
     return lines
 
@@ -176,7 +179,7 @@ def _task(kind: type[Task]) -> list[str]:
     if about := inspect.getdoc(kind):
         lines += ["", *(f"  {line}".rstrip() for line in about.splitlines()), ""]
     for name, protocol in PROTOCOLS.items():
-        lines.append(f"  recipe, protocol {name}: {_said(recipe(kind, card.published, protocol))}")
+        lines.append(f"  recipe, protocol {name}: {_said(recipe_of(kind, card.published, protocol))}")
     if kind.tiny:
         lines.append(f"  with --model tiny: {_pairs(kind.tiny)}")
     return lines
@@ -205,7 +208,7 @@ def _protocol(registry: Registry, protocol: Protocol) -> list[str]:
 
 def _retrained(kind: type[Task], protocol: Protocol) -> str:
     """Fields of a task's recipe that are others than under the default protocol, but for `keep`."""
-    usual, own = (recipe(kind, kind.card.published, one) for one in (SOUND, protocol))
+    usual, own = (recipe_of(kind, kind.card.published, one) for one in (SOUND, protocol))
     fields = {name: getattr(own, name) for name in Recipe.model_fields if name != "keep"}
     return _pairs({name: value for name, value in fields.items() if value != getattr(usual, name)})
 

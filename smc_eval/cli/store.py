@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 SECONDS = {"m": 60, "h": 3600, "d": 86400, "w": 604800}
 BYTES = {"kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
-ROOMS = {
+FOLDER_NOTES = {
     "nets": "where stages are shared",
     "partial": "trainings in progress, or interrupted",
     "masks": "of cells, by --keep masks",
@@ -56,7 +56,7 @@ def store(
     found.open()
     if prune:
         _prune(found, age, most, results_only=results_only)
-    for line in listed(found):
+    for line in store_lines(found):
         typer.echo(line)
     if verify:
         harmed = list(broken(found))
@@ -79,17 +79,17 @@ def _prune(found: Store, age: float | None, most: int | None, *, results_only: b
     going = prunable(found, older=age, most=most, results_only=results_only)
     for item in going:
         delete(found, item)
-    typer.echo(f"deleted {len(going)} files and nets, {spoken(sum(item.bytes for item in going))}")
+    typer.echo(f"deleted {len(going)} files and nets, {bytes_text(sum(item.bytes for item in going))}")
 
 
-def listed(found: Store) -> list[str]:
+def store_lines(found: Store) -> list[str]:
     """The store in lines: a room each, the records, who is at work."""
-    from smc_eval.store.inventory import items
+    from smc_eval.store.inventory import stored_items
 
     rooms = defaultdict[str, list[int]](list)
-    for item in items(found):
+    for item in stored_items(found):
         rooms[item.room].append(item.bytes)
-    lines = [_line(room, len(rooms[room]), sum(rooms[room]), what) for room, what in ROOMS.items()]
+    lines = [_line(room, len(rooms[room]), sum(rooms[room]), what) for room, what in FOLDER_NOTES.items()]
     records = list(found.book.latest().values())
     told = [f"{sum(one.status == status for one in records)} {status}" for status in ("ok", "failed")]
     length = found.book.path.stat().st_size if found.book.path.exists() else 0
@@ -98,7 +98,7 @@ def listed(found: Store) -> list[str]:
 
 
 def _line(room: str, number: int, length: int, what: str) -> str:
-    return f"{room:<8} {number:>6}  {spoken(length):>8}  {what}"
+    return f"{room:<8} {number:>6}  {bytes_text(length):>8}  {what}"
 
 
 def _at_work(found: Store) -> list[str]:
@@ -131,7 +131,7 @@ def count(word: str) -> int:
     return int(float(read[1]) * BYTES[read[2]])
 
 
-def spoken(count: float) -> str:
+def bytes_text(count: float) -> str:
     """Bytes as one says them."""
     for unit, size in reversed(BYTES.items()):
         if count >= size:

@@ -14,7 +14,7 @@ from typing import IO, cast
 
 from smc_eval.errors import DataError
 
-BROKEN = (
+BROKEN_ARCHIVE = (
     zipfile.BadZipFile,
     tarfile.TarError,
     gzip.BadGzipFile,
@@ -43,7 +43,7 @@ def unpack(archive: Path, address: str, wanted: Sequence[str], into: Path) -> No
                 path = _safe(member, address)
                 if _belongs(path, wanted):
                     _lay(stage / path, member, content, address)
-        except BROKEN as error:
+        except BROKEN_ARCHIVE as error:
             raise DataError(f"{address} is no whole archive: {error}; fetch it again") from None
         except OSError as error:
             raise DataError(f"cannot unpack {address}: {error.strerror or error}") from None

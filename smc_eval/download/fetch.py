@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 
 from filelock import FileLock, Timeout
 
-from smc_eval.data_file import Needed
+from smc_eval.data_file import DataFile
 from smc_eval.download.archive import unpack
-from smc_eval.download.http import discard, download, placed
+from smc_eval.download.http import discard, download, finish
 from smc_eval.errors import DataError
 from smc_eval.tasks.folder import checksum
 
@@ -21,7 +21,7 @@ LOCK = ".fetch.lock"
 Say = Callable[[str], None]
 
 
-def fetch(needs: Iterable[Needed], folder: Path, say: Say) -> list[Needed]:
+def fetch_files(needs: Iterable[DataFile], folder: Path, say: Say) -> list[DataFile]:
     """Put into a data folder what is needed and not there; gives back what must be had by hand.
 
     Every step is told to `say`, and so is what no checksum vouches for.
@@ -36,7 +36,7 @@ def fetch(needs: Iterable[Needed], folder: Path, say: Say) -> list[Needed]:
             lacking = [one for one in group if not _there(one, folder, say)]
             if not address:
                 by_hand += lacking
-            elif lacking and lacking[0].packed:
+            elif lacking and lacking[0].in_archive:
                 _archive(lacking, folder, say)
             else:
                 for one in lacking:
@@ -57,19 +57,19 @@ def _alone(folder: Path) -> Iterator[None]:
         raise DataError(f"cannot write to {folder}: {error.strerror or error}; name another folder") from None
 
 
-def _grouped(needs: Iterable[Needed]) -> dict[str, list[Needed]]:
+def _grouped(needs: Iterable[DataFile]) -> dict[str, list[DataFile]]:
     """By address, so that an archive is fetched once for all that it holds."""
-    groups = dict[str, list[Needed]]()
+    groups = dict[str, list[DataFile]]()
     for one in dict.fromkeys(needs):
         groups.setdefault(one.address, []).append(one)
     return groups
 
 
-def _there(one: Needed, folder: Path, say: Say) -> bool:
+def _there(one: DataFile, folder: Path, say: Say) -> bool:
     path = one.under(folder)
     if not path:
         return False
-    pinned = one.sha256 and not one.packed
+    pinned = one.sha256 and not one.in_archive
     if pinned and (found := checksum(path)) != one.sha256:
         raise DataError(
             f"{path} is there and is not what was pinned; move it away, and issue the same command again\n"
@@ -79,16 +79,16 @@ def _there(one: Needed, folder: Path, say: Say) -> bool:
     return True
 
 
-def _file(one: Needed, folder: Path, say: Say) -> None:
+def _file(one: DataFile, folder: Path, say: Say) -> None:
     target = folder / one.path
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{target.name}.part")
     _came(one, part, say)
-    placed(part, target)
+    finish(part, target)
     say(f"{one.path}: done")
 
 
-def _archive(needs: list[Needed], folder: Path, say: Say) -> None:
+def _archive(needs: list[DataFile], folder: Path, say: Say) -> None:
     first = needs[0]
     part = folder / f".{PurePosixPath(urlsplit(first.address).path).name}.part"
     _came(first, part, say)
@@ -100,7 +100,7 @@ def _archive(needs: list[Needed], folder: Path, say: Say) -> None:
         say(f"{one.path}: done")
 
 
-def _came(one: Needed, part: Path, say: Say) -> None:
+def _came(one: DataFile, part: Path, say: Say) -> None:
     """Download, and see whether it is what was pinned; what is not is thrown away."""
     say(f"fetching {one.address}")
     whole = download(one.address, part)

@@ -19,7 +19,7 @@ from smc_eval.errors import DataError
 
 SCHEMES = ("http", "https")
 
-PATIENCE = 30
+CONNECTION_TIMEOUT = 30
 """Seconds without a byte after which a connection counts as broken."""
 
 _CHUNK = 1 << 16
@@ -48,7 +48,7 @@ def download(address: str, part: Path) -> bool:
     True where the server told the end, so that it is known to be whole; without that, a broken
     connection looks like an end.
 
-    Beside it lies a `.mark`, until `discard` or `placed`; where the server's thing has changed since,
+    Beside it lies a `.mark`, until `discard` or `finish`; where the server's thing has changed since,
     or the server cannot go on half-way, it begins anew.
 
     Raises:
@@ -73,7 +73,7 @@ def download(address: str, part: Path) -> bool:
     return now.length is not None or response.chunked
 
 
-def placed(part: Path, target: Path) -> None:
+def finish(part: Path, target: Path) -> None:
     """Give what was downloaded its name, at once and whole."""
     part.replace(target)
     _mark(part).unlink(missing_ok=True)
@@ -125,7 +125,7 @@ def _asked(
     asking = request.Request(address, headers=headers)  # noqa: S310  the scheme has been looked at
     try:
         with _told(address):
-            response = cast("HTTPResponse", _opener().open(asking, timeout=PATIENCE))
+            response = cast("HTTPResponse", _opener().open(asking, timeout=CONNECTION_TIMEOUT))
     except _NotThatRange:
         begun = False
     else:

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from smc_eval.data_file import Needed
+from smc_eval.data_file import DataFile
 from smc_eval.errors import SmcError
 from smc_eval.registry import guarded
 from smc_eval.task import Part, Task
@@ -30,24 +30,24 @@ class Finding:
         return self.status not in {"differs", "fails"}
 
 
-def verify(task: Task) -> Iterator[Finding]:
+def verify_task(task: Task) -> Iterator[Finding]:
     """What a task's data folder has and lacks, file by file, and what the task's own reader says of it.
 
     Every fold is read, and with it the part that selects a net where that is another.
     """
     if task.folder not in {HUB, "twin"}:
-        for one in task.needs():
+        for one in task.data_files():
             yield _file(one, Path(task.folder))
     folds = range(task.card.folds) if task.card.folds else (None,)
     for fold in folds:
-        yield from _read(task.but(fold=fold), f"fold {fold}, " if task.card.folds else "")
+        yield from _read(task.replace(fold=fold), f"fold {fold}, " if task.card.folds else "")
 
 
-def _file(one: Needed, root: Path) -> Finding:
+def _file(one: DataFile, root: Path) -> Finding:
     path = one.under(root)
     if path is None:
         return Finding("lacks", one.path)
-    if not one.sha256 or one.packed:
+    if not one.sha256 or one.in_archive:
         return Finding("has", one.path)
     try:
         found = checksum(path)

@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
-from smc_eval.engine.device import World
+from smc_eval.engine.device import Device
 from smc_eval.engine.distributed.ranks import Ranks
-from smc_eval.engine.flop_meter import Meter
+from smc_eval.engine.flop_meter import FlopMeter
 from smc_eval.recipe import Recipe
 from smc_eval.spec import digest
 from smc_eval.task import Task
@@ -21,7 +21,7 @@ STRIPS = 8
 """How many strips of alike length there are up to twice a length, where examples have two sides."""
 
 
-class Feed:
+class Batches:
     """Training batches and the examples that select among epochs.
 
     The order of batches depends on task, seed, fold and epoch, and on nothing a method does.
@@ -30,8 +30,8 @@ class Feed:
     ranks share it out.
     """
 
-    def __init__(self, task: Task, recipe: Recipe, start: str, world: World, parts: int = 1) -> None:
-        self.task, self.recipe, self.start, self.world, self.parts = task, recipe, start, world, parts
+    def __init__(self, task: Task, recipe: Recipe, start: str, device: Device, parts: int = 1) -> None:
+        self.task, self.recipe, self.start, self.device, self.parts = task, recipe, start, device, parts
         examples = task.data("train")
         self.total = len(examples)
         held = recipe.held_out(self.total)
@@ -39,14 +39,14 @@ class Feed:
         self.examples = [examples[i] for i in sorted(order[held:])]
         self.held: Sequence[Any] = [examples[i] for i in sorted(order[:held])]
         """Held out of training to select the best epoch; empty unless the recipe says so."""
-        sides = [task.sides(example) for example in self.examples]
-        self.lengths, self.keys = [max(one) for one in sides], [alike(one) for one in sides]
+        sides = [task.side_lengths(example) for example in self.examples]
+        self.lengths, self.keys = [max(one) for one in sides], [length_key(one) for one in sides]
         self._drawn: tuple[int, list[int]] = (-1, [])
 
     def step(self, step: int) -> Passes:
         """The forward passes of one optimizer step."""
         chosen, tokens = self._chosen(step), self.recipe.tokens
-        cut = parts([self.lengths[i] for i in chosen], self.recipe.batch_size, tokens)
+        cut = pass_ranges([self.lengths[i] for i in chosen], self.recipe.batch_size, tokens)
         return Passes.of(self, [chosen[part.start : part.stop] for part in cut], tokens)
 
     def sample(self, batches: int, name: str, size: int | None = None) -> Iterator[Any]:
@@ -55,7 +55,7 @@ class Feed:
 
     def dealt(self, batches: int, name: str) -> Iterator[Any]:
         """Of the same batches those that this rank takes: whole ones, so that none is padded otherwise."""
-        ranks = self.world.ranks
+        ranks = self.device.ranks
         return (self.batch(one) for one in list(self._sampled(batches, name, None))[ranks.rank :: ranks.size])
 
     def shared(
@@ -67,13 +67,13 @@ class Feed:
 
     def batch(self, chosen: Sequence[int]) -> Any:
         """The examples at these places, on the device."""
-        return self.world.move(self.task.collate([self.examples[i] for i in chosen]))
+        return self.device.move(self.task.collate([self.examples[i] for i in chosen]))
 
     def weight(self, part: Sequence[int], whole: Sequence[int]) -> float:
         """Share that a part of a batch has of the terms of its mean loss."""
         if len(part) == len(whole):
             return 1.0
-        counts = [sum(self.task.terms(self.examples[i]) for i in some) for some in (part, whole)]
+        counts = [sum(self.task.loss_terms(self.examples[i]) for i in some) for some in (part, whole)]
         return counts[0] / counts[1]
 
     def _sampled(self, batches: int, name: str, size: int | None) -> Iterator[list[int]]:
@@ -122,7 +122,7 @@ class Feed:
         return [i for place in self._order(name, len(whole)) for i in whole[place]] + rest
 
     def _order(self, name: str, count: int) -> list[int]:
-        chance = self.world.generator(digest(self.start, "order", name))
+        chance = self.device.generator(digest(self.start, "order", name))
         order: list[int] = torch.randperm(count, generator=chance).tolist()
         return order
 
@@ -134,31 +134,31 @@ class Passes:
     Iterating makes those of this rank, each with its share of the loss of all.
     """
 
-    feed: Feed
+    batches: Batches
     parts: Sequence[Sequence[int]]
     """Places of each pass' examples, as one rank alone makes it."""
     shares: Sequence[float]
     """Of the loss, by pass."""
 
     @classmethod
-    def of(cls, feed: Feed, whole: Sequence[Sequence[int]], tokens: int | None = None) -> Passes:
+    def of(cls, feed: Batches, whole: Sequence[Sequence[int]], tokens: int | None = None) -> Passes:
         """The passes of a recipe, each cut further where memory is short; `tokens` is their limit.
 
         A pass counts by its examples, and a part of it by its terms in the pass' mean.
         """
         examples, cut, shares = sum(map(len, whole)), list[Sequence[int]](), list[float]()
         for one in whole:
-            lengths, size = [feed.lengths[i] for i in one], smaller(len(one), feed.parts)
-            for part in parts(lengths, size, tokens and smaller(tokens, feed.parts)):
+            lengths, size = [feed.lengths[i] for i in one], part_size(len(one), feed.parts)
+            for part in pass_ranges(lengths, size, tokens and part_size(tokens, feed.parts)):
                 cut.append(one[part.start : part.stop])
                 shares.append(len(one) / examples * feed.weight(cut[-1], one))
         return cls(feed, cut, shares)
 
     def __iter__(self) -> Iterator[tuple[Any, float]]:
-        for own, number in dealt(self.parts, self.feed.world.ranks):
-            yield self.feed.batch(own), self.shares[number] * self.feed.weight(own, self.parts[number])
-        for along in idle(self.parts, self.feed.world.ranks):
-            yield self.feed.batch(along), 0.0
+        for own, number in own_passes(self.parts, self.batches.device.ranks):
+            yield self.batches.batch(own), self.shares[number] * self.batches.weight(own, self.parts[number])
+        for along in accompanying_passes(self.parts, self.batches.device.ranks):
+            yield self.batches.batch(along), 0.0
 
     @property
     def count(self) -> int:
@@ -173,14 +173,16 @@ class Passes:
     @property
     def own(self) -> int:
         """Tokens of this rank's passes."""
-        ranks = self.feed.world.ranks
-        return self._tokens([*(own for own, _ in dealt(self.parts, ranks)), *idle(self.parts, ranks)])
+        ranks = self.batches.device.ranks
+        return self._tokens(
+            [*(own for own, _ in own_passes(self.parts, ranks)), *accompanying_passes(self.parts, ranks)]
+        )
 
     def _tokens(self, parts: Sequence[Sequence[int]]) -> int:
-        return sum(padded([self.feed.lengths[i] for i in part]) for part in parts)
+        return sum(padded_tokens([self.batches.lengths[i] for i in part]) for part in parts)
 
 
-def dealt(parts: Sequence[Sequence[int]], ranks: Ranks) -> Iterator[tuple[Sequence[int], int]]:
+def own_passes(parts: Sequence[Sequence[int]], ranks: Ranks) -> Iterator[tuple[Sequence[int], int]]:
     """A rank's part of each forward pass that it has one of, and that pass' number: all of it, as long as
     there are passes for all ranks; of those left over every so-manieth example, so that lengths are alike.
     """
@@ -192,7 +194,7 @@ def dealt(parts: Sequence[Sequence[int]], ranks: Ranks) -> Iterator[tuple[Sequen
             yield part, number
 
 
-def idle(parts: Sequence[Sequence[int]], ranks: Ranks) -> Iterator[Sequence[int]]:
+def accompanying_passes(parts: Sequence[Sequence[int]], ranks: Ranks) -> Iterator[Sequence[int]]:
     """Of each pass that a rank has nothing of, its first example: where a net is sharded all ranks make
     the same number of passes, and this one goes along without a vote."""
     if ranks.sharded:
@@ -201,7 +203,7 @@ def idle(parts: Sequence[Sequence[int]], ranks: Ranks) -> Iterator[Sequence[int]
                 yield part[:1]
 
 
-def alike(sides: Sequence[int]) -> tuple[int, ...]:
+def length_key(sides: Sequence[int]) -> tuple[int, ...]:
     """A key that puts examples side by side which pad each other little.
 
     With two sides, each padded to its own longest: the strip of their longer side, and within the
@@ -214,7 +216,7 @@ def alike(sides: Sequence[int]) -> tuple[int, ...]:
     return strip, (sides[0] - sides[1]) * (-1) ** strip
 
 
-def parts(lengths: Sequence[int], size: int, tokens: int | None) -> Iterator[range]:
+def pass_ranges(lengths: Sequence[int], size: int, tokens: int | None) -> Iterator[range]:
     """Places of the examples of each forward pass, in their order: at most `size` of them, and at most
     so many tokens, padding counted. One that is longer than the limit goes alone.
     """
@@ -229,28 +231,28 @@ def parts(lengths: Sequence[int], size: int, tokens: int | None) -> Iterator[ran
         yield range(first, len(lengths))
 
 
-def padded(lengths: Sequence[int]) -> int:
+def padded_tokens(lengths: Sequence[int]) -> int:
     """Tokens of a batch of examples of these lengths."""
     return len(lengths) * max(lengths)
 
 
-def most(task: Task, recipe: Recipe, world: World) -> int | None:
+def most_tokens(task: Task, recipe: Recipe, device: Device) -> int | None:
     """Tokens of a forward pass at most when predicting: twice the recipe's, as nothing is kept for a
     backward pass, and no more than are fast here."""
-    limits = (2 * recipe.tokens if recipe.tokens else None, None if task.writes else world.cached)
+    limits = (2 * recipe.tokens if recipe.tokens else None, None if task.generates else device.cached)
     return min((limit for limit in limits if limit is not None), default=None)
 
 
-def smaller(size: int, parts: int) -> int:
+def part_size(size: int, parts: int) -> int:
     """A size cut into so many parts: what the largest has."""
     return -(-size // parts)
 
 
-def eased(recipe: Recipe, parts: int) -> Recipe:
+def smaller_recipe(recipe: Recipe, parts: int) -> Recipe:
     """A recipe to predict with where memory is short."""
     if parts == 1:
         return recipe
-    return recipe.model_copy(update={"eval_batch_size": smaller(recipe.eval_batch_size, parts)})
+    return recipe.model_copy(update={"eval_batch_size": part_size(recipe.eval_batch_size, parts)})
 
 
 def predict(
@@ -258,8 +260,8 @@ def predict(
     model: torch.nn.Module,
     examples: Sequence[Any],
     recipe: Recipe,
-    world: World,
-    meter: Meter | None = None,
+    device: Device,
+    meter: FlopMeter | None = None,
 ) -> list[Any]:
     """One prediction for each example, in order; the model is left in the mode it was in.
 
@@ -268,29 +270,31 @@ def predict(
     """
     training = model.training
     model.eval()
-    lengths = [task.sides(example)[0] for example in examples]
+    lengths = [task.side_lengths(example)[0] for example in examples]
     order = sorted(range(len(examples)), key=lengths.__getitem__)
-    tokens = most(task, recipe, world)
+    tokens = most_tokens(task, recipe, device)
     predicted: dict[int, Any] = {}
-    cut = parts([lengths[i] for i in order], recipe.eval_batch_size, tokens)
+    cut = pass_ranges([lengths[i] for i in order], recipe.eval_batch_size, tokens)
     passes = [order[part.start : part.stop] for part in cut]
     middle = len(passes) // 2
     passes = passes[middle:] + passes[:middle]
-    own = [places for places, _ in dealt(passes, world.ranks)]
-    along = list(idle(passes, world.ranks))
-    with torch.no_grad(), world.autocast(recipe.precision), world.ranks.together():
+    own = [places for places, _ in own_passes(passes, device.ranks)]
+    along = list(accompanying_passes(passes, device.ranks))
+    with torch.no_grad(), device.autocast(recipe.precision), device.ranks.together():
         for number, places in enumerate([*own, *along]):
-            batch = world.move(task.collate([examples[i] for i in places]))
-            with meter.over(padded([lengths[i] for i in places])) if meter else nullcontext():
+            batch = device.move(task.collate([examples[i] for i in places]))
+            with meter.over(padded_tokens([lengths[i] for i in places])) if meter else nullcontext():
                 answers = task.predict(model, batch)
             if len(answers) != len(places):
-                raise ValueError(f"{task.identity} predicted {len(answers)} answers for {len(places)} examples")
+                raise ValueError(
+                    f"{task.identity} predicted {len(answers)} answers for {len(places)} examples"
+                )
             if number < len(own):
                 predicted |= zip(places, answers, strict=True)
     model.train(training)
     if meter:
         made = (passes, [*own, *along])
-        tokens_of = [sum(padded([lengths[i] for i in places]) for places in some) for some in made]
+        tokens_of = [sum(padded_tokens([lengths[i] for i in places]) for places in some) for some in made]
         meter.elsewhere(tokens_of[0] - tokens_of[1])
-    predicted = {place: answer for part in world.ranks.gather(predicted) for place, answer in part.items()}
+    predicted = {place: answer for part in device.ranks.gather(predicted) for place, answer in part.items()}
     return [predicted[place] for place in range(len(examples))]

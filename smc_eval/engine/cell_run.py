@@ -11,24 +11,24 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from smc_eval.engine.batches import Feed, eased, predict
-from smc_eval.engine.certify import witnessed
-from smc_eval.engine.device import World
+from smc_eval.engine.batches import Batches, predict, smaller_recipe
+from smc_eval.engine.certify import certificate_of
+from smc_eval.engine.device import Device
 from smc_eval.engine.distributed.joint import JointNet
-from smc_eval.engine.flop_meter import Meter
+from smc_eval.engine.flop_meter import FlopMeter
 from smc_eval.engine.probe import NetProbe
 from smc_eval.engine.progress import Watcher
 from smc_eval.engine.train import Training
-from smc_eval.engine.usage import Tally
+from smc_eval.engine.usage import Usage
 from smc_eval.errors import SparsityError, StoreError, TrainingError
 from smc_eval.experiment.cell import Chain, Link
 from smc_eval.recipe import Recipe
 from smc_eval.sparse.allocate import expected
-from smc_eval.sparse.mask_sample import sketch
+from smc_eval.sparse.mask_sample import sample_masks
 from smc_eval.sparse.net import Net, state
 from smc_eval.sparse.scope import in_scope, sparsities
 from smc_eval.stages import Prune, Rewind, Train
-from smc_eval.store.records import Result, opened, scored
+from smc_eval.store.records import Result, blank_record, scored_record
 from smc_eval.store.store import Store
 from smc_eval.target import Target
 
@@ -36,12 +36,12 @@ VERSIONS = ("smc-eval", "torch", "transformers", "accelerate", "numpy")
 
 
 @dataclass
-class Walk:
+class CellRun:
     """One cell on its way: where it runs, what it may keep, and the net as it stands."""
 
     chain: Chain
     store: Store
-    world: World
+    device: Device
     watcher: Watcher
     keep: Collection[str] = ()
     """Digests whose nets stay in the store: other chains pass there, or a Rewind points there."""
@@ -54,8 +54,8 @@ class Walk:
 
     def run(self) -> Result:
         """Every link that is not finished yet, then the score."""
-        self.world.forget_peak()
-        self.tally, self.task = Tally(), self.chain.cell.task.trained_as()
+        self.device.forget_peak()
+        self.usage, self.task = Usage(), self.chain.cell.task.trained_as()
         self.net = self._untrained()
         done = self._resume(0)
         while done < len(self.chain.links):
@@ -87,21 +87,21 @@ class Walk:
 
     def _untrained(self) -> Net:
         """The net before any training; its random parts come from the start digest."""
-        model, scope, ranks = self._made(), self.chain.cell.target.scope, self.world.ranks
-        spared = self.task.spared(model) if scope == "body" else self.task.unpruned(model)
+        model, scope, ranks = self._made(), self.chain.cell.target.scope, self.device.ranks
+        spared = self.task.exclude(model) if scope == "body" else self.task.exclude_in_paper(model)
         names = in_scope(model, scope, spared)
         if ranks.sharded:
             from smc_eval.engine.distributed.shards import ShardedNet  # FSDP takes seconds to import
 
-            self.world.spare()  # what FSDP hangs on a net goes only when garbage is collected
-            return ShardedNet(model, names, ranks, self.world.device.type)
+            self.device.spare()  # what FSDP hangs on a net goes only when garbage is collected
+            return ShardedNet(model, names, ranks, self.device.torch_device.type)
         return Net(model, names) if ranks.size == 1 else JointNet(model, names, ranks)
 
     def _made(self) -> nn.Module:
         """The model of that net, the first rank's on all: on the device, or on the CPU to be sharded."""
-        self.world.seed(self.chain.start, alike=True)
-        ranks = self.world.ranks
-        model = self.task.model().to("cpu" if ranks.sharded else self.world.device)
+        self.device.seed(self.chain.start, alike=True)
+        ranks = self.device.ranks
+        model = self.task.model().to("cpu" if ranks.sharded else self.device.torch_device)
         ranks.share(state(model).values())
         return model
 
@@ -130,15 +130,17 @@ class Walk:
                 self.store.forget(digest)
             return False
         tensors, masks, meta = stored
-        self.net.masks = {name: mask.to(self.world.device) for name, mask in self.net.cut(masks).items()}
+        self.net.masks = {
+            name: mask.to(self.device.torch_device) for name, mask in self.net.cut(masks).items()
+        }
         self.net.load(tensors)
-        self.tally.take(meta)
-        self.net.changes, self.net.regrown = self.tally.changes, self.tally.regrown
+        self.usage.take(meta)
+        self.net.changes, self.net.regrown = self.usage.changes, self.usage.regrown
         return True
 
     def _save(self, digest: str) -> None:
-        self.tally.changes, self.tally.regrown = self.net.changes, self.net.regrown
-        stays, meta = digest in self.keep, self.tally.as_meta()
+        self.usage.changes, self.usage.regrown = self.net.changes, self.net.regrown
+        stays, meta = digest in self.keep, self.usage.as_meta()
         tensors, masks = self.net.gathered(self.net.state), self.net.gathered(self.net.masks)
         self.store.save(digest, tensors, masks, meta, stays=stays)
         self.store.forget_partial(digest)
@@ -152,33 +154,33 @@ class Walk:
         match link.stage:
             case Train(recipe=recipe):
                 assert recipe is not None
-                feed = self._feed(recipe)
+                batches = self._batches(recipe)
                 teacher = self._teacher(link.back) if link.back else None
-                training = Training(self.net, link, feed, self.tally, self.world, teacher)
+                training = Training(self.net, link, batches, self.usage, self.device, teacher)
                 training.run(self.store, self.watcher)
             case Prune() as stage:
-                with self.tally.timed("prune"):
+                with self.usage.timed("prune"):
                     self._prune(stage, link.digest)
             case Rewind():
                 assert link.back is not None
                 self._rewind(link.back)
 
-    def _feed(self, recipe: Recipe) -> Feed:
-        self.tally.parts = max(self.tally.parts, self.parts)
-        return Feed(self.task, recipe, self.chain.start, self.world, self.parts)
+    def _batches(self, recipe: Recipe) -> Batches:
+        self.usage.parts = max(self.usage.parts, self.parts)
+        return Batches(self.task, recipe, self.chain.start, self.device, self.parts)
 
     def _prune(self, stage: Prune, digest: str) -> None:
         """Decide masks, in as many rounds of equal ratio as the stage asks."""
         goal = stage.to or Target(scope=self.chain.cell.target.scope)
-        levels = rounds(goal, self.net.density, stage.rounds)
+        levels = round_targets(goal, self.net.density, stage.rounds)
         self.watcher.stage(f"prune to {goal.sparsity:.4g}" if stage.to else "take masks", len(levels), 0)
-        self.world.seed(digest)
-        probe = NetProbe(self.net, self._feed(self.task.recipe), digest, self.tally, self.world)
+        self.device.seed(digest)
+        probe = NetProbe(self.net, self._batches(self.task.recipe), digest, self.usage, self.device)
         for number, to in enumerate(levels, 1):
-            self.net.wear(stage.by.prune(probe, to))
+            self.net.set_masks(stage.by.prune(probe, to))
             self.watcher.step(number, 0.0)
         for meter in probe.meters.values():
-            self.tally.spend("prune", meter.spent())
+            self.usage.spend("prune", meter.spent())
 
     def _rewind(self, back: str) -> None:
         """The weights of an earlier point under the masks of now."""
@@ -210,57 +212,57 @@ class Walk:
     def _check(self, link: Link) -> None:
         """A stage's promise, checked where it was made."""
         if isinstance(link.stage, Prune) and link.stage.to is not None:
-            wanted, left = expected(self.net.shapes, link.stage.to), self.net.kept
+            wanted, left = expected(self.net.shapes, link.stage.to), self.net.kept_count
             if left != wanted:
                 raise SparsityError(
                     f"{link.stage.by.identity} was asked to leave {wanted} weights "
                     f"(sparsity {link.stage.to.sparsity:.6g}) and left {left}"
                 )
         named = self.net.named
-        wild = self.net.crowd.sums(not bool(weight.isfinite().all()) for weight in named.values())
+        wild = self.net.shards.sums(not bool(weight.isfinite().all()) for weight in named.values())
         for name, found in zip(named, wild, strict=True):
             if found:
                 raise TrainingError(
                     f"{name!r} holds values that are no numbers after {type(link.stage).__name__}"
                 )
-        if not self.world.ranks.sharded:  # then each has its own
-            self.world.ranks.same("weights", named)
+        if not self.device.ranks.sharded:  # then each has its own
+            self.device.ranks.same("weights", named)
 
     def _result(self) -> Result:
         """Predict the reported split, score, certify."""
-        cell, ranks = self.chain.cell, self.world.ranks
+        cell, ranks = self.chain.cell, self.device.ranks
         examples = cell.task.data("test")
         self.watcher.stage(f"predict {len(examples)} examples", 1, 0)
-        self.world.seed(self.chain.digest)
-        with self.tally.timed("predict"):
-            meter, recipe = Meter(self.net), eased(cell.task.recipe, self.parts)
-            predicted = predict(cell.task, self.net.model, examples, recipe, self.world, meter)
+        self.device.seed(self.chain.digest)
+        with self.usage.timed("predict"):
+            meter, recipe = FlopMeter(self.net), smaller_recipe(cell.task.recipe, self.parts)
+            predicted = predict(cell.task, self.net.model, examples, recipe, self.device, meter)
             score = ranks.lead(lambda: cell.task.score(predicted, examples))
-        self.tally.spend("predict", meter.spent())
+        self.usage.spend("predict", meter.spent())
         cost = self._cost()  # before the certificate, whose memory is no part of it
         net = self._whole()
         self.store.check()
         if self.masks:
             self.store.masks.save(self.chain.digest, net.masks)
-        self.store.answers.save(self.chain.digest, predicted, score.items)
-        self.store.sketches.save(self.chain.digest, sketch(net.alive))
-        given = cell.method.card.moment == "given"
+        self.store.predictions.save(self.chain.digest, predicted, score.items)
+        self.store.mask_samples.save(self.chain.digest, sample_masks(net.full_masks))
+        given = cell.method.card.when == "given"
         reached = ranks.lead(lambda: sparsities(net.model, net.masks, net.scope))
-        blank = opened(cell, self.chain)
+        blank = blank_record(cell, self.chain)
         if given:  # nobody asked for a sparsity: the record names the one that was found
             blank = replace(blank, target={**blank.target, "sparsity": reached["scope"]})
-        return scored(
+        return scored_record(
             blank,
             score,
             sparsity=reached,
             certificate=self._certificate(net, None if given else cell.target),
             cost=cost,
-            versions=versions() | self.world.words,
+            versions=versions() | self.device.description,
         )
 
     def _whole(self) -> Net:
         """The net with all its rows: of a sharded one on the first rank's CPU; the others have its shape."""
-        net, ranks = self.net, self.world.ranks
+        net, ranks = self.net, self.device.ranks
         if not ranks.sharded:
             return net
         tensors, masks, whole = net.gathered(net.state), net.gathered(net.masks), Net(self._made(), net.scope)
@@ -272,21 +274,21 @@ class Walk:
 
     def _certificate(self, net: Net, target: Target | None) -> dict[str, Any]:
         """What the first rank sees of the whole net."""
-        ranks, start = self.world.ranks, self._made()
-        world = self.world.host() if ranks.sharded else self.world
-        feed = Feed(self.task, self.task.recipe, self.chain.start, world)
-        return ranks.lead(lambda: witnessed(net, target, feed, start))
+        ranks, start = self.device.ranks, self._made()
+        device = self.device.host() if ranks.sharded else self.device
+        batches = Batches(self.task, self.task.recipe, self.chain.start, device)
+        return ranks.lead(lambda: certificate_of(net, target, batches, start))
 
     def _cost(self) -> dict[str, Any]:
-        cost = self.tally.as_meta()
+        cost = self.usage.as_meta()
         del cost["changes"], cost["regrown"]  # the certificate has them
         if cost["parts"] == 1:
             del cost["parts"]  # as most are
-        most, whose = self.world.peak_memory()
+        most, whose = self.device.peak_memory()
         return cost | {"peak_memory_mb": round(most / 2**20), "peak_memory_of": whose}
 
 
-def rounds(goal: Target, density: float, count: int) -> list[Target]:
+def round_targets(goal: Target, density: float, count: int) -> list[Target]:
     """Targets that lead in so many rounds of equal ratio from a density to the goal, the goal last.
 
     Between two N:M patterns there may be none, and then there are fewer rounds.

@@ -7,37 +7,37 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from smc_eval.engine.batches import Feed
+from smc_eval.engine.batches import Batches
 from smc_eval.sparse.certificate import certify
 from smc_eval.sparse.net import Net
 from smc_eval.sparse.paths import on_paths
 from smc_eval.sparse.stored_size import stored
-from smc_eval.sparse.weight_change import moved
+from smc_eval.sparse.weight_change import weight_change
 from smc_eval.target import Target
 
-BATCHES, SIZE = 8, 4
+PATH_BATCHES, PATH_BATCH_SIZE = 8, 4
 """At most so many small batches lend their form to find paths, until one has asked for every weight."""
 
 
-def witnessed(net: Net, target: Target | None, feed: Feed, start: nn.Module) -> dict[str, Any]:
+def certificate_of(net: Net, target: Target | None, batches: Batches, start: nn.Module) -> dict[str, Any]:
     """The certificate of a net that began as `start`; `target` is None where masks were given."""
     found = certify(net, target) | {"bytes": stored(net)}
-    found |= {"moved": moved(net, dict(start.named_parameters()))}
-    effective = effective_sparsity(net, feed)
+    found |= {"moved": weight_change(net, dict(start.named_parameters()))}
+    effective = effective_sparsity(net, batches)
     # a net with numbers that are none has no paths to speak of
     return found | (effective if effective and found["finite"] else {"effective": None})
 
 
-def effective_sparsity(net: Net, feed: Feed) -> dict[str, Any] | None:
+def effective_sparsity(net: Net, batches: Batches) -> dict[str, Any] | None:
     """Sparsity when survivors count as gone that lie on no path, of the scope and of each tensor.
 
     None where the task does not tell its outputs, or numbers left the range of floats.
     """
-    if not feed.task.tells_outputs:
+    if not batches.task.has_outputs:
         return None
     found: dict[str, Tensor] = {}
-    for batch in feed.sample(BATCHES, "paths", SIZE):
-        part = on_paths(net, partial(_outputs, feed, batch))
+    for batch in batches.sample(PATH_BATCHES, "paths", PATH_BATCH_SIZE):
+        part = on_paths(net, partial(_outputs, batches, batch))
         if part is None:
             return None
         found |= {name: found[name] | mask if name in found else mask for name, mask in part.items()}
@@ -51,5 +51,5 @@ def effective_sparsity(net: Net, feed: Feed) -> dict[str, Any] | None:
     }
 
 
-def _outputs(feed: Feed, batch: Any, model: nn.Module) -> Tensor:
-    return feed.task.judged(model, batch)[1]
+def _outputs(batches: Batches, batch: Any, model: nn.Module) -> Tensor:
+    return batches.task.loss_and_outputs(model, batch)[1]

@@ -34,7 +34,7 @@ computes from memory, and memory from the system: MiniLM takes 13 % longer for e
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-class World:
+class Device:
     """One process's device, and the ranks it is one of. Seeding happens here and nowhere else."""
 
     def __init__(self, device: str = "auto", threads: int | None = None, *, shard: bool = False) -> None:
@@ -52,23 +52,27 @@ class World:
         backend = getattr(torch, kind, None)
         if kind != "cpu" and not (backend is not None and backend.is_available()):
             raise UsageError(f"--device {device}: this machine has no {kind} device that torch can use")
-        self.device = _own(device) if launch.size() > 1 else _alone(device)
-        if self.device.type == "cuda" and (self.device.index or 0) >= torch.cuda.device_count():
+        self.torch_device = _own(device) if launch.world_size() > 1 else _alone(device)
+        if self.torch_device.type == "cuda" and (self.torch_device.index or 0) >= torch.cuda.device_count():
             raise UsageError(f"--device {device}: this machine has {torch.cuda.device_count()} cuda devices")
-        self.ranks = Ranks(self.device.type, sharded=shard)
+        self.ranks = Ranks(self.torch_device.type, sharded=shard)
         self._began = False
 
     @property
-    def words(self) -> dict[str, Any]:
+    def description(self) -> dict[str, Any]:
         """Device and threads as they stand, for the record."""
-        name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
+        name = (
+            torch.cuda.get_device_name(self.torch_device)
+            if self.torch_device.type == "cuda"
+            else self.torch_device.type
+        )
         told = {"device": name, "threads": torch.get_num_threads(), "ranks": self.ranks.size}
         return told | ({"sharded": True} if self.ranks.sharded else {})
 
     @property
     def cached(self) -> int | None:
         """Tokens of the forward pass that is fastest here; None where more are always faster."""
-        return CACHED * torch.get_num_threads() if self.device.type == "cpu" else None
+        return CACHED * torch.get_num_threads() if self.torch_device.type == "cpu" else None
 
     def seed(self, name: str, *, alike: bool = False) -> None:
         """Set every global generator from a digest; on other ranks than the first to a stream of their own,
@@ -88,7 +92,7 @@ class World:
         version, internal, gauss_next = random.getstate()
         return {
             "torch": torch.get_rng_state(),
-            "cuda": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
+            "cuda": torch.cuda.get_rng_state_all() if self.torch_device.type == "cuda" else [],
             "numpy": [kind, torch.from_numpy(np.asarray(keys, dtype=np.int64)), position, has_gauss, gauss],
             "python": [version, list(internal), gauss_next],
         }
@@ -109,17 +113,17 @@ class World:
             return contextlib.nullcontext()
         # what autocast caches of a sharded net would be all of it at once
         cached = not self.ranks.sharded
-        return torch.autocast(self.device.type, dtype=DTYPES[precision], cache_enabled=cached)
+        return torch.autocast(self.torch_device.type, dtype=DTYPES[precision], cache_enabled=cached)
 
     def scaler(self, precision: Precision) -> torch.amp.GradScaler:
         """Scales the loss under fp16, whose gradients would vanish; idle otherwise."""
-        return torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")
+        return torch.amp.GradScaler(self.torch_device.type, enabled=precision == "fp16")
 
     def move(self, batch: Any) -> Any:
         """A batch on this device: tensors inside dataclasses, mappings, lists and tuples move."""
         match batch:
             case Tensor():
-                return batch.to(self.device, non_blocking=True)
+                return batch.to(self.torch_device, non_blocking=True)
             case Mapping():
                 return type(batch)({key: self.move(value) for key, value in batch.items()})  # type: ignore[call-arg]
             case list():
@@ -133,23 +137,23 @@ class World:
             return dataclasses.replace(batch, **fields)
         return batch
 
-    def host(self) -> World:
+    def host(self) -> Device:
         """The same world on the CPU: for a net that its device has no room for."""
         here = copy.copy(self)
-        here.device = torch.device("cpu")
+        here.torch_device = torch.device("cpu")
         return here
 
     def spare(self) -> None:
         """Give back what memory is cached, after there was too little of it."""
         gc.collect()
-        if self.device.type == "cuda":
+        if self.torch_device.type == "cuda":
             torch.cuda.empty_cache()
 
     def forget_peak(self) -> None:
         """Begin a cell: what was held at once before counts no longer, where the system allows that."""
-        self._began = self.device.type == "cuda"
+        self._began = self.torch_device.type == "cuda"
         if self._began:
-            torch.cuda.reset_peak_memory_stats(self.device)
+            torch.cuda.reset_peak_memory_stats(self.torch_device)
             return
         with contextlib.suppress(OSError):  # Linux alone has it, and not in every container
             RESET.write_text("5", encoding="ascii")
@@ -164,8 +168,10 @@ class World:
         return max(self.ranks.gather(self._peak()))
 
     def _peak(self) -> tuple[int, str]:
-        if self.device.type == "cuda":
-            return int(torch.cuda.max_memory_allocated(self.device)), "cell" if self._began else "process"
+        if self.torch_device.type == "cuda":
+            return int(
+                torch.cuda.max_memory_allocated(self.torch_device)
+            ), "cell" if self._began else "process"
         if self._began:
             (line,) = (line for line in STATUS.read_text(encoding="ascii").splitlines() if "VmHWM" in line)
             return int(line.split()[1]) * 1024, "cell"
@@ -179,12 +185,12 @@ class World:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit, "process"
 
 
-def devices(device: str) -> list[str]:
+def accelerators(device: str) -> list[str]:
     """The accelerators that several processes may share out, as CUDA_VISIBLE_DEVICES names them.
 
     None where the device is said with its number or is the CPU, or where several ranks share a cell.
     """
-    if device not in {"auto", "cuda"} or launch.size() > 1 or not torch.cuda.is_available():
+    if device not in {"auto", "cuda"} or launch.world_size() > 1 or not torch.cuda.is_available():
         return []
     if visible := os.environ.get("CUDA_VISIBLE_DEVICES"):
         return [name.strip() for name in visible.split(",")][: torch.cuda.device_count()]
@@ -205,16 +211,16 @@ def _own(device: str) -> torch.device:
     """
     if device not in {"auto", "cpu", "cuda"}:
         raise UsageError(
-            f"--device {device} is one device, and there are {launch.size()} ranks; leave it out"
+            f"--device {device} is one device, and there are {launch.world_size()} ranks; leave it out"
         )
     if device == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
     count = torch.cuda.device_count()
-    if launch.local() >= count:
+    if launch.local_rank() >= count:
         raise UsageError(
             f"rank {launch.rank()} has no cuda device: this machine has {count}; start fewer ranks"
         )
-    own = torch.device("cuda", launch.local())
+    own = torch.device("cuda", launch.local_rank())
     torch.cuda.set_device(own)
     return own
 

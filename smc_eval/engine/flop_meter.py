@@ -14,7 +14,7 @@ RARER = 16
 """Passes that are looked at: the first, the 16th, the 256th, and so on."""
 
 
-class Meter:
+class FlopMeter:
     """Counts the operations of passes of one kind, twice: as if every weight were there, and with those
     of each weight in proportion to its density at that time.
 

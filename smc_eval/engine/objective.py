@@ -27,9 +27,9 @@ class Objective:
         """The mean loss of a batch, a scalar with a gradient."""
         if self.distil is None or self.teacher is None:
             return self.task.loss(model, batch)
-        own, student = self.task.judged(model, batch)
+        own, student = self.task.loss_and_outputs(model, batch)
         with torch.no_grad():
-            _, teacher = self.task.judged(self.teacher, batch)
+            _, teacher = self.task.loss_and_outputs(self.teacher, batch)
         h = self.distil.hardness
         return (1 - h) * own + h * divergence(student, teacher, self.distil.temperature)
 

@@ -11,27 +11,27 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from smc_eval.engine.batches import Feed, Passes
-from smc_eval.engine.device import World
-from smc_eval.engine.flop_meter import Meter
-from smc_eval.engine.usage import Tally
+from smc_eval.engine.batches import Batches, Passes
+from smc_eval.engine.device import Device
+from smc_eval.engine.flop_meter import FlopMeter
+from smc_eval.engine.usage import Usage
 from smc_eval.errors import SparsityError
 from smc_eval.sparse.flow import flow
-from smc_eval.sparse.input_stats import Moments
-from smc_eval.sparse.inputs import See, watching
+from smc_eval.sparse.input_stats import InputStats
+from smc_eval.sparse.inputs import InputObserver, observing
 from smc_eval.sparse.net import Net
-from smc_eval.sparse.shard_group import Crowd
+from smc_eval.sparse.shard_group import ShardGroup
 from smc_eval.spec import digest
 
 
 class NetProbe:
     """`smc_eval.pruner.Probe` over a net, its training data and a stage's own chance."""
 
-    def __init__(self, net: Net, feed: Feed, name: str, tally: Tally, world: World) -> None:
+    def __init__(self, net: Net, feed: Batches, name: str, usage: Usage, device: Device) -> None:
         """`name` is the stage's digest: whatever is drawn is a function of it."""
-        self._net, self._feed, self._name, self._tally, self._world = net, feed, name, tally, world
-        self.generator: torch.Generator = world.generator(name)
-        self.meters: dict[str, Meter] = {}
+        self._net, self._batches, self._name, self._usage, self._world = net, feed, name, usage, device
+        self.generator: torch.Generator = device.generator(name)
+        self.meters: dict[str, FlopMeter] = {}
         """What its passes take, by what they are for."""
 
     @property
@@ -40,22 +40,22 @@ class NetProbe:
 
     @property
     def masks(self) -> Mapping[str, Tensor]:
-        return self._net.alive
+        return self._net.full_masks
 
     @property
-    def crowd(self) -> Crowd:
-        return self._net.crowd
+    def shards(self) -> ShardGroup:
+        return self._net.shards
 
     def gradients(self, batches: int, *, dropout: bool = True) -> dict[str, Tensor]:
         with self._scoring(dropout=dropout):
-            for passes in self._feed.shared(batches, self._name):
+            for passes in self._batches.shared(batches, self._name):
                 self._make("batches", passes, lambda batch, share: self._backward(batch, share / batches))
             return {name: gradient.clone() for name, gradient in self._net.summed().items()}
 
     def each_gradient(self, batches: int, size: int | None = None) -> Iterator[Mapping[str, Tensor]]:
         self._world.seed(digest(self._name, "each gradient"))  # dropout too is the same when asked again
         with self._scoring(dropout=True):
-            for passes in self._feed.shared(batches, self._name, size):
+            for passes in self._batches.shared(batches, self._name, size):
                 self._net.forget_gradients()
                 self._make(f"batches of {size}", passes, self._backward)
                 yield self._net.summed()
@@ -67,22 +67,22 @@ class NetProbe:
             sdpa_kernel(SDPBackend.MATH),
             torch.backends.cudnn.flags(enabled=False),
         ):
-            for passes in self._feed.shared(batches, self._name, whole=True):
+            for passes in self._batches.shared(batches, self._name, whole=True):
                 self._make("products", passes, lambda b, share: self._twice(b, share, batches, vectors))
-                self._tally.scoring_passes += passes.count  # two of each
+                self._usage.scoring_passes += passes.count  # two of each
             return {name: gradient.clone() for name, gradient in self._net.summed().items()}
 
     @torch.no_grad()
-    def inputs(self, batches: int, see: See) -> None:
+    def inputs(self, batches: int, see: InputObserver) -> None:
         model, ranks = self._net.model, self._world.ranks
         # what a plain function makes of what it sees cannot be added up: then each rank shows it all
-        feed = self._feed.dealt if isinstance(see, Moments) else self._feed.sample
-        with self._scoring(dropout=False), watching(model, self._net.weights, see), ranks.together():
+        feed = self._batches.dealt if isinstance(see, InputStats) else self._batches.sample
+        with self._scoring(dropout=False), observing(model, self._net.weights, see), ranks.together():
             for batch in feed(batches, self._name):
-                with self._metered("inputs"), self._world.autocast(self._feed.recipe.precision):
-                    self._feed.task.loss(model, batch)
-        self._tally.scoring_passes += batches
-        if isinstance(see, Moments) and ranks.size > 1:
+                with self._metered("inputs"), self._world.autocast(self._batches.recipe.precision):
+                    self._batches.task.loss(model, batch)
+        self._usage.scoring_passes += batches
+        if isinstance(see, InputStats) and ranks.size > 1:
             self._meter("inputs").elsewhere(batches - len(range(ranks.rank, batches, ranks.size)))
             spans = sorted({span for seen in ranks.gather(see.spans()) for span in seen})
             ranks.add(see.of(*span) for span in spans)
@@ -90,17 +90,17 @@ class NetProbe:
     def flow(self, batches: int) -> dict[str, Tensor]:
         weights = self._net.weights
         flows: dict[str, Tensor] = {}
-        for batch in self._feed.sample(batches, self._name):
+        for batch in self._batches.sample(batches, self._name):
             with self._metered("flow"):
                 found = flow(self._net.model, weights, partial(self._outputs, batch))
-            self._tally.scoring_passes += 1
+            self._usage.scoring_passes += 1
             flows |= {name: flows.get(name, 0) + values for name, values in found.items()}
             if flows.keys() == weights.keys():
                 break
         return {name: flows.get(name, torch.zeros_like(weight)) for name, weight in weights.items()}
 
     def _outputs(self, batch: Any, model: torch.nn.Module) -> Tensor:
-        return self._feed.task.judged(model, batch)[1]
+        return self._batches.task.loss_and_outputs(model, batch)[1]
 
     @contextmanager
     def _scoring(self, *, dropout: bool) -> Iterator[None]:
@@ -120,18 +120,18 @@ class NetProbe:
         with self._metered(kind, own), self._world.ranks.together():
             for batch, share in passes:
                 act(batch, share)
-        self._tally.scoring_passes += passes.count
+        self._usage.scoring_passes += passes.count
 
     def _backward(self, batch: Any, share: float) -> None:
         """Gradients of a share of a loss gather on the net."""
-        with self._world.autocast(self._feed.recipe.precision):
-            loss = self._feed.task.loss(self._net.model, batch) * share
+        with self._world.autocast(self._batches.recipe.precision):
+            loss = self._batches.task.loss(self._net.model, batch) * share
         loss.backward()  # type: ignore[no-untyped-call]
 
     def _twice(self, batch: Any, share: float, batches: int, vectors: Mapping[str, Tensor]) -> None:
         """Gradients of a share of the gradient's product with the vectors gather on the net."""
         named = self._net.parameters
-        loss = self._feed.task.loss(self._net.model, batch) * share / batches
+        loss = self._batches.task.loss(self._net.model, batch) * share / batches
         first: tuple[Tensor | None, ...] = torch.autograd.grad(
             loss, list(named.values()), create_graph=True, allow_unused=True
         )
@@ -153,9 +153,9 @@ class NetProbe:
         meter.elsewhere(1 - own)
         meter.dense_gradients(1.0)
 
-    def _meter(self, kind: str) -> Meter:
+    def _meter(self, kind: str) -> FlopMeter:
         if kind not in self.meters:
-            self.meters[kind] = Meter(self._net)
+            self.meters[kind] = FlopMeter(self._net)
         return self.meters[kind]
 
     @torch.no_grad()
@@ -168,4 +168,4 @@ class NetProbe:
                 )
             parameters[name].copy_(value)
         self._world.ranks.share(parameters[name] for name in weights)
-        self._net.hold()
+        self._net.apply_masks()

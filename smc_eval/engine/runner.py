@@ -6,18 +6,18 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Literal
 
-from smc_eval.engine.cell_run import Walk
-from smc_eval.engine.device import World, devices
+from smc_eval.engine.cell_run import CellRun
+from smc_eval.engine.device import Device, accelerators
 from smc_eval.engine.distributed import launch
-from smc_eval.engine.distributed.joint import led
-from smc_eval.engine.distributed.shardable import accept
+from smc_eval.engine.distributed.joint import rank_zero_store
+from smc_eval.engine.distributed.shardable import refuse_unshardable
 from smc_eval.engine.executors.attempt import attempt
-from smc_eval.engine.executors.dispatcher import Foreman
-from smc_eval.engine.executors.jobs import Setting
-from smc_eval.engine.executors.select import engine
+from smc_eval.engine.executors.dispatcher import Dispatcher
+from smc_eval.engine.executors.jobs import WorkerSettings
+from smc_eval.engine.executors.select import executor_for
 from smc_eval.engine.progress import Silent, Watcher
 from smc_eval.errors import UsageError
-from smc_eval.experiment.cell import Chain, idle, shared
+from smc_eval.experiment.cell import Chain, shared_nets, unneeded_nets
 from smc_eval.store.records import Result
 from smc_eval.store.store import Store
 
@@ -25,7 +25,7 @@ Keep = Literal["nets", "masks", "results"]
 """What stays in a store: nets where chains fork; each cell's masks; neither."""
 
 
-def run(  # noqa: PLR0913  an order's own
+def run_cells(  # noqa: PLR0913  an order's own
     chains: Sequence[Chain],
     folder: Path,
     *,
@@ -56,16 +56,16 @@ def run(  # noqa: PLR0913  an order's own
         StoreError: the store cannot be written at all.
         RankLost: another rank has ended.
     """
-    make = engine(executor)
+    make = executor_for(executor)
     store, world = Store(folder), None
     if shard:
         _accept_shards([*chains, *ahead])
-    if launch.size() > 1:
+    if launch.world_size() > 1:
         _refuse_several(jobs, executor, alone=alone)
-        world = World(device, threads, shard=shard)
+        world = Device(device, threads, shard=shard)
         store, watcher = _joined(chains, store, world, watcher)
     store.open()
-    shares = devices(device) if executor == "local" else []
+    shares = accelerators(device) if executor == "local" else []
     watcher.begin(len(chains))
     store.book.latest()
     if store.book.broken:
@@ -74,15 +74,17 @@ def run(  # noqa: PLR0913  an order's own
             "a cell that has no other runs again",
             warning=True,
         )
-    kept = shared([*chains, *ahead])
+    kept = shared_nets([*chains, *ahead])
     _tidy(chains, store, kept)
     if executor == "local" and alone and (jobs or max(1, len(shares))) == 1:
-        return _inline(chains, ahead, store, world or World(device, threads), watcher, keep)
-    setting = Setting(folder.absolute(), device, threads, kept, masks=keep == "masks", devices=tuple(shares))
-    carrier = make(setting, jobs)
+        return _inline(chains, ahead, store, world or Device(device, threads), watcher, keep)
+    settings = WorkerSettings(
+        folder.absolute(), device, threads, kept, masks=keep == "masks", devices=tuple(shares)
+    )
+    carrier = make(settings, jobs)
     try:
-        foreman = Foreman(chains, store, carrier, watcher, bounded=keep != "nets", ahead=ahead)
-        return foreman.run(again=again)
+        dispatcher = Dispatcher(chains, store, carrier, watcher, bounded=keep != "nets", ahead=ahead)
+        return dispatcher.run(again=again)
     finally:
         carrier.shutdown()
 
@@ -93,11 +95,11 @@ def _accept_shards(chains: Sequence[Chain]) -> None:
     Raises:
         UsageError: there is one rank, a cell needs whole tensors, or this torch cannot cut a net.
     """
-    launch.refuse_alone("--shard")
-    accept(chains)
+    launch.refuse_without_ranks("--shard")
+    refuse_unshardable(chains)
     from smc_eval.engine.distributed import shards  # FSDP takes seconds to import
 
-    shards.check()
+    shards.check_torch()
 
 
 def _refuse_several(jobs: int | None, executor: str, *, alone: bool) -> None:
@@ -107,14 +109,14 @@ def _refuse_several(jobs: int | None, executor: str, *, alone: bool) -> None:
         UsageError: that was asked.
     """
     if jobs not in {None, 1}:
-        launch.refuse(f"--jobs {jobs}")
+        launch.refuse_with_ranks(f"--jobs {jobs}")
     if executor != "local":
-        launch.refuse(f"--executor {executor}")
+        launch.refuse_with_ranks(f"--executor {executor}")
     if not alone:
-        launch.refuse("work")
+        launch.refuse_with_ranks("work")
 
 
-def _joined(chains: Sequence[Chain], store: Store, world: World, watcher: Watcher) -> tuple[Store, Watcher]:
+def _joined(chains: Sequence[Chain], store: Store, world: Device, watcher: Watcher) -> tuple[Store, Watcher]:
     """Store and watcher as ranks have them: the first reads, writes and speaks.
 
     Raises:
@@ -127,7 +129,7 @@ def _joined(chains: Sequence[Chain], store: Store, world: World, watcher: Watche
             f"rank {differing[0]} means other cells by the same words than rank 0; "
             "use the same data, checkpoints and versions of plugins for all ranks"
         )
-    return led(store, ranks), watcher if ranks.rank == 0 else Silent()
+    return rank_zero_store(store, ranks), watcher if ranks.rank == 0 else Silent()
 
 
 def _tidy(chains: Sequence[Chain], store: Store, kept: Collection[str]) -> None:
@@ -141,10 +143,10 @@ def _tidy(chains: Sequence[Chain], store: Store, kept: Collection[str]) -> None:
 
 
 def _inline(
-    chains: Sequence[Chain], ahead: Sequence[Chain], store: Store, world: World, watcher: Watcher, keep: Keep
+    chains: Sequence[Chain], ahead: Sequence[Chain], store: Store, world: Device, watcher: Watcher, keep: Keep
 ) -> list[Result]:
     """One cell after the other, in this process."""
-    kept = shared([*chains, *ahead])
+    kept = shared_nets([*chains, *ahead])
     results: list[Result] = []
     finished = store.book.latest()
     done = {digest for digest, result in finished.items() if result.status == "ok"}
@@ -152,11 +154,11 @@ def _inline(
         watcher.cell(number, chain.cell.label)
         result = finished.get(chain.digest)
         if result is None or result.status != "ok":
-            result = attempt(Walk(chain, store, world, watcher, kept, masks=keep == "masks"))
+            result = attempt(CellRun(chain, store, world, watcher, kept, masks=keep == "masks"))
             assert result is not None
             if keep != "nets":
                 done |= {chain.digest} if result.status == "ok" else set()
-                for net in idle([*chains, *ahead], kept, done):
+                for net in unneeded_nets([*chains, *ahead], kept, done):
                     store.forget(net)
         watcher.result(result)
         results.append(result)

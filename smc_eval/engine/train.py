@@ -13,16 +13,16 @@ from torch import Tensor, nn
 
 from smc_eval.engine import optimizer
 from smc_eval.engine.activations import recomputed
-from smc_eval.engine.batches import Feed, Passes, eased, predict
-from smc_eval.engine.device import World
-from smc_eval.engine.flop_meter import Meter
+from smc_eval.engine.batches import Batches, Passes, predict, smaller_recipe
+from smc_eval.engine.device import Device
+from smc_eval.engine.flop_meter import FlopMeter
 from smc_eval.engine.objective import Objective
 from smc_eval.engine.progress import Watcher
-from smc_eval.engine.usage import Tally
+from smc_eval.engine.usage import Usage
 from smc_eval.errors import TrainingError
 from smc_eval.experiment.cell import Link
 from smc_eval.sparse.net import Net
-from smc_eval.sparse.shard_group import Crowd
+from smc_eval.sparse.shard_group import ShardGroup
 from smc_eval.spec import digest
 from smc_eval.stages import Train
 from smc_eval.store.store import Store
@@ -32,7 +32,7 @@ CHECKPOINT_SECONDS = 30.0
 
 
 @dataclass
-class Step:
+class TrainingStep:
     """What a rule sees: `smc_eval.updater.Moment` over the net as it stands."""
 
     net: Net
@@ -59,18 +59,18 @@ class Step:
 
     @property
     def masks(self) -> Mapping[str, Tensor]:
-        return self.net.alive
+        return self.net.full_masks
 
     @property
-    def crowd(self) -> Crowd:
-        return self.net.crowd
+    def shards(self) -> ShardGroup:
+        return self.net.shards
 
     def skip(self) -> None:
         self.skipped = True
 
-    def wear(self, masks: Mapping[str, Tensor]) -> None:
+    def set_masks(self, masks: Mapping[str, Tensor]) -> None:
         parameters = self.net.parameters
-        grown = self.net.wear(masks)
+        grown = self.net.set_masks(masks)
         if not self.net.soft:
             optimizer.forget(self.optimizer, {parameters[name]: back for name, back in grown.items()})
 
@@ -89,26 +89,26 @@ class Training:
     """One Train stage under way: net, optimizer, rule state, chance, step and the best epoch."""
 
     def __init__(
-        self, net: Net, link: Link, feed: Feed, tally: Tally, world: World, teacher: nn.Module | None
+        self, net: Net, link: Link, batches: Batches, usage: Usage, device: Device, teacher: nn.Module | None
     ) -> None:
         assert isinstance(link.stage, Train)
         self.net, self.stage, self.digest = net, link.stage, link.digest
-        self.feed, self.tally, self.world = feed, tally, world
-        self.recipe, self.task, self.rule = feed.recipe, feed.task, link.stage.rule
-        total = self.recipe.total(feed.total)
+        self.batches, self.usage, self.device = batches, usage, device
+        self.recipe, self.task, self.updater = batches.recipe, batches.task, link.stage.updater
+        total = self.recipe.total(batches.total)
         self.step, self.last = round(total * self.stage.start), round(total * self.stage.stop)
         self.first = self.step
         self.optimizer = optimizer.optimizer(self.task, net, self.recipe)
-        self.scaler = world.scaler(self.recipe.precision)
+        self.scaler = device.scaler(self.recipe.precision)
         self.objective = Objective(self.task, self.stage.distil, teacher)
-        world.seed(self.digest)
-        self.chance = world.generator(digest(self.digest, "rule"))
+        device.seed(self.digest)
+        self.chance = device.generator(digest(self.digest, "rule"))
         self.memory: dict[str, Tensor] = {}
         self.best = Best()
-        if self.rule:
-            net.soft = self.rule.soft
-            self.memory = self.rule.begin(net.weights, net.alive)
-        self.meter, self.selecting = Meter(net), Meter(net)
+        if self.updater:
+            net.soft = self.updater.soft
+            self.memory = self.updater.init(net.weights, net.full_masks)
+        self.meter, self.selecting = FlopMeter(net), FlopMeter(net)
 
     def run(self, store: Store, watcher: Watcher) -> None:
         """Train to the stage's end, saving the state now and then; resume where it was left."""
@@ -125,28 +125,30 @@ class Training:
                 if self.recipe.keep == "best" and self._epoch_ends():
                     self._select()
                 now = time.perf_counter()
-                self.tally.seconds["train"] += now - began
+                self.usage.seconds["train"] += now - began
                 began = now
-                late = self.world.ranks.first(time.monotonic() - saved_at > CHECKPOINT_SECONDS)
+                late = self.device.ranks.first(time.monotonic() - saved_at > CHECKPOINT_SECONDS)
                 if late and self.step < self.last:
                     store.save_partial(self.digest, self._saved())
                     saved_at, began = time.monotonic(), time.perf_counter()
         self.net.soft = False
         for meter in (self.meter, self.selecting):
-            self.tally.spend("train", meter.spent())
+            self.usage.spend("train", meter.spent())
         if self.best.weights:
-            self.net.masks = {name: mask.to(self.world.device) for name, mask in self.best.masks.items()}
+            self.net.masks = {
+                name: mask.to(self.device.torch_device) for name, mask in self.best.masks.items()
+            }
             self.net.take(self.best.weights)
             watcher.note(f"kept the net of step {self.best.step}, the best of its epochs")
-        self.net.hold()
+        self.net.apply_masks()
 
     def _advance(self) -> float:
         """One optimizer step; returns the mean loss of its batches."""
-        net, rule = self.net, self.rule
-        optimizer.set_rate(self.optimizer, self.recipe.rate(self.step, self.feed.total))
+        net, updater = self.net, self.updater
+        optimizer.set_rate(self.optimizer, self.recipe.rate(self.step, self.batches.total))
         net.forget_gradients()
-        passes = self.feed.step(self.step)
-        with net.imposed(), self.meter.over(passes.own):  # forward and backward see survivors only
+        passes = self.batches.step(self.step)
+        with net.masked(), self.meter.over(passes.own):  # forward and backward see survivors only
             mean = self._backward(passes)
         self.meter.elsewhere(passes.tokens - passes.own)
         if self.scaler.is_enabled():
@@ -155,53 +157,55 @@ class Training:
                 if weight.grad is not None:
                     weight.grad.nan_to_num_(0.0, 0.0, 0.0)  # a rule must not learn from it either
         self._check(mean)
-        moment = self._moment()
-        if rule:  # dense gradients are still there to be read
-            self.memory = rule.update(moment, self.memory)
-            self._count_dense(moment, passes.tokens)
-        if (self.recipe.clip and not net.soft) or (rule and not rule.straight):
+        view = self._view()
+        if updater:  # dense gradients are still there to be read
+            self.memory = updater.update(view, self.memory)
+            self._count_dense(view, passes.tokens)
+        if (self.recipe.clip and not net.soft) or (updater and not updater.straight_through):
             net.mask_gradients()  # the dead have no vote in the clipping norm, and who waits does not learn
         if self.recipe.clip:
             nn.utils.clip_grads_with_norm_(net.named.values(), self.recipe.clip, net.gradient_norm())
-        if not moment.skipped:
+        if not view.skipped:
             self.scaler.step(self.optimizer)
         self.scaler.update()
         if not net.soft:
-            net.hold()  # and gain nothing from momentum or decay
+            net.apply_masks()  # and gain nothing from momentum or decay
         self.step += 1
-        self.tally.steps += 1
-        self.tally.examples += self._seen(self.step - 1)
+        self.usage.steps += 1
+        self.usage.examples += self._seen(self.step - 1)
         return mean
 
     def _backward(self, passes: Passes) -> float:
         """Gradients of one step's batches, those of all ranks added up; returns the mean loss."""
-        mean, ranks = 0.0, self.world.ranks
+        mean, ranks = 0.0, self.device.ranks
         if ranks.size > 1:  # a stream each, and for each step, so that a resumed training draws the same
-            self.world.seed(digest(self.digest, self.step))
+            self.device.seed(digest(self.digest, self.step))
         with ranks.together():
             for batch, share in passes:
-                with self.world.autocast(self.recipe.precision):
+                with self.device.autocast(self.recipe.precision):
                     loss = self.objective(self.net.model, batch) * share
                 self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
                 mean += loss.item()
         if self.objective.teacher:
-            self.tally.teacher_passes += passes.count
-        return self.net.settle(mean)
+            self.usage.teacher_passes += passes.count
+        return self.net.all_reduce(mean)
 
     def _seen(self, step: int) -> int:
         """Examples of a step: its last of an epoch may have fewer."""
         size, epoch = (
             self.recipe.batch_size * self.recipe.accumulation,
-            self.recipe.steps_per_epoch(self.feed.total),
+            self.recipe.steps_per_epoch(self.batches.total),
         )
-        return min(size, len(self.feed.examples) - (step % epoch) * size)
+        return min(size, len(self.batches.examples) - (step % epoch) * size)
 
-    def _moment(self) -> Step:
-        return Step(self.net, self.optimizer, self.chance, self.step - self.first, self.last - self.first)
+    def _view(self) -> TrainingStep:
+        return TrainingStep(
+            self.net, self.optimizer, self.chance, self.step - self.first, self.last - self.first
+        )
 
-    def _count_dense(self, moment: Step, tokens: int) -> None:
+    def _count_dense(self, view: TrainingStep, tokens: int) -> None:
         """Count the step's gradients as dense where a rule read them, or what is masked learns by them."""
-        if moment.read or (self.net.soft and self.rule and self.rule.straight):
+        if view.read or (self.net.soft and self.updater and self.updater.straight_through):
             self.meter.dense_gradients(tokens)
 
     def _check(self, loss: float) -> None:
@@ -219,7 +223,7 @@ class Training:
             for name, weight in named
             if weight.grad is not None and not bool(weight.grad.isfinite().all())
         ]
-        found = [one for some in self.world.ranks.gather(wild[:1]) for one in some]
+        found = [one for some in self.device.ranks.gather(wild[:1]) for one in some]
         bad = found[0] if found else "the loss alone"
         raise TrainingError(
             f"the loss is {loss:.4g} at step {self.step + 1}; first not finite: {bad}; "
@@ -227,7 +231,7 @@ class Training:
         )
 
     def _epoch_ends(self) -> bool:
-        return self.step % self.recipe.steps_per_epoch(self.feed.total) == 0 or self.step == self.last
+        return self.step % self.recipe.steps_per_epoch(self.batches.total) == 0 or self.step == self.last
 
     def _select(self) -> None:
         """Predict the examples that select, and remember the net if no epoch was better.
@@ -235,14 +239,14 @@ class Training:
         An earlier net with fewer weights gone is no candidate: what counts is scored at the
         sparsity the stage ends with.
         """
-        examples = self.feed.held or self.task.data("test")
-        with self.net.imposed():
-            recipe = eased(self.recipe, self.feed.parts)
-            predicted = predict(self.task, self.net.model, examples, recipe, self.world, self.selecting)
-        score = self.world.ranks.lead(lambda: self.task.score(predicted, examples))
-        self.tally.selections += 1
+        examples = self.batches.held or self.task.data("test")
+        with self.net.masked():
+            recipe = smaller_recipe(self.recipe, self.batches.parts)
+            predicted = predict(self.task, self.net.model, examples, recipe, self.device, self.selecting)
+        score = self.device.ranks.lead(lambda: self.task.score(predicted, examples))
+        self.usage.selections += 1
         value = score.value if score.higher_is_better else -score.value
-        kept, before = (sum(self.net.crowd.count(m.values())) for m in (self.net.masks, self.best.masks))
+        kept, before = (sum(self.net.shards.count(m.values())) for m in (self.net.masks, self.best.masks))
         denser = kept < before
         if value > self.best.value or denser or (self.net.masks and not self.best.masks):
             weights = {name: tensor.cpu().clone() for name, tensor in self.net.state.items()}
@@ -261,15 +265,15 @@ class Training:
             "scaler": self.scaler.state_dict(),
             "memory": gathered(self.memory),
             "rule chance": self.chance.get_state(),
-            "chance": self.world.chance(),
+            "chance": self.device.chance(),
             "best": vars(best) | {"weights": gathered(best.weights), "masks": gathered(best.masks)},
-            "tally": self.tally.as_meta(),
+            "tally": self.usage.as_meta(),
             "meters": [self.meter.state(), self.selecting.state()],
         }
 
     def _restore(self, saved: Mapping[str, Any]) -> None:
         self.step = saved["step"]
-        device, cut = self.world.device, self.net.cut
+        device, cut = self.device.torch_device, self.net.cut
         # soft weights live behind their masks: load them before the masks can zero them
         self.net.masks = {}
         self.net.load(saved["weights"])
@@ -279,14 +283,14 @@ class Training:
         self.scaler.load_state_dict(saved["scaler"])
         self.memory = {name: tensor.to(device) for name, tensor in cut(saved["memory"]).items()}
         self.chance.set_state(saved["rule chance"])
-        self.world.recall(saved["chance"])
+        self.device.recall(saved["chance"])
         best = saved["best"]
         self.best = Best(**best | {"weights": cut(best["weights"]), "masks": cut(best["masks"])})
-        parts = self.tally.parts
-        self.tally.take(saved["tally"])
-        self.tally.parts = max(self.tally.parts, parts)
+        parts = self.usage.parts
+        self.usage.take(saved["tally"])
+        self.usage.parts = max(self.usage.parts, parts)
         if "meters" not in saved:  # another release began this stage, and counted nothing
-            self.tally.flops["train"] = None
+            self.usage.flops["train"] = None
             return
         for meter, told in zip((self.meter, self.selecting), saved["meters"], strict=True):
             meter.restore(told)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-Work = Literal["train", "prune", "predict"]
+Activity = Literal["train", "prune", "predict"]
 """What a cell spends time and operations on. Selecting an epoch is a part of training."""
 
 
@@ -18,7 +18,7 @@ def nothing() -> dict[str, int]:
 
 
 @dataclass
-class Tally:
+class Usage:
     """Counts that grow along a chain; a stage loaded from the store brings its own."""
 
     steps: int = 0
@@ -54,13 +54,13 @@ class Tally:
         uncounted = {"train": None, "prune": None, "predict": nothing()}
         vars(self).update({"flops": uncounted} | dict(meta))
 
-    def spend(self, what: Work, operations: Mapping[str, int]) -> None:
+    def spend(self, what: Activity, operations: Mapping[str, int]) -> None:
         """Add operations, `dense` and `sparse`; what is not known for a part is not known for the whole."""
         if (known := self.flops[what]) is not None:
             self.flops[what] = {kind: count + operations[kind] for kind, count in known.items()}
 
     @contextmanager
-    def timed(self, what: Work) -> Iterator[None]:
+    def timed(self, what: Activity) -> Iterator[None]:
         """Add the wall-clock seconds spent within, also when they end in an error."""
         since = time.perf_counter()
         try:

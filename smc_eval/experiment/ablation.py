@@ -89,9 +89,9 @@ class Ablated(Method):
         )
 
     @property
-    def words(self) -> str:
+    def label(self) -> str:
         """The method's own, and how it is ablated: `lth:share=0.1+shuffle`."""
-        return f"{self.method.words}+{self.how}"
+        return f"{self.method.label}+{self.how}"
 
     def accept(self, target: Target) -> None:
         self.method.accept(target)
@@ -103,7 +103,7 @@ class Ablated(Method):
                 f"method {self.card.name!r} cannot be: {_named(unfit[0])} gives no saliencies that could be "
                 "inverted; it can be ablated by shuffle, random and reinit"
             )
-        if target.spread == "lamp":
+        if target.distribution == "lamp":
             raise UsageError(
                 f"method {self.card.name!r} cannot spread 'lamp', which needs saliencies of 0 or more; "
                 "choose another --spread"
@@ -158,7 +158,7 @@ def _again(stage: Stage) -> Train:
 
 
 def _masks(stage: Stage) -> bool:
-    return isinstance(stage, Prune) or (isinstance(stage, Train) and stage.rule is not None)
+    return isinstance(stage, Prune) or (isinstance(stage, Train) and stage.updater is not None)
 
 
 def _chooses(stage: Stage) -> bool:
@@ -179,7 +179,7 @@ def _aim(stage: Stage, target: Target) -> Target | None:
 
 
 def _named(stage: Stage) -> str:
-    actor = stage.by if isinstance(stage, Prune) else stage.rule if isinstance(stage, Train) else stage
+    actor = stage.by if isinstance(stage, Prune) else stage.updater if isinstance(stage, Train) else stage
     return type(actor).__name__
 
 

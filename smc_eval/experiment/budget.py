@@ -17,7 +17,7 @@ from smc_eval.recipe import Recipe
 from smc_eval.spec import Spec
 from smc_eval.stages import START, Prune, Stage, Train
 
-Measure = Literal["steps", "flops"]
+BudgetMeasure = Literal["steps", "flops"]
 
 FORWARD = 1 / 3
 """A forward pass as a share of a training step: the gradients by inputs and by weights cost as much each."""
@@ -45,7 +45,7 @@ class Budget(Spec):
     there is, SynFlow's on the data) and predictions. The records tell both.
     """
 
-    measure: Measure
+    measure: BudgetMeasure
     """What is counted."""
     factor: float = Field(1.0, gt=0)
     """How many times the dense recipe's cost."""
@@ -54,7 +54,7 @@ class Budget(Spec):
     much at any sparsity."""
 
     @property
-    def words(self) -> str:
+    def label(self) -> str:
         """As users type it: `steps`, `flops=2:inside=0.8`."""
         factor = "" if self.factor == 1 else f"={self.factor:g}"
         return f"{self.measure}{factor}" + ("" if self.inside == 1 else f":inside={self.inside:g}")
@@ -70,7 +70,7 @@ class Budget(Spec):
         Raises:
             UsageError: there is nothing to stretch or to match, or the price of a stage is unknown.
         """
-        named = f"--match {self.words}"
+        named = f"--match {self.label}"
         allowed = recipe.total(examples) * self.factor
         if not allowed:
             raise UsageError(f"{named} has no budget to give: the recipe has 0 steps; try --recipe epochs=1")
@@ -79,7 +79,7 @@ class Budget(Spec):
         trains = [number for number, total in enumerate(whole) if total]
         if not trains:
             raise UsageError(f"{named} cannot stretch method {method!r}: it trains nothing")
-        price = Price(self, bound, recipe, method)
+        price = PlanPrice(self, bound, recipe, method)
         # a hair more of FLOPs, or what costs the budget exactly would fall below it by rounding
         allowed = max(1, round(allowed)) if self.measure == "steps" else allowed + HAIR
         whole = self._stretched(whole, trains, price, allowed)
@@ -91,7 +91,7 @@ class Budget(Spec):
         return [_lasting(stage, total, examples) for stage, total in zip(bound, whole, strict=True)]
 
     def _stretched(
-        self, whole: Sequence[int], trains: Sequence[int], price: Price, allowed: float
+        self, whole: Sequence[int], trains: Sequence[int], price: PlanPrice, allowed: float
     ) -> list[int]:
         """Steps of each stage's whole recipe: all in proportion, the last as long as can be paid."""
         costs, last = price.of(whole), trains[-1]
@@ -114,7 +114,7 @@ class Budget(Spec):
 
 
 @dataclass(frozen=True)
-class Price:
+class PlanPrice:
     """What a method's stages cost, in steps of the dense recipe."""
 
     budget: Budget
@@ -149,22 +149,22 @@ class Price:
         """The cost of a training, and the density it ends with."""
         if math.isnan(worn):
             raise UsageError(
-                f"--match {self.budget.words} cannot price method {self.method!r}: its masks are given, and "
+                f"--match {self.budget.label} cannot price method {self.method!r}: its masks are given, and "
                 "its plan does not tell how dense they are; match steps"
             )
-        inside, cost, rule = self.budget.inside, 0.0, stage.rule
-        changes = rule.densities(steps, worn) if rule else ()
+        inside, cost, updater = self.budget.inside, 0.0, stage.updater
+        changes = updater.densities(steps, worn) if updater else ()
         if changes is None:
             raise UsageError(
-                f"--match {self.budget.words} cannot price method {self.method!r}: {type(rule).__name__} "
+                f"--match {self.budget.label} cannot price method {self.method!r}: {type(updater).__name__} "
                 "does not tell its density over time; match steps"
             )
-        reads = rule.reads(steps) if rule else ()
+        reads = updater.dense_gradient_steps(steps) if updater else ()
         edges = [(-1, worn), *changes, (steps - 1, worn)]
         for (before, density), (step, _) in pairwise(edges):
             if step < before or not 0 < density <= 1:
                 raise PluginError(
-                    f"{type(rule).__name__} tells density {density:g} from step {before + 1} on"
+                    f"{type(updater).__name__} tells density {density:g} from step {before + 1} on"
                 )
             read = bisect_left(reads, step + 1) - bisect_left(reads, before + 1)
             cost += (step - before) * density + read * (1 - density) * FORWARD

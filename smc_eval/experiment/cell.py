@@ -44,8 +44,8 @@ class Cell(Spec):
         """How the cell is named on the screen."""
         fold = "" if self.task.fold is None else f" fold {self.task.fold}"
         level = self.target.pattern if self.target.pattern != "free" else f"{self.target.sparsity:.4g}"
-        match = f" match {self.budget.words}" if self.budget else ""
-        return f"{self.task.words}{fold} {self.method.words} {level} seed {self.seed}{match}"
+        match = f" match {self.budget.label}" if self.budget else ""
+        return f"{self.task.label}{fold} {self.method.label} {level} seed {self.seed}{match}"
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def chain(cell: Cell, sources: tuple[Source, ...], examples: int) -> Chain:
                     links.append(Link(stage, last, points[back] if back else None))
                 points |= {stage.name: last} if stage.name else {}
             case Prune(by=by):
-                if by.needs_outputs and not cell.task.tells_outputs:
+                if by.needs_outputs and not cell.task.has_outputs:
                     raise UsageError(
                         f"method {cell.method.card.name!r} measures what flows to a task's outputs, "
                         f"which task {cell.task.card.name!r} does not tell"
@@ -157,13 +157,13 @@ def _trains(cell: Cell, stage: Train, examples: int) -> bool:
     """
     assert stage.recipe is not None
     method, task = cell.method.card.name, cell.task
-    if stage.distil and not task.tells_outputs:
+    if stage.distil and not task.has_outputs:
         raise UsageError(
             f"method {method!r} learns from a teacher's outputs, which task {task.card.name!r} does not tell"
         )
     if stage.recipe.total(examples):
         return True
-    if stage.rule:
+    if stage.updater:
         raise UsageError(
             f"method {method!r} makes its masks while it trains, and the recipe has 0 steps; "
             "give some, as in --recipe epochs=1"
@@ -171,7 +171,7 @@ def _trains(cell: Cell, stage: Train, examples: int) -> bool:
     return False
 
 
-def shared(chains: Sequence[Chain]) -> frozenset[str]:
+def shared_nets(chains: Sequence[Chain]) -> frozenset[str]:
     """Digests whose nets are worth keeping: where chains fork, and where a Rewind points."""
     backs = {link.back for chain in chains for link in chain.links if link.back}
     after: dict[str, set[str]] = {}
@@ -182,7 +182,7 @@ def shared(chains: Sequence[Chain]) -> frozenset[str]:
     return frozenset(digest for digest, nexts in after.items() if len(nexts) > 1) | backs
 
 
-def idle(chains: Sequence[Chain], kept: Collection[str], done: AbstractSet[str]) -> set[str]:
+def unneeded_nets(chains: Sequence[Chain], kept: Collection[str], done: AbstractSet[str]) -> set[str]:
     """Those of the kept nets that no cell needs any longer: all that pass there are done."""
     needed = {
         digest for chain in chains if chain.digest not in done for digest in chain.digests() if digest in kept

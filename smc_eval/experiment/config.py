@@ -12,14 +12,14 @@ from typing import Any, Literal
 from pydantic import Field
 
 from smc_eval.errors import UnknownName, UsageError
-from smc_eval.experiment.parsing import parsed
+from smc_eval.experiment.parsing import parse_spec
 from smc_eval.recipe import Precision
 from smc_eval.spec import Spec
-from smc_eval.target import Scope, Spread
+from smc_eval.target import Distribution, Scope
 
 Format = Literal["table", "markdown", "csv", "latex", "json"]
 
-DATA = "SMC_EVAL_DATA"
+DATA_VARIABLE = "SMC_EVAL_DATA"
 """Environment variable that stands for `--data-dir` where neither flag nor file says it."""
 
 PUBLISHED = "published"
@@ -29,7 +29,7 @@ GRIDS = Path(__file__).parents[1] / "grids"
 """Where the grids that are shipped lie; their bare names will do."""
 
 
-class Order(Spec):
+class RunConfig(Spec):
     """One run, as asked for. The descriptions are the help of the command line."""
 
     model: tuple[str, ...] = ()
@@ -46,7 +46,7 @@ class Order(Spec):
     sparsity: tuple[str, ...] = ("smc",)
     """Shares of the weights that go, in [0, 1); N:M patterns; or smc, the ten points of the paper.
     Default: smc."""
-    spread: Spread | None = None
+    distribution: Distribution | None = None
     """How sparsity is spread over tensors: global, uniform, rows, erk, lamp or owl.
     Default: each method's own."""
     scope: Scope | None = None
@@ -105,23 +105,23 @@ class Order(Spec):
     """Show results only, no progress."""
 
 
-def ordered(flags: Mapping[str, Any], grid: str | None = None) -> Order:
+def configured(flags: Mapping[str, Any], grid: str | None = None) -> RunConfig:
     """An Order from flags by field name; under them, a grid file; under that, the environment.
 
     Raises:
         UnknownName: the file holds a key that is no flag, or there is no shipped grid of the name.
         UsageError: the file cannot be read, or a value cannot be meant.
     """
-    file = read(grid) if grid else {}
+    file = read_grid_file(grid) if grid else {}
     if file:
-        parsed(Order, file, "key", f"grid {grid}")  # so that its faults are told with its name
-    around = {"data_dir": folder} if (folder := os.environ.get(DATA)) else {}
+        parse_spec(RunConfig, file, "key", f"grid {grid}")  # so that its faults are told with its name
+    around = {"data_dir": folder} if (folder := os.environ.get(DATA_VARIABLE)) else {}
     if around and file.get("data_dir") == PUBLISHED:
         del file["data_dir"]  # a folder there is goes before sizes alone
-    return parsed(Order, {**around, **file, **_keyed(flags)}, "flag", "the command line")
+    return parse_spec(RunConfig, {**around, **file, **_keyed(flags)}, "flag", "the command line")
 
 
-def read(grid: str) -> dict[str, Any]:
+def read_grid_file(grid: str) -> dict[str, Any]:
     """The keys of a grid file, by name or path, in the form the flags have.
 
     Raises:
@@ -144,11 +144,11 @@ def read(grid: str) -> dict[str, Any]:
 
 def keys() -> dict[str, str]:
     """Flags without their dashes, and the fields they fill."""
-    return {(field.alias or name).replace("_", "-"): name for name, field in Order.model_fields.items()}
+    return {(field.alias or name).replace("_", "-"): name for name, field in RunConfig.model_fields.items()}
 
 
 def _keyed(flags: Mapping[str, Any]) -> dict[str, Any]:
-    return {Order.model_fields[name].alias or name: value for name, value in flags.items()}
+    return {RunConfig.model_fields[name].alias or name: value for name, value in flags.items()}
 
 
 def _said(name: str, raw: object, path: Path) -> tuple[str, Any]:
@@ -158,7 +158,7 @@ def _said(name: str, raw: object, path: Path) -> tuple[str, Any]:
         return "dense", not raw
     if key not in known:
         raise UnknownName(f"key of grid {path}", name, known)
-    field = Order.model_fields[known[key]]
+    field = RunConfig.model_fields[known[key]]
     value: Any = raw
     if field.annotation == tuple[str, ...]:
         if isinstance(raw, dict):

@@ -12,13 +12,13 @@ from smc_eval.experiment import parsing
 from smc_eval.experiment.ablation import Ablated, How
 from smc_eval.experiment.budget import Budget
 from smc_eval.experiment.cell import Cell
-from smc_eval.experiment.config import PUBLISHED, Order
+from smc_eval.experiment.config import PUBLISHED, RunConfig
 from smc_eval.method import Method
 from smc_eval.protocol import PROTOCOLS, Protocol
 from smc_eval.recipe import Recipe
 from smc_eval.registry import ALL, Registry
 from smc_eval.spec import Spec
-from smc_eval.target import Spread, Target
+from smc_eval.target import Distribution, Target
 from smc_eval.task import Task
 
 T = TypeVar("T")
@@ -37,7 +37,7 @@ class Grid(Spec):
     """One for every task, model and fold."""
     methods: tuple[Method, ...]
     targets: tuple[Target, ...]
-    spread: Spread | None
+    distribution: Distribution | None
     """How sparsity is spread; None leaves it to each method."""
     seeds: tuple[int, ...]
     protocol: Protocol
@@ -45,21 +45,21 @@ class Grid(Spec):
     """What each cell may spend on training; None leaves it to the methods."""
 
     @classmethod
-    def of(cls, order: Order, registry: Registry) -> Grid:
+    def of(cls, config: RunConfig, registry: Registry) -> Grid:
         """The grid of an order, its words looked up in the registry.
 
         Raises:
             UsageError: a word names nothing, or nothing that goes together.
         """
-        protocol = PROTOCOLS[order.protocol]
+        protocol = PROTOCOLS[config.protocol]
         return cls(
-            tasks=tuple(_tasks(order, registry, protocol)),
-            methods=tuple(_ablated(_methods(order, registry, protocol), order.ablate)),
-            targets=parsing.targets(order.sparsity, order.scope or protocol.scope),
-            spread=order.spread,
-            seeds=parsing.seeds(order.seeds),
+            tasks=tuple(_tasks(config, registry, protocol)),
+            methods=tuple(_ablated(_methods(config, registry, protocol), config.ablate)),
+            targets=parsing.parse_targets(config.sparsity, config.scope or protocol.scope),
+            distribution=config.distribution,
+            seeds=parsing.parse_seeds(config.seeds),
             protocol=protocol,
-            budget=parsing.budget(order.match) if order.match else None,
+            budget=parsing.parse_budget(config.match) if config.match else None,
         )
 
     def cells(self) -> Iterator[Cell]:
@@ -72,90 +72,90 @@ class Grid(Spec):
 
     def cell(self, task: Task, method: Method, target: Target, seed: int) -> Cell:
         """One square; a dense net that may spend what it spends anyway is the one without a budget."""
-        dense = method.card.moment == "none"
+        dense = method.card.when == "none"
         budget = self.budget.of_dense if self.budget and dense else self.budget
         return Cell(task=task, method=method, target=target, protocol=self.protocol, seed=seed, budget=budget)
 
     def _aims(self, method: Method) -> Iterator[Target]:
         """What a method is asked for: each target, or nothing, where it prunes nothing of its own accord."""
-        if method.card.moment in {"none", "given"}:
+        if method.card.when in {"none", "given"}:
             yield Target(scope=self.targets[0].scope)
             return
         for target in self.targets:
-            yield target.spread_as(self.spread or method.card.spread)
+            yield target.with_distribution(self.distribution or method.card.distribution)
 
 
-def _methods(order: Order, registry: Registry, protocol: Protocol) -> Iterator[Method]:
+def _methods(config: RunConfig, registry: Registry, protocol: Protocol) -> Iterator[Method]:
     """The methods of an order, each once; those that prune nothing come first."""
     found = dict[str, Method]()
-    asked = parsing.named(order.method, "method")
-    if order.dense:
+    asked = parsing.parse_named(config.method, "method")
+    if config.dense:
         asked.insert(0, (DENSE, {}))
     for name, options in asked:
         if name == ALL and options:
             raise UsageError(f"options of --method {ALL} would be no method's; give them to one by name")
-        for one in _every(registry, order) if name == ALL else [name]:
+        for one in _every(registry, config) if name == ALL else [name]:
             kind = registry.method(one)
             own = kind.paper if protocol.name == "paper" else {}
-            method = parsing.parsed(kind, {**own, **options}, "option", f"method {one!r}")
+            method = parsing.parse_spec(kind, {**own, **options}, "option", f"method {one!r}")
             found.setdefault(method.digest(), method)
     if not found:
         raise UsageError(f"no method is asked for; name one with --method: {', '.join(registry.methods)}")
-    yield from sorted(found.values(), key=lambda method: method.card.moment != "none")
+    yield from sorted(found.values(), key=lambda method: method.card.when != "none")
 
 
-def _every(registry: Registry, order: Order) -> list[str]:
+def _every(registry: Registry, config: RunConfig) -> list[str]:
     """The methods that `all` stands for: not those whose masks must be given to them."""
     shelf = registry.methods.items()
-    return [n for n, kind in shelf if kind.card.moment != "given" and (order.dense or n != DENSE)]
+    return [n for n, kind in shelf if kind.card.when != "given" and (config.dense or n != DENSE)]
 
 
 def _ablated(methods: Iterable[Method], asked: Iterable[str]) -> Iterator[Method]:
     """The methods, each that prunes with its ablations after it."""
-    hows = list(dict.fromkeys(parsing.listed(asked)))
+    hows = list(dict.fromkeys(parsing.split_list(asked)))
     for how in hows:
         if how not in get_args(How):
             raise UnknownName("ablation", how, get_args(How))
     for method in methods:
         yield method
-        if method.card.moment != "none":
+        if method.card.when != "none":
             yield from (Ablated(method=method, how=how) for how in hows)
 
 
-def _tasks(order: Order, registry: Registry, protocol: Protocol) -> Iterator[Task]:
+def _tasks(config: RunConfig, registry: Registry, protocol: Protocol) -> Iterator[Task]:
     """The tasks of an order: each with its models, recipe, data and folds."""
-    asked = chosen(order.tasks, registry)
+    asked = chosen_tasks(config.tasks, registry)
     if not asked:
         known = ", ".join([*registry.tasks, *registry.groups])
         raise UsageError(f"no task is asked for; name some with --tasks: {known}")
-    models = _models(order, registry, list(dict.fromkeys(kind for kind, _ in asked)))
-    changes = parsing.pairs(order.recipe, "--recipe")
-    if order.precision:
-        changes["precision"] = order.precision
+    models = _models(config, registry, list(dict.fromkeys(kind for kind, _ in asked)))
+    changes = parsing.parse_pairs(config.recipe, "--recipe")
+    if config.precision:
+        changes["precision"] = config.precision
     if {"epochs", "steps"} <= changes.keys():
         raise UsageError("--recipe gives both epochs and steps; give one")
-    parsing.amended(Recipe(epochs=1), changes, "--recipe")
-    folder = PUBLISHED if order.data_dir == PUBLISHED else data_folder(order.data_dir)
-    folds = parsing.folds(order.folds)
+    parsing.amend_recipe(Recipe(epochs=1), changes, "--recipe")
+    folder = PUBLISHED if config.data_dir == PUBLISHED else data_folder(config.data_dir)
+    folds = parsing.parse_folds(config.folds)
     found = dict[str, Task]()
     for kind, said in asked:
         options = {**(kind.paper if protocol.name == "paper" else {}), **said}
         for backbone in models[kind.card.name]:
-            own = recipe(kind, backbone, protocol)
+            own = recipe_of(kind, backbone, protocol)
             for fold in _folds(kind, folds):
                 values = {
                     "backbone": backbone,
                     "folder": folder,
                     "fold": fold,
-                    "limit": order.limit,
-                    "recipe": parsing.amended(own, changes, "--recipe"),
+                    "limit": config.limit,
+                    "recipe": parsing.amend_recipe(own, changes, "--recipe"),
                 }
-                task = parsing.parsed(kind, {**options, **values}, "option", f"task {kind.card.name!r}")
+                task = parsing.parse_spec(kind, {**options, **values}, "option", f"task {kind.card.name!r}")
                 found.setdefault(task.digest(), task)
     yield from found.values()
 
 
-def chosen(asked: Iterable[str], registry: Registry) -> list[tuple[type[Task], dict[str, str]]]:
+def chosen_tasks(asked: Iterable[str], registry: Registry) -> list[tuple[type[Task], dict[str, str]]]:
     """Tasks by name, groups told apart, each with its options in words.
 
     Raises:
@@ -164,7 +164,7 @@ def chosen(asked: Iterable[str], registry: Registry) -> list[tuple[type[Task], d
     """
     found = [
         (kind, options)
-        for name, options in parsing.named(asked, "task")
+        for name, options in parsing.parse_named(asked, "task")
         for kind in registry.named_tasks(name)
     ]
     for kind, options in found:
@@ -175,23 +175,23 @@ def chosen(asked: Iterable[str], registry: Registry) -> list[tuple[type[Task], d
     return found
 
 
-def recipe(kind: type[Task], backbone: str, protocol: Protocol) -> Recipe:
+def recipe_of(kind: type[Task], backbone: str, protocol: Protocol) -> Recipe:
     """A task's own recipe with a model, under a protocol: what `--recipe` then changes."""
     own: Recipe = kind.model_fields["recipe"].get_default(call_default_factory=True)
     if backbone == "tiny":
-        own = parsing.amended(own, kind.tiny, f"{kind.identity}.tiny")
+        own = parsing.amend_recipe(own, kind.tiny, f"{kind.identity}.tiny")
     if protocol.name == "paper":
-        own = parsing.amended(own, kind.paper_recipe, f"{kind.identity}.paper_recipe")
+        own = parsing.amend_recipe(own, kind.paper_recipe, f"{kind.identity}.paper_recipe")
     return protocol.recipe(own)
 
 
-def _models(order: Order, registry: Registry, kinds: list[type[Task]]) -> dict[str, list[str]]:
+def _models(config: RunConfig, registry: Registry, kinds: list[type[Task]]) -> dict[str, list[str]]:
     """The models of each task: named for it, for its narrowest group or for all; else its published one.
 
     What a task builds by itself is taken only where its card accepts it; whether a checkpoint can
     serve is the task's to say, when it is bound.
     """
-    asked = parsing.models(order.model)
+    asked = parsing.parse_models(config.model)
     for group in asked:
         if group is not None:
             wanted = registry.named_tasks(group)
@@ -220,11 +220,11 @@ def _serves(kind: type[Task], word: str) -> bool:
 def _is(word: str, wanted: Any) -> bool:
     """Whether a checkpoint is of a kind; one that cannot be found is for the task to complain of."""
     # here, or the program's help would have all tasks made
-    from smc_eval.tasks.backbone import find
+    from smc_eval.tasks.backbone import find_backbone
     from smc_eval.tasks.kinds import WrongKind
 
     try:
-        find(word, wanted)
+        find_backbone(word, wanted)
     except WrongKind:
         return False
     except ModelError:

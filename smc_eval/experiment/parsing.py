@@ -10,12 +10,12 @@ from typing import Any, TypeVar, get_args
 from pydantic import ValidationError
 
 from smc_eval.errors import UnknownName, UsageError
-from smc_eval.experiment.budget import Budget, Measure
+from smc_eval.experiment.budget import Budget, BudgetMeasure
 from smc_eval.recipe import Recipe
 from smc_eval.spec import Spec
 from smc_eval.target import SMC_GRID, Scope, Target
 
-MOST = 100
+MOST_SEEDS = 100
 """A count of seeds above this is taken for a seed, and refused."""
 
 S = TypeVar("S", bound=Spec)
@@ -23,19 +23,19 @@ S = TypeVar("S", bound=Spec)
 _GROUP = re.compile(r"[a-z0-9]+([-/][a-z0-9]+)*")
 
 
-def listed(values: Iterable[str]) -> list[str]:
+def split_list(values: Iterable[str]) -> list[str]:
     """The words of comma lists, in order; a comma inside brackets parts nothing."""
     return [word for text in values for part in re.split(r",(?![^\[]*\])", text) if (word := part.strip())]
 
 
-def pairs(values: Iterable[str], flag: str) -> dict[str, str]:
+def parse_pairs(values: Iterable[str], flag: str) -> dict[str, str]:
     """`key=value,…` as a mapping; what is said later holds.
 
     Raises:
         UsageError: a word has no `=`.
     """
     found = dict[str, str]()
-    for word in listed(values):
+    for word in split_list(values):
         key, equals, value = word.partition("=")
         if not equals or not key:
             raise UsageError(f"{flag} {word!r} is no key=value")
@@ -43,7 +43,7 @@ def pairs(values: Iterable[str], flag: str) -> dict[str, str]:
     return found
 
 
-def named(values: Iterable[str], noun: str) -> list[tuple[str, dict[str, str]]]:
+def parse_named(values: Iterable[str], noun: str) -> list[tuple[str, dict[str, str]]]:
     """Names and options from words such as `lth:share=0.1,early=0.05,dense`.
 
     After a comma, `key=value` goes on with the options of the one before it. `noun` says what
@@ -55,7 +55,7 @@ def named(values: Iterable[str], noun: str) -> list[tuple[str, dict[str, str]]]:
     found = list[tuple[str, dict[str, str]]]()
     for text in values:
         begun = False
-        for word in listed([text]):
+        for word in split_list([text]):
             option = word
             if "=" not in word or ":" in word.partition("=")[0]:
                 name, _, option = word.partition(":")
@@ -75,7 +75,7 @@ def named(values: Iterable[str], noun: str) -> list[tuple[str, dict[str, str]]]:
     return found
 
 
-def models(values: Iterable[str]) -> dict[str | None, list[str]]:
+def parse_models(values: Iterable[str]) -> dict[str | None, list[str]]:
     """Models by the group or task they are for; None where none is named: `WORD`, `GROUP=WORD`.
 
     Raises:
@@ -93,14 +93,14 @@ def models(values: Iterable[str]) -> dict[str | None, list[str]]:
     return found
 
 
-def targets(values: Iterable[str], scope: Scope) -> tuple[Target, ...]:
+def parse_targets(values: Iterable[str], scope: Scope) -> tuple[Target, ...]:
     """Targets, each once, from numbers, `N:M` and `smc`, the ten exact points of the paper.
 
     Raises:
         UsageError: a word is none of these, or there is no word.
     """
     found = list[Target]()
-    for word in listed(values):
+    for word in split_list(values):
         if word == "smc":
             found += [Target(sparsity=sparsity, scope=scope) for sparsity in SMC_GRID]
         else:
@@ -110,7 +110,7 @@ def targets(values: Iterable[str], scope: Scope) -> tuple[Target, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def budget(text: str) -> Budget:
+def parse_budget(text: str) -> Budget:
     """A budget: `steps` or `flops`, how many times it, and options: `flops=2:inside=0.8`.
 
     Raises:
@@ -119,13 +119,13 @@ def budget(text: str) -> Budget:
     """
     head, _, options = text.partition(":")
     measure, equals, factor = head.partition("=")
-    if measure not in get_args(Measure):
-        raise UnknownName("budget to --match", measure, get_args(Measure))
-    said = {"measure": measure, **({"factor": factor} if equals else {}), **pairs([options], "--match")}
-    return parsed(Budget, said, "option", f"--match {text}")
+    if measure not in get_args(BudgetMeasure):
+        raise UnknownName("budget to --match", measure, get_args(BudgetMeasure))
+    said = {"measure": measure, **({"factor": factor} if equals else {}), **parse_pairs([options], "--match")}
+    return parse_spec(Budget, said, "option", f"--match {text}")
 
 
-def seeds(text: str) -> tuple[int, ...]:
+def parse_seeds(text: str) -> tuple[int, ...]:
     """`3` is a count and means 0, 1, 2; `0,1,2` is a list, and so is `5,`.
 
     Raises:
@@ -134,14 +134,14 @@ def seeds(text: str) -> tuple[int, ...]:
     numbers = _numbers(text, "--seeds", "a count such as 3, or a list such as 0,1,2 (5, for seed 5 alone)")
     if "," in text:
         return numbers
-    if not 1 <= numbers[0] <= MOST:
+    if not 1 <= numbers[0] <= MOST_SEEDS:
         raise UsageError(
             f"--seeds {text} would be {numbers[0]} seeds; write {numbers[0]}, for that seed alone"
         )
     return tuple(range(numbers[0]))
 
 
-def folds(text: str) -> tuple[int, ...] | None:
+def parse_folds(text: str) -> tuple[int, ...] | None:
     """`all` is None, every fold; otherwise a list, counted from 0.
 
     Raises:
@@ -150,7 +150,7 @@ def folds(text: str) -> tuple[int, ...] | None:
     return None if text.strip() == "all" else _numbers(text, "--folds", "all, or a list such as 0,2")
 
 
-def workers(text: str) -> tuple[int, ...]:
+def parse_workers(text: str) -> tuple[int, ...]:
     """A number of workers, or several.
 
     Raises:
@@ -163,13 +163,13 @@ def workers(text: str) -> tuple[int, ...]:
 
 
 def _numbers(text: str, flag: str, wanted: str) -> tuple[int, ...]:
-    words = listed([text])
+    words = split_list([text])
     if not words or not all(re.fullmatch(r"[0-9]{1,9}", word) for word in words):
         raise UsageError(f"{flag} {text!r} cannot be read; write {wanted}")
     return tuple(dict.fromkeys(int(word) for word in words))
 
 
-def amended(recipe: Recipe, changes: Mapping[str, Any], whose: str) -> Recipe:
+def amend_recipe(recipe: Recipe, changes: Mapping[str, Any], whose: str) -> Recipe:
     """The recipe with other fields; `epochs` takes the place of `steps`, and the other way round.
 
     Raises:
@@ -180,20 +180,20 @@ def amended(recipe: Recipe, changes: Mapping[str, Any], whose: str) -> Recipe:
     for length in ("epochs", "steps"):
         if length in changes:
             fields |= {"epochs": None, "steps": None}
-    return parsed(Recipe, {**fields, **changes}, "field", whose)
+    return parse_spec(Recipe, {**fields, **changes}, "field", whose)
 
 
-def parsed(kind: type[S], words: Mapping[str, Any], noun: str, whose: str) -> S:
+def parse_spec(kind: type[S], words: Mapping[str, Any], noun: str, whose: str) -> S:
     """A Spec from words; `none` is None where that is allowed, `[a,b]` a list, `a.b=…` a field's field.
 
     Raises:
         UnknownName: the Spec has no such field; says the nearest.
         UsageError: a value is not what its field wants; says what the field means.
     """
-    return checked(kind, _meant(kind, words, noun, whose), noun, whose)
+    return check_spec(kind, _meant(kind, words, noun, whose), noun, whose)
 
 
-def checked(kind: type[S], values: Mapping[str, Any], noun: str, whose: str) -> S:
+def check_spec(kind: type[S], values: Mapping[str, Any], noun: str, whose: str) -> S:
     """A Spec from values, what is wrong with them told in words.
 
     Raises:
@@ -254,6 +254,6 @@ def _within(kind: type[Spec], head: str, part: Mapping[str, Any], noun: str, who
         raise UnknownName(f"{noun} of {whose}", f"{head}.{next(iter(part))}", _names(kind))
     owner = f"{head!r} of {whose}"
     if isinstance(field.default, Recipe):
-        return amended(field.default, part, owner)
+        return amend_recipe(field.default, part, owner)
     now = {n: getattr(field.default, n) for n in type(field.default).model_fields} if field.default else {}
-    return parsed(specs[0], {**now, **part}, "field", owner)
+    return parse_spec(specs[0], {**now, **part}, "field", owner)

@@ -9,13 +9,13 @@ from smc_eval.methods.from_checkpoint import FromCheckpoint
 from smc_eval.methods.gmp import Gmp
 from smc_eval.methods.gmp_tuned import TunedGmp
 from smc_eval.methods.grasp import Grasp
-from smc_eval.methods.lth import Lottery
+from smc_eval.methods.lth import LotteryTicket
 from smc_eval.methods.movement import Movement
 from smc_eval.methods.obert import OptimalBertSurgeon
 from smc_eval.methods.omp import MagnitudeAfter, MagnitudeBefore
 from smc_eval.methods.random import RandomAfter, RandomBefore
 from smc_eval.methods.rigl import MagnitudeRigL, RandomRigL, SensitivityRigL
-from smc_eval.methods.set import Evolution
+from smc_eval.methods.set import SparseEvolution
 from smc_eval.methods.snip import Snip
 from smc_eval.methods.sparsegpt import SparseGPT
 from smc_eval.methods.synflow import SynFlow
@@ -23,7 +23,7 @@ from smc_eval.methods.wanda import Wanda
 
 PAPER: tuple[type[Method], ...] = (
     Dense,
-    Lottery,
+    LotteryTicket,
     MagnitudeAfter,
     RandomAfter,
     Gmp,
@@ -42,7 +42,7 @@ BEYOND: tuple[type[Method], ...] = (
     SynFlow,
     Wanda,
     SparseGPT,
-    Evolution,
+    SparseEvolution,
     Movement,
     TunedGmp,
     FromCheckpoint,

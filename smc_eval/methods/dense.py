@@ -15,7 +15,7 @@ class Dense(Method):
     """Train, prune nothing."""
 
     card: ClassVar[MethodCard] = MethodCard(
-        name="dense", summary="the dense baseline", source="none", moment="none", patterns=("free",)
+        name="dense", summary="the dense baseline", source="none", when="none", patterns=("free",)
     )
 
     def plan(self, target: Target) -> Iterator[Stage]:

@@ -22,36 +22,36 @@ from smc_eval.target import Target
 if TYPE_CHECKING:
     from torch import Tensor
 
-READ = (".safetensors", ".bin", ".pt", ".pth")
+READABLE = (".safetensors", ".bin", ".pt", ".pth")
 """Endings of files that hold tensors."""
 
-WHOLE = ("model.safetensors", "net.safetensors", "pytorch_model.bin")
+WHOLE_FILES = ("model.safetensors", "net.safetensors", "pytorch_model.bin")
 """Names of a checkpoint's one file in its folder; the second is our own store's."""
 
 INDICES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 """Names of the file that says which shards a folder's checkpoint has."""
 
 
-class Given(Pruner):
+class CustomMasks(Pruner):
     """The masks somebody else made: the zeros of the net or of a file's weights, or a file's masks."""
 
     path: Annotated[str | None, Outside()] = None
     """File or folder; None reads the net itself."""
-    kind_of: Literal["weights", "masks"] = "weights"
+    content: Literal["weights", "masks"] = "weights"
     """What lies there."""
     sha256: str | None = Field(None, repr=False)
     """Of what lies there, when it was asked for."""
 
     def prune(self, probe: Probe, target: Target) -> dict[str, Tensor]:
         """A mask for every weight in scope, found by its name; the target has no say."""
-        from smc_eval.sparse.custom_masks import given
+        from smc_eval.sparse.custom_masks import custom_masks
 
         if self.path is None:
-            return given(probe.weights, probe.weights, "weights")
-        files = parts(self.path)
-        if content(files) != self.sha256:
+            return custom_masks(probe.weights, probe.weights, "weights")
+        files = checkpoint_files(self.path)
+        if content_sha256(files) != self.sha256:
             raise ModelError(f"{self.path} has changed since this run was planned; issue the command again")
-        return given(probe.weights, tensors(files), self.kind_of)
+        return custom_masks(probe.weights, load_tensors(files), self.content)
 
 
 class FromCheckpoint(Method):
@@ -66,7 +66,7 @@ class FromCheckpoint(Method):
         name="from-checkpoint",
         summary="the masks of a pruned checkpoint, read from its zeros or from a file, then trained under",
         source="formats: https://huggingface.co/docs/safetensors",
-        moment="given",
+        when="given",
     )
     path: Annotated[str | None, Outside()] = None
     """Checkpoint whose zeros are the masks: a folder, .safetensors or .bin; none reads --model itself."""
@@ -81,7 +81,7 @@ class FromCheckpoint(Method):
         if self.path and self.mask:
             raise ValueError("give a path or a mask, not both")
         if where := self.path or self.mask:
-            self._sha256 = content(parts(where))
+            self._sha256 = content_sha256(checkpoint_files(where))
         return self
 
     def canonical(self) -> dict[str, Any]:
@@ -90,11 +90,13 @@ class FromCheckpoint(Method):
     def plan(self, target: Target) -> Iterator[Stage]:
         """Put on the masks, train."""
         kind_of: Literal["weights", "masks"] = "masks" if self.mask else "weights"
-        yield Prune(by=Given(path=self.path or self.mask, kind_of=kind_of, sha256=self._sha256), to=None)
+        yield Prune(
+            by=CustomMasks(path=self.path or self.mask, content=kind_of, sha256=self._sha256), to=None
+        )
         yield Train()
 
 
-def parts(path: str) -> list[Path]:
+def checkpoint_files(path: str) -> list[Path]:
     """The files of a checkpoint: one, or its shards in order.
 
     Raises:
@@ -102,16 +104,18 @@ def parts(path: str) -> list[Path]:
     """
     place = Path(path).expanduser()
     if place.is_dir():
-        found = next((place / name for name in (*WHOLE, *INDICES) if (place / name).is_file()), None)
+        found = next((place / name for name in (*WHOLE_FILES, *INDICES) if (place / name).is_file()), None)
         if found is None:
-            raise ModelError(f"folder {path} holds no checkpoint; looked for {', '.join((*WHOLE, *INDICES))}")
+            raise ModelError(
+                f"folder {path} holds no checkpoint; looked for {', '.join((*WHOLE_FILES, *INDICES))}"
+            )
         place = found
     if place.name in INDICES:
         return _shards(place)
     if not place.is_file():
-        raise ModelError(f"there is no checkpoint {path}; give a folder, or a file: {', '.join(READ)}")
-    if place.suffix not in READ:
-        raise ModelError(f"{path} is no file of tensors that can be read; give one of {', '.join(READ)}")
+        raise ModelError(f"there is no checkpoint {path}; give a folder, or a file: {', '.join(READABLE)}")
+    if place.suffix not in READABLE:
+        raise ModelError(f"{path} is no file of tensors that can be read; give one of {', '.join(READABLE)}")
     return [place]
 
 
@@ -126,7 +130,7 @@ def _shards(index: Path) -> list[Path]:
     return shards
 
 
-def content(files: list[Path]) -> str:
+def content_sha256(files: list[Path]) -> str:
     """SHA-256 over the SHA-256 of each file.
 
     Raises:
@@ -142,7 +146,7 @@ def content(files: list[Path]) -> str:
     return whole.hexdigest()
 
 
-def tensors(files: list[Path]) -> dict[str, Tensor]:
+def load_tensors(files: list[Path]) -> dict[str, Tensor]:
     """Everything that the files hold, by name, on the CPU.
 
     Raises:

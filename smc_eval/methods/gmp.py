@@ -12,13 +12,13 @@ from smc_eval.method import Method
 from smc_eval.sparse.schedule import cubic, spacing, window
 from smc_eval.stages import Stage, Train
 from smc_eval.target import Target
-from smc_eval.updater import Moment, Rule
+from smc_eval.updater import StepView, Updater
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Gradual(Rule):
+class Gradual(Updater):
     """Reaches a target step by step: sparsity rises fast at first, slowly at the end.
 
     Zhu & Gupta (2017), equation 1. What decides who stays is a subclass's.
@@ -54,7 +54,7 @@ class Gradual(Rule):
             return None
         return self.to.at(cubic(self.initial, self.to.sparsity, (step - first) / span))
 
-    def densities(self, steps: int, worn: float) -> Iterator[tuple[int, float]]:
+    def densities(self, steps: int, density: float) -> Iterator[tuple[int, float]]:
         """The targets of its events."""
         first, last = window(steps, self.since, self.until)
         free, span = self.to.pattern == "free", last - first
@@ -67,31 +67,31 @@ class Gradual(Rule):
 class Cubic(Gradual):
     """Drop the smallest of what is still alive; nothing comes back."""
 
-    by_rows: ClassVar[bool] = True
+    shardable: ClassVar[bool] = True
 
-    def begin(self, weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def init(self, weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Nothing to remember: the step says all."""
         return {}
 
-    def update(self, moment: Moment, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    def update(self, view: StepView, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """At an event, the masks of the largest magnitudes among what is alive."""
-        to = self.due(moment.step, moment.steps)
+        to = self.due(view.step, view.steps)
         if to is None:
             return state
         from smc_eval.sparse.allocate import allocate, expected
 
-        alive, crowd = moment.masks, moment.crowd
-        left = sum(crowd.count(alive.values()))
-        if expected(crowd.shapes(alive), to) < left:
-            magnitude = {name: weight.abs() for name, weight in moment.weights.items()}
-            moment.wear(allocate(magnitude, to, within=alive, crowd=crowd))
+        alive, shards = view.masks, view.shards
+        left = sum(shards.count(alive.values()))
+        if expected(shards.shapes(alive), to) < left:
+            magnitude = {name: weight.abs() for name, weight in view.weights.items()}
+            view.set_masks(allocate(magnitude, to, within=alive, shards=shards))
         return state
 
-    def densities(self, steps: int, worn: float) -> Iterator[tuple[int, float]]:
+    def densities(self, steps: int, density: float) -> Iterator[tuple[int, float]]:
         """The targets of its events, once they are sparser than the net."""
-        return ((step, min(worn, density)) for step, density in super().densities(steps, worn))
+        return ((step, min(density, density)) for step, density in super().densities(steps, density))
 
-    def reads(self, steps: int) -> Sequence[int]:
+    def dense_gradient_steps(self, steps: int) -> Sequence[int]:
         """None: magnitudes need no gradient."""
         return ()
 
@@ -118,7 +118,7 @@ class Gmp(Method):
         name="gmp",
         summary="gradual magnitude pruning in training, cubic schedule",
         source="Zhu & Gupta (2017), arXiv:1710.01878, equation 1",
-        moment="during",
+        when="during",
     )
     paper: ClassVar[Mapping[str, Any]] = {"every": 1000, "events": 4}
 
@@ -139,5 +139,5 @@ class Gmp(Method):
     def plan(self, target: Target) -> Iterator[Stage]:
         """Train under the schedule."""
         yield Train(
-            rule=Cubic(to=target, since=self.since, until=self.until, every=self.every, events=self.events)
+            updater=Cubic(to=target, since=self.since, until=self.until, every=self.every, events=self.events)
         )

@@ -30,7 +30,7 @@ class TunedGmp(Method):
         summary="gradual magnitude pruning, longer for sparser nets, taught by the dense net",
         source="Kurtic, Hoefler & Alistarh (2023), arXiv:2312.13547; Zhu & Gupta (2017), equation 1; "
         "Hinton et al. (2015), section 2",
-        moment="during",
+        when="during",
         scopes=("body",),
     )
     pace: float = Field(1.0, gt=0)
@@ -55,7 +55,7 @@ class TunedGmp(Method):
         yield Train(name="dense")
         yield Rewind()
         yield Train(
-            rule=Cubic(to=target, since=self.since, until=self.until),
+            updater=Cubic(to=target, since=self.since, until=self.until),
             distil=Distillation(teacher="dense", hardness=self.hardness, temperature=self.temperature),
             length=self.length(target),
         )

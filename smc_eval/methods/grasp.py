@@ -9,7 +9,7 @@ from pydantic import PositiveInt
 
 from smc_eval.card import MethodCard
 from smc_eval.method import Method
-from smc_eval.methods.snip import BATCHES
+from smc_eval.methods.snip import SNIP_BATCHES
 from smc_eval.pruner import Criterion, Probe
 from smc_eval.stages import Prune, Stage, Train
 from smc_eval.target import Target
@@ -30,7 +30,7 @@ class GradientFlow(Criterion):
     a task's answers, of which it tells only the loss.
     """
 
-    batches: PositiveInt = BATCHES
+    batches: PositiveInt = SNIP_BATCHES
     """Training batches that gradient and Hessian are averaged over."""
 
     def saliency(self, probe: Probe) -> dict[str, Tensor]:
@@ -49,10 +49,10 @@ class Grasp(Method):
         name="grasp",
         summary="gradient signal preservation w (H g) before training, one shot",
         source="Wang, Zhang & Grosse (2020), arXiv:2002.07376, equation 8 and algorithm 1",
-        moment="before",
-        spreads=("global", "uniform", "erk"),  # lamp squares saliencies, and these have a sign
+        when="before",
+        distributions=("global", "uniform", "erk"),  # lamp squares saliencies, and these have a sign
     )
-    batches: PositiveInt = BATCHES
+    batches: PositiveInt = SNIP_BATCHES
     """Training batches that gradient and Hessian are averaged over; few leave what does not occur
     in them with saliency zero."""
 

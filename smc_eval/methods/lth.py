@@ -13,11 +13,11 @@ from smc_eval.methods.omp import Magnitude
 from smc_eval.stages import START, Prune, Rewind, Stage, Train
 from smc_eval.target import Target
 
-NEAR = 1e-6
+SAME_SPARSITY = 1e-6
 """Sparsities closer than this are one round."""
 
 
-class Lottery(Method):
+class LotteryTicket(Method):
     """Train, drop a share of the survivors, rewind; again until sparse enough."""
 
     card: ClassVar[MethodCard] = MethodCard(
@@ -25,7 +25,7 @@ class Lottery(Method):
         summary="iterative magnitude pruning, rewinding weights or learning rate after each round",
         source="Frankle & Carbin (2019), arXiv:1803.03635, strategy 2; late rewinding: arXiv:1912.05671; "
         "learning-rate rewinding: Renda et al. (2020), arXiv:2003.02389",
-        moment="iterative",
+        when="iterative",
         patterns=("free",),
     )
     share: float = Field(0.2, gt=0, lt=1)
@@ -40,24 +40,24 @@ class Lottery(Method):
         """Rounds of train, prune, rewind; then a last training."""
         if self.rewind == "rate":
             yield Train()
-            for level in rounds(self.share, target.sparsity):
+            for level in round_sparsities(self.share, target.sparsity):
                 yield Prune(by=Magnitude(), to=target.at(level))
                 yield Train(start=self.early)
             return
         point = "early" if self.early else START
         if self.early:
             yield Train(stop=self.early, name=point)
-        for level in rounds(self.share, target.sparsity):
+        for level in round_sparsities(self.share, target.sparsity):
             yield Train(start=self.early)
             yield Prune(by=Magnitude(), to=target.at(level))
             yield Rewind(to=point)
         yield Train(start=self.early)
 
 
-def rounds(share: float, sparsity: float) -> Iterator[float]:
+def round_sparsities(share: float, sparsity: float) -> Iterator[float]:
     """Sparsities after each round that drops a share of the survivors; the last is the target's."""
     number, level = 1, 1 - (1 - share)
-    while level < sparsity - NEAR:
+    while level < sparsity - SAME_SPARSITY:
         yield level
         number += 1
         level = 1 - (1 - share) ** number

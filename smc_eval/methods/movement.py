@@ -13,7 +13,7 @@ from smc_eval.methods.gmp import Gradual, forward
 from smc_eval.sparse.schedule import window
 from smc_eval.stages import Stage, Train
 from smc_eval.target import Target
-from smc_eval.updater import Moment
+from smc_eval.updater import StepView
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,26 +28,28 @@ class Move(Gradual):
     """
 
     soft: ClassVar[bool] = True
-    by_rows: ClassVar[bool] = True
-    straight: ClassVar[bool] = False  # of scores alone: a masked weight is W * 0 to the loss, as published
+    shardable: ClassVar[bool] = True
+    straight_through: ClassVar[bool] = (
+        False  # of scores alone: a masked weight is W * 0 to the loss, as published
+    )
 
     every: PositiveInt = 1
     """Optimizer steps from one choice of survivors to the next; scores gather at each."""
 
-    def begin(self, weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def init(self, weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Scores of zero."""
         return {name: weight.new_zeros(weight.shape) for name, weight in weights.items()}
 
-    def update(self, moment: Moment, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    def update(self, view: StepView, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """Scores move at each step; at an event the masks are those of the largest."""
-        grads, weights = moment.grads, moment.weights
+        grads, weights = view.grads, view.weights
         scores = {name: score.addcmul(grads[name], weights[name], value=-1) for name, score in state.items()}
-        to = self.due(moment.step, moment.steps)
+        to = self.due(view.step, view.steps)
         if to is not None:
             from smc_eval.sparse.allocate import allocate
 
             # not within the masks worn: what was masked may come back
-            moment.wear(allocate(scores, to, crowd=moment.crowd))
+            view.set_masks(allocate(scores, to, shards=view.shards))
         return scores
 
     def due(self, step: int, steps: int) -> Target | None:
@@ -68,9 +70,9 @@ class Movement(Method):
         name="movement",
         summary="movement pruning in training, cubic schedule",
         source="Sanh, Wolf & Rush (2020), arXiv:2005.07683, equations 4 to 6 (hard, top v)",
-        moment="during",
-        spread="uniform",
-        spreads=("global", "uniform", "erk"),
+        when="during",
+        distribution="uniform",
+        distributions=("global", "uniform", "erk"),
     )
     since: float = Field(0.1, ge=0, le=1)
     """Share of training at which to begin: the warm-up before it only scores."""
@@ -86,4 +88,4 @@ class Movement(Method):
 
     def plan(self, target: Target) -> Iterator[Stage]:
         """Train under the schedule."""
-        yield Train(rule=Move(to=target, since=self.since, until=self.until, every=self.every))
+        yield Train(updater=Move(to=target, since=self.since, until=self.until, every=self.every))

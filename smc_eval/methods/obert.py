@@ -49,7 +49,7 @@ class Surgeon(Pruner):
     def prune(self, probe: Probe, target: Target) -> dict[str, Tensor]:
         """Keep the weights whose loss would cost most, and mend them for those that go."""
         from smc_eval.sparse.allocate import allocate
-        from smc_eval.sparse.fisher import chunks, costs, made_up
+        from smc_eval.sparse.fisher import chunks, made_up, removal_costs
 
         weights, alive = probe.weights, probe.masks
         parts = chunks(
@@ -61,7 +61,7 @@ class Surgeon(Pruner):
             matrices.clear()  # before the next are made
             matrices += self._matrices(part, probe, alive)
             for tile, f_GBB in zip(part, matrices, strict=True):
-                tile.put(saliency[tile.name], costs(tile.name, f_GBB, tile.cut(weights[tile.name])))
+                tile.put(saliency[tile.name], removal_costs(tile.name, f_GBB, tile.cut(weights[tile.name])))
         masks = allocate(saliency, target, within=alive)
         mended = {name: weight.clone() for name, weight in weights.items()}
         for part in reversed(parts):
@@ -88,7 +88,7 @@ class OptimalBertSurgeon(Method):
         name="obert",
         summary="second-order pruning of the trained net, survivors mended, then the whole recipe again",
         source="Kurtic et al. (2022), arXiv:2203.07259, section 3; Fisher blocks: arXiv:2004.14340",
-        moment="after",
+        when="after",
     )
     # SMC-Bench: the diagonal alone, from the batches of an epoch, 609 on CommonsenseQA
     paper: ClassVar[Mapping[str, Any]] = {"block": 1, "gradients": 609}

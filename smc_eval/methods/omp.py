@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class Magnitude(Criterion):
     """|w|: small weights go. Han et al. (2015), section 3."""
 
-    by_rows: ClassVar[bool] = True
+    shardable: ClassVar[bool] = True
 
     def saliency(self, probe: Probe) -> dict[str, Tensor]:
         """Absolute values of the weights as they stand."""
@@ -32,7 +32,7 @@ class MagnitudeBefore(Method):
         name="omp-before",
         summary="one-shot magnitude pruning before training",
         source="Han et al. (2015), arXiv:1506.02626; Liu et al. (2023), arXiv:2303.02141, section 3",
-        moment="before",
+        when="before",
     )
 
     def plan(self, target: Target) -> Iterator[Stage]:
@@ -48,7 +48,7 @@ class MagnitudeAfter(Method):
         name="omp-after",
         summary="one-shot magnitude pruning of the trained net, then the whole recipe again",
         source="Han et al. (2015), arXiv:1506.02626; retrained as Renda et al. (2020), arXiv:2003.02389",
-        moment="after",
+        when="after",
     )
 
     def plan(self, target: Target) -> Iterator[Stage]:

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Chance(Criterion):
+class RandomSaliency(Criterion):
     """A uniform draw for each weight: every tensor loses about the same share."""
 
-    by_rows: ClassVar[bool] = True
+    shardable: ClassVar[bool] = True
 
     def saliency(self, probe: Probe) -> dict[str, Tensor]:
         """Numbers in [0, 1), the same on every device and however the rows are cut."""
-        return {name: probe.crowd.drawn(weight, probe.generator) for name, weight in probe.weights.items()}
+        return {name: probe.shards.drawn(weight, probe.generator) for name, weight in probe.weights.items()}
 
 
 class RandomBefore(Method):
@@ -32,12 +32,12 @@ class RandomBefore(Method):
         name="random-before",
         summary="random pruning before training",
         source="Liu et al. (2023), SMC-Bench, arXiv:2303.02141, section 3",
-        moment="before",
+        when="before",
     )
 
     def plan(self, target: Target) -> Iterator[Stage]:
         """Prune, train."""
-        yield Prune(by=Chance(), to=target)
+        yield Prune(by=RandomSaliency(), to=target)
         yield Train()
 
 
@@ -48,11 +48,11 @@ class RandomAfter(Method):
         name="random-after",
         summary="random pruning of the trained net, then the whole recipe again",
         source="Liu et al. (2023), SMC-Bench, arXiv:2303.02141, section 3",
-        moment="after",
+        when="after",
     )
 
     def plan(self, target: Target) -> Iterator[Stage]:
         """Train, prune, train."""
         yield Train()
-        yield Prune(by=Chance(), to=target)
+        yield Prune(by=RandomSaliency(), to=target)
         yield Train()

@@ -12,13 +12,13 @@ from pydantic import Field, PositiveInt
 from smc_eval.card import MethodCard
 from smc_eval.method import Method
 from smc_eval.methods.omp import Magnitude
-from smc_eval.methods.random import Chance
+from smc_eval.methods.random import RandomSaliency
 from smc_eval.methods.snip import Sensitivity
 from smc_eval.pruner import Pruner
 from smc_eval.sparse.schedule import cosine, spacing
 from smc_eval.stages import Prune, Stage, Train
 from smc_eval.target import Target
-from smc_eval.updater import Moment, Rule
+from smc_eval.updater import StepView, Updater
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 SOURCE = "Evci et al. (2020), arXiv:1911.11134, algorithm 1; start: "
 
 
-class Regrow(Rule):
+class Regrow(Updater):
     """Now and then each tensor drops a share of its weights and grows as many elsewhere.
 
     Evci et al. (2020), algorithm 1. What may grow is what was dead and what was just dropped: a weight
@@ -34,7 +34,7 @@ class Regrow(Rule):
     room for as many as it drops, and keeps its count exactly, however full it is.
     """
 
-    by_rows: ClassVar[bool] = True
+    shardable: ClassVar[bool] = True
 
     grow: Literal["gradient", "chance"] = "gradient"
     """`gradient` grows where the gradient is largest, by lot where there is none; `chance` by lot."""
@@ -52,23 +52,23 @@ class Regrow(Rule):
     """At least so many changes: where training is too short, they follow closer on each other, but
     never on every step, for then no weight would learn."""
 
-    def begin(self, weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def init(self, weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Nothing to remember: the step says all."""
         return {}
 
-    def update(self, moment: Moment, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    def update(self, view: StepView, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """At a change, new masks with as many weights of each tensor; by gradient, no weight moves then."""
-        share = self.due(moment.step, moment.steps)
+        share = self.due(view.step, view.steps)
         if share is not None:
-            weights, grads = moment.weights, moment.grads if self.grow == "gradient" else {}
-            moment.wear(
+            weights, grads = view.weights, view.grads if self.grow == "gradient" else {}
+            view.set_masks(
                 {
-                    name: self._rewired(moment, weights[name], grads.get(name), mask, share)
-                    for name, mask in moment.masks.items()
+                    name: self._rewired(view, weights[name], grads.get(name), mask, share)
+                    for name, mask in view.masks.items()
                 }
             )
             if self.grow == "gradient":  # algorithm 1: a step either changes connections or moves weights
-                moment.skip()
+                view.skip()
         return state
 
     def due(self, step: int, steps: int) -> float | None:
@@ -77,11 +77,11 @@ class Regrow(Rule):
             return None
         return cosine(self.share, self.end, step / (self.stop * steps))
 
-    def densities(self, steps: int, worn: float) -> Sequence[tuple[int, float]]:
+    def densities(self, steps: int, density: float) -> Sequence[tuple[int, float]]:
         """None: as many grow as go."""
         return ()
 
-    def reads(self, steps: int) -> Sequence[int]:
+    def dense_gradient_steps(self, steps: int) -> Sequence[int]:
         """The steps of its changes, if it grows by gradient."""
         return self._changes(steps) if self.grow == "gradient" else ()
 
@@ -92,18 +92,18 @@ class Regrow(Rule):
         return range(interval, math.ceil(until), interval)
 
     def _rewired(
-        self, moment: Moment, weight: Tensor, gradient: Tensor | None, mask: Tensor, share: float
+        self, view: StepView, weight: Tensor, gradient: Tensor | None, mask: Tensor, share: float
     ) -> Tensor:
         """A tensor's next mask, with as many True."""
         from smc_eval.sparse.regrow import grown, survivors
 
-        crowd = moment.crowd
-        (dead,) = crowd.count([~mask])
+        shards = view.shards
+        (dead,) = shards.count([~mask])
         if not dead:
             return mask
-        stays = survivors(weight, mask, share, signs=self.drop == "signs", crowd=crowd)
-        before, after = crowd.count([mask, stays])
-        return stays | grown(gradient, ~stays, before - after, moment.generator, crowd)
+        stays = survivors(weight, mask, share, signs=self.drop == "signs", shards=shards)
+        before, after = shards.count([mask, stays])
+        return stays | grown(gradient, ~stays, before - after, view.generator, shards)
 
 
 class RigL(Method):
@@ -132,7 +132,7 @@ class RigL(Method):
     def plan(self, target: Target) -> Iterator[Stage]:
         """Prune, train under the rule."""
         yield Prune(by=self.first(), to=target)
-        yield Train(rule=Regrow(share=self.share, end=self.end, stop=self.stop, every=self.every))
+        yield Train(updater=Regrow(share=self.share, end=self.end, stop=self.stop, every=self.every))
 
 
 class MagnitudeRigL(RigL):
@@ -142,7 +142,7 @@ class MagnitudeRigL(RigL):
         name="omp-rigl",
         summary="RigL, started from one-shot magnitude pruning",
         source=SOURCE + "Han et al. (2015), arXiv:1506.02626",
-        moment="during",
+        when="during",
         patterns=("free",),
     )
 
@@ -158,7 +158,7 @@ class SensitivityRigL(RigL):
         name="snip-rigl",
         summary="RigL, started from SNIP",
         source=SOURCE + "Lee et al. (2019), arXiv:1810.02340",
-        moment="during",
+        when="during",
         patterns=("free",),
     )
     paper: ClassVar[Mapping[str, Any]] = {**RigL.paper, "batches": 1}
@@ -178,10 +178,10 @@ class RandomRigL(RigL):
         name="random-rigl",
         summary="RigL, started from random pruning",
         source=SOURCE + "random, section 3",
-        moment="during",
+        when="during",
         patterns=("free",),
     )
 
     def first(self) -> Pruner:
         """Chance."""
-        return Chance()
+        return RandomSaliency()

@@ -9,13 +9,13 @@ from pydantic import Field
 
 from smc_eval.card import MethodCard
 from smc_eval.method import Method
-from smc_eval.methods.random import Chance
+from smc_eval.methods.random import RandomSaliency
 from smc_eval.methods.rigl import Regrow
 from smc_eval.stages import Prune, Stage, Train
 from smc_eval.target import Target
 
 
-class Evolution(Method):
+class SparseEvolution(Method):
     """Draw an Erdős–Rényi net; while it trains, drop what is nearest to zero and grow as many by lot.
 
     Each tensor drops the same share of its positive and of its negative weights. The paper rewires after
@@ -28,9 +28,9 @@ class Evolution(Method):
         name="set",
         summary="sparse evolutionary training from a random Erdős–Rényi net",
         source="Mocanu et al. (2018), arXiv:1707.04780, algorithm 1",
-        moment="during",
+        when="during",
         patterns=("free",),
-        spread="erk",
+        distribution="erk",
     )
     share: float = Field(0.3, gt=0, le=1)
     """Share of a tensor's weights that each change drops and grows; zeta in the paper."""
@@ -41,9 +41,9 @@ class Evolution(Method):
 
     def plan(self, target: Target) -> Iterator[Stage]:
         """Prune by lot, train under the rule."""
-        yield Prune(by=Chance(), to=target)
+        yield Prune(by=RandomSaliency(), to=target)
         yield Train(
-            rule=Regrow(
+            updater=Regrow(
                 grow="chance",
                 drop="signs",
                 share=self.share,

@@ -16,7 +16,7 @@ from smc_eval.target import Target
 if TYPE_CHECKING:
     from torch import Tensor
 
-BATCHES = 64
+SNIP_BATCHES = 64
 """Enough to meet most words of a benchmark's training data. With one batch of four problems every
 embedding row that does not occur has saliency zero and goes first, whatever it is worth."""
 
@@ -28,9 +28,9 @@ class Sensitivity(Criterion):
     are those of training, dropout and all, averaged over the batches before the absolute value.
     """
 
-    by_rows: ClassVar[bool] = True
+    shardable: ClassVar[bool] = True
 
-    batches: PositiveInt = BATCHES
+    batches: PositiveInt = SNIP_BATCHES
     """Training batches that the gradient is averaged over."""
 
     def saliency(self, probe: Probe) -> dict[str, Tensor]:
@@ -46,10 +46,10 @@ class Snip(Method):
         name="snip",
         summary="connection sensitivity |g w| before training, one shot",
         source="Lee, Ajanthan & Torr (2019), arXiv:1810.02340, equations 5 and 6",
-        moment="before",
+        when="before",
     )
     paper: ClassVar[Mapping[str, Any]] = {"batches": 1}
-    batches: PositiveInt = BATCHES
+    batches: PositiveInt = SNIP_BATCHES
     """Training batches that the gradient is averaged over; few leave what does not occur in them
     without a saliency, so that it goes first."""
 

@@ -9,7 +9,7 @@ from pydantic import Field, PositiveInt
 
 from smc_eval.card import MethodCard
 from smc_eval.method import Method
-from smc_eval.methods.wanda import Activation
+from smc_eval.methods.wanda import WandaScore
 from smc_eval.pruner import Probe, Pruner
 from smc_eval.stages import Prune, Stage, Train
 from smc_eval.target import Target
@@ -46,7 +46,7 @@ class Reconstruction(Pruner):
         from smc_eval.sparse.reconstruct import reconstruct
 
         weights, within = probe.weights, probe.masks
-        saliency = Activation(batches=self.batches).saliency(probe) if target.spread == "owl" else None
+        saliency = WandaScore(batches=self.batches).saliency(probe) if target.distribution == "owl" else None
         counts = budgets({name: tuple(w.shape) for name, w in weights.items()}, target, within, saliency)
         masks: dict[str, Tensor] = {}
         mended: dict[str, Tensor] = {}
@@ -87,9 +87,9 @@ class SparseGPT(Method):
         name="sparsegpt",
         summary="one-shot pruning by layer-wise reconstruction, survivors mended; then trained again",
         source="Frantar & Alistarh (2023), arXiv:2301.00774, algorithm 1",
-        moment="after",
-        spread="uniform",
-        spreads=("uniform", "erk", "owl"),
+        when="after",
+        distribution="uniform",
+        distributions=("uniform", "erk", "owl"),
     )
     batches: PositiveInt = 32
     """Training batches that are run forward to see inputs: 128 examples at 4 a batch, as published."""

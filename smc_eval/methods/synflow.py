@@ -16,7 +16,7 @@ from smc_eval.target import Target
 if TYPE_CHECKING:
     from torch import Tensor
 
-BATCHES = 8
+SYNFLOW_BATCHES = 8
 """Every batch reaches all of most nets; a tree decoder's deepest layers wait for a nested equation."""
 
 
@@ -28,7 +28,7 @@ class SynapticFlow(Criterion):
     """
 
     needs_outputs: ClassVar[bool] = True
-    batches: PositiveInt = BATCHES
+    batches: PositiveInt = SYNFLOW_BATCHES
     """At most so many training batches lend their form, until one has asked for every weight."""
 
     def saliency(self, probe: Probe) -> dict[str, Tensor]:
@@ -43,11 +43,11 @@ class SynFlow(Method):
         name="synflow",
         summary="synaptic flow |w dR/dw| before training, in rounds, without data",
         source="Tanaka et al. (2020), arXiv:2006.05467, algorithm 1",
-        moment="before",
+        when="before",
     )
     rounds: PositiveInt = 100
     """Prunings of equal ratio, each scored anew; in one round it can empty a layer."""
-    batches: PositiveInt = BATCHES
+    batches: PositiveInt = SYNFLOW_BATCHES
     """At most so many training batches lend their form, until one has asked for every weight."""
 
     def plan(self, target: Target) -> Iterator[Stage]:

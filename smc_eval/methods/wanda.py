@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Activation(Criterion):
+class WandaScore(Criterion):
     """|w_ij| ||x_j||: a weight and the norm of its input over all rows. Sun et al. (2024), equation 1.
 
     A weight that no linear map multiplies, a lookup table say, has inputs of norm 1: its magnitude
@@ -43,8 +43,8 @@ class Wanda(Method):
         name="wanda",
         summary="magnitude times the norm of the input, compared within each output; then trained again",
         source="Sun et al. (2024), arXiv:2306.11695, equation 1",
-        moment="after",
-        spread="rows",
+        when="after",
+        distribution="rows",
     )
     batches: PositiveInt = 32
     """Training batches that are run forward to see inputs: 128 examples at 4 a batch, as published."""
@@ -52,5 +52,5 @@ class Wanda(Method):
     def plan(self, target: Target) -> Iterator[Stage]:
         """Train, prune, train."""
         yield Train()
-        yield Prune(by=Activation(batches=self.batches), to=target)
+        yield Prune(by=WandaScore(batches=self.batches), to=target)
         yield Train()

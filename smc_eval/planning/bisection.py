@@ -11,11 +11,11 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from smc_eval.errors import UsageError
-from smc_eval.experiment.parsing import pairs, parsed
+from smc_eval.experiment.parsing import parse_pairs, parse_spec
 from smc_eval.spec import Spec
 
 
-class Search(Spec):
+class Bisection(Spec):
     """What is looked for, where, and how closely.
 
     It halves a bracket in log density, between a sparsity that keeps the share and one that loses it,
@@ -47,12 +47,12 @@ class Search(Spec):
         return self
 
     @property
-    def words(self) -> str:
+    def label(self) -> str:
         """What is looked for: `s@95`."""
         return f"s@{100 * self.share:g}"
 
     @classmethod
-    def parse(cls, text: str) -> Search:
+    def parse(cls, text: str) -> Bisection:
         """A search from a word: `s@95`, `s@99.5:within=0.02,runs=6`.
 
         Raises:
@@ -62,8 +62,8 @@ class Search(Spec):
         share = re.fullmatch(r"s@([0-9]{1,3}(?:\.[0-9]+)?)", head)
         if not share or not 0 < float(share[1]) <= 100:
             raise UsageError(f"--find {text!r} cannot be read; write s@95 for 95 % of the dense score")
-        said = {**pairs([options], "--find"), "share": float(share[1]) / 100}
-        return parsed(cls, said, "option", f"--find {head}")
+        said = {**parse_pairs([options], "--find"), "share": float(share[1]) / 100}
+        return parse_spec(cls, said, "option", f"--find {head}")
 
     def most(self) -> int:
         """The most sparsities it can come to try."""
@@ -79,12 +79,12 @@ class Search(Spec):
 class Bracket:
     """Where a search stands: what it has asked, and what came of it."""
 
-    search: Search
+    search: Bisection
     tried: tuple[tuple[float, bool], ...] = ()
     """Sparsities in the order they were asked for, and whether they kept the share."""
 
     @property
-    def kept(self) -> float | None:
+    def keeps(self) -> float | None:
         """The largest sparsity seen to keep the share."""
         return max((sparsity for sparsity, kept in self.tried if kept), default=None)
 
@@ -97,22 +97,22 @@ class Bracket:
         """The next sparsity to try; None at the end."""
         if self.search.runs is not None and len(self.tried) >= self.search.runs:
             return None
-        low = self.search.low if self.kept is None else self.kept
+        low = self.search.low if self.keeps is None else self.keeps
         high = self.search.high if self.lost is None else self.lost
         if high - low > self.search.within:
             return round(1 - math.sqrt((1 - low) * (1 - high)), 4)
-        if self.kept is None and high != self.search.low:
+        if self.keeps is None and high != self.search.low:
             return self.search.low
         return self.search.high if self.lost is None and low != self.search.high else None
 
-    def tell(self, sparsity: float, *, kept: bool) -> Bracket:
+    def tell(self, sparsity: float, *, keeps: bool) -> Bracket:
         """Where it stands once a sparsity was tried."""
-        return Bracket(self.search, (*self.tried, (sparsity, kept)))
+        return Bracket(self.search, (*self.tried, (sparsity, keeps)))
 
     def nexts(self) -> tuple[Bracket, ...]:
         """Where it may stand after the next answer."""
         sparsity = self.ask()
-        return () if sparsity is None else tuple(self.tell(sparsity, kept=kept) for kept in (True, False))
+        return () if sparsity is None else tuple(self.tell(sparsity, keeps=keeps) for keeps in (True, False))
 
     def upcoming(self, rounds: int) -> Iterator[float]:
         """What it may ask for within so many rounds."""
@@ -124,6 +124,6 @@ class Bracket:
     @property
     def text(self) -> str:
         """The answer: the largest sparsity seen to keep the share, or on which side of all it lies."""
-        if self.kept is None:
+        if self.keeps is None:
             return "–" if self.lost is None else f"< {self.lost:g}"
-        return f"≥ {self.kept:g}" if self.lost is None else f"{self.kept:g}"
+        return f"≥ {self.keeps:g}" if self.lost is None else f"{self.keeps:g}"

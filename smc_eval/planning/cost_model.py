@@ -11,21 +11,21 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from smc_eval.errors import UnknownName, UsageError
-from smc_eval.experiment.parsing import parsed
+from smc_eval.experiment.parsing import parse_spec
 from smc_eval.spec import Spec
 from smc_eval.stages import Stage, Train
 from smc_eval.task import Task
 
-EVERY = "all"
+ANY_TASK = "all"
 
-Work = Callable[[Task], float | None]
+ForwardFlops = Callable[[Task], float | None]
 """Operations of a forward pass over one example of a task, where they are known."""
 
 
-class Rate(Spec):
+class DeviceRate(Spec):
     """How fast one device trains some tasks, or all, with a model, or any."""
 
-    task: str = EVERY
+    task: str = ANY_TASK
     """A task, a group of tasks, or all."""
     model: str | None = None
     """As `--model` says it; none is any."""
@@ -45,14 +45,14 @@ class Rate(Spec):
     def rank(self, task: Task) -> int | None:
         """How narrowly it is meant for a task with its model: the less, the narrower; None if not at all."""
         card, model = task.card, self.model in (None, task.backbone)
-        names = (task.words, card.name, *card.groups, EVERY)
+        names = (task.label, card.name, *card.groups, ANY_TASK)
         if not model or self.task not in names:
             return None
         return 2 * names.index(self.task) + (self.model is None)
 
 
 @dataclass(frozen=True)
-class Price:
+class TrainingCost:
     """What some starts cost: those of one task with one model, or of tasks that are trained as one."""
 
     tasks: tuple[str, ...]
@@ -69,17 +69,17 @@ class Price:
     seconds_naive: float | None
 
 
-def unknown(_task: Task) -> None:
+def unknown_flops(_task: Task) -> None:
     """The work of a task whose model's dimensions nobody has told."""
 
 
-def narrowest(rates: Iterable[Rate], task: Task) -> Rate | None:
+def narrowest_rate(rates: Iterable[DeviceRate], task: Task) -> DeviceRate | None:
     """The rate that is meant most narrowly for a task with its model; the first of equals."""
     ranked = [(rank, rate) for rate in rates if (rank := rate.rank(task)) is not None]
     return min(ranked, key=lambda one: one[0])[1] if ranked else None
 
 
-def read(path: Path, names: Sequence[str]) -> tuple[Rate, ...]:
+def read_rates(path: Path, names: Sequence[str]) -> tuple[DeviceRate, ...]:
     """The rates of a file, each a table `[[rate]]`; `names` are the tasks and groups there are.
 
     Raises:
@@ -99,7 +99,8 @@ def read(path: Path, names: Sequence[str]) -> tuple[Rate, ...]:
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
         raise UsageError(f"'rate' of rates {path} is no list of tables; begin each with [[rate]]")
     found = tuple(
-        parsed(Rate, table, "key", f"rate {number} of {path}") for number, table in enumerate(tables, 1)
+        parse_spec(DeviceRate, table, "key", f"rate {number} of {path}")
+        for number, table in enumerate(tables, 1)
     )
     for rate in found:
         if rate.task.partition(":")[0] not in names:
@@ -107,7 +108,7 @@ def read(path: Path, names: Sequence[str]) -> tuple[Rate, ...]:
     return found
 
 
-def operations(stage: Stage, count: int, each: float | None) -> float | None:
+def flops_of(stage: Stage, count: int, each: float | None) -> float | None:
     """Floating-point operations of so many steps, `each` those of a forward pass over one example.
 
     A backward pass takes twice as many; activations that are computed anew take another forward
@@ -122,7 +123,7 @@ def operations(stage: Stage, count: int, each: float | None) -> float | None:
     return float(count * stage.recipe.batch_size * stage.recipe.accumulation * passes * each)
 
 
-def added(values: Iterable[float | None]) -> float | None:
+def sum_known(values: Iterable[float | None]) -> float | None:
     """The sum; None where a part of it is not known."""
     total = 0.0
     for value in values:
@@ -132,7 +133,7 @@ def added(values: Iterable[float | None]) -> float | None:
     return total
 
 
-def spent(rate: Rate | None, stage: Stage, count: int, each: float | None) -> float | None:
+def seconds_of(rate: DeviceRate | None, stage: Stage, count: int, each: float | None) -> float | None:
     """Seconds of so many steps of a stage; None where no rate is known, or the operations are not."""
     if not count:
         return 0.0
@@ -140,5 +141,5 @@ def spent(rate: Rate | None, stage: Stage, count: int, each: float | None) -> fl
         return None
     if rate.seconds:
         return count * rate.seconds
-    flops = operations(stage, count, each)
+    flops = flops_of(stage, count, each)
     return flops / rate.flops if flops is not None and rate.flops else None

@@ -7,15 +7,15 @@ from dataclasses import dataclass, replace
 from heapq import heappop, heappush
 
 from smc_eval.experiment.cell import Chain, Link
-from smc_eval.planning.plan import owed, steps
-from smc_eval.planning.scheduler import Agenda
+from smc_eval.planning.plan import stages_owed, steps_of
+from smc_eval.planning.scheduler import Scheduler
 
 Lengths = Mapping[str, float]
 """Seconds of stages, by digest."""
 
 
 @dataclass(frozen=True)
-class Way:
+class RemainingStages:
     """What a cell still has to go: the stages that it needs and that are not finished, in order."""
 
     chain: Chain
@@ -27,11 +27,11 @@ class Way:
 
     def steps(self, link: Link) -> int:
         """Optimizer steps of a stage."""
-        return steps(link.stage, self.chain.examples)
+        return steps_of(link.stage, self.chain.examples)
 
 
 @dataclass(frozen=True)
-class Spell:
+class StageRun:
     """A stage at work, from when to when, on behalf of a cell."""
 
     digest: str
@@ -45,12 +45,14 @@ class Schedule:
     """What so many workers do when, in seconds of training: pruning and scoring count for nothing."""
 
     workers: int
-    spells: tuple[Spell, ...]
+    spells: tuple[StageRun, ...]
 
     @classmethod
-    def of(cls, ways: Sequence[Way], lengths: Lengths, workers: int, agenda: Agenda) -> Schedule:
+    def of(
+        cls, ways: Sequence[RemainingStages], lengths: Lengths, workers: int, scheduler: Scheduler
+    ) -> Schedule:
         """The schedule of workers none of whom rests while the agenda has a cell that is ready."""
-        return cls(workers, tuple(Yard(ways, lengths, agenda).run(workers)))
+        return cls(workers, tuple(Simulation(ways, lengths, scheduler).run(workers)))
 
     @property
     def total(self) -> float:
@@ -68,16 +70,16 @@ class Schedule:
         return min(1.0, self.total / (self.workers * self.makespan)) if self.makespan else 1.0
 
 
-class Yard:
+class Simulation:
     """Workers in made-up time, and what each cell that waits still needs.
 
     The order is that of `Agenda.next`, but kept up to date and not told anew each time: a way gets
     shorter only while it is blocked, as whoever carries out a stage of it has that stage in hand.
     """
 
-    def __init__(self, ways: Sequence[Way], lengths: Lengths, agenda: Agenda) -> None:
+    def __init__(self, ways: Sequence[RemainingStages], lengths: Lengths, scheduler: Scheduler) -> None:
         self.ways, self.lengths = ways, lengths
-        self.rates = [agenda.rate(way.chain) for way in ways]
+        self.rates = [scheduler.rate(way.chain) for way in ways]
         self.left = [sum(way.steps(link) for link in way.links) for way in ways]
         """Optimizer steps of each way."""
         self.blocked = [0] * len(ways)
@@ -93,7 +95,7 @@ class Yard:
         for number in self.waiting:
             self._call(number)
 
-    def run(self, workers: int) -> Iterator[Spell]:
+    def run(self, workers: int) -> Iterator[StageRun]:
         """Every stage once, as it ends."""
         going, at, now = dict[int, list[Link]](), list[tuple[float, int, float]](), 0.0
 
@@ -112,7 +114,7 @@ class Yard:
                 _, number, began = heappop(at)
                 link = going[number].pop(0)
                 self._finish(number, link)
-                yield Spell(link.digest, self.ways[number].chain.digest, began, now)
+                yield StageRun(link.digest, self.ways[number].chain.digest, began, now)
                 onward(number)
 
     def _next(self) -> int | None:
@@ -147,21 +149,21 @@ class Yard:
         return -self.left[number] * self.rates[number]
 
 
-def ways(chains: Iterable[Chain], finished: Callable[[str], bool]) -> list[Way]:
+def remaining(chains: Iterable[Chain], finished: Callable[[str], bool]) -> list[RemainingStages]:
     """What each cell still has to go in a store that holds the nets that are `finished`."""
-    found = list[Way]()
+    found = list[RemainingStages]()
     for chain in chains:
-        todo = owed(chain, finished)
-        found.append(Way(chain, tuple(link for link in chain.links if link.digest in todo)))
+        todo = stages_owed(chain, finished)
+        found.append(RemainingStages(chain, tuple(link for link in chain.links if link.digest in todo)))
     return found
 
 
-def alone(chains: Iterable[Chain], lengths: Lengths) -> tuple[list[Way], Lengths]:
+def unshared(chains: Iterable[Chain], lengths: Lengths) -> tuple[list[RemainingStages], Lengths]:
     """The ways and lengths of cells that share nothing, each from its start on."""
-    found, apart = list[Way](), dict[str, float]()
+    found, apart = list[RemainingStages](), dict[str, float]()
     for number, chain in enumerate(chains):
         links = tuple(replace(link, digest=f"{link.digest} {number}") for link in chain.links)
-        found.append(Way(chain, links))
+        found.append(RemainingStages(chain, links))
         for link, own in zip(chain.links, links, strict=True):
             apart[own.digest] = lengths[link.digest]
     return found, apart

@@ -8,20 +8,29 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from smc_eval.experiment.cell import Chain
-from smc_eval.planning.cost_model import Price, Rate, Work, added, narrowest, operations, spent, unknown
+from smc_eval.planning.cost_model import (
+    DeviceRate,
+    ForwardFlops,
+    TrainingCost,
+    flops_of,
+    narrowest_rate,
+    seconds_of,
+    sum_known,
+    unknown_flops,
+)
 from smc_eval.pruner import Pruner
 from smc_eval.stages import Prune, Rewind, Stage, Train
 from smc_eval.store.records import Result
 from smc_eval.target import Target
 from smc_eval.task import Task
-from smc_eval.updater import Rule
+from smc_eval.updater import Updater
 
 Rates = Mapping[tuple[str, str], float]
 """Seconds of an optimizer step by task and model."""
 
 
 @dataclass
-class Node:
+class StageNode:
     """A stage that one or more cells go through, under all that led to it."""
 
     digest: str
@@ -30,11 +39,11 @@ class Node:
     steps: int = 0
     todo: bool = False
     """Whether a run would carry it out; a start costs nothing."""
-    after: list[Node] = field(default_factory=list)
+    after: list[StageNode] = field(default_factory=list)
     ends: list[Chain] = field(default_factory=list)
     """Cells that are scored here."""
 
-    def walk(self) -> Iterator[Node]:
+    def walk(self) -> Iterator[StageNode]:
         """This node and all after it."""
         waiting = [self]
         while waiting:
@@ -47,15 +56,15 @@ class Node:
 class Plan:
     """All chains of a grid as one trie, with its cost."""
 
-    roots: tuple[Node, ...]
+    roots: tuple[StageNode, ...]
     chains: tuple[Chain, ...]
     scored: frozenset[str]
     """Digests of the cells whose records stand in the store."""
     rates: Rates = field(default_factory=dict)
     """As the store has seen them."""
-    given: tuple[Rate, ...] = ()
+    given: tuple[DeviceRate, ...] = ()
     """Rates of another device, which go before all that the store has seen."""
-    work: Work = unknown
+    work: ForwardFlops = unknown_flops
 
     @classmethod
     def of(
@@ -64,8 +73,8 @@ class Plan:
         finished: Callable[[str], bool],
         records: Iterable[Result] = (),
         *,
-        given: Sequence[Rate] = (),
-        work: Work = unknown,
+        given: Sequence[DeviceRate] = (),
+        work: ForwardFlops = unknown_flops,
     ) -> Plan:
         """The plan of chains over a store: `finished` says which nets it holds, `records` its book."""
         kept = list(records)
@@ -74,31 +83,31 @@ class Plan:
         scored, todo = frozenset(name for name in names if name in done), set[str]()
         for name, chain in zip(names, chains, strict=True):
             if name not in scored:
-                todo |= owed(chain, finished)
-        roots, nodes = list[Node](), dict[str, Node]()
+                todo |= stages_owed(chain, finished)
+        roots, nodes = list[StageNode](), dict[str, StageNode]()
         for chain in chains:
             if chain.start not in nodes:
-                nodes[chain.start] = Node(chain.start, None)
+                nodes[chain.start] = StageNode(chain.start, None)
                 roots.append(nodes[chain.start])
             node = nodes[chain.start]
             for link in chain.links:
                 if link.digest not in nodes:
-                    length = steps(link.stage, chain.examples)
-                    nodes[link.digest] = Node(link.digest, link.stage, length, link.digest in todo)
+                    length = steps_of(link.stage, chain.examples)
+                    nodes[link.digest] = StageNode(link.digest, link.stage, length, link.digest in todo)
                     node.after.append(nodes[link.digest])
                 node = nodes[link.digest]
             node.ends.append(chain)
-        return cls(tuple(roots), tuple(chains), scored, rates(kept), tuple(given), work)
+        return cls(tuple(roots), tuple(chains), scored, seen_rates(kept), tuple(given), work)
 
     @property
-    def nodes(self) -> list[Node]:
+    def nodes(self) -> list[StageNode]:
         """Every stage once."""
         return [node for root in self.roots for node in root.walk() if node.stage is not None]
 
     @property
     def naive(self) -> int:
         """Optimizer steps if every cell went all its way alone."""
-        return sum(steps(link.stage, chain.examples) for chain in self.chains for link in chain.links)
+        return sum(steps_of(link.stage, chain.examples) for chain in self.chains for link in chain.links)
 
     @property
     def shared(self) -> int:
@@ -113,14 +122,14 @@ class Plan:
     @property
     def seconds(self) -> float | None:
         """Estimate of the training still to pay; None where no rate is known of some task and model."""
-        return added(price.seconds for price in self.prices())
+        return sum_known(price.seconds for price in self.prices())
 
-    def prices(self) -> list[Price]:
+    def prices(self) -> list[TrainingCost]:
         """The cost by task and model, in order."""
-        alike = dict[tuple[tuple[str, ...], str], list[Node]]()
+        alike = dict[tuple[tuple[str, ...], str], list[StageNode]]()
         for root in self.roots:
             tasks = [chain.cell.task for node in root.walk() for chain in node.ends]
-            names = tuple(dict.fromkeys(task.words for task in tasks))
+            names = tuple(dict.fromkeys(task.label for task in tasks))
             alike.setdefault((names, tasks[0].backbone), []).append(root)
         return [self._price(names, model, roots) for (names, model), roots in alike.items()]
 
@@ -130,32 +139,34 @@ class Plan:
         for root in self.roots:
             rate, each = self._pace(next(chain for node in root.walk() for chain in node.ends).cell.task)
             for node in root.walk():
-                seconds = spent(rate, node.stage, node.steps, each) if node.stage else None
+                seconds = seconds_of(rate, node.stage, node.steps, each) if node.stage else None
                 if seconds is not None:
                     found[node.digest] = seconds
         return found
 
-    def _pace(self, task: Task) -> tuple[Rate | None, float | None]:
+    def _pace(self, task: Task) -> tuple[DeviceRate | None, float | None]:
         """The rate at which a task is trained, and the operations of one of its examples."""
-        seen = self.rates.get((task.words, task.backbone))
-        rate = narrowest(self.given, task) if self.given else Rate(seconds=seen) if seen else None
+        seen = self.rates.get((task.label, task.backbone))
+        rate = narrowest_rate(self.given, task) if self.given else DeviceRate(seconds=seen) if seen else None
         return rate, self.work(task)
 
-    def _price(self, names: tuple[str, ...], model: str, roots: Sequence[Node]) -> Price:
+    def _price(self, names: tuple[str, ...], model: str, roots: Sequence[StageNode]) -> TrainingCost:
         nodes = [node for root in roots for node in root.walk()]
         chains = [chain for node in nodes for chain in node.ends]
         rate, each = self._pace(chains[0].cell.task)
         left = [(node.stage, node.steps) for node in nodes if node.stage and node.todo]
-        alone = [(link.stage, steps(link.stage, chain.examples)) for chain in chains for link in chain.links]
-        return Price(
+        alone = [
+            (link.stage, steps_of(link.stage, chain.examples)) for chain in chains for link in chain.links
+        ]
+        return TrainingCost(
             tasks=names,
             model=model,
             cells=len(chains),
             steps=sum(count for _, count in left),
             naive=sum(count for _, count in alone),
-            flops=added(operations(stage, count, each) for stage, count in left),
-            seconds=added(spent(rate, stage, count, each) for stage, count in left),
-            seconds_naive=added(spent(rate, stage, count, each) for stage, count in alone),
+            flops=sum_known(flops_of(stage, count, each) for stage, count in left),
+            seconds=sum_known(seconds_of(rate, stage, count, each) for stage, count in left),
+            seconds_naive=sum_known(seconds_of(rate, stage, count, each) for stage, count in alone),
         )
 
     def totals(self) -> dict[str, Any]:
@@ -169,13 +180,13 @@ class Plan:
             "steps_to_pay": self.owed,
             "steps_shared": self.shared,
             "steps_naive": self.naive,
-            "seconds_to_pay": added(price.seconds for price in prices),
-            "seconds_naive": added(price.seconds_naive for price in prices),
-            "flops_to_pay": added(price.flops for price in prices),
+            "seconds_to_pay": sum_known(price.seconds for price in prices),
+            "seconds_naive": sum_known(price.seconds_naive for price in prices),
+            "flops_to_pay": sum_known(price.flops for price in prices),
         }
 
 
-def owed(chain: Chain, finished: Callable[[str], bool]) -> set[str]:
+def stages_owed(chain: Chain, finished: Callable[[str], bool]) -> set[str]:
     """Digests of the links a run has to carry out to reach the end of a chain.
 
     From the deepest finished link on; and where a Rewind among those goes back to a net that the
@@ -196,7 +207,7 @@ def owed(chain: Chain, finished: Callable[[str], bool]) -> set[str]:
     return todo
 
 
-def steps(stage: Stage, examples: int) -> int:
+def steps_of(stage: Stage, examples: int) -> int:
     """Optimizer steps of a bound stage over so many training examples; pruning and rewinding take none."""
     if not isinstance(stage, Train) or stage.recipe is None:
         return 0
@@ -204,7 +215,7 @@ def steps(stage: Stage, examples: int) -> int:
     return round(stage.stop * total) - round(stage.start * total)
 
 
-def rates(records: Iterable[Result]) -> dict[tuple[str, str], float]:
+def seen_rates(records: Iterable[Result]) -> dict[tuple[str, str], float]:
     """Seconds of an optimizer step by task and model, from records that trained."""
     sums: dict[tuple[str, str], tuple[float, int]] = defaultdict(lambda: (0.0, 0))
     for record in records:
@@ -215,7 +226,7 @@ def rates(records: Iterable[Result]) -> dict[tuple[str, str], float]:
     return {key: seconds / count for key, (seconds, count) in sums.items()}
 
 
-def worded(stage: Stage, length: int | None = None) -> str:
+def describe_stage(stage: Stage, length: int | None = None) -> str:
     """A stage as one reads it aloud: `train 19250 steps`, `prune by magnitude to 0.5`."""
     match stage:
         case Train():
@@ -224,25 +235,27 @@ def worded(stage: Stage, length: int | None = None) -> str:
                 took = "by a recipe of its own"
             part = "" if stage.length == 1 else f", {stage.length:g} times as long"
             part += "" if (stage.start, stage.stop) == (0, 1) else f", {stage.start:.0%} to {stage.stop:.0%}"
-            rule = f" under {_named(stage.rule)}" if stage.rule else ""
+            updater = f" under {_named(stage.updater)}" if stage.updater else ""
             distil = f", taught by {stage.distil.teacher!r}" if stage.distil else ""
             name = f" (point {stage.name!r})" if stage.name else ""
-            return f"train {took}{part}{rule}{distil}{name}"
+            return f"train {took}{part}{updater}{distil}{name}"
         case Prune():
             rounds = f" in {stage.rounds} rounds" if stage.rounds > 1 else ""
-            return f"prune by {_named(stage.by)}" + (f" to {level(stage.to)}{rounds}" if stage.to else "")
+            return f"prune by {_named(stage.by)}" + (
+                f" to {describe_target(stage.to)}{rounds}" if stage.to else ""
+            )
         case Rewind():
             return f"rewind weights to {stage.to!r}"
 
 
-def level(target: Target) -> str:
+def describe_target(target: Target) -> str:
     """A target in few words: its pattern or rounded sparsity, its spread if it is not the usual."""
     if target.pattern != "free":
         return target.pattern
-    return f"{target.sparsity:.4g}" + ("" if target.spread == "global" else f" {target.spread}")
+    return f"{target.sparsity:.4g}" + ("" if target.distribution == "global" else f" {target.distribution}")
 
 
-def _named(actor: Pruner | Rule) -> str:
+def _named(actor: Pruner | Updater) -> str:
     """A pruner or rule by its class, with the options that differ from the defaults."""
     fields = type(actor).model_fields
     said = [
@@ -256,5 +269,5 @@ def _named(actor: Pruner | Rule) -> str:
 def _said(value: object) -> str:
     """An option as one says it."""
     if isinstance(value, Target):
-        return level(value)
-    return _named(value) if isinstance(value, Pruner | Rule) else str(value)
+        return describe_target(value)
+    return _named(value) if isinstance(value, Pruner | Updater) else str(value)

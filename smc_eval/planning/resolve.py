@@ -9,7 +9,7 @@ from smc_eval.errors import DataError, SmcError, UsageError
 from smc_eval.experiment.cell import Cell, Chain, chain
 from smc_eval.experiment.config import PUBLISHED
 from smc_eval.registry import guarded
-from smc_eval.store.records import Result, failed, opened
+from smc_eval.store.records import Result, blank_record, failed_record
 from smc_eval.task import Source, Task
 
 BUILT = ("tiny", "scratch")
@@ -17,7 +17,7 @@ BUILT = ("tiny", "scratch")
 
 
 @dataclass(frozen=True)
-class Reading:
+class TaskData:
     """What a task reads: from where, and how many training examples."""
 
     sources: tuple[Source, ...]
@@ -27,7 +27,7 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Bound:
+class ResolvedCell:
     """A cell and its chain, or why there is none."""
 
     cell: Cell
@@ -39,28 +39,28 @@ class Bound:
     @property
     def record(self) -> Result:
         """The record of a cell that cannot run: failed, or skipped where its method refuses the target."""
-        result = opened(self.cell)
-        if isinstance(self.error, Refused):
+        result = blank_record(self.cell)
+        if isinstance(self.error, RefusedTarget):
             return replace(result, reason=str(self.error))
-        return failed(result, str(self.error))
+        return failed_record(result, str(self.error))
 
 
-class Refused(UsageError):
+class RefusedTarget(UsageError):
     """A method cannot make a target; the other cells are none the worse for it."""
 
 
-class Binder:
+class Resolver:
     """Binds cells to what their tasks read. Each task is read once, however many cells it has.
 
-    With `published`, what cannot be read counts as it was published, and no hub is asked for a model
-    whose dimensions are known: good for a plan, and for nothing else.
+    With `published`, what cannot be read counts as it was published, and no hub is asked for a model whose
+    dimensions are known: good for a plan, and for nothing else.
     """
 
     def __init__(self, *, published: bool = False) -> None:
         self.published = published
-        self._read: dict[tuple[str, str], Reading | SmcError] = {}
+        self._read: dict[tuple[str, str], TaskData | SmcError] = {}
 
-    def bind(self, cell: Cell) -> Chain:
+    def resolve(self, cell: Cell) -> Chain:
         """The chain of a cell.
 
         Raises:
@@ -69,35 +69,37 @@ class Binder:
         """
         return self._bound(cell)[0]
 
-    def bound(self, cells: Iterable[Cell]) -> list[Bound]:
+    def resolve_all(self, cells: Iterable[Cell]) -> list[ResolvedCell]:
         """Every cell with its chain or its error, in order.
 
         Raises:
             UsageError: no cell can run, and every one for a reason the user can mend.
         """
-        found = list[Bound]()
+        found = list[ResolvedCell]()
         for cell in cells:
             try:
                 bound, reading = self._bound(cell)
-                found.append(Bound(cell, bound, supposed=reading.supposed))
+                found.append(ResolvedCell(cell, bound, supposed=reading.supposed))
             except SmcError as error:
-                found.append(Bound(cell, None, error))
+                found.append(ResolvedCell(cell, None, error))
         if not any(one.chain for one in found) and all(isinstance(one.error, UsageError) for one in found):
             reasons = list(dict.fromkeys(str(one.error) for one in found))
             more = f" (and {len(reasons) - 1} other reasons)" if len(reasons) > 1 else ""
             raise UsageError(reasons[0] + more)
         return found
 
-    def _bound(self, cell: Cell) -> tuple[Chain, Reading]:
+    def _bound(self, cell: Cell) -> tuple[Chain, TaskData]:
         try:
             cell.method.accept(cell.target)
         except UsageError as error:
-            raise Refused(str(error)) from None
+            raise RefusedTarget(str(error)) from None
         task = cell.task
         key = task.digest(), task.folder
         if key not in self._read:
             try:
-                self._read[key] = guarded(task, lambda: supposed(task) if self.published else real(task))
+                self._read[key] = guarded(
+                    task, lambda: suppose_task(task) if self.published else read_task(task)
+                )
             except SmcError as error:
                 self._read[key] = error
         read = self._read[key]
@@ -106,29 +108,29 @@ class Binder:
         return guarded(cell.method, lambda: chain(cell, read.sources, read.examples)), read
 
 
-def real(task: Task) -> Reading:
+def read_task(task: Task) -> TaskData:
     """What a task reads.
 
     Raises:
         DataError: the data is not there, or only its published sizes are named.
         ModelError: the model is not there.
     """
-    named(task)
-    return Reading(task.sources(), len(task.data("train")))
+    refuse_sizes_alone(task)
+    return TaskData(task.sources(), len(task.data("train")))
 
 
-def supposed(task: Task) -> Reading:
+def suppose_task(task: Task) -> TaskData:
     """What a task reads, or would read: what is not there counts as it was published.
 
     Raises:
         DataError: the data is not there, and its sizes are not published.
         ModelError: the model is not there, and its dimensions are not published.
     """
-    told = unread(task)
+    told = unread_model(task)
     try:
         if not told:
-            return real(task)
-        named(task)
+            return read_task(task)
+        refuse_sizes_alone(task)
         count = len(task.data("train"))
     except DataError as error:
         if (sizes := task.sizes()) is None:
@@ -137,10 +139,10 @@ def supposed(task: Task) -> Reading:
         told = (*told, why)
         count = min(sizes.train, task.limit or sizes.train)
     sources = (Source("data", task.folder, PUBLISHED), Source("model", task.backbone, PUBLISHED))
-    return Reading(sources, count, told)
+    return TaskData(sources, count, told)
 
 
-def named(task: Task) -> None:
+def refuse_sizes_alone(task: Task) -> None:
     """Refuse a task whose data is no data.
 
     Raises:
@@ -153,7 +155,7 @@ def named(task: Task) -> None:
         )
 
 
-def unread(task: Task) -> tuple[str, ...]:
+def unread_model(task: Task) -> tuple[str, ...]:
     """Why a task's model counts as it was published; nothing where it is read.
 
     Raises:
@@ -165,18 +167,18 @@ def unread(task: Task) -> tuple[str, ...]:
     word = task.backbone
     if word in BUILT:
         return ()
-    if word in dimensions.published() and not backbone.here(word):
+    if word in dimensions.published_dimensions() and not backbone.available_offline(word):
         return (f"the model {word!r} is not in the local cache",)
-    backbone.config(word)
+    backbone.config_of(word)
     return ()
 
 
-def idle(squares: Iterable[Bound]) -> list[str]:
+def unresolved_lines(squares: Iterable[ResolvedCell]) -> list[str]:
     """What cannot run and why, a line for each reason."""
     return _told(((str(one.error), one.cell) for one in squares if not one.chain), "cannot run")
 
 
-def counted(squares: Iterable[Bound]) -> list[str]:
+def supposed_lines(squares: Iterable[ResolvedCell]) -> list[str]:
     """What is planned by published sizes alone and why, a line for each reason."""
     return _told(((why, one.cell) for one in squares for why in one.supposed), "planned by published sizes")
 

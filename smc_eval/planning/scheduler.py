@@ -7,14 +7,14 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from smc_eval.experiment.cell import Chain
-from smc_eval.planning.plan import Rates, owed, steps
+from smc_eval.planning.plan import Rates, stages_owed, steps_of
 
-UNKNOWN = 1.0
+UNKNOWN_RATE = 1.0
 """Seconds of a step of a task and model that no record tells of, where none tells of any."""
 
 
 @dataclass(frozen=True)
-class Agenda:
+class Scheduler:
     """The order of work. Pure: what is finished and who is at work, it is told.
 
     A cell is ready if nobody works on a stage that it still needs: what many need is carried out
@@ -37,11 +37,11 @@ class Agenda:
         """
         busy = set(held)
         for chain in working:
-            busy |= {chain.digest} | owed(chain, finished.__contains__)
+            busy |= {chain.digest} | stages_owed(chain, finished.__contains__)
         best: Chain | None = None
         longest = -1.0
         for chain in waiting:
-            todo = owed(chain, finished.__contains__)
+            todo = stages_owed(chain, finished.__contains__)
             if chain.digest in busy or todo & busy:
                 continue
             if (length := self.seconds(chain, todo)) > longest:  # the first of equals
@@ -50,13 +50,13 @@ class Agenda:
 
     def seconds(self, chain: Chain, todo: Collection[str]) -> float:
         """How long the stages that a cell still needs take, as far as can be told."""
-        count = sum(steps(link.stage, chain.examples) for link in chain.links if link.digest in todo)
+        count = sum(steps_of(link.stage, chain.examples) for link in chain.links if link.digest in todo)
         return count * self.rate(chain)
 
     def rate(self, chain: Chain) -> float:
         """Seconds of a step of a cell's task and model; the mean of what is known where they are not."""
         task = chain.cell.task
-        known = self.rates.get((task.words, task.backbone))
+        known = self.rates.get((task.label, task.backbone))
         if known is not None:
             return known
-        return sum(self.rates.values()) / len(self.rates) if self.rates else UNKNOWN
+        return sum(self.rates.values()) / len(self.rates) if self.rates else UNKNOWN_RATE

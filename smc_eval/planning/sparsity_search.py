@@ -12,22 +12,22 @@ from smc_eval.errors import SmcError, UsageError
 from smc_eval.experiment.cell import Cell, Chain
 from smc_eval.experiment.grid import DENSE, Grid
 from smc_eval.method import Method
-from smc_eval.planning.bisection import Bracket, Search
-from smc_eval.planning.resolve import Binder, Bound
+from smc_eval.planning.bisection import Bisection, Bracket
+from smc_eval.planning.resolve import ResolvedCell, Resolver
 from smc_eval.statistics import retained
-from smc_eval.store.records import Result, seeds
+from smc_eval.store.records import Result, scores_by_seed
 from smc_eval.target import Target
 from smc_eval.task import Task
 
 AHEAD = 3
 """Rounds that are looked ahead, to keep the nets that their cells would share with those of now."""
 
-Carry = Callable[[Sequence[Bound], Sequence[Chain]], list[Result]]
+Carry = Callable[[Sequence[ResolvedCell], Sequence[Chain]], list[Result]]
 """Carries out cells, given those that may be asked for later."""
 
 
 @dataclass(frozen=True)
-class Quest:
+class SparsitySearch:
     """Where one search stands. A score is that of a table: folds pooled, then the mean over seeds."""
 
     grid: Grid
@@ -62,7 +62,7 @@ class Quest:
         targets = tuple(Target(sparsity=sparsity, scope=scope) for sparsity in sparsities)
         return list(self.grid.model_copy(update={"targets": targets}).cells())
 
-    def measured(self, records: Sequence[Result]) -> Quest:
+    def measured(self, records: Sequence[Result]) -> SparsitySearch:
         """The same with the score of the dense nets, from their records."""
         if reason := _unsound(records):
             return replace(self, reason=f"dense: {reason}")
@@ -74,7 +74,7 @@ class Quest:
             )
         return replace(self, dense=dense)
 
-    def told(self, sparsity: float, records: Sequence[Result]) -> Quest:
+    def record_answer(self, sparsity: float, records: Sequence[Result]) -> SparsitySearch:
         """The same one answer further, from the records of its cells at a sparsity."""
         cells = self.cells + len(records)
         if reason := _unsound(records):
@@ -83,18 +83,18 @@ class Quest:
         score, search = _mean(records), self.bracket.search
         higher = records[0].score["higher_is_better"]
         share = float(retained(score, self.dense, self.task.card.chance, higher=higher))
-        bracket = self.bracket.tell(sparsity, kept=share >= search.share - 1e-9)
+        bracket = self.bracket.tell(sparsity, keeps=share >= search.share - 1e-9)
         return replace(self, bracket=bracket, cells=cells, scores=(*self.scores, (sparsity, score)))
 
     def document(self) -> dict[str, Any]:
         """What came of it, as plain JSON values."""
         bracket, search = self.bracket, self.bracket.search
         return {
-            "task": self.task.words,
+            "task": self.task.label,
             "model": self.task.backbone,
-            "method": self.method.words,
+            "method": self.method.label,
             "find": search.model_dump(mode="json"),
-            "kept": bracket.kept,
+            "kept": bracket.keeps,
             "lost": bracket.lost,
             "dense": None if math.isnan(self.dense) else self.dense,
             "chance": self.task.card.chance,
@@ -107,7 +107,7 @@ class Quest:
         }
 
 
-def quests(grid: Grid, search: Search) -> list[Quest]:
+def searches(grid: Grid, search: Bisection) -> list[SparsitySearch]:
     """One for each task, model and method whose sparsity is free to be chosen.
 
     Raises:
@@ -115,12 +115,12 @@ def quests(grid: Grid, search: Search) -> list[Quest]:
     """
     tasks: dict[tuple[str, str], list[Task]] = {}
     for task in grid.tasks:
-        tasks.setdefault((task.words, task.backbone), []).append(task)
+        tasks.setdefault((task.label, task.backbone), []).append(task)
     methods = [method for method in grid.methods if not unfit(method)]
     if not methods:
         raise UsageError(f"--find has no method to search: {'; '.join(left_out(grid)) or 'name one'}")
     return [
-        Quest(grid.model_copy(update={"tasks": tuple(folds), "methods": (method,)}), Bracket(search))
+        SparsitySearch(grid.model_copy(update={"tasks": tuple(folds), "methods": (method,)}), Bracket(search))
         for folds in tasks.values()
         for method in methods
     ]
@@ -128,9 +128,9 @@ def quests(grid: Grid, search: Search) -> list[Quest]:
 
 def unfit(method: Method) -> str:
     """Why a method has no sparsity to look for; empty where it has."""
-    if method.card.moment == "none":
+    if method.card.when == "none":
         return "prunes nothing"
-    if method.card.moment == "given":
+    if method.card.when == "given":
         return "takes masks that are given"
     return "" if "free" in method.card.patterns else f"makes {', '.join(method.card.patterns)} alone"
 
@@ -138,13 +138,13 @@ def unfit(method: Method) -> str:
 def left_out(grid: Grid) -> list[str]:
     """Methods that are not searched, and why; the baseline goes without saying."""
     return [
-        f"method {method.words!r} {reason}"
+        f"method {method.label!r} {reason}"
         for method in grid.methods
         if (reason := unfit(method)) and method.card.name != DENSE
     ]
 
 
-def dense(grid: Grid) -> list[Cell]:
+def dense_cells(grid: Grid) -> list[Cell]:
     """The dense cells of a grid.
 
     Raises:
@@ -156,18 +156,23 @@ def dense(grid: Grid) -> list[Cell]:
     return list(grid.model_copy(update={"methods": found}).cells())
 
 
-def opening(grid: Grid, waiting: Iterable[Quest]) -> list[Cell]:
+def first_cells(grid: Grid, waiting: Iterable[SparsitySearch]) -> list[Cell]:
     """The cells that are looked at whatever comes of them: dense ones, and each quest's first."""
-    return [*dense(grid), *(cell for quest in waiting for cell in quest.at(quest.bracket.upcoming(1)))]
+    return [
+        *dense_cells(grid),
+        *(cell for search in waiting for cell in search.at(search.bracket.upcoming(1))),
+    ]
 
 
-def most(grid: Grid, waiting: Iterable[Quest]) -> int:
+def most_cells(grid: Grid, waiting: Iterable[SparsitySearch]) -> int:
     """The most cells it can take to end all quests."""
-    each = (len(quest.at([0.5])) * quest.bracket.search.most() for quest in waiting)
-    return len(dense(grid)) + sum(each)
+    each = (len(search.at([0.5])) * search.bracket.search.most() for search in waiting)
+    return len(dense_cells(grid)) + sum(each)
 
 
-def rounds(grid: Grid, waiting: Sequence[Quest], carry: Carry) -> Iterator[tuple[list[Quest], list[Result]]]:
+def run_rounds(
+    grid: Grid, waiting: Sequence[SparsitySearch], carry: Carry
+) -> Iterator[tuple[list[SparsitySearch], list[Result]]]:
     """Carry out the dense cells, then each quest's next ones until none asks any more.
 
     Yields the quests as they stand after each round, and the records it brought.
@@ -175,38 +180,38 @@ def rounds(grid: Grid, waiting: Sequence[Quest], carry: Carry) -> Iterator[tuple
     Raises:
         UsageError: no cell of a round can run.
     """
-    binder, found = Binder(), list(waiting)
-    squares = binder.bound(dense(grid))
-    records = carry(squares, _ahead(found, binder))
+    resolver, found = Resolver(), list(waiting)
+    squares = resolver.resolve_all(dense_cells(grid))
+    records = carry(squares, _ahead(found, resolver))
     baseline: dict[tuple[str, str], list[Result]] = {}
     for record in records:
         baseline.setdefault((record.task, record.model), []).append(record)
-    found = [quest.measured(baseline[quest.task.words, quest.task.backbone]) for quest in found]
+    found = [search.measured(baseline[search.task.label, search.task.backbone]) for search in found]
     yield list(found), records
-    while asked := {n: sparsity for n, quest in enumerate(found) if (sparsity := quest.ask()) is not None}:
+    while asked := {n: sparsity for n, search in enumerate(found) if (sparsity := search.ask()) is not None}:
         cells = {number: found[number].at([sparsity]) for number, sparsity in asked.items()}
-        squares = binder.bound(cell for some in cells.values() for cell in some)
-        records = carry(squares, _ahead([found[number] for number in asked], binder))
+        squares = resolver.resolve_all(cell for some in cells.values() for cell in some)
+        records = carry(squares, _ahead([found[number] for number in asked], resolver))
         left = iter(records)
         for number, sparsity in asked.items():
-            found[number] = found[number].told(sparsity, [next(left) for _ in cells[number]])
+            found[number] = found[number].record_answer(sparsity, [next(left) for _ in cells[number]])
         yield list(found), records
 
 
-def _ahead(waiting: Iterable[Quest], binder: Binder) -> list[Chain]:
+def _ahead(waiting: Iterable[SparsitySearch], resolver: Resolver) -> list[Chain]:
     """Chains of the cells that may be asked for in the next rounds."""
     chains = list[Chain]()
-    for quest in waiting:
-        for cell in quest.at(quest.bracket.upcoming(AHEAD)):
+    for search in waiting:
+        for cell in search.at(search.bracket.upcoming(AHEAD)):
             try:
-                chains.append(binder.bind(cell))
+                chains.append(resolver.resolve(cell))
             except SmcError:  # told when it is asked for
                 continue
     return chains
 
 
 def _mean(records: Sequence[Result]) -> float:
-    return fmean(seeds(records).values())
+    return fmean(scores_by_seed(records).values())
 
 
 def _unsound(records: Sequence[Result]) -> str:

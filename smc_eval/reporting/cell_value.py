@@ -10,25 +10,25 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal
 
 from smc_eval.score import Items, pooled
-from smc_eval.store.records import Result, seeds
+from smc_eval.store.records import Result, scores_by_seed
 
 if TYPE_CHECKING:
     from smc_eval.statistics.interval import Interval
     from smc_eval.statistics.sample import Sample
 
-Look = Callable[[str], Items | None]
+FindItems = Callable[[str], Items | None]
 """Finds what each example added to a score, by the digest of its record."""
 
-OFF = 1e-3
+SPARSITY_TOLERANCE = 1e-3
 """How far reached sparsity may lie from what was asked before a square says so."""
 
-CUT = "cut off"
+DISCONNECTED = "cut off"
 """What is said of nets of which no survivor lies on a path from inputs to outputs; weights outside the scope
 may."""
 
 
 @dataclass(frozen=True)
-class Entry:
+class CellValue:
     """What stands in one square."""
 
     state: Literal["ok", "doubt", "failed", "skipped", "missing"]
@@ -48,7 +48,7 @@ class Entry:
     """What these nets cost altogether."""
     records: tuple[Result, ...] = field(default=(), repr=False, compare=False)
     """What it came from; of a square in doubt, those that are told."""
-    look: Look | None = field(default=None, repr=False, compare=False)
+    look: FindItems | None = field(default=None, repr=False, compare=False)
     """Finds what each example added to them."""
 
     @cached_property
@@ -57,7 +57,7 @@ class Entry:
         from smc_eval.statistics.sample import Sample  # numpy, which a table of single seeds needs not
 
         found = Sample.of(self.records, self.look) if self.look and self.records else None
-        if found is None and len(values := seeds(self.records)) > 1:
+        if found is None and len(values := scores_by_seed(self.records)) > 1:
             return Sample.of_seeds(values)
         return found
 
@@ -71,7 +71,7 @@ class Entry:
         return found if found and found.half else None
 
     @property
-    def told(self) -> Interval | None:
+    def table_interval(self) -> Interval | None:
         """The interval that stands in the square: a single seed's would tell of no other seed."""
         return self.interval if len({record.seed for record in self.records}) > 1 else None
 
@@ -95,7 +95,7 @@ class Entry:
 
     @property
     def _half(self) -> tuple[str, ...]:
-        if (told := self.told) is None:
+        if (told := self.table_interval) is None:
             return ()
         # near the ends of a scale an interval is lopsided: what is told must not be less than it reaches
         reach = max(told.high - self.value, self.value - told.low)
@@ -109,17 +109,17 @@ def decimals(group: Iterable[Result]) -> int:
     return 3 if scores and within else 1
 
 
-def entry(
-    records: Sequence[Result], group: Sequence[Result], decimals: int, look: Look | None = None
-) -> Entry:
+def make_cell_value(
+    records: Sequence[Result], group: Sequence[Result], decimals: int, look: FindItems | None = None
+) -> CellValue:
     """One square from the records of its seeds and folds; what is not certified enters no mean."""
     sound = [record for record in records if record.sound]
     told = sound or [record for record in records if record.status == "ok"]
     if not told:
-        return Entry("failed" if any(record.status == "failed" for record in records) else "skipped")
-    values = seeds(told)
+        return CellValue("failed" if any(record.status == "failed" for record in records) else "skipped")
+    values = scores_by_seed(told)
     also = list(dict.fromkeys(name for record in told for name in _score(record).get("also", {})))
-    return Entry(
+    return CellValue(
         "ok" if all(record.sound for record in records if record.status == "ok") else "doubt",
         fmean(values.values()),
         decimals,
@@ -155,7 +155,7 @@ def _remarks(told: Sequence[Result], seeds: Mapping[int, object], group: Sequenc
     asked = told[0].target["sparsity"]
     reached = [record.sparsity["scope"] for record in told if "scope" in record.sparsity]
     furthest = max(reached, key=lambda sparsity: abs(sparsity - asked), default=asked)
-    if abs(furthest - asked) > OFF:
+    if abs(furthest - asked) > SPARSITY_TOLERANCE:
         yield f"@{furthest:.3f}"
     if count := sum(record.certificate.get("effective") == 1 for record in told):
-        yield CUT if count == len(told) else f"{count}/{len(told)} {CUT}"
+        yield DISCONNECTED if count == len(told) else f"{count}/{len(told)} {DISCONNECTED}"

@@ -7,24 +7,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from smc_eval.errors import UnknownName, UsageError
-from smc_eval.reporting.cell_value import Look
-from smc_eval.reporting.table import ANY, DENSE, distinct, facets, level, named
+from smc_eval.reporting.cell_value import FindItems
+from smc_eval.reporting.table import ANY, DENSE_COLUMN, column_names, distinct, facets, sparsity_key
 from smc_eval.statistics.paired import Comparison, compare, holm, seeds_needed
 from smc_eval.statistics.sample import Sample
-from smc_eval.store.records import Result, seeds
+from smc_eval.store.records import Result, scores_by_seed
 
-OWN = ("spread", "match", "factor", "inside")
+OWN_FACETS = ("spread", "match", "factor", "inside")
 """Facets that may be a method's own; in all others two methods ought to be alike."""
 
-Level = tuple[str, float]
+SparsityLevel = tuple[str, float]
 """How sparse: `dense`, `free` or a pattern, and a number."""
 
-Place = tuple[str, str, Level]
+SquareKey = tuple[str, str, SparsityLevel]
 """Task, model, and how sparse."""
 
 
 @dataclass(frozen=True)
-class Versus:
+class PairedComparison:
     """Two methods on one task with one model at one sparsity."""
 
     task: str
@@ -33,7 +33,7 @@ class Versus:
     metric: str
     higher: bool
     """Whether a higher score is better."""
-    found: Comparison
+    comparison: Comparison
     p: float
     """Corrected by Holm's method for all comparisons that are shown together."""
     unlike: Mapping[str, tuple[str, str]]
@@ -42,16 +42,16 @@ class Versus:
     @property
     def better(self) -> str:
         """`a`, `b`, `tie`, or `unknown` where nothing tells how far the difference may be off."""
-        if self.found.interval is None:
+        if self.comparison.interval is None:
             return "unknown"
-        verdict = self.found.verdict(self.p)
+        verdict = self.comparison.verdict(self.p)
         turned = {"a": "b", "b": "a"}
         return verdict if self.higher else turned.get(verdict, verdict)
 
     @property
     def needed(self) -> int | None:
         """Of a tie: how many seeds would show a difference of this size in four experiments of five."""
-        return seeds_needed(self.found) if self.better == "tie" else None
+        return seeds_needed(self.comparison) if self.better == "tie" else None
 
 
 @dataclass(frozen=True)
@@ -59,19 +59,19 @@ class Side:
     """A method as it was named, and what it has at each task, model and sparsity."""
 
     method: str
-    at: Level | None
+    at: SparsityLevel | None
     """The one sparsity that is meant; None means all."""
-    squares: Mapping[Place, tuple[Sample, Result]]
+    squares: Mapping[SquareKey, tuple[Sample, Result]]
 
     @property
     def single(self) -> bool:
         """Whether it has one net a task, which stands beside every sparsity of the other side."""
-        return self.at is not None or self.method == DENSE
+        return self.at is not None or self.method == DENSE_COLUMN
 
 
-def versus(
-    records: Sequence[Result], look: Look, a: str, b: str, where: Mapping[str, str] | None = None
-) -> list[Versus]:
+def compare_methods(
+    records: Sequence[Result], look: FindItems, a: str, b: str, where: Mapping[str, str] | None = None
+) -> list[PairedComparison]:
     """Methods a and b at every task, model and sparsity that both have.
 
     `METHOD@SPARSITY` is a method at one sparsity; it stands beside every sparsity of the other, as
@@ -93,19 +93,19 @@ def versus(
     ours, theirs = first.squares, second.squares
     tested = [(here, there, compare(ours[here][0], theirs[there][0])) for here, there in shared]
     corrected = iter(holm([found.p for _, _, found in tested if found.interval]))
-    names = named(kept)
+    names = column_names(kept)
     told = []
     for here, there, found in tested:
         one, other = ours[here][1], theirs[there][1]
         assert one.score is not None
         told.append(
-            Versus(
+            PairedComparison(
                 task=here[0],
                 model=here[1],
                 level=_told(names[here[2]], names[there[2]]),
                 metric=one.score["metric"],
                 higher=one.score["higher_is_better"],
-                found=found,
+                comparison=found,
                 p=next(corrected) if found.interval else 1.0,
                 unlike=_unlike(one, other),
             )
@@ -113,7 +113,7 @@ def versus(
     return told
 
 
-def _shared(first: Side, second: Side) -> list[tuple[Place, Place]]:
+def _shared(first: Side, second: Side) -> list[tuple[SquareKey, SquareKey]]:
     """The squares of both sides that are compared; never one with itself."""
     return sorted(
         (here, there)
@@ -127,10 +127,10 @@ def _shared(first: Side, second: Side) -> list[tuple[Place, Place]]:
 
 def _told(here: str, there: str) -> str:
     """At which sparsity two squares are compared; the dense net's goes without saying."""
-    return " / ".join(name for name in dict.fromkeys((here, there)) if name != DENSE)
+    return " / ".join(name for name in dict.fromkeys((here, there)) if name != DENSE_COLUMN)
 
 
-def _parted(word: str, records: Sequence[Result]) -> tuple[str, Level | None]:
+def _parted(word: str, records: Sequence[Result]) -> tuple[str, SparsityLevel | None]:
     """The method of a word, and the sparsity behind its `@`.
 
     Raises:
@@ -144,17 +144,17 @@ def _parted(word: str, records: Sequence[Result]) -> tuple[str, Level | None]:
         raise UnknownName("method with certified records", method, methods)
     if not parted:
         return method, None
-    if method == DENSE:
-        raise UsageError(f"{word!r} names a sparsity of the dense net, which has none; write {DENSE}")
-    own = {level(record) for record in records if record.method == method}
-    known = {at: name for at, name in named(records).items() if at in own}
+    if method == DENSE_COLUMN:
+        raise UsageError(f"{word!r} names a sparsity of the dense net, which has none; write {DENSE_COLUMN}")
+    own = {sparsity_key(record) for record in records if record.method == method}
+    known = {at: name for at, name in column_names(records).items() if at in own}
     found = [at for at, name in known.items() if name == wanted or _near(at, wanted)]
     if len(found) != 1:
         raise UsageError(f"{method!r} has no sparsity {wanted!r}; write one of {', '.join(known.values())}")
     return method, found[0]
 
 
-def _near(at: Level, wanted: str) -> bool:
+def _near(at: SparsityLevel, wanted: str) -> bool:
     """Whether a sparsity is what was wanted, to three decimals at least."""
     kind, sparsity = at
     if kind != "free" or not re.fullmatch(r"0?\.[0-9]{1,9}", wanted):
@@ -162,13 +162,13 @@ def _near(at: Level, wanted: str) -> bool:
     return round(sparsity, max(3, len(wanted.partition(".")[2]))) == float(wanted)
 
 
-def _side(records: Sequence[Result], word: str, look: Look) -> Side:
+def _side(records: Sequence[Result], word: str, look: FindItems) -> Side:
     """The sample of each square of a method, with one of its records."""
     method, wanted = _parted(word, records)
-    squares: dict[Place, list[Result]] = {}
+    squares: dict[SquareKey, list[Result]] = {}
     for record in records:
-        if record.method == method and wanted in {None, level(record)}:
-            squares.setdefault((record.task, record.model, level(record)), []).append(record)
+        if record.method == method and wanted in {None, sparsity_key(record)}:
+            squares.setdefault((record.task, record.model, sparsity_key(record)), []).append(record)
     found = {}
     for at, square in squares.items():
         for name in facets(square[0]):
@@ -179,7 +179,7 @@ def _side(records: Sequence[Result], word: str, look: Look) -> Side:
                     f"choose one, as in --where {name}={min(values)}"
                 )
         sample = Sample.of(square, look)
-        found[at] = sample or Sample.of_seeds(seeds(square)), square[0]
+        found[at] = sample or Sample.of_seeds(scores_by_seed(square)), square[0]
     return Side(method, wanted, found)
 
 
@@ -189,7 +189,7 @@ def _unlike(first: Result, second: Result) -> dict[str, tuple[str, str]]:
     return {
         name: (str(one[name]), str(other.get(name)))
         for name in one
-        if name not in OWN and ANY not in {one[name], other.get(name)} and one[name] != other.get(name)
+        if name not in OWN_FACETS and ANY not in {one[name], other.get(name)} and one[name] != other.get(name)
     }
 
 

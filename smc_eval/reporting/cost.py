@@ -6,16 +6,16 @@ from collections.abc import Callable, Sequence
 
 from smc_eval.store.records import Result
 
-Measure = Callable[[Result], float | None]
+CostMeasure = Callable[[Result], float | None]
 """A cost of one record; None where it is not known."""
 
 
-def steps(record: Result) -> float | None:
+def steps_cost(record: Result) -> float | None:
     """Optimizer steps."""
     return record.cost.get("steps")
 
 
-def flops(kind: str) -> Measure:
+def flops_cost(kind: str) -> CostMeasure:
     """Operations of training and pruning, as if dense or with each weight at its density."""
 
     def spent(record: Result) -> float | None:
@@ -27,13 +27,13 @@ def flops(kind: str) -> Measure:
     return spent
 
 
-def answers(record: Result) -> float | None:
+def prediction_flops(record: Result) -> float | None:
     """Sparse operations of predicting the reported split."""
     told = (record.cost.get("flops") or {}).get("predict")
     return float(told["sparse"]) if told else None
 
 
-def front(points: Sequence[tuple[float, float]]) -> list[bool]:
+def pareto_front(points: Sequence[tuple[float, float]]) -> list[bool]:
     """Of gains and their costs, who is beaten by nobody: by no other that has as much for no more, and
     more or for less."""
 

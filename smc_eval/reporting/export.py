@@ -13,37 +13,46 @@ from typing import Any
 
 from smc_eval.errors import StoreError, UsageError
 from smc_eval.experiment.budget import Budget
-from smc_eval.reporting.cell_value import Entry
+from smc_eval.reporting.cell_value import CellValue
 from smc_eval.reporting.footnotes import footnotes
-from smc_eval.reporting.summary import Standings
-from smc_eval.reporting.summary_table import plain, sheets
-from smc_eval.reporting.table import Row, Table
+from smc_eval.reporting.summary import Summaries
+from smc_eval.reporting.summary_table import plain_values, text_tables
+from smc_eval.reporting.table import Table, TableRow
 from smc_eval.reporting.text_table import booktabs, latex, markdown
-from smc_eval.store.atomic import replace
-from smc_eval.store.records import SCHEMA, Result
+from smc_eval.store.atomic import write_atomic
+from smc_eval.store.records import RECORD_SCHEMA, Result
 
 
 def document(results: Sequence[Result]) -> dict[str, Any]:
     """The records as one JSON document: `{"schema": 1, "results": [...]}`."""
-    return {"schema": SCHEMA, "results": [asdict(result) for result in results]}
+    return {"schema": RECORD_SCHEMA, "results": [asdict(result) for result in results]}
 
 
-def as_json(table: Table, standings: Standings | None = None) -> str:
+def as_json(table: Table, summaries: Summaries | None = None) -> str:
     """The document, the squares of the table and what standings tell of its curves, indented."""
-    told = {**document(table.results), "table": _squares(table), **(plain(standings) if standings else {})}
+    told = {
+        **document(table.results),
+        "table": _squares(table),
+        **(plain_values(summaries) if summaries else {}),
+    }
     return json.dumps(told, indent=2, ensure_ascii=False) + "\n"
 
 
-def as_csv(table: Table, standings: Standings | None = None) -> str:
+def as_csv(table: Table, summaries: Summaries | None = None) -> str:
     """One line a record, in their order; further numbers of the score are columns `also_NAME`.
 
     `mean` and its interval are those of the square of the table that a record is part of. Of
     standings there is one line a curve, then one a method over all tasks, in place of records.
     """
-    if standings:
-        lines = [line for part in plain(standings).values() for line in part]
+    if summaries:
+        lines = [line for part in plain_values(summaries).values() for line in part]
     else:
-        squares = {id(one): entry for row in table.rows for entry in row.entries for one in entry.records}
+        squares = {
+            id(one): cell_value
+            for row in table.rows
+            for cell_value in row.cell_values
+            for one in cell_value.records
+        }
         lines = [_flat(result, squares.get(id(result))) for result in table.results]
     columns = list(dict.fromkeys(name for line in lines for name in line)) or ["task"]
     text = io.StringIO()
@@ -59,41 +68,41 @@ def _squares(table: Table) -> list[dict[str, Any]]:
         {
             **{name: getattr(row, name) for name in ("task", "model", "method")},
             "column": column,
-            "state": entry.state,
-            **_sure(entry),
-            "seeds": sorted({record.seed for record in entry.records}),
-            "remarks": list(entry.remarks),
-            "best": entry.best,
+            "state": cell_value.state,
+            **_sure(cell_value),
+            "seeds": sorted({record.seed for record in cell_value.records}),
+            "remarks": list(cell_value.remarks),
+            "best": cell_value.best,
         }
         for row in table.rows
-        for column, entry in zip(table.columns, row.entries, strict=True)
-        if entry.state != "missing"
+        for column, cell_value in zip(table.columns, row.cell_values, strict=True)
+        if cell_value.state != "missing"
     ]
 
 
-def _sure(entry: Entry | None) -> dict[str, Any]:
+def _sure(cell_value: CellValue | None) -> dict[str, Any]:
     """A square's number and its interval; None where there is none."""
-    sure = entry.interval if entry else None
+    sure = cell_value.interval if cell_value else None
     return {
-        "mean": entry.value if entry and entry.records else None,
+        "mean": cell_value.value if cell_value and cell_value.records else None,
         "interval_low": sure.low if sure else None,
         "interval_high": sure.high if sure else None,
         "over": sure.over if sure else None,
     }
 
 
-def _flat(result: Result, entry: Entry | None) -> dict[str, Any]:
+def _flat(result: Result, cell_value: CellValue | None) -> dict[str, Any]:
     score, seconds = result.score or {}, result.cost.get("seconds", {})
     flops = result.cost.get("flops", {})
     return {
         **{name: getattr(result, name) for name in ("task", "group", "model", "method", "protocol")},
         **{name: getattr(result, name) for name in ("seed", "fold")},
         **{name: result.target[name] for name in ("sparsity", "pattern", "spread", "scope")},
-        "match": Budget(**result.match).words if result.match else None,
+        "match": Budget(**result.match).label if result.match else None,
         "status": result.status,
         "reason": " / ".join(result.reason.splitlines()),
         **{name: score.get(name) for name in ("metric", "value", "n", "higher_is_better", "signature")},
-        **_sure(entry),
+        **_sure(cell_value),
         **{f"sparsity_{name}": result.sparsity.get(name) for name in ("scope", "weights", "all")},
         "certified": result.certificate.get("ok"),
         "doubts": "; ".join(result.certificate.get("failed", ())),
@@ -111,12 +120,14 @@ def _flat(result: Result, entry: Entry | None) -> dict[str, Any]:
     }
 
 
-def as_markdown(table: Table, standings: Standings | None = None) -> str:
+def as_markdown(table: Table, summaries: Summaries | None = None) -> str:
     """The table as GitHub shows it, its footnotes as a list below; the best of a column is bold."""
     heads = [*table.heads, *table.columns]
     lines = [heads, ["---"] * len(table.heads) + ["---:"] * len(table.columns)]
     for row in table.rows:
-        squares = [f"**{entry.text}**" if entry.best else entry.text for entry in row.entries]
+        squares = [
+            f"**{cell_value.text}**" if cell_value.best else cell_value.text for cell_value in row.cell_values
+        ]
         lines.append([*(markdown(word) for word in _labels(row, table)), *squares])
     notes = footnotes(table)
     below = [f"- **{markdown(line)}**" for line in notes.loud]
@@ -125,15 +136,17 @@ def as_markdown(table: Table, standings: Standings | None = None) -> str:
         for line in (*notes.troubles, *notes.setting, *notes.account)
     ]
     text = "\n".join([*(f"| {' | '.join(line)} |" for line in lines), "", *below]) + "\n"
-    return "\n".join([text, *(sheet.markdown for sheet in (sheets(standings) if standings else []))])
+    return "\n".join(
+        [text, *(text_table.markdown for text_table in (text_tables(summaries) if summaries else []))]
+    )
 
 
-def as_latex(table: Table, standings: Standings | None = None) -> str:
+def as_latex(table: Table, summaries: Summaries | None = None) -> str:
     """The table for the `booktabs` package; its caption says protocol, scope, data and seeds."""
     notes = footnotes(table)
     body, before = list[str](), ("", "")
     for row in table.rows:
-        squares = [_square(entry) for entry in row.entries]
+        squares = [_square(cell_value) for cell_value in row.cell_values]
         if body and (row.task, row.model) != before:
             body.append(r"\midrule")
         before = row.task, row.model
@@ -141,17 +154,26 @@ def as_latex(table: Table, standings: Standings | None = None) -> str:
     align = "l" * len(table.heads) + "r" * len(table.columns)
     above = [part for line in (*notes.troubles, *notes.account) for part in line.splitlines()]
     text = booktabs(align, (*table.heads, *table.columns), body, [*notes.loud, *notes.setting], above)
-    return "\n".join([text, *(sheet.latex for sheet in (sheets(standings, notes.loud) if standings else []))])
+    return "\n".join(
+        [
+            text,
+            *(text_table.latex for text_table in (text_tables(summaries, notes.loud) if summaries else [])),
+        ]
+    )
 
 
-def _square(entry: Entry) -> str:
+def _square(cell_value: CellValue) -> str:
     """The best is bold, what went wrong slanted."""
-    if entry.best:
-        return rf"\textbf{{{latex(entry.text)}}}"
-    return rf"\textit{{{latex(entry.text)}}}" if entry.state in {"failed", "doubt"} else latex(entry.text)
+    if cell_value.best:
+        return rf"\textbf{{{latex(cell_value.text)}}}"
+    return (
+        rf"\textit{{{latex(cell_value.text)}}}"
+        if cell_value.state in {"failed", "doubt"}
+        else latex(cell_value.text)
+    )
 
 
-def _labels(row: Row, table: Table) -> list[str]:
+def _labels(row: TableRow, table: Table) -> list[str]:
     return [getattr(row, head) for head in table.heads]
 
 
@@ -175,7 +197,7 @@ def check_writable(path: Path) -> None:
         raise UsageError(f"cannot write {path}: {error.strerror}; name a file elsewhere") from None
 
 
-def write(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
     """Put text into a file: whole, or not at all and what stood there stays.
 
     Raises:
@@ -185,6 +207,6 @@ def write(path: Path, text: str) -> None:
         if path.exists() and not path.is_file():  # a device or a pipe
             path.write_text(text, encoding="utf-8")
         else:
-            replace(path.resolve(), text.encode())
+            write_atomic(path.resolve(), text.encode())
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror}") from None

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from smc_eval.experiment.budget import Budget
-from smc_eval.reporting.cell_value import CUT
-from smc_eval.reporting.table import ANY, DENSE, Table, facets, short
+from smc_eval.reporting.cell_value import DISCONNECTED
+from smc_eval.reporting.table import ANY, DENSE_COLUMN, Table, facets, short_sparsities
 from smc_eval.store.records import Result
 
-LINES = 3
+REASON_LINES = 3
 """Lines of a reason that are shown; the records hold all."""
 
 
@@ -57,8 +57,8 @@ def _troubles(records: Sequence[Result]) -> Iterator[str]:
             alike.setdefault((record.status, record.reason.partition("\n")[0]), []).append(record)
     for (kind, first), befallen in alike.items():
         more = f" and {len(befallen) - 1} more" if len(befallen) > 1 else ""
-        further = befallen[0].reason.splitlines()[1:LINES] if kind != "certificate" else []
-        yield "\n  ".join([f"{kind}: {place(befallen[0])}{more}: {first or 'no reason given'}", *further])
+        further = befallen[0].reason.splitlines()[1:REASON_LINES] if kind != "certificate" else []
+        yield "\n  ".join([f"{kind}: {cell_name(befallen[0])}{more}: {first or 'no reason given'}", *further])
 
 
 def _dead(records: Sequence[Result]) -> Iterator[str]:
@@ -68,11 +68,11 @@ def _dead(records: Sequence[Result]) -> Iterator[str]:
         if record.sound and (names := record.certificate.get("dead_tensors")):
             alike.setdefault(tuple(names), []).append(record)
     told = sorted(alike.items(), key=lambda one: -len(one[1]))
-    for names, nets in told[:LINES]:
+    for names, nets in told[:REASON_LINES]:
         tensors = " and ".join(names) if len(names) < 3 else f"{names[0]} and {len(names) - 1} more tensors"
         more = f" and {len(nets) - 1} more" if len(nets) > 1 else ""
-        yield f"nothing left of {tensors}: {place(nets[0])}{more}"
-    if others := sum(len(nets) for _, nets in told[LINES:]):
+        yield f"nothing left of {tensors}: {cell_name(nets[0])}{more}"
+    if others := sum(len(nets) for _, nets in told[REASON_LINES:]):
         yield f"nothing left of others in {others} more, whose certificates name them"
 
 
@@ -116,7 +116,7 @@ def _common(table: Table) -> Iterator[str]:
                 values.append(value)
     spoken = "; ".join(f"{name} {', '.join(values)}" for name, values in found.items() if values)
     yield f"columns: share of the weights in scope that is gone; {spoken}"
-    budgets = dict.fromkeys(Budget(**record.match).words for record in table.records if record.match)
+    budgets = dict.fromkeys(Budget(**record.match).label for record in table.records if record.match)
     if budgets:
         yield f"match {', '.join(budgets)}: what a cell trains along its whole chain, of the dense recipe"
     if len(table.models) == 1:
@@ -128,7 +128,7 @@ def _common(table: Table) -> Iterator[str]:
 def _chance(table: Table) -> Iterator[str]:
     seeds = sorted({record.seed for record in table.records})
     told = f"{'seeds' if len(seeds) > 1 else 'seed'} {', '.join(map(str, seeds))}"
-    intervals = (entry.told for row in table.rows for entry in row.entries)
+    intervals = (cell_value.table_interval for row in table.rows for cell_value in row.cell_values)
     overs = dict.fromkeys(interval.over for interval in intervals if interval)
     yield told + (
         f"; ± reaches the farther end of the mean's 95 % interval, over {' or '.join(overs)}" if overs else ""
@@ -139,13 +139,15 @@ def _chance(table: Table) -> Iterator[str]:
 
 
 def _legend(table: Table) -> str:
-    entries = [entry for row in table.rows for entry in row.entries]
+    cell_values = [cell_value for row in table.rows for cell_value in row.cell_values]
     words = {
-        "–: not run": any(entry.state == "missing" for entry in entries),
-        "n/a: the method cannot": any(entry.state == "skipped" for entry in entries),
-        "@: reached in place of what was asked": any(r[0] == "@" for entry in entries for r in entry.remarks),
-        f"{CUT}: no survivor in scope lies on a path from inputs to outputs": any(
-            CUT in r for entry in entries for r in entry.remarks
+        "–: not run": any(cell_value.state == "missing" for cell_value in cell_values),
+        "n/a: the method cannot": any(cell_value.state == "skipped" for cell_value in cell_values),
+        "@: reached in place of what was asked": any(
+            r[0] == "@" for cell_value in cell_values for r in cell_value.remarks
+        ),
+        f"{DISCONNECTED}: no survivor in scope lies on a path from inputs to outputs": any(
+            DISCONNECTED in r for cell_value in cell_values for r in cell_value.remarks
         ),
     }
     return "".join(f"; {word}" for word, occurs in words.items() if occurs)
@@ -193,12 +195,13 @@ def _broken(record: Result) -> str:
     return "; ".join(words) or "the record holds no sound certificate"
 
 
-def place(record: Result) -> str:
+def cell_name(record: Result) -> str:
     """A cell in words, as short as it can be told."""
     sparsity, pattern = record.target["sparsity"], record.target["pattern"]
-    level = f" {short([sparsity])[sparsity] if pattern == 'free' else pattern}"
+    level = f" {short_sparsities([sparsity])[sparsity] if pattern == 'free' else pattern}"
     fold = "" if record.fold is None else f" fold {record.fold}"
-    return f"{record.task}{fold} {record.method}{'' if record.method == DENSE else level} seed {record.seed}"
+    shown = "" if record.method == DENSE_COLUMN else level
+    return f"{record.task}{fold} {record.method}{shown} seed {record.seed}"
 
 
 def _whose(some: Sequence[Result], records: Sequence[Result]) -> str:

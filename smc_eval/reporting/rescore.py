@@ -9,12 +9,12 @@ from typing import Any
 
 import smc_eval
 from smc_eval.errors import DataError, ModelError, SmcError, StoreError, UsageError
-from smc_eval.experiment.grid import chosen
-from smc_eval.experiment.parsing import parsed
+from smc_eval.experiment.grid import chosen_tasks
+from smc_eval.experiment.parsing import parse_spec
 from smc_eval.registry import Registry, guarded
 from smc_eval.score import Items, Score
-from smc_eval.store.predictions import Answers
-from smc_eval.store.records import Book, Result, scored
+from smc_eval.store.predictions import Predictions
+from smc_eval.store.records import Book, Result, scored_record
 from smc_eval.task import Task
 
 ELSEWHERE = ("twin", "hub")
@@ -38,7 +38,7 @@ class Rescored:
         """The record with today's score; it says which release made that."""
         assert self.score is not None
         versions = {**self.record.versions, "score": f"smc-eval {smc_eval.__version__}"}
-        return replace(scored(self.record, self.score), versions=versions)
+        return replace(scored_record(self.record, self.score), versions=versions)
 
     @property
     def changes(self) -> dict[str, tuple[Any, Any]]:
@@ -63,20 +63,20 @@ class Rescorer:
         """Where data lies now that lay in some folder; None: where each record says."""
         self._read: dict[str, tuple[Task, str, Sequence[Any]] | SmcError] = {}
 
-    def over(self, book: Book, answers: Answers) -> Iterator[Rescored]:
+    def over(self, book: Book, predictions: Predictions) -> Iterator[Rescored]:
         """Every record of a book that has a score, with what it scores today; writes nothing."""
         for record in book.latest().values():
             if record.status == "ok":
                 try:
-                    yield self._rescored(record, answers)
+                    yield self._rescored(record, predictions)
                 except SmcError as error:
                     yield Rescored(record, reason=str(error).partition("\n")[0])
 
-    def _rescored(self, record: Result, answers: Answers) -> Rescored:
-        predicted = answers.predicted(record.digest)
+    def _rescored(self, record: Result, predictions: Predictions) -> Rescored:
+        predicted = predictions.predicted(record.digest)
         if predicted is None:
             raise StoreError(
-                f"its answers are missing or broken in {answers.folder}; only a new run makes them"
+                f"its answers are missing or broken in {predictions.folder}; only a new run makes them"
             )
         task, read, examples = self._task(record)
         if read != record.data["digest"]:
@@ -87,7 +87,7 @@ class Rescorer:
         if len(predicted) != len(examples):
             raise StoreError(f"{len(predicted)} answers are kept for {len(examples)} examples")
         score = guarded(task, lambda: task.score(predicted, examples))
-        return Rescored(record, score, gained=_told(score.items) != _told(answers.items(record.digest)))
+        return Rescored(record, score, gained=_told(score.items) != _told(predictions.items(record.digest)))
 
     def _task(self, record: Result) -> tuple[Task, str, Sequence[Any]]:
         """The task of a record, the digest of the data it finds, and what it reports on."""
@@ -108,7 +108,7 @@ class Rescorer:
         return found
 
     def _rebuilt(self, record: Result, folder: str) -> Task:
-        kinds = chosen([record.task], self.registry)
+        kinds = chosen_tasks([record.task], self.registry)
         if len(kinds) != 1:
             raise UsageError(f"{record.task!r} names {len(kinds)} tasks; the record is of one")
         ((kind, options),) = kinds
@@ -118,10 +118,10 @@ class Rescorer:
             "fold": record.fold,
             "limit": record.data["limited"],
         }
-        return parsed(kind, {**options, **around}, "option", f"task {kind.card.name!r}")
+        return parse_spec(kind, {**options, **around}, "option", f"task {kind.card.name!r}")
 
 
-def rewritten(rescored: Rescored, book: Book, answers: Answers) -> None:
+def write_rescored(rescored: Rescored, book: Book, predictions: Predictions) -> None:
     """Put a score that has changed into the book, and items that have changed beside it.
 
     Raises:
@@ -129,7 +129,7 @@ def rewritten(rescored: Rescored, book: Book, answers: Answers) -> None:
     """
     digest = rescored.record.digest
     if rescored.score is not None and rescored.gained:
-        answers.save(digest, answers.predicted(digest) or [], rescored.score.items)
+        predictions.save(digest, predictions.predicted(digest) or [], rescored.score.items)
     if rescored.changes:
         book.add(rescored.again)
 
@@ -141,7 +141,7 @@ def _digest(task: Task) -> str:
     except ModelError:
         if "tiny" not in task.card.accepts:
             raise
-        sources = task.but(backbone="tiny").sources()
+        sources = task.replace(backbone="tiny").sources()
     return next((source.digest for source in sources if source.role == "data"), "")
 
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from smc_eval.reporting.cell_value import Entry
-from smc_eval.reporting.cost import Measure
-from smc_eval.reporting.table import DENSE, Row, Table
+from smc_eval.reporting.cell_value import CellValue
+from smc_eval.reporting.cost import CostMeasure
+from smc_eval.reporting.table import DENSE_COLUMN, Table, TableRow
 from smc_eval.statistics import Curve, Interval, Sample
 from smc_eval.store.records import Result
 
@@ -20,13 +20,13 @@ STEP = math.log(0.8)
 
 
 @dataclass(frozen=True)
-class Square:
+class PlotPoint:
     """One number that can be drawn."""
 
     column: str
     """As the table heads it: `0.672`, `2:4`, `dense`."""
     sparsity: float
-    entry: Entry
+    cell_value: CellValue
 
     @property
     def free(self) -> bool:
@@ -41,19 +41,19 @@ class Square:
     @property
     def interval(self) -> Interval | None:
         """How far the number may be off."""
-        return self.entry.interval
+        return self.cell_value.interval
 
     @property
     def sample(self) -> Sample | float:
         """As statistics know it: its seeds and items, or a number that tells no error."""
-        return self.entry.value if self.entry.sample is None else self.entry.sample
+        return self.cell_value.value if self.cell_value.sample is None else self.cell_value.sample
 
     @property
     def records(self) -> tuple[Result, ...]:
         """What it came from."""
-        return self.entry.records
+        return self.cell_value.records
 
-    def mean(self, number: Measure) -> float | None:
+    def mean(self, number: CostMeasure) -> float | None:
         """Mean of a number over its records; None where one has none."""
         found = [number(record) for record in self.records]
         known = [value for value in found if value is not None]
@@ -61,15 +61,15 @@ class Square:
 
 
 @dataclass(frozen=True)
-class Line:
+class Series:
     """One method of a panel."""
 
     label: str
     """With whatever sets it apart: `lth (erk)`."""
-    entries: tuple[Entry, ...]
+    cell_values: tuple[CellValue, ...]
     """As in the table, one a column."""
-    dense: Square | None
-    squares: tuple[Square, ...]
+    dense: PlotPoint | None
+    squares: tuple[PlotPoint, ...]
     """Those that hold a number, from low sparsity to high."""
 
     @property
@@ -78,11 +78,11 @@ class Line:
         return re.split(r"[:+ ]", self.label, maxsplit=1)[0] + "".join(re.findall(r"\+\w+", self.label))
 
     @property
-    def sound(self) -> tuple[Square, ...]:
+    def sound(self) -> tuple[PlotPoint, ...]:
         """Those on its curve whose certificates hold."""
-        return tuple(square for square in self.squares if square.free and square.entry.state == "ok")
+        return tuple(square for square in self.squares if square.free and square.cell_value.state == "ok")
 
-    def times(self, square: Square, measure: Measure) -> float | None:
+    def times(self, square: PlotPoint, measure: CostMeasure) -> float | None:
         """What a square took in units of what the dense net took; None where either is not known."""
         own, its = square.mean(measure), self.dense.mean(measure) if self.dense else None
         return own / its if own is not None and its else None
@@ -99,7 +99,7 @@ class Panel:
     decimals: int
     chance: float | None
     """Score of a guess; None where nothing installed knows the task."""
-    lines: tuple[Line, ...]
+    lines: tuple[Series, ...]
 
     @property
     def title(self) -> str:
@@ -107,7 +107,7 @@ class Panel:
         return f"{self.task} · {self.model}"
 
     @property
-    def squares(self) -> Iterator[tuple[Line, Square]]:
+    def squares(self) -> Iterator[tuple[Series, PlotPoint]]:
         """Every square with its line; the dense net is none."""
         for line in self.lines:
             for square in line.squares:
@@ -119,40 +119,45 @@ class Panel:
         found = {square.column: (not square.free, square.sparsity) for _, square in self.squares}
         return sorted(found, key=lambda column: found[column])
 
-    def curve(self, line: Line) -> Curve | None:
+    def curve(self, line: Series) -> Curve | None:
         """A line as statistics know it; None without a sound dense net, a sound square or a known chance."""
-        if line.dense is None or not line.sound or line.dense.entry.state != "ok" or self.chance is None:
+        if line.dense is None or not line.sound or line.dense.cell_value.state != "ok" or self.chance is None:
             return None
         points = {square.sparsity: square.sample for square in line.sound}
         return Curve(line.dense.sample, points, self.chance, self.higher)
 
 
-def panels(table: Table, chances: Mapping[str, float]) -> tuple[Panel, ...]:
+def panels_of(table: Table, chances: Mapping[str, float]) -> tuple[Panel, ...]:
     """The panels of a table in its order; `chances` go by the names of tasks."""
     groups = groupby(table.rows, key=lambda row: (row.task, row.model))
     return tuple(_panel(list(rows), table.columns, chances) for _, rows in groups)
 
 
-def _panel(rows: Sequence[Row], columns: Sequence[str], chances: Mapping[str, float]) -> Panel:
-    scores = [entry.records[0].score or {} for row in rows for entry in row.entries if entry.records]
+def _panel(rows: Sequence[TableRow], columns: Sequence[str], chances: Mapping[str, float]) -> Panel:
+    scores = [
+        cell_value.records[0].score or {}
+        for row in rows
+        for cell_value in row.cell_values
+        if cell_value.records
+    ]
     score: dict[str, Any] = scores[0] if scores else {}
     return Panel(
         rows[0].task,
         rows[0].model,
         score.get("metric", "score"),
         score.get("higher_is_better", True),
-        max((entry.decimals for row in rows for entry in row.entries), default=1),
+        max((cell_value.decimals for row in rows for cell_value in row.cell_values), default=1),
         chances.get(rows[0].task.partition(":")[0]),
         tuple(_line(row, columns) for row in rows),
     )
 
 
-def _line(row: Row, columns: Sequence[str]) -> Line:
+def _line(row: TableRow, columns: Sequence[str]) -> Series:
     squares = [
-        Square(column, float(entry.records[0].target["sparsity"]), entry)
-        for column, entry in zip(columns, row.entries, strict=True)
-        if entry.records and math.isfinite(entry.value)
+        PlotPoint(column, float(cell_value.records[0].target["sparsity"]), cell_value)
+        for column, cell_value in zip(columns, row.cell_values, strict=True)
+        if cell_value.records and math.isfinite(cell_value.value)
     ]
-    dense = next((square for square in squares if square.column == DENSE), None)
-    rest = sorted((s for s in squares if s.column != DENSE), key=lambda s: (not s.free, s.sparsity))
-    return Line(row.method, row.entries, dense, tuple(rest))
+    dense = next((square for square in squares if square.column == DENSE_COLUMN), None)
+    rest = sorted((s for s in squares if s.column != DENSE_COLUMN), key=lambda s: (not s.free, s.sparsity))
+    return Series(row.method, row.cell_values, dense, tuple(rest))

@@ -7,22 +7,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from smc_eval.reporting.cost import Measure, flops, front, steps
-from smc_eval.reporting.series import Line, Panel, panels
+from smc_eval.reporting.cost import CostMeasure, flops_cost, pareto_front, steps_cost
+from smc_eval.reporting.series import Panel, Series, panels_of
 from smc_eval.reporting.table import Table
-from smc_eval.statistics import Area, Curve, Kept, suite
+from smc_eval.statistics import Area, Curve, SparsityAtRetention, suite
 
-RESAMPLES = 1000
+SUMMARY_RESAMPLES = 1000
 """Three digits of an interval are shown at most."""
 
 SHARES = (0.95, 0.99)
 """Of the dense score above chance."""
 
-COSTS: dict[str, Measure] = {"steps": steps, "FLOPs": flops("sparse")}
+COSTS: dict[str, CostMeasure] = {"steps": steps_cost, "FLOPs": flops_cost("sparse")}
 
 
 @dataclass(frozen=True)
-class Times:
+class RelativeCost:
     """What a method's nets took, in units of what their dense net took."""
 
     low: float
@@ -35,24 +35,24 @@ class Times:
 
 
 @dataclass(frozen=True)
-class Standing:
+class MethodSummary:
     """One method on one task with one model."""
 
     task: str
     model: str
     label: str
-    kept: Mapping[float, Kept]
+    retained_at: Mapping[float, SparsityAtRetention]
     """The largest sparsity that keeps each of `SHARES`; empty where it has no curve."""
     area: Area | None
     """Over the sparsities that all curves of its task and model have measured."""
-    times: Mapping[str, Times]
+    times: Mapping[str, RelativeCost]
     """By the names of `COSTS`; only what is known."""
     why: str = ""
     """What keeps it from having all of these."""
 
 
 @dataclass(frozen=True)
-class Ranking:
+class SuiteRank:
     """One method over all tasks."""
 
     label: str
@@ -61,23 +61,23 @@ class Ranking:
 
 
 @dataclass(frozen=True)
-class Standings:
+class Summaries:
     """What is to be said of panels over and above their numbers; reckoned when it is asked for."""
 
     panels: tuple[Panel, ...]
 
     @classmethod
-    def of(cls, table: Table, chances: Mapping[str, float]) -> Standings:
+    def of(cls, table: Table, chances: Mapping[str, float]) -> Summaries:
         """The standings of a table; `chances` go by the names of tasks."""
-        return cls(panels(table, chances))
+        return cls(panels_of(table, chances))
 
     @cached_property
-    def rows(self) -> tuple[Standing, ...]:
+    def rows(self) -> tuple[MethodSummary, ...]:
         """One for each line of each panel."""
         return tuple(row for panel in self.panels for row in _rows(panel))
 
     @cached_property
-    def suite(self) -> tuple[Ranking, ...]:
+    def suite(self) -> tuple[SuiteRank, ...]:
         """Methods that every task has, by the mean of their areas; none without a range they all have."""
         curves: dict[str, list[Curve]] = {}
         for panel in self.panels:
@@ -88,11 +88,14 @@ class Standings:
         over = _common([curve for found in whole.values() for curve in found])
         if over is None:
             return ()
-        ranks = [Ranking(label, len(found), suite(found, over, RESAMPLES)) for label, found in whole.items()]
+        ranks = [
+            SuiteRank(label, len(found), suite(found, over, SUMMARY_RESAMPLES))
+            for label, found in whole.items()
+        ]
         return tuple(sorted(ranks, key=lambda one: -one.area.value))
 
 
-def _rows(panel: Panel) -> list[Standing]:
+def _rows(panel: Panel) -> list[MethodSummary]:
     curves = [panel.curve(line) for line in panel.lines]
     over = _common([curve for curve in curves if curve and len(curve.points) > 1])
     rows = [_row(panel, line, curve, over) for line, curve in zip(panel.lines, curves, strict=True)]
@@ -102,20 +105,20 @@ def _rows(panel: Panel) -> list[Standing]:
             for at, row in enumerate(rows)
             if row.area and name in row.times and (mean := row.times[name].mean) is not None
         ]
-        ahead = front([(gain, cost) for _, gain, cost in rivals])
+        ahead = pareto_front([(gain, cost) for _, gain, cost in rivals])
         for (at, _, _), first in zip(rivals, ahead, strict=True):
             times = {**rows[at].times, name: replace(rows[at].times[name], front=first)}
             rows[at] = replace(rows[at], times=times)
     return rows
 
 
-def _row(panel: Panel, line: Line, curve: Curve | None, over: tuple[float, float] | None) -> Standing:
+def _row(panel: Panel, line: Series, curve: Curve | None, over: tuple[float, float] | None) -> MethodSummary:
     known = curve if curve and _known(curve) else None
-    found = {share: known.kept_at(share, RESAMPLES) for share in SHARES} if known else {}
+    found = {share: known.kept_at(share, SUMMARY_RESAMPLES) for share in SHARES} if known else {}
     area = None
     if known and over and known.sparsities[0] <= over[0] and over[1] <= known.sparsities[-1]:
-        area = known.area(over, RESAMPLES)
-    return Standing(
+        area = known.area(over, SUMMARY_RESAMPLES)
+    return MethodSummary(
         panel.task,
         panel.model,
         line.label,
@@ -126,23 +129,23 @@ def _row(panel: Panel, line: Line, curve: Curve | None, over: tuple[float, float
     )
 
 
-def _times(line: Line, curve: Curve | None, area: Area | None) -> Iterator[tuple[str, Times]]:
+def _times(line: Series, curve: Curve | None, area: Area | None) -> Iterator[tuple[str, RelativeCost]]:
     """Of the nets on its curve; of N:M patterns where there are no others."""
-    squares = line.sound or tuple(square for square in line.squares if square.entry.state == "ok")
+    squares = line.sound or tuple(square for square in line.squares if square.cell_value.state == "ok")
     for name, measure in COSTS.items():
         costs = {square.sparsity: line.times(square, measure) for square in squares}
         known = {sparsity: cost for sparsity, cost in costs.items() if cost is not None}
         if known:
             whole = curve and area and known.keys() == costs.keys()
             mean = curve.mean(known, area.over) if curve and area and whole else None
-            yield name, Times(min(known.values()), max(known.values()), mean)
+            yield name, RelativeCost(min(known.values()), max(known.values()), mean)
 
 
-def _lacking(panel: Panel, line: Line, area: Area | None) -> str:
+def _lacking(panel: Panel, line: Series, area: Area | None) -> str:
     """Why a line has no curve, or no area under it; empty where it has both."""
     if line.dense is None:
         return "no dense net stands beside"
-    if line.dense.entry.state != "ok":
+    if line.dense.cell_value.state != "ok":
         return "the dense net is not certified"
     if panel.chance is None:
         return "nothing that is installed knows what a guess scores"

@@ -6,16 +6,21 @@ import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from smc_eval.reporting.summary import COSTS, SHARES, Standing, Standings, Times
-from smc_eval.reporting.text_table import Sheet
-from smc_eval.statistics import Area, Interval, Kept
+from smc_eval.reporting.summary import COSTS, SHARES, MethodSummary, RelativeCost, Summaries
+from smc_eval.reporting.text_table import TextTable
+from smc_eval.statistics import Area, Interval, SparsityAtRetention
 
-HEADS = (*(f"s@{100 * share:g}" for share in SHARES), "area", *(f"× {name}" for name in COSTS), "front")
+SUMMARY_HEADS = (
+    *(f"s@{100 * share:g}" for share in SHARES),
+    "area",
+    *(f"× {name}" for name in COSTS),
+    "front",
+)
 
 ABSENT = "–"
 
 
-class Told(NamedTuple):
+class NumberText(NamedTuple):
     """A number in words."""
 
     text: str
@@ -30,84 +35,88 @@ class Told(NamedTuple):
         return f"{self.text}\n{self.below}" if self.below else self.text
 
 
-def told(row: Standing) -> tuple[Told, ...]:
-    """A standing in words, under `HEADS`."""
+def summary_texts(row: MethodSummary) -> tuple[NumberText, ...]:
+    """A standing in words, under `SUMMARY_HEADS`."""
     return (
-        *(_kept(row.kept.get(share)) for share in SHARES),
+        *(_kept(row.retained_at.get(share)) for share in SHARES),
         _area(row.area),
         *(_times(row.times.get(name)) for name in COSTS),
         _front(row),
     )
 
 
-def sheets(standings: Standings, loud: tuple[str, ...] = ()) -> list[Sheet]:
+def text_tables(summaries: Summaries, loud: tuple[str, ...] = ()) -> list[TextTable]:
     """The curves' numbers, and the score over all tasks where there are several.
 
     `loud` is what must be said of each that stands alone.
     """
-    rows = standings.rows
+    rows = summaries.rows
     models = len({row.model for row in rows}) > 1
-    first = Sheet(
-        ("task", *(["model"] if models else []), "method", *HEADS),
-        "ll" + "l" * models + "r" * (len(HEADS) - 1) + "l",
+    first = TextTable(
+        ("task", *(["model"] if models else []), "method", *SUMMARY_HEADS),
+        "ll" + "l" * models + "r" * (len(SUMMARY_HEADS) - 1) + "l",
         tuple(
-            (row.task, *([row.model] if models else []), row.label, *(one.word for one in told(row)))
+            (row.task, *([row.model] if models else []), row.label, *(one.word for one in summary_texts(row)))
             for row in rows
         ),
         "what is kept of the dense score over sparsities, and at what cost",
-        tuple(_notes(standings)),
+        tuple(_notes(summaries)),
         loud,
     )
-    return [first, *([_suite(standings, loud)] if len(standings.panels) > 1 and standings.suite else [])]
+    return [first, *([_suite(summaries, loud)] if len(summaries.panels) > 1 and summaries.suite else [])]
 
 
-def plain(standings: Standings) -> dict[str, list[dict[str, Any]]]:
+def plain_values(summaries: Summaries) -> dict[str, list[dict[str, Any]]]:
     """Both as plain JSON values: `curves`, a line a method and task, and `suite`, a line a method."""
     return {
-        "curves": [_plain(row) for row in standings.rows],
+        "curves": [_plain(row) for row in summaries.rows],
         "suite": [
             {"task": None, "model": None, "method": one.label, "tasks": one.tasks, **_plain_area(one.area)}
-            for one in standings.suite
-            if len(standings.panels) > 1
+            for one in summaries.suite
+            if len(summaries.panels) > 1
         ],
     }
 
 
-def _kept(kept: Kept | None) -> Told:
+def _kept(kept: SparsityAtRetention | None) -> NumberText:
     if kept is None:
-        return Told(ABSENT)
+        return NumberText(ABSENT)
     beyond = {"above": 1e-6, "below": -1e-6, "within": 0.0}[kept.bounded]
-    return Told(kept.text, _ends(kept.interval, ".3g"), kept.sparsity + beyond)
+    return NumberText(kept.text, _ends(kept.interval, ".3g"), kept.sparsity + beyond)
 
 
-def _area(area: Area | None) -> Told:
-    return Told(f"{area.value:.3f}", _ends(area.interval, ".3f"), area.value) if area else Told(ABSENT)
+def _area(area: Area | None) -> NumberText:
+    return (
+        NumberText(f"{area.value:.3f}", _ends(area.interval, ".3f"), area.value)
+        if area
+        else NumberText(ABSENT)
+    )
 
 
 def _ends(sure: Interval | None, form: str) -> str:
     return f"{sure.low:{form}} to {sure.high:{form}}" if sure else ""
 
 
-def _times(times: Times | None) -> Told:
+def _times(times: RelativeCost | None) -> NumberText:
     if times is None:
-        return Told(ABSENT)
+        return NumberText(ABSENT)
     low, high = f"{times.low:.3g}", f"{times.high:.3g}"
     spread = f"{low} to {high}" if low != high else ""
     if times.mean is None:
-        return Told(spread or high, key=times.high)
-    return Told(f"{times.mean:.3g}", spread, times.mean)
+        return NumberText(spread or high, key=times.high)
+    return NumberText(f"{times.mean:.3g}", spread, times.mean)
 
 
-def _front(row: Standing) -> Told:
+def _front(row: MethodSummary) -> NumberText:
     ahead = [name for name, times in row.times.items() if times.front]
-    return Told(", ".join(ahead) if row.area else ABSENT, key=len(ahead) if row.area else None)
+    return NumberText(", ".join(ahead) if row.area else ABSENT, key=len(ahead) if row.area else None)
 
 
-def _suite(standings: Standings, loud: tuple[str, ...]) -> Sheet:
-    ranks = standings.suite
+def _suite(summaries: Summaries, loud: tuple[str, ...]) -> TextTable:
+    ranks = summaries.suite
     low, high = ranks[0].area.over
     overs = dict.fromkeys(one.area.interval.over for one in ranks if one.area.interval)
-    return Sheet(
+    return TextTable(
         ("method", "tasks", "area"),
         "lrr",
         tuple((one.label, str(one.tasks), _area(one.area).word) for one in ranks),
@@ -121,9 +130,9 @@ def _suite(standings: Standings, loud: tuple[str, ...]) -> Sheet:
     )
 
 
-def _notes(standings: Standings) -> Iterator[str]:
-    rows = standings.rows
-    names = ", ".join(HEADS[: len(SHARES)])
+def _notes(summaries: Summaries) -> Iterator[str]:
+    rows = summaries.rows
+    names = ", ".join(SUMMARY_HEADS[: len(SHARES)])
     shares = " and ".join(f"{100 * share:g}" for share in SHARES)
     yield f"largest sparsity that keeps {shares} % of the dense score above chance: {names}"
     spans = {(row.task, row.model): row.area.over for row in rows if row.area}
@@ -137,7 +146,9 @@ def _notes(standings: Standings) -> Iterator[str]:
     if any(row.times for row in rows):
         yield "×: training over the same sparsities, in units of the dense net's; FLOPs if zeros cost nothing"
         yield "front: no other method of the task has as large an area for no more of it, intervals apart"
-    doubt = sum(s.free and s.entry.state == "doubt" for panel in standings.panels for _, s in panel.squares)
+    doubt = sum(
+        s.free and s.cell_value.state == "doubt" for panel in summaries.panels for _, s in panel.squares
+    )
     if doubt:
         yield f"! {doubt} square{'s' * (doubt > 1)} without a sound certificate: on no curve"
     lacking: dict[str, list[str]] = {}
@@ -147,20 +158,20 @@ def _notes(standings: Standings) -> Iterator[str]:
     for why, whose in lacking.items():
         more = f" and {len(whose) - 3} more" if len(whose) > 3 else ""
         yield f"–: {', '.join(whose[:3])}{more}: {why}"
-    if len(standings.panels) > 1 and not standings.suite:
+    if len(summaries.panels) > 1 and not summaries.suite:
         yield "no score over all tasks: no method has a curve on each, over sparsities that they share"
 
 
-def _intervals(row: Standing) -> Iterator[Interval]:
-    for one in (*row.kept.values(), row.area):
+def _intervals(row: MethodSummary) -> Iterator[Interval]:
+    for one in (*row.retained_at.values(), row.area):
         if one and one.interval:
             yield one.interval
 
 
-def _plain(row: Standing) -> dict[str, Any]:
+def _plain(row: MethodSummary) -> dict[str, Any]:
     found: dict[str, Any] = {"task": row.task, "model": row.model, "method": row.label, "tasks": 1}
     for share in SHARES:
-        name, kept = f"s{100 * share:g}", row.kept.get(share)
+        name, kept = f"s{100 * share:g}", row.retained_at.get(share)
         found |= {name: kept.sparsity if kept else None, f"{name}_bounded": kept.bounded if kept else None}
         found |= _plain_ends(name, kept.interval if kept else None)
     found |= _plain_area(row.area)

@@ -8,29 +8,29 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from smc_eval.reporting.cell_value import Entry, Look, decimals, entry
+from smc_eval.reporting.cell_value import CellValue, FindItems, decimals, make_cell_value
 from smc_eval.store.records import Result
 
-DENSE = "dense"
+DENSE_COLUMN = "dense"
 """The method that stands as a column beside all others, and not as a row."""
 
 ANY = "*"
 """Spread of an N:M pattern, spread and scope of a dense net and what its budget counts, data of a
 cell that read none: nothing depends on them."""
 
-Key = tuple[str, tuple[tuple[str, Any], ...]]
+RowKey = tuple[str, tuple[tuple[str, Any], ...]]
 """A row within its task and model: the method, and whatever else sets it apart from other rows."""
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """One method on one task with one model."""
 
     task: str
     model: str
     method: str
     """With whatever sets it apart from other rows of the same method: `lth (erk, epochs=2)`."""
-    entries: tuple[Entry, ...]
+    cell_values: tuple[CellValue, ...]
     """One for each column."""
 
 
@@ -40,7 +40,7 @@ class Table:
 
     columns: tuple[str, ...]
     """`dense`, sparsities from low to high, N:M patterns; only what occurs."""
-    rows: tuple[Row, ...]
+    rows: tuple[TableRow, ...]
     """Those of a task and model stand together."""
     records: tuple[Result, ...]
     """What the rows were made of."""
@@ -63,13 +63,13 @@ class Table:
         return ("task", "model", "method") if len(self.models) > 1 else ("task", "method")
 
 
-def tabulated(results: Sequence[Result], look: Look | None = None) -> Table:
+def table_of(results: Sequence[Result], look: FindItems | None = None) -> Table:
     """The table of records in any order; of two records of one cell the later counts.
 
     `look` finds the items of a record: with them, intervals tell of seeds and items both.
     """
     records = distinct(results)
-    names = named(records)
+    names = column_names(records)
     columns = tuple(dict.fromkeys(names.values()))
     apart = _varying(records, ("protocol", "scope", "spread"))
     groups: dict[tuple[str, str], list[Result]] = {}
@@ -78,7 +78,7 @@ def tabulated(results: Sequence[Result], look: Look | None = None) -> Table:
     rows = [
         row
         for group in groups.values()
-        for row in _grouped(group, [names[level(record)] for record in group], columns, apart, look)
+        for row in _grouped(group, [names[sparsity_key(record)] for record in group], columns, apart, look)
     ]
     return Table(columns, tuple(rows), records, tuple(results))
 
@@ -90,7 +90,7 @@ def distinct(results: Iterable[Result]) -> tuple[Result, ...]:
 
 def facets(result: Result) -> dict[str, Any]:
     """Everything by which two records of one task, model and method may differ and not be averaged."""
-    dense, free = result.method == DENSE, result.target["pattern"] == "free"
+    dense, free = result.method == DENSE_COLUMN, result.target["pattern"] == "free"
     return {
         "protocol": result.protocol,
         "scope": ANY if dense else result.target["scope"],
@@ -109,24 +109,26 @@ def facets(result: Result) -> dict[str, Any]:
 def _identity(result: Result) -> str:
     """Equal for records of one cell; their digests differ where data, model or release have changed."""
     place = (result.task, result.model, result.method, result.seed, result.fold)
-    return json.dumps([place, level(result), facets(result)], sort_keys=True, default=str)
+    return json.dumps([place, sparsity_key(result), facets(result)], sort_keys=True, default=str)
 
 
-def level(result: Result) -> tuple[str, float]:
+def sparsity_key(result: Result) -> tuple[str, float]:
     """How sparse: method `dense`, or pattern, and a number free of rounding noise."""
-    kind = DENSE if result.method == DENSE else result.target["pattern"]
+    kind = DENSE_COLUMN if result.method == DENSE_COLUMN else result.target["pattern"]
     return kind, round(result.target["sparsity"], 9)
 
 
-def named(records: Iterable[Result]) -> dict[tuple[str, float], str]:
+def column_names(records: Iterable[Result]) -> dict[tuple[str, float], str]:
     """Names of the columns in their order: `dense`, numbers, patterns."""
-    order = {DENSE: 0, "free": 1}
-    levels = sorted({level(record) for record in records}, key=lambda at: (order.get(at[0], 2), at[1], at[0]))
-    numbers = short([sparsity for kind, sparsity in levels if kind == "free"])
+    order = {DENSE_COLUMN: 0, "free": 1}
+    levels = sorted(
+        {sparsity_key(record) for record in records}, key=lambda at: (order.get(at[0], 2), at[1], at[0])
+    )
+    numbers = short_sparsities([sparsity for kind, sparsity in levels if kind == "free"])
     return {at: numbers[at[1]] if at[0] == "free" else at[0] for at in levels}
 
 
-def short(sparsities: Sequence[float]) -> dict[float, str]:
+def short_sparsities(sparsities: Sequence[float]) -> dict[float, str]:
     """Sparsities with three decimals, or as many more as it takes to tell them from 1 and each other."""
 
     def written(sparsity: float, digits: int) -> str:
@@ -158,46 +160,46 @@ def _grouped(
     names: Sequence[str],
     columns: Sequence[str],
     apart: Sequence[str],
-    look: Look | None,
-) -> list[Row]:
+    look: FindItems | None,
+) -> list[TableRow]:
     """The rows of one task and model; `names` are the columns of its records."""
     apart = list(dict.fromkeys([*apart, *_varying(group)]))
-    rows: dict[Key, dict[str, list[Result]]] = {}
+    rows: dict[RowKey, dict[str, list[Result]]] = {}
 
     def vague(number: int) -> int:  # what fits into several rows waits until these are there
-        return 2 if names[number] == DENSE else int(ANY in facets(group[number]).values())
+        return 2 if names[number] == DENSE_COLUMN else int(ANY in facets(group[number]).values())
 
     for number in sorted(range(len(group)), key=vague):
         record, found = group[number], facets(group[number])
-        own: Key = record.method, tuple((name, found.get(name)) for name in apart)
+        own: RowKey = record.method, tuple((name, found.get(name)) for name in apart)
         hosts = [key for key in rows if _fits(own, key)] if vague(number) else [own]
         for key in hosts or [own]:
             rows.setdefault(key, {}).setdefault(names[number], []).append(record)
     digits = decimals(group)
-    made: dict[tuple[int, ...], Entry] = {}  # a dense net stands in every row, and is reckoned with once
+    made: dict[tuple[int, ...], CellValue] = {}  # a dense net stands in every row, and is reckoned with once
 
-    def square(records: Sequence[Result]) -> Entry:
+    def square(records: Sequence[Result]) -> CellValue:
         key = tuple(map(id, records))
         if key not in made:
-            made[key] = entry(records, group, digits, look)
+            made[key] = make_cell_value(records, group, digits, look)
         return made[key]
 
     squares = {
-        key: [square(row[name]) if name in row else Entry("missing") for name in columns]
+        key: [square(row[name]) if name in row else CellValue("missing") for name in columns]
         for key, row in rows.items()
     }
     _mark_best(list(squares.values()), columns, group)
     task, model = group[0].task, group[0].model
-    return [Row(task, model, _label(key), tuple(entries)) for key, entries in squares.items()]
+    return [TableRow(task, model, _label(key), tuple(cell_values)) for key, cell_values in squares.items()]
 
 
-def _fits(own: Key, row: Key) -> bool:
+def _fits(own: RowKey, row: RowKey) -> bool:
     """Whether a record belongs into a row, where ANY agrees with everything."""
-    same = own[0] in {DENSE, row[0]}
+    same = own[0] in {DENSE_COLUMN, row[0]}
     return same and all(a in {ANY, b} for (_, a), (_, b) in zip(own[1], row[1], strict=True))
 
 
-def _label(key: Key) -> str:
+def _label(key: RowKey) -> str:
     method, apart = key
     plain = ("protocol", "scope", "spread", "data")
     words = [
@@ -208,12 +210,12 @@ def _label(key: Key) -> str:
     return f"{method} ({', '.join(words)})" if words else method
 
 
-def _mark_best(rows: Sequence[list[Entry]], columns: Sequence[str], group: Iterable[Result]) -> None:
+def _mark_best(rows: Sequence[list[CellValue]], columns: Sequence[str], group: Iterable[Result]) -> None:
     """Mark, in each column but dense, the best of the whole and sound numbers, if there are several."""
     higher = next((record.score["higher_is_better"] for record in group if record.score), True)
     for at, column in enumerate(columns):
         whole = [row[at].value for row in rows if row[at].state == "ok" and not row[at].remarks]
-        if column == DENSE or len(whole) < 2:
+        if column == DENSE_COLUMN or len(whole) < 2:
             continue
         best = max(whole) if higher else min(whole)
         for row in rows:

@@ -15,44 +15,47 @@ from rich.table import Table as Drawing
 from rich.text import Text
 
 from smc_eval.experiment.config import Format
-from smc_eval.reporting.cell_value import Entry
-from smc_eval.reporting.export import as_csv, as_json, as_latex, as_markdown, check_writable, document, write
+from smc_eval.reporting.cell_value import CellValue
+from smc_eval.reporting.export import (
+    as_csv,
+    as_json,
+    as_latex,
+    as_markdown,
+)
 from smc_eval.reporting.footnotes import Footnotes, footnotes
-from smc_eval.reporting.summary import Standings
-from smc_eval.reporting.summary_table import sheets
-from smc_eval.reporting.table import Row, Table
-from smc_eval.reporting.text_table import WHOLE, Sheet
-
-__all__ = ["check_writable", "document", "lay", "render", "show", "write"]
+from smc_eval.reporting.summary import Summaries
+from smc_eval.reporting.summary_table import text_tables
+from smc_eval.reporting.table import Table, TableRow
+from smc_eval.reporting.text_table import UNLIMITED_WIDTH, TextTable
 
 STYLES = {"ok": "", "doubt": "red", "failed": "red", "skipped": "dim", "missing": "dim"}
 
-PLAIN = str.maketrans({"±": "~", "–": "-", "·": "-", "×": "x", "≥": ">="})
+ASCII_SIGNS = str.maketrans({"±": "~", "–": "-", "·": "-", "×": "x", "≥": ">="})
 """For terminals that have no such signs."""
 
 
-def render(table: Table, form: Format, standings: Standings | None = None) -> str:
+def render_table(table: Table, form: Format, summaries: Summaries | None = None) -> str:
     """The table as text, a line end at its end; as `table` it is as wide as it needs.
 
     With standings, what they tell of its curves stands below; in CSV, in its place.
     """
     match form:
         case "markdown":
-            return as_markdown(table, standings)
+            return as_markdown(table, summaries)
         case "csv":
-            return as_csv(table, standings)
+            return as_csv(table, summaries)
         case "latex":
-            return as_latex(table, standings)
+            return as_latex(table, summaries)
         case "json":
-            return as_json(table, standings)
+            return as_json(table, summaries)
         case "table":
             text = io.StringIO()
-            show(table, Console(file=text, force_terminal=False, color_system=None), standings)
+            print_table(table, Console(file=text, force_terminal=False, color_system=None), summaries)
             return text.getvalue()
 
 
-def show(
-    table: Table, console: Console, standings: Standings | None = None, *, details: bool = False
+def print_table(
+    table: Table, console: Console, summaries: Summaries | None = None, *, details: bool = False
 ) -> None:
     """Print the table with its footnotes, as wide as a terminal allows; a file or pipe gets whole lines.
 
@@ -67,32 +70,32 @@ def show(
     if details:
         pen.print(Text(), *_detailed(table, pen))
     pen.print(Text(), *_below(footnotes(table), pen))
-    for sheet in sheets(standings) if standings else []:
+    for text_table in text_tables(summaries) if summaries else []:
         pen.print(Text())
-        lay(sheet, console)
+        print_text_table(text_table, console)
 
 
-def lay(sheet: Sheet, console: Console) -> None:
+def print_text_table(text_table: TextTable, console: Console) -> None:
     """Print a sheet with its notes, as wide as a terminal allows; a file or pipe gets whole lines."""
     if not console.is_terminal:
-        console.width = WHOLE
+        console.width = UNLIMITED_WIDTH
     pen = Pen(console)
-    if sheet.title:
-        pen.print(pen.text(sheet.title, "bold"))
-    pen.print(_laid(sheet, pen), Text())
-    pen.print(*(pen.text(note, "bold red") for note in sheet.loud))
-    pen.print(*(pen.text(note, "dim") for note in sheet.notes))
+    if text_table.title:
+        pen.print(pen.text(text_table.title, "bold"))
+    pen.print(_laid(text_table, pen), Text())
+    pen.print(*(pen.text(note, "bold red") for note in text_table.loud))
+    pen.print(*(pen.text(note, "dim") for note in text_table.notes))
 
 
-def _laid(sheet: Sheet, pen: Pen) -> Drawing:
+def _laid(text_table: TextTable, pen: Pen) -> Drawing:
     """In less room than whole lines take, what explains a number stands below it, and names keep theirs."""
     drawing = Drawing(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    room, lines = pen.console.width, sheet.flat
-    widths = [_widest(*column) for column in zip(sheet.heads, *lines, strict=True)]
+    room, lines = pen.console.width, text_table.flat
+    widths = [_widest(*column) for column in zip(text_table.heads, *lines, strict=True)]
     if tall := sum(widths) + 3 * (len(widths) - 1) > room:
-        lines, drawing.padding = sheet.lines, (0, 0, 0, 0)
-    names = len(sheet.align) - len(sheet.align.lstrip("l"))
-    for at, (head, letter) in enumerate(zip(sheet.heads, sheet.align, strict=True)):
+        lines, drawing.padding = text_table.lines, (0, 0, 0, 0)
+    names = len(text_table.align) - len(text_table.align.lstrip("l"))
+    for at, (head, letter) in enumerate(zip(text_table.heads, text_table.align, strict=True)):
         width = min(widths[at], room // 3) if tall and at < names else None
         side: Literal["left", "right"] = "right" if letter == "r" else "left"
         drawing.add_column(pen.text(head), width=width, justify=side, overflow="fold")
@@ -111,7 +114,7 @@ class Pen:
         """Words that are never read as markup."""
         if self.console.options.ascii_only:
             code = self.console.encoding
-            words = words.translate(PLAIN).encode(code, "replace").decode(code)
+            words = words.translate(ASCII_SIGNS).encode(code, "replace").decode(code)
         return Text(words, style)
 
     def print(self, *parts: RenderableType) -> None:
@@ -123,7 +126,7 @@ class Pen:
 
 
 @dataclass(frozen=True)
-class Layout:
+class TableLayout:
     """How a table is laid out: everything in a line, or in less room."""
 
     table: Table
@@ -174,16 +177,16 @@ class Layout:
         """Widths of the columns of numbers."""
         rows, names = self.table.rows, enumerate(self.table.columns)
         return [
-            _widest(name, *(word for row in rows for word in self._said(row.entries[at])))
+            _widest(name, *(word for row in rows for word in self._said(row.cell_values[at])))
             for at, name in names
         ]
 
-    def _word(self, head: str, row: Row) -> str:
+    def _word(self, head: str, row: TableRow) -> str:
         word: str = getattr(row, head)
         return word if self.flat else f" {word}"
 
-    def _said(self, entry: Entry) -> tuple[str, ...]:
-        return entry.lines if self.tall else (entry.text,)
+    def _said(self, cell_value: CellValue) -> tuple[str, ...]:
+        return cell_value.lines if self.tall else (cell_value.text,)
 
     def _pieces(self) -> Iterator[list[int]]:
         """Which columns of numbers stand in which piece: all in one, if there is room."""
@@ -211,7 +214,9 @@ class Layout:
         drawing.width = sum(widths) + self._gap * (len(widths) - 1)
         return drawing
 
-    def _filled(self, rows: Sequence[Row], piece: Sequence[int], pen: Pen, *, header: bool = True) -> Drawing:
+    def _filled(
+        self, rows: Sequence[TableRow], piece: Sequence[int], pen: Pen, *, header: bool = True
+    ) -> Drawing:
         drawing, before = self._drawing(piece, pen, header=header), ("", "")
         several = len(rows) > len(list(_groups(self.table)))
         for row in rows:
@@ -220,28 +225,31 @@ class Layout:
                 drawing.add_section()
             before = row.task, row.model
             words = ["" if same and head != "method" else self._word(head, row) for head in self._heads]
-            squares = [(row.entries[at], "\n".join(self._said(row.entries[at]))) for at in piece]
+            squares = [(row.cell_values[at], "\n".join(self._said(row.cell_values[at]))) for at in piece]
             drawing.add_row(
                 *(pen.text(word) for word in words),
-                *(pen.text(said, "bold" if entry.best else STYLES[entry.state]) for entry, said in squares),
+                *(
+                    pen.text(said, "bold" if cell_value.best else STYLES[cell_value.state])
+                    for cell_value, said in squares
+                ),
             )
         return drawing
 
 
-def _chosen(table: Table, room: int | None) -> Layout:
+def _chosen(table: Table, room: int | None) -> TableLayout:
     """The first layout that fits; if none does, the narrowest, cut into pieces."""
     for flat, tall in ((True, False), (True, True), (False, False), (False, True)):
-        layout = Layout(table, flat, tall)
+        layout = TableLayout(table, flat, tall)
         if room is None or layout.width <= room:
             return layout
-    return Layout(table, flat=False, tall=True, room=room)
+    return TableLayout(table, flat=False, tall=True, room=room)
 
 
 def _widest(*words: str) -> int:
     return max(map(cell_len, words))
 
 
-def _groups(table: Table) -> Iterator[tuple[tuple[str, str], list[Row]]]:
+def _groups(table: Table) -> Iterator[tuple[tuple[str, str], list[TableRow]]]:
     for key, rows in groupby(table.rows, key=lambda row: (row.task, row.model)):
         yield key, list(rows)
 
@@ -250,16 +258,17 @@ def _detailed(table: Table, pen: Pen) -> Iterator[Text]:
     """A line for every square that holds a number."""
     yield pen.text("further numbers; folds weigh as in the score", "bold")
     for row in table.rows:
-        for column, entry in zip(table.columns, row.entries, strict=True):
-            if entry.state in {"ok", "doubt"}:
+        for column, cell_value in zip(table.columns, row.cell_values, strict=True):
+            if cell_value.state in {"ok", "doubt"}:
                 parts = [
-                    entry.text,
-                    *(f"{name} {value:.{entry.decimals}f}" for name, value in entry.also.items()),
-                    "sparsity " + ", ".join(f"{name} {share:.4f}" for name, share in entry.reached.items()),
-                    f"{entry.seconds:,.1f} s",
+                    cell_value.text,
+                    *(f"{name} {value:.{cell_value.decimals}f}" for name, value in cell_value.also.items()),
+                    "sparsity "
+                    + ", ".join(f"{name} {share:.4f}" for name, share in cell_value.reached.items()),
+                    f"{cell_value.seconds:,.1f} s",
                 ]
                 place = " ".join([*(getattr(row, head) for head in table.heads), column])
-                yield pen.text(f"{place}: {'; '.join(parts)}", STYLES[entry.state])
+                yield pen.text(f"{place}: {'; '.join(parts)}", STYLES[cell_value.state])
 
 
 def _below(notes: Footnotes, pen: Pen) -> Iterator[Text]:

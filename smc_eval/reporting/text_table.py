@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-SIGNS = {
+LATEX_SIGNS = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
@@ -24,12 +24,12 @@ SIGNS = {
 }
 """Characters that LaTeX would read as orders, or not at all."""
 
-WHOLE = 10_000
+UNLIMITED_WIDTH = 10_000
 """Columns of what is no terminal: lines in a file are not broken."""
 
 
 @dataclass(frozen=True)
-class Sheet:
+class TextTable:
     """A table whose squares are words; what stands behind a line end in one explains what is before it."""
 
     heads: tuple[str, ...]
@@ -104,7 +104,7 @@ def booktabs(
 
 def latex(text: str) -> str:
     """Words that LaTeX sets as they are."""
-    return "".join(SIGNS.get(sign, sign) for sign in text)
+    return "".join(LATEX_SIGNS.get(sign, sign) for sign in text)
 
 
 def markdown(text: str) -> str:

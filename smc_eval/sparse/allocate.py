@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from smc_eval.errors import SparsityError
-from smc_eval.sparse.distribution import lamp, outlying, shared
+from smc_eval.sparse.distribution import lamp, outlying, share_out
 from smc_eval.sparse.pattern import grouped, grouped_count, rowwise
-from smc_eval.sparse.select import available, check, largest
-from smc_eval.sparse.shard_group import ALONE, Crowd
+from smc_eval.sparse.select import available, check_saliencies, largest
+from smc_eval.sparse.shard_group import UNSHARDED, ShardGroup
 from smc_eval.target import Target
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -24,7 +24,7 @@ def allocate(
     saliency: Mapping[str, Tensor],
     target: Target,
     within: Mapping[str, Tensor] | None = None,
-    crowd: Crowd = ALONE,
+    shards: ShardGroup = UNSHARDED,
 ) -> dict[str, Tensor]:
     """Masks of the most salient weights that meet the target, True stays: exactly `expected` in all.
 
@@ -43,29 +43,29 @@ def allocate(
             that cannot be compared, or, under `lamp`, below zero; a spread that needs whole tensors
             where they are cut.
     """
-    shapes = crowd.shapes(saliency)
+    shapes = shards.shapes(saliency)
     keep = expected(shapes, target)
-    check(saliency, within, crowd)
+    check_saliencies(saliency, within, shards)
     if target.pattern != "free":
         return {
             name: grouped(values, *target.group, None if within is None else within[name])
             for name, values in saliency.items()
         }
-    _afford(keep, available(saliency, within, crowd), _size(shapes), target)
-    if crowd.size > 1 and target.spread not in BY_ROWS:
+    _afford(keep, available(saliency, within, shards), _size(shapes), target)
+    if shards.size > 1 and target.distribution not in BY_ROWS:
         raise SparsityError(
-            f"spread {target.spread!r} needs whole tensors, and these are cut by rows; "
+            f"spread {target.distribution!r} needs whole tensors, and these are cut by rows; "
             f"choose one of {', '.join(BY_ROWS)}"
         )
-    match target.spread:
+    match target.distribution:
         case "global":
-            return largest(saliency, keep, within, crowd)
+            return largest(saliency, keep, within, shards)
         case "lamp":
             return largest(lamp(saliency, within), keep, within)
         case "uniform" | "erk" | "owl":
-            counts = budgets(shapes, target, within, saliency, crowd)
+            counts = budgets(shapes, target, within, saliency, shards)
             return {
-                name: largest({name: values}, counts[name], within, crowd)[name]
+                name: largest({name: values}, counts[name], within, shards)[name]
                 for name, values in saliency.items()
             }
         case "rows":
@@ -89,7 +89,7 @@ def expected(shapes: Shapes, target: Target) -> int:
         )
     if target.pattern != "free":
         return sum(grouped_count(shape, *target.group) for shape in shapes.values())
-    keep = kept(size, target.sparsity)
+    keep = count_kept(size, target.sparsity)
     if not keep:
         raise SparsityError(
             f"sparsity {target.sparsity!r} leaves none of {size} weights; the largest that can be "
@@ -98,7 +98,7 @@ def expected(shapes: Shapes, target: Target) -> int:
     return keep
 
 
-def kept(size: int, sparsity: float) -> int:
+def count_kept(size: int, sparsity: float) -> int:
     """How many of `size` weights stay at a sparsity: the nearest whole number."""
     return round(size * (1 - sparsity))
 
@@ -108,7 +108,7 @@ def budgets(
     target: Target,
     within: Mapping[str, Tensor] | None = None,
     saliency: Mapping[str, Tensor] | None = None,
-    crowd: Crowd = ALONE,
+    shards: ShardGroup = UNSHARDED,
 ) -> dict[str, int]:
     """How many weights of each tensor stay; together as many as are `expected`.
 
@@ -126,20 +126,20 @@ def budgets(
     sizes = {name: math.prod(shape) for name, shape in shapes.items()}
     alive = sizes
     if within is not None:
-        alive = dict(zip(shapes, crowd.count(within[name] for name in shapes), strict=True))
+        alive = dict(zip(shapes, shards.count(within[name] for name in shapes), strict=True))
     if target.pattern != "free":
         return {name: grouped_count(shape, *target.group) for name, shape in shapes.items()}
     _afford(keep, sum(alive.values()), _size(shapes), target)
-    match target.spread:
+    match target.distribution:
         case "uniform" | "rows":
-            return shared(keep, sizes, alive)
+            return share_out(keep, sizes, alive)
         case "erk":
-            return shared(keep, {name: max(1, sum(shape)) for name, shape in shapes.items()}, alive)
+            return share_out(keep, {name: max(1, sum(shape)) for name, shape in shapes.items()}, alive)
         case "owl" if saliency is not None:
-            return shared(keep, outlying(saliency, target.sparsity, within), alive)
+            return share_out(keep, outlying(saliency, target.sparsity, within), alive)
         case "global" | "lamp" | "owl":
             raise SparsityError(
-                f"spread {target.spread!r} sets no budget for a tensor; choose 'uniform' or 'erk'"
+                f"spread {target.distribution!r} sets no budget for a tensor; choose 'uniform' or 'erk'"
             )
 
 

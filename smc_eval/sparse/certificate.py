@@ -22,7 +22,7 @@ def certify(net: Net, target: Target | None) -> dict[str, Any]:
     words what does not. Without a target any number will do: the masks were given. `dead_tensors` and
     `dead_units` are named, not judged: a method may empty a tensor, but not unseen.
     """
-    alive, weights = net.alive, net.weights
+    alive, weights = net.full_masks, net.weights
     kept = sum(int(mask.sum()) for mask in alive.values())
     size = sum(mask.numel() for mask in alive.values())
     shapes = {name: tuple(mask.shape) for name, mask in alive.items()}
@@ -45,11 +45,11 @@ def certify(net: Net, target: Target | None) -> dict[str, Any]:
         "mask_changes": net.changes,
         "regrown": net.regrown,
     }
-    failed = list(faults(found, target))
+    failed = list(certificate_faults(found, target))
     return {"ok": not failed, "failed": failed, **found}
 
 
-def faults(found: Mapping[str, Any], target: Target | None) -> Iterator[str]:
+def certificate_faults(found: Mapping[str, Any], target: Target | None) -> Iterator[str]:
     """What speaks against a net, in plain words."""
     if found["kept"] != found["wanted"]:
         yield f"{found['kept']} weights left, {found['wanted']} wanted"

@@ -12,10 +12,12 @@ from torch import Tensor
 from smc_eval.errors import SparsityError
 from smc_eval.sparse.bits import unpacked
 
-Kind = Literal["weights", "masks"]
+Content = Literal["weights", "masks"]
 
 
-def given(weights: Mapping[str, Tensor], found: Mapping[str, Tensor], kind: Kind) -> dict[str, Tensor]:
+def custom_masks(
+    weights: Mapping[str, Tensor], found: Mapping[str, Tensor], kind: Content
+) -> dict[str, Tensor]:
     """A mask for each weight, True stays, from what was found under names of the like.
 
     Of found weights, whatever is not exactly zero stays; found masks say it by 1 or True, or packed
@@ -28,7 +30,7 @@ def given(weights: Mapping[str, Tensor], found: Mapping[str, Tensor], kind: Kind
     names = paired(list(weights), list(found))
     masks = {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in weights.items()}
     for name, theirs in names.items():
-        read = nonzero if kind == "weights" else said
+        read = nonzero if kind == "weights" else written_mask
         masks[name] = read(theirs, found[theirs], name, weights[name].shape).to(weights[name].device)
     if all(bool(mask.all()) for mask in masks.values()):
         what = "no weight that they hold is exactly zero" if kind == "weights" else "every mask is all ones"
@@ -84,7 +86,7 @@ def nonzero(theirs: str, weight: Tensor, name: str, shape: Sequence[int]) -> Ten
     return weight != 0
 
 
-def said(theirs: str, mask: Tensor, name: str, shape: Sequence[int]) -> Tensor:
+def written_mask(theirs: str, mask: Tensor, name: str, shape: Sequence[int]) -> Tensor:
     """A mask as it was written down: bool, zeros and ones, or eight to a byte."""
     size = torch.Size(shape).numel()
     if mask.dtype == torch.uint8 and mask.shape == (-(-size // 8),) and mask.shape != tuple(shape):

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from smc_eval.errors import SparsityError
 
-Key = TypeVar("Key", str, int)
+NameOrNumber = TypeVar("NameOrNumber", str, int)
 
 MULTIPLE = 5.0
 """M of OWL: an outlier is above so many times its tensor's mean."""
@@ -20,7 +20,9 @@ LEEWAY = 0.08
 """Lambda of OWL: how far a tensor's density may lie from the target's."""
 
 
-def shared(total: int, weights: Mapping[Key, int], ceilings: Mapping[Key, int]) -> dict[Key, int]:
+def share_out(
+    total: int, weights: Mapping[NameOrNumber, int], ceilings: Mapping[NameOrNumber, int]
+) -> dict[NameOrNumber, int]:
     """Share `total` in proportion to `weights`, none above its ceiling, by whole numbers that add up.
 
     Whoever would pass the ceiling gets the ceiling, and the others share what is left in the same
@@ -43,7 +45,7 @@ def shared(total: int, weights: Mapping[Key, int], ceilings: Mapping[Key, int]) 
     return shares
 
 
-def _sum(counts: Mapping[Key, int], names: set[Key]) -> int:
+def _sum(counts: Mapping[NameOrNumber, int], names: set[NameOrNumber]) -> int:
     return sum(counts[name] for name in names)
 
 
@@ -117,11 +119,11 @@ def _outliers(name: str, saliency: Tensor, within: Tensor | None) -> float:
     return int((values > MULTIPLE * mean).count_nonzero()) / values.numel()
 
 
-def _check(spread: str, name: str, values: Tensor) -> None:
+def _check(distribution: str, name: str, values: Tensor) -> None:
     """Refuse saliencies that have no meaning under a spread."""
     low, high = values.aminmax()
     if not (float(low) >= 0 and float(high) < float("inf")):
         raise SparsityError(
-            f"spread {spread!r} needs finite saliencies of 0 or more; those of {name!r} "
+            f"spread {distribution!r} needs finite saliencies of 0 or more; those of {name!r} "
             f"lie between {float(low):g} and {float(high):g}; choose another spread for this criterion"
         )

@@ -147,7 +147,7 @@ def _add(
 
 
 @torch.no_grad()
-def costs(name: str, f_GBB: Tensor, w_GB: Tensor) -> Tensor:
+def removal_costs(name: str, f_GBB: Tensor, w_GB: Tensor) -> Tensor:
     """w^2 / (2 [F^-1]_ii): the least by which the loss grows when a weight goes, as [G, B].
 
     Kurtic et al. (2022), section 3, for one weight; its block makes up for it as well as it can.

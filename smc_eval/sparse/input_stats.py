@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from smc_eval.errors import SparsityError
-from smc_eval.sparse.inputs import Place
+from smc_eval.sparse.inputs import Region
 
 Band = tuple[slice, Tensor | None]
 """Rows of a weight that multiplied the same inputs, and the moment of these; None if there were none."""
 
 
-class Moments(ABC):
+class InputStats(ABC):
     """A `See` that adds up and keeps no row: what it ends with does not depend on how many came at a time."""
 
     def __init__(self, weights: Mapping[str, Tensor], names: Collection[str]) -> None:
@@ -27,7 +27,7 @@ class Moments(ABC):
         self.weights, self.names = weights, frozenset(names)
         self.sums: dict[str, dict[tuple[int, int], Tensor]] = {name: {} for name in names}
 
-    def __call__(self, name: str, place: Place, x_NI: Tensor) -> None:
+    def __call__(self, name: str, place: Region, x_NI: Tensor) -> None:
         if name not in self.names:
             return
         rows, columns = place
@@ -69,7 +69,7 @@ class Moments(ABC):
             yield slice(start, stop), (sum(over[1:], over[0]) if over else None)
 
 
-class Squares(Moments):
+class Squares(InputStats):
     """Of each input the sum of its squares: I numbers of double precision a weight."""
 
     def zero(self, inputs: int, weight: Tensor) -> Tensor:
@@ -88,7 +88,7 @@ class Squares(Moments):
         return values_OI.view(weight.shape)
 
 
-class Grams(Moments):
+class Grams(InputStats):
     """Of each pair of inputs the sum of their products, X^T X: I x I numbers of single precision a weight.
 
     What two groups of columns multiplied at different times is taken to have nothing in common:

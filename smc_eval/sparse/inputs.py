@@ -16,19 +16,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from smc_eval.sparse.recurrent import layers, seen
+from smc_eval.sparse.recurrent import lower_layers, seen
 
-Place = tuple[slice, slice]
+Region = tuple[slice, slice]
 """Rows and columns of `weight.flatten(1)`."""
 
-See = Callable[[str, Place, Tensor], None]
+InputObserver = Callable[[str, Region, Tensor], None]
 
 PRODUCTS = (torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.mm, Tensor.mm)
 CELLS = (torch.lstm_cell, torch.gru_cell, torch.rnn_tanh_cell, torch.rnn_relu_cell)
 
 
 @contextmanager
-def watching(model: nn.Module, weights: Mapping[str, Tensor], see: See) -> Iterator[None]:
+def observing(model: nn.Module, weights: Mapping[str, Tensor], see: InputObserver) -> Iterator[None]:
     """Within, `see(name, place, x_NI)` is told whenever one of these weights multiplies rows.
 
     It is what torch's own functions are called with that counts, so that no layer need be known:
@@ -56,7 +56,7 @@ def watching(model: nn.Module, weights: Mapping[str, Tensor], see: See) -> Itera
 class Watch(TorchFunctionMode):
     """Sees torch's functions called, and tells of those that multiply a known weight."""
 
-    def __init__(self, weights: Mapping[str, Tensor], see: See) -> None:
+    def __init__(self, weights: Mapping[str, Tensor], see: InputObserver) -> None:
         super().__init__()
         self.see = see
         self.weights = sorted(weights.items(), key=lambda named: named[1].data_ptr())
@@ -91,7 +91,7 @@ class Watch(TorchFunctionMode):
         if weight_OI.ndim == 2 and (found := self._find(weight_OI)):
             self.see(*found, x.detach().reshape(-1, weight_OI.shape[1]))
 
-    def _find(self, matrix: Tensor) -> tuple[str, Place] | None:
+    def _find(self, matrix: Tensor) -> tuple[str, Region] | None:
         """The weight that a matrix is a rectangle of, and which rows and columns."""
         at = bisect_right(self.starts, matrix.data_ptr()) - 1
         if at < 0:
@@ -111,7 +111,7 @@ class Watch(TorchFunctionMode):
 
     def recurrent(self, module: nn.RNNBase) -> Callable[..., Any]:
         """A recurrent layer's `forward` that afterwards tells what its weights multiplied."""
-        forward, lower = module.forward, layers(module)
+        forward, lower = module.forward, lower_layers(module)
 
         def watched(*args: Any, **kwargs: Any) -> Any:
             inputs = args[0] if args else kwargs["input"]

@@ -18,7 +18,7 @@ GOLDEN, FIRST, SECOND = np.uint64(0x9E3779B97F4A7C15), 0xBF58476D1CE4E5B9, 0x94D
 """Constants of SplitMix64. Steele, Lea & Flood (2014), "Fast splittable pseudorandom number generators"."""
 
 
-def sketch(masks: Mapping[str, Tensor]) -> dict[str, tuple[int, int, str]]:
+def sample_masks(masks: Mapping[str, Tensor]) -> dict[str, tuple[int, int, str]]:
     """Of each mask: its weights, the places looked at, its bits there. `store.mask_samples` reads them."""
     found = {}
     for name, mask in masks.items():

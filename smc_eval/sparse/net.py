@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from smc_eval.errors import SparsityError
-from smc_eval.sparse.shard_group import ALONE, Crowd
+from smc_eval.sparse.shard_group import UNSHARDED, ShardGroup
 
 PIECE = 2**19
 """Weights that are masked at once on a CPU: 2 MiB of floats."""
@@ -34,7 +34,7 @@ class Net:
         """How often the masks changed."""
         self.regrown = 0
         """How many weights came back from under a mask, all changes together."""
-        self.crowd: Crowd = ALONE
+        self.shards: ShardGroup = UNSHARDED
         """Who holds the other rows of each parameter, where a net is cut by rows."""
 
     @property
@@ -54,7 +54,7 @@ class Net:
         return {name: weight.detach() for name, weight in self.parameters.items()}
 
     @property
-    def alive(self) -> dict[str, Tensor]:
+    def full_masks(self) -> dict[str, Tensor]:
         """A mask for every weight in scope, all True where none is worn."""
         return {
             name: self.masks[name] if name in self.masks else torch.ones_like(weight, dtype=torch.bool)
@@ -64,28 +64,28 @@ class Net:
     @property
     def density(self) -> float:
         """Share of the weights in scope that stays."""
-        return self.kept / sum(math.prod(shape) for shape in self.shapes.values())
+        return self.kept_count / sum(math.prod(shape) for shape in self.shapes.values())
 
     @property
-    def kept(self) -> int:
+    def kept_count(self) -> int:
         """How many of the weights in scope stay."""
-        return sum(self.crowd.count(self.alive.values()))
+        return sum(self.shards.count(self.full_masks.values()))
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Whole shapes of the weights in scope."""
-        return self.crowd.shapes(self.weights)
+        return self.shards.shapes(self.weights)
 
     @property
     def sparsity(self) -> dict[str, float]:
         """Share of each tensor that its mask hides, by name; only of those that wear one."""
-        counts, shapes = self.crowd.count(self.masks.values()), self.crowd.shapes(self.masks)
+        counts, shapes = self.shards.count(self.masks.values()), self.shards.shapes(self.masks)
         return {
             name: 1 - count / math.prod(shape)
             for (name, shape), count in zip(shapes.items(), counts, strict=True)
         }
 
-    def wear(self, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def set_masks(self, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Put on new masks, zero what they hide, and return what grew back, by name.
 
         Grown weights start at zero: they were zero under the old mask. Under a soft rule they
@@ -103,28 +103,28 @@ class Net:
                     f"the mask of {name!r} is {mask.dtype} {tuple(mask.shape)}; "
                     f"wanted torch.bool {tuple(weights[name].shape)}"
                 )
-        new = self.decided(
+        new = self.agreed(
             {name: mask.to(weights[name].device, copy=True).contiguous() for name, mask in masks.items()}
         )
         if not self.soft:
-            self.hold()
+            self.apply_masks()
         grown = {name: new[name] & ~old for name, old in self.masks.items()}
         back = sum(int(again.sum()) for again in grown.values())
-        other = any(not torch.equal(new[name], old) for name, old in self.alive.items())
-        back, others = self.crowd.sums([back, other])
+        other = any(not torch.equal(new[name], old) for name, old in self.full_masks.items())
+        back, others = self.shards.sums([back, other])
         self.regrown += back
         self.changes += others > 0
         self.masks = new
         if not self.soft:
-            self.hold()
+            self.apply_masks()
         return grown
 
-    def decided(self, masks: dict[str, Tensor]) -> dict[str, Tensor]:
+    def agreed(self, masks: dict[str, Tensor]) -> dict[str, Tensor]:
         """What is worn of masks that were asked for: they themselves, where nobody else has a say."""
         return masks
 
     @torch.no_grad()
-    def hold(self) -> None:
+    def apply_masks(self) -> None:
         """Write zeros under the masks: after the optimizer, a load, a pruner."""
         for weight, mask in self._masked():
             hide(weight, mask)
@@ -140,7 +140,7 @@ class Net:
         """Leave no parameter a gradient."""
         self.model.zero_grad(set_to_none=True)
 
-    def settle(self, mean: float) -> float:
+    def all_reduce(self, mean: float) -> float:
         """Make what backward passes left the gradients of all passes of a step; of its mean loss likewise
         what was added up here becomes all of it, and is returned. Nothing to do where nobody shares them."""
         return mean
@@ -173,13 +173,13 @@ class Net:
             yield parameters[name], mask
 
     @contextmanager
-    def imposed(self) -> Iterator[None]:
+    def masked(self) -> Iterator[None]:
         """Within, the model computes with survivors only; a soft rule's hidden values return after."""
         if not (self.soft and self.masks):
             yield
             return
         hidden = {name: weight.clone() for name, weight in self.weights.items()}
-        self.hold()
+        self.apply_masks()
         try:
             yield
         finally:
@@ -225,7 +225,7 @@ class Net:
                     f"{name!r} is {tuple(tensors[name].shape)} in the stored net, {tuple(value.shape)} here"
                 )
             value.copy_(tensors[name])
-        self.hold()
+        self.apply_masks()
 
 
 def hide(values: Tensor, mask: Tensor) -> None:

@@ -128,7 +128,7 @@ class Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _own(self, tensor: Tensor, shares: Shares) -> None:
         """Remember whose a place in memory is; the tensor is kept, lest another takes the place."""
-        store, start = place(tensor)
+        store, start = place_of(tensor)
         held = self.places.setdefault(store, [])
         if tensor.numel() and all(start != other for other, _, _ in held):
             insort(held, (start, start + tensor.numel() * tensor.element_size(), shares))
@@ -136,7 +136,7 @@ class Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _of(self, tensor: Tensor) -> Shares:
         """The weights that lie where a tensor lies."""
-        store, start = place(tensor)
+        store, start = place_of(tensor)
         held = self.places.get(store, [])
         at = bisect_right(held, start, key=lambda where: where[0]) - 1
         return held[at][2] if at >= 0 and start < held[at][1] else {}
@@ -164,7 +164,7 @@ class Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return {name: size / sum(found.values()) for name, size in found.items()}
 
 
-def place(tensor: Tensor) -> tuple[int, int]:
+def place_of(tensor: Tensor) -> tuple[int, int]:
     """Where a tensor lies: in which storage, which stays itself when its memory goes and comes back, and at
     which byte of it."""
     return tensor.untyped_storage()._cdata, int(tensor.storage_offset()) * tensor.element_size()

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from smc_eval.sparse.net import Net
 from smc_eval.sparse.shadow import Shadowing, attention, positive, shadow
-from smc_eval.sparse.unrolled import cell, level, unrolled
+from smc_eval.sparse.unrolled import over_mean, unrolled, unrolled_cell
 
 Function = Callable[..., Tensor]
 
@@ -45,7 +45,7 @@ def on_paths(net: Net, outputs: Callable[[nn.Module], Tensor]) -> dict[str, Tens
     for module in dark.modules():
         if isinstance(module, (nn.RNNBase, nn.RNNCellBase)):
             module.forward = partial(tracing.recurrent, module)
-    alive = net.alive
+    alive = net.full_masks
     with torch.no_grad():
         for name, weight in net.model.named_parameters():
             if weight.is_floating_point():
@@ -98,7 +98,7 @@ class Tracing(Shadowing):
 
     def recurrent(self, layer: Any, inputs: Any, hx: Any = None) -> Any:
         """A recurrent layer's shadow."""
-        stands = cell if isinstance(layer, nn.RNNCellBase) else unrolled
+        stands = unrolled_cell if isinstance(layer, nn.RNNCellBase) else unrolled
         rows = inputs if isinstance(inputs, Tensor) else inputs.data
         if not rows.requires_grad:
             rows = self.given(rows)
@@ -116,12 +116,12 @@ class Tracing(Shadowing):
 
 def _half_open(_: Any, x: Tensor, *__: Any, **___: Any) -> Tensor:
     """What is not 0 at 0 passes a constant on."""
-    return level(x) + 1
+    return over_mean(x) + 1
 
 
 def _gated(_: Any, x: Tensor, dim: int = -1) -> Tensor:
     value, gate = x.chunk(2, dim)
-    return value * (level(gate, dim) + 1)
+    return value * (over_mean(gate, dim) + 1)
 
 
 def _shared(_: Any, x: Tensor, dim: int | None = None, *__: Any, **___: Any) -> Tensor:
@@ -134,7 +134,7 @@ def _shared(_: Any, x: Tensor, dim: int | None = None, *__: Any, **___: Any) -> 
 def _norm(
     _: Any, x: Tensor, shape: Sequence[int], weight: Any = None, bias: Any = None, *__: Any, **___: Any
 ) -> Tensor:
-    flat = level(x, tuple(range(-len(shape), 0)))
+    flat = over_mean(x, tuple(range(-len(shape), 0)))
     scaled = flat if weight is None else flat * weight
     return scaled if bias is None else scaled + bias
 

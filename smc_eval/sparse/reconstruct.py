@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import torch
 from torch import Tensor
 
-from smc_eval.sparse.distribution import shared
+from smc_eval.sparse.distribution import share_out
 from smc_eval.sparse.input_stats import Band
 from smc_eval.sparse.pattern import grouped
 from smc_eval.sparse.select import largest
@@ -37,7 +37,7 @@ def reconstruct(
     if isinstance(quota, int):
         sizes = {at: old_OI[rows].numel() for at, (rows, _) in enumerate(bands)}
         ceilings = {at: int(alive_OI[rows].count_nonzero()) for at, (rows, _) in enumerate(bands)}
-        quotas = shared(quota, sizes, ceilings)
+        quotas = share_out(quota, sizes, ceilings)
     for at, (rows, gram_II) in enumerate(bands):
         alive, own = alive_OI[rows], quotas[at]
         if own == int(alive.count_nonzero()):  # nothing goes, so nothing is to be made up for
@@ -80,7 +80,7 @@ def _swept(left_IO: Tensor, upper_II: Tensor, alive_IO: Tensor, quota: Quota, bl
     if isinstance(quota, int):
         sizes = {piece.start: left_IO[piece].numel() for piece in pieces}
         ceilings = {piece.start: int(alive_IO[piece].count_nonzero()) for piece in pieces}
-        keep = shared(quota, sizes, ceilings)
+        keep = share_out(quota, sizes, ceilings)
     for piece in pieces:
         left_BO, stays_BO, upper_BB = left_IO[piece], mask_IO[piece], upper_II[piece, piece]
         unit_B1, lost_BO = upper_BB.diagonal()[:, None], torch.empty_like(left_BO)

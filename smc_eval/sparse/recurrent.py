@@ -21,7 +21,7 @@ KINDS: dict[str, tuple[Callable[..., nn.RNNBase], dict[str, Any]]] = {
 }
 
 
-def layers(module: nn.RNNBase) -> list[nn.RNNBase]:
+def lower_layers(module: nn.RNNBase) -> list[nn.RNNBase]:
     """Each layer but the last as a module of its own, run by torch's kernels whatever the whole is run by."""
     return [_layer(module, number) for number in range(module.num_layers - 1)]
 
@@ -61,20 +61,23 @@ def seen(
     `weight_ih` multiplied a layer's inputs, `weight_hh` the hidden states before each step. The
     states of the last layer are the output; those of the `lower` ones are computed again.
     """
-    rows_RI, sizes_L, order_N = packed(inputs, batch_first=module.batch_first)
+    rows_RI, sizes_L, order_N = packed_rows(inputs, batch_first=module.batch_first)
     sizes, directions = sizes_L.tolist(), _directions(module)
     for number in range(module.num_layers):
         first = initial(hx, slice(number * directions, (number + 1) * directions), order_N)
         if number < len(lower):
             states_RX = lower[number](PackedSequence(rows_RI, sizes_L), first)[0].data
         else:
-            states_RX = packed(output, batch_first=module.batch_first)[0]
+            states_RX = packed_rows(output, batch_first=module.batch_first)[0]
         hidden = first[0] if isinstance(first, tuple) else first
         for at, states_RH in enumerate(states_RX.chunk(directions, -1)):
             name = f"l{number}" + ("_reverse" if at else "")
             start_NH = states_RH.new_zeros(sizes[0], states_RH.shape[1]) if hidden is None else hidden[at]
             yield getattr(module, f"weight_ih_{name}"), rows_RI
-            yield getattr(module, f"weight_hh_{name}"), before(states_RH, start_NH, sizes, reverse=bool(at))
+            yield (
+                getattr(module, f"weight_hh_{name}"),
+                states_before(states_RH, start_NH, sizes, reverse=bool(at)),
+            )
         rows_RI = states_RX
 
 
@@ -82,7 +85,9 @@ def _directions(module: nn.RNNBase) -> int:
     return 2 if module.bidirectional else 1
 
 
-def packed(sentences: Tensor | PackedSequence, *, batch_first: bool) -> tuple[Tensor, Tensor, Tensor | None]:
+def packed_rows(
+    sentences: Tensor | PackedSequence, *, batch_first: bool
+) -> tuple[Tensor, Tensor, Tensor | None]:
     """Sentences as rows, step by step; how many each step has; and the order of the sentences."""
     if isinstance(sentences, PackedSequence):
         return sentences.data, sentences.batch_sizes, sentences.sorted_indices
@@ -104,7 +109,7 @@ def initial(hx: Any, own: slice, order_N: Tensor | None) -> Any:
     return states_DNH if order_N is None else states_DNH[:, order_N]
 
 
-def before(states_RH: Tensor, first_NH: Tensor, sizes: Sequence[int], *, reverse: bool) -> Tensor:
+def states_before(states_RH: Tensor, first_NH: Tensor, sizes: Sequence[int], *, reverse: bool) -> Tensor:
     """For each row the state that its step began with: that of the step read before, or the first."""
     steps = torch.split(states_RH, list(sizes))
     if not reverse:

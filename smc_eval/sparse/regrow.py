@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from smc_eval.sparse.select import largest
-from smc_eval.sparse.shard_group import ALONE, Crowd
+from smc_eval.sparse.shard_group import UNSHARDED, ShardGroup
 
 
 def dropped(alive: int, share: float) -> int:
@@ -18,7 +18,7 @@ def dropped(alive: int, share: float) -> int:
 
 @torch.no_grad()
 def survivors(
-    weight: Tensor, alive: Tensor, share: float, *, signs: bool = False, crowd: Crowd = ALONE
+    weight: Tensor, alive: Tensor, share: float, *, signs: bool = False, shards: ShardGroup = UNSHARDED
 ) -> Tensor:
     """What stays of the alive when the share of least magnitude is dropped, True stays.
 
@@ -29,14 +29,14 @@ def survivors(
     """
     sides = [alive & (weight >= 0), alive & (weight < 0)] if signs else [alive]
     stays, magnitude = torch.zeros_like(alive), weight.abs()
-    for side, count in zip(sides, crowd.count(sides), strict=True):
-        stays |= _largest(magnitude, count - dropped(count, share), side, crowd)
+    for side, count in zip(sides, shards.count(sides), strict=True):
+        stays |= _largest(magnitude, count - dropped(count, share), side, shards)
     return stays
 
 
 @torch.no_grad()
 def grown(
-    gradient: Tensor | None, room: Tensor, count: int, chance: torch.Generator, crowd: Crowd = ALONE
+    gradient: Tensor | None, room: Tensor, count: int, chance: torch.Generator, shards: ShardGroup = UNSHARDED
 ) -> Tensor:
     """`count` places where there is room: those of the largest |gradient|, then by lot.
 
@@ -49,11 +49,11 @@ def grown(
     if gradient is not None:
         size = gradient.abs()
         steep = room & (size > 0)
-        (claims,) = crowd.count([steep])
+        (claims,) = shards.count([steep])
         if claims >= count:
-            return _largest(size, count, steep, crowd)
-    return steep | _largest(crowd.drawn(room, chance), count - claims, room & ~steep, crowd)
+            return _largest(size, count, steep, shards)
+    return steep | _largest(shards.drawn(room, chance), count - claims, room & ~steep, shards)
 
 
-def _largest(values: Tensor, count: int, within: Tensor, crowd: Crowd) -> Tensor:
-    return largest({"": values}, count, {"": within}, crowd)[""]
+def _largest(values: Tensor, count: int, within: Tensor, shards: ShardGroup) -> Tensor:
+    return largest({"": values}, count, {"": within}, shards)[""]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from smc_eval.errors import SparsityError
-from smc_eval.sparse.shard_group import ALONE, Crowd
+from smc_eval.sparse.shard_group import UNSHARDED, ShardGroup
 
 STRETCH = 1 << 19
 """Values looked at together: many enough for vector units, few enough for caches."""
@@ -25,7 +25,7 @@ def largest(
     saliency: Mapping[str, Tensor],
     keep: int,
     within: Mapping[str, Tensor] | None = None,
-    crowd: Crowd = ALONE,
+    shards: ShardGroup = UNSHARDED,
 ) -> dict[str, Tensor]:
     """Masks of the `keep` largest values over all tensors together, True stays: exactly so many.
 
@@ -43,10 +43,10 @@ def largest(
             each gets the mask of its own.
 
     Raises:
-        SparsityError: `keep` is negative or more than there is to keep, or `check` refuses the values.
+        SparsityError: `keep` is negative or more than there is, or `check_saliencies` refuses a value.
     """
-    check(saliency, within, crowd)
-    total = available(saliency, within, crowd)
+    check_saliencies(saliency, within, shards)
+    total = available(saliency, within, shards)
     if not 0 <= keep <= total:
         raise SparsityError(f"cannot keep {keep} of {total} weights; ask for 0 to {total}")
     masks = {
@@ -55,17 +55,17 @@ def largest(
     }
     if keep == 0:
         return masks
-    threshold = _kth_largest(saliency, keep, within, masks, crowd)
+    threshold = _kth_largest(saliency, keep, within, masks, shards)
     above = 0
     for _, values, alive, stays in _stretches(saliency, within, masks):
         torch.gt(values, threshold, out=stays)
         if alive is not None:
             stays.logical_and_(alive)
         above += int(stays.count_nonzero())
-    keep -= crowd.sums([above])[0]
+    keep -= shards.sums([above])[0]
     if keep == 0:
         return masks
-    shares = _shares(saliency, keep, within, masks, threshold, crowd) if crowd.size > 1 else None
+    shares = _shares(saliency, keep, within, masks, threshold, shards) if shards.size > 1 else None
     for name, values, alive, stays in _stretches(saliency, within, masks):
         room = keep if shares is None else shares[name]
         if room:
@@ -91,21 +91,23 @@ def _shares(
     within: Mapping[str, Tensor] | None,
     masks: Mapping[str, Tensor],
     threshold: float,
-    crowd: Crowd,
+    shards: ShardGroup,
 ) -> dict[str, int]:
     """How many ties stay of one's own rows of each tensor: those of lower rows go first."""
     tied = dict.fromkeys(sorted(saliency), 0)
     for name, values, alive, _ in _stretches(saliency, within, masks):
         tied[name] += int(_ties(values, alive, threshold).count_nonzero())
     shares = dict[str, int]()
-    for name, holders in zip(tied, zip(*crowd.gather(list(tied.values())), strict=True), strict=True):
-        before = sum(holders[: crowd.rank])
-        shares[name] = max(0, min(holders[crowd.rank], keep - before))
+    for name, holders in zip(tied, zip(*shards.gather(list(tied.values())), strict=True), strict=True):
+        before = sum(holders[: shards.rank])
+        shares[name] = max(0, min(holders[shards.rank], keep - before))
         keep = max(0, keep - sum(holders))
     return shares
 
 
-def check(saliency: Mapping[str, Tensor], within: Mapping[str, Tensor] | None, crowd: Crowd = ALONE) -> None:
+def check_saliencies(
+    saliency: Mapping[str, Tensor], within: Mapping[str, Tensor] | None, shards: ShardGroup = UNSHARDED
+) -> None:
     """Refuse saliencies that cannot be compared and masks that are not theirs: all of a crowd alike.
 
     Raises:
@@ -125,19 +127,19 @@ def check(saliency: Mapping[str, Tensor], within: Mapping[str, Tensor] | None, c
                 f"wanted torch.bool of shape {tuple(values.shape)}, as its saliencies"
             )
     # a single NaN spoils a minimum
-    none = crowd.sums(bool(v.numel() and bool(v.amin().isnan())) for v in saliency.values())
+    none = shards.sums(bool(v.numel() and bool(v.amin().isnan())) for v in saliency.values())
     for name, found in zip(saliency, none, strict=True):
         if found:
             raise SparsityError(f"a saliency of {name!r} is NaN; every weight must be worth a number")
 
 
 def available(
-    saliency: Mapping[str, Tensor], within: Mapping[str, Tensor] | None, crowd: Crowd = ALONE
+    saliency: Mapping[str, Tensor], within: Mapping[str, Tensor] | None, shards: ShardGroup = UNSHARDED
 ) -> int:
     """How many weights may stay at most: all of them, or those that are True in `within`."""
     if within is None:
-        return sum(crowd.sums(values.numel() for values in saliency.values()))
-    return sum(crowd.count(within[name] for name in saliency))
+        return sum(shards.sums(values.numel() for values in saliency.values()))
+    return sum(shards.count(within[name] for name in saliency))
 
 
 def _kth_largest(
@@ -145,7 +147,7 @@ def _kth_largest(
     rank: int,
     within: Mapping[str, Tensor] | None,
     masks: Mapping[str, Tensor],
-    crowd: Crowd,
+    shards: ShardGroup,
 ) -> float:
     """The value that stands at `rank`, counted from 1, when the alive ones are in descending order."""
     dtype = _common(saliency)
@@ -154,7 +156,7 @@ def _kth_largest(
         counts = torch.zeros(DIGITS, dtype=torch.int64)
         for _, values, alive, _ in _stretches(saliency, within, masks):
             counts += _count(values, alive, shift, prefix).cpu()
-        crowd.add(counts)
+        shards.add(counts)
         order = _descending(prefix)
         reached = counts[order].cumsum(0)
         place = int((reached < rank).count_nonzero())

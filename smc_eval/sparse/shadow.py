@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from smc_eval.sparse.unrolled import cell, level, unrolled
+from smc_eval.sparse.unrolled import over_mean, unrolled, unrolled_cell
 
 MASK = -1e3
 """What is added and is at most this hides its place from a softmax."""
@@ -47,7 +47,7 @@ def shadow(model: nn.Module) -> nn.Module:
         if isinstance(module, nn.RNNBase):
             module.forward = partial(unrolled, module)
         elif isinstance(module, nn.RNNCellBase):
-            module.forward = partial(cell, module)
+            module.forward = partial(unrolled_cell, module)
         elif type(module).__module__ == ACTIVATIONS:
             module.forward = _same
     return dark
@@ -142,7 +142,7 @@ def _identity(_: Any, x: Tensor, *__: Any, **___: Any) -> Tensor:
 
 
 def _squash(_: Any, x: Tensor, *__: Any, **___: Any) -> Tensor:
-    return level(x)
+    return over_mean(x)
 
 
 def _ones(_: Any, x: Tensor) -> Tensor:
@@ -152,7 +152,7 @@ def _ones(_: Any, x: Tensor) -> Tensor:
 
 def _gated(_: Any, x: Tensor, dim: int = -1) -> Tensor:
     value, gate = x.chunk(2, dim)
-    return value * level(gate, dim)
+    return value * over_mean(gate, dim)
 
 
 def _softmax(_: Any, x: Tensor, dim: int | None = None, *__: Any, **___: Any) -> Tensor:
@@ -168,16 +168,16 @@ def _answers(_: Any, x: Tensor, *__: Any, **___: Any) -> Tensor:
 
 def _norm(_: Any, x: Tensor, shape: Sequence[int], *args: Any, **kwargs: Any) -> Tensor:
     weight = _gain(args, 0, kwargs)
-    flat = level(x, tuple(range(-len(shape), 0)))
+    flat = over_mean(x, tuple(range(-len(shape), 0)))
     return flat if weight is None else flat * weight
 
 
 def _group_norm(_: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    return _by_channel(level(x, tuple(range(1, x.ndim))), _gain(args, 1, kwargs))
+    return _by_channel(over_mean(x, tuple(range(1, x.ndim))), _gain(args, 1, kwargs))
 
 
 def _batch_norm(_: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    return _by_channel(level(x, tuple(range(x.ndim))), _gain(args, 2, kwargs))
+    return _by_channel(over_mean(x, tuple(range(x.ndim))), _gain(args, 2, kwargs))
 
 
 def _gain(args: Sequence[Any], place: int, kwargs: Mapping[str, Any]) -> Tensor | None:

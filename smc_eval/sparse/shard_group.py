@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 
-class Crowd:
+class ShardGroup:
     """Those who hold rows of the same tensors, each with its own; here nobody but oneself.
 
     The first holder has the first rows, the next those that follow. All ask the same in the same
@@ -58,5 +58,5 @@ class Crowd:
         return whole[first : first + len(like)].to(like.device)
 
 
-ALONE = Crowd()
+UNSHARDED = ShardGroup()
 """Whoever holds all rows."""

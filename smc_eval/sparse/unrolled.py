@@ -12,18 +12,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-State = Tensor | tuple[Tensor, Tensor]
+RecurrentState = Tensor | tuple[Tensor, Tensor]
 
 
-def level(x: Tensor, dims: int | tuple[int, ...] = -1) -> Tensor:
+def over_mean(x: Tensor, dims: int | tuple[int, ...] = -1) -> Tensor:
     """Over its detached mean: as large on average as 1, whatever came before; 0 stays 0."""
     mean = x.detach().mean(dims, keepdim=True)
     return x / torch.where(mean > 0, mean, 1)
 
 
 def unrolled(
-    layer: nn.RNNBase, inputs: Tensor | PackedSequence, hx: State | None = None
-) -> tuple[Tensor | PackedSequence, State]:
+    layer: nn.RNNBase, inputs: Tensor | PackedSequence, hx: RecurrentState | None = None
+) -> tuple[Tensor | PackedSequence, RecurrentState]:
     """Stands for the forward pass of an RNN, GRU or LSTM, of one or more layers and directions.
 
     A state is (W x + U h) over its detached mean, W and U summed over the gates; an LSTM's cell is
@@ -43,13 +43,13 @@ def unrolled(
     return _like(layer, inputs, rows_RI, torch.stack(last))
 
 
-def cell(layer: nn.RNNCellBase, inputs: Tensor, hx: State | None = None) -> State:
+def unrolled_cell(layer: nn.RNNCellBase, inputs: Tensor, hx: RecurrentState | None = None) -> RecurrentState:
     """Stands for one step of an RNNCell, GRUCell or LSTMCell."""
     rows_NI = inputs if inputs.requires_grad else torch.ones_like(inputs, dtype=layer.weight_ih.dtype)
     state = rows_NI @ _gates(layer.weight_ih, layer.hidden_size).T
     if hx is not None:
         state = state + _joined(hx) @ _gates(layer.weight_hh, layer.hidden_size).T
-    state = level(state)
+    state = over_mean(state)
     return (state, state) if isinstance(layer, nn.LSTMCell) else state
 
 
@@ -67,7 +67,7 @@ def _read(
     for step in reversed(steps) if back else steps:
         n = len(step)
         new_NH = step + state_NH[:n] @ recur_HH
-        found.append(level(new_NH if out_HH is None else new_NH @ out_HH))
+        found.append(over_mean(new_NH if out_HH is None else new_NH @ out_HH))
         # read backwards, those that end earlier begin later
         state_NH = torch.cat([found[-1], state_NH[n:]])
     return torch.cat(found[::-1] if back else found), state_NH
@@ -78,7 +78,7 @@ def _gates(weight_XI: Tensor, hidden: int) -> Tensor:
     return weight_XI.view(-1, hidden, weight_XI.shape[1]).sum(0)
 
 
-def _joined(hx: State) -> Tensor:
+def _joined(hx: RecurrentState) -> Tensor:
     """One state of an LSTM's state and cell, which are the same here."""
     return hx if isinstance(hx, Tensor) else (hx[0] + hx[1]) / 2
 
@@ -96,7 +96,7 @@ def _rows(layer: nn.RNNBase, inputs: Tensor | PackedSequence) -> tuple[Tensor, l
 
 
 def _first(
-    layer: nn.RNNBase, inputs: Tensor | PackedSequence, hx: State | None, n: int, like: Tensor
+    layer: nn.RNNBase, inputs: Tensor | PackedSequence, hx: RecurrentState | None, n: int, like: Tensor
 ) -> Tensor:
     """What every layer and direction begins with, [G, N, H], in the rows' order."""
     if hx is None:
@@ -111,7 +111,7 @@ def _first(
 
 def _like(
     layer: nn.RNNBase, inputs: Tensor | PackedSequence, rows_RH: Tensor, last_GNH: Tensor
-) -> tuple[Tensor | PackedSequence, State]:
+) -> tuple[Tensor | PackedSequence, RecurrentState]:
     """States and last states in the form in which the layer would give them."""
     if isinstance(inputs, PackedSequence):
         if inputs.unsorted_indices is not None:
@@ -124,5 +124,5 @@ def _like(
     return states, _last(layer, last_GNH)
 
 
-def _last(layer: nn.RNNBase, state: Tensor) -> State:
+def _last(layer: nn.RNNBase, state: Tensor) -> RecurrentState:
     return (state, state) if layer.mode == "LSTM" else state

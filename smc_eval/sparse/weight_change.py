@@ -13,7 +13,7 @@ from smc_eval.sparse.net import Net
 
 
 @torch.no_grad()
-def moved(net: Net, start: Mapping[str, Tensor]) -> dict[str, Any]:
+def weight_change(net: Net, start: Mapping[str, Tensor]) -> dict[str, Any]:
     """‖w − w₀‖ / ‖w₀‖ over the scope and of each tensor in it; `start` holds w₀ by name.
 
     `tensors` and `scope` are of all weights, those that a mask took to zero too; `tensors_kept` and

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from smc_eval.statistics.curve import Area, Curve, Kept, retained, suite
+from smc_eval.statistics.curve import Area, Curve, SparsityAtRetention, retained, suite
 from smc_eval.statistics.interval import Interval, interval, over_seeds
 from smc_eval.statistics.paired import Comparison, compare, holm, seeds_needed
 from smc_eval.statistics.sample import Sample
@@ -12,8 +12,8 @@ __all__ = [
     "Comparison",
     "Curve",
     "Interval",
-    "Kept",
     "Sample",
+    "SparsityAtRetention",
     "compare",
     "holm",
     "interval",

@@ -12,7 +12,7 @@ from smc_eval.statistics.shapes import Floats
 ORDERS = 4
 
 
-def under(rows_SNK: Floats, counts_NB: Floats) -> Floats:
+def resampled_bleu(rows_SNK: Floats, counts_NB: Floats) -> Floats:
     """BLEU [S, B] in per cent: Papineni et al. (2002), smoothed as sacrebleu's `exp` does by default.
 
     The first order of which nothing is right counts as half an n-gram, the next as a quarter
@@ -22,7 +22,7 @@ def under(rows_SNK: Floats, counts_NB: Floats) -> Floats:
     return _bleu(sums_SKB)
 
 
-def influence(rows_SNK: Floats) -> Floats:
+def bleu_influence(rows_SNK: Floats) -> Floats:
     """How BLEU moves with the weight of each sentence [S, N]: its derivative by the sums, of mean zero."""
     sums_SK = rows_SNK.sum(axis=1)
     right_SO, said_SO = sums_SK[:, :ORDERS], sums_SK[:, ORDERS : 2 * ORDERS]

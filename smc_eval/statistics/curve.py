@@ -24,7 +24,7 @@ RESAMPLES = 2000
 
 
 @dataclass(frozen=True)
-class Kept:
+class SparsityAtRetention:
     """The largest sparsity that keeps a share of what the dense net scores above chance."""
 
     share: float
@@ -87,7 +87,7 @@ class Curve:
 
     def kept_at(
         self, share: float = 0.95, resamples: int = RESAMPLES, level: float = 0.95, seed: int = 0
-    ) -> Kept | None:
+    ) -> SparsityAtRetention | None:
         """The largest sparsity that keeps this share; None where the dense net is no better than chance.
 
         Scores that rise again with sparsity are pooled with their neighbours until none does:
@@ -107,8 +107,12 @@ class Curve:
             low, high = _nearest(low_B, (1 - level) / 2), _nearest(high_B, (1 + level) / 2)
             told = Interval(min(low, last), max(high, first), level, self._over)
         if at <= 0:
-            return Kept(share, first, told, "below")
-        return Kept(share, last, told, "above") if at >= 1 else Kept(share, at, told, "within")
+            return SparsityAtRetention(share, first, told, "below")
+        return (
+            SparsityAtRetention(share, last, told, "above")
+            if at >= 1
+            else SparsityAtRetention(share, at, told, "within")
+        )
 
     def area(
         self,

@@ -13,7 +13,7 @@ from smc_eval.statistics.resample import draws
 from smc_eval.statistics.sample import Sample
 from smc_eval.statistics.student import quantile
 
-ENDS = {"rank": (-1.0, 1.0), "bleu": (0.0, 100.0)}
+SCORE_RANGES = {"rank": (-1.0, 1.0), "bleu": (0.0, 100.0)}
 """Between which values a score lies, by kind."""
 
 BENT = 2.0
@@ -59,7 +59,7 @@ def interval(
     else:
         reach = found.reach(level)
         low, high = found.value - reach, found.value + reach
-    least, most = ENDS.get(sample.kind, (0.0, 100.0) if sample.binary else (-math.inf, math.inf))
+    least, most = SCORE_RANGES.get(sample.kind, (0.0, 100.0) if sample.binary else (-math.inf, math.inf))
     return Interval(max(least, low), min(most, high), level, found.over)
 
 

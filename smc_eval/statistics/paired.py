@@ -14,7 +14,7 @@ from smc_eval.statistics.interval import Interval
 from smc_eval.statistics.resample import draws
 from smc_eval.statistics.sample import Sample
 
-MOST = 1000
+MOST_NEEDED_SEEDS = 1000
 """Seeds beyond which a hint is no longer one."""
 
 
@@ -101,8 +101,8 @@ def seeds_needed(comparison: Comparison, power: float = 0.8) -> int | None:
         wanted = found.reach(comparison.level, seeds) + found.reach(2 * power - 1, seeds)
         return wanted <= abs(found.value)
 
-    seeds = bisect_left(range(MOST + 1), True, lo=2, key=enough)
-    return seeds if seeds <= MOST else None
+    seeds = bisect_left(range(MOST_NEEDED_SEEDS + 1), True, lo=2, key=enough)
+    return seeds if seeds <= MOST_NEEDED_SEEDS else None
 
 
 def _listed(seeds: Sequence[int]) -> str:

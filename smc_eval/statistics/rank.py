@@ -9,7 +9,7 @@ import numpy as np
 from smc_eval.statistics.shapes import Floats
 
 
-def under(rows_SNK: Floats, counts_NB: Floats) -> Floats:
+def resampled_rho(rows_SNK: Floats, counts_NB: Floats) -> Floats:
     """Spearman's rho [S, B], ties by their mean rank; 0 where either is constant or holds a NaN."""
     rho_SB = np.zeros((len(rows_SNK), counts_NB.shape[1]))
     right_N, b_NB = np.empty(0), np.empty(0)
@@ -27,7 +27,7 @@ def under(rows_SNK: Floats, counts_NB: Floats) -> Floats:
     return rho_SB
 
 
-def influence(rows_SNK: Floats) -> Floats:
+def rho_influence(rows_SNK: Floats) -> Floats:
     """How rho moves with the weight of each example [S, N]: its influence function, of mean zero.
 
     With F and G the mid-distributions less a half, rho = E[FG] / sqrt(E[FF] E[GG]). An example

@@ -14,7 +14,7 @@ from smc_eval.statistics.sample import Sample
 from smc_eval.statistics.shapes import Floats, Ints
 from smc_eval.statistics.student import LARGE
 
-CELLS = 1 << 19
+COUNTS_AT_ONCE = 1 << 19
 """Counts that are drawn at once, so that they stay in the processor's cache."""
 
 
@@ -62,7 +62,7 @@ def _of_items(
     """What the choice of items, the same for all these samples, adds to the value of each [P, B]."""
     parts = [sample.parts_SN() for sample in samples]
     drawn: list[Floats] = []
-    for counts_NB in counted(samples[0].groups_N, resamples, chance):
+    for counts_NB in resample_counts(samples[0].groups_N, resamples, chance):
         if linear:
             drawn.append(np.array([parts_SN.mean(axis=0) for parts_SN in parts]) @ counts_NB)
         else:
@@ -100,10 +100,10 @@ def _root(square_PP: Floats, power: float) -> Floats:
     return np.asarray((vectors_PP * powers_P) @ vectors_PP.T)
 
 
-def counted(groups_N: Ints, resamples: int, chance: np.random.Generator) -> Iterator[Floats]:
+def resample_counts(groups_N: Ints, resamples: int, chance: np.random.Generator) -> Iterator[Floats]:
     """How often each item occurs [N, b] in resamples that draw each group's items with replacement."""
     size = len(groups_N)
-    step = max(1, CELLS // size)
+    step = max(1, COUNTS_AT_ONCE // size)
     inside = [np.flatnonzero(groups_N == group) for group in np.unique(groups_N)]
     for begin in range(0, resamples, step):
         width = min(step, resamples - begin)

@@ -16,16 +16,16 @@ from smc_eval.statistics import bleu, rank
 from smc_eval.statistics.shapes import Floats, Ints
 from smc_eval.store.records import Result
 
-NEAR = 1e-6
+SCORE_TOLERANCE = 1e-6
 """How far a score made again from its items may lie from its record's, relative to it."""
 
-WIDTHS = {"mean": 1, "rank": 2, "bleu": 10}
+ROW_WIDTHS = {"mean": 1, "rank": 2, "bleu": 10}
 """Numbers an item, by kind."""
 
-ASKED = {"mean": (1, 1), "rank": (1, 2), "bleu": (9, 10)}
+REFERENCE_COLUMNS = {"mean": (1, 1), "rank": (1, 2), "bleu": (9, 10)}
 """Which of these numbers are what was asked, and so the same for every net."""
 
-Data = tuple[tuple[object, ...], ...]
+ItemsKey = tuple[tuple[object, ...], ...]
 """Which items they are: fold, digest and limit of the data, examples, of each fold."""
 
 
@@ -40,7 +40,7 @@ class Sample:
     weights_G: Floats
     """What each group counts in the score: a fold as many as it has examples, its groups equally."""
     seeds: tuple[int, ...]
-    data: Data = ()
+    data: ItemsKey = ()
 
     @classmethod
     def of(cls, records: Sequence[Result], items: Callable[[str], Items | None]) -> Sample | None:
@@ -119,7 +119,7 @@ class Sample:
         same = self.kind == other.kind and self.data == other.data
         if not same or not np.array_equal(self.groups_N, other.groups_N):
             return False
-        asked = slice(*ASKED[self.kind])
+        asked = slice(*REFERENCE_COLUMNS[self.kind])
         return bool((self.rows_SNK[:1, :, asked] == other.rows_SNK[:1, :, asked]).all())
 
     def only(self, seeds: Sequence[int]) -> Sample:
@@ -135,24 +135,24 @@ class Sample:
 def _under(kind: str, rows_SNK: Floats, counts_NB: Floats) -> Floats:
     match kind:
         case "rank":
-            return rank.under(rows_SNK, counts_NB)
+            return rank.resampled_rho(rows_SNK, counts_NB)
         case "bleu":
-            return bleu.under(rows_SNK, counts_NB)
+            return bleu.resampled_bleu(rows_SNK, counts_NB)
     return np.asarray(rows_SNK[..., 0] @ counts_NB / counts_NB.sum(axis=0))
 
 
 def _influence(kind: str, rows_SNK: Floats) -> Floats:
     match kind:
         case "rank":
-            return rank.influence(rows_SNK)
+            return rank.rho_influence(rows_SNK)
         case "bleu":
-            return bleu.influence(rows_SNK)
+            return bleu.bleu_influence(rows_SNK)
     return np.asarray(rows_SNK[..., 0] - rows_SNK[..., 0].mean(axis=1, keepdims=True))
 
 
 def _identity(record: Result, items: Items) -> tuple[object, ...]:
     """What two seeds must share of a fold for their items to be the same."""
-    right = tuple(row[slice(*ASKED[items.kind])] for row in items.rows)
+    right = tuple(row[slice(*REFERENCE_COLUMNS[items.kind])] for row in items.rows)
     data = record.data
     known = (record.fold, data.get("digest"), data.get("limited"), len(items.rows), items.kind)
     return (*known, (items.groups, right))
@@ -161,7 +161,7 @@ def _identity(record: Result, items: Items) -> tuple[object, ...]:
 def _whole(items: Items) -> bool:
     """Whether there are items, each of as many numbers as its kind has."""
     lengths = {len(row) for row in items.rows}
-    return lengths == {WIDTHS.get(items.kind)} and len(items.groups) in {0, len(items.rows)}
+    return lengths == {ROW_WIDTHS.get(items.kind)} and len(items.groups) in {0, len(items.rows)}
 
 
 def _makes(items: Items, record: Result) -> bool:
@@ -171,7 +171,7 @@ def _makes(items: Items, record: Result) -> bool:
     groups_N, weights_G = _grouped([items])
     rows_SNK = np.array([items.rows], dtype=float)
     value = Sample(items.kind, rows_SNK, groups_N, weights_G, (0,)).value()
-    return math.isclose(value, record.score["value"], rel_tol=NEAR, abs_tol=NEAR)
+    return math.isclose(value, record.score["value"], rel_tol=SCORE_TOLERANCE, abs_tol=SCORE_TOLERANCE)
 
 
 def _grouped(folds: Sequence[Items]) -> tuple[Ints, Floats]:

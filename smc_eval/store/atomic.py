@@ -60,7 +60,7 @@ class Owner:
         return False
 
 
-def write(path: Path, content: bytes) -> None:
+def write_synced(path: Path, content: bytes) -> None:
     """Write a file, down to the disk."""
     with path.open("wb") as file:
         file.write(content)
@@ -68,11 +68,11 @@ def write(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def replace(path: Path, content: bytes) -> None:
+def write_atomic(path: Path, content: bytes) -> None:
     """Write a file beside its name, then move it there at once."""
-    made = beside(path)
+    made = draft_path(path)
     try:
-        write(made, content)
+        write_synced(made, content)
         made.replace(path)
     finally:
         made.unlink(missing_ok=True)
@@ -88,12 +88,12 @@ def server_time(folder: Path) -> float:
         made.unlink(missing_ok=True)
 
 
-def beside(path: Path) -> Path:
+def draft_path(path: Path) -> Path:
     """Where to write a file before it takes its name: a name that tells the writer, and is nobody else's."""
     return path.with_name(f".{path.name}~{Owner.new()}")
 
 
-def sweep(folder: Path) -> None:
+def sweep_drafts(folder: Path) -> None:
     """Delete what writers that are no more left unfinished in a folder; nothing that is not ours."""
     now: float | None = None
     for path in folder.glob(".*"):

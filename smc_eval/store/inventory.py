@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from smc_eval.experiment.cell import Chain, shared
-from smc_eval.store.store import ROOMS, SEAL, Store
+from smc_eval.experiment.cell import Chain, shared_nets
+from smc_eval.store.store import FOLDERS, SEAL, Store
 
 MADE_AGAIN = ("nets", "partial", "masks", "logs")
 """Rooms of what is no result: it may go, and is computed again where it is missed."""
@@ -35,20 +35,20 @@ class Item:
         return self.name.partition(".")[0]
 
 
-def items(store: Store) -> Iterator[Item]:
+def stored_items(store: Store) -> Iterator[Item]:
     """Everything in a store but its book and what is being written."""
     now = time.time()
-    for room in ROOMS:
+    for room in FOLDERS:
         if room == "leases":
             continue
         for path in sorted((store.folder / room).glob("[!.]*")):
             try:
-                yield Item(room, path.name, path, size(path), now - path.stat().st_mtime)
+                yield Item(room, path.name, path, size_of(path), now - path.stat().st_mtime)
             except FileNotFoundError:  # another process was faster
                 continue
 
 
-def size(path: Path) -> int:
+def size_of(path: Path) -> int:
     """Bytes of a file, or of the files of a folder."""
     if path.is_dir():
         return sum(file.stat().st_size for file in path.iterdir())
@@ -57,7 +57,7 @@ def size(path: Path) -> int:
 
 def broken(store: Store) -> Iterator[str]:
     """What is not whole, a line each; every file is read."""
-    for item in items(store):
+    for item in stored_items(store):
         match item.room:
             case "nets":
                 whole = _net(item.path)
@@ -65,9 +65,9 @@ def broken(store: Store) -> Iterator[str]:
                 content = item.path.read_bytes()
                 whole = hashlib.sha256(content[SEAL:]).digest() == content[:SEAL]
             case "answers":
-                whole = store.answers.predicted(item.digest) is not None
+                whole = store.predictions.predicted(item.digest) is not None
             case "sketches":
-                whole = store.sketches.load(item.digest) is not None
+                whole = store.mask_samples.load(item.digest) is not None
             case "masks":
                 whole = store.masks.load(item.digest) is not None
             case _:
@@ -97,9 +97,9 @@ def prunable(
     All that is older than so many seconds; what makes the rest larger than so many bytes; or
     everything that is no result.
     """
-    found = [item for item in items(store) if item.room in MADE_AGAIN]
+    found = [item for item in stored_items(store) if item.room in MADE_AGAIN]
     found.sort(key=lambda item: -item.age)
-    left, going = sum(item.bytes for item in items(store)), list[Item]()
+    left, going = sum(item.bytes for item in stored_items(store)), list[Item]()
     for item in found:
         if results_only or (older is not None and item.age > older) or (most is not None and left > most):
             going.append(item)
@@ -115,15 +115,15 @@ def delete(store: Store, item: Item) -> None:
         item.path.unlink(missing_ok=True)
 
 
-def need(store: Store, chains: Sequence[Chain]) -> int | None:
+def bytes_needed(store: Store, chains: Sequence[Chain]) -> int | None:
     """Bytes of the nets that a grid keeps where stages are shared; None where that cannot be told.
 
     A net is as large as one of the same task and model in the store, else as its checkpoint here.
     """
-    known, kept, total = dict[tuple[str, str], int | None](), shared(chains), 0
+    known, kept, total = dict[tuple[str, str], int | None](), shared_nets(chains), 0
     alike = dict[tuple[str, str], list[Chain]]()
     for chain in chains:
-        alike.setdefault((chain.cell.task.words, chain.cell.task.backbone), []).append(chain)
+        alike.setdefault((chain.cell.task.label, chain.cell.task.backbone), []).append(chain)
     counted = set[str]()
     for key, those in alike.items():
         here = {link.digest for chain in those for link in chain.links} & kept - counted
@@ -142,7 +142,7 @@ def _size(store: Store, chains: Sequence[Chain]) -> int | None:
         for link in chain.links:
             folder = store.folder / "nets" / link.digest
             if folder.is_dir():
-                return size(folder)
+                return size_of(folder)
     for source in chains[0].sources:
         if source.role == "model" and Path(source.name).is_dir():
             for pattern in WEIGHTS:

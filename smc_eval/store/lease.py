@@ -14,7 +14,7 @@ from pathlib import Path
 from smc_eval.errors import LeaseLost
 from smc_eval.store.atomic import Owner, server_time
 
-BEAT = 10.0
+RENEWAL = 10.0
 """Seconds between two renewals."""
 EXPIRY = 60.0
 """Seconds without a renewal after which a lease is anybody's."""
@@ -62,7 +62,7 @@ class Lease:
             self.path.parent.rmdir()
 
     def _beat(self) -> None:
-        while not self._over.wait(BEAT):
+        while not self._over.wait(RENEWAL):
             self.renew()
 
 
@@ -175,4 +175,4 @@ class Leases:
             self._watched[path.name] = seen, now
             return False
         quiet = now - since
-        return quiet > EXPIRY or (quiet > 2 * BEAT and server_time(self.folder) - touched / 1e9 > EXPIRY)
+        return quiet > EXPIRY or (quiet > 2 * RENEWAL and server_time(self.folder) - touched / 1e9 > EXPIRY)

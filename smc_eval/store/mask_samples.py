@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from smc_eval.store.predictions import keep, told
+from smc_eval.store.predictions import read_json_gz, write_json_gz
 
-FOLDER = "sketches"
+SAMPLES_FOLDER = "sketches"
 """Where they lie inside a store, a file a record."""
 
 
-class Sketch(NamedTuple):
+class MaskSample(NamedTuple):
     """One mask at some of its places, the same for all masks of its name and shape."""
 
     size: int
@@ -25,34 +25,34 @@ class Sketch(NamedTuple):
     """One a place, the first the highest but for what fills the last byte; 1 stays."""
 
     @classmethod
-    def read(cls, size: int, places: int, bits: str) -> Sketch:
+    def read(cls, size: int, places: int, bits: str) -> MaskSample:
         """A sketch as it is kept: eight places a byte, the first the highest bit, in base 64."""
         return cls(size, places, int.from_bytes(base64.b64decode(bits, validate=True), "big"))
 
 
-Sketched = Callable[[str], Mapping[str, Sketch] | None]
+FindSamples = Callable[[str], Mapping[str, MaskSample] | None]
 """Finds the sketches of a net's masks by the digest of its record."""
 
 
-class Sketches:
+class MaskSamples:
     """The sketches of a store's masks, by the digest of the cell; JSON, compressed."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder / FOLDER
+        self.folder = folder / SAMPLES_FOLDER
 
-    def save(self, digest: str, sketches: Mapping[str, tuple[int, int, str]]) -> None:
+    def save(self, digest: str, mask_samples: Mapping[str, tuple[int, int, str]]) -> None:
         """Keep one net's sketches, by the names of its tensors: all of them, or nothing.
 
         Raises:
             StoreError: they cannot be written.
         """
-        keep(self._path(digest), dict(sketches))
+        write_json_gz(self._path(digest), dict(mask_samples))
 
-    def load(self, digest: str) -> dict[str, Sketch] | None:
+    def load(self, digest: str) -> dict[str, MaskSample] | None:
         """The sketches of a cell's net; None where they are missing or broken."""
-        found = told(self._path(digest))
+        found = read_json_gz(self._path(digest))
         try:
-            return None if found is None else {name: Sketch.read(*parts) for name, parts in found.items()}
+            return None if found is None else {name: MaskSample.read(*parts) for name, parts in found.items()}
         except (TypeError, ValueError):
             return None
 
@@ -60,13 +60,13 @@ class Sketches:
         return self.folder / f"{digest}.json.gz"
 
 
-def kept(folders: Sequence[Path]) -> Sketched:
+def samples_in(folders: Sequence[Path]) -> FindSamples:
     """Finds a net's sketches by the digest of its record in one of several stores, the last first."""
-    stores = [Sketches(folder) for folder in reversed(folders)]
+    stores = [MaskSamples(folder) for folder in reversed(folders)]
     return lambda digest: next((found for store in stores if (found := store.load(digest))), None)
 
 
-def iou(first: Mapping[str, Sketch], second: Mapping[str, Sketch]) -> tuple[float, float]:
+def iou(first: Mapping[str, MaskSample], second: Mapping[str, MaskSample]) -> tuple[float, float]:
     """Agreement of two nets' masks, weights that both keep over weights that either keeps, and its
     standard error.
 

@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from smc_eval.errors import StoreError
-from smc_eval.store.atomic import replace
+from smc_eval.store.atomic import write_atomic
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-FOLDER = "masks"
+MASKS_FOLDER = "masks"
 """Where they lie inside a store, a file a record."""
 
 
-class Masks:
+class MaskFiles:
     """The masks of a store's cells, by the digest of the cell: bits by parameter name, as safetensors.
 
     The file's metadata tells shapes, and the digest of the masks that stands in the cell's
@@ -25,7 +25,7 @@ class Masks:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder / FOLDER
+        self.folder = folder / MASKS_FOLDER
 
     def save(self, digest: str, masks: Mapping[str, Tensor]) -> None:
         """Keep one cell's masks: all of them, or nothing.
@@ -42,7 +42,7 @@ class Masks:
         path = self.folder / f"{digest}.safetensors"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            replace(path, save({name: packed(mask) for name, mask in masks.items()}, told))
+            write_atomic(path, save({name: packed(mask) for name, mask in masks.items()}, told))
         except OSError as error:
             raise StoreError(f"cannot write {path}: {error.strerror}") from None
 

@@ -11,17 +11,17 @@ from typing import Any
 
 from smc_eval.errors import StoreError
 from smc_eval.score import Items
-from smc_eval.store.atomic import replace
+from smc_eval.store.atomic import write_atomic
 
-FOLDER = "answers"
+PREDICTIONS_FOLDER = "answers"
 """Where they lie inside a store, a file a record."""
 
 
-class Answers:
+class Predictions:
     """The answers of a store's cells, by the digest of the cell; JSON, compressed."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder / FOLDER
+        self.folder = folder / PREDICTIONS_FOLDER
 
     def save(self, digest: str, predicted: Sequence[Any], items: Items | None) -> None:
         """Keep one cell's answers: all of them, or nothing.
@@ -29,19 +29,19 @@ class Answers:
         Raises:
             StoreError: they cannot be written.
         """
-        keep(
+        write_json_gz(
             self._path(digest),
             {"predicted": list(predicted), "items": asdict(items) if items else None},
         )
 
     def predicted(self, digest: str) -> list[Any] | None:
         """The predictions of a cell in the order of its examples; None where they are missing or broken."""
-        found = told(self._path(digest))
+        found = read_json_gz(self._path(digest))
         return found["predicted"] if found else None
 
     def items(self, digest: str) -> Items | None:
         """What each example added to a cell's score; None where that is missing or broken."""
-        found = told(self._path(digest))
+        found = read_json_gz(self._path(digest))
         if not found or not found["items"]:
             return None
         kind, rows, groups = (found["items"][name] for name in ("kind", "rows", "groups"))
@@ -51,7 +51,7 @@ class Answers:
         return self.folder / f"{digest}.json.gz"
 
 
-def keep(path: Path, content: dict[str, Any]) -> None:
+def write_json_gz(path: Path, content: dict[str, Any]) -> None:
     """Write a file of compressed JSON: whole, or not at all.
 
     Raises:
@@ -60,13 +60,13 @@ def keep(path: Path, content: dict[str, Any]) -> None:
     packed = gzip.compress(json.dumps(content, ensure_ascii=False).encode(), mtime=0)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        replace(path, packed)
+        write_atomic(path, packed)
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror}") from None
 
 
-def told(path: Path) -> dict[str, Any] | None:
-    """What a file of `keep` holds; None where it is missing or broken."""
+def read_json_gz(path: Path) -> dict[str, Any] | None:
+    """What a file of `write_json_gz` holds; None where it is missing or broken."""
     try:
         found: dict[str, Any] = json.loads(gzip.decompress(path.read_bytes()))
     except (OSError, EOFError, ValueError):
@@ -74,9 +74,9 @@ def told(path: Path) -> dict[str, Any] | None:
     return found
 
 
-def kept(folders: Sequence[Path]) -> Callable[[str], Items | None]:
+def items_in(folders: Sequence[Path]) -> Callable[[str], Items | None]:
     """Finds a cell's items by its digest in one of several stores, the last first."""
-    stores = [Answers(folder) for folder in reversed(folders)]
+    stores = [Predictions(folder) for folder in reversed(folders)]
 
     def look(digest: str) -> Items | None:
         return next((found for store in stores if (found := store.items(digest))), None)

@@ -15,7 +15,7 @@ from smc_eval.score import Score, pooled
 from smc_eval.spec import digest
 from smc_eval.store.lease import Leases
 
-SCHEMA = 2
+RECORD_SCHEMA = 2
 """Version of the records; a book of another version is refused by name."""
 
 BOOK = "results.jsonl"
@@ -62,16 +62,16 @@ class Result:
         return self.status == "ok" and bool(self.certificate.get("ok"))
 
 
-def opened(cell: Cell, chain: Chain | None = None) -> Result:
+def blank_record(cell: Cell, chain: Chain | None = None) -> Result:
     """The record of a cell before anything is known of its outcome; status `skipped`."""
     sources = {source.role: source for source in chain.sources} if chain else {}
     task = cell.task
     data = sources.get("data")
     return Result(
-        task=task.words,
+        task=task.label,
         group=task.card.groups[0] if task.card.groups else task.card.name,
         model=task.backbone,
-        method=cell.method.words,
+        method=cell.method.label,
         protocol=cell.protocol.name,
         seed=cell.seed,
         fold=task.fold,
@@ -88,12 +88,12 @@ def opened(cell: Cell, chain: Chain | None = None) -> Result:
     )
 
 
-def failed(result: Result, reason: str) -> Result:
+def failed_record(result: Result, reason: str) -> Result:
     """The same record with status `failed` and the reason, in one to three lines."""
     return replace(result, status="failed", reason=reason)
 
 
-def scored(result: Result, score: Score, **parts: Any) -> Result:
+def scored_record(result: Result, score: Score, **parts: Any) -> Result:
     """The same record with a score; `parts` are sparsity, certificate, cost and versions."""
     told = asdict(replace(score, items=None))
     del told["items"]
@@ -111,7 +111,7 @@ def same_data(results: Iterable[Result]) -> list[Result]:
     return named
 
 
-def seeds(records: Iterable[Result]) -> dict[int, float]:
+def scores_by_seed(records: Iterable[Result]) -> dict[int, float]:
     """The score of each seed, its folds pooled by how many examples each has."""
     folds: dict[int, list[dict[str, Any]]] = {}
     for record in records:
@@ -174,7 +174,7 @@ class Book:
             seal = record.pop("seal")
             if seal != digest(record):
                 return None
-            if record.pop("schema") != SCHEMA:
+            if record.pop("schema") != RECORD_SCHEMA:
                 raise StoreError(
                     f"{self.path} was written by another release of smc-eval; use another --output"
                 )
@@ -188,7 +188,7 @@ class Book:
         Raises:
             StoreError: the book cannot be written.
         """
-        record = {"schema": SCHEMA, **asdict(result)}
+        record = {"schema": RECORD_SCHEMA, **asdict(result)}
         line = json.dumps({**record, "seal": digest(record)}, ensure_ascii=False) + "\n"
         try:
             leases = Leases(self.path.parent / "leases")

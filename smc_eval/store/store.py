@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from smc_eval.errors import Busy, StoreError, StoreGone
-from smc_eval.store.atomic import beside, replace, sweep, write
+from smc_eval.store.atomic import draft_path, sweep_drafts, write_atomic, write_synced
 from smc_eval.store.lease import POLLS, Lease, Leases
-from smc_eval.store.mask_samples import Sketches
-from smc_eval.store.masks import Masks
-from smc_eval.store.predictions import Answers
+from smc_eval.store.mask_samples import MaskSamples
+from smc_eval.store.masks import MaskFiles
+from smc_eval.store.predictions import Predictions
 from smc_eval.store.records import Book
 
 if TYPE_CHECKING:
@@ -28,9 +28,9 @@ Note = Callable[[str], object]
 
 LAYOUT = 2
 """Version of the folders and files below; a store of another version is refused."""
-ROOMS = ("nets", "masks", "sketches", "partial", "answers", "leases", "logs")
+FOLDERS = ("nets", "masks", "sketches", "partial", "answers", "leases", "logs")
 """The folders in which files are written."""
-GRID = "grid.json"
+GRID_FILE = "grid.json"
 SEAL = 32
 """Bytes of SHA-256 that stand before a checkpoint's content."""
 
@@ -51,9 +51,9 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.book = Book(folder)
-        self.answers = Answers(folder)
-        self.sketches = Sketches(folder)
-        self.masks = Masks(folder)
+        self.predictions = Predictions(folder)
+        self.mask_samples = MaskSamples(folder)
+        self.masks = MaskFiles(folder)
         self.leases = Leases(folder / "leases")
         self._held: list[Lease] = []
 
@@ -68,10 +68,10 @@ class Store:
             for name in ("nets", "partial", "leases", "logs"):
                 (self.folder / name).mkdir(parents=True, exist_ok=True)
             if not marker.exists():
-                replace(marker, str(LAYOUT).encode())
+                write_atomic(marker, str(LAYOUT).encode())
             found = marker.read_text(encoding="utf-8").strip()
-            for name in ("", *ROOMS):
-                sweep(self.folder / name)
+            for name in ("", *FOLDERS):
+                sweep_drafts(self.folder / name)
             self.leases.living()  # frees what the dead held
         except OSError as error:
             raise StoreError(
@@ -136,11 +136,11 @@ class Store:
         final = self.folder / "nets" / digest
         self.check()
         with self._writing(final):
-            made = beside(final)
+            made = draft_path(final)
             try:
                 made.mkdir()
                 for name, content in files.items():
-                    write(made / name, content)
+                    write_synced(made / name, content)
                 if final.exists() and self.load(digest) is None:  # broken
                     self._delete(final)
                 if not final.exists():  # else another process made it: equal by name
@@ -194,7 +194,7 @@ class Store:
         path = self.folder / "partial" / digest
         self.check()
         with self._writing(path):
-            replace(path, hashlib.sha256(payload).digest() + payload)
+            write_atomic(path, hashlib.sha256(payload).digest() + payload)
 
     def load_partial(self, digest: str) -> dict[str, Any] | None:
         """The state of a training in progress; None where it is missing, cut short or altered."""
@@ -213,23 +213,23 @@ class Store:
         """Delete the state of a training, where there is one."""
         (self.folder / "partial" / digest).unlink(missing_ok=True)
 
-    def order(self, content: Mapping[str, Any]) -> None:
+    def save_grid(self, content: Mapping[str, Any]) -> None:
         """Write down what was ordered last, for those who join.
 
         Raises:
             StoreError: it cannot be written.
         """
-        path = self.folder / GRID
+        path = self.folder / GRID_FILE
         with self._writing(path):
-            replace(path, json.dumps(content, indent=1, ensure_ascii=False).encode())
+            write_atomic(path, json.dumps(content, indent=1, ensure_ascii=False).encode())
 
-    def ordered(self) -> dict[str, Any] | None:
+    def saved_grid(self) -> dict[str, Any] | None:
         """What was ordered last; None where nothing was.
 
         Raises:
             StoreError: it cannot be read.
         """
-        path = self.folder / GRID
+        path = self.folder / GRID_FILE
         try:
             content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -282,7 +282,7 @@ class Store:
     @staticmethod
     def _delete(final: Path) -> None:
         """Delete a net at once: nobody finds half of it."""
-        made = beside(final)
+        made = draft_path(final)
         try:
             final.rename(made)
         except OSError:  # it is not there

@@ -17,7 +17,7 @@ from smc_eval.errors import ModelError
 from smc_eval.task import Source
 from smc_eval.tasks import hub, kinds
 
-READ = (".json", ".txt", ".model", ".safetensors", ".bin")
+READ_ENDINGS = (".json", ".txt", ".model", ".safetensors", ".bin")
 """Endings of the files of a checkpoint folder that a model or its tokenizer is made from."""
 
 PACKAGE = "pkg:"
@@ -36,7 +36,7 @@ class Backbone:
     commit: str | None
     """Of a hub id; None for a folder."""
     config: Mapping[str, Any]
-    kind: kinds.Kind
+    kind: kinds.ModelKind
 
     @property
     def source(self) -> Source:
@@ -48,7 +48,7 @@ class Backbone:
         return Source("model", self.word, self.commit or folder_digest(Path(self.place)))
 
 
-def find(word: str, kind: kinds.Kind = "text-encoder") -> Backbone:
+def find_backbone(word: str, kind: kinds.ModelKind = "text-encoder") -> Backbone:
     """The checkpoint that a word names: a folder, `pkg:NAME`, or a hub id; and of the kind that is wanted.
 
     A hub id that is in the local cache is taken from there as it is. Imports no torch.
@@ -58,11 +58,11 @@ def find(word: str, kind: kinds.Kind = "text-encoder") -> Backbone:
     """
     folder, commit = _placed(word)
     config = _config(folder, word)
-    kinds.check(config, kinds.tokens_in(folder), kind, word)
+    kinds.check_kind(config, kinds.tokens_in(folder), kind, word)
     return Backbone(word, word if commit else str(folder), commit, config, kind)
 
 
-def config(word: str) -> Mapping[str, Any]:
+def config_of(word: str) -> Mapping[str, Any]:
     """The config of the checkpoint that a word names, of whatever kind.
 
     Raises:
@@ -71,7 +71,7 @@ def config(word: str) -> Mapping[str, Any]:
     return _config(_placed(word)[0], word)
 
 
-def here(word: str) -> bool:
+def available_offline(word: str) -> bool:
     """Whether a model can be read without asking the hub: a folder's, a package's, or one in the cache."""
     if word.startswith(PACKAGE) or Path(word).expanduser().is_dir() or not _HUB_ID.fullmatch(word):
         return True  # or can be told at once to name nothing
@@ -97,7 +97,7 @@ def folder_digest(folder: Path) -> str:
         ModelError: a file cannot be read.
     """
     try:
-        files = sorted(path for path in folder.iterdir() if path.suffix in READ and path.is_file())
+        files = sorted(path for path in folder.iterdir() if path.suffix in READ_ENDINGS and path.is_file())
         if any(path.suffix == ".safetensors" for path in files):
             files = [path for path in files if path.suffix != ".bin"]  # passed over by transformers
         whole = hashlib.sha256()
@@ -174,7 +174,7 @@ def _fetched(word: str) -> Path:
         cached = try_to_load_from_cache(word, "config.json")
         if isinstance(cached, str):
             return Path(cached).parent
-        if not hub.answers():
+        if not hub.hub_answers():
             raise offline(word)
         return Path(hf_hub_download(word, "config.json")).parent
     except errors.HFValidationError:

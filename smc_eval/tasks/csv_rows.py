@@ -9,11 +9,11 @@ from pathlib import Path
 from smc_eval.errors import DataError
 from smc_eval.tasks.folder import lines
 
-SHOWN = 80
+QUOTED_LENGTH = 80
 """Characters of a wrong value that are told."""
 
 
-def rows(
+def read_csv_rows(
     path: Path, columns: Sequence[str], further: Sequence[str] = ()
 ) -> Iterator[tuple[int, dict[str, str]]]:
     """The rows of a CSV file with a header, plain or `.gz`, blank ones left out, each with its line.
@@ -32,9 +32,9 @@ def rows(
         yield line, {name: row[index] for name, index in place.items()}
 
 
-def short(text: str) -> str:
+def quoted(text: str) -> str:
     """A value as it is told in an error."""
-    return repr(text if len(text) <= SHOWN else text[: SHOWN - 3] + "...")
+    return repr(text if len(text) <= QUOTED_LENGTH else text[: QUOTED_LENGTH - 3] + "...")
 
 
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
@@ -59,7 +59,7 @@ def _places(
         raise DataError(f"{path}: the file is empty; wanted a CSV with the columns {', '.join(columns)}")
     missing = [name for name in columns if name not in header]
     if missing:
-        raise DataError(f"{path}, line 1: no column {', '.join(missing)}; found {short(', '.join(header))}")
+        raise DataError(f"{path}, line 1: no column {', '.join(missing)}; found {quoted(', '.join(header))}")
     twice = sorted({name for name in header if header.count(name) > 1})
     if twice:
         raise DataError(f"{path}, line 1: column {', '.join(twice)} stands there more than once")

@@ -15,20 +15,20 @@ FILE = Path(__file__).parent / "published.toml"
 
 
 @cache
-def published() -> Mapping[str, Mapping[str, Any]]:
+def published_dimensions() -> Mapping[str, Mapping[str, Any]]:
     """The dimensions of the published models, by hub id."""
     return tomllib.loads(FILE.read_text(encoding="utf-8"))
 
 
-def of(word: str) -> Mapping[str, Any] | None:
+def dimensions_of(word: str) -> Mapping[str, Any] | None:
     """The dimensions of a model: its own config's, or the published ones; None where neither is to be had.
     No hub is asked."""
-    if backbone.here(word):
+    if backbone.available_offline(word):
         try:
-            return backbone.config(word)
+            return backbone.config_of(word)
         except ModelError:
             return None
-    return published().get(word)
+    return published_dimensions().get(word)
 
 
 def matrices(dimensions: Mapping[str, Any]) -> int | None:

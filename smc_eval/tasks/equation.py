@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 OPERATORS = ("+", "-", "*", "/")
 
-NEAR = 1e-4
+VALUE_TOLERANCE = 1e-4
 """Values closer than this are the same answer (PROTOCOL 5.6)."""
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
@@ -72,11 +72,11 @@ def equation_right(predicted: Sequence[str], wanted: Sequence[str], numbers: Seq
 
 
 def value_right(predicted: Sequence[str], wanted: Sequence[str], numbers: Sequence[float]) -> bool:
-    """Whether the equation is right, or at least comes to the same value within `NEAR`."""
+    """Whether the equation is right, or at least comes to the same value within `VALUE_TOLERANCE`."""
     if equation_right(predicted, wanted, numbers):
         return True
     found, true = value(predicted, numbers), value(wanted, numbers)
-    return found is not None and true is not None and abs(found - true) < NEAR
+    return found is not None and true is not None and abs(found - true) < VALUE_TOLERANCE
 
 
 def _leaf(symbol: str, numbers: Sequence[float]) -> float | None:

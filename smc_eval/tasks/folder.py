@@ -20,7 +20,7 @@ WAY_OUT = (
 _CHUNK = 1 << 20
 
 
-def official(word: str, files: str) -> Path:
+def official_folder(word: str, files: str) -> Path:
     """The data folder that `--data-dir` names, for files that the hub does not have.
 
     Raises:
@@ -33,13 +33,13 @@ def official(word: str, files: str) -> Path:
     return Path(word)
 
 
-def find(folder: str | Path, name: str) -> Path:
+def find_file(folder: str | Path, name: str) -> Path:
     """The file of that official name under a data folder, or else the same name with `.gz`.
 
     Raises:
         DataError: there is no such folder, or no such file in it; or the hub is named.
     """
-    folder = official(folder, name) if isinstance(folder, str) else folder
+    folder = official_folder(folder, name) if isinstance(folder, str) else folder
     try:
         if not folder.exists():
             raise DataError(f"the data folder {str(folder)!r} does not exist; {WAY_OUT}")
@@ -59,15 +59,15 @@ def find(folder: str | Path, name: str) -> Path:
     )
 
 
-def find_all(folder: str | Path, name: str, ending: str) -> list[Path]:
+def find_files(folder: str | Path, name: str, ending: str) -> list[Path]:
     """The files of an official folder that end in `ending` or the same with `.gz`, by number and name.
 
     Raises:
         DataError: there is no such folder, or no such file in it; or the hub is named.
     """
-    whole = (official(folder, f"{name}/*{ending}") if isinstance(folder, str) else folder) / name
+    whole = (official_folder(folder, f"{name}/*{ending}") if isinstance(folder, str) else folder) / name
     if not whole.is_dir():
-        find(folder, name)  # says how far the name leads
+        find_file(folder, name)  # says how far the name leads
         raise DataError(f"{whole} is a file; wanted a folder of {ending} files")
     found = dict[str, Path]()
     try:
@@ -88,7 +88,7 @@ def lines(path: Path) -> Iterator[str]:
     Raises:
         DataError: the file cannot be read, is cut short or is not UTF-8.
     """
-    with opened(path) as stream:
+    with open_file(path) as stream:
         for number, line in enumerate(stream, 1):
             try:
                 yield line.decode("utf-8-sig" if number == 1 else "utf-8")
@@ -98,7 +98,7 @@ def lines(path: Path) -> Iterator[str]:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[BinaryIO]:
+def open_file(path: Path) -> Iterator[BinaryIO]:
     """The uncompressed bytes of a file, plain or `.gz`; a fault while reading is a DataError too."""
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
@@ -130,7 +130,7 @@ def checksum(path: Path) -> str:
         DataError: it cannot be read.
     """
     found = hashlib.sha256()
-    with opened(path) as stream:
+    with open_file(path) as stream:
         while chunk := stream.read(_CHUNK):
             found.update(chunk)
     return found.hexdigest()

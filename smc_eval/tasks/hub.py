@@ -24,18 +24,18 @@ PARQUET = "refs/convert/parquet"
 It needs no loading script, which `datasets` no longer runs."""
 
 
-PATIENCE = 5.0
+HUB_TIMEOUT = 5.0
 """Seconds in which a hub says something, or is taken for one that does not answer."""
 
 
 @cache
-def answers() -> bool:
+def hub_answers() -> bool:
     """Whether the hub answers at all; asked once a process, as its client tries half a minute a file."""
     from huggingface_hub import constants
     from huggingface_hub.utils import get_session  # type: ignore[attr-defined]
 
     try:
-        get_session().head(constants.ENDPOINT, timeout=PATIENCE)
+        get_session().head(constants.ENDPOINT, timeout=HUB_TIMEOUT)
     except Exception:  # noqa: BLE001  it is of the library beneath the client, and which depends on its age
         return False
     return True
@@ -114,7 +114,7 @@ class HubSet:
                 return found
         except LocalEntryNotFoundError:
             pass
-        if answers():
+        if hub_answers():
             with _told(self.name):
                 found = Path(snapshot_download(**wanted))
         if found is None:
@@ -128,7 +128,7 @@ class HubSet:
         return sorted((snapshot / self.config / split).glob("*.parquet"))
 
 
-def source(sets: Sequence[HubSet], splits: Sequence[str]) -> Source:
+def joint_source(sets: Sequence[HubSet], splits: Sequence[str]) -> Source:
     """Which data several configurations of one data set are together: `hub:NAME/ONE+OTHER`.
 
     Raises:

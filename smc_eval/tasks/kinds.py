@@ -10,12 +10,12 @@ from typing import Any, Literal
 
 from smc_eval.errors import ModelError
 
-Kind = Literal["text-encoder", "protein-encoder", "encoder-decoder"]
+ModelKind = Literal["text-encoder", "protein-encoder", "encoder-decoder"]
 
 AMINO_ACIDS = "ACDEFGHIKLMNPQRSTVWY"
 """The twenty that every protein encoder has a token for."""
 
-EXAMPLES: Mapping[Kind, str] = {
+EXAMPLES: Mapping[ModelKind, str] = {
     "text-encoder": "roberta-base",
     "protein-encoder": "facebook/esm2_t12_35M_UR50D",
     "encoder-decoder": "facebook/mbart-large-cc25",
@@ -29,7 +29,7 @@ class WrongKind(ModelError):
     """A checkpoint that is there, and of another kind than the task takes."""
 
 
-def check(config: Mapping[str, Any], tokens: Collection[str] | None, kind: Kind, word: str) -> None:
+def check_kind(config: Mapping[str, Any], tokens: Collection[str] | None, kind: ModelKind, word: str) -> None:
     """Refuse what config and tokens tell to be of another kind; the rest is seen when it is loaded.
 
     `tokens` is None where they are not known yet.
@@ -44,17 +44,17 @@ def check(config: Mapping[str, Any], tokens: Collection[str] | None, kind: Kind,
     heads = config.get("architectures") or ["a model"]
     if kind == "encoder-decoder":
         if not config.get("is_encoder_decoder"):
-            raise wrong(word, f"no encoder-decoder ({heads[0]})", kind)
+            raise wrong_kind(word, f"no encoder-decoder ({heads[0]})", kind)
         return
     if config.get("is_encoder_decoder"):
-        raise wrong(word, f"an encoder-decoder ({heads[0]})", kind)
+        raise wrong_kind(word, f"an encoder-decoder ({heads[0]})", kind)
     if config.get("is_decoder") or str(heads[0]).endswith(("ForCausalLM", "LMHeadModel")):
-        raise wrong(word, f"a causal language model ({heads[0]})", kind)
+        raise wrong_kind(word, f"a causal language model ({heads[0]})", kind)
     if tokens is not None:
         check_tokens(tokens, kind, word)
 
 
-def check_tokens(tokens: Collection[str], kind: Kind, word: str) -> None:
+def check_tokens(tokens: Collection[str], kind: ModelKind, word: str) -> None:
     """Refuse a vocabulary of words where residues are wanted, and the other way round.
 
     Raises:
@@ -64,8 +64,10 @@ def check_tokens(tokens: Collection[str], kind: Kind, word: str) -> None:
         return
     count = len(tokens)
     if kind == "protein-encoder":
-        raise wrong(word, f"no protein encoder (its {count} tokens are not the letters of residues)", kind)
-    raise wrong(word, f"a protein encoder (its {count} tokens are the letters of residues)", kind)
+        raise wrong_kind(
+            word, f"no protein encoder (its {count} tokens are not the letters of residues)", kind
+        )
+    raise wrong_kind(word, f"a protein encoder (its {count} tokens are the letters of residues)", kind)
 
 
 def reads_residues(tokens: Collection[str]) -> bool:
@@ -87,7 +89,7 @@ def tokens_in(folder: Path) -> Collection[str] | None:
     return None
 
 
-def wrong(word: str, found: str, kind: Kind) -> WrongKind:
+def wrong_kind(word: str, found: str, kind: ModelKind) -> WrongKind:
     """What is said of a model of another kind."""
     return WrongKind(
         f"the model {word!r} is {found}; this task takes a {kind.replace('-', ' ')} such as {EXAMPLES[kind]}"

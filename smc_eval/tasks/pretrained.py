@@ -14,11 +14,11 @@ from smc_eval.tasks.backbone import Backbone, offline
 if TYPE_CHECKING:
     from torch import nn
 
-ENDS = ("pooler", "contact_head")
+UNREAD_PARTS = ("pooler", "contact_head")
 """Parts of an encoder that nothing reads here, and that some checkpoints do not hold."""
 
 
-def encoder(backbone: Backbone) -> nn.Module:
+def load_encoder(backbone: Backbone) -> nn.Module:
     """The pretrained encoder alone, in fp32: no pooler, and no head of any other purpose.
 
     Raises:
@@ -29,29 +29,29 @@ def encoder(backbone: Backbone) -> nn.Module:
     return _loaded(backbone, AutoModel, "encoder")
 
 
-def masked_model(backbone: Backbone) -> nn.Module:
+def load_masked_model(backbone: Backbone) -> nn.Module:
     """The pretrained encoder with the head that it filled in masked words by, in fp32.
 
     Raises:
-        ModelError: as for `encoder`, or the checkpoint does not hold such a head.
+        ModelError: as for `load_encoder`, or the checkpoint does not hold such a head.
     """
     from transformers import AutoModelForMaskedLM
 
     return _loaded(backbone, AutoModelForMaskedLM, "masked-LM")
 
 
-def encoder_decoder(backbone: Backbone, settings: Mapping[str, Any]) -> nn.Module:
+def load_encoder_decoder(backbone: Backbone, settings: Mapping[str, Any]) -> nn.Module:
     """The pretrained encoder-decoder with the head that it writes by, in fp32, its config so changed.
 
     Raises:
-        ModelError: as for `encoder`, or its config knows nothing of a setting.
+        ModelError: as for `load_encoder`, or its config knows nothing of a setting.
     """
     from transformers import AutoModelForSeq2SeqLM
 
     return _loaded(backbone, AutoModelForSeq2SeqLM, "encoder-decoder", settings)
 
 
-def reads(backbone: Backbone) -> int | None:
+def positions_of(backbone: Backbone) -> int | None:
     """Tokens that the encoder has positions for; None where they are told from each other otherwise.
 
     Raises:
@@ -75,7 +75,7 @@ def reads(backbone: Backbone) -> int | None:
 
 
 def _loaded(backbone: Backbone, auto: Any, what: str, settings: Mapping[str, Any] | None = None) -> nn.Module:
-    """What an Auto class makes of a checkpoint, without its `ENDS`, if the checkpoint holds all of it."""
+    """The net of an Auto class without its `UNREAD_PARTS`, if the checkpoint holds all of it."""
     import torch
     from transformers import AutoConfig
     from transformers.models.auto.modeling_auto import (
@@ -87,11 +87,11 @@ def _loaded(backbone: Backbone, auto: Any, what: str, settings: Mapping[str, Any
     with _told(backbone, "cannot be loaded"):
         config = AutoConfig.from_pretrained(backbone.place, revision=backbone.commit)
         if config.is_encoder_decoder and not writes:  # some tell it by their architecture alone
-            raise kinds.wrong(backbone.word, f"an encoder-decoder ({config.model_type})", backbone.kind)
+            raise kinds.wrong_kind(backbone.word, f"an encoder-decoder ({config.model_type})", backbone.kind)
         # what transformers can teach to fill in what is masked is an encoder
         known = MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES if writes else MODEL_FOR_MASKED_LM_MAPPING_NAMES
         if config.model_type not in known:
-            raise kinds.wrong(backbone.word, f"a {config.model_type} model", backbone.kind)
+            raise kinds.wrong_kind(backbone.word, f"a {config.model_type} model", backbone.kind)
         for name, value in (settings or {}).items():
             if not hasattr(config, name):
                 raise ModelError(
@@ -105,7 +105,7 @@ def _loaded(backbone: Backbone, auto: Any, what: str, settings: Mapping[str, Any
             output_loading_info=True,
             dtype=torch.float32,
         )
-    for end in ENDS:
+    for end in UNREAD_PARTS:
         if getattr(model, end, None) is not None:
             setattr(model, end, None)
     if missing := sorted(set(loaded["missing_keys"]) & {name for name, _ in model.named_parameters()}):
@@ -116,7 +116,7 @@ def _loaded(backbone: Backbone, auto: Any, what: str, settings: Mapping[str, Any
     return model  # type: ignore[no-any-return]
 
 
-def tokenizer(backbone: Backbone) -> Any:
+def load_tokenizer(backbone: Backbone) -> Any:
     """The checkpoint's tokenizer; of a text encoder, one that knows where in the text its tokens stand.
 
     Raises:

@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")
 """RoBERTa's special tokens, by id."""
 
-MASK = "<mask>"
+MASK_WORD = "<mask>"
 
 POSITIONS = 512
 """Tokens that it reads at once."""
 
 
-def config(tokens: int) -> RobertaConfig:
+def tiny_config(tokens: int) -> RobertaConfig:
     """128 features, 2 layers, 2 heads, over so many tokens."""
     from transformers import RobertaConfig
 
@@ -32,7 +32,7 @@ def config(tokens: int) -> RobertaConfig:
     )
 
 
-def tokenizer(texts: Iterable[str], size: int = 1000, *, mask: bool = False) -> Any:
+def tiny_tokenizer(texts: Iterable[str], size: int = 1000, *, mask: bool = False) -> Any:
     """A byte-level BPE tokenizer in RoBERTa's manner, trained on the texts; `<mask>` is its last token."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
@@ -48,5 +48,5 @@ def tokenizer(texts: Iterable[str], size: int = 1000, *, mask: bool = False) -> 
     made.train_from_iterator(texts, trainer)
     made.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), add_prefix_space=False)
     roles = ("bos_token", "pad_token", "eos_token", "unk_token", "mask_token")
-    named = dict(zip(roles, (*SPECIAL, MASK) if mask else SPECIAL, strict=False))
+    named = dict(zip(roles, (*SPECIAL, MASK_WORD) if mask else SPECIAL, strict=False))
     return PreTrainedTokenizerFast(tokenizer_object=made, **named)  # type: ignore[no-untyped-call]

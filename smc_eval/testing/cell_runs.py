@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from smc_eval.engine.cell_run import Walk
-from smc_eval.engine.device import World
+from smc_eval.engine.cell_run import CellRun
+from smc_eval.engine.device import Device
 from smc_eval.engine.progress import Silent
-from smc_eval.engine.train import Step
+from smc_eval.engine.train import TrainingStep
 from smc_eval.experiment.budget import Budget
 from smc_eval.experiment.cell import Cell, Chain, chain
 from smc_eval.method import Method
@@ -44,7 +44,7 @@ class Interrupting(Silent):
             raise Interruption
 
 
-def bound(
+def chain_of(
     method: Method, target: Target, task: Task | None = None, seed: int = 0, budget: Budget | None = None
 ) -> Chain:
     """The chain of a cell on the toy task, or on another."""
@@ -53,27 +53,27 @@ def bound(
     return chain(cell, task.sources(), len(task.data("train")))
 
 
-def walked(
+def run_chain(
     link: Chain, folder: Path, watcher: Silent | None = None
 ) -> tuple[Result, dict[str, Tensor], dict[str, Tensor]]:
     """Walk a chain in a store; its result, and the last net's tensors and masks."""
     store = Store(folder)
     store.open()
     last = link.links[-1].digest
-    walk = Walk(
+    cell_run = CellRun(
         link,
         store,
-        World("cpu", threads=1),
+        Device("cpu", threads=1),
         watcher or Silent(),
         keep={last, *(n.back for n in link.links if n.back)},
     )
-    result = walk.run()
+    result = cell_run.run()
     stored = store.load(last)
     assert stored is not None
     return result, stored[0], stored[1]
 
 
-def timeless(result: Result) -> dict[str, Any]:
+def without_time(result: Result) -> dict[str, Any]:
     """A record without what may differ between two equal runs: seconds and memory."""
     record = dict(vars(result))
     record["cost"] = {
@@ -82,7 +82,7 @@ def timeless(result: Result) -> dict[str, Any]:
     return record
 
 
-def check_measured(result: Result) -> None:
+def check_measurements(result: Result) -> None:
     """What the engine measured agrees with itself."""
     found, size = result.certificate, result.certificate["bytes"]
     assert found["failed"] == []
@@ -101,16 +101,18 @@ def check_measured(result: Result) -> None:
     assert found["moved"]["tensors"].keys() == found["tensors"].keys()
 
 
-def targets(method: Method, scope: Scope = "body") -> list[Target]:
+def targets_for(method: Method, scope: Scope = "body") -> list[Target]:
     """Targets that a method must meet, as its card says."""
-    if method.card.moment in {"none", "given"}:
+    if method.card.when in {"none", "given"}:
         return [Target(scope=scope)]
     words = ["0.3", "0.9"] if "free" in method.card.patterns else []
     words += ["2:4"] if "n:m" in method.card.patterns else []
-    return [Target.parse(word, scope=scope).spread_as(method.card.spread) for word in words]
+    return [Target.parse(word, scope=scope).with_distribution(method.card.distribution) for word in words]
 
 
-def moment(weights: Mapping[str, Tensor], gradients: Mapping[str, Tensor], at: int, steps: int) -> Step:
+def step_view(
+    weights: Mapping[str, Tensor], gradients: Mapping[str, Tensor], at: int, steps: int
+) -> TrainingStep:
     """The moment before step `at` of a net that is nothing but these weights, to try a rule by hand.
 
     What the rule did is in its `net`, with its masks, and in `skipped`.
@@ -121,7 +123,7 @@ def moment(weights: Mapping[str, Tensor], gradients: Mapping[str, Tensor], at: i
     for name, gradient in gradients.items():
         net.parameters[name].grad = gradient.clone()
     optimizer = torch.optim.SGD(net.model.parameters(), lr=1.0)
-    return Step(net, optimizer, torch.Generator().manual_seed(at), at, steps)
+    return TrainingStep(net, optimizer, torch.Generator().manual_seed(at), at, steps)
 
 
 def assert_equal(found: Sequence[dict[str, Tensor]], wanted: Sequence[dict[str, Tensor]]) -> None:

@@ -23,14 +23,14 @@ from smc_eval.testing.cell_runs import (
     Interrupting,
     Interruption,
     assert_equal,
-    bound,
-    check_measured,
-    targets,
-    timeless,
-    walked,
+    chain_of,
+    check_measurements,
+    run_chain,
+    targets_for,
+    without_time,
 )
 from smc_eval.testing.toy import PrunedToy, Toy
-from smc_eval.updater import Rule
+from smc_eval.updater import Updater
 
 
 class MethodContract:
@@ -40,14 +40,14 @@ class MethodContract:
 
     def toy(self, **fields: Any) -> Task:
         """What it runs on; where masks are given, the toy whose net comes pruned."""
-        return PrunedToy(**fields) if self.method.card.moment == "given" else Toy(**fields)
+        return PrunedToy(**fields) if self.method.card.when == "given" else Toy(**fields)
 
     def bound(self, target: Target, seed: int = 0, **fields: Any) -> Chain:
         """Its chain to a target on the toy."""
-        return bound(self.method, target, self.toy(**fields), seed)
+        return chain_of(self.method, target, self.toy(**fields), seed)
 
     def test_its_plan_is_pure(self) -> None:
-        for target in targets(self.method):
+        for target in targets_for(self.method):
             assert [digest(s) for s in self.method.plan(target)] == [
                 digest(s) for s in self.method.plan(target)
             ]
@@ -65,26 +65,26 @@ class MethodContract:
                 self.method.accept(Target(scope=scope))
 
     def test_the_target_is_met_exactly(self, tmp_path: Path) -> None:
-        for target in targets(self.method):
-            result, _, masks = walked(self.bound(target), tmp_path)
+        for target in targets_for(self.method):
+            result, _, masks = run_chain(self.bound(target), tmp_path)
             kept = sum(int(mask.sum()) for mask in masks.values())
-            assert bool(masks) == (self.method.card.moment != "none")
+            assert bool(masks) == (self.method.card.when != "none")
             assert result.certificate["ok"], result.certificate
             dead = [name for name, mask in masks.items() if not mask.any()]
             assert result.certificate["dead_tensors"] == dead
             assert not masks or kept == result.certificate["wanted"]
-            check_measured(result)
+            check_measurements(result)
 
     @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
     def test_zeros_hold_under_momentum_and_decay(self, tmp_path: Path, optimizer: str) -> None:
         recipe = Toy().recipe.model_copy(update={"optimizer": optimizer, "lr": 0.1, "clip": 1.0})
-        for target in targets(self.method):
-            _, tensors, masks = walked(self.bound(target, recipe=recipe), tmp_path)
+        for target in targets_for(self.method):
+            _, tensors, masks = run_chain(self.bound(target, recipe=recipe), tmp_path)
             for name, mask in masks.items():
                 assert not tensors[name][~mask].any(), name
 
     def test_what_grows_back_starts_at_zero(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        wear = Net.wear
+        wear = Net.set_masks
         seen: list[Tensor] = []
 
         def watched(net: Net, masks: Any) -> dict[str, Tensor]:
@@ -94,80 +94,80 @@ class MethodContract:
             return grown
 
         monkeypatch.setattr(Net, "wear", watched)
-        for target in targets(self.method):
-            walked(self.bound(target), tmp_path)
+        for target in targets_for(self.method):
+            run_chain(self.bound(target), tmp_path)
         assert not any(values.any() for values in seen)
 
     def test_what_a_pruning_took_stays_gone_unless_a_rule_regrows(self, tmp_path: Path) -> None:
-        for target in targets(self.method):
+        for target in targets_for(self.method):
             link = self.bound(target)
             if not any(_regrows(n.stage) for n in link.links):
-                assert walked(link, tmp_path)[0].certificate["regrown"] == 0
+                assert run_chain(link, tmp_path)[0].certificate["regrown"] == 0
 
     def test_tied_weights_stay_tied_under_one_mask(self, tmp_path: Path) -> None:
         scopes = self.method.card.scopes
         scope: Scope = "all-2d" if scopes is None or "all-2d" in scopes else "body"
-        for target in targets(self.method, scope):
-            _, tensors, masks = walked(self.bound(target), tmp_path)
+        for target in targets_for(self.method, scope):
+            _, tensors, masks = run_chain(self.bound(target), tmp_path)
             assert "words.weight" in tensors and "out.weight" not in tensors
             assert not masks or ("words.weight" in masks) == (scope == "all-2d")
             assert "out.weight" not in masks
 
     def test_two_runs_are_equal_bit_for_bit(self, tmp_path: Path) -> None:
-        for target in targets(self.method):
+        for target in targets_for(self.method):
             link = self.bound(target)
-            first, second = walked(link, tmp_path / "first"), walked(link, tmp_path / "second")
-            assert timeless(first[0]) == timeless(second[0])
+            first, second = run_chain(link, tmp_path / "first"), run_chain(link, tmp_path / "second")
+            assert without_time(first[0]) == without_time(second[0])
             assert_equal(first[1:], second[1:])
 
     def test_a_killed_run_ends_like_one_that_was_not(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)
-        target = targets(self.method)[0]
+        target = targets_for(self.method)[0]
         link = self.bound(target)
-        whole = walked(link, tmp_path / "whole")
+        whole = run_chain(link, tmp_path / "whole")
         for after in (1, 7, 12, 13, 20, 33):
             folder = tmp_path / f"killed {after}"
             try:
-                walked(link, folder, Interrupting(after))
+                run_chain(link, folder, Interrupting(after))
             except Interruption:
-                resumed = walked(link, folder)
-                assert timeless(resumed[0]) == timeless(whole[0])
+                resumed = run_chain(link, folder)
+                assert without_time(resumed[0]) == without_time(whole[0])
                 assert_equal(resumed[1:], whole[1:])
 
     def test_what_its_rules_tell_of_themselves_is_so(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        for target in targets(self.method):
+        for target in targets_for(self.method):
             link, seen = self.bound(target), list[Seen]()
             with monkeypatch.context() as patch:
                 watched(patch, seen)
-                walked(link, tmp_path)
+                run_chain(link, tmp_path)
             for one in seen:
-                told = one.rule.densities(len(one.densities), one.densities[0])
+                told = one.updater.densities(len(one.densities), one.densities[0])
                 if told is not None:
                     # a row that M does not divide keeps a little more or less than N of M
                     near = 1e-9 + (0.5 / one.size if target.pattern == "free" else 0.1)
                     assert one.densities == pytest.approx(_steady(one.densities, dict(told)), abs=near)
-                    assert set(one.read) <= set(one.rule.reads(len(one.densities)))
+                    assert set(one.read) <= set(one.updater.dense_gradient_steps(len(one.densities)))
 
     def test_seeds_give_different_nets(self, tmp_path: Path) -> None:
-        target = targets(self.method)[0]
-        first, second = (walked(self.bound(target, seed=seed), tmp_path)[1] for seed in (0, 1))
+        target = targets_for(self.method)[0]
+        first, second = (run_chain(self.bound(target, seed=seed), tmp_path)[1] for seed in (0, 1))
         assert any(not torch.equal(first[name], second[name]) for name in first)
 
     def test_the_plan_prunes_unless_it_is_the_dense_one(self) -> None:
-        stages = list(self.method.plan(targets(self.method)[0]))
-        prunes = any(isinstance(s, Prune) or (isinstance(s, Train) and s.rule) for s in stages)
-        assert prunes == (self.method.card.moment != "none")
+        stages = list(self.method.plan(targets_for(self.method)[0]))
+        prunes = any(isinstance(s, Prune) or (isinstance(s, Train) and s.updater) for s in stages)
+        assert prunes == (self.method.card.when != "none")
 
 
 @dataclass
 class Seen:
     """A training under a rule, as it went."""
 
-    rule: Rule
+    updater: Updater
     size: int
     """Weights in scope."""
     densities: list[float] = field(default_factory=list)
@@ -178,22 +178,22 @@ class Seen:
 
 def watched(patch: pytest.MonkeyPatch, seen: list[Seen]) -> None:
     """Have each training under a rule from now on leave what it did."""
-    advance, grads = loop.Training._advance, loop.Step.grads
+    advance, grads = loop.Training._advance, loop.TrainingStep.grads
 
     def advanced(training: loop.Training) -> float:
-        if training.rule:
+        if training.updater:
             net = training.net
             if training.step == training.first:
-                seen.append(Seen(training.rule, sum(mask.numel() for mask in net.alive.values())))
+                seen.append(Seen(training.updater, sum(mask.numel() for mask in net.full_masks.values())))
             seen[-1].densities.append(net.density)
         return advance(training)
 
-    def asked(moment: loop.Step) -> Any:
-        seen[-1].read.append(moment.step)
-        return grads.__get__(moment)
+    def asked(view: loop.TrainingStep) -> Any:
+        seen[-1].read.append(view.step)
+        return grads.__get__(view)
 
     patch.setattr(loop.Training, "_advance", advanced)
-    patch.setattr(loop.Step, "grads", property(asked))
+    patch.setattr(loop.TrainingStep, "grads", property(asked))
 
 
 def _steady(found: list[float], changes: dict[int, float]) -> list[float]:
@@ -207,8 +207,8 @@ def _steady(found: list[float], changes: dict[int, float]) -> list[float]:
 def _regrows(stage: Stage) -> bool:
     """Whether a stage may bring weights back from under a mask."""
     match stage:
-        case Train(rule=rule):
-            return rule is not None
+        case Train(updater=updater):
+            return updater is not None
         case Prune(by=by):
             return by.revives
     return False

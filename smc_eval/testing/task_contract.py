@@ -9,15 +9,15 @@ import pytest
 import torch
 from torch import nn
 
-from smc_eval.engine.batches import Feed, predict
-from smc_eval.engine.device import World
+from smc_eval.engine.batches import Batches, predict
+from smc_eval.engine.device import Device
 from smc_eval.engine.progress import Silent
 from smc_eval.target import Target
 from smc_eval.task import Task
 from smc_eval.testing.cell_runs import (
     assert_equal,
-    bound,
-    walked,
+    chain_of,
+    run_chain,
 )
 
 
@@ -50,11 +50,11 @@ class TaskContract:
         assert all(source.digest for source in self.task.sources())
 
     def test_where_the_data_lies_is_no_part_of_its_name(self) -> None:
-        assert self.task.but(folder="elsewhere").digest() == self.task.digest()
+        assert self.task.replace(folder="elsewhere").digest() == self.task.digest()
 
     def test_how_it_is_trained_is_no_part_of_its_name(self) -> None:
         other = self.task.recipe.model_copy(update={"lr": self.task.recipe.lr * 2})
-        assert self.task.but(recipe=other).digest() == self.task.digest()
+        assert self.task.replace(recipe=other).digest() == self.task.digest()
 
     def test_what_it_is_trained_as_reads_the_same_and_trains_alike(self) -> None:
         trained = self.task.trained_as()
@@ -67,20 +67,20 @@ class TaskContract:
         for part in ("train", "test"):
             examples = self.task.data(part)
             assert len(examples) > 2
-            assert list(self.task.but(limit=2).data(part)) == list(examples[:2])
+            assert list(self.task.replace(limit=2).data(part)) == list(examples[:2])
 
     def test_equal_seeds_give_equal_nets(self) -> None:
-        world, nets = World("cpu", threads=1), []
+        device, nets = Device("cpu", threads=1), []
         for _ in range(2):
-            world.seed("a")
+            device.seed("a")
             nets.append(dict(self.task.model().state_dict()))
         assert_equal([nets[0]], [nets[1]])
 
     def test_names_it_gives_are_parameters(self) -> None:
         model = self.task.model()
         names = dict(model.named_parameters()).keys()
-        assert set(self.task.spared(model)) <= names
-        assert set(self.task.unpruned(model)) <= names
+        assert set(self.task.exclude(model)) <= names
+        assert set(self.task.exclude_in_paper(model)) <= names
         assert set(self.task.backbone_weights(model)) <= names
 
     def test_published_sizes_are_counts(self) -> None:
@@ -96,14 +96,14 @@ class TaskContract:
 
     def test_the_loss_of_a_batch_is_the_mean_of_its_parts_by_their_terms(self) -> None:
         model, examples = self.task.model().eval(), self.task.data("train")[:4]
-        parts = [(float(self.task.terms(one)), self.task.collate([one])) for one in examples]
+        parts = [(float(self.task.loss_terms(one)), self.task.collate([one])) for one in examples]
         with torch.no_grad():
             whole = float(self.task.loss(model, self.task.collate(examples)))
             losses = [terms * float(self.task.loss(model, part)) for terms, part in parts]
         assert whole == pytest.approx(sum(losses) / sum(terms for terms, _ in parts), rel=1e-3)
 
     def test_it_calls_its_net_and_asks_for_the_same_weights_each_time_if_it_says_so(self) -> None:
-        if not self.task.calls:
+        if not self.task.only_calls_model:
             return
         asked, examples = [], self.task.data("train")[:3]
         for example in examples:
@@ -123,12 +123,12 @@ class TaskContract:
         from smc_eval.methods.dense import Dense
 
         recipe = self.task.recipe.model_copy(update={"epochs": None, "steps": 5 * self.steps, "warmup": 0})
-        walked(bound(Dense(), Target(), self.task.but(recipe=recipe)), tmp_path, Listening())
+        run_chain(chain_of(Dense(), Target(), self.task.replace(recipe=recipe)), tmp_path, Listening())
         assert sum(losses[-self.steps :]) < sum(losses[: self.steps])
 
     def test_no_score_depends_on_the_evaluation_batch(self) -> None:
-        world = World("cpu", threads=1)
-        world.seed("a")
+        device = Device("cpu", threads=1)
+        device.seed("a")
         model, examples = self.task.model(), self.task.data("test")[:7]
         predicted = [
             predict(
@@ -136,7 +136,7 @@ class TaskContract:
                 model,
                 examples,
                 self.task.recipe.model_copy(update={"eval_batch_size": size}),
-                world,
+                device,
             )
             for size in (1, 3, 7)
         ]
@@ -145,11 +145,13 @@ class TaskContract:
     def test_the_score_counts_every_example(self) -> None:
         examples = self.task.data("test")[:5]
         model = self.task.model()
-        predicted = predict(self.task, model, examples, self.task.recipe, World("cpu", threads=1))
+        predicted = predict(self.task, model, examples, self.task.recipe, Device("cpu", threads=1))
         score = self.task.score(predicted, examples)
         assert score.n == 5 and score.metric == self.task.card.metric and score.signature
 
     def test_batches_are_a_function_of_the_seed(self) -> None:
-        recipe, world = self.task.recipe, World("cpu", threads=1)
-        first, again, other = (Feed(self.task, recipe, start, world)._order("epoch 0", 50) for start in "aab")
+        recipe, device = self.task.recipe, Device("cpu", threads=1)
+        first, again, other = (
+            Batches(self.task, recipe, start, device)._order("epoch 0", 50) for start in "aab"
+        )
         assert first == again != other

@@ -51,7 +51,7 @@ class Toy(Task):
         accepts=("tiny",),
         published="tiny",
     )
-    calls: ClassVar[bool] = True
+    only_calls_model: ClassVar[bool] = True
     recipe: Recipe = Recipe(steps=12, batch_size=8, lr=0.01, weight_decay=0.1)
 
     def sources(self) -> tuple[Source, ...]:
@@ -76,9 +76,9 @@ class Toy(Task):
         }
 
     def loss(self, model: nn.Module, batch: Any) -> Tensor:
-        return self.judged(model, batch)[0]
+        return self.loss_and_outputs(model, batch)[0]
 
-    def judged(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
+    def loss_and_outputs(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
         log_NC = model(batch["tokens"]).log_softmax(-1)
         return nn.functional.nll_loss(log_NC, batch["answers"]), log_NC
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from smc_eval.reporting.html.page import Page
-from smc_eval.reporting.table import tabulated
-from smc_eval.store.mask_samples import Sketch
+from smc_eval.reporting.table import table_of
+from smc_eval.store.mask_samples import MaskSample
 from smc_eval.store.records import Result
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -86,9 +86,9 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    sketches = {one.digest: {"a": Sketch.read(8, 8, "8A==")} for one in results()}
+    sketches = {one.digest: {"a": MaskSample.read(8, 8, "8A==")} for one in results()}
     path = tmp_path_factory.mktemp("page") / "page.html"
-    path.write_text(Page.of(tabulated(results()), sketches.get).html, encoding="utf-8")
+    path.write_text(Page.of(table_of(results()), sketches.get).html, encoding="utf-8")
     return path
 
 

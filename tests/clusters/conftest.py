@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 
 from smc_eval.engine.progress import Silent
-from smc_eval.engine.runner import run
+from smc_eval.engine.runner import run_cells
 from smc_eval.experiment.cell import Chain
 from smc_eval.methods.dense import Dense
 from smc_eval.methods.omp import MagnitudeAfter, MagnitudeBefore
 from smc_eval.store.records import Result
 from smc_eval.store.store import Store
 from smc_eval.target import Target
-from smc_eval.testing import bound, timeless
+from smc_eval.testing import chain_of, without_time
 
 FRAGILE = '''
 import os, time
@@ -69,7 +69,7 @@ class Bench:
     def chains(self) -> list[Chain]:
         task, half = self.module.Fragile(file=str(self.file)), Target(sparsity=0.5)
         methods = (MagnitudeAfter(), MagnitudeBefore())
-        return [bound(Dense(), Target(), task), *(bound(method, half, task) for method in methods)]
+        return [chain_of(Dense(), Target(), task), *(chain_of(method, half, task) for method in methods)]
 
     def passes(self) -> int:
         """How many forward passes of training there were since this was asked last."""
@@ -80,7 +80,7 @@ class Bench:
 
     def run(self, store: str, chains: Sequence[Chain] | None = None, **how: Any) -> list[Result]:
         how = {"watcher": Silent(), "device": "cpu", "threads": 1, **how}
-        return run(chains or self.chains, self.folder / store, **how)
+        return run_cells(chains or self.chains, self.folder / store, **how)
 
     def nets(self, store: str) -> dict[str, bytes]:
         return {
@@ -92,7 +92,9 @@ class Bench:
         """Records and nets are those of one process that carried out cell after cell; no more is left."""
         wanted = self.run("alone", chains)
         latest = Store(self.folder / store).book.latest()
-        assert [timeless(latest[result.digest]) for result in wanted] == [timeless(one) for one in wanted]
+        assert [without_time(latest[result.digest]) for result in wanted] == [
+            without_time(one) for one in wanted
+        ]
         assert self.nets(store) == self.nets("alone")
         folder = self.folder / store
         assert [path for path in folder.glob("**/*") if path.name.startswith(".")] == []

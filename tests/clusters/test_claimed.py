@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("submitit", reason="needs smc-eval[slurm]")
 
 from smc_eval.engine.executors import slurm
-from smc_eval.engine.executors.slurm import claimed
+from smc_eval.engine.executors.slurm import claim_folder
 from smc_eval.store.store import Store
 
 
@@ -37,19 +37,19 @@ def submitted(folder: Path, *numbers: str) -> None:
 def test_jobs_of_a_killed_run_are_taken_out_of_the_queue_by_the_next(
     store: Store, dismissed: list[str]
 ) -> None:
-    dead, lease = claimed(store, "slurm")
+    dead, lease = claim_folder(store, "slurm")
     submitted(dead, "12_0", "12_1")
     lease.release()  # as it runs out when nobody renews it
-    own, mine = claimed(store, "slurm")
+    own, mine = claim_folder(store, "slurm")
     assert sorted(dismissed) == ["12_0", "12_1"]
     assert list(own.parent.iterdir()) == [own]
     mine.release()
 
 
 def test_jobs_of_a_living_run_are_left_alone(store: Store, dismissed: list[str]) -> None:
-    theirs, lease = claimed(store, "slurm")
+    theirs, lease = claim_folder(store, "slurm")
     submitted(theirs, "7")
-    _, mine = claimed(store, "slurm")
+    _, mine = claim_folder(store, "slurm")
     assert (dismissed, (theirs / "7_submitted.pkl").exists()) == ([], True)
     for one in (lease, mine):
         one.release()
@@ -57,9 +57,9 @@ def test_jobs_of_a_living_run_are_left_alone(store: Store, dismissed: list[str])
 
 def test_processes_of_a_killed_run_are_no_jobs(store: Store, dismissed: list[str]) -> None:
     """The numbers of a stand-in's processes may be anybody's by now."""
-    dead, lease = claimed(store, "local")
+    dead, lease = claim_folder(store, "local")
     submitted(dead, "4711")
     lease.release()
-    _, mine = claimed(store, "slurm")
+    _, mine = claim_folder(store, "slurm")
     assert (dismissed, dead.exists()) == ([], False)
     mine.release()

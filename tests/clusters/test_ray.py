@@ -17,7 +17,7 @@ pytest.importorskip("ray", reason="needs smc-eval[ray]: tox -e ray")
 import ray
 from ray.cluster_utils import Cluster
 
-from smc_eval.engine.executors.jobs import Setting
+from smc_eval.engine.executors.jobs import WorkerSettings
 from smc_eval.engine.executors.ray import Ray
 from smc_eval.errors import UsageError
 
@@ -113,9 +113,9 @@ def test_ctrl_c_ends_the_tasks_and_their_leases(bench: Any, cluster: Cluster) ->
 
 
 def test_what_is_no_cluster_is_refused(tmp_path: Path, cluster: Cluster) -> None:
-    setting = Setting(tmp_path, "cpu", 1, frozenset())
+    settings = WorkerSettings(tmp_path, "cpu", 1, frozenset())
     with pytest.raises(UsageError, match="--executor ray:127.0.0.1:1: no cluster answers"):
-        Ray(setting, None, address="127.0.0.1:1")
-    many = Setting(tmp_path, "cpu", 64, frozenset())
+        Ray(settings, None, address="127.0.0.1:1")
+    many = WorkerSettings(tmp_path, "cpu", 64, frozenset())
     with pytest.raises(UsageError, match="--threads 64: no node of the cluster has more than 1 CPUs"):
         Ray(many, None, address=cluster.address)

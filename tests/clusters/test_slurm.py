@@ -29,7 +29,7 @@ def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
     """The word of an engine."""
     if "local" not in request.param and not REAL:
         pytest.skip("no SLURM here: tox -e slurm installs one")
-    monkeypatch.setattr(slurm, "QUESTIONS", 2.0)
+    monkeypatch.setattr(slurm, "QUEUE_SECONDS", 2.0)
     monkeypatch.setattr(slurm, "GRACE", 2.0)
     return request.param
 

@@ -6,29 +6,31 @@ import pytest
 
 pytest.importorskip("submitit", reason="needs smc-eval[slurm]")
 
-from smc_eval.engine.executors.sbatch import MINUTES, Terms, told
+from smc_eval.engine.executors.sbatch import MINUTES, SbatchOptions, minutes_in
 from smc_eval.errors import UsageError
 
 
 def test_options_are_sbatchs_own() -> None:
-    terms = Terms.parse("partition=gpu,gres=gpu:a100:1,exclude=node[1,7],exclusive,time=1-2,cpus-per-task=8")
-    assert terms.options == {
+    sbatch = SbatchOptions.parse(
+        "partition=gpu,gres=gpu:a100:1,exclude=node[1,7],exclusive,time=1-2,cpus-per-task=8"
+    )
+    assert sbatch.options == {
         "partition": "gpu",
         "gres": "gpu:a100:1",
         "exclude": "node[1,7]",
         "exclusive": True,
     }
-    assert (terms.minutes, terms.threads, terms.local) == (26 * 60, 8, False)
+    assert (sbatch.minutes, sbatch.threads, sbatch.local) == (26 * 60, 8, False)
 
 
 def test_nothing_said_is_four_hours_and_one_cpu() -> None:
-    assert Terms.parse("") == Terms({}, MINUTES, 1) and MINUTES == 240
+    assert SbatchOptions.parse("") == SbatchOptions({}, MINUTES, 1) and MINUTES == 240
 
 
 def test_threads_are_cpus_and_win_where_both_are_said() -> None:
-    assert Terms.parse("cpus-per-task=8").with_threads(None).threads == 8
-    assert Terms.parse("").with_threads(4).threads == 4
-    assert Terms.parse("cpus-per-task=8").with_threads(4).threads == 4
+    assert SbatchOptions.parse("cpus-per-task=8").with_threads(None).threads == 8
+    assert SbatchOptions.parse("").with_threads(4).threads == 4
+    assert SbatchOptions.parse("cpus-per-task=8").with_threads(4).threads == 4
 
 
 @pytest.mark.parametrize(
@@ -36,7 +38,7 @@ def test_threads_are_cpus_and_win_where_both_are_said() -> None:
     [("90", 90), ("90:59", 90), ("2:05:59", 125), ("1-0", 1440), ("1-2:03", 1563), ("1-2:03:04", 1563)],
 )
 def test_time_limits_are_read_in_all_of_sbatchs_forms(words: str, minutes: int) -> None:
-    assert told(words) == minutes
+    assert minutes_in(words) == minutes
 
 
 @pytest.mark.parametrize(
@@ -55,7 +57,7 @@ def test_time_limits_are_read_in_all_of_sbatchs_forms(words: str, minutes: int) 
 )
 def test_what_sbatch_would_not_understand_is_refused_before_anything_runs(words: str, said: str) -> None:
     with pytest.raises(UsageError, match="^--executor slurm: ") as refused:
-        Terms.parse(words)
+        SbatchOptions.parse(words)
     assert said in str(refused.value)
 
 
@@ -65,7 +67,9 @@ def test_a_batch_script_asks_for_what_was_said(tmp_path: object, monkeypatch: py
     monkeypatch.setattr(
         submitit.SlurmExecutor, "affinity", classmethod(lambda _: 1)
     )  # as if there were a srun
-    executor = Terms.parse("gres=gpu:1,exclusive,time=5:00:00").with_threads(3).executor(tmp_path, 7, 9)
+    executor = (
+        SbatchOptions.parse("gres=gpu:1,exclusive,time=5:00:00").with_threads(3).executor(tmp_path, 7, 9)
+    )
     script = executor._make_submission_file_text("python -m work", "x")
     asked = {line.removeprefix("#SBATCH --") for line in script.splitlines() if line.startswith("#SBATCH")}
     assert {"gres=gpu:1", "exclusive", "time=300", "cpus-per-task=3", "requeue", "signal=USR2@90"} <= asked

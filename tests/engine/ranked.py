@@ -15,14 +15,14 @@ from torch import Tensor, nn
 from smc_eval.engine import cell_run, train
 from smc_eval.engine.distributed import launch, ranks
 from smc_eval.engine.progress import Silent
-from smc_eval.engine.runner import run
+from smc_eval.engine.runner import run_cells
 from smc_eval.experiment.cell import Chain
 from smc_eval.method import Method
 from smc_eval.methods.dense import Dense
 from smc_eval.methods.gmp import Gmp
 from smc_eval.methods.gmp_tuned import TunedGmp
 from smc_eval.methods.grasp import Grasp
-from smc_eval.methods.lth import Lottery
+from smc_eval.methods.lth import LotteryTicket
 from smc_eval.methods.movement import Movement
 from smc_eval.methods.obert import OptimalBertSurgeon
 from smc_eval.methods.omp import MagnitudeBefore
@@ -34,7 +34,7 @@ from smc_eval.methods.wanda import Wanda
 from smc_eval.recipe import Recipe
 from smc_eval.sparse.net import Net
 from smc_eval.target import Target
-from smc_eval.testing import Example, Toy, ToyNet, bound
+from smc_eval.testing import Example, Toy, ToyNet, chain_of
 
 HALF = Target(sparsity=0.5)
 RECIPE = Recipe(steps=12, batch_size=3, accumulation=3, lr=0.01, weight_decay=0.1, clip=1.0)
@@ -55,11 +55,11 @@ class Still(Toy):
 class Weighed(Still):
     """Examples weigh unlike, as in a mean over tokens."""
 
-    def terms(self, example: Example) -> int:
+    def loss_terms(self, example: Example) -> int:
         return 1 + sum(example[0]) % 7
 
     def collate(self, examples: Sequence[Example]) -> dict[str, Tensor]:
-        return super().collate(examples) | {"terms": torch.tensor([self.terms(one) for one in examples])}
+        return super().collate(examples) | {"terms": torch.tensor([self.loss_terms(one) for one in examples])}
 
     def loss(self, model: nn.Module, batch: Any) -> Tensor:
         lost_N = nn.functional.cross_entropy(model(batch["tokens"]), batch["answers"], reduction="none")
@@ -70,7 +70,7 @@ class Long(Weighed):
     """Examples are as long as they weigh."""
 
     def length(self, example: Example) -> int:
-        return self.terms(example)
+        return self.loss_terms(example)
 
 
 class Moon(Weighed):
@@ -106,7 +106,7 @@ METHODS: dict[str, tuple[Method, Target]] = {
     "rigl": (SensitivityRigL(batches=4, every=2), HALF),
     "gmp": (Gmp(every=2), HALF),
     "obert": (OptimalBertSurgeon(block=4, gradients=9, damping=1e-3), HALF),
-    "lth": (Lottery(), Target(sparsity=0.36)),
+    "lth": (LotteryTicket(), Target(sparsity=0.36)),
     "grasp": (Grasp(batches=3), HALF),
     "synflow": (SynFlow(rounds=3), HALF),
     "wanda": (Wanda(batches=5), HALF),
@@ -118,21 +118,21 @@ METHODS: dict[str, tuple[Method, Target]] = {
 def chains(words: Sequence[str]) -> list[Chain]:
     """The cells of a script's words."""
     found = {
-        name: bound(method, target.spread_as(method.card.spread), Weighed())
+        name: chain_of(method, target.with_distribution(method.card.distribution), Weighed())
         for name, (method, target) in METHODS.items()
     }
-    found["tokens"] = bound(Dense(), Target(), Long(recipe=RECIPE.model_copy(update={"tokens": 9})))
+    found["tokens"] = chain_of(Dense(), Target(), Long(recipe=RECIPE.model_copy(update={"tokens": 9})))
     chosen = {"keep": "best", "validation": 0.2, "batch_size": 8, "accumulation": 1}
-    found["best"] = bound(Dense(), Target(), Weighed(recipe=RECIPE.model_copy(update=chosen)))
-    found["tuned"] = bound(TunedGmp(), HALF, Still())
-    found["drawn"] = bound(Gmp(every=2), HALF, Toy(recipe=RECIPE))
-    found |= {kind.__name__: bound(MagnitudeBefore(), HALF, kind()) for kind in (Moon, Short, Crooked)}
+    found["best"] = chain_of(Dense(), Target(), Weighed(recipe=RECIPE.model_copy(update=chosen)))
+    found["tuned"] = chain_of(TunedGmp(), HALF, Still())
+    found["drawn"] = chain_of(Gmp(every=2), HALF, Toy(recipe=RECIPE))
+    found |= {kind.__name__: chain_of(MagnitudeBefore(), HALF, kind()) for kind in (Moon, Short, Crooked)}
     return [found[word] for word in words]
 
 
 def hurt(how: str) -> None:
     """Let the second rank do harm after a few steps, or at a mask."""
-    advance, wear = train.Training._advance, Net.wear
+    advance, wear = train.Training._advance, Net.set_masks
 
     def hurting(self: train.Training) -> float:
         if self.step == 5 and how == "kill":
@@ -148,19 +148,19 @@ def hurt(how: str) -> None:
         return grown
 
     train.Training._advance = hurting  # type: ignore[method-assign]
-    Net.wear = bent  # type: ignore[method-assign]
+    Net.set_masks = bent  # type: ignore[method-assign]
 
 
 def main(folder: str, how: str, *words: str) -> None:
     """Carry out cells in a store and keep their last nets."""
     from datetime import timedelta
 
-    cell_run.Walk.leave = lambda self: None  # type: ignore[method-assign]
+    cell_run.CellRun.leave = lambda self: None  # type: ignore[method-assign]
     train.CHECKPOINT_SECONDS = 0.0
-    ranks.ALIKE = timedelta(seconds=3)
+    ranks.FAILURE_TIMEOUT = timedelta(seconds=3)
     if launch.rank() == 1:
         hurt(how)
-    results = run(chains(words), Path(folder), device="cpu", threads=1, watcher=Silent(), keep="masks")
+    results = run_cells(chains(words), Path(folder), device="cpu", threads=1, watcher=Silent(), keep="masks")
     if launch.rank() == 0:
         for result in results:
             print(result.status, result.reason)  # noqa: T201  what the tests read

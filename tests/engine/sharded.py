@@ -17,14 +17,14 @@ from torch import Tensor, nn
 from smc_eval.engine import cell_run, train
 from smc_eval.engine.distributed import launch, ranks
 from smc_eval.engine.progress import Silent
-from smc_eval.engine.runner import run
+from smc_eval.engine.runner import run_cells
 from smc_eval.experiment.cell import Chain
 from smc_eval.method import Method
 from smc_eval.methods.dense import Dense
 from smc_eval.methods.gmp import Gmp
 from smc_eval.methods.omp import MagnitudeAfter, MagnitudeBefore
 from smc_eval.methods.random import RandomBefore
-from smc_eval.methods.set import Evolution
+from smc_eval.methods.set import SparseEvolution
 from smc_eval.methods.snip import Snip
 from smc_eval.recipe import Recipe
 from smc_eval.store.store import Store
@@ -32,7 +32,7 @@ from smc_eval.target import Target
 from smc_eval.tasks.commonsense.csqa import Csqa
 from smc_eval.tasks.commonsense.winogrande import WinoGrande
 from smc_eval.tasks.protein.datasets import HpS2C2, HpS2C2Tm
-from smc_eval.testing import Toy, bound
+from smc_eval.testing import Toy, chain_of
 
 SMALL = Recipe(steps=6, batch_size=4, accumulation=3, lr=1e-3, weight_decay=0.1, clip=1.0)
 
@@ -63,34 +63,34 @@ class Failing(Still):
 
 
 MORE: dict[str, tuple[Method, Target]] = {
-    "before": (MagnitudeBefore(), Target(sparsity=0.7, spread="uniform")),
-    "after": (MagnitudeAfter(), Target(sparsity=0.7, spread="erk")),
+    "before": (MagnitudeBefore(), Target(sparsity=0.7, distribution="uniform")),
+    "after": (MagnitudeAfter(), Target(sparsity=0.7, distribution="erk")),
     "pattern": (MagnitudeAfter(), Target.parse("2:4")),
     "random": (RandomBefore(), HALF),
-    "set": (Evolution(every=2), HALF),
+    "set": (SparseEvolution(every=2), HALF),
 }
 
 
 def chains(words: Sequence[str]) -> list[Chain]:
     """The cells of a script's words."""
     found = {
-        name: bound(method, target.spread_as(method.card.spread), Weighed())
+        name: chain_of(method, target.with_distribution(method.card.distribution), Weighed())
         for name, (method, target) in (METHODS | MORE).items()
     }
     text, long = {"limit": 40, "recipe": SMALL}, RECIPE.model_copy(update={"tokens": 9})
     chosen = RECIPE.model_copy(update={"keep": "best", "validation": 0.1, "batch_size": 8, "accumulation": 1})
-    found["tokens"] = bound(Dense(), Target(), Long(recipe=long))
-    found["best"] = bound(Gmp(every=2), HALF, Weighed(recipe=chosen))
-    found["csqa"] = bound(Gmp(every=1), HALF, Questions(**text))
+    found["tokens"] = chain_of(Dense(), Target(), Long(recipe=long))
+    found["best"] = chain_of(Gmp(every=2), HALF, Weighed(recipe=chosen))
+    found["csqa"] = chain_of(Gmp(every=1), HALF, Questions(**text))
     anew = {"limit": 40, "recipe": SMALL.model_copy(update={"checkpointing": True})}
-    found["anew"] = bound(MagnitudeAfter(), HALF, Questions(**anew))
-    found["winogrande"] = bound(MagnitudeBefore(), HALF, Blanks(**text))
-    found["protein"] = bound(Snip(batches=3), HALF, HpS2C2(fold=0, **text))
-    found["degrees"] = bound(MagnitudeBefore(), HALF, HpS2C2Tm(fold=0, **text))
+    found["anew"] = chain_of(MagnitudeAfter(), HALF, Questions(**anew))
+    found["winogrande"] = chain_of(MagnitudeBefore(), HALF, Blanks(**text))
+    found["protein"] = chain_of(Snip(batches=3), HALF, HpS2C2(fold=0, **text))
+    found["degrees"] = chain_of(MagnitudeBefore(), HALF, HpS2C2Tm(fold=0, **text))
     half = SMALL.model_copy(update={"precision": "bf16"})
-    found["bf16"] = bound(MagnitudeAfter(), HALF, Questions(limit=40, recipe=half))
-    found["drawn"] = bound(Gmp(every=2), HALF, Toy(recipe=RECIPE))
-    found |= {kind.__name__: bound(MagnitudeBefore(), HALF, kind()) for kind in (Moon, Failing)}
+    found["bf16"] = chain_of(MagnitudeAfter(), HALF, Questions(limit=40, recipe=half))
+    found["drawn"] = chain_of(Gmp(every=2), HALF, Toy(recipe=RECIPE))
+    found |= {kind.__name__: chain_of(MagnitudeBefore(), HALF, kind()) for kind in (Moon, Failing)}
     return [found[word] for word in words]
 
 
@@ -114,7 +114,7 @@ def break_off(step: int) -> None:
     advance = train.Training._advance
 
     def dying(self: train.Training) -> float:
-        if self.step == step and launch.rank() == launch.size() - 1:
+        if self.step == step and launch.rank() == launch.world_size() - 1:
             os.kill(os.getpid(), signal.SIGKILL)
         return advance(self)
 
@@ -123,15 +123,15 @@ def break_off(step: int) -> None:
 
 def main(folder: str, how: str, *words: str) -> None:
     """Carry out cells in a store and keep their last nets."""
-    cell_run.Walk.leave = lambda self: None  # type: ignore[method-assign]
+    cell_run.CellRun.leave = lambda self: None  # type: ignore[method-assign]
     train.CHECKPOINT_SECONDS = 0.0
-    ranks.ALIKE = timedelta(seconds=3)
+    ranks.FAILURE_TIMEOUT = timedelta(seconds=3)
     Store(Path(folder)).open()
     weigh(Path(folder))
     if "kill" in how:
         break_off(5)
     shard = "shard" in how
-    results = run(
+    results = run_cells(
         chains(words), Path(folder), device="cpu", threads=1, watcher=Silent(), keep="masks", shard=shard
     )
     if launch.rank() == 0:

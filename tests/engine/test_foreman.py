@@ -15,19 +15,19 @@ from typing import Any
 import pytest
 
 from smc_eval.engine.executors import dispatcher
-from smc_eval.engine.executors.dispatcher import Foreman
-from smc_eval.engine.executors.jobs import Job, WorkerDied, ended
+from smc_eval.engine.executors.dispatcher import Dispatcher
+from smc_eval.engine.executors.jobs import Job, WorkerDied, exit_reason
 from smc_eval.engine.executors.local import memory_kills
 from smc_eval.engine.progress import Silent
-from smc_eval.engine.runner import run
+from smc_eval.engine.runner import run_cells
 from smc_eval.errors import StoreGone, UsageError
 from smc_eval.methods.dense import Dense
-from smc_eval.methods.lth import Lottery
+from smc_eval.methods.lth import LotteryTicket
 from smc_eval.methods.omp import MagnitudeAfter, MagnitudeBefore
 from smc_eval.store import lease
 from smc_eval.store.store import Store
 from smc_eval.target import Target
-from smc_eval.testing import Toy, bound, timeless
+from smc_eval.testing import Toy, chain_of, without_time
 
 TROUBLE = '''
 import ctypes, os, signal, sys
@@ -80,19 +80,19 @@ def trouble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleT
 
 
 def without_cost(results: list[Any]) -> list[dict[str, Any]]:
-    return [timeless(result) for result in results]
+    return [without_time(result) for result in results]
 
 
 @pytest.mark.timeout(600)  # each worker imports torch
 def test_two_jobs_end_with_the_records_of_one(tmp_path: Path) -> None:
     half, fifth = Target(sparsity=0.5), Target(sparsity=0.2)
-    methods = (MagnitudeAfter(), Lottery(), MagnitudeBefore())
+    methods = (MagnitudeAfter(), LotteryTicket(), MagnitudeBefore())
     chains = [
-        bound(Dense(), Target()),
-        *(bound(method, target) for method in methods for target in (half, fifth)),
+        chain_of(Dense(), Target()),
+        *(chain_of(method, target) for method in methods for target in (half, fifth)),
     ]
-    alone = run(chains, tmp_path / "alone", device="cpu", threads=1, watcher=Silent())
-    both = run(chains, tmp_path / "both", device="cpu", threads=1, watcher=Silent(), jobs=2)
+    alone = run_cells(chains, tmp_path / "alone", device="cpu", threads=1, watcher=Silent())
+    both = run_cells(chains, tmp_path / "both", device="cpu", threads=1, watcher=Silent(), jobs=2)
     assert without_cost(both) == without_cost(alone)
     files = [{path.name for path in (tmp_path / name / "nets").iterdir()} for name in ("alone", "both")]
     assert files[0] == files[1]
@@ -106,9 +106,11 @@ def test_a_worker_that_dies_fails_its_cell_alone_and_says_of_what(
     tmp_path: Path, trouble: ModuleType
 ) -> None:
     tasks = [trouble.Trouble(how=how) for how in ("kill", "segv", f"once {tmp_path / 'mark'}")]
-    chains = [*(bound(Dense(), Target(), task) for task in tasks), bound(Dense(), Target())]
+    chains = [*(chain_of(Dense(), Target(), task) for task in tasks), chain_of(Dense(), Target())]
     watcher = Listening()
-    killed, segv, once, fine = run(chains, tmp_path / "s", device="cpu", threads=1, watcher=watcher, jobs=2)
+    killed, segv, once, fine = run_cells(
+        chains, tmp_path / "s", device="cpu", threads=1, watcher=watcher, jobs=2
+    )
     assert (killed.status, segv.status) == ("failed", "failed")
     assert killed.reason.startswith("its worker was ended by signal SIGKILL\nwhat it said is in ")
     assert segv.reason.startswith("its worker was ended by signal SIGSEGV\n")
@@ -123,9 +125,9 @@ def test_a_worker_that_dies_fails_its_cell_alone_and_says_of_what(
 def test_a_cell_short_of_memory_runs_once_more_with_halved_passes_and_the_same_steps(
     tmp_path: Path, trouble: ModuleType
 ) -> None:
-    chains = [bound(Dense(), Target(), trouble.Trouble(how=how)) for how in ("memory", "nothing")]
+    chains = [chain_of(Dense(), Target(), trouble.Trouble(how=how)) for how in ("memory", "nothing")]
     watcher = Listening()
-    short, fine = run(chains, tmp_path / "s", device="cpu", threads=1, watcher=watcher)
+    short, fine = run_cells(chains, tmp_path / "s", device="cpu", threads=1, watcher=watcher)
     assert watcher.notes == ["out of memory; once more with forward passes of half the size"]
     assert short.sound and short.digest == chains[0].digest
     assert short.cost["parts"] == 2 and "parts" not in fine.cost
@@ -134,8 +136,8 @@ def test_a_cell_short_of_memory_runs_once_more_with_halved_passes_and_the_same_s
 
 def test_memory_that_stays_short_fails_the_cell_with_advice(tmp_path: Path, trouble: ModuleType) -> None:
     recipe = Toy().recipe.model_copy(update={"batch_size": 20})
-    (result,) = run(
-        [bound(Dense(), Target(), trouble.Trouble(how="memory", recipe=recipe))],
+    (result,) = run_cells(
+        [chain_of(Dense(), Target(), trouble.Trouble(how="memory", recipe=recipe))],
         tmp_path / "s",
         device="cpu",
         watcher=Silent(),
@@ -152,12 +154,12 @@ class Answering:
     slots = 1
 
     def __init__(self, *answers: Exception | None) -> None:
-        self.answers, self.jobs = list(answers), list[Job]()
+        self.predictions, self.jobs = list(answers), list[Job]()
 
     def submit(self, job: Job, tell: Any) -> Future[Any]:
         self.jobs.append(job)
         future = Future[Any]()
-        match self.answers.pop(0):
+        match self.predictions.pop(0):
             case None:
                 future.set_result(None)
             case error:
@@ -170,7 +172,7 @@ class Answering:
 def carried_out(folder: Path, answering: Answering) -> Any:
     store = Store(folder)
     store.open()
-    return Foreman([bound(Dense(), Target())], store, answering, Silent(), bounded=False).run()
+    return Dispatcher([chain_of(Dense(), Target())], store, answering, Silent(), bounded=False).run()
 
 
 def test_a_kill_for_memory_halves_the_passes_and_any_other_kill_does_not(tmp_path: Path) -> None:
@@ -192,12 +194,12 @@ def test_a_crash_is_not_tried_again(tmp_path: Path) -> None:
 def test_a_cell_that_another_process_has_is_waited_for_by_its_record(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dispatcher, "LOOKS", 0.01)
-    chain = bound(Dense(), Target())
+    monkeypatch.setattr(dispatcher, "POLL_SECONDS", 0.01)
+    chain = chain_of(Dense(), Target())
 
     class Elsewhere(Answering):
         def submit(self, job: Job, tell: Any) -> Future[Any]:
-            run([chain], tmp_path, device="cpu", watcher=Silent())  # as another machine does
+            run_cells([chain], tmp_path, device="cpu", watcher=Silent())  # as another machine does
             return super().submit(job, tell)
 
     answering = Elsewhere(None)
@@ -216,24 +218,24 @@ def test_a_store_that_vanishes_ends_the_run_and_is_not_made_anew(
                 (tmp_path / "s").rename(tmp_path / "away")
 
     with pytest.raises(StoreGone, match="has vanished; bring the folder back"):
-        run([bound(Dense(), Target())], tmp_path / "s", device="cpu", watcher=Pulling())
+        run_cells([chain_of(Dense(), Target())], tmp_path / "s", device="cpu", watcher=Pulling())
     assert not (tmp_path / "s").exists()
     (tmp_path / "away").rename(tmp_path / "s")
-    (result,) = run([bound(Dense(), Target())], tmp_path / "s", device="cpu", watcher=Silent())
+    (result,) = run_cells([chain_of(Dense(), Target())], tmp_path / "s", device="cpu", watcher=Silent())
     assert result.sound
 
 
 @pytest.mark.timeout(600)  # each worker imports torch
 def test_a_device_that_workers_lack_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no cuda device"):
-        run([bound(Dense(), Target())], tmp_path, device="cuda:0", watcher=Silent(), jobs=2)
+        run_cells([chain_of(Dense(), Target())], tmp_path, device="cuda:0", watcher=Silent(), jobs=2)
 
 
 @pytest.mark.parametrize(("keep", "left"), [("nets", 1), ("masks", 0), ("results", 0)])
 def test_what_is_kept_bounds_the_disk(tmp_path: Path, keep: Any, left: int) -> None:
-    half = bound(MagnitudeAfter(), Target(sparsity=0.5))
-    chains = [bound(Dense(), Target()), bound(MagnitudeAfter(), Target(sparsity=0.2)), half]
-    *_, result = run(chains, tmp_path, device="cpu", watcher=Silent(), keep=keep)
+    half = chain_of(MagnitudeAfter(), Target(sparsity=0.5))
+    chains = [chain_of(Dense(), Target()), chain_of(MagnitudeAfter(), Target(sparsity=0.2)), half]
+    *_, result = run_cells(chains, tmp_path, device="cpu", watcher=Silent(), keep=keep)
     assert len(list((tmp_path / "nets").iterdir())) == left
     store = Store(tmp_path)
     masks = store.masks.load(half.digest)
@@ -248,8 +250,8 @@ def test_what_is_kept_bounds_the_disk(tmp_path: Path, keep: Any, left: int) -> N
 
 
 def test_how_a_process_ended_is_said_in_words() -> None:
-    assert ended(-signal.SIGABRT) == "was ended by signal SIGABRT"
-    assert ended(1) == "ended with exit code 1"
+    assert exit_reason(-signal.SIGABRT) == "was ended by signal SIGABRT"
+    assert exit_reason(1) == "ended with exit code 1"
 
 
 def test_kills_for_memory_are_counted_by_the_kernel(tmp_path: Path) -> None:

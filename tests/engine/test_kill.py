@@ -40,10 +40,10 @@ run(chains, Path(sys.argv[1]), device="cpu", watcher=Slow())
 def lines(folder: Path) -> list[dict[str, object]]:
     """The book's records without seconds and memory."""
     from smc_eval.store.store import Store
-    from smc_eval.testing import timeless
+    from smc_eval.testing import without_time
 
     latest = Store(folder).book.latest()
-    return [timeless(latest[digest]) for digest in sorted(latest)]
+    return [without_time(latest[digest]) for digest in sorted(latest)]
 
 
 def nets(folder: Path) -> list[tuple[str, bytes]]:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from smc_eval.engine.flop_meter import Meter, looks
+from smc_eval.engine.flop_meter import FlopMeter, looks
 from smc_eval.sparse.net import Net
 
 EACH = 2 * 4 * 3
@@ -20,10 +20,10 @@ def net() -> Net:
 def masked(of: Net, kept: int) -> None:
     mask = torch.zeros(12).bool()
     mask[:kept] = True
-    of.wear({"weight": mask.view(3, 4)})
+    of.set_masks({"weight": mask.view(3, 4)})
 
 
-def passed(meter: Meter, rows: int, *, read: bool = False) -> None:
+def passed(meter: FlopMeter, rows: int, *, read: bool = False) -> None:
     """Forward and backward of so many rows, whose slopes are asked for."""
     with meter.over(rows):
         meter.net.model(torch.ones(rows, 4, requires_grad=True)).sum().backward()
@@ -36,7 +36,7 @@ def test_the_1st_16th_and_256th_pass_are_looked_at() -> None:
 
 
 def test_a_whole_net_costs_the_same_both_ways_and_in_proportion_to_its_tokens() -> None:
-    meter = Meter(net())
+    meter = FlopMeter(net())
     for rows in (2, 5, 3):
         passed(meter, rows)
     assert meter.spent() == {"dense": 10 * 3 * EACH, "sparse": 10 * 3 * EACH}
@@ -44,7 +44,7 @@ def test_a_whole_net_costs_the_same_both_ways_and_in_proportion_to_its_tokens() 
 
 def test_densities_count_at_the_time_they_held() -> None:
     of = net()
-    meter = Meter(of)
+    meter = FlopMeter(of)
     passed(meter, 2)
     masked(of, 6)
     passed(meter, 2)
@@ -57,7 +57,7 @@ def test_densities_count_at_the_time_they_held() -> None:
 def test_gradients_that_are_read_are_dense_and_products_are_not() -> None:
     of = net()
     masked(of, 3)
-    meter = Meter(of)
+    meter = FlopMeter(of)
     passed(meter, 4)
     passed(meter, 4, read=True)
     assert meter.spent()["sparse"] == (4 / 4 * 3 + 4 / 4 * 2 + 4) * EACH
@@ -65,10 +65,10 @@ def test_gradients_that_are_read_are_dense_and_products_are_not() -> None:
 
 def test_told_and_restored_it_goes_on_as_if_it_had_not_stopped() -> None:
     of = net()
-    whole, first = Meter(of), Meter(of)
+    whole, first = FlopMeter(of), FlopMeter(of)
     for number in range(20):
         if number == 9:
-            again = Meter(of)
+            again = FlopMeter(of)
             again.restore(first.state())
             first = again
         for meter in (whole, first):
@@ -80,7 +80,7 @@ def test_told_and_restored_it_goes_on_as_if_it_had_not_stopped() -> None:
 
 
 def test_an_error_within_passes_through() -> None:
-    meter = Meter(net())
+    meter = FlopMeter(net())
     with pytest.raises(KeyError), meter.over(1):
         raise KeyError
     assert meter.tokens == 0

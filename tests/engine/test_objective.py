@@ -12,27 +12,27 @@ import torch
 from torch import Tensor, nn
 
 from smc_eval.card import MethodCard
-from smc_eval.engine.batches import Feed
-from smc_eval.engine.device import World
+from smc_eval.engine.batches import Batches
+from smc_eval.engine.device import Device
 from smc_eval.engine.objective import Objective, divergence
 from smc_eval.engine.train import Training
-from smc_eval.engine.usage import Tally
+from smc_eval.engine.usage import Usage
 from smc_eval.errors import PlanError, UsageError
-from smc_eval.experiment.cell import Chain, Link, shared
+from smc_eval.experiment.cell import Chain, Link, shared_nets
 from smc_eval.method import Method
-from smc_eval.planning.plan import owed
+from smc_eval.planning.plan import stages_owed
 from smc_eval.sparse.net import Net, state
 from smc_eval.sparse.scope import in_scope
 from smc_eval.stages import Distillation, Rewind, Stage, Train
 from smc_eval.target import Target
 from smc_eval.task import Task
-from smc_eval.testing import Toy, assert_equal, bound, walked
+from smc_eval.testing import Toy, assert_equal, chain_of, run_chain
 
 
 class Taught(Method):
     """Train twice from the start; the second learns from the first."""
 
-    card: ClassVar[MethodCard] = MethodCard(name="taught", summary="taught", source="none", moment="none")
+    card: ClassVar[MethodCard] = MethodCard(name="taught", summary="taught", source="none", when="none")
     hardness: float = 0.5
     temperature: float = 2.0
 
@@ -103,8 +103,8 @@ def test_hardness_is_the_teachers_share(hardness: float) -> None:
     student, teacher = task.model().eval(), task.model()
     batch = task.collate(task.data("train")[:4])
     mixed = Objective(task, Distillation(teacher="t", hardness=hardness, temperature=2.0), teacher)
-    own, said = task.judged(student, batch)
-    taught = divergence(said, task.judged(teacher, batch)[1], 2.0)
+    own, said = task.loss_and_outputs(student, batch)
+    taught = divergence(said, task.loss_and_outputs(teacher, batch)[1], 2.0)
     torch.testing.assert_close(mixed(student, batch), (1 - hardness) * own + hardness * taught)
     torch.testing.assert_close(Objective(task)(student, batch), own)
 
@@ -130,8 +130,8 @@ class Noted(Toy):
         self.seen.append(list(examples))
         return super().collate(examples)
 
-    def judged(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
-        made = super().judged(model, batch)
+    def loss_and_outputs(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
+        made = super().loss_and_outputs(model, batch)
         if model.training:
             self.seen.append(torch.get_rng_state())
         return made
@@ -140,17 +140,17 @@ class Noted(Toy):
 def trained(task: Task, *, taught: bool) -> list[Any]:
     """What was noted of a Train under one and the same digest, with a teacher or without."""
     Noted.seen.clear()
-    world = World("cpu", threads=1)
-    world.seed("start")
+    device = Device("cpu", threads=1)
+    device.seed("start")
     model = task.model()
     stage = Train(recipe=task.recipe, distil=Distillation(teacher="t") if taught else None)
     teacher = None
     if taught:
-        world.seed("start")
+        device.seed("start")
         teacher = task.model()
-    feed = Feed(task, task.recipe, "start", world)
+    batches = Batches(task, task.recipe, "start", device)
     net = Net(model, in_scope(model, "body"))
-    training = Training(net, Link(stage, "digest"), feed, Tally(), world, teacher)
+    training = Training(net, Link(stage, "digest"), batches, Usage(), device, teacher)
     net.model.train()
     for _ in range(5):
         training._advance()
@@ -176,7 +176,7 @@ class Choosing(Taught):
 
 
 def test_the_teachers_digest_is_part_of_the_chains() -> None:
-    one, other = (bound(Choosing(teacher=name), Target()) for name in ("first", "second"))
+    one, other = (chain_of(Choosing(teacher=name), Target()) for name in ("first", "second"))
     assert [link.digest for link in one.links[:2]] == [link.digest for link in other.links[:2]]
     assert one.links[2].digest != other.links[2].digest
     assert (one.links[2].back, other.links[2].back) == tuple(link.digest for link in one.links[:2])
@@ -184,7 +184,7 @@ def test_the_teachers_digest_is_part_of_the_chains() -> None:
 
 @pytest.mark.parametrize("changed", [{"hardness": 0.6}, {"temperature": 3.0}])
 def test_hardness_and_temperature_are_part_of_the_chains_digest(changed: dict[str, float]) -> None:
-    assert bound(Taught(), Target()).digest != bound(Taught(**changed), Target()).digest
+    assert chain_of(Taught(), Target()).digest != chain_of(Taught(**changed), Target()).digest
 
 
 def test_what_a_point_is_called_is_not() -> None:
@@ -198,13 +198,13 @@ def test_what_a_point_is_called_is_not() -> None:
                 update={"distil": second.distil.model_copy(update={"teacher": "teacher"})}
             )
 
-    chains = bound(Taught(), Target()), bound(Otherwise(), Target())
+    chains = chain_of(Taught(), Target()), chain_of(Otherwise(), Target())
     first, second = ([link.digest for link in chain.links] for chain in chains)
     assert first == second
 
 
 class Mute(Toy):
-    judged = Task.judged
+    loss_and_outputs = Task.loss_and_outputs
 
     def loss(self, model: nn.Module, batch: Any) -> Tensor:
         return cast("Tensor", nn.functional.cross_entropy(model(batch["tokens"]), batch["answers"]))
@@ -212,7 +212,7 @@ class Mute(Toy):
 
 def test_a_task_that_tells_no_outputs_is_refused_by_name() -> None:
     with pytest.raises(UsageError, match="method 'taught' learns from a teacher's outputs, which task 'toy'"):
-        bound(Taught(), Target(), Mute())
+        chain_of(Taught(), Target(), Mute())
 
 
 def test_a_teacher_that_was_never_trained_is_refused_by_name() -> None:
@@ -221,26 +221,26 @@ def test_a_teacher_that_was_never_trained_is_refused_by_name() -> None:
             yield Train(distil=Distillation(teacher="nobody"))
 
     with pytest.raises(PlanError, match="stage 1 of 'taught' goes back to 'nobody'; points so far: start"):
-        bound(Untaught(), Target())
+        chain_of(Untaught(), Target())
 
 
 def chained(**options: float) -> Chain:
-    return bound(Taught(**options), Target())
+    return chain_of(Taught(**options), Target())
 
 
 def test_the_plan_owes_the_teachers_net_where_the_store_has_lost_it() -> None:
     teacher, back, student = (link.digest for link in chained().links)
-    assert owed(chained(), set().__contains__) == {teacher, back, student}
-    assert owed(chained(), {back}.__contains__) == {teacher, student}
-    assert owed(chained(), {teacher, back}.__contains__) == {student}
+    assert stages_owed(chained(), set().__contains__) == {teacher, back, student}
+    assert stages_owed(chained(), {back}.__contains__) == {teacher, student}
+    assert stages_owed(chained(), {teacher, back}.__contains__) == {student}
 
 
 def test_the_teachers_net_is_kept_while_somebody_learns_from_it() -> None:
-    assert chained().links[0].digest in shared([chained()])
+    assert chained().links[0].digest in shared_nets([chained()])
 
 
 def test_teaching_is_counted_and_changes_what_is_learned(tmp_path: Path) -> None:
-    taught, tensors, _ = walked(chained(hardness=1.0), tmp_path)
+    taught, tensors, _ = run_chain(chained(hardness=1.0), tmp_path)
     assert taught.cost["teacher_passes"] == 12
-    _, alone, _ = walked(chained(hardness=1e-6), tmp_path)
+    _, alone, _ = run_chain(chained(hardness=1e-6), tmp_path)
     assert any(not torch.allclose(tensors[name], alone[name], atol=1e-3) for name in tensors)

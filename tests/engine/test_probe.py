@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from smc_eval.engine.batches import Feed
-from smc_eval.engine.device import World
+from smc_eval.engine.batches import Batches
+from smc_eval.engine.device import Device
 from smc_eval.engine.probe import NetProbe
-from smc_eval.engine.usage import Tally
+from smc_eval.engine.usage import Usage
 from smc_eval.errors import SparsityError
 from smc_eval.sparse.net import Net
 from smc_eval.sparse.scope import in_scope
@@ -25,12 +25,12 @@ class Attentive(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.words = nn.Embedding(12, 8)
+        self.label = nn.Embedding(12, 8)
         self.layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.1, batch_first=True)
         self.out = nn.Linear(8, 12)
 
     def forward(self, tokens_NL: Tensor) -> Tensor:
-        logits: Tensor = self.out(self.layer(self.words(tokens_NL)).mean(1))
+        logits: Tensor = self.out(self.layer(self.label(tokens_NL)).mean(1))
         return logits
 
 
@@ -39,13 +39,13 @@ class Recurrent(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.words = nn.Embedding(12, 6)
+        self.label = nn.Embedding(12, 6)
         self.rnn = nn.LSTM(6, 5, num_layers=2, dropout=0.3, bidirectional=True)
         self.out = nn.Linear(10, 12)
 
     def forward(self, tokens_NL: Tensor) -> Tensor:
         lengths = torch.full((len(tokens_NL),), tokens_NL.shape[1] - 1)
-        packed = nn.utils.rnn.pack_padded_sequence(self.words(tokens_NL).transpose(0, 1), lengths)
+        packed = nn.utils.rnn.pack_padded_sequence(self.label(tokens_NL).transpose(0, 1), lengths)
         hidden_LNH, _ = nn.utils.rnn.pad_packed_sequence(self.rnn(packed)[0])
         logits: Tensor = self.out(hidden_LNH.mean(0))
         return logits
@@ -61,34 +61,34 @@ class Recurred(Toy):
         return Recurrent()
 
 
-def probed(task: Task, name: str = "stage") -> tuple[Net, NetProbe, Feed, Tally]:
+def probed(task: Task, name: str = "stage") -> tuple[Net, NetProbe, Batches, Usage]:
     """A probe over a fresh net, the net, its feed and the meter; the model is in training mode."""
-    world = World("cpu", threads=1)
-    world.seed("start")
+    device = Device("cpu", threads=1)
+    device.seed("start")
     model = task.model()
-    feed, tally = Feed(task, task.recipe, "start", world), Tally()
+    batches, usage = Batches(task, task.recipe, "start", device), Usage()
     net = Net(model, in_scope(model, "body"))
-    world.seed(name)
-    return net, NetProbe(net, feed, name, tally, world), feed, tally
+    device.seed(name)
+    return net, NetProbe(net, batches, name, usage, device), batches, usage
 
 
-def by_hand(net: Net, feed: Feed, batches: int, *, dropout: bool) -> dict[str, Tensor]:
+def by_hand(net: Net, batches: Batches, count: int, *, dropout: bool) -> dict[str, Tensor]:
     """Mean gradient over the batches a probe sees, by autograd alone."""
     net.model.train(dropout)
     named = net.parameters
-    losses = [feed.task.loss(net.model, batch) for batch in feed.sample(batches, "stage")]
+    losses = [batches.task.loss(net.model, batch) for batch in batches.sample(count, "stage")]
     grads = torch.autograd.grad(torch.stack(losses).mean(), list(named.values()))
     return dict(zip(named, grads, strict=True))
 
 
 @pytest.mark.parametrize("dropout", [True, False])
 def test_gradients_are_the_mean_over_the_batches(*, dropout: bool) -> None:
-    net, probe, feed, tally = probed(Toy())
+    net, probe, batches, usage = probed(Toy())
     found = probe.gradients(3, dropout=dropout)
-    World("cpu", threads=1).seed("stage")  # dropout draws from the global generator
-    for name, gradient in by_hand(net, feed, 3, dropout=dropout).items():
+    Device("cpu", threads=1).seed("stage")  # dropout draws from the global generator
+    for name, gradient in by_hand(net, batches, 3, dropout=dropout).items():
         torch.testing.assert_close(found[name], gradient)
-    assert tally.scoring_passes == 3
+    assert usage.scoring_passes == 3
 
 
 def test_dropout_disturbs_gradients_unless_they_are_asked_for_without() -> None:
@@ -103,26 +103,26 @@ def test_each_gradient_averages_to_the_gradients() -> None:
     net, probe, _, _ = probed(Toy())
     net.model.drop.p = 0.0  # type: ignore[union-attr,assignment]
     each = [{n: g.clone() for n, g in one.items()} for one in probe.each_gradient(4)]
-    net, again, _, tally = probed(Toy())
+    net, again, _, usage = probed(Toy())
     net.model.drop.p = 0.0  # type: ignore[union-attr,assignment]
     for name, mean in again.gradients(4).items():
         torch.testing.assert_close(torch.stack([one[name] for one in each]).mean(0), mean)
-    assert (len(each), tally.scoring_passes) == (4, 4)
+    assert (len(each), usage.scoring_passes) == (4, 4)
 
 
 def test_a_batch_may_be_of_another_size() -> None:
-    net, probe, feed, _ = probed(Toy())
+    net, probe, batches, _ = probed(Toy())
     net.model.drop.p = 0.0  # type: ignore[union-attr,assignment]
     one, two = ({n: g.clone() for n, g in g.items()} for g in probe.each_gradient(2, size=1))
-    (pair,) = feed.sample(1, "stage", 2)
-    grads = torch.autograd.grad(feed.task.loss(net.model, pair), list(net.parameters.values()))
+    (pair,) = batches.sample(1, "stage", 2)
+    grads = torch.autograd.grad(batches.task.loss(net.model, pair), list(net.parameters.values()))
     for name, gradient in zip(net.parameters, grads, strict=True):
         torch.testing.assert_close((one[name] + two[name]) / 2, gradient)
 
 
 def test_masked_weights_have_their_gradients_too() -> None:
     net, probe, _, _ = probed(Toy())
-    net.wear({name: torch.zeros_like(w, dtype=torch.bool) for name, w in net.weights.items()})
+    net.set_masks({name: torch.zeros_like(w, dtype=torch.bool) for name, w in net.weights.items()})
     net.model.get_parameter("down.weight").data.fill_(0.1)
     assert probe.gradients(1)["encoder.weight_ih_l0"].any()
     assert probe.gradients(1)["odd.weight"].any()
@@ -143,13 +143,13 @@ def test_a_weight_the_loss_never_sees_has_gradient_zero() -> None:
 
 @pytest.mark.parametrize("task", [Toy(), Attended(), Recurred()], ids=["gru", "attention", "bilstm"])
 def test_products_are_the_hessian_times_the_vectors(task: Task) -> None:
-    net, probe, feed, tally = probed(task)
+    net, probe, batches, usage = probed(task)
     chance = torch.Generator().manual_seed(5)
     vectors = {name: torch.randn(w.shape, generator=chance) for name, w in net.weights.items()}
     found = probe.products(vectors, 2)
-    assert tally.scoring_passes == 4
+    assert usage.scoring_passes == 4
     net.model.eval()  # without dropout
-    batches, names = list(feed.sample(2, "stage")), list(net.parameters)
+    batches, names = list(batches.sample(2, "stage")), list(net.parameters)
 
     def loss(*weights: Tensor) -> Tensor:
         class Loss(nn.Module):
@@ -158,7 +158,7 @@ def test_products_are_the_hessian_times_the_vectors(task: Task) -> None:
                 self.net = net.model
 
             def forward(self) -> Tensor:
-                return torch.stack([feed.task.loss(self.net, batch) for batch in batches]).mean()
+                return torch.stack([batches.task.loss(self.net, batch) for batch in batches]).mean()
 
         swapped = {f"net.{name}": weight for name, weight in zip(names, weights, strict=True)}
         value: Tensor = torch.func.functional_call(Loss(), swapped, (), tie_weights=True)
@@ -220,11 +220,11 @@ def test_gradients_that_are_left_half_way_leave_none_behind() -> None:
 
 def test_an_error_half_way_leaves_none_behind_either() -> None:
     class Failing(Toy):
-        calls: ClassVar[list[int]] = []
+        only_calls_model: ClassVar[list[int]] = []
 
         def loss(self, model: nn.Module, batch: Any) -> Tensor:
-            self.calls.append(1)
-            if len(self.calls) == 2:
+            self.only_calls_model.append(1)
+            if len(self.only_calls_model) == 2:
                 raise ValueError("no loss")
             return super().loss(model, batch)
 
@@ -239,7 +239,7 @@ def test_what_is_mended_lies_under_the_masks() -> None:
     net, probe, _, _ = probed(Toy())
     masks = {name: torch.ones_like(w, dtype=torch.bool) for name, w in net.weights.items()}
     masks["odd.weight"][0] = False
-    net.wear(masks)
+    net.set_masks(masks)
     probe.mend({"odd.weight": torch.full((5, 7), 3.0)})
     assert net.weights["odd.weight"].tolist() == [[0.0] * 7] + [[3.0] * 7] * 4
     with pytest.raises(SparsityError, match=r"mended 'odd.weight', no weight in scope of shape \(7, 5\)"):
@@ -249,11 +249,11 @@ def test_what_is_mended_lies_under_the_masks() -> None:
 
 
 def test_each_gradient_is_the_same_when_asked_for_again_dropout_and_all() -> None:
-    task, world = Toy(), World("cpu", threads=1)
-    world.seed("a")
+    task, device = Toy(), Device("cpu", threads=1)
+    device.seed("a")
     model = task.model()
     probe = NetProbe(
-        Net(model, in_scope(model, "body")), Feed(task, task.recipe, "a", world), "stage", Tally(), world
+        Net(model, in_scope(model, "body")), Batches(task, task.recipe, "a", device), "stage", Usage(), device
     )
     first, again = (
         [{name: grad.clone() for name, grad in grads.items()} for grads in probe.each_gradient(9)]

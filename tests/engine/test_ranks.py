@@ -20,16 +20,16 @@ from typer.testing import CliRunner
 
 from smc_eval.cli import app
 from smc_eval.engine import runner
-from smc_eval.engine.batches import Feed, dealt
-from smc_eval.engine.device import World
+from smc_eval.engine.batches import Batches, own_passes
+from smc_eval.engine.device import Device
 from smc_eval.engine.distributed.ranks import BUCKET, buckets
 from smc_eval.engine.progress import Silent
-from smc_eval.engine.runner import run
+from smc_eval.engine.runner import run_cells
 from smc_eval.errors import UsageError
 from smc_eval.recipe import Recipe
 from smc_eval.store.records import Result
 from smc_eval.store.store import Store
-from smc_eval.testing import Example, Toy, assert_equal, timeless
+from smc_eval.testing import Example, Toy, assert_equal, without_time
 
 SCRIPT = Path(__file__).with_name("ranked.py")
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
@@ -91,7 +91,7 @@ def test_two_ranks_end_with_the_weights_of_one(pair: list[Result], stores: dict[
 
 
 def test_two_ranks_count_as_one_does(pair: list[Result]) -> None:
-    one, two = (timeless(result)["cost"] for result in pair)
+    one, two = (without_time(result)["cost"] for result in pair)
     flops, others = one.pop("flops"), two.pop("flops")
     assert one == two
     for of, found in flops.items():
@@ -154,7 +154,7 @@ def test_a_killed_rank_ends_the_other_with_a_reason_and_nothing_is_lost(tmp_path
     again = launched(tmp_path, "whole", "drawn")
     assert again.returncode == 0, again.stderr
     ((digest, found),) = records(tmp_path).items()
-    assert timeless(found) == timeless(records(store)[digest])
+    assert without_time(found) == without_time(records(store)[digest])
     (net,) = Store(tmp_path).nets()
     resumed, whole = (Store(folder).load(net) for folder in (tmp_path, store))
     assert resumed is not None and whole is not None
@@ -209,7 +209,7 @@ def test_control_c_ends_all_ranks(tmp_path: Path) -> None:
 def test_ranks_and_jobs_do_not_go_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UsageError, match="--jobs 3 carries out several cells at once, and 2 ranks"):
-        run([], tmp_path, device="cpu", watcher=Silent(), jobs=3)
+        run_cells([], tmp_path, device="cpu", watcher=Silent(), jobs=3)
     said = CliRunner().invoke(app, ["work", "--tasks", "all", "--output", str(tmp_path / "new")])
     assert said.exit_code == 2 and "work carries out several cells at once" in said.stderr
     assert not (tmp_path / "new").exists()
@@ -219,7 +219,7 @@ def test_one_device_is_not_for_many_ranks(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     with pytest.raises(UsageError, match="--device cuda:1 is one device, and there are 2 ranks"):
-        World("cuda:1")
+        Device("cuda:1")
 
 
 def test_what_is_no_run_the_first_rank_does_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,7 +232,7 @@ def test_what_is_no_run_the_first_rank_does_alone(monkeypatch: pytest.MonkeyPatc
 def test_an_error_that_the_first_rank_has_not_is_told_by_the_rank_that_has(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys.modules["smc_eval.cli.app"], "ALONE", 0.0)
+    monkeypatch.setattr(sys.modules["smc_eval.cli.app"], "RANK_GRACE", 0.0)
     monkeypatch.setattr(sys, "__stderr__", sys.stderr)
     said = CliRunner().invoke(app, ["--tasks", "nosuch"], env={"WORLD_SIZE": "2", "RANK": "1"})
     assert said.exit_code == 2
@@ -240,16 +240,16 @@ def test_an_error_that_the_first_rank_has_not_is_told_by_the_rank_that_has(
 
 
 def test_ranks_that_mean_other_cells_compute_nothing(tmp_path: Path) -> None:
-    world: Any = SimpleNamespace(ranks=SimpleNamespace(gather=lambda mine: [mine, ["others"]]))
+    device: Any = SimpleNamespace(ranks=SimpleNamespace(gather=lambda mine: [mine, ["others"]]))
     with pytest.raises(UsageError, match="rank 1 means other cells by the same words than rank 0"):
-        runner._joined([], Store(tmp_path), world, Silent())
+        runner._joined([], Store(tmp_path), device, Silent())
 
 
 def test_gradients_are_added_up_and_what_norms_track_is_averaged(monkeypatch: pytest.MonkeyPatch) -> None:
     model = nn.ModuleDict({"norm": nn.BatchNorm1d(2), "idle": nn.Linear(2, 2)})
     model["norm"](torch.tensor([[1.0, 2.0], [3.0, 6.0]])).square().sum().backward()
     tracked, slope = model["norm"].running_mean.clone(), model["norm"].bias.grad.clone()
-    ranks = World("cpu", threads=1).ranks
+    ranks = Device("cpu", threads=1).ranks
     ranks.size = 2
     monkeypatch.setattr(ranks, "add", lambda tensors: [tensor.mul_(2) for tensor in tensors])  # a twin's
     assert ranks.reduce(model, 0.25) == 0.5
@@ -265,7 +265,7 @@ def some(rank: int, ranks: int) -> Any:
 @given(st.lists(st.lists(st.integers(), min_size=1, max_size=9), max_size=9), st.integers(1, 5))
 def test_every_example_is_dealt_to_one_rank_in_a_pass_of_its_own(parts: list[list[int]], ranks: int) -> None:
     parts = [[10 * number + place for place in range(len(part))] for number, part in enumerate(parts)]
-    hands = [list(dealt(parts, some(rank, ranks))) for rank in range(ranks)]
+    hands = [list(own_passes(parts, some(rank, ranks))) for rank in range(ranks)]
     assert sorted(i for hand in hands for own, _ in hand for i in own) == [i for part in parts for i in part]
     assert all(own and set(own) <= set(parts[number]) for hand in hands for own, number in hand)
     passes = [len(hand) for hand in hands]
@@ -288,18 +288,18 @@ def test_an_example_has_the_same_share_of_a_step_however_the_step_is_cut(
 ) -> None:
     recipe = Recipe(steps=1, batch_size=4, accumulation=2, tokens=tokens)
 
-    def shares(feed: Feed) -> dict[Example, float]:
+    def shares(batches: Batches) -> dict[Example, float]:
         found = dict[Example, float]()
-        for batch, share in feed.step(step):
-            terms = {example: feed.task.terms(example) for example in batch}
+        for batch, share in batches.step(step):
+            terms = {example: batches.task.terms(example) for example in batch}
             found |= {example: share * own / sum(terms.values()) for example, own in terms.items()}
         return found
 
-    task, world = Weighed(), World("cpu", threads=1)
-    whole, cut = shares(Feed(task, recipe, "a", world)), Feed(task, recipe, "a", world, parts)
+    task, device = Weighed(), Device("cpu", threads=1)
+    whole, cut = shares(Batches(task, recipe, "a", device)), Batches(task, recipe, "a", device, parts)
     found = dict[Example, float]()
     for rank in range(ranks):
-        world.ranks.rank, world.ranks.size = rank, ranks
+        device.ranks.rank, device.ranks.size = rank, ranks
         found |= shares(cut)
     assert found == pytest.approx(whole) and sum(whole.values()) == pytest.approx(1)
 
@@ -312,10 +312,10 @@ def test_tensors_are_sent_together_in_order_and_by_their_kind() -> None:
 
 
 def test_other_ranks_draw_by_themselves_unless_they_are_to_draw_alike() -> None:
-    world, drawn = World("cpu", threads=1), list[float]()
+    device, drawn = Device("cpu", threads=1), list[float]()
     for rank in (0, 1):
-        world.ranks.rank = rank
+        device.ranks.rank = rank
         for alike in (False, True):
-            world.seed("a", alike=alike)
+            device.seed("a", alike=alike)
             drawn.append(float(torch.rand(())))
     assert drawn[0] == drawn[1] == drawn[3] != drawn[2]

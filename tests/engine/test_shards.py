@@ -19,12 +19,12 @@ from torch import nn
 from typer.testing import CliRunner
 
 from smc_eval.cli import app
-from smc_eval.engine.batches import dealt, idle
+from smc_eval.engine.batches import accompanying_passes, own_passes
 from smc_eval.engine.distributed import shards
-from smc_eval.engine.distributed.shardable import accept, faults
+from smc_eval.engine.distributed.shardable import refuse_unshardable, unshardable_parts
 from smc_eval.engine.distributed.shards import layers, own, shard
 from smc_eval.engine.progress import Silent
-from smc_eval.engine.runner import run
+from smc_eval.engine.runner import run_cells
 from smc_eval.errors import SparsityError, UsageError
 from smc_eval.experiment.cell import Chain
 from smc_eval.method import Method
@@ -39,7 +39,7 @@ from smc_eval.registry import load
 from smc_eval.store.records import Result
 from smc_eval.store.store import Store
 from smc_eval.target import Target
-from smc_eval.testing import Toy, ToyNet, assert_equal, bound, timeless
+from smc_eval.testing import Toy, ToyNet, assert_equal, chain_of, without_time
 
 SCRIPT = Path(__file__).with_name("sharded.py")
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
@@ -96,7 +96,7 @@ def test_certificates_are_those_of_one_rank(pair: list[Result]) -> None:
 
 
 def test_costs_are_those_of_one_rank(pair: list[Result]) -> None:
-    one, two = (timeless(result)["cost"] for result in pair)
+    one, two = (without_time(result)["cost"] for result in pair)
     flops, others = one.pop("flops"), two.pop("flops")
     assert one == two
     for of, found in flops.items():
@@ -150,7 +150,7 @@ def test_a_training_that_was_stopped_goes_on_as_if_it_never_was(
     again = launched(folder, "shard", "gmp")
     assert again.returncode == 0, again.stderr
     ((digest, found),) = records(folder).items()
-    assert timeless(found) == timeless(records(stores["shard"])[digest])
+    assert without_time(found) == without_time(records(stores["shard"])[digest])
     (net,) = Store(folder).nets()
     resumed, whole = (Store(one).load(net) for one in (folder, stores["shard"]))
     assert resumed is not None and whole is not None
@@ -198,21 +198,21 @@ def test_the_command_line_shards(tmp_path: Path) -> None:
 def test_a_torch_that_is_too_old_is_refused_by_its_version(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shards, "FSDPModule", object)
     with pytest.raises(UsageError, match=f"with torch {re.escape(torch.__version__)}; install a newer one"):
-        shards.check()
+        shards.check_torch()
 
 
 def test_one_rank_has_nobody_to_share_with(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--shard shares a net out among several ranks, and there is one"):
-        run([], tmp_path, device="cpu", watcher=Silent(), shard=True)
+        run_cells([], tmp_path, device="cpu", watcher=Silent(), shard=True)
 
 
 @pytest.mark.parametrize(
     "method", [OptimalBertSurgeon(), SparseGPT(), Wanda(), SynFlow(), Grasp()], ids=lambda m: m.card.name
 )
 def test_what_decides_from_whole_tensors_is_refused_by_name(method: Method) -> None:
-    chain = bound(method, Target(sparsity=0.5).spread_as(method.card.spread))
+    chain = chain_of(method, Target(sparsity=0.5).with_distribution(method.card.distribution))
     with pytest.raises(UsageError, match=f"toy {method.card.name}.* decides masks from whole"):
-        accept([chain])
+        refuse_unshardable([chain])
 
 
 def test_the_table_of_methods_in_the_manual_is_what_is_accepted() -> None:
@@ -220,7 +220,8 @@ def test_the_table_of_methods_in_the_manual_is_what_is_accepted() -> None:
     (line,) = re.findall(r"^\| methods \| (.*) \| (.*) \|$", manual.read_text(encoding="utf-8"), re.MULTILINE)
     accepted, refused = (set(re.findall("`([a-z-]+)`", cell)) for cell in line)
     found = {
-        name: not list(faults(bound(kind(), target(kind)))) for name, kind in load().checked().methods.items()
+        name: not list(unshardable_parts(chain_of(kind(), target(kind))))
+        for name, kind in load().checked().methods.items()
     }
     found.pop("hello", None)  # a plugin, where it is installed
     assert {name for name, fit in found.items() if fit} == accepted
@@ -229,14 +230,14 @@ def test_the_table_of_methods_in_the_manual_is_what_is_accepted() -> None:
 
 def target(kind: type[Method]) -> Target:
     """One that a method takes."""
-    dense = kind.card.moment in {"none", "given"}
-    return Target() if dense else Target(sparsity=0.5).spread_as(kind.card.spread)
+    dense = kind.card.when in {"none", "given"}
+    return Target() if dense else Target(sparsity=0.5).with_distribution(kind.card.distribution)
 
 
 class Parted(Toy):
     """A task that reaches into its net."""
 
-    calls = False
+    only_calls_model = False
 
 
 HALF = Target(sparsity=0.5)
@@ -245,18 +246,23 @@ HALF = Target(sparsity=0.5)
 @pytest.mark.parametrize(
     ("chain", "why"),
     [
-        (bound(TunedGmp(), HALF), "learns from another net"),
-        (bound(MagnitudeBefore(), HALF, Parted()), "task 'toy' uses parts of its net"),
-        (bound(MagnitudeBefore(), Target(sparsity=0.5, spread="lamp")), "spread 'lamp' needs whole tensors"),
+        (chain_of(TunedGmp(), HALF), "learns from another net"),
+        (chain_of(MagnitudeBefore(), HALF, Parted()), "task 'toy' uses parts of its net"),
         (
-            bound(MagnitudeBefore(), HALF, Toy(recipe=Toy().recipe.model_copy(update={"precision": "fp16"}))),
+            chain_of(MagnitudeBefore(), Target(sparsity=0.5, distribution="lamp")),
+            "spread 'lamp' needs whole tensors",
+        ),
+        (
+            chain_of(
+                MagnitudeBefore(), HALF, Toy(recipe=Toy().recipe.model_copy(update={"precision": "fp16"}))
+            ),
             "precision fp16",
         ),
     ],
 )
 def test_so_is_what_else_needs_more_than_rows(chain: Chain, why: str) -> None:
     with pytest.raises(UsageError, match=why):
-        accept([chain])
+        refuse_unshardable([chain])
 
 
 def test_what_is_refused_is_refused_before_anything_runs(
@@ -264,7 +270,7 @@ def test_what_is_refused_is_refused_before_anything_runs(
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UsageError, match="learns from another net"):
-        run([bound(TunedGmp(), HALF)], tmp_path / "new", device="cpu", watcher=Silent(), shard=True)
+        run_cells([chain_of(TunedGmp(), HALF)], tmp_path / "new", device="cpu", watcher=Silent(), shard=True)
     assert not (tmp_path / "new").exists()
 
 
@@ -281,10 +287,12 @@ def test_rows_are_dealt_as_torch_deals_them(rows: int, ranks: int) -> None:
 @given(st.lists(st.lists(st.integers(), min_size=1, max_size=9), max_size=9), st.integers(2, 5))
 def test_all_ranks_make_the_same_number_of_passes(parts: list[list[int]], ranks: int) -> None:
     some: list[Any] = [SimpleNamespace(rank=rank, size=ranks, sharded=True) for rank in range(ranks)]
-    made = [[*(own for own, _ in dealt(parts, one)), *idle(parts, one)] for one in some]
+    made = [[*(own for own, _ in own_passes(parts, one)), *accompanying_passes(parts, one)] for one in some]
     assert {len(passes) for passes in made} == {len(made[0])}
     assert all(passes and all(passes) for passes in made) == (len(parts) > 0)
-    assert not any(list(idle(parts, SimpleNamespace(**{**vars(one), "sharded": False}))) for one in some)
+    assert not any(
+        list(accompanying_passes(parts, SimpleNamespace(**{**vars(one), "sharded": False}))) for one in some
+    )
 
 
 class Stacked(nn.Module):

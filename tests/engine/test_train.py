@@ -18,28 +18,28 @@ from smc_eval.methods.omp import Magnitude
 from smc_eval.pruner import Probe, Pruner
 from smc_eval.stages import Prune, Stage, Train
 from smc_eval.target import Target
-from smc_eval.testing import MethodContract, Toy, bound, walked
-from smc_eval.updater import Moment, Rule
+from smc_eval.testing import MethodContract, Toy, chain_of, run_chain
+from smc_eval.updater import StepView, Updater
 
 
-class Swap(Rule):
+class Swap(Updater):
     """Every other step, one weight of each tensor gives its place to one that was gone."""
 
     def begin(self, weights: Any, masks: Any) -> dict[str, Tensor]:
         return {"count": torch.zeros(1)}
 
-    def update(self, moment: Moment, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        if moment.step % 2:
-            masks = {name: mask.clone() for name, mask in moment.masks.items()}
+    def update(self, view: StepView, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        if view.step % 2:
+            masks = {name: mask.clone() for name, mask in view.masks.items()}
             for name, mask in masks.items():
                 alive, dead = mask.view(-1).nonzero(), (~mask).view(-1).nonzero()
                 if not (len(alive) and len(dead)):
                     continue
-                grads = moment.grads[name].view(-1)[dead[:, 0]]
-                drawn = torch.randint(len(alive), (1,), generator=moment.generator)
+                grads = view.grads[name].view(-1)[dead[:, 0]]
+                drawn = torch.randint(len(alive), (1,), generator=view.generator)
                 mask.view(-1)[alive[drawn]] = False
                 mask.view(-1)[dead[grads.abs().argmax()]] = True
-            moment.wear(masks)
+            view.set_masks(masks)
         return {"count": state["count"] + 1}
 
 
@@ -47,26 +47,26 @@ class Swapping(Method):
     """Prune by magnitude, then swap while training."""
 
     card: ClassVar[MethodCard] = MethodCard(
-        name="swap", summary="swaps", source="none", moment="during", patterns=("free",)
+        name="swap", summary="swaps", source="none", when="during", patterns=("free",)
     )
 
     def plan(self, target: Target) -> Iterator[Stage]:
         yield Prune(by=Magnitude(), to=target)
-        yield Train(rule=Swap())
+        yield Train(updater=Swap())
 
 
 class TestARuleThatRegrows(MethodContract):
     method = Swapping()
 
     def test_what_came_back_is_counted(self, tmp_path: Path) -> None:
-        result = walked(bound(self.method, Target(sparsity=0.5)), tmp_path)[0]
+        result = run_chain(chain_of(self.method, Target(sparsity=0.5)), tmp_path)[0]
         assert result.certificate["ok"]
         assert result.certificate["mask_changes"] == 7  # the pruning, then every other of 12 steps
         tensors = len(result.certificate["tensors"])
         assert result.certificate["regrown"] == 6 * tensors
 
 
-class Soften(Rule):
+class Soften(Updater):
     """A fixed mask, behind which weights live on."""
 
     soft: ClassVar[bool] = True
@@ -74,9 +74,9 @@ class Soften(Rule):
     def begin(self, weights: Any, masks: Any) -> dict[str, Tensor]:
         return {}
 
-    def update(self, moment: Moment, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        if moment.step == 6:
-            assert any(bool(moment.weights[name][~mask].any()) for name, mask in moment.masks.items())
+    def update(self, view: StepView, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        if view.step == 6:
+            assert any(bool(view.weights[name][~mask].any()) for name, mask in view.masks.items())
         return state
 
 
@@ -85,7 +85,7 @@ class Softening(Swapping):
 
     def plan(self, target: Target) -> Iterator[Stage]:
         yield Prune(by=Magnitude(), to=target)
-        yield Train(rule=Soften())
+        yield Train(updater=Soften())
 
 
 class TestASoftRule(MethodContract):
@@ -102,20 +102,20 @@ def test_a_loss_that_is_no_number_stops_the_cell_and_names_the_tensor(tmp_path: 
     with pytest.raises(
         TrainingError, match=r"the loss is nan at step 1; first not finite: weight 'down.weight'"
     ):
-        walked(bound(Dense(), Target(), Broken()), tmp_path)
+        run_chain(chain_of(Dense(), Target(), Broken()), tmp_path)
 
 
 def test_selecting_on_the_reported_split_is_refused_under_the_sound_protocol() -> None:
     recipe = Toy().recipe.model_copy(update={"keep": "best"})
     with pytest.raises(UsageError, match="selects nothing on the reported split"):
-        bound(Dense(), Target(), Toy(recipe=recipe))
+        chain_of(Dense(), Target(), Toy(recipe=recipe))
 
 
 def test_examples_held_out_to_select_are_not_trained_on(tmp_path: Path) -> None:
     recipe = Toy().recipe.model_copy(
         update={"keep": "best", "validation": 0.25, "epochs": 2, "steps": None, "batch_size": 13}
     )
-    result = walked(bound(Dense(), Target(), Toy(recipe=recipe)), tmp_path)[0]
+    result = run_chain(chain_of(Dense(), Target(), Toy(recipe=recipe)), tmp_path)[0]
     assert result.cost["examples"] == 2 * 39  # 52 examples, a quarter held out
     assert result.cost["steps"] == 2 * 3
     assert result.cost["selections"] == 2
@@ -133,8 +133,8 @@ def test_accumulation_counts_updates_and_matches_one_large_batch(tmp_path: Path)
     nets = []
     for batch_size, accumulation in ((8, 1), (4, 2)):
         recipe = Toy().recipe.model_copy(update={"batch_size": batch_size, "accumulation": accumulation})
-        result, tensors, _ = walked(
-            bound(Dense(), Target(), Still(recipe=recipe)), tmp_path / str(accumulation)
+        result, tensors, _ = run_chain(
+            chain_of(Dense(), Target(), Still(recipe=recipe)), tmp_path / str(accumulation)
         )
         assert result.cost["steps"] == 12
         assert result.cost["examples"] == 7 * 8 - 4 + 5 * 8  # an epoch of 52 ends with a batch of 4
@@ -143,7 +143,7 @@ def test_accumulation_counts_updates_and_matches_one_large_batch(tmp_path: Path)
         torch.testing.assert_close(tensor, nets[1][name], rtol=1e-3, atol=1e-4)
 
 
-class Pausing(Rule):
+class Pausing(Updater):
     """Lets the weights move at even steps only, and remembers at which they did."""
 
     seen: ClassVar[list[bool]] = []
@@ -151,25 +151,25 @@ class Pausing(Rule):
     def begin(self, weights: Any, masks: Any) -> dict[str, Tensor]:
         return {"last": weights["odd.weight"].clone()}
 
-    def update(self, moment: Moment, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        now = moment.weights["odd.weight"].clone()
+    def update(self, view: StepView, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        now = view.weights["odd.weight"].clone()
         self.seen.append(not torch.equal(now, state["last"]))
-        if moment.step % 2:
-            moment.skip()
+        if view.step % 2:
+            view.skip()
         return {"last": now}
 
 
 class Paused(Method):
     """Train, and pause."""
 
-    card: ClassVar[MethodCard] = MethodCard(name="paused", summary="pauses", source="none", moment="during")
+    card: ClassVar[MethodCard] = MethodCard(name="paused", summary="pauses", source="none", when="during")
 
     def plan(self, target: Target) -> Iterator[Stage]:
-        yield Train(rule=Pausing())
+        yield Train(updater=Pausing())
 
 
 def test_a_step_that_is_skipped_moves_no_weight_and_still_counts(tmp_path: Path) -> None:
-    result = walked(bound(Paused(), Target()), tmp_path)[0]
+    result = run_chain(chain_of(Paused(), Target()), tmp_path)[0]
     assert Pausing.seen == [False, *[True, False] * 5, True]  # before step 0; after 0, after 1, ...
     assert (result.cost["steps"], result.cost["examples"]) == (12, 7 * 8 - 4 + 5 * 8)
 
@@ -178,12 +178,12 @@ def test_a_gradient_that_is_no_number_stops_the_cell_naming_step_and_tensor(tmp_
     class Exploding(Toy):
         """A sound loss whose gradient is not, at the third step."""
 
-        calls: ClassVar[list[int]] = []
+        only_calls_model: ClassVar[list[int]] = []
 
         def loss(self, model: nn.Module, batch: Any) -> Tensor:
-            self.calls.append(1)
+            self.only_calls_model.append(1)
             loss = super().loss(model, batch)
-            if len(self.calls) == 3:
+            if len(self.only_calls_model) == 3:
                 loss = (
                     loss
                     + model.get_parameter("odd.weight")
@@ -197,7 +197,7 @@ def test_a_gradient_that_is_no_number_stops_the_cell_naming_step_and_tensor(tmp_
     with pytest.raises(
         TrainingError, match=r"the loss is \d.* at step 3; first not finite: gradient of 'odd.weight'"
     ):
-        walked(bound(Dense(), Target(), Exploding()), tmp_path)
+        run_chain(chain_of(Dense(), Target(), Exploding()), tmp_path)
 
 
 class Halving(Pruner):
@@ -214,7 +214,7 @@ class Halving(Pruner):
 class Bringing(Method):
     """Takes whatever masks come."""
 
-    card: ClassVar[MethodCard] = MethodCard(name="brings", summary="brings", source="none", moment="given")
+    card: ClassVar[MethodCard] = MethodCard(name="brings", summary="brings", source="none", when="given")
 
     def plan(self, target: Target) -> Iterator[Stage]:
         yield Prune(by=Halving(), to=None)
@@ -222,7 +222,7 @@ class Bringing(Method):
 
 
 def test_a_pruning_without_a_target_takes_what_the_pruner_brings(tmp_path: Path) -> None:
-    result, _, masks = walked(bound(Bringing(), Target(scope="all-2d")), tmp_path)
+    result, _, masks = run_chain(chain_of(Bringing(), Target(scope="all-2d")), tmp_path)
     kept = sum(int(mask.sum()) for mask in masks.values())
     assert all(int(mask.sum()) == mask.numel() // 2 for mask in masks.values())
     assert result.certificate["ok"] and result.certificate["asked"] is None
@@ -242,7 +242,7 @@ def test_a_pruner_that_misses_its_target_is_refused_by_name(tmp_path: Path) -> N
             yield Prune(by=Kept(), to=target.at(0.9))
 
     with pytest.raises(SparsityError, match=r"Kept was asked to leave \d+ weights \(sparsity 0.9\) and left"):
-        walked(bound(Missing(), Target(sparsity=0.5)), tmp_path)
+        run_chain(chain_of(Missing(), Target(sparsity=0.5)), tmp_path)
 
 
 class Kept(Pruner):

@@ -11,87 +11,89 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from smc_eval.engine.batches import Feed
-from smc_eval.engine.certify import effective_sparsity, witnessed
-from smc_eval.engine.device import World
-from smc_eval.engine.usage import Tally
+from smc_eval.engine.batches import Batches
+from smc_eval.engine.certify import certificate_of, effective_sparsity
+from smc_eval.engine.device import Device
+from smc_eval.engine.usage import Usage
 from smc_eval.methods.dense import Dense
 from smc_eval.methods.gmp import Gmp
 from smc_eval.methods.gmp_tuned import TunedGmp
 from smc_eval.methods.omp import MagnitudeBefore
-from smc_eval.sparse.mask_sample import sketch
+from smc_eval.sparse.mask_sample import sample_masks
 from smc_eval.sparse.net import Net
 from smc_eval.sparse.scope import in_scope
-from smc_eval.store.mask_samples import Sketch, iou
+from smc_eval.store.mask_samples import MaskSample, iou
 from smc_eval.store.store import Store
 from smc_eval.target import Target
 from smc_eval.task import Task
-from smc_eval.testing import Toy, bound, walked
+from smc_eval.testing import Toy, chain_of, run_chain
 
 
 class Silent(Toy):
     """A toy that tells its loss alone."""
 
-    def judged(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
-        return Task.judged(self, model, batch)
+    def loss_and_outputs(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
+        return Task.loss_and_outputs(self, model, batch)
 
     @property
-    def tells_outputs(self) -> bool:
+    def has_outputs(self) -> bool:
         return False
 
     def loss(self, model: nn.Module, batch: Any) -> Tensor:
-        return Toy.judged(self, model, batch)[0]
+        return Toy.loss_and_outputs(self, model, batch)[0]
 
 
-def fed(task: Task) -> tuple[Net, Feed]:
-    world = World("cpu", threads=1)
-    world.seed("a")
+def fed(task: Task) -> tuple[Net, Batches]:
+    device = Device("cpu", threads=1)
+    device.seed("a")
     model = task.model()
-    return Net(model, in_scope(model, "body")), Feed(task, task.recipe, "start", world)
+    return Net(model, in_scope(model, "body")), Batches(task, task.recipe, "start", device)
 
 
 def test_where_one_layer_is_gone_nothing_is_left_of_a_net() -> None:
-    net, feed = fed(Toy())
-    assert effective_sparsity(net, feed) == {
+    net, batches = fed(Toy())
+    assert effective_sparsity(net, batches) == {
         "effective": 0.0,
         "effective_tensors": dict.fromkeys(net.scope, 0.0),
     }
-    net.wear(net.alive | {"down.weight": torch.zeros(8, 10).bool()})
-    found = witnessed(net, None, feed, Toy().model())
+    net.set_masks(net.full_masks | {"down.weight": torch.zeros(8, 10).bool()})
+    found = certificate_of(net, None, batches, Toy().model())
     assert 0 < found["reached"] < found["effective"] == 1.0
     assert found["dead_units"] == {"down.weight": [8, 10]}
 
 
 def test_a_side_branch_that_is_gone_leaves_the_rest_as_it_is() -> None:
-    net, feed = fed(Toy())
-    net.wear(net.alive | {"odd.weight": torch.zeros(5, 7).bool()})
-    found = witnessed(net, None, feed, Toy().model())
+    net, batches = fed(Toy())
+    net.set_masks(net.full_masks | {"odd.weight": torch.zeros(5, 7).bool()})
+    found = certificate_of(net, None, batches, Toy().model())
     assert found["effective"] == found["reached"] > 0
 
 
 def test_a_task_that_tells_no_outputs_has_no_effective_sparsity() -> None:
-    net, feed = fed(Silent())
-    assert witnessed(net, None, feed, Toy().model())["effective"] is None
+    net, batches = fed(Silent())
+    assert certificate_of(net, None, batches, Toy().model())["effective"] is None
 
 
 def test_a_net_that_never_trained_has_not_moved(tmp_path: Path) -> None:
     still = Toy(recipe=Toy().recipe.model_copy(update={"steps": 0}))
-    found = walked(bound(MagnitudeBefore(), Target(sparsity=0.5), still), tmp_path)[0].certificate["moved"]
+    found = run_chain(chain_of(MagnitudeBefore(), Target(sparsity=0.5), still), tmp_path)[0].certificate[
+        "moved"
+    ]
     assert found["scope_kept"] == 0.0 < found["scope"] < 1
 
 
 def test_masks_are_sketched_beside_the_answers(tmp_path: Path) -> None:
-    link = bound(MagnitudeBefore(), Target(sparsity=0.5))
-    _, _, masks = walked(link, tmp_path)
-    kept = Store(tmp_path).sketches.load(link.digest)
-    assert kept == {name: Sketch.read(*parts) for name, parts in sketch(masks).items()}
+    link = chain_of(MagnitudeBefore(), Target(sparsity=0.5))
+    _, _, masks = run_chain(link, tmp_path)
+    kept = Store(tmp_path).mask_samples.load(link.digest)
+    assert kept == {name: MaskSample.read(*parts) for name, parts in sample_masks(masks).items()}
     assert iou(kept, kept) == (1.0, 0.0)
 
 
 def trained(method: Any, tmp_path: Path, **recipe: Any) -> dict[str, int]:
     task = Toy(recipe=Toy().recipe.model_copy(update=recipe))
     target = Target() if isinstance(method, Dense) else Target(sparsity=0.5)
-    flops: dict[str, int] = walked(bound(method, target, task), tmp_path)[0].cost["flops"]["train"]
+    flops: dict[str, int] = run_chain(chain_of(method, target, task), tmp_path)[0].cost["flops"]["train"]
     return flops
 
 
@@ -105,13 +107,13 @@ def test_selecting_an_epoch_and_asking_a_teacher_cost_what_they_take(tmp_path: P
 
 
 def test_a_stage_of_a_release_that_counted_nothing_leaves_the_whole_unknown() -> None:
-    old = {name: value for name, value in Tally(steps=7).as_meta().items() if name != "flops"}
-    tally = Tally()
-    tally.take(old)
-    tally.spend("train", {"dense": 2, "sparse": 1})
-    tally.spend("predict", {"dense": 2, "sparse": 1})
-    assert tally.steps == 7
-    assert tally.flops == {"train": None, "prune": None, "predict": {"dense": 2, "sparse": 1}}
+    old = {name: value for name, value in Usage(steps=7).as_meta().items() if name != "flops"}
+    usage = Usage()
+    usage.take(old)
+    usage.spend("train", {"dense": 2, "sparse": 1})
+    usage.spend("predict", {"dense": 2, "sparse": 1})
+    assert usage.steps == 7
+    assert usage.flops == {"train": None, "prune": None, "predict": {"dense": 2, "sparse": 1}}
 
 
 PEAKS = """

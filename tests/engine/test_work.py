@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from smc_eval.store.store import Store
-from smc_eval.testing import timeless
+from smc_eval.testing import without_time
 
 KILLS = int(os.environ.get("SMC_EVAL_KILLS", "3"))
 PROCESSES = 4 if KILLS > 10 else 2  # each starts a worker, and both import torch
@@ -83,7 +83,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def records(folder: Path) -> list[dict[str, object]]:
     latest = Store(folder).book.latest()
-    return [timeless(latest[digest]) for digest in sorted(latest)]
+    return [without_time(latest[digest]) for digest in sorted(latest)]
 
 
 def nets(folder: Path) -> list[tuple[str, bytes]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from smc_eval.download.http import discard, download, placed
+from smc_eval.download.http import discard, download, finish
 from smc_eval.errors import DataError
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
@@ -34,7 +34,7 @@ def broken_off(web: Any, part: Path, after: int = 1000) -> None:
 def test_a_thing_comes_whole_and_gets_its_name_with_nothing_left_beside_it(web: Any, part: Path) -> None:
     web.things["thing"] = THING
     download(web.address("thing"), part)
-    placed(part, part.with_name("thing"))
+    finish(part, part.with_name("thing"))
     assert [path.name for path in part.parent.iterdir()] == ["thing"]
     assert part.with_name("thing").read_bytes() == THING
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from smc_eval.data_file import Needed
-from smc_eval.download.fetch import LOCK, fetch
+from smc_eval.data_file import DataFile
+from smc_eval.download.fetch import LOCK, fetch_files
 from smc_eval.errors import DataError, PluginError
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
@@ -36,20 +36,20 @@ def held(folder: Path) -> dict[str, bytes]:
 def fetched(tmp_path: Path) -> Callable[..., list[str]]:
     """Fetches into `tmp_path`, and gives what was said."""
 
-    def ran(*needs: Needed) -> list[str]:
+    def ran(*needs: DataFile) -> list[str]:
         said = list[str]()
-        fetch(needs, tmp_path, said.append)
+        fetch_files(needs, tmp_path, said.append)
         return said
 
     return ran
 
 
-def pinned(web: Any, name: str, content: bytes, **fields: Any) -> Needed:
+def pinned(web: Any, name: str, content: bytes, **fields: Any) -> DataFile:
     web.things[name] = content
-    return Needed(f"set/{name}", "MIT", web.address(name), **{"sha256": sha256(content), **fields})
+    return DataFile(f"set/{name}", "MIT", web.address(name), **{"sha256": sha256(content), **fields})
 
 
-def archived(web: Any, *paths: str, **files: bytes) -> list[Needed]:
+def archived(web: Any, *paths: str, **files: bytes) -> list[DataFile]:
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as tape:
         for name, content in files.items():
@@ -58,7 +58,7 @@ def archived(web: Any, *paths: str, **files: bytes) -> list[Needed]:
             tape.addfile(entry, io.BytesIO(content))
     web.things["set.tar.gz"] = packed.getvalue()
     digest = sha256(packed.getvalue())
-    return [Needed(path, "MIT", web.address("set.tar.gz"), digest) for path in paths]
+    return [DataFile(path, "MIT", web.address("set.tar.gz"), digest) for path in paths]
 
 
 def test_each_file_is_fetched_once_and_then_there_is_nothing_to_do(
@@ -169,18 +169,18 @@ def test_an_archive_that_is_none_leaves_nothing(
 ) -> None:
     web.things["set.zip"] = b"<html>moved</html>"
     with pytest.raises(DataError, match="set.zip is no whole archive"):
-        fetched(Needed("set/", "MIT", web.address("set.zip")))
+        fetched(DataFile("set/", "MIT", web.address("set.zip")))
     assert held(tmp_path) == {}
 
 
 def test_what_has_no_address_is_given_back_and_the_rest_is_fetched(web: Any, tmp_path: Path) -> None:
-    lone = Needed("rare/", "MIT", note="ask its authors")
-    assert fetch([lone, pinned(web, "dev.csv", DEV)], tmp_path, lambda _: None) == [lone]
+    lone = DataFile("rare/", "MIT", note="ask its authors")
+    assert fetch_files([lone, pinned(web, "dev.csv", DEV)], tmp_path, lambda _: None) == [lone]
     assert held(tmp_path) == {"set/dev.csv": DEV}
     (tmp_path / "rare").mkdir()
-    assert fetch([lone], tmp_path, lambda _: None) == [lone]  # an empty folder is nothing
+    assert fetch_files([lone], tmp_path, lambda _: None) == [lone]  # an empty folder is nothing
     (tmp_path / "rare" / "file").touch()
-    assert fetch([lone], tmp_path, lambda _: None) == []
+    assert fetch_files([lone], tmp_path, lambda _: None) == []
 
 
 def test_two_do_not_fetch_into_one_folder(
@@ -197,18 +197,18 @@ def test_a_file_in_the_folders_place_is_told(web: Any, tmp_path: Path) -> None:
     place = tmp_path / "file"
     place.touch()
     with pytest.raises(DataError, match=f"cannot write to {place}: "):
-        fetch([pinned(web, "dev.csv", DEV)], place, lambda _: None)
+        fetch_files([pinned(web, "dev.csv", DEV)], place, lambda _: None)
     (tmp_path / "set").touch()
     with pytest.raises(DataError, match="cannot write to"):
-        fetch([pinned(web, "dev.csv", DEV)], tmp_path, lambda _: None)
+        fetch_files([pinned(web, "dev.csv", DEV)], tmp_path, lambda _: None)
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "../x", "a/../../x", ""])
 def test_no_task_can_need_what_lies_outside_the_data_folder(path: str) -> None:
     with pytest.raises(PluginError, match="wanted a path under the data folder"):
-        Needed(path, "MIT")
+        DataFile(path, "MIT")
 
 
 def test_a_checksum_that_none_can_have_is_refused() -> None:
     with pytest.raises(PluginError, match="the sha256 of 'a' is 'ABC'; wanted 64 hexadecimal digits"):
-        Needed("a", "MIT", sha256="ABC")
+        DataFile("a", "MIT", sha256="ABC")

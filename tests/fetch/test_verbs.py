@@ -14,12 +14,12 @@ import pytest
 from typer.testing import CliRunner
 
 from smc_eval.cli import app
-from smc_eval.data_file import Needed
-from smc_eval.download.verify import Finding, verify
+from smc_eval.data_file import DataFile
+from smc_eval.download.verify import Finding, verify_task
 from smc_eval.registry import registry
 from smc_eval.task import Task
 from smc_eval.tasks.commonsense.csqa import Csqa
-from smc_eval.tasks.synthetic import twin
+from smc_eval.tasks.synthetic import synthetic_folder
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
 
@@ -36,17 +36,17 @@ def home(tmp_path: Path) -> Path:
     """A data folder that holds the twin of every set."""
     for kind in OURS:
         name = getattr(kind, "data_set", "translation")
-        shutil.copytree(twin(name), tmp_path / "data", dirs_exist_ok=True)
+        shutil.copytree(synthetic_folder(name), tmp_path / "data", dirs_exist_ok=True)
     return tmp_path / "data"
 
 
 def found(task: Task, status: str) -> list[str]:
-    return [one.what for one in verify(task) if one.status == status]
+    return [one.what for one in verify_task(task) if one.status == status]
 
 
 @pytest.mark.parametrize("kind", OURS, ids=lambda kind: kind.card.name)
 def test_every_task_says_what_it_needs_under_which_licence_and_from_where(kind: type[Task]) -> None:
-    needs = kind().needs()
+    needs = kind().data_files()
     assert needs
     assert all(one.licence and (one.address.startswith(("https://", "http://")) or one.note) for one in needs)
     assert len({one.path for one in needs}) == len(needs)
@@ -55,8 +55,8 @@ def test_every_task_says_what_it_needs_under_which_licence_and_from_where(kind: 
 @pytest.mark.parametrize("kind", OURS, ids=lambda kind: kind.card.name)
 def test_what_a_task_needs_is_what_it_reads(kind: type[Task], home: Path) -> None:
     task = kind(folder=str(home))
-    assert [one.what for one in verify(task) if one.status == "fails"] == []
-    last = task.needs()[-1]  # the first may be of an option that is not chosen
+    assert [one.what for one in verify_task(task) if one.status == "fails"] == []
+    last = task.data_files()[-1]  # the first may be of an option that is not chosen
     path = last.under(home)
     assert path
     shutil.rmtree(path) if last.folder else path.unlink()
@@ -154,9 +154,11 @@ def test_what_is_not_what_was_pinned_differs_packed_or_not(
     train.unlink()
     path, right = "commonsenseqa/train_rand_split.jsonl", hashlib.sha256(content).hexdigest()
     for sha256, good in ((right, True), ("0" * 64, False)):
-        needs = (Needed(path, "MIT", "https://x", sha256),)
+        needs = (DataFile(path, "MIT", "https://x", sha256),)
         monkeypatch.setattr(Csqa, "needs", lambda self, needs=needs: needs)
-        assert (Finding("has", f"{path}, sha256 as pinned") in list(verify(Csqa(folder=str(home))))) is good
+        assert (
+            Finding("has", f"{path}, sha256 as pinned") in list(verify_task(Csqa(folder=str(home))))
+        ) is good
         assert say("data", "verify", home, "csqa").exit_code == (0 if good else 1)
     assert found(Csqa(folder=str(home)), "differs") == [f"{path}: sha256 {right}; pinned is {'0' * 64}"]
 
@@ -211,10 +213,13 @@ def test_a_wrong_command_line_is_told_in_three_lines_at_most(
 
 def served(web: Any, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
     """CommonsenseQA's twin on the web, pinned."""
-    files = {path.name: path.read_bytes() for path in (twin("commonsenseqa") / "commonsenseqa").iterdir()}
+    files = {
+        path.name: path.read_bytes()
+        for path in (synthetic_folder("commonsenseqa") / "commonsenseqa").iterdir()
+    }
     web.things.update(files)
     needs = tuple(
-        Needed(f"commonsenseqa/{name}", "MIT", web.address(name), hashlib.sha256(content).hexdigest())
+        DataFile(f"commonsenseqa/{name}", "MIT", web.address(name), hashlib.sha256(content).hexdigest())
         for name, content in files.items()
     )
     monkeypatch.setattr(Csqa, "needs", lambda self: needs)

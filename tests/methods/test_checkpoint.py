@@ -12,14 +12,14 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from smc_eval.errors import ModelError, SparsityError, UsageError
-from smc_eval.experiment.parsing import parsed
+from smc_eval.experiment.parsing import parse_spec
 from smc_eval.methods.from_checkpoint import FromCheckpoint
-from smc_eval.planning.plan import worded
+from smc_eval.planning.plan import describe_stage
 from smc_eval.recipe import Recipe
 from smc_eval.registry import registry
 from smc_eval.sparse.bits import packed
 from smc_eval.target import Target
-from smc_eval.testing import PrunedToy, Toy, ToyNet, bound, walked
+from smc_eval.testing import PrunedToy, Toy, ToyNet, chain_of, run_chain
 
 AS_IT_IS = Recipe(steps=0)
 
@@ -36,7 +36,7 @@ def pruned(seed: int = 3) -> dict[str, Tensor]:
 
 def masks_of(method: FromCheckpoint, folder: Path, task: Toy | None = None) -> dict[str, Tensor]:
     """The masks a cell ends with that trains nothing."""
-    result, _, masks = walked(bound(method, Target(), task or Toy(recipe=AS_IT_IS)), folder / "store")
+    result, _, masks = run_chain(chain_of(method, Target(), task or Toy(recipe=AS_IT_IS)), folder / "store")
     assert result.certificate["ok"]
     return masks
 
@@ -46,7 +46,7 @@ def zeros(state: dict[str, Tensor], masks: dict[str, Tensor]) -> bool:
 
 
 def test_by_default_the_zeros_of_the_net_itself_are_the_masks(tmp_path: Path) -> None:
-    result, tensors, masks = walked(bound(FromCheckpoint(), Target(), PrunedToy()), tmp_path)
+    result, tensors, masks = run_chain(chain_of(FromCheckpoint(), Target(), PrunedToy()), tmp_path)
     for mask in masks.values():
         assert not mask.view(-1)[::2].any() and mask.view(-1)[1::2].all()
     assert all(not tensors[name][~mask].any() for name, mask in masks.items())
@@ -63,7 +63,7 @@ def test_zeros_outside_the_scope_are_no_masks(tmp_path: Path) -> None:
 
 def test_a_net_without_zeros_is_told(tmp_path: Path) -> None:
     with pytest.raises(SparsityError, match="no weight that they hold is exactly zero, in 4 tensors"):
-        walked(bound(FromCheckpoint(), Target()), tmp_path)
+        run_chain(chain_of(FromCheckpoint(), Target()), tmp_path)
 
 
 def written(folder: Path, form: str) -> Path:
@@ -103,7 +103,7 @@ def test_another_checkpoints_zeros_are_the_masks_and_the_weights_are_our_own(
     tmp_path: Path, form: str
 ) -> None:
     method, task = FromCheckpoint(path=str(written(tmp_path, form))), Toy(recipe=AS_IT_IS)
-    _, tensors, masks = walked(bound(method, Target(), task), tmp_path / "store")
+    _, tensors, masks = run_chain(chain_of(method, Target(), task), tmp_path / "store")
     assert zeros(pruned(), masks)
     assert not torch.equal(tensors["odd.weight"], pruned()["odd.weight"])
 
@@ -128,10 +128,10 @@ def test_the_name_is_what_lies_there_and_not_where(tmp_path: Path) -> None:
     save_file(pruned(), there)
     one, other = FromCheckpoint(path=str(here)), FromCheckpoint(path=str(there))
     assert one.digest() == other.digest()
-    assert bound(one, Target()).links[0].digest == bound(other, Target()).links[0].digest
+    assert chain_of(one, Target()).links[0].digest == chain_of(other, Target()).links[0].digest
     save_file(pruned(4), there)
     assert FromCheckpoint(path=str(there)).digest() != one.digest()
-    chains = (bound(m, Target()).links[0].digest for m in (one, FromCheckpoint(path=str(there))))
+    chains = (chain_of(m, Target()).links[0].digest for m in (one, FromCheckpoint(path=str(there))))
     assert len(set(chains)) == 2
     assert FromCheckpoint(mask=str(here)).digest() != one.digest()
     assert FromCheckpoint().digest() != one.digest()
@@ -140,22 +140,22 @@ def test_the_name_is_what_lies_there_and_not_where(tmp_path: Path) -> None:
 def test_the_record_says_where_it_lay_and_the_plan_too(tmp_path: Path) -> None:
     save_file(pruned(), tmp_path / "a.safetensors")
     method = FromCheckpoint(path=str(tmp_path / "a.safetensors"))
-    assert method.words == f"from-checkpoint:path={tmp_path / 'a.safetensors'}"
-    assert worded(next(method.plan(Target()))) == f"prune by given(path={tmp_path / 'a.safetensors'})"
+    assert method.label == f"from-checkpoint:path={tmp_path / 'a.safetensors'}"
+    assert describe_stage(next(method.plan(Target()))) == f"prune by given(path={tmp_path / 'a.safetensors'})"
 
 
 def test_what_changes_between_plan_and_run_is_told(tmp_path: Path) -> None:
     save_file(pruned(), tmp_path / "a.safetensors")
-    chain = bound(FromCheckpoint(path=str(tmp_path / "a.safetensors")), Target())
+    chain = chain_of(FromCheckpoint(path=str(tmp_path / "a.safetensors")), Target())
     save_file(pruned(4), tmp_path / "a.safetensors")
     with pytest.raises(ModelError, match="a.safetensors has changed since this run was planned"):
-        walked(chain, tmp_path / "store")
+        run_chain(chain, tmp_path / "store")
 
 
 def asked(**words: str) -> FromCheckpoint:
     """As from the command line."""
     kind = registry().method("from-checkpoint")
-    made = parsed(kind, words, "option", "method 'from-checkpoint'")
+    made = parse_spec(kind, words, "option", "method 'from-checkpoint'")
     assert isinstance(made, FromCheckpoint)
     return made
 
@@ -192,13 +192,13 @@ def test_a_wrong_word_ends_at_the_door(
 def test_a_broken_file_is_told_by_name(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"\x80no tensors at all")
     with pytest.raises(ModelError, match=rf"{name} cannot be read as tensors: "):
-        walked(bound(FromCheckpoint(path=str(tmp_path / name)), Target()), tmp_path / "store")
+        run_chain(chain_of(FromCheckpoint(path=str(tmp_path / name)), Target()), tmp_path / "store")
 
 
 def test_what_is_no_state_dict_is_told_by_name(tmp_path: Path) -> None:
     torch.save({"epoch": 3, "state": pruned()}, tmp_path / "a.pt")
     with pytest.raises(ModelError, match=r"a.pt is no state dict; it should map names to tensors"):
-        walked(bound(FromCheckpoint(path=str(tmp_path / "a.pt")), Target()), tmp_path / "store")
+        run_chain(chain_of(FromCheckpoint(path=str(tmp_path / "a.pt")), Target()), tmp_path / "store")
 
 
 @pytest.mark.parametrize(
@@ -216,4 +216,6 @@ def test_what_is_no_state_dict_is_told_by_name(tmp_path: Path) -> None:
 def test_a_checkpoint_of_another_net_is_told(tmp_path: Path, state: dict[str, Tensor], told: str) -> None:
     save_file(state, tmp_path / "a.safetensors")
     with pytest.raises(SparsityError, match=told):
-        walked(bound(FromCheckpoint(path=str(tmp_path / "a.safetensors")), Target()), tmp_path / "store")
+        run_chain(
+            chain_of(FromCheckpoint(path=str(tmp_path / "a.safetensors")), Target()), tmp_path / "store"
+        )

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from smc_eval.engine.batches import Feed
-from smc_eval.engine.device import World
+from smc_eval.engine.batches import Batches
+from smc_eval.engine.device import Device
 from smc_eval.engine.probe import NetProbe
-from smc_eval.engine.usage import Tally
+from smc_eval.engine.usage import Usage
 from smc_eval.errors import UsageError
 from smc_eval.methods.grasp import GradientFlow, Grasp
 from smc_eval.recipe import Recipe
@@ -62,10 +62,10 @@ class Small(Toy):
         return cast("Tensor", ((model(batch[0])[:, 0] - batch[1]) ** 2).mean())
 
 
-def probe(task: Task, model: nn.Module, names: Sequence[str]) -> tuple[NetProbe, Feed]:
-    world = World("cpu", threads=1)
-    feed = Feed(task, task.recipe, "start", world)
-    return NetProbe(Net(model, names), feed, "name", Tally(), world), feed
+def probe(task: Task, model: nn.Module, names: Sequence[str]) -> tuple[NetProbe, Batches]:
+    device = Device("cpu", threads=1)
+    feed = Batches(task, task.recipe, "start", device)
+    return NetProbe(Net(model, names), feed, "name", Usage(), device), feed
 
 
 def squared_gradient(w: Tensor) -> float:
@@ -131,7 +131,7 @@ def test_what_is_already_gone_has_no_part_in_the_flow() -> None:
     task = Quadratic()
     model = task.model()
     window, _ = probe(task, model, ["weight"])
-    window._net.wear({"weight": torch.tensor([[False, True]])})
+    window._net.set_masks({"weight": torch.tensor([[False, True]])})
     # w = (0, -2), g = (-3, -7) of which -7 lives; A (0, -7) = (-7, -21)
     torch.testing.assert_close(
         GradientFlow(batches=1).saliency(window)["weight"], torch.tensor([[0.0, 42.0]])
@@ -140,4 +140,4 @@ def test_what_is_already_gone_has_no_part_in_the_flow() -> None:
 
 def test_a_spread_that_needs_saliencies_without_sign_is_refused_by_name() -> None:
     with pytest.raises(UsageError, match="'grasp' cannot spread 'lamp'; it spreads: global, uniform, erk"):
-        Grasp().accept(Target(sparsity=0.5, spread="lamp"))
+        Grasp().accept(Target(sparsity=0.5, distribution="lamp"))

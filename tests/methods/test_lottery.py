@@ -14,17 +14,17 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from smc_eval.methods.dense import Dense
-from smc_eval.methods.lth import Lottery, rounds
+from smc_eval.methods.lth import LotteryTicket, round_sparsities
 from smc_eval.methods.omp import Magnitude
 from smc_eval.pruner import Probe
 from smc_eval.sparse.net import Net
-from smc_eval.sparse.shard_group import ALONE
+from smc_eval.sparse.shard_group import UNSHARDED
 from smc_eval.stages import Prune, Rewind, Stage, Train
 from smc_eval.target import Target
-from smc_eval.testing import bound, walked
+from smc_eval.testing import chain_of, run_chain
 
 
-def shown(method: Lottery, sparsity: float) -> list[str]:
+def shown(method: LotteryTicket, sparsity: float) -> list[str]:
     return [_shown(stage) for stage in method.plan(Target(sparsity=sparsity))]
 
 
@@ -40,34 +40,39 @@ def _shown(stage: Stage) -> str:
 
 
 def test_the_plan_of_each_kind_of_rewinding() -> None:
-    assert shown(Lottery(), 0.36) == [
+    assert shown(LotteryTicket(), 0.36) == [
         "train 0 to 1", "prune 0.2", "rewind to start",
         "train 0 to 1", "prune 0.36", "rewind to start",
         "train 0 to 1",
     ]  # fmt: skip
-    assert shown(Lottery(early=0.1), 0.2) == [
+    assert shown(LotteryTicket(early=0.1), 0.2) == [
         "train 0 to 0.1", "train 0.1 to 1", "prune 0.2", "rewind to early", "train 0.1 to 1",
     ]  # fmt: skip
-    assert shown(Lottery(rewind="rate"), 0.36) == [
+    assert shown(LotteryTicket(rewind="rate"), 0.36) == [
         "train 0 to 1", "prune 0.2", "train 0 to 1", "prune 0.36", "train 0 to 1",
     ]  # fmt: skip
-    assert shown(Lottery(rewind="rate", early=0.1), 0.2) == ["train 0 to 1", "prune 0.2", "train 0.1 to 1"]
-    assert shown(Lottery(rewind="rate"), 0.0) == ["train 0 to 1"]
+    assert shown(LotteryTicket(rewind="rate", early=0.1), 0.2) == [
+        "train 0 to 1",
+        "prune 0.2",
+        "train 0.1 to 1",
+    ]
+    assert shown(LotteryTicket(rewind="rate"), 0.0) == ["train 0 to 1"]
 
 
 def test_rewinding_the_rate_shares_the_dense_training_and_the_first_pruning() -> None:
     target = Target(sparsity=0.36)
-    dense = bound(Dense(), Target()).links
+    dense = chain_of(Dense(), Target()).links
     for early in (0.0, 0.5):
-        links = bound(Lottery(rewind="rate", early=early), target).links
+        links = chain_of(LotteryTicket(rewind="rate", early=early), target).links
         assert links[0].digest == dense[0].digest
-        assert links[1].digest == bound(Lottery(), target).links[1].digest
+        assert links[1].digest == chain_of(LotteryTicket(), target).links[1].digest
 
 
 def test_rewinding_the_rate_keeps_what_training_made_of_the_weights(tmp_path: Path) -> None:
     target = Target(sparsity=0.2)
     weights, rate = (
-        walked(bound(Lottery(rewind=how, early=0.5), target), tmp_path / how) for how in ("weights", "rate")
+        run_chain(chain_of(LotteryTicket(rewind=how, early=0.5), target), tmp_path / how)
+        for how in ("weights", "rate")
     )
     assert weights[0].certificate["ok"] and rate[0].certificate["ok"]
     assert weights[0].cost["steps"] == 6 + 6 + 6 and rate[0].cost["steps"] == 12 + 6
@@ -81,9 +86,9 @@ def test_masks_nest_over_the_rounds_however_training_moves_the_weights(
     chance = torch.Generator().manual_seed(seed)
     shapes = {"a": (7, 5), "b": (4, 9)}
     masks = {name: torch.ones(shape).bool() for name, shape in shapes.items()}
-    for level in rounds(share, sparsity):
+    for level in round_sparsities(share, sparsity):
         weights = {name: torch.randn(shape, generator=chance) * masks[name] for name, shape in shapes.items()}
-        probe = cast("Probe", SimpleNamespace(weights=weights, masks=masks, crowd=ALONE))
+        probe = cast("Probe", SimpleNamespace(weights=weights, masks=masks, shards=UNSHARDED))
         new = Magnitude().prune(probe, Target(sparsity=level))
         assert not any((new[name] & ~mask).any() for name, mask in masks.items())
         masks = new
@@ -95,14 +100,14 @@ def test_nothing_comes_back_in_a_whole_run(
     rewind: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[dict[str, Tensor]] = []
-    wear = Net.wear
+    wear = Net.set_masks
 
     def watched(net: Net, masks: Any) -> dict[str, Tensor]:
         seen.append(dict(masks))
         return wear(net, masks)
 
     monkeypatch.setattr(Net, "wear", watched)
-    result = walked(bound(Lottery(share=0.5, rewind=rewind), Target(sparsity=0.875)), tmp_path)[0]
+    result = run_chain(chain_of(LotteryTicket(share=0.5, rewind=rewind), Target(sparsity=0.875)), tmp_path)[0]
     assert result.certificate["ok"] and len(seen) == 3
     for before, after in pairwise(seen):
         assert not any((after[name] & ~mask).any() for name, mask in before.items())

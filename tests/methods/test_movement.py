@@ -13,23 +13,23 @@ from smc_eval.engine.train import Training
 from smc_eval.errors import UsageError
 from smc_eval.methods.movement import Move, Movement
 from smc_eval.target import Target
-from smc_eval.testing import Toy, bound, moment, walked
+from smc_eval.testing import Toy, chain_of, run_chain, step_view
 
 WEIGHTS = {"a": torch.tensor([[1.0, -2.0]]), "b": torch.tensor([[0.5, 4.0]])}
 
 
 def test_scores_of_two_steps_by_hand() -> None:
-    rule = Move(to=Target(sparsity=0.5), since=0.0, until=0.5)
+    updater = Move(to=Target(sparsity=0.5), since=0.0, until=0.5)
     gradients = {"a": torch.tensor([[-0.3, 0.1]]), "b": torch.tensor([[0.2, 0.05]])}
-    first = moment(WEIGHTS, gradients, at=0, steps=3)
-    scores = rule.update(first, rule.begin(first.weights, first.masks))
+    first = step_view(WEIGHTS, gradients, at=0, steps=3)
+    scores = updater.update(first, updater.init(first.weights, first.masks))
     # -g w: 0.3 (away from zero), 0.2 (away from zero), -0.1, -0.2 (both towards it)
     torch.testing.assert_close(scores, {"a": torch.tensor([[0.3, 0.2]]), "b": torch.tensor([[-0.1, -0.2]])})
 
     gradients = {"a": torch.tensor([[0.4, 0.1]]), "b": torch.tensor([[-0.8, 0.05]])}
-    second = moment(WEIGHTS, gradients, at=2, steps=3)
+    second = step_view(WEIGHTS, gradients, at=2, steps=3)
     second.net.soft = True
-    scores = rule.update(second, scores)
+    scores = updater.update(second, scores)
     torch.testing.assert_close(scores, {"a": torch.tensor([[-0.1, 0.4]]), "b": torch.tensor([[0.3, -0.4]])})
     masks = {name: mask.int().tolist() for name, mask in second.net.masks.items()}
     assert masks == {"a": [[0, 1]], "b": [[1, 0]]}  # the largest weight of all, 4, is gone
@@ -39,27 +39,27 @@ def test_scores_of_two_steps_by_hand() -> None:
 @pytest.mark.parametrize(
     ("spread", "masks"), [("global", ([[1, 1]], [[0, 0]])), ("uniform", ([[1, 0]], [[1, 0]]))]
 )
-def test_survivors_compete_within_the_net_or_within_a_matrix(spread: Any, masks: Any) -> None:
+def test_survivors_compete_within_the_net_or_within_a_matrix(distribution: Any, masks: Any) -> None:
     gradients = {"a": torch.tensor([[-0.3, 0.1]]), "b": torch.tensor([[0.2, 0.05]])}
-    rule = Move(to=Target(sparsity=0.5, spread=spread), since=0.0, until=0.0)
-    now = moment(WEIGHTS, gradients, at=0, steps=3)
-    rule.update(now, rule.begin(now.weights, now.masks))
+    updater = Move(to=Target(sparsity=0.5, distribution=distribution), since=0.0, until=0.0)
+    now = step_view(WEIGHTS, gradients, at=0, steps=3)
+    updater.update(now, updater.init(now.weights, now.masks))
     assert tuple(mask.int().tolist() for mask in now.net.masks.values()) == masks
 
 
 def test_what_is_masked_is_scored_and_comes_back_with_its_value() -> None:
-    rule = Move(to=Target(sparsity=0.5), since=0.0, until=0.0)
-    now = moment({"a": WEIGHTS["a"]}, {"a": torch.tensor([[-5.0, 0.1]])}, at=4, steps=9)
+    updater = Move(to=Target(sparsity=0.5), since=0.0, until=0.0)
+    now = step_view({"a": WEIGHTS["a"]}, {"a": torch.tensor([[-5.0, 0.1]])}, at=4, steps=9)
     now.net.soft, now.net.masks = True, {"a": torch.tensor([[0, 1]]).bool()}
-    rule.update(now, {"a": torch.tensor([[0.0, 1.0]])})
+    updater.update(now, {"a": torch.tensor([[0.0, 1.0]])})
     assert now.net.masks["a"].tolist() == [[True, False]]
-    with now.net.imposed():
+    with now.net.masked():
         assert now.net.weights["a"].tolist() == [[1.0, 0.0]]
 
 
 def test_survivors_are_chosen_from_the_warm_up_to_the_end() -> None:
-    rule = Move(to=Target(sparsity=0.5))
-    found = [rule.due(step, 20) for step in range(20)]
+    updater = Move(to=Target(sparsity=0.5))
+    found = [updater.due(step, 20) for step in range(20)]
     assert [step for step, to in enumerate(found) if to] == [*range(2, 20)]
     assert [to.sparsity for to in found[16:] if to] == [0.5] * 4
     assert found[9] and found[9].sparsity == pytest.approx(0.4375)  # 0.5 (1 - 1/8), half-way from 2 to 16
@@ -86,7 +86,7 @@ def test_hidden_weights_neither_move_nor_fade_by_gradient(
     monkeypatch.setattr(Training, "_advance", watched)
     changed = {"optimizer": "sgd", "momentum": 0.0, "weight_decay": 0.0, "lr": 0.5}
     task = Toy(recipe=Toy().recipe.model_copy(update=changed))
-    result = walked(bound(Movement(), Target(sparsity=0.8, spread="uniform"), task), tmp_path)[0]
+    result = run_chain(chain_of(Movement(), Target(sparsity=0.8, distribution="uniform"), task), tmp_path)[0]
     assert result.certificate["ok"] and result.certificate["regrown"] > 0
     (before, _), (after, masks) = seen[-2:]
     for name, mask in masks.items():
@@ -105,14 +105,14 @@ def test_an_epoch_is_selected_by_what_the_masked_net_predicts(
     gone: list[int] = []
     changed = {"keep": "best", "validation": 0.25, "epochs": 4, "steps": None}
     task = Looking(recipe=Toy().recipe.model_copy(update=changed))
-    result = walked(bound(Movement(), Target(sparsity=0.8, spread="uniform"), task), tmp_path)[0]
+    result = run_chain(chain_of(Movement(), Target(sparsity=0.8, distribution="uniform"), task), tmp_path)[0]
     size = result.certificate["in_scope"] - result.certificate["kept"]
     assert result.certificate["ok"] and len(gone) == 5  # four epochs and the score
     assert gone[-1] == gone[-2] == size
 
 
 def test_patterns_hold_in_every_group(tmp_path: Path) -> None:
-    _, tensors, masks = walked(bound(Movement(), Target.parse("2:4")), tmp_path)
+    _, tensors, masks = run_chain(chain_of(Movement(), Target.parse("2:4")), tmp_path)
     groups = masks["down.weight"][:, :8].reshape(-1, 4).sum(1)
     assert groups.tolist() == [2] * 16
     assert not tensors["down.weight"][~masks["down.weight"]].any()
@@ -120,4 +120,4 @@ def test_patterns_hold_in_every_group(tmp_path: Path) -> None:
 
 def test_layer_adaptive_saliencies_would_need_scores_above_zero() -> None:
     with pytest.raises(UsageError, match="'movement' cannot spread 'lamp'; it spreads: global, uniform, erk"):
-        Movement().accept(Target(sparsity=0.5, spread="lamp"))
+        Movement().accept(Target(sparsity=0.5, distribution="lamp"))

@@ -19,10 +19,10 @@ from smc_eval.methods.omp import Magnitude
 from smc_eval.pruner import Probe
 from smc_eval.sparse import fisher
 from smc_eval.sparse.allocate import allocate, expected
-from smc_eval.sparse.shard_group import ALONE
+from smc_eval.sparse.shard_group import UNSHARDED
 from smc_eval.stages import Prune, Train
 from smc_eval.target import Target
-from smc_eval.testing import assert_equal, bound, timeless, walked
+from smc_eval.testing import assert_equal, chain_of, run_chain, without_time
 
 seeds = st.integers(0, 10**6)
 
@@ -30,7 +30,7 @@ seeds = st.integers(0, 10**6)
 class Given(Probe):
     """A net whose gradients are given; what it is mended to is its weights from then on."""
 
-    crowd = ALONE
+    shards = UNSHARDED
 
     def __init__(self, weights: Mapping[str, Tensor], gradients: Sequence[Mapping[str, Tensor]]) -> None:
         self.now = dict(weights)
@@ -54,7 +54,7 @@ class Given(Probe):
     def mend(self, weights: Mapping[str, Tensor]) -> None:
         self.now = dict(weights)
 
-    def wear(self, masks: Mapping[str, Tensor]) -> None:
+    def set_masks(self, masks: Mapping[str, Tensor]) -> None:
         """What the engine does with the masks of a pruner."""
         self.alive = dict(masks)
         self.now = {name: weight * masks[name] for name, weight in self.now.items()}
@@ -138,7 +138,7 @@ def test_a_quadratic_rises_less_than_under_magnitude_pruning(sparsity: float) ->
 
 def test_the_dead_stay_dead_and_silent_in_later_rounds() -> None:
     probe = noise(3, w=(6, 10))
-    probe.wear(surgeon(block=10).prune(probe, Target(sparsity=0.4)))
+    probe.set_masks(surgeon(block=10).prune(probe, Target(sparsity=0.4)))
     dead = ~probe.alive["w"]
     quiet = Given(probe.now, [{"w": g["w"].masked_fill(dead, 0)} for g in probe.given])
     quiet.alive = probe.alive
@@ -153,8 +153,8 @@ def test_the_dead_stay_dead_and_silent_in_later_rounds() -> None:
 
 @pytest.mark.parametrize("word", ["0.5", "2:4", "4:8", "1:4"])
 @pytest.mark.parametrize("spread", ["global", "uniform", "erk", "lamp"])
-def test_every_spread_and_pattern_is_met_exactly(word: str, spread: Any) -> None:
-    target = Target.parse(word).spread_as(spread)
+def test_every_spread_and_pattern_is_met_exactly(word: str, distribution: Any) -> None:
+    target = Target.parse(word).with_distribution(distribution)
     probe = noise(1, a=(7, 5), b=(3, 2, 8))
     masks = surgeon(block=6).prune(probe, target)
     kept = sum(int(mask.sum()) for mask in masks.values())
@@ -192,7 +192,7 @@ def test_less_memory_ends_in_the_same_net_dropout_and_all(
     # the GRU, down and odd have 5 + 6 + 2 + 1 blocks of 50 weights, at 448 bytes a weight; 3 a part
     for memory, parts in ((10_000_000, 1), (3 * 50 * 448, 5)):
         method = OptimalBertSurgeon(gradients=8, memory=memory)
-        result, tensors, masks = walked(bound(method, Target(sparsity=0.7)), tmp_path / str(memory))
+        result, tensors, masks = run_chain(chain_of(method, Target(sparsity=0.7)), tmp_path / str(memory))
         assert result.cost["scoring_passes"] == 8 * (2 * parts - 1)
         ends.append((result.digest, tensors, masks))
     assert ends[0][0] == ends[1][0]
@@ -201,7 +201,9 @@ def test_less_memory_ends_in_the_same_net_dropout_and_all(
 
 def test_rounds_see_the_net_that_the_round_before_has_mended(tmp_path: Path) -> None:
     results = [
-        timeless(walked(bound(OptimalBertSurgeon(gradients=8, rounds=r), Target(sparsity=0.7)), tmp_path)[0])
+        without_time(
+            run_chain(chain_of(OptimalBertSurgeon(gradients=8, rounds=r), Target(sparsity=0.7)), tmp_path)[0]
+        )
         for r in (1, 3)
     ]
     assert [result["cost"]["scoring_passes"] for result in results] == [8, 24]
@@ -239,7 +241,7 @@ def test_levels_between_two_patterns_are_passed_over() -> None:
 
 def test_the_paper_takes_the_diagonal_of_an_epoch() -> None:
     method = OptimalBertSurgeon.model_validate(OptimalBertSurgeon.paper)
-    assert method.words == "obert:block=1,gradients=609"
+    assert method.label == "obert:block=1,gradients=609"
 
 
 def test_how_much_memory_it_may_take_is_no_part_of_its_name() -> None:

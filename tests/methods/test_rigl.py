@@ -18,13 +18,13 @@ from smc_eval.methods.snip import Snip
 from smc_eval.sparse.net import Net
 from smc_eval.stages import Prune
 from smc_eval.target import Target
-from smc_eval.testing import Toy, bound, moment, walked
+from smc_eval.testing import Toy, chain_of, run_chain, step_view
 
 METHODS = (MagnitudeRigL(), SensitivityRigL(), RandomRigL())
 
 
-def changes(rule: Regrow, steps: int) -> dict[int, float]:
-    found = {step: rule.due(step, steps) for step in range(steps)}
+def changes(updater: Regrow, steps: int) -> dict[int, float]:
+    found = {step: updater.due(step, steps) for step in range(steps)}
     return {step: share for step, share in found.items() if share is not None}
 
 
@@ -36,7 +36,7 @@ def test_a_change_by_hand() -> None:
     # half-way through a cosine from 0.8 the share is 0.4: of five alive, two go and two come
     weight = torch.tensor([[0.5, -0.1, 0.0, 0.9], [0.3, 0.0, -0.7, 0.0]])
     gradient = torch.tensor([[9.0, 0.2, -3.0, 9.0], [-0.4, 0.1, 8.0, 0.3]])
-    now = moment({"a": weight}, {"a": gradient}, at=50, steps=100)
+    now = step_view({"a": weight}, {"a": gradient}, at=50, steps=100)
     now.net.masks = {"a": weight != 0}
     Regrow(share=0.8, stop=1.0, every=50, events=2).update(now, {})
     # -0.1 and 0.3 are dropped; of the gradients 0.2, 3, 0.4, 0.1, 0.3 there, 3 and 0.4 are largest:
@@ -50,7 +50,7 @@ def test_a_change_by_hand() -> None:
 def test_no_weight_moves_at_a_change_by_gradient_and_each_tensor_grows_for_itself() -> None:
     weights = {"a": torch.tensor([[1.0, 2.0, 0.0]]), "b": torch.tensor([[1.0, 0.0, 0.0]])}
     gradients = {"a": torch.tensor([[0.0, 0.0, 0.1]]), "b": torch.tensor([[0.0, 7.0, 9.0]])}
-    now = moment(weights, gradients, at=2, steps=100)
+    now = step_view(weights, gradients, at=2, steps=100)
     now.net.masks = {name: weight != 0 for name, weight in weights.items()}
     Regrow(every=2, share=0.5, end=0.5).update(now, {})
     assert {name: mask.int().tolist() for name, mask in now.net.masks.items()} == {
@@ -58,7 +58,7 @@ def test_no_weight_moves_at_a_change_by_gradient_and_each_tensor_grows_for_itsel
         "b": [[0, 0, 1]],
     }
     assert now.skipped
-    between = moment(weights, gradients, at=3, steps=100)
+    between = step_view(weights, gradients, at=3, steps=100)
     between.net.masks = {name: weight != 0 for name, weight in weights.items()}
     Regrow(every=2, share=0.5, end=0.5).update(between, {})
     assert not between.skipped and counts(between.net.masks) == {"a": 2, "b": 1} and not between.net.regrown
@@ -73,10 +73,10 @@ def test_the_defaults_are_the_papers_and_end_at_three_quarters() -> None:
 
 def test_the_options_of_the_paper_protocol_are_those_of_smc_bench() -> None:
     stages = [*MagnitudeRigL(**MagnitudeRigL.paper).plan(Target(sparsity=0.5))]
-    found = changes(stages[1].rule, 12_250)  # GTS on ASDiv-A: twelve updates
+    found = changes(stages[1].updater, 12_250)  # GTS on ASDiv-A: twelve updates
     assert [*found] == [1000 * number for number in range(1, 13)]
     assert found[6000] == pytest.approx(0.005 + 0.495 / 2 * (1 + 0.0320516), abs=1e-6)  # cos(pi 6000 / 12250)
-    assert len(changes(stages[1].rule, 3000)) == 5  # CSQA: every 500 of 3000 steps, none at the first
+    assert len(changes(stages[1].updater, 3000)) == 5  # CSQA: every 500 of 3000 steps, none at the first
 
 
 def test_a_short_training_changes_its_masks_but_learns_in_between() -> None:
@@ -109,8 +109,8 @@ def test_every_tensor_keeps_its_count_and_what_is_new_is_zero(
     net: tuple[dict[str, Tensor], ...], share: float, grow: Any, drop: Any
 ) -> None:
     weights, gradients, masks = net
-    now = moment(weights, gradients, at=2, steps=100)
-    now.net.wear(masks)
+    now = step_view(weights, gradients, at=2, steps=100)
+    now.net.set_masks(masks)
     Regrow(grow=grow, drop=drop, share=share, every=2).update(now, {})
     assert counts(now.net.masks) == counts(masks)
     for name, mask in now.net.masks.items():
@@ -129,7 +129,7 @@ def test_an_embedding_of_absent_tokens_leaks_no_weight() -> None:
         weight = torch.randn(200, 8, generator=chance) * mask
         gradient = torch.zeros(200, 8)
         gradient[torch.randint(200, (3,), generator=chance)] = torch.randn(3, 8, generator=chance)
-        now = moment({"words": weight}, {"words": gradient}, at=step, steps=100)
+        now = step_view({"words": weight}, {"words": gradient}, at=step, steps=100)
         now.net.masks = {"words": mask}
         Regrow(share=0.3, end=0.3, every=2).update(now, {})
         steep = ~mask & (gradient != 0)
@@ -154,14 +154,14 @@ def test_a_whole_run_rewires_and_keeps_every_count(
     method: Method, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[dict[str, Tensor]] = []
-    wear = Net.wear
+    wear = Net.set_masks
 
     def watched(net: Net, masks: Any) -> dict[str, Tensor]:
         seen.append({name: mask.clone() for name, mask in masks.items()})
         return wear(net, masks)
 
     monkeypatch.setattr(Net, "wear", watched)
-    result = walked(bound(method, Target(sparsity=0.8, scope="all-2d")), tmp_path)[0]
+    result = run_chain(chain_of(method, Target(sparsity=0.8, scope="all-2d")), tmp_path)[0]
     assert result.certificate["ok"] and result.certificate["regrown"] > 0
     assert len(seen) == 5  # the pruning and four changes
     assert all(counts(masks) == counts(seen[0]) for masks in seen)
@@ -171,7 +171,7 @@ def test_twelve_steps_lose_four_to_the_changes(tmp_path: Path, monkeypatch: pyte
     moved: list[bool] = []
     step = torch.optim.AdamW.step
     monkeypatch.setattr(torch.optim.AdamW, "step", lambda *given: moved.append(True) or step(*given))
-    result = walked(bound(RandomRigL(), Target(sparsity=0.5)), tmp_path)[0]
+    result = run_chain(chain_of(RandomRigL(), Target(sparsity=0.5)), tmp_path)[0]
     assert result.cost["steps"] == 12 and len(moved) == 8
 
 
@@ -188,8 +188,8 @@ def test_accumulated_batches_make_one_moment(tmp_path: Path) -> None:
     for batch_size, accumulation in ((8, 1), (2, 4)):
         changed = {"batch_size": batch_size, "accumulation": accumulation, "optimizer": "sgd"}
         task = Still(recipe=Toy().recipe.model_copy(update=changed))
-        link = bound(MagnitudeRigL(), Target(sparsity=0.7), task)
-        result, _, last = walked(link, tmp_path / str(accumulation))
+        link = chain_of(MagnitudeRigL(), Target(sparsity=0.7), task)
+        result, _, last = run_chain(link, tmp_path / str(accumulation))
         assert result.certificate["mask_changes"] == 5
         masks.append(last)
     assert all(torch.equal(mask, masks[1][name]) for name, mask in masks[0].items())

@@ -7,17 +7,17 @@ from pathlib import Path
 import torch
 
 from smc_eval.methods.rigl import Regrow
-from smc_eval.methods.set import Evolution
+from smc_eval.methods.set import SparseEvolution
 from smc_eval.sparse.allocate import budgets
 from smc_eval.stages import Train
 from smc_eval.target import Target
-from smc_eval.testing import bound, moment, walked
+from smc_eval.testing import chain_of, run_chain, step_view
 
 
-def rule(method: Evolution) -> Regrow:
-    stage = [*method.plan(Target(sparsity=0.5, spread="erk"))][1]
-    assert isinstance(stage, Train) and isinstance(stage.rule, Regrow)
-    return stage.rule
+def updater(method: SparseEvolution) -> Regrow:
+    stage = [*method.plan(Target(sparsity=0.5, distribution="erk"))][1]
+    assert isinstance(stage, Train) and isinstance(stage.updater, Regrow)
+    return stage.updater
 
 
 def test_each_sign_loses_its_share_and_as_many_grow_where_no_gradient_points() -> None:
@@ -25,9 +25,9 @@ def test_each_sign_loses_its_share_and_as_many_grow_where_no_gradient_points() -
     gradient = torch.tensor([[0.0, 0.0, 0.0, 0.0, 9.0, 0.0, 0.0, 0.0]])
     grown = set()
     for seed in range(2, 60, 2):  # the seed of a moment's lot is its step
-        now = moment({"a": weight}, {"a": gradient}, at=seed, steps=100)
+        now = step_view({"a": weight}, {"a": gradient}, at=seed, steps=100)
         now.net.masks = {"a": weight != 0}
-        rule(Evolution(every=2, share=0.5)).update(now, {})
+        updater(SparseEvolution(every=2, share=0.5)).update(now, {})
         mask = now.net.masks["a"][0]
         assert int(mask.sum()) == 4 and mask[1] and mask[3]  # 0.1 and -0.3 are nearest to zero
         assert not now.skipped
@@ -36,14 +36,14 @@ def test_each_sign_loses_its_share_and_as_many_grow_where_no_gradient_points() -
 
 
 def test_the_share_is_the_same_at_every_change() -> None:
-    shares = {rule(Evolution()).due(step, 1000) for step in range(1000)} - {None}
+    shares = {updater(SparseEvolution()).due(step, 1000) for step in range(1000)} - {None}
     assert shares == {0.3}
 
 
 def test_the_net_is_an_erdos_renyi_graph_at_first_and_last(tmp_path: Path) -> None:
-    target = Target(sparsity=0.8, spread=Evolution.card.spread)
-    assert target.spread == "erk"
-    result, _, masks = walked(bound(Evolution(), target), tmp_path)
+    target = Target(sparsity=0.8, distribution=SparseEvolution.card.distribution)
+    assert target.distribution == "erk"
+    result, _, masks = run_chain(chain_of(SparseEvolution(), target), tmp_path)
     shapes = {name: tuple(mask.shape) for name, mask in masks.items()}
     assert {name: int(mask.sum()) for name, mask in masks.items()} == budgets(shapes, target)
     assert result.certificate["ok"] and result.certificate["regrown"] > 0

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from smc_eval.errors import PluginError
 from smc_eval.methods.omp import Magnitude
-from smc_eval.methods.random import Chance
+from smc_eval.methods.random import RandomSaliency
 from smc_eval.pruner import Criterion, Probe
-from smc_eval.sparse.shard_group import ALONE
+from smc_eval.sparse.shard_group import UNSHARDED
 from smc_eval.target import Target
 
 WEIGHTS = {"a": torch.tensor([[0.1, -0.9], [0.2, -0.5]]), "b": torch.tensor([[0.3, 0.4]])}
@@ -25,7 +25,7 @@ def probe(
 ) -> Probe:
     alive = masks or {name: torch.ones_like(weight).bool() for name, weight in weights.items()}
     generator = torch.Generator().manual_seed(seed)
-    return cast("Probe", SimpleNamespace(weights=weights, masks=alive, generator=generator, crowd=ALONE))
+    return cast("Probe", SimpleNamespace(weights=weights, masks=alive, generator=generator, shards=UNSHARDED))
 
 
 def test_magnitude_drops_the_smallest_of_all_tensors() -> None:
@@ -37,12 +37,12 @@ def test_magnitude_drops_the_smallest_of_all_tensors() -> None:
 
 
 def test_magnitude_spread_uniformly_drops_the_smallest_of_each() -> None:
-    masks = Magnitude().prune(probe(), Target(sparsity=0.5, spread="uniform"))
+    masks = Magnitude().prune(probe(), Target(sparsity=0.5, distribution="uniform"))
     assert {name: mask.int().tolist() for name, mask in masks.items()} == {
         "a": [[0, 1], [0, 1]],
         "b": [[0, 1]],
     }
-    masks = Magnitude().prune(probe(), Target(sparsity=2 / 3, spread="uniform"))
+    masks = Magnitude().prune(probe(), Target(sparsity=2 / 3, distribution="uniform"))
     assert sum(int(mask.sum()) for mask in masks.values()) == 2
 
 
@@ -54,7 +54,9 @@ def test_what_is_dead_stays_dead_however_large_it_was() -> None:
 
 def test_chance_is_a_function_of_the_generator_and_meets_the_count() -> None:
     weights = {"a": torch.zeros(40, 50), "b": torch.zeros(60, 50)}
-    first, again, other = (Chance().prune(probe(weights, seed=s), Target(sparsity=0.7)) for s in (1, 1, 2))
+    first, again, other = (
+        RandomSaliency().prune(probe(weights, seed=s), Target(sparsity=0.7)) for s in (1, 1, 2)
+    )
     assert sum(int(mask.sum()) for mask in first.values()) == 1500
     assert torch.equal(first["a"], again["a"]) and not torch.equal(first["a"], other["a"])
     assert float(first["a"].float().mean()) == pytest.approx(0.3, abs=0.04)  # 4 standard deviations

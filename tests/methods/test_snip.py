@@ -8,10 +8,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from smc_eval.engine.batches import Feed
-from smc_eval.engine.device import World
+from smc_eval.engine.batches import Batches
+from smc_eval.engine.device import Device
 from smc_eval.engine.probe import NetProbe
-from smc_eval.engine.usage import Tally
+from smc_eval.engine.usage import Usage
 from smc_eval.methods.snip import Sensitivity, Snip
 from smc_eval.recipe import Recipe
 from smc_eval.sparse.net import Net
@@ -51,12 +51,12 @@ class Squares(Toy):
 
 
 def saliency(batches: int) -> tuple[list[float], int]:
-    world, tally = World("cpu", threads=1), Tally()
+    device, usage = Device("cpu", threads=1), Usage()
     task = Squares()
     net = Net(task.model(), ("weight",))
-    probe = NetProbe(net, Feed(task, task.recipe, "start", world), "name", tally, world)
+    probe = NetProbe(net, Batches(task, task.recipe, "start", device), "name", usage, device)
     found = Sensitivity(batches=batches).saliency(probe)["weight"]
-    return found[0].tolist(), tally.scoring_passes
+    return found[0].tolist(), usage.scoring_passes
 
 
 def test_saliency_is_the_mean_gradient_times_the_weight_without_its_sign() -> None:

@@ -19,8 +19,8 @@ from smc_eval.sparse.allocate import allocate, budgets
 from smc_eval.sparse.input_stats import Grams
 from smc_eval.sparse.reconstruct import Quota, factor, reconstruct
 from smc_eval.stages import Prune, Train
-from smc_eval.target import Spread, Target
-from smc_eval.testing import Toy, bound, walked
+from smc_eval.target import Distribution, Target
+from smc_eval.testing import Toy, chain_of, run_chain
 
 
 def mended(
@@ -225,7 +225,7 @@ def test_the_factor_is_that_of_the_inverse(inputs: int, seed: int, damping: floa
 def test_outputs_are_nearer_to_the_dense_ones_than_wandas_and_those_of_magnitude(sparsity: float) -> None:
     weight, scale_I = weights_of(32, 160, 0), weights_of(1, 160, 1)[0].exp()  # some inputs are larger
     gram = gram_of(160, 0, rows=400) * scale_I * scale_I[:, None]
-    target = Target(sparsity=sparsity, spread="rows")
+    target = Target(sparsity=sparsity, distribution="rows")
     wanda = allocate({"a": weight.abs() * gram.diagonal().sqrt()}, target)["a"]
     magnitude = allocate({"a": weight.abs()}, target)["a"]
     mask, new = mended(weight, gram, int(wanda.sum()))
@@ -290,22 +290,24 @@ def test_inputs_that_are_no_numbers_name_their_tensor() -> None:
 
 
 @pytest.mark.parametrize("spread", ["uniform", "erk", "owl"])
-def test_every_tensor_meets_its_budget(tmp_path: Path, spread: Spread) -> None:
-    target = Target(sparsity=0.7, spread=spread)
-    result, _, masks = walked(bound(SparseGPT(batches=2), target), tmp_path)
+def test_every_tensor_meets_its_budget(tmp_path: Path, distribution: Distribution) -> None:
+    target = Target(sparsity=0.7, distribution=distribution)
+    result, _, masks = run_chain(chain_of(SparseGPT(batches=2), target), tmp_path)
     assert result.certificate["ok"]
-    assert result.cost["scoring_passes"] == (4 if spread == "owl" else 2)  # owl looks at outliers before
-    if spread != "owl":
+    assert result.cost["scoring_passes"] == (
+        4 if distribution == "owl" else 2
+    )  # owl looks at outliers before
+    if distribution != "owl":
         wanted = budgets({name: tuple(mask.shape) for name, mask in masks.items()}, target)
         assert {name: int(mask.sum()) for name, mask in masks.items()} == wanted
 
 
 @pytest.mark.parametrize("spread", ["global", "rows", "lamp"])
-def test_a_spread_that_compares_otherwise_is_refused_by_name(spread: Spread) -> None:
+def test_a_spread_that_compares_otherwise_is_refused_by_name(distribution: Distribution) -> None:
     with pytest.raises(
-        UsageError, match=f"'sparsegpt' cannot spread '{spread}'; it spreads: uniform, erk, owl"
+        UsageError, match=f"'sparsegpt' cannot spread '{distribution}'; it spreads: uniform, erk, owl"
     ):
-        bound(SparseGPT(), Target(sparsity=0.5, spread=spread))
+        chain_of(SparseGPT(), Target(sparsity=0.5, distribution=distribution))
 
 
 class Untrained(Toy):
@@ -315,10 +317,10 @@ class Untrained(Toy):
 
 
 def test_less_memory_costs_passes_and_changes_no_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    target = Target(sparsity=0.6, spread="uniform")
-    whole = walked(bound(SparseGPT(batches=3), target, Untrained()), tmp_path / "whole")
+    target = Target(sparsity=0.6, distribution="uniform")
+    whole = run_chain(chain_of(SparseGPT(batches=3), target, Untrained()), tmp_path / "whole")
     monkeypatch.setattr(Reconstruction, "_sweeps", lambda self, weights: ([name] for name in weights))
-    parts = walked(bound(SparseGPT(batches=3), target, Untrained()), tmp_path / "parts")
+    parts = run_chain(chain_of(SparseGPT(batches=3), target, Untrained()), tmp_path / "parts")
     assert (whole[0].cost["scoring_passes"], parts[0].cost["scoring_passes"]) == (3, 3 * len(whole[2]))
     for these, those in zip(whole[1:], parts[1:], strict=True):
         assert all(torch.equal(these[name], those[name]) for name in these)
@@ -339,20 +341,22 @@ def test_survivors_move_but_those_of_a_table_do_not(tmp_path: Path) -> None:
 
         def model(self) -> nn.Module:
             net = super().model()
-            net.out.weight = nn.Parameter(net.words.weight.detach().clone())
+            net.out.weight = nn.Parameter(net.label.weight.detach().clone())
             return net
 
-    target = Target(sparsity=0.6, spread="uniform", scope="all-2d")
-    chain = bound(SparseGPT(), target, Table())
-    _, tensors, masks = walked(chain, tmp_path)
+    target = Target(sparsity=0.6, distribution="uniform", scope="all-2d")
+    chain = chain_of(SparseGPT(), target, Table())
+    _, tensors, masks = run_chain(chain, tmp_path)
     torch.manual_seed(0)
-    dense = walked(bound(SparseGPT(), Target(spread="uniform", scope="all-2d"), Table()), tmp_path)[1]
+    dense = run_chain(
+        chain_of(SparseGPT(), Target(distribution="uniform", scope="all-2d"), Table()), tmp_path
+    )[1]
     moved = {name: not torch.equal(tensors[name], dense[name] * mask) for name, mask in masks.items()}
     assert {name for name, did in moved.items() if not did} == {"words.weight"}
 
 
 def test_the_plan_trains_prunes_and_trains() -> None:
-    target = Target(sparsity=0.5, spread="uniform")
+    target = Target(sparsity=0.5, distribution="uniform")
     plan = list(SparseGPT(batches=3, damping=0.1, block=64, memory=7).plan(target))
     by = Reconstruction(batches=3, damping=0.1, block=64, memory=7)
     assert plan == [Train(), Prune(by=by, to=target), Train()]

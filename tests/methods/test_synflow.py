@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from smc_eval.card import TaskCard
-from smc_eval.engine.batches import Feed
-from smc_eval.engine.device import World
+from smc_eval.engine.batches import Batches
+from smc_eval.engine.device import Device
 from smc_eval.engine.probe import NetProbe
-from smc_eval.engine.usage import Tally
+from smc_eval.engine.usage import Usage
 from smc_eval.errors import UsageError
 from smc_eval.methods.grasp import GradientFlow
 from smc_eval.methods.omp import Magnitude
@@ -28,7 +28,7 @@ from smc_eval.sparse.scope import in_scope
 from smc_eval.stages import Prune, Train
 from smc_eval.target import Target
 from smc_eval.task import Task
-from smc_eval.testing import Toy, bound
+from smc_eval.testing import Toy, chain_of
 
 
 class Chain(nn.Module):
@@ -49,11 +49,11 @@ class Chain(nn.Module):
         return cast("Tensor", x)
 
 
-def window(widths: Sequence[int]) -> tuple[NetProbe, Net, Tally]:
-    task, world, tally = Toy(), World("cpu", threads=1), Tally()
+def window(widths: Sequence[int]) -> tuple[NetProbe, Net, Usage]:
+    task, device, usage = Toy(), Device("cpu", threads=1), Usage()
     model = Chain(widths)
     net = Net(model, in_scope(model, "body"))
-    return NetProbe(net, Feed(task, task.recipe, "start", world), "name", tally, world), net, tally
+    return NetProbe(net, Batches(task, task.recipe, "start", device), "name", usage, device), net, usage
 
 
 def pruned(by: Pruner, widths: Sequence[int], target: Target, rounds: int = 1) -> dict[str, Tensor]:
@@ -67,7 +67,7 @@ def pruned(by: Pruner, widths: Sequence[int], target: Target, rounds: int = 1) -
         assert sum(int(mask.sum()) for mask in masks.values()) == expected(
             {name: tuple(mask.shape) for name, mask in masks.items()}, level
         )
-        net.wear(masks)
+        net.set_masks(masks)
     return net.masks
 
 
@@ -91,7 +91,7 @@ def test_rounds_leave_no_layer_of_a_deep_net_empty_where_one_shot_does(
 ) -> None:
     target = Target(sparsity=sparsity)
     probe, net, _ = window(DEEP)
-    net.wear(pruned(SynapticFlow(), DEEP, target, rounds=100))
+    net.set_masks(pruned(SynapticFlow(), DEEP, target, rounds=100))
     assert emptied(net.masks) == []
     assert all(float(values.sum()) > 0 for values in probe.flow(1).values())
     for by in others:
@@ -111,11 +111,11 @@ WIDTHS = st.lists(st.integers(1, 9), min_size=1, max_size=4)
     st.integers(1, 4),
 )
 def test_any_sparsity_and_spread_is_met_exactly_and_nothing_revives(
-    by: Pruner, widths: list[int], sparsity: float, spread: Any, rounds: int
+    by: Pruner, widths: list[int], sparsity: float, distribution: Any, rounds: int
 ) -> None:
-    if isinstance(by, GradientFlow) and spread == "lamp":  # refused by the method's card
-        spread = "global"
-    pruned(by, widths, Target(sparsity=sparsity, spread=spread), rounds)
+    if isinstance(by, GradientFlow) and distribution == "lamp":  # refused by the method's card
+        distribution = "global"
+    pruned(by, widths, Target(sparsity=sparsity, distribution=distribution), rounds)
 
 
 @settings(max_examples=20)
@@ -142,31 +142,31 @@ class Fork(nn.Module):
         return cast("Tensor", side(tokens_NL[:, :2].float()))
 
 
-def forked() -> tuple[NetProbe, Tally]:
-    task, world, tally = Toy(), World("cpu", threads=1), Tally()
-    net, feed = Net(Fork(), ("even.weight", "odd.weight")), Feed(task, task.recipe, "start", world)
-    return NetProbe(net, feed, "name", tally, world), tally
+def forked() -> tuple[NetProbe, Usage]:
+    task, device, usage = Toy(), Device("cpu", threads=1), Usage()
+    net, feed = Net(Fork(), ("even.weight", "odd.weight")), Batches(task, task.recipe, "start", device)
+    return NetProbe(net, feed, "name", usage, device), usage
 
 
 def test_batches_are_drawn_until_each_weight_was_asked_for_and_no_longer() -> None:
-    probe, tally = forked()
+    probe, usage = forked()
     found = probe.flow(30)
     first = [int(batch["tokens"][0, 0]) % 2 for batch in probe._feed.sample(30, "name")]
     assert all(bool(values.all()) for values in found.values())
-    assert tally.scoring_passes == 1 + first.index(1 - first[0])
+    assert usage.scoring_passes == 1 + first.index(1 - first[0])
 
 
 def test_what_no_batch_asks_for_has_flow_zero() -> None:
-    probe, tally = forked()
+    probe, usage = forked()
     found = probe.flow(1)
     assert sorted(bool(values.any()) for values in found.values()) == [False, True]
-    assert tally.scoring_passes == 1
+    assert usage.scoring_passes == 1
 
 
 def test_a_round_costs_one_pass_where_every_batch_reaches_all() -> None:
-    probe, _, tally = window([4, 4])
+    probe, _, usage = window([4, 4])
     SynapticFlow(batches=8).saliency(probe)
-    assert tally.scoring_passes == 1
+    assert usage.scoring_passes == 1
 
 
 def test_the_plan_is_a_hundred_rounds_and_then_training() -> None:
@@ -178,7 +178,7 @@ class Silent(Toy):
     """Tells its loss alone."""
 
     card: ClassVar[TaskCard] = Toy.card.model_copy(update={"name": "silent"})
-    judged = Task.judged
+    loss_and_outputs = Task.loss_and_outputs
 
     def loss(self, model: nn.Module, batch: Any) -> Tensor:
         return cast("Tensor", model(batch["tokens"]).sum())
@@ -186,4 +186,4 @@ class Silent(Toy):
 
 def test_a_task_that_does_not_tell_its_outputs_is_refused_before_anything_runs() -> None:
     with pytest.raises(UsageError, match="'synflow' measures what flows .* task 'silent' does not tell"):
-        bound(SynFlow(), Target(sparsity=0.5), Silent())
+        chain_of(SynFlow(), Target(sparsity=0.5), Silent())

@@ -10,11 +10,11 @@ from smc_eval.errors import UsageError
 from smc_eval.methods.dense import Dense
 from smc_eval.methods.gmp import Cubic
 from smc_eval.methods.gmp_tuned import TunedGmp
-from smc_eval.planning.plan import steps, worded
+from smc_eval.planning.plan import describe_stage, steps_of
 from smc_eval.recipe import Recipe
 from smc_eval.stages import Distillation, Rewind, Train
 from smc_eval.target import Target
-from smc_eval.testing import Toy, bound, walked
+from smc_eval.testing import Toy, chain_of, run_chain
 
 NINTH = Target(sparsity=0.9)
 
@@ -24,12 +24,12 @@ def test_its_plan_is_the_papers() -> None:
         Train(name="dense"),
         Rewind(),
         Train(
-            rule=Cubic(to=NINTH, since=0.07, until=0.87),
+            updater=Cubic(to=NINTH, since=0.07, until=0.87),
             distil=Distillation(teacher="dense", hardness=1.0, temperature=2.0),
             length=3.32,
         ),
     ]
-    assert worded(list(TunedGmp().plan(NINTH))[2]).startswith(
+    assert describe_stage(list(TunedGmp().plan(NINTH))[2]).startswith(
         "train by the task's recipe, 3.32 times as long under cubic(to=0.9, "
     )
 
@@ -53,16 +53,16 @@ def test_each_halving_of_the_survivors_costs_one_recipe(word: str, pace: float, 
 
 
 def test_the_teacher_is_the_dense_training_that_all_share() -> None:
-    chain = bound(TunedGmp(), NINTH)
-    assert chain.links[0].digest == bound(Dense(), Target()).links[0].digest == chain.links[2].back
+    chain = chain_of(TunedGmp(), NINTH)
+    assert chain.links[0].digest == chain_of(Dense(), Target()).links[0].digest == chain.links[2].back
 
 
 def test_the_sparse_training_is_as_much_longer_and_its_recipe_stretched() -> None:
     recipe = Recipe(epochs=2, batch_size=8, schedule="step", period=3, warmup=5)
-    link = bound(TunedGmp(), Target(sparsity=0.75), Toy(recipe=recipe)).links[2]
+    link = chain_of(TunedGmp(), Target(sparsity=0.75), Toy(recipe=recipe)).links[2]
     assert isinstance(link.stage, Train)
     assert link.stage.recipe == recipe.model_copy(update={"epochs": 4.0, "period": 6})
-    assert (link.stage.length, steps(link.stage, 52)) == (1.0, 28)
+    assert (link.stage.length, steps_of(link.stage, 52)) == (1.0, 28)
 
 
 def test_embeddings_and_head_stay_dense() -> None:
@@ -76,10 +76,10 @@ def test_a_schedule_that_ends_before_it_begins_is_refused() -> None:
 
 
 def test_the_cost_tells_of_the_teacher_and_of_the_length(tmp_path: Path) -> None:
-    result = walked(bound(TunedGmp(), Target(sparsity=0.75)), tmp_path)[0]
+    result = run_chain(chain_of(TunedGmp(), Target(sparsity=0.75)), tmp_path)[0]
     assert (result.cost["steps"], result.cost["teacher_passes"]) == (12 + 24, 24)
 
 
 def test_a_recipe_of_no_steps_is_refused_by_name() -> None:
     with pytest.raises(UsageError, match="method 'gmp-tuned' makes its masks while it trains"):
-        bound(TunedGmp(), NINTH, Toy(recipe=Recipe(steps=0)))
+        chain_of(TunedGmp(), NINTH, Toy(recipe=Recipe(steps=0)))

@@ -10,18 +10,18 @@ import torch
 from torch import Tensor, nn
 
 from smc_eval.methods.omp import Magnitude
-from smc_eval.methods.wanda import Activation, Wanda
+from smc_eval.methods.wanda import Wanda, WandaScore
 from smc_eval.pruner import Probe
-from smc_eval.sparse.shard_group import ALONE
+from smc_eval.sparse.shard_group import UNSHARDED
 from smc_eval.stages import Prune, Train
 from smc_eval.target import Target
-from smc_eval.testing import Toy, bound, walked
+from smc_eval.testing import Toy, chain_of, run_chain
 
 
 class Window:
     """A probe over given weights that multiplied given inputs."""
 
-    crowd = ALONE
+    shards = UNSHARDED
 
     def __init__(self, weights: dict[str, Tensor], inputs: dict[str, Tensor]) -> None:
         self.weights, self.shown = weights, inputs
@@ -34,7 +34,7 @@ class Window:
 
 
 def pruned(window: Window, target: Target) -> dict[str, Any]:
-    masks = Activation().prune(cast("Probe", window), target)
+    masks = WandaScore().prune(cast("Probe", window), target)
     return {name: mask.int().tolist() for name, mask in masks.items()}
 
 
@@ -46,14 +46,14 @@ def test_magnitude_times_norm_within_each_output_by_hand() -> None:
     # saliencies 4, 5, 3, 4 and 0.4, 1.5, 0.2, 0.2
     window = Window(WEIGHTS, INPUTS)
     torch.testing.assert_close(
-        Activation().saliency(cast("Probe", window))["a"],
+        WandaScore().saliency(cast("Probe", window))["a"],
         torch.tensor([[4.0, 5.0, 3.0, 4.0], [0.4, 1.5, 0.2, 0.2]]),
     )
-    assert pruned(window, Target(sparsity=0.5, spread="rows")) == {"a": [[1, 1, 0, 0], [1, 1, 0, 0]]}
+    assert pruned(window, Target(sparsity=0.5, distribution="rows")) == {"a": [[1, 1, 0, 0], [1, 1, 0, 0]]}
 
 
 def test_over_all_outputs_the_large_one_would_keep_everything() -> None:
-    assert pruned(Window(WEIGHTS, INPUTS), Target(sparsity=0.5, spread="uniform")) == {
+    assert pruned(Window(WEIGHTS, INPUTS), Target(sparsity=0.5, distribution="uniform")) == {
         "a": [[1, 1, 1, 1], [0, 0, 0, 0]]
     }
 
@@ -64,21 +64,21 @@ def test_of_every_group_the_most_carrying_stay() -> None:
 
 def test_where_nothing_is_multiplied_magnitude_decides() -> None:
     window = Window({"table": torch.tensor([[1.0, -3.0], [2.0, 0.5]])}, {})
-    assert pruned(window, Target(sparsity=0.5, spread="rows")) == {"table": [[0, 1], [1, 0]]}
+    assert pruned(window, Target(sparsity=0.5, distribution="rows")) == {"table": [[0, 1], [1, 0]]}
     assert pruned(window, Target(sparsity=0.5)) == {"table": [[0, 1], [1, 0]]}
 
 
 def test_inputs_of_equal_norm_leave_magnitude_pruning() -> None:
     weights = {"a": torch.randn(5, 8)}
     window = Window(weights, {"a": torch.eye(8) * 3})
-    for target in (Target(sparsity=0.6, spread="rows"), Target(sparsity=0.6), Target.parse("2:4")):
+    for target in (Target(sparsity=0.6, distribution="rows"), Target(sparsity=0.6), Target.parse("2:4")):
         masks = Magnitude().prune(cast("Probe", window), target)
         assert pruned(window, target) == {"a": masks["a"].int().tolist()}
 
 
 def test_every_row_of_every_tensor_keeps_its_share_and_the_count_is_exact(tmp_path: Path) -> None:
-    target = Target(sparsity=0.7, spread="rows")
-    result, _, masks = walked(bound(Wanda(batches=2), target), tmp_path)
+    target = Target(sparsity=0.7, distribution="rows")
+    result, _, masks = run_chain(chain_of(Wanda(batches=2), target), tmp_path)
     assert result.certificate["ok"] and result.cost["scoring_passes"] == 2
     for mask in masks.values():
         kept_R = mask.sum(1)
@@ -97,19 +97,21 @@ def test_an_input_that_is_always_zero_is_dropped_in_every_row(tmp_path: Path) ->
 
         recipe: Any = Toy().recipe.model_copy(update={"steps": 0})
 
-    masks = walked(bound(Wanda(), Target(sparsity=0.3, spread="rows"), Mute()), tmp_path)[2]
+    masks = run_chain(chain_of(Wanda(), Target(sparsity=0.3, distribution="rows"), Mute()), tmp_path)[2]
     assert not masks["down.weight"][:, 0].any()
 
 
 def test_the_plan_trains_prunes_and_trains() -> None:
-    target = Target(sparsity=0.5, spread="rows")
+    target = Target(sparsity=0.5, distribution="rows")
     assert list(Wanda(batches=3).plan(target)) == [
         Train(),
-        Prune(by=Activation(batches=3), to=target),
+        Prune(by=WandaScore(batches=3), to=target),
         Train(),
     ]
 
 
 @pytest.mark.parametrize("spread", ["global", "uniform", "erk", "lamp", "owl"])
-def test_other_spreads_are_the_users_to_choose(tmp_path: Path, spread: Any) -> None:
-    assert walked(bound(Wanda(batches=1), Target(sparsity=0.8, spread=spread)), tmp_path)[0].certificate["ok"]
+def test_other_spreads_are_the_users_to_choose(tmp_path: Path, distribution: Any) -> None:
+    assert run_chain(chain_of(Wanda(batches=1), Target(sparsity=0.8, distribution=distribution)), tmp_path)[
+        0
+    ].certificate["ok"]

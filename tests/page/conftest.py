@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from smc_eval.store.mask_samples import Sketch
+from smc_eval.store.mask_samples import MaskSample
 from smc_eval.store.records import Result
 
 
@@ -52,15 +52,15 @@ def record() -> Callable[..., Result]:
     return made
 
 
-def drawn(bits: str) -> Sketch:
+def drawn(bits: str) -> MaskSample:
     """A tensor of a few weights, each looked at."""
     number = int(bits, 2) << (-len(bits) % 8)
     text = base64.b64encode(number.to_bytes(-(-len(bits) // 8), "big")).decode()
-    return Sketch.read(len(bits), len(bits), text)
+    return MaskSample.read(len(bits), len(bits), text)
 
 
 @pytest.fixture(scope="session")
-def sketch() -> Callable[[str], Sketch]:
+def sketch() -> Callable[[str], MaskSample]:
     """Makes sketches of masks from their bits."""
     return drawn
 

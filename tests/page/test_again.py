@@ -8,18 +8,18 @@ from collections.abc import Iterable
 
 import pytest
 
-from smc_eval.experiment.config import keys, ordered
+from smc_eval.experiment.config import configured, keys
 from smc_eval.experiment.grid import Grid
 from smc_eval.registry import load
-from smc_eval.reporting.html.commands import again
-from smc_eval.store.records import Result, opened
+from smc_eval.reporting.html.commands import commands_of
+from smc_eval.store.records import Result, blank_record
 
 SHELVES = load().checked()
 
 
 def records(**flags: object) -> list[Result]:
     """Blank records of all cells of an order."""
-    return [opened(cell) for cell in Grid.of(ordered(flags), SHELVES).cells()]
+    return [blank_record(cell) for cell in Grid.of(configured(flags), SHELVES).cells()]
 
 
 def obeyed(command: str) -> dict[str, object]:
@@ -67,13 +67,13 @@ def names(found: Iterable[Result]) -> set[str]:
 )
 def test_a_run_is_made_again_by_the_command_told_from_its_records(flags: dict[str, object]) -> None:
     asked = records(**flags)
-    (command,) = again(asked, SHELVES)
+    (command,) = commands_of(asked, SHELVES)
     assert names(records(**obeyed(command))) == names(asked)
 
 
 def test_several_models_are_several_commands() -> None:
     asked = [*records(model=("tiny",), tasks=("svamp/gts",), method=("lth",), sparsity=("0.5",))]
     asked += records(model=("scratch",), tasks=("svamp/gts",), method=("lth",), sparsity=("0.5",))
-    commands = again(asked, SHELVES)
+    commands = commands_of(asked, SHELVES)
     assert [re.search(r"--model (\S+)", command)[1] for command in commands] == ["tiny", "scratch"]  # type: ignore[index]
     assert names(one for command in commands for one in records(**obeyed(command))) == names(asked)

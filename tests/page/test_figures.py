@@ -7,29 +7,29 @@ from typing import Any
 
 import pytest
 
-from smc_eval.reporting.html.cost_chart import costs
-from smc_eval.reporting.html.layer_heatmap import heat
-from smc_eval.reporting.html.mask_agreement import alike
+from smc_eval.reporting.html.cost_chart import cost_figure
+from smc_eval.reporting.html.layer_heatmap import layer_figure
+from smc_eval.reporting.html.mask_agreement import agreement_figure
 from smc_eval.reporting.html.packed_rows import Matrix, Rows
-from smc_eval.reporting.html.score_chart import curves
+from smc_eval.reporting.html.score_chart import score_figure
 from smc_eval.reporting.html.style import DASHES, HUES, SHADES, SHAPES, painted, styles
-from smc_eval.reporting.html.weight_change import travel
-from smc_eval.reporting.series import Panel, panels
-from smc_eval.reporting.table import tabulated
-from smc_eval.store.mask_samples import Sketch
+from smc_eval.reporting.html.weight_change import weight_change_figure
+from smc_eval.reporting.series import Panel, panels_of
+from smc_eval.reporting.table import table_of
+from smc_eval.store.mask_samples import MaskSample
 from smc_eval.store.records import Result
 
 Make = Callable[..., Result]
-Draw = Callable[[str], Sketch]
+Draw = Callable[[str], MaskSample]
 
 
 def panel(records: Sequence[Result]) -> Panel:
-    return panels(tabulated(records), {"csqa": 20.0, "meltome": 0.0})[0]
+    return panels_of(table_of(records), {"csqa": 20.0, "meltome": 0.0})[0]
 
 
 def curve(records: Sequence[Result]) -> tuple[Any, list[dict[str, Any]]]:
     shown = panel(records)
-    figure, rows = curves(shown, "x", styles(line.label for line in shown.lines))
+    figure, rows = score_figure(shown, "x", styles(line.label for line in shown.lines))
     return figure, rows.plain()
 
 
@@ -84,7 +84,7 @@ def test_layers_without_anything_to_draw_are_left_out(record: Make) -> None:
 
 
 def test_dead_tensors_are_counted_and_marked(record: Make) -> None:
-    made = heat(
+    made = layer_figure(
         panel([record(tensors={"a": 1.0, "b": 0.5}), record("snip", tensors={"a": 0.9, "b": 0.9})]), "x"
     )
     assert made is not None
@@ -95,17 +95,17 @@ def test_dead_tensors_are_counted_and_marked(record: Make) -> None:
 
 
 def test_a_tensor_is_dead_only_if_it_is_in_every_seed(record: Make) -> None:
-    made = heat(panel([record(tensors={"a": 1.0}), record(tensors={"a": 0.5}, seed=1)]), "x")
+    made = layer_figure(panel([record(tensors={"a": 1.0}), record(tensors={"a": 0.5}, seed=1)]), "x")
     assert made is not None
     assert [row["share"] for row in made[1].plain()] == [0.75]
 
 
 def test_old_records_have_no_figures_of_what_they_do_not_tell(record: Make) -> None:
     old = panel([record(tensors={})])
-    assert heat(old, "x") is None
-    assert travel(old, "x") is None
-    assert alike(old, "x", lambda _: None) is None
-    assert costs(old, "x", styles(["lth"])) is None  # no dense net to measure by
+    assert layer_figure(old, "x") is None
+    assert weight_change_figure(old, "x") is None
+    assert agreement_figure(old, "x", lambda _: None) is None
+    assert cost_figure(old, "x", styles(["lth"])) is None  # no dense net to measure by
 
 
 def test_agreement_is_of_one_seeds_methods_and_of_one_methods_seeds(record: Make, sketch: Draw) -> None:
@@ -114,7 +114,7 @@ def test_agreement_is_of_one_seeds_methods_and_of_one_methods_seeds(record: Make
         record("lth", seed=1).digest: {"a": sketch("11000011")},
         record("snip").digest: {"a": sketch("01111000")},
     }
-    made = alike(panel([record("lth"), record("lth", seed=1), record("snip")]), "x", masks.get)
+    made = agreement_figure(panel([record("lth"), record("lth", seed=1), record("snip")]), "x", masks.get)
     assert made is not None
     told = {(row["a"], row["b"]): row["iou"] for row in made[1].plain()}
     assert told == pytest.approx({("lth", "lth"): 2 / 6, ("lth", "snip"): 3 / 5, ("snip", "lth"): 3 / 5})
@@ -129,7 +129,7 @@ def test_the_front_holds_whom_nobody_beats(record: Make) -> None:
         record("snip", value=60.0, steps=100),
         record("omp-after", value=69.0, steps=1100),
     ]
-    made = costs(panel(records), "x", styles(["lth"]))
+    made = cost_figure(panel(records), "x", styles(["lth"]))
     assert made is not None
     figure, rows = made
     front = {row["label"]: row["cost"] for row in rows.plain() if row["front"]}
@@ -147,7 +147,7 @@ def test_operations_are_counted_with_those_of_pruning_or_not_at_all(record: Make
         record("lth", cost=spent(20.0, 5.0)),
         record("snip", cost=spent(20.0, None)),
     ]
-    made = costs(panel(records), "x", styles(["lth"]))
+    made = cost_figure(panel(records), "x", styles(["lth"]))
     assert made is not None
     told = {row["label"]: row["cost"] for row in made[1].plain() if row["measure"].endswith("sparse")}
     assert told == {"lth": 2.5}
@@ -160,8 +160,12 @@ def test_the_way_of_survivors_is_drawn_where_it_is_known(record: Make) -> None:
         return record("lth", certificate={**found.certificate, "moved": way})
 
     for made, value, words in (
-        (travel(panel([moving()]), "x"), 0.5, "all weights"),
-        (travel(panel([moving(scope_kept=0.1, tensors_kept={"a": 0.1})]), "x"), 0.1, "survivors alone"),
+        (weight_change_figure(panel([moving()]), "x"), 0.5, "all weights"),
+        (
+            weight_change_figure(panel([moving(scope_kept=0.1, tensors_kept={"a": 0.1})]), "x"),
+            0.1,
+            "survivors alone",
+        ),
     ):
         assert made is not None
         assert {row["moved"] for row in made[1].plain()} == {value}
@@ -204,7 +208,7 @@ def test_words_and_lines_stand_out_by_day_and_by_night(night: int) -> None:
 
 def test_rows_are_shared_by_name(several: list[Result]) -> None:
     shown = panel(several)
-    figure, rows = curves(shown, "x", styles(line.label for line in shown.lines))
+    figure, rows = score_figure(shown, "x", styles(line.label for line in shown.lines))
     assert isinstance(rows, Rows)
     assert figure.drawn["data"] == {"name": "scores-x"}
     assert "values" not in str(figure.drawn["data"])

@@ -13,11 +13,11 @@ from typer.testing import CliRunner
 
 from smc_eval.cli import app
 from smc_eval.reporting.html import certificates, results_table
-from smc_eval.reporting.html.figure_files import save
+from smc_eval.reporting.html.figure_files import save_figures
 from smc_eval.reporting.html.headline import headline
 from smc_eval.reporting.html.page import Page
-from smc_eval.reporting.table import tabulated
-from smc_eval.reporting.terminal import render
+from smc_eval.reporting.table import table_of
+from smc_eval.reporting.terminal import render_table
 from smc_eval.score import Items
 from smc_eval.store.records import Book, Result
 
@@ -26,7 +26,7 @@ Make = Callable[..., Result]
 
 @pytest.fixture(scope="module")
 def page(several: list[Result]) -> Page:
-    return Page.of(tabulated(several))
+    return Page.of(table_of(several))
 
 
 @pytest.fixture(scope="module")
@@ -64,8 +64,8 @@ def test_what_the_terminal_and_the_page_show_is_reckoned_once(record: Make) -> N
         asked.append(digest)
         return Items("mean", tuple((100.0 * (n < 60),) for n in range(100)))
 
-    table = tabulated(records, look)
-    assert "60.0±" in render(table, "table")
+    table = table_of(records, look)
+    assert "60.0±" in render_table(table, "table")
     assert "60.0" in Page.of(table).html
     assert sorted(asked) == sorted(record.digest for record in records)
 
@@ -84,7 +84,7 @@ def test_every_figure_is_told_in_words(page: Page, html: str) -> None:
 
 
 def test_a_strangers_words_end_no_script(record: Make) -> None:
-    page = Page.of(tabulated([record("x:</script><b>", model="</script><script>alert(1)</script>")]))
+    page = Page.of(table_of([record("x:</script><b>", model="</script><script>alert(1)</script>")]))
     assert "<script>alert(1)" not in page.html
     assert told(page.html, "specs")
 
@@ -98,12 +98,12 @@ def test_sections_without_data_say_why(page: Page) -> None:
 
 def test_names_of_files_are_never_alike(record: Make) -> None:
     records = [record(task="a/b"), record(task="a-b"), record(task="a/b", model="other/roberta-large")]
-    page = Page.of(tabulated(records))
+    page = Page.of(table_of(records))
     assert len({figure.name for figure in page.figures}) == len(page.figures)
 
 
 def test_what_is_kept_is_told_with_what_it_costs(page: Page) -> None:
-    rows = {row.names: row.cells for row in results_table.rows(page.standings, page.table.columns)}
+    rows = {row.names: row.cells for row in results_table.page_rows(page.summaries, page.table.columns)}
     at = len(page.table.columns)
     lth = rows["csqa", "roberta-large", "lth"]
     assert [cell.text for cell in lth[at : at + 2]] == ["≥ 0.672", "< 0.36"]
@@ -117,22 +117,22 @@ def test_ranks_are_of_methods_that_every_task_has(record: Make) -> None:
         made = [record(m, s, v, task=task) for m in methods for s, v in levels]
         return [record("dense", value=77.0, task=task), *made]
 
-    page = Page.of(tabulated([*run("csqa", "lth", "snip"), *run("race/high", "lth")]))
-    (only,) = page.standings.suite
+    page = Page.of(table_of([*run("csqa", "lth", "snip"), *run("race/high", "lth")]))
+    (only,) = page.summaries.suite
     assert (only.label, only.tasks) == ("lth", 2)
     expected = [(v - c) / (77 - c) for v, c in ((70, 20), (60, 20), (70, 25), (60, 25))]
     assert only.area.value == pytest.approx(sum(expected) / 4)
 
 
 def test_certificates_that_failed_stand_first(several: list[Result]) -> None:
-    verdicts = certificates.certified(several)
+    verdicts = certificates.verdicts(several)
     assert [verdict.loud for verdict in verdicts[:3]] == [True, True, False]
     assert verdicts[1].cells[-1].text == "3 weights left, 2 wanted"
 
 
 def test_a_whole_run_is_not_alarmed(record: Make) -> None:
     data = {"source": "d", "digest": "x", "limited": None}
-    page = Page.of(tabulated([record("dense", value=77.0, data=data), record(data=data)]))
+    page = Page.of(table_of([record("dense", value=77.0, data=data), record(data=data)]))
     found = headline(page.table.records, page.notes)
     assert found.whole
     assert (found.loud, found.troubles) == ((), ())
@@ -140,8 +140,8 @@ def test_a_whole_run_is_not_alarmed(record: Make) -> None:
 
 
 def test_figures_are_files_for_papers(record: Make, tmp_path: Path) -> None:
-    page = Page.of(tabulated([record("dense", value=77.0), record("lth"), record("lth", 0.672, 50.0)]))
-    paths = list(save(page, tmp_path / "figures"))
+    page = Page.of(table_of([record("dense", value=77.0), record("lth"), record("lth", 0.672, 50.0)]))
+    paths = list(save_figures(page, tmp_path / "figures"))
     assert {path.suffix for path in paths} == {".pdf", ".svg", ".png"}
     assert len(paths) == 3 * len(page.figures)
     starts = {".pdf": b"%PDF", ".svg": b"<svg", ".png": b"\x89PNG"}

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from smc_eval.reporting.series import Panel, panels
-from smc_eval.reporting.table import tabulated
+from smc_eval.reporting.series import Panel, panels_of
+from smc_eval.reporting.table import table_of
 from smc_eval.score import Items
 from smc_eval.store.records import Result
 
@@ -16,17 +16,19 @@ Make = Callable[..., Result]
 
 
 def only(records: list[Result], items: Callable[[str], Items | None] = lambda _: None) -> Panel:
-    (panel,) = panels(tabulated(records, items), {"csqa": 20.0})
+    (panel,) = panels_of(table_of(records, items), {"csqa": 20.0})
     return panel
 
 
 def test_numbers_are_those_of_the_table(several: list[Result]) -> None:
-    table = tabulated(several)
-    told = {(p.task, line.label, s.column): s.entry for p in panels(table, {}) for line, s in p.squares}
+    table = table_of(several)
+    told = {
+        (p.task, line.label, s.column): s.cell_value for p in panels_of(table, {}) for line, s in p.squares
+    }
     for row in table.rows:
-        for column, entry in zip(table.columns, row.entries, strict=True):
-            if entry.state in {"ok", "doubt"} and column != "dense":
-                assert told[row.task, row.method, column] is entry
+        for column, cell_value in zip(table.columns, row.cell_values, strict=True):
+            if cell_value.state in {"ok", "doubt"} and column != "dense":
+                assert told[row.task, row.method, column] is cell_value
 
 
 def test_the_papers_sparsities_stand_evenly(record: Make) -> None:
@@ -68,7 +70,7 @@ def test_one_seed_with_items_tells_an_interval_over_them(record: Make) -> None:
 
 
 def test_without_a_known_chance_there_is_no_curve_to_reckon_with(record: Make) -> None:
-    (panel,) = panels(tabulated([record("dense", value=77.0), record("lth")]), {})
+    (panel,) = panels_of(table_of([record("dense", value=77.0), record("lth")]), {})
     assert panel.chance is None
     assert panel.curve(panel.lines[0]) is None
 
@@ -84,6 +86,6 @@ def test_without_a_known_chance_there_is_no_curve_to_reckon_with(record: Make) -
     ],
 )
 def test_a_methods_name_is_told_from_its_label(label: str, method: str) -> None:
-    from smc_eval.reporting.series import Line
+    from smc_eval.reporting.series import Series
 
-    assert Line(label, (), None, ()).method == method
+    assert Series(label, (), None, ()).method == method

@@ -7,14 +7,14 @@ from collections import Counter
 import pytest
 
 from smc_eval.registry import load
-from smc_eval.reporting.published import Point, laid_under, metrics, published
+from smc_eval.reporting.published import PublishedPoint, metrics, points_for, published_points
 from smc_eval.target import SMC_GRID
 
 SHELVES = load().checked()
 
 
-def at(task: str, method: str, sparsity: float) -> Point:
-    (point,) = (p for p in published() if (p.task, p.method, p.sparsity) == (task, method, sparsity))
+def at(task: str, method: str, sparsity: float) -> PublishedPoint:
+    (point,) = (p for p in published_points() if (p.task, p.method, p.sparsity) == (task, method, sparsity))
     return point
 
 
@@ -34,14 +34,14 @@ def test_a_value_is_what_was_read(task: str, method: str, sparsity: float, value
 
 
 def test_tasks_and_methods_are_ours() -> None:
-    assert {point.task for point in published()} <= set(SHELVES.tasks)
-    assert {point.method for point in published()} <= set(SHELVES.methods)
+    assert {point.task for point in published_points()} <= set(SHELVES.tasks)
+    assert {point.method for point in published_points()} <= set(SHELVES.methods)
 
 
 def test_sparsities_are_the_papers_ten_and_none_stands_twice() -> None:
-    for sparsity in {point.sparsity for point in published()}:
+    for sparsity in {point.sparsity for point in published_points()}:
         assert min(abs(sparsity - exact) for exact in (0.0, *SMC_GRID)) < 1e-3
-    keys = Counter((p.task, p.model, p.method, p.sparsity) for p in published())
+    keys = Counter((p.task, p.model, p.method, p.sparsity) for p in published_points())
     assert max(keys.values()) == 1
 
 
@@ -52,10 +52,10 @@ def test_shifted_points_say_what_their_array_says() -> None:
 
 
 def test_curves_of_another_net_say_so() -> None:
-    rows = [p for p in published() if p.task == "svamp/graph2tree" and p.method == "omp-rigl"]
+    rows = [p for p in published_points() if p.task == "svamp/graph2tree" and p.method == "omp-rigl"]
     assert len(rows) == 10
     assert all(p.note.startswith("not this net's") for p in rows)
-    gts = {p.sparsity: p.value for p in published() if (p.task, p.method) == ("svamp/gts", "omp-rigl")}
+    gts = {p.sparsity: p.value for p in published_points() if (p.task, p.method) == ("svamp/gts", "omp-rigl")}
     assert {p.sparsity: p.value for p in rows} == gts
 
 
@@ -66,7 +66,7 @@ def test_what_collapsed_is_marked_and_what_did_not_is_not() -> None:
 
 def test_the_same_model_lies_under_ours_else_one_does() -> None:
     def models(model: str) -> set[str]:
-        return {point.model for point in laid_under("hp-s", model, "accuracy (%)")}
+        return {point.model for point in points_for("hp-s", model, "accuracy (%)")}
 
     assert models("facebook/esm1b_t33_650M_UR50S") == {"facebook/esm1b_t33_650M_UR50S"}
     assert models("TAPE") == {"TAPE"}
@@ -74,6 +74,6 @@ def test_the_same_model_lies_under_ours_else_one_does() -> None:
 
 
 def test_nothing_of_another_metric_lies_under_ours() -> None:
-    assert laid_under("meltome", "any", SHELVES.tasks["meltome"].card.metric) == ()
+    assert points_for("meltome", "any", SHELVES.tasks["meltome"].card.metric) == ()
     assert metrics("meltome") == ("accuracy (%)",)
     assert metrics("hp-s/tm") == ()

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smc_eval.reporting.html.packed_rows import MOST, SIGNS, Matrix, Rows
+from smc_eval.reporting.html.packed_rows import CODE_SIGNS, LARGEST_CODE, Matrix, Rows
 
 
 def unpacked(told: dict[str, Any]) -> list[dict[str, Any]]:
@@ -21,7 +21,9 @@ def unpacked(told: dict[str, Any]) -> list[dict[str, Any]]:
 
 def numbers(text: str) -> list[int | None]:
     pairs = [text[at : at + 2] for at in range(0, len(text), 2)]
-    return [None if pair == ".." else SIGNS.index(pair[0]) * 64 + SIGNS.index(pair[1]) for pair in pairs]
+    return [
+        None if pair == ".." else CODE_SIGNS.index(pair[0]) * 64 + CODE_SIGNS.index(pair[1]) for pair in pairs
+    ]
 
 
 cells = st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=3)
@@ -46,8 +48,8 @@ def test_only_what_is_wholly_gone_says_so(share: float) -> None:
     (square,) = Matrix(("a",), "share", (("lth", "0.5", 1.0, (share,)),)).packed()["squares"]
     (number,) = numbers(square[3])
     assert number is not None
-    assert (number == MOST) == (share == 1)
-    assert 0 <= share - number / MOST < 1 / MOST
+    assert (number == LARGEST_CODE) == (share == 1)
+    assert 0 <= share - number / LARGEST_CODE < 1 / LARGEST_CODE
 
 
 @given(st.floats(2e-6, 1e3))
@@ -55,7 +57,7 @@ def test_ways_are_told_to_half_a_per_cent(way: float) -> None:
     packed = Matrix(("a",), "moved", (("lth", "0.5", 1.0, (way,)),), logarithmic=True).packed()
     (number,) = numbers(packed["squares"][0][3])
     assert number is not None
-    assert abs(10 ** (9 * number / MOST - 6) / way - 1) < 0.005
+    assert abs(10 ** (9 * number / LARGEST_CODE - 6) / way - 1) < 0.005
 
 
 def test_what_there_is_not_is_not_drawn() -> None:

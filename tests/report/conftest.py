@@ -22,7 +22,7 @@ def made(
         changes.pop(name, default) for name, default in (("task", "t/a"), ("seed", 0), ("fold", None))
     )
     pattern, ok = changes.pop("pattern", "free"), changes.pop("ok", True)
-    spread = changes.pop("spread", "global" if pattern == "free" else "uniform")
+    distribution = changes.pop("spread", "global" if pattern == "free" else "uniform")
     n, also, unit = changes.pop("n", 100), changes.pop("also", {}), changes.pop("metric", "accuracy (%)")
     higher, reached = changes.pop("higher", True), changes.pop("reached", sparsity)
     source, limited = changes.pop("source", "there"), changes.pop("limited", None)
@@ -37,7 +37,7 @@ def made(
         "target": {
             "sparsity": sparsity,
             "pattern": pattern,
-            "spread": spread,
+            "spread": distribution,
             "scope": changes.pop("scope", "body"),
         },
         "recipe": {"epochs": 1.0, "steps": None},

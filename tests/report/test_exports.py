@@ -13,8 +13,16 @@ import pytest
 
 from smc_eval.errors import StoreError, UsageError
 from smc_eval.reporting import export
-from smc_eval.reporting.export import as_csv, as_json, as_latex, as_markdown, check_writable, document, write
-from smc_eval.reporting.table import tabulated
+from smc_eval.reporting.export import (
+    as_csv,
+    as_json,
+    as_latex,
+    as_markdown,
+    check_writable,
+    document,
+    write_text,
+)
+from smc_eval.reporting.table import table_of
 from smc_eval.score import Items
 from smc_eval.store import atomic
 from smc_eval.store.records import Result
@@ -36,7 +44,7 @@ def cells(line: str) -> list[str]:
 
 
 def test_json_holds_the_records_and_the_squares_of_their_table(few) -> None:
-    found = json.loads(as_json(tabulated(few)))
+    found = json.loads(as_json(table_of(few)))
     squares = found.pop("table")
     assert found == {"schema": 1, "results": [asdict(result) for result in few]}
     assert [Result(**fields) for fields in found["results"]] == few
@@ -52,7 +60,7 @@ def test_json_holds_the_records_and_the_squares_of_their_table(few) -> None:
 
 def test_an_interval_is_a_column_beside_the_mean_and_says_over_what(record) -> None:
     results = [record(value=79.0 + 2 * seed, seed=seed) for seed in (0, 1)] + [record("lth", value=70.0)]
-    table = tabulated(results)
+    table = table_of(results)
     first, second, alone = csv.DictReader(io.StringIO(as_csv(table)))
     assert (first["value"], first["mean"], first["over"]) == ("79.0", "80.0", "2 seeds (t)")
     # Student's t of one degree of freedom, 12.706, times the standard error, which is 1
@@ -67,23 +75,23 @@ def test_an_interval_is_a_column_beside_the_mean_and_says_over_what(record) -> N
 
 def test_of_one_seed_the_interval_over_its_items_is_told_as_that(record) -> None:
     items = Items("mean", tuple((100.0 * (n < 80),) for n in range(100)))
-    table = tabulated([record(value=80.0)], lambda _: items)
+    table = table_of([record(value=80.0)], lambda _: items)
     (line,) = csv.DictReader(io.StringIO(as_csv(table)))
     assert line["over"] == "100 items of one seed"
     # Wilson's: 80 of 100 are 71.12 to 86.66
     assert float(line["interval_low"]) == pytest.approx(71.117, abs=1e-3)
     assert float(line["interval_high"]) == pytest.approx(86.663, abs=1e-3)
-    assert table.rows[0].entries[0].text == "80.0"  # in the table it would pass for one over seeds
+    assert table.rows[0].cell_values[0].text == "80.0"  # in the table it would pass for one over seeds
 
 
 def test_what_enters_no_mean_has_none_beside_it(record) -> None:
     results = [record(value=80.0), record(value=20.0, seed=1, ok=False), record("lth", value=None)]
-    sound, unsound, failed = csv.DictReader(io.StringIO(as_csv(tabulated(results))))
+    sound, unsound, failed = csv.DictReader(io.StringIO(as_csv(table_of(results))))
     assert [sound["mean"], unsound["mean"], failed["mean"]] == ["80.0", "", ""]
 
 
 def test_csv_is_one_line_a_record(few) -> None:
-    text = as_csv(tabulated(few))
+    text = as_csv(table_of(few))
     assert len(text.splitlines()) == 1 + len(few)
     dense, _omp, lth, failed = csv.DictReader(io.StringIO(text))
     assert (dense["method"], dense["sparsity"], dense["value"]) == ("dense", "0.0", "90.0")
@@ -106,22 +114,22 @@ def test_every_format_marks_a_failed_certificate_and_says_why(record) -> None:
     why = ["312 weights under masks are not zero; the largest is 0.5", "50 weights left, 40 wanted"]
     results = [record(value=80.0), record("lth", certificate={"ok": False, "failed": why})]
     words = "; ".join(why)
-    told = json.loads(as_json(tabulated(results)))["results"][1]["certificate"]
+    told = json.loads(as_json(table_of(results)))["results"][1]["certificate"]
     assert told == {"ok": False, "failed": why}
-    _, line = csv.DictReader(io.StringIO(as_csv(tabulated(results))))
+    _, line = csv.DictReader(io.StringIO(as_csv(table_of(results))))
     assert (line["certified"], line["doubts"]) == ("False", words)
-    markdown, latex = as_markdown(tabulated(results)), as_latex(tabulated(results))
+    markdown, latex = as_markdown(table_of(results)), as_latex(table_of(results))
     assert "| 80.0! |" in markdown and f"certificate: t/a lth 0.5 seed 0: {words}" in markdown
     assert r"\textit{80.0!}" in latex and words in latex
     assert "1 of 2 results failed the certificate" in markdown and "failed the certificate" in latex
 
 
 def test_csv_of_nothing_is_a_header() -> None:
-    assert as_csv(tabulated([])) == "task\n"
+    assert as_csv(table_of([])) == "task\n"
 
 
 def test_markdown_can_be_read_back(few) -> None:
-    lines = as_markdown(tabulated(few)).splitlines()
+    lines = as_markdown(table_of(few)).splitlines()
     assert [cells(line) for line in lines[:2]] == [
         ["task", "method", "dense", "0.5"],
         ["---", "---", "---:", "---:"],
@@ -137,14 +145,14 @@ def test_markdown_can_be_read_back(few) -> None:
 
 
 def test_markdown_names_models_only_where_there_are_several(record) -> None:
-    text = as_markdown(tabulated([record(), record(model="org/large", source="twin")]))
+    text = as_markdown(table_of([record(), record(model="org/large", source="twin")]))
     assert cells(text.splitlines()[0]) == ["task", "model", "method", "0.5"]
     assert [cells(line)[1] for line in text.splitlines()[2:4]] == ["tiny", "org/large"]
     assert "- **SYNTHETIC TWIN DATA: no result" in text
 
 
 def test_latex_is_a_booktabs_table_that_escapes_what_it_must(few) -> None:
-    text = as_latex(tabulated(few))
+    text = as_latex(table_of(few))
     for rule in ("toprule", "midrule", "bottomrule"):
         assert text.count(rf"\{rule}") == 1
     rows = text.partition(r"\midrule")[2].partition(r"\bottomrule")[0].strip().splitlines()
@@ -165,36 +173,36 @@ def test_latex_is_a_booktabs_table_that_escapes_what_it_must(few) -> None:
 
 def test_latex_parts_tasks_by_a_rule_and_writes_signs_as_orders(record) -> None:
     results = [record(seed=seed, value=80.0 + seed, task=task) for task in ("t/a", "t/b") for seed in (0, 1)]
-    text = as_latex(tabulated(results))
+    text = as_latex(table_of(results))
     assert text.count(r"\midrule") == 2
     assert r"t/a & omp-after & 80.5$\pm$6.4 \\" in text
 
 
 def test_a_file_is_written_whole_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
     path = tmp_path / "out.csv"
-    write(path, "first ±\n")
-    write(path, "second\n")
+    write_text(path, "first ±\n")
+    write_text(path, "second\n")
     assert path.read_text(encoding="utf-8") == "second\n"
     assert [path.name for path in tmp_path.iterdir()] == ["out.csv"]
 
 
 def test_a_disk_that_fills_leaves_the_old_file(tmp_path: Path, monkeypatch) -> None:
     path = tmp_path / "out.csv"
-    write(path, "old\n")
+    write_text(path, "old\n")
 
     def full(_descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(atomic.os, "fsync", full)
     with pytest.raises(StoreError, match=r"cannot write .*out\.csv: No space left on device$"):
-        write(path, "new\n")
+        write_text(path, "new\n")
     assert path.read_text(encoding="utf-8") == "old\n"
     assert [path.name for path in tmp_path.iterdir()] == ["out.csv"]
 
 
 def test_a_link_is_followed_and_stays(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "real")
-    write(tmp_path / "link", "text")
+    write_text(tmp_path / "link", "text")
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "real").read_text(encoding="utf-8") == "text"
 
@@ -202,10 +210,10 @@ def test_a_link_is_followed_and_stays(tmp_path: Path) -> None:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 def test_a_device_is_written_to_and_never_replaced() -> None:
     check_writable(Path("/dev/null"))
-    write(Path("/dev/null"), "text")
+    write_text(Path("/dev/null"), "text")
     assert Path("/dev/null").is_char_device()
     with pytest.raises(StoreError, match="No space left on device"):
-        write(Path("/dev/full"), "text")
+        write_text(Path("/dev/full"), "text")
 
 
 def test_what_could_not_be_written_is_refused_before_a_run(tmp_path: Path) -> None:

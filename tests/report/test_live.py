@@ -8,7 +8,7 @@ import time
 import pytest
 from rich.console import Console
 
-from smc_eval.cli.progress import Quiet, Screen, watching
+from smc_eval.cli.progress import Quiet, Screen, progress_on
 from smc_eval.engine.progress import Watcher
 
 
@@ -60,7 +60,7 @@ def work(watcher: Watcher, clock: Clock, *, steps: int = 100, seconds: float = 2
 
 def test_without_a_terminal_there_is_a_line_for_five_seconds_and_one_for_each_cell(record, clock) -> None:
     console = plain()
-    with watching(console, False, clock) as watcher:
+    with progress_on(console, False, clock) as watcher:
         watcher.begin(2)
         watcher.cell(1, "t/a dense 0 seed 0")
         work(watcher, clock)
@@ -79,7 +79,7 @@ def test_without_a_terminal_there_is_a_line_for_five_seconds_and_one_for_each_ce
 
 def test_many_fast_stages_share_their_line_every_five_seconds(record, clock) -> None:
     console = plain()
-    with watching(console, False, clock) as watcher:
+    with progress_on(console, False, clock) as watcher:
         watcher.begin(1)
         watcher.cell(1, "t/a lth 0.5 seed 0")
         for _ in range(20):
@@ -89,7 +89,7 @@ def test_many_fast_stages_share_their_line_every_five_seconds(record, clock) -> 
 
 def test_a_resumed_stage_counts_only_its_own_steps_in_its_rate(clock) -> None:
     console = plain()
-    with watching(console, False, clock) as watcher:
+    with progress_on(console, False, clock) as watcher:
         watcher.begin(1)
         watcher.cell(1, "t/a dense 0 seed 0")
         watcher.note("resumed at step 900 of 1000")
@@ -104,7 +104,7 @@ def test_a_resumed_stage_counts_only_its_own_steps_in_its_rate(clock) -> None:
 
 def test_a_long_prediction_is_told_by_its_time(clock) -> None:
     console = plain()
-    with watching(console, False, clock) as watcher:
+    with progress_on(console, False, clock) as watcher:
         watcher.begin(1)
         watcher.cell(1, "t/a dense 0 seed 0")
         clock.now += 3661
@@ -114,7 +114,7 @@ def test_a_long_prediction_is_told_by_its_time(clock) -> None:
 
 def test_failures_and_lost_certificates_are_told(record, clock) -> None:
     console = plain()
-    with watching(console, False, clock) as watcher:
+    with progress_on(console, False, clock) as watcher:
         watcher.begin(3)
         watcher.cell(1, "a")
         watcher.result(record(value=None, reason="out of memory\nmore"))
@@ -132,7 +132,7 @@ def test_failures_and_lost_certificates_are_told(record, clock) -> None:
 
 @pytest.mark.parametrize("console", [plain(), terminal()], ids=["pipe", "terminal"])
 def test_quiet_says_nothing_but_warnings(record, clock, console) -> None:
-    with watching(console, True, clock) as watcher:
+    with progress_on(console, True, clock) as watcher:
         watcher.begin(1)
         watcher.cell(1, "t/a dense 0 seed 0")
         work(watcher, clock)
@@ -145,7 +145,7 @@ def test_quiet_says_nothing_but_warnings(record, clock, console) -> None:
 
 def test_a_line_in_a_file_is_never_wrapped_nor_read_as_markup(clock) -> None:
     console = plain()
-    with watching(console, False, clock) as watcher:
+    with progress_on(console, False, clock) as watcher:
         watcher.note("wants [0, 1) [bold] " + "x" * 300)
     assert said(console) == ["0:00:00 wants [0, 1) [bold] " + "x" * 300]
 
@@ -184,7 +184,7 @@ def test_a_small_terminal_cuts_the_picture_and_breaks_nothing(clock, width) -> N
 
 def test_on_a_terminal_notes_and_scores_stay_and_what_the_store_had_is_only_counted(record, clock) -> None:
     console = terminal()
-    with watching(console, False, clock) as watcher:
+    with progress_on(console, False, clock) as watcher:
         assert isinstance(watcher, Screen)
         watcher.begin(3)
         watcher.cell(1, "t/a dense 0 seed 0")
@@ -207,7 +207,7 @@ def test_on_a_terminal_notes_and_scores_stay_and_what_the_store_had_is_only_coun
 def test_a_console_that_closes_stops_no_run(record, clock, is_terminal) -> None:
     file = io.StringIO()
     console = Console(file=file, force_terminal=is_terminal, width=80)
-    with watching(console, False, clock) as watcher:
+    with progress_on(console, False, clock) as watcher:
         watcher.begin(1)
         watcher.cell(1, "t/a dense 0 seed 0")
         file.close()
@@ -228,7 +228,7 @@ def test_a_console_that_cannot_be_written_stops_no_run(record, clock, fault) -> 
         def flush(self) -> None:
             raise fault
 
-    with watching(Console(file=Broken(), force_terminal=False), False, clock) as watcher:
+    with progress_on(Console(file=Broken(), force_terminal=False), False, clock) as watcher:
         watcher.begin(1)
         watcher.cell(1, "t/a dense 0 seed 0")
         work(watcher, clock)
@@ -238,7 +238,7 @@ def test_a_console_that_cannot_be_written_stops_no_run(record, clock, fault) -> 
 def test_signs_that_a_console_lacks_become_question_marks(clock) -> None:
     raw = io.BytesIO()
     console = Console(file=io.TextIOWrapper(raw, encoding="ascii"), force_terminal=False)
-    with watching(console, False, clock) as watcher:
+    with progress_on(console, False, clock) as watcher:
         watcher.note("naïve")
         watcher.note("after")
     assert raw.getvalue().decode("ascii") == "0:00:00 na?ve\n0:00:00 after\n"
@@ -247,16 +247,16 @@ def test_signs_that_a_console_lacks_become_question_marks(clock) -> None:
 def test_an_error_of_the_run_passes_and_the_console_is_given_back(clock) -> None:
     console = terminal()
     file = console.file
-    with pytest.raises(KeyboardInterrupt), watching(console, False, clock):
+    with pytest.raises(KeyboardInterrupt), progress_on(console, False, clock):
         raise KeyboardInterrupt
     assert console.file is file
-    with watching(console, False, clock):  # and can be live again
+    with progress_on(console, False, clock):  # and can be live again
         pass
 
 
 @pytest.mark.parametrize("console", [plain(), terminal()], ids=["pipe", "terminal"])
 def test_a_step_costs_next_to_nothing(console) -> None:
-    with watching(console, False) as watcher:
+    with progress_on(console, False) as watcher:
         watcher.begin(1)
         watcher.cell(1, "t/a dense 0 seed 0")
         watcher.stage("train", 10_000, 0)
@@ -269,7 +269,7 @@ def test_a_step_costs_next_to_nothing(console) -> None:
 
 def test_many_cells_at_once_are_told_apart_and_counted_together(record, clock) -> None:
     console = plain()
-    with watching(console, False, clock) as watcher:
+    with progress_on(console, False, clock) as watcher:
         watcher.begin(3)
         first, second = watcher.lane(0), watcher.lane(1)
         first.cell(3, "t/a lth 0.5 seed 0")

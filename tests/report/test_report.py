@@ -8,8 +8,8 @@ import re
 import pytest
 from rich.console import Console
 
-from smc_eval.reporting.table import tabulated
-from smc_eval.reporting.terminal import render, show
+from smc_eval.reporting.table import table_of
+from smc_eval.reporting.terminal import print_table, render_table
 from smc_eval.target import SMC_GRID
 
 METHODS = ("random-before", "omp-after", "lth")
@@ -20,7 +20,7 @@ def printed(results, width: int | None = None, *, color: bool = False, **options
     file = io.StringIO()
     system = "standard" if color else None
     console = Console(file=file, width=width or 80, force_terminal=width is not None, color_system=system)
-    show(tabulated(results), console, **options)
+    print_table(table_of(results), console, **options)
     return file.getvalue()
 
 
@@ -104,7 +104,7 @@ def test_what_is_piped_has_whole_lines_and_no_colour(record) -> None:
     assert max(map(len, text.splitlines())) > 300
     row = next(line for line in text.splitlines() if line.startswith("mawps/gts  "))
     assert row.split()[:3] == ["mawps/gts", "random-before", "91.0±2.5"]
-    assert render(tabulated(results), "table") == printed(results)
+    assert render_table(table_of(results), "table") == printed(results)
 
 
 @pytest.mark.parametrize("seeds", [(0,), (0, 1, 2)])
@@ -165,7 +165,7 @@ def test_a_terminal_of_few_signs_gets_only_those(record) -> None:
     file = io.TextIOWrapper(raw, encoding="ascii")
     reason = "naïve – 模型"
     results = [record(value=80.0), record(value=82.0, seed=1), record("lth", value=None, reason=reason)]
-    show(tabulated(results), Console(file=file))
+    print_table(table_of(results), Console(file=file))
     file.flush()
     text = raw.getvalue().decode("ascii")
     assert "81.0~12.7" in text

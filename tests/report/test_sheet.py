@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from smc_eval.reporting.text_table import Sheet
+from smc_eval.reporting.text_table import TextTable
 
-SHEET = Sheet(
+SHEET = TextTable(
     ("method", "difference"),
     "lr",
     (("a:b_c=1|2", "-1.5\n-2.0 to 0.1"), ("x-1", "+3.0")),

@@ -14,11 +14,11 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from smc_eval.cli.app import app
-from smc_eval.reporting.html.results_table import rows
-from smc_eval.reporting.summary import Standing, Standings
-from smc_eval.reporting.summary_table import HEADS, plain, sheets, told
-from smc_eval.reporting.table import tabulated
-from smc_eval.reporting.terminal import render, show
+from smc_eval.reporting.html.results_table import page_rows
+from smc_eval.reporting.summary import MethodSummary, Summaries
+from smc_eval.reporting.summary_table import SUMMARY_HEADS, plain_values, summary_texts, text_tables
+from smc_eval.reporting.table import table_of
+from smc_eval.reporting.terminal import print_table, render_table
 from smc_eval.score import Items
 from smc_eval.store.records import Book, Result
 
@@ -26,12 +26,12 @@ Make = Callable[..., Result]
 CHANCES = {"t/a": 20.0, "t/b": 0.0}
 
 
-def of(records: Sequence[Result], look: Any = None) -> Standings:
-    return Standings.of(tabulated(records, look), CHANCES)
+def of(records: Sequence[Result], look: Any = None) -> Summaries:
+    return Summaries.of(table_of(records, look), CHANCES)
 
 
-def named(standings: Standings) -> dict[str, Standing]:
-    return {row.label: row for row in standings.rows}
+def named(summaries: Summaries) -> dict[str, MethodSummary]:
+    return {row.label: row for row in summaries.rows}
 
 
 def step(count: float) -> float:
@@ -56,8 +56,8 @@ def dense(record: Make, value: float = 100.0, **changes: Any) -> Result:
 
 def test_what_is_kept_is_read_off_between_steps(record: Make) -> None:
     (row,) = of([dense(record), *curve(record, "lth", 100, 92)]).rows  # of 80 above chance: 1 and 0.9
-    assert row.kept[0.95].sparsity == pytest.approx(step(1.5))
-    assert row.kept[0.99].sparsity == pytest.approx(step(1.1))
+    assert row.retained_at[0.95].sparsity == pytest.approx(step(1.5))
+    assert row.retained_at[0.99].sparsity == pytest.approx(step(1.1))
     assert row.area is not None
     assert row.area.value == pytest.approx(0.95)
     assert row.why == ""
@@ -82,7 +82,7 @@ def test_operations_that_one_net_does_not_tell_make_no_mean(record: Make) -> Non
     ]
     times = of(records).rows[0].times["FLOPs"]
     assert (times.low, times.high, times.mean) == (1, 1, None)
-    assert told(of(records).rows[0])[HEADS.index("× FLOPs")].text == "1"
+    assert summary_texts(of(records).rows[0])[SUMMARY_HEADS.index("× FLOPs")].text == "1"
 
 
 def test_the_front_is_of_those_whom_nobody_beats_in_both(record: Make) -> None:
@@ -106,10 +106,10 @@ def test_where_less_is_better_less_is_kept_of_more(record: Make) -> None:
 
 def test_what_is_not_certified_is_on_no_curve_and_that_is_said(record: Make) -> None:
     records = [dense(record), *curve(record, "lth", 100, 92), record("lth", step(3), 20.0, ok=False)]
-    standings = of(records)
-    assert standings.rows[0].area is not None
-    assert standings.rows[0].area.over == pytest.approx((step(1), step(2)))
-    assert "! 1 square without a sound certificate: on no curve" in sheets(standings)[0].notes
+    summaries = of(records)
+    assert summaries.rows[0].area is not None
+    assert summaries.rows[0].area.over == pytest.approx((step(1), step(2)))
+    assert "! 1 square without a sound certificate: on no curve" in text_tables(summaries)[0].notes
 
 
 @pytest.mark.parametrize(
@@ -125,10 +125,10 @@ def test_what_is_not_certified_is_on_no_curve_and_that_is_said(record: Make) -> 
 def test_what_keeps_a_line_from_a_curve_is_said(record: Make, base: Any, changes: Any, why: str) -> None:
     task = {"task": changes.get("task", "t/a")}
     records = [] if base is None else [dense(record, **task, **base)]
-    standings = of([*records, *curve(record, "lth", 90, 80, **changes)])
-    (row,) = standings.rows
-    assert (row.kept, row.area, row.why) == ({}, None, why)
-    assert f"–: {row.task} lth: {why}" in sheets(standings)[0].notes
+    summaries = of([*records, *curve(record, "lth", 90, 80, **changes)])
+    (row,) = summaries.rows
+    assert (row.retained_at, row.area, row.why) == ({}, None, why)
+    assert f"–: {row.task} lth: {why}" in text_tables(summaries)[0].notes
 
 
 def test_a_single_sparsity_has_no_area_and_hinders_no_other(record: Make) -> None:
@@ -136,7 +136,7 @@ def test_a_single_sparsity_has_no_area_and_hinders_no_other(record: Make) -> Non
     found = named(of(records))
     assert found["lth"].area is not None
     assert found["snip"].area is None
-    assert found["snip"].kept[0.95].bounded == "below"
+    assert found["snip"].retained_at[0.95].bounded == "below"
     assert "no range of sparsities" in found["snip"].why
 
 
@@ -149,22 +149,22 @@ def two(record: Make) -> list[Result]:
 
 
 def test_the_score_over_all_tasks_is_the_mean_of_their_areas(record: Make) -> None:
-    standings = of(two(record))
-    (only,) = standings.suite
+    summaries = of(two(record))
+    (only,) = summaries.suite
     assert (only.label, only.tasks) == ("lth", 2)
     assert only.area.value == pytest.approx((0.95 + 0.96) / 2)
-    assert sheets(standings)[1].lines == (("lth", "2", "0.955"),)
+    assert text_tables(summaries)[1].lines == (("lth", "2", "0.955"),)
 
 
 def test_of_one_task_there_is_no_score_over_all(record: Make) -> None:
-    standings = of([dense(record), *curve(record, "lth", 100, 92)])
-    assert len(sheets(standings)) == 1
-    assert plain(standings)["suite"] == []
+    summaries = of([dense(record), *curve(record, "lth", 100, 92)])
+    assert len(text_tables(summaries)) == 1
+    assert plain_values(summaries)["suite"] == []
 
 
 def test_tasks_without_a_method_in_common_have_no_score_and_that_is_said(record: Make) -> None:
     records = [r for r in two(record) if r.task == "t/a" or r.method in {"dense", "gmp"}]
-    assert sheets(of(records))[0].notes[-1].startswith("no score over all tasks")
+    assert text_tables(of(records))[0].notes[-1].startswith("no score over all tasks")
 
 
 def test_intervals_stand_behind_their_numbers_and_say_over_what(record: Make) -> None:
@@ -179,45 +179,45 @@ def test_intervals_stand_behind_their_numbers_and_say_over_what(record: Make) ->
         count = right["dense" if "dense" in digest else "lth"]
         return Items("mean", tuple((100.0 * (n < count),) for n in range(100)))
 
-    standings = of(records, look)
-    (row,) = standings.rows
+    summaries = of(records, look)
+    (row,) = summaries.rows
     assert row.area is not None
     assert row.area.interval is not None
     assert row.area.interval.over == "3 seeds × 100 items"
     low, high = row.area.interval.low, row.area.interval.high
-    assert sheets(standings)[0].flat[0][4] == f"0.857 ({low:.3f} to {high:.3f})"
-    (line,) = plain(standings)["curves"]
+    assert text_tables(summaries)[0].flat[0][4] == f"0.857 ({low:.3f} to {high:.3f})"
+    (line,) = plain_values(summaries)["curves"]
     assert (line["area_interval_low"], line["area_interval_high"]) == (low, high)
     assert line["area_over"] == line["s95_over"] == "3 seeds × 100 items"
 
 
 def test_the_page_shows_the_very_same_numbers(record: Make) -> None:
-    table = tabulated(two(record))
-    standings = Standings.of(table, CHANCES)
+    table = table_of(two(record))
+    summaries = Summaries.of(table, CHANCES)
     shown = [
-        [cell.text for cell in row.cells[len(table.columns) :]] for row in rows(standings, table.columns)
+        [cell.text for cell in row.cells[len(table.columns) :]] for row in page_rows(summaries, table.columns)
     ]
-    words = [[word.partition("\n")[0] for word in line[2:]] for line in sheets(standings)[0].lines]
+    words = [[word.partition("\n")[0] for word in line[2:]] for line in text_tables(summaries)[0].lines]
     assert shown == words
 
 
 def test_every_form_of_the_report_tells_the_curves(record: Make) -> None:
-    table = tabulated(two(record))
-    standings = Standings.of(table, CHANCES)
-    markdown, latex = (render(table, form, standings) for form in ("markdown", "latex"))
+    table = table_of(two(record))
+    summaries = Summaries.of(table, CHANCES)
+    markdown, latex = (render_table(table, form, summaries) for form in ("markdown", "latex"))
     assert "| t/a | lth | 0.284 | 0.218 | 0.950 | 1 | – | steps |" in markdown
     assert "| lth | 2 | 0.955 |" in markdown
     assert r"t/a & lth & 0.284 & 0.218 & 0.950 & 1 & -- & steps \\" in latex
     assert r"lth & 2 & 0.955 \\" in latex
     assert latex.count(r"\toprule") == 3
-    found = json.loads(render(table, "json", standings))
+    found = json.loads(render_table(table, "json", summaries))
     assert [(one["task"], one["method"], one["tasks"]) for one in found["curves"] + found["suite"]] == [
         ("t/a", "lth", 1),
         ("t/a", "snip", 1),
         ("t/b", "lth", 1),
         (None, "lth", 2),
     ]
-    lines = list(csv.DictReader(io.StringIO(render(table, "csv", standings))))
+    lines = list(csv.DictReader(io.StringIO(render_table(table, "csv", summaries))))
     assert [(line["method"], line["front_steps"]) for line in lines] == [
         ("lth", "True"),
         ("snip", "False"),
@@ -225,14 +225,14 @@ def test_every_form_of_the_report_tells_the_curves(record: Make) -> None:
         ("lth", ""),
     ]
     assert float(lines[0]["area"]) == found["curves"][0]["area"] == pytest.approx(0.95)
-    text = render(table, "table", standings)
-    assert text.startswith(render(table, "table"))
+    text = render_table(table, "table", summaries)
+    assert text.startswith(render_table(table, "table"))
     assert "over all tasks" in text
 
 
 def test_a_tex_table_of_twins_says_so_by_itself(record: Make) -> None:
-    table = tabulated([dense(record, source="twin"), *curve(record, "lth", 100, 92, source="twin")])
-    latex = render(table, "latex", Standings.of(table, CHANCES))
+    table = table_of([dense(record, source="twin"), *curve(record, "lth", 100, 92, source="twin")])
+    latex = render_table(table, "latex", Summaries.of(table, CHANCES))
     assert latex.count("SYNTHETIC TWIN DATA: no result") == 2
 
 
@@ -255,15 +255,15 @@ def test_the_verb_tells_the_curves_in_the_form_and_file_it_is_asked_for(record: 
 @pytest.mark.parametrize("width", [60, 80, 100, 200])
 def test_no_number_is_broken_in_a_narrow_terminal(record: Make, width: int) -> None:
     records = [one for seed in (0, 1) for one in two_seeded(record, seed)]
-    table = tabulated(records)
-    standings = Standings.of(table, CHANCES)
+    table = table_of(records)
+    summaries = Summaries.of(table, CHANCES)
     file = io.StringIO()
-    show(table, Console(file=file, width=width, force_terminal=True, color_system=None), standings)
+    print_table(table, Console(file=file, width=width, force_terminal=True, color_system=None), summaries)
     text = file.getvalue()
     assert max(map(len, text.splitlines())) <= width
     shown = text.partition("what is kept")[2].replace("(", "").replace(")", "").split()
-    for row in standings.rows:
-        for one in told(row)[:3]:
+    for row in summaries.rows:
+        for one in summary_texts(row)[:3]:
             assert set(one.text.split()) <= set(shown)
             assert set(one.below.split()) <= set(shown)
 

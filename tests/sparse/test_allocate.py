@@ -14,11 +14,11 @@ from torch import Tensor
 
 from smc_eval.errors import SparsityError
 from smc_eval.sparse import pattern
-from smc_eval.sparse.allocate import allocate, budgets, expected, kept
-from smc_eval.sparse.distribution import lamp, outlying, shared
-from smc_eval.target import SMC_GRID, Spread, Target
+from smc_eval.sparse.allocate import allocate, budgets, count_kept, expected
+from smc_eval.sparse.distribution import lamp, outlying, share_out
+from smc_eval.target import SMC_GRID, Distribution, Target
 
-SPREADS: tuple[Spread, ...] = ("global", "uniform", "rows", "erk", "lamp", "owl")
+SPREADS: tuple[Distribution, ...] = ("global", "uniform", "rows", "erk", "lamp", "owl")
 
 spreads = st.sampled_from(SPREADS)
 sparsities = st.floats(0, 0.99) | st.sampled_from(SMC_GRID)
@@ -43,7 +43,7 @@ def count(masks: Mapping[str, Tensor]) -> int:
 
 
 def two_by_four(sparsity: float = 0.5, name: str = "2:4") -> Target:
-    return Target(sparsity=sparsity, pattern=name, spread="uniform")
+    return Target(sparsity=sparsity, pattern=name, distribution="uniform")
 
 
 # counts
@@ -54,33 +54,35 @@ def two_by_four(sparsity: float = 0.5, name: str = "2:4") -> Target:
     [(10, 0.0, 10), (10, 0.8, 2), (10, 0.75, 2), (10, 0.74, 3), (1000, 1 - 0.8**10, 107), (3, 0.5, 2)],
 )
 def test_what_stays_is_the_nearest_whole_number(size: int, sparsity: float, stay: int) -> None:
-    assert kept(size, sparsity) == stay
+    assert count_kept(size, sparsity) == stay
 
 
 @settings(deadline=None)
 @given(shapes, sparsities, spreads, st.integers(0, 9))
 def test_every_spread_keeps_exactly_what_is_expected(
-    shapes: dict[str, tuple[int, ...]], sparsity: float, spread: Spread, seed: int
+    shapes: dict[str, tuple[int, ...]], sparsity: float, distribution: Distribution, seed: int
 ) -> None:
-    target, size = Target(sparsity=sparsity, spread=spread), sum(map(math.prod, shapes.values()))
-    assume(kept(size, sparsity) > 0)
+    target, size = Target(sparsity=sparsity, distribution=distribution), sum(map(math.prod, shapes.values()))
+    assume(count_kept(size, sparsity) > 0)
     masks = allocate(noise(shapes, seed), target)
     assert {name: tuple(mask.shape) for name, mask in masks.items()} == shapes
     assert all(mask.dtype == torch.bool for mask in masks.values())
-    assert count(masks) == expected(shapes, target) == kept(size, sparsity)
+    assert count(masks) == expected(shapes, target) == count_kept(size, sparsity)
 
 
 @settings(deadline=None)
 @given(shapes, st.lists(sparsities, min_size=2, max_size=4), spreads, st.integers(0, 9))
 def test_masks_that_follow_each_other_shrink_and_still_meet_the_target(
-    shapes: dict[str, tuple[int, ...]], path: list[float], spread: Spread, seed: int
+    shapes: dict[str, tuple[int, ...]], path: list[float], distribution: Distribution, seed: int
 ) -> None:
     size = sum(map(math.prod, shapes.values()))
     within: dict[str, Tensor] | None = None
     for step, sparsity in enumerate(sorted(path)):
-        assume(kept(size, sparsity) > 0)
-        masks = allocate(noise(shapes, seed + step), Target(sparsity=sparsity, spread=spread), within)
-        assert count(masks) == kept(size, sparsity)
+        assume(count_kept(size, sparsity) > 0)
+        masks = allocate(
+            noise(shapes, seed + step), Target(sparsity=sparsity, distribution=distribution), within
+        )
+        assert count(masks) == count_kept(size, sparsity)
         assert all(not bool((masks[name] & ~within[name]).any()) for name in masks if within is not None)
         within = masks
 
@@ -88,12 +90,12 @@ def test_masks_that_follow_each_other_shrink_and_still_meet_the_target(
 @settings(deadline=None)
 @given(shapes, sparsities, spreads, st.integers(0, 9))
 def test_in_every_tensor_or_row_nothing_that_stays_is_less_salient_than_what_goes(
-    shapes: dict[str, tuple[int, ...]], sparsity: float, spread: Spread, seed: int
+    shapes: dict[str, tuple[int, ...]], sparsity: float, distribution: Distribution, seed: int
 ) -> None:
-    assume(kept(sum(map(math.prod, shapes.values())), sparsity) > 0)
+    assume(count_kept(sum(map(math.prod, shapes.values())), sparsity) > 0)
     saliency = noise(shapes, seed)
-    for name, mask in allocate(saliency, Target(sparsity=sparsity, spread=spread)).items():
-        parts = zip(mask, saliency[name], strict=True) if spread == "rows" else [(mask, saliency[name])]
+    for name, mask in allocate(saliency, Target(sparsity=sparsity, distribution=distribution)).items():
+        parts = zip(mask, saliency[name], strict=True) if distribution == "rows" else [(mask, saliency[name])]
         for part, values in parts:
             stays, goes = values[part], values[~part]
             assert not len(stays) or not len(goes) or stays.min() >= goes.max()
@@ -117,7 +119,7 @@ def test_shares_add_up_and_stay_below_their_ceilings(
         f"t{number}": ceiling if weights[f"t{number}"] else 0 for number, (_, ceiling) in enumerate(pairs)
     }
     total = data.draw(st.integers(0, sum(ceilings.values())))
-    shares = shared(total, weights, ceilings)
+    shares = share_out(total, weights, ceilings)
     assert sum(shares.values()) == total
     assert all(0 <= shares[name] <= ceilings[name] for name in weights)
     # whoever is below its ceiling has the same proportion as any other, to within one weight
@@ -130,13 +132,13 @@ def test_shares_add_up_and_stay_below_their_ceilings(
 
 def test_of_ten_shared_three_ways_the_first_by_name_is_rounded_up() -> None:
     equal = {"c": 7, "a": 7, "b": 7}
-    assert shared(10, equal, equal) == {"c": 3, "a": 4, "b": 3}
+    assert share_out(10, equal, equal) == {"c": 3, "a": 4, "b": 3}
 
 
 def test_a_uniform_spread_keeps_the_same_share_of_every_tensor() -> None:
     # 35 of 70 stay; halves are 10.5, 2.5 and 22: the halves of a and b leave one, a comes first
     wide = {"b": (5, 1), "a": (3, 7), "c": (4, 11)}
-    assert budgets(wide, Target(sparsity=0.5, spread="uniform")) == {"b": 2, "a": 11, "c": 22}
+    assert budgets(wide, Target(sparsity=0.5, distribution="uniform")) == {"b": 2, "a": 11, "c": 22}
 
 
 def test_erdos_renyi_kernels_by_hand() -> None:
@@ -144,14 +146,14 @@ def test_erdos_renyi_kernels_by_hand() -> None:
     # a: 103 * 5/54 = 9.54 is more than its 6, so it is dense, and 97 are left for b and c.
     # b: 97 * 20/49 = 39.59, c: 97 * 29/49 = 57.41; the one left of 39 + 57 goes to b.
     wide = {"a": (2, 3), "b": (10, 10), "c": (4, 25)}
-    assert budgets(wide, Target(sparsity=0.5, spread="erk")) == {"a": 6, "b": 40, "c": 57}
+    assert budgets(wide, Target(sparsity=0.5, distribution="erk")) == {"a": 6, "b": 40, "c": 57}
 
 
 def test_a_kernel_counts_all_its_dimensions() -> None:
     # convolution (8, 4, 3, 3): size 288, sum 18; matrix (20, 16): size 320, sum 36; 152 of 608 stay
     # 152 * 18/54 = 50.67 and 152 * 36/54 = 101.33
     wide = {"conv": (8, 4, 3, 3), "matrix": (20, 16)}
-    assert budgets(wide, Target(sparsity=0.75, spread="erk")) == {"conv": 51, "matrix": 101}
+    assert budgets(wide, Target(sparsity=0.75, distribution="erk")) == {"conv": 51, "matrix": 101}
 
 
 def test_a_tensor_with_too_few_survivors_hands_its_rest_to_the_others() -> None:
@@ -160,7 +162,7 @@ def test_a_tensor_with_too_few_survivors_hands_its_rest_to_the_others() -> None:
     within = {name: torch.ones_like(values, dtype=torch.bool) for name, values in saliency.items()}
     within["a"][:] = False
     within["a"][1, 2] = True
-    masks = allocate(saliency, Target(sparsity=0.5, spread="uniform"), within)
+    masks = allocate(saliency, Target(sparsity=0.5, distribution="uniform"), within)
     assert {name: int(mask.sum()) for name, mask in masks.items()} == {"a": 1, "b": 5, "c": 10}
     assert bool(masks["a"][1, 2])
 
@@ -168,7 +170,7 @@ def test_a_tensor_with_too_few_survivors_hands_its_rest_to_the_others() -> None:
 def test_rows_keep_their_own_largest_and_the_first_ones_what_does_not_divide() -> None:
     # 7 of 12 stay: 2 of each row and 1 more, the first row's; among all others the last row would keep none
     saliency = {"a": torch.tensor([[9.0, 8, 7, 6], [5, 6, 5, 5], [0.1, 0.2, 0.3, 0.4]])}
-    masks = allocate(saliency, Target(sparsity=5 / 12, spread="rows"))
+    masks = allocate(saliency, Target(sparsity=5 / 12, distribution="rows"))
     assert masks["a"].int().tolist() == [[1, 1, 1, 0], [1, 1, 0, 0], [0, 0, 1, 1]]
 
 
@@ -176,7 +178,7 @@ def test_a_row_with_too_few_survivors_hands_its_rest_to_the_others() -> None:
     # 6 of 12 are 2 a row; the second has 1 alive, so 5 are left for two rows: 3 and 2
     saliency = {"a": torch.tensor([[1.0, 2, 3, 4], [4, 3, 2, 1], [1, 2, 3, 4]])}
     within = {"a": torch.tensor([[1, 1, 1, 1], [0, 0, 0, 1], [1, 1, 0, 1]]).bool()}
-    masks = allocate(saliency, Target(sparsity=0.5, spread="rows"), within)
+    masks = allocate(saliency, Target(sparsity=0.5, distribution="rows"), within)
     assert masks["a"].int().tolist() == [[0, 1, 1, 1], [0, 0, 0, 1], [0, 1, 0, 1]]
 
 
@@ -194,8 +196,8 @@ def test_rows_of_a_tensor_keep_as_many_as_any_other_but_for_one_weight_or_all_th
         {name: v > 0 for name, v in noise(shapes, seed + 1, 2).items()} if history == "iterated" else None
     )
     alive = count(within) if within else sum(map(math.prod, shapes.values()))
-    target = Target(sparsity=sparsity, spread="rows")
-    assume(0 < kept(sum(map(math.prod, shapes.values())), sparsity) <= alive)
+    target = Target(sparsity=sparsity, distribution="rows")
+    assume(0 < count_kept(sum(map(math.prod, shapes.values())), sparsity) <= alive)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pattern, "BLOCK", block)
         masks = allocate(noise(shapes, seed), target, within)
@@ -208,9 +210,9 @@ def test_rows_of_a_tensor_keep_as_many_as_any_other_but_for_one_weight_or_all_th
 
 
 @pytest.mark.parametrize("spread", ["global", "lamp", "owl"])
-def test_a_spread_that_looks_at_saliencies_sets_no_budget(spread: Spread) -> None:
-    with pytest.raises(SparsityError, match=f"spread '{spread}' sets no budget"):
-        budgets({"a": (2, 2)}, Target(sparsity=0.5, spread=spread))
+def test_a_spread_that_looks_at_saliencies_sets_no_budget(distribution: Distribution) -> None:
+    with pytest.raises(SparsityError, match=f"spread '{distribution}' sets no budget"):
+        budgets({"a": (2, 2)}, Target(sparsity=0.5, distribution=distribution))
 
 
 # LAMP
@@ -225,8 +227,8 @@ def test_layer_adaptive_saliencies_by_hand() -> None:
 
 def test_lamp_spares_a_tensor_of_small_weights() -> None:
     saliency = {"a": torch.tensor([3.0, 4.0]), "b": torch.tensor([0.1, 0.2, 0.2])}
-    by_size = allocate(saliency, Target(sparsity=0.6, spread="global"))
-    adapted = allocate(saliency, Target(sparsity=0.6, spread="lamp"))
+    by_size = allocate(saliency, Target(sparsity=0.6, distribution="global"))
+    adapted = allocate(saliency, Target(sparsity=0.6, distribution="lamp"))
     assert [mask.tolist() for mask in by_size.values()] == [[True, True], [False, False, False]]
     assert [mask.tolist() for mask in adapted.values()] == [[False, True], [False, True, False]]
 
@@ -238,7 +240,7 @@ def test_the_dead_have_no_part_in_layer_adaptive_sums() -> None:
     assert scores["a"].tolist() == [[0.0, 9 / 25], [0.0, 1.0]]
     assert scores["b"].tolist() == [1 / 5, 1.0]
     # with the dead 7 in the sum, 3 would have 9/74 and the 1 of b would stay in its place
-    masks = allocate(saliency, Target(sparsity=0.5, spread="lamp"), within)
+    masks = allocate(saliency, Target(sparsity=0.5, distribution="lamp"), within)
     assert masks["a"].tolist() == [[False, True], [False, True]]
     assert masks["b"].tolist() == [False, True]
 
@@ -250,7 +252,7 @@ def test_under_lamp_every_tensor_keeps_a_weight_as_long_as_there_is_one_for_each
 ) -> None:
     saliency = noise({"a": (2, 3), "b": (3, 4), "c": (1, 2)}, seed)
     saliency["b"] *= scale
-    masks = allocate(saliency, Target(sparsity=1 - keep / 20, spread="lamp"))
+    masks = allocate(saliency, Target(sparsity=1 - keep / 20, distribution="lamp"))
     assert count(masks) == keep
     assert all(bool(mask.any()) for mask in masks.values())
 
@@ -258,13 +260,13 @@ def test_under_lamp_every_tensor_keeps_a_weight_as_long_as_there_is_one_for_each
 @pytest.mark.parametrize("spread", ["lamp", "owl"])
 @pytest.mark.parametrize("worst", [-1.0, float("inf")])
 def test_saliencies_below_zero_or_without_end_are_refused_by_the_name_of_their_tensor(
-    worst: float, spread: Spread
+    worst: float, distribution: Distribution
 ) -> None:
     saliency = {"a": torch.ones(3), "b": torch.tensor([1.0, worst])}
     with pytest.raises(
-        SparsityError, match=rf"spread '{spread}' needs finite saliencies of 0 or more; those of 'b'"
+        SparsityError, match=rf"spread '{distribution}' needs finite saliencies of 0 or more; those of 'b'"
     ):
-        allocate(saliency, Target(sparsity=0.5, spread=spread))
+        allocate(saliency, Target(sparsity=0.5, distribution=distribution))
 
 
 # OWL
@@ -280,7 +282,7 @@ def test_outlier_weighed_budgets_by_hand() -> None:
     # Ratios 0.01, 0.05 and 0; their mean over weights (1 + 5 + 0) / 400 = 0.015; b is farthest, by 0.035:
     # densities 0.3 + 0.08 * (-0.005, 0.035, -0.015) / 0.035 = 0.288571, 0.38, 0.265714
     saliency = {"a": outliers(100, 1), "b": outliers(100, 5), "c": outliers(200, 0)}
-    target = Target(sparsity=0.7, spread="owl")
+    target = Target(sparsity=0.7, distribution="owl")
     shapes = {name: tuple(values.shape) for name, values in saliency.items()}
     assert budgets(shapes, target, None, saliency) == {"a": 29, "b": 38, "c": 53}
     masks = allocate(saliency, target)
@@ -300,8 +302,8 @@ def test_no_outlier_weighed_density_is_far_from_the_targets_and_none_is_nothing(
     numbers: list[int], sparsity: float, scale: int
 ) -> None:
     saliency = {f"t{at}": outliers(200 + 100 * scale * at, number) for at, number in enumerate(numbers)}
-    masks = allocate(saliency, Target(sparsity=sparsity, spread="owl"))
-    assert count(masks) == kept(sum(len(values) for values in saliency.values()), sparsity)
+    masks = allocate(saliency, Target(sparsity=sparsity, distribution="owl"))
+    assert count(masks) == count_kept(sum(len(values) for values in saliency.values()), sparsity)
     for name, mask in masks.items():
         gap = abs(int(mask.sum()) - (1 - sparsity) * len(saliency[name]))
         assert gap <= min(0.08, 0.8 * (1 - sparsity)) * len(saliency[name]) + 1 and bool(mask.any())
@@ -309,7 +311,10 @@ def test_no_outlier_weighed_density_is_far_from_the_targets_and_none_is_nothing(
 
 def test_without_outliers_the_spread_is_uniform() -> None:
     saliency = {"a": torch.rand(30, 4) + 1, "b": torch.rand(7, 9) + 1}
-    owl, uniform = (allocate(saliency, Target(sparsity=0.6, spread=spread)) for spread in ("owl", "uniform"))
+    owl, uniform = (
+        allocate(saliency, Target(sparsity=0.6, distribution=distribution))
+        for distribution in ("owl", "uniform")
+    )
     assert all(torch.equal(owl[name], uniform[name]) for name in owl)
 
 
@@ -381,10 +386,10 @@ def test_vectors_in_scope_have_rows_of_one_weight_which_stays() -> None:
 
 
 @pytest.mark.parametrize("spread", SPREADS)
-def test_a_target_that_leaves_nothing_says_how_far_one_can_go(spread: Spread) -> None:
+def test_a_target_that_leaves_nothing_says_how_far_one_can_go(distribution: Distribution) -> None:
     with pytest.raises(SparsityError, match=r"sparsity 0.99 leaves none of 20 weights; .* reached is 0.95"):
-        allocate({"a": torch.ones(4, 5)}, Target(sparsity=0.99, spread=spread))
-    assert count(allocate({"a": torch.ones(4, 5)}, Target(sparsity=0.95, spread=spread))) == 1
+        allocate({"a": torch.ones(4, 5)}, Target(sparsity=0.99, distribution=distribution))
+    assert count(allocate({"a": torch.ones(4, 5)}, Target(sparsity=0.95, distribution=distribution))) == 1
 
 
 @pytest.mark.parametrize("target", [Target(sparsity=0.5), two_by_four()], ids=["free", "2:4"])
@@ -395,10 +400,10 @@ def test_an_empty_scope_is_refused(target: Target, saliency: dict[str, Tensor]) 
 
 
 @pytest.mark.parametrize("spread", SPREADS)
-def test_a_target_that_would_revive_the_dead_says_what_can_be_asked(spread: Spread) -> None:
+def test_a_target_that_would_revive_the_dead_says_what_can_be_asked(distribution: Distribution) -> None:
     within = {"a": torch.tensor([[True, False], [False, False]])}
     with pytest.raises(SparsityError, match=r"0.5 keeps 2 of 4 weights, but only 1 are alive; ask for 0.75"):
-        allocate({"a": torch.ones(2, 2)}, Target(sparsity=0.5, spread=spread), within)
+        allocate({"a": torch.ones(2, 2)}, Target(sparsity=0.5, distribution=distribution), within)
 
 
 @pytest.mark.parametrize("target", [Target(sparsity=0.5), two_by_four()], ids=["free", "2:4"])

@@ -17,7 +17,7 @@ from smc_eval.errors import SparsityError
 from smc_eval.sparse.allocate import BY_ROWS, allocate
 from smc_eval.sparse.regrow import grown, survivors
 from smc_eval.sparse.select import largest
-from smc_eval.sparse.shard_group import ALONE, Crowd
+from smc_eval.sparse.shard_group import UNSHARDED, ShardGroup
 from smc_eval.target import Target
 
 T = TypeVar("T")
@@ -33,7 +33,7 @@ class Table:
         self.met, self.laid = threading.Barrier(size, timeout=60), dict[int, object]()
 
 
-class Holder(Crowd):
+class Holder(ShardGroup):
     """One of those around a table."""
 
     def __init__(self, table: Table, rank: int, size: int) -> None:
@@ -59,7 +59,7 @@ def cut(tensor: Tensor, rank: int, size: int) -> Tensor:
     return tensor[rank * each : (rank + 1) * each]
 
 
-def together(size: int, act: Callable[[Crowd, Callable[[Mapping[str, Tensor]], Held]], Held]) -> Held:
+def together(size: int, act: Callable[[ShardGroup, Callable[[Mapping[str, Tensor]], Held]], Held]) -> Held:
     """What all holders come to, their rows put together."""
     table = Table(size)
 
@@ -102,7 +102,7 @@ def test_the_largest_of_split_tensors_are_those_of_whole_ones_ties_included(
     keep = data.draw(st.integers(0, most))
     expected = largest(whole, keep, within if alive else None)
     found = together(
-        holders, lambda crowd, own: largest(own(whole), keep, own(within) if alive else None, crowd)
+        holders, lambda shards, own: largest(own(whole), keep, own(within) if alive else None, shards)
     )
     assert same(found, expected)
     assert sum(int(mask.sum()) for mask in found.values()) == keep
@@ -110,35 +110,40 @@ def test_the_largest_of_split_tensors_are_those_of_whole_ones_ties_included(
 
 @pytest.mark.parametrize("spread", BY_ROWS)
 @pytest.mark.parametrize("holders", [2, 3])
-def test_budgets_are_those_of_whole_tensors(spread: str, holders: int) -> None:
+def test_budgets_are_those_of_whole_tensors(distribution: str, holders: int) -> None:
     chance = torch.Generator().manual_seed(0)
     whole = {"wide": torch.rand(5, 8, generator=chance), "tall": torch.rand(9, 2, generator=chance)}
     whole["full"] = torch.ones(1, 3)
-    target = Target(sparsity=0.7, spread=spread)
-    found = together(holders, lambda crowd, own: allocate(own(whole), target, crowd=crowd))
+    target = Target(sparsity=0.7, distribution=distribution)
+    found = together(holders, lambda shards, own: allocate(own(whole), target, shards=shards))
     assert same(found, allocate(whole, target))
 
 
 def test_a_pattern_is_met_in_rows_as_in_the_whole() -> None:
     whole = {"a": torch.rand(5, 8, generator=torch.Generator().manual_seed(1))}
-    found = together(2, lambda crowd, own: allocate(own(whole), Target.parse("2:4"), crowd=crowd))
+    found = together(2, lambda shards, own: allocate(own(whole), Target.parse("2:4"), shards=shards))
     assert same(found, allocate(whole, Target.parse("2:4")))
 
 
 @pytest.mark.parametrize("spread", ["rows", "lamp", "owl"])
-def test_a_spread_that_needs_whole_tensors_is_refused(spread: str) -> None:
+def test_a_spread_that_needs_whole_tensors_is_refused(distribution: str) -> None:
     whole = {"a": torch.rand(4, 2)}
-    with pytest.raises(SparsityError, match=f"spread '{spread}' needs whole tensors"):
-        together(2, lambda crowd, own: allocate(own(whole), Target(sparsity=0.5, spread=spread), crowd=crowd))
+    with pytest.raises(SparsityError, match=f"spread '{distribution}' needs whole tensors"):
+        together(
+            2,
+            lambda shards, own: allocate(
+                own(whole), Target(sparsity=0.5, distribution=distribution), shards=shards
+            ),
+        )
 
 
 def test_a_number_that_is_none_is_told_to_all_holders() -> None:
     whole = {"a": torch.tensor([[1.0], [2.0], [float("nan")]])}
     told = list[str]()
 
-    def act(crowd: Crowd, own: Callable[[Mapping[str, Tensor]], Held]) -> Held:
+    def act(shards: ShardGroup, own: Callable[[Mapping[str, Tensor]], Held]) -> Held:
         with pytest.raises(SparsityError, match="a saliency of 'a' is NaN"):
-            largest(own(whole), 1, crowd=crowd)
+            largest(own(whole), 1, shards=shards)
         told.append("a")
         return own(whole)
 
@@ -157,22 +162,22 @@ def test_what_drops_and_grows_in_rows_is_what_does_in_the_whole(*, signs: bool, 
         whole["g"][torch.randperm(54, generator=chance)[:steep]] = 1.0
         whole["g"] = whole["g"].view(9, 6)
 
-    def rewired(crowd: Crowd, own: Callable[[Mapping[str, Tensor]], Held]) -> Held:
+    def rewired(shards: ShardGroup, own: Callable[[Mapping[str, Tensor]], Held]) -> Held:
         part, lots = own(whole), torch.Generator().manual_seed(3)
-        stays = survivors(part["w"], part["m"], 0.4, signs=signs, crowd=crowd)
-        before, after = crowd.count([part["m"], stays])
-        return {"m": stays | grown(part.get("g"), ~stays, before - after, lots, crowd)}
+        stays = survivors(part["w"], part["m"], 0.4, signs=signs, shards=shards)
+        before, after = shards.count([part["m"], stays])
+        return {"m": stays | grown(part.get("g"), ~stays, before - after, lots, shards)}
 
     found = together(2, rewired)
-    assert same(found, rewired(ALONE, dict))
+    assert same(found, rewired(UNSHARDED, dict))
     assert int(found["m"].sum()) == int(whole["m"].sum())
 
 
 def test_whole_shapes_are_known_by_rows() -> None:
     whole = {"a": torch.zeros(5, 2, 3), "b": torch.zeros(1)}
 
-    def act(crowd: Crowd, own: Callable[[Mapping[str, Tensor]], Held]) -> Held:
-        assert crowd.shapes(own(whole)) == {"a": (5, 2, 3), "b": (1,)}
+    def act(shards: ShardGroup, own: Callable[[Mapping[str, Tensor]], Held]) -> Held:
+        assert shards.shapes(own(whole)) == {"a": (5, 2, 3), "b": (1,)}
         return own(whole)
 
     assert same(together(3, act), whole)

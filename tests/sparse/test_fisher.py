@@ -14,7 +14,7 @@ from torch import Tensor
 
 from smc_eval.errors import SparsityError, TrainingError
 from smc_eval.sparse import fisher
-from smc_eval.sparse.fisher import Tile, chunks, costs, fishers, made_up, tiles
+from smc_eval.sparse.fisher import Tile, chunks, fishers, made_up, removal_costs, tiles
 
 seeds = st.integers(0, 10**6)
 blocks = st.sampled_from([1, 2, 3, 5, 8, 50])
@@ -70,7 +70,7 @@ def test_two_weights_by_hand() -> None:
     f_GBB = alike([torch.ones(2)], 2, 1.0)
     assert f_GBB.tolist() == [[[2.0, 1.0], [1.0, 2.0]]]
     w_GB = torch.tensor([[3.0, 1.0]])
-    assert costs("w", f_GBB, w_GB).tolist() == [pytest.approx([27 / 4, 3 / 4])]
+    assert removal_costs("w", f_GBB, w_GB).tolist() == [pytest.approx([27 / 4, 3 / 4])]
     mended = made_up("w", f_GBB, w_GB, torch.tensor([[True, False]]))
     assert mended.tolist() == [[pytest.approx(3.5), 0.0]]  # 3 - (1 / (2/3)) * (-1/3) * 1
 
@@ -82,7 +82,7 @@ def test_costs_are_those_of_the_explicit_inverse(seed, shape, block, damping, co
     whole, flat = explicit(gradients, damping), weight.double().reshape(-1)
     (tile,) = tiles({"w": weight.shape}, block)
     found = torch.empty(shape, dtype=torch.float64)
-    tile.put(found, costs("w", alike(gradients, block, damping), tile.cut(weight)))
+    tile.put(found, removal_costs("w", alike(gradients, block, damping), tile.cut(weight)))
     for first in range(0, len(flat), block):
         part = slice(first, first + block)
         inverse = torch.linalg.inv(whole[part, part])
@@ -95,7 +95,7 @@ def test_the_inverse_is_where_the_published_rank_one_updates_lead(seed, block, c
     g_KB = normal(count, block, seed=seed).double()
     w_B = normal(block, seed=seed + 1).double()
     wanted = w_B.square() / (2 * by_rank_one_updates(g_KB, 1e-3).diagonal())
-    found = costs("w", alike(list(g_KB.float()), block, 1e-3), w_B[None])[0]
+    found = removal_costs("w", alike(list(g_KB.float()), block, 1e-3), w_B[None])[0]
     g_KB = g_KB.float().double()
     torch.testing.assert_close(found, wanted, rtol=1e-8, atol=0)
 
@@ -110,7 +110,7 @@ def test_digits_that_rank_one_updates_lose_are_kept() -> None:
     def error(diagonal: Sequence[float]) -> float:
         return max(abs(Fraction(d) / e - 1) for d, e in zip(diagonal, exact, strict=True)).__float__()
 
-    ours = (1 / (2 * costs("w", alike(list(g_KB.float()), 4, damping), torch.ones(1, 4)))).tolist()[0]
+    ours = (1 / (2 * removal_costs("w", alike(list(g_KB.float()), 4, damping), torch.ones(1, 4)))).tolist()[0]
     assert error(ours) < 1e-14
     assert error(by_rank_one_updates(g_KB, damping).diagonal().tolist()) > 1e-7
 
@@ -186,10 +186,10 @@ def test_the_dead_have_no_say(seed, block) -> None:
 def test_gradients_that_span_too_little_for_the_damping_are_refused_by_name() -> None:
     f_GBB = alike(list(normal(3, 8, seed=0)), 8, 1e-30)
     with pytest.raises(SparsityError, match="'encoder.weight' cannot be inverted in double precision"):
-        costs("encoder.weight", f_GBB, torch.ones(1, 8))
+        removal_costs("encoder.weight", f_GBB, torch.ones(1, 8))
     # where they span enough, so small a damping does no harm
     gradients = list(normal(100, 8, seed=0))
-    found = costs("w", alike(gradients, 8, 1e-30), torch.ones(1, 8))[0]
+    found = removal_costs("w", alike(gradients, 8, 1e-30), torch.ones(1, 8))[0]
     torch.testing.assert_close(found, 1 / (2 * torch.linalg.inv(explicit(gradients, 0.0)).diagonal()))
 
 

@@ -120,13 +120,13 @@ def solver(title: str) -> tuple[nn.Module, Callable[[nn.Module], Tensor]]:
     kind = cast("type[WordProblems]", registry().tasks[title])
     task = kind(backbone="scratch", fold=0, hidden=8, embedding=6)
     batch = task.collate(task.data("train")[:40])
-    return task.model(), lambda model: task.judged(model, batch)[1]
+    return task.model(), lambda model: task.loss_and_outputs(model, batch)[1]
 
 
 def toy() -> tuple[nn.Module, Callable[[nn.Module], Tensor]]:
     task = Toy()
     batch = task.collate(task.data("train")[:4])
-    return task.model(), lambda model: task.judged(model, batch)[1]
+    return task.model(), lambda model: task.loss_and_outputs(model, batch)[1]
 
 
 NETS: dict[str, Callable[[], tuple[nn.Module, Callable[[nn.Module], Tensor]]]] = {
@@ -388,9 +388,9 @@ def test_in_a_whole_net_of_any_kind_every_weight_lies_on_a_path(title: str) -> N
     model, outputs = NETS[title]()
     constants = {"tree.constants"}  # learned, but read from nothing that comes in
     net = Net(model, [name for name in matrices(model) if name not in constants])
-    net.wear(net.alive)
+    net.set_masks(net.alive)
     found = on_paths(net, outputs)
     assert found is not None and all(bool(mask.all()) for mask in found.values())
-    net.wear({name: torch.zeros_like(mask) for name, mask in net.alive.items()})
+    net.set_masks({name: torch.zeros_like(mask) for name, mask in net.alive.items()})
     nothing = on_paths(net, outputs)
     assert nothing is not None and not any(mask.any() for mask in nothing.values())

@@ -7,7 +7,7 @@ import torch
 
 from smc_eval.errors import SparsityError
 from smc_eval.sparse.bits import packed
-from smc_eval.sparse.custom_masks import given, paired
+from smc_eval.sparse.custom_masks import custom_masks, paired
 
 OURS = ["words.net.encoder.layer.0.out.weight", "words.net.encoder.layer.1.out.weight", "tree.out.weight"]
 
@@ -53,7 +53,7 @@ MASK = torch.tensor([[1, 0, 1], [0, 1, 1]])
 
 def test_of_weights_what_is_exactly_zero_goes() -> None:
     found = {"a.weight": torch.tensor([[0.5, 0.0, -0.0], [1e-30, -2.0, 0.0]])}
-    masks = given(WEIGHTS, found, "weights")
+    masks = custom_masks(WEIGHTS, found, "weights")
     assert masks["a.weight"].int().tolist() == [[1, 0, 0], [1, 1, 0]]
     assert bool(masks["b.weight"].all()) and masks["a.weight"].dtype == torch.bool
 
@@ -62,7 +62,7 @@ def test_of_weights_what_is_exactly_zero_goes() -> None:
     "mask", [MASK.bool(), MASK.to(torch.uint8), MASK.float(), MASK.bfloat16(), packed(MASK.bool())]
 )
 def test_masks_may_be_truths_numbers_or_bits(mask: torch.Tensor) -> None:
-    assert torch.equal(given(WEIGHTS, {"a.weight": mask}, "masks")["a.weight"], MASK.bool())
+    assert torch.equal(custom_masks(WEIGHTS, {"a.weight": mask}, "masks")["a.weight"], MASK.bool())
 
 
 @pytest.mark.parametrize(
@@ -82,4 +82,4 @@ def test_masks_may_be_truths_numbers_or_bits(mask: torch.Tensor) -> None:
 )
 def test_what_cannot_be_meant_is_refused_by_name(found: torch.Tensor, kind: str, told: str) -> None:
     with pytest.raises(SparsityError, match=told):
-        given(WEIGHTS, {"a.weight": found}, kind)  # type: ignore[arg-type]
+        custom_masks(WEIGHTS, {"a.weight": found}, kind)  # type: ignore[arg-type]

@@ -12,12 +12,12 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from transformers import AutoModel, BartConfig, RobertaConfig
 
-from smc_eval.engine.batches import Feed
-from smc_eval.engine.device import World
+from smc_eval.engine.batches import Batches
+from smc_eval.engine.device import Device
 from smc_eval.engine.probe import NetProbe
-from smc_eval.engine.usage import Tally
+from smc_eval.engine.usage import Usage
 from smc_eval.sparse.input_stats import Grams, Squares
-from smc_eval.sparse.inputs import watching
+from smc_eval.sparse.inputs import observing
 from smc_eval.sparse.net import Net
 from smc_eval.sparse.scope import in_scope
 from smc_eval.tasks.arithmetic.datasets import MawpsGraph2Tree, MawpsGts
@@ -37,7 +37,7 @@ def seen(model: nn.Module, run: Callable[[], Any]) -> dict[tuple[str, str], list
         where = ", ".join(f"{part.start}:{part.stop}" for part in place)
         found.setdefault((name, where), []).append(x_NI)
 
-    with torch.no_grad(), watching(model.eval(), weights, see):
+    with torch.no_grad(), observing(model.eval(), weights, see):
         run()
     return found
 
@@ -125,9 +125,9 @@ def test_what_the_model_computes_is_not_disturbed_and_nothing_is_left_behind() -
     net, x = nn.GRU(3, 4, 2), torch.randn(5, 2, 3)
     wanted, shown = net(x)[0], []
     weights = {name: weight for name, weight in net.named_parameters() if weight.ndim == 2}
-    with torch.no_grad(), watching(net, weights, lambda name, *_: shown.append(name)):
+    with torch.no_grad(), observing(net, weights, lambda name, *_: shown.append(name)):
         assert torch.equal(net(x)[0], wanted)
-    with pytest.raises(ValueError, match="stop"), watching(net, weights, lambda *_: None):
+    with pytest.raises(ValueError, match="stop"), observing(net, weights, lambda *_: None):
         raise ValueError("stop")
     number = len(shown)
     net(x)
@@ -350,12 +350,12 @@ def test_every_linear_of_an_encoder_decoder_sees_what_a_hook_on_it_would() -> No
 
 
 def probe(task: Any, batches_of: int = 8, precision: str = "fp32") -> NetProbe:
-    world = World("cpu", threads=1)
-    world.seed("net")
+    device = Device("cpu", threads=1)
+    device.seed("net")
     model = task.model()
     recipe = task.recipe.model_copy(update={"batch_size": batches_of, "precision": precision})
-    net = Net(model, in_scope(model, "body", task.spared(model)))
-    return NetProbe(net, Feed(task, recipe, "start", world), "stage", Tally(), world)
+    net = Net(model, in_scope(model, "body", task.exclude(model)))
+    return NetProbe(net, Batches(task, recipe, "start", device), "stage", Usage(), device)
 
 
 @pytest.mark.parametrize("task", [MawpsGts, MawpsGraph2Tree])

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from smc_eval.sparse.certificate import certify, dead_units
-from smc_eval.sparse.mask_sample import PLACES, places, sketch
+from smc_eval.sparse.mask_sample import PLACES, places, sample_masks
 from smc_eval.sparse.net import Net
 from smc_eval.sparse.stored_size import holding, stored
-from smc_eval.sparse.weight_change import moved
-from smc_eval.store.mask_samples import Sketch, Sketches, iou
+from smc_eval.sparse.weight_change import weight_change
+from smc_eval.store.mask_samples import MaskSample, MaskSamples, iou
 from smc_eval.target import Target
 
 
@@ -35,7 +35,7 @@ def test_bytes_are_those_of_values_bits_columns_and_rows() -> None:
     }
     mask = torch.zeros(2, 300).bool()
     mask[0, :10] = True
-    net.wear({"0.weight": mask})
+    net.set_masks({"0.weight": mask})
     assert stored(net) == {"dense": 2400 + rest, "bitmask": 40 + 75 + rest, "csr": 10 * 6 + 3 * 1 + rest}
 
 
@@ -56,16 +56,16 @@ def test_travel_by_hand_with_and_without_what_was_pruned() -> None:
     start = {"weight": torch.tensor([[3.0, 4.0], [0.0, 0.0]])}
     with torch.no_grad():
         model.weight.copy_(torch.tensor([[3.0, 5.0], [0.0, 0.0]]))
-    assert moved(net, start)["scope"] == moved(net, start)["scope_kept"] == 1 / 5
-    net.wear({"weight": bits([0, 1], [1, 1])})
-    found = moved(net, start)
+    assert weight_change(net, start)["scope"] == weight_change(net, start)["scope_kept"] == 1 / 5
+    net.set_masks({"weight": bits([0, 1], [1, 1])})
+    found = weight_change(net, start)
     assert found["scope"] == found["tensors"]["weight"] == math.sqrt(3**2 + 1) / 5
     assert found["scope_kept"] == found["tensors_kept"]["weight"] == 1 / 4
 
 
 def test_from_nothing_no_travel_is_told() -> None:
     net = Net(nn.Linear(2, 2, bias=False), ("weight",))
-    assert moved(net, {"weight": torch.zeros(2, 2)})["scope"] is None
+    assert weight_change(net, {"weight": torch.zeros(2, 2)})["scope"] is None
 
 
 def test_dead_rows_and_columns_are_counted_and_of_a_convolution_channels() -> None:
@@ -75,13 +75,13 @@ def test_dead_rows_and_columns_are_counted_and_of_a_convolution_channels() -> No
     assert dead_units(kernel) == [1, 2]
     net = Net(nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 1)), ("0.weight", "1.weight"))
     assert certify(net, None)["dead_units"] == {}
-    net.wear({"0.weight": bits([1, 0, 0], [0, 0, 0]), "1.weight": bits([1, 1])})
+    net.set_masks({"0.weight": bits([1, 0, 0], [0, 0, 0]), "1.weight": bits([1, 1])})
     assert certify(net, None)["dead_units"] == {"0.weight": [1, 2]}
 
 
 def test_a_failed_certificate_says_why_in_plain_words() -> None:
     net = Net(nn.Linear(8, 2, bias=False), ("weight",))
-    net.wear({"weight": bits([1, 1, 1, 0, 1, 0, 0, 0], [1, 1, 0, 0, 1, 1, 0, 0])})
+    net.set_masks({"weight": bits([1, 1, 1, 0, 1, 0, 0, 0], [1, 1, 0, 0, 1, 1, 0, 0])})
     target = Target.parse("2:4")
     assert certify(net, target)["failed"] == ["groups that are not 2:4 in weight"]
     with torch.no_grad():
@@ -104,8 +104,8 @@ def exact(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
     return both / sum(int((one[name] | other[name]).sum()) for name in one)
 
 
-def sketched(masks: dict[str, Tensor]) -> dict[str, Sketch]:
-    return {name: Sketch.read(*parts) for name, parts in sketch(masks).items()}
+def sketched(masks: dict[str, Tensor]) -> dict[str, MaskSample]:
+    return {name: MaskSample.read(*parts) for name, parts in sample_masks(masks).items()}
 
 
 def test_agreement_is_exact_where_every_place_is_kept() -> None:
@@ -131,8 +131,8 @@ def test_estimated_agreement_lies_within_its_errors_of_the_exact_one() -> None:
         value, error = iou(sketched(one), sketched(other))
         assert 0 < error < 0.05
         misses.append((value - exact(one, other)) / error)
-    spread = math.sqrt(sum(miss**2 for miss in misses) / len(misses))
-    assert 0.75 < spread < 1.25 and abs(sum(misses) / len(misses)) < 0.4
+    distribution = math.sqrt(sum(miss**2 for miss in misses) / len(misses))
+    assert 0.75 < distribution < 1.25 and abs(sum(misses) / len(misses)) < 0.4
 
 
 def test_places_are_a_function_of_name_and_shape_alone() -> None:
@@ -157,15 +157,15 @@ def test_places_are_those_of_splitmix64_from_the_hash_of_name_and_shape() -> Non
 
 def test_sketches_come_back_as_they_were_or_not_at_all(tmp_path: Path) -> None:
     masks = {"a": drawn(0.3, 0)}
-    kept = Sketches(tmp_path)
+    kept = MaskSamples(tmp_path)
     assert kept.load("d") is None
-    kept.save("d", sketch(masks))
-    assert Sketches(tmp_path).load("d") == sketched(masks)
+    kept.save("d", sample_masks(masks))
+    assert MaskSamples(tmp_path).load("d") == sketched(masks)
     kept._path("d").write_bytes(kept._path("d").read_bytes()[:-5])
     assert kept.load("d") is None
 
 
 def test_300_large_tensors_take_a_few_tens_of_kilobytes(tmp_path: Path) -> None:
     masks = {f"encoder.layer.{n}.dense.weight": drawn(0.1, n, (256, 64)) for n in range(300)}
-    Sketches(tmp_path).save("d", sketch(masks))
-    assert Sketches(tmp_path)._path("d").stat().st_size < 60_000
+    MaskSamples(tmp_path).save("d", sample_masks(masks))
+    assert MaskSamples(tmp_path)._path("d").stat().st_size < 60_000

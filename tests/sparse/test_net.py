@@ -33,28 +33,28 @@ def mask(*rows: list[int]) -> dict[str, Tensor]:
 
 
 def test_wearing_masks_writes_zeros_and_nothing_else(net: Net) -> None:
-    net.wear(mask([1, 0], [0, 1]))
+    net.set_masks(mask([1, 0], [0, 1]))
     assert net.weights["weight"].tolist() == [[1.0, 0.0], [0.0, -4.0]]
     assert net.changes == 1 and net.regrown == 0
 
 
 def test_what_grows_back_is_zero_and_counted(net: Net) -> None:
-    net.wear(mask([1, 0], [0, 1]))
-    grown = net.wear(mask([1, 1], [0, 0]))
+    net.set_masks(mask([1, 0], [0, 1]))
+    grown = net.set_masks(mask([1, 1], [0, 0]))
     assert grown["weight"].tolist() == [[False, True], [False, False]]
     assert net.weights["weight"].tolist() == [[1.0, 0.0], [0.0, 0.0]]
     assert net.changes == 2 and net.regrown == 1
 
 
 def test_the_same_masks_again_are_no_change(net: Net) -> None:
-    net.wear(mask([1, 0], [0, 1]))
-    net.wear(mask([1, 0], [0, 1]))
+    net.set_masks(mask([1, 0], [0, 1]))
+    net.set_masks(mask([1, 0], [0, 1]))
     assert net.changes == 1
 
 
 def test_masks_worn_are_not_those_handed_over(net: Net) -> None:
     handed = mask([1, 0], [0, 1])
-    net.wear(handed)
+    net.set_masks(handed)
     handed["weight"].fill_(True)
     assert not net.masks["weight"].all()
 
@@ -63,11 +63,11 @@ def test_zeros_hold_against_momentum_and_decay_only_by_hold(net: Net) -> None:
     optimizer = torch.optim.SGD(net.model.parameters(), lr=0.1, momentum=0.9, weight_decay=0.1)
     for step in range(4):
         if step == 2:
-            net.wear(mask([1, 0], [0, 1]))
+            net.set_masks(mask([1, 0], [0, 1]))
         optimizer.zero_grad()
         net.model(torch.ones(1, 2)).pow(2).sum().backward()
         optimizer.step()
-        net.hold()
+        net.apply_masks()
     assert (net.weights["weight"] == 0).tolist() == [[False, True], [True, False]]
 
 
@@ -87,7 +87,7 @@ def test_masking_piece_by_piece_is_masking_at_once(
 
 
 def test_masked_gradients_have_no_vote_in_the_norm(net: Net) -> None:
-    net.wear(mask([1, 0], [0, 1]))
+    net.set_masks(mask([1, 0], [0, 1]))
     net.model(torch.ones(1, 2)).sum().backward()
     net.mask_gradients()
     assert net.parameters["weight"].grad is not None
@@ -96,14 +96,14 @@ def test_masked_gradients_have_no_vote_in_the_norm(net: Net) -> None:
 
 def test_a_soft_net_computes_with_survivors_and_keeps_the_rest(net: Net) -> None:
     net.soft = True
-    net.wear(mask([1, 0], [0, 1]))
-    with net.imposed():
+    net.set_masks(mask([1, 0], [0, 1]))
+    with net.masked():
         assert net.weights["weight"].tolist() == [[1.0, 0.0], [0.0, -4.0]]
     assert net.weights["weight"].tolist() == [[1.0, -2.0], [3.0, -4.0]]
 
 
 def test_loading_is_followed_by_zeroing(net: Net) -> None:
-    net.wear(mask([1, 0], [0, 1]))
+    net.set_masks(mask([1, 0], [0, 1]))
     net.load({"weight": torch.full((2, 2), 5.0), "bias": torch.zeros(2)})
     assert net.weights["weight"].tolist() == [[5.0, 0.0], [0.0, 5.0]]
 
@@ -118,7 +118,7 @@ def test_loading_is_followed_by_zeroing(net: Net) -> None:
 )
 def test_wrong_masks_are_refused_by_name(net: Net, masks: dict[str, Tensor], words: str) -> None:
     with pytest.raises(SparsityError, match=words):
-        net.wear(masks)
+        net.set_masks(masks)
 
 
 def test_a_net_of_other_shape_is_not_loaded(net: Net) -> None:
@@ -134,16 +134,16 @@ def test_tied_weights_are_one_parameter_one_mask_one_count() -> None:
     assert "out.weight" not in state(model)
     body = in_scope(model, "body")
     assert body == ("encoder.weight_ih_l0", "encoder.weight_hh_l0", "down.weight", "odd.weight")
-    assert in_scope(model, "body", spared=["odd.weight"]) == body[:3]
+    assert in_scope(model, "body", exclude=["odd.weight"]) == body[:3]
     assert in_scope(model, "all-2d") == ("words.weight", *body)
-    assert in_scope(model, "all-2d", spared=["odd.weight"]) == ("words.weight", *body[:3])
+    assert in_scope(model, "all-2d", exclude=["odd.weight"]) == ("words.weight", *body[:3])
 
 
 def test_a_scope_that_holds_nothing_is_refused() -> None:
     with pytest.raises(SparsityError, match="nothing can be pruned"):
         in_scope(nn.Embedding(3, 2), "body")
     with pytest.raises(SparsityError, match="spares 'nobody'"):
-        in_scope(ToyNet(), "body", spared=["nobody"])
+        in_scope(ToyNet(), "body", exclude=["nobody"])
 
 
 def test_three_denominators_of_one_mask() -> None:
@@ -161,17 +161,17 @@ def test_three_denominators_of_one_mask() -> None:
 
 
 def test_a_certificate_counts_and_names(net: Net) -> None:
-    net.wear(mask([1, 0], [0, 1]))
+    net.set_masks(mask([1, 0], [0, 1]))
     found = certify(net, Target(sparsity=0.5))
     assert found["ok"] and found["kept"] == found["wanted"] == 2
     assert found["tensors"] == {"weight": 0.5} and found["dead_tensors"] == []
     assert not certify(net, Target(sparsity=0.25))["ok"]  # one weight too few
-    net.wear(mask([0, 0], [0, 0]))
+    net.set_masks(mask([0, 0], [0, 0]))
     assert certify(net, Target(sparsity=0.5))["dead_tensors"] == ["weight"]
 
 
 def test_one_weight_under_a_mask_breaks_the_certificate(net: Net) -> None:
-    net.wear(mask([1, 0], [0, 1]))
+    net.set_masks(mask([1, 0], [0, 1]))
     with torch.no_grad():
         net.parameters["weight"][0, 1] = 1e-30
     found = certify(net, Target(sparsity=0.5))
@@ -188,9 +188,9 @@ def test_one_full_group_breaks_the_certificate_of_a_pattern() -> None:
     model = nn.Sequential(nn.Linear(8, 2, bias=False))
     target, halves = Target.parse("2:4"), torch.tensor([[1, 1, 0, 0, 1, 0, 1, 0]] * 2).bool()
     net = Net(model, ("0.weight",))
-    net.wear({"0.weight": halves})
+    net.set_masks({"0.weight": halves})
     assert certify(net, target)["ok"]
-    net.wear({"0.weight": torch.tensor([[1, 1, 1, 0, 1, 0, 0, 0]] * 2).bool()})
+    net.set_masks({"0.weight": torch.tensor([[1, 1, 1, 0, 1, 0, 0, 0]] * 2).bool()})
     found = certify(net, target)
     assert found["kept"] == found["wanted"] and found["misfits"] == ["0.weight"] and not found["ok"]
 

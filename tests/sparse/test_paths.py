@@ -23,7 +23,7 @@ def bits(*rows: list[int]) -> Tensor:
 def worn(model: nn.Module, **masks: Tensor) -> Net:
     """A net under masks by name, a double underscore for a dot; what is not named stays whole."""
     net = Net(model, in_scope(model, "body"))
-    net.wear(net.alive | {name.replace("__", "."): mask for name, mask in masks.items()})
+    net.set_masks(net.full_masks | {name.replace("__", "."): mask for name, mask in masks.items()})
     return net
 
 
@@ -160,7 +160,7 @@ def test_a_recurrent_unit_that_nothing_feeds_is_read_by_nobody(kind: Any) -> Non
     # unit 1 reads itself alone: its own loop, its readers and nothing else are off every path
     assert found["net.weight_hh_l0"] == [[1, 0], [0, 0]] * gates
     assert found["out.weight"] == [[1, 0]]
-    net.wear(net.alive | {"net.weight_hh_l0": bits([0, 0], [1, 0]).repeat(gates, 1)})
+    net.set_masks(net.full_masks | {"net.weight_hh_l0": bits([0, 0], [1, 0]).repeat(gates, 1)})
     found = traced(net, torch.ones(1, 3, 1))
     assert found["net.weight_hh_l0"] == [[0, 0], [1, 0]] * gates and found["out.weight"] == [[1, 1]]
 

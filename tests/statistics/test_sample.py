@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smc_eval.reporting.cell_value import entry
+from smc_eval.reporting.cell_value import make_cell_value
 from smc_eval.score import Items
 from smc_eval.statistics import Sample
 from smc_eval.store.records import Result
@@ -79,7 +79,7 @@ def test_value_is_the_tables_number_folds_and_seeds_and_all() -> None:
     records = square(books, percentage)
     sample = Sample.of(records, lambda digest: books[int(digest[0]), int(digest[2])])
     assert sample is not None and sample.seeds == (0, 1) and sample.size == 4
-    assert sample.value() == entry(records, records, 1).value == 75.0
+    assert sample.value() == make_cell_value(records, records, 1).value == 75.0
     assert sample.values_S().tolist() == [75.0, 75.0]
 
 
@@ -96,7 +96,7 @@ def test_any_square_of_folds_has_the_tables_number(draw: int) -> None:
     chance.shuffle(records)
     sample = Sample.of(records, lambda digest: books[int(digest[0]), int(digest[2])])
     assert sample is not None
-    assert sample.value() == pytest.approx(entry(records, records, 1).value, rel=1e-14, abs=0)
+    assert sample.value() == pytest.approx(make_cell_value(records, records, 1).value, rel=1e-14, abs=0)
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=2, max_size=12))

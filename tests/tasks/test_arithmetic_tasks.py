@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from smc_eval.engine.batches import predict
-from smc_eval.engine.device import World
+from smc_eval.engine.device import Device
 from smc_eval.errors import DataError, ModelError, UsageError
 from smc_eval.sparse.scope import in_scope
 from smc_eval.tasks.arithmetic.datasets import (
@@ -92,7 +92,7 @@ def test_published_shapes_stand_in_the_net() -> None:
 def test_output_layers_and_tables_are_out_of_the_body() -> None:
     task = small(MawpsGraph2Tree)
     model = task.model()
-    scope = in_scope(model, "body", task.spared(model))
+    scope = in_scope(model, "body", task.exclude(model))
     out = {"tree.operator.weight", "tree.leaf.score.weight", "tree.constants"}
     tables = {"words.table.weight", "tree.operators.weight"}
     matrices = {name for name, weight in model.named_parameters() if weight.ndim >= 2}
@@ -157,7 +157,7 @@ def test_predictions_are_plain_json_and_blind_to_their_batch() -> None:
         model, examples = task.model(), task.data("test")[:8]
         predicted = [
             predict(
-                task, model, examples, task.recipe.model_copy(update={"eval_batch_size": size}), World("cpu")
+                task, model, examples, task.recipe.model_copy(update={"eval_batch_size": size}), Device("cpu")
             )
             for size in (1, 16)
         ]
@@ -175,7 +175,7 @@ def test_a_net_learns_a_handful_of_problems(kind: type[WordProblems], hidden: in
         optimizer.zero_grad()
         task.loss(model, task.collate(examples)).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-    found = predict(task, model, examples, task.recipe, World("cpu"))
+    found = predict(task, model, examples, task.recipe, Device("cpu"))
     assert task.score(found, examples).also["equation_accuracy"] >= 75
 
 

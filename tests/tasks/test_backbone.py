@@ -28,7 +28,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from transformers import RobertaConfig, RobertaForMaskedLM
 
     folder = tmp_path_factory.mktemp("checkpoint") / "small"
-    tokenizer = tiny.tokenizer(" ".join(problem.words) for problem in MawpsGts(fold=0).data("train"))
+    tokenizer = tiny.tiny_tokenizer(" ".join(problem.words) for problem in MawpsGts(fold=0).data("train"))
     tokenizer.save_pretrained(folder)
     torch.manual_seed(0)
     config = RobertaConfig(
@@ -73,7 +73,7 @@ def said(act: Callable[[], object]) -> str:
 def test_a_folder_is_loaded_whole_and_without_a_pooler(small: Path) -> None:
     from safetensors.torch import load_file
 
-    model = pretrained.encoder(backbone.find(str(small)))
+    model = pretrained.load_encoder(backbone.find_backbone(str(small)))
     stored = load_file(small / "model.safetensors")
     own = model.state_dict()
     assert not any("pooler" in name for name in own)
@@ -82,16 +82,16 @@ def test_a_folder_is_loaded_whole_and_without_a_pooler(small: Path) -> None:
 
 def test_a_folder_is_named_by_all_that_is_read_from_it(copied: Callable[..., Path], small: Path) -> None:
     folder = copied()
-    first = backbone.find(str(small)).source.digest
+    first = backbone.find_backbone(str(small)).source.digest
     (folder / "README.md").write_text("whatever")
     (folder / "pytorch_model.bin").write_bytes(b"passed over")
-    assert backbone.find(str(folder)).source.digest == first
+    assert backbone.find_backbone(str(folder)).source.digest == first
     for name in ("model.safetensors", "tokenizer.json", "config.json"):
         content = (folder / name).read_bytes()
         (folder / name).write_bytes(content + b" ")
-        assert backbone.find(str(folder)).source.digest != first
+        assert backbone.find_backbone(str(folder)).source.digest != first
         (folder / name).write_bytes(content)
-    assert backbone.find(str(folder)).source.digest == first
+    assert backbone.find_backbone(str(folder)).source.digest == first
 
 
 def test_finding_a_model_needs_no_tensors(small: Path) -> None:
@@ -117,22 +117,22 @@ def test_a_task_trains_a_checkpoint_at_its_own_rate(small: Path) -> None:
 
 
 def test_a_folder_without_a_config(tmp_path: Path) -> None:
-    assert "has no config.json" in said(lambda: backbone.find(str(tmp_path)))
+    assert "has no config.json" in said(lambda: backbone.find_backbone(str(tmp_path)))
 
 
 def test_a_folder_that_is_not_there() -> None:
-    assert "no model folder '/no/such/folder'" in said(lambda: backbone.find("/no/such/folder"))
-    assert "no model folder './roberta'" in said(lambda: backbone.find("./roberta"))
+    assert "no model folder '/no/such/folder'" in said(lambda: backbone.find_backbone("/no/such/folder"))
+    assert "no model folder './roberta'" in said(lambda: backbone.find_backbone("./roberta"))
 
 
 def test_a_config_that_is_no_json(copied: Callable[..., Path]) -> None:
     folder = copied()
     (folder / "config.json").write_text('{"model_type":')
-    assert "config.json" in said(lambda: backbone.find(str(folder)))
+    assert "config.json" in said(lambda: backbone.find_backbone(str(folder)))
     (folder / "config.json").write_text("[]")
-    assert "no JSON object" in said(lambda: backbone.find(str(folder)))
+    assert "no JSON object" in said(lambda: backbone.find_backbone(str(folder)))
     (folder / "config.json").write_text("{}")
-    assert "names no model_type" in said(lambda: backbone.find(str(folder)))
+    assert "names no model_type" in said(lambda: backbone.find_backbone(str(folder)))
 
 
 @pytest.mark.parametrize(
@@ -150,31 +150,33 @@ def test_a_config_that_is_no_json(copied: Callable[..., Path]) -> None:
 )
 def test_another_architecture(copied: Callable[..., Path], config: dict[str, object], what: str) -> None:
     folder = copied(**config)
-    assert what in said(lambda: pretrained.encoder(backbone.find(str(folder))))
+    assert what in said(lambda: pretrained.load_encoder(backbone.find_backbone(str(folder))))
 
 
 @pytest.mark.parametrize("kept", [0, 100, 3000])
 def test_weights_that_are_cut_short(copied: Callable[..., Path], kept: int) -> None:
     weights = copied() / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:kept])
-    told = said(lambda: pretrained.encoder(backbone.find(str(weights.parent))))
+    told = said(lambda: pretrained.load_encoder(backbone.find_backbone(str(weights.parent))))
     assert "cannot be loaded" in told and "give a whole checkpoint" in told
 
 
 def test_weights_that_are_missing(copied: Callable[..., Path]) -> None:
     folder = copied("model.safetensors")
-    assert "cannot be loaded" in said(lambda: pretrained.encoder(backbone.find(str(folder))))
+    assert "cannot be loaded" in said(lambda: pretrained.load_encoder(backbone.find_backbone(str(folder))))
 
 
 def test_weights_of_other_shapes_or_fewer_layers(copied: Callable[..., Path]) -> None:
     folder = copied(intermediate_size=24)
-    assert "other shapes" in said(lambda: pretrained.encoder(backbone.find(str(folder))))
+    assert "other shapes" in said(lambda: pretrained.load_encoder(backbone.find_backbone(str(folder))))
     config = json.loads((folder / "config.json").read_text()) | {
         "intermediate_size": 16,
         "num_hidden_layers": 3,
     }
     (folder / "config.json").write_text(json.dumps(config))
-    assert "lacks 16 encoder tensors" in said(lambda: pretrained.encoder(backbone.find(str(folder))))
+    assert "lacks 16 encoder tensors" in said(
+        lambda: pretrained.load_encoder(backbone.find_backbone(str(folder)))
+    )
 
 
 def test_weights_that_are_no_weights_but_a_pickle_bomb(copied: Callable[..., Path]) -> None:
@@ -187,23 +189,23 @@ def test_weights_that_are_no_weights_but_a_pickle_bomb(copied: Callable[..., Pat
             return os.mkdir, (str(folder / "exploded"),)
 
     (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Bomb(), protocol=2))
-    assert "cannot be loaded" in said(lambda: pretrained.encoder(backbone.find(str(folder))))
+    assert "cannot be loaded" in said(lambda: pretrained.load_encoder(backbone.find_backbone(str(folder))))
     assert not (folder / "exploded").exists()
 
 
 def test_a_missing_tokenizer(copied: Callable[..., Path]) -> None:
     folder = copied("tokenizer.json", "tokenizer_config.json")
-    told = said(lambda: pretrained.tokenizer(backbone.find(str(folder))))
+    told = said(lambda: pretrained.load_tokenizer(backbone.find_backbone(str(folder))))
     assert "tokenizer" in told and str(folder) in told
 
 
 def test_a_tokenizer_of_another_model(copied: Callable[..., Path]) -> None:
     folder = copied(vocab_size=100)
-    assert "its model 100" in said(lambda: pretrained.tokenizer(backbone.find(str(folder))))
+    assert "its model 100" in said(lambda: pretrained.load_tokenizer(backbone.find_backbone(str(folder))))
 
 
 def test_a_hub_model_while_offline() -> None:
-    told = said(lambda: backbone.find("nobody/no-such-model"))
+    told = said(lambda: backbone.find_backbone("nobody/no-such-model"))
     assert "HF_HUB_OFFLINE is set" in told
     for help_ in ("connect this machine", "hf download nobody/no-such-model", "give a local folder"):
         assert help_ in told
@@ -218,12 +220,12 @@ def test_a_cached_hub_model_is_named_by_its_commit(
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text(commit)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    found = backbone.find("someone/small")
+    found = backbone.find_backbone("someone/small")
     assert found.source.digest == commit
-    assert len(pretrained.tokenizer(found)) == found.config["vocab_size"]
-    assert sum(1 for _ in pretrained.encoder(found).parameters()) > 20
+    assert len(pretrained.load_tokenizer(found)) == found.config["vocab_size"]
+    assert sum(1 for _ in pretrained.load_encoder(found).parameters()) > 20
     (repository / "snapshots" / commit / "model.safetensors").unlink()
-    assert "not whole in the local cache" in said(lambda: pretrained.encoder(found))
+    assert "not whole in the local cache" in said(lambda: pretrained.load_encoder(found))
 
 
 def test_a_package_that_holds_a_model(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,15 +234,17 @@ def test_a_package_that_holds_a_model(small: Path, tmp_path: Path, monkeypatch: 
     (package / "aside" / "config.json").write_text("{}")  # of something that is no model
     shutil.copytree(small, package / "deep" / "down")
     monkeypatch.syspath_prepend(tmp_path)
-    found = backbone.find(f"pkg:{package.name}")
+    found = backbone.find_backbone(f"pkg:{package.name}")
     assert Path(found.place) == package / "deep" / "down"
     assert found.source.name == f"pkg:{package.name}"
 
 
 def test_a_package_that_is_not_there_or_holds_none() -> None:
-    assert "no installed Python package" in said(lambda: backbone.find("pkg:smc_eval_no_such_package"))
-    assert "no installed Python package" in said(lambda: backbone.find("pkg:../up"))
-    assert "holds no folder" in said(lambda: backbone.find("pkg:json"))
+    assert "no installed Python package" in said(
+        lambda: backbone.find_backbone("pkg:smc_eval_no_such_package")
+    )
+    assert "no installed Python package" in said(lambda: backbone.find_backbone("pkg:../up"))
+    assert "holds no folder" in said(lambda: backbone.find_backbone("pkg:json"))
 
 
 @pytest.mark.skipif(not importlib.util.find_spec(MINILM), reason=f"the package {MINILM} is not installed")

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from smc_eval.tasks.arithmetic.beam import LONGEST, Branch, search
+from smc_eval.tasks.arithmetic.beam import LONGEST_EQUATION, Branch, search
 from smc_eval.tasks.arithmetic.levels import trees
-from smc_eval.tasks.arithmetic.tree import Reading, TreeDecoder
+from smc_eval.tasks.arithmetic.tree import EncodedProblems, TreeDecoder
 
 HIDDEN, COUNTS = 8, (3, 1, 2)
 
@@ -31,7 +31,7 @@ def a_decoder(seed: int) -> TreeDecoder:
     return decoder
 
 
-def a_reading(decoder: TreeDecoder, rows: Sequence[int] = (0, 1, 2)) -> Reading:
+def a_reading(decoder: TreeDecoder, rows: Sequence[int] = (0, 1, 2)) -> EncodedProblems:
     """Random problems, some of them chosen; padded to the longest chosen."""
     chance = torch.Generator().manual_seed(7)
     root, states = torch.randn(3, HIDDEN, generator=chance), torch.randn(3, 5, HIDDEN, generator=chance)
@@ -51,7 +51,7 @@ def whole(equation: Sequence[int]) -> bool:
     return wanted == 0
 
 
-def taught(decoder: TreeDecoder, reading: Reading, row: int, equation: Sequence[int]) -> Tensor:
+def taught(decoder: TreeDecoder, reading: EncodedProblems, row: int, equation: Sequence[int]) -> Tensor:
     """Log-probabilities at the nodes of a whole equation, teacher-forced."""
     shape = trees([equation], 3, [{}])
     levels = tuple(replace(one, problem_M=torch.full_like(one.problem_M, row)) for one in shape.levels)
@@ -59,11 +59,15 @@ def taught(decoder: TreeDecoder, reading: Reading, row: int, equation: Sequence[
     return cast("Tensor", decoder(one, replace(shape, levels=levels))).detach()
 
 
-def log_probability(decoder: TreeDecoder, reading: Reading, row: int, equation: Sequence[int]) -> float:
+def log_probability(
+    decoder: TreeDecoder, reading: EncodedProblems, row: int, equation: Sequence[int]
+) -> float:
     return sum(at(decoder, reading, row, equation, place) for place in range(len(equation)))
 
 
-def naive(decoder: TreeDecoder, reading: Reading, row: int, width: int, longest: int) -> tuple[int, ...]:
+def naive(
+    decoder: TreeDecoder, reading: EncodedProblems, row: int, width: int, longest: int
+) -> tuple[int, ...]:
     """Every prefix scored anew from its start, by completing it with leaves; nothing is dropped early."""
     beam: list[tuple[float, tuple[int, ...]]] = [(0.0, ())]
     symbols = range(3 + 1 + COUNTS[row])
@@ -82,7 +86,7 @@ def naive(decoder: TreeDecoder, reading: Reading, row: int, width: int, longest:
     return beam[0][1]
 
 
-def prefix_score(decoder: TreeDecoder, reading: Reading, row: int, prefix: Sequence[int]) -> float:
+def prefix_score(decoder: TreeDecoder, reading: EncodedProblems, row: int, prefix: Sequence[int]) -> float:
     """Sum of the log-probabilities of a prefix's symbols; those that complete it do not count."""
     operators = sum(symbol < 3 for symbol in prefix)
     missing = operators + 1 - (len(prefix) - operators)
@@ -90,7 +94,9 @@ def prefix_score(decoder: TreeDecoder, reading: Reading, row: int, prefix: Seque
     return sum(at(decoder, reading, row, filled, place) for place in range(len(prefix)))
 
 
-def at(decoder: TreeDecoder, reading: Reading, row: int, equation: Sequence[int], place: int) -> float:
+def at(
+    decoder: TreeDecoder, reading: EncodedProblems, row: int, equation: Sequence[int], place: int
+) -> float:
     """Log-probability of the symbol at a place of a whole equation, teacher-forced."""
     return float(taught(decoder, reading, row, equation)[level_order(equation).index(place), equation[place]])
 
@@ -131,7 +137,7 @@ def test_a_score_is_the_log_probability_of_its_equation(seed: int) -> None:
     decoder = a_decoder(seed)
     reading = a_reading(decoder)
     for row, branch in enumerate(search(decoder, reading, 5)):
-        assert branch.goals == () or len(branch.symbols) == LONGEST
+        assert branch.goals == () or len(branch.symbols) == LONGEST_EQUATION
         if not branch.goals:
             assert branch.score == pytest.approx(
                 log_probability(decoder, reading, row, branch.symbols), abs=1e-4
@@ -172,7 +178,7 @@ def test_an_equation_without_end_is_given_up() -> None:
     decoder = a_decoder(0)
     decoder.operator.bias.data += 100  # operators only
     branches = search(decoder, a_reading(decoder), 2)
-    assert [len(branch.symbols) for branch in branches] == [LONGEST] * 3
+    assert [len(branch.symbols) for branch in branches] == [LONGEST_EQUATION] * 3
     assert all(branch.goals for branch in branches)
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from smc_eval.tasks.arithmetic.problems import read_problems
 from smc_eval.tasks.equation import OPERATORS, equation_right, fault, number, value, value_right
-from smc_eval.tasks.folder import find
+from smc_eval.tasks.folder import find_file
 
 ACTS = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv}
 
@@ -138,5 +138,5 @@ def test_a_decimal_number_is_read(text, wanted):
 
 def test_every_equation_of_mawps_evaluates(data_dir):
     for fold in range(5):
-        problems = read_problems(find(data_dir, f"cv_mawps/fold{fold}/dev.csv"))
+        problems = read_problems(find_file(data_dir, f"cv_mawps/fold{fold}/dev.csv"))
         assert all(value(problem.equation, problem.numbers) is not None for problem in problems)

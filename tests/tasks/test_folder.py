@@ -9,7 +9,7 @@ import os
 import pytest
 
 from smc_eval.errors import DataError
-from smc_eval.tasks.folder import content_digest, find, find_all, lines
+from smc_eval.tasks.folder import content_digest, find_file, find_files, lines
 
 
 def laid(path, content=b"a\n"):
@@ -20,27 +20,27 @@ def laid(path, content=b"a\n"):
 
 def test_a_file_is_found_by_its_name_or_with_gz(tmp_path):
     packed = laid(tmp_path / "set" / "fold0" / "dev.csv.gz")
-    assert find(tmp_path, "set/fold0/dev.csv") == packed
+    assert find_file(tmp_path, "set/fold0/dev.csv") == packed
     plain = laid(tmp_path / "set" / "fold0" / "dev.csv")
-    assert find(str(tmp_path), "set/fold0/dev.csv") == plain
+    assert find_file(str(tmp_path), "set/fold0/dev.csv") == plain
 
 
 def test_a_missing_folder_says_what_can_be_done(tmp_path):
     with pytest.raises(
         DataError, match=r"nowhere' does not exist; .*--data-dir DIR or SMC_EVAL_DATA.*--data-dir twin"
     ):
-        find(tmp_path / "nowhere", "dev.csv")
+        find_file(tmp_path / "nowhere", "dev.csv")
 
 
 def test_a_data_folder_that_is_a_file_is_refused(tmp_path):
     with pytest.raises(DataError, match="is a file, not a folder"):
-        find(laid(tmp_path / "data.csv"), "dev.csv")
+        find_file(laid(tmp_path / "data.csv"), "dev.csv")
 
 
 def test_a_missing_file_says_where_it_is_wanted_and_what_lies_there(tmp_path):
     laid(tmp_path / "set" / "fold0" / "dev.csv")
     with pytest.raises(DataError) as caught:
-        find(tmp_path, "set/fold7/dev.csv")
+        find_file(tmp_path, "set/fold7/dev.csv")
     message = str(caught.value)
     assert f"{str(tmp_path)!r} has no set/fold7/dev.csv or set/fold7/dev.csv.gz" in message
     assert f"{tmp_path / 'set'} holds fold0\n" in message
@@ -52,14 +52,14 @@ def test_a_missing_file_says_where_it_is_wanted_and_what_lies_there(tmp_path):
 def test_a_folder_in_a_files_place_is_not_taken_for_it(tmp_path):
     (tmp_path / "dev.csv").mkdir()
     with pytest.raises(DataError, match="there is a folder of that name"):
-        find(tmp_path, "dev.csv")
+        find_file(tmp_path, "dev.csv")
 
 
 def test_the_files_of_a_folder_stand_by_number_and_a_plain_one_before_its_packed_twin(tmp_path):
     names = ("10.txt", "2.txt.gz", "2.txt", "1.txt.gz", "notes.md", "txt")
     for name in names:
         laid(tmp_path / "set" / "train" / name)
-    found = find_all(tmp_path, "set/train", ".txt")
+    found = find_files(tmp_path, "set/train", ".txt")
     assert [path.name for path in found] == ["1.txt.gz", "2.txt", "10.txt"]
 
 
@@ -67,11 +67,11 @@ def test_a_folder_without_such_files_is_named(tmp_path):
     laid(tmp_path / "set" / "train" / "notes.md")
     laid(tmp_path / "set" / "dev")
     with pytest.raises(DataError, match=r"set/train holds no .txt or .txt.gz file"):
-        find_all(tmp_path, "set/train", ".txt")
+        find_files(tmp_path, "set/train", ".txt")
     with pytest.raises(DataError, match=r"has no set/test or .*set holds dev, train\n"):
-        find_all(tmp_path, "set/test", ".txt")
+        find_files(tmp_path, "set/test", ".txt")
     with pytest.raises(DataError, match=r"set/dev is a file; wanted a folder of .txt files"):
-        find_all(tmp_path, "set/dev", ".txt")
+        find_files(tmp_path, "set/dev", ".txt")
 
 
 def test_lines_keep_their_ends_and_lose_a_byte_order_mark(tmp_path):
@@ -124,7 +124,7 @@ def test_a_folder_that_may_not_be_entered_is_a_data_error(tmp_path):
     closed.chmod(0)
     try:
         with pytest.raises(DataError, match="closed"):
-            find(closed, "set/dev.csv")
+            find_file(closed, "set/dev.csv")
     finally:
         closed.chmod(0o700)
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from smc_eval.errors import DataError
-from smc_eval.tasks.hub import PARQUET, HubSet, source
+from smc_eval.tasks.hub import PARQUET, HubSet, joint_source
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -100,8 +100,8 @@ def test_a_split_without_rows_is_refused(home: Path) -> None:
 
 def test_configurations_of_a_set_are_one_source(home: Path) -> None:
     cached(home, train=[{"id": 0, "text": "a"}])
-    one = source([PAIRS], ["train"])
+    one = joint_source([PAIRS], ["train"])
     assert (one.name, one.digest) == ("hub:org/pairs/en-fr", COMMIT)
-    both = source([PAIRS, PAIRS], ["train"])
+    both = joint_source([PAIRS, PAIRS], ["train"])
     assert both.name == "hub:org/pairs/en-fr+en-fr"
     assert both.digest not in {COMMIT, ""}

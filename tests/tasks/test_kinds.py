@@ -95,16 +95,16 @@ WORDS, LETTERS = ["the", "of", "and"], [*AMINO_ACIDS]
     ],
 )
 def test_another_kind_is_refused_with_its_reason(
-    config: dict[str, object], tokens: list[str] | None, kind: kinds.Kind, words: str
+    config: dict[str, object], tokens: list[str] | None, kind: kinds.ModelKind, words: str
 ) -> None:
     with pytest.raises(ModelError) as caught:
-        kinds.check(config, tokens, kind, "mine")
+        kinds.check_kind(config, tokens, kind, "mine")
     told = str(caught.value)
     assert words in told and "model 'mine'" in told
     assert not config or told.endswith(f"takes a {kind.replace('-', ' ')} such as {kinds.EXAMPLES[kind]}")
 
 
 def test_the_wanted_kind_passes() -> None:
-    kinds.check(CONFIG, WORDS, "text-encoder", "mine")
-    kinds.check(CONFIG, LETTERS, "protein-encoder", "mine")
-    kinds.check(CONFIG, None, "protein-encoder", "mine")  # seen when it is loaded
+    kinds.check_kind(CONFIG, WORDS, "text-encoder", "mine")
+    kinds.check_kind(CONFIG, LETTERS, "protein-encoder", "mine")
+    kinds.check_kind(CONFIG, None, "protein-encoder", "mine")  # seen when it is loaded

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from smc_eval.errors import DataError
 from smc_eval.tasks.arithmetic.problems import Problem, read_problems
-from smc_eval.tasks.folder import find
+from smc_eval.tasks.folder import find_file
 
 HEADER = "Question,Numbers,Equation,Answer,group_nums"
 GOOD = 'Ann has number0 eggs and eats number1 .,8.0 2.0,- number0 number1,99,"[1, 2, 3]"'
@@ -161,7 +161,7 @@ def test_whatever_a_field_holds_there_is_a_sound_problem_or_a_data_error(tmp_pat
 @pytest.mark.parametrize(("fold", "leaked"), [(0, 128), (1, 110), (2, 112), (3, 118), (4, 114)])
 def test_mawps_has_the_sizes_and_leaks_that_are_known_of_it(data_dir, fold, leaked):
     train, dev = (
-        read_problems(find(data_dir, f"cv_mawps/fold{fold}/{part}.csv")) for part in ("train", "dev")
+        read_problems(find_file(data_dir, f"cv_mawps/fold{fold}/{part}.csv")) for part in ("train", "dev")
     )
     assert (len(train), len(dev)) == (1537, 384)
     asked = {problem.words for problem in train}
@@ -172,5 +172,5 @@ def test_mawps_has_the_sizes_and_leaks_that_are_known_of_it(data_dir, fold, leak
 @pytest.mark.parametrize("name", [*(f"cv_asdiv-a/fold{fold}" for fold in range(5)), "mawps-asdiv-a_svamp"])
 @pytest.mark.parametrize("part", ["train", "dev"])
 def test_official_asdiv_and_svamp_files_are_read_whole(data_dir, name, part):
-    for problem in read_problems(find(data_dir, f"{name}/{part}.csv")):
+    for problem in read_problems(find_file(data_dir, f"{name}/{part}.csv")):
         assert [problem.words[at] for at in problem.number_at] == ["NUM"] * len(problem.numbers)

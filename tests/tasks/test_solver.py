@@ -15,11 +15,11 @@ from smc_eval.tasks import tiny
 from smc_eval.tasks.arithmetic.encoding import Encoder
 from smc_eval.tasks.arithmetic.levels import Trees, Unknown, trees
 from smc_eval.tasks.arithmetic.problems import Problem
-from smc_eval.tasks.arithmetic.sequence import BiLSTM, backwards, pack, recur, unpack
+from smc_eval.tasks.arithmetic.sequence import BiLSTM, backwards, pack, recur, unpack_padded
 from smc_eval.tasks.arithmetic.solver import Solver, solver
 from smc_eval.tasks.arithmetic.symbols import Symbols, symbols, vocabulary
 from smc_eval.tasks.arithmetic.text_readers import SubWords, WholeWords
-from smc_eval.tasks.arithmetic.tree import Reading, TreeDecoder
+from smc_eval.tasks.arithmetic.tree import EncodedProblems, TreeDecoder
 
 SYMBOLS = Symbols(operators=("+", "-", "*", "/"), constants=("100.0", "0.5"), copies=3)
 HIDDEN = 8
@@ -49,7 +49,7 @@ def made(*, graphs: bool = False) -> tuple[Solver, Encoder]:
 
 def a_reading(
     decoder: TreeDecoder, problems: int, seed: int = 0, counts: Sequence[int] = (3, 1, 2)
-) -> Reading:
+) -> EncodedProblems:
     """Random states of problems with so many numbers, the texts of unlike lengths."""
     chance = torch.Generator().manual_seed(seed)
 
@@ -73,7 +73,7 @@ def symbols_at_random(draw: st.DrawFn, leaves: int, depth: int = 4) -> list[int]
 class Naive:
     """GTS's decoder as its paper tells it: one problem, one symbol after the other, two stacks."""
 
-    def __init__(self, decoder: TreeDecoder, reading: Reading, row: int) -> None:
+    def __init__(self, decoder: TreeDecoder, reading: EncodedProblems, row: int) -> None:
         self.net = decoder
         self.states = reading.states_NSH[row][reading.real_NS[row]]
         self.leaves = reading.leaves_NCH[row]
@@ -223,7 +223,7 @@ def test_the_problem_as_a_whole_is_read_at_its_true_ends() -> None:
     net, encoder = made()
     batch = encoder.batch([PROBLEMS[4], PROBLEMS[1]])
     packed = pack(net.words(batch.ids_NL, batch.real_NL), batch.lengths_N)
-    both_NLX = unpack(net.sequence(packed)[0], batch.ids_NL.shape[1])
+    both_NLX = unpack_padded(net.sequence(packed)[0], batch.ids_NL.shape[1])
     found = net.read(batch).root_NH[0]
     assert batch.lengths_N.tolist() == [2, 16]
     torch.testing.assert_close(found, both_NLX[0, 1, :HIDDEN] + both_NLX[0, 0, HIDDEN:])
@@ -259,12 +259,12 @@ def test_the_lstm_is_torchs_packed_one(lengths: list[int]) -> None:
     values, gradients = [], []
     for net in (ours, theirs):
         read = inputs.clone().requires_grad_()
-        states = unpack(net(pack(read, torch.tensor(lengths)))[0], max(lengths))
+        states = unpack_padded(net(pack(read, torch.tensor(lengths)))[0], max(lengths))
         (states * weights).sum().backward()
         values.append(states)
         gradients.append([read.grad, *(weight.grad for weight in net.parameters())])
     with torch.no_grad():
-        values.append(unpack(ours(pack(inputs, torch.tensor(lengths)))[0], max(lengths)))
+        values.append(unpack_padded(ours(pack(inputs, torch.tensor(lengths)))[0], max(lengths)))
     for other in values[1:]:
         torch.testing.assert_close(values[0], other, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(gradients[0], gradients[1], atol=1e-5, rtol=1e-5)
@@ -291,7 +291,7 @@ def test_the_recurrence_has_gradients_and_gradients_of_gradients() -> None:
 
 def test_numbers_stand_at_the_first_token_of_their_word() -> None:
     texts = ["Anna has apples", "Anna eats apples"] * 3
-    tokenizer = tiny.tokenizer(texts, 300)
+    tokenizer = tiny.tiny_tokenizer(texts, 300)
     known = vocabulary([problem("Anna grows NUM pineapples", "N0", (1,))], ())
     ids, first = SubWords(tokenizer, known).cut(["Anna", "grows", "NUM", "pineapples", "4th"])
     tokens = tokenizer.convert_ids_to_tokens(ids)

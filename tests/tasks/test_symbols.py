@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from smc_eval.tasks.arithmetic.problems import Problem, read_problems
 from smc_eval.tasks.arithmetic.symbols import Symbols, Vocabulary, symbols, vocabulary
-from smc_eval.tasks.folder import find
+from smc_eval.tasks.folder import find_file
 
 
 def problem(equation, words="NUM ?", numbers=1):
@@ -62,7 +62,7 @@ def test_mawps_has_the_symbols_and_words_that_the_official_code_prints(data_dir)
     first = None
     for fold in range(5):
         parts = [
-            read_problems(find(data_dir, f"cv_mawps/fold{fold}/{part}.csv")) for part in ("train", "dev")
+            read_problems(find_file(data_dir, f"cv_mawps/fold{fold}/{part}.csv")) for part in ("train", "dev")
         ]
         found = symbols(*parts)
         assert len(found) == 21

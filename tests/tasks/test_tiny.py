@@ -8,23 +8,23 @@ TEXTS = ["Anna has apples", "Ben eats apples"] * 3
 
 
 def test_special_tokens_have_the_ids_that_robertas_have() -> None:
-    made = tiny.tokenizer(TEXTS, 300)
+    made = tiny.tiny_tokenizer(TEXTS, 300)
     ids = (made.bos_token_id, made.pad_token_id, made.eos_token_id, made.unk_token_id)
     assert ids == (0, 1, 2, 3)
     assert made.mask_token_id is None
 
 
 def test_a_mask_comes_last_and_changes_no_other_id() -> None:
-    plain, masking = tiny.tokenizer(TEXTS, 300), tiny.tokenizer(TEXTS, 300, mask=True)
+    plain, masking = tiny.tiny_tokenizer(TEXTS, 300), tiny.tiny_tokenizer(TEXTS, 300, mask=True)
     assert masking.mask_token_id == len(plain) == len(masking) - 1
     assert plain("Anna eats")["input_ids"] == masking("Anna eats")["input_ids"]
 
 
 def test_a_tokenizer_is_the_same_each_time() -> None:
-    first, second = tiny.tokenizer(TEXTS, 300), tiny.tokenizer(iter(TEXTS), 300)
+    first, second = tiny.tiny_tokenizer(TEXTS, 300), tiny.tiny_tokenizer(iter(TEXTS), 300)
     assert first.get_vocab() == second.get_vocab()
 
 
 def test_it_reads_as_many_tokens_as_robertas_positions_leave() -> None:
-    config = tiny.config(300)
+    config = tiny.tiny_config(300)
     assert config.max_position_embeddings - config.pad_token_id - 1 == tiny.POSITIONS

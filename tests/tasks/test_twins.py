@@ -14,9 +14,9 @@ from smc_eval.errors import DataError, UnknownName
 from smc_eval.tasks.arithmetic.problems import read_problems
 from smc_eval.tasks.arithmetic.symbols import symbols
 from smc_eval.tasks.equation import value
-from smc_eval.tasks.folder import content_digest, find, lines
-from smc_eval.tasks.synthetic import twin
-from smc_eval.tasks.synthetic.draws import Dice
+from smc_eval.tasks.folder import content_digest, find_file, lines
+from smc_eval.tasks.synthetic import synthetic_folder
+from smc_eval.tasks.synthetic.draws import Draws
 from smc_eval.tasks.synthetic.folders import WRITERS
 from smc_eval.tasks.synthetic.stories import NAMES, THINGS
 
@@ -28,7 +28,7 @@ def folds(name):
 
 
 def parts(folder, name, fold):
-    return [read_problems(find(folder, f"{name}{fold}/{part}.csv")) for part in ("train", "dev")]
+    return [read_problems(find_file(folder, f"{name}{fold}/{part}.csv")) for part in ("train", "dev")]
 
 
 @pytest.fixture(scope="module")
@@ -45,14 +45,14 @@ def shelf(tmp_path_factory):
     ],
 )
 def test_a_twin_is_the_same_byte_for_byte_on_every_machine(shelf, name, digest):
-    folder = twin(name, shelf)
+    folder = synthetic_folder(name, shelf)
     assert content_digest(sorted(folder.rglob("*.csv"))) == digest
 
 
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_every_fold_has_eighty_and_twenty_problems_that_all_come_to_something(shelf, name):
     for fold in folds(name):
-        train, test = parts(twin(name, shelf), name, fold)
+        train, test = parts(synthetic_folder(name, shelf), name, fold)
         assert (len(train), len(test)) == (80, 20)
         assert all(value(problem.equation, problem.numbers) is not None for problem in train + test)
         assert {len(problem.numbers) for problem in train} >= {2, 3}
@@ -60,9 +60,11 @@ def test_every_fold_has_eighty_and_twenty_problems_that_all_come_to_something(sh
 
 @pytest.mark.parametrize("name", ["cv_mawps", "cv_asdiv-a"])
 def test_the_test_parts_of_the_folds_are_all_problems_once(shelf, name):
-    tested = [problem for fold in folds(name) for problem in parts(twin(name, shelf), name, fold)[1]]
+    tested = [
+        problem for fold in folds(name) for problem in parts(synthetic_folder(name, shelf), name, fold)[1]
+    ]
     for fold in folds(name):
-        train, test = parts(twin(name, shelf), name, fold)
+        train, test = parts(synthetic_folder(name, shelf), name, fold)
         assert sorted(map(repr, train + test)) == sorted(map(repr, tested))
 
 
@@ -76,7 +78,7 @@ def test_the_test_parts_of_the_folds_are_all_problems_once(shelf, name):
 )
 def test_symbols_and_leaks_are_of_the_real_sets_kind(shelf, name, constants, leaked):
     for fold in folds(name):
-        train, test = parts(twin(name, shelf), name, fold)
+        train, test = parts(synthetic_folder(name, shelf), name, fold)
         found = symbols(train, test)
         assert sorted(found.operators) == ["*", "+", "-", "/"]
         assert set(found.constants) == constants
@@ -91,7 +93,7 @@ def test_the_words_of_a_question_but_names_and_things_decide_its_equation(shelf,
     filling = {word for filler in NAMES + THINGS for word in (filler, filler.lower())}
     known = {}
     for fold in folds(name):
-        train, test = parts(twin(name, shelf), name, fold)
+        train, test = parts(synthetic_folder(name, shelf), name, fold)
         for problem in train + test:
             story = tuple(word for word in problem.words if word not in filling)
             assert known.setdefault(story, problem.equation) == problem.equation
@@ -102,7 +104,7 @@ def test_the_words_of_a_question_but_names_and_things_decide_its_equation(shelf,
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_groups_are_windows_around_numbers(shelf, name):
     for fold in folds(name):
-        train, test = parts(twin(name, shelf), name, fold)
+        train, test = parts(synthetic_folder(name, shelf), name, fold)
         for problem in train + test:
             for at in problem.number_at:
                 assert {at, at + 1} <= set(problem.groups)
@@ -120,12 +122,12 @@ HEADERS = {
 
 @pytest.mark.parametrize(("file", "header"), HEADERS.items())
 def test_twins_have_the_official_columns(shelf, file, header):
-    assert next(lines(find(twin(file.split("/")[0], shelf), file))) == f"{header}\n"
+    assert next(lines(find_file(synthetic_folder(file.split("/")[0], shelf), file))) == f"{header}\n"
 
 
 @pytest.mark.parametrize(("file", "header"), HEADERS.items())
 def test_the_official_columns_are_those_of_the_official_files(data_dir, file, header):
-    assert next(lines(find(data_dir, file))).strip() == header
+    assert next(lines(find_file(data_dir, file))).strip() == header
 
 
 @pytest.mark.parametrize("name", PROBLEMS)
@@ -137,9 +139,9 @@ def test_the_answer_column_holds_the_equations_value(name):
 
 
 def test_a_twin_is_written_once_and_used_again(tmp_path):
-    folder = twin("cv_mawps", tmp_path)
+    folder = synthetic_folder("cv_mawps", tmp_path)
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.csv")}
-    assert twin("cv_mawps", tmp_path) == folder
+    assert synthetic_folder("cv_mawps", tmp_path) == folder
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()} == before
 
 
@@ -147,18 +149,18 @@ def test_a_twin_says_so_in_its_path_and_leaves_real_files_alone(tmp_path):
     real = tmp_path / "cv_mawps" / "fold0" / "dev.csv"
     real.parent.mkdir(parents=True)
     real.write_text("real")
-    folder = twin("cv_mawps", tmp_path)
+    folder = synthetic_folder("cv_mawps", tmp_path)
     assert folder.parent == tmp_path
     assert folder.name.startswith("twin-")
     assert real.read_text() == "real"
 
 
 def test_a_twin_that_was_altered_or_cut_short_is_mended(tmp_path):
-    folder = twin("cv_asdiv-a", tmp_path)
+    folder = synthetic_folder("cv_asdiv-a", tmp_path)
     whole = content_digest(sorted(folder.rglob("*.csv")))
-    find(folder, "cv_asdiv-a/fold0/dev.csv").write_text("Question")
-    find(folder, "cv_asdiv-a/fold1/dev.csv").unlink()
-    assert content_digest(sorted(twin("cv_asdiv-a", tmp_path).rglob("*.csv"))) == whole
+    find_file(folder, "cv_asdiv-a/fold0/dev.csv").write_text("Question")
+    find_file(folder, "cv_asdiv-a/fold1/dev.csv").unlink()
+    assert content_digest(sorted(synthetic_folder("cv_asdiv-a", tmp_path).rglob("*.csv"))) == whole
 
 
 def test_many_may_ask_for_a_twin_at_once(tmp_path):
@@ -166,7 +168,7 @@ def test_many_may_ask_for_a_twin_at_once(tmp_path):
     code = f"{asking} twin('cv_mawps', Path({str(tmp_path)!r}))"
     processes = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(2)]
     with ThreadPoolExecutor(8) as pool:
-        folders = set(pool.map(lambda _: twin("cv_mawps", tmp_path), range(16)))
+        folders = set(pool.map(lambda _: synthetic_folder("cv_mawps", tmp_path), range(16)))
     assert [process.wait() for process in processes] == [0, 0]
     (folder,) = folders
     assert len([path for path in folder.rglob("*") if path.is_file()]) == 10
@@ -175,7 +177,7 @@ def test_many_may_ask_for_a_twin_at_once(tmp_path):
 
 def test_by_default_a_twin_lies_in_the_users_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert twin("cv_mawps").parent == tmp_path / "smc-eval"
+    assert synthetic_folder("cv_mawps").parent == tmp_path / "smc-eval"
 
 
 def test_where_no_cache_can_be_written_the_temporary_folder_serves(tmp_path, monkeypatch):
@@ -183,19 +185,19 @@ def test_where_no_cache_can_be_written_the_temporary_folder_serves(tmp_path, mon
     (tmp_path / "tmp").mkdir()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
-    assert twin("cv_mawps").is_relative_to(tmp_path / "tmp")
+    assert synthetic_folder("cv_mawps").is_relative_to(tmp_path / "tmp")
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "file"))
     with pytest.raises(DataError, match=r"cannot write the twin of cv_mawps .*set XDG_CACHE_HOME or TMPDIR"):
-        twin("cv_mawps")
+        synthetic_folder("cv_mawps")
 
 
 def test_a_set_without_a_twin_is_named(tmp_path):
     with pytest.raises(UnknownName, match="no twin is named 'cv_mawp'; did you mean 'cv_mawps'"):
-        twin("cv_mawp", tmp_path)
+        synthetic_folder("cv_mawp", tmp_path)
 
 
 def test_dice_fall_as_they_always_did():
-    dice = Dice("seed")
-    assert [dice.between(1, 6) for _ in range(12)] == [1, 2, 6, 2, 1, 6, 5, 4, 4, 4, 5, 3]
-    assert dice.shuffled("abcdef") == ["b", "e", "d", "f", "c", "a"]
-    assert dice.pick(("only",)) == "only"
+    draws = Draws("seed")
+    assert [draws.between(1, 6) for _ in range(12)] == [1, 2, 6, 2, 1, 6, 5, 4, 4, 4, 5, 3]
+    assert draws.shuffled("abcdef") == ["b", "e", "d", "f", "c", "a"]
+    assert draws.pick(("only",)) == "only"

@@ -15,7 +15,7 @@ from smc_eval import DataError, TaskCard, hookimpl, registry
 from smc_eval.cli import app
 from smc_eval.methods import smc_eval_methods as ours
 from smc_eval.score import Items, accuracy
-from smc_eval.store.predictions import Answers
+from smc_eval.store.predictions import Predictions
 from smc_eval.store.records import Book, Result
 from smc_eval.task import Part, Source
 from smc_eval.testing import Toy
@@ -101,7 +101,7 @@ class Shop:
         """Put a record into a store, its answers beside it where there are any."""
         Book(self.folder / store).add(record)
         if predicted or items:
-            Answers(self.folder / store).save(record.digest, predicted, items)
+            Predictions(self.folder / store).save(record.digest, predicted, items)
         return record
 
     def right(self, store: str, record: Result, right: Sequence[bool]) -> Result:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from smc_eval.score import Items, accuracy
-from smc_eval.store.predictions import Answers
+from smc_eval.store.predictions import Predictions
 
 TEXT = "a b c d"
 DIGEST = hashlib.sha256(TEXT.encode()).hexdigest()
@@ -40,8 +40,13 @@ def test_a_score_that_was_wrong_is_made_right_and_the_record_says_by_whom(say, s
     (new,) = shop.latest("runs")
     assert new.score["value"] == 50.0 and new.digest == old.digest and new.cost == old.cost
     assert new.versions["smc-eval"] == "0" and new.versions["score"].startswith("smc-eval ")
-    answers = Answers(shop.folder / "runs")
-    assert answers.items(old.digest) == RIGHT and answers.predicted(old.digest) == ["a", "b", "x", "x"]
+    predictions = Predictions(shop.folder / "runs")
+    assert predictions.items(old.digest) == RIGHT and predictions.predicted(old.digest) == [
+        "a",
+        "b",
+        "x",
+        "x",
+    ]
 
 
 def test_a_score_that_is_the_same_is_not_written_again(say, shop, record, there) -> None:
@@ -60,7 +65,7 @@ def test_a_dry_run_shows_and_writes_nothing(say, shop, record, there) -> None:
     ended = say("score", "runs", "--dry-run")
     assert "75 → 50" in ended.stdout and "nothing was written, this was a dry run" in ended.stdout
     assert shop.latest("runs") == [old]
-    assert Answers(shop.folder / "runs").items(old.digest) is None
+    assert Predictions(shop.folder / "runs").items(old.digest) is None
 
 
 def test_a_new_metric_is_told_by_its_name(say, shop, record, there, lines, monkeypatch) -> None:

@@ -13,9 +13,9 @@ from smc_eval.engine.distributed.ranks import Ranks
 from smc_eval.errors import Busy
 from smc_eval.sparse.net import Net
 from smc_eval.store.lease import POLLS
-from smc_eval.store.mask_samples import Sketches
-from smc_eval.store.masks import Masks
-from smc_eval.store.predictions import Answers
+from smc_eval.store.mask_samples import MaskSamples
+from smc_eval.store.masks import MaskFiles
+from smc_eval.store.predictions import Predictions
 from smc_eval.store.records import Book
 from smc_eval.store.store import Note, Store
 
@@ -27,21 +27,21 @@ class JointNet(Net):
         super().__init__(model, scope)
         self.ranks = ranks
 
-    def decided(self, masks: dict[str, Tensor]) -> dict[str, Tensor]:
+    def agreed(self, masks: dict[str, Tensor]) -> dict[str, Tensor]:
         self.ranks.share(masks[name] for name in self.scope)
         return masks
 
-    def wear(self, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def set_masks(self, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Put on what the first rank decided.
 
         Raises:
             SparsityError: a rank wears something else.
         """
-        grown = super().wear(masks)
+        grown = super().set_masks(masks)
         self.ranks.same("masks", self.masks)
         return grown
 
-    def settle(self, mean: float) -> float:
+    def all_reduce(self, mean: float) -> float:
         return self.ranks.reduce(self.model, mean)
 
     def summed(self) -> dict[str, Tensor]:
@@ -50,7 +50,7 @@ class JointNet(Net):
         return gradients
 
 
-class Led:
+class RankZeroStore:
     """A store, or a part of one, that the first rank reads and writes; all hear what came of it."""
 
     def __init__(self, kept: Any, ranks: Ranks) -> None:
@@ -58,8 +58,8 @@ class Led:
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._kept, name)
-        if isinstance(found, Book | Answers | Masks | Sketches):
-            return Led(found, self._ranks)
+        if isinstance(found, Book | Predictions | MaskFiles | MaskSamples):
+            return RankZeroStore(found, self._ranks)
         if not callable(found):
             return found
         return lambda *told, **more: self._ranks.lead(lambda: found(*told, **more))
@@ -87,6 +87,6 @@ class Led:
             yield
 
 
-def led(store: Store, ranks: Ranks) -> Store:
+def rank_zero_store(store: Store, ranks: Ranks) -> Store:
     """A store as ranks share it: nobody but the first looks at the disk or writes there."""
-    return store if ranks.size == 1 else cast("Store", Led(store, ranks))
+    return store if ranks.size == 1 else cast("Store", RankZeroStore(store, ranks))

@@ -7,41 +7,41 @@ import os
 from smc_eval.errors import UsageError
 
 
-def size() -> int:
+def world_size() -> int:
     """Ranks that were started together; 1 without a launcher."""
     return max(1, _number("WORLD_SIZE", 1))
 
 
 def rank() -> int:
     """This process's number among them, counted from 0; the first speaks and writes for all."""
-    return _number("RANK", 0) if size() > 1 else 0
+    return _number("RANK", 0) if world_size() > 1 else 0
 
 
-def local() -> int:
+def local_rank() -> int:
     """Its number among the ranks of this machine: that of its accelerator."""
     return _number("LOCAL_RANK", rank())
 
 
-def refuse(asked: str) -> None:
+def refuse_with_ranks(asked: str) -> None:
     """Refuse, where there are several ranks, what carries out several cells at once.
 
     Raises:
         UsageError: there are.
     """
-    if size() > 1:
+    if world_size() > 1:
         raise UsageError(
-            f"{asked} carries out several cells at once, and {size()} ranks carry out each together; "
+            f"{asked} carries out several cells at once, and {world_size()} ranks carry out each together; "
             "leave out one, the launcher or that"
         )
 
 
-def refuse_alone(asked: str) -> None:
+def refuse_without_ranks(asked: str) -> None:
     """Refuse, where there is one rank, what takes several.
 
     Raises:
         UsageError: there is one.
     """
-    if size() == 1:
+    if world_size() == 1:
         raise UsageError(
             f"{asked} shares a net out among several ranks, and there is one; "
             "leave it out, or start ranks with torchrun or accelerate launch"

@@ -27,9 +27,9 @@ from torch.nn.modules.batchnorm import _NormBase
 from smc_eval.engine.distributed import launch
 from smc_eval.errors import RankLost, SparsityError, UsageError
 
-PATIENCE = timedelta(minutes=30)
+RANK_TIMEOUT = timedelta(minutes=30)
 """How long a rank waits for the others at one point; those that died are noticed at once."""
-ALIKE = timedelta(seconds=20)
+FAILURE_TIMEOUT = timedelta(seconds=20)
 """How long a rank that failed waits for the others to fail alike."""
 BUCKET = 2**25
 """Bytes that are sent at once."""
@@ -49,7 +49,7 @@ class Ranks:
             UsageError: the launcher does not say where to meet.
             RankLost: the others do not come.
         """
-        self.size, self.rank, self.sharded = launch.size(), launch.rank(), sharded
+        self.size, self.rank, self.sharded = launch.world_size(), launch.rank(), sharded
         if self.size == 1:
             return
         if not _MET:
@@ -209,7 +209,7 @@ class Ranks:
         keys = [f"smc-eval: failure {number} of {rank}" for rank in range(self.size)]
         try:
             self._words.set(keys[self.rank], "short" if short else "")
-            self._words.wait(keys, ALIKE)
+            self._words.wait(keys, FAILURE_TIMEOUT)
             return any(self._words.get(key) == b"short" for key in keys)
         except RuntimeError:
             told += "; a pass of a sharded net also fails where another has ended" if self.sharded else ""
@@ -259,8 +259,8 @@ _MET: list[Any] = []
 
 def _meet(backend: str) -> None:
     try:
-        words, rank, size = next(rendezvous("env://", timeout=PATIENCE))
-        distributed.init_process_group(backend, store=words, rank=rank, world_size=size, timeout=PATIENCE)
+        words, rank, size = next(rendezvous("env://", timeout=RANK_TIMEOUT))
+        distributed.init_process_group(backend, store=words, rank=rank, world_size=size, timeout=RANK_TIMEOUT)
     except ValueError as error:
         raise UsageError(f"{error}; start ranks with torchrun or accelerate launch") from None
     except RuntimeError as error:

@@ -21,10 +21,10 @@ from torch.distributed.tensor import DTensor
 from smc_eval.engine.distributed.ranks import Ranks
 from smc_eval.errors import SparsityError, UsageError
 from smc_eval.sparse.net import Net
-from smc_eval.sparse.shard_group import Crowd
+from smc_eval.sparse.shard_group import ShardGroup
 
 
-class Holders(Crowd):
+class RankShards(ShardGroup):
     """The ranks, as those who hold the rows of a net."""
 
     def __init__(self, ranks: Ranks) -> None:
@@ -52,7 +52,7 @@ class ShardedNet(Net):
             SparsityError: it cannot be cut.
         """
         super().__init__(model, scope)
-        self.ranks, self.crowd = ranks, Holders(ranks)
+        self.ranks, self.shards = ranks, RankShards(ranks)
         shard(model, _mesh(device, ranks.size))
         self._rows = {
             name: nn.Parameter(_local(weight).detach(), requires_grad=weight.requires_grad)
@@ -68,7 +68,7 @@ class ShardedNet(Net):
         for weight in self._rows.values():
             weight.grad = None
 
-    def settle(self, mean: float) -> float:
+    def all_reduce(self, mean: float) -> float:
         self._take_gradients()
         told = torch.tensor([mean], dtype=torch.float64)
         self.ranks.add([told])
@@ -122,7 +122,7 @@ class ShardedNet(Net):
         }
 
 
-def check() -> None:
+def check_torch() -> None:
     """Make sure that this torch can cut a net so that gradients add up on every backend.
 
     Raises:

@@ -8,22 +8,22 @@ from concurrent.futures import Future
 from dataclasses import replace
 from queue import Empty, SimpleQueue
 
-from smc_eval.engine.executors.jobs import Executor, Job, Told, WorkerDied
+from smc_eval.engine.executors.jobs import Executor, Job, Progress, WorkerDied
 from smc_eval.engine.progress import Watcher
 from smc_eval.errors import StoreError
-from smc_eval.experiment.cell import Chain, idle, shared
-from smc_eval.planning.plan import rates
-from smc_eval.planning.scheduler import Agenda
-from smc_eval.store.records import Result, failed, opened
+from smc_eval.experiment.cell import Chain, shared_nets, unneeded_nets
+from smc_eval.planning.plan import seen_rates
+from smc_eval.planning.scheduler import Scheduler
+from smc_eval.store.records import Result, blank_record, failed_record
 from smc_eval.store.store import Store
 
-LOOKS = 1.0
+POLL_SECONDS = 1.0
 """Seconds between two looks at what other processes did."""
-Heard = tuple[int, Told | Future[Result | None]]
+Event = tuple[int, Progress | Future[Result | None]]
 """News of a lane: progress, or the end of its cell."""
 
 
-class Foreman:
+class Dispatcher:
     """One run of many cells: which wait, which are at work in which lane, and what came of the others.
 
     Any number of foremen may work on one store: what one has begun, the others leave alone.
@@ -42,7 +42,7 @@ class Foreman:
         """`bounded` deletes nets as soon as no cell needs them, nor those `ahead` that may be asked for."""
         self.chains, self.store, self.executor, self.watcher = chains, store, executor, watcher
         self.bounded, self.known = bounded, [*chains, *ahead]
-        self.kept = shared(self.known)
+        self.kept_count = shared_nets(self.known)
         self.place = {chain.digest: number for number, chain in enumerate(chains, 1)}
         self.waiting = {chain.digest: chain for chain in chains}
         self.taken: dict[str, Job] = {}
@@ -51,7 +51,7 @@ class Foreman:
         self.results: dict[str, Result] = {}
         self.before: dict[str, Result] = {}
         """Failed records that were there when the run began."""
-        self.heard = SimpleQueue[Heard]()
+        self.heard = SimpleQueue[Event]()
 
     def run(self, *, again: bool = True) -> list[Result]:
         """The results of all cells, in their order; `again` runs once more what failed before.
@@ -60,7 +60,7 @@ class Foreman:
             StoreGone: the store's folder has vanished.
         """
         records = self.store.book.latest()
-        self.agenda = Agenda(rates(records.values()))
+        self.scheduler = Scheduler(seen_rates(records.values()))
         self.before = {d: r for d, r in records.items() if r.status != "ok"} if again else {}
         while True:
             self._take_note()
@@ -85,7 +85,7 @@ class Foreman:
             held = self.store.leases.living()
             ours = [job.chain for job in self.lanes.values()]
             theirs = [chain for digest, chain in self.waiting.items() if digest in held]
-            chain = self.agenda.next(self.waiting.values(), [*ours, *theirs], self.store.nets(), held)
+            chain = self.scheduler.next(self.waiting.values(), [*ours, *theirs], self.store.nets(), held)
             if chain is None:
                 return
             del self.waiting[chain.digest]
@@ -103,13 +103,13 @@ class Foreman:
 
     def _listen(self) -> None:
         """Pass on the news, until a cell ends or it is time to look around."""
-        due = time.monotonic() + LOOKS
+        due = time.monotonic() + POLL_SECONDS
         while (left := due - time.monotonic()) > 0:
             try:
                 lane, news = self.heard.get(timeout=left)
             except Empty:
                 return
-            if isinstance(news, Told):
+            if isinstance(news, Progress):
                 getattr(self.watcher.lane(lane), news.verb)(*news.words, **news.more)
             else:
                 self._ended(lane, news)
@@ -137,7 +137,7 @@ class Foreman:
             self._submit(lane, replace(job, parts=parts, again=True))
             return
         log = self.store.log(job.chain.digest)
-        result = failed(opened(job.chain.cell, job.chain), f"{death}\nwhat it said is in {log}")
+        result = failed_record(blank_record(job.chain.cell, job.chain), f"{death}\nwhat it said is in {log}")
         self.store.check()
         try:
             self.store.book.add(result)
@@ -151,5 +151,5 @@ class Foreman:
         lane.result(result)
         if self.bounded and result.status == "ok":
             done = {digest for digest, result in self.results.items() if result.status == "ok"}
-            for net in idle(self.known, self.kept, done):
+            for net in unneeded_nets(self.known, self.kept_count, done):
                 self.store.forget(net)

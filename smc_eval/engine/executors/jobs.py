@@ -15,7 +15,7 @@ from smc_eval.store.records import Result
 
 
 @dataclass(frozen=True)
-class Setting:
+class WorkerSettings:
     """What all workers of a run are told once."""
 
     folder: Path
@@ -53,11 +53,11 @@ class WorkerDied(SmcError):
     @classmethod
     def of(cls, code: int, *, memory: bool = False) -> Self:
         """The death of a process, by its exit code."""
-        return cls(ended(code), killed=code == -signal.SIGKILL, memory=memory)
+        return cls(exit_reason(code), killed=code == -signal.SIGKILL, memory=memory)
 
 
 @dataclass(frozen=True)
-class Told:
+class Progress:
     """Something for a watcher: which verb, and what it is told."""
 
     verb: str
@@ -66,14 +66,14 @@ class Told:
 
 
 @dataclass(frozen=True)
-class Ended:
+class Finished:
     """A cell ended; without a record, if another process has it."""
 
     result: Result | None
 
 
 @dataclass(frozen=True)
-class Unfit:
+class CannotWork:
     """The worker cannot work at all."""
 
     reason: str
@@ -85,14 +85,14 @@ class Executor(Protocol):
     slots: int
     """How many cells it carries out at once."""
 
-    def submit(self, job: Job, tell: Callable[[Told], None]) -> Future[Result | None]:
+    def submit(self, job: Job, tell: Callable[[Progress], None]) -> Future[Result | None]:
         """Carry out a cell; `tell` hears of its progress, on any thread."""
 
     def shutdown(self) -> None:
         """End, and what is at work with it."""
 
 
-def ended(code: int) -> str:
+def exit_reason(code: int) -> str:
     """An exit code in words."""
     if code >= 0:
         return f"ended with exit code {code}"

@@ -19,30 +19,30 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from smc_eval.engine.executors.jobs import Ended, Job, Setting, Told, Unfit, WorkerDied
-from smc_eval.engine.executors.worker import work
+from smc_eval.engine.executors.jobs import CannotWork, Finished, Job, Progress, WorkerDied, WorkerSettings
+from smc_eval.engine.executors.worker import serve
 from smc_eval.errors import UsageError
 from smc_eval.store.records import Result
 
-PATIENCE = 5.0
+STOP_TIMEOUT = 5.0
 """Seconds a worker has to end when it is asked to."""
 
 
 class Local:
     """Worker processes on this machine. One that dies fails its cell alone, and is replaced."""
 
-    def __init__(self, setting: Setting, slots: int) -> None:
+    def __init__(self, settings: WorkerSettings, slots: int) -> None:
         self.slots = slots
-        self._workers = [Worker(setting, slot) for slot in range(slots)]
+        self._workers = [Worker(settings, slot) for slot in range(slots)]
         self._idle = SimpleQueue[Worker]()
         for worker in self._workers:
             self._idle.put(worker)
-        self._threads = ThreadPoolExecutor(slots, initializer=deaf)
+        self._threads = ThreadPoolExecutor(slots, initializer=block_sigint)
 
-    def submit(self, job: Job, tell: Callable[[Told], None]) -> Future[Result | None]:
+    def submit(self, job: Job, tell: Callable[[Progress], None]) -> Future[Result | None]:
         return self._threads.submit(self._carry_out, job, tell)
 
-    def _carry_out(self, job: Job, tell: Callable[[Told], None]) -> Result | None:
+    def _carry_out(self, job: Job, tell: Callable[[Progress], None]) -> Result | None:
         worker = self._idle.get()
         try:
             return worker.carry_out(job, tell)
@@ -60,13 +60,13 @@ class Local:
 class Worker:
     """A process that carries out one cell at a time; started when it is first needed."""
 
-    def __init__(self, setting: Setting, slot: int) -> None:
-        self.setting, self.slot = setting, slot
+    def __init__(self, settings: WorkerSettings, slot: int) -> None:
+        self.settings, self.slot = settings, slot
         self.stopped = False
         self._process: BaseProcess | None = None
         self._pipe: Connection | None = None
 
-    def carry_out(self, job: Job, tell: Callable[[Told], None]) -> Result | None:
+    def carry_out(self, job: Job, tell: Callable[[Progress], None]) -> Result | None:
         """The record of a cell; None where another process has it.
 
         Raises:
@@ -79,9 +79,9 @@ class Worker:
             pipe.send(job)
             while True:
                 match pipe.recv():
-                    case Ended(result=result):
+                    case Finished(result=result):
                         return result
-                    case Unfit(reason=reason):
+                    case CannotWork(reason=reason):
                         raise UsageError(reason)
                     case told:
                         tell(told)
@@ -97,7 +97,7 @@ class Worker:
             here, there = multiprocessing.get_context("spawn").Pipe()
             spawn: Any = multiprocessing.get_context("spawn").Process
             process: BaseProcess = spawn(
-                target=work, args=(there, self.setting, self.slot), name=f"smc-eval worker {self.slot}"
+                target=serve, args=(there, self.settings, self.slot), name=f"smc-eval worker {self.slot}"
             )
             process.start()
             there.close()
@@ -107,7 +107,7 @@ class Worker:
     def _code(self) -> int:
         """How the process ended."""
         assert self._process is not None
-        self._process.join(PATIENCE)
+        self._process.join(STOP_TIMEOUT)
         code = self._process.exitcode
         if code is None:  # it closed its pipe, but lives on
             self._process.kill()
@@ -123,12 +123,12 @@ class Worker:
             return
         with suppress(OSError, ValueError):
             process.terminate()
-            process.join(PATIENCE)
+            process.join(STOP_TIMEOUT)
             process.kill()
             process.join()
 
 
-def deaf() -> None:
+def block_sigint() -> None:
     """Let processes that this thread starts be deaf to Ctrl-C: who started them ends them."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 

@@ -26,47 +26,47 @@ from ray.exceptions import (
 )
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from smc_eval.engine.executors.jobs import Ended, Job, Setting, Told, Unfit, WorkerDied
-from smc_eval.engine.executors.local import PATIENCE
-from smc_eval.engine.executors.worker import TELLS, Teller, carry_out
+from smc_eval.engine.executors.jobs import CannotWork, Finished, Job, Progress, WorkerDied, WorkerSettings
+from smc_eval.engine.executors.local import STOP_TIMEOUT
+from smc_eval.engine.executors.worker import PROGRESS_SECONDS, ProgressSender, carry_out
 from smc_eval.errors import UsageError
 from smc_eval.store.records import Result
 from smc_eval.store.store import Store
 
-ANSWERS = 10.0
+CONNECT_SECONDS = 10.0
 """Seconds in which a cluster must answer at its address."""
 
 
-class Ear:
+class ProgressInbox:
     """Hears what cells tell wherever they are, until it is asked."""
 
     def __init__(self) -> None:
-        self.heard = list[tuple[int, Told]]()
+        self.heard = list[tuple[int, Progress]]()
 
-    def hear(self, number: int, told: Told) -> None:
+    def hear(self, number: int, told: Progress) -> None:
         """A cell tells something."""
         self.heard.append((number, told))
 
-    def empty(self) -> list[tuple[int, Told]]:
+    def empty(self) -> list[tuple[int, Progress]]:
         """What was told since this was asked last."""
         heard, self.heard = self.heard, []
         return heard
 
 
 @dataclass(frozen=True)
-class Task:
+class RayTask:
     """A cell that the cluster has."""
 
     job: Job
     number: int
-    tell: Callable[[Told], None]
+    tell: Callable[[Progress], None]
     future: Future[Result | None]
 
 
 class Ray:
     """Tasks of a Ray cluster, each a cell: one accelerator each, where the cluster has any, else CPUs."""
 
-    def __init__(self, setting: Setting, jobs: int | None, *, address: str) -> None:
+    def __init__(self, settings: WorkerSettings, jobs: int | None, *, address: str) -> None:
         """Attach to the cluster of an address; without one, to that of this machine, or start it.
 
         Raises:
@@ -77,25 +77,25 @@ class Ray:
         self._ours = not ray.is_initialized()
         self._over, self._thread = threading.Event(), threading.Thread(target=self._attend, name="ray")
         self._fault: Exception | None = None
-        self._tasks, self._count = dict[Any, Task](), 0
-        self.store = Store(setting.folder)
+        self._tasks, self._count = dict[Any, RayTask](), 0
+        self.store = Store(settings.folder)
         try:
             self._attach(address)
-            self.setting = replace(setting, threads=setting.threads or 1)
+            self.settings = replace(settings, threads=settings.threads or 1)
             self.slots, self._cell = self._offer(jobs)
             here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
-            self._ear = ray.remote(Ear).options(num_cpus=0, scheduling_strategy=here).remote()
+            self._inbox = ray.remote(ProgressInbox).options(num_cpus=0, scheduling_strategy=here).remote()
         except BaseException:
             self.shutdown()
             raise
         self._thread.start()
 
-    def submit(self, job: Job, tell: Callable[[Told], None]) -> Future[Result | None]:
+    def submit(self, job: Job, tell: Callable[[Progress], None]) -> Future[Result | None]:
         if self._fault:
             raise self._fault
         self._count += 1
-        task = Task(job, self._count, tell, Future())
-        self._tasks[self._cell.remote(job, self.setting, task.number, self._ear, Path.cwd())] = task
+        task = RayTask(job, self._count, tell, Future())
+        self._tasks[self._cell.remote(job, self.settings, task.number, self._inbox, Path.cwd())] = task
         return task.future
 
     def shutdown(self) -> None:
@@ -115,7 +115,7 @@ class Ray:
         host, _, port = address.removeprefix("ray://").rpartition(":")
         try:
             if port.isdecimal():  # ray itself knocks for many minutes where nobody is
-                socket.create_connection((host.strip("[]"), int(port)), ANSWERS).close()
+                socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
             ray.init(address or None, log_to_driver=False, logging_level=logging.ERROR)
         except (RayError, RuntimeError, ValueError, OSError, OverflowError) as error:
             reason = str(error).strip().partition("\n")[0]
@@ -124,8 +124,8 @@ class Ray:
     def _offer(self, jobs: int | None) -> tuple[int, Any]:
         """How many cells the cluster has room for, and the remote function that is one."""
         sizes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        threads, gpus = self.setting.threads or 1, sum(int(size.get("GPU", 0)) for size in sizes)
-        if self.setting.device == "cpu":
+        threads, gpus = self.settings.threads or 1, sum(int(size.get("GPU", 0)) for size in sizes)
+        if self.settings.device == "cpu":
             gpus = 0
         most = max((int(size.get("CPU", 0)) for size in sizes), default=0)
         if threads > most:
@@ -133,12 +133,12 @@ class Ray:
         room = gpus or sum(int(size.get("CPU", 0)) // threads for size in sizes)
         # the foreman tries again what died, and knows what of
         options = {"num_cpus": threads, "num_gpus": 1 if gpus else 0, "max_retries": 0}
-        return jobs or room, ray.remote(cell).options(**options)
+        return jobs or room, ray.remote(run_cell).options(**options)
 
     def _attend(self) -> None:
         """Pass on what cells tell, and settle those that have ended; what goes wrong here is told to all."""
         try:
-            while not self._over.wait(TELLS):
+            while not self._over.wait(PROGRESS_SECONDS):
                 refs = list(self._tasks)
                 done = ray.wait(refs, num_returns=len(refs), timeout=0)[0] if refs else []
                 with suppress(RayActorError):  # whose node died: cells go on, unheard
@@ -152,14 +152,14 @@ class Ray:
 
     def _pass_on(self) -> None:
         tells = {task.number: task.tell for task in list(self._tasks.values())}
-        for number, told in ray.get(self._ear.empty.remote()):
+        for number, told in ray.get(self._inbox.empty.remote()):
             if number in tells:
                 tells[number](told)
 
     def _settle(self, ref: Any) -> None:
         task = self._tasks.pop(ref)
         try:
-            end = ended(ref)
+            end = ray_outcome(ref)
         except (WorkerDied, UsageError) as error:
             task.future.set_exception(error)
         else:
@@ -170,21 +170,23 @@ class Ray:
         for ref in self._tasks:
             ray.cancel(ref)
         ours = {task.job.chain.digest for task in self._tasks.values()}
-        until = time.monotonic() + PATIENCE
+        until = time.monotonic() + STOP_TIMEOUT
         while time.monotonic() < until and ours & self.store.leases.living():
             time.sleep(0.1)
         for ref in self._tasks:
             ray.cancel(ref, force=True)
 
 
-def cell(job: Job, setting: Setting, number: int, ear: Any, folder: Path) -> Ended | Unfit:
+def run_cell(
+    job: Job, settings: WorkerSettings, number: int, inbox: Any, folder: Path
+) -> Finished | CannotWork:
     """What a task does, in the folder in which the run was started, if its node has that."""
     with suppress(OSError):
         os.chdir(folder)
-    return carry_out(job, setting, Teller(lambda told: ear.hear.remote(number, told)))
+    return carry_out(job, settings, ProgressSender(lambda told: inbox.hear.remote(number, told)))
 
 
-def ended(ref: Any) -> Result | None:
+def ray_outcome(ref: Any) -> Result | None:
     """What came of a task.
 
     Raises:
@@ -192,7 +194,7 @@ def ended(ref: Any) -> Result | None:
         UsageError: it cannot work at all.
     """
     try:
-        said: Ended | Unfit = ray.get(ref)
+        said: Finished | CannotWork = ray.get(ref)
     except RayTaskError as error:  # it could not even begin
         raise UsageError(f"a Ray task cannot work: {str(error).strip().splitlines()[-1]}") from None
     except OutOfMemoryError:
@@ -203,6 +205,6 @@ def ended(ref: Any) -> Result | None:
         raise WorkerDied("was cancelled", killed=False) from None
     except RayError:
         raise WorkerDied("died", killed=True) from None
-    if isinstance(said, Unfit):
+    if isinstance(said, CannotWork):
         raise UsageError(said.reason)
     return said.result

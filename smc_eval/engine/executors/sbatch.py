@@ -9,11 +9,11 @@ from typing import Any, Self
 import submitit
 
 from smc_eval.errors import UsageError
-from smc_eval.experiment.parsing import listed
+from smc_eval.experiment.parsing import split_list
 
 MINUTES = 240
 """A job's time limit where none is said."""
-OURS = frozenset(
+RESERVED = frozenset(
     {
         "array",
         "error",
@@ -38,7 +38,7 @@ TIME = re.compile(
 
 
 @dataclass(frozen=True)
-class Terms:
+class SbatchOptions:
     """Options of sbatch by their long names; True for those without a value."""
 
     options: dict[str, str | bool]
@@ -55,28 +55,28 @@ class Terms:
             UsageError: a key is no option of sbatch's form, or not the user's to say; a value cannot be read.
         """
         options = dict[str, str | bool]()
-        for word in listed([text]):
+        for word in split_list([text]):
             key, equals, value = word.partition("=")
             if not KEY.fullmatch(key) or (equals and not value):
                 raise UsageError(f"--executor slurm: {word!r} is no KEY=VALUE with a long option of sbatch")
             if key in options:
                 raise UsageError(f"--executor slurm: {key!r} is said twice")
-            if key in OURS:
+            if key in RESERVED:
                 raise UsageError(
                     f"--executor slurm: {key!r} is not for you to say: each cell is one task of one job"
                 )
             options[key] = value if equals else True
-        minutes = told(str(options.pop("time", MINUTES)))
+        minutes = minutes_in(str(options.pop("time", MINUTES)))
         local = options.pop("cluster", None)
         if local not in {None, "local"}:
             raise UsageError(
                 f"--executor slurm: cluster={local} is unknown; local tries it out without SLURM"
             )
-        terms = cls(options, minutes, local=local is not None)
+        sbatch = cls(options, minutes, local=local is not None)
         cpus = str(options.pop("cpus-per-task", "1"))
         if not cpus.isdecimal() or cpus == "0":
             raise UsageError(f"--executor slurm: cpus-per-task={cpus} is no count")
-        return replace(terms, threads=int(cpus))
+        return replace(sbatch, threads=int(cpus))
 
     def with_threads(self, threads: int | None) -> Self:
         """These, with as many CPUs a job as the user wants threads, if that is said."""
@@ -105,7 +105,7 @@ class Terms:
         return executor
 
 
-def told(time: str) -> int:
+def minutes_in(time: str) -> int:
     """Minutes, of a time limit in any of sbatch's six forms.
 
     Raises:

@@ -9,7 +9,7 @@ from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from smc_eval.engine.executors.jobs import Setting
+from smc_eval.engine.executors.jobs import WorkerSettings
 from smc_eval.engine.executors.local import Local
 from smc_eval.errors import UnknownName, UsageError
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 PACKAGES = {"local": None, "ray": "ray", "slurm": "submitit"}
 """What each engine needs to be installed."""
 
-Maker = Callable[[Setting, int | None], "Executor"]
+Maker = Callable[[WorkerSettings, int | None], "Executor"]
 """Makes an executor for a setting and a number of jobs; None leaves that to the engine."""
 
 
-def engine(word: str) -> Maker:
+def executor_for(word: str) -> Maker:
     """Who makes the executor of a word: `local`, `slurm[:KEY=VALUE,…]` or `ray[:ADDRESS]`.
 
     Raises:
@@ -38,10 +38,10 @@ def engine(word: str) -> Maker:
         raise UsageError(f"--executor {name} needs {package}: pip install 'smc-eval[{name}]'")
     match name:
         case "slurm":
-            from smc_eval.engine.executors.sbatch import Terms
+            from smc_eval.engine.executors.sbatch import SbatchOptions
             from smc_eval.engine.executors.slurm import Slurm
 
-            return partial(Slurm, terms=Terms.parse(rest))
+            return partial(Slurm, sbatch=SbatchOptions.parse(rest))
         case "ray":
             from smc_eval.engine.executors.ray import Ray
 
@@ -51,6 +51,6 @@ def engine(word: str) -> Maker:
     return _local
 
 
-def _local(setting: Setting, jobs: int | None) -> Executor:
-    jobs = jobs or max(1, len(setting.devices))
-    return Local(replace(setting, threads=setting.threads or max(1, (os.cpu_count() or 1) // jobs)), jobs)
+def _local(settings: WorkerSettings, jobs: int | None) -> Executor:
+    jobs = jobs or max(1, len(settings.devices))
+    return Local(replace(settings, threads=settings.threads or max(1, (os.cpu_count() or 1) // jobs)), jobs)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from smc_eval.engine.executors.local import PATIENCE
+from smc_eval.engine.executors.local import STOP_TIMEOUT
 
 LIVE = frozenset(
     {
@@ -34,7 +34,7 @@ FATAL = frozenset({"TIMEOUT", "CANCELLED", "DEADLINE"})
 """States that somebody decided on: another try would end the same."""
 
 
-def standing(jobs: Sequence[Any], *, local: bool) -> Mapping[str, str] | None:
+def job_states(jobs: Sequence[Any], *, local: bool) -> Mapping[str, str] | None:
     """The state of each job by its number, as far as it is known; None where SLURM does not answer.
 
     Asked of squeue, which every SLURM has, and which tells a job's end for some minutes; accounting
@@ -63,14 +63,14 @@ def cancel(jobs: Sequence[Any], *, local: bool) -> None:
     if local:
         for job in jobs:
             job.cancel()
-        until = time.monotonic() + PATIENCE
+        until = time.monotonic() + STOP_TIMEOUT
         while time.monotonic() < until and not all(job.done() for job in jobs):
             time.sleep(0.05)
     elif jobs:
-        dismiss([job.job_id for job in jobs])
+        scancel([job.job_id for job in jobs])
 
 
-def dismiss(numbers: Sequence[str]) -> None:
+def scancel(numbers: Sequence[str]) -> None:
     """Have SLURM end jobs; a SIGTERM alone they would take for the beginning of a preemption."""
     for words in (["--signal=INT"], []):
         with suppress(OSError, subprocess.SubprocessError):

@@ -14,34 +14,34 @@ from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
-from smc_eval.engine.executors.jobs import Ended, Told, Unfit
+from smc_eval.engine.executors.jobs import CannotWork, Finished, Progress
 from smc_eval.engine.progress import Silent
 from smc_eval.errors import SmcError
 from smc_eval.store.records import Result
 
 if TYPE_CHECKING:
-    from smc_eval.engine.device import World
-    from smc_eval.engine.executors.jobs import Job, Setting
+    from smc_eval.engine.device import Device
+    from smc_eval.engine.executors.jobs import Job, WorkerSettings
     from smc_eval.engine.progress import Watcher
     from smc_eval.store.store import Store
 
-TELLS = 0.25
+PROGRESS_SECONDS = 0.25
 """Seconds between two tellings of steps."""
 
 
-class Teller(Silent):
+class ProgressSender(Silent):
     """A watcher that passes on what it hears; of steps, a few a second."""
 
-    def __init__(self, send: Callable[[Told], object]) -> None:
+    def __init__(self, send: Callable[[Progress], object]) -> None:
         self.send, self.due = send, 0.0
 
     def stage(self, label: str, steps: int, done: int) -> None:
-        self.due = time.monotonic() + TELLS
+        self.due = time.monotonic() + PROGRESS_SECONDS
         self._tell("stage", label, steps, done)
 
     def step(self, done: int, loss: float) -> None:
         if (now := time.monotonic()) >= self.due:
-            self.due = now + TELLS
+            self.due = now + PROGRESS_SECONDS
             self._tell("step", done, loss)
 
     def note(self, text: str, *, warning: bool = False) -> None:
@@ -49,24 +49,24 @@ class Teller(Silent):
 
     def _tell(self, verb: str, *words: Any, **more: Any) -> None:
         try:
-            self.send(Told(verb, words, more))
+            self.send(Progress(verb, words, more))
         except OSError:  # nobody listens: who started this process is no more
             os._exit(1)
 
 
-def work(pipe: Connection, setting: Setting, slot: int) -> None:
+def serve(pipe: Connection, settings: WorkerSettings, slot: int) -> None:
     """Carry out the cells that come through a pipe, until it closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the starter ends us
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     threading.Thread(target=_follow, name="follow", daemon=True).start()
-    if setting.devices:  # before torch looks
-        os.environ["CUDA_VISIBLE_DEVICES"] = setting.devices[slot % len(setting.devices)]
+    if settings.devices:  # before torch looks
+        os.environ["CUDA_VISIBLE_DEVICES"] = settings.devices[slot % len(settings.devices)]
 
     try:
         job = pipe.recv()
-        place = placed(setting)
+        place = open_settings(settings)
         while True:
-            pipe.send(Ended(_attempted(job, setting, place, Teller(pipe.send))))
+            pipe.send(Finished(_attempted(job, settings, place, ProgressSender(pipe.send))))
             job = pipe.recv()
     except (EOFError, BrokenPipeError):
         return
@@ -74,36 +74,38 @@ def work(pipe: Connection, setting: Setting, slot: int) -> None:
         pipe.send(_unfit(error))
 
 
-def carry_out(job: Job, setting: Setting, watcher: Watcher) -> Ended | Unfit:
+def carry_out(job: Job, settings: WorkerSettings, watcher: Watcher) -> Finished | CannotWork:
     """Carry out one cell in this process, wherever an engine has put it."""
     try:
-        return Ended(_attempted(job, setting, placed(setting), watcher))
+        return Finished(_attempted(job, settings, open_settings(settings), watcher))
     except Exception as error:
         return _unfit(error)
 
 
-def placed(setting: Setting) -> tuple[Store, World]:
+def open_settings(settings: WorkerSettings) -> tuple[Store, Device]:
     """The store and the device as a run has set them."""
-    from smc_eval.engine.device import World
+    from smc_eval.engine.device import Device
     from smc_eval.store.store import Store
 
-    return Store(setting.folder), World(setting.device, setting.threads)
+    return Store(settings.folder), Device(settings.device, settings.threads)
 
 
-def _attempted(job: Job, setting: Setting, place: tuple[Store, World], watcher: Watcher) -> Result | None:
-    from smc_eval.engine.cell_run import Walk
+def _attempted(
+    job: Job, settings: WorkerSettings, place: tuple[Store, Device], watcher: Watcher
+) -> Result | None:
+    from smc_eval.engine.cell_run import CellRun
     from smc_eval.engine.executors.attempt import attempt
 
-    store, world = place
+    store, device = place
     with logged(store, job.chain.digest):
         return attempt(
-            Walk(job.chain, store, world, watcher, setting.keep, job.parts, setting.masks, wait=False)
+            CellRun(job.chain, store, device, watcher, settings.keep, job.parts, settings.masks, wait=False)
         )
 
 
-def _unfit(error: Exception) -> Unfit:
+def _unfit(error: Exception) -> CannotWork:
     told = str(error) if isinstance(error, SmcError) else f"{type(error).__name__}: {error}"
-    return Unfit(f"a worker cannot work: {told}")
+    return CannotWork(f"a worker cannot work: {told}")
 
 
 @contextmanager

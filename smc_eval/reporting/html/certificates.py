@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from smc_eval.reporting.footnotes import place
-from smc_eval.reporting.html.results_table import Cell
+from smc_eval.reporting.footnotes import cell_name
+from smc_eval.reporting.html.results_table import PageCell
 from smc_eval.store.records import Result
 
-HEADS = (
+VERDICT_HEADS = (
     "cell",
     "model",
     "verdict",
@@ -28,10 +28,10 @@ class Verdict:
     """The certificate of one record as a line of a table."""
 
     loud: bool
-    cells: tuple[Cell, ...]
+    cells: tuple[PageCell, ...]
 
 
-def certified(records: Sequence[Result]) -> list[Verdict]:
+def verdicts(records: Sequence[Result]) -> list[Verdict]:
     """A line a record: those that failed, then those that lost their certificate, then all others."""
     order = {"failed": 0, "doubt": 1, "ok": 2, "skipped": 3}
     return [_line(record) for record in sorted(records, key=lambda record: order[_state(record)])]
@@ -46,32 +46,32 @@ def _line(record: Result) -> Verdict:
     words = {"doubt": "not certified", "ok": "certified", "failed": "failed", "skipped": "skipped"}
     loud = state in {"failed", "doubt"}
     cells = (
-        Cell(place(record), key=place(record)),
-        Cell(record.model, key=record.model),
-        Cell(words[state], key=words[state], state=state),
+        PageCell(cell_name(record), key=cell_name(record)),
+        PageCell(record.model, key=record.model),
+        PageCell(words[state], key=words[state], state=state),
         _share(told.get("asked")),
         _share(told.get("reached", record.sparsity.get("scope"))),
         _share(told.get("effective")),
         _share(record.sparsity.get("all")),
         _dead(record),
-        Cell(str(told.get("mask_digest", "–"))[:8]),
-        Cell(_wrong(record, state)),
+        PageCell(str(told.get("mask_digest", "–"))[:8]),
+        PageCell(_wrong(record, state)),
     )
     return Verdict(loud, cells)
 
 
-def _share(value: object) -> Cell:
-    return Cell(f"{value:.4f}", key=float(value)) if isinstance(value, int | float) else Cell("–")
+def _share(value: object) -> PageCell:
+    return PageCell(f"{value:.4f}", key=float(value)) if isinstance(value, int | float) else PageCell("–")
 
 
-def _dead(record: Result) -> Cell:
+def _dead(record: Result) -> PageCell:
     """Tensors, and units: rows without inputs and columns without outputs."""
     told = record.certificate
     if "dead_tensors" not in told:
-        return Cell("–")
+        return PageCell("–")
     units = sum(sum(pair) for pair in (told.get("dead_units") or {}).values())
     tensors = len(told["dead_tensors"])
-    return Cell(
+    return PageCell(
         f"{tensors} tensors, {units:,} units" if tensors or units else "none", key=tensors + units / 1e9
     )
 

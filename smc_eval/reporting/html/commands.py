@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from smc_eval.experiment.budget import Budget
-from smc_eval.experiment.grid import DENSE, recipe
+from smc_eval.experiment.grid import DENSE, recipe_of
 from smc_eval.protocol import PROTOCOLS
 from smc_eval.registry import Registry
 from smc_eval.store.records import Result
@@ -17,7 +17,7 @@ Flags = tuple[tuple[str, str], ...]
 """What a record demands of its command line, but for what a command may list."""
 
 
-def again(records: Sequence[Result], registry: Registry) -> list[str]:
+def commands_of(records: Sequence[Result], registry: Registry) -> list[str]:
     """One command for each set of records that a command can make at once."""
     groups: dict[Flags, list[Result]] = {}
     for record in sorted(records, key=lambda record: record.method == DENSE):
@@ -35,12 +35,12 @@ def _flags(record: Result, registry: Registry) -> Flags:
     flags = {"model": record.model, "protocol": record.protocol}
     if not dense and target["scope"] != PROTOCOLS[record.protocol].scope:  # type: ignore[index]
         flags["scope"] = target["scope"]
-    if not dense and target["pattern"] == "free" and kind and target["spread"] != kind.card.spread:
+    if not dense and target["pattern"] == "free" and kind and target["spread"] != kind.card.distribution:
         flags["spread"] = target["spread"]
     if changed := _changed(record, registry):
         flags["recipe"] = changed
     if record.match and not dense:
-        flags["match"] = Budget(**record.match).words
+        flags["match"] = Budget(**record.match).label
     flags["data-dir"] = str(record.data.get("source") or "twin")
     if record.data.get("limited"):
         flags["limit"] = str(record.data["limited"])
@@ -52,7 +52,7 @@ def _changed(record: Result, registry: Registry) -> str:
     kind = registry.tasks.get(_head(record.task))
     if kind is None:
         return ""
-    own = recipe(kind, record.model, PROTOCOLS[record.protocol]).model_dump(mode="json")  # type: ignore[index]
+    own = recipe_of(kind, record.model, PROTOCOLS[record.protocol]).model_dump(mode="json")  # type: ignore[index]
     differs = {
         name: value
         for name, value in record.recipe.items()

@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from smc_eval.reporting.cost import Measure, answers, flops, front, steps
-from smc_eval.reporting.html.figure import OFF, SHOWN, Figure, Spec, choice, middle
+from smc_eval.reporting.cost import CostMeasure, flops_cost, pareto_front, prediction_flops, steps_cost
+from smc_eval.reporting.html.figure import HIDDEN_METHODS, ONLY_SHOWN, Figure, VegaSpec, choice, middle
 from smc_eval.reporting.html.packed_rows import Rows
 from smc_eval.reporting.html.style import Style, scales
 from smc_eval.reporting.series import Panel
 
-MEASURES: dict[str, Measure] = {
-    "training steps": steps,
-    "training operations, dense": flops("dense"),
-    "training operations, sparse": flops("sparse"),
-    "operations to predict": answers,
+MEASURES: dict[str, CostMeasure] = {
+    "training steps": steps_cost,
+    "training operations, dense": flops_cost("dense"),
+    "training operations, sparse": flops_cost("sparse"),
+    "operations to predict": prediction_flops,
 }
 
 
-def costs(panel: Panel, name: str, chosen: Sequence[Style]) -> tuple[Figure, Rows] | None:
+def cost_figure(panel: Panel, name: str, chosen: Sequence[Style]) -> tuple[Figure, Rows] | None:
     """The figure and its rows; None where no record tells what it cost."""
     rows = [row for column in panel.columns for row in _at(panel, column)]
     if not rows:
@@ -53,19 +53,23 @@ def _at(panel: Panel, column: str) -> Iterator[dict[str, Any]]:
                 "label": line.label,
                 "cost": cost,
                 "times": f"{cost:.3g} × dense",
-                "value": square.entry.value,
-                "told": f"{square.entry.value:.{panel.decimals}f}",
+                "value": square.cell_value.value,
+                "told": f"{square.cell_value.value:.{panel.decimals}f}",
             }
             for line in panel.lines
             for square in line.squares
-            if square.column == column and square.entry.state == "ok" and (cost := line.times(square, number))
+            if square.column == column
+            and square.cell_value.state == "ok"
+            and (cost := line.times(square, number))
         ]
         sign = 1 if panel.higher else -1
-        ahead = front([(sign * row["value"], row["cost"]) for row in found])
+        ahead = pareto_front([(sign * row["value"], row["cost"]) for row in found])
         yield from ({**row, "front": first} for row, first in zip(found, ahead, strict=True))
 
 
-def _spec(metric: str, columns: list[str], measures: list[str], first: str, chosen: Sequence[Style]) -> Spec:
+def _spec(
+    metric: str, columns: list[str], measures: list[str], first: str, chosen: Sequence[Style]
+) -> VegaSpec:
     scale = scales(chosen)
     place = {
         "x": {
@@ -86,11 +90,11 @@ def _spec(metric: str, columns: list[str], measures: list[str], first: str, chos
     return {
         "height": 260,
         "params": [
-            OFF,
+            HIDDEN_METHODS,
             choice("at", columns, middle(columns), "sparsity"),
             choice("by", measures, first, "cost as"),
         ],
-        "transform": [{"filter": "datum.column == at && datum.measure == by"}, SHOWN],
+        "transform": [{"filter": "datum.column == at && datum.measure == by"}, ONLY_SHOWN],
         "layer": [
             {
                 "transform": [{"filter": "datum.front"}],

@@ -10,18 +10,18 @@ from typing import Any
 from smc_eval.reporting.html.packed_rows import Matrix, Rows
 from smc_eval.reporting.html.style import painted
 
-Spec = dict[str, Any]
+VegaSpec = dict[str, Any]
 """A figure as Vega-Lite writes it."""
 
-Data = Mapping[str, Rows | Matrix]
+FigureData = Mapping[str, Rows | Matrix]
 """What figures draw, by name; several may draw the same."""
 
-SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
+VEGA_SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 """Names the language of a spec; nothing is loaded from there."""
 
 FONT = "system-ui, -apple-system, 'Segoe UI', 'Helvetica Neue', 'DejaVu Sans', sans-serif"
 
-CONFIG: Spec = {
+CONFIG: VegaSpec = {
     "background": "transparent",
     "font": FONT,
     "view": {"stroke": None},
@@ -43,7 +43,7 @@ CONFIG: Spec = {
 STEPS = range(1, 11)
 """The paper's ten sparsities, in steps that leave 0.8 each."""
 
-NEAR = 0.35
+TICK_GAP = 0.35
 """Marks of the axis that are nearer than this to one of the paper's would be written over it."""
 
 
@@ -56,15 +56,15 @@ class Figure:
     title: str
     alt: str
     """What it shows, for those who do not see it."""
-    spec: Spec
+    spec: VegaSpec
     data: str
     note: str = ""
 
     @property
-    def drawn(self) -> Spec:
+    def drawn(self) -> VegaSpec:
         """The spec as the page draws it: as wide as there is room, methods told in one legend for all."""
         return {
-            "$schema": SCHEMA,
+            "$schema": VEGA_SCHEMA,
             "width": "container",
             "autosize": {"type": "fit-x", "contains": "padding"},
             "config": CONFIG,
@@ -72,21 +72,21 @@ class Figure:
             **_legends(self.spec, None),
         }
 
-    def alone(self, data: Data) -> Spec:
+    def alone(self, data: FigureData) -> VegaSpec:
         """The spec with its data, a legend and the colours of day, as a file of its own."""
         whole = {
-            "$schema": SCHEMA,
+            "$schema": VEGA_SCHEMA,
             "width": 380,
             "title": {"text": self.title, "anchor": "start", "fontSize": 12, "color": "var(--ink)"},
             "config": {**CONFIG, "background": "white"},
             "data": {"name": self.data},
             **_legends(self.spec, {"title": None, "symbolLimit": 0, "labelLimit": 220}),
         }
-        made: Spec = painted(whole)
+        made: VegaSpec = painted(whole)
         return {**made, "datasets": {self.data: data[self.data].plain()}}
 
 
-def _legends(value: Any, legend: Spec | None) -> Any:
+def _legends(value: Any, legend: VegaSpec | None) -> Any:
     """A spec with the legend of methods put in, or left out; other legends stay."""
     if isinstance(value, dict):
         return {
@@ -96,11 +96,11 @@ def _legends(value: Any, legend: Spec | None) -> Any:
     return [_legends(part, legend) for part in value] if isinstance(value, list) else value
 
 
-def depth_axis(depths: set[float], *, first: float = 0.8) -> Spec:
+def depth_axis(depths: set[float], *, first: float = 0.8) -> VegaSpec:
     """The x axis: the paper's steps evenly, named by their sparsities, and whatever else was measured."""
     deepest = max([*depths, 2.0])
     marks = [float(step) for step in STEPS if step <= deepest + 0.5]
-    marks += [round(d, 4) for d in depths if d > 0 and all(abs(d - step) > NEAR for step in STEPS)]
+    marks += [round(d, 4) for d in depths if d > 0 and all(abs(d - step) > TICK_GAP for step in STEPS)]
     return {
         "field": "depth",
         "type": "quantitative",
@@ -115,20 +115,20 @@ def depth_axis(depths: set[float], *, first: float = 0.8) -> Spec:
     }
 
 
-def methods_axis(count: int) -> Spec:
+def methods_axis(count: int) -> VegaSpec:
     """The heads of columns that are methods: upright where there is no room to lie."""
     few = count <= 4
     return {"orient": "top", "labelAngle": 0 if few else -90, "labelLimit": 110 if few else 150}
 
 
-SHOWN: Spec = {"filter": "indexof(off, datum.label) < 0"}
+ONLY_SHOWN: VegaSpec = {"filter": "indexof(off, datum.label) < 0"}
 """Leaves out what the reader has switched off."""
 
-OFF: Spec = {"name": "off", "value": []}
+HIDDEN_METHODS: VegaSpec = {"name": "off", "value": []}
 """The methods that a reader has switched off."""
 
 
-def choice(name: str, words: list[str], value: str, title: str) -> Spec:
+def choice(name: str, words: list[str], value: str, title: str) -> VegaSpec:
     """A parameter that a reader chooses from a list."""
     return {"name": name, "value": value, "bind": {"input": "select", "options": words, "name": f"{title} "}}
 

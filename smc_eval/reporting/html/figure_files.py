@@ -12,7 +12,7 @@ SCALE = 2.5
 """Dots a point of a PNG: 240 an inch at the size it has."""
 
 
-def save(page: Page, folder: Path) -> Iterator[Path]:
+def save_figures(page: Page, folder: Path) -> Iterator[Path]:
     """Write them all, each as `NAME.pdf`, `NAME.svg`, `NAME.png`; tells each path once it is there.
 
     Raises:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from smc_eval.reporting.html.figure import Figure, Spec, choice, methods_axis, middle
+from smc_eval.reporting.html.figure import Figure, VegaSpec, choice, methods_axis, middle
 from smc_eval.reporting.html.packed_rows import Matrix
-from smc_eval.reporting.series import Panel, Square
+from smc_eval.reporting.series import Panel, PlotPoint
 
 LABEL = "length(datum.label) > 34 ? '…' + slice(replace(datum.label, '.weight', ''), -33) : datum.label"
 """What a tensor is lies at the end of its name."""
 
 
-def heat(panel: Panel, name: str) -> tuple[Figure, Matrix] | None:
+def layer_figure(panel: Panel, name: str) -> tuple[Figure, Matrix] | None:
     """The figure and its numbers; None where no record tells of tensors."""
     told = [(line, square) for line, square in panel.squares if tensors(square, "tensors")]
     if not told:
@@ -40,13 +40,13 @@ def heat(panel: Panel, name: str) -> tuple[Figure, Matrix] | None:
     return figure, matrix
 
 
-def tensors(square: Square, what: str) -> list[str]:
+def tensors(square: PlotPoint, what: str) -> list[str]:
     """The tensors that all records of a square tell of."""
     first, *others = (_told(record.certificate, what) for record in square.records)
     return [name for name in first if all(name in other for other in others)]
 
 
-def means(square: Square, names: Sequence[str], what: str = "tensors") -> tuple[float | None, ...]:
+def means(square: PlotPoint, names: Sequence[str], what: str = "tensors") -> tuple[float | None, ...]:
     """Of each tensor the mean over a square's records; None where one does not know it."""
     told = [_told(record.certificate, what) for record in square.records]
     return tuple(_mean([each.get(name) for each in told]) for name in names)
@@ -65,9 +65,9 @@ def _told(certificate: dict[str, object], what: str) -> dict[str, float | None]:
     return found if isinstance(found, dict) else {}
 
 
-def _spec(names: Sequence[str], columns: list[str], methods: int) -> Spec:
+def _spec(names: Sequence[str], columns: list[str], methods: int) -> VegaSpec:
     step = 15 if len(names) <= 40 else 11
-    encoding: Spec = {
+    encoding: VegaSpec = {
         "x": {
             "field": "label",
             "type": "nominal",

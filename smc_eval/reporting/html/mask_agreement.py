@@ -7,18 +7,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
-from smc_eval.reporting.html.figure import Figure, Spec, choice, methods_axis, middle
+from smc_eval.reporting.html.figure import Figure, VegaSpec, choice, methods_axis, middle
 from smc_eval.reporting.html.packed_rows import Rows
-from smc_eval.reporting.series import Panel, Square
-from smc_eval.store.mask_samples import Sketch, Sketched, iou
+from smc_eval.reporting.series import Panel, PlotPoint
+from smc_eval.store.mask_samples import FindSamples, MaskSample, iou
 
-PAIRS = 3
+MOST_PAIRS = 3
 """Pairs of nets that are compared for one number: seeds are alike in kind, and sketches cost time."""
 
 
-def alike(panel: Panel, name: str, sketched: Sketched) -> tuple[Figure, Rows] | None:
+def agreement_figure(panel: Panel, name: str, find_samples: FindSamples) -> tuple[Figure, Rows] | None:
     """The figure and its rows; None where no two masks can be compared."""
-    rows = [row for column in panel.columns for row in _at(panel, column, sketched)]
+    rows = [row for column in panel.columns for row in _at(panel, column, find_samples)]
     if not rows:
         return None
     columns = list(dict.fromkeys(row["column"] for row in rows))
@@ -35,13 +35,13 @@ def alike(panel: Panel, name: str, sketched: Sketched) -> tuple[Figure, Rows] | 
     return figure, Rows(tuple(rows))
 
 
-Pair = tuple[Mapping[str, Sketch], Mapping[str, Sketch]]
+Pair = tuple[Mapping[str, MaskSample], Mapping[str, MaskSample]]
 
 
-def _at(panel: Panel, column: str, sketched: Sketched) -> Iterator[dict[str, Any]]:
+def _at(panel: Panel, column: str, find_samples: FindSamples) -> Iterator[dict[str, Any]]:
     """Every pair of methods at one sparsity, both ways round, and each method with itself."""
     squares = {line.label: square for line, square in panel.squares if square.column == column}
-    found = {label: _sketches(square, sketched) for label, square in squares.items()}
+    found = {label: _sketches(square, find_samples) for label, square in squares.items()}
     for label, nets in found.items():
         if told := _agreement(squares[label], list(combinations(nets.values(), 2))):
             yield {"column": column, "a": label, "b": label, **told}
@@ -52,19 +52,21 @@ def _at(panel: Panel, column: str, sketched: Sketched) -> Iterator[dict[str, Any
             yield {"column": column, "a": b, "b": a, **told}
 
 
-def _sketches(square: Square, sketched: Sketched) -> dict[tuple[int, int | None], Mapping[str, Sketch]]:
+def _sketches(
+    square: PlotPoint, find_samples: FindSamples
+) -> dict[tuple[int, int | None], Mapping[str, MaskSample]]:
     """The sketches of a square's nets by seed and fold; a few will do."""
-    found: dict[tuple[int, int | None], Mapping[str, Sketch]] = {}
+    found: dict[tuple[int, int | None], Mapping[str, MaskSample]] = {}
     for record in square.records:
-        masks = sketched(record.digest) if len(found) < PAIRS else None
+        masks = find_samples(record.digest) if len(found) < MOST_PAIRS else None
         if masks:
             found[record.seed, record.fold] = masks
     return found
 
 
-def _agreement(square: Square, pairs: Sequence[Pair]) -> dict[str, Any]:
+def _agreement(square: PlotPoint, pairs: Sequence[Pair]) -> dict[str, Any]:
     """Mean agreement of pairs of nets; nothing where none can be compared."""
-    told = [iou(one, other) for one, other in pairs[:PAIRS]]
+    told = [iou(one, other) for one, other in pairs[:MOST_PAIRS]]
     told = [(value, error) for value, error in told if math.isfinite(value)]
     if not told:
         return {}
@@ -89,7 +91,7 @@ def _extremes(rows: list[dict[str, Any]], column: str) -> str:
     )
 
 
-def _spec(columns: list[str], most: int) -> Spec:
+def _spec(columns: list[str], most: int) -> VegaSpec:
     axis = {"type": "nominal", "sort": None, "title": None}
     place = {
         "x": {**axis, "field": "a", "axis": methods_axis(most)},

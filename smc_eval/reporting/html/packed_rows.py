@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-SIGNS = string.ascii_letters + string.digits + "+/"
-MOST = len(SIGNS) ** 2 - 1
+CODE_SIGNS = string.ascii_letters + string.digits + "+/"
+LARGEST_CODE = len(CODE_SIGNS) ** 2 - 1
 NOTHING = ".."
 """Stands for a number there is not."""
 
@@ -76,15 +76,17 @@ def _column(values: Sequence[Any]) -> Any:
 
 def _share(value: float | None) -> str:
     """Rounded down: only a tensor that is wholly gone says so."""
-    return NOTHING if value is None else _signs(math.floor(min(max(value, 0.0), 1.0) * MOST))
+    return NOTHING if value is None else _signs(math.floor(min(max(value, 0.0), 1.0) * LARGEST_CODE))
 
 
 def _way(value: float | None) -> str:
     """Nine decades from a millionth up; no way at all is a sign of its own."""
     if value is None:
         return NOTHING
-    return _signs(0 if value <= 0 else min(MOST, max(1, round((math.log10(value) + 6) / 9 * MOST))))
+    return _signs(
+        0 if value <= 0 else min(LARGEST_CODE, max(1, round((math.log10(value) + 6) / 9 * LARGEST_CODE)))
+    )
 
 
 def _signs(number: int) -> str:
-    return SIGNS[number // len(SIGNS)] + SIGNS[number % len(SIGNS)]
+    return CODE_SIGNS[number // len(CODE_SIGNS)] + CODE_SIGNS[number % len(CODE_SIGNS)]

@@ -13,27 +13,27 @@ from smc_eval.errors import UsageError
 from smc_eval.registry import Registry, load
 from smc_eval.reporting.footnotes import Footnotes, footnotes
 from smc_eval.reporting.html import certificates, results_table
-from smc_eval.reporting.html.commands import again
-from smc_eval.reporting.html.cost_chart import costs
-from smc_eval.reporting.html.figure import Data, Figure
+from smc_eval.reporting.html.commands import commands_of
+from smc_eval.reporting.html.cost_chart import cost_figure
+from smc_eval.reporting.html.figure import Figure, FigureData
 from smc_eval.reporting.html.headline import headline
-from smc_eval.reporting.html.layer_heatmap import heat
-from smc_eval.reporting.html.mask_agreement import alike
+from smc_eval.reporting.html.layer_heatmap import layer_figure
+from smc_eval.reporting.html.mask_agreement import agreement_figure
 from smc_eval.reporting.html.packed_rows import Matrix, Rows
-from smc_eval.reporting.html.score_chart import curves
+from smc_eval.reporting.html.score_chart import score_figure
 from smc_eval.reporting.html.style import MARKS, SHADES, Style, styles
-from smc_eval.reporting.html.weight_change import travel
+from smc_eval.reporting.html.weight_change import weight_change_figure
 from smc_eval.reporting.series import Panel
-from smc_eval.reporting.summary import Standings
-from smc_eval.reporting.summary_table import HEADS
+from smc_eval.reporting.summary import Summaries
+from smc_eval.reporting.summary_table import SUMMARY_HEADS
 from smc_eval.reporting.table import Table
-from smc_eval.store.mask_samples import Sketched
+from smc_eval.store.mask_samples import FindSamples
 from smc_eval.store.records import Result
 
 VEGA_LITE = "6.4"
 """The version whose bundle is laid into the page, of those that vl-convert brings."""
 
-Made = tuple[Figure, Rows | Matrix] | None
+FigureAndData = tuple[Figure, Rows | Matrix] | None
 
 
 @dataclass(frozen=True)
@@ -53,29 +53,29 @@ class Page:
 
     table: Table
     notes: Footnotes
-    standings: Standings
+    summaries: Summaries
     styles: tuple[Style, ...]
     sections: tuple[Section, ...]
-    data: Data
+    data: FigureData
     shelves: Registry
 
     @classmethod
     def of(
-        cls, table: Table, sketched: Sketched = lambda _: None, standings: Standings | None = None
+        cls, table: Table, find_samples: FindSamples = lambda _: None, summaries: Summaries | None = None
     ) -> Page:
         """The page of a table, whose records may have sketches of their masks beside them.
 
-        `standings` are the table's, where they are at hand.
+        `summaries` are the table's, where they are at hand.
         """
         shelves = load()
-        standings = standings or Standings.of(table, shelves.chances)
-        shown = standings.panels
+        summaries = summaries or Summaries.of(table, shelves.chances)
+        shown = summaries.panels
         chosen = styles(line.label for panel in shown for line in panel.lines if line.squares)
         names = _names(shown)
         data: dict[str, Rows | Matrix] = {}
 
         def section(
-            name: str, title: str, lead: str, make: Callable[[Panel, str], Made], absent: str
+            name: str, title: str, lead: str, make: Callable[[Panel, str], FigureAndData], absent: str
         ) -> Section:
             figures, wanting = [], []
             for panel in shown:
@@ -88,32 +88,36 @@ class Page:
             return Section(name, title, lead, tuple(figures), f"{whose}{absent}" if wanting else "")
 
         sections = (
-            section("curves", "Score against sparsity", CURVES, lambda p, n: curves(p, n, chosen), ""),
+            section(
+                "curves", "Score against sparsity", CURVES_LEAD, lambda p, n: score_figure(p, n, chosen), ""
+            ),
             section(
                 "cost",
                 "Score against cost",
-                COST,
-                lambda p, n: costs(p, n, chosen),
+                COST_LEAD,
+                lambda p, n: cost_figure(p, n, chosen),
                 "no record stands beside a dense net whose cost is known.",
             ),
-            section("layers", "Where the weights went", LAYERS, heat, "the records name no tensors."),
+            section(
+                "layers", "Where the weights went", LAYERS_LEAD, layer_figure, "the records name no tensors."
+            ),
             section(
                 "agreement",
                 "Who keeps the same weights",
-                AGREEMENT,
-                lambda p, n: alike(p, n, sketched),
+                AGREEMENT_LEAD,
+                lambda p, n: agreement_figure(p, n, find_samples),
                 "no two nets of these records have sketches of their masks beside them, which are kept "
                 "since they are part of the store.",
             ),
             section(
                 "moved",
                 "How far weights moved",
-                MOVED,
-                travel,
+                MOVED_LEAD,
+                weight_change_figure,
                 "the certificates are of a release that did not measure it.",
             ),
         )
-        return cls(table, footnotes(table), standings, chosen, sections, data, shelves)
+        return cls(table, footnotes(table), summaries, chosen, sections, data, shelves)
 
     @property
     def html(self) -> str:
@@ -152,13 +156,13 @@ class Page:
             "styles": self.styles,
             "shades": SHADES,
             "columns": self.table.columns,
-            "further": HEADS,
+            "further": SUMMARY_HEADS,
             "marks": MARKS,
-            "rows": list(results_table.rows(self.standings, self.table.columns)),
-            "ranking": self.standings.suite,
-            "verdicts": certificates.certified(records),
-            "verdict_heads": certificates.HEADS,
-            "commands": again(records, self.shelves),
+            "rows": list(results_table.page_rows(self.summaries, self.table.columns)),
+            "ranking": self.summaries.suite,
+            "verdicts": certificates.verdicts(records),
+            "verdict_heads": certificates.VERDICT_HEADS,
+            "commands": commands_of(records, self.shelves),
             "versions": _versions(records),
             "digests": _digests(records),
             "specs": _script(drawn),
@@ -167,20 +171,22 @@ class Page:
         }
 
 
-CURVES = (
+CURVES_LEAD = (
     "A line a method; the band is the 95 % interval over seeds and items; level: the dense net; dotted: a "
     "guess. The axis is spaced like the paper's: each step leaves 0.8 of the weights."
 )
-LAYERS = (
+LAYERS_LEAD = (
     "The share of each tensor that is gone, in the net's order. A method that empties a tensor (×) cuts "
     "whatever runs through it, at whatever sparsity the whole net has."
 )
-AGREEMENT = "Weights that both nets keep, of those that either keeps."
-COST = (
+AGREEMENT_LEAD = "Weights that both nets keep, of those that either keeps."
+COST_LEAD = (
     "In units of the dense net's own training. The line joins methods that nobody beats in both: better at "
     "no more cost, or as good for less."
 )
-MOVED = "Where weights barely leave their start, training is lazy, and magnitudes say little of the task."
+MOVED_LEAD = (
+    "Where weights barely leave their start, training is lazy, and magnitudes say little of the task."
+)
 
 
 def _names(shown: Sequence[Panel]) -> dict[str, str]:

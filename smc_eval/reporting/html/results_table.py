@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from smc_eval.reporting.cell_value import Entry
-from smc_eval.reporting.series import Line, Panel
-from smc_eval.reporting.summary import Standings
-from smc_eval.reporting.summary_table import told
+from smc_eval.reporting.cell_value import CellValue
+from smc_eval.reporting.series import Panel, Series
+from smc_eval.reporting.summary import Summaries
+from smc_eval.reporting.summary_table import summary_texts
 
 
 @dataclass(frozen=True)
-class Cell:
+class PageCell:
     """One square of the page's table."""
 
     text: str
@@ -25,32 +25,34 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Row:
+class PageRow:
     """One line of the page's table."""
 
     names: tuple[str, ...]
-    cells: tuple[Cell, ...]
+    cells: tuple[PageCell, ...]
 
 
-def rows(standings: Standings, columns: Sequence[str]) -> Iterator[Row]:
+def page_rows(summaries: Summaries, columns: Sequence[str]) -> Iterator[PageRow]:
     """The lines of the table: names, the table's columns, then `curves.HEADS`."""
-    lines = ((panel, line) for panel in standings.panels for line in panel.lines)
-    for (panel, line), row in zip(lines, standings.rows, strict=True):
+    lines = ((panel, line) for panel in summaries.panels for line in panel.lines)
+    for (panel, line), row in zip(lines, summaries.rows, strict=True):
         numbers = [_number(panel, line, at, column) for at, column in enumerate(columns)]
-        yield Row((row.task, row.model, row.label), (*numbers, *(Cell(*one) for one in told(row))))
+        yield PageRow(
+            (row.task, row.model, row.label), (*numbers, *(PageCell(*one) for one in summary_texts(row)))
+        )
 
 
-def _number(panel: Panel, line: Line, at: int, column: str) -> Cell:
-    entry = line.entries[at]
+def _number(panel: Panel, line: Series, at: int, column: str) -> PageCell:
+    cell_value = line.cell_values[at]
     squares = [*([line.dense] if line.dense else []), *line.squares]
     square = next((square for square in squares if square.column == column), None)
     if square is None:
-        return Cell(entry.text, state=entry.state)
+        return PageCell(cell_value.text, state=cell_value.state)
     sure = square.interval
     ends = f"{sure.low:.{panel.decimals}f} to {sure.high:.{panel.decimals}f}" if sure else ""
-    below = "; ".join([*([ends] if ends else []), *entry.remarks])
-    return Cell(_digits(entry), below, entry.value, entry.state, entry.best)
+    below = "; ".join([*([ends] if ends else []), *cell_value.remarks])
+    return PageCell(_digits(cell_value), below, cell_value.value, cell_value.state, cell_value.best)
 
 
-def _digits(entry: Entry) -> str:
-    return f"{entry.value:.{entry.decimals}f}{'!' if entry.state == 'doubt' else ''}"
+def _digits(cell_value: CellValue) -> str:
+    return f"{cell_value.value:.{cell_value.decimals}f}{'!' if cell_value.state == 'doubt' else ''}"

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from smc_eval.reporting.html.figure import Figure, Spec, choice, depth_axis
+from smc_eval.reporting.html.figure import Figure, VegaSpec, choice, depth_axis
 from smc_eval.reporting.html.layer_heatmap import means, tensors
 from smc_eval.reporting.html.packed_rows import Matrix
-from smc_eval.reporting.series import Panel, Square
+from smc_eval.reporting.series import Panel, PlotPoint
 
-ALL = "all in scope"
+ALL_IN_SCOPE = "all in scope"
 
 
-def travel(panel: Panel, name: str) -> tuple[Figure, Matrix] | None:
+def weight_change_figure(panel: Panel, name: str) -> tuple[Figure, Matrix] | None:
     """The figure and its numbers; None where no record tells how far weights moved."""
     told = [
         (line, square)
@@ -42,27 +42,27 @@ def travel(panel: Panel, name: str) -> tuple[Figure, Matrix] | None:
         f"moved-{name}",
         _note(told[0][1]),
     )
-    return figure, Matrix((ALL, *names), "moved", squares, logarithmic=True)
+    return figure, Matrix((ALL_IN_SCOPE, *names), "moved", squares, logarithmic=True)
 
 
-def _measure(square: Square) -> str:
+def _measure(square: PlotPoint) -> str:
     """Survivors alone where records tell of them: what a mask takes to zero has not learnt."""
     kept = all("tensors_kept" in (r.certificate.get("moved") or {}) for r in square.records)
     return "moved.tensors_kept" if kept else "moved.tensors"
 
 
-def _whole(square: Square) -> float | None:
+def _whole(square: PlotPoint) -> float | None:
     key = _measure(square).replace("moved.tensors", "scope")
     return square.mean(lambda record: (record.certificate.get("moved") or {}).get(key))
 
 
-def _note(square: Square) -> str:
+def _note(square: PlotPoint) -> str:
     kept = _measure(square).endswith("kept")
     whose = "survivors alone" if kept else "all weights, those that a mask took to zero too"
-    return f"‖w − w₀‖ / ‖w₀‖ over {whose}; thick: {ALL}; at the left end the dense net."
+    return f"‖w − w₀‖ / ‖w₀‖ over {whose}; thick: {ALL_IN_SCOPE}; at the left end the dense net."
 
 
-def _spec(labels: Sequence[str], depths: set[float]) -> Spec:
+def _spec(labels: Sequence[str], depths: set[float]) -> VegaSpec:
     place = {
         "x": depth_axis(depths, first=0.0),
         "y": {
@@ -78,7 +78,7 @@ def _spec(labels: Sequence[str], depths: set[float]) -> Spec:
         {"field": "column", "title": "sparsity"},
         {"field": "moved", "title": "moved", "format": ".3g"},
     ]
-    thin, thick = f"datum.tensor != '{ALL}'", f"datum.tensor == '{ALL}'"
+    thin, thick = f"datum.tensor != '{ALL_IN_SCOPE}'", f"datum.tensor == '{ALL_IN_SCOPE}'"
     return {
         "height": 260,
         "params": [choice("who", list(labels), labels[0], "method")],

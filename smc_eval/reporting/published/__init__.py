@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-VALUES = Path(__file__).with_name("smc-bench.csv")
+VALUES_FILE = Path(__file__).with_name("smc-bench.csv")
 
-PAPER = "Liu et al. (2023), Sparsity May Cry, arXiv:2303.02141"
+CITATION = "Liu et al. (2023), Sparsity May Cry, arXiv:2303.02141"
 
 
 @dataclass(frozen=True)
-class Point:
+class PublishedPoint:
     """One number of one figure; tasks and methods go by our names."""
 
     task: str
@@ -37,11 +37,11 @@ class Point:
 
 
 @cache
-def published() -> tuple[Point, ...]:
+def published_points() -> tuple[PublishedPoint, ...]:
     """All of them, dense nets at sparsity 0."""
-    with VALUES.open(encoding="utf-8", newline="") as file:
+    with VALUES_FILE.open(encoding="utf-8", newline="") as file:
         return tuple(
-            Point(
+            PublishedPoint(
                 row["task"],
                 row["model"],
                 row["method"],
@@ -56,12 +56,12 @@ def published() -> tuple[Point, ...]:
         )
 
 
-def laid_under(task: str, model: str, metric: str) -> tuple[Point, ...]:
+def points_for(task: str, model: str, metric: str) -> tuple[PublishedPoint, ...]:
     """The published points of a task in the same metric: of this model if it is among them, else of one.
 
     `task` goes by its name, without options. The caller says which model it is.
     """
-    points = [point for point in published() if point.task == task and point.metric == metric]
+    points = [point for point in published_points() if point.task == task and point.metric == metric]
     models = list(dict.fromkeys(point.model for point in points))
     chosen = next((name for name in models if _same(name, model)), models[0] if models else "")
     return tuple(point for point in points if point.model == chosen)
@@ -69,7 +69,7 @@ def laid_under(task: str, model: str, metric: str) -> tuple[Point, ...]:
 
 def metrics(task: str) -> tuple[str, ...]:
     """In which metrics a task was published; none where it was not."""
-    return tuple(dict.fromkeys(point.metric for point in published() if point.task == task))
+    return tuple(dict.fromkeys(point.metric for point in published_points() if point.task == task))
 
 
 def _same(published_as: str, model: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from smc_eval.data_file import Needed
+from smc_eval.data_file import DataFile
 
 RAW = "https://raw.githubusercontent.com/arkilpatel/SVAMP"
 
@@ -21,11 +21,11 @@ SVAMP_LICENCE = "MIT; its training part holds MAWPS and ASDiv-A"
 NOTE = "the address names a commit; no sha256 is known"
 
 
-def _one(path: str, commit: str, licence: str) -> Needed:
-    return Needed(path, licence, f"{RAW}/{commit}/data/{path}", note=NOTE)
+def _one(path: str, commit: str, licence: str) -> DataFile:
+    return DataFile(path, licence, f"{RAW}/{commit}/data/{path}", note=NOTE)
 
 
-def _folds(data_set: str, licence: str) -> tuple[Needed, ...]:
+def _folds(data_set: str, licence: str) -> tuple[DataFile, ...]:
     return tuple(
         _one(f"{data_set}/fold{fold}/{part}.csv", FIRST, licence)
         for fold in range(5)
@@ -33,7 +33,7 @@ def _folds(data_set: str, licence: str) -> tuple[Needed, ...]:
     )
 
 
-NEEDED: Mapping[str, tuple[Needed, ...]] = {
+NEEDED: Mapping[str, tuple[DataFile, ...]] = {
     "cv_mawps": _folds("cv_mawps", MAWPS_LICENCE),
     "cv_asdiv-a": _folds("cv_asdiv-a", ASDIV_LICENCE),
     "mawps-asdiv-a_svamp": (

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from smc_eval.tasks.arithmetic.tree import Reading, TreeDecoder
+from smc_eval.tasks.arithmetic.tree import EncodedProblems, TreeDecoder
 
-LONGEST = 45
+LONGEST_EQUATION = 45
 """Symbols after which an equation is given up as it stands (PROTOCOL 5.6)."""
 
 
@@ -48,7 +48,9 @@ class Offer:
 
 
 @torch.no_grad()
-def search(decoder: TreeDecoder, reading: Reading, width: int, longest: int = LONGEST) -> list[Branch]:
+def search(
+    decoder: TreeDecoder, reading: EncodedProblems, width: int, longest: int = LONGEST_EQUATION
+) -> list[Branch]:
     """The best equation of each problem, as the decoder scores it in eval mode.
 
     In each round every open branch offers its `width` best symbols, and the best `width` of a
@@ -67,7 +69,7 @@ def search(decoder: TreeDecoder, reading: Reading, width: int, longest: int = LO
 
 
 def _round(
-    decoder: TreeDecoder, reading: Reading, width: int, beams: Sequence[Sequence[Branch]]
+    decoder: TreeDecoder, reading: EncodedProblems, width: int, beams: Sequence[Sequence[Branch]]
 ) -> list[list[Branch]]:
     """Every beam with one symbol more on its open branches."""
     open_ = [branch for beam in beams for branch in beam if branch.goals]
@@ -111,7 +113,7 @@ def _best(offers: Sequence[Offer], width: int) -> list[Offer]:
 
 def _grown(
     decoder: TreeDecoder,
-    reading: Reading,
+    reading: EncodedProblems,
     kept: Sequence[Sequence[Offer]],
     node_MH: Tensor,
     context_MH: Tensor,

@@ -36,7 +36,9 @@ SOURCES = {
 }
 
 
-def card(data: str, solver: Literal["GTS", "Graph2Tree"], folds: int | None, licence: str) -> TaskCard:
+def problem_card(
+    data: str, solver: Literal["GTS", "Graph2Tree"], folds: int | None, licence: str
+) -> TaskCard:
     """The card of a data set with a solver."""
     return TaskCard(
         name=f"{data}/{solver}".lower(),
@@ -78,7 +80,7 @@ class Svamp(WordProblems):
 class MawpsGts(Mawps):
     """MAWPS by GTS."""
 
-    card: ClassVar[TaskCard] = card("MAWPS", "GTS", 5, MAWPS_LICENCE)
+    card: ClassVar[TaskCard] = problem_card("MAWPS", "GTS", 5, MAWPS_LICENCE)
     graphs: ClassVar[bool] = False
     recipe: Annotated[Recipe, Outside()] = GTS_4
 
@@ -86,7 +88,7 @@ class MawpsGts(Mawps):
 class MawpsGraph2Tree(Mawps):
     """MAWPS by Graph2Tree."""
 
-    card: ClassVar[TaskCard] = card("MAWPS", "Graph2Tree", 5, MAWPS_LICENCE)
+    card: ClassVar[TaskCard] = problem_card("MAWPS", "Graph2Tree", 5, MAWPS_LICENCE)
     graphs: ClassVar[bool] = True
     recipe: Annotated[Recipe, Outside()] = GRAPH2TREE_8
 
@@ -94,7 +96,7 @@ class MawpsGraph2Tree(Mawps):
 class AsdivAGts(AsdivA):
     """ASDiv-A by GTS."""
 
-    card: ClassVar[TaskCard] = card("ASDiv-A", "GTS", 5, ASDIV_LICENCE)
+    card: ClassVar[TaskCard] = problem_card("ASDiv-A", "GTS", 5, ASDIV_LICENCE)
     graphs: ClassVar[bool] = False
     recipe: Annotated[Recipe, Outside()] = GTS_4
 
@@ -102,7 +104,7 @@ class AsdivAGts(AsdivA):
 class AsdivAGraph2Tree(AsdivA):
     """ASDiv-A by Graph2Tree."""
 
-    card: ClassVar[TaskCard] = card("ASDiv-A", "Graph2Tree", 5, ASDIV_LICENCE)
+    card: ClassVar[TaskCard] = problem_card("ASDiv-A", "Graph2Tree", 5, ASDIV_LICENCE)
     graphs: ClassVar[bool] = True
     recipe: Annotated[Recipe, Outside()] = GRAPH2TREE_8
 
@@ -110,7 +112,7 @@ class AsdivAGraph2Tree(AsdivA):
 class SvampGts(Svamp):
     """SVAMP by GTS."""
 
-    card: ClassVar[TaskCard] = card("SVAMP", "GTS", None, SVAMP_LICENCE)
+    card: ClassVar[TaskCard] = problem_card("SVAMP", "GTS", None, SVAMP_LICENCE)
     graphs: ClassVar[bool] = False
     recipe: Annotated[Recipe, Outside()] = GTS_8
 
@@ -118,7 +120,7 @@ class SvampGts(Svamp):
 class SvampGraph2Tree(Svamp):
     """SVAMP by Graph2Tree."""
 
-    card: ClassVar[TaskCard] = card("SVAMP", "Graph2Tree", None, SVAMP_LICENCE)
+    card: ClassVar[TaskCard] = problem_card("SVAMP", "Graph2Tree", None, SVAMP_LICENCE)
     graphs: ClassVar[bool] = True
     recipe: Annotated[Recipe, Outside()] = GRAPH2TREE_8
 

@@ -20,7 +20,7 @@ from smc_eval.tasks.equation import OPERATORS, number
 
 
 @dataclass(frozen=True)
-class Batch:
+class ProblemBatch:
     """Word problems, padded."""
 
     ids_NL: Tensor
@@ -59,7 +59,7 @@ class Encoder:
         self.reader, self.symbols, self.graphs = reader, symbols, graphs
         self._encoded = dict[Problem, Encoded]()
 
-    def batch(self, problems: Sequence[Problem]) -> Batch:
+    def batch(self, problems: Sequence[Problem]) -> ProblemBatch:
         """The problems as tensors."""
         found = [self._found(problem) for problem in problems]
         longest, most = max(len(one.ids) for one in found), max(len(one.number_at) for one in found)
@@ -70,7 +70,7 @@ class Encoder:
         for n, one in enumerate(found):
             if graphs_NGLL is not None and one.graphs_GLL is not None:
                 graphs_NGLL[n, :, : len(one.ids), : len(one.ids)] = one.graphs_GLL
-        return Batch(
+        return ProblemBatch(
             ids_NL=torch.tensor(ids),
             lengths_N=torch.tensor([len(one.ids) for one in found]),
             number_NQ=torch.tensor(places, dtype=torch.long),

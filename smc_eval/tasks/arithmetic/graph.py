@@ -17,7 +17,7 @@ from smc_eval.tasks.arithmetic.symbols import NUM
 Edges = frozenset[tuple[int, int]]
 """Directed edges between words, as pairs of their places."""
 
-NEAR = 4
+NEAR_WORDS = 4
 """Words nearer to a number than this may belong to it."""
 
 
@@ -30,7 +30,7 @@ def order(problem: Problem) -> Edges:
 def cells(problem: Problem) -> Edges:
     """Between each number and the words near it that tell what it counts, both ways."""
     words = [at for at in problem.groups if problem.words[at] != NUM]
-    pairs = [(i, j) for i, j in product(problem.number_at, words) if abs(i - j) < NEAR]
+    pairs = [(i, j) for i, j in product(problem.number_at, words) if abs(i - j) < NEAR_WORDS]
     return frozenset(pairs) | frozenset((j, i) for i, j in pairs)
 
 

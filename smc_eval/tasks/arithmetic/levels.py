@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 @dataclass
-class Node:
+class SymbolNode:
     """One symbol of an equation and, under an operator, its two operands."""
 
     problem: int
@@ -19,11 +19,11 @@ class Node:
     """Symbols that may stand for one that no net can write; else empty."""
     inner: bool
     """Whether a right-hand node will be told of it, so that its tree must be embedded."""
-    operands: tuple[Node, ...] = ()
+    operands: tuple[SymbolNode, ...] = ()
 
 
 @dataclass(frozen=True)
-class Level:
+class TreeLevel:
     """All nodes of one depth. Below them stand the operators' left operands, then their right ones.
 
     Shapes: M nodes of the level, K operators among them.
@@ -51,7 +51,7 @@ class Unknown:
 class Trees:
     """The target equations of a batch."""
 
-    levels: tuple[Level, ...]
+    levels: tuple[TreeLevel, ...]
     """From the roots down; the roots stand in the batch's order."""
     unknown: tuple[Unknown, ...] = field(default=())
     """In the order in which a reader of the equations meets them."""
@@ -70,15 +70,15 @@ def trees(
     `choices` holds, for each equation, the symbols that may stand at a place where the equation's
     own is unknown.
     """
-    order: list[Node] = []
+    order: list[SymbolNode] = []
     nodes = [_parsed(n, equation, operators, choices[n], order) for n, equation in enumerate(equations)]
     places: dict[int, tuple[int, int]] = {}
-    levels: list[Level] = []
+    levels: list[TreeLevel] = []
     while nodes:
         places |= {id(node): (len(levels), place) for place, node in enumerate(nodes)}
         parents = [place for place, node in enumerate(nodes) if node.operands]
         levels.append(
-            Level(
+            TreeLevel(
                 torch.tensor([node.problem for node in nodes]),
                 torch.tensor([node.symbol for node in nodes]),
                 torch.tensor(parents, dtype=torch.long),
@@ -95,14 +95,14 @@ def _parsed(
     equation: Sequence[int],
     operators: int,
     choices: dict[int, tuple[int, ...]],
-    order: list[Node],
-) -> Node:
+    order: list[SymbolNode],
+) -> SymbolNode:
     """The equation's root; all its nodes are added to `order`, as they stand in the equation."""
 
-    def read(*, inner: bool) -> Node:
+    def read(*, inner: bool) -> SymbolNode:
         place = len(order) - first
         options = choices.get(place, ())
-        node = Node(problem, options[0] if options else equation[place], options, inner)
+        node = SymbolNode(problem, options[0] if options else equation[place], options, inner)
         order.append(node)
         if node.symbol < operators:
             node.operands = read(inner=True), read(inner=inner)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from smc_eval.errors import DataError
-from smc_eval.tasks.csv_rows import rows, short
+from smc_eval.tasks.csv_rows import quoted, read_csv_rows
 from smc_eval.tasks.equation import fault, number
 
 COLUMNS = ("Question", "Numbers", "Equation", "group_nums")
@@ -44,7 +44,7 @@ def read_problems(path: Path) -> list[Problem]:
         DataError: the file cannot be read, or a row makes no sense; names file and line.
     """
     problems = []
-    for line, row in rows(path, COLUMNS):
+    for line, row in read_csv_rows(path, COLUMNS):
         try:
             problems.append(_problem(row))
         except ValueError as error:
@@ -64,15 +64,15 @@ def _problem(row: dict[str, str]) -> Problem:
         words[at] = "NUM"
         first.setdefault(int(match[1]), at)
     if not first:
-        raise ValueError(f"no number0 in Question {short(row['Question'])}")
+        raise ValueError(f"no number0 in Question {quoted(row['Question'])}")
     beyond = [k for k in first if k >= len(values)]
     if beyond:
         raise ValueError(
-            f"Question has number{beyond[0]}, which has no value in Numbers {short(row['Numbers'])}"
+            f"Question has number{beyond[0]}, which has no value in Numbers {quoted(row['Numbers'])}"
         )
     if len(first) != len(values):
         raise ValueError(
-            f"Numbers {short(row['Numbers'])} holds {len(values)} values, Question has {len(first)} numbers"
+            f"Numbers {quoted(row['Numbers'])} holds {len(values)} values, Question has {len(first)} numbers"
         )
     return Problem(
         words=tuple(words),
@@ -86,7 +86,7 @@ def _problem(row: dict[str, str]) -> Problem:
 def _value(text: str) -> float:
     found = number(text)
     if found is None:
-        raise ValueError(f"{short(text)} in Numbers is no number")
+        raise ValueError(f"{quoted(text)} in Numbers is no number")
     return found
 
 
@@ -95,18 +95,20 @@ def _equation(text: str, values: int) -> tuple[str, ...]:
     for token in text.split():
         match = _NUMBERED.fullmatch(token)
         if match and int(match[1]) >= values:
-            raise ValueError(f"Equation {short(text)} has {token}, but Numbers holds only {values} values")
+            raise ValueError(f"Equation {quoted(text)} has {token}, but Numbers holds only {values} values")
         if re.fullmatch(r"N[0-9]+", token):  # our own name for number0, never the files'
-            raise ValueError(f"Equation {short(text)} has {token!r}; a number is written number0, number1, …")
+            raise ValueError(
+                f"Equation {quoted(text)} has {token!r}; a number is written number0, number1, …"
+            )
         symbols.append(f"N{int(match[1])}" if match else token)
     if wrong := fault(symbols):
-        raise ValueError(f"Equation {short(text)} is no prefix expression: {wrong}")
+        raise ValueError(f"Equation {quoted(text)} is no prefix expression: {wrong}")
     return tuple(symbols)
 
 
 def _groups(text: str, words: int) -> tuple[int, ...]:
     if not _GROUPS.fullmatch(text.strip()):
-        raise ValueError(f"group_nums {short(text)} is no list of word indices such as [1, 2, 3]")
+        raise ValueError(f"group_nums {quoted(text)} is no list of word indices such as [1, 2, 3]")
     indices = [int(index) for index in re.findall("[0-9]+", text)]
     if indices and max(indices) >= words + OVERHANG:
         raise ValueError(f"group_nums holds {max(indices)}, but Question has only {words} words")

@@ -57,7 +57,7 @@ def pack(inputs_NLI: Tensor, lengths_N: Tensor) -> PackedSequence:
     return pack_padded_sequence(inputs_NLI, lengths_N.cpu(), batch_first=True, enforce_sorted=False)
 
 
-def unpack(packed: PackedSequence, length: int) -> Tensor:
+def unpack_padded(packed: PackedSequence, length: int) -> Tensor:
     """Sentences padded with 0 to a length, [N, L, 2H]."""
     return pad_packed_sequence(packed, batch_first=True, total_length=length)[0]
 
@@ -83,11 +83,11 @@ def recur(inputs_DRG: Tensor, weight_DGH: Tensor, sizes: Sequence[int]) -> Tenso
 
 
 class Recurrence(torch.autograd.Function):
-    """`unrolled`, with a backward pass that does all steps' share of the weights at once."""
+    """`unrolled_lstm`, with a backward pass that does all steps' share of the weights at once."""
 
     @staticmethod
     def forward(ctx: Any, inputs_DRG: Tensor, weight_DGH: Tensor, sizes: Sequence[int]) -> Tensor:
-        states_DRH, cells_DRH, gates_DRG = unrolled(inputs_DRG, weight_DGH, sizes)
+        states_DRH, cells_DRH, gates_DRG = unrolled_lstm(inputs_DRG, weight_DGH, sizes)
         ctx.save_for_backward(inputs_DRG, weight_DGH, states_DRH, cells_DRH, gates_DRG)
         ctx.sizes = sizes
         return states_DRH
@@ -96,16 +96,18 @@ class Recurrence(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         inputs_DRG, weight_DGH, states_DRH, cells_DRH, gates_DRG = ctx.saved_tensors
         if torch.is_grad_enabled():  # a gradient of this gradient is wanted, which torch can work out
-            again_DRH = unrolled(inputs_DRG, weight_DGH, ctx.sizes)[0]
+            again_DRH = unrolled_lstm(inputs_DRG, weight_DGH, ctx.sizes)[0]
             wanted = torch.autograd.grad(again_DRH, (inputs_DRG, weight_DGH), grads, create_graph=True)
             return *wanted, None
         slopes_DRG = through_time(grads[0], weight_DGH, cells_DRH, gates_DRG, ctx.sizes)
         later_DXG = slopes_DRG[:, ctx.sizes[0] :]
-        slope_DGH = later_DXG.transpose(1, 2) @ before(states_DRH, ctx.sizes)[:, ctx.sizes[0] :]
+        slope_DGH = later_DXG.transpose(1, 2) @ rows_before(states_DRH, ctx.sizes)[:, ctx.sizes[0] :]
         return slopes_DRG, slope_DGH, None
 
 
-def unrolled(inputs_DRG: Tensor, weight_DGH: Tensor, sizes: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
+def unrolled_lstm(
+    inputs_DRG: Tensor, weight_DGH: Tensor, sizes: Sequence[int]
+) -> tuple[Tensor, Tensor, Tensor]:
     """States, cells and opened gates of every row; each sentence begins with state and cell 0."""
     weight_DHG = weight_DGH.transpose(1, 2)
     hidden = weight_DGH.shape[2]
@@ -137,7 +139,7 @@ def through_time(
     slopes_DRG = torch.cat(
         [
             new * enter * (1 - enter),
-            before(cells_DRH, sizes) * keep * (1 - keep),
+            rows_before(cells_DRH, sizes) * keep * (1 - keep),
             enter * (1 - new.square()),
             to_state_DRH,
         ],
@@ -160,7 +162,7 @@ def through_time(
     return slopes_DRG
 
 
-def before(rows_DRH: Tensor, sizes: Sequence[int]) -> Tensor:
+def rows_before(rows_DRH: Tensor, sizes: Sequence[int]) -> Tensor:
     """For each packed row the one a step before it; 0 in the first step."""
     steps = torch.split(rows_DRH, list(sizes), 1)
     earlier = [rows[:, :n] for rows, n in zip(steps, sizes[1:], strict=False)]

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from smc_eval.tasks.arithmetic.beam import search
-from smc_eval.tasks.arithmetic.encoding import Batch
+from smc_eval.tasks.arithmetic.encoding import ProblemBatch
 from smc_eval.tasks.arithmetic.graph import GraphBlock
 from smc_eval.tasks.arithmetic.levels import Trees
-from smc_eval.tasks.arithmetic.sequence import BiLSTM, pack, unpack
+from smc_eval.tasks.arithmetic.sequence import BiLSTM, pack, unpack_padded
 from smc_eval.tasks.arithmetic.symbols import Symbols
-from smc_eval.tasks.arithmetic.tree import Reading, TreeDecoder
+from smc_eval.tasks.arithmetic.tree import EncodedProblems, TreeDecoder
 
 
 class Solver(nn.Module):
@@ -26,11 +26,11 @@ class Solver(nn.Module):
         super().__init__()
         self.words, self.sequence, self.graph, self.tree = words, sequence, graph, tree
 
-    def read(self, batch: Batch) -> Reading:
+    def read(self, batch: ProblemBatch) -> EncodedProblems:
         """The problems, encoded."""
         real_NL, rows_N = batch.real_NL, torch.arange(len(batch.ids_NL), device=batch.ids_NL.device)
         packed = pack(self.words(batch.ids_NL, real_NL), batch.lengths_N)
-        both_NLX = unpack(self.sequence(packed)[0], real_NL.shape[1])
+        both_NLX = unpack_padded(self.sequence(packed)[0], real_NL.shape[1])
         ahead_NLH, back_NLH = both_NLX.chunk(2, -1)
         root_NH = ahead_NLH[rows_N, batch.lengths_N - 1] + back_NLH[:, 0]
         states_NLH = ahead_NLH + back_NLH
@@ -39,19 +39,19 @@ class Solver(nn.Module):
         numbers_NQH = states_NLH[rows_N[:, None], batch.number_NQ] * batch.real_NQ[..., None]
         return self.tree.read(root_NH, states_NLH, real_NL, numbers_NQH, batch.real_NQ)
 
-    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def forward(self, batch: ProblemBatch) -> tuple[Tensor, Tensor]:
         """Mean loss over all symbols of the batch's equations, and the log-probabilities at each."""
         reading = self.read(batch)
         known = self._known(reading, batch.trees)
         log_MC = cast("Tensor", self.tree(reading, known))
         return nn.functional.nll_loss(log_MC, known.symbols), log_MC
 
-    def solve(self, batch: Batch, width: int) -> list[list[int]]:
+    def solve(self, batch: ProblemBatch, width: int) -> list[list[int]]:
         """Symbols of each problem's best equation, by beam search."""
         return [list(branch.symbols) for branch in search(self.tree, self.read(batch), width)]
 
     @torch.no_grad()
-    def _known(self, reading: Reading, trees: Trees) -> Trees:
+    def _known(self, reading: EncodedProblems, trees: Trees) -> Trees:
         """Each unknown symbol replaced by the one of its choices that the net likes best (PROTOCOL 5.5)."""
         for unknown in trees.unknown:
             before = sum(len(level.symbol_M) for level in trees.levels[: unknown.level])

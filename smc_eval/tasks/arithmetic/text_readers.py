@@ -38,8 +38,8 @@ def reader(word: str, train: Sequence[Problem], test: Sequence[Problem]) -> Read
         return WholeWords(vocabulary(train, ()))
     known = vocabulary(train, test)
     if word == "tiny":
-        return Tiny(tiny.tokenizer(" ".join(problem.words) for problem in train), known)
-    return Checkpoint(backbone.find(word), known)
+        return Tiny(tiny.tiny_tokenizer(" ".join(problem.words) for problem in train), known)
+    return Checkpoint(backbone.find_backbone(word), known)
 
 
 class WholeWords:
@@ -84,18 +84,18 @@ class Tiny(SubWords):
     def net(self, width: int, dropout: float) -> nn.Module:
         from transformers import RobertaModel
 
-        return Contextual(RobertaModel(tiny.config(len(self.tokenizer)), add_pooling_layer=False))
+        return Contextual(RobertaModel(tiny.tiny_config(len(self.tokenizer)), add_pooling_layer=False))
 
 
 class Checkpoint(SubWords):
     """A pretrained encoder."""
 
     def __init__(self, found: backbone.Backbone, known: Vocabulary) -> None:
-        super().__init__(pretrained.tokenizer(found), known)
+        super().__init__(pretrained.load_tokenizer(found), known)
         self.found = found
 
     def net(self, width: int, dropout: float) -> nn.Module:
-        return Contextual(pretrained.encoder(self.found))
+        return Contextual(pretrained.load_encoder(self.found))
 
 
 class WordTable(nn.Module):

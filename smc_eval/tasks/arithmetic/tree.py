@@ -51,7 +51,7 @@ class Affinity(nn.Module):
 
 
 @dataclass(frozen=True)
-class Reading:
+class EncodedProblems:
     """What the decoder knows of a batch of problems before it writes."""
 
     root_NH: Tensor
@@ -87,14 +87,14 @@ class TreeDecoder(nn.Module):
 
     def read(
         self, root_NH: Tensor, states_NSH: Tensor, real_NS: Tensor, numbers_NQH: Tensor, real_NQ: Tensor
-    ) -> Reading:
+    ) -> EncodedProblems:
         """Bind encoded problems: their texts, and their numbers' states as leaves beside the constants."""
         n = len(root_NH)
         leaves_NCH = torch.cat([self.constants.expand(n, -1, -1), numbers_NQH], 1)
         real_NC = torch.cat([real_NQ.new_ones(n, self.constants.shape[1]), real_NQ], 1)
         keys_NCH = None if self.training else self.leaf.keys(leaves_NCH)
         keys_NSH = self.attention.keys(states_NSH)
-        return Reading(root_NH, states_NSH, real_NS, leaves_NCH, real_NC, keys_NSH, keys_NCH)
+        return EncodedProblems(root_NH, states_NSH, real_NS, leaves_NCH, real_NC, keys_NSH, keys_NCH)
 
     def node(self, goal_MH: Tensor, sibling_KH: Tensor) -> Tensor:
         """Node vectors; the last K nodes stand right of finished trees, whose embeddings are given."""
@@ -104,14 +104,14 @@ class TreeDecoder(nn.Module):
         right_KH = self.right(torch.cat([self.drop(sibling_KH), last], 1))
         return torch.cat([self.left(first), right_KH]) if len(first) else cast("Tensor", right_KH)
 
-    def context(self, node_MH: Tensor, reading: Reading, problem_M: Tensor) -> Tensor:
+    def context(self, node_MH: Tensor, reading: EncodedProblems, problem_M: Tensor) -> Tensor:
         """What of the text matters at each node: the mean of its states, by attention."""
         affinity_MS = self.attention(self.drop(node_MH), reading.states_keys_NSH[problem_M])
         share_MS = affinity_MS.masked_fill(~reading.real_NS[problem_M], -torch.inf).softmax(-1)
         return torch.einsum("ms,msh->mh", share_MS, reading.states_NSH[problem_M])
 
     def log_probabilities(
-        self, node_MH: Tensor, context_MH: Tensor, reading: Reading, problem_M: Tensor
+        self, node_MH: Tensor, context_MH: Tensor, reading: EncodedProblems, problem_M: Tensor
     ) -> Tensor:
         """Log-probabilities [M, operators + C] of every symbol; -inf for numbers that a problem lacks."""
         query_MQ = self.drop(torch.cat([node_MH, context_MH], 1))
@@ -133,7 +133,7 @@ class TreeDecoder(nn.Module):
         inputs = self.drop(self.operators(symbol_K)), self.drop(left_KH), self.drop(right_KH)
         return cast("Tensor", self.merge(torch.cat(inputs, 1)))
 
-    def forward(self, reading: Reading, trees: Trees) -> Tensor:
+    def forward(self, reading: EncodedProblems, trees: Trees) -> Tensor:
         """Log-probabilities at all nodes of the target trees, level after level, teacher-forced.
 
         The targets are known, so finished trees are embedded first, from the leaves up; then
@@ -155,7 +155,7 @@ class TreeDecoder(nn.Module):
         problem_M = torch.cat([level.problem_M for level in trees.levels])
         return self.log_probabilities(torch.cat(nodes), torch.cat(contexts), reading, problem_M)
 
-    def _embedded(self, reading: Reading, trees: Trees) -> list[Tensor]:
+    def _embedded(self, reading: EncodedProblems, trees: Trees) -> list[Tensor]:
         """Embeddings of every node's tree, by level; 0 where nobody will ask."""
         found: list[Tensor] = []
         for level in reversed(trees.levels):

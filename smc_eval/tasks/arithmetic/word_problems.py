@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from pydantic import Field
 
-from smc_eval.data_file import Needed
+from smc_eval.data_file import DataFile
 from smc_eval.errors import UsageError
 from smc_eval.score import Score, accuracy
 from smc_eval.task import Part, Sizes, Source, Task
@@ -19,13 +19,13 @@ from smc_eval.tasks.arithmetic.addresses import NEEDED
 from smc_eval.tasks.arithmetic.problems import Problem, read_problems
 from smc_eval.tasks.arithmetic.symbols import symbols
 from smc_eval.tasks.equation import equation_right, value_right
-from smc_eval.tasks.folder import content_digest, find
-from smc_eval.tasks.synthetic import twin
+from smc_eval.tasks.folder import content_digest, find_file
+from smc_eval.tasks.synthetic import synthetic_folder
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from smc_eval.tasks.arithmetic.encoding import Batch, Encoder
+    from smc_eval.tasks.arithmetic.encoding import Encoder, ProblemBatch
     from smc_eval.tasks.arithmetic.solver import Solver
 
 METRIC = "value accuracy (%)"
@@ -41,7 +41,7 @@ class WordProblems(Task):
     """Word problems and a net that reads them and writes their equations, as SMC-Bench has them."""
 
     tiny: ClassVar[Mapping[str, Any]] = TINY
-    writes: ClassVar[bool] = True
+    generates: ClassVar[bool] = True
     data_set: ClassVar[str]
     """The folder of its files in the official layout."""
     counts: ClassVar[Sequence[tuple[int, int]]]
@@ -68,7 +68,7 @@ class WordProblems(Task):
         usual = 64 if self.backbone == "tiny" else 384 if self.graphs else 512
         return self.hidden or usual
 
-    def needs(self) -> tuple[Needed, ...]:
+    def data_files(self) -> tuple[DataFile, ...]:
         return NEEDED.get(self.data_set, ())
 
     def sizes(self) -> Sizes:
@@ -77,7 +77,7 @@ class WordProblems(Task):
 
     def sources(self) -> tuple[Source, ...]:
         data = Source("data", self.folder, content_digest(self._files()))
-        return (data,) if self.backbone in BUILT else (data, backbone.find(self.backbone).source)
+        return (data,) if self.backbone in BUILT else (data, backbone.find_backbone(self.backbone).source)
 
     def data(self, part: Part) -> Sequence[Problem]:
         train, test = self._files()
@@ -95,22 +95,22 @@ class WordProblems(Task):
         words = encoder.reader.net(self.embedding, dropout)
         return solver(words, encoder.symbols, self.width, self.embedding, dropout, graphs=self.graphs)
 
-    def collate(self, examples: Sequence[Problem]) -> Batch:
+    def collate(self, examples: Sequence[Problem]) -> ProblemBatch:
         return self._encoder.batch(examples)
 
     def length(self, example: Problem) -> int:
         return len(example.words)
 
-    def terms(self, example: Problem) -> int:
+    def loss_terms(self, example: Problem) -> int:
         return len(example.equation)
 
-    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        return self.judged(model, batch)[0]
+    def loss(self, model: nn.Module, batch: ProblemBatch) -> Tensor:
+        return self.loss_and_outputs(model, batch)[0]
 
-    def judged(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+    def loss_and_outputs(self, model: nn.Module, batch: ProblemBatch) -> tuple[Tensor, Tensor]:
         return cast("tuple[Tensor, Tensor]", model(batch))
 
-    def predict(self, model: nn.Module, batch: Batch) -> list[list[str]]:
+    def predict(self, model: nn.Module, batch: ProblemBatch) -> list[list[str]]:
         solved = cast("Solver", model).solve(batch, self.beam)
         return [[self._encoder.symbols.symbol(index) for index in equation] for equation in solved]
 
@@ -129,7 +129,7 @@ class WordProblems(Task):
             return ()
         return [name for name, _ in model.named_parameters() if name.startswith("words.net.")]
 
-    def spared(self, model: nn.Module) -> Collection[str]:
+    def exclude(self, model: nn.Module) -> Collection[str]:
         """The two output layers, one for operators and one for leaves, and the table of constants."""
         return ("tree.operator.weight", "tree.leaf.score.weight", "tree.constants")
 
@@ -142,9 +142,9 @@ class WordProblems(Task):
         """
         if self.card.folds and self.fold is None:
             raise UsageError(f"task {self.card.name!r} has {self.card.folds} folds; name one, from 0")
-        folder = twin(self.data_set) if self.folder == "twin" else self.folder
+        folder = synthetic_folder(self.data_set) if self.folder == "twin" else self.folder
         fold = "" if self.fold is None else f"fold{self.fold}/"
-        train, test = (find(folder, f"{self.data_set}/{fold}{part}.csv") for part in ("train", "dev"))
+        train, test = (find_file(folder, f"{self.data_set}/{fold}{part}.csv") for part in ("train", "dev"))
         return train, test
 
     @property

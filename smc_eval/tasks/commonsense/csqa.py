@@ -8,14 +8,22 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from smc_eval.card import TaskCard
-from smc_eval.data_file import Needed
+from smc_eval.data_file import DataFile
 from smc_eval.recipe import Recipe
 from smc_eval.spec import Outside
 from smc_eval.task import Part, Sizes
-from smc_eval.tasks.commonsense.json_rows import Row, field, inner, items, read_rows, short, text
-from smc_eval.tasks.commonsense.multiple_choice import METRIC, Choosing
-from smc_eval.tasks.commonsense.question import Layout, Question
-from smc_eval.tasks.folder import find
+from smc_eval.tasks.commonsense.json_rows import (
+    JsonRow,
+    any_field,
+    list_field,
+    object_field,
+    quoted_json,
+    read_rows,
+    text_field,
+)
+from smc_eval.tasks.commonsense.multiple_choice import METRIC, MultipleChoice
+from smc_eval.tasks.commonsense.question import PairLayout, Question
+from smc_eval.tasks.folder import find_file
 from smc_eval.tasks.hub import HUB, HubSet
 
 LABELS = ("A", "B", "C", "D", "E")
@@ -37,7 +45,7 @@ PINNED = (
 NOTE = f"also on the hub, by --data-dir hub: {SET.name}"
 
 
-class Csqa(Choosing):
+class Csqa(MultipleChoice):
     """CommonsenseQA, reported on dev."""
 
     card: ClassVar[TaskCard] = TaskCard(
@@ -53,7 +61,7 @@ class Csqa(Choosing):
     )
     tiny: ClassVar[Mapping[str, Any]] = {"steps": 50, "warmup": 5, "batch_size": 8, "lr": 1e-3}
     data_set: ClassVar[str] = "commonsenseqa"
-    layout: ClassVar[Layout] = Layout(once=True)
+    layout: ClassVar[PairLayout] = PairLayout(once=True)
     recipe: Annotated[Recipe, Outside()] = Recipe(
         steps=3000,
         batch_size=16,
@@ -66,9 +74,9 @@ class Csqa(Choosing):
         warmup=150,
     )
 
-    def needs(self) -> tuple[Needed, ...]:
+    def data_files(self) -> tuple[DataFile, ...]:
         return tuple(
-            Needed(f"{self.data_set}/{name}", self.card.licence, f"{ADDRESS}/{name}", sha256, size, NOTE)
+            DataFile(f"{self.data_set}/{name}", self.card.licence, f"{ADDRESS}/{name}", sha256, size, NOTE)
             for name, sha256, size in PINNED
         )
 
@@ -84,43 +92,43 @@ class Csqa(Choosing):
     def data(self, part: Part) -> Sequence[Question]:
         if self.folder == HUB:
             split = "train" if part == "train" else "validation"
-            return list(islice(SET.read(split, lambda row: [question(official(row))]), self.limit))
+            return list(islice(SET.read(split, lambda row: [question(official_question(row))]), self.limit))
         return read_rows(self._file(part), question)[: self.limit]
 
     def _file(self, part: str) -> Path:
-        return find(self.root, f"{self.data_set}/{FILES[part]}")
+        return find_file(self.root, f"{self.data_set}/{FILES[part]}")
 
 
-def official(row: Row) -> Row:
+def official_question(row: JsonRow) -> JsonRow:
     """A row of the hub as it stands in the official files; ValueError says what is wrong with it."""
-    choices = inner(row, "choices")
-    labels, texts = items(choices, "label"), items(choices, "text")
+    choices = object_field(row, "choices")
+    labels, texts = list_field(choices, "label"), list_field(choices, "text")
     if len(labels) != len(texts):
         raise ValueError(f"{len(labels)} labels of choices, {len(texts)} texts")
     paired = [{"label": label, "text": said} for label, said in zip(labels, texts, strict=True)]
-    return {**row, "question": {"stem": field(row, "question"), "choices": paired}}
+    return {**row, "question": {"stem": any_field(row, "question"), "choices": paired}}
 
 
-def question(row: Row) -> Question:
+def question(row: JsonRow) -> Question:
     """A row of the official files; ValueError says what is wrong with it."""
-    asked = inner(row, "question")
-    stem = text(asked, "stem")
+    asked = object_field(row, "question")
+    stem = text_field(asked, "stem")
     found = dict[str, str]()
-    for choice in items(asked, "choices"):
+    for choice in list_field(asked, "choices"):
         match choice:
             case {"label": label, "text": _}:
                 if label not in LABELS:
-                    raise ValueError(f"a choice is labelled {short(label)}; wanted {', '.join(LABELS)}")
+                    raise ValueError(f"a choice is labelled {quoted_json(label)}; wanted {', '.join(LABELS)}")
                 if label in found:
                     raise ValueError(f"two choices are labelled {label!r}")
-                found[label] = text(choice, "text")
+                found[label] = text_field(choice, "text")
             case _:
-                raise ValueError(f"a choice is {short(choice)}; wanted an object with label and text")
+                raise ValueError(f"a choice is {quoted_json(choice)}; wanted an object with label and text")
     if missing := [label for label in LABELS if label not in found]:
         raise ValueError(f"no choice is labelled {', '.join(missing)}; wanted {', '.join(LABELS)}")
     if not row.get("answerKey"):
         raise ValueError("no 'answerKey', as in the official test file; wanted one of A, B, C, D, E")
-    if (key := field(row, "answerKey")) not in LABELS:
-        raise ValueError(f"'answerKey' is {short(key)}; wanted one of {', '.join(LABELS)}")
+    if (key := any_field(row, "answerKey")) not in LABELS:
+        raise ValueError(f"'answerKey' is {quoted_json(key)}; wanted one of {', '.join(LABELS)}")
     choices = tuple((f"Q: {stem}", f"A: {said}") for said in found.values())
     return Question(choices, list(found).index(key))

@@ -11,10 +11,10 @@ from smc_eval.errors import DataError
 from smc_eval.tasks.folder import lines
 
 T = TypeVar("T")
-Row = Mapping[str, Any]
+JsonRow = Mapping[str, Any]
 
 
-def read_rows(path: Path, made: Callable[[Row], T]) -> list[T]:
+def read_rows(path: Path, made: Callable[[JsonRow], T]) -> list[T]:
     """What `made` makes of each line of a JSON-lines file, in file order; blank lines are passed over.
 
     Raises:
@@ -25,7 +25,7 @@ def read_rows(path: Path, made: Callable[[Row], T]) -> list[T]:
     for number, line in enumerate(lines(path), 1):
         if line.strip():
             try:
-                found.append(made(parsed(line)))
+                found.append(made(parse_object(line)))
             except ValueError as error:
                 raise DataError(f"{path}, line {number}: {error}") from None
     if not found:
@@ -33,7 +33,7 @@ def read_rows(path: Path, made: Callable[[Row], T]) -> list[T]:
     return found
 
 
-def parsed(content: str) -> Row:
+def parse_object(content: str) -> JsonRow:
     """A JSON object; ValueError says what is wrong with the text."""
     try:
         row = json.loads(content)
@@ -46,53 +46,53 @@ def parsed(content: str) -> Row:
     return _object(row, "it")
 
 
-def field(row: Row, name: str) -> Any:
+def any_field(row: JsonRow, name: str) -> Any:
     """A field's value; ValueError says which fields there are."""
     if name not in row:
-        raise ValueError(f"no {name!r}; found {short(', '.join(row))}")
+        raise ValueError(f"no {name!r}; found {quoted_json(', '.join(row))}")
     return row[name]
 
 
-def inner(row: Row, name: str) -> Row:
+def object_field(row: JsonRow, name: str) -> JsonRow:
     """A field that holds an object."""
-    return _object(field(row, name), repr(name))
+    return _object(any_field(row, name), repr(name))
 
 
-def items(row: Row, name: str) -> list[Any]:
+def list_field(row: JsonRow, name: str) -> list[Any]:
     """A field that holds a list."""
-    match field(row, name):
+    match any_field(row, name):
         case list() as found:
             return found
         case other:
-            raise ValueError(f"{name!r} is {short(other)}; wanted a list")
+            raise ValueError(f"{name!r} is {quoted_json(other)}; wanted a list")
 
 
-def text(row: Row, name: str) -> str:
+def text_field(row: JsonRow, name: str) -> str:
     """A field that holds text, and more than blanks."""
-    found = words(field(row, name), name)
+    found = text_value(any_field(row, name), name)
     if not found.strip():
         raise ValueError(f"{name!r} is empty")
     return found
 
 
-def words(value: object, name: str) -> str:
+def text_value(value: object, name: str) -> str:
     """A value that is text; lone halves of UTF-16 pairs, which JSON can hold, are none."""
     match value:
         case str():
             if any("\ud800" <= letter <= "\udfff" for letter in value):
-                raise ValueError(f"{name!r} holds half a character: {short(value)}")
+                raise ValueError(f"{name!r} holds half a character: {quoted_json(value)}")
             return value
-    raise ValueError(f"{name!r} is {short(value)}; wanted text")
+    raise ValueError(f"{name!r} is {quoted_json(value)}; wanted text")
 
 
-def short(value: object) -> str:
+def quoted_json(value: object) -> str:
     """A value as one can quote it."""
     shown = repr(value)
     return shown if len(shown) <= 80 else shown[:77] + "..."
 
 
-def _object(value: object, named: str) -> Row:
+def _object(value: object, named: str) -> JsonRow:
     match value:
         case dict():
             return value
-    raise ValueError(f"{named} is {short(value)}; wanted a JSON object")
+    raise ValueError(f"{named} is {quoted_json(value)}; wanted a JSON object")

@@ -14,20 +14,20 @@ from smc_eval.recipe import Recipe
 from smc_eval.score import Score, accuracy
 from smc_eval.task import Source, Task
 from smc_eval.tasks import backbone, hub
-from smc_eval.tasks.commonsense.question import Layout, Question
+from smc_eval.tasks.commonsense.question import PairLayout, Question
 from smc_eval.tasks.folder import content_digest
 from smc_eval.tasks.hub import HUB, HubSet
-from smc_eval.tasks.synthetic import twin
+from smc_eval.tasks.synthetic import synthetic_folder
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from smc_eval.tasks.commonsense.pairs import PairReader, Pairs
+    from smc_eval.tasks.commonsense.pairs import PairBatch, PairReader
 
 METRIC = "accuracy (%)"
 
 
-class Choosing(Task):
+class MultipleChoice(Task):
     """Questions with choices and a one-output head over a text encoder, as SMC-Bench has them."""
 
     paper_recipe: ClassVar[Mapping[str, Any]] = {"bucket": 1}  # its batches heed no length
@@ -36,8 +36,8 @@ class Choosing(Task):
     """The folder of its files in the official layout."""
     splits: ClassVar[Sequence[str]] = ("train", "validation")
     """Those of the set on the hub that are read; the last is reported."""
-    layout: ClassVar[Layout] = Layout()
-    calls: ClassVar[bool] = True
+    layout: ClassVar[PairLayout] = PairLayout()
+    only_calls_model: ClassVar[bool] = True
 
     dropout: float = Field(0.1, ge=0, lt=1)
     """Of the head, before and behind its dense layer; the encoder keeps its own."""
@@ -56,26 +56,26 @@ class Choosing(Task):
 
     def sources(self) -> tuple[Source, ...]:
         if self.folder == HUB:
-            data = hub.source(self.on_hub(), self.splits)
+            data = hub.joint_source(self.on_hub(), self.splits)
         else:
             data = Source("data", self.folder, content_digest(self.files()))
-        return (data,) if self.backbone == "tiny" else (data, backbone.find(self.backbone).source)
+        return (data,) if self.backbone == "tiny" else (data, backbone.find_backbone(self.backbone).source)
 
     def model(self) -> nn.Module:
         from smc_eval.tasks.commonsense.ranker import Ranker
 
         return Ranker(self._pairs.net.make(), self.dropout)
 
-    def collate(self, examples: Sequence[Question]) -> Pairs:
+    def collate(self, examples: Sequence[Question]) -> PairBatch:
         return self._pairs.batch(examples)
 
     def length(self, example: Any) -> int:
         return self._pairs.length(example)
 
     def loss(self, model: nn.Module, batch: Any) -> Tensor:
-        return self.judged(model, batch)[0]
+        return self.loss_and_outputs(model, batch)[0]
 
-    def judged(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
+    def loss_and_outputs(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
         """Mean cross entropy over the choices, and their log-probabilities [N, C]."""
         from torch.nn import functional as F
 
@@ -96,32 +96,32 @@ class Choosing(Task):
             return ()
         return [name for name, _ in model.named_parameters() if name.startswith("encoder.")]
 
-    def spared(self, model: nn.Module) -> Collection[str]:
+    def exclude(self, model: nn.Module) -> Collection[str]:
         return ("out.weight",)
 
     @property
     def root(self) -> Path:
         """The folder of its files: the twin's, or that under the data directory."""
-        return twin(self.data_set) if self.folder == "twin" else Path(self.folder)
+        return synthetic_folder(self.data_set) if self.folder == "twin" else Path(self.folder)
 
     @property
     def _pairs(self) -> PairReader:
-        return _pairs(plain(self))
+        return _pairs(as_tokenized(self))
 
 
-def plain(task: Choosing) -> Choosing:
+def as_tokenized(task: MultipleChoice) -> MultipleChoice:
     """The task as far as the cutting of its texts depends on it."""
-    return cast("Choosing", task.trained_as()).but(limit=None, recipe=Recipe(epochs=1), dropout=0.0)
+    return cast("MultipleChoice", task.trained_as()).replace(limit=None, recipe=Recipe(epochs=1), dropout=0.0)
 
 
 @lru_cache(maxsize=16)
-def _pairs(task: Choosing) -> PairReader:
+def _pairs(task: MultipleChoice) -> PairReader:
     """What turns a task's questions into batches: made once a process."""
     from smc_eval.tasks.commonsense.pairs import PairReader
-    from smc_eval.tasks.commonsense.text_nets import encoder
+    from smc_eval.tasks.commonsense.text_nets import encoder_net
 
     def learned() -> Iterable[str]:
         # each once, as an article stands in all its questions
         return dict.fromkeys(text for one in task.data("train") for choice in one.choices for text in choice)
 
-    return PairReader(encoder(task.backbone, learned), task.layout)
+    return PairReader(encoder_net(task.backbone, learned), task.layout)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from smc_eval.errors import DataError, ModelError
-from smc_eval.tasks.commonsense.question import LONGEST, Layout
+from smc_eval.tasks.commonsense.question import LONGEST_INPUT, PairLayout
 from smc_eval.tasks.commonsense.text_nets import TextNet
 
 
@@ -32,7 +32,7 @@ class Choices(Protocol):
 
 
 @dataclass(frozen=True)
-class Pairs:
+class PairBatch:
     """Questions with all their choices, padded."""
 
     ids_NCL: Tensor
@@ -84,12 +84,12 @@ class Frame:
 class PairReader:
     """Cuts questions and choices into tokens for one net; each text is cut once."""
 
-    def __init__(self, net: TextNet, layout: Layout) -> None:
+    def __init__(self, net: TextNet, layout: PairLayout) -> None:
         self.net, self.layout, self.frame, self.padding = net, layout, Frame.of(net), net.padding
-        self.longest = min(LONGEST, net.longest or LONGEST)
+        self.longest = min(LONGEST_INPUT, net.longest or LONGEST_INPUT)
         self._cut: dict[str, array[int]] = {}
 
-    def batch(self, questions: Sequence[Choices]) -> Pairs:
+    def batch(self, questions: Sequence[Choices]) -> PairBatch:
         """The questions as tensors."""
         count = len(questions[0].choices)
         found = [self.pair(*choice) for one in questions for choice in one.choices]
@@ -97,7 +97,7 @@ class PairReader:
         ids = [[*ids, *[self.padding] * (longest - len(ids))] for ids, _ in found]
         types = [[*types, *[0] * (longest - len(types))] for _, types in found]
         lengths_M = torch.tensor([len(ids) for ids, _ in found])
-        return Pairs(
+        return PairBatch(
             ids_NCL=torch.tensor(ids).view(-1, count, longest),
             types_NCL=torch.tensor(types).view(-1, count, longest),
             real_NCL=(torch.arange(longest) < lengths_M[:, None]).view(-1, count, longest),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-LONGEST = 512
+LONGEST_INPUT = 512
 """Tokens of one input at most, in every published recipe; of a net with fewer positions, so many."""
 
 
@@ -20,7 +20,7 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Layout:
+class PairLayout:
     """How two texts become one input: in the pair format of the model's own tokenizer, but for these."""
 
     once: bool = False
@@ -28,7 +28,7 @@ class Layout:
     first: int | None = None
     """Tokens up to the last separator between the texts at most: what is longer is cut there."""
     cut: bool = False
-    """Whether the end of what is longer than `LONGEST` is cut off; else it is an error."""
+    """Whether the end of what is longer than `LONGEST_INPUT` is cut off; else it is an error."""
 
 
 @dataclass(frozen=True)

@@ -9,15 +9,23 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from smc_eval.card import TaskCard
-from smc_eval.data_file import Needed
+from smc_eval.data_file import DataFile
 from smc_eval.errors import DataError
 from smc_eval.recipe import Recipe
 from smc_eval.spec import Outside
 from smc_eval.task import Part, Sizes
-from smc_eval.tasks.commonsense.json_rows import Row, field, items, parsed, short, text, words
-from smc_eval.tasks.commonsense.multiple_choice import METRIC, Choosing
-from smc_eval.tasks.commonsense.question import Layout, Question
-from smc_eval.tasks.folder import find_all, lines
+from smc_eval.tasks.commonsense.json_rows import (
+    JsonRow,
+    any_field,
+    list_field,
+    parse_object,
+    quoted_json,
+    text_field,
+    text_value,
+)
+from smc_eval.tasks.commonsense.multiple_choice import METRIC, MultipleChoice
+from smc_eval.tasks.commonsense.question import PairLayout, Question
+from smc_eval.tasks.folder import find_files, lines
 from smc_eval.tasks.hub import HUB, HubSet
 
 LABELS = ("A", "B", "C", "D")
@@ -47,13 +55,13 @@ SPLITS = {"train": "train", "dev": "validation", "test": "test"}
 """What its parts are called on the hub."""
 
 
-class Race(Choosing):
+class Race(MultipleChoice):
     """RACE as it is trained: on both levels at once. Where a protocol selects an epoch, dev selects it."""
 
     tiny: ClassVar[Mapping[str, Any]] = {"epochs": 3, "batch_size": 4, "accumulation": 1, "lr": 1e-3}
     data_set: ClassVar[str] = "RACE"
     splits: ClassVar[Sequence[str]] = tuple(SPLITS.values())
-    layout: ClassVar[Layout] = Layout(first=128, cut=True)
+    layout: ClassVar[PairLayout] = PairLayout(first=128, cut=True)
     reported: ClassVar[Sequence[str]] = DEV
     """Folders of the part `test`."""
     recipe: Annotated[Recipe, Outside()] = Recipe(
@@ -67,9 +75,9 @@ class Race(Choosing):
         weight_decay=0.01,
     )
 
-    def needs(self) -> tuple[Needed, ...]:
+    def data_files(self) -> tuple[DataFile, ...]:
         return tuple(
-            Needed(f"{self.data_set}/{part}/", LICENCE, ADDRESS, SHA256, note=NOTE)
+            DataFile(f"{self.data_set}/{part}/", LICENCE, ADDRESS, SHA256, note=NOTE)
             for part in (*TRAIN, *DEV, *TEST)
         )
 
@@ -98,16 +106,16 @@ class Race(Choosing):
         """Those of a level's split, such as `train/middle`."""
         if self.folder == HUB:
             split, level = name.split("/")
-            yield from LEVELS[level].read(SPLITS[split], lambda row: questions(official(row)))
+            yield from LEVELS[level].read(SPLITS[split], lambda row: questions(official_article(row)))
         else:
             for path in self._articles(name):
                 yield from read_article(path)
 
     def _articles(self, part: str) -> list[Path]:
-        return find_all(self.root, f"{self.data_set}/{part}", ".txt")
+        return find_files(self.root, f"{self.data_set}/{part}", ".txt")
 
 
-def card(level: str) -> TaskCard:
+def race_card(level: str) -> TaskCard:
     """The card of a level."""
     return TaskCard(
         name=f"race/{level}",
@@ -125,14 +133,14 @@ def card(level: str) -> TaskCard:
 class RaceMiddle(Race):
     """RACE, reported on the questions of middle schools."""
 
-    card: ClassVar[TaskCard] = card("middle")
+    card: ClassVar[TaskCard] = race_card("middle")
     reported: ClassVar[Sequence[str]] = TEST[:1]
 
 
 class RaceHigh(Race):
     """RACE, reported on the questions of high schools."""
 
-    card: ClassVar[TaskCard] = card("high")
+    card: ClassVar[TaskCard] = race_card("high")
     reported: ClassVar[Sequence[str]] = TEST[1:]
 
 
@@ -143,35 +151,37 @@ def read_article(path: Path) -> list[Question]:
         DataError: the file cannot be read or makes no sense; names it and the question.
     """
     try:
-        return list(questions(parsed("".join(lines(path)))))
+        return list(questions(parse_object("".join(lines(path)))))
     except ValueError as error:
         raise DataError(f"{path}: {error}") from None
 
 
-def official(row: Row) -> Row:
+def official_article(row: JsonRow) -> JsonRow:
     """A row of the hub, which is one question, as an article of the official files that asks no more."""
-    asked = {f"{name}s": [field(row, name)] for name in ("question", "answer")}
-    return {"article": field(row, "article"), "options": [field(row, "options")], **asked}
+    asked = {f"{name}s": [any_field(row, name)] for name in ("question", "answer")}
+    return {"article": any_field(row, "article"), "options": [any_field(row, "options")], **asked}
 
 
-def questions(row: Row) -> Iterator[Question]:
+def questions(row: JsonRow) -> Iterator[Question]:
     """Every question of an article; ValueError says what is wrong with it.
 
     Choices may be empty or alike: exams are as they are, and the official files hold such.
     """
-    article = " ".join(text(row, "article").split())
-    asked, options, answers = (items(row, name) for name in ("questions", "options", "answers"))
+    article = " ".join(text_field(row, "article").split())
+    asked, options, answers = (list_field(row, name) for name in ("questions", "options", "answers"))
     if not asked:
         raise ValueError("an article without questions")
     if not len(asked) == len(options) == len(answers):
         raise ValueError(f"{len(asked)} questions, {len(options)} lists of options, {len(answers)} answers")
     for number, (said, choices, answer) in enumerate(zip(asked, options, answers, strict=True), 1):
-        whole = words(said, f"question {number}")
+        whole = text_value(said, f"question {number}")
         if not isinstance(choices, list) or len(choices) != len(LABELS):
-            raise ValueError(f"options of question {number} are {short(choices)}; wanted a list of 4")
+            raise ValueError(f"options of question {number} are {quoted_json(choices)}; wanted a list of 4")
         if answer not in LABELS:
-            raise ValueError(f"answer of question {number} is {short(answer)}; wanted one of A, B, C, D")
-        filled = [asking(whole, words(choice, f"an option of question {number}")) for choice in choices]
+            raise ValueError(
+                f"answer of question {number} is {quoted_json(answer)}; wanted one of A, B, C, D"
+            )
+        filled = [asking(whole, text_value(choice, f"an option of question {number}")) for choice in choices]
         yield Question(tuple((one, article) for one in filled), LABELS.index(answer))
 
 

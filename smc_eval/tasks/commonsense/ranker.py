@@ -11,7 +11,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from smc_eval.tasks.commonsense.pairs import Pairs
+from smc_eval.tasks.commonsense.pairs import PairBatch
 
 
 class Ranker(nn.Module):
@@ -29,7 +29,7 @@ class Ranker(nn.Module):
             and "token_type_ids" in inspect.signature(encoder.forward).parameters
         )
 
-    def forward(self, batch: Pairs) -> Tensor:
+    def forward(self, batch: PairBatch) -> Tensor:
         """Scores [N, C]."""
         types = {"token_type_ids": batch.types_NCL.flatten(0, 1)} if self.typed else {}
         states_MLH = self.encoder(

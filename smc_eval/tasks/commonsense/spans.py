@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from smc_eval.errors import DataError
-from smc_eval.tasks.commonsense.question import LONGEST
+from smc_eval.tasks.commonsense.question import LONGEST_INPUT
 from smc_eval.tasks.commonsense.text_nets import TextNet
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class SpanReader:
 
     def __init__(self, net: TextNet) -> None:
         self.net, self.padding, self.mask = net, net.padding, net.mask
-        self.longest = min(LONGEST, net.longest or LONGEST)
+        self.longest = min(LONGEST_INPUT, net.longest or LONGEST_INPUT)
         self._filled = dict[tuple[str, str, str], Filled]()
 
     def batch(self, sentences: Sequence[Blank]) -> Spans:
@@ -127,7 +127,7 @@ class SpanScorer(nn.Module):
         return F.log_softmax(logits_1KV[0], dim=-1)
 
 
-def means(logp_KV: Tensor, batch: Spans) -> Tensor:
+def mean_scores(logp_KV: Tensor, batch: Spans) -> Tensor:
     """Scores [N, 2]: each candidate's mean log-probability over its own tokens."""
     own_K = logp_KV.gather(1, batch.own_K[:, None])[:, 0]
     own_N2L = own_K.new_zeros(batch.masked_N2L.shape).masked_scatter(batch.masked_N2L, own_K)

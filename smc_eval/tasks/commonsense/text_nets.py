@@ -52,41 +52,41 @@ class TextNet:
         return found
 
 
-def encoder(word: str, texts: Callable[[], Iterable[str]]) -> TextNet:
+def encoder_net(word: str, texts: Callable[[], Iterable[str]]) -> TextNet:
     """The text encoder that `--model` names; `texts` are what the tokenizer of `tiny` learns from.
 
     Raises:
         ModelError: it names a checkpoint that cannot be had or has no fit tokenizer.
     """
     if word == "tiny":
-        tokenizer = tiny.tokenizer(texts())
+        tokenizer = tiny.tiny_tokenizer(texts())
         return TextNet(word, tokenizer, tiny.POSITIONS, lambda: _tiny_encoder(len(tokenizer)))
-    found = backbone.find(word)
-    reads = pretrained.reads(found)
-    return TextNet(word, pretrained.tokenizer(found), reads, lambda: pretrained.encoder(found))
+    found = backbone.find_backbone(word)
+    reads = pretrained.positions_of(found)
+    return TextNet(word, pretrained.load_tokenizer(found), reads, lambda: pretrained.load_encoder(found))
 
 
-def masked_model(word: str, texts: Callable[[], Iterable[str]]) -> TextNet:
+def masked_net(word: str, texts: Callable[[], Iterable[str]]) -> TextNet:
     """The same with a head that fills in masked words.
 
     Raises:
-        ModelError: as for `encoder`.
+        ModelError: as for `load_encoder`.
     """
     if word == "tiny":
-        tokenizer = tiny.tokenizer(texts(), mask=True)
+        tokenizer = tiny.tiny_tokenizer(texts(), mask=True)
         return TextNet(word, tokenizer, tiny.POSITIONS, lambda: _tiny_masked_model(len(tokenizer)))
-    found = backbone.find(word)
-    reads = pretrained.reads(found)
-    return TextNet(word, pretrained.tokenizer(found), reads, lambda: pretrained.masked_model(found))
+    found = backbone.find_backbone(word)
+    reads = pretrained.positions_of(found)
+    return TextNet(word, pretrained.load_tokenizer(found), reads, lambda: pretrained.load_masked_model(found))
 
 
 def _tiny_encoder(tokens: int) -> nn.Module:
     from transformers import RobertaModel
 
-    return RobertaModel(tiny.config(tokens), add_pooling_layer=False)
+    return RobertaModel(tiny.tiny_config(tokens), add_pooling_layer=False)
 
 
 def _tiny_masked_model(tokens: int) -> nn.Module:
     from transformers import RobertaForMaskedLM
 
-    return RobertaForMaskedLM(tiny.config(tokens))
+    return RobertaForMaskedLM(tiny.tiny_config(tokens))

@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
 
 from smc_eval.card import TaskCard
-from smc_eval.data_file import Needed
+from smc_eval.data_file import DataFile
 from smc_eval.errors import DataError, ModelError
 from smc_eval.recipe import Recipe
 from smc_eval.score import Score, accuracy
 from smc_eval.spec import Outside
 from smc_eval.task import Part, Sizes, Source
 from smc_eval.tasks import backbone
-from smc_eval.tasks.commonsense.json_rows import Row, field, read_rows, short, text
-from smc_eval.tasks.commonsense.multiple_choice import METRIC, Choosing, plain
+from smc_eval.tasks.commonsense.json_rows import JsonRow, any_field, quoted_json, read_rows, text_field
+from smc_eval.tasks.commonsense.multiple_choice import METRIC, MultipleChoice, as_tokenized
 from smc_eval.tasks.commonsense.question import Blank
-from smc_eval.tasks.folder import find
+from smc_eval.tasks.folder import find_file
 from smc_eval.tasks.hub import HUB, HubSet
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ TIE = -1
 """The prediction where both candidates score alike."""
 
 
-class WinoGrande(Choosing):
+class WinoGrande(MultipleChoice):
     """WinoGrande, reported on dev.
 
     A masked language model scores a candidate by the mean log-probability of its tokens, all of
@@ -95,10 +95,10 @@ class WinoGrande(Choosing):
         """How candidates are scored with this model."""
         return _way(self.backbone) if self.by == "auto" else self.by
 
-    def needs(self) -> tuple[Needed, ...]:
+    def data_files(self) -> tuple[DataFile, ...]:
         names = [f"train_{size}.jsonl" for size in SIZES] + ["dev.jsonl"]
         return tuple(
-            Needed(f"{self.data_set}/{name}", self.card.licence, ADDRESS, note=NOTE) for name in names
+            DataFile(f"{self.data_set}/{name}", self.card.licence, ADDRESS, note=NOTE) for name in names
         )
 
     def sizes(self) -> Sizes:
@@ -138,21 +138,21 @@ class WinoGrande(Choosing):
     def length(self, example: Any) -> int:
         return self._spans.length(example) if self.way == "spans" else super().length(example)
 
-    def judged(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
+    def loss_and_outputs(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
         """By ranking as other choices are. By spans the mean margin loss, and the log-probabilities
         [K, V] of the vocabulary at every masked place."""
-        from smc_eval.tasks.commonsense.spans import Spans, margin_loss, means
+        from smc_eval.tasks.commonsense.spans import Spans, margin_loss, mean_scores
 
         if not isinstance(batch, Spans):
-            return super().judged(model, batch)
+            return super().loss_and_outputs(model, batch)
         logp_KV = model(batch)
-        return margin_loss(means(logp_KV, batch), batch.answers_N), logp_KV
+        return margin_loss(mean_scores(logp_KV, batch), batch.answers_N), logp_KV
 
     def predict(self, model: nn.Module, batch: Any) -> list[int]:
         """Index of the candidate with the higher score; `TIE` where there is none."""
-        from smc_eval.tasks.commonsense.spans import Spans, means
+        from smc_eval.tasks.commonsense.spans import Spans, mean_scores
 
-        scores_N2 = means(model(batch), batch) if isinstance(batch, Spans) else model(batch)
+        scores_N2 = mean_scores(model(batch), batch) if isinstance(batch, Spans) else model(batch)
         return [TIE if first == second else int(second > first) for first, second in scores_N2.tolist()]
 
     def score(self, predicted: Sequence[int], examples: Sequence[Blank]) -> Score:
@@ -165,10 +165,10 @@ class WinoGrande(Choosing):
             return [name for name, _ in model.named_parameters()]  # the head was trained with the rest
         return super().backbone_weights(model)
 
-    def spared(self, model: nn.Module) -> Collection[str]:
-        return super().spared(model) if self.way == "ranking" else ()
+    def exclude(self, model: nn.Module) -> Collection[str]:
+        return super().exclude(model) if self.way == "ranking" else ()
 
-    def unpruned(self, model: nn.Module) -> Collection[str]:
+    def exclude_in_paper(self, model: nn.Module) -> Collection[str]:
         """By spans the head for masked words, but for what it shares with the embeddings."""
         if self.way == "ranking":
             return ()
@@ -178,7 +178,7 @@ class WinoGrande(Choosing):
     def _file(self, part: str) -> Path:
         name = f"train_{self.size}" if part == "train" else "dev"
         try:
-            return find(self.root, f"{self.data_set}/{name}.jsonl")
+            return find_file(self.root, f"{self.data_set}/{name}.jsonl")
         except DataError as error:
             there = [size for size in SIZES if self._holds(f"train_{size}")]
             if part != "train" or not there:
@@ -191,39 +191,39 @@ class WinoGrande(Choosing):
 
     @property
     def _spans(self) -> SpanReader:
-        return _spans(plain(self))
+        return _spans(as_tokenized(self))
 
 
 @lru_cache(maxsize=16)
 def _way(word: str) -> Literal["spans", "ranking"]:
     """Every batch asks: a model's config is read once a process."""
-    return "spans" if word == "tiny" or backbone.fills_masks(backbone.find(word)) else "ranking"
+    return "spans" if word == "tiny" or backbone.fills_masks(backbone.find_backbone(word)) else "ranking"
 
 
 @lru_cache(maxsize=16)
 def _spans(task: WinoGrande) -> SpanReader:
     """What turns a task's sentences into masked ones: made once a process."""
     from smc_eval.tasks.commonsense.spans import SpanReader
-    from smc_eval.tasks.commonsense.text_nets import masked_model
+    from smc_eval.tasks.commonsense.text_nets import masked_net
 
     def learned() -> Iterable[str]:
         return (one.before + name + one.after for one in task.data("train") for name in one.candidates)
 
-    return SpanReader(masked_model(task.backbone, learned))
+    return SpanReader(masked_net(task.backbone, learned))
 
 
-def blank(row: Row) -> Blank:
+def blank(row: JsonRow) -> Blank:
     """A row of the official files or of the hub, which are alike; ValueError says what is wrong with it."""
-    sentence = text(row, "sentence")
+    sentence = text_field(row, "sentence")
     parts = sentence.split("_")
     if len(parts) != 2:
-        raise ValueError(f"{len(parts) - 1} blanks `_` in {short(sentence)}; wanted one")
-    first, second = text(row, "option1"), text(row, "option2")
+        raise ValueError(f"{len(parts) - 1} blanks `_` in {quoted_json(sentence)}; wanted one")
+    first, second = text_field(row, "option1"), text_field(row, "option2")
     if first == second:
-        raise ValueError(f"both options are {short(first)}")
-    answer = field(row, "answer")
+        raise ValueError(f"both options are {quoted_json(first)}")
+    answer = any_field(row, "answer")
     if answer == "":
         raise ValueError("'answer' is empty, as in the official test file; wanted '1' or '2'")
     if answer not in ANSWERS:
-        raise ValueError(f"'answer' is {short(answer)}; wanted '1' or '2'")
+        raise ValueError(f"'answer' is {quoted_json(answer)}; wanted '1' or '2'")
     return Blank(parts[0], parts[1], (first, second), ANSWERS.index(answer))

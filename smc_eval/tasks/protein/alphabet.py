@@ -47,7 +47,7 @@ class Alphabet:
         return min((limit for limit in (most, self.room) if limit is not None), default=None)
 
 
-def esm() -> Alphabet:
+def esm_alphabet() -> Alphabet:
     """The alphabet of ESM-1b and ESM-2, built here."""
     ids = {token: number for number, token in enumerate(ESM)}
     return Alphabet(
@@ -55,7 +55,7 @@ def esm() -> Alphabet:
     )
 
 
-def of(found: backbone.Backbone) -> Alphabet:
+def alphabet_of(found: backbone.Backbone) -> Alphabet:
     """The alphabet of a checkpoint, asked of its tokenizer.
 
     Residues are looked up by their letters: some tokenizers want blanks between them, others none.
@@ -63,7 +63,7 @@ def of(found: backbone.Backbone) -> Alphabet:
     Raises:
         ModelError: it has no fit tokenizer.
     """
-    tokenizer = pretrained.tokenizer(found)
+    tokenizer = pretrained.load_tokenizer(found)
     known: dict[str, int] = tokenizer.get_vocab()
     if tokenizer.pad_token_id is None:
         raise ModelError(

@@ -16,7 +16,7 @@ from smc_eval.tasks.protein.example import Protein
 
 
 @dataclass(frozen=True)
-class Batch:
+class ProteinBatch:
     """Proteins, padded."""
 
     ids_NL: Tensor
@@ -28,14 +28,14 @@ class Batch:
     """Classes, or degrees Celsius; in fp32, which holds both exactly enough."""
 
 
-def batch(proteins: Sequence[Protein], alphabet: Alphabet, most: int | None) -> Batch:
+def batch_of(proteins: Sequence[Protein], alphabet: Alphabet, most: int | None) -> ProteinBatch:
     """The proteins as tensors, each cut to its first `most` residues."""
     encoded = [alphabet.encoded(protein.sequence, most) for protein in proteins]
     lengths_N = torch.tensor([len(ids) for ids in encoded])
     longest = int(lengths_N.max())
     places_L = torch.arange(longest)
     real_NL = places_L < lengths_N[:, None]
-    return Batch(
+    return ProteinBatch(
         ids_NL=torch.tensor([ids + [alphabet.padding] * (longest - len(ids)) for ids in encoded]),
         real_NL=real_NL,
         read_NL=real_NL & (places_L >= len(alphabet.before)),

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import model_validator
 
 from smc_eval.card import TaskCard
-from smc_eval.data_file import Needed
+from smc_eval.data_file import DataFile
 from smc_eval.recipe import Recipe
 from smc_eval.spec import Outside
 from smc_eval.task import Sizes, Task
@@ -71,14 +71,14 @@ def hot_sizes(release: hotprotein.Release, fold: int | None) -> Sizes:
     return Sizes(release.proteins - tested, tested, 373, about)
 
 
-def hot_needs(task: HotClasses | HotTemperatures) -> tuple[Needed, ...]:
+def hot_needs(task: HotClasses | HotTemperatures) -> tuple[DataFile, ...]:
     """A set of HotProtein, in either of its forms."""
     release = task.release
     split = release.split.format(fold="{0..9}") + ("_classification" if isinstance(task, HotClasses) else "")
     pickled = f"{split}.pkl and {release.fasta} (a folder, .tar, .tar.gz or .fasta)"
     tabled = f"{release.table}.csv and {release.table}_folds.json"
     note = f"{pickled}; or {tabled}; {HOTPROTEIN_AT}"
-    return (Needed(f"{task.data_set}/", HOTPROTEIN_LICENCE, note=note),)
+    return (DataFile(f"{task.data_set}/", HOTPROTEIN_LICENCE, note=note),)
 
 
 class HotClasses(Classes):
@@ -102,14 +102,14 @@ class HotClasses(Classes):
             )
         return self
 
-    def needs(self) -> tuple[Needed, ...]:
+    def data_files(self) -> tuple[DataFile, ...]:
         return hot_needs(self)
 
     def sizes(self) -> Sizes:
         return hot_sizes(self.release, self.fold)
 
-    def found(self, folder: Path) -> Split:
-        return hotprotein.find(folder, self.release, self.fold or 0, "label", self.bins)
+    def find_split(self, folder: Path) -> Split:
+        return hotprotein.find_release(folder, self.release, self.fold or 0, "label", self.bins)
 
 
 class HotTemperatures(Temperatures):
@@ -118,14 +118,14 @@ class HotTemperatures(Temperatures):
     release: ClassVar[hotprotein.Release]
     recipe: Annotated[Recipe, Outside()] = FINETUNED
 
-    def needs(self) -> tuple[Needed, ...]:
+    def data_files(self) -> tuple[DataFile, ...]:
         return hot_needs(self)
 
     def sizes(self) -> Sizes:
         return hot_sizes(self.release, self.fold)
 
-    def found(self, folder: Path) -> Split:
-        return hotprotein.find(folder, self.release, self.fold or 0, "temperature")
+    def find_split(self, folder: Path) -> Split:
+        return hotprotein.find_release(folder, self.release, self.fold or 0, "temperature")
 
 
 class HpS(HotClasses):
@@ -202,17 +202,17 @@ class Meltome(Temperatures):
     split: Literal["mixed_split", "human", "human_cell"] = "mixed_split"
     """Which of FLIP's splits, by its file's name. Which one SMC-Bench used is not known."""
 
-    def needs(self) -> tuple[Needed, ...]:
+    def data_files(self) -> tuple[DataFile, ...]:
         note = f"{self.split}.csv of splits.zip, or the older FASTA; {MELTOME_AT}"
-        return (Needed(f"{self.data_set}/", MELTOME_LICENCE, note=note),)
+        return (DataFile(f"{self.data_set}/", MELTOME_LICENCE, note=note),)
 
     def sizes(self) -> Sizes | None:
         if self.split != "mixed_split":
             return None
         return Sizes(24_817, 3134, 690, "FLIP (2021), sizes supposed; tokens of a hundred proteins")
 
-    def found(self, folder: Path) -> Split:
-        return meltome.find(folder, self.split)
+    def find_split(self, folder: Path) -> Split:
+        return meltome.find_flip(folder, self.split)
 
 
 TASKS: tuple[type[Task], ...] = (HpS, HpS2C2, HpS2C5, HpSTm, HpS2C2Tm, HpS2C5Tm, Meltome)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from smc_eval.errors import DataError
-from smc_eval.tasks.csv_rows import short
-from smc_eval.tasks.folder import lines, opened
+from smc_eval.tasks.csv_rows import quoted
+from smc_eval.tasks.folder import lines, open_file
 from smc_eval.tasks.protein.example import letters, residues
 
 ENDINGS = (".fasta", ".fa", ".faa")
@@ -41,14 +41,14 @@ def records(text: Iterable[str], where: str) -> Iterator[Record]:
                 yield _record(header, parts, at, where)
             header, at, parts = words[1:].strip(), number, []
         elif words and header is None:
-            raise DataError(f"{where}, line {number}: {short(words)} stands before any header; wanted >NAME")
+            raise DataError(f"{where}, line {number}: {quoted(words)} stands before any header; wanted >NAME")
         elif words:
             parts.append(_letters(words, number, where))
     if header is not None:
         yield _record(header, parts, at, where)
 
 
-def beside(folder: Path, name: str) -> Path | None:
+def sequences_in(folder: Path, name: str) -> Path | None:
     """Where in a folder the sequences of that name lie, in whichever of `LAYOUTS`; None where nowhere."""
     for ending in LAYOUTS:
         path = folder / f"{name}{ending}"
@@ -67,7 +67,7 @@ def files(place: Path, names: Iterable[str]) -> list[Path]:
 
 
 def sequences(place: Path, names: Collection[str]) -> dict[str, str]:
-    """The sequences of these proteins, from wherever `beside` found them.
+    """The sequences of these proteins, from wherever `sequences_in` found them.
 
     In a folder or archive a protein is named by its file, in one file by its header: the accession
     between bars (`tr|S2KSW0|S2KSW0_9PSED`), or else the first word.
@@ -132,7 +132,7 @@ def _file(folder: Path, name: str) -> Path:
 def _archived(path: Path, wanted: Collection[str]) -> dict[str, str]:
     found = dict[str, str]()
     try:
-        with opened(path) as stream, tarfile.open(fileobj=stream, mode="r|*") as archive:
+        with open_file(path) as stream, tarfile.open(fileobj=stream, mode="r|*") as archive:
             for member in archive:
                 inner = PurePosixPath(member.name)
                 if not member.isfile() or inner.suffix not in ENDINGS or inner.stem not in wanted:

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from smc_eval.errors import DataError
-from smc_eval.tasks.csv_rows import rows, short
-from smc_eval.tasks.folder import WAY_OUT, opened
+from smc_eval.tasks.csv_rows import quoted, read_csv_rows
+from smc_eval.tasks.folder import WAY_OUT, open_file
 from smc_eval.tasks.protein import fasta
 from smc_eval.tasks.protein.example import Protein, Split, celsius, label, residues, told_apart
 from smc_eval.tasks.protein.pickles import Names, read_names
@@ -52,7 +52,7 @@ S2C5 = Release(("hotprotein/s2c5", "hotprotein/d2", "d2"), "d2_{fold}", "d2_fast
 S = Release(("hotprotein/s", "hotprotein/S", "S"), "S_target", "S_target", "hp_s", 5, 182_000)
 
 
-def find(
+def find_release(
     folder: Path, release: Release, fold: int, answer: Answer, bins: Sequence[float] | None = None
 ) -> Split:
     """A fold's split, by official names under a data folder.
@@ -68,7 +68,7 @@ def find(
     lone: Path | None = None
     for place in _places(folder, release):
         if split := _file(place, f"{name}.pkl"):
-            if sequences := fasta.beside(place, release.fasta):
+            if sequences := fasta.sequences_in(place, release.fasta):
                 return Pickled(split, sequences, read)
             lone = split
     for place in _places(folder, release):
@@ -102,7 +102,7 @@ class Pickled:
         told_apart([name for name, _ in found.train], [name for name, _ in found.test], str(self.split))
         for name, _ in found.train + found.test:
             if not 0 < len(name) <= LONGEST_NAME or "/" in name or "\\" in name:
-                raise DataError(f"{self.split}: {short(name)} is no name of a protein")
+                raise DataError(f"{self.split}: {quoted(name)} is no name of a protein")
         return found
 
     def _proteins(self, part: Sequence[tuple[str, int | float]], known: dict[str, str]) -> list[Protein]:
@@ -141,7 +141,7 @@ class Tabled:
 
     def _proteins(self) -> Iterator[Protein]:
         seen = dict[str, int]()
-        for line, row in rows(self.table, ("name", "sequence"), ("temperature", "label")):
+        for line, row in read_csv_rows(self.table, ("name", "sequence"), ("temperature", "label")):
             name = row["name"]
             if name in seen:
                 raise DataError(
@@ -175,7 +175,7 @@ class Tabled:
 
 
 def _json(path: Path) -> Any:
-    with opened(path) as stream:
+    with open_file(path) as stream:
         try:
             return json.loads(stream.read())
         except (ValueError, RecursionError) as error:  # UnicodeDecodeError is one

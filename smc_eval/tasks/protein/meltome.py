@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from smc_eval.errors import DataError
-from smc_eval.tasks.csv_rows import rows
+from smc_eval.tasks.csv_rows import read_csv_rows
 from smc_eval.tasks.folder import WAY_OUT, lines
 from smc_eval.tasks.protein import fasta
 from smc_eval.tasks.protein.example import Protein, Split, celsius, residues, told_apart
@@ -27,7 +27,7 @@ TRAIN = ("train", "val", "validation")
 """What is trained on. FLIP marks some of it for early stopping; nothing here stops early."""
 
 
-def find(folder: Path, split: str) -> Split:
+def find_flip(folder: Path, split: str) -> Split:
     """The split of that name.
 
     Raises:
@@ -74,7 +74,7 @@ class Flip:
         return train, test
 
     def _csv(self) -> Iterator[tuple[bool, Protein]]:
-        for line, row in rows(self.path, ("sequence", "target", "set")):
+        for line, row in read_csv_rows(self.path, ("sequence", "target", "set")):
             try:
                 sequence = residues(row["sequence"])
                 yield _trained(row["set"]), Protein(f"line {line}", sequence, celsius(row["target"]))

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from smc_eval.errors import DataError
-from smc_eval.tasks.folder import opened
+from smc_eval.tasks.folder import open_file
 
 FIELDS = ("train_names", "train_labels", "test_names", "test_labels")
 
-BROKEN = (
+BROKEN_PICKLE = (
     pickle.UnpicklingError, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError,
     OverflowError, MemoryError,
 )  # fmt: skip
@@ -59,7 +59,7 @@ def read_names(path: Path) -> Names:
 
 
 def _plain(path: Path) -> Any:
-    with opened(path) as stream:
+    with open_file(path) as stream:
         content = stream.read()
         try:
             _measure(content)
@@ -69,7 +69,7 @@ def _plain(path: Path) -> Any:
                 f"{path} holds {error}, which is no string, number, list or dict; it was not executed\n"
                 "a pickle can run any program: convert it to CSV and JSON where you trust it"
             ) from None
-        except BROKEN as error:
+        except BROKEN_PICKLE as error:
             raise DataError(f"{path} is cut short or no pickle ({type(error).__name__})") from None
 
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from smc_eval.tasks import backbone, pretrained
-from smc_eval.tasks.protein.alphabet import ESM, esm
-from smc_eval.tasks.protein.batch import Batch
+from smc_eval.tasks.protein.alphabet import ESM, esm_alphabet
+from smc_eval.tasks.protein.batch import ProteinBatch
 
 WIDTH = 512
 """Of the head's hidden layer."""
@@ -44,7 +44,7 @@ class ProteinNet(nn.Module):
         self.head = Head(cast("Any", encoder).config.hidden_size, outputs)
         self.centre, self.scale = nn.Buffer(torch.tensor(centre)), nn.Buffer(torch.tensor(scale))
 
-    def forward(self, batch: Batch) -> Tensor:
+    def forward(self, batch: ProteinBatch) -> Tensor:
         """Answers of shape [N, C], in fp32."""
         states_NLH = self.encoder(input_ids=batch.ids_NL, attention_mask=batch.real_NL.long())[0]
         # half precision would round degrees to tenths, and the sum of a thousand states to less
@@ -60,13 +60,15 @@ def mean(states_NLH: Tensor, read_NL: Tensor) -> Tensor:
     return kept_NLH.sum(1) / read_NL.sum(1, keepdim=True)
 
 
-def encoder(word: str) -> nn.Module:
+def protein_encoder(word: str) -> nn.Module:
     """The encoder that `--model` names: a checkpoint's, or with `tiny` an ESM that nobody has trained.
 
     Raises:
         ModelError: the checkpoint cannot be had or is no protein encoder.
     """
-    return tiny() if word == "tiny" else pretrained.encoder(backbone.find(word, "protein-encoder"))
+    return (
+        tiny() if word == "tiny" else pretrained.load_encoder(backbone.find_backbone(word, "protein-encoder"))
+    )
 
 
 def tiny() -> nn.Module:
@@ -75,7 +77,7 @@ def tiny() -> nn.Module:
 
     config = EsmConfig(
         vocab_size=len(ESM),
-        pad_token_id=esm().padding,
+        pad_token_id=esm_alphabet().padding,
         mask_token_id=ESM.index("<mask>"),
         hidden_size=64,
         num_hidden_layers=2,

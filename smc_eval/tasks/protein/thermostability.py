@@ -15,16 +15,16 @@ from smc_eval.errors import UsageError
 from smc_eval.score import Items, Score, accuracy
 from smc_eval.task import Part, Source, Task
 from smc_eval.tasks import backbone
-from smc_eval.tasks.folder import content_digest, official
+from smc_eval.tasks.folder import content_digest, official_folder
 from smc_eval.tasks.protein.example import Protein, Split
 from smc_eval.tasks.protein.spearman import spearman
-from smc_eval.tasks.synthetic import twin
+from smc_eval.tasks.synthetic import synthetic_folder
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from smc_eval.tasks.protein.alphabet import Alphabet
-    from smc_eval.tasks.protein.batch import Batch
+    from smc_eval.tasks.protein.batch import ProteinBatch
     from smc_eval.tasks.protein.protein_net import ProteinNet
 
 ACCURACY = "accuracy (%)"
@@ -44,7 +44,7 @@ class Proteins(Task):
     version: ClassVar[int] = 2
     tiny: ClassVar[Mapping[str, Any]] = TINY
     paper_recipe: ClassVar[Mapping[str, Any]] = {"bucket": 1}  # its batches heed no length
-    calls: ClassVar[bool] = True
+    only_calls_model: ClassVar[bool] = True
 
     data_set: ClassVar[str]
     """Its folder in the data folder; a twin lies there too."""
@@ -55,7 +55,7 @@ class Proteins(Task):
     among them, and loses `<eos>`."""
 
     @abstractmethod
-    def found(self, folder: Path) -> Split:
+    def find_split(self, folder: Path) -> Split:
         """The split under a data folder.
 
         Raises:
@@ -66,16 +66,16 @@ class Proteins(Task):
         data = Source("data", self.folder, content_digest(self._split().files))
         if self.backbone == "tiny":
             return (data,)
-        return (data, backbone.find(self.backbone, "protein-encoder").source)
+        return (data, backbone.find_backbone(self.backbone, "protein-encoder").source)
 
     def data(self, part: Part) -> Sequence[Protein]:
         train, test = self._split().parts()
         return (train if part == "train" else test)[: self.limit]
 
-    def collate(self, examples: Sequence[Protein]) -> Batch:
-        from smc_eval.tasks.protein.batch import batch
+    def collate(self, examples: Sequence[Protein]) -> ProteinBatch:
+        from smc_eval.tasks.protein.batch import batch_of
 
-        return batch(examples, _alphabet(self.backbone), self.truncate)
+        return batch_of(examples, _alphabet(self.backbone), self.truncate)
 
     def length(self, example: Protein) -> int:
         return _alphabet(self.backbone).length(example.sequence, self.truncate)
@@ -85,10 +85,10 @@ class Proteins(Task):
             return ()
         return [name for name, _ in model.named_parameters() if name.startswith("encoder.")]
 
-    def spared(self, model: nn.Module) -> Collection[str]:
+    def exclude(self, model: nn.Module) -> Collection[str]:
         return ("head.out.weight",)
 
-    def unpruned(self, model: nn.Module) -> Collection[str]:
+    def exclude_in_paper(self, model: nn.Module) -> Collection[str]:
         """All but the linear maps of the encoder, which are those of attention and feed-forward."""
         from torch import nn
 
@@ -101,14 +101,16 @@ class Proteins(Task):
     def _split(self) -> Split:
         if self.card.folds and self.fold is None:
             raise UsageError(f"task {self.card.name!r} has {self.card.folds} folds; name one, from 0")
-        return self.found(
-            twin(self.data_set) if self.folder == "twin" else official(self.folder, self.data_set)
+        return self.find_split(
+            synthetic_folder(self.data_set)
+            if self.folder == "twin"
+            else official_folder(self.folder, self.data_set)
         )
 
     def _net(self, outputs: int, centre: float = 0.0, scale: float = 1.0) -> ProteinNet:
-        from smc_eval.tasks.protein.protein_net import ProteinNet, encoder
+        from smc_eval.tasks.protein.protein_net import ProteinNet, protein_encoder
 
-        return ProteinNet(encoder(self.backbone), outputs, centre, scale)
+        return ProteinNet(protein_encoder(self.backbone), outputs, centre, scale)
 
 
 class Classes(Proteins):
@@ -119,17 +121,17 @@ class Classes(Proteins):
     def model(self) -> nn.Module:
         return self._net(self.classes)
 
-    def judged(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+    def loss_and_outputs(self, model: nn.Module, batch: ProteinBatch) -> tuple[Tensor, Tensor]:
         """The mean loss, and the log-probabilities [N, C] it was made of."""
         from torch.nn.functional import log_softmax, nll_loss
 
         log_NC = log_softmax(model(batch), dim=-1)
         return nll_loss(log_NC, batch.answers_N.long()), log_NC
 
-    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        return self.judged(model, batch)[0]
+    def loss(self, model: nn.Module, batch: ProteinBatch) -> Tensor:
+        return self.loss_and_outputs(model, batch)[0]
 
-    def predict(self, model: nn.Module, batch: Batch) -> list[int]:
+    def predict(self, model: nn.Module, batch: ProteinBatch) -> list[int]:
         return cast("list[int]", model(batch).argmax(-1).tolist())
 
     def score(self, predicted: Sequence[int], examples: Sequence[Protein]) -> Score:
@@ -153,7 +155,7 @@ class Temperatures(Proteins):
         celsius = [protein.answer for protein in self.data("train")]
         return self._net(1, fmean(celsius), pstdev(celsius) or 1.0)
 
-    def judged(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+    def loss_and_outputs(self, model: nn.Module, batch: ProteinBatch) -> tuple[Tensor, Tensor]:
         """Mean squared error, and the answers [N], in standard deviations of the training temperatures."""
         from torch.nn.functional import mse_loss
 
@@ -161,10 +163,10 @@ class Temperatures(Proteins):
         told_N = net(batch).squeeze(-1) / net.scale
         return mse_loss(told_N, batch.answers_N / net.scale), told_N
 
-    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        return self.judged(model, batch)[0]
+    def loss(self, model: nn.Module, batch: ProteinBatch) -> Tensor:
+        return self.loss_and_outputs(model, batch)[0]
 
-    def predict(self, model: nn.Module, batch: Batch) -> list[float]:
+    def predict(self, model: nn.Module, batch: ProteinBatch) -> list[float]:
         return [round(degrees, DIGITS) for degrees in model(batch).squeeze(-1).tolist()]
 
     def score(self, predicted: Sequence[float], examples: Sequence[Protein]) -> Score:
@@ -180,4 +182,8 @@ def _alphabet(word: str) -> Alphabet:
     """What writes sequences for a model: made once a process."""
     from smc_eval.tasks.protein import alphabet
 
-    return alphabet.esm() if word == "tiny" else alphabet.of(backbone.find(word, "protein-encoder"))
+    return (
+        alphabet.esm_alphabet()
+        if word == "tiny"
+        else alphabet.alphabet_of(backbone.find_backbone(word, "protein-encoder"))
+    )

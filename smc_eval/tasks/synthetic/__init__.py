@@ -1,5 +1,5 @@
 """Twins: small synthetic data in the official file formats, for trials and tests, never for results."""
 
-from smc_eval.tasks.synthetic.folders import twin
+from smc_eval.tasks.synthetic.folders import synthetic_folder
 
-__all__ = ["twin"]
+__all__ = ["synthetic_folder"]

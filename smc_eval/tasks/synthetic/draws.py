@@ -9,7 +9,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-class Dice:
+class Draws:
     """Draws made of `Random.random` alone: the one method whose sequence Python promises to keep."""
 
     def __init__(self, seed: str) -> None:

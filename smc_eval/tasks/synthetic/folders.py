@@ -32,7 +32,7 @@ WRITERS: Mapping[str, Callable[[], Files]] = {
 """What makes the twin of each data set, by the set's folder in the official layout."""
 
 
-def twin(name: str, into: Path | None = None) -> Path:
+def synthetic_folder(name: str, into: Path | None = None) -> Path:
     """A data folder that holds the twin of the set `name`; its last part begins with `twin-`.
 
     It lies under `into`, by default in the user's cache, or in the temporary folder where there

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from itertools import cycle, islice
 from typing import Any
 
-from smc_eval.tasks.synthetic.draws import Dice
+from smc_eval.tasks.synthetic.draws import Draws
 
 NAMES = ("Anna", "Ben", "Clara", "David", "Emma", "Felix", "Grace", "Henry")
 
@@ -52,16 +52,16 @@ CLOZE = ("The {thing} is _ .", "{name} found the {thing} _ at last.")
 
 def csqa() -> dict[str, bytes]:
     """96 questions to train on and 40 to test on; only the right choice is a place, as is asked for."""
-    dice = Dice("commonsenseqa, version 1")
-    rows = [_csqa_row(dice, number) for number in range(136)]
+    draws = Draws("commonsenseqa, version 1")
+    rows = [_csqa_row(draws, number) for number in range(136)]
     return {
         "commonsenseqa/train_rand_split.jsonl": _lines(rows[:96]),
         "commonsenseqa/dev_rand_split.jsonl": _lines(rows[96:]),
     }
 
 
-def _csqa_row(dice: Dice, number: int) -> dict[str, Any]:
-    thing, (right, choices) = dice.pick(THINGS), _choices(dice, 5)
+def _csqa_row(draws: Draws, number: int) -> dict[str, Any]:
+    thing, (right, choices) = draws.pick(THINGS), _choices(draws, 5)
     labelled = zip("ABCDE", choices, strict=True)
     return {
         "answerKey": right,
@@ -69,30 +69,32 @@ def _csqa_row(dice: Dice, number: int) -> dict[str, Any]:
         "question": {
             "question_concept": thing,
             "choices": [{"label": label, "text": words} for label, words in labelled],
-            "stem": dice.pick(ASKED).format(thing=thing, name=dice.pick(NAMES)),
+            "stem": draws.pick(ASKED).format(thing=thing, name=draws.pick(NAMES)),
         },
     }
 
 
-def _choices(dice: Dice, count: int) -> tuple[str, list[str]]:
+def _choices(draws: Draws, count: int) -> tuple[str, list[str]]:
     """So many choices, and the letter of the one that is a place."""
-    place = dice.pick(PLACES)
-    choices = dice.shuffled([place, *dice.shuffled(OTHERS)[: count - 1]])
+    place = draws.pick(PLACES)
+    choices = draws.shuffled([place, *draws.shuffled(OTHERS)[: count - 1]])
     return "ABCDE"[choices.index(place)], choices
 
 
 def winogrande() -> dict[str, bytes]:
     """Training files of five sizes, each the head of the next, and 40 sentences to test on. Both
     sentences of a pair stand in the same file, as they do in WinoGrande."""
-    dice = Dice("winogrande_1.1, version 1")
-    rows = [row for number, pair in enumerate(islice(cycle(PAIRS), 84)) for row in _twins(dice, pair, number)]
+    draws = Draws("winogrande_1.1, version 1")
+    rows = [
+        row for number, pair in enumerate(islice(cycle(PAIRS), 84)) for row in _twins(draws, pair, number)
+    ]
     files = {f"winogrande_1.1/train_{size}.jsonl": _lines(rows[:count]) for size, count in SIZES.items()}
     return files | {"winogrande_1.1/dev.jsonl": _lines(rows[128:])}
 
 
-def _twins(dice: Dice, pair: tuple[str, str, str, str], number: int) -> Iterable[dict[str, Any]]:
+def _twins(draws: Draws, pair: tuple[str, str, str, str], number: int) -> Iterable[dict[str, Any]]:
     """Two sentences alike but for the words that decide which candidate it is."""
-    options, name = dice.shuffled(pair[:2]), dice.pick(NAMES)
+    options, name = draws.shuffled(pair[:2]), draws.pick(NAMES)
     for which, (thing, truth) in enumerate(zip(pair[:2], pair[2:], strict=True), 1):
         yield {
             "qID": f"TWIN{number:026}-{which}",
@@ -105,27 +107,27 @@ def _twins(dice: Dice, pair: tuple[str, str, str, str], number: int) -> Iterable
 
 def race() -> dict[str, bytes]:
     """Articles of two levels with two questions each: 24 to train on, 4 for dev and 20 to test on."""
-    dice = Dice("RACE, version 1")
+    draws = Draws("RACE, version 1")
     files = {}
     for part, count in (("train", 24), ("dev", 4), ("test", 20)):
         for level, length in (("middle", 2), ("high", 3)):
             for number in range(1, count // 2 + 1):
                 name = f"{level}{number}.txt"
-                told = json.dumps(_article(dice, length) | {"id": name}, ensure_ascii=False)
+                told = json.dumps(_article(draws, length) | {"id": name}, ensure_ascii=False)
                 files[f"RACE/{part}/{level}/{number}.txt"] = told.encode()
     return files
 
 
-def _article(dice: Dice, length: int) -> dict[str, Any]:
+def _article(draws: Draws, length: int) -> dict[str, Any]:
     """So many sentences, and two questions about where something is, one of them with a blank."""
-    name, thing = dice.pick(NAMES), dice.pick(THINGS)
-    asked = [dice.pick(ASKED), dice.pick(CLOZE)]
-    both = [_choices(dice, 4) for _ in asked]
+    name, thing = draws.pick(NAMES), draws.pick(THINGS)
+    asked = [draws.pick(ASKED), draws.pick(CLOZE)]
+    both = [_choices(draws, 4) for _ in asked]
     return {
         "answers": [right for right, _ in both],
         "options": [choices for _, choices in both],
         "questions": [one.format(name=name, thing=thing) for one in asked],
-        "article": " ".join(one.format(name=name, thing=thing) for one in dice.shuffled(TOLD)[:length]),
+        "article": " ".join(one.format(name=name, thing=thing) for one in draws.shuffled(TOLD)[:length]),
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from smc_eval.tasks.synthetic.draws import Dice
+from smc_eval.tasks.synthetic.draws import Draws
 
 LETTERS = {
     "en": "abdefgiklmnoprstu",
@@ -30,10 +30,10 @@ LINES = {"train": 64, "dev": 8, "test": 8}
 def multiway() -> dict[str, bytes]:
     """One file a language and part. The words of a language are drawn once, and never two alike."""
     words = {code: _lexicon(code) for code in LETTERS}
-    dice, files = Dice("translation, version 1"), dict[str, bytes]()
+    draws, files = Draws("translation, version 1"), dict[str, bytes]()
     for part, count in LINES.items():
         said = [
-            [(place, dice.between(0, most - 1)) for place, most in CONCEPTS.items()] for _ in range(count)
+            [(place, draws.between(0, most - 1)) for place, most in CONCEPTS.items()] for _ in range(count)
         ]
         for code, known in words.items():
             blank = "" if code in {"ja", "zh"} else " "
@@ -45,9 +45,9 @@ def multiway() -> dict[str, bytes]:
 
 def _lexicon(code: str) -> dict[tuple[str, int], str]:
     """A word for each concept."""
-    dice, words = Dice(f"translation, words of {code}"), list[str]()
+    draws, words = Draws(f"translation, words of {code}"), list[str]()
     while len(words) < sum(CONCEPTS.values()):
-        word = "".join(dice.pick(LETTERS[code]) for _ in range(dice.between(2, 4)))
+        word = "".join(draws.pick(LETTERS[code]) for _ in range(draws.between(2, 4)))
         if word not in words:
             words.append(word)
     places = [(place, number) for place, most in CONCEPTS.items() for number in range(most)]

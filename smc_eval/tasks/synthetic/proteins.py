@@ -10,7 +10,7 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from smc_eval.tasks.synthetic.draws import Dice
+from smc_eval.tasks.synthetic.draws import Draws
 
 FOLDS = 10
 
@@ -24,7 +24,7 @@ TWO, FIVE = (75.0,), (10.0, 30.0, 50.0, 75.0)
 
 
 @dataclass(frozen=True)
-class Made:
+class SyntheticProtein:
     """A protein of nowhere."""
 
     name: str
@@ -77,22 +77,24 @@ def meltome() -> Mapping[str, bytes]:
     return {"meltome/mixed_split.csv": "".join(rows).encode()}
 
 
-def _proteins(seed: str, count: int) -> list[Made]:
+def _proteins(seed: str, count: int) -> list[SyntheticProtein]:
     """Proteins of 24 to 32 residues, the hotter the more of `HOT`; each temperature comes up alike."""
-    dice = Dice(seed)
-    degrees = dice.shuffled([DEGREES[at % len(DEGREES)] for at in range(count)])
-    return [_protein(f"{seed.replace('-', '').upper()}{at:03}", degrees[at], dice) for at in range(count)]
+    draws = Draws(seed)
+    degrees = draws.shuffled([DEGREES[at % len(DEGREES)] for at in range(count)])
+    return [_protein(f"{seed.replace('-', '').upper()}{at:03}", degrees[at], draws) for at in range(count)]
 
 
-def _protein(name: str, celsius: float, dice: Dice) -> Made:
+def _protein(name: str, celsius: float, draws: Draws) -> SyntheticProtein:
     sequence = "M" + "".join(
-        dice.pick(HOT if dice.between(1, 100) <= 2 + 0.95 * celsius else COLD)
-        for _ in range(dice.between(24, 32) - 1)
+        draws.pick(HOT if draws.between(1, 100) <= 2 + 0.95 * celsius else COLD)
+        for _ in range(draws.between(24, 32) - 1)
     )
-    return Made(name, sequence, celsius)
+    return SyntheticProtein(name, sequence, celsius)
 
 
-def _pickle(split: tuple[Sequence[Made], Sequence[Made]], bins: Sequence[float] = ()) -> bytes:
+def _pickle(
+    split: tuple[Sequence[SyntheticProtein], Sequence[SyntheticProtein]], bins: Sequence[float] = ()
+) -> bytes:
     """The official dict of four lists, of temperatures, or of classes where there are bins."""
     lists: dict[str, list[str] | list[float]] = {}
     for part, proteins in zip(("train", "test"), split, strict=True):
@@ -103,11 +105,11 @@ def _pickle(split: tuple[Sequence[Made], Sequence[Made]], bins: Sequence[float] 
     return pickle.dumps(lists, protocol=2)
 
 
-def _fasta(one: Made) -> str:
+def _fasta(one: SyntheticProtein) -> str:
     return f">tr|{one.name}|{one.name}_TWIN Made up OS=Nowhere OX=0\n{one.sequence}\n"
 
 
-def _tar(folder: str, proteins: Sequence[Made]) -> bytes:
+def _tar(folder: str, proteins: Sequence[SyntheticProtein]) -> bytes:
     """An archive without times or owners, and so the same everywhere."""
     whole = io.BytesIO()
     with tarfile.open(fileobj=whole, mode="w", format=tarfile.USTAR_FORMAT) as archive:

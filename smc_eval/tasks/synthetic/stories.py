@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import cycle, islice
 
 from smc_eval.tasks.equation import value
-from smc_eval.tasks.synthetic.draws import Dice
+from smc_eval.tasks.synthetic.draws import Draws
 
 FOLDS = 5
 
@@ -139,49 +139,49 @@ RARE = Template(
 def mawps() -> dict[str, bytes]:
     """Five folds of 80 and 20. In each, four test questions also stand in the training part with
     other numbers, as many do in MAWPS."""
-    dice = Dice("cv_mawps, version 1")
-    told = dice.shuffled(_told(dice, [*islice(cycle(CONSTANT + PLAIN), 88), RARE, RARE]))
+    draws = Draws("cv_mawps, version 1")
+    told = draws.shuffled(_told(draws, [*islice(cycle(CONSTANT + PLAIN), 88), RARE, RARE]))
     # the retold at 90 + k falls into another fold than its original at k + 1
-    told += [replace(story, numbers=_numbers(dice, story.template)) for story in told[1:11]]
+    told += [replace(story, numbers=_numbers(draws, story.template)) for story in told[1:11]]
     return _folds("cv_mawps", [_row(story, float) for story in told])
 
 
 def asdiv() -> dict[str, bytes]:
     """Five folds of 80 and 20, in lower case and without constants, as ASDiv-A is."""
-    dice = Dice("cv_asdiv-a, version 1")
-    told = dice.shuffled(_told(dice, islice(cycle(PLAIN), 100)))
+    draws = Draws("cv_asdiv-a, version 1")
+    told = draws.shuffled(_told(draws, islice(cycle(PLAIN), 100)))
     return _folds("cv_asdiv-a", [_row(story, int, Grade="1", Type=story.template.kind) for story in told])
 
 
 def svamp() -> dict[str, bytes]:
     """80 to train on, the first 51 as MAWPS writes them and the others as ASDiv-A; 20 to test on."""
-    dice = Dice("mawps-asdiv-a_svamp, version 1")
-    told = _told(dice, [*islice(cycle(CONSTANT + PLAIN), 50), RARE, *islice(cycle(PLAIN), 49)])
+    draws = Draws("mawps-asdiv-a_svamp, version 1")
+    told = _told(draws, [*islice(cycle(CONSTANT + PLAIN), 50), RARE, *islice(cycle(PLAIN), 49)])
     train = [_row(story, float, "Ques") for story in told[:51]]
     train += [_row(story, int, "Ques") for story in told[51:80]]
     variation = {"Variation Type": "11"}
     test = [_row(story, int, "Ques", Type=story.template.kind, **variation) for story in told[80:]]
     return {
-        "mawps-asdiv-a_svamp/train.csv": _csv(dice.shuffled(train)),
+        "mawps-asdiv-a_svamp/train.csv": _csv(draws.shuffled(train)),
         "mawps-asdiv-a_svamp/dev.csv": _csv(test),
     }
 
 
-def _told(dice: Dice, templates: Iterable[Template]) -> list[Story]:
+def _told(draws: Draws, templates: Iterable[Template]) -> list[Story]:
     """One story a template, no two with the same words."""
     stories: dict[tuple[str, str], Story] = {}
     for template in templates:
-        story = Story(template, dice.pick(NAMES), dice.pick(THINGS), _numbers(dice, template))
+        story = Story(template, draws.pick(NAMES), draws.pick(THINGS), _numbers(draws, template))
         while (story.body, story.ask) in stories:
-            story = replace(story, name=dice.pick(NAMES), thing=dice.pick(THINGS))
+            story = replace(story, name=draws.pick(NAMES), thing=draws.pick(THINGS))
         stories[story.body, story.ask] = story
     return list(stories.values())
 
 
-def _numbers(dice: Dice, template: Template) -> tuple[int, ...]:
+def _numbers(draws: Draws, template: Template) -> tuple[int, ...]:
     """Numbers of the template's sizes, all different, so that no wrong equation comes out right."""
     while True:
-        numbers = [dice.between(low, high) for low, high in template.sizes]
+        numbers = [draws.between(low, high) for low, high in template.sizes]
         if template.whole:
             numbers[0] *= numbers[1]
         if len(set(numbers)) == len(numbers):

@@ -6,7 +6,7 @@ from typing import Any
 
 from transformers import DynamicCache, EncoderDecoderCache, GenerationConfig
 
-from smc_eval.tasks.translation.codec import Batch, Codec
+from smc_eval.tasks.translation.codec import Codec, TextBatch
 
 
 class Read(DynamicCache):
@@ -16,7 +16,7 @@ class Read(DynamicCache):
         """Leave all where it is."""
 
 
-def translated(model: Any, batch: Batch, codec: Codec, beam: int) -> list[list[int]]:
+def translated(model: Any, batch: TextBatch, codec: Codec, beam: int) -> list[list[int]]:
     """The best translation of each sentence, as ids without its prefix and what follows its end.
 
     Everything that generation depends on is said here; what a checkpoint's own settings say is not

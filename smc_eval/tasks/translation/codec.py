@@ -19,12 +19,12 @@ from smc_eval.tasks.translation.languages import LANGUAGES
 IGNORED = -100
 """Label of what no loss is taken of."""
 
-Place = Literal["first", "last"]
+LanguageSide = Literal["first", "last"]
 """Where a sentence has its language's token: mBART-50, M2M-100 and NLLB begin with it, mBART ends with it."""
 
 
 @dataclass(frozen=True)
-class Batch:
+class TextBatch:
     """Sentences as tensors."""
 
     source_NS: Tensor
@@ -41,7 +41,9 @@ class Batch:
 class Codec:
     """A tokenizer and the tokens of the languages."""
 
-    def __init__(self, tokenizer: Any, place: Place, longest: int, codes: Sequence[str], word: str) -> None:
+    def __init__(
+        self, tokenizer: Any, place: LanguageSide, longest: int, codes: Sequence[str], word: str
+    ) -> None:
         """Sources and targets are cut after `longest` tokens.
 
         Raises:
@@ -68,7 +70,7 @@ class Codec:
             self.language[code] = found
         self._cut: dict[str, list[int]] = {}
 
-    def sides(self, sentence: Sentence) -> tuple[int, int]:
+    def side_lengths(self, sentence: Sentence) -> tuple[int, int]:
         """Tokens of source and target, those that mark language and end among them."""
         return len(self.ids(sentence.source)) + 2, len(self.ids(sentence.target)) + 2
 
@@ -79,7 +81,7 @@ class Codec:
             self._cut[text] = found[: self.longest - 2]
         return self._cut[text]
 
-    def batch(self, sentences: Sequence[Sentence]) -> Batch:
+    def batch(self, sentences: Sequence[Sentence]) -> TextBatch:
         """Sentences of any directions as one batch."""
         sources, given, labels, prefixes = [], [], [], []
         for one in sentences:
@@ -93,7 +95,7 @@ class Codec:
             labels.append([*[IGNORED] * (len(prefix) - 1), *said, self.end])
         source_NS = _padded(sources, self.padding)
         real_NS = _padded([[1] * len(ids) for ids in sources], 0).bool()
-        return Batch(
+        return TextBatch(
             source_NS, real_NS, _padded(given, self.padding), _padded(labels, IGNORED), torch.tensor(prefixes)
         )
 

@@ -64,7 +64,7 @@ def missing(place: Path, wanted: Sequence[Direction]) -> str:
     """Which file a corpus lacks first, in words; empty where it has all."""
     for part in PARTS:
         for direction in wanted:
-            if not texts(place, part, direction):
+            if not text_files(place, part, direction):
                 a, b = direction.source, direction.target
                 return (
                     f"{place} has no {part} text for {direction}; wanted {part}.{a} and {part}.{b}, "
@@ -73,7 +73,7 @@ def missing(place: Path, wanted: Sequence[Direction]) -> str:
     return ""
 
 
-def texts(place: Path, part: str, direction: Direction) -> Texts | None:
+def text_files(place: Path, part: str, direction: Direction) -> Texts | None:
     """The two files of a direction, plain or `.gz`; of one file a language before one of each pair."""
     a, b = direction.source, direction.target
     for stem in (part, f"{part}.{a}-{b}", f"{part}.{b}-{a}"):
@@ -83,7 +83,7 @@ def texts(place: Path, part: str, direction: Direction) -> Texts | None:
     return None
 
 
-def sentences(files: Texts, direction: Direction) -> list[Sentence]:
+def read_sentences(files: Texts, direction: Direction) -> list[Sentence]:
     """The sentences of a direction, in the files' order.
 
     Raises:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from smc_eval.errors import ModelError
 from smc_eval.tasks import backbone, pretrained, tiny
-from smc_eval.tasks.translation.codec import Codec, Place
+from smc_eval.tasks.translation.codec import Codec, LanguageSide
 from smc_eval.tasks.translation.languages import LANGUAGES
 
 if TYPE_CHECKING:
@@ -24,10 +24,10 @@ def codec(word: str, texts: Iterable[str], codes: Sequence[str], longest: int) -
         ModelError: it cannot be had, or its tokenizer marks no languages.
     """
     if word in SIZES:
-        made = tiny.tokenizer(texts, SIZES[word][2])
+        made = tiny.tiny_tokenizer(texts, SIZES[word][2])
         made.add_special_tokens({"additional_special_tokens": [LANGUAGES[code].region for code in codes]})
         return Codec(made, "last", longest, codes, word)
-    found = pretrained.tokenizer(backbone.find(word, "encoder-decoder"))
+    found = pretrained.load_tokenizer(backbone.find_backbone(word, "encoder-decoder"))
     return Codec(found, _place(found, codes[0], word), longest, codes, word)
 
 
@@ -39,8 +39,9 @@ def net(word: str, codec: Codec, dropout: float | None, attention_dropout: float
         made: Any = _mbart(word, codec, dropout or 0.0, attention_dropout or 0.0)
     else:
         changes = {"dropout": dropout, "attention_dropout": attention_dropout}
-        made = pretrained.encoder_decoder(
-            backbone.find(word, "encoder-decoder"), {k: v for k, v in changes.items() if v is not None}
+        made = pretrained.load_encoder_decoder(
+            backbone.find_backbone(word, "encoder-decoder"),
+            {k: v for k, v in changes.items() if v is not None},
         )
     # whatever a checkpoint would have it: all are searched alike
     made.generation_config = GenerationConfig()  # type: ignore[no-untyped-call]
@@ -72,7 +73,7 @@ def _mbart(word: str, codec: Codec, dropout: float, attention_dropout: float) ->
     return MBartForConditionalGeneration(config)
 
 
-def _place(tokenizer: Any, code: str, word: str) -> Place:
+def _place(tokenizer: Any, code: str, word: str) -> LanguageSide:
     """Where a tokenizer puts the token of a text's language."""
     name = next((name for name in LANGUAGES[code].tokens if name in tokenizer.get_vocab()), None)
     if name is not None and hasattr(tokenizer, "src_lang"):

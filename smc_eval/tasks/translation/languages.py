@@ -11,7 +11,7 @@ from smc_eval.errors import UnknownName, UsageError
 PIVOT = "en"
 """What every direction leads from or to, unless all pairs are asked for."""
 
-Pairs = Literal["english", "all"]
+LanguagePairs = Literal["english", "all"]
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Direction:
         return f"{self.source}-{self.target}"
 
 
-def directions(codes: Sequence[str], pairs: Pairs) -> Iterator[Direction]:
+def directions(codes: Sequence[str], pairs: LanguagePairs) -> Iterator[Direction]:
     """All directions between languages, or those from and to English alone, in a fixed order.
 
     Raises:

@@ -19,7 +19,7 @@ NAME = "Helsinki-NLP/opus-100"
 
 COLUMN = "translation"
 
-MOST = 1_000_000
+MOST_PAIRS_OF = 1_000_000
 """Training pairs that it has of a language, but of the `FEW`."""
 
 FEW = {"gu": 318_306, "my": 24_594}
@@ -28,12 +28,12 @@ TESTED = 2000
 """Test pairs of each language."""
 
 
-def pairs(direction: Direction) -> int:
+def training_pairs(direction: Direction) -> int:
     """Training pairs of a direction, as published."""
-    return min(FEW.get(code, MOST) for code in (direction.source, direction.target))
+    return min(FEW.get(code, MOST_PAIRS_OF) for code in (direction.source, direction.target))
 
 
-def source(directions: Sequence[Direction]) -> Source:
+def opus_source(directions: Sequence[Direction]) -> Source:
     """Which text it is, by the commits of all its pairs.
 
     Raises:
@@ -43,7 +43,7 @@ def source(directions: Sequence[Direction]) -> Source:
     return Source("data", f"{HUB}:{NAME}", digest(commits))
 
 
-def sentences(direction: Direction, part: Part, most: int | None) -> list[Sentence]:
+def opus_sentences(direction: Direction, part: Part, most: int | None) -> list[Sentence]:
     """The first so many sentences of a direction; pairs with an empty side are passed over, as OPUS has some.
 
     Raises:

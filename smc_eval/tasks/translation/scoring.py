@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 METRIC = "BLEU"
 
 
-def scored(predicted: Sequence[str], sentences: Sequence[Sentence], beam: int) -> Score:
+def score_directions(predicted: Sequence[str], sentences: Sequence[Sentence], beam: int) -> Score:
     """Mean over directions of corpus BLEU; each direction's, and mean chrF, beside.
 
     Papineni et al. (2002), Post (2018). Directions differ in how their words are cut, so the

@@ -11,22 +11,30 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 from pydantic import Field
 
 from smc_eval.card import TaskCard
-from smc_eval.data_file import Needed
+from smc_eval.data_file import DataFile
 from smc_eval.recipe import Recipe
 from smc_eval.score import Score
 from smc_eval.task import Part, Sizes, Source, Task
 from smc_eval.tasks import backbone
 from smc_eval.tasks.folder import content_digest
 from smc_eval.tasks.hub import HUB
-from smc_eval.tasks.synthetic import twin
+from smc_eval.tasks.synthetic import synthetic_folder
 from smc_eval.tasks.translation import opus, scoring
-from smc_eval.tasks.translation.corpus import HOME, PARTS, Sentence, balanced, corpus, sentences, texts
-from smc_eval.tasks.translation.languages import PIVOT, TEN, Direction, Pairs, directions
+from smc_eval.tasks.translation.corpus import (
+    HOME,
+    PARTS,
+    Sentence,
+    balanced,
+    corpus,
+    read_sentences,
+    text_files,
+)
+from smc_eval.tasks.translation.languages import PIVOT, TEN, Direction, LanguagePairs, directions
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from smc_eval.tasks.translation.codec import Batch, Codec
+    from smc_eval.tasks.translation.codec import Codec, TextBatch
 
 BUILT = ("tiny", "scratch")
 """Encoder-decoders that are made here, from the data at hand."""
@@ -64,17 +72,17 @@ class Translation(Task):
 
     The net learns all directions together, each sentence marked with the languages it leads from
     and to; smaller directions are repeated by temperature. Only its first N of fr, cs, de, gu, ja,
-    my, ro, ru, vi, zh are taken, to and from English, unless `languages` and `pairs` say otherwise.
+    my, ro, ru, vi, zh are taken, to and from English, unless `languages` and `training_pairs` say otherwise.
     """
 
     version: ClassVar[int] = 2  # 2: batches are drawn by the lengths of both sides
     tiny: ClassVar[Mapping[str, Any]] = TINY
-    writes: ClassVar[bool] = True
+    generates: ClassVar[bool] = True
     recipe: Recipe = FAIRSEQ
 
     languages: tuple[str, ...] = ()
     """Those beside English, by their codes, as in `[\"fr\",\"de\"]`."""
-    pairs: Pairs = "english"
+    pairs: LanguagePairs = "english"
     """`english`: directions from and to English; `all`: between any two languages."""
     corpus: str | None = None
     """Folder under `translation` in the data folder; None takes the only one with these languages.
@@ -100,18 +108,21 @@ class Translation(Task):
         """Every direction that is trained and scored."""
         return tuple(directions(self.languages, self.pairs))
 
-    def needs(self) -> tuple[Needed, ...]:
+    def data_files(self) -> tuple[DataFile, ...]:
         codes = ", ".join((PIVOT, *self.languages))
         files = f"train.XX and test.XX for {codes}, or train.XX-YY.XX and train.XX-YY.YY and so on"
         note = f"any parallel text: {files}; also on the hub, by --data-dir hub: {opus.NAME}"
         path = f"{HOME}/{self.corpus}/" if self.corpus else f"{HOME}/"
-        return (Needed(path, self.card.licence, note=note),)
+        return (DataFile(path, self.card.licence, note=note),)
 
     def sizes(self) -> Sizes | None:
         """OPUS-100's, as SMC-Bench names no text."""
         if self.corpus or self.pairs != "english":
             return None
-        counts = {one: min(opus.pairs(one), self.sentences or opus.MOST) for one in self.directions}
+        counts = {
+            one: min(opus.training_pairs(one), self.sentences or opus.MOST_PAIRS_OF)
+            for one in self.directions
+        }
         train = sum(balanced(counts, self.temperature).values())
         about = (
             "OPUS-100, Zhang et al. (2020), supposed; tokens: a batch of 1024 is supposed to be 32 sentences"
@@ -124,11 +135,11 @@ class Translation(Task):
         return self.longest or (40 if self.backbone == "tiny" else 200)
 
     def sources(self) -> tuple[Source, ...]:
-        data = opus.source(self.directions) if self.folder == HUB else self._source()
+        data = opus.opus_source(self.directions) if self.folder == HUB else self._source()
         return (
             (data,)
             if self.backbone in BUILT
-            else (data, backbone.find(self.backbone, "encoder-decoder").source)
+            else (data, backbone.find_backbone(self.backbone, "encoder-decoder").source)
         )
 
     def data(self, part: Part) -> Sequence[Sentence]:
@@ -150,18 +161,18 @@ class Translation(Task):
         return net(self.backbone, self._codec, dropout, attention)
 
     def length(self, example: Sentence) -> int:
-        return max(self.sides(example))
+        return max(self.side_lengths(example))
 
-    def sides(self, example: Sentence) -> tuple[int, int]:
-        return self._codec.sides(example)
+    def side_lengths(self, example: Sentence) -> tuple[int, int]:
+        return self._codec.side_lengths(example)
 
-    def terms(self, example: Sentence) -> int:
+    def loss_terms(self, example: Sentence) -> int:
         return len(self._codec.ids(example.target)) + 1
 
-    def collate(self, examples: Sequence[Sentence]) -> Batch:
+    def collate(self, examples: Sequence[Sentence]) -> TextBatch:
         return self._codec.batch(examples)
 
-    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+    def loss(self, model: nn.Module, batch: TextBatch) -> Tensor:
         from torch.nn import functional as F
 
         logits_NTV = self._logits(model, batch)
@@ -169,7 +180,7 @@ class Translation(Task):
             logits_NTV.flatten(0, 1).float(), batch.label_NT.flatten(), label_smoothing=self.smoothing
         )
 
-    def judged(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+    def loss_and_outputs(self, model: nn.Module, batch: TextBatch) -> tuple[Tensor, Tensor]:
         from torch.nn import functional as F
 
         real_NT = batch.label_NT >= 0
@@ -177,7 +188,7 @@ class Translation(Task):
         loss = F.cross_entropy(logits_MV, batch.label_NT[real_NT], label_smoothing=self.smoothing)
         return loss, logits_MV.log_softmax(-1)
 
-    def predict(self, model: nn.Module, batch: Batch) -> list[str]:
+    def predict(self, model: nn.Module, batch: TextBatch) -> list[str]:
         from smc_eval.tasks.translation.beam_search import translated
 
         return [
@@ -185,12 +196,12 @@ class Translation(Task):
         ]
 
     def score(self, predicted: Sequence[str], examples: Sequence[Sentence]) -> Score:
-        return scoring.scored(predicted, examples, self.beam)
+        return scoring.score_directions(predicted, examples, self.beam)
 
     def backbone_weights(self, model: nn.Module) -> Collection[str]:
         return () if self.backbone in BUILT else [name for name, _ in model.named_parameters()]
 
-    def _logits(self, model: nn.Module, batch: Batch) -> Tensor:
+    def _logits(self, model: nn.Module, batch: TextBatch) -> Tensor:
         said = model(
             input_ids=batch.source_NS,
             attention_mask=batch.real_NS.long(),
@@ -205,18 +216,18 @@ class Translation(Task):
 
     def _sentences(self, part: Part, direction: Direction, most: int | None) -> list[Sentence]:
         if self.folder == HUB:
-            return opus.sentences(direction, part, most)
-        return sentences(self._texts(part, direction), direction)[:most]
+            return opus.opus_sentences(direction, part, most)
+        return read_sentences(self._texts(part, direction), direction)[:most]
 
     def _texts(self, part: str, direction: Direction) -> tuple[Path, Path]:
-        folder = twin("translation") if self.folder == "twin" else Path(self.folder)
-        found = texts(corpus(folder, self.corpus, self.directions), part, direction)
+        folder = synthetic_folder("translation") if self.folder == "twin" else Path(self.folder)
+        found = text_files(corpus(folder, self.corpus, self.directions), part, direction)
         assert found is not None, "a corpus has every direction"
         return found
 
     @property
     def _codec(self) -> Codec:
-        return _codec(self.but(fold=None, limit=None, recipe=Recipe(steps=0)))
+        return _codec(self.replace(fold=None, limit=None, recipe=Recipe(steps=0)))
 
 
 @lru_cache(maxsize=8)

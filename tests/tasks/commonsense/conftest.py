@@ -73,7 +73,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory, small: dict[str, int]) 
 
     def save(*, head: bool = True, mask: bool = True, pad: bool = True, positions: int = 130) -> Path:
         folder = tmp_path_factory.mktemp("checkpoint") / "small"
-        made = tiny.tokenizer(texts, 400, mask=mask)
+        made = tiny.tiny_tokenizer(texts, 400, mask=mask)
         if not pad:
             made.pad_token = None
         made.save_pretrained(folder)

@@ -12,9 +12,9 @@ from torch import nn
 
 from smc_eval.errors import DataError, ModelError
 from smc_eval.tasks.commonsense.csqa import Csqa
-from smc_eval.tasks.commonsense.multiple_choice import Choosing
+from smc_eval.tasks.commonsense.multiple_choice import MultipleChoice
 from smc_eval.tasks.commonsense.pairs import Frame, PairReader
-from smc_eval.tasks.commonsense.question import Layout, Question
+from smc_eval.tasks.commonsense.question import PairLayout, Question
 from smc_eval.tasks.commonsense.race import Race
 from smc_eval.tasks.commonsense.ranker import Ranker
 from smc_eval.tasks.commonsense.text_nets import TextNet
@@ -25,7 +25,7 @@ def net(tokenizer: Any, longest: int | None = 512) -> TextNet:
     return TextNet("hand", tokenizer, longest, nn.Identity)
 
 
-def read(tokenizer: Any, layout: Layout, first: str, second: str) -> str:
+def read(tokenizer: Any, layout: PairLayout, first: str, second: str) -> str:
     ids, types = PairReader(net(tokenizer), layout).pair(first, second)
     assert len(types) == len(ids)
     return " ".join(tokenizer.convert_ids_to_tokens(ids))
@@ -60,7 +60,7 @@ def test_a_single_separator_is_never_cut(bert: Any) -> None:
 
 
 def test_types_tell_the_second_text_where_the_tokenizer_does(roberta: Any, bert: Any) -> None:
-    for layout in (Layout(), Layout(once=True)):
+    for layout in (PairLayout(), PairLayout(once=True)):
         _, types = PairReader(net(bert), layout).pair("where is", "the cup fell")
         assert types == [0, 0, 0, 0, 1, 1, 1, 1]
         assert types == bert("where is", "the cup fell")["token_type_ids"]
@@ -89,7 +89,7 @@ def test_a_tokenizer_that_joins_texts_without_a_separator_is_refused(roberta: An
 def test_a_tokenizer_without_padding_is_refused(roberta: Any) -> None:
     roberta.pad_token = None
     with pytest.raises(ModelError, match="tokenizer of 'hand' has no pad token, which batches are filled"):
-        PairReader(net(roberta), Layout())
+        PairReader(net(roberta), PairLayout())
 
 
 def test_a_batch_is_padded_to_its_longest_choice(roberta: Any) -> None:
@@ -97,7 +97,7 @@ def test_a_batch_is_padded_to_its_longest_choice(roberta: Any) -> None:
         Question((("Q: it", "A: here"), ("Q: it", "A: now now")), 1),
         Question((("Q: it is", "A: x"), ("Q: it is", "A: x")), 0),
     ]
-    batch = PairReader(net(roberta), Layout(once=True)).batch(both)
+    batch = PairReader(net(roberta), PairLayout(once=True)).batch(both)
     assert batch.ids_NCL.shape == (2, 2, 8)
     assert batch.real_NCL.sum(-1).tolist() == [[7, 8], [8, 8]]
     assert batch.ids_NCL[0, 0, 7] == roberta.pad_token_id
@@ -106,7 +106,7 @@ def test_a_batch_is_padded_to_its_longest_choice(roberta: Any) -> None:
 
 
 @pytest.mark.parametrize("task", [Csqa(), Race(), WinoGrande(), WinoGrande(by="ranking")], ids=str)
-def test_a_length_is_what_a_question_takes_of_a_batch(task: Choosing) -> None:
+def test_a_length_is_what_a_question_takes_of_a_batch(task: MultipleChoice) -> None:
     for one in task.data("train")[:9]:
         batch = task.collate([one])
         assert task.length(one) == next(iter(vars(batch).values())).numel()
@@ -129,7 +129,7 @@ def test_each_text_is_cut_once(roberta: Any) -> None:
             calls.append(texts)
             return roberta(*texts, **options)
 
-    reader = PairReader(net(Counting()), Layout())
+    reader = PairReader(net(Counting()), PairLayout())
     calls.clear()
     for _ in range(2):
         reader.batch([Question((("the story", "here"), ("the story", "there")), 0)])
@@ -147,7 +147,7 @@ def test_the_head_is_dense_tanh_and_one_output_on_the_first_token(
     roberta: Any, small: dict[str, int]
 ) -> None:
     ranker = Ranker(encoder("roberta", small), 0.1).eval()
-    batch = PairReader(net(roberta), Layout()).batch([Question((("it", "here"), ("it", "now now")), 1)])
+    batch = PairReader(net(roberta), PairLayout()).batch([Question((("it", "here"), ("it", "now now")), 1)])
     first = ranker.encoder(input_ids=batch.ids_NCL[0, 0, :6][None]).last_hidden_state[
         0, 0
     ]  # without its padding
@@ -161,7 +161,7 @@ def test_dropout_of_the_head_stands_before_and_behind_the_dense_layer(
 ) -> None:
     ranker = Ranker(encoder("roberta", small), 0.5)
     ranker.drop.train()
-    batch = PairReader(net(roberta), Layout()).batch([Question((("it", "here"),), 0)])
+    batch = PairReader(net(roberta), PairLayout()).batch([Question((("it", "here"),), 0)])
     seen: list[tuple[int, ...]] = []
     ranker.drop.register_forward_hook(lambda _module, args, _output: seen.append(tuple(args[0].shape)))
     ranker(batch)
@@ -176,14 +176,14 @@ def test_any_text_encoder_is_ranked_by_and_types_go_where_they_are_known(
     one = {"type_vocab_size": 1} if kind == "roberta" else {}  # as all its checkpoints have
     ranker = Ranker(encoder(kind, small | one), 0.0)
     assert ranker.typed == (kind in ("bert", "electra"))
-    assert ranker(PairReader(net(bert), Layout()).batch([Question((("it", "here"),), 0)])).shape == (1, 1)
+    assert ranker(PairReader(net(bert), PairLayout()).batch([Question((("it", "here"),), 0)])).shape == (1, 1)
 
 
 def test_the_mean_loss_is_cross_entropy_over_choices_and_comes_with_log_probabilities() -> None:
     task = Csqa()
     batch = task.collate(task.data("train")[:2])
     scores = torch.tensor([[1.0, 2, 3, 4, 5], [0, 0, 0, 0, 0]])
-    loss, logp = task.judged(lambda _batch: scores, batch)  # type: ignore[arg-type]
+    loss, logp = task.loss_and_outputs(lambda _batch: scores, batch)  # type: ignore[arg-type]
     assert torch.allclose(logp.exp().sum(-1), torch.ones(2))
     wanted = torch.nn.functional.cross_entropy(scores, batch.answers_N)
     assert loss.item() == pytest.approx(wanted.item())
@@ -198,7 +198,7 @@ def test_pretrained_is_the_encoder_and_spared_the_output_layer(checkpoint: Calla
     pretrained = set(task.backbone_weights(model))
     names = {name for name, _ in model.named_parameters()}
     assert names - pretrained == {"dense.weight", "dense.bias", "out.weight", "out.bias"}
-    assert task.spared(model) == ("out.weight",)
+    assert task.exclude(model) == ("out.weight",)
     assert set(task.predict(model.eval(), task.collate(task.data("test")[:3]))) <= set(range(5))
 
 

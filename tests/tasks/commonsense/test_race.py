@@ -12,7 +12,7 @@ import pytest
 
 from smc_eval.cli.plan import _line, _owner
 from smc_eval.errors import DataError
-from smc_eval.experiment.cell import Cell, Chain, chain, shared
+from smc_eval.experiment.cell import Cell, Chain, chain, shared_nets
 from smc_eval.methods.dense import Dense
 from smc_eval.methods.omp import MagnitudeAfter
 from smc_eval.planning.plan import Plan
@@ -83,7 +83,7 @@ def test_the_plan_of_both_levels_contains_one_training() -> None:
     assert len(plan.roots) == 1
     assert len({chain.digest for chain in chains}) == 4
     assert plan.owed == 2 * Race().recipe.total(48)  # dense, and the training after the pruning
-    assert shared(chains) == {chains[0].links[-1].digest, chains[1].links[-1].digest}
+    assert shared_nets(chains) == {chains[0].links[-1].digest, chains[1].links[-1].digest}
 
 
 def test_a_plan_on_the_screen_names_both_levels() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from smc_eval.errors import DataError
-from smc_eval.experiment.config import ordered
+from smc_eval.experiment.config import configured
 from smc_eval.experiment.grid import Grid
 from smc_eval.registry import registry
 from smc_eval.tasks.arithmetic.datasets import MawpsGts
@@ -77,7 +77,7 @@ def test_commonsenseqa_is_the_same(cached: Cached, tmp_path: Path) -> None:
     hub, files = Csqa(folder="hub"), Csqa(folder=str(tmp_path))
     assert hub.data("train") == files.data("train")
     assert hub.data("test") == files.data("test")
-    assert [len(hub.but(limit=2).data(part)) for part in ("train", "test")] == [2, 2]
+    assert [len(hub.replace(limit=2).data(part)) for part in ("train", "test")] == [2, 2]
     (source,) = hub.sources()
     assert (source.name, source.digest) == ("hub:tau/commonsense_qa/default", COMMIT)
 
@@ -182,12 +182,12 @@ def test_what_the_hub_does_not_have_is_told_with_the_files_that_are_wanted(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "hub").mkdir()  # a folder of that name is ./hub: the word means the hub to every task alike
-    for read in (task.but(folder="hub").sources, lambda: task.but(folder="hub").data("test")):
+    for read in (task.replace(folder="hub").sources, lambda: task.replace(folder="hub").data("test")):
         with pytest.raises(DataError, match=f"^there is no official copy of {files} on the hub; a folder"):
             read()
 
 
 def test_the_environment_can_name_the_hub_as_the_flag_does(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SMC_EVAL_DATA", "hub")
-    order = ordered({"tasks": ("csqa",), "model": ("tiny",), "method": ("omp-after",)})
+    order = configured({"tasks": ("csqa",), "model": ("tiny",), "method": ("omp-after",)})
     assert [task.folder for task in Grid.of(order, registry()).tasks] == ["hub"]

@@ -16,11 +16,11 @@ from smc_eval.errors import DataError, ModelError
 from smc_eval.sparse.scope import in_scope
 from smc_eval.tasks import tiny
 from smc_eval.tasks.commonsense.question import Blank
-from smc_eval.tasks.commonsense.spans import SpanReader, Spans, SpanScorer, margin_loss, means
+from smc_eval.tasks.commonsense.spans import SpanReader, Spans, SpanScorer, margin_loss, mean_scores
 from smc_eval.tasks.commonsense.text_nets import TextNet
 
 SENTENCES = ["the cup fell on Anna because it was Anna's cup", "Ben met Clara-Ann, and (she) laughed"] * 3
-BYTES = tiny.tokenizer(SENTENCES, 300, mask=True)
+BYTES = tiny.tiny_tokenizer(SENTENCES, 300, mask=True)
 
 
 def net(tokenizer: Any, longest: int = 512) -> TextNet:
@@ -142,7 +142,7 @@ def test_a_candidate_of_which_nothing_is_kept_is_refused() -> None:
 
 def test_a_tokenizer_without_a_mask_is_refused() -> None:
     with pytest.raises(ModelError, match="tokenizer of 'hand' has no mask token, which stands for what"):
-        SpanReader(net(tiny.tokenizer(SENTENCES, 300)))
+        SpanReader(net(tiny.tiny_tokenizer(SENTENCES, 300)))
 
 
 def test_a_mask_that_the_vocabulary_does_not_hold_is_none(roberta: Any) -> None:
@@ -162,7 +162,7 @@ def by_hand(log_probs: list[float]) -> tuple[Tensor, Spans]:
 
 
 def test_a_score_is_the_mean_over_the_candidates_own_tokens() -> None:
-    assert means(*by_hand([-1.0, -3.0, -0.5])).tolist() == [[-2.0, -0.5]]
+    assert mean_scores(*by_hand([-1.0, -3.0, -0.5])).tolist() == [[-2.0, -0.5]]
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ def test_padding_changes_no_score(small: dict[str, int]) -> None:
     from transformers import RobertaForMaskedLM
 
     torch.manual_seed(0)
-    scorer = SpanScorer(RobertaForMaskedLM(tiny.config(len(BYTES)))).eval()
+    scorer = SpanScorer(RobertaForMaskedLM(tiny.tiny_config(len(BYTES)))).eval()
     reader = SpanReader(net(BYTES))
     long, short = (
         blank("the cup fell on Anna because ", " was it", "Clara-Ann", "Ben"),
@@ -226,7 +226,9 @@ def test_padding_changes_no_score(small: dict[str, int]) -> None:
     )
     together = reader.batch([long, short])
     alone = reader.batch([short])
-    assert torch.allclose(means(scorer(together), together)[1], means(scorer(alone), alone)[0], atol=1e-5)
+    assert torch.allclose(
+        mean_scores(scorer(together), together)[1], mean_scores(scorer(alone), alone)[0], atol=1e-5
+    )
 
 
 def test_a_pretrained_model_is_loaded_with_its_head(checkpoint: Callable[..., Path]) -> None:
@@ -241,11 +243,11 @@ def test_a_pretrained_model_is_loaded_with_its_head(checkpoint: Callable[..., Pa
     own = dict(model.named_parameters())
     assert torch.equal(own["net.lm_head.dense.weight"], stored["lm_head.dense.weight"])
     assert set(task.backbone_weights(model)) == set(own)
-    assert task.spared(model) == ()
-    out = set(in_scope(model, "all-2d")) - set(in_scope(model, "all-2d", task.unpruned(model)))
+    assert task.exclude(model) == ()
+    out = set(in_scope(model, "all-2d")) - set(in_scope(model, "all-2d", task.exclude_in_paper(model)))
     assert out == {"net.lm_head.dense.weight"}  # what it writes with is tied to the embeddings, and stays in
     batch = task.collate(task.data("train")[:4])
-    loss, logp_KV = task.judged(model, batch)
+    loss, logp_KV = task.loss_and_outputs(model, batch)
     assert loss.isfinite() and logp_KV.shape[0] == len(batch.own_K)
     assert torch.allclose(logp_KV.exp().sum(-1), torch.ones(len(batch.own_K)), atol=1e-5)
-    assert task.loss(model.eval(), batch) == task.judged(model, batch)[0]
+    assert task.loss(model.eval(), batch) == task.loss_and_outputs(model, batch)[0]

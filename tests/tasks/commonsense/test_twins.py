@@ -12,12 +12,12 @@ import pytest
 from smc_eval.methods.dense import Dense
 from smc_eval.target import Target
 from smc_eval.tasks.commonsense.csqa import Csqa
-from smc_eval.tasks.commonsense.multiple_choice import Choosing
+from smc_eval.tasks.commonsense.multiple_choice import MultipleChoice
 from smc_eval.tasks.commonsense.race import RaceHigh, RaceMiddle
 from smc_eval.tasks.commonsense.winogrande import SIZES, WinoGrande
-from smc_eval.tasks.folder import content_digest, find, find_all, lines
-from smc_eval.tasks.synthetic import twin
-from smc_eval.testing import bound, walked
+from smc_eval.tasks.folder import content_digest, find_file, find_files, lines
+from smc_eval.tasks.synthetic import synthetic_folder
+from smc_eval.testing import chain_of, run_chain
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_twin_is_the_same_byte_for_byte_on_every_machine(
     shelf: Path, name: str, files: int, digest: str
 ) -> None:
-    found = sorted(path for path in twin(name, shelf).rglob("*") if path.is_file())
+    found = sorted(path for path in synthetic_folder(name, shelf).rglob("*") if path.is_file())
     assert len(found) == files
     assert content_digest(found) == digest
 
@@ -45,12 +45,12 @@ def test_a_twin_is_the_same_byte_for_byte_on_every_machine(
     ("kind", "train", "test"),
     [(Csqa, 96, 40), (WinoGrande, 128, 40), (RaceMiddle, 48, 20), (RaceHigh, 48, 20)],
 )
-def test_sizes_are_what_they_are(kind: type[Choosing], train: int, test: int) -> None:
+def test_sizes_are_what_they_are(kind: type[MultipleChoice], train: int, test: int) -> None:
     assert (len(kind().data("train")), len(kind().data("test"))) == (train, test)
 
 
 @pytest.mark.parametrize("kind", [Csqa, WinoGrande, RaceMiddle, RaceHigh])
-def test_every_answer_is_right_now_and_then(kind: type[Choosing]) -> None:
+def test_every_answer_is_right_now_and_then(kind: type[MultipleChoice]) -> None:
     train = kind().data("train")
     assert {one.answer for one in train} == set(range(len(train[0].choices)))
 
@@ -65,7 +65,9 @@ def test_both_sentences_of_a_pair_stand_in_one_file_and_have_other_answers(shelf
     for name in ("train_xs", "train_xl", "dev"):
         rows = [
             json.loads(line)
-            for line in lines(find(twin("winogrande_1.1", shelf), f"winogrande_1.1/{name}.jsonl"))
+            for line in lines(
+                find_file(synthetic_folder("winogrande_1.1", shelf), f"winogrande_1.1/{name}.jsonl")
+            )
         ]
         for one, other in zip(rows[::2], rows[1::2], strict=True):
             assert one["qID"][:-2] == other["qID"][:-2]
@@ -83,7 +85,7 @@ def shape(value: Any) -> Any:
 
 
 def first(folder: Path, name: str) -> Any:
-    path = find_all(folder, name, ".txt")[0] if name.startswith("RACE") else find(folder, name)
+    path = find_files(folder, name, ".txt")[0] if name.startswith("RACE") else find_file(folder, name)
     return json.loads(next(lines(path)))
 
 
@@ -99,14 +101,15 @@ def first(folder: Path, name: str) -> Any:
     ],
 )
 def test_twins_are_laid_out_as_the_official_files_are(data_dir: Path, shelf: Path, name: str) -> None:
-    assert shape(first(twin(name.partition("/")[0], shelf), name)) == shape(first(data_dir, name))
+    assert shape(first(synthetic_folder(name.partition("/")[0], shelf), name)) == shape(first(data_dir, name))
 
 
 @pytest.mark.parametrize("kind", [Csqa, WinoGrande, RaceHigh])
-def test_a_twin_is_learned_by_tiny_in_its_recipe(tmp_path: Path, kind: type[Choosing]) -> None:
+def test_a_twin_is_learned_by_tiny_in_its_recipe(tmp_path: Path, kind: type[MultipleChoice]) -> None:
     task = kind()
-    result, _, _ = walked(
-        bound(Dense(), Target(), task.but(recipe=task.recipe.model_copy(update=dict(kind.tiny)))), tmp_path
+    result, _, _ = run_chain(
+        chain_of(Dense(), Target(), task.replace(recipe=task.recipe.model_copy(update=dict(kind.tiny)))),
+        tmp_path,
     )
     assert result.score is not None
     assert result.score["value"] >= 90

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from smc_eval.errors import DataError, ModelError
-from smc_eval.tasks.commonsense.pairs import Pairs
+from smc_eval.tasks.commonsense.pairs import PairBatch
 from smc_eval.tasks.commonsense.question import Blank
 from smc_eval.tasks.commonsense.ranker import Ranker
 from smc_eval.tasks.commonsense.spans import Spans
@@ -100,8 +100,8 @@ def test_a_model_without_a_head_for_masks_ranks_and_the_record_says_so(
     plain = str(checkpoint(head=False))
     task = WinoGrande(backbone=plain)
     assert isinstance(task.model(), Ranker)
-    assert isinstance(task.collate(task.data("train")[:2]), Pairs)
-    assert task.spared(task.model()) == ("out.weight",)
+    assert isinstance(task.collate(task.data("train")[:2]), PairBatch)
+    assert task.exclude(task.model()) == ("out.weight",)
     assert task.score([], []).signature == "accuracy|by:ranking|train:xl|ties:wrong"
     with pytest.raises(ModelError, match="names no architecture ForMaskedLM, .*take winogrande:by=ranking"):
         WinoGrande(backbone=plain, by="spans").sources()
@@ -116,7 +116,7 @@ def test_a_model_with_such_a_head_scores_spans_unless_it_is_told_to_rank(
     assert task.score([], []).signature == "accuracy|by:spans|train:s|ties:wrong"
     ranking = WinoGrande(backbone=whole, by="ranking")
     batch = ranking.collate(ranking.data("train")[:2])
-    assert ranking.judged(ranking.model(), batch)[1].shape == (2, 2)
+    assert ranking.loss_and_outputs(ranking.model(), batch)[1].shape == (2, 2)
     assert ranking.score([], []).signature == "accuracy|by:ranking|train:xl|ties:wrong"
 
 
@@ -143,7 +143,7 @@ def test_a_tie_is_no_choice_and_wrong_unless_ties_count() -> None:
     predicted = task.predict(lambda _batch: scores, batch)  # type: ignore[arg-type]
     assert predicted == [-1, 1, 0]
     guesses = [-1, examples[1].answer, 1 - examples[2].answer]
-    strict, lenient = task.score(guesses, examples), task.but(ties="count").score(guesses, examples)
+    strict, lenient = task.score(guesses, examples), task.replace(ties="count").score(guesses, examples)
     assert strict.value == pytest.approx(100 / 3) and lenient.value == pytest.approx(200 / 3)
     assert lenient.signature == "accuracy|by:ranking|train:xl|ties:count"
 

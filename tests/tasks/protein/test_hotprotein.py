@@ -109,15 +109,15 @@ def test_pickles_are_read_with_their_sequences_in_every_layout(
     release: Callable[..., Path], layout: str, place: str
 ) -> None:
     folder = release(layout, place=place)
-    train, test = hotprotein.find(folder, hotprotein.S2C2, 0, "label").parts()
+    train, test = hotprotein.find_release(folder, hotprotein.S2C2, 0, "label").parts()
     assert train == [Protein("P1", "MKV", 1), Protein("P2", "MEEK", 0)]
     assert test == [Protein("P4", "MNQ", 0), Protein("P3", "MAC", 1)]
-    by_heat = hotprotein.find(folder, hotprotein.S2C2, 0, "temperature").parts()
+    by_heat = hotprotein.find_release(folder, hotprotein.S2C2, 0, "temperature").parts()
     assert [protein.answer for part in by_heat for protein in part] == [80.0, 15.0, 39.0, 75.0]
 
 
 def test_all_that_is_read_is_named(release: Callable[..., Path]) -> None:
-    files = hotprotein.find(release("folder"), hotprotein.S2C2, 0, "label").files
+    files = hotprotein.find_release(release("folder"), hotprotein.S2C2, 0, "label").files
     assert [path.name for path in files] == [
         "d1_0_classification.pkl",
         *(f"P{n}.fasta" for n in (1, 2, 4, 3)),
@@ -126,18 +126,18 @@ def test_all_that_is_read_is_named(release: Callable[..., Path]) -> None:
 
 def test_an_archive_is_one_file_and_stands_behind_a_folder(release: Callable[..., Path]) -> None:
     folder = release(".tar.gz")
-    split = hotprotein.find(folder, hotprotein.S2C2, 0, "label")
+    split = hotprotein.find_release(folder, hotprotein.S2C2, 0, "label")
     assert [path.name for path in split.files] == ["d1_0_classification.pkl", "d1_fasta_clean.tar.gz"]
     release("folder")
-    assert len(hotprotein.find(folder, hotprotein.S2C2, 0, "label").files) == 5
+    assert len(hotprotein.find_release(folder, hotprotein.S2C2, 0, "label").files) == 5
 
 
 def test_csv_and_folds_give_every_fold(tmp_path: Path) -> None:
     folder = tabled(tmp_path)
-    train, test = hotprotein.find(folder, hotprotein.S2C2, 0, "label").parts()
+    train, test = hotprotein.find_release(folder, hotprotein.S2C2, 0, "label").parts()
     assert (names(train), names(test)) == (["P1", "P2"], ["P4", "P3"])
     assert test[1] == Protein("P3", "MAC", 1)
-    train, test = hotprotein.find(folder, hotprotein.S2C2, 1, "temperature").parts()
+    train, test = hotprotein.find_release(folder, hotprotein.S2C2, 1, "temperature").parts()
     assert (names(train), names(test)) == (["P2", "P3", "P4"], ["P1"])
     assert test[0].answer == 80.0
 
@@ -146,16 +146,16 @@ def test_a_folds_pickle_goes_before_the_csv_and_other_folds_are_the_csvs(
     release: Callable[..., Path], tmp_path: Path
 ) -> None:
     folder = tabled(release())
-    assert isinstance(hotprotein.find(folder, hotprotein.S2C2, 0, "label"), hotprotein.Pickled)
-    assert isinstance(hotprotein.find(folder, hotprotein.S2C2, 1, "label"), hotprotein.Tabled)
+    assert isinstance(hotprotein.find_release(folder, hotprotein.S2C2, 0, "label"), hotprotein.Pickled)
+    assert isinstance(hotprotein.find_release(folder, hotprotein.S2C2, 1, "label"), hotprotein.Tabled)
     (folder / "hotprotein" / "s2c2" / "d1_fasta_clean.tar.gz").unlink()
-    assert isinstance(hotprotein.find(folder, hotprotein.S2C2, 0, "label"), hotprotein.Tabled)
+    assert isinstance(hotprotein.find_release(folder, hotprotein.S2C2, 0, "label"), hotprotein.Tabled)
 
 
 def test_bins_make_labels_only_where_there_are_none(tmp_path: Path) -> None:
     def labels(csv: str, bins: tuple[float, ...] | None) -> list[float]:
         folder = tabled(tmp_path, csv)
-        split = hotprotein.find(folder, hotprotein.S2C2, 0, "label", bins)
+        split = hotprotein.find_release(folder, hotprotein.S2C2, 0, "label", bins)
         return [protein.answer for part in split.parts() for protein in part]
 
     bare = "\n".join(line.rpartition(",")[0] for line in CSV.splitlines())
@@ -167,15 +167,19 @@ def test_bins_make_labels_only_where_there_are_none(tmp_path: Path) -> None:
 
 def test_what_a_release_lacks_is_named(release: Callable[..., Path], tmp_path: Path) -> None:
     folder = release()
-    told = said(lambda: hotprotein.find(folder, hotprotein.S2C2, 3, "label"))
+    told = said(lambda: hotprotein.find_release(folder, hotprotein.S2C2, 3, "label"))
     assert str(folder / "hotprotein/s2c2/d1_3_classification.pkl") in told and "hp_s2c2_folds.json" in told
-    assert "d1_3.pkl" in said(lambda: hotprotein.find(folder, hotprotein.S2C2, 3, "temperature"))
-    assert "d2_0_classification.pkl" in said(lambda: hotprotein.find(folder, hotprotein.S2C5, 0, "label"))
-    assert "S_target.pkl" in said(lambda: hotprotein.find(folder, hotprotein.S, 0, "temperature"))
+    assert "d1_3.pkl" in said(lambda: hotprotein.find_release(folder, hotprotein.S2C2, 3, "temperature"))
+    assert "d2_0_classification.pkl" in said(
+        lambda: hotprotein.find_release(folder, hotprotein.S2C5, 0, "label")
+    )
+    assert "S_target.pkl" in said(lambda: hotprotein.find_release(folder, hotprotein.S, 0, "temperature"))
     (folder / "hotprotein" / "s2c2" / "d1_fasta_clean.tar.gz").unlink()
-    assert "has no sequences beside it" in said(lambda: hotprotein.find(folder, hotprotein.S2C2, 0, "label"))
+    assert "has no sequences beside it" in said(
+        lambda: hotprotein.find_release(folder, hotprotein.S2C2, 0, "label")
+    )
     absent = tmp_path / "absent"
-    assert "does not exist" in said(lambda: hotprotein.find(absent, hotprotein.S, 0, "label"))
+    assert "does not exist" in said(lambda: hotprotein.find_release(absent, hotprotein.S, 0, "label"))
 
 
 @pytest.mark.parametrize(
@@ -198,7 +202,7 @@ def test_a_split_that_makes_no_sense_is_refused(
     release: Callable[..., Path], change: dict[str, object], words: str
 ) -> None:
     folder = release(split={**SPLIT, **change})
-    told = said(hotprotein.find(folder, hotprotein.S2C2, 0, "label").parts)
+    told = said(hotprotein.find_release(folder, hotprotein.S2C2, 0, "label").parts)
     assert words in told and "d1_" in told
 
 
@@ -207,7 +211,7 @@ def test_a_split_that_makes_no_sense_is_refused(
 )
 def test_an_answer_that_is_none_is_named_by_line(tmp_path: Path, answer: str, wrong: str) -> None:
     csv = CSV.replace("15.0,0", f"{wrong},0" if answer == "temperature" else f"15.0,{wrong}")
-    split = hotprotein.find(tabled(tmp_path, csv), hotprotein.S2C2, 0, answer)  # type: ignore[arg-type]
+    split = hotprotein.find_release(tabled(tmp_path, csv), hotprotein.S2C2, 0, answer)  # type: ignore[arg-type]
     assert f"hp_s2c2.csv, line 3: the {answer} is '{wrong}'" in said(split.parts)
 
 
@@ -228,7 +232,7 @@ def test_an_answer_that_is_none_is_named_by_line(tmp_path: Path, answer: str, wr
     ],
 )
 def test_a_csv_that_is_wrong_is_named_by_line(tmp_path: Path, csv: str, words: str) -> None:
-    split = hotprotein.find(tabled(tmp_path, csv), hotprotein.S2C2, 0, "label")
+    split = hotprotein.find_release(tabled(tmp_path, csv), hotprotein.S2C2, 0, "label")
     assert words in said(split.parts)
 
 
@@ -247,7 +251,7 @@ def test_a_csv_that_is_wrong_is_named_by_line(tmp_path: Path, csv: str, words: s
     ],
 )
 def test_folds_that_are_wrong_are_named(tmp_path: Path, folds: object, words: str) -> None:
-    split = hotprotein.find(tabled(tmp_path, folds=folds), hotprotein.S2C2, 0, "label")
+    split = hotprotein.find_release(tabled(tmp_path, folds=folds), hotprotein.S2C2, 0, "label")
     told = said(split.parts)
     assert words in told and "hp_s2c2_folds.json" in told
 
@@ -260,14 +264,14 @@ def test_sequences_that_are_none_are_named_by_file_and_line(
     release: Callable[..., Path], layout: str, sequence: str, words: str
 ) -> None:
     folder = release(layout, sequences={"P2": sequence, **{k: v for k, v in SEQUENCES.items() if k != "P2"}})
-    told = said(hotprotein.find(folder, hotprotein.S2C2, 0, "label").parts)
+    told = said(hotprotein.find_release(folder, hotprotein.S2C2, 0, "label").parts)
     assert words in told and ("P2.fasta" in told or layout == ".fasta")
 
 
 def test_an_archive_that_is_cut_short_is_named(release: Callable[..., Path]) -> None:
     folder = release(".tar.gz")
     path = folder / "hotprotein" / "s2c2" / "d1_fasta_clean.tar.gz"
-    split = hotprotein.find(folder, hotprotein.S2C2, 0, "label")
+    split = hotprotein.find_release(folder, hotprotein.S2C2, 0, "label")
     for content in (path.read_bytes()[:60], gzip.compress(gzip.decompress(path.read_bytes())[:1100]), b"PK"):
         path.write_bytes(content)
         assert str(path) in said(split.parts)
@@ -277,13 +281,17 @@ def test_a_file_of_two_sequences_is_named_after_neither(release: Callable[..., P
     folder = release("folder")
     path = folder / "hotprotein" / "s2c2" / "d1_fasta_clean" / "P2.fasta"
     path.write_text(">P2\nM\n>P3\nM\n")
-    assert f"{path} holds 2 sequences" in said(hotprotein.find(folder, hotprotein.S2C2, 0, "label").parts)
+    assert f"{path} holds 2 sequences" in said(
+        hotprotein.find_release(folder, hotprotein.S2C2, 0, "label").parts
+    )
     path.write_text("MK\n")
     assert f"{path}, line 1: 'MK' stands before any header" in said(
-        hotprotein.find(folder, hotprotein.S2C2, 0, "label").parts
+        hotprotein.find_release(folder, hotprotein.S2C2, 0, "label").parts
     )
     path.unlink()
-    assert "has no P2.fasta" in said(lambda: hotprotein.find(folder, hotprotein.S2C2, 0, "label").files)
+    assert "has no P2.fasta" in said(
+        lambda: hotprotein.find_release(folder, hotprotein.S2C2, 0, "label").files
+    )
 
 
 @pytest.mark.parametrize(
@@ -319,8 +327,8 @@ def test_the_official_pickle_and_the_csv_tell_the_same_of_fold_0(data_dir: Path,
     for path in place.glob("hp_s2c2*"):
         shutil.copy(path, alone)
     for answer in ("label", "temperature"):
-        pickled = hotprotein.find(data_dir, hotprotein.S2C2, 0, answer)  # type: ignore[arg-type]
-        table = hotprotein.find(tmp_path, hotprotein.S2C2, 0, answer)  # type: ignore[arg-type]
+        pickled = hotprotein.find_release(data_dir, hotprotein.S2C2, 0, answer)  # type: ignore[arg-type]
+        table = hotprotein.find_release(tmp_path, hotprotein.S2C2, 0, answer)  # type: ignore[arg-type]
         assert isinstance(pickled, hotprotein.Pickled) and isinstance(table, hotprotein.Tabled)
         for these, those in zip(pickled.parts(), table.parts(), strict=True):
             assert sorted(these, key=repr) == sorted(those, key=repr)
@@ -330,7 +338,7 @@ def test_the_ten_official_folds_test_every_protein_once(data_dir: Path) -> None:
     official(data_dir)
     tested: list[str] = []
     for fold in range(10):
-        train, test = hotprotein.find(data_dir, hotprotein.S2C2, fold, "temperature").parts()
+        train, test = hotprotein.find_release(data_dir, hotprotein.S2C2, fold, "temperature").parts()
         assert len(train) + len(test) == 1965
         tested += names(test)
     assert len(tested) == len(set(tested)) == 1965
@@ -338,7 +346,10 @@ def test_the_ten_official_folds_test_every_protein_once(data_dir: Path) -> None:
 
 def test_the_official_labels_begin_at_75_degrees(data_dir: Path) -> None:
     official(data_dir)
-    both = (hotprotein.find(data_dir, hotprotein.S2C2, 0, kind).parts() for kind in ("label", "temperature"))  # type: ignore[arg-type]
+    both = (
+        hotprotein.find_release(data_dir, hotprotein.S2C2, 0, kind).parts()
+        for kind in ("label", "temperature")
+    )  # type: ignore[arg-type]
     for labels, degrees in zip(*both, strict=True):
         for labelled, measured in zip(labels, degrees, strict=True):
             assert labelled.answer == (measured.answer >= 75) and labelled.name == measured.name

@@ -38,7 +38,7 @@ def test_flip_is_read_as_csv_and_as_fasta(tmp_path: Path, name: str, packed: str
     path = tmp_path / "meltome" / f"{name}{packed}"
     path.parent.mkdir()
     path.write_bytes(gzip.compress(content) if packed else content)
-    split = meltome.find(tmp_path, "mixed_split")
+    split = meltome.find_flip(tmp_path, "mixed_split")
     train, test = split.parts()
     assert list(split.files) == [path]
     assert [(one.sequence, one.answer) for one in train] == [("MKV", 43.3), ("MEE", 50.5)]
@@ -49,10 +49,10 @@ def test_of_several_files_the_named_one_is_read(tmp_path: Path) -> None:
     (tmp_path / "meltome").mkdir()
     for name in ("human.csv", "mixed_split.csv"):
         (tmp_path / "meltome" / name).write_text(FLIP)
-    assert [path.name for path in meltome.find(tmp_path, "human").files] == ["human.csv"]
-    assert "has no human_cell.csv, but 2 others" in said(lambda: meltome.find(tmp_path, "human_cell"))
+    assert [path.name for path in meltome.find_flip(tmp_path, "human").files] == ["human.csv"]
+    assert "has no human_cell.csv, but 2 others" in said(lambda: meltome.find_flip(tmp_path, "human_cell"))
     shutil.rmtree(tmp_path / "meltome")
-    assert "has no meltome/human.csv" in said(lambda: meltome.find(tmp_path, "human"))
+    assert "has no meltome/human.csv" in said(lambda: meltome.find_flip(tmp_path, "human"))
 
 
 @pytest.mark.parametrize(
@@ -76,12 +76,12 @@ def test_a_flip_file_that_is_wrong_is_named_by_line(
 ) -> None:
     (tmp_path / "meltome").mkdir()
     (tmp_path / "meltome" / f"mixed_split.{file}").write_text(content)
-    assert words in said(meltome.find(tmp_path, "mixed_split").parts)
+    assert words in said(meltome.find_flip(tmp_path, "mixed_split").parts)
 
 
 def test_the_official_fasta_of_meltome_is_read(data_dir: Path) -> None:
     if not (data_dir / "meltome").is_dir():
         pytest.skip("no Meltome among the real data")
-    train, test = meltome.find(data_dir, "mixed_split").parts()
+    train, test = meltome.find_flip(data_dir, "mixed_split").parts()
     assert (len(train), len(test)) == (71, 29)
     assert train[0].name == "Sequence0" and train[0].answer == 43.3297884677024

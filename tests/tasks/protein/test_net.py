@@ -13,16 +13,16 @@ from torch import nn
 from smc_eval.errors import ModelError
 from smc_eval.tasks import backbone, pretrained
 from smc_eval.tasks.protein import alphabet
-from smc_eval.tasks.protein.alphabet import ESM, esm
-from smc_eval.tasks.protein.batch import batch
+from smc_eval.tasks.protein.alphabet import ESM, esm_alphabet
+from smc_eval.tasks.protein.batch import batch_of
 from smc_eval.tasks.protein.example import RESIDUES, Protein
-from smc_eval.tasks.protein.protein_net import ProteinNet, encoder, mean, tiny
+from smc_eval.tasks.protein.protein_net import ProteinNet, mean, protein_encoder, tiny
 
 PROTEINS = [Protein("a", "MK", 1), Protein("b", "MKVLAX", 0), Protein("c", "W", 1)]
 
 
 def test_a_sequence_stands_between_its_marks_and_padding_behind() -> None:
-    made = batch(PROTEINS, esm(), None)
+    made = batch_of(PROTEINS, esm_alphabet(), None)
     assert made.ids_NL.tolist() == [
         [0, 20, 15, 2, 1, 1, 1, 1],
         [0, 20, 15, 7, 4, 5, 24, 2],
@@ -33,18 +33,18 @@ def test_a_sequence_stands_between_its_marks_and_padding_behind() -> None:
 
 
 def test_the_feature_is_read_from_ids_of_2_and_more_as_the_official_code_has_it() -> None:
-    made = batch(PROTEINS, esm(), None)
+    made = batch_of(PROTEINS, esm_alphabet(), None)
     assert torch.equal(made.read_NL, made.ids_NL >= 2)
 
 
 def test_a_long_sequence_is_cut_before_its_mark() -> None:
-    assert batch(PROTEINS, esm(), 3).ids_NL[1].tolist() == [0, 20, 15, 7, 2]
+    assert batch_of(PROTEINS, esm_alphabet(), 3).ids_NL[1].tolist() == [0, 20, 15, 7, 2]
 
 
 @pytest.mark.parametrize("most", [None, 1, 5, 6, 7, 1022])
 @pytest.mark.parametrize("room", [None, 4, 6])
 def test_a_length_is_that_of_what_is_encoded(most: int | None, room: int | None) -> None:
-    letters = replace(esm(), room=room)
+    letters = replace(esm_alphabet(), room=room)
     for protein in PROTEINS:
         encoded = letters.encoded(protein.sequence, most)
         assert letters.length(protein.sequence, most) == len(encoded)
@@ -78,7 +78,7 @@ def test_the_head_is_linear_norm_relu_linear_over_the_mean_id() -> None:
     head = net.head
     hidden_NH = nn.functional.layer_norm(head.hidden(mean_N1), (512,))
     wanted_NC = 50 + 10 * (hidden_NH.clamp_min(0) @ head.out.weight.T + head.out.bias)
-    assert torch.allclose(net(batch(PROTEINS, esm(), None)), wanted_NC, atol=1e-4)
+    assert torch.allclose(net(batch_of(PROTEINS, esm_alphabet(), None)), wanted_NC, atol=1e-4)
 
 
 def test_centre_and_scale_are_stored_with_the_net() -> None:
@@ -91,46 +91,50 @@ def test_centre_and_scale_are_stored_with_the_net() -> None:
 def test_padding_and_neighbours_change_no_answer() -> None:
     torch.manual_seed(0)
     net = ProteinNet(tiny(), 2).eval()
-    together = net(batch(PROTEINS, esm(), None))
+    together = net(batch_of(PROTEINS, esm_alphabet(), None))
     for row, protein in zip(together, PROTEINS, strict=True):
-        assert torch.allclose(row, net(batch([protein], esm(), None))[0], atol=1e-6)
+        assert torch.allclose(row, net(batch_of([protein], esm_alphabet(), None))[0], atol=1e-6)
 
 
 def test_half_precision_ends_with_the_encoder() -> None:
     net = ProteinNet(tiny(), 2).eval()
     with torch.autocast("cpu", torch.bfloat16):
-        assert net(batch(PROTEINS, esm(), None)).dtype == torch.float32
+        assert net(batch_of(PROTEINS, esm_alphabet(), None)).dtype == torch.float32
 
 
 def test_a_tiny_net_holds_nothing_that_nobody_reads() -> None:
     net = ProteinNet(tiny(), 2)
-    net(batch(PROTEINS, esm(), None)).sum().backward()
+    net(batch_of(PROTEINS, esm_alphabet(), None)).sum().backward()
     assert [name for name, weight in net.named_parameters() if weight.grad is None] == []
 
 
 def test_a_checkpoint_is_its_encoder_alone(esm_folder: Path) -> None:
     from transformers import EsmForSequenceClassification
 
-    net = ProteinNet(encoder(str(esm_folder)), 2)
+    net = ProteinNet(protein_encoder(str(esm_folder)), 2)
     whole = EsmForSequenceClassification.from_pretrained(esm_folder).esm.state_dict()
     for name, weight in net.encoder.named_parameters():
         assert torch.equal(weight, whole[name])
-    net(batch(PROTEINS, esm(), None)).sum().backward()
+    net(batch_of(PROTEINS, esm_alphabet(), None)).sum().backward()
     unread = [name for name, weight in net.named_parameters() if weight.grad is None]
     assert unread == []
 
 
 def test_an_esm_tokenizer_gives_the_alphabet_that_is_built_here(esm_folder: Path) -> None:
-    found = alphabet.of(backbone.find(str(esm_folder), "protein-encoder"))
-    assert found == alphabet.Alphabet(**{**vars(esm()), "room": 8})  # 12 positions, 2 offset, 2 marks
+    found = alphabet.alphabet_of(backbone.find_backbone(str(esm_folder), "protein-encoder"))
+    assert found == alphabet.Alphabet(
+        **{**vars(esm_alphabet()), "room": 8}
+    )  # 12 positions, 2 offset, 2 marks
 
 
 def test_no_sequence_is_longer_than_the_models_positions(esm_folder: Path) -> None:
-    found = backbone.find(str(esm_folder), "protein-encoder")
+    found = backbone.find_backbone(str(esm_folder), "protein-encoder")
     long = [Protein("long", "MKV" * 20, 0)]
-    made = batch(long, alphabet.of(found), 1022)
+    made = batch_of(long, alphabet.alphabet_of(found), 1022)
     assert made.ids_NL.shape == (1, 10)
-    assert ProteinNet(pretrained.encoder(found), 2)(made).isfinite().all()  # one more would have no position
+    assert (
+        ProteinNet(pretrained.load_encoder(found), 2)(made).isfinite().all()
+    )  # one more would have no position
 
 
 @pytest.fixture
@@ -160,34 +164,34 @@ def bert(folder: Path, letters: str, **told: object) -> Path:
 
 
 def test_another_vocabulary_is_asked_for_its_own_numbers(bert_folder: Path) -> None:
-    found = backbone.find(str(bert_folder), "protein-encoder")
-    own = alphabet.of(found)
-    made = batch([Protein("a", "ACU", 1)], own, None)
+    found = backbone.find_backbone(str(bert_folder), "protein-encoder")
+    own = alphabet.alphabet_of(found)
+    made = batch_of([Protein("a", "ACU", 1)], own, None)
     assert made.ids_NL.tolist() == [[2, 5, 6, 25, 3]]  # [CLS] A C X [SEP]: U reads as X
     assert made.read_NL.tolist() == [[False, True, True, True, True]]
     assert set(own.ids) == set(RESIDUES) and (own.padding, own.room) == (0, 37)
-    net = ProteinNet(pretrained.encoder(found), 2)
+    net = ProteinNet(pretrained.load_encoder(found), 2)
     assert net(made).shape == (1, 2)
 
 
 def test_a_text_model_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:
     folder = bert(tmp_path / "text", "ACDEFGHIKLMNPQRSTVWYX" + "a")
     with pytest.raises(ModelError, match="no protein encoder .its 27 tokens are not the letters of residues"):
-        backbone.find(str(folder), "protein-encoder")
+        backbone.find_backbone(str(folder), "protein-encoder")
 
 
 def test_a_protein_model_is_refused_where_text_is_read(esm_folder: Path) -> None:
     with pytest.raises(ModelError, match="a protein encoder .its 33 tokens are the letters of residues"):
-        backbone.find(str(esm_folder), "text-encoder")
+        backbone.find_backbone(str(esm_folder), "text-encoder")
 
 
 def test_a_tokenizer_without_padding_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = backbone.find(str(bert(tmp_path / "bert", "ACDEFGHIKLMNPQRSTVWYX")), "protein-encoder")
-    tokenizer = pretrained.tokenizer(found)
+    found = backbone.find_backbone(str(bert(tmp_path / "bert", "ACDEFGHIKLMNPQRSTVWYX")), "protein-encoder")
+    tokenizer = pretrained.load_tokenizer(found)
     tokenizer.pad_token = None
-    monkeypatch.setattr(pretrained, "tokenizer", lambda _: tokenizer)
+    monkeypatch.setattr(pretrained, "load_tokenizer", lambda _: tokenizer)
     with pytest.raises(ModelError, match="has no padding token"):
-        alphabet.of(found)
+        alphabet.alphabet_of(found)
 
 
 def test_tape_is_read_once_it_is_converted_as_the_manual_says(tmp_path: Path, root: Path) -> None:
@@ -206,12 +210,12 @@ def test_tape_is_read_once_it_is_converted_as_the_manual_says(tmp_path: Path, ro
     exec(manual.split("```python\n")[1].split("```")[0], code)
     code["convert"](tape, tmp_path / "converted")  # type: ignore[operator]
 
-    found = backbone.find(str(tmp_path / "converted"), "protein-encoder")
-    own = alphabet.of(found)
+    found = backbone.find_backbone(str(tmp_path / "converted"), "protein-encoder")
+    own = alphabet.alphabet_of(found)
     assert own.encoded("AZ", None) == [2, 5, 29, 3]  # <cls> A Z <sep>, as TAPE numbers them
     assert own.padding == 0
     ids_NL = torch.tensor([own.encoded("MKV", None)])
-    assert torch.equal(pretrained.encoder(found).eval()(ids_NL)[0], model.eval()(ids_NL)[0])
+    assert torch.equal(pretrained.load_encoder(found).eval()(ids_NL)[0], model.eval()(ids_NL)[0])
 
 
 def test_the_alphabet_of_esm_has_its_33_tokens_in_order() -> None:

@@ -13,7 +13,7 @@ import torch
 from pydantic import ValidationError
 
 from smc_eval.engine.batches import predict
-from smc_eval.engine.device import World
+from smc_eval.engine.device import Device
 from smc_eval.errors import DataError, ModelError, UsageError
 from smc_eval.registry import load
 from smc_eval.sparse.scope import in_scope
@@ -88,7 +88,7 @@ def test_encoder_and_head_learn_at_their_own_rates(esm_folder: Path) -> None:
 def test_every_matrix_is_in_the_body_but_embeddings_and_the_output_layer() -> None:
     task = small(HpS)
     model = task.model()
-    scope = in_scope(model, "body", task.spared(model))
+    scope = in_scope(model, "body", task.exclude(model))
     matrices = {name for name, weight in model.named_parameters() if weight.ndim >= 2}
     assert matrices - set(scope) == {"encoder.embeddings.word_embeddings.weight", "head.out.weight"}
 
@@ -96,7 +96,7 @@ def test_every_matrix_is_in_the_body_but_embeddings_and_the_output_layer() -> No
 def test_the_papers_scope_holds_attention_and_feed_forward_alone() -> None:
     task = small(HpS)
     model = task.model()
-    scope = in_scope(model, "all-2d", task.unpruned(model))
+    scope = in_scope(model, "all-2d", task.exclude_in_paper(model))
     matrices = {name for name, weight in model.named_parameters() if weight.ndim == 2}
     assert matrices - set(scope) == {
         "encoder.embeddings.word_embeddings.weight",
@@ -111,7 +111,7 @@ def test_judged_gives_the_loss_and_what_it_is_made_of() -> None:
     assert isinstance(task, HpS)
     model, examples = task.model().eval(), task.data("train")[:5]
     batch = task.collate(examples)
-    loss, log_NC = task.judged(model, batch)
+    loss, log_NC = task.loss_and_outputs(model, batch)
     assert log_NC.shape == (5, 5)
     assert torch.allclose(log_NC.exp().sum(-1), torch.ones(5))
     by_hand = -sum(log_NC[n, int(one.answer)] for n, one in enumerate(examples)) / 5
@@ -154,10 +154,10 @@ def test_scores_are_counted_by_hand() -> None:
 @pytest.mark.parametrize("kind", [HpS2C5, Meltome])
 def test_predictions_are_plain_json_and_blind_to_their_batch(kind: type[Proteins]) -> None:
     torch.manual_seed(0)
-    task, world = small(kind), World("cpu", threads=1)
+    task, device = small(kind), Device("cpu", threads=1)
     model, examples = task.model(), task.data("test")
     predicted = [
-        predict(task, model, examples, task.recipe.model_copy(update={"eval_batch_size": size}), world)
+        predict(task, model, examples, task.recipe.model_copy(update={"eval_batch_size": size}), device)
         for size in (1, 7, 64)
     ]
     assert predicted[0] == predicted[1] == predicted[2] == json.loads(json.dumps(predicted[0]))

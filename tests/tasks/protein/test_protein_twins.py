@@ -10,7 +10,7 @@ import pytest
 from smc_eval.tasks.folder import content_digest
 from smc_eval.tasks.protein import hotprotein, meltome
 from smc_eval.tasks.protein.spearman import spearman
-from smc_eval.tasks.synthetic import twin
+from smc_eval.tasks.synthetic import synthetic_folder
 from smc_eval.tasks.synthetic.proteins import COLD, HOT
 
 
@@ -26,7 +26,7 @@ from smc_eval.tasks.synthetic.proteins import COLD, HOT
 def test_a_twin_is_the_same_byte_for_byte_on_every_machine(
     tmp_path: Path, name: str, digest: str, files: int
 ) -> None:
-    folder = twin(name, tmp_path)
+    folder = synthetic_folder(name, tmp_path)
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     assert (len(paths), content_digest(paths)) == (files, digest)
 
@@ -35,7 +35,9 @@ def test_the_folds_test_every_protein_once(tmp_path: Path) -> None:
     for name, release in (("hotprotein/s2c2", hotprotein.S2C2), ("hotprotein/s2c5", hotprotein.S2C5)):
         tested: list[str] = []
         for fold in range(10):
-            train, test = hotprotein.find(twin(name, tmp_path), release, fold, "label").parts()
+            train, test = hotprotein.find_release(
+                synthetic_folder(name, tmp_path), release, fold, "label"
+            ).parts()
             assert (len(train), len(test)) == (90, 10)
             tested += [one.name for one in test]
         assert len(set(tested)) == 100
@@ -43,6 +45,6 @@ def test_the_folds_test_every_protein_once(tmp_path: Path) -> None:
 
 def test_the_share_of_some_residues_tells_the_temperature(tmp_path: Path) -> None:
     assert len(HOT + COLD) == len(set(HOT + COLD)) == 20
-    train, test = meltome.find(twin("meltome", tmp_path), "mixed_split").parts()
+    train, test = meltome.find_flip(synthetic_folder("meltome", tmp_path), "mixed_split").parts()
     shares = [fmean(letter in HOT for letter in one.sequence) for one in train + test]
     assert spearman(shares, [one.answer for one in train + test]) > 0.9

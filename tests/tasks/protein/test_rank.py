@@ -28,8 +28,8 @@ def by_counting(first: list[float], second: list[float]) -> float:
     a, b = ranks(first), ranks(second)
     mean = (len(a) + 1) / 2
     both = sum((x - mean) * (y - mean) for x, y in zip(a, b, strict=True))
-    spread = math.prod(sum((x - mean) ** 2 for x in row) for row in (a, b))
-    return both / math.sqrt(spread) if spread else 0.0
+    distribution = math.prod(sum((x - mean) ** 2 for x in row) for row in (a, b))
+    return both / math.sqrt(distribution) if distribution else 0.0
 
 
 @pytest.mark.parametrize(

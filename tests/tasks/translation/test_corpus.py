@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from smc_eval.errors import DataError, UnknownName, UsageError
-from smc_eval.tasks.translation.corpus import Sentence, balanced, corpus, sentences, texts
+from smc_eval.tasks.translation.corpus import Sentence, balanced, corpus, read_sentences, text_files
 from smc_eval.tasks.translation.languages import Direction, directions
 from smc_eval.tasks.translation.translation import TwoToTwo
 
@@ -53,18 +53,18 @@ def test_text_comes_one_file_a_language_or_one_a_pair_named_either_way(tmp_path:
     )
     home = tmp_path / "translation"
     for place, wanted in (("a", ("one", "un")), ("b", ("two", "deux"))):
-        files = texts(home / place, "train", FRENCH)
+        files = text_files(home / place, "train", FRENCH)
         assert files is not None
-        assert sentences(files, FRENCH) == [Sentence(FRENCH, *wanted)]
-    assert texts(home / "a", "test", FRENCH) is None
+        assert read_sentences(files, FRENCH) == [Sentence(FRENCH, *wanted)]
+    assert text_files(home / "a", "test", FRENCH) is None
 
 
 def test_gzipped_text_reads_the_same(tmp_path: Path) -> None:
     for code, text in (("en", "one\n"), ("fr", "un\n")):
         with gzip.open(tmp_path / f"train.{code}.gz", "wt", encoding="utf-8") as stream:
             stream.write(text)
-    files = texts(tmp_path, "train", FRENCH)
-    assert files is not None and sentences(files, FRENCH) == [Sentence(FRENCH, "one", "un")]
+    files = text_files(tmp_path, "train", FRENCH)
+    assert files is not None and read_sentences(files, FRENCH) == [Sentence(FRENCH, "one", "un")]
 
 
 @pytest.mark.parametrize(
@@ -79,19 +79,19 @@ def test_lines_that_do_not_align_are_told_by_file_and_line(
     tmp_path: Path, english: str, french: str, told: str
 ) -> None:
     lay(tmp_path, a__train_en=english, a__train_fr=french)
-    files = texts(tmp_path / "translation" / "a", "train", FRENCH)
+    files = text_files(tmp_path / "translation" / "a", "train", FRENCH)
     assert files is not None
     with pytest.raises(DataError, match=told):
-        sentences(files, FRENCH)
+        read_sentences(files, FRENCH)
 
 
 def test_bytes_that_are_no_text_are_told_by_file_and_line(tmp_path: Path) -> None:
     lay(tmp_path, a__train_en="one\n", a__train_fr="")
     (tmp_path / "translation" / "a" / "train.fr").write_bytes(b"\xff\n")
-    files = texts(tmp_path / "translation" / "a", "train", FRENCH)
+    files = text_files(tmp_path / "translation" / "a", "train", FRENCH)
     assert files is not None
     with pytest.raises(DataError, match=r"train\.fr, line 1: byte 0xff is not UTF-8"):
-        sentences(files, FRENCH)
+        read_sentences(files, FRENCH)
 
 
 def test_the_only_corpus_with_all_languages_is_taken_and_a_choice_is_the_users(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from smc_eval.errors import DataError
 from smc_eval.tasks.translation.corpus import Sentence
 from smc_eval.tasks.translation.languages import Direction
-from smc_eval.tasks.translation.opus import sentences
+from smc_eval.tasks.translation.opus import opus_sentences
 from smc_eval.tasks.translation.translation import TwoToTwo
 
 COMMIT = "f" * 40
@@ -52,11 +52,11 @@ def test_the_hub_gives_what_files_would(cache: Path, tmp_path: Path) -> None:
 
 def test_only_the_first_sentences_are_taken_if_so_many_are_asked_for(cache: Path) -> None:
     direction = Direction("fr", "en")
-    assert sentences(direction, "train", 1) == [Sentence(direction, "fr 0", "train 0")]
+    assert opus_sentences(direction, "train", 1) == [Sentence(direction, "fr 0", "train 0")]
     assert len(TwoToTwo(folder="hub", sentences=2).data("train")) == 4 * 2
     assert len(TwoToTwo(folder="hub", sentences=2).data("test")) == 4 * 2
 
 
 def test_directions_without_english_are_refused(cache: Path) -> None:
     with pytest.raises(DataError, match="has no text for fr-cs; it leads from and to English"):
-        sentences(Direction("fr", "cs"), "train", None)
+        opus_sentences(Direction("fr", "cs"), "train", None)

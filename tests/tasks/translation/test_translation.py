@@ -13,10 +13,10 @@ from smc_eval.errors import ModelError
 from smc_eval.recipe import Recipe
 from smc_eval.tasks.translation import beam_search
 from smc_eval.tasks.translation.beam_search import translated
-from smc_eval.tasks.translation.codec import IGNORED, Codec, Place
+from smc_eval.tasks.translation.codec import IGNORED, Codec, LanguageSide
 from smc_eval.tasks.translation.corpus import Sentence
 from smc_eval.tasks.translation.languages import Direction
-from smc_eval.tasks.translation.scoring import scored
+from smc_eval.tasks.translation.scoring import score_directions
 from smc_eval.tasks.translation.translation import TwoToTwo
 
 VOCABULARY = {"<s>": 0, "<pad>": 1, "</s>": 2, "en_XX": 3, "fr_XX": 4, "a": 5, "b": 6, "c": 7}
@@ -40,7 +40,7 @@ SENTENCES = [
 ]
 
 
-def codec(place: Place, tokenizer: Any = None) -> Codec:
+def codec(place: LanguageSide, tokenizer: Any = None) -> Codec:
     return Codec(tokenizer or Letters(), place, 10, ("en", "fr"), "letters")
 
 
@@ -62,11 +62,11 @@ def test_mbart_50_begins_a_text_with_its_language_and_predicts_no_language() -> 
 
 
 @pytest.mark.parametrize("place", ["first", "last"])
-def test_sides_are_the_most_that_a_sentence_takes_of_a_batch(place: Place) -> None:
+def test_sides_are_the_most_that_a_sentence_takes_of_a_batch(place: LanguageSide) -> None:
     made = codec(place)
     for one in SENTENCES:
         batch = made.batch([one])
-        source, target = made.sides(one)
+        source, target = made.side_lengths(one)
         assert source == batch.source_NS.shape[1]
         assert target - batch.given_NT.shape[1] == {"first": 0, "last": 1}[place]
 
@@ -86,7 +86,7 @@ def test_the_loss_is_the_smoothed_cross_entropy_of_real_tokens() -> None:
     task = TwoToTwo(smoothing=0.2)
     torch.manual_seed(0)
     model, batch = task.model(), task.collate(task.data("train")[:5])
-    loss, log_MV = task.judged(model, batch)
+    loss, log_MV = task.loss_and_outputs(model, batch)
     said_M = batch.label_NT[batch.label_NT >= 0]
     by_hand = -(0.8 * log_MV[torch.arange(len(said_M)), said_M] + 0.2 * log_MV.mean(-1)).mean()
     torch.testing.assert_close(loss, by_hand)
@@ -152,7 +152,7 @@ def test_directions_are_scored_apart_and_their_mean_is_the_score() -> None:
         Sentence(Direction("en", "fr"), "-", "le chat dort dans la maison"),
         Sentence(Direction("fr", "en"), "-", "the cat sleeps in the house"),
     ]
-    score = scored(["le chat dort dans la maison", "nothing"], sentences, 5)
+    score = score_directions(["le chat dort dans la maison", "nothing"], sentences, 5)
     assert score.also["en-fr"] == pytest.approx(100) and score.also["fr-en"] == 0
     assert score.value == pytest.approx(50) and score.n == 2
     assert score.also_n == {"en-fr": 1, "fr-en": 1}
@@ -163,7 +163,7 @@ def test_directions_are_scored_apart_and_their_mean_is_the_score() -> None:
     ("code", "cut"), [("zh", "tok:zh"), ("ja", "tok:ja-mecab"), ("my", "tok:char"), ("de", "tok:13a")]
 )
 def test_scripts_without_blanks_are_cut_their_own_way(code: str, cut: str) -> None:
-    assert cut in scored(["山"], [Sentence(Direction("en", code), "-", "山")], 5).signature
+    assert cut in score_directions(["山"], [Sentence(Direction("en", code), "-", "山")], 5).signature
 
 
 def test_the_rate_falls_with_the_root_of_the_steps() -> None:
