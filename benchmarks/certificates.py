@@ -119,7 +119,7 @@ def share(task: Task, sparsity: float, seed: int) -> float:
 def main() -> None:
     """Measure some cells; end with 1 where their median share is more than promised."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--data-dir", default="twin", help="data in the official layout; default: synthetic")
+    parser.add_argument("--data-dir", default="synthetic", help="data in the official layout")
     parser.add_argument("--sparsity", type=float, default=0.9)
     parser.add_argument("--cells", type=int, default=3, help="cells, one a seed")
     parser.add_argument(

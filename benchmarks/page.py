@@ -21,7 +21,8 @@ from typing import Any
 from smc_eval.score import Items
 from smc_eval.store.mask_samples import MaskSamples
 from smc_eval.store.predictions import Predictions
-from smc_eval.store.records import Book, Result
+from smc_eval.store.record import Record
+from smc_eval.store.records import RecordsFile
 from smc_eval.target import SMC_GRID
 
 TASKS = {"csqa": 20, "winogrande": 50, "race/high": 25, "mawps/gts": 0, "svamp/gts": 0}
@@ -35,7 +36,7 @@ def cells() -> list[tuple[str, str, float, int]]:
     return [(t, m, s, seed) for t in TASKS for m, s in [("dense", 0.0), *pruned] for seed in range(SEEDS)]
 
 
-def made(task: str, method: str, sparsity: float, seed: int) -> tuple[Result, Items, Any]:
+def made(task: str, method: str, sparsity: float, seed: int) -> tuple[Record, Items, Any]:
     """One record, its items and its sketch, that look as if a net had been trained."""
     chance = random.Random(f"{task} {method} {sparsity} {seed}")  # noqa: S311 - made up
     fall = 1 / (
@@ -49,7 +50,7 @@ def made(task: str, method: str, sparsity: float, seed: int) -> tuple[Result, It
     operations = {"dense": 10**12, "sparse": int(10**12 * (1 - sparsity / 2))}
     score = sum(row[0] for row in rows) / EXAMPLES
     digest = hashlib.sha256(f"{task} {method} {sparsity} {seed}".encode()).hexdigest()
-    result = Result(
+    result = Record(
         task=task,
         group=task,
         model="roberta-large",
@@ -87,7 +88,7 @@ def bits(chance: random.Random, density: float) -> str:
 
 def fill(folder: Path) -> int:
     """Write the store; how many records it has."""
-    book, answers, sketches = Book(folder), Predictions(folder), MaskSamples(folder)
+    book, answers, sketches = RecordsFile(folder), Predictions(folder), MaskSamples(folder)
     for place in cells():
         result, items, masks = made(*place)
         book.add(result)

@@ -18,7 +18,7 @@ from smc_eval.tasks.translation.translation import TwoToTwo
 def asked(about: str | None, translator: str = "scratch", **defaults: int) -> argparse.Namespace:
     """The command line, whole numbers by name beside data, models and threads; sets the threads."""
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--data-dir", default="twin", help="data in the official layout; default: synthetic")
+    parser.add_argument("--data-dir", default="synthetic", help="data in the official layout")
     parser.add_argument("--corpus", help="of several parallel corpora in it, the one to translate")
     parser.add_argument("--text", default="tiny", help="text encoder, as for --model")
     parser.add_argument("--protein", default="tiny", help="protein encoder, as for --model")

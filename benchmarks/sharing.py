@@ -30,7 +30,7 @@ ARITHMETIC = ("mawps", "asdiv-a", "svamp")
 def main() -> None:
     """Print the sums; end with 1 where more is carried out than promised."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data-dir", help="data in the official layout; twin for synthetic data")
+    parser.add_argument("--data-dir", help="data in the official layout; synthetic for made-up data")
     parser.add_argument("--model", help="tiny, for the short recipes of a trial")
     asked = parser.parse_args()
     flags: dict[str, Any] = {"tasks": ARITHMETIC}

@@ -256,7 +256,7 @@ def told(act: str, unit: str, ours: Sequence[float], plain: Sequence[float]) -> 
 def main() -> None:
     """Measure both solvers as the command line asks."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--data-dir", default="twin", help="data in the official layout; default: synthetic")
+    parser.add_argument("--data-dir", default="synthetic", help="data in the official layout")
     parser.add_argument("--steps", type=int, default=30, help="optimizer steps that count")
     parser.add_argument(
         "--problems", type=int, default=384, help="problems decoded, an eighth by the reference"

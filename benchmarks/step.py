@@ -133,7 +133,7 @@ def measured(task: Task, sparsity: float, pairs: int) -> float:
 def main() -> None:
     """Measure both nets; end with 1 where masks cost more than promised."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--data-dir", default="twin", help="data in the official layout; default: synthetic")
+    parser.add_argument("--data-dir", default="synthetic", help="data in the official layout")
     parser.add_argument("--sparsity", type=float, default=0.8)
     parser.add_argument("--pairs", type=int, default=40, help="pairs of steps that count")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())

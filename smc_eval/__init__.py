@@ -1,40 +1,113 @@
-"""smc-eval: what a sparsification method costs a real model on work that is hard, truly told.
+"""smc-eval: evaluate sparse neural networks on tasks that are hard on purpose.
 
-This face holds what a plugin's author imports; it runs nothing and imports no torch.
+A plugin imports everything it needs from here. Names load on first use, so `import smc_eval` is
+cheap and imports no torch.
 """
 
-from smc_eval.card import MethodCard, TaskCard
-from smc_eval.errors import DataError, ModelError, SmcError, UsageError
-from smc_eval.hookspecs import hookimpl
-from smc_eval.method import Method
-from smc_eval.pruner import Criterion, Probe, Pruner
-from smc_eval.recipe import Recipe
-from smc_eval.score import Score, accuracy
-from smc_eval.spec import Outside, Spec
-from smc_eval.stages import Distillation, Prune, Rewind, Stage, Train
-from smc_eval.target import Target
-from smc_eval.task import Part, Source, Task
-from smc_eval.updater import StepView, Updater
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from smc_eval.capabilities import (
+        HasBackbone,
+        HasDataFiles,
+        HasExclusions,
+        HasLength,
+        HasLossTerms,
+        HasOutputs,
+        HasPaperExclusions,
+        HasSideLengths,
+        Sized,
+        TrainedAs,
+    )
+    from smc_eval.card import MethodCard, TaskCard
+    from smc_eval.data_file import DataFile
+    from smc_eval.errors import DataError, ModelError, PluginError, SmcError, SparsityError, UsageError
+    from smc_eval.hookspecs import hookimpl
+    from smc_eval.method import Method
+    from smc_eval.pruner import Criterion, Probe, Pruner, masks
+    from smc_eval.recipe import Recipe
+    from smc_eval.score import Items, Score, accuracy
+    from smc_eval.sparse.inputs import InputObserver, Reducible
+    from smc_eval.sparse.shard_group import ShardGroup
+    from smc_eval.spec import Outside, Spec
+    from smc_eval.stages import START, Distillation, Prune, Rewind, Stage, Train
+    from smc_eval.target import Distribution, Scope, Target
+    from smc_eval.task import Part, Sizes, Source, Task
+    from smc_eval.updater import StepView, Updater
 
 __version__ = "0.2.0"
 
+MODULES = {
+    "capabilities": (
+        "HasBackbone",
+        "HasDataFiles",
+        "HasExclusions",
+        "HasLength",
+        "HasLossTerms",
+        "HasOutputs",
+        "HasPaperExclusions",
+        "HasSideLengths",
+        "Sized",
+        "TrainedAs",
+    ),
+    "card": ("MethodCard", "TaskCard"),
+    "data_file": ("DataFile",),
+    "errors": ("DataError", "ModelError", "PluginError", "SmcError", "SparsityError", "UsageError"),
+    "hookspecs": ("hookimpl",),
+    "method": ("Method",),
+    "pruner": ("Criterion", "Probe", "Pruner", "masks"),
+    "recipe": ("Recipe",),
+    "score": ("Items", "Score", "accuracy"),
+    "sparse.inputs": ("InputObserver", "Reducible"),
+    "sparse.shard_group": ("ShardGroup",),
+    "spec": ("Outside", "Spec"),
+    "stages": ("START", "Distillation", "Prune", "Rewind", "Stage", "Train"),
+    "target": ("Distribution", "Scope", "Target"),
+    "task": ("Part", "Sizes", "Source", "Task"),
+    "updater": ("StepView", "Updater"),
+}
+"""Where each public name is defined."""
+
 __all__ = [
+    "START",
     "Criterion",
     "DataError",
+    "DataFile",
     "Distillation",
+    "Distribution",
+    "HasBackbone",
+    "HasDataFiles",
+    "HasExclusions",
+    "HasLength",
+    "HasLossTerms",
+    "HasOutputs",
+    "HasPaperExclusions",
+    "HasSideLengths",
+    "InputObserver",
+    "Items",
     "Method",
     "MethodCard",
     "ModelError",
     "Outside",
     "Part",
+    "PluginError",
     "Probe",
     "Prune",
     "Pruner",
     "Recipe",
+    "Reducible",
     "Rewind",
+    "Scope",
     "Score",
+    "ShardGroup",
+    "Sized",
+    "Sizes",
     "SmcError",
     "Source",
+    "SparsityError",
     "Spec",
     "Stage",
     "StepView",
@@ -42,8 +115,23 @@ __all__ = [
     "Task",
     "TaskCard",
     "Train",
+    "TrainedAs",
     "Updater",
     "UsageError",
     "accuracy",
     "hookimpl",
+    "masks",
 ]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in MODULES.items():
+        if name in names:
+            value = getattr(import_module(f"smc_eval.{module}"), name)
+            globals()[name] = value
+            return value
+    raise AttributeError(f"module 'smc_eval' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

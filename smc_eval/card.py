@@ -10,7 +10,7 @@ from smc_eval.spec import Spec
 from smc_eval.target import Distribution, Scope
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]+([-/][a-z0-9]+)*$")]
-When = Literal["none", "before", "during", "after", "iterative", "given"]
+When = Literal["none", "before", "during", "after", "iterative", "custom"]
 Accepts = Literal["text-encoder", "protein-encoder", "encoder-decoder", "scratch", "tiny"]
 
 

@@ -87,3 +87,9 @@ class LeaseLost(StoreError):
 
 class StoreGone(StoreError):
     """The store's folder is not there any more."""
+
+
+def first_line(text: object) -> str:
+    """The first line of an error or of any text; empty where it has none."""
+    lines = str(text).strip().splitlines()
+    return lines[0] if lines else ""

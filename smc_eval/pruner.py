@@ -96,6 +96,26 @@ class Pruner(Spec):
         """
 
 
+def masks(
+    saliency: Tensors, target: Target, *, within: Tensors | None = None, shards: ShardGroup | None = None
+) -> Masks:
+    """Masks of the highest saliencies that meet the target exactly; True stays.
+
+    Args:
+        saliency: for each weight in scope a tensor of its shape, any finite numbers.
+        target: sparsity or N:M pattern, and the distribution over tensors.
+        within: only weights that are True here may stay: `probe.masks` or `view.masks`. None allows all.
+        shards: `probe.shards` or `view.shards`, so that masks are right under `--shard`.
+
+    Raises:
+        SparsityError: the target cannot be met, or saliencies are not comparable.
+    """
+    from smc_eval.sparse.allocate import allocate
+    from smc_eval.sparse.shard_group import UNSHARDED
+
+    return allocate(saliency, target, within=within, shards=shards or UNSHARDED)
+
+
 class Criterion(Pruner):
     """A pruner that only says what each weight is worth; how many stay where is the target's."""
 
@@ -104,12 +124,10 @@ class Criterion(Pruner):
         """A finite number for each weight in scope, by name; higher is kept."""
 
     def prune(self, probe: Probe, target: Target) -> Masks:
-        """Keep the most salient of what is still alive: never what an earlier mask took."""
-        from smc_eval.sparse.allocate import allocate
-
+        """Keep the highest saliencies among the unpruned weights: none that an earlier mask removed."""
         saliency = self.saliency(probe)
         self._check(saliency, probe.weights, probe.shards)
-        return allocate(saliency, target, within=probe.masks, shards=probe.shards)
+        return masks(saliency, target, within=probe.masks, shards=probe.shards)
 
     def _check(self, saliency: Tensors, weights: Tensors, shards: ShardGroup) -> None:
         """Refuse saliencies that would silently make a wrong mask."""

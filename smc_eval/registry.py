@@ -15,10 +15,10 @@ from pydantic import ValidationError
 
 from smc_eval import hookspecs
 from smc_eval.card import Card, MethodCard, TaskCard
-from smc_eval.errors import PluginError, SmcError, UnknownName
+from smc_eval.errors import PluginError, SmcError, UnknownName, first_line
 from smc_eval.hookspecs import PROJECT
 from smc_eval.method import Method
-from smc_eval.spec import Spec
+from smc_eval.spec import OWN_PACKAGE, Spec
 from smc_eval.task import Task
 
 T = TypeVar("T")
@@ -26,15 +26,14 @@ T = TypeVar("T")
 ALL = "all"
 """Stands for every name of a shelf, and so is no name itself."""
 
-OURS = "smc-eval"
-
 
 @dataclass(frozen=True)
 class Plugin:
     """One entry point of one distribution, and how its loading went."""
 
     name: str
-    distribution: str
+    package: str
+    """As package indices name it."""
     version: str
     status: Literal["ok", "broken"] = "ok"
     reason: str = ""
@@ -43,7 +42,7 @@ class Plugin:
     tasks: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return f"plugin {self.name!r} of {self.distribution} {self.version}"
+        return f"plugin {self.name!r} of {self.package} {self.version}"
 
 
 @dataclass(frozen=True)
@@ -118,7 +117,7 @@ def load(points: Iterable[EntryPoint] | None = None) -> Registry:
     manager.add_hookspecs(hookspecs)
     registry = Registry()
     chosen = installed() if points is None else points
-    for point in sorted(chosen, key=lambda p: (_distribution(p)[0] != OURS, *_distribution(p), p.name)):
+    for point in sorted(chosen, key=lambda p: (_package(p)[0] != OWN_PACKAGE, *_package(p), p.name)):
         registry = _with(registry, manager, point)
     return registry
 
@@ -145,17 +144,17 @@ def guarded(plugin: Spec, verb: Callable[[], T]) -> T:
     except Exception as error:  # whatever a stranger's code may raise
         last = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{Path(last.filename).name}:{last.lineno}"
-        told = str(error).partition("\n")[0]
+        told = first_line(error)
         raise PluginError(f"{plugin.identity} failed: {type(error).__name__}: {told} ({where})") from error
 
 
-def _distribution(point: EntryPoint) -> tuple[str, str]:
+def _package(point: EntryPoint) -> tuple[str, str]:
     return (point.dist.name, point.dist.version) if point.dist else ("unknown distribution", "")
 
 
 def _with(registry: Registry, manager: pluggy.PluginManager, point: EntryPoint) -> Registry:
     """The registry with one more plugin: on its shelves, or broken with the reason."""
-    plugin = Plugin(point.name, *_distribution(point))
+    plugin = Plugin(point.name, *_package(point))
     try:
         methods, tasks = _brought(manager, point)
         _free(registry, methods, tasks)

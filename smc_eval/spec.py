@@ -16,7 +16,8 @@ from pydantic import BaseModel, ConfigDict
 
 from smc_eval.errors import PluginError
 
-OWN_PACKAGE, OWN_DISTRIBUTION = "smc_eval", "smc-eval"
+OWN_MODULE, OWN_PACKAGE = "smc_eval", "smc-eval"
+"""Our name where it is imported, and where it is installed."""
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
@@ -49,7 +50,7 @@ class Spec(BaseModel):
         """
         super().__init_subclass__(**kwargs)
         if "identity" not in vars(cls):
-            cls.identity = f"{distribution(cls.__module__)}:{cls.__qualname__}"
+            cls.identity = f"{package_of(cls.__module__)}:{cls.__qualname__}"
         _claim(cls.identity, cls)
         for name in inspect.get_annotations(cls):
             for base in cls.__mro__[1:]:
@@ -107,14 +108,14 @@ def _claim(identity: str, cls: type[Spec]) -> None:
         )
 
 
-def distribution(module: str) -> str:
+def package_of(module: str) -> str:
     """The distribution that brings a module, as package indices name it.
 
     Code that no distribution brings, a script's or a test's, goes by its module.
     """
     package = module.partition(".")[0]
-    if package == OWN_PACKAGE:
-        return OWN_DISTRIBUTION
+    if package == OWN_MODULE:
+        return OWN_PACKAGE
     # multiprocessing knows a script by another name in the processes that the script starts
     return "+".join(_brought_by(package)) or ("__main__" if module == "__mp_main__" else module)
 
@@ -125,7 +126,7 @@ def released(package: str) -> str:
 
     Empty for our own, which raises `version` class by class, and for code that is not installed.
     """
-    if package == OWN_PACKAGE:
+    if package == OWN_MODULE:
         return ""
     return " ".join(f"{name} {version(name)}" for name in _brought_by(package))
 
@@ -133,7 +134,7 @@ def released(package: str) -> str:
 @cache
 def _brought_by(package: str) -> tuple[str, ...]:
     """Distributions of a top-level package. Plugins' entry points know it even of editable installations."""
-    points = entry_points(group=OWN_PACKAGE)
+    points = entry_points(group=OWN_MODULE)
     named = {point.dist.name for point in points if point.dist and point.module.partition(".")[0] == package}
     return tuple(sorted(named or set(_distributions().get(package, ()))))
 

@@ -49,6 +49,17 @@ class Train(Spec):
     name: str | None = None
     """Names the point it ends at, for a later Rewind."""
 
+    def steps(self, examples: int) -> range:
+        """The optimizer steps of its recipe that it takes, over so many training examples.
+
+        None where it has no recipe yet.
+        """
+        return self.steps_of(self.recipe.total(examples) if self.recipe else 0)
+
+    def steps_of(self, total: int) -> range:
+        """The steps that it takes of a recipe with so many."""
+        return range(round(self.start * total), round(self.stop * total))
+
     @model_validator(mode="after")
     def _forward(self) -> Self:
         if self.start >= self.stop:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field
 
 from smc_eval.card import TaskCard
-from smc_eval.data_file import DataFile
-from smc_eval.errors import UsageError
 from smc_eval.recipe import Recipe
 from smc_eval.score import Score
 from smc_eval.spec import Outside, Spec, label
@@ -29,7 +27,7 @@ class Source:
 
     role: Literal["data", "model"]
     name: str
-    """`twin`, a folder, a hub id."""
+    """`synthetic`, a folder, a hub id."""
     digest: str
     """SHA-256 over the bytes, or the commit of a hub."""
 
@@ -49,11 +47,12 @@ class Sizes:
 
 
 class Task(Spec):
-    """One benchmark with the model that is trained on it.
+    """One benchmark, and the model that is trained on it.
 
-    A task knows no mask, method, device, rank, order of batches or seed: all of that is the
-    engine's, and so the same for every method. Examples and batches are the task's own types;
-    a batch may be a tensor, or a dataclass, tuple, list or dict that holds tensors.
+    A task has seven methods: `sources`, `data`, `model`, `collate`, `loss`, `predict`, `score`. It may
+    have more: see `smc_eval.capabilities`. It knows nothing of masks, methods, devices, ranks, the
+    order of batches or seeds: the engine does these the same way for every method. Examples and batches
+    are the task's own types. A batch may be a tensor, or a dataclass, tuple, list or dict of tensors.
     """
 
     card: ClassVar[TaskCard]
@@ -67,17 +66,17 @@ class Task(Spec):
     """Fields of the recipe that SMC-Bench chose otherwise."""
 
     generates: ClassVar[bool] = False
-    """Whether predicting takes step after step, as a text's words are found, and costs so much for each
-    that the more examples share a forward pass the better."""
+    """Whether `predict` takes many steps, one for each token of a text. Batches are then as large as the
+    recipe allows."""
 
     only_calls_model: ClassVar[bool] = False
-    """Whether `loss`, `loss_and_outputs` and `predict` only call the net, and read nothing inside it but buffers.
-    Then each rank may hold only some rows of the parameters, and gather the others for a call."""
+    """Whether `loss`, `loss_and_outputs` and `predict` only call the net, and read nothing else of it but
+    its buffers. Then each rank may hold only some rows of the parameters (`--shard`)."""
 
     backbone: str = "tiny"
     """What `--model` says: a hub id, a folder, `pkg:NAME`, `scratch` or `tiny`."""
-    folder: Annotated[str, Outside()] = "twin"
-    """Data directory in the official layout, or `twin` for synthetic data in the same formats."""
+    folder: Annotated[str, Outside()] = "synthetic"
+    """Data directory in the official layout, or `synthetic` for synthetic data in the same formats."""
     fold: int | None = None
     """Fold of the cross-validation; None where the card has no folds."""
     limit: int | None = Field(None, ge=1)
@@ -110,38 +109,9 @@ class Task(Spec):
     def collate(self, examples: Sequence[Any]) -> Any:
         """Examples as one batch of tensors, padded, on the CPU."""
 
-    def length(self, example: Any) -> int:
-        """Tokens of an example, so that alike ones can share a batch; 1 where all are alike."""
-        return 1
-
-    def side_lengths(self, example: Any) -> tuple[int, ...]:
-        """Tokens of each side of an example that is padded by itself, first the one that predicting
-        reads: for tasks that have two."""
-        return (self.length(example),)
-
-    def loss_terms(self, example: Any) -> int:
-        """Terms that an example has in the mean loss of a batch: 1 where examples count equally, its target
-        tokens where tokens do. It is also its number of outputs in `loss_and_outputs`. The engine weighs the
-        parts of a batch with it.
-        """
-        return 1
-
     @abstractmethod
     def loss(self, model: nn.Module, batch: Any) -> Tensor:
         """Mean loss of a batch, a scalar with a gradient."""
-
-    def loss_and_outputs(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
-        """The mean loss, and the outputs it was made of: log-probabilities [M, C], or values [M].
-
-        Whoever learns from another net's outputs, or measures what flows through a net, needs it.
-        A task that has none refuses methods that ask. Where it is there, `loss` is its first half.
-        """
-        raise UsageError(f"task {self.card.name!r} does not tell its outputs, only its loss")
-
-    @property
-    def has_outputs(self) -> bool:
-        """Whether there is a `loss_and_outputs` to ask."""
-        return type(self).loss_and_outputs is not Task.loss_and_outputs
 
     @abstractmethod
     def predict(self, model: nn.Module, batch: Any) -> list[Any]:
@@ -150,35 +120,6 @@ class Task(Spec):
     @abstractmethod
     def score(self, predicted: Sequence[Any], examples: Sequence[Any]) -> Score:
         """The score of all predictions together, in the examples' order."""
-
-    def backbone_weights(self, model: nn.Module) -> Collection[str]:
-        """Names of the parameters that come from pretraining: they take `recipe.backbone_lr`."""
-        return ()
-
-    def exclude(self, model: nn.Module) -> Collection[str]:
-        """Names of parameters that scope `body` leaves out beside embeddings: the output layer of
-        a head that this task makes afresh, and lookup tables that are no `nn.Embedding`."""
-        return ()
-
-    def exclude_in_paper(self, model: nn.Module) -> Collection[str]:
-        """Names of parameters that scope `all-2d` leaves out: what SMC-Bench's code never prunes of
-        this task's net, though it has two dimensions."""
-        return ()
-
-    def data_files(self) -> tuple[DataFile, ...]:
-        """Files and folders that it reads from a data folder, and where they come from; without reading
-        anything. A task that says nothing can be verified all the same, but not fetched."""
-        return ()
-
-    def sizes(self) -> Sizes | None:
-        """How large its data is as published, with these options; None where nobody has said.
-        Plans count with it where the data cannot be read, and nothing else does."""
-        return None
-
-    def trained_as(self) -> Task:
-        """The task that training, pruning and their digests see: tasks that differ only in what they
-        report name the same one here, and share all their stages."""
-        return self
 
     @property
     def label(self) -> str:

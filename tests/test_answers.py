@@ -23,7 +23,7 @@ def test_answers_come_back_as_they_were(tmp_path: Path) -> None:
     Predictions(tmp_path).save("d1", ["deux mots"], items)
     assert Predictions(tmp_path).predicted("d1") == ["deux mots"]
     assert Predictions(tmp_path).items("d1") == items
-    assert [path.name for path in (tmp_path / "answers").iterdir()] == ["d1.json.gz"]
+    assert [path.name for path in (tmp_path / "predictions").iterdir()] == ["d1.json.gz"]
 
 
 def test_a_score_without_items_keeps_its_predictions(tmp_path: Path) -> None:
@@ -44,6 +44,6 @@ def test_what_is_missing_or_broken_is_no_answer(tmp_path: Path, content: bytes) 
 
 
 def test_answers_that_cannot_be_written_say_where(tmp_path: Path) -> None:
-    (tmp_path / "answers").write_text("a file where the folder should be")
+    (tmp_path / "predictions").write_text("a file where the folder should be")
     with pytest.raises(StoreError, match="cannot write .*d1.json.gz: "):
         Predictions(tmp_path).save("d1", [1], None)

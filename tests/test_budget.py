@@ -244,7 +244,7 @@ class Idle(Method):
 )
 def test_what_cannot_be_matched_is_refused_by_name(method, task, budget, told) -> None:
     with pytest.raises(UsageError, match=told):
-        chain_of(method, Target() if method.card.when == "given" else TENTH, task, budget=budget)
+        chain_of(method, Target() if method.card.when == "custom" else TENTH, task, budget=budget)
 
 
 def test_steps_need_no_densities() -> None:

@@ -21,7 +21,8 @@ from smc_eval import registry
 from smc_eval.cli import app
 from smc_eval.engine.executors import select, slurm
 from smc_eval.methods import smc_eval_methods
-from smc_eval.store.records import Book, failed_record
+from smc_eval.store.record import failed_record
+from smc_eval.store.records import RecordsFile
 from smc_eval.store.store import Store
 
 TOYS = '''
@@ -648,7 +649,7 @@ def test_stored_predictions_are_scored_again(say: Say, tmp_path: Path) -> None:
     store = tmp_path / "store"
     assert say(*TERMS, "--output", store).exit_code == 0
     assert say("score", store).stdout == "scored 2 again: 0 changed, 2 as before\n"
-    book = Book(store)
+    book = RecordsFile(store)
     (record, _) = book.latest().values()
     assert record.score is not None
     wrong = replace(record, score={**record.score, "value": 1.25})
@@ -657,16 +658,16 @@ def test_stored_predictions_are_scored_again(say: Say, tmp_path: Path) -> None:
     assert (
         f"1.25 → {record.score['value']:.6g}" in dry and "1 changed, 1 as before; nothing was written" in dry
     )
-    assert Book(store).latest()[record.digest].score == wrong.score
+    assert RecordsFile(store).latest()[record.digest].score == wrong.score
     assert "1 changed, 1 as before" in say("score", store).stdout
-    assert Book(store).latest()[record.digest].score == record.score
+    assert RecordsFile(store).latest()[record.digest].score == record.score
 
 
 def test_what_cannot_be_scored_again_is_named_and_left(say: Say, tmp_path: Path) -> None:
     store = tmp_path / "store"
     assert say(*TERMS, "--output", store).exit_code == 0
     before = (store / "results.jsonl").read_bytes()
-    for kept in (store / "answers").iterdir():
+    for kept in (store / "predictions").iterdir():
         kept.write_bytes(b"broken")
     ended = say("score", store)
     assert ended.exit_code == 1
@@ -691,8 +692,8 @@ def test_work_orders_what_its_flags_say_and_others_join_it(say: Say) -> None:
 def test_who_joins_leaves_alone_what_failed_and_who_orders_tries_it_again(say: Say) -> None:
     assert say("work", *TERMS, "--quiet").exit_code == 0
     store = Store(Path("smc-eval-runs"))
-    (digest,) = (d for d, record in store.book.latest().items() if record.method == "omp-after")
-    store.book.add(failed_record(store.book.latest()[digest], "the moon was full"))
+    (digest,) = (d for d, record in store.records.latest().items() if record.method == "omp-after")
+    store.records.add(failed_record(store.records.latest()[digest], "the moon was full"))
     ended = say("work", "--quiet")
     assert ended.exit_code == 1 and "1 cells failed; order the grid again" in ended.stderr
     assert say("work", *TERMS, "--quiet").exit_code == 0

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from smc_eval.store.records import Book, Result
+from smc_eval.store.record import Record
+from smc_eval.store.records import RecordsFile
 from smc_eval.tasks.synthetic import synthetic_folder
 
 HEAVY = ("accelerate", "datasets", "scipy", "torch", "transformers")
@@ -87,8 +88,8 @@ def test_the_papers_table_is_priced_without_tensors_models_or_data(tmp_path: Pat
 
 
 def test_a_report_is_light(tmp_path: Path) -> None:
-    Book(tmp_path).add(
-        Result(
+    RecordsFile(tmp_path).add(
+        Record(
             task="mawps/gts",
             group="mawps",
             model="tiny",
@@ -98,7 +99,7 @@ def test_a_report_is_light(tmp_path: Path) -> None:
             fold=0,
             target={"sparsity": 0.5, "pattern": "free", "spread": "global", "scope": "body"},
             recipe={},
-            data={"source": "twin", "digest": "", "limited": None},
+            data={"source": "synthetic", "digest": "", "limited": None},
             digest="0" * 64,
             status="ok",
             score={"metric": "value accuracy (%)", "value": 50.0, "n": 2, "higher_is_better": True}

@@ -346,8 +346,8 @@ def test_a_grid_file_says_what_flags_say(tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
     file.write_text(
         'tasks = ["sums", "terms/gts"]\nmethod = ["lth:share=0.1", "dense"]\nsparsity = [0.5, "2:4", 0]\n'
-        'seeds = [5]\nfolds = [0, 2]\nlimit = 4\nprotocol = "paper"\ndata-dir = "twin"\nno-dense = true\n'
-        'quiet = true\njson = "out.json"\n'
+        'seeds = [5]\nfolds = [0, 2]\nlimit = 4\nprotocol = "paper"\n'
+        'data-dir = "synthetic"\nno-dense = true\nquiet = true\njson = "out.json"\n'
         '[recipe]\nepochs = 0.5\nbetas = [0.9, 0.98]\n[model]\nmaths = "scratch"\n'
     )
     assert configured({}, str(file)) == RunConfig(
@@ -421,7 +421,7 @@ def test_the_data_folder_is_the_flags_then_the_files_then_the_environments(
 ) -> None:
     (tmp_path / "mine.toml").write_text('data_dir = "from-the-file"')
     mine = str(tmp_path / "mine.toml")
-    assert configured({}).data_dir == "twin"
+    assert configured({}).data_dir == "synthetic"
     monkeypatch.setenv("SMC_EVAL_DATA", "from-the-environment")
     assert configured({}).data_dir == "from-the-environment"
     assert configured({}, mine).data_dir == "from-the-file"

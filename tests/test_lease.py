@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from smc_eval.errors import LeaseLost
+from smc_eval.files.atomic import Owner, draft_path, sweep_drafts
+from smc_eval.files.lease import Leases
 from smc_eval.store import atomic, lease
-from smc_eval.store.atomic import Owner, draft_path, sweep_drafts
-from smc_eval.store.lease import Leases
 
-ELSEWHERE = Owner("twin", "another-boot.1", os.getpid(), "k1")
+ELSEWHERE = Owner("synthetic", "another-boot.1", os.getpid(), "k1")
 """A holder on another machine, of the same name and number."""
 
 

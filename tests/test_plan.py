@@ -18,7 +18,7 @@ from smc_eval.protocol import SOUND
 from smc_eval.recipe import Recipe
 from smc_eval.score import Score
 from smc_eval.stages import Prune, Rewind, Train
-from smc_eval.store.records import Result, blank_record, scored_record
+from smc_eval.store.record import Record, blank_record, scored_record
 from smc_eval.target import SMC_GRID, Target
 from smc_eval.testing import Toy
 
@@ -30,11 +30,11 @@ def chained(method: Method, sparsity: float = 0.0, task: Toy = TASK) -> Chain:
     return chain(cell, task.sources(), 52)
 
 
-def planned(*chains: Chain, finished: set[str] | None = None, records: tuple[Result, ...] = ()) -> Plan:
+def planned(*chains: Chain, finished: set[str] | None = None, records: tuple[Record, ...] = ()) -> Plan:
     return Plan.of(chains, (finished or set()).__contains__, records)
 
 
-def record(of: Chain, seconds: float = 5.0, **cost: Any) -> Result:
+def record(of: Chain, seconds: float = 5.0, **cost: Any) -> Record:
     cost = {"steps": 20, "seconds": {"train": seconds}, **cost}
     return scored_record(
         blank_record(of.cell, of), Score("accuracy (%)", 50.0, 20), cost=cost, certificate={"ok": True}
@@ -92,7 +92,7 @@ def test_a_scored_cell_owes_nothing_though_its_net_is_gone() -> None:
 
 def test_a_failed_record_is_still_to_pay() -> None:
     dense = chained(Dense())
-    failed = Result(**{**vars(record(dense)), "status": "failed"})
+    failed = Record(**{**vars(record(dense)), "status": "failed"})
     assert planned(dense, records=(failed,)).owed == 10
 
 

@@ -30,7 +30,7 @@ from smc_eval.planning.sparsity_search import (
 )
 from smc_eval.protocol import SOUND
 from smc_eval.score import Score
-from smc_eval.store.records import Result, blank_record, scored_record
+from smc_eval.store.record import Record, blank_record, scored_record
 from smc_eval.target import Target
 from smc_eval.testing import Toy
 
@@ -55,16 +55,16 @@ def grid(*methods: Method, task: Toy | None = None, seeds: tuple[int, ...] = (0,
     )
 
 
-def record(cell: Cell, value: float, *, higher: bool = True, certified: bool = True) -> Result:
+def record(cell: Cell, value: float, *, higher: bool = True, certified: bool = True) -> Record:
     score = Score("accuracy (%)", value, 100, higher_is_better=higher)
     return scored_record(blank_record(cell), score, certificate={"ok": certified})
 
 
-def ended(of: Grid, make: Callable[[Cell], Result], search: Bisection | None = None) -> list[SparsitySearch]:
+def ended(of: Grid, make: Callable[[Cell], Record], search: Bisection | None = None) -> list[SparsitySearch]:
     """The quests of a grid at their end, where records are made up."""
     found = list[SparsitySearch]()
 
-    def carry(squares: Sequence[ResolvedCell], ahead: Sequence[Chain]) -> list[Result]:
+    def carry(squares: Sequence[ResolvedCell], ahead: Sequence[Chain]) -> list[Record]:
         return [make(square.cell) for square in squares]
 
     for after, _ in run_rounds(of, searches(of, search or Bisection(share=0.95)), carry):
@@ -75,7 +75,7 @@ def ended(of: Grid, make: Callable[[Cell], Result], search: Bisection | None = N
 def test_each_method_is_searched_by_itself() -> None:
     crossings = {"dense": 1.0, "omp-after": 0.4, "wanda": 0.93, "lth": 0.0}
 
-    def make(cell: Cell) -> Result:
+    def make(cell: Cell) -> Record:
         return record(cell, 80.0 if cell.target.sparsity <= crossings[cell.method.card.name] else 10.0)
 
     found = {
@@ -91,7 +91,7 @@ def test_each_method_is_searched_by_itself() -> None:
 
 def test_the_mean_over_seeds_decides() -> None:
     # alone, seed 0 would end at 0.9 and seed 1 at 0.3; together they score 60 up to 0.9
-    def make(cell: Cell) -> Result:
+    def make(cell: Cell) -> Record:
         at = cell.target.sparsity
         return record(
             cell, (100.0 if at <= 0.9 else 0.0) if cell.seed == 0 else (100.0 if at <= 0.3 else 20.0)
@@ -106,7 +106,7 @@ def test_the_mean_over_seeds_decides() -> None:
 
 
 def test_what_a_guess_scores_is_not_counted_as_kept() -> None:
-    def make(cell: Cell) -> Result:
+    def make(cell: Cell) -> Record:
         return record(cell, 100.0 - 60 * cell.target.sparsity)
 
     # 100 - 60 s >= 20 + 0.75 * 80 up to a third; without chance it would be 0.417
@@ -116,7 +116,7 @@ def test_what_a_guess_scores_is_not_counted_as_kept() -> None:
 
 
 def test_errors_that_rise_are_searched_like_scores_that_fall() -> None:
-    def make(cell: Cell) -> Result:
+    def make(cell: Cell) -> Record:
         return record(cell, 10.0 + 10 * cell.target.sparsity, higher=False)
 
     # 10 + 10 s <= 20 - 0.5 * 10
@@ -136,7 +136,7 @@ def test_errors_that_rise_are_searched_like_scores_that_fall() -> None:
     ],
 )
 def test_a_cell_that_is_not_sound_ends_its_search_alone(broken: Curve, told: str) -> None:
-    def make(cell: Cell) -> Result:
+    def make(cell: Cell) -> Record:
         if cell.method.card.name == "wanda" and cell.target.sparsity > 0.95 and cell.seed == 1:
             return broken(cell)  # type: ignore[return-value]
         return record(cell, 80.0)
@@ -165,7 +165,7 @@ def test_the_nets_that_later_cells_share_are_kept_from_the_first_round_on() -> N
     of, kept = grid(MagnitudeAfter(), LotteryTicket()), list[frozenset[str]]()
     dense: list[str] = []
 
-    def carry(squares: Sequence[ResolvedCell], ahead: Sequence[Chain]) -> list[Result]:
+    def carry(squares: Sequence[ResolvedCell], ahead: Sequence[Chain]) -> list[Record]:
         chains = [square.chain for square in squares if square.chain]
         kept.append(shared([*chains, *ahead]))
         dense.append(chains[0].links[0].digest)

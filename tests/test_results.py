@@ -19,9 +19,10 @@ from smc_eval.errors import StoreError
 from smc_eval.score import Score
 from smc_eval.spec import digest
 from smc_eval.store import records
-from smc_eval.store.records import BOOK, RECORD_SCHEMA, Book, Result, failed_record, scored_record
+from smc_eval.store.record import RECORD_SCHEMA, Record, failed_record, scored_record
+from smc_eval.store.records import RECORDS_NAME, RecordsFile
 
-RECORD = Result(
+RECORD = Record(
     task="t/a",
     group="t",
     model="tiny",
@@ -31,7 +32,7 @@ RECORD = Result(
     fold=None,
     target={"sparsity": 0.5, "pattern": "free", "spread": "global", "scope": "body"},
     recipe={"epochs": 1.0, "betas": [0.9, 0.999]},
-    data={"source": "twin", "digest": "da7a", "limited": None},
+    data={"source": "synthetic", "digest": "da7a", "limited": None},
     digest="d1",
     status="skipped",
 )
@@ -45,28 +46,28 @@ def sealed(**fields: Any) -> str:
 
 def test_what_is_added_is_read_again_by_any_book_of_the_folder(tmp_path: Path) -> None:
     one, two = RECORD, replace(RECORD, digest="d2", task="naïve – 模型", reason="a\nb")
-    writer = Book(tmp_path / "made" / "on the way")
+    writer = RecordsFile(tmp_path / "made" / "on the way")
     writer.add(one)
     writer.add(two)
-    for book in (writer, Book(writer.path.parent)):
+    for book in (writer, RecordsFile(writer.path.parent)):
         assert book.latest() == {"d1": one, "d2": two}
         assert book.broken == 0
 
 
 def test_a_folder_without_a_book_holds_no_records(tmp_path: Path) -> None:
-    assert Book(tmp_path / "absent").latest() == {}
+    assert RecordsFile(tmp_path / "absent").latest() == {}
 
 
 def test_the_newest_record_of_a_cell_counts(tmp_path: Path) -> None:
-    book = Book(tmp_path)
+    book = RecordsFile(tmp_path)
     book.add(failed_record(RECORD, "out of memory"))
     done = scored_record(RECORD, Score("accuracy (%)", 80.0, 100), certificate={"ok": True})
     book.add(done)
-    assert Book(tmp_path).latest() == {"d1": done}
+    assert RecordsFile(tmp_path).latest() == {"d1": done}
 
 
 def test_what_another_process_adds_is_seen_at_the_next_look(tmp_path: Path) -> None:
-    reader, writer = Book(tmp_path), Book(tmp_path)
+    reader, writer = RecordsFile(tmp_path), RecordsFile(tmp_path)
     assert reader.latest() == {}
     writer.add(RECORD)
     assert set(reader.latest()) == {"d1"}
@@ -75,33 +76,33 @@ def test_what_another_process_adds_is_seen_at_the_next_look(tmp_path: Path) -> N
 
 
 def test_a_last_line_cut_short_is_passed_over_and_the_next_begins_anew(tmp_path: Path) -> None:
-    book = Book(tmp_path)
+    book = RecordsFile(tmp_path)
     book.add(RECORD)
     book.add(replace(RECORD, digest="d2"))
     whole = book.path.read_bytes()
     book.path.write_bytes(whole[:-20])
-    assert set(Book(tmp_path).latest()) == {"d1"}
-    Book(tmp_path).add(replace(RECORD, digest="d3"))
-    after = Book(tmp_path)
+    assert set(RecordsFile(tmp_path).latest()) == {"d1"}
+    RecordsFile(tmp_path).add(replace(RECORD, digest="d3"))
+    after = RecordsFile(tmp_path)
     assert set(after.latest()) == {"d1", "d3"}
     assert after.broken == 1
 
 
 @given(st.data())
 def test_a_book_cut_anywhere_gives_only_whole_records(tmp_path_factory: pytest.TempPathFactory, data) -> None:
-    book = Book(tmp_path_factory.mktemp("store"))
+    book = RecordsFile(tmp_path_factory.mktemp("store"))
     for number in range(3):
         book.add(replace(RECORD, digest=f"d{number}"))
     whole = book.path.read_bytes()
     kept = data.draw(st.integers(0, len(whole)))
     book.path.write_bytes(whole[:kept])
-    assert list(Book(book.path.parent).latest()) == [
+    assert list(RecordsFile(book.path.parent).latest()) == [
         f"d{number}" for number in range(whole[:kept].count(b"\n"))
     ]
 
 
 def test_a_line_that_someone_is_still_writing_is_read_when_it_is_whole(tmp_path: Path) -> None:
-    book, line = Book(tmp_path), sealed().encode()
+    book, line = RecordsFile(tmp_path), sealed().encode()
     book.path.write_bytes(line[:40])
     assert book.latest() == {}
     book.path.write_bytes(line)
@@ -113,7 +114,7 @@ def test_a_line_that_someone_is_still_writing_is_read_when_it_is_whole(tmp_path:
     "change", [(b'"seed": 0', b'"seed": 1'), (b"skipped", b"ok"), (b'"seal"', b'"sale"')]
 )
 def test_an_altered_record_is_never_believed(tmp_path: Path, change: tuple[bytes, bytes]) -> None:
-    book = Book(tmp_path)
+    book = RecordsFile(tmp_path)
     book.add(RECORD)
     altered = book.path.read_bytes().replace(*change)
     assert altered != book.path.read_bytes()
@@ -124,23 +125,23 @@ def test_an_altered_record_is_never_believed(tmp_path: Path, change: tuple[bytes
 
 @pytest.mark.parametrize("line", ["", "null", "7", "[]", "{}", '"text"', "{", "\udcff", '{"seal": []}'])
 def test_no_rubbish_line_is_read_as_a_record(tmp_path: Path, line: str) -> None:
-    book = Book(tmp_path)
+    book = RecordsFile(tmp_path)
     book.path.write_bytes(line.encode(errors="surrogateescape") + b"\n" + sealed().encode())
     assert book.latest() == {"d1": RECORD}
     assert book.broken == 1
 
 
 def test_a_sealed_record_with_other_fields_is_passed_over(tmp_path: Path) -> None:
-    book = Book(tmp_path)
+    book = RecordsFile(tmp_path)
     book.path.write_text(sealed(colour="red") + sealed(digest="d2"), encoding="utf-8")
     assert set(book.latest()) == {"d2"}
     assert book.broken == 1
 
 
 def test_a_book_of_another_schema_is_refused_by_name(tmp_path: Path) -> None:
-    book = Book(tmp_path)
+    book = RecordsFile(tmp_path)
     book.path.write_text(sealed(schema=RECORD_SCHEMA + 1), encoding="utf-8")
-    with pytest.raises(StoreError, match=rf"{BOOK} was written by another release of smc-eval"):
+    with pytest.raises(StoreError, match=rf"{RECORDS_NAME} was written by another release of smc-eval"):
         book.latest()
 
 
@@ -148,9 +149,9 @@ WRITER = """
 import sys
 from dataclasses import replace
 from pathlib import Path
-from smc_eval.results import Book, Result
+from smc_eval.results import Book, Record
 who, folder, text = sys.argv[1:]
-record = Result(**__import__("json").loads(text))
+record = Record(**__import__("json").loads(text))
 book = Book(Path(folder))
 print("ready", flush=True)
 sys.stdin.readline()
@@ -180,30 +181,30 @@ def test_two_processes_that_write_at_once_lose_no_record(tmp_path: Path) -> None
     for writer in writers:
         writer.communicate()
         assert writer.returncode == 0
-    book = Book(tmp_path)
+    book = RecordsFile(tmp_path)
     assert set(book.latest()) == {f"{who}{number}" for who in "ab" for number in range(40)}
     assert book.broken == 0
 
 
 @pytest.mark.parametrize("size", [10, 1_000, 100_000])
 def test_a_disk_that_fills_half_way_leaves_the_book_as_it_was(tmp_path: Path, size: int) -> None:
-    book = Book(tmp_path)
+    book = RecordsFile(tmp_path)
     book.add(RECORD)
     before = book.path.read_bytes()
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 100, hard))  # room for a part of a record
     try:
-        with pytest.raises(StoreError, match=rf"cannot write .*{BOOK}: File too large"):
+        with pytest.raises(StoreError, match=rf"cannot write .*{RECORDS_NAME}: File too large"):
             book.add(replace(RECORD, digest="d2", reason="x" * size))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert book.path.read_bytes() == before
     book.add(replace(RECORD, digest="d3"))
-    assert set(Book(tmp_path).latest()) == {"d1", "d3"}
+    assert set(RecordsFile(tmp_path).latest()) == {"d1", "d3"}
 
 
 def test_a_record_that_does_not_reach_the_disk_is_taken_back(tmp_path: Path, monkeypatch) -> None:
-    book = Book(tmp_path)
+    book = RecordsFile(tmp_path)
     book.add(RECORD)
 
     def full(_descriptor: int) -> None:
@@ -213,19 +214,19 @@ def test_a_record_that_does_not_reach_the_disk_is_taken_back(tmp_path: Path, mon
         patched.setattr(records.os, "fsync", full)
         with pytest.raises(StoreError, match="No space left on device$"):
             book.add(replace(RECORD, digest="d2"))
-    assert set(Book(tmp_path).latest()) == {"d1"}
+    assert set(RecordsFile(tmp_path).latest()) == {"d1"}
 
 
 def test_a_folder_that_cannot_be_made_is_a_store_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way", encoding="utf-8")
-    with pytest.raises(StoreError, match=f"cannot write .*{BOOK}"):
-        Book(tmp_path / "file" / "store").add(RECORD)
+    with pytest.raises(StoreError, match=f"cannot write .*{RECORDS_NAME}"):
+        RecordsFile(tmp_path / "file" / "store").add(RECORD)
 
 
 def test_a_book_that_cannot_be_read_is_a_store_error(tmp_path: Path) -> None:
-    (tmp_path / BOOK).mkdir()
-    with pytest.raises(StoreError, match=f"cannot read .*{BOOK}: Is a directory"):
-        Book(tmp_path).latest()
+    (tmp_path / RECORDS_NAME).mkdir()
+    with pytest.raises(StoreError, match=f"cannot read .*{RECORDS_NAME}: Is a directory"):
+        RecordsFile(tmp_path).latest()
 
 
 def test_only_what_is_done_and_certified_is_sound() -> None:

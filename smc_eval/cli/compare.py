@@ -40,7 +40,7 @@ def compare(
     folders: Folders,
     where: Annotated[
         list[str] | None,
-        typer.Option(metavar="key=value,…", help="Only records with these: spread=global, task=csqa, …"),
+        typer.Option(metavar="key=value,…", help="Only records with these: task=csqa, scope=body, …"),
     ] = None,
     shown_as: Annotated[
         str, typer.Option("--format", metavar="table|markdown|csv|latex|json", help="How to show it.")

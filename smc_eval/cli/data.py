@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from smc_eval.capabilities import data_files
 from smc_eval.cli.show import columns
 from smc_eval.data_file import DataFile
 from smc_eval.errors import UsageError
@@ -44,14 +45,16 @@ def list_(
     asked: Asked = None, *, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
 ) -> None:
     """List the files that tasks read: official path, size, checksum, licence and address."""
-    tasks = _tasks(asked, "twin")
+    tasks = _tasks(asked, "synthetic")
     if as_json:
-        told = [{"task": task.label, "needs": [asdict(one) for one in task.data_files()]} for task in tasks]
+        told = [
+            {"task": task.label, "data_files": [asdict(one) for one in data_files(task)]} for task in tasks
+        ]
         typer.echo(json.dumps(told, indent=1, ensure_ascii=False))
         return
     sharing = dict[tuple[DataFile, ...], list[str]]()
     for task in tasks:
-        sharing.setdefault(task.data_files(), []).append(task.label)
+        sharing.setdefault(data_files(task), []).append(task.label)
     typer.echo("\n\n".join("\n".join(_listed(names, needs)) for needs, names in sharing.items()))
 
 
@@ -93,9 +96,9 @@ def fetch(
     """
     from smc_eval.download.fetch import fetch_files as fetched
 
-    if folder in {"hub", "twin"}:
+    if folder in {"hub", "synthetic"}:
         raise UsageError(f"{folder!r} is no folder that files could be put into; give one by --data-dir DIR")
-    needs = [one for task in _tasks(asked, "twin") for one in task.data_files()]
+    needs = [one for task in _tasks(asked, "synthetic") for one in data_files(task)]
     by_hand = fetched(needs, Path(folder), typer.echo)
     for one in by_hand:
         typer.echo(f"{one.path}: no address is pinned; {one.note or 'its task does not say where'}", err=True)

@@ -26,7 +26,7 @@ METAVARS = {
     "match": "steps|flops[=N]",
     "find": "s@SHARE[:key=value,…]",
     "limit": "N",
-    "data-dir": "DIR|hub|twin|published",
+    "data-dir": "DIR|hub|synthetic|published",
     "output": "DIR",
     "json": "FILE|-",
     "format": "table|markdown|csv|latex|json",

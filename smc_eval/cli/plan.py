@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from smc_eval.capabilities import published_sizes
 from smc_eval.cli.makespan_table import UNKNOWN_MAKESPAN, Makespans
 from smc_eval.cli.search_table import bisection_of
 from smc_eval.cli.store import bytes_text as sized
@@ -66,7 +67,7 @@ def plan(
     store = Store(Path(config.output))
     finished = cache(store.finished)
     chains = [square.chain for square in squares if square.chain]
-    planned = Plan.of(chains, finished, store.book.latest().values(), given=given, work=forward_flops)
+    planned = Plan.of(chains, finished, store.records.latest().values(), given=given, work=forward_flops)
     makespans = Makespans.of(planned, finished, counts) if counts else None
     unbound = [square for square in squares if not square.chain]
     if config.json_file:
@@ -92,7 +93,7 @@ def plan(
 
 def forward_flops(task: Task) -> float | None:
     """Operations of a forward pass over one example: two for each weight that each of its tokens meets."""
-    if task.backbone in BUILT or (sizes := task.sizes()) is None:
+    if task.backbone in BUILT or (sizes := published_sizes(task)) is None:
         return None
     from smc_eval.tasks import dimensions  # here, or the program's help would have all tasks made
 
@@ -200,7 +201,7 @@ def _line(run: list[StageNode], scored: frozenset[str]) -> str:
 
 def _name(cell: Cell) -> str:
     name = cell.method.label
-    return name if cell.method.card.when in {"none", "given"} else f"{name} {describe_target(cell.target)}"
+    return name if cell.method.card.when in {"none", "custom"} else f"{name} {describe_target(cell.target)}"
 
 
 def _owner(root: StageNode) -> str:

@@ -14,7 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from smc_eval.engine.progress import Silent, Watcher
-from smc_eval.store.records import Result
+from smc_eval.errors import first_line
+from smc_eval.store.record import Record
 
 Clock = Callable[[], float]
 
@@ -134,7 +135,7 @@ class Account:
         whose = "" if self.whole is self else f"{self.place}: "
         _print(self.console, f"{self.gone} {'warning: ' if warning else ''}{whose}{text}")
 
-    def result(self, result: Result) -> None:
+    def result(self, result: Record) -> None:
         whole, self.busy = self.whole, False
         whole.ended += 1
         if self.doing:
@@ -178,15 +179,15 @@ class Account:
         """The stage as a bar."""
         return ProgressBar(total=max(1, self.steps), completed=self.done)
 
-    def outcome(self, result: Result) -> str:
+    def outcome(self, result: Record) -> str:
         """The end of a cell in one line."""
         found = "" if self.doing else ", from the store"
         match result:
-            case Result(status="ok", score=dict() as score):
+            case Record(status="ok", score=dict() as score):
                 doubt = "" if result.sound else ", but its certificate failed"
                 took = f" in {_hours(self.clock() - self.cell_began)}" if self.doing else found
                 return f"{self.place}: {score['metric']} {score['value']:.4g}{took}{doubt}"
-        reason = result.reason.partition("\n")[0]
+        reason = first_line(result.reason)
         return f"{self.place}: {result.status}{': ' if reason else ''}{reason}"
 
 
@@ -205,7 +206,7 @@ class Lines(Account):
         self.done, self.loss = done, loss
         self._tell()
 
-    def result(self, result: Result) -> None:
+    def result(self, result: Record) -> None:
         _print(self.console, f"{self.gone} {self.outcome(result)}")
         super().result(result)
 
@@ -219,7 +220,7 @@ class Lines(Account):
 class Screen(Account):
     """For a terminal: bars that a thread redraws; steps only leave their numbers here."""
 
-    def result(self, result: Result) -> None:
+    def result(self, result: Record) -> None:
         if self.doing or result.status != "ok":  # what the store had is counted, not told one by one
             style = "" if result.sound else "red"
             _print(self.console, f"{self.gone} {self.outcome(result)}", style)

@@ -15,7 +15,8 @@ from smc_eval.reporting.export import check_writable, write_text
 from smc_eval.reporting.summary import Summaries
 from smc_eval.reporting.table import table_of
 from smc_eval.store import mask_samples, predictions
-from smc_eval.store.records import BOOK, Book, Result, same_data
+from smc_eval.store.record import Record, same_data
+from smc_eval.store.records import RECORDS_NAME, RecordsFile
 
 if TYPE_CHECKING:
     from smc_eval.reporting.html.page import Page
@@ -85,13 +86,13 @@ def write_page(page: Page, html: Path | None, figures: Path | None) -> None:
         typer.echo(f"figures: {count} files in {figures}", err=True)
 
 
-def records_of(folders: list[Path]) -> list[Result]:
+def records_of(folders: list[Path]) -> list[Record]:
     """The newest record of each cell in several stores; a later folder's counts.
 
     Raises:
         UsageError: a folder is no store, or there is no record in any.
     """
-    latest = dict[str, Result]()
+    latest = dict[str, Record]()
     for folder in folders:
         book = book_of(folder)
         latest |= book.latest()
@@ -102,12 +103,12 @@ def records_of(folders: list[Path]) -> list[Result]:
     return same_data(latest.values())
 
 
-def book_of(folder: Path) -> Book:
+def book_of(folder: Path) -> RecordsFile:
     """The book in a store's folder.
 
     Raises:
         UsageError: there is none.
     """
-    if not (folder / BOOK).is_file():
-        raise UsageError(f"{str(folder)!r} holds no {BOOK}; name a folder that was an --output")
-    return Book(folder)
+    if not (folder / RECORDS_NAME).is_file():
+        raise UsageError(f"{str(folder)!r} holds no {RECORDS_NAME}; name a folder that was an --output")
+    return RecordsFile(folder)

@@ -23,7 +23,7 @@ from smc_eval.reporting.export import check_writable, write_text
 from smc_eval.reporting.summary import Summaries
 from smc_eval.reporting.table import Table, table_of
 from smc_eval.store.predictions import items_in
-from smc_eval.store.records import Result, same_data
+from smc_eval.store.record import Record, same_data
 
 GRID_SCHEMA = 1
 """Version of what a store tells of the grid that was ordered."""
@@ -69,11 +69,11 @@ def warn_of_limit(config: RunConfig) -> None:
         )
 
 
-def search_and_show(sought: Sequence[SparsitySearch], grid: Grid, config: RunConfig) -> list[Result]:
+def search_and_show(sought: Sequence[SparsitySearch], grid: Grid, config: RunConfig) -> list[Record]:
     """Search, round by round, and show what was found; the records of all cells it took."""
     for line in () if config.quiet else left_out(grid):
         typer.echo(f"note: {line}, and is not searched", err=True)
-    results, stand = list[Result](), list(sought)
+    results, stand = list[Record](), list(sought)
     for after, records in run_rounds(
         grid, sought, lambda squares, ahead: run_resolved(squares, config, ahead)
     ):
@@ -88,7 +88,7 @@ def search_and_show(sought: Sequence[SparsitySearch], grid: Grid, config: RunCon
 
 def run_resolved(
     squares: Sequence[ResolvedCell], config: RunConfig, ahead: Sequence[Chain] = (), **how: bool
-) -> list[Result]:
+) -> list[Record]:
     """The results of all cells in the grid's order, those that could not be bound among them.
 
     `ahead` are chains that may be asked for later. `how` goes to the runner: whether it works alone,
@@ -103,23 +103,22 @@ def run_resolved(
         for line in unresolved_lines(squares):
             watcher.note(line)
         if chains:
-            from smc_eval.engine.runner import run_cells as run_all
+            from smc_eval.engine.run_options import RunOptions
+            from smc_eval.engine.runner import run_cells
 
-            ran = iter(
-                run_all(
-                    chains,
-                    Path(config.output),
-                    ahead=ahead,
-                    device=config.device,
-                    threads=threads(chains, config),
-                    watcher=watcher,
-                    jobs=config.jobs,
-                    keep=config.keep,
-                    executor=config.executor,
-                    shard=config.shard,
-                    **how,
-                )
+            options = RunOptions(
+                Path(config.output),
+                device=config.device,
+                threads=threads(chains, config),
+                jobs=config.jobs,
+                keep=config.keep,
+                executor=config.executor,
+                shard=config.shard,
+                ahead=ahead,
+                watcher=watcher,
+                **how,
             )
+            ran = iter(run_cells(chains, options))
         else:
             ran = iter(())
     return [next(ran) if square.chain else square.record for square in squares]
@@ -130,7 +129,7 @@ def save_grid(config: RunConfig, squares: Sequence[ResolvedCell]) -> None:
     from smc_eval.store.store import Store
 
     said = config.model_dump(mode="json", by_alias=True, include=config.model_fields_set - MACHINE_FLAGS)
-    if config.data_dir not in {"hub", "twin"}:
+    if config.data_dir not in {"hub", "synthetic"}:
         said["data_dir"] = str(Path(config.data_dir).absolute())
     cells = {square.chain.digest: square.cell.label for square in squares if square.chain}
     store = Store(Path(config.output))
@@ -154,7 +153,7 @@ def kept_models(config: RunConfig, grid: Grid) -> list[str]:
     ]
 
 
-def results_table(results: Sequence[Result], config: RunConfig) -> Table:
+def results_table(results: Sequence[Record], config: RunConfig) -> Table:
     """The table of an order's results, with intervals from the answers in its store."""
     return table_of(same_data(results), items_in([Path(config.output)]))
 

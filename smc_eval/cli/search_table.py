@@ -16,7 +16,7 @@ from smc_eval.planning.bisection import Bisection
 from smc_eval.planning.sparsity_search import SparsitySearch
 from smc_eval.reporting.export import document, write_text
 from smc_eval.reporting.text_table import UNLIMITED_WIDTH
-from smc_eval.store.records import Result
+from smc_eval.store.record import Record
 
 if TYPE_CHECKING:
     from rich.table import Table as Drawing
@@ -44,7 +44,7 @@ def bisection_of(config: RunConfig) -> Bisection:
     return search
 
 
-def print_searches(searches: Sequence[SparsitySearch], results: Sequence[Result], config: RunConfig) -> None:
+def print_searches(searches: Sequence[SparsitySearch], results: Sequence[Record], config: RunConfig) -> None:
     """Show what was found, as asked: on the standard output, and as a file."""
     told = {**document(results), "found": [search.document() for search in searches]}
     text = json.dumps(told, indent=2, ensure_ascii=False) + "\n"
@@ -67,7 +67,7 @@ def step(search: SparsitySearch) -> str:
     return f"{named} at {sparsity:g}: {score:.4g}, {'keeps' if search.bracket.tried[-1][1] else 'loses'}"
 
 
-def _shown(searches: Sequence[SparsitySearch], results: Sequence[Result]) -> None:
+def _shown(searches: Sequence[SparsitySearch], results: Sequence[Record]) -> None:
     from rich.console import Console
 
     from smc_eval.reporting.footnotes import footnotes

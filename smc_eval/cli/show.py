@@ -23,15 +23,15 @@ from smc_eval.task import Task
 
 SHELVES = ("tasks", "methods", "protocols", "plugins")
 
-MOMENTS = {
+WHEN = {
     "none": "never",
     "before": "before training",
     "during": "during training",
     "after": "after training",
     "iterative": "and trains in rounds",
-    "given": "nothing: its masks come from elsewhere",
+    "custom": "nothing: its masks come from a checkpoint or a file",
 }
-"""A card's moment as one says it."""
+"""When a method prunes, in words."""
 
 SAMPLES = ("0.5", "0.8", "2:4")
 """Targets a plan is shown at: the first the method accepts."""
@@ -88,7 +88,7 @@ def _rows(registry: Registry, shelf: str) -> list[dict[str, Any]]:
         return [
             {
                 "name": plugin.name,
-                "distribution": plugin.distribution,
+                "package": plugin.package,
                 "version": plugin.version,
                 "status": plugin.status,
                 "reason": plugin.reason,
@@ -102,10 +102,8 @@ def _rows(registry: Registry, shelf: str) -> list[dict[str, Any]]:
             {**one.model_dump(mode="json"), "summary": SUMMARIES[name]} for name, one in PROTOCOLS.items()
         ]
     kinds: dict[str, type[Method]] | dict[str, type[Task]] = getattr(registry, shelf)
-    brought = {name: plugin.distribution for plugin in registry.plugins for name in getattr(plugin, shelf)}
-    return [
-        {**kind.card.model_dump(mode="json"), "distribution": brought[name]} for name, kind in kinds.items()
-    ]
+    brought = {name: plugin.package for plugin in registry.plugins for name in getattr(plugin, shelf)}
+    return [{**kind.card.model_dump(mode="json"), "package": brought[name]} for name, kind in kinds.items()]
 
 
 def _brief(shelf: str, row: dict[str, Any]) -> Sequence[object]:
@@ -114,13 +112,13 @@ def _brief(shelf: str, row: dict[str, Any]) -> Sequence[object]:
             folds = f"{row['folds']} folds" if row["folds"] else "one split"
             return row["name"], row["metric"], folds, ", ".join(row["groups"]), row["summary"]
         case "methods":
-            return row["name"], row["moment"], ", ".join(row["patterns"]), row["summary"]
+            return row["name"], row["when"], ", ".join(row["patterns"]), row["summary"]
         case "protocols":
             return row["name"], row["scope"], f"keeps the {row['keep']} net", row["summary"]
         case _:
             brings = f"{len(row['methods'])} methods, {len(row['tasks'])} tasks"
             status = "ok" if row["status"] == "ok" else "BROKEN"
-            return row["distribution"], row["version"], row["name"], status, row["reason"] or brings
+            return row["package"], row["version"], row["name"], status, row["reason"] or brings
 
 
 def columns(rows: list[list[str]]) -> list[str]:
@@ -136,7 +134,7 @@ def _method(kind: type[Method]) -> list[str]:
     lines = [
         f"{card.name} (method): {card.summary}",
         f"  source    {card.source}",
-        f"  prunes    {MOMENTS[card.when]}",
+        f"  prunes    {WHEN[card.when]}",
         f"  patterns  {', '.join(card.patterns)}",
         f"  class     {kind.identity}",
         "  options",
@@ -176,8 +174,8 @@ def _task(kind: type[Task]) -> list[str]:
         "  options",
         *_options(kind, apart=Task.model_fields),
     ]
-    if about := inspect.getdoc(kind):
-        lines += ["", *(f"  {line}".rstrip() for line in about.splitlines()), ""]
+    if about := vars(kind).get("__doc__"):  # its own alone: a base class says nothing of this task
+        lines += ["", *(f"  {line}".rstrip() for line in inspect.cleandoc(about).splitlines()), ""]
     for name, protocol in PROTOCOLS.items():
         lines.append(f"  recipe, protocol {name}: {_said(recipe_of(kind, card.published, protocol))}")
     if kind.tiny:

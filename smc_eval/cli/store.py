@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from smc_eval.errors import UsageError
-from smc_eval.store.records import BOOK
+from smc_eval.store.records import RECORDS_NAME
 
 if TYPE_CHECKING:
     from smc_eval.store.store import Store
@@ -21,8 +21,8 @@ FOLDER_NOTES = {
     "nets": "where stages are shared",
     "partial": "trainings in progress, or interrupted",
     "masks": "of cells, by --keep masks",
-    "sketches": "of masks, to tell how far they agree",
-    "answers": "of nets to each example",
+    "mask_samples": "of masks, to compare masks",
+    "predictions": "of nets, for each example",
     "logs": "of cells that said or did something unforeseen",
 }
 
@@ -90,9 +90,9 @@ def store_lines(found: Store) -> list[str]:
     for item in stored_items(found):
         rooms[item.room].append(item.bytes)
     lines = [_line(room, len(rooms[room]), sum(rooms[room]), what) for room, what in FOLDER_NOTES.items()]
-    records = list(found.book.latest().values())
+    records = list(found.records.latest().values())
     told = [f"{sum(one.status == status for one in records)} {status}" for status in ("ok", "failed")]
-    length = found.book.path.stat().st_size if found.book.path.exists() else 0
+    length = found.records.path.stat().st_size if found.records.path.exists() else 0
     lines.append(_line("records", len(records), length, ", ".join(told)))
     return [*lines, f"at work: {', '.join(_at_work(found)) or 'nobody'}"]
 
@@ -103,7 +103,7 @@ def _line(room: str, number: int, length: int, what: str) -> str:
 
 def _at_work(found: Store) -> list[str]:
     """Who holds a cell or a stage."""
-    owners = [found.leases.owner(name) for name in found.leases.living() - {BOOK}]
+    owners = [found.leases.owner(name) for name in found.leases.living() - {RECORDS_NAME}]
     return sorted({f"{owner.host} (process {owner.pid})" for owner in owners if owner})
 
 

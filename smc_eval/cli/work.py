@@ -46,7 +46,7 @@ def work(config: RunConfig) -> None:
         refuse_other_cells(cells, squares, config.output)
     else:
         save_grid(config, squares)
-    results = run_resolved(squares, config, alone=False, again=not joining)
+    results = run_resolved(squares, config, alone=False, retry=not joining)
     print_results(results_table(results, config), config)
     failed = sum(result.status == "failed" for result in results)
     if failed:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
-
-from filelock import FileLock, Timeout
 
 from smc_eval.data_file import DataFile
 from smc_eval.download.archive import unpack
 from smc_eval.download.http import discard, download, finish
 from smc_eval.errors import DataError
-from smc_eval.tasks.folder import checksum
+from smc_eval.files.checksum import file_sha256
+from smc_eval.files.lease import Leases
+from smc_eval.tasks.folder import content_sha256
 
-LOCK = ".fetch.lock"
+LEASES_FOLDER = ".smc-eval-leases"
+"""Inside a data folder: one lease, which the process that fetches holds."""
 
 Say = Callable[[str], None]
 
@@ -47,14 +47,20 @@ def fetch_files(needs: Iterable[DataFile], folder: Path, say: Say) -> list[DataF
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Only one process fetches into a folder; two would write into one half of a file."""
+    leases = Leases(folder / LEASES_FOLDER)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / LOCK).acquire(blocking=False):
-            yield
-    except Timeout:
-        raise DataError(f"another smc-eval fetches into {folder} just now; wait for it") from None
+        leases.folder.mkdir(parents=True, exist_ok=True)
+        lease = leases.take("fetch")
     except OSError as error:
         raise DataError(f"cannot write to {folder}: {error.strerror or error}; name another folder") from None
+    if lease is None:
+        raise DataError(f"another smc-eval is fetching into {folder}; wait for it to end, then try again")
+    try:
+        yield
+    finally:
+        lease.release()
+        with suppress(OSError):  # another process may have taken the lease by now
+            leases.folder.rmdir()
 
 
 def _grouped(needs: Iterable[DataFile]) -> dict[str, list[DataFile]]:
@@ -70,7 +76,7 @@ def _there(one: DataFile, folder: Path, say: Say) -> bool:
     if not path:
         return False
     pinned = one.sha256 and not one.in_archive
-    if pinned and (found := checksum(path)) != one.sha256:
+    if pinned and (found := content_sha256(path)) != one.sha256:
         raise DataError(
             f"{path} is there and is not what was pinned; move it away, and issue the same command again\n"
             f"sha256 found:  {found}\nsha256 pinned: {one.sha256}"
@@ -110,8 +116,7 @@ def _came(one: DataFile, part: Path, say: Say) -> None:
             f"{one.address} does not say how long it is, and no checksum is known: a half of it would "
             "look whole; get it by hand"
         )
-    with part.open("rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    found = file_sha256(part)
     if not one.sha256:
         say(f"NOT PINNED: no checksum is known of {one.address}; what came has sha256 {found}")
     elif found != one.sha256:

@@ -8,11 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from smc_eval.capabilities import data_files, trained_as
 from smc_eval.data_file import DataFile
-from smc_eval.errors import SmcError
+from smc_eval.errors import SmcError, first_line
 from smc_eval.registry import guarded
 from smc_eval.task import Part, Task
-from smc_eval.tasks.folder import checksum
+from smc_eval.tasks.folder import content_sha256
 from smc_eval.tasks.hub import HUB
 
 
@@ -35,8 +36,8 @@ def verify_task(task: Task) -> Iterator[Finding]:
 
     Every fold is read, and with it the part that selects a net where that is another.
     """
-    if task.folder not in {HUB, "twin"}:
-        for one in task.data_files():
+    if task.folder not in {HUB, "synthetic"}:
+        for one in data_files(task):
             yield _file(one, Path(task.folder))
     folds = range(task.card.folds) if task.card.folds else (None,)
     for fold in folds:
@@ -50,9 +51,9 @@ def _file(one: DataFile, root: Path) -> Finding:
     if not one.sha256 or one.in_archive:
         return Finding("has", one.path)
     try:
-        found = checksum(path)
+        found = content_sha256(path)
     except SmcError as error:
-        return Finding("fails", str(error).splitlines()[0])
+        return Finding("fails", first_line(error))
     if found != one.sha256:
         return Finding("differs", f"{one.path}: sha256 {found}; pinned is {one.sha256}")
     return Finding("has", f"{one.path}, sha256 as pinned")
@@ -60,7 +61,7 @@ def _file(one: DataFile, root: Path) -> Finding:
 
 def _read(task: Task, where: str) -> Iterator[Finding]:
     counts, faults = [], dict[str, str]()
-    trained = guarded(task, task.trained_as)
+    trained = guarded(task, lambda: trained_as(task))
     parts: list[tuple[str, Task, Part]] = [("train", task, "train"), ("test", task, "test")]
     if trained != task:
         parts.append(("selection", trained, "test"))
@@ -68,11 +69,11 @@ def _read(task: Task, where: str) -> Iterator[Finding]:
         try:
             counts.append(f"{name} {guarded(one, partial(_count, one, part))}")
         except SmcError as error:
-            faults.setdefault(str(error).splitlines()[0], name)
+            faults.setdefault(first_line(error), name)
     try:
         guarded(task, task.sources)  # a run asks for files, too, that are only another level's
     except SmcError as error:
-        faults.setdefault(str(error).splitlines()[0], "all of it")
+        faults.setdefault(first_line(error), "all of it")
     if counts:
         yield Finding("read", f"{where}{', '.join(counts)}")
     for fault, name in faults.items():

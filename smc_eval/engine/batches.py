@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from smc_eval.capabilities import loss_terms, side_lengths
 from smc_eval.engine.device import Device
 from smc_eval.engine.distributed.ranks import Ranks
 from smc_eval.engine.flop_meter import FlopMeter
@@ -39,7 +40,7 @@ class Batches:
         self.examples = [examples[i] for i in sorted(order[held:])]
         self.held: Sequence[Any] = [examples[i] for i in sorted(order[:held])]
         """Held out of training to select the best epoch; empty unless the recipe says so."""
-        sides = [task.side_lengths(example) for example in self.examples]
+        sides = side_lengths(task, self.examples)
         self.lengths, self.keys = [max(one) for one in sides], [length_key(one) for one in sides]
         self._drawn: tuple[int, list[int]] = (-1, [])
 
@@ -73,7 +74,7 @@ class Batches:
         """Share that a part of a batch has of the terms of its mean loss."""
         if len(part) == len(whole):
             return 1.0
-        counts = [sum(self.task.loss_terms(self.examples[i]) for i in some) for some in (part, whole)]
+        counts = [loss_terms(self.task, [self.examples[i] for i in some]) for some in (part, whole)]
         return counts[0] / counts[1]
 
     def _sampled(self, batches: int, name: str, size: int | None) -> Iterator[list[int]]:
@@ -270,7 +271,7 @@ def predict(
     """
     training = model.training
     model.eval()
-    lengths = [task.side_lengths(example)[0] for example in examples]
+    lengths = [sides[0] for sides in side_lengths(task, examples)]
     order = sorted(range(len(examples)), key=lengths.__getitem__)
     tokens = most_tokens(task, recipe, device)
     predicted: dict[int, Any] = {}

@@ -1,18 +1,19 @@
-"""The walk along a cell's chain: load the deepest finished link, carry out what is left, score."""
+"""Run of one cell: load the last finished stage of its chain, run the others, score the net."""
 
 from __future__ import annotations
 
 import platform
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from smc_eval.capabilities import excluded, excluded_in_paper, trained_as
 from smc_eval.engine.batches import Batches, predict, smaller_recipe
-from smc_eval.engine.certify import certificate_of
+from smc_eval.engine.certify import certify
 from smc_eval.engine.device import Device
 from smc_eval.engine.distributed.joint import JointNet
 from smc_eval.engine.flop_meter import FlopMeter
@@ -28,53 +29,81 @@ from smc_eval.sparse.mask_sample import sample_masks
 from smc_eval.sparse.net import Net, state
 from smc_eval.sparse.scope import in_scope, sparsities
 from smc_eval.stages import Prune, Rewind, Train
-from smc_eval.store.records import Result, blank_record, scored_record
+from smc_eval.store.certificate import Certificate
+from smc_eval.store.record import (
+    ActivityFlops,
+    ActivitySeconds,
+    Cost,
+    FlopCount,
+    ReachedSparsity,
+    Record,
+    blank_record,
+    scored_record,
+)
 from smc_eval.store.store import Store
 from smc_eval.target import Target
 
 VERSIONS = ("smc-eval", "torch", "transformers", "accelerate", "numpy")
 
 
-@dataclass
-class CellRun:
-    """One cell on its way: where it runs, what it may keep, and the net as it stands."""
+@dataclass(frozen=True)
+class CellOptions:
+    """How a cell runs. No number depends on it."""
 
-    chain: Chain
-    store: Store
-    device: Device
-    watcher: Watcher
     keep: Collection[str] = ()
-    """Digests whose nets stay in the store: other chains pass there, or a Rewind points there."""
-    parts: int = 1
-    """In how many parts each forward pass is made, where memory is short; batches stay what they are."""
+    """Digests whose nets stay in the store: other chains share them, or a Rewind goes back to them."""
     masks: bool = False
-    """Leave the masks of the last net in the store."""
+    """Keep the masks of the last net in the store."""
     wait: bool = True
-    """Wait for a stage that another process works on, or give up the cell as busy."""
+    """Wait for a stage that another process works on; else give up the cell as busy."""
+    checkpoint_seconds: float = 30.0
+    """Seconds between two checkpoints of a training."""
+    parts: int = 1
+    """Into how many parts batches are cut, to fit into memory. Optimizer steps stay the same."""
 
-    def run(self) -> Result:
-        """Every link that is not finished yet, then the score."""
+
+class CellRun:
+    """One cell under way: its chain, the place where it runs, and its net as it stands."""
+
+    def __init__(
+        self, chain: Chain, store: Store, device: Device, watcher: Watcher, options: CellOptions | None = None
+    ) -> None:
+        self.chain, self.store, self.device, self.watcher = chain, store, device, watcher
+        self.options = options or CellOptions()
+        self.task = trained_as(chain.cell.task)
+        self.usage = Usage()
+        self._net: Net | None = None
+
+    @property
+    def net(self) -> Net:
+        """The net as it stands, while the cell runs."""
+        assert self._net is not None
+        return self._net
+
+    def run(self) -> Record:
+        """Every stage that is not finished yet, then the score."""
         self.device.forget_peak()
-        self.usage, self.task = Usage(), self.chain.cell.task.trained_as()
-        self.net = self._untrained()
+        self.usage, self._net = Usage(), self._untrained()
         done = self._resume(0)
         while done < len(self.chain.links):
             done = self._onward(done)
         return self._result()
 
-    def let_go(self) -> None:
-        """Forget the net, so that its memory can be used."""
-        vars(self).pop("net", None)
+    def in_smaller_parts(self) -> CellRun:
+        """A new run of the same cell, with batches cut into twice as many parts; this one frees its net."""
+        self._net = None
+        options = replace(self.options, parts=2 * self.options.parts)
+        return CellRun(self.chain, self.store, self.device, self.watcher, options)
 
-    def leave(self) -> None:
-        """Take the last net out of the store, when the record is written."""
+    def drop_last_net(self) -> None:
+        """Delete the last net from the store, once the record is written."""
         if self.chain.links:
             self._drop(self.chain.links[-1].digest)
 
     def _onward(self, done: int) -> int:
         """One link more; or as many as another process went meanwhile. Returns how many lie behind."""
         link = self.chain.links[done]
-        with self.store.lock(link.digest, self.watcher.note, wait=self.wait):
+        with self.store.lock(link.digest, self.watcher.note, wait=self.options.wait):
             further = self._resume(done)
             if further == done:
                 self._carry_out(link)
@@ -88,8 +117,8 @@ class CellRun:
     def _untrained(self) -> Net:
         """The net before any training; its random parts come from the start digest."""
         model, scope, ranks = self._made(), self.chain.cell.target.scope, self.device.ranks
-        spared = self.task.exclude(model) if scope == "body" else self.task.exclude_in_paper(model)
-        names = in_scope(model, scope, spared)
+        left_out = excluded(self.task, model) if scope == "body" else excluded_in_paper(self.task, model)
+        names = in_scope(model, scope, left_out)
         if ranks.sharded:
             from smc_eval.engine.distributed.shards import ShardedNet  # FSDP takes seconds to import
 
@@ -134,20 +163,20 @@ class CellRun:
             name: mask.to(self.device.torch_device) for name, mask in self.net.cut(masks).items()
         }
         self.net.load(tensors)
-        self.usage.take(meta)
+        self.usage = Usage(**meta)
         self.net.changes, self.net.regrown = self.usage.changes, self.usage.regrown
         return True
 
     def _save(self, digest: str) -> None:
         self.usage.changes, self.usage.regrown = self.net.changes, self.net.regrown
-        stays, meta = digest in self.keep, self.usage.as_meta()
+        stays, meta = digest in self.options.keep, asdict(self.usage)
         tensors, masks = self.net.gathered(self.net.state), self.net.gathered(self.net.masks)
         self.store.save(digest, tensors, masks, meta, stays=stays)
         self.store.forget_partial(digest)
 
     def _drop(self, digest: str) -> None:
         """Delete a net that only this cell passed by, to spare the disk."""
-        if digest not in self.keep:
+        if digest not in self.options.keep:
             self.store.drop(digest)
 
     def _carry_out(self, link: Link) -> None:
@@ -157,7 +186,8 @@ class CellRun:
                 batches = self._batches(recipe)
                 teacher = self._teacher(link.back) if link.back else None
                 training = Training(self.net, link, batches, self.usage, self.device, teacher)
-                training.run(self.store, self.watcher)
+                training.run(self.store, self.watcher, self.options.checkpoint_seconds)
+                self.usage = training.usage
             case Prune() as stage:
                 with self.usage.timed("prune"):
                     self._prune(stage, link.digest)
@@ -166,8 +196,8 @@ class CellRun:
                 self._rewind(link.back)
 
     def _batches(self, recipe: Recipe) -> Batches:
-        self.usage.parts = max(self.usage.parts, self.parts)
-        return Batches(self.task, recipe, self.chain.start, self.device, self.parts)
+        self.usage.parts = max(self.usage.parts, self.options.parts)
+        return Batches(self.task, recipe, self.chain.start, self.device, self.options.parts)
 
     def _prune(self, stage: Prune, digest: str) -> None:
         """Decide masks, in as many rounds of equal ratio as the stage asks."""
@@ -228,34 +258,34 @@ class CellRun:
         if not self.device.ranks.sharded:  # then each has its own
             self.device.ranks.same("weights", named)
 
-    def _result(self) -> Result:
+    def _result(self) -> Record:
         """Predict the reported split, score, certify."""
         cell, ranks = self.chain.cell, self.device.ranks
         examples = cell.task.data("test")
         self.watcher.stage(f"predict {len(examples)} examples", 1, 0)
         self.device.seed(self.chain.digest)
         with self.usage.timed("predict"):
-            meter, recipe = FlopMeter(self.net), smaller_recipe(cell.task.recipe, self.parts)
+            meter, recipe = FlopMeter(self.net), smaller_recipe(cell.task.recipe, self.options.parts)
             predicted = predict(cell.task, self.net.model, examples, recipe, self.device, meter)
             score = ranks.lead(lambda: cell.task.score(predicted, examples))
         self.usage.spend("predict", meter.spent())
         cost = self._cost()  # before the certificate, whose memory is no part of it
         net = self._whole()
         self.store.check()
-        if self.masks:
+        if self.options.masks:
             self.store.masks.save(self.chain.digest, net.masks)
         self.store.predictions.save(self.chain.digest, predicted, score.items)
         self.store.mask_samples.save(self.chain.digest, sample_masks(net.full_masks))
-        given = cell.method.card.when == "given"
+        custom = cell.method.card.when == "custom"
         reached = ranks.lead(lambda: sparsities(net.model, net.masks, net.scope))
         blank = blank_record(cell, self.chain)
-        if given:  # nobody asked for a sparsity: the record names the one that was found
-            blank = replace(blank, target={**blank.target, "sparsity": reached["scope"]})
+        if custom:  # no sparsity was asked: the record names the one that was found
+            blank = replace(blank, target=replace(blank.target, sparsity=reached["scope"]))
         return scored_record(
             blank,
             score,
-            sparsity=reached,
-            certificate=self._certificate(net, None if given else cell.target),
+            sparsity=ReachedSparsity(**reached),
+            certificate=self._certificate(net, None if custom else cell.target),
             cost=cost,
             versions=versions() | self.device.description,
         )
@@ -272,20 +302,27 @@ class CellRun:
         whole.changes, whole.regrown = net.changes, net.regrown
         return whole
 
-    def _certificate(self, net: Net, target: Target | None) -> dict[str, Any]:
+    def _certificate(self, net: Net, target: Target | None) -> Certificate:
         """What the first rank sees of the whole net."""
         ranks, start = self.device.ranks, self._made()
         device = self.device.host() if ranks.sharded else self.device
         batches = Batches(self.task, self.task.recipe, self.chain.start, device)
-        return ranks.lead(lambda: certificate_of(net, target, batches, start))
+        return ranks.lead(lambda: certify(net, target, batches, start))
 
-    def _cost(self) -> dict[str, Any]:
-        cost = self.usage.as_meta()
-        del cost["changes"], cost["regrown"]  # the certificate has them
-        if cost["parts"] == 1:
-            del cost["parts"]  # as most are
-        most, whose = self.device.peak_memory()
-        return cost | {"peak_memory_mb": round(most / 2**20), "peak_memory_of": whose}
+    def _cost(self) -> Cost:
+        usage, (most, whose) = self.usage, self.device.peak_memory()
+        return Cost(
+            steps=usage.steps,
+            examples=usage.examples,
+            scoring_passes=usage.scoring_passes,
+            teacher_passes=usage.teacher_passes,
+            selections=usage.selections,
+            seconds=ActivitySeconds(**usage.seconds),
+            flops=ActivityFlops(**{activity: FlopCount(**count) for activity, count in usage.flops.items()}),
+            peak_memory_mb=round(most / 2**20),
+            peak_memory_of=whose,
+            parts=usage.parts,
+        )
 
 
 def round_targets(goal: Target, density: float, count: int) -> list[Target]:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from smc_eval.capabilities import HasOutputs
 from smc_eval.stages import Distillation
 from smc_eval.task import Task
 
@@ -27,9 +28,11 @@ class Objective:
         """The mean loss of a batch, a scalar with a gradient."""
         if self.distil is None or self.teacher is None:
             return self.task.loss(model, batch)
-        own, student = self.task.loss_and_outputs(model, batch)
+        task = self.task
+        assert isinstance(task, HasOutputs)  # or the cell would have been refused
+        own, student = task.loss_and_outputs(model, batch)
         with torch.no_grad():
-            _, teacher = self.task.loss_and_outputs(self.teacher, batch)
+            _, teacher = task.loss_and_outputs(self.teacher, batch)
         h = self.distil.hardness
         return (1 - h) * own + h * divergence(student, teacher, self.distil.temperature)
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from smc_eval.capabilities import backbone_weights
 from smc_eval.recipe import Recipe
 from smc_eval.sparse.net import Net
 from smc_eval.task import Task
@@ -19,7 +20,7 @@ def optimizer(task: Task, net: Net, recipe: Recipe) -> torch.optim.Optimizer:
     Pretrained parameters take `backbone_lr`. Vectors (biases, norms) have no weight decay,
     except under `adam`, which decays everything as the paper's arithmetic code does.
     """
-    pretrained = set(task.backbone_weights(net.model))
+    pretrained = set(backbone_weights(task, net.model))
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, weight in net.named.items():
         if not weight.requires_grad:

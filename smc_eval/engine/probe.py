@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from smc_eval.capabilities import HasOutputs
 from smc_eval.engine.batches import Batches, Passes
 from smc_eval.engine.device import Device
 from smc_eval.engine.flop_meter import FlopMeter
 from smc_eval.engine.usage import Usage
 from smc_eval.errors import SparsityError
 from smc_eval.sparse.flow import flow
-from smc_eval.sparse.input_stats import InputStats
-from smc_eval.sparse.inputs import InputObserver, observing
+from smc_eval.sparse.inputs import InputObserver, Reducible, observing
 from smc_eval.sparse.net import Net
 from smc_eval.sparse.shard_group import ShardGroup
 from smc_eval.spec import digest
@@ -29,7 +29,7 @@ class NetProbe:
 
     def __init__(self, net: Net, feed: Batches, name: str, usage: Usage, device: Device) -> None:
         """`name` is the stage's digest: whatever is drawn is a function of it."""
-        self._net, self._batches, self._name, self._usage, self._world = net, feed, name, usage, device
+        self._net, self._batches, self._name, self._usage, self._device = net, feed, name, usage, device
         self.generator: torch.Generator = device.generator(name)
         self.meters: dict[str, FlopMeter] = {}
         """What its passes take, by what they are for."""
@@ -53,7 +53,7 @@ class NetProbe:
             return {name: gradient.clone() for name, gradient in self._net.summed().items()}
 
     def each_gradient(self, batches: int, size: int | None = None) -> Iterator[Mapping[str, Tensor]]:
-        self._world.seed(digest(self._name, "each gradient"))  # dropout too is the same when asked again
+        self._device.seed(digest(self._name, "each gradient"))  # dropout too is the same when asked again
         with self._scoring(dropout=True):
             for passes in self._batches.shared(batches, self._name, size):
                 self._net.forget_gradients()
@@ -74,18 +74,18 @@ class NetProbe:
 
     @torch.no_grad()
     def inputs(self, batches: int, see: InputObserver) -> None:
-        model, ranks = self._net.model, self._world.ranks
-        # what a plain function makes of what it sees cannot be added up: then each rank shows it all
-        feed = self._batches.dealt if isinstance(see, InputStats) else self._batches.sample
+        model, ranks = self._net.model, self._device.ranks
+        # what a plain function makes of inputs cannot be added up: then each rank shows it all batches
+        feed = self._batches.dealt if isinstance(see, Reducible) else self._batches.sample
         with self._scoring(dropout=False), observing(model, self._net.weights, see), ranks.together():
             for batch in feed(batches, self._name):
-                with self._metered("inputs"), self._world.autocast(self._batches.recipe.precision):
+                with self._metered("inputs"), self._device.autocast(self._batches.recipe.precision):
                     self._batches.task.loss(model, batch)
         self._usage.scoring_passes += batches
-        if isinstance(see, InputStats) and ranks.size > 1:
+        if isinstance(see, Reducible) and ranks.size > 1:
             self._meter("inputs").elsewhere(batches - len(range(ranks.rank, batches, ranks.size)))
-            spans = sorted({span for seen in ranks.gather(see.spans()) for span in seen})
-            ranks.add(see.of(*span) for span in spans)
+            keys = sorted({key for seen in ranks.gather(list(see.keys())) for key in seen})
+            ranks.add(see.sum_at(key) for key in keys)
 
     def flow(self, batches: int) -> dict[str, Tensor]:
         weights = self._net.weights
@@ -100,7 +100,9 @@ class NetProbe:
         return {name: flows.get(name, torch.zeros_like(weight)) for name, weight in weights.items()}
 
     def _outputs(self, batch: Any, model: torch.nn.Module) -> Tensor:
-        return self._batches.task.loss_and_outputs(model, batch)[1]
+        task = self._batches.task
+        assert isinstance(task, HasOutputs)  # or the cell would have been refused
+        return task.loss_and_outputs(model, batch)[1]
 
     @contextmanager
     def _scoring(self, *, dropout: bool) -> Iterator[None]:
@@ -117,14 +119,14 @@ class NetProbe:
     def _make(self, kind: str, passes: Passes, act: Callable[[Any, float], None]) -> None:
         """Make this rank's passes over a batch, and count those of all."""
         own = passes.own / passes.tokens
-        with self._metered(kind, own), self._world.ranks.together():
+        with self._metered(kind, own), self._device.ranks.together():
             for batch, share in passes:
                 act(batch, share)
         self._usage.scoring_passes += passes.count
 
     def _backward(self, batch: Any, share: float) -> None:
         """Gradients of a share of a loss gather on the net."""
-        with self._world.autocast(self._batches.recipe.precision):
+        with self._device.autocast(self._batches.recipe.precision):
             loss = self._batches.task.loss(self._net.model, batch) * share
         loss.backward()  # type: ignore[no-untyped-call]
 
@@ -167,5 +169,5 @@ class NetProbe:
                     f"a pruner mended {name!r}, no weight in scope of shape {tuple(value.shape)}"
                 )
             parameters[name].copy_(value)
-        self._world.ranks.share(parameters[name] for name in weights)
+        self._device.ranks.share(parameters[name] for name in weights)
         self._net.apply_masks()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from smc_eval.store.records import Result
+from smc_eval.store.record import Record
 
 
 class Watcher(Protocol):
@@ -25,7 +25,7 @@ class Watcher(Protocol):
     def note(self, text: str, *, warning: bool = False) -> None:
         """Something worth a line: resumed, waiting for another process; a warning is told even when quiet."""
 
-    def result(self, result: Result) -> None:
+    def result(self, result: Record) -> None:
         """A cell ended, however; also for those found finished in the store."""
 
     def lane(self, number: int) -> Watcher:
@@ -45,7 +45,7 @@ class Silent:
 
     def note(self, text: str, *, warning: bool = False) -> None: ...
 
-    def result(self, result: Result) -> None: ...
+    def result(self, result: Record) -> None: ...
 
     def lane(self, number: int) -> Watcher:
         return self

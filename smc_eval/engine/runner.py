@@ -1,92 +1,77 @@
-"""Many cells, one after the other or many at once; what fails fails alone."""
+"""Run many cells, one after the other or many at once. A cell that fails does not stop the others."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from pathlib import Path
-from typing import Literal
+from dataclasses import replace
 
-from smc_eval.engine.cell_run import CellRun
+from smc_eval.engine.cell_run import CellOptions, CellRun
 from smc_eval.engine.device import Device, accelerators
 from smc_eval.engine.distributed import launch
-from smc_eval.engine.distributed.joint import rank_zero_store
+from smc_eval.engine.distributed.rank_zero_store import RankZeroStore
 from smc_eval.engine.distributed.shardable import refuse_unshardable
 from smc_eval.engine.executors.attempt import attempt
 from smc_eval.engine.executors.dispatcher import Dispatcher
 from smc_eval.engine.executors.jobs import WorkerSettings
 from smc_eval.engine.executors.select import executor_for
 from smc_eval.engine.progress import Silent, Watcher
+from smc_eval.engine.run_options import RunOptions
 from smc_eval.errors import UsageError
 from smc_eval.experiment.cell import Chain, shared_nets, unneeded_nets
-from smc_eval.store.records import Result
+from smc_eval.store.record import Record
 from smc_eval.store.store import Store
 
-Keep = Literal["nets", "masks", "results"]
-"""What stays in a store: nets where chains fork; each cell's masks; neither."""
 
+def run_cells(chains: Sequence[Chain], options: RunOptions) -> list[Record]:
+    """The records of all chains, in order. Finished cells are read from the store, the others run.
 
-def run_cells(  # noqa: PLR0913  an order's own
-    chains: Sequence[Chain],
-    folder: Path,
-    *,
-    ahead: Sequence[Chain] = (),
-    device: str = "auto",
-    threads: int | None = None,
-    watcher: Watcher,
-    jobs: int | None = None,
-    keep: Keep = "nets",
-    executor: str = "local",
-    alone: bool = True,
-    again: bool = True,
-    shard: bool = False,
-) -> list[Result]:
-    """Results of all chains, in order; finished ones are read, the others run.
-
-    `ahead` are chains that may be asked for later: the nets they would share stay in the store.
-
-    With several jobs, as many worker processes carry out cells at once; without a number, one for
-    each accelerator. One job alone goes in the grid's order, in this process; who is not `alone` leaves
-    to others what they are at. Another `executor` carries them out elsewhere. `again` runs once more
-    what failed before. Ranks that a launcher started carry out each cell together; where they `shard`,
-    each holds rows of the net alone.
+    One local job runs the cells in order, in this process. Several jobs run them at once, in worker
+    processes. Ranks that a launcher started run each cell together.
 
     Raises:
-        UsageError: the device is not there, or the executor is not, or ranks are asked for what they
-            cannot do.
-        StoreError: the store cannot be written at all.
+        UsageError: the device or the executor does not exist, or ranks cannot do what is asked.
+        StoreError: the store cannot be written.
         RankLost: another rank has ended.
     """
-    make = executor_for(executor)
-    store, world = Store(folder), None
-    if shard:
-        _accept_shards([*chains, *ahead])
+    make = executor_for(options.executor)
+    store, device = Store(options.folder), None
+    if options.shard:
+        _accept_shards([*chains, *options.ahead])
     if launch.world_size() > 1:
-        _refuse_several(jobs, executor, alone=alone)
-        world = Device(device, threads, shard=shard)
-        store, watcher = _joined(chains, store, world, watcher)
+        _refuse_several(options)
+        device = Device(options.device, options.threads, shard=options.shard)
+        store, options = _joined(chains, store, device, options)
     store.open()
-    shares = accelerators(device) if executor == "local" else []
-    watcher.begin(len(chains))
-    store.book.latest()
-    if store.book.broken:
+    shares = accelerators(options.device) if options.executor == "local" else []
+    options.watcher.begin(len(chains))
+    _warn_of_broken_records(store, options.watcher)
+    kept = shared_nets([*chains, *options.ahead])
+    _tidy(chains, store, kept)
+    if options.executor == "local" and options.alone and (options.jobs or max(1, len(shares))) == 1:
+        return _inline(chains, store, device or Device(options.device, options.threads), options)
+    settings = WorkerSettings(
+        options.folder.absolute(),
+        options.device,
+        options.threads,
+        kept,
+        masks=options.keep == "masks",
+        devices=tuple(shares),
+    )
+    executor = make(settings, options.jobs)
+    try:
+        return Dispatcher(chains, store, executor, options).run()
+    finally:
+        executor.shutdown()
+
+
+def _warn_of_broken_records(store: Store, watcher: Watcher) -> None:
+    store.records.latest()
+    if store.records.broken:
         watcher.note(
-            f"{store.book.broken} broken records in {store.book.path} are passed over; "
-            "a cell that has no other runs again",
+            f"{store.records.broken} broken records in {store.records.path} are ignored; "
+            "their cells run again",
             warning=True,
         )
-    kept = shared_nets([*chains, *ahead])
-    _tidy(chains, store, kept)
-    if executor == "local" and alone and (jobs or max(1, len(shares))) == 1:
-        return _inline(chains, ahead, store, world or Device(device, threads), watcher, keep)
-    settings = WorkerSettings(
-        folder.absolute(), device, threads, kept, masks=keep == "masks", devices=tuple(shares)
-    )
-    carrier = make(settings, jobs)
-    try:
-        dispatcher = Dispatcher(chains, store, carrier, watcher, bounded=keep != "nets", ahead=ahead)
-        return dispatcher.run(again=again)
-    finally:
-        carrier.shutdown()
 
 
 def _accept_shards(chains: Sequence[Chain]) -> None:
@@ -102,39 +87,42 @@ def _accept_shards(chains: Sequence[Chain]) -> None:
     shards.check_torch()
 
 
-def _refuse_several(jobs: int | None, executor: str, *, alone: bool) -> None:
-    """Refuse, of ranks, what carries out several cells at once.
+def _refuse_several(options: RunOptions) -> None:
+    """Refuse options with which ranks would run several cells at once.
 
     Raises:
-        UsageError: that was asked.
+        UsageError: there is one.
     """
-    if jobs not in {None, 1}:
-        launch.refuse_with_ranks(f"--jobs {jobs}")
-    if executor != "local":
-        launch.refuse_with_ranks(f"--executor {executor}")
-    if not alone:
+    if options.jobs not in {None, 1}:
+        launch.refuse_with_ranks(f"--jobs {options.jobs}")
+    if options.executor != "local":
+        launch.refuse_with_ranks(f"--executor {options.executor}")
+    if not options.alone:
         launch.refuse_with_ranks("work")
 
 
-def _joined(chains: Sequence[Chain], store: Store, world: Device, watcher: Watcher) -> tuple[Store, Watcher]:
-    """Store and watcher as ranks have them: the first reads, writes and speaks.
+def _joined(
+    chains: Sequence[Chain], store: Store, device: Device, options: RunOptions
+) -> tuple[Store, RunOptions]:
+    """Store and options of a rank: only rank 0 reads, writes and shows progress.
 
     Raises:
-        UsageError: ranks do not mean the same cells.
+        UsageError: the ranks have other cells.
     """
-    ranks = world.ranks
-    meant = ranks.gather([chain.digest for chain in chains])
-    if differing := [rank for rank, other in enumerate(meant) if other != meant[0]]:
+    ranks = device.ranks
+    digests = ranks.gather([chain.digest for chain in chains])
+    if differing := [rank for rank, other in enumerate(digests) if other != digests[0]]:
         raise UsageError(
-            f"rank {differing[0]} means other cells by the same words than rank 0; "
-            "use the same data, checkpoints and versions of plugins for all ranks"
+            f"rank {differing[0]} has other cells than rank 0; "
+            "use the same data, checkpoints and versions of plugins on all ranks"
         )
-    return rank_zero_store(store, ranks), watcher if ranks.rank == 0 else Silent()
+    watcher = options.watcher if ranks.rank == 0 else Silent()
+    return RankZeroStore(store, ranks), replace(options, watcher=watcher)
 
 
 def _tidy(chains: Sequence[Chain], store: Store, kept: Collection[str]) -> None:
     """Delete what only finished cells passed by, and a process left that was killed or had stalled."""
-    nets, records = store.nets() - set(kept), store.book.latest()
+    nets, records = store.nets() - set(kept), store.records.latest()
     for chain in chains:
         record = records.get(chain.digest)
         if record and record.status == "ok":
@@ -142,24 +130,24 @@ def _tidy(chains: Sequence[Chain], store: Store, kept: Collection[str]) -> None:
                 store.drop(digest)
 
 
-def _inline(
-    chains: Sequence[Chain], ahead: Sequence[Chain], store: Store, world: Device, watcher: Watcher, keep: Keep
-) -> list[Result]:
+def _inline(chains: Sequence[Chain], store: Store, device: Device, options: RunOptions) -> list[Record]:
     """One cell after the other, in this process."""
-    kept = shared_nets([*chains, *ahead])
-    results: list[Result] = []
-    finished = store.book.latest()
-    done = {digest for digest, result in finished.items() if result.status == "ok"}
+    known, watcher = [*chains, *options.ahead], options.watcher
+    kept = shared_nets(known)
+    cell_options = CellOptions(kept, masks=options.keep == "masks")
+    results: list[Record] = []
+    finished = store.records.latest()
+    done = {digest for digest, record in finished.items() if record.status == "ok"}
     for number, chain in enumerate(chains, 1):
         watcher.cell(number, chain.cell.label)
-        result = finished.get(chain.digest)
-        if result is None or result.status != "ok":
-            result = attempt(CellRun(chain, store, world, watcher, kept, masks=keep == "masks"))
-            assert result is not None
-            if keep != "nets":
-                done |= {chain.digest} if result.status == "ok" else set()
-                for net in unneeded_nets([*chains, *ahead], kept, done):
+        record = finished.get(chain.digest)
+        if record is None or record.status != "ok":
+            record = attempt(CellRun(chain, store, device, watcher, cell_options))
+            assert record is not None
+            if options.keep != "nets":
+                done |= {chain.digest} if record.status == "ok" else set()
+                for net in unneeded_nets(known, kept, done):
                     store.forget(net)
-        watcher.result(result)
-        results.append(result)
+        watcher.result(record)
+        results.append(record)
     return results

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -26,9 +26,6 @@ from smc_eval.sparse.shard_group import ShardGroup
 from smc_eval.spec import digest
 from smc_eval.stages import Train
 from smc_eval.store.store import Store
-
-CHECKPOINT_SECONDS = 30.0
-"""Between two checkpoints of a training in progress; no number depends on it."""
 
 
 @dataclass
@@ -95,14 +92,14 @@ class Training:
         self.net, self.stage, self.digest = net, link.stage, link.digest
         self.batches, self.usage, self.device = batches, usage, device
         self.recipe, self.task, self.updater = batches.recipe, batches.task, link.stage.updater
-        total = self.recipe.total(batches.total)
-        self.step, self.last = round(total * self.stage.start), round(total * self.stage.stop)
-        self.first = self.step
+        steps = self.stage.steps_of(self.recipe.total(batches.total))
+        self.step = self.first = steps.start
+        self.last = steps.stop
         self.optimizer = optimizer.optimizer(self.task, net, self.recipe)
         self.scaler = device.scaler(self.recipe.precision)
         self.objective = Objective(self.task, self.stage.distil, teacher)
         device.seed(self.digest)
-        self.chance = device.generator(digest(self.digest, "rule"))
+        self.chance = device.generator(digest(self.digest, "updater"))
         self.memory: dict[str, Tensor] = {}
         self.best = Best()
         if self.updater:
@@ -110,8 +107,8 @@ class Training:
             self.memory = self.updater.init(net.weights, net.full_masks)
         self.meter, self.selecting = FlopMeter(net), FlopMeter(net)
 
-    def run(self, store: Store, watcher: Watcher) -> None:
-        """Train to the stage's end, saving the state now and then; resume where it was left."""
+    def run(self, store: Store, watcher: Watcher, checkpoint_seconds: float) -> None:
+        """Train to the end of the stage, and save a checkpoint every so many seconds; resume from one."""
         if saved := store.load_partial(self.digest):
             self._restore(saved)
             watcher.note(f"resumed at step {self.step} of {self.last}")
@@ -127,7 +124,7 @@ class Training:
                 now = time.perf_counter()
                 self.usage.seconds["train"] += now - began
                 began = now
-                late = self.device.ranks.first(time.monotonic() - saved_at > CHECKPOINT_SECONDS)
+                late = self.device.ranks.first(time.monotonic() - saved_at > checkpoint_seconds)
                 if late and self.step < self.last:
                     store.save_partial(self.digest, self._saved())
                     saved_at, began = time.monotonic(), time.perf_counter()
@@ -264,10 +261,10 @@ class Training:
             "optimizer": optimizer.saved(self.optimizer, self.net),
             "scaler": self.scaler.state_dict(),
             "memory": gathered(self.memory),
-            "rule chance": self.chance.get_state(),
+            "updater chance": self.chance.get_state(),
             "chance": self.device.chance(),
             "best": vars(best) | {"weights": gathered(best.weights), "masks": gathered(best.masks)},
-            "tally": self.usage.as_meta(),
+            "usage": asdict(self.usage),
             "meters": [self.meter.state(), self.selecting.state()],
         }
 
@@ -282,15 +279,12 @@ class Training:
         optimizer.restore(self.optimizer, self.net, saved["optimizer"])
         self.scaler.load_state_dict(saved["scaler"])
         self.memory = {name: tensor.to(device) for name, tensor in cut(saved["memory"]).items()}
-        self.chance.set_state(saved["rule chance"])
+        self.chance.set_state(saved["updater chance"])
         self.device.recall(saved["chance"])
         best = saved["best"]
         self.best = Best(**best | {"weights": cut(best["weights"]), "masks": cut(best["masks"])})
         parts = self.usage.parts
-        self.usage.take(saved["tally"])
+        self.usage = Usage(**saved["usage"])
         self.usage.parts = max(self.usage.parts, parts)
-        if "meters" not in saved:  # another release began this stage, and counted nothing
-            self.usage.flops["train"] = None
-            return
         for meter, told in zip((self.meter, self.selecting), saved["meters"], strict=True):
             meter.restore(told)

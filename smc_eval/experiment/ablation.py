@@ -154,7 +154,7 @@ def unpruned(stages: Sequence[Stage]) -> tuple[list[Stage], str]:
 
 def _again(stage: Stage) -> Train:
     """The training that made the last masks, under them as they are; one by the recipe after a pruning."""
-    return stage.model_copy(update={"rule": None, "name": None}) if isinstance(stage, Train) else Train()
+    return stage.model_copy(update={"updater": None, "name": None}) if isinstance(stage, Train) else Train()
 
 
 def _masks(stage: Stage) -> bool:

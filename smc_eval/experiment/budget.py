@@ -198,7 +198,7 @@ def _total(stage: Stage, examples: int) -> int:
 
 def _part(stage: Stage, total: int) -> int:
     """Steps that a Train takes of a recipe of so many."""
-    return round(stage.stop * total) - round(stage.start * total) if isinstance(stage, Train) else 0
+    return len(stage.steps_of(total)) if isinstance(stage, Train) else 0
 
 
 def _examples(recipe: Recipe) -> int:

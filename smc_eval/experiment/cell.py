@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 
+from smc_eval.capabilities import HasOutputs, trained_as
 from smc_eval.errors import PlanError, UsageError
 from smc_eval.experiment.budget import Budget
 from smc_eval.method import Method
@@ -100,7 +101,7 @@ def chain(cell: Cell, sources: tuple[Source, ...], examples: int) -> Chain:
             "with keep=best hold examples out of training, as in --recipe keep=best,validation=0.1"
         )
     read = [(source.role, source.digest) for source in sources]
-    start = digest("start", ENGINE, cell.task.trained_as(), cell.protocol, cell.seed, read)
+    start = digest("start", ENGINE, trained_as(cell.task), cell.protocol, cell.seed, read)
     points, links, last = {START: start}, list[Link](), start
     stages = list(cell.method.plan(cell.target))
     if cell.budget:
@@ -119,7 +120,7 @@ def chain(cell: Cell, sources: tuple[Source, ...], examples: int) -> Chain:
                     links.append(Link(stage, last, points[back] if back else None))
                 points |= {stage.name: last} if stage.name else {}
             case Prune(by=by):
-                if by.needs_outputs and not cell.task.has_outputs:
+                if by.needs_outputs and not isinstance(cell.task, HasOutputs):
                     raise UsageError(
                         f"method {cell.method.card.name!r} measures what flows to a task's outputs, "
                         f"which task {cell.task.card.name!r} does not tell"
@@ -157,7 +158,7 @@ def _trains(cell: Cell, stage: Train, examples: int) -> bool:
     """
     assert stage.recipe is not None
     method, task = cell.method.card.name, cell.task
-    if stage.distil and not task.has_outputs:
+    if stage.distil and not isinstance(task, HasOutputs):
         raise UsageError(
             f"method {method!r} learns from a teacher's outputs, which task {task.card.name!r} does not tell"
         )

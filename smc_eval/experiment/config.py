@@ -17,6 +17,9 @@ from smc_eval.recipe import Precision
 from smc_eval.spec import Spec
 from smc_eval.target import Distribution, Scope
 
+Keep = Literal["nets", "masks", "results"]
+"""What stays in a store besides records and predictions: nets that cells share; masks; neither."""
+
 Format = Literal["table", "markdown", "csv", "latex", "json"]
 
 DATA_VARIABLE = "SMC_EVAL_DATA"
@@ -72,7 +75,7 @@ class RunConfig(Spec):
     are its ends. Default: the sparsities that are asked for."""
     limit: int | None = Field(None, ge=1)
     """Keep only so many examples of each part. For trials, never for results."""
-    data_dir: str = "twin"
+    data_dir: str = "synthetic"
     """Folder with the data in its official layout, hub for the tasks that have theirs there, twin for
     synthetic data, or published to plan by published sizes, without any.
     Default: $SMC_EVAL_DATA, or twin."""
@@ -92,7 +95,7 @@ class RunConfig(Spec):
     executor: str = "local"
     """What carries out cells: local, processes on this machine; slurm[:KEY=VALUE,…], jobs with these
     options of sbatch; ray[:ADDRESS], tasks of a Ray cluster. Default: local."""
-    keep: Literal["nets", "masks", "results"] = "nets"
+    keep: Keep = "nets"
     """What stays on disk beside records and answers: nets where stages are shared, for later runs; or,
     with those deleted once no cell needs them, each cell's masks; or neither. Default: nets."""
     threads: int | None = Field(None, ge=1)

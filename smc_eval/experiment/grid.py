@@ -78,7 +78,7 @@ class Grid(Spec):
 
     def _aims(self, method: Method) -> Iterator[Target]:
         """What a method is asked for: each target, or nothing, where it prunes nothing of its own accord."""
-        if method.card.when in {"none", "given"}:
+        if method.card.when in {"none", "custom"}:
             yield Target(scope=self.targets[0].scope)
             return
         for target in self.targets:
@@ -107,7 +107,7 @@ def _methods(config: RunConfig, registry: Registry, protocol: Protocol) -> Itera
 def _every(registry: Registry, config: RunConfig) -> list[str]:
     """The methods that `all` stands for: not those whose masks must be given to them."""
     shelf = registry.methods.items()
-    return [n for n, kind in shelf if kind.card.when != "given" and (config.dense or n != DENSE)]
+    return [n for n, kind in shelf if kind.card.when != "custom" and (config.dense or n != DENSE)]
 
 
 def _ablated(methods: Iterable[Method], asked: Iterable[str]) -> Iterator[Method]:
@@ -233,18 +233,18 @@ def _is(word: str, wanted: Any) -> bool:
 
 
 def data_folder(word: str) -> str:
-    """The data folder, `hub` or `twin`.
+    """The data folder, `hub` or `synthetic`.
 
     Raises:
         DataError: there is no such folder.
     """
-    if word not in {"twin", "hub"} and not Path(word).is_dir():
+    if word not in {"synthetic", "hub"} and not Path(word).is_dir():
         what = (
             f"{word!r} is a file, no data directory"
             if Path(word).exists()
             else f"there is no data directory {word!r}"
         )
-        raise DataError(f"{what}; give a folder in the official layout, hub or twin")
+        raise DataError(f"{what}; give a folder in the official layout, hub or synthetic")
     return word
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import warnings
 from collections.abc import Iterator
@@ -12,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, PrivateAttr, model_validator
 
 from smc_eval.card import MethodCard
-from smc_eval.errors import ModelError
+from smc_eval.errors import ModelError, first_line
+from smc_eval.files.checksum import combined_sha256, file_sha256
 from smc_eval.method import Method
 from smc_eval.pruner import Probe, Pruner
 from smc_eval.spec import Outside
@@ -49,7 +49,7 @@ class CustomMasks(Pruner):
         if self.path is None:
             return custom_masks(probe.weights, probe.weights, "weights")
         files = checkpoint_files(self.path)
-        if content_sha256(files) != self.sha256:
+        if checkpoint_sha256(files) != self.sha256:
             raise ModelError(f"{self.path} has changed since this run was planned; issue the command again")
         return custom_masks(probe.weights, load_tensors(files), self.content)
 
@@ -66,7 +66,7 @@ class FromCheckpoint(Method):
         name="from-checkpoint",
         summary="the masks of a pruned checkpoint, read from its zeros or from a file, then trained under",
         source="formats: https://huggingface.co/docs/safetensors",
-        when="given",
+        when="custom",
     )
     path: Annotated[str | None, Outside()] = None
     """Checkpoint whose zeros are the masks: a folder, .safetensors or .bin; none reads --model itself."""
@@ -81,7 +81,7 @@ class FromCheckpoint(Method):
         if self.path and self.mask:
             raise ValueError("give a path or a mask, not both")
         if where := self.path or self.mask:
-            self._sha256 = content_sha256(checkpoint_files(where))
+            self._sha256 = checkpoint_sha256(checkpoint_files(where))
         return self
 
     def canonical(self) -> dict[str, Any]:
@@ -130,20 +130,19 @@ def _shards(index: Path) -> list[Path]:
     return shards
 
 
-def content_sha256(files: list[Path]) -> str:
+def checkpoint_sha256(files: list[Path]) -> str:
     """SHA-256 over the SHA-256 of each file.
 
     Raises:
         ModelError: one cannot be read.
     """
-    whole = hashlib.sha256()
+    parts = list[str]()
     for path in files:
         try:
-            with path.open("rb") as file:
-                whole.update(hashlib.file_digest(file, "sha256").digest())
+            parts.append(file_sha256(path))
         except OSError as error:
             raise ModelError(f"cannot read {path}: {error.strerror}") from None
-    return whole.hexdigest()
+    return combined_sha256(parts)
 
 
 def load_tensors(files: list[Path]) -> dict[str, Tensor]:
@@ -169,7 +168,7 @@ def _opened(path: Path) -> dict[str, Tensor]:
             warnings.simplefilter("ignore")  # of what a broken file looks like
             held = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever a stranger's file may raise
-        told = str(error).partition("\n")[0][:160]
+        told = first_line(error)[:160]
         raise ModelError(f"{path} cannot be read as tensors: {told or type(error).__name__}") from error
     if not isinstance(held, dict) or not all(isinstance(value, torch.Tensor) for value in held.values()):
         raise ModelError(f"{path} is no state dict; it should map names to tensors, and nothing else")

@@ -9,6 +9,7 @@ from pydantic import Field, PositiveInt, model_validator
 
 from smc_eval.card import MethodCard
 from smc_eval.method import Method
+from smc_eval.pruner import masks
 from smc_eval.sparse.schedule import cubic, spacing, window
 from smc_eval.stages import Stage, Train
 from smc_eval.target import Target
@@ -78,13 +79,13 @@ class Cubic(Gradual):
         to = self.due(view.step, view.steps)
         if to is None:
             return state
-        from smc_eval.sparse.allocate import allocate, expected
+        from smc_eval.sparse.allocate import expected
 
         alive, shards = view.masks, view.shards
         left = sum(shards.count(alive.values()))
         if expected(shards.shapes(alive), to) < left:
             magnitude = {name: weight.abs() for name, weight in view.weights.items()}
-            view.set_masks(allocate(magnitude, to, within=alive, shards=shards))
+            view.set_masks(masks(magnitude, to, within=alive, shards=shards))
         return state
 
     def densities(self, steps: int, density: float) -> Iterator[tuple[int, float]]:

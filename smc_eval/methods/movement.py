@@ -10,6 +10,7 @@ from pydantic import Field, PositiveInt, model_validator
 from smc_eval.card import MethodCard
 from smc_eval.method import Method
 from smc_eval.methods.gmp import Gradual, forward
+from smc_eval.pruner import masks
 from smc_eval.sparse.schedule import window
 from smc_eval.stages import Stage, Train
 from smc_eval.target import Target
@@ -46,10 +47,8 @@ class Move(Gradual):
         scores = {name: score.addcmul(grads[name], weights[name], value=-1) for name, score in state.items()}
         to = self.due(view.step, view.steps)
         if to is not None:
-            from smc_eval.sparse.allocate import allocate
-
             # not within the masks worn: what was masked may come back
-            view.set_masks(allocate(scores, to, shards=view.shards))
+            view.set_masks(masks(scores, to, shards=view.shards))
         return scores
 
     def due(self, step: int, steps: int) -> Target | None:

@@ -20,7 +20,7 @@ from smc_eval.planning.cost_model import (
 )
 from smc_eval.pruner import Pruner
 from smc_eval.stages import Prune, Rewind, Stage, Train
-from smc_eval.store.records import Result
+from smc_eval.store.record import Record
 from smc_eval.target import Target
 from smc_eval.task import Task
 from smc_eval.updater import Updater
@@ -71,7 +71,7 @@ class Plan:
         cls,
         chains: Sequence[Chain],
         finished: Callable[[str], bool],
-        records: Iterable[Result] = (),
+        records: Iterable[Record] = (),
         *,
         given: Sequence[DeviceRate] = (),
         work: ForwardFlops = unknown_flops,
@@ -209,17 +209,14 @@ def stages_owed(chain: Chain, finished: Callable[[str], bool]) -> set[str]:
 
 def steps_of(stage: Stage, examples: int) -> int:
     """Optimizer steps of a bound stage over so many training examples; pruning and rewinding take none."""
-    if not isinstance(stage, Train) or stage.recipe is None:
-        return 0
-    total = stage.recipe.total(examples)
-    return round(stage.stop * total) - round(stage.start * total)
+    return len(stage.steps(examples)) if isinstance(stage, Train) else 0
 
 
-def seen_rates(records: Iterable[Result]) -> dict[tuple[str, str], float]:
+def seen_rates(records: Iterable[Record]) -> dict[tuple[str, str], float]:
     """Seconds of an optimizer step by task and model, from records that trained."""
     sums: dict[tuple[str, str], tuple[float, int]] = defaultdict(lambda: (0.0, 0))
     for record in records:
-        trained, taken = record.cost.get("seconds", {}).get("train"), record.cost.get("steps")
+        trained, taken = (record.cost.seconds.train, record.cost.steps) if record.cost else (0.0, 0)
         if record.status == "ok" and trained and taken:
             seconds, count = sums[record.task, record.model]
             sums[record.task, record.model] = seconds + trained, count + taken
@@ -249,7 +246,7 @@ def describe_stage(stage: Stage, length: int | None = None) -> str:
 
 
 def describe_target(target: Target) -> str:
-    """A target in few words: its pattern or rounded sparsity, its spread if it is not the usual."""
+    """A target in few words: its pattern or rounded sparsity, its distribution if that is not `global`."""
     if target.pattern != "free":
         return target.pattern
     return f"{target.sparsity:.4g}" + ("" if target.distribution == "global" else f" {target.distribution}")

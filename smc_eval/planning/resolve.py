@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from smc_eval.errors import DataError, SmcError, UsageError
+from smc_eval.capabilities import published_sizes
+from smc_eval.errors import DataError, SmcError, UsageError, first_line
 from smc_eval.experiment.cell import Cell, Chain, chain
 from smc_eval.experiment.config import PUBLISHED
 from smc_eval.registry import guarded
-from smc_eval.store.records import Result, blank_record, failed_record
+from smc_eval.store.record import Record, blank_record, failed_record
 from smc_eval.task import Source, Task
 
 BUILT = ("tiny", "scratch")
@@ -37,7 +38,7 @@ class ResolvedCell:
     """What its chain takes as published; such a chain can be planned with, and not run."""
 
     @property
-    def record(self) -> Result:
+    def record(self) -> Record:
         """The record of a cell that cannot run: failed, or skipped where its method refuses the target."""
         result = blank_record(self.cell)
         if isinstance(self.error, RefusedTarget):
@@ -133,9 +134,9 @@ def suppose_task(task: Task) -> TaskData:
         refuse_sizes_alone(task)
         count = len(task.data("train"))
     except DataError as error:
-        if (sizes := task.sizes()) is None:
+        if (sizes := published_sizes(task)) is None:
             raise
-        why = "no data is named" if task.folder == PUBLISHED else str(error).splitlines()[0]
+        why = "no data is named" if task.folder == PUBLISHED else first_line(error)
         told = (*told, why)
         count = min(sizes.train, task.limit or sizes.train)
     sources = (Source("data", task.folder, PUBLISHED), Source("model", task.backbone, PUBLISHED))
@@ -151,7 +152,7 @@ def refuse_sizes_alone(task: Task) -> None:
     if task.folder == PUBLISHED:
         raise DataError(
             f"data {PUBLISHED!r} is sizes alone, to plan with; to run, name a folder with the data: "
-            "--data-dir DIR, or synthetic data: --data-dir twin"
+            "--data-dir DIR, or synthetic data: --data-dir synthetic"
         )
 
 

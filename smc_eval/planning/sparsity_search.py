@@ -8,21 +8,21 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
-from smc_eval.errors import SmcError, UsageError
+from smc_eval.errors import SmcError, UsageError, first_line
 from smc_eval.experiment.cell import Cell, Chain
 from smc_eval.experiment.grid import DENSE, Grid
 from smc_eval.method import Method
 from smc_eval.planning.bisection import Bisection, Bracket
 from smc_eval.planning.resolve import ResolvedCell, Resolver
 from smc_eval.statistics import retained
-from smc_eval.store.records import Result, scores_by_seed
+from smc_eval.store.record import Record, scores_by_seed
 from smc_eval.target import Target
 from smc_eval.task import Task
 
 AHEAD = 3
 """Rounds that are looked ahead, to keep the nets that their cells would share with those of now."""
 
-Carry = Callable[[Sequence[ResolvedCell], Sequence[Chain]], list[Result]]
+Carry = Callable[[Sequence[ResolvedCell], Sequence[Chain]], list[Record]]
 """Carries out cells, given those that may be asked for later."""
 
 
@@ -62,26 +62,26 @@ class SparsitySearch:
         targets = tuple(Target(sparsity=sparsity, scope=scope) for sparsity in sparsities)
         return list(self.grid.model_copy(update={"targets": targets}).cells())
 
-    def measured(self, records: Sequence[Result]) -> SparsitySearch:
+    def measured(self, records: Sequence[Record]) -> SparsitySearch:
         """The same with the score of the dense nets, from their records."""
         if reason := _unsound(records):
             return replace(self, reason=f"dense: {reason}")
         assert records[0].score is not None
         dense, chance = _mean(records), self.task.card.chance
-        if math.isnan(retained(dense, dense, chance, higher=records[0].score["higher_is_better"])):
+        if math.isnan(retained(dense, dense, chance, higher=records[0].score.higher_is_better)):
             return replace(
                 self, dense=dense, reason=f"the dense net scores {dense:.4g} and a guess {chance:g}: no share"
             )
         return replace(self, dense=dense)
 
-    def record_answer(self, sparsity: float, records: Sequence[Result]) -> SparsitySearch:
+    def record_answer(self, sparsity: float, records: Sequence[Record]) -> SparsitySearch:
         """The same one answer further, from the records of its cells at a sparsity."""
         cells = self.cells + len(records)
         if reason := _unsound(records):
             return replace(self, cells=cells, reason=f"at {sparsity:g}: {reason}")
         assert records[0].score is not None
         score, search = _mean(records), self.bracket.search
-        higher = records[0].score["higher_is_better"]
+        higher = records[0].score.higher_is_better
         share = float(retained(score, self.dense, self.task.card.chance, higher=higher))
         bracket = self.bracket.tell(sparsity, keeps=share >= search.share - 1e-9)
         return replace(self, bracket=bracket, cells=cells, scores=(*self.scores, (sparsity, score)))
@@ -130,7 +130,7 @@ def unfit(method: Method) -> str:
     """Why a method has no sparsity to look for; empty where it has."""
     if method.card.when == "none":
         return "prunes nothing"
-    if method.card.when == "given":
+    if method.card.when == "custom":
         return "takes masks that are given"
     return "" if "free" in method.card.patterns else f"makes {', '.join(method.card.patterns)} alone"
 
@@ -172,7 +172,7 @@ def most_cells(grid: Grid, waiting: Iterable[SparsitySearch]) -> int:
 
 def run_rounds(
     grid: Grid, waiting: Sequence[SparsitySearch], carry: Carry
-) -> Iterator[tuple[list[SparsitySearch], list[Result]]]:
+) -> Iterator[tuple[list[SparsitySearch], list[Record]]]:
     """Carry out the dense cells, then each quest's next ones until none asks any more.
 
     Yields the quests as they stand after each round, and the records it brought.
@@ -183,7 +183,7 @@ def run_rounds(
     resolver, found = Resolver(), list(waiting)
     squares = resolver.resolve_all(dense_cells(grid))
     records = carry(squares, _ahead(found, resolver))
-    baseline: dict[tuple[str, str], list[Result]] = {}
+    baseline: dict[tuple[str, str], list[Record]] = {}
     for record in records:
         baseline.setdefault((record.task, record.model), []).append(record)
     found = [search.measured(baseline[search.task.label, search.task.backbone]) for search in found]
@@ -210,13 +210,13 @@ def _ahead(waiting: Iterable[SparsitySearch], resolver: Resolver) -> list[Chain]
     return chains
 
 
-def _mean(records: Sequence[Result]) -> float:
+def _mean(records: Sequence[Record]) -> float:
     return fmean(scores_by_seed(records).values())
 
 
-def _unsound(records: Sequence[Result]) -> str:
+def _unsound(records: Sequence[Record]) -> str:
     """Why records decide nothing: the first that is not done, or not certified."""
     unsound = next((record for record in records if not record.sound), None)
     if unsound is None:
         return ""
-    return unsound.reason.partition("\n")[0] or "a certificate failed"
+    return first_line(unsound.reason) or "a certificate failed"

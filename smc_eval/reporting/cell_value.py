@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from statistics import fmean
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from smc_eval.score import Items, pooled
-from smc_eval.store.records import Result, scores_by_seed
+from smc_eval.store.record import Record, ScoreRecord, scores_by_seed
 
 if TYPE_CHECKING:
     from smc_eval.statistics.interval import Interval
@@ -46,7 +46,7 @@ class CellValue:
     """Mean sparsity over each of the denominators."""
     seconds: float = 0.0
     """What these nets cost altogether."""
-    records: tuple[Result, ...] = field(default=(), repr=False, compare=False)
+    records: tuple[Record, ...] = field(default=(), repr=False, compare=False)
     """What it came from; of a square in doubt, those that are told."""
     look: FindItems | None = field(default=None, repr=False, compare=False)
     """Finds what each example added to them."""
@@ -102,15 +102,15 @@ class CellValue:
         return (f"±{reach:.{self.decimals}f}",)
 
 
-def decimals(group: Iterable[Result]) -> int:
+def decimals(group: Iterable[Record]) -> int:
     """One decimal, or three for a metric that stays within one, as a correlation does."""
     scores = [record.score for record in group if record.score]
-    within = all(abs(score["value"]) <= 1 and "%" not in score["metric"] for score in scores)
+    within = all(abs(score.value) <= 1 and "%" not in score.metric for score in scores)
     return 3 if scores and within else 1
 
 
 def make_cell_value(
-    records: Sequence[Result], group: Sequence[Result], decimals: int, look: FindItems | None = None
+    records: Sequence[Record], group: Sequence[Record], decimals: int, look: FindItems | None = None
 ) -> CellValue:
     """One square from the records of its seeds and folds; what is not certified enters no mean."""
     sound = [record for record in records if record.sound]
@@ -118,33 +118,34 @@ def make_cell_value(
     if not told:
         return CellValue("failed" if any(record.status == "failed" for record in records) else "skipped")
     values = scores_by_seed(told)
-    also = list(dict.fromkeys(name for record in told for name in _score(record).get("also", {})))
+    also = list(dict.fromkeys(name for record in told for name in _score(record).also))
+    reached = [vars(record.sparsity) for record in told if record.sparsity]
     return CellValue(
         "ok" if all(record.sound for record in records if record.status == "ok") else "doubt",
         fmean(values.values()),
         decimals,
         tuple(_remarks(told, values, group)),
         also={name: _mean_of_those_with(name, told) for name in also},
-        reached={name: fmean(r.sparsity[name] for r in told) for name in told[0].sparsity},
-        seconds=sum(sum(record.cost.get("seconds", {}).values()) for record in told),
+        reached={name: fmean(of[name] for of in reached) for name in (reached[0] if reached else ())},
+        seconds=sum(sum(vars(record.cost.seconds).values()) for record in told if record.cost),
         records=tuple(told),
         look=look,
     )
 
 
-def _score(record: Result) -> dict[str, Any]:
+def _score(record: Record) -> ScoreRecord:
     assert record.score is not None
     return record.score
 
 
-def _mean_of_those_with(name: str, told: Sequence[Result]) -> float:
+def _mean_of_those_with(name: str, told: Sequence[Record]) -> float:
     """A further number over folds and seeds, each weighing as many examples as it has."""
-    scores = [_score(record) for record in told if name in _score(record).get("also", {})]
-    counts = [score.get("also_n", {}).get(name, score["n"]) for score in scores]
-    return pooled([score["also"][name] for score in scores], [max(1, count) for count in counts])
+    scores = [_score(record) for record in told if name in _score(record).also]
+    counts = [score.also_n.get(name, score.n) for score in scores]
+    return pooled([score.also[name] for score in scores], [max(1, count) for count in counts])
 
 
-def _remarks(told: Sequence[Result], seeds: Mapping[int, object], group: Sequence[Result]) -> Iterable[str]:
+def _remarks(told: Sequence[Record], seeds: Mapping[int, object], group: Sequence[Record]) -> Iterable[str]:
     """What is missing of a square that its task and model have elsewhere, where it missed its target, and
     which of its nets are cut off."""
     all_seeds, all_folds = ({getattr(record, name) for record in group} for name in ("seed", "fold"))
@@ -152,10 +153,10 @@ def _remarks(told: Sequence[Result], seeds: Mapping[int, object], group: Sequenc
         yield f"{len(seeds)}/{len(all_seeds)} seeds"
     if len(told) < (folds := len(seeds) * len(all_folds)):
         yield f"{len(told)}/{folds} folds"
-    asked = told[0].target["sparsity"]
-    reached = [record.sparsity["scope"] for record in told if "scope" in record.sparsity]
+    asked = told[0].target.sparsity
+    reached = [record.sparsity.scope for record in told if record.sparsity]
     furthest = max(reached, key=lambda sparsity: abs(sparsity - asked), default=asked)
     if abs(furthest - asked) > SPARSITY_TOLERANCE:
         yield f"@{furthest:.3f}"
-    if count := sum(record.certificate.get("effective") == 1 for record in told):
+    if count := sum(record.certificate.effective == 1 for record in told if record.certificate):
         yield DISCONNECTED if count == len(told) else f"{count}/{len(told)} {DISCONNECTED}"

@@ -11,9 +11,9 @@ from smc_eval.reporting.cell_value import FindItems
 from smc_eval.reporting.table import ANY, DENSE_COLUMN, column_names, distinct, facets, sparsity_key
 from smc_eval.statistics.paired import Comparison, compare, holm, seeds_needed
 from smc_eval.statistics.sample import Sample
-from smc_eval.store.records import Result, scores_by_seed
+from smc_eval.store.record import Record, scores_by_seed
 
-OWN_FACETS = ("spread", "match", "factor", "inside")
+OWN_FACETS = ("distribution", "match", "factor", "inside")
 """Facets that may be a method's own; in all others two methods ought to be alike."""
 
 SparsityLevel = tuple[str, float]
@@ -61,7 +61,7 @@ class Side:
     method: str
     at: SparsityLevel | None
     """The one sparsity that is meant; None means all."""
-    squares: Mapping[SquareKey, tuple[Sample, Result]]
+    squares: Mapping[SquareKey, tuple[Sample, Record]]
 
     @property
     def single(self) -> bool:
@@ -70,13 +70,13 @@ class Side:
 
 
 def compare_methods(
-    records: Sequence[Result], look: FindItems, a: str, b: str, where: Mapping[str, str] | None = None
+    records: Sequence[Record], look: FindItems, a: str, b: str, where: Mapping[str, str] | None = None
 ) -> list[PairedComparison]:
     """Methods a and b at every task, model and sparsity that both have.
 
     `METHOD@SPARSITY` is a method at one sparsity; it stands beside every sparsity of the other, as
     `dense` does. Only certified records enter. `where` keeps those of which a facet has a value, as
-    `spread=global`.
+    `distribution=global`.
 
     Raises:
         UnknownName: a method has no records.
@@ -103,8 +103,8 @@ def compare_methods(
                 task=here[0],
                 model=here[1],
                 level=_told(names[here[2]], names[there[2]]),
-                metric=one.score["metric"],
-                higher=one.score["higher_is_better"],
+                metric=one.score.metric,
+                higher=one.score.higher_is_better,
                 comparison=found,
                 p=next(corrected) if found.interval else 1.0,
                 unlike=_unlike(one, other),
@@ -130,7 +130,7 @@ def _told(here: str, there: str) -> str:
     return " / ".join(name for name in dict.fromkeys((here, there)) if name != DENSE_COLUMN)
 
 
-def _parted(word: str, records: Sequence[Result]) -> tuple[str, SparsityLevel | None]:
+def _parted(word: str, records: Sequence[Record]) -> tuple[str, SparsityLevel | None]:
     """The method of a word, and the sparsity behind its `@`.
 
     Raises:
@@ -162,10 +162,10 @@ def _near(at: SparsityLevel, wanted: str) -> bool:
     return round(sparsity, max(3, len(wanted.partition(".")[2]))) == float(wanted)
 
 
-def _side(records: Sequence[Result], word: str, look: FindItems) -> Side:
+def _side(records: Sequence[Record], word: str, look: FindItems) -> Side:
     """The sample of each square of a method, with one of its records."""
     method, wanted = _parted(word, records)
-    squares: dict[SquareKey, list[Result]] = {}
+    squares: dict[SquareKey, list[Record]] = {}
     for record in records:
         if record.method == method and wanted in {None, sparsity_key(record)}:
             squares.setdefault((record.task, record.model, sparsity_key(record)), []).append(record)
@@ -183,7 +183,7 @@ def _side(records: Sequence[Result], word: str, look: FindItems) -> Side:
     return Side(method, wanted, found)
 
 
-def _unlike(first: Result, second: Result) -> dict[str, tuple[str, str]]:
+def _unlike(first: Record, second: Record) -> dict[str, tuple[str, str]]:
     """Facets, but a method's own, that two records have and differ in."""
     one, other = facets(first), facets(second)
     return {
@@ -193,7 +193,7 @@ def _unlike(first: Result, second: Result) -> dict[str, tuple[str, str]]:
     }
 
 
-def _fits(record: Result, where: Mapping[str, str]) -> bool:
+def _fits(record: Record, where: Mapping[str, str]) -> bool:
     known = {"task": record.task, "model": record.model, **facets(record)}
     for name, value in where.items():
         if name not in known:

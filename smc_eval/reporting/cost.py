@@ -3,34 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
-from smc_eval.store.records import Result
+from smc_eval.store.record import Record
 
-CostMeasure = Callable[[Result], float | None]
+CostMeasure = Callable[[Record], float | None]
 """A cost of one record; None where it is not known."""
 
 
-def steps_cost(record: Result) -> float | None:
+def steps_cost(record: Record) -> float | None:
     """Optimizer steps."""
-    return record.cost.get("steps")
+    return record.cost.steps if record.cost else None
 
 
-def flops_cost(kind: str) -> CostMeasure:
+def flops_cost(kind: Literal["dense", "sparse"]) -> CostMeasure:
     """Operations of training and pruning, as if dense or with each weight at its density."""
 
-    def spent(record: Result) -> float | None:
-        told = record.cost.get("flops") or {}
-        parts = [told.get(part) for part in ("train", "prune") if part in told]
-        known = [part[kind] for part in parts if part]
-        return float(sum(known)) if known and len(known) == len(parts) else None
+    def spent(record: Record) -> float | None:
+        if record.cost is None:
+            return None
+        train, prune = record.cost.flops.train, record.cost.flops.prune
+        return float(train.dense + prune.dense if kind == "dense" else train.sparse + prune.sparse)
 
     return spent
 
 
-def prediction_flops(record: Result) -> float | None:
+def prediction_flops(record: Record) -> float | None:
     """Sparse operations of predicting the reported split."""
-    told = (record.cost.get("flops") or {}).get("predict")
-    return float(told["sparse"]) if told else None
+    return float(record.cost.flops.predict.sparse) if record.cost else None
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[bool]:

@@ -7,25 +7,23 @@ import io
 import json
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from smc_eval.errors import StoreError, UsageError
-from smc_eval.experiment.budget import Budget
+from smc_eval.files.atomic import write_atomic
 from smc_eval.reporting.cell_value import CellValue
 from smc_eval.reporting.footnotes import footnotes
 from smc_eval.reporting.summary import Summaries
 from smc_eval.reporting.summary_table import plain_values, text_tables
 from smc_eval.reporting.table import Table, TableRow
 from smc_eval.reporting.text_table import booktabs, latex, markdown
-from smc_eval.store.atomic import write_atomic
-from smc_eval.store.records import RECORD_SCHEMA, Result
+from smc_eval.store.record import RECORD_SCHEMA, Record
 
 
-def document(results: Sequence[Result]) -> dict[str, Any]:
-    """The records as one JSON document: `{"schema": 1, "results": [...]}`."""
-    return {"schema": RECORD_SCHEMA, "results": [asdict(result) for result in results]}
+def document(results: Sequence[Record]) -> dict[str, Any]:
+    """The records as one JSON document: `{"schema": 2, "results": [...]}`."""
+    return {"schema": RECORD_SCHEMA, "results": [result.to_json() for result in results]}
 
 
 def as_json(table: Table, summaries: Summaries | None = None) -> str:
@@ -91,30 +89,30 @@ def _sure(cell_value: CellValue | None) -> dict[str, Any]:
     }
 
 
-def _flat(result: Result, cell_value: CellValue | None) -> dict[str, Any]:
-    score, seconds = result.score or {}, result.cost.get("seconds", {})
-    flops = result.cost.get("flops", {})
+def _flat(result: Record, cell_value: CellValue | None) -> dict[str, Any]:
+    plain = result.to_json()
+    score, cost, certificate = plain["score"] or {}, plain["cost"], plain["certificate"]
     return {
         **{name: getattr(result, name) for name in ("task", "group", "model", "method", "protocol")},
         **{name: getattr(result, name) for name in ("seed", "fold")},
-        **{name: result.target[name] for name in ("sparsity", "pattern", "spread", "scope")},
-        "match": Budget(**result.match).label if result.match else None,
+        **plain["target"],
+        "match": result.match.label if result.match else None,
         "status": result.status,
         "reason": " / ".join(result.reason.splitlines()),
         **{name: score.get(name) for name in ("metric", "value", "n", "higher_is_better", "signature")},
         **_sure(cell_value),
-        **{f"sparsity_{name}": result.sparsity.get(name) for name in ("scope", "weights", "all")},
-        "certified": result.certificate.get("ok"),
-        "doubts": "; ".join(result.certificate.get("failed", ())),
-        "effective_sparsity": result.certificate.get("effective"),
-        **{name: result.cost.get(name) for name in ("steps", "examples", "scoring_passes")},
+        **{f"sparsity_{name}": plain["sparsity"].get(name) for name in ("scope", "weights", "all")},
+        "certified": certificate.get("ok"),
+        "doubts": "; ".join(certificate.get("failed", ())),
+        "effective_sparsity": certificate.get("effective"),
+        **{name: cost.get(name) for name in ("steps", "examples", "scoring_passes")},
         **{
-            f"flops_{name}_{kind}": (flops.get(name) or {}).get(kind)
+            f"flops_{name}_{kind}": cost.get("flops", {}).get(name, {}).get(kind)
             for name in ("train", "prune", "predict")
             for kind in ("dense", "sparse")
         },
-        **{f"seconds_{name}": seconds.get(name) for name in ("train", "prune", "predict")},
-        **{f"data_{name}": result.data.get(name) for name in ("source", "digest", "limited")},
+        **{f"seconds_{name}": cost.get("seconds", {}).get(name) for name in ("train", "prune", "predict")},
+        **{f"data_{name}": value for name, value in plain["data"].items()},
         "digest": result.digest,
         **{f"also_{name.replace(' ', '_')}": value for name, value in score.get("also", {}).items()},
     }

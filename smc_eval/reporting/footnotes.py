@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from smc_eval.experiment.budget import Budget
+from smc_eval.errors import first_line
 from smc_eval.reporting.cell_value import DISCONNECTED
 from smc_eval.reporting.table import ANY, DENSE_COLUMN, Table, facets, short_sparsities
-from smc_eval.store.records import Result
+from smc_eval.store.record import Record
 
 REASON_LINES = 3
 """Lines of a reason that are shown; the records hold all."""
@@ -24,7 +24,7 @@ class Footnotes:
     """Cells that failed, were refused or lost their certificate, and tensors of which nothing is left; alike
     ones told once."""
     setting: tuple[str, ...]
-    """Metric, scope, spread, protocol, model, data, seeds, folds, signatures."""
+    """Metric, scope, distribution, protocol, model, data, seeds, folds, signatures."""
     account: tuple[str, ...]
     """Counts of cells, and their cost."""
 
@@ -36,37 +36,37 @@ def footnotes(table: Table) -> Footnotes:
     return Footnotes(tuple(_loud(records)), troubles, tuple(_setting(table)), tuple(_account(table)))
 
 
-def _loud(records: Sequence[Result]) -> Iterator[str]:
-    twin = [record for record in records if record.data.get("source") == "twin"]
-    if twin:
-        yield f"SYNTHETIC TWIN DATA: no result{_whose(twin, records)}"
-    for limit in sorted({record.data["limited"] for record in records if record.data.get("limited")}):
-        limited = [record for record in records if record.data.get("limited") == limit]
+def _loud(records: Sequence[Record]) -> Iterator[str]:
+    synthetic = [record for record in records if record.data.source == "synthetic"]
+    if synthetic:
+        yield f"SYNTHETIC DATA: no result{_whose(synthetic, records)}"
+    for limit in sorted({record.data.limited for record in records if record.data.limited}):
+        limited = [record for record in records if record.data.limited == limit]
         yield f"LIMITED to {limit} examples of each part: no result{_whose(limited, records)}"
     if doubtful := sum(_doubtful(record) for record in records):
         yield f"! {doubtful} of {_counted(records)} failed the certificate; no mean of others holds them"
 
 
-def _troubles(records: Sequence[Result]) -> Iterator[str]:
+def _troubles(records: Sequence[Record]) -> Iterator[str]:
     """Reasons, each once, with the first cell it befell and the number of others."""
-    alike: dict[tuple[str, str], list[Result]] = {}
+    alike: dict[tuple[str, str], list[Record]] = {}
     for record in records:
         if _doubtful(record):
-            alike.setdefault(("certificate", _broken(record)), []).append(record)
+            alike.setdefault(("certificate", failed_checks(record)), []).append(record)
         elif record.status != "ok":
-            alike.setdefault((record.status, record.reason.partition("\n")[0]), []).append(record)
+            alike.setdefault((record.status, first_line(record.reason)), []).append(record)
     for (kind, first), befallen in alike.items():
         more = f" and {len(befallen) - 1} more" if len(befallen) > 1 else ""
         further = befallen[0].reason.splitlines()[1:REASON_LINES] if kind != "certificate" else []
         yield "\n  ".join([f"{kind}: {cell_name(befallen[0])}{more}: {first or 'no reason given'}", *further])
 
 
-def _dead(records: Sequence[Result]) -> Iterator[str]:
+def _dead(records: Sequence[Record]) -> Iterator[str]:
     """Tensors of which nothing is left, with the first net that lost them and the number of others."""
-    alike: dict[tuple[str, ...], list[Result]] = {}
+    alike: dict[tuple[str, ...], list[Record]] = {}
     for record in records:
-        if record.sound and (names := record.certificate.get("dead_tensors")):
-            alike.setdefault(tuple(names), []).append(record)
+        if record.sound and (names := record.dead_tensors):
+            alike.setdefault(names, []).append(record)
     told = sorted(alike.items(), key=lambda one: -len(one[1]))
     for names, nets in told[:REASON_LINES]:
         tensors = " and ".join(names) if len(names) < 3 else f"{names[0]} and {len(names) - 1} more tensors"
@@ -81,12 +81,14 @@ def _setting(table: Table) -> Iterator[str]:
     metrics: dict[str, str] = {}
     for record in records:
         if record.score:
-            metrics[record.score["metric"]] = "higher" if record.score["higher_is_better"] else "lower"
+            metrics[record.score.metric] = "higher" if record.score.higher_is_better else "lower"
     if metrics:
         yield "score: " + "; ".join(f"{metric}, {which} is better" for metric, which in metrics.items())
     yield from _common(table)
     yield from _chance(table)
-    for tasks, signatures in _distinct(records, lambda record: (record.score or {}).get("signature")).items():
+    for tasks, signatures in _distinct(
+        records, lambda record: record.score and record.score.signature
+    ).items():
         differ = " (they differ: not comparable)" if len(signatures) > 1 else ""
         yield f"signature of {tasks}: {' | '.join(signatures)}{differ}"
 
@@ -108,7 +110,7 @@ def _account(table: Table) -> Iterator[str]:
 
 def _common(table: Table) -> Iterator[str]:
     """What holds for all rows alike, or is told apart in their names."""
-    found: dict[str, list[str]] = {"protocol": [], "scope": [], "spread": []}
+    found: dict[str, list[str]] = {"protocol": [], "scope": [], "distribution": []}
     for record in table.records:
         for name, values in found.items():
             value = facets(record)[name]
@@ -116,12 +118,12 @@ def _common(table: Table) -> Iterator[str]:
                 values.append(value)
     spoken = "; ".join(f"{name} {', '.join(values)}" for name, values in found.items() if values)
     yield f"columns: share of the weights in scope that is gone; {spoken}"
-    budgets = dict.fromkeys(Budget(**record.match).label for record in table.records if record.match)
+    budgets = dict.fromkeys(record.match.label for record in table.records if record.match)
     if budgets:
         yield f"match {', '.join(budgets)}: what a cell trains along its whole chain, of the dense recipe"
     if len(table.models) == 1:
         yield f"model: {table.models[0]}"
-    sources = dict.fromkeys(str(record.data.get("source")) for record in table.records)
+    sources = dict.fromkeys(record.data.source for record in table.records)
     yield f"data: {', '.join(sources)}"
 
 
@@ -153,17 +155,17 @@ def _legend(table: Table) -> str:
     return "".join(f"; {word}" for word, occurs in words.items() if occurs)
 
 
-def _cost(records: Iterable[Result]) -> Iterator[str]:
+def _cost(records: Iterable[Record]) -> Iterator[str]:
     total: dict[str, float] = {}
     for record in records:
-        for what, seconds in record.cost.get("seconds", {}).items():
+        for what, seconds in vars(record.cost.seconds).items() if record.cost else ():
             total[what] = total.get(what, 0.0) + seconds
     if total:
         parts = ", ".join(f"{what} {seconds:,.0f} s" for what, seconds in total.items())
         yield f"cost: {sum(total.values()):,.0f} s ({parts}); stages that cells share count in each"
 
 
-def _distinct(records: Iterable[Result], what: Callable[[Result], object]) -> dict[str, list[str]]:
+def _distinct(records: Iterable[Record], what: Callable[[Record], object]) -> dict[str, list[str]]:
     """Distinct values by task; tasks with the same values are told together."""
     by_task: dict[str, dict[str, None]] = {}
     for record in records:
@@ -176,39 +178,31 @@ def _distinct(records: Iterable[Result], what: Callable[[Result], object]) -> di
     return {", ".join(tasks): list(values) for values, tasks in alike.items()}
 
 
-def _doubtful(record: Result) -> bool:
+def _doubtful(record: Record) -> bool:
     return record.status == "ok" and not record.sound
 
 
-def _broken(record: Result) -> str:
-    """What a certificate says against a net."""
-    told = record.certificate
-    if told.get("failed"):
-        return "; ".join(told["failed"])
-    words = []  # of an earlier release, which gave no reasons
-    if "kept" in told and told["kept"] != told.get("wanted"):
-        words.append(f"{told['kept']} weights left, {told.get('wanted')} wanted")
-    if told.get("largest_under_mask"):
-        words.append(f"a masked weight is {told['largest_under_mask']:.3g}, not 0")
-    if told.get("finite") is False:
-        words.append("weights that are no finite numbers")
-    return "; ".join(words) or "the record holds no sound certificate"
+def failed_checks(record: Record) -> str:
+    """What the certificate of a record says against its net."""
+    return (
+        "; ".join(record.certificate.failed if record.certificate else ()) or "the record has no certificate"
+    )
 
 
-def cell_name(record: Result) -> str:
+def cell_name(record: Record) -> str:
     """A cell in words, as short as it can be told."""
-    sparsity, pattern = record.target["sparsity"], record.target["pattern"]
+    sparsity, pattern = record.target.sparsity, record.target.pattern
     level = f" {short_sparsities([sparsity])[sparsity] if pattern == 'free' else pattern}"
     fold = "" if record.fold is None else f" fold {record.fold}"
     shown = "" if record.method == DENSE_COLUMN else level
     return f"{record.task}{fold} {record.method}{shown} seed {record.seed}"
 
 
-def _whose(some: Sequence[Result], records: Sequence[Result]) -> str:
+def _whose(some: Sequence[Record], records: Sequence[Record]) -> str:
     """Which tasks a warning is about, unless it is about all that is shown."""
     tasks = ", ".join(dict.fromkeys(record.task for record in some))
     return f" ({tasks})" if len(some) < len(records) else ""
 
 
-def _counted(records: Sequence[Result]) -> str:
+def _counted(records: Sequence[Record]) -> str:
     return f"{len(records)} result{'' if len(records) == 1 else 's'}"

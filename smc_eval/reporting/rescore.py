@@ -8,16 +8,17 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import smc_eval
-from smc_eval.errors import DataError, ModelError, SmcError, StoreError, UsageError
+from smc_eval.errors import DataError, ModelError, SmcError, StoreError, UsageError, first_line
 from smc_eval.experiment.grid import chosen_tasks
 from smc_eval.experiment.parsing import parse_spec
 from smc_eval.registry import Registry, guarded
 from smc_eval.score import Items, Score
 from smc_eval.store.predictions import Predictions
-from smc_eval.store.records import Book, Result, scored_record
+from smc_eval.store.record import Record, ScoreRecord, scored_record
+from smc_eval.store.records import RecordsFile
 from smc_eval.task import Task
 
-ELSEWHERE = ("twin", "hub")
+ELSEWHERE = ("synthetic", "hub")
 """Data that lies in no folder of the user's: words of `--data-dir`."""
 
 
@@ -25,7 +26,7 @@ ELSEWHERE = ("twin", "hub")
 class Rescored:
     """One record of a book, and what its predictions score today."""
 
-    record: Result
+    record: Record
     score: Score | None = None
     """None where it cannot be made."""
     reason: str = ""
@@ -34,7 +35,7 @@ class Rescored:
     """Whether its items differ from those that are kept beside it."""
 
     @property
-    def again(self) -> Result:
+    def again(self) -> Record:
         """The record with today's score; it says which release made that."""
         assert self.score is not None
         versions = {**self.record.versions, "score": f"smc-eval {smc_eval.__version__}"}
@@ -45,7 +46,7 @@ class Rescored:
         """What differs of the score, by name: as it is in the book, as it is today."""
         if self.score is None:
             return {}
-        old, new = _flat(self.record.score or {}), _flat(self.again.score or {})
+        old, new = _flat(self.record.score), _flat(self.again.score)
         names = dict.fromkeys([*old, *new])
         return {
             name: (old.get(name), new.get(name))
@@ -63,37 +64,37 @@ class Rescorer:
         """Where data lies now that lay in some folder; None: where each record says."""
         self._read: dict[str, tuple[Task, str, Sequence[Any]] | SmcError] = {}
 
-    def over(self, book: Book, predictions: Predictions) -> Iterator[Rescored]:
+    def over(self, book: RecordsFile, predictions: Predictions) -> Iterator[Rescored]:
         """Every record of a book that has a score, with what it scores today; writes nothing."""
         for record in book.latest().values():
             if record.status == "ok":
                 try:
                     yield self._rescored(record, predictions)
                 except SmcError as error:
-                    yield Rescored(record, reason=str(error).partition("\n")[0])
+                    yield Rescored(record, reason=first_line(error))
 
-    def _rescored(self, record: Result, predictions: Predictions) -> Rescored:
+    def _rescored(self, record: Record, predictions: Predictions) -> Rescored:
         predicted = predictions.predicted(record.digest)
         if predicted is None:
             raise StoreError(
                 f"its answers are missing or broken in {predictions.folder}; only a new run makes them"
             )
         task, read, examples = self._task(record)
-        if read != record.data["digest"]:
+        if read != record.data.digest:
             raise DataError(
                 f"the data in {task.folder!r} is not what was predicted: its digest is {read[:12]}, "
-                f"the record's {record.data['digest'][:12]}; name the right folder by --data-dir"
+                f"the record's {record.data.digest[:12]}; name the right folder by --data-dir"
             )
         if len(predicted) != len(examples):
             raise StoreError(f"{len(predicted)} answers are kept for {len(examples)} examples")
         score = guarded(task, lambda: task.score(predicted, examples))
         return Rescored(record, score, gained=_told(score.items) != _told(predictions.items(record.digest)))
 
-    def _task(self, record: Result) -> tuple[Task, str, Sequence[Any]]:
+    def _task(self, record: Record) -> tuple[Task, str, Sequence[Any]]:
         """The task of a record, the digest of the data it finds, and what it reports on."""
-        source = str(record.data["source"]).partition(":")[0]
-        folder = source if source in ELSEWHERE else self.folder or str(record.data["source"])
-        place = [record.task, record.model, folder, record.fold, record.data["limited"]]
+        source = record.data.source.partition(":")[0]
+        folder = source if source in ELSEWHERE else self.folder or record.data.source
+        place = [record.task, record.model, folder, record.fold, record.data.limited]
         key = json.dumps(place)
         if key not in self._read:
             try:
@@ -107,7 +108,7 @@ class Rescorer:
             raise found
         return found
 
-    def _rebuilt(self, record: Result, folder: str) -> Task:
+    def _rebuilt(self, record: Record, folder: str) -> Task:
         kinds = chosen_tasks([record.task], self.registry)
         if len(kinds) != 1:
             raise UsageError(f"{record.task!r} names {len(kinds)} tasks; the record is of one")
@@ -116,12 +117,12 @@ class Rescorer:
             "backbone": record.model,
             "folder": folder,
             "fold": record.fold,
-            "limit": record.data["limited"],
+            "limit": record.data.limited,
         }
         return parse_spec(kind, {**options, **around}, "option", f"task {kind.card.name!r}")
 
 
-def write_rescored(rescored: Rescored, book: Book, predictions: Predictions) -> None:
+def write_rescored(rescored: Rescored, book: RecordsFile, predictions: Predictions) -> None:
     """Put a score that has changed into the book, and items that have changed beside it.
 
     Raises:
@@ -145,10 +146,10 @@ def _digest(task: Task) -> str:
     return next((source.digest for source in sources if source.role == "data"), "")
 
 
-def _flat(score: Mapping[str, Any]) -> dict[str, Any]:
+def _flat(score: ScoreRecord | None) -> dict[str, Any]:
     """A score's parts by name, further numbers among them."""
     found = dict[str, Any]()
-    for name, value in score.items():
+    for name, value in asdict(score).items() if score else ():
         if isinstance(value, Mapping):
             found |= {f"{name} {inner}": part for inner, part in value.items()}
         else:

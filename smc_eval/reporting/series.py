@@ -7,13 +7,12 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
 
 from smc_eval.reporting.cell_value import CellValue
 from smc_eval.reporting.cost import CostMeasure
 from smc_eval.reporting.table import DENSE_COLUMN, Table, TableRow
 from smc_eval.statistics import Curve, Interval, Sample
-from smc_eval.store.records import Result
+from smc_eval.store.record import Record
 
 STEP = math.log(0.8)
 """The paper's steps: each leaves 0.8 of what the last one left, so its ten sparsities stand evenly."""
@@ -49,7 +48,7 @@ class PlotPoint:
         return self.cell_value.value if self.cell_value.sample is None else self.cell_value.sample
 
     @property
-    def records(self) -> tuple[Result, ...]:
+    def records(self) -> tuple[Record, ...]:
         """What it came from."""
         return self.cell_value.records
 
@@ -134,18 +133,13 @@ def panels_of(table: Table, chances: Mapping[str, float]) -> tuple[Panel, ...]:
 
 
 def _panel(rows: Sequence[TableRow], columns: Sequence[str], chances: Mapping[str, float]) -> Panel:
-    scores = [
-        cell_value.records[0].score or {}
-        for row in rows
-        for cell_value in row.cell_values
-        if cell_value.records
-    ]
-    score: dict[str, Any] = scores[0] if scores else {}
+    records = (value.records[0] for row in rows for value in row.cell_values if value.records)
+    score = next((record.score for record in records), None)
     return Panel(
         rows[0].task,
         rows[0].model,
-        score.get("metric", "score"),
-        score.get("higher_is_better", True),
+        score.metric if score else "score",
+        score.higher_is_better if score else True,
         max((cell_value.decimals for row in rows for cell_value in row.cell_values), default=1),
         chances.get(rows[0].task.partition(":")[0]),
         tuple(_line(row, columns) for row in rows),
@@ -154,7 +148,7 @@ def _panel(rows: Sequence[TableRow], columns: Sequence[str], chances: Mapping[st
 
 def _line(row: TableRow, columns: Sequence[str]) -> Series:
     squares = [
-        PlotPoint(column, float(cell_value.records[0].target["sparsity"]), cell_value)
+        PlotPoint(column, cell_value.records[0].target.sparsity, cell_value)
         for column, cell_value in zip(columns, row.cell_values, strict=True)
         if cell_value.records and math.isfinite(cell_value.value)
     ]

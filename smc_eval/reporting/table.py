@@ -9,14 +9,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from smc_eval.reporting.cell_value import CellValue, FindItems, decimals, make_cell_value
-from smc_eval.store.records import Result
+from smc_eval.store.record import Record
 
 DENSE_COLUMN = "dense"
 """The method that stands as a column beside all others, and not as a row."""
 
 ANY = "*"
-"""Spread of an N:M pattern, spread and scope of a dense net and what its budget counts, data of a
-cell that read none: nothing depends on them."""
+"""Value of a facet on which nothing depends: the distribution of an N:M pattern; distribution, scope and
+budget of a dense net; the data of a cell that read none."""
 
 RowKey = tuple[str, tuple[tuple[str, Any], ...]]
 """A row within its task and model: the method, and whatever else sets it apart from other rows."""
@@ -42,9 +42,9 @@ class Table:
     """`dense`, sparsities from low to high, N:M patterns; only what occurs."""
     rows: tuple[TableRow, ...]
     """Those of a task and model stand together."""
-    records: tuple[Result, ...]
+    records: tuple[Record, ...]
     """What the rows were made of."""
-    results: tuple[Result, ...]
+    results: tuple[Record, ...]
     """What was given, in its order: also those of which a later one is of the very same cell."""
 
     @property
@@ -63,7 +63,7 @@ class Table:
         return ("task", "model", "method") if len(self.models) > 1 else ("task", "method")
 
 
-def table_of(results: Sequence[Result], look: FindItems | None = None) -> Table:
+def table_of(results: Sequence[Record], look: FindItems | None = None) -> Table:
     """The table of records in any order; of two records of one cell the later counts.
 
     `look` finds the items of a record: with them, intervals tell of seeds and items both.
@@ -71,8 +71,8 @@ def table_of(results: Sequence[Result], look: FindItems | None = None) -> Table:
     records = distinct(results)
     names = column_names(records)
     columns = tuple(dict.fromkeys(names.values()))
-    apart = _varying(records, ("protocol", "scope", "spread"))
-    groups: dict[tuple[str, str], list[Result]] = {}
+    apart = _varying(records, ("protocol", "scope", "distribution"))
+    groups: dict[tuple[str, str], list[Record]] = {}
     for record in records:
         groups.setdefault((record.task, record.model), []).append(record)
     rows = [
@@ -83,42 +83,40 @@ def table_of(results: Sequence[Result], look: FindItems | None = None) -> Table:
     return Table(columns, tuple(rows), records, tuple(results))
 
 
-def distinct(results: Iterable[Result]) -> tuple[Result, ...]:
+def distinct(results: Iterable[Record]) -> tuple[Record, ...]:
     """Of several records of the very same cell the latest: a dense net has one for every scope asked."""
     return tuple({_identity(result): result for result in results}.values())
 
 
-def facets(result: Result) -> dict[str, Any]:
+def facets(result: Record) -> dict[str, Any]:
     """Everything by which two records of one task, model and method may differ and not be averaged."""
-    dense, free = result.method == DENSE_COLUMN, result.target["pattern"] == "free"
+    match = result.match
+    dense, free = result.method == DENSE_COLUMN, result.target.pattern == "free"
     return {
         "protocol": result.protocol,
-        "scope": ANY if dense else result.target["scope"],
-        "spread": result.target["spread"] if free and not dense else ANY,
-        "data": result.data.get("source") if result.data.get("digest") else ANY,
-        "limit": result.data.get("limited"),
-        "match": ANY if dense else result.match.get("measure"),
-        **{
-            name: f"{n:g}" if (n := result.match.get(name, 1)) != 1 else None for name in ("factor", "inside")
-        },
-        # a pair is a tuple in a fresh record and a list in one that was read
-        **{name: json.dumps(v) if isinstance(v, list | tuple) else v for name, v in result.recipe.items()},
+        "scope": ANY if dense else result.target.scope,
+        "distribution": result.target.distribution if free and not dense else ANY,
+        "data": result.data.source if result.data.digest else ANY,
+        "limit": result.data.limited,
+        "match": ANY if dense else match and match.measure,
+        **{name: f"{n:g}" if (n := getattr(match, name, 1)) != 1 else None for name in ("factor", "inside")},
+        **{name: json.dumps(v) if isinstance(v, tuple) else v for name, v in result.recipe},
     }
 
 
-def _identity(result: Result) -> str:
+def _identity(result: Record) -> str:
     """Equal for records of one cell; their digests differ where data, model or release have changed."""
     place = (result.task, result.model, result.method, result.seed, result.fold)
     return json.dumps([place, sparsity_key(result), facets(result)], sort_keys=True, default=str)
 
 
-def sparsity_key(result: Result) -> tuple[str, float]:
+def sparsity_key(result: Record) -> tuple[str, float]:
     """How sparse: method `dense`, or pattern, and a number free of rounding noise."""
-    kind = DENSE_COLUMN if result.method == DENSE_COLUMN else result.target["pattern"]
-    return kind, round(result.target["sparsity"], 9)
+    kind = DENSE_COLUMN if result.method == DENSE_COLUMN else result.target.pattern
+    return kind, round(result.target.sparsity, 9)
 
 
-def column_names(records: Iterable[Result]) -> dict[tuple[str, float], str]:
+def column_names(records: Iterable[Record]) -> dict[tuple[str, float], str]:
     """Names of the columns in their order: `dense`, numbers, patterns."""
     order = {DENSE_COLUMN: 0, "free": 1}
     levels = sorted(
@@ -145,7 +143,7 @@ def short_sparsities(sparsities: Sequence[float]) -> dict[float, str]:
     return {sparsity: written(sparsity, digits(sparsity)) for sparsity in sparsities}
 
 
-def _varying(records: Iterable[Result], names: Iterable[str] | None = None) -> list[str]:
+def _varying(records: Iterable[Record], names: Iterable[str] | None = None) -> list[str]:
     """Those facets of which the records show more than one value."""
     seen: dict[str, set[str]] = {}
     for record in records:
@@ -156,7 +154,7 @@ def _varying(records: Iterable[Result], names: Iterable[str] | None = None) -> l
 
 
 def _grouped(
-    group: Sequence[Result],
+    group: Sequence[Record],
     names: Sequence[str],
     columns: Sequence[str],
     apart: Sequence[str],
@@ -164,7 +162,7 @@ def _grouped(
 ) -> list[TableRow]:
     """The rows of one task and model; `names` are the columns of its records."""
     apart = list(dict.fromkeys([*apart, *_varying(group)]))
-    rows: dict[RowKey, dict[str, list[Result]]] = {}
+    rows: dict[RowKey, dict[str, list[Record]]] = {}
 
     def vague(number: int) -> int:  # what fits into several rows waits until these are there
         return 2 if names[number] == DENSE_COLUMN else int(ANY in facets(group[number]).values())
@@ -178,7 +176,7 @@ def _grouped(
     digits = decimals(group)
     made: dict[tuple[int, ...], CellValue] = {}  # a dense net stands in every row, and is reckoned with once
 
-    def square(records: Sequence[Result]) -> CellValue:
+    def square(records: Sequence[Record]) -> CellValue:
         key = tuple(map(id, records))
         if key not in made:
             made[key] = make_cell_value(records, group, digits, look)
@@ -201,7 +199,7 @@ def _fits(own: RowKey, row: RowKey) -> bool:
 
 def _label(key: RowKey) -> str:
     method, apart = key
-    plain = ("protocol", "scope", "spread", "data")
+    plain = ("protocol", "scope", "distribution", "data")
     words = [
         str(value) if name in plain else f"{name}={value}"
         for name, value in apart
@@ -210,9 +208,9 @@ def _label(key: RowKey) -> str:
     return f"{method} ({', '.join(words)})" if words else method
 
 
-def _mark_best(rows: Sequence[list[CellValue]], columns: Sequence[str], group: Iterable[Result]) -> None:
+def _mark_best(rows: Sequence[list[CellValue]], columns: Sequence[str], group: Iterable[Record]) -> None:
     """Mark, in each column but dense, the best of the whole and sound numbers, if there are several."""
-    higher = next((record.score["higher_is_better"] for record in group if record.score), True)
+    higher = next((record.score.higher_is_better for record in group if record.score), True)
     for at, column in enumerate(columns):
         whole = [row[at].value for row in rows if row[at].state == "ok" and not row[at].remarks]
         if column == DENSE_COLUMN or len(whole) < 2:

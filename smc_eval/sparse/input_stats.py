@@ -1,4 +1,4 @@
-"""Moments of what weights multiply: sums over all rows seen, of squares or of products.
+"""Input statistics: sums over all rows that weights multiply, of squares or of products.
 
 Shapes: N rows, I inputs, O outputs.
 """
@@ -16,14 +16,14 @@ from smc_eval.errors import SparsityError
 from smc_eval.sparse.inputs import Region
 
 Band = tuple[slice, Tensor | None]
-"""Rows of a weight that multiplied the same inputs, and the moment of these; None if there were none."""
+"""Rows of a weight that multiplied the same inputs, and the sum over these; None if there were none."""
 
 
 class InputStats(ABC):
-    """A `See` that adds up and keeps no row: what it ends with does not depend on how many came at a time."""
+    """An observer that adds up and keeps no row, so its sums do not depend on the batch size."""
 
     def __init__(self, weights: Mapping[str, Tensor], names: Collection[str]) -> None:
-        """`names` are the weights whose moments are wanted."""
+        """`names` are the weights whose inputs are summed."""
         self.weights, self.names = weights, frozenset(names)
         self.sums: dict[str, dict[tuple[int, int], Tensor]] = {name: {} for name in names}
 
@@ -31,14 +31,15 @@ class InputStats(ABC):
         if name not in self.names:
             return
         rows, columns = place
-        self.add(self.of(name, rows.start, rows.stop), columns, x_NI)
+        self.add(self.sum_at((name, rows.start, rows.stop)), columns, x_NI)
 
-    def spans(self) -> list[tuple[str, int, int]]:
-        """Weights, and first and last of rows of each, of which something was seen."""
+    def keys(self) -> list[tuple[str, int, int]]:
+        """Which sums there are: a weight, and the first row and the end of its rows."""
         return [(name, *rows) for name, sums in self.sums.items() for rows in sums]
 
-    def of(self, name: str, first: int, last: int) -> Tensor:
-        """The moment of what these rows of a weight multiplied, to be added to."""
+    def sum_at(self, key: tuple[str, int, int]) -> Tensor:
+        """The sum over what these rows of a weight multiplied; zeros if nothing was seen yet."""
+        name, first, last = key
         sums, weight = self.sums[name], self.weights[name]
         if (first, last) not in sums:
             sums[first, last] = self.zero(weight[0].numel(), weight)
@@ -46,11 +47,11 @@ class InputStats(ABC):
 
     @abstractmethod
     def zero(self, inputs: int, weight: Tensor) -> Tensor:
-        """The moment of no rows."""
+        """The sum over no rows."""
 
     @abstractmethod
-    def add(self, moment: Tensor, columns: slice, x_NI: Tensor) -> None:
-        """Add rows that some columns multiplied."""
+    def add(self, total: Tensor, columns: slice, x_NI: Tensor) -> None:
+        """Add the rows that some columns multiplied to a sum."""
 
     def bands(self, name: str) -> Iterator[Band]:
         """A weight's rows, cut where their inputs differ: most weights are one band.
@@ -59,13 +60,13 @@ class InputStats(ABC):
             SparsityError: the net gave inputs that are no finite numbers, or too large to be squared.
         """
         sums, rows = self.sums[name], len(self.weights[name])
-        if not all(bool(moment.isfinite().all()) for moment in sums.values()):
+        if not all(bool(total.isfinite().all()) for total in sums.values()):
             raise SparsityError(
                 f"the inputs that {name!r} multiplies are not finite; train it with a lower lr"
             )
         edges = sorted({0, rows, *(edge for span in sums for edge in span)})
         for start, stop in pairwise(edges):
-            over = [moment for (first, last), moment in sums.items() if first <= start and stop <= last]
+            over = [total for (first, last), total in sums.items() if first <= start and stop <= last]
             yield slice(start, stop), (sum(over[1:], over[0]) if over else None)
 
 
@@ -75,8 +76,8 @@ class Squares(InputStats):
     def zero(self, inputs: int, weight: Tensor) -> Tensor:
         return torch.zeros(inputs, dtype=torch.float64, device=weight.device)
 
-    def add(self, moment: Tensor, columns: slice, x_NI: Tensor) -> None:
-        moment[columns] += x_NI.float().square().sum(0)
+    def add(self, total: Tensor, columns: slice, x_NI: Tensor) -> None:
+        total[columns] += x_NI.float().square().sum(0)
 
     def scaled(self, name: str) -> Tensor:
         """Magnitudes of a weight, each times the norm of its input; times 1 where there was none."""
@@ -98,6 +99,6 @@ class Grams(InputStats):
     def zero(self, inputs: int, weight: Tensor) -> Tensor:
         return torch.zeros(inputs, inputs, device=weight.device)
 
-    def add(self, moment: Tensor, columns: slice, x_NI: Tensor) -> None:
+    def add(self, total: Tensor, columns: slice, x_NI: Tensor) -> None:
         x_NI = x_NI.float()
-        moment[columns, columns].addmm_(x_NI.T, x_NI)
+        total[columns, columns].addmm_(x_NI.T, x_NI)

@@ -6,10 +6,10 @@ Shapes: N rows, I inputs, O outputs, H hidden.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FunctionType
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,27 @@ from smc_eval.sparse.recurrent import lower_layers, seen
 Region = tuple[slice, slice]
 """Rows and columns of `weight.flatten(1)`."""
 
-InputObserver = Callable[[str, Region, Tensor], None]
+
+class InputObserver(Protocol):
+    """Is shown what weights multiply."""
+
+    def __call__(self, name: str, place: Region, x_NI: Tensor, /) -> None:
+        """Those rows and columns of the weight `name` multiplied N rows of inputs."""
+
+
+@runtime_checkable
+class Reducible(Protocol):
+    """An `InputObserver` that only adds up. Each rank then runs a share of the batches.
+
+    The sums of all ranks are added afterwards, in place.
+    """
+
+    def keys(self) -> Iterable[Any]:
+        """Which sums there are; hashable values that can be sorted."""
+
+    def sum_at(self, key: Any) -> Tensor:
+        """One sum; zeros where this rank has nothing yet."""
+
 
 PRODUCTS = (torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.mm, Tensor.mm)
 CELLS = (torch.lstm_cell, torch.gru_cell, torch.rnn_tanh_cell, torch.rnn_relu_cell)

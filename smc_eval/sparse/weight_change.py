@@ -1,4 +1,4 @@
-"""Travel: how far the weights moved from where they began."""
+"""Weight change: how far the weights moved from where they started."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from smc_eval.sparse.net import Net
 def weight_change(net: Net, start: Mapping[str, Tensor]) -> dict[str, Any]:
     """‖w − w₀‖ / ‖w₀‖ over the scope and of each tensor in it; `start` holds w₀ by name.
 
-    `tensors` and `scope` are of all weights, those that a mask took to zero too; `tensors_kept` and
-    `scope_kept` of the survivors alone, at both ends. None where w₀ is zero, and so nothing to compare with.
+    `tensors` and `scope` are over all weights, also those that a mask set to zero. `tensors_remaining`
+    and `scope_remaining` are over the unpruned weights alone. None where w₀ is zero.
     """
     sums = dict[str, list[float]]()
     for name, weight in net.weights.items():
@@ -29,9 +29,9 @@ def weight_change(net: Net, start: Mapping[str, Tensor]) -> dict[str, Any]:
     total = [sum(column) for column in zip(*sums.values(), strict=True)]
     return {
         "scope": _ratio(*total[:2]),
-        "scope_kept": _ratio(*total[2:]),
+        "scope_remaining": _ratio(*total[2:]),
         "tensors": {name: _ratio(*of[:2]) for name, of in sums.items()},
-        "tensors_kept": {name: _ratio(*of[2:]) for name, of in sums.items()},
+        "tensors_remaining": {name: _ratio(*of[2:]) for name, of in sums.items()},
     }
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from smc_eval.score import Items
 from smc_eval.statistics import bleu, rank
 from smc_eval.statistics.shapes import Floats, Ints
-from smc_eval.store.records import Result
+from smc_eval.store.record import Record
 
 SCORE_TOLERANCE = 1e-6
 """How far a score made again from its items may lie from its record's, relative to it."""
@@ -43,13 +43,13 @@ class Sample:
     data: ItemsKey = ()
 
     @classmethod
-    def of(cls, records: Sequence[Result], items: Callable[[str], Items | None]) -> Sample | None:
+    def of(cls, records: Sequence[Record], items: Callable[[str], Items | None]) -> Sample | None:
         """The sample of one square's records; `items` finds a record's by its digest.
 
         None where one has none, where seeds differ in folds or items, or where items do not make
         their record's score again.
         """
-        seeds: dict[int, list[tuple[Result, Items]]] = {}
+        seeds: dict[int, list[tuple[Record, Items]]] = {}
         for record in sorted(records, key=lambda record: (record.seed, record.fold or 0)):
             found = items(record.digest)
             if found is None or not _whole(found) or not _makes(found, record):
@@ -150,11 +150,11 @@ def _influence(kind: str, rows_SNK: Floats) -> Floats:
     return np.asarray(rows_SNK[..., 0] - rows_SNK[..., 0].mean(axis=1, keepdims=True))
 
 
-def _identity(record: Result, items: Items) -> tuple[object, ...]:
+def _identity(record: Record, items: Items) -> tuple[object, ...]:
     """What two seeds must share of a fold for their items to be the same."""
     right = tuple(row[slice(*REFERENCE_COLUMNS[items.kind])] for row in items.rows)
     data = record.data
-    known = (record.fold, data.get("digest"), data.get("limited"), len(items.rows), items.kind)
+    known = (record.fold, data.digest, data.limited, len(items.rows), items.kind)
     return (*known, (items.groups, right))
 
 
@@ -164,14 +164,14 @@ def _whole(items: Items) -> bool:
     return lengths == {ROW_WIDTHS.get(items.kind)} and len(items.groups) in {0, len(items.rows)}
 
 
-def _makes(items: Items, record: Result) -> bool:
+def _makes(items: Items, record: Record) -> bool:
     """Whether a record's items make its score again."""
     if record.score is None:
         return False
     groups_N, weights_G = _grouped([items])
     rows_SNK = np.array([items.rows], dtype=float)
     value = Sample(items.kind, rows_SNK, groups_N, weights_G, (0,)).value()
-    return math.isclose(value, record.score["value"], rel_tol=SCORE_TOLERANCE, abs_tol=SCORE_TOLERANCE)
+    return math.isclose(value, record.score.value, rel_tol=SCORE_TOLERANCE, abs_tol=SCORE_TOLERANCE)
 
 
 def _grouped(folds: Sequence[Items]) -> tuple[Ints, Floats]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from smc_eval.experiment.cell import Chain, shared_nets
+from smc_eval.files.checksum import file_sha256
 from smc_eval.store.store import FOLDERS, SEAL, Store
 
 MADE_AGAIN = ("nets", "partial", "masks", "logs")
@@ -64,9 +65,9 @@ def broken(store: Store) -> Iterator[str]:
             case "partial":
                 content = item.path.read_bytes()
                 whole = hashlib.sha256(content[SEAL:]).digest() == content[:SEAL]
-            case "answers":
+            case "predictions":
                 whole = store.predictions.predicted(item.digest) is not None
-            case "sketches":
+            case "mask_samples":
                 whole = store.mask_samples.load(item.digest) is not None
             case "masks":
                 whole = store.masks.load(item.digest) is not None
@@ -74,17 +75,15 @@ def broken(store: Store) -> Iterator[str]:
                 continue
         if not whole:
             yield f"{item.room}/{item.name} is cut short or altered"
-    store.book.latest()
-    if store.book.broken:
-        yield f"{store.book.path.name} has {store.book.broken} broken lines"
+    store.records.latest()
+    if store.records.broken:
+        yield f"{store.records.path.name} has {store.records.broken} broken lines"
 
 
 def _net(folder: Path) -> bool:
     try:
         seals = json.loads((folder / "meta.json").read_text(encoding="utf-8"))["seals"]
-        return all(
-            hashlib.sha256((folder / name).read_bytes()).hexdigest() == seal for name, seal in seals.items()
-        )
+        return all(file_sha256(folder / name) == seal for name, seal in seals.items())
     except (OSError, ValueError, KeyError):
         return False
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from smc_eval.store.predictions import read_json_gz, write_json_gz
 
-SAMPLES_FOLDER = "sketches"
+SAMPLES_FOLDER = "mask_samples"
 """Where they lie inside a store, a file a record."""
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from smc_eval.errors import StoreError
-from smc_eval.store.atomic import write_atomic
+from smc_eval.files.atomic import write_atomic
 
 if TYPE_CHECKING:
     from torch import Tensor

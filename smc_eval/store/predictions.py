@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from smc_eval.errors import StoreError
+from smc_eval.files.atomic import write_atomic
 from smc_eval.score import Items
-from smc_eval.store.atomic import write_atomic
 
-PREDICTIONS_FOLDER = "answers"
+PREDICTIONS_FOLDER = "predictions"
 """Where they lie inside a store, a file a record."""
 
 

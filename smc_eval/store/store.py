@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from smc_eval.errors import Busy, StoreError, StoreGone
-from smc_eval.store.atomic import draft_path, sweep_drafts, write_atomic, write_synced
-from smc_eval.store.lease import POLLS, Lease, Leases
+from smc_eval.files.atomic import draft_path, sweep_drafts, write_atomic, write_synced
+from smc_eval.files.lease import POLLS, Lease, Leases
 from smc_eval.store.mask_samples import MaskSamples
 from smc_eval.store.masks import MaskFiles
 from smc_eval.store.predictions import Predictions
-from smc_eval.store.records import Book
+from smc_eval.store.records import RecordsFile
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,7 +28,7 @@ Note = Callable[[str], object]
 
 LAYOUT = 2
 """Version of the folders and files below; a store of another version is refused."""
-FOLDERS = ("nets", "masks", "sketches", "partial", "answers", "leases", "logs")
+FOLDERS = ("nets", "masks", "mask_samples", "partial", "predictions", "leases", "logs")
 """The folders in which files are written."""
 GRID_FILE = "grid.json"
 SEAL = 32
@@ -38,19 +38,19 @@ SEAL = 32
 class Store:
     """A folder that any number of processes may share. Nothing in it is ever half written.
 
-    results.jsonl       one sealed record a finished or failed cell
-    answers/            what each scored cell said of each example
+    results.jsonl       one sealed record for each finished or failed cell
+    predictions/        the predictions of each scored cell
     nets/DIGEST/        net.safetensors (an ordinary checkpoint), masks.safetensors (bits), meta.json
-    sketches/           each scored net's masks at some of their places
-    masks/              the whole masks of each scored net, where that was asked for
-    partial/DIGEST      a training that was interrupted, sealed
-    leases/ logs/       who works on which cell and stage; what a cell printed, and unforeseen errors
-    grid.json           what was ordered last, for those who join
+    mask_samples/       the masks of each scored net at some places
+    masks/              the whole masks of each scored net, with --keep masks
+    partial/DIGEST      the state of an interrupted training, sealed
+    leases/ logs/       which process works on which cell and stage; output and tracebacks of cells
+    grid.json           the grid that was started last, for workers that join
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.book = Book(folder)
+        self.records = RecordsFile(folder)
         self.predictions = Predictions(folder)
         self.mask_samples = MaskSamples(folder)
         self.masks = MaskFiles(folder)
@@ -65,23 +65,24 @@ class Store:
         """
         marker = self.folder / "layout"
         try:
-            for name in ("nets", "partial", "leases", "logs"):
-                (self.folder / name).mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(parents=True, exist_ok=True)
             if not marker.exists():
                 write_atomic(marker, str(LAYOUT).encode())
             found = marker.read_text(encoding="utf-8").strip()
+            if found != str(LAYOUT):
+                raise StoreError(
+                    f"the store {self.folder} has layout {found!r}, this release writes {LAYOUT}; "
+                    "choose another --output"
+                )
+            for name in ("nets", "partial", "leases", "logs"):
+                (self.folder / name).mkdir(exist_ok=True)
             for name in ("", *FOLDERS):
                 sweep_drafts(self.folder / name)
-            self.leases.living()  # frees what the dead held
+            self.leases.living()  # frees what dead processes held
         except OSError as error:
             raise StoreError(
                 f"cannot write the store {self.folder}: {error.strerror}; choose another --output"
             ) from None
-        if found != str(LAYOUT):
-            raise StoreError(
-                f"the store {self.folder} has layout {found!r}, this release writes {LAYOUT}; "
-                "choose another --output"
-            )
 
     def check(self) -> None:
         """Make sure that this process may still write: before it does.

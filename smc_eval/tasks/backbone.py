@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from smc_eval.errors import ModelError
+from smc_eval.files.checksum import combined_sha256, file_sha256
 from smc_eval.task import Source
 from smc_eval.tasks import hub, kinds
 
@@ -100,21 +101,20 @@ def folder_digest(folder: Path) -> str:
         files = sorted(path for path in folder.iterdir() if path.suffix in READ_ENDINGS and path.is_file())
         if any(path.suffix == ".safetensors" for path in files):
             files = [path for path in files if path.suffix != ".bin"]  # passed over by transformers
-        whole = hashlib.sha256()
+        parts = list[str]()
         for path in files:
             stat = path.stat()
-            whole.update(hashlib.sha256(path.name.encode()).digest())
-            whole.update(_file_digest(path, stat.st_size, stat.st_mtime_ns))
+            name = hashlib.sha256(path.name.encode()).hexdigest()
+            parts += [name, _sha256_once(path, stat.st_size, stat.st_mtime_ns)]
     except OSError as error:
         raise ModelError(f"cannot read the model folder {str(folder)!r}: {error.strerror}") from None
-    return whole.hexdigest()
+    return combined_sha256(parts)
 
 
 @lru_cache(maxsize=1024)
-def _file_digest(path: Path, _size: int, _changed: int) -> bytes:
-    """SHA-256 of a file; size and time of change stand for what it holds."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").digest()
+def _sha256_once(path: Path, _size: int, _changed: int) -> str:
+    """SHA-256 of a file, computed again only if its size or its time of change differ."""
+    return file_sha256(path)
 
 
 def _placed(word: str) -> tuple[Path, str | None]:

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from smc_eval.errors import DataError
+from smc_eval.files.checksum import combined_sha256
 from smc_eval.tasks.hub import HUB
 
 WAY_OUT = (
-    "name another folder with --data-dir DIR or SMC_EVAL_DATA, or use synthetic data with --data-dir twin"
+    "name another folder with --data-dir DIR or SMC_EVAL_DATA, or use made-up data with --data-dir synthetic"
 )
 
 _CHUNK = 1 << 20
@@ -115,15 +116,10 @@ def content_digest(paths: Iterable[Path]) -> str:
     Raises:
         DataError: a file cannot be read.
     """
-    whole = hashlib.sha256()
-    for path in paths:
-        whole.update(
-            bytes.fromhex(checksum(path))
-        )  # of fixed length, so that no two lists of files read alike
-    return whole.hexdigest()
+    return combined_sha256(content_sha256(path) for path in paths)
 
 
-def checksum(path: Path) -> str:
+def content_sha256(path: Path) -> str:
     """SHA-256 of what a file holds, uncompressed.
 
     Raises:

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from smc_eval.errors import DataError
+from smc_eval.errors import DataError, first_line
 from smc_eval.spec import digest
 from smc_eval.task import Source
 
@@ -87,7 +87,7 @@ class HubSet:
         try:
             table = Dataset.from_parquet([str(path) for path in files])
         except (DatasetGenerationError, OSError, ValueError) as error:
-            reason = str(error.__cause__ or error).splitlines()[0]
+            reason = first_line(error.__cause__ or error)
             raise DataError(f"{files[0]} of data set {self.name!r} cannot be read: {reason}") from None
         if lacking := sorted(set(self.columns) - set(table.column_names)):
             raise DataError(

@@ -1,16 +1,16 @@
-"""Walks: cells of a toy carried out, broken off and compared."""
+"""Runs of cells: on a toy task, interrupted and compared."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from smc_eval.engine.cell_run import CellRun
+from smc_eval.engine.cell_run import CellOptions, CellRun
 from smc_eval.engine.device import Device
 from smc_eval.engine.progress import Silent
 from smc_eval.engine.train import TrainingStep
@@ -19,17 +19,15 @@ from smc_eval.experiment.cell import Cell, Chain, chain
 from smc_eval.method import Method
 from smc_eval.protocol import SOUND
 from smc_eval.sparse.net import Net
+from smc_eval.store.record import ActivitySeconds, Record
 from smc_eval.store.store import Store
 from smc_eval.target import Scope, Target
 from smc_eval.task import Task
 from smc_eval.testing.toy import Toy
 
-if TYPE_CHECKING:
-    from smc_eval.store.records import Result
-
 
 class Interruption(Exception):
-    """Stands for whatever ends a process between two steps."""
+    """Stands for anything that ends a process between two steps."""
 
 
 class Interrupting(Silent):
@@ -54,56 +52,59 @@ def chain_of(
 
 
 def run_chain(
-    link: Chain, folder: Path, watcher: Silent | None = None
-) -> tuple[Result, dict[str, Tensor], dict[str, Tensor]]:
-    """Walk a chain in a store; its result, and the last net's tensors and masks."""
+    link: Chain, folder: Path, watcher: Silent | None = None, checkpoint_seconds: float = 30.0
+) -> tuple[Record, dict[str, Tensor], dict[str, Tensor]]:
+    """Run a chain in a store; its record, and the tensors and masks of its last net."""
     store = Store(folder)
     store.open()
-    last = link.links[-1].digest
-    cell_run = CellRun(
-        link,
-        store,
-        Device("cpu", threads=1),
-        watcher or Silent(),
-        keep={last, *(n.back for n in link.links if n.back)},
-    )
-    result = cell_run.run()
-    stored = store.load(last)
+    keep = {link.links[-1].digest, *(back for one in link.links if (back := one.back))}
+    options = CellOptions(keep, checkpoint_seconds=checkpoint_seconds)
+    record = CellRun(link, store, Device("cpu", threads=1), watcher or Silent(), options).run()
+    stored = store.load(link.links[-1].digest)
     assert stored is not None
-    return result, stored[0], stored[1]
+    return record, stored[0], stored[1]
 
 
-def without_time(result: Result) -> dict[str, Any]:
+def nets_of_chain(link: Chain, folder: Path) -> list[tuple[dict[str, Tensor], dict[str, Tensor]]]:
+    """Run a chain in a store; the tensors and masks after each of its stages."""
+    store = Store(folder)
+    store.open()
+    options = CellOptions(keep={one.digest for one in link.links})
+    CellRun(link, store, Device("cpu", threads=1), Silent(), options).run()
+    nets = [store.load(one.digest) for one in link.links]
+    return [(net[0], net[1]) for net in nets if net is not None]
+
+
+def without_time(record: Record) -> Record:
     """A record without what may differ between two equal runs: seconds and memory."""
-    record = dict(vars(result))
-    record["cost"] = {
-        k: v for k, v in result.cost.items() if k not in ("seconds", "peak_memory_mb", "peak_memory_of")
-    }
-    return record
+    assert record.cost is not None
+    cost = replace(record.cost, seconds=ActivitySeconds(0, 0, 0), peak_memory_mb=0, peak_memory_of="")
+    return replace(record, cost=cost)
 
 
-def check_measurements(result: Result) -> None:
-    """What the engine measured agrees with itself."""
-    found, size = result.certificate, result.certificate["bytes"]
-    assert found["failed"] == []
-    if found["effective"] is not None:  # whoever is on no path may have survived, and nobody else comes back
-        assert found["reached"] <= found["effective"] <= 1
-        assert all(found["effective_tensors"][name] >= gone for name, gone in found["tensors"].items())
-    for of in result.cost["flops"].values():
-        assert 0 <= of["sparse"] <= of["dense"]
-    trained, predicted = (result.cost["flops"][of] for of in ("train", "predict"))
-    assert (trained["dense"] > 0) == (result.cost["steps"] > 0) and predicted["dense"] > 0
-    assert (result.cost["flops"]["prune"]["dense"] > 0) == (result.cost["scoring_passes"] > 0)
-    assert (predicted["sparse"] < predicted["dense"]) == (found["reached"] > 0)
-    gone = found["in_scope"] - found["kept"]
-    assert size["dense"] + math.ceil(found["in_scope"] / 8) <= size["bitmask"] + 4 * gone
-    assert size["csr"] > 0 and result.cost["peak_memory_mb"] > 0
-    assert found["moved"]["tensors"].keys() == found["tensors"].keys()
+def check_measurements(record: Record) -> None:
+    """The measurements of the engine agree with each other."""
+    found, cost = record.certificate, record.cost
+    assert found is not None and cost is not None
+    assert found.failed == ()
+    if found.effective is not None:  # weights on no path may have stayed; nothing comes back
+        assert found.effective_tensors is not None
+        assert found.reached <= found.effective <= 1
+        assert all(found.effective_tensors[name] >= gone for name, gone in found.tensors.items())
+    flops = cost.flops
+    assert all(0 <= part.sparse <= part.dense for part in (flops.train, flops.prune, flops.predict))
+    assert (flops.train.dense > 0) == (cost.steps > 0) and flops.predict.dense > 0
+    assert (flops.prune.dense > 0) == (cost.scoring_passes > 0)
+    assert (flops.predict.sparse < flops.predict.dense) == (found.reached > 0)
+    gone, size = found.in_scope - found.remaining, found.bytes
+    assert size.dense + math.ceil(found.in_scope / 8) <= size.bitmask + 4 * gone
+    assert size.csr > 0 and cost.peak_memory_mb > 0
+    assert found.moved.tensors.keys() == found.tensors.keys()
 
 
 def targets_for(method: Method, scope: Scope = "body") -> list[Target]:
-    """Targets that a method must meet, as its card says."""
-    if method.card.when in {"none", "given"}:
+    """Targets that a method must meet, by its card."""
+    if method.card.when in {"none", "custom"}:
         return [Target(scope=scope)]
     words = ["0.3", "0.9"] if "free" in method.card.patterns else []
     words += ["2:4"] if "n:m" in method.card.patterns else []
@@ -113,9 +114,9 @@ def targets_for(method: Method, scope: Scope = "body") -> list[Target]:
 def step_view(
     weights: Mapping[str, Tensor], gradients: Mapping[str, Tensor], at: int, steps: int
 ) -> TrainingStep:
-    """The moment before step `at` of a net that is nothing but these weights, to try a rule by hand.
+    """The view before step `at` of a net that has only these weights, to try an updater by hand.
 
-    What the rule did is in its `net`, with its masks, and in `skipped`.
+    What the updater did is in the view's `net`, with its masks, and in `skipped`.
     """
     net = Net(
         nn.ParameterDict({name: nn.Parameter(w.clone()) for name, w in weights.items()}), tuple(weights)

@@ -1,20 +1,16 @@
-"""The contract of methods: what every one must keep, ours and strangers'."""
+"""The contract of methods: what every method must keep, ours and those of plugins."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 import torch
-from torch import Tensor
 
-from smc_eval.engine import train as loop
 from smc_eval.errors import UsageError
 from smc_eval.experiment.cell import Chain
 from smc_eval.method import Method
-from smc_eval.sparse.net import Net
 from smc_eval.spec import digest
 from smc_eval.stages import Prune, Stage, Train
 from smc_eval.target import Scope, Target
@@ -25,12 +21,13 @@ from smc_eval.testing.cell_runs import (
     assert_equal,
     chain_of,
     check_measurements,
+    nets_of_chain,
     run_chain,
     targets_for,
     without_time,
 )
+from smc_eval.testing.spied import Spied, steady
 from smc_eval.testing.toy import PrunedToy, Toy
-from smc_eval.updater import Updater
 
 
 class MethodContract:
@@ -39,8 +36,8 @@ class MethodContract:
     method: Method
 
     def toy(self, **fields: Any) -> Task:
-        """What it runs on; where masks are given, the toy whose net comes pruned."""
-        return PrunedToy(**fields) if self.method.card.when == "given" else Toy(**fields)
+        """The task it runs on: for custom masks, the toy whose net is pruned already."""
+        return PrunedToy(**fields) if self.method.card.when == "custom" else Toy(**fields)
 
     def bound(self, target: Target, seed: int = 0, **fields: Any) -> Chain:
         """Its chain to a target on the toy."""
@@ -66,14 +63,14 @@ class MethodContract:
 
     def test_the_target_is_met_exactly(self, tmp_path: Path) -> None:
         for target in targets_for(self.method):
-            result, _, masks = run_chain(self.bound(target), tmp_path)
-            kept = sum(int(mask.sum()) for mask in masks.values())
+            record, _, masks = run_chain(self.bound(target), tmp_path)
+            certificate = record.certificate
+            assert certificate is not None and certificate.ok, certificate
             assert bool(masks) == (self.method.card.when != "none")
-            assert result.certificate["ok"], result.certificate
-            dead = [name for name, mask in masks.items() if not mask.any()]
-            assert result.certificate["dead_tensors"] == dead
-            assert not masks or kept == result.certificate["wanted"]
-            check_measurements(result)
+            assert certificate.dead_tensors == tuple(name for name, mask in masks.items() if not mask.any())
+            remaining = sum(int(mask.sum()) for mask in masks.values())
+            assert not masks or remaining == certificate.expected
+            check_measurements(record)
 
     @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
     def test_zeros_hold_under_momentum_and_decay(self, tmp_path: Path, optimizer: str) -> None:
@@ -83,26 +80,23 @@ class MethodContract:
             for name, mask in masks.items():
                 assert not tensors[name][~mask].any(), name
 
-    def test_what_grows_back_starts_at_zero(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        wear = Net.set_masks
-        seen: list[Tensor] = []
-
-        def watched(net: Net, masks: Any) -> dict[str, Tensor]:
-            grown = wear(net, masks)
-            if not net.soft:
-                seen.extend(net.weights[name][back] for name, back in grown.items())
-            return grown
-
-        monkeypatch.setattr(Net, "wear", watched)
+    def test_what_grows_back_starts_at_zero(self, tmp_path: Path) -> None:
         for target in targets_for(self.method):
-            run_chain(self.bound(target), tmp_path)
-        assert not any(values.any() for values in seen)
+            spied = Spied(method=self.method)
+            run_chain(chain_of(spied, target, self.toy()), tmp_path / "spied")
+            assert not any(log.grown_above_zero for log in spied.logs)
+            link = self.bound(target)
+            nets = nets_of_chain(link, tmp_path / "stages")
+            for (_, before), (tensors, after), one in zip(nets, nets[1:], link.links[1:], strict=False):
+                for name, mask in after.items() if isinstance(one.stage, Prune) else ():
+                    assert not tensors[name][mask & ~before.get(name, mask)].any(), name
 
-    def test_what_a_pruning_took_stays_gone_unless_a_rule_regrows(self, tmp_path: Path) -> None:
+    def test_what_a_pruning_removed_stays_gone_unless_a_stage_may_revive(self, tmp_path: Path) -> None:
         for target in targets_for(self.method):
             link = self.bound(target)
-            if not any(_regrows(n.stage) for n in link.links):
-                assert run_chain(link, tmp_path)[0].certificate["regrown"] == 0
+            certificate = run_chain(link, tmp_path)[0].certificate
+            assert certificate is not None
+            assert certificate.regrown == 0 or any(may_revive(one.stage) for one in link.links)
 
     def test_tied_weights_stay_tied_under_one_mask(self, tmp_path: Path) -> None:
         scopes = self.method.card.scopes
@@ -120,37 +114,29 @@ class MethodContract:
             assert without_time(first[0]) == without_time(second[0])
             assert_equal(first[1:], second[1:])
 
-    def test_a_killed_run_ends_like_one_that_was_not(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)
-        target = targets_for(self.method)[0]
-        link = self.bound(target)
+    def test_a_killed_run_ends_like_one_that_was_not(self, tmp_path: Path) -> None:
+        link = self.bound(targets_for(self.method)[0])
         whole = run_chain(link, tmp_path / "whole")
         for after in (1, 7, 12, 13, 20, 33):
             folder = tmp_path / f"killed {after}"
             try:
-                run_chain(link, folder, Interrupting(after))
+                run_chain(link, folder, Interrupting(after), checkpoint_seconds=-1.0)
             except Interruption:
                 resumed = run_chain(link, folder)
                 assert without_time(resumed[0]) == without_time(whole[0])
                 assert_equal(resumed[1:], whole[1:])
 
-    def test_what_its_rules_tell_of_themselves_is_so(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_its_updaters_announce_their_densities_and_gradients_truly(self, tmp_path: Path) -> None:
         for target in targets_for(self.method):
-            link, seen = self.bound(target), list[Seen]()
-            with monkeypatch.context() as patch:
-                watched(patch, seen)
-                run_chain(link, tmp_path)
-            for one in seen:
-                told = one.updater.densities(len(one.densities), one.densities[0])
-                if told is not None:
+            spied = Spied(method=self.method)
+            run_chain(chain_of(spied, target, self.toy()), tmp_path)
+            for log in spied.logs:
+                announced = log.updater.densities(len(log.densities), log.densities[0])
+                if announced is not None:
                     # a row that M does not divide keeps a little more or less than N of M
-                    near = 1e-9 + (0.5 / one.size if target.pattern == "free" else 0.1)
-                    assert one.densities == pytest.approx(_steady(one.densities, dict(told)), abs=near)
-                    assert set(one.read) <= set(one.updater.dense_gradient_steps(len(one.densities)))
+                    near = 1e-9 + (0.5 / log.size if target.pattern == "free" else 0.1)
+                    assert log.densities == pytest.approx(steady(log.densities, dict(announced)), abs=near)
+                    assert set(log.read) <= set(log.updater.dense_gradient_steps(len(log.densities)))
 
     def test_seeds_give_different_nets(self, tmp_path: Path) -> None:
         target = targets_for(self.method)[0]
@@ -163,48 +149,7 @@ class MethodContract:
         assert prunes == (self.method.card.when != "none")
 
 
-@dataclass
-class Seen:
-    """A training under a rule, as it went."""
-
-    updater: Updater
-    size: int
-    """Weights in scope."""
-    densities: list[float] = field(default_factory=list)
-    """Of the net at each step's forward pass."""
-    read: list[int] = field(default_factory=list)
-    """Steps at which the rule asked for gradients."""
-
-
-def watched(patch: pytest.MonkeyPatch, seen: list[Seen]) -> None:
-    """Have each training under a rule from now on leave what it did."""
-    advance, grads = loop.Training._advance, loop.TrainingStep.grads
-
-    def advanced(training: loop.Training) -> float:
-        if training.updater:
-            net = training.net
-            if training.step == training.first:
-                seen.append(Seen(training.updater, sum(mask.numel() for mask in net.full_masks.values())))
-            seen[-1].densities.append(net.density)
-        return advance(training)
-
-    def asked(view: loop.TrainingStep) -> Any:
-        seen[-1].read.append(view.step)
-        return grads.__get__(view)
-
-    patch.setattr(loop.Training, "_advance", advanced)
-    patch.setattr(loop.TrainingStep, "grads", property(asked))
-
-
-def _steady(found: list[float], changes: dict[int, float]) -> list[float]:
-    """Densities step by step from the first that was found and the changes that are told."""
-    wanted = found[:1]
-    for step in range(len(found) - 1):
-        wanted.append(changes.get(step, wanted[-1]))
-    return wanted
-
-
-def _regrows(stage: Stage) -> bool:
+def may_revive(stage: Stage) -> bool:
     """Whether a stage may bring weights back from under a mask."""
     match stage:
         case Train(updater=updater):

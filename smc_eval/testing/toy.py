@@ -55,7 +55,7 @@ class Toy(Task):
     recipe: Recipe = Recipe(steps=12, batch_size=8, lr=0.01, weight_decay=0.1)
 
     def sources(self) -> tuple[Source, ...]:
-        return (Source("data", "twin", digest("toy", 1)),)
+        return (Source("data", "synthetic", digest("toy", 1)),)
 
     def data(self, part: Part) -> Sequence[Example]:
         chance = random.Random(part)

@@ -14,7 +14,7 @@ import pytest
 from smc_eval.reporting.html.page import Page
 from smc_eval.reporting.table import table_of
 from smc_eval.store.mask_samples import MaskSample
-from smc_eval.store.records import Result
+from smc_eval.store.record import Record
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
@@ -30,11 +30,11 @@ MARKS = "document.querySelectorAll('[data-figure^=curves] svg .mark-symbol path'
 """Points of our curves and of published ones."""
 
 
-def result(method: str, sparsity: float, value: float, *, seed: int = 0, ok: bool = True) -> Result:
+def result(method: str, sparsity: float, value: float, *, seed: int = 0, ok: bool = True) -> Record:
     """A record that tells everything a page can show."""
     moved = {"scope": 0.1, "tensors": {"a": 0.1, "b": 0.2}}
     operations = {"dense": 10, "sparse": 10 * (1 - sparsity)}
-    return Result(
+    return Record(
         task="csqa",
         group="commonsense",
         model="roberta-large",
@@ -57,7 +57,7 @@ def result(method: str, sparsity: float, value: float, *, seed: int = 0, ok: boo
     )
 
 
-def results() -> list[Result]:
+def results() -> list[Record]:
     found = [result("dense", 0.0, 77.0 + seed, seed=seed) for seed in (0, 1)]
     for method, lost in (("lth", 10), ("omp-after", 20), ("snip", 60)):
         for sparsity in (0.2, 0.36, 0.672):

@@ -16,7 +16,7 @@ from smc_eval.engine.runner import run_cells
 from smc_eval.experiment.cell import Chain
 from smc_eval.methods.dense import Dense
 from smc_eval.methods.omp import MagnitudeAfter, MagnitudeBefore
-from smc_eval.store.records import Result
+from smc_eval.store.record import Record
 from smc_eval.store.store import Store
 from smc_eval.target import Target
 from smc_eval.testing import chain_of, without_time
@@ -78,7 +78,7 @@ class Bench:
         file.unlink()
         return count
 
-    def run(self, store: str, chains: Sequence[Chain] | None = None, **how: Any) -> list[Result]:
+    def run(self, store: str, chains: Sequence[Chain] | None = None, **how: Any) -> list[Record]:
         how = {"watcher": Silent(), "device": "cpu", "threads": 1, **how}
         return run_cells(chains or self.chains, self.folder / store, **how)
 
@@ -91,7 +91,7 @@ class Bench:
     def assert_undisturbed(self, store: str, chains: Sequence[Chain] | None = None) -> None:
         """Records and nets are those of one process that carried out cell after cell; no more is left."""
         wanted = self.run("alone", chains)
-        latest = Store(self.folder / store).book.latest()
+        latest = Store(self.folder / store).records.latest()
         assert [without_time(latest[result.digest]) for result in wanted] == [
             without_time(one) for one in wanted
         ]

@@ -119,7 +119,7 @@ def test_a_worker_that_dies_fails_its_cell_alone_and_says_of_what(
     assert once.sound and once.cost["steps"] == 12 and "parts" not in once.cost
     assert fine.sound
     assert sorted(watcher.notes) == ["its worker was ended by signal SIGKILL; once more"] * 2
-    assert Store(tmp_path / "s").book.latest()[killed.digest].status == "failed"
+    assert Store(tmp_path / "s").records.latest()[killed.digest].status == "failed"
 
 
 def test_a_cell_short_of_memory_runs_once_more_with_halved_passes_and_the_same_steps(

@@ -42,7 +42,7 @@ def lines(folder: Path) -> list[dict[str, object]]:
     from smc_eval.store.store import Store
     from smc_eval.testing import without_time
 
-    latest = Store(folder).book.latest()
+    latest = Store(folder).records.latest()
     return [without_time(latest[digest]) for digest in sorted(latest)]
 
 

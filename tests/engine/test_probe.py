@@ -220,11 +220,11 @@ def test_gradients_that_are_left_half_way_leave_none_behind() -> None:
 
 def test_an_error_half_way_leaves_none_behind_either() -> None:
     class Failing(Toy):
-        only_calls_model: ClassVar[list[int]] = []
+        calls: ClassVar[list[int]] = []
 
         def loss(self, model: nn.Module, batch: Any) -> Tensor:
-            self.only_calls_model.append(1)
-            if len(self.only_calls_model) == 2:
+            self.calls.append(1)
+            if len(self.calls) == 2:
                 raise ValueError("no loss")
             return super().loss(model, batch)
 

@@ -27,7 +27,7 @@ from smc_eval.engine.progress import Silent
 from smc_eval.engine.runner import run_cells
 from smc_eval.errors import UsageError
 from smc_eval.recipe import Recipe
-from smc_eval.store.records import Result
+from smc_eval.store.record import Record
 from smc_eval.store.store import Store
 from smc_eval.testing import Example, Toy, assert_equal, without_time
 
@@ -48,8 +48,8 @@ def launched(folder: Path, *words: str, ranks: int = 2) -> subprocess.CompletedP
     return subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
 
 
-def records(folder: Path) -> dict[str, Result]:
-    return Store(folder).book.latest()
+def records(folder: Path) -> dict[str, Record]:
+    return Store(folder).records.latest()
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
 
 
 @pytest.fixture(params=range(len(CELLS)), ids=CELLS)
-def pair(request: pytest.FixtureRequest, stores: dict[int, Path]) -> list[Result]:
+def pair(request: pytest.FixtureRequest, stores: dict[int, Path]) -> list[Record]:
     """The records of one cell, by one rank and by two."""
     digest = list(records(stores[1]))[request.param]
     return [records(folder)[digest] for folder in stores.values()]
@@ -76,21 +76,21 @@ def test_ranks_change_no_digest_and_write_each_record_once(stores: dict[int, Pat
     assert len((stores[2] / "results.jsonl").read_text(encoding="utf-8").splitlines()) == len(CELLS)
 
 
-def test_two_ranks_end_with_the_masks_of_one(pair: list[Result], stores: dict[int, Path]) -> None:
+def test_two_ranks_end_with_the_masks_of_one(pair: list[Record], stores: dict[int, Path]) -> None:
     one, two = (Store(stores[n]).masks.load(pair[0].digest) for n in (1, 2))
     assert one is not None and two is not None and one.keys() == two.keys()
     assert (len(one) > 0) == (pair[0].target["sparsity"] > 0)
     assert all(torch.equal(mask, two[name]) for name, mask in one.items())
 
 
-def test_two_ranks_end_with_the_weights_of_one(pair: list[Result], stores: dict[int, Path]) -> None:
+def test_two_ranks_end_with_the_weights_of_one(pair: list[Record], stores: dict[int, Path]) -> None:
     moved, other = (result.certificate["moved"] for result in pair)
     assert other["tensors"].keys() == moved["tensors"].keys()
     for name, far in moved["tensors"].items():
         assert other["tensors"][name] == pytest.approx(far, rel=1e-3)
 
 
-def test_two_ranks_count_as_one_does(pair: list[Result]) -> None:
+def test_two_ranks_count_as_one_does(pair: list[Record]) -> None:
     one, two = (without_time(result)["cost"] for result in pair)
     flops, others = one.pop("flops"), two.pop("flops")
     assert one == two
@@ -119,12 +119,12 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def troubled(store: Path) -> dict[str, Result]:
+def troubled(store: Path) -> dict[str, Record]:
     """Their records."""
     return dict(zip(("Moon", "Crooked", "Short", "drawn"), records(store).values(), strict=True))
 
 
-def test_an_error_on_one_rank_fails_its_cell_alone_with_its_reason(troubled: dict[str, Result]) -> None:
+def test_an_error_on_one_rank_fails_its_cell_alone_with_its_reason(troubled: dict[str, Record]) -> None:
     assert troubled["Moon"].status == "failed"
     reason, _, log = troubled["Moon"].reason.partition("\nfull story in ")
     assert reason == "RuntimeError: the moon is full"
@@ -132,14 +132,14 @@ def test_an_error_on_one_rank_fails_its_cell_alone_with_its_reason(troubled: dic
     assert troubled["drawn"].sound
 
 
-def test_ranks_whose_masks_differ_stop_the_cell_and_name_the_tensor(troubled: dict[str, Result]) -> None:
+def test_ranks_whose_masks_differ_stop_the_cell_and_name_the_tensor(troubled: dict[str, Record]) -> None:
     assert troubled["Crooked"].status == "failed"
     assert troubled["Crooked"].reason.startswith(
         "rank 1 has other masks than rank 0, first of 'down.weight'; "
     )
 
 
-def test_a_rank_short_of_memory_has_all_try_again_with_smaller_passes(troubled: dict[str, Result]) -> None:
+def test_a_rank_short_of_memory_has_all_try_again_with_smaller_passes(troubled: dict[str, Record]) -> None:
     assert troubled["Short"].sound and troubled["Short"].cost["parts"] == 2
 
 

@@ -185,7 +185,7 @@ def test_a_cell_that_fails_fails_alone_and_says_why(tmp_path: Path) -> None:
     )
     assert "the moon is full" in Path(failed.reason.rsplit(" ", 1)[1]).read_text(encoding="utf-8")
     assert done.sound
-    assert Store(tmp_path).book.latest()[failed.digest].status == "failed"
+    assert Store(tmp_path).records.latest()[failed.digest].status == "failed"
 
 
 def test_an_interrupt_goes_through_and_the_next_run_ends_as_if_there_had_been_none(

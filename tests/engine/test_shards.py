@@ -36,7 +36,7 @@ from smc_eval.methods.sparsegpt import SparseGPT
 from smc_eval.methods.synflow import SynFlow
 from smc_eval.methods.wanda import Wanda
 from smc_eval.registry import load
-from smc_eval.store.records import Result
+from smc_eval.store.record import Record
 from smc_eval.store.store import Store
 from smc_eval.target import Target
 from smc_eval.testing import Toy, ToyNet, assert_equal, chain_of, without_time
@@ -58,8 +58,8 @@ def launched(folder: Path, how: str, *words: str) -> subprocess.CompletedProcess
     return subprocess.run(command, capture_output=True, text=True, timeout=800, check=False)
 
 
-def records(folder: Path) -> dict[str, Result]:
-    return Store(folder).book.latest()
+def records(folder: Path) -> dict[str, Record]:
+    return Store(folder).records.latest()
 
 
 @pytest.fixture(scope="module")
@@ -74,20 +74,20 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(params=range(len(CELLS)), ids=CELLS)
-def pair(request: pytest.FixtureRequest, stores: dict[str, Path]) -> list[Result]:
+def pair(request: pytest.FixtureRequest, stores: dict[str, Path]) -> list[Record]:
     """The records of one cell, by one rank and by two."""
     digest = list(records(stores["whole"]))[request.param]
     return [records(folder)[digest] for folder in stores.values()]
 
 
-def test_masks_are_those_of_one_rank_to_the_bit(pair: list[Result], stores: dict[str, Path]) -> None:
+def test_masks_are_those_of_one_rank_to_the_bit(pair: list[Record], stores: dict[str, Path]) -> None:
     one, two = (Store(folder).masks.load(pair[0].digest) for folder in stores.values())
     assert one is not None and two is not None and one.keys() == two.keys()
     assert (len(one) > 0) == (pair[0].target["sparsity"] > 0)
     assert all(torch.equal(mask, two[name]) for name, mask in one.items())
 
 
-def test_certificates_are_those_of_one_rank(pair: list[Result]) -> None:
+def test_certificates_are_those_of_one_rank(pair: list[Record]) -> None:
     one, two = (dict(result.certificate) for result in pair)
     moved, other = one.pop("moved"), two.pop("moved")
     assert one == two and one["ok"]
@@ -95,7 +95,7 @@ def test_certificates_are_those_of_one_rank(pair: list[Result]) -> None:
         assert other["tensors"][name] == pytest.approx(far, rel=1e-3)
 
 
-def test_costs_are_those_of_one_rank(pair: list[Result]) -> None:
+def test_costs_are_those_of_one_rank(pair: list[Record]) -> None:
     one, two = (without_time(result)["cost"] for result in pair)
     flops, others = one.pop("flops"), two.pop("flops")
     assert one == two
@@ -230,7 +230,7 @@ def test_the_table_of_methods_in_the_manual_is_what_is_accepted() -> None:
 
 def target(kind: type[Method]) -> Target:
     """One that a method takes."""
-    dense = kind.card.when in {"none", "given"}
+    dense = kind.card.when in {"none", "custom"}
     return Target() if dense else Target(sparsity=0.5).with_distribution(kind.card.distribution)
 
 

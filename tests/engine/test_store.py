@@ -13,7 +13,7 @@ import torch
 
 from smc_eval.engine.progress import Silent
 from smc_eval.errors import Busy, LeaseLost, StoreError
-from smc_eval.store.atomic import Owner
+from smc_eval.files.atomic import Owner
 from smc_eval.store.store import Store
 
 TENSORS = {"a": torch.arange(6.0).view(2, 3), "b": torch.tensor([1, 2])}

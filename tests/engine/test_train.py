@@ -178,12 +178,12 @@ def test_a_gradient_that_is_no_number_stops_the_cell_naming_step_and_tensor(tmp_
     class Exploding(Toy):
         """A sound loss whose gradient is not, at the third step."""
 
-        only_calls_model: ClassVar[list[int]] = []
+        calls: ClassVar[list[int]] = []
 
         def loss(self, model: nn.Module, batch: Any) -> Tensor:
-            self.only_calls_model.append(1)
+            self.calls.append(1)
             loss = super().loss(model, batch)
-            if len(self.only_calls_model) == 3:
+            if len(self.calls) == 3:
                 loss = (
                     loss
                     + model.get_parameter("odd.weight")
@@ -214,7 +214,7 @@ class Halving(Pruner):
 class Bringing(Method):
     """Takes whatever masks come."""
 
-    card: ClassVar[MethodCard] = MethodCard(name="brings", summary="brings", source="none", when="given")
+    card: ClassVar[MethodCard] = MethodCard(name="brings", summary="brings", source="none", when="custom")
 
     def plan(self, target: Target) -> Iterator[Stage]:
         yield Prune(by=Halving(), to=None)

@@ -82,7 +82,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def records(folder: Path) -> list[dict[str, object]]:
-    latest = Store(folder).book.latest()
+    latest = Store(folder).records.latest()
     return [without_time(latest[digest]) for digest in sorted(latest)]
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from smc_eval.store.mask_samples import MaskSample
-from smc_eval.store.records import Result
+from smc_eval.store.record import Record
 
 
-def made(method: str = "lth", sparsity: float = 0.36, value: float | None = 60.0, **changes: Any) -> Result:
+def made(method: str = "lth", sparsity: float = 0.36, value: float | None = 60.0, **changes: Any) -> Record:
     """A record of a known task; a value of None makes it a failed one."""
     sparsity = 0.0 if method == "dense" else sparsity
     seed, fold, ok = (changes.pop(k, d) for k, d in (("seed", 0), ("fold", None), ("ok", True)))
@@ -33,7 +33,7 @@ def made(method: str = "lth", sparsity: float = 0.36, value: float | None = 60.0
         "fold": fold,
         "target": {"sparsity": sparsity, "pattern": pattern, "spread": "global", "scope": "body"},
         "recipe": {},
-        "data": {"source": "twin", "digest": "da7a", "limited": None},
+        "data": {"source": "synthetic", "digest": "da7a", "limited": None},
         "digest": f"{task} {method} {sparsity} {pattern} {seed} {fold}",
         "status": "ok" if value is not None else "failed",
         "reason": "" if value is not None else "out of <memory>\ntry less",
@@ -43,11 +43,11 @@ def made(method: str = "lth", sparsity: float = 0.36, value: float | None = 60.0
         "cost": {"steps": changes.pop("steps", 100)} | changes.pop("cost", {}),
         "versions": {"torch": "2.13"},
     }
-    return Result(**{**record, **changes})
+    return Record(**{**record, **changes})
 
 
 @pytest.fixture(scope="session")
-def record() -> Callable[..., Result]:
+def record() -> Callable[..., Record]:
     """Makes records."""
     return made
 
@@ -66,7 +66,7 @@ def sketch() -> Callable[[str], MaskSample]:
 
 
 @pytest.fixture(scope="session")
-def several() -> list[Result]:
+def several() -> list[Record]:
     """Two tasks, three methods, two seeds, two sparsities; one cell fails, one is not certified."""
     found = []
     for seed in (0, 1):

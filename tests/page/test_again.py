@@ -12,12 +12,12 @@ from smc_eval.experiment.config import configured, keys
 from smc_eval.experiment.grid import Grid
 from smc_eval.registry import load
 from smc_eval.reporting.html.commands import commands_of
-from smc_eval.store.records import Result, blank_record
+from smc_eval.store.record import Record, blank_record
 
 SHELVES = load().checked()
 
 
-def records(**flags: object) -> list[Result]:
+def records(**flags: object) -> list[Record]:
     """Blank records of all cells of an order."""
     return [blank_record(cell) for cell in Grid.of(configured(flags), SHELVES).cells()]
 
@@ -33,7 +33,7 @@ def obeyed(command: str) -> dict[str, object]:
     return {"dense": dense, **{fields[flag]: value for flag, value in said.items()}}
 
 
-def names(found: Iterable[Result]) -> set[str]:
+def names(found: Iterable[Record]) -> set[str]:
     return {record.digest for record in found}
 
 

@@ -17,17 +17,17 @@ from smc_eval.reporting.html.weight_change import weight_change_figure
 from smc_eval.reporting.series import Panel, panels_of
 from smc_eval.reporting.table import table_of
 from smc_eval.store.mask_samples import MaskSample
-from smc_eval.store.records import Result
+from smc_eval.store.record import Record
 
-Make = Callable[..., Result]
+Make = Callable[..., Record]
 Draw = Callable[[str], MaskSample]
 
 
-def panel(records: Sequence[Result]) -> Panel:
+def panel(records: Sequence[Record]) -> Panel:
     return panels_of(table_of(records), {"csqa": 20.0, "meltome": 0.0})[0]
 
 
-def curve(records: Sequence[Result]) -> tuple[Any, list[dict[str, Any]]]:
+def curve(records: Sequence[Record]) -> tuple[Any, list[dict[str, Any]]]:
     shown = panel(records)
     figure, rows = score_figure(shown, "x", styles(line.label for line in shown.lines))
     return figure, rows.plain()
@@ -154,7 +154,7 @@ def test_operations_are_counted_with_those_of_pruning_or_not_at_all(record: Make
 
 
 def test_the_way_of_survivors_is_drawn_where_it_is_known(record: Make) -> None:
-    def moving(**more: object) -> Result:
+    def moving(**more: object) -> Record:
         found = record("lth")
         way = {"scope": 0.5, "tensors": {"a": 0.5}, **more}
         return record("lth", certificate={**found.certificate, "moved": way})
@@ -206,7 +206,7 @@ def test_words_and_lines_stand_out_by_day_and_by_night(night: int) -> None:
     assert all(contrast(shade[f"hue-{n}"], shade["sheet"]) >= 3 for n in range(HUES))
 
 
-def test_rows_are_shared_by_name(several: list[Result]) -> None:
+def test_rows_are_shared_by_name(several: list[Record]) -> None:
     shown = panel(several)
     figure, rows = score_figure(shown, "x", styles(line.label for line in shown.lines))
     assert isinstance(rows, Rows)

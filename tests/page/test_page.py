@@ -19,13 +19,14 @@ from smc_eval.reporting.html.page import Page
 from smc_eval.reporting.table import table_of
 from smc_eval.reporting.terminal import render_table
 from smc_eval.score import Items
-from smc_eval.store.records import Book, Result
+from smc_eval.store.record import Record
+from smc_eval.store.records import RecordsFile
 
-Make = Callable[..., Result]
+Make = Callable[..., Record]
 
 
 @pytest.fixture(scope="module")
-def page(several: list[Result]) -> Page:
+def page(several: list[Record]) -> Page:
     return Page.of(table_of(several))
 
 
@@ -112,7 +113,7 @@ def test_what_is_kept_is_told_with_what_it_costs(page: Page) -> None:
 
 
 def test_ranks_are_of_methods_that_every_task_has(record: Make) -> None:
-    def run(task: str, *methods: str) -> list[Result]:
+    def run(task: str, *methods: str) -> list[Record]:
         levels = ((0.36, 70.0), (0.672, 60.0))
         made = [record(m, s, v, task=task) for m in methods for s, v in levels]
         return [record("dense", value=77.0, task=task), *made]
@@ -124,7 +125,7 @@ def test_ranks_are_of_methods_that_every_task_has(record: Make) -> None:
     assert only.area.value == pytest.approx(sum(expected) / 4)
 
 
-def test_certificates_that_failed_stand_first(several: list[Result]) -> None:
+def test_certificates_that_failed_stand_first(several: list[Record]) -> None:
     verdicts = certificates.verdicts(several)
     assert [verdict.loud for verdict in verdicts[:3]] == [True, True, False]
     assert verdicts[1].cells[-1].text == "3 weights left, 2 wanted"
@@ -155,8 +156,8 @@ def test_figures_are_files_for_papers(record: Make, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def store(several: list[Result], tmp_path: Path) -> Path:
-    book = Book(tmp_path / "runs")
+def store(several: list[Record], tmp_path: Path) -> Path:
+    book = RecordsFile(tmp_path / "runs")
     for result in several:
         book.add(result)
     return tmp_path / "runs"

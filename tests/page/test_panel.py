@@ -10,17 +10,17 @@ import pytest
 from smc_eval.reporting.series import Panel, panels_of
 from smc_eval.reporting.table import table_of
 from smc_eval.score import Items
-from smc_eval.store.records import Result
+from smc_eval.store.record import Record
 
-Make = Callable[..., Result]
+Make = Callable[..., Record]
 
 
-def only(records: list[Result], items: Callable[[str], Items | None] = lambda _: None) -> Panel:
+def only(records: list[Record], items: Callable[[str], Items | None] = lambda _: None) -> Panel:
     (panel,) = panels_of(table_of(records, items), {"csqa": 20.0})
     return panel
 
 
-def test_numbers_are_those_of_the_table(several: list[Result]) -> None:
+def test_numbers_are_those_of_the_table(several: list[Record]) -> None:
     table = table_of(several)
     told = {
         (p.task, line.label, s.column): s.cell_value for p in panels_of(table, {}) for line, s in p.squares

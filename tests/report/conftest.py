@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from smc_eval.store.records import Result
+from smc_eval.store.record import Record
 
 SECONDS = {"train": 10.0, "prune": 0.5, "predict": 1.5}
 
 
 def made(
     method: str = "omp-after", sparsity: float = 0.5, value: float | None = 80.0, **changes: Any
-) -> Result:
+) -> Record:
     """A record; a value of None makes it a failed one."""
     if method == "dense":
         sparsity = 0.0
@@ -66,10 +66,10 @@ def made(
             "certificate": {"ok": ok, "kept": 50, "wanted": 50 if ok else 40} | changes.pop("told", {}),
             "cost": {"steps": 7, "examples": 70, "scoring_passes": 2, "seconds": SECONDS},
         }
-    return Result(**{**record, **changes})
+    return Record(**{**record, **changes})
 
 
 @pytest.fixture(scope="session")
-def record() -> Callable[..., Result]:
+def record() -> Callable[..., Record]:
     """Makes records; the defaults are one sound cell at sparsity 0.5."""
     return made

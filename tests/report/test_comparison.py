@@ -15,7 +15,8 @@ from smc_eval.errors import UnknownName, UsageError
 from smc_eval.reporting.compare import compare_methods
 from smc_eval.score import Items
 from smc_eval.store.predictions import Predictions
-from smc_eval.store.records import Book, Result
+from smc_eval.store.record import Record
+from smc_eval.store.records import RecordsFile
 
 N = 100
 
@@ -34,8 +35,8 @@ def look(digest: str) -> Items:
 def make(record: Any) -> Any:
     """Makes records whose digest tells their score."""
 
-    def made(method: str, sparsity: float = 0.5, value: float = 80, **changes: Any) -> Result:
-        one: Result = record(method, sparsity, value, **changes)
+    def made(method: str, sparsity: float = 0.5, value: float = 80, **changes: Any) -> Record:
+        one: Record = record(method, sparsity, value, **changes)
         return replace(one, digest=f"{one.digest}={value}".replace("/", "-"))
 
     return made
@@ -196,7 +197,7 @@ def test_one_square_named_twice_is_refused(make: Any) -> None:
 
 
 def test_the_verb_shows_saves_and_refuses(make: Any, tmp_path: Path) -> None:
-    book, answers = Book(tmp_path), Predictions(tmp_path)
+    book, answers = RecordsFile(tmp_path), Predictions(tmp_path)
     for one in (make("a", 0.5, 80, task="t"), make("b", 0.5, 50, task="t")):
         book.add(one)
         answers.save(one.digest, [], look(one.digest))

@@ -25,11 +25,11 @@ from smc_eval.reporting.export import (
 from smc_eval.reporting.table import table_of
 from smc_eval.score import Items
 from smc_eval.store import atomic
-from smc_eval.store.records import Result
+from smc_eval.store.record import Record
 
 
 @pytest.fixture
-def few(record) -> list[Result]:
+def few(record) -> list[Record]:
     return [
         record("dense", value=90.0),
         record("omp-after", value=80.0),
@@ -47,7 +47,7 @@ def test_json_holds_the_records_and_the_squares_of_their_table(few) -> None:
     found = json.loads(as_json(table_of(few)))
     squares = found.pop("table")
     assert found == {"schema": 1, "results": [asdict(result) for result in few]}
-    assert [Result(**fields) for fields in found["results"]] == few
+    assert [Record(**fields) for fields in found["results"]] == few
     assert found == document(few)
     told = {(one["method"], one["column"]): (one["state"], one["mean"], one["best"]) for one in squares}
     assert told == {
@@ -145,10 +145,10 @@ def test_markdown_can_be_read_back(few) -> None:
 
 
 def test_markdown_names_models_only_where_there_are_several(record) -> None:
-    text = as_markdown(table_of([record(), record(model="org/large", source="twin")]))
+    text = as_markdown(table_of([record(), record(model="org/large", source="synthetic")]))
     assert cells(text.splitlines()[0]) == ["task", "model", "method", "0.5"]
     assert [cells(line)[1] for line in text.splitlines()[2:4]] == ["tiny", "org/large"]
-    assert "- **SYNTHETIC TWIN DATA: no result" in text
+    assert "- **SYNTHETIC DATA: no result" in text
 
 
 def test_latex_is_a_booktabs_table_that_escapes_what_it_must(few) -> None:

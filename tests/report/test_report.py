@@ -142,8 +142,8 @@ def test_colour_tells_the_best_and_what_went_wrong(record) -> None:
 
 
 def test_twins_are_the_first_thing_below_the_table(record) -> None:
-    text = printed([record(source="twin")], 80)
-    assert text.partition("\n\n")[2].startswith("SYNTHETIC TWIN DATA: no result\n")
+    text = printed([record(source="synthetic")], 80)
+    assert text.partition("\n\n")[2].startswith("SYNTHETIC DATA: no result\n")
 
 
 def test_words_in_brackets_are_words_and_no_markup(record) -> None:

@@ -20,13 +20,14 @@ from smc_eval.reporting.summary_table import SUMMARY_HEADS, plain_values, summar
 from smc_eval.reporting.table import table_of
 from smc_eval.reporting.terminal import print_table, render_table
 from smc_eval.score import Items
-from smc_eval.store.records import Book, Result
+from smc_eval.store.record import Record
+from smc_eval.store.records import RecordsFile
 
-Make = Callable[..., Result]
+Make = Callable[..., Record]
 CHANCES = {"t/a": 20.0, "t/b": 0.0}
 
 
-def of(records: Sequence[Result], look: Any = None) -> Summaries:
+def of(records: Sequence[Record], look: Any = None) -> Summaries:
     return Summaries.of(table_of(records, look), CHANCES)
 
 
@@ -41,7 +42,7 @@ def step(count: float) -> float:
 
 def curve(
     record: Make, method: str, *scores: float, steps: Sequence[int] = (), **changes: Any
-) -> list[Result]:
+) -> list[Record]:
     """A method's records, a step of the paper each."""
     costs = [{"steps": count, "seconds": {}} for count in steps or [10] * len(scores)]
     return [
@@ -50,7 +51,7 @@ def curve(
     ]
 
 
-def dense(record: Make, value: float = 100.0, **changes: Any) -> Result:
+def dense(record: Make, value: float = 100.0, **changes: Any) -> Record:
     return record("dense", value=value, cost={"steps": 10, "seconds": {}}, **changes)
 
 
@@ -140,7 +141,7 @@ def test_a_single_sparsity_has_no_area_and_hinders_no_other(record: Make) -> Non
     assert "no range of sparsities" in found["snip"].why
 
 
-def two(record: Make) -> list[Result]:
+def two(record: Make) -> list[Record]:
     """Two tasks, two methods; one of them on one task alone."""
     first, second = (
         [dense(record, task=task), *curve(record, "lth", 100, 92, task=task)] for task in ("t/a", "t/b")
@@ -231,14 +232,14 @@ def test_every_form_of_the_report_tells_the_curves(record: Make) -> None:
 
 
 def test_a_tex_table_of_twins_says_so_by_itself(record: Make) -> None:
-    table = table_of([dense(record, source="twin"), *curve(record, "lth", 100, 92, source="twin")])
+    table = table_of([dense(record, source="synthetic"), *curve(record, "lth", 100, 92, source="synthetic")])
     latex = render_table(table, "latex", Summaries.of(table, CHANCES))
-    assert latex.count("SYNTHETIC TWIN DATA: no result") == 2
+    assert latex.count("SYNTHETIC DATA: no result") == 2
 
 
 def test_the_verb_tells_the_curves_in_the_form_and_file_it_is_asked_for(record: Make, tmp_path: Path) -> None:
     for one in [dense(record, task="csqa"), *curve(record, "lth", 100, 92, task="csqa")]:
-        Book(tmp_path).add(one)
+        RecordsFile(tmp_path).add(one)
 
     def say(*words: str) -> str:
         ended = CliRunner().invoke(app, ["report", str(tmp_path), *words], catch_exceptions=False)
@@ -268,7 +269,7 @@ def test_no_number_is_broken_in_a_narrow_terminal(record: Make, width: int) -> N
             assert set(one.below.split()) <= set(shown)
 
 
-def two_seeded(record: Make, seed: int) -> list[Result]:
+def two_seeded(record: Make, seed: int) -> list[Record]:
     return [
         dense(record, 90.0 + seed, seed=seed),
         *curve(record, "lth", 90 + seed, 80, 70, seed=seed),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from smc_eval.reporting.footnotes import footnotes
 from smc_eval.reporting.table import short_sparsities, table_of
 from smc_eval.score import Items
-from smc_eval.store.records import same_data
+from smc_eval.store.record import same_data
 from smc_eval.target import SMC_GRID
 
 
@@ -239,7 +239,7 @@ def test_a_sparsity_that_was_missed_is_shown(record) -> None:
         ({"protocol": "paper"}, ["omp-after (sound)", "omp-after (paper)"]),
         ({"recipe": {"epochs": 2.0, "steps": None}}, ["omp-after (epochs=1.0)", "omp-after (epochs=2.0)"]),
         ({"limited": 8}, ["omp-after", "omp-after (limit=8)"]),
-        ({"source": "twin"}, ["omp-after (there)", "omp-after (twin)"]),
+        ({"source": "synthetic"}, ["omp-after (there)", "omp-after (synthetic)"]),
     ],
 )
 def test_what_differs_in_more_than_the_method_stands_in_rows_of_its_own(record, other, labels) -> None:
@@ -345,10 +345,10 @@ def test_footnotes_say_how_the_numbers_were_made(record) -> None:
 
 
 def test_twins_and_limits_are_said_aloud_and_of_whom(record) -> None:
-    assert footnotes(table_of([record(source="twin")])).loud == ("SYNTHETIC TWIN DATA: no result",)
-    mixed = table_of([record(source="twin"), record(task="t/b", limited=8)])
+    assert footnotes(table_of([record(source="synthetic")])).loud == ("SYNTHETIC DATA: no result",)
+    mixed = table_of([record(source="synthetic"), record(task="t/b", limited=8)])
     assert footnotes(mixed).loud == (
-        "SYNTHETIC TWIN DATA: no result (t/a)",
+        "SYNTHETIC DATA: no result (t/a)",
         "LIMITED to 8 examples of each part: no result (t/b)",
     )
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from smc_eval.reporting.cell_value import make_cell_value
 from smc_eval.score import Items
 from smc_eval.statistics import Sample
-from smc_eval.store.records import Result
+from smc_eval.store.record import Record
 from smc_eval.tasks.protein.spearman import spearman
 
 CORPUS = (
@@ -27,9 +27,9 @@ CORPUS = (
 )
 
 
-def record(seed: int, fold: int | None, value: float, n: int, **other: Any) -> Result:
+def record(seed: int, fold: int | None, value: float, n: int, **other: Any) -> Record:
     """A sound record of one seed and fold."""
-    made = Result(
+    made = Record(
         task="t",
         group="t",
         model="m",
@@ -39,7 +39,7 @@ def record(seed: int, fold: int | None, value: float, n: int, **other: Any) -> R
         fold=fold,
         target={"sparsity": 0.5, "pattern": "free", "spread": "global", "scope": "body"},
         recipe={},
-        data={"source": "twin", "digest": f"d{fold}", "limited": None},
+        data={"source": "synthetic", "digest": f"d{fold}", "limited": None},
         digest=f"{seed}/{fold}",
         status="ok",
         score={"metric": "accuracy (%)", "value": value, "n": n, "higher_is_better": True},
@@ -66,7 +66,7 @@ def bleu_rows(said: str, wanted: str) -> tuple[float, ...]:
     return (*rights, *(len(grams(words, n)) for n in (1, 2, 3, 4)), len(words), len(want))
 
 
-def square(books: Mapping[tuple[int, int | None], Items], value: Callable[[Items], float]) -> list[Result]:
+def square(books: Mapping[tuple[int, int | None], Items], value: Callable[[Items], float]) -> list[Record]:
     return [record(*place, value(items), len(items.rows)) for place, items in books.items()]
 
 

@@ -27,7 +27,7 @@ def test_a_file_is_found_by_its_name_or_with_gz(tmp_path):
 
 def test_a_missing_folder_says_what_can_be_done(tmp_path):
     with pytest.raises(
-        DataError, match=r"nowhere' does not exist; .*--data-dir DIR or SMC_EVAL_DATA.*--data-dir twin"
+        DataError, match=r"nowhere' does not exist; .*--data-dir DIR or SMC_EVAL_DATA.*--data-dir synthetic"
     ):
         find_file(tmp_path / "nowhere", "dev.csv")
 

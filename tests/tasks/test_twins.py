@@ -151,7 +151,7 @@ def test_a_twin_says_so_in_its_path_and_leaves_real_files_alone(tmp_path):
     real.write_text("real")
     folder = synthetic_folder("cv_mawps", tmp_path)
     assert folder.parent == tmp_path
-    assert folder.name.startswith("twin-")
+    assert folder.name.startswith("synthetic-")
     assert real.read_text() == "real"
 
 

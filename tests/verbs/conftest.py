@@ -16,7 +16,8 @@ from smc_eval.cli import app
 from smc_eval.methods import smc_eval_methods as ours
 from smc_eval.score import Items, accuracy
 from smc_eval.store.predictions import Predictions
-from smc_eval.store.records import Book, Result
+from smc_eval.store.record import Record
+from smc_eval.store.records import RecordsFile
 from smc_eval.task import Part, Source
 from smc_eval.testing import Toy
 
@@ -67,11 +68,11 @@ def smc_eval_methods() -> list[Any]:
     return list(ours())
 
 
-def made(method: str = "omp-after", sparsity: float = 0.5, value: float = 80.0, **changes: Any) -> Result:
+def made(method: str = "omp-after", sparsity: float = 0.5, value: float = 80.0, **changes: Any) -> Record:
     """A sound record; `target` and `data` may be changed in part."""
     sparsity = 0.0 if method == "dense" else sparsity
     target = {"sparsity": sparsity, "pattern": "free", "spread": "global", "scope": "body"}
-    data = {"source": "twin", "digest": "da7a", "limited": None}
+    data = {"source": "synthetic", "digest": "da7a", "limited": None}
     record: dict[str, Any] = {
         "task": "t/a", "group": "t", "model": "tiny", "method": method, "protocol": "sound",
         "seed": 0, "fold": None, "recipe": {"epochs": 1.0}, "status": "ok",
@@ -86,7 +87,7 @@ def made(method: str = "omp-after", sparsity: float = 0.5, value: float = 80.0, 
     record |= {"target": target, "data": data, "score": score, "cost": cost, **changes}
     name = "-".join(str(record[key]) for key in ("task", "model", "method", "seed", "fold"))
     name += "-".join(map(str, [*target.values(), record["protocol"]]))
-    return Result(**{"digest": hashlib.sha256(name.encode()).hexdigest(), **record})
+    return Record(**{"digest": hashlib.sha256(name.encode()).hexdigest(), **record})
 
 
 class Shop:
@@ -96,23 +97,23 @@ class Shop:
         self.folder = folder
 
     def keep(
-        self, store: str, record: Result, predicted: Sequence[Any] = (), items: Items | None = None
-    ) -> Result:
+        self, store: str, record: Record, predicted: Sequence[Any] = (), items: Items | None = None
+    ) -> Record:
         """Put a record into a store, its answers beside it where there are any."""
-        Book(self.folder / store).add(record)
+        RecordsFile(self.folder / store).add(record)
         if predicted or items:
             Predictions(self.folder / store).save(record.digest, predicted, items)
         return record
 
-    def right(self, store: str, record: Result, right: Sequence[bool]) -> Result:
+    def right(self, store: str, record: Record, right: Sequence[bool]) -> Record:
         """A record of right and wrong answers, whose score is what they make."""
         score = accuracy(right, "accuracy (%)", "letters")
         told = {**(record.score or {}), "value": score.value, "n": score.n}
-        again = Result(**{**vars(record), "score": told})
+        again = Record(**{**vars(record), "score": told})
         return self.keep(store, again, [int(one) for one in right], score.items)
 
-    def latest(self, store: str) -> list[Result]:
-        return list(Book(self.folder / store).latest().values())
+    def latest(self, store: str) -> list[Record]:
+        return list(RecordsFile(self.folder / store).latest().values())
 
 
 @pytest.fixture
@@ -142,7 +143,7 @@ def say(shop: Shop) -> Say:
 
 
 @pytest.fixture(scope="session")
-def record() -> Callable[..., Result]:
+def record() -> Callable[..., Record]:
     return made
 
 

@@ -1,27 +1,17 @@
-"""What ranks have in common: a net that all wear alike, and a store that the first of them keeps."""
+"""JointNet: each rank holds a copy of the net, and all copies have the masks of rank 0."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from typing import Any, cast
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
 from smc_eval.engine.distributed.ranks import Ranks
-from smc_eval.errors import Busy
 from smc_eval.sparse.net import Net
-from smc_eval.store.lease import POLLS
-from smc_eval.store.mask_samples import MaskSamples
-from smc_eval.store.masks import MaskFiles
-from smc_eval.store.predictions import Predictions
-from smc_eval.store.records import Book
-from smc_eval.store.store import Note, Store
 
 
 class JointNet(Net):
-    """A rank's copy of a net: the first rank's masks are worn by all, and all look whether they are."""
+    """One rank's copy of a net. Rank 0 decides masks, and all ranks check that they have the same."""
 
     def __init__(self, model: nn.Module, scope: Sequence[str], ranks: Ranks) -> None:
         super().__init__(model, scope)
@@ -32,10 +22,10 @@ class JointNet(Net):
         return masks
 
     def set_masks(self, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Put on what the first rank decided.
+        """Set the masks of rank 0.
 
         Raises:
-            SparsityError: a rank wears something else.
+            SparsityError: a rank has other masks.
         """
         grown = super().set_masks(masks)
         self.ranks.same("masks", self.masks)
@@ -48,45 +38,3 @@ class JointNet(Net):
         gradients = self.gradients
         self.ranks.add(gradients.values())
         return gradients
-
-
-class RankZeroStore:
-    """A store, or a part of one, that the first rank reads and writes; all hear what came of it."""
-
-    def __init__(self, kept: Any, ranks: Ranks) -> None:
-        self._kept, self._ranks = kept, ranks
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._kept, name)
-        if isinstance(found, Book | Predictions | MaskFiles | MaskSamples):
-            return RankZeroStore(found, self._ranks)
-        if not callable(found):
-            return found
-        return lambda *told, **more: self._ranks.lead(lambda: found(*told, **more))
-
-    @contextmanager
-    def lock(self, digest: str, note: Note, *, wait: bool = True) -> Iterator[None]:
-        """Hold a cell or stage; while another process does, no rank waits for long without a word."""
-        with ExitStack() as held:
-
-            def take() -> bool:
-                try:
-                    held.enter_context(self._kept.lock(digest, note, wait=False))
-                except Busy:
-                    return False
-                return True
-
-            told = False
-            while not self._ranks.lead(take):
-                if not wait:
-                    raise Busy("another process works on it")
-                if not told:
-                    note("waiting for another process that works on the same stage")
-                    told = True
-                time.sleep(POLLS[1])
-            yield
-
-
-def rank_zero_store(store: Store, ranks: Ranks) -> Store:
-    """A store as ranks share it: nobody but the first looks at the disk or writes there."""
-    return store if ranks.size == 1 else cast("Store", RankZeroStore(store, ranks))

@@ -25,7 +25,7 @@ from torch.distributed.rendezvous import rendezvous
 from torch.nn.modules.batchnorm import _NormBase
 
 from smc_eval.engine.distributed import launch
-from smc_eval.errors import RankLost, SparsityError, UsageError
+from smc_eval.errors import RankLost, SparsityError, UsageError, first_line
 
 RANK_TIMEOUT = timedelta(minutes=30)
 """How long a rank waits for the others at one point; those that died are noticed at once."""
@@ -231,7 +231,7 @@ class Ranks:
         try:
             yield
         except RuntimeError as error:  # of any kind, as torch tells them
-            why = str(error).partition("\n")[0]
+            why = first_line(error)
             raise self._lost(f"another of {self.size} ranks has ended: {why}") from None
 
     def _told_to_end(self, _number: int, _frame: FrameType | None) -> None:
@@ -264,7 +264,7 @@ def _meet(backend: str) -> None:
     except ValueError as error:
         raise UsageError(f"{error}; start ranks with torchrun or accelerate launch") from None
     except RuntimeError as error:
-        why = str(error).partition("\n")[0]
+        why = first_line(error)
         raise RankLost(f"the ranks do not find each other: {why}", spoken=launch.rank() > 0) from None
     _MET[:] = [words]
     atexit.register(distributed.destroy_process_group)

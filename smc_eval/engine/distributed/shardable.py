@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from smc_eval.capabilities import trained_as
 from smc_eval.errors import UsageError
 from smc_eval.experiment.cell import Chain
 from smc_eval.sparse.allocate import BY_ROWS
@@ -26,7 +27,7 @@ def refuse_unshardable(chains: Iterable[Chain]) -> None:
 def unshardable_parts(chain: Chain) -> Iterator[str]:
     """What of a cell needs more of a net than its rows, in plain words."""
     cell = chain.cell
-    if not cell.task.trained_as().only_calls_model:
+    if not trained_as(cell.task).only_calls_model:
         yield f"task {cell.task.card.name!r} uses parts of its net beside calling it, which gather no rows"
     for link in chain.links:
         yield from _of(link.stage)

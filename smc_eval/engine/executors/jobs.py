@@ -11,7 +11,7 @@ from typing import Any, Protocol, Self
 
 from smc_eval.errors import SmcError
 from smc_eval.experiment.cell import Chain
-from smc_eval.store.records import Result
+from smc_eval.store.record import Record
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Progress:
 class Finished:
     """A cell ended; without a record, if another process has it."""
 
-    result: Result | None
+    result: Record | None
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Executor(Protocol):
     slots: int
     """How many cells it carries out at once."""
 
-    def submit(self, job: Job, tell: Callable[[Progress], None]) -> Future[Result | None]:
+    def submit(self, job: Job, tell: Callable[[Progress], None]) -> Future[Record | None]:
         """Carry out a cell; `tell` hears of its progress, on any thread."""
 
     def shutdown(self) -> None:

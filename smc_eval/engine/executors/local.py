@@ -22,7 +22,7 @@ from typing import Any
 from smc_eval.engine.executors.jobs import CannotWork, Finished, Job, Progress, WorkerDied, WorkerSettings
 from smc_eval.engine.executors.worker import serve
 from smc_eval.errors import UsageError
-from smc_eval.store.records import Result
+from smc_eval.store.record import Record
 
 STOP_TIMEOUT = 5.0
 """Seconds a worker has to end when it is asked to."""
@@ -39,10 +39,10 @@ class Local:
             self._idle.put(worker)
         self._threads = ThreadPoolExecutor(slots, initializer=block_sigint)
 
-    def submit(self, job: Job, tell: Callable[[Progress], None]) -> Future[Result | None]:
+    def submit(self, job: Job, tell: Callable[[Progress], None]) -> Future[Record | None]:
         return self._threads.submit(self._carry_out, job, tell)
 
-    def _carry_out(self, job: Job, tell: Callable[[Progress], None]) -> Result | None:
+    def _carry_out(self, job: Job, tell: Callable[[Progress], None]) -> Record | None:
         worker = self._idle.get()
         try:
             return worker.carry_out(job, tell)
@@ -66,7 +66,7 @@ class Worker:
         self._process: BaseProcess | None = None
         self._pipe: Connection | None = None
 
-    def carry_out(self, job: Job, tell: Callable[[Progress], None]) -> Result | None:
+    def carry_out(self, job: Job, tell: Callable[[Progress], None]) -> Record | None:
         """The record of a cell; None where another process has it.
 
         Raises:

@@ -29,8 +29,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from smc_eval.engine.executors.jobs import CannotWork, Finished, Job, Progress, WorkerDied, WorkerSettings
 from smc_eval.engine.executors.local import STOP_TIMEOUT
 from smc_eval.engine.executors.worker import PROGRESS_SECONDS, ProgressSender, carry_out
-from smc_eval.errors import UsageError
-from smc_eval.store.records import Result
+from smc_eval.errors import UsageError, first_line
+from smc_eval.store.record import Record
 from smc_eval.store.store import Store
 
 CONNECT_SECONDS = 10.0
@@ -60,7 +60,7 @@ class RayTask:
     job: Job
     number: int
     tell: Callable[[Progress], None]
-    future: Future[Result | None]
+    future: Future[Record | None]
 
 
 class Ray:
@@ -90,7 +90,7 @@ class Ray:
             raise
         self._thread.start()
 
-    def submit(self, job: Job, tell: Callable[[Progress], None]) -> Future[Result | None]:
+    def submit(self, job: Job, tell: Callable[[Progress], None]) -> Future[Record | None]:
         if self._fault:
             raise self._fault
         self._count += 1
@@ -118,7 +118,7 @@ class Ray:
                 socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
             ray.init(address or None, log_to_driver=False, logging_level=logging.ERROR)
         except (RayError, RuntimeError, ValueError, OSError, OverflowError) as error:
-            reason = str(error).strip().partition("\n")[0]
+            reason = first_line(error)
             raise UsageError(f"--executor ray:{address}: no cluster answers: {reason}") from None
 
     def _offer(self, jobs: int | None) -> tuple[int, Any]:
@@ -186,7 +186,7 @@ def run_cell(
     return carry_out(job, settings, ProgressSender(lambda told: inbox.hear.remote(number, told)))
 
 
-def ray_outcome(ref: Any) -> Result | None:
+def ray_outcome(ref: Any) -> Record | None:
     """What came of a task.
 
     Raises:

@@ -23,8 +23,8 @@ from smc_eval.engine.executors.squeue import FATAL, LIVE, cancel, job_states, sc
 from smc_eval.engine.executors.worker import carry_out
 from smc_eval.engine.progress import Silent
 from smc_eval.errors import SmcError, StoreError, UsageError
-from smc_eval.store.lease import Lease
-from smc_eval.store.records import Result
+from smc_eval.files.lease import Lease
+from smc_eval.store.record import Record
 from smc_eval.store.store import Store
 
 SLOTS = 64
@@ -64,7 +64,7 @@ class Submission:
 
     task: CellTask
     tell: Callable[[Progress], None]
-    future: Future[Result | None]
+    future: Future[Record | None]
     job: Any = None
     """submitit's, once SLURM has it."""
     state: str = ""
@@ -106,7 +106,7 @@ class Slurm:
         self._thread = threading.Thread(target=self._attend, name="slurm")
         self._thread.start()
 
-    def submit(self, job: Job, tell: Callable[[Progress], None]) -> Future[Result | None]:
+    def submit(self, job: Job, tell: Callable[[Progress], None]) -> Future[Record | None]:
         sent = Submission(CellTask(job, self.settings), tell, Future())
         if self._fault:
             raise self._fault
@@ -206,7 +206,7 @@ class Slurm:
         how = f"ended with its job {sent.job.job_id} ({sent.state})"
         return WorkerDied(how, killed=sent.state not in FATAL, memory=memory)
 
-    def _settle(self, sent: Submission, end: Result | SmcError | None) -> None:
+    def _settle(self, sent: Submission, end: Record | SmcError | None) -> None:
         self._sent.remove(sent)
         for path in (sent.job.paths.submitted_pickle, sent.job.paths.result_pickle):
             path.unlink(missing_ok=True)
@@ -216,7 +216,7 @@ class Slurm:
             sent.future.set_result(end)
 
 
-def outcome(job: Any) -> Result | UsageError | None:
+def outcome(job: Any) -> Record | UsageError | None:
     """What a job left as its result."""
     try:
         said: Finished | CannotWork = job.result()

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from smc_eval.engine.executors.jobs import CannotWork, Finished, Progress
 from smc_eval.engine.progress import Silent
 from smc_eval.errors import SmcError
-from smc_eval.store.records import Result
+from smc_eval.store.record import Record
 
 if TYPE_CHECKING:
     from smc_eval.engine.device import Device
@@ -92,15 +92,14 @@ def open_settings(settings: WorkerSettings) -> tuple[Store, Device]:
 
 def _attempted(
     job: Job, settings: WorkerSettings, place: tuple[Store, Device], watcher: Watcher
-) -> Result | None:
-    from smc_eval.engine.cell_run import CellRun
+) -> Record | None:
+    from smc_eval.engine.cell_run import CellOptions, CellRun
     from smc_eval.engine.executors.attempt import attempt
 
     store, device = place
     with logged(store, job.chain.digest):
-        return attempt(
-            CellRun(job.chain, store, device, watcher, settings.keep, job.parts, settings.masks, wait=False)
-        )
+        options = CellOptions(settings.keep, settings.masks, wait=False, parts=job.parts)
+        return attempt(CellRun(job.chain, store, device, watcher, options))
 
 
 def _unfit(error: Exception) -> CannotWork:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from smc_eval.reporting.footnotes import cell_name
+from smc_eval.reporting.footnotes import cell_name, failed_checks
 from smc_eval.reporting.html.results_table import PageCell
-from smc_eval.store.records import Result
+from smc_eval.store.certificate import Certificate
+from smc_eval.store.record import Record
 
 VERDICT_HEADS = (
     "cell",
@@ -31,52 +32,51 @@ class Verdict:
     cells: tuple[PageCell, ...]
 
 
-def verdicts(records: Sequence[Result]) -> list[Verdict]:
+def verdicts(records: Sequence[Record]) -> list[Verdict]:
     """A line a record: those that failed, then those that lost their certificate, then all others."""
     order = {"failed": 0, "doubt": 1, "ok": 2, "skipped": 3}
     return [_line(record) for record in sorted(records, key=lambda record: order[_state(record)])]
 
 
-def _state(record: Result) -> str:
+def _state(record: Record) -> str:
     return "doubt" if record.status == "ok" and not record.sound else record.status
 
 
-def _line(record: Result) -> Verdict:
-    state, told = _state(record), record.certificate
+def _line(record: Record) -> Verdict:
+    state, certificate = _state(record), record.certificate
     words = {"doubt": "not certified", "ok": "certified", "failed": "failed", "skipped": "skipped"}
     loud = state in {"failed", "doubt"}
     cells = (
         PageCell(cell_name(record), key=cell_name(record)),
         PageCell(record.model, key=record.model),
         PageCell(words[state], key=words[state], state=state),
-        _share(told.get("asked")),
-        _share(told.get("reached", record.sparsity.get("scope"))),
-        _share(told.get("effective")),
-        _share(record.sparsity.get("all")),
-        _dead(record),
-        PageCell(str(told.get("mask_digest", "–"))[:8]),
+        _share(certificate.asked if certificate else None),
+        _share(certificate.reached if certificate else None),
+        _share(certificate.effective if certificate else None),
+        _share(record.sparsity.all if record.sparsity else None),
+        _dead(certificate),
+        PageCell(certificate.mask_digest[:8] if certificate else "–"),
         PageCell(_wrong(record, state)),
     )
     return Verdict(loud, cells)
 
 
-def _share(value: object) -> PageCell:
-    return PageCell(f"{value:.4f}", key=float(value)) if isinstance(value, int | float) else PageCell("–")
+def _share(value: float | None) -> PageCell:
+    return PageCell("–") if value is None else PageCell(f"{value:.4f}", key=value)
 
 
-def _dead(record: Result) -> PageCell:
-    """Tensors, and units: rows without inputs and columns without outputs."""
-    told = record.certificate
-    if "dead_tensors" not in told:
+def _dead(certificate: Certificate | None) -> PageCell:
+    """Dead tensors, and dead units: rows without inputs and columns without outputs."""
+    if certificate is None:
         return PageCell("–")
-    units = sum(sum(pair) for pair in (told.get("dead_units") or {}).values())
-    tensors = len(told["dead_tensors"])
+    units = sum(sum(pair) for pair in certificate.dead_units.values())
+    tensors = len(certificate.dead_tensors)
     return PageCell(
         f"{tensors} tensors, {units:,} units" if tensors or units else "none", key=tensors + units / 1e9
     )
 
 
-def _wrong(record: Result, state: str) -> str:
+def _wrong(record: Record, state: str) -> str:
     if state == "doubt":
-        return "; ".join(record.certificate.get("failed") or ["the record holds no sound certificate"])
+        return failed_checks(record)
     return " ".join(record.reason.splitlines())

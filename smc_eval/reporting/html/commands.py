@@ -6,20 +6,19 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from smc_eval.experiment.budget import Budget
 from smc_eval.experiment.grid import DENSE, recipe_of
 from smc_eval.protocol import PROTOCOLS
 from smc_eval.registry import Registry
-from smc_eval.store.records import Result
+from smc_eval.store.record import Record
 from smc_eval.target import SMC_GRID
 
 Flags = tuple[tuple[str, str], ...]
 """What a record demands of its command line, but for what a command may list."""
 
 
-def commands_of(records: Sequence[Result], registry: Registry) -> list[str]:
+def commands_of(records: Sequence[Record], registry: Registry) -> list[str]:
     """One command for each set of records that a command can make at once."""
-    groups: dict[Flags, list[Result]] = {}
+    groups: dict[Flags, list[Record]] = {}
     for record in sorted(records, key=lambda record: record.method == DENSE):
         flags = _flags(record, registry)
         # a dense net comes along with whatever asks for the same task
@@ -28,41 +27,35 @@ def commands_of(records: Sequence[Result], registry: Registry) -> list[str]:
     return [_command(flags, found) for flags, found in groups.items()]
 
 
-def _flags(record: Result, registry: Registry) -> Flags:
+def _flags(record: Record, registry: Registry) -> Flags:
     """Model, data and whatever differs from the defaults of protocol, method and task."""
     dense, target = record.method == DENSE, record.target
     kind = registry.methods.get(_head(record.method))
     flags = {"model": record.model, "protocol": record.protocol}
-    if not dense and target["scope"] != PROTOCOLS[record.protocol].scope:  # type: ignore[index]
-        flags["scope"] = target["scope"]
-    if not dense and target["pattern"] == "free" and kind and target["spread"] != kind.card.distribution:
-        flags["spread"] = target["spread"]
+    if not dense and target.scope != PROTOCOLS[record.protocol].scope:  # type: ignore[index]
+        flags["scope"] = target.scope
+    if not dense and target.pattern == "free" and kind and target.distribution != kind.card.distribution:
+        flags["distribution"] = target.distribution
     if changed := _changed(record, registry):
         flags["recipe"] = changed
     if record.match and not dense:
-        flags["match"] = Budget(**record.match).label
-    flags["data-dir"] = str(record.data.get("source") or "twin")
-    if record.data.get("limited"):
-        flags["limit"] = str(record.data["limited"])
+        flags["match"] = record.match.label
+    flags["data-dir"] = record.data.source
+    if record.data.limited:
+        flags["limit"] = str(record.data.limited)
     return tuple(flags.items())
 
 
-def _changed(record: Result, registry: Registry) -> str:
+def _changed(record: Record, registry: Registry) -> str:
     """What differs from the task's own recipe; nothing where no plugin knows the task."""
     kind = registry.tasks.get(_head(record.task))
     if kind is None:
         return ""
-    own = recipe_of(kind, record.model, PROTOCOLS[record.protocol]).model_dump(mode="json")  # type: ignore[index]
+    own = recipe_of(kind, record.model, PROTOCOLS[record.protocol])  # type: ignore[index]
     differs = {
-        name: value
-        for name, value in record.recipe.items()
-        if value is not None and name in own and _plain(value) != _plain(own[name])
+        name: value for name, value in record.recipe if value is not None and value != getattr(own, name)
     }
     return ",".join(f"{name}={_word(value)}" for name, value in differs.items())
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
 
 
 def _word(value: Any) -> str:
@@ -76,7 +69,7 @@ def _head(words: str) -> str:
     return words.partition(":")[0]
 
 
-def _command(flags: Flags, records: Sequence[Result]) -> str:
+def _command(flags: Flags, records: Sequence[Record]) -> str:
     methods = [record.method.partition("+")[0] for record in records if record.method != DENSE]
     lists: Mapping[str, Iterable[str]] = {
         "tasks": [record.task for record in records],
@@ -101,10 +94,10 @@ def _listed(name: str, values: Iterable[str]) -> str:
     return f"{said}," if name == "seeds" and "," not in said else said
 
 
-def _sparsities(records: Iterable[Result]) -> list[str]:
+def _sparsities(records: Iterable[Record]) -> list[str]:
     pruned = [record.target for record in records if record.method != DENSE]
-    free = {target["sparsity"] for target in pruned if target["pattern"] == "free"}
-    patterns = {target["pattern"] for target in pruned} - {"free"}
+    free = {target.sparsity for target in pruned if target.pattern == "free"}
+    patterns = {target.pattern for target in pruned} - {"free"}
     smc = [sparsity for sparsity in free if any(abs(sparsity - exact) < 1e-9 for exact in SMC_GRID)]
     rest = free - set(smc) if len(smc) == len(SMC_GRID) else free
     return [

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from smc_eval.reporting.footnotes import Footnotes
 from smc_eval.reporting.table import DENSE_COLUMN
-from smc_eval.store.records import Result
+from smc_eval.store.record import Record
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Headline:
     troubles: tuple[str, ...]
 
 
-def headline(records: Sequence[Result], notes: Footnotes) -> Headline:
+def headline(records: Sequence[Record], notes: Footnotes) -> Headline:
     """The headline of records, with their table's footnotes."""
     sound = sum(record.sound for record in records)
     doubt = sum(record.status == "ok" and not record.sound for record in records)
@@ -47,7 +47,7 @@ def headline(records: Sequence[Result], notes: Footnotes) -> Headline:
 
 
 def _facts(
-    records: Sequence[Result], tasks: Sequence[str], methods: Sequence[str]
+    records: Sequence[Record], tasks: Sequence[str], methods: Sequence[str]
 ) -> Iterator[tuple[str, str]]:
     yield "tasks", ", ".join(tasks)
     yield "models", _listed(record.model for record in records)
@@ -57,7 +57,7 @@ def _facts(
     if folds:
         yield "folds", _listed(map(str, folds))
     yield "protocol", _listed(record.protocol for record in records)
-    yield "scope", _listed(str(record.target["scope"]) for record in records if record.method != DENSE_COLUMN)
+    yield "scope", _listed(record.target.scope for record in records if record.method != DENSE_COLUMN)
 
 
 def _listed(words: Iterable[str]) -> str:

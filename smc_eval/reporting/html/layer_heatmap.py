@@ -2,27 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from smc_eval.reporting.html.figure import Figure, VegaSpec, choice, methods_axis, middle
 from smc_eval.reporting.html.packed_rows import Matrix
 from smc_eval.reporting.series import Panel, PlotPoint
+from smc_eval.store.record import Record
 
 LABEL = "length(datum.label) > 34 ? '…' + slice(replace(datum.label, '.weight', ''), -33) : datum.label"
 """What a tensor is lies at the end of its name."""
 
 
+TensorNumbers = Callable[[Record], Mapping[str, float | None]]
+"""A number for each tensor of a record's net; empty where the record has none."""
+
+
+def tensor_sparsities(record: Record) -> Mapping[str, float | None]:
+    """The sparsity of each tensor in scope."""
+    return record.certificate.tensors if record.certificate else {}
+
+
 def layer_figure(panel: Panel, name: str) -> tuple[Figure, Matrix] | None:
     """The figure and its numbers; None where no record tells of tensors."""
-    told = [(line, square) for line, square in panel.squares if tensors(square, "tensors")]
+    told = [(line, square) for line, square in panel.squares if tensors(square, tensor_sparsities)]
     if not told:
         return None
-    names = tuple(dict.fromkeys(n for _, square in told for n in tensors(square, "tensors")))
+    names = tuple(dict.fromkeys(n for _, square in told for n in tensors(square, tensor_sparsities)))
     matrix = Matrix(
         names,
         "share",
         tuple(
-            (line.label, square.column, square.depth if square.free else 0.0, means(square, names))
+            (
+                line.label,
+                square.column,
+                square.depth if square.free else 0.0,
+                means(square, names, tensor_sparsities),
+            )
             for line, square in told
         ),
     )
@@ -40,29 +55,21 @@ def layer_figure(panel: Panel, name: str) -> tuple[Figure, Matrix] | None:
     return figure, matrix
 
 
-def tensors(square: PlotPoint, what: str) -> list[str]:
+def tensors(square: PlotPoint, what: TensorNumbers) -> list[str]:
     """The tensors that all records of a square tell of."""
-    first, *others = (_told(record.certificate, what) for record in square.records)
+    first, *others = (what(record) for record in square.records)
     return [name for name in first if all(name in other for other in others)]
 
 
-def means(square: PlotPoint, names: Sequence[str], what: str = "tensors") -> tuple[float | None, ...]:
+def means(square: PlotPoint, names: Sequence[str], what: TensorNumbers) -> tuple[float | None, ...]:
     """Of each tensor the mean over a square's records; None where one does not know it."""
-    told = [_told(record.certificate, what) for record in square.records]
+    told = [what(record) for record in square.records]
     return tuple(_mean([each.get(name) for each in told]) for name in names)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if len(known) == len(values) else None
-
-
-def _told(certificate: dict[str, object], what: str) -> dict[str, float | None]:
-    """A certificate's numbers by tensor: `tensors`, or what lies deeper, as `moved.tensors`."""
-    found: object = certificate
-    for key in what.split("."):
-        found = found.get(key) if isinstance(found, dict) else None
-    return found if isinstance(found, dict) else {}
 
 
 def _spec(names: Sequence[str], columns: list[str], methods: int) -> VegaSpec:

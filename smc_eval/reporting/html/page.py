@@ -28,7 +28,7 @@ from smc_eval.reporting.summary import Summaries
 from smc_eval.reporting.summary_table import SUMMARY_HEADS
 from smc_eval.reporting.table import Table
 from smc_eval.store.mask_samples import FindSamples
-from smc_eval.store.records import Result
+from smc_eval.store.record import Record
 
 VEGA_LITE = "6.4"
 """The version whose bundle is laid into the page, of those that vl-convert brings."""
@@ -114,7 +114,7 @@ class Page:
                 "How far weights moved",
                 MOVED_LEAD,
                 weight_change_figure,
-                "the certificates are of a release that did not measure it.",
+                "the records hold no certificate.",
             ),
         )
         return cls(table, footnotes(table), summaries, chosen, sections, data, shelves)
@@ -199,7 +199,7 @@ def _names(shown: Sequence[Panel]) -> dict[str, str]:
     return names
 
 
-def _versions(records: Sequence[Result]) -> dict[str, list[str]]:
+def _versions(records: Sequence[Record]) -> dict[str, list[str]]:
     """Each library's versions; several are told, as numbers may differ between them."""
     found: dict[str, list[str]] = {}
     for record in records:
@@ -209,13 +209,13 @@ def _versions(records: Sequence[Result]) -> dict[str, list[str]]:
     return found
 
 
-def _digests(records: Sequence[Result]) -> list[tuple[str, str, str]]:
+def _digests(records: Sequence[Record]) -> list[tuple[str, str, str]]:
     """Task, source and digest of all data that was read."""
     told = {
         (
             record.task + ("" if record.fold is None else f" fold {record.fold}"),
-            str(record.data.get("source")),
-            str(record.data.get("digest") or "–"),
+            record.data.source,
+            record.data.digest or "–",
         )
         for record in records
         if record.status == "ok"

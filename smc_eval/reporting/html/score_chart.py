@@ -88,7 +88,7 @@ def _number(panel: Panel, square: PlotPoint) -> dict[str, Any]:
     """A score, its interval and what else must be known of it."""
     digits, cell_value, sure = panel.decimals, square.cell_value, square.interval
     remarks = [*cell_value.remarks, *(["its certificate failed"] if cell_value.state == "doubt" else [])]
-    if dead := sum(len(record.certificate.get("dead_tensors", ())) for record in square.records):
+    if dead := sum(len(record.dead_tensors) for record in square.records):
         count = len(square.records)
         remarks.append(f"{dead} dead tensors in {count} net{'s' if count > 1 else ''}")
     row: dict[str, Any] = {

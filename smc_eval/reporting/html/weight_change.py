@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from smc_eval.reporting.html.figure import Figure, VegaSpec, choice, depth_axis
 from smc_eval.reporting.html.layer_heatmap import means, tensors
 from smc_eval.reporting.html.packed_rows import Matrix
-from smc_eval.reporting.series import Panel, PlotPoint
+from smc_eval.reporting.series import Panel
+from smc_eval.store.record import Record
 
 ALL_IN_SCOPE = "all in scope"
 
@@ -18,17 +19,17 @@ def weight_change_figure(panel: Panel, name: str) -> tuple[Figure, Matrix] | Non
         (line, square)
         for line in panel.lines
         for square in (*([line.dense] if line.dense else []), *line.squares)
-        if (square.free or square is line.dense) and tensors(square, _measure(square))
+        if (square.free or square is line.dense) and tensors(square, _tensors)
     ]
     if not told:
         return None
-    names = tuple(dict.fromkeys(n for _, square in told for n in tensors(square, _measure(square))))
+    names = tuple(dict.fromkeys(n for _, square in told for n in tensors(square, _tensors)))
     squares = tuple(
         (
             line.label,
             square.column,
             square.depth if square.free else 0.0,
-            (_whole(square), *means(square, names, _measure(square))),
+            (square.mean(_scope), *means(square, names, _tensors)),
         )
         for line, square in told
     )
@@ -40,26 +41,18 @@ def weight_change_figure(panel: Panel, name: str) -> tuple[Figure, Matrix] | Non
         f"their size there, against sparsity, for {panel.title}.",
         _spec(labels, {square[2] for square in squares}),
         f"moved-{name}",
-        _note(told[0][1]),
+        f"‖w − w₀‖ / ‖w₀‖ over unpruned weights; thick: {ALL_IN_SCOPE}; at the left end the dense net.",
     )
     return figure, Matrix((ALL_IN_SCOPE, *names), "moved", squares, logarithmic=True)
 
 
-def _measure(square: PlotPoint) -> str:
-    """Survivors alone where records tell of them: what a mask takes to zero has not learnt."""
-    kept = all("tensors_kept" in (r.certificate.get("moved") or {}) for r in square.records)
-    return "moved.tensors_kept" if kept else "moved.tensors"
+def _tensors(record: Record) -> Mapping[str, float | None]:
+    """The change of each tensor's unpruned weights: a weight that a mask sets to zero has not learnt."""
+    return record.certificate.moved.tensors_remaining if record.certificate else {}
 
 
-def _whole(square: PlotPoint) -> float | None:
-    key = _measure(square).replace("moved.tensors", "scope")
-    return square.mean(lambda record: (record.certificate.get("moved") or {}).get(key))
-
-
-def _note(square: PlotPoint) -> str:
-    kept = _measure(square).endswith("kept")
-    whose = "survivors alone" if kept else "all weights, those that a mask took to zero too"
-    return f"‖w − w₀‖ / ‖w₀‖ over {whose}; thick: {ALL_IN_SCOPE}; at the left end the dense net."
+def _scope(record: Record) -> float | None:
+    return record.certificate.moved.scope_remaining if record.certificate else None
 
 
 def _spec(labels: Sequence[str], depths: set[float]) -> VegaSpec:

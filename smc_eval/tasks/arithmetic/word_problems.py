@@ -34,7 +34,7 @@ BUILT = ("tiny", "scratch")
 """Text encoders that are made here, from the data at hand."""
 
 TINY = {"epochs": 4, "batch_size": 10, "lr": 4e-3}
-"""A twin is trained on in about a second."""
+"""Training on synthetic data takes about a second."""
 
 
 class WordProblems(Task):
@@ -142,7 +142,7 @@ class WordProblems(Task):
         """
         if self.card.folds and self.fold is None:
             raise UsageError(f"task {self.card.name!r} has {self.card.folds} folds; name one, from 0")
-        folder = synthetic_folder(self.data_set) if self.folder == "twin" else self.folder
+        folder = synthetic_folder(self.data_set) if self.folder == "synthetic" else self.folder
         fold = "" if self.fold is None else f"fold{self.fold}/"
         train, test = (find_file(folder, f"{self.data_set}/{fold}{part}.csv") for part in ("train", "dev"))
         return train, test

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from pydantic import Field
 
+from smc_eval.capabilities import trained_as
 from smc_eval.recipe import Recipe
 from smc_eval.score import Score, accuracy
 from smc_eval.task import Source, Task
@@ -101,8 +102,8 @@ class MultipleChoice(Task):
 
     @property
     def root(self) -> Path:
-        """The folder of its files: the twin's, or that under the data directory."""
-        return synthetic_folder(self.data_set) if self.folder == "twin" else Path(self.folder)
+        """The folder of its files: synthetic, or under the data directory."""
+        return synthetic_folder(self.data_set) if self.folder == "synthetic" else Path(self.folder)
 
     @property
     def _pairs(self) -> PairReader:
@@ -111,7 +112,7 @@ class MultipleChoice(Task):
 
 def as_tokenized(task: MultipleChoice) -> MultipleChoice:
     """The task as far as the cutting of its texts depends on it."""
-    return cast("MultipleChoice", task.trained_as()).replace(limit=None, recipe=Recipe(epochs=1), dropout=0.0)
+    return cast("MultipleChoice", trained_as(task)).replace(limit=None, recipe=Recipe(epochs=1), dropout=0.0)
 
 
 @lru_cache(maxsize=16)

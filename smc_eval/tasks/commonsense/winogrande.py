@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
 
 from smc_eval.card import TaskCard
 from smc_eval.data_file import DataFile
-from smc_eval.errors import DataError, ModelError
+from smc_eval.errors import DataError, ModelError, first_line
 from smc_eval.recipe import Recipe
 from smc_eval.score import Score, accuracy
 from smc_eval.spec import Outside
@@ -184,7 +184,7 @@ class WinoGrande(MultipleChoice):
             if part != "train" or not there:
                 raise
             sizes = f"sizes that are there: {', '.join(there)}; take winogrande:size={there[-1]}"
-            raise DataError(f"{str(error).splitlines()[0]}\n{sizes}") from None
+            raise DataError(f"{first_line(error)}\n{sizes}") from None
 
     def _holds(self, name: str) -> bool:
         return any((self.root / self.data_set / f"{name}.jsonl{packed}").is_file() for packed in ("", ".gz"))

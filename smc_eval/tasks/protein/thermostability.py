@@ -35,7 +35,7 @@ DIGITS = 2
 shows only far behind it; so answers that agree to here are ties, whatever batch they came in."""
 
 TINY = {"epochs": 3, "batch_size": 16, "lr": 2e-3, "warmup": 0}
-"""A twin is trained on in less than half a second."""
+"""Training on synthetic data takes less than half a second."""
 
 
 class Proteins(Task):
@@ -47,7 +47,7 @@ class Proteins(Task):
     only_calls_model: ClassVar[bool] = True
 
     data_set: ClassVar[str]
-    """Its folder in the data folder; a twin lies there too."""
+    """Its folder inside the data folder; synthetic data has the same one."""
 
     truncate: int | None = Field(1022, ge=1)
     """Residues read of each sequence: its first so many, as ESM-1b has positions for no more beside its two
@@ -103,7 +103,7 @@ class Proteins(Task):
             raise UsageError(f"task {self.card.name!r} has {self.card.folds} folds; name one, from 0")
         return self.find_split(
             synthetic_folder(self.data_set)
-            if self.folder == "twin"
+            if self.folder == "synthetic"
             else official_folder(self.folder, self.data_set)
         )
 

@@ -1,4 +1,4 @@
-"""Where twins lie: written once, whole, into a folder named by what it holds."""
+"""Folders of synthetic data: written once, whole, and named by what they hold."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from smc_eval.errors import DataError, UnknownName
+from smc_eval.files.atomic import write_atomic
 from smc_eval.tasks.synthetic import multiple_choice, parallel_text, proteins, stories
 
 Files = Mapping[str, bytes]
@@ -29,26 +30,26 @@ WRITERS: Mapping[str, Callable[[], Files]] = {
     "RACE": multiple_choice.race,
     "translation": parallel_text.multiway,
 }
-"""What makes the twin of each data set, by the set's folder in the official layout."""
+"""What writes the synthetic form of each data set, by the set's folder in the official layout."""
 
 
 def synthetic_folder(name: str, into: Path | None = None) -> Path:
-    """A data folder that holds the twin of the set `name`; its last part begins with `twin-`.
+    """A data folder with synthetic data in place of the set `name`; its name begins with `synthetic-`.
 
-    It lies under `into`, by default in the user's cache, or in the temporary folder where there
-    is none. What lies there already is read and compared, so a twin that was altered or cut
-    short is mended, and any number of processes may ask at once.
+    It is made under `into`: by default in the user's cache, or in the temporary folder if there is no
+    cache. Files that exist are compared, and written again if they differ. Any number of processes may
+    call this at once.
 
     Raises:
-        UnknownName: no such set has a twin.
+        UnknownName: there is no synthetic data for this set.
         DataError: no folder can be written.
     """
     if name not in WRITERS:
-        raise UnknownName("twin", name, WRITERS)
+        raise UnknownName("synthetic data set", name, WRITERS)
     files = _made(name)
     failures = []
     for place in [into] if into else _places():
-        folder = place / f"twin-{_key(files)}"
+        folder = place / f"synthetic-{_key(files)}"
         try:
             for file, content in files.items():
                 _lay(folder / file, content)
@@ -57,7 +58,7 @@ def synthetic_folder(name: str, into: Path | None = None) -> Path:
         else:
             return folder
     raise DataError(
-        f"cannot write the twin of {name} ({'; '.join(failures)}); "
+        f"cannot write synthetic data for {name} ({'; '.join(failures)}); "
         "set XDG_CACHE_HOME or TMPDIR to a folder that can be written"
     )
 
@@ -89,13 +90,4 @@ def _lay(path: Path, content: bytes) -> None:
     except FileNotFoundError:
         pass
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    draft = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-        draft.chmod(0o644)
-        draft.replace(path)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
+    write_atomic(path, content)

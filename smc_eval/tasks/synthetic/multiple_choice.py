@@ -1,4 +1,4 @@
-"""Twins of CommonsenseQA, WinoGrande and RACE: a world so small that a glance at a choice decides."""
+"""Synthetic CommonsenseQA, WinoGrande and RACE: questions that one look at a choice answers."""
 
 from __future__ import annotations
 
@@ -86,13 +86,15 @@ def winogrande() -> dict[str, bytes]:
     sentences of a pair stand in the same file, as they do in WinoGrande."""
     draws = Draws("winogrande_1.1, version 1")
     rows = [
-        row for number, pair in enumerate(islice(cycle(PAIRS), 84)) for row in _twins(draws, pair, number)
+        row
+        for number, pair in enumerate(islice(cycle(PAIRS), 84))
+        for row in _winogrande_pair(draws, pair, number)
     ]
     files = {f"winogrande_1.1/train_{size}.jsonl": _lines(rows[:count]) for size, count in SIZES.items()}
     return files | {"winogrande_1.1/dev.jsonl": _lines(rows[128:])}
 
 
-def _twins(draws: Draws, pair: tuple[str, str, str, str], number: int) -> Iterable[dict[str, Any]]:
+def _winogrande_pair(draws: Draws, pair: tuple[str, str, str, str], number: int) -> Iterable[dict[str, Any]]:
     """Two sentences alike but for the words that decide which candidate it is."""
     options, name = draws.shuffled(pair[:2]), draws.pick(NAMES)
     for which, (thing, truth) in enumerate(zip(pair[:2], pair[2:], strict=True), 1):

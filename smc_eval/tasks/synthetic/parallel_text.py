@@ -1,4 +1,4 @@
-"""A twin of multi-way parallel text: short sentences in eleven invented languages, word for word alike."""
+"""Synthetic multi-way parallel text: short sentences in eleven invented languages, word for word."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def multiway() -> dict[str, bytes]:
         ]
         for code, known in words.items():
             blank = "" if code in {"ja", "zh"} else " "
-            files[f"translation/twin/{part}.{code}"] = _text(
+            files[f"translation/synthetic/{part}.{code}"] = _text(
                 blank.join(map(known.__getitem__, one)) for one in said
             )
     return files

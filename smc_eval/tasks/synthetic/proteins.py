@@ -1,4 +1,4 @@
-"""Twins of HotProtein and Meltome: sequences whose residues tell how much heat they bear, in four layouts."""
+"""Synthetic HotProtein and Meltome: sequences whose residues decide their melting point, in four layouts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HOT, COLD = "EIKLRVWY", "ACDFGHMNPQST"
 DEGREES = (2.0, 7.5, 15.0, 25.0, 37.0, 39.0, 55.0, 65.0, 70.0, 75.0, 80.0, 85.0, 92.0, 98.0)
 
 TWO, FIVE = (75.0,), (10.0, 30.0, 50.0, 75.0)
-"""Where classes begin. The two are the official ones; the five are the twin's own, as none are published."""
+"""Where classes begin. The two are the official ones; the five are made up, as none are published."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Twins of MAWPS, ASDiv-A and SVAMP: word problems told from templates, in their CSV layouts."""
+"""Synthetic MAWPS, ASDiv-A and SVAMP: word problems from templates, in their CSV layouts."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ TINY = {
     "lr": 4e-3,
     "warmup": 5,
 }
-"""A twin is trained on in two seconds."""
+"""Training on synthetic data takes two seconds."""
 
 
 class Translation(Task):
@@ -220,7 +220,7 @@ class Translation(Task):
         return read_sentences(self._texts(part, direction), direction)[:most]
 
     def _texts(self, part: str, direction: Direction) -> tuple[Path, Path]:
-        folder = synthetic_folder("translation") if self.folder == "twin" else Path(self.folder)
+        folder = synthetic_folder("translation") if self.folder == "synthetic" else Path(self.folder)
         found = text_files(corpus(folder, self.corpus, self.directions), part, direction)
         assert found is not None, "a corpus has every direction"
         return found

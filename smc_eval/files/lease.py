@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from smc_eval.errors import LeaseLost
-from smc_eval.store.atomic import Owner, server_time
+from smc_eval.files.atomic import Owner, server_time
 
 RENEWAL = 10.0
 """Seconds between two renewals."""

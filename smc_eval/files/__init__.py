@@ -1,0 +1,1 @@
+"""Files on disk: whole or absent, known by their digest, leased to one process at a time."""

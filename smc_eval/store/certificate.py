@@ -1,0 +1,76 @@
+"""The Certificate: what the engine itself counted and checked of a net before its score may be believed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
+
+
+@dataclass(frozen=True)
+class StoredBytes:
+    """Bytes of all parameters in three storage formats."""
+
+    dense: int
+    bitmask: int
+    """Unpruned values, and one bit for each weight in scope."""
+    csr: int
+    """Compressed sparse rows."""
+
+
+@dataclass(frozen=True)
+class WeightChange:
+    """‖w − w₀‖ / ‖w₀‖ from the start of the chain to its end; None where w₀ is zero."""
+
+    scope: float | None
+    """Over all weights in scope."""
+    scope_remaining: float | None
+    """Over the unpruned weights in scope."""
+    tensors: Mapping[str, float | None]
+    tensors_remaining: Mapping[str, float | None]
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """The checks of the net that was scored, and the counts they were made of."""
+
+    ok: bool
+    failed: tuple[str, ...]
+    """Each check that failed, in words."""
+    asked: float | None
+    """Sparsity that was asked; None for custom masks."""
+    reached: float
+    """Sparsity of the scope."""
+    remaining: int
+    """Unpruned weights in scope."""
+    expected: int
+    """Unpruned weights that the target demands."""
+    in_scope: int
+    """Weights in scope."""
+    largest_under_mask: float
+    """Largest absolute value under a mask; must be 0."""
+    revived: int
+    """Weights under masks that are not zero; must be 0."""
+    finite: bool
+    """Whether every parameter is a finite number."""
+    misfits: tuple[str, ...]
+    """Tensors that break the N:M pattern."""
+    tensors: Mapping[str, float]
+    """Sparsity of each tensor in scope."""
+    dead_tensors: tuple[str, ...]
+    """Tensors without any unpruned weight."""
+    dead_units: Mapping[str, tuple[int, int]]
+    """Rows and columns without any unpruned weight, of tensors that have some."""
+    mask_digest: str
+    mask_changes: int
+    """How often masks changed along the chain."""
+    regrown: int
+    """Weights that came back along the chain."""
+    bytes: StoredBytes
+    moved: WeightChange
+    effective: float | None
+    """Sparsity if weights that lie on no path from input to output count as pruned; None where unknown."""
+    effective_tensors: Annotated[Mapping[str, float] | None, Field(exclude_if=lambda v: v is None)] = None
+    """The same of each tensor."""
