@@ -24,6 +24,7 @@ from smc_eval.store.predictions import Predictions
 from smc_eval.store.record import Record
 from smc_eval.store.records import RecordsFile
 from smc_eval.target import SMC_GRID
+from smc_eval.testing import record_with
 
 TASKS = {"csqa": 20, "winogrande": 50, "race/high": 25, "mawps/gts": 0, "svamp/gts": 0}
 METHODS = ("lth", "omp-after", "random-after", "gmp", "omp-before", "snip", "random-before", "omp-rigl")
@@ -50,25 +51,20 @@ def made(task: str, method: str, sparsity: float, seed: int) -> tuple[Record, It
     operations = {"dense": 10**12, "sparse": int(10**12 * (1 - sparsity / 2))}
     score = sum(row[0] for row in rows) / EXAMPLES
     digest = hashlib.sha256(f"{task} {method} {sparsity} {seed}".encode()).hexdigest()
-    result = Record(
+    result = record_with(
         task=task,
         group=task,
         model="roberta-large",
         method=method,
-        protocol="sound",
         seed=seed,
-        fold=None,
-        target={"sparsity": sparsity, "pattern": "free", "spread": "global", "scope": "body"},
-        recipe={"epochs": 3.0},
-        data={"source": "data", "digest": "da7a", "limited": None},
+        target={"sparsity": sparsity},
+        data={"source": "data"},
         digest=digest,
-        status="ok",
-        score={"metric": "accuracy (%)", "value": score, "n": EXAMPLES, "higher_is_better": True}
-        | {"signature": "made up", "also": {}},
+        score={"value": score, "n": EXAMPLES},
         sparsity={"scope": sparsity, "weights": sparsity, "all": 0.9 * sparsity},
         certificate={"ok": True, "failed": [], "asked": sparsity, "reached": sparsity, "tensors": gone}
         | {"effective": sparsity, "dead_tensors": [n for n, s in gone.items() if s == 1], "dead_units": {}}
-        | {"mask_digest": digest, "moved": {"scope": 0.01, "tensors": moved}},
+        | {"mask_digest": digest, "moved": {"scope_remaining": 0.01, "tensors_remaining": moved}},
         cost={
             "steps": 1000,
             "seconds": {"train": 60.0},

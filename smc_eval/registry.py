@@ -29,7 +29,7 @@ ALL = "all"
 
 @dataclass(frozen=True)
 class Plugin:
-    """One entry point of one distribution, and how its loading went."""
+    """One entry point of one package, and how its loading went."""
 
     name: str
     package: str
@@ -37,7 +37,7 @@ class Plugin:
     version: str
     status: Literal["ok", "broken"] = "ok"
     reason: str = ""
-    """Why it is broken, naming the distribution; empty where it is not."""
+    """Why it is broken, naming the package; empty where it is not."""
     methods: tuple[str, ...] = ()
     tasks: tuple[str, ...] = ()
 
@@ -110,8 +110,7 @@ def installed() -> Iterable[EntryPoint]:
 def load(points: Iterable[EntryPoint] | None = None) -> Registry:
     """Load every plugin; what is broken says so in its status and fills no shelf.
 
-    Ours come first, then by distribution, so that nobody can take a name from under another
-    by the order of installation.
+    Ours come first, then the others by package, so the order of installation decides nothing.
     """
     manager = pluggy.PluginManager(PROJECT)
     manager.add_hookspecs(hookspecs)
@@ -126,7 +125,7 @@ def registry() -> Registry:
     """Everything that is installed.
 
     Raises:
-        PluginError: a plugin is broken; names its distribution and version.
+        PluginError: a plugin is broken; names its package and version.
     """
     return load().checked()
 
@@ -149,7 +148,7 @@ def guarded(plugin: Spec, verb: Callable[[], T]) -> T:
 
 
 def _package(point: EntryPoint) -> tuple[str, str]:
-    return (point.dist.name, point.dist.version) if point.dist else ("unknown distribution", "")
+    return (point.dist.name, point.dist.version) if point.dist else ("unknown package", "")
 
 
 def _with(registry: Registry, manager: pluggy.PluginManager, point: EntryPoint) -> Registry:

@@ -30,6 +30,13 @@ class Outside:
     """
 
 
+class OmitDefault:
+    """Marks a field that is no part of the digest while it has its default.
+
+    So a field that is new in a release changes no digest of what does not use it.
+    """
+
+
 class Spec(BaseModel):
     """Base of everything a user can choose. Fields are its options, its verbs are pure."""
 
@@ -39,7 +46,7 @@ class Spec(BaseModel):
     """Raise it when the same options come to mean something else: it is part of the digest."""
 
     identity: ClassVar[str]
-    """Names the class in every digest: `DISTRIBUTION:CLASS`, or what the class itself sets. Where the class
+    """Names the class in every digest: `PACKAGE:CLASS`, or what the class itself sets. Where the class
     lies, in which module and file, is no part of it."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -62,21 +69,24 @@ class Spec(BaseModel):
 
     @classmethod
     @cache  # a plan of thousands of cells asks for every part of every digest
-    def outside(cls) -> frozenset[str]:
-        """Fields that are no part of the digest; a subclass that gives one another default keeps it out."""
+    def marked(cls, mark: type[Outside | OmitDefault]) -> frozenset[str]:
+        """Names of the fields with a mark, also those that a subclass gives another default."""
         return frozenset(
             name
             for base in cls.__mro__
             if issubclass(base, BaseModel)
             for name, field in base.model_fields.items()
-            if any(isinstance(mark, Outside) for mark in field.metadata)
+            if any(isinstance(one, mark) for one in field.metadata)
         )
 
     def canonical(self) -> dict[str, Json]:
         """Identity, version and every field that counts, as plain JSON values in a fixed form."""
-        outside = self.outside()
+        outside, omitted = self.marked(Outside), self.marked(OmitDefault)
         fields = {
-            name: canonical(getattr(self, name)) for name in type(self).model_fields if name not in outside
+            name: canonical(value)
+            for name, field in type(self).model_fields.items()
+            if name not in outside
+            and ((value := getattr(self, name)) != field.default or name not in omitted)
         }
         named: dict[str, Json] = {"identity": self.identity, "version": self.version, "fields": fields}
         if release := released(type(self).__module__.partition(".")[0]):
@@ -109,9 +119,9 @@ def _claim(identity: str, cls: type[Spec]) -> None:
 
 
 def package_of(module: str) -> str:
-    """The distribution that brings a module, as package indices name it.
+    """The package that a module is installed by, as package indices name it.
 
-    Code that no distribution brings, a script's or a test's, goes by its module.
+    Code that is not installed, a script's or a test's, goes by its module.
     """
     package = module.partition(".")[0]
     if package == OWN_MODULE:
@@ -122,7 +132,7 @@ def package_of(module: str) -> str:
 
 @cache
 def released(package: str) -> str:
-    """The distributions of a plugin's package with their versions, so that no two versions share a result.
+    """The packages that install a plugin's module, with versions, so that no two versions share a result.
 
     Empty for our own, which raises `version` class by class, and for code that is not installed.
     """
@@ -133,7 +143,7 @@ def released(package: str) -> str:
 
 @cache
 def _brought_by(package: str) -> tuple[str, ...]:
-    """Distributions of a top-level package. Plugins' entry points know it even of editable installations."""
+    """Packages that install a top-level module; by plugins' entry points, which editable installs have too."""
     points = entry_points(group=OWN_MODULE)
     named = {point.dist.name for point in points if point.dist and point.module.partition(".")[0] == package}
     return tuple(sorted(named or set(_distributions().get(package, ()))))

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Literal, Self
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from smc_eval.errors import UsageError
-from smc_eval.spec import Spec
+from smc_eval.spec import OmitDefault, Spec
 
 Distribution = Literal["global", "uniform", "rows", "erk", "lamp", "owl"]
 Scope = Literal["body", "all-2d"]
+
+REGEX = "re:"
+"""Begins a pattern that is a regular expression, as in llm-compressor."""
 
 SMC_GRID: tuple[float, ...] = tuple(1 - 0.8**k for k in range(1, 11))
 """The paper's ten sparsities, exactly: each drops a fifth of what the last one left."""
@@ -33,6 +38,23 @@ class Target(Spec):
     scope: Scope = "body"
     """`body`: every weight of two or more dimensions but embeddings, what is tied to one, and
     the output layer of a fresh head. `all-2d`: the paper's, every weight of two or four dimensions."""
+
+    include: Annotated[tuple[str, ...], OmitDefault()] = ()
+    """Patterns of names: of the tensors in scope, only those that match one count; all where there is no
+    pattern. See `matches`."""
+    exclude: Annotated[tuple[str, ...], OmitDefault()] = ()
+    """Patterns of names: tensors that match one do not count."""
+
+    @field_validator("include", "exclude")
+    @classmethod
+    def _patterns_can_be_read(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        for pattern in patterns:
+            if pattern.startswith(REGEX):
+                try:
+                    re.compile(pattern.removeprefix(REGEX))
+                except re.error as error:
+                    raise ValueError(f"{pattern!r} is no regular expression: {error}") from None
+        return patterns
 
     @model_validator(mode="after")
     def _pattern_fixes_the_rest(self) -> Self:
@@ -89,17 +111,35 @@ class Target(Spec):
         between dense and 2:4, so that masks which follow each other can shrink group by group.
         """
         if self.pattern == "free":
-            return Target(sparsity=sparsity, distribution=self.distribution, scope=self.scope)
+            return self.replace(sparsity=sparsity)
         m = self.group[1]
         n = math.ceil(m * (1 - sparsity) - 1e-9)
         if n >= m:
-            return Target(distribution=self.distribution, scope=self.scope)
-        return Target(
-            sparsity=1 - n / m, pattern=f"{n}:{m}", distribution=self.distribution, scope=self.scope
-        )
+            return self.replace(sparsity=0.0, pattern="free")
+        return self.replace(sparsity=1 - n / m, pattern=f"{n}:{m}")
 
     def with_distribution(self, distribution: Distribution) -> Target:
         """The same target spread otherwise; an N:M pattern leaves no choice and stays as it is."""
-        if self.pattern != "free":
-            return self
-        return Target(sparsity=self.sparsity, distribution=distribution, scope=self.scope)
+        return self if self.pattern != "free" else self.replace(distribution=distribution)
+
+    def dense(self) -> Self:
+        """The target of a net that is not pruned: the same weights count."""
+        return self.replace(sparsity=0.0, pattern="free", distribution="global")
+
+    def replace(self, **fields: object) -> Self:
+        """The same target with other fields, validated."""
+        return type(self).model_validate({**dict(self), **fields})
+
+
+def matches(name: str, patterns: Iterable[str]) -> bool:
+    """Whether a pattern matches a parameter's name, or the name of the module that holds it.
+
+    A pattern is a glob of the whole name: `*.q_proj`, `encoder.layer.[01].*`. After `re:` it is a
+    regular expression that matches from the start of the name: `re:.*(query|key)`.
+    """
+    names = (name, name.rpartition(".")[0])
+    return any(
+        re.match(pattern.removeprefix(REGEX), one) if pattern.startswith(REGEX) else fnmatchcase(one, pattern)
+        for pattern in patterns
+        for one in names
+    )

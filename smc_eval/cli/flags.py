@@ -4,38 +4,35 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
 
+from smc_eval.experiment.ablation import How
 from smc_eval.experiment.config import RunConfig, configured, keys
 
 METAVARS = {
     "model": "[GROUP=]MODEL",
     "method": "NAME[:key=value,…]",
-    "ablate": "shuffle,random,reinit,invert",
+    "ablate": ",".join(get_args(How)),
     "tasks": "NAME[:key=value,…]",
     "sparsity": "N,N:M,smc",
-    "spread": "global|uniform|rows|erk|lamp|owl",
-    "scope": "body|all-2d",
-    "protocol": "sound|paper",
+    "include": "PATTERN",
+    "exclude": "PATTERN",
     "seeds": "COUNT|N,N",
     "folds": "all|N,N",
     "recipe": "key=value,…",
-    "precision": "fp32|bf16|fp16",
     "match": "steps|flops[=N]",
     "find": "s@SHARE[:key=value,…]",
     "limit": "N",
     "data-dir": "DIR|hub|synthetic|published",
     "output": "DIR",
     "json": "FILE|-",
-    "format": "table|markdown|csv|latex|json",
     "jobs": "N",
     "executor": "local|slurm[:KEY=VALUE,…]|ray[:ADDRESS]",
-    "keep": "nets|masks|results",
     "threads": "N",
 }
-"""What stands for a flag's value in its help."""
+"""What stands for a flag's value in its help, if its type does not say it."""
 
 GRID_OPTION = typer.Option(
     "--grid",
@@ -79,8 +76,16 @@ def _parameter(key: str, name: str, *, json_is_flag: bool) -> inspect.Parameter:
     if field.annotation is bool:
         spelled = f"--{key}/--no-{key}" if field.default else f"--{key}"
         return _keyword(name, bool | None, typer.Option(spelled, help=text, show_default=False))
-    option = typer.Option(f"--{key}", metavar=METAVARS.get(key), help=text, show_default=False)
+    option = typer.Option(
+        f"--{key}", metavar=METAVARS.get(key) or _choices(field.annotation), help=text, show_default=False
+    )
     return _keyword(name, list[str] | None if field.annotation == tuple[str, ...] else str | None, option)
+
+
+def _choices(annotation: Any) -> str | None:
+    """The values of a `Literal`, or of a `Literal | None`."""
+    literals = [part for part in (annotation, *get_args(annotation)) if get_origin(part) is Literal]
+    return "|".join(map(str, get_args(literals[0]))) if literals else None
 
 
 def _keyword(name: str, kind: Any, option: Any) -> inspect.Parameter:

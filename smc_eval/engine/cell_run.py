@@ -116,9 +116,11 @@ class CellRun:
 
     def _untrained(self) -> Net:
         """The net before any training; its random parts come from the start digest."""
-        model, scope, ranks = self._made(), self.chain.cell.target.scope, self.device.ranks
-        left_out = excluded(self.task, model) if scope == "body" else excluded_in_paper(self.task, model)
-        names = in_scope(model, scope, left_out)
+        model, target, ranks = self._made(), self.chain.cell.target, self.device.ranks
+        left_out = (
+            excluded(self.task, model) if target.scope == "body" else excluded_in_paper(self.task, model)
+        )
+        names = in_scope(model, target.scope, left_out, target.include, target.exclude)
         if ranks.sharded:
             from smc_eval.engine.distributed.shards import ShardedNet  # FSDP takes seconds to import
 
@@ -201,7 +203,7 @@ class CellRun:
 
     def _prune(self, stage: Prune, digest: str) -> None:
         """Decide masks, in as many rounds of equal ratio as the stage asks."""
-        goal = stage.to or Target(scope=self.chain.cell.target.scope)
+        goal = stage.to or self.chain.cell.target.dense()
         levels = round_targets(goal, self.net.density, stage.rounds)
         self.watcher.stage(f"prune to {goal.sparsity:.4g}" if stage.to else "take masks", len(levels), 0)
         self.device.seed(digest)

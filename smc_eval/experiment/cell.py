@@ -7,13 +7,14 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from typing import Annotated
 
 from smc_eval.capabilities import HasOutputs, trained_as
 from smc_eval.errors import PlanError, UsageError
 from smc_eval.experiment.budget import Budget
 from smc_eval.method import Method
 from smc_eval.protocol import Protocol
-from smc_eval.spec import Json, Spec, digest
+from smc_eval.spec import OmitDefault, Spec, digest
 from smc_eval.stages import START, Distillation, Prune, Rewind, Stage, Train
 from smc_eval.target import Target
 from smc_eval.task import Source, Task
@@ -30,15 +31,8 @@ class Cell(Spec):
     target: Target
     protocol: Protocol
     seed: int = 0
-    budget: Budget | None = None
+    budget: Annotated[Budget | None, OmitDefault()] = None
     """What it may spend on training; None leaves that to the method."""
-
-    def canonical(self) -> dict[str, Json]:
-        """As of any Spec; without a budget a cell has the name it had before there were any."""
-        told = super().canonical()
-        if self.budget is None and isinstance(fields := told["fields"], dict):
-            del fields["budget"]
-        return told
 
     @property
     def label(self) -> str:

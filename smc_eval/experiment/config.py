@@ -42,20 +42,25 @@ class RunConfig(Spec):
     """NAME[:key=value,…], comma lists, or all: every method but those that are given their masks.
     Repeatable. Dense runs beside, named or not."""
     ablate: tuple[str, ...] = ()
-    """Sanity checks: run each method that prunes again with its masks altered (shuffle, random), its
-    survivors drawn anew (reinit) or its least salient weights kept (invert). Comma lists. Repeatable."""
+    """Sanity checks. Run each method again with its masks changed (shuffle, random), with its unpruned
+    weights drawn anew (reinit), or with the least salient weights kept (invert). Comma lists.
+    Repeatable."""
     tasks: tuple[str, ...] = ()
     """NAME[:key=value,…], groups of tasks, comma lists, or all."""
     sparsity: tuple[str, ...] = ("smc",)
     """Shares of the weights that go, in [0, 1); N:M patterns; or smc, the ten points of the paper.
     Default: smc."""
     distribution: Distribution | None = None
-    """How sparsity is spread over tensors: global, uniform, rows, erk, lamp or owl.
-    Default: each method's own."""
+    """How sparsity is distributed over tensors. Default: each method's own."""
     scope: Scope | None = None
-    """Which tensors count: body or all-2d. Default: the protocol's."""
+    """Which tensors count. Default: the protocol's."""
+    include: tuple[str, ...] = ()
+    """Of the tensors in scope, prune only those whose name, or module's name, matches: a glob such as
+    *.query, or re:REGEX. Repeatable. Default: all."""
+    exclude: tuple[str, ...] = ()
+    """Prune no tensor whose name, or module's name, matches: a glob, or re:REGEX. Repeatable."""
     protocol: Literal["sound", "paper"] = "sound"
-    """What holds for all methods alike: sound, or paper for SMC-Bench's own choices. Default: sound."""
+    """Rules for all methods: sound, or paper for SMC-Bench's own choices. Default: sound."""
     seeds: str = "1"
     """A count (3 means 0,1,2) or a list (0,1,2; 5, is seed 5 alone). Default: 1."""
     folds: str = "all"
@@ -64,7 +69,7 @@ class RunConfig(Spec):
     """Fields in place of the tasks' own: epochs or steps, batch_size, lr, weight_decay, warmup,
     accumulation, clip, precision, … Repeatable."""
     precision: Precision | None = None
-    """Arithmetic of forward and backward: fp32, bf16 or fp16. Default: the recipe's."""
+    """Arithmetic of forward and backward passes. Default: the recipe's."""
     match: str | None = None
     """Give every method the same budget along its whole chain, its trainings stretched to it: steps, the
     optimizer steps of the dense recipe, or flops, what they cost where zeros cost nothing; steps=3
@@ -76,9 +81,9 @@ class RunConfig(Spec):
     limit: int | None = Field(None, ge=1)
     """Keep only so many examples of each part. For trials, never for results."""
     data_dir: str = "synthetic"
-    """Folder with the data in its official layout, hub for the tasks that have theirs there, twin for
-    synthetic data, or published to plan by published sizes, without any.
-    Default: $SMC_EVAL_DATA, or twin."""
+    """Folder with the data in its official layout, hub to use the data sets there, synthetic for
+    made-up data, or published to plan without data, by published sizes.
+    Default: $SMC_EVAL_DATA, or synthetic."""
     dense: bool = True
     """Run the dense baseline beside the methods. Default: yes."""
     output: str = "smc-eval-runs"
@@ -86,7 +91,7 @@ class RunConfig(Spec):
     json_file: str | None = Field(None, alias="json")
     """Write the records there as JSON too; - is the standard output, which then holds nothing else."""
     format: Format = "table"
-    """How results are shown: table, markdown, csv, latex or json. Default: table."""
+    """How results are shown. Default: table."""
     device: str = "auto"
     """cpu, cuda, cuda:1, …; auto takes cuda where there is one. Default: auto."""
     jobs: int | None = Field(None, ge=1)

@@ -55,7 +55,10 @@ class Grid(Spec):
         return cls(
             tasks=tuple(_tasks(config, registry, protocol)),
             methods=tuple(_ablated(_methods(config, registry, protocol), config.ablate)),
-            targets=parsing.parse_targets(config.sparsity, config.scope or protocol.scope),
+            targets=tuple(
+                target.replace(include=config.include, exclude=config.exclude)
+                for target in parsing.parse_targets(config.sparsity, config.scope or protocol.scope)
+            ),
             distribution=config.distribution,
             seeds=parsing.parse_seeds(config.seeds),
             protocol=protocol,
@@ -78,8 +81,12 @@ class Grid(Spec):
 
     def _aims(self, method: Method) -> Iterator[Target]:
         """What a method is asked for: each target, or nothing, where it prunes nothing of its own accord."""
-        if method.card.when in {"none", "custom"}:
-            yield Target(scope=self.targets[0].scope)
+        dense = self.targets[0].dense()
+        if method.card.when == "none":  # one dense net stands beside the methods, whatever they may prune
+            yield dense.replace(include=(), exclude=())
+            return
+        if method.card.when == "custom":
+            yield dense
             return
         for target in self.targets:
             yield target.with_distribution(self.distribution or method.card.distribution)

@@ -16,7 +16,6 @@ from smc_eval.planning.bisection import Bisection, Bracket
 from smc_eval.planning.resolve import ResolvedCell, Resolver
 from smc_eval.statistics import retained
 from smc_eval.store.record import Record, scores_by_seed
-from smc_eval.target import Target
 from smc_eval.task import Task
 
 AHEAD = 3
@@ -58,8 +57,8 @@ class SparsitySearch:
 
     def at(self, sparsities: Iterable[float]) -> list[Cell]:
         """Its cells at some sparsities."""
-        scope = self.grid.targets[0].scope
-        targets = tuple(Target(sparsity=sparsity, scope=scope) for sparsity in sparsities)
+        dense = self.grid.targets[0].dense()
+        targets = tuple(dense.at(sparsity) for sparsity in sparsities)
         return list(self.grid.model_copy(update={"targets": targets}).cells())
 
     def measured(self, records: Sequence[Record]) -> SparsitySearch:

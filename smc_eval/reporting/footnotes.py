@@ -111,10 +111,11 @@ def _account(table: Table) -> Iterator[str]:
 def _common(table: Table) -> Iterator[str]:
     """What holds for all rows alike, or is told apart in their names."""
     found: dict[str, list[str]] = {"protocol": [], "scope": [], "distribution": []}
+    found |= {"include": [], "exclude": []}
     for record in table.records:
         for name, values in found.items():
             value = facets(record)[name]
-            if value not in {ANY, *values}:
+            if value not in {ANY, None, *values}:
                 values.append(value)
     spoken = "; ".join(f"{name} {', '.join(values)}" for name, values in found.items() if values)
     yield f"columns: share of the weights in scope that is gone; {spoken}"

@@ -96,6 +96,8 @@ def facets(result: Record) -> dict[str, Any]:
         "protocol": result.protocol,
         "scope": ANY if dense else result.target.scope,
         "distribution": result.target.distribution if free and not dense else ANY,
+        "include": ANY if dense else ", ".join(result.target.include) or None,
+        "exclude": ANY if dense else ", ".join(result.target.exclude) or None,
         "data": result.data.source if result.data.digest else ANY,
         "limit": result.data.limited,
         "match": ANY if dense else match and match.measure,

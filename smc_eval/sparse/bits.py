@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,13 +20,12 @@ def mask_digest(masks: Mapping[str, Tensor]) -> str:
 
 
 def packed(mask: Tensor) -> Tensor:
-    """A mask as bits, eight to a byte, flat and on the CPU, as uint8."""
-    bits = mask.detach().cpu().reshape(-1).to(torch.uint8)
-    bits = torch.nn.functional.pad(bits, (0, -len(bits) % 8)).view(-1, 8)
-    return (bits << torch.arange(8, dtype=torch.uint8)).sum(1, dtype=torch.uint8)
+    """A mask as bits, eight to a byte, the first the lowest; flat, on the CPU, as uint8."""
+    return torch.from_numpy(np.packbits(mask.detach().cpu().numpy(), bitorder="little"))
 
 
 def unpacked(bits: Tensor, shape: torch.Size | tuple[int, ...]) -> Tensor:
     """The mask that `packed` made these bits of, as bool on the CPU."""
-    flat = (bits[:, None] >> torch.arange(8, dtype=torch.uint8)) & 1
-    return flat.reshape(-1)[: int(torch.Size(shape).numel())].reshape(shape).bool()
+    count = int(torch.Size(shape).numel())
+    flat = np.unpackbits(bits.numpy(), count=count, bitorder="little")
+    return torch.from_numpy(flat).view(torch.bool).reshape(shape)

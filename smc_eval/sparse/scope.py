@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from torch import Tensor, nn
 
 from smc_eval.errors import SparsityError
-from smc_eval.target import Scope
+from smc_eval.target import Scope, matches
 
 
 def embeddings(model: nn.Module) -> frozenset[str]:
@@ -22,21 +22,50 @@ def embeddings(model: nn.Module) -> frozenset[str]:
     return frozenset(name for name, weight in model.named_parameters() if id(weight) in tables)
 
 
-def in_scope(model: nn.Module, scope: Scope, spared: Collection[str] = ()) -> tuple[str, ...]:
-    """Canonical names of the weights that count, in the model's order; `spared` are left out of it.
+def in_scope(
+    model: nn.Module,
+    scope: Scope,
+    excluded: Collection[str] = (),
+    include: Collection[str] = (),
+    exclude: Collection[str] = (),
+) -> tuple[str, ...]:
+    """Canonical names of the weights that count, in the model's order.
+
+    Args:
+        excluded: names that the task leaves out of the scope.
+        include: patterns of `Target.include`.
+        exclude: patterns of `Target.exclude`.
 
     Raises:
-        SparsityError: nothing is left to prune, or `spared` names what the model lacks.
+        SparsityError: no weight is left, the model has no weight of an excluded name, or a pattern
+            matches no weight in scope.
     """
+    names, net = _scope(model, scope, excluded), type(model).__name__
+    for flag, patterns in (("include", include), ("exclude", exclude)):
+        for pattern in patterns:
+            if not any(matches(name, [pattern]) for name in names):
+                raise SparsityError(
+                    f"--{flag} {pattern!r} matches no tensor in scope {scope!r} of {net}, "
+                    f"which has {len(names)}: {', '.join(names[:2])}, …"
+                )
+    chosen = tuple(
+        name for name in names if (not include or matches(name, include)) and not matches(name, exclude)
+    )
+    if not chosen:
+        raise SparsityError(f"--include and --exclude leave no tensor in scope {scope!r} of {net}")
+    return chosen
+
+
+def _scope(model: nn.Module, scope: Scope, excluded: Collection[str]) -> tuple[str, ...]:
     shapes = {name: weight.ndim for name, weight in model.named_parameters()}
-    if unknown := sorted(set(spared) - shapes.keys()):
-        raise SparsityError(f"the task spares {unknown[0]!r}, a parameter the model does not have")
+    if unknown := sorted(set(excluded) - shapes.keys()):
+        raise SparsityError(f"the task excludes {unknown[0]!r}, a parameter that the model does not have")
     match scope:
         case "body":
-            out = embeddings(model) | set(spared)
+            out = embeddings(model) | set(excluded)
             names = tuple(name for name, ndim in shapes.items() if ndim >= 2 and name not in out)
         case "all-2d":
-            names = tuple(name for name, ndim in shapes.items() if ndim in (2, 4) and name not in spared)
+            names = tuple(name for name, ndim in shapes.items() if ndim in (2, 4) and name not in excluded)
     if not names:
         raise SparsityError(
             f"scope {scope!r} holds no weight of {type(model).__name__}; nothing can be pruned"

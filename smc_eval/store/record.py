@@ -31,6 +31,10 @@ class TargetRecord:
     pattern: str
     distribution: str
     scope: str
+    include: Annotated[tuple[str, ...], Field(exclude_if=lambda v: not v)] = ()
+    """Patterns of `--include`."""
+    exclude: Annotated[tuple[str, ...], Field(exclude_if=lambda v: not v)] = ()
+    """Patterns of `--exclude`."""
 
 
 @dataclass(frozen=True)
@@ -206,7 +210,7 @@ def blank_record(cell: Cell, chain: Chain | None = None) -> Record:
         protocol=cell.protocol.name,
         seed=cell.seed,
         fold=task.fold,
-        target=TargetRecord(**cell.target.model_dump(mode="json")),
+        target=TargetRecord(**dict(cell.target)),
         recipe=task.recipe,
         data=DataSource(data.name if data else task.folder, data.digest if data else "", task.limit),
         digest=chain.digest if chain else digest(cell),

@@ -15,7 +15,7 @@ from smc_eval.files.checksum import combined_sha256
 from smc_eval.tasks.hub import HUB
 
 WAY_OUT = (
-    "name another folder with --data-dir DIR or SMC_EVAL_DATA, or use made-up data with --data-dir synthetic"
+    "name another folder with --data-dir DIR or SMC_EVAL_DATA, or made-up data with --data-dir synthetic"
 )
 
 _CHUNK = 1 << 20

@@ -18,6 +18,7 @@ from smc_eval.testing.cell_runs import (
     without_time,
 )
 from smc_eval.testing.method_contract import MethodContract
+from smc_eval.testing.records import record_with
 from smc_eval.testing.task_contract import TaskContract
 from smc_eval.testing.toy import Example, PrunedToy, Toy, ToyNet
 
@@ -33,6 +34,7 @@ __all__ = [
     "assert_equal",
     "chain_of",
     "check_measurements",
+    "record_with",
     "run_chain",
     "step_view",
     "targets_for",

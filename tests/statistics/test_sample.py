@@ -17,6 +17,7 @@ from smc_eval.score import Items
 from smc_eval.statistics import Sample
 from smc_eval.store.record import Record
 from smc_eval.tasks.protein.spearman import spearman
+from smc_eval.testing import record_with
 
 CORPUS = (
     ("the cat sat on the mat today", "the cat sat on a mat today"),
@@ -29,21 +30,13 @@ CORPUS = (
 
 def record(seed: int, fold: int | None, value: float, n: int, **other: Any) -> Record:
     """A sound record of one seed and fold."""
-    made = Record(
-        task="t",
-        group="t",
-        model="m",
+    made = record_with(
         method="dense",
-        protocol="sound",
         seed=seed,
         fold=fold,
-        target={"sparsity": 0.5, "pattern": "free", "spread": "global", "scope": "body"},
-        recipe={},
-        data={"source": "synthetic", "digest": f"d{fold}", "limited": None},
+        data={"digest": f"d{fold}"},
         digest=f"{seed}/{fold}",
-        status="ok",
-        score={"metric": "accuracy (%)", "value": value, "n": n, "higher_is_better": True},
-        certificate={"ok": True},
+        score={"value": value, "n": n},
     )
     return replace(made, **other)
 

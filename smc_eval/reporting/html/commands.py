@@ -43,7 +43,8 @@ def _flags(record: Record, registry: Registry) -> Flags:
     flags["data-dir"] = record.data.source
     if record.data.limited:
         flags["limit"] = str(record.data.limited)
-    return tuple(flags.items())
+    patterns = [("include", word) for word in target.include] + [("exclude", word) for word in target.exclude]
+    return (*flags.items(), *(() if dense else patterns))
 
 
 def _changed(record: Record, registry: Registry) -> str:

@@ -19,28 +19,27 @@ from smc_eval.errors import StoreError
 from smc_eval.score import Score
 from smc_eval.spec import digest
 from smc_eval.store import records
-from smc_eval.store.record import RECORD_SCHEMA, Record, failed_record, scored_record
+from smc_eval.store.record import RECORD_SCHEMA, failed_record, scored_record
 from smc_eval.store.records import RECORDS_NAME, RecordsFile
+from smc_eval.testing import record_with
 
-RECORD = Record(
+RECORD = record_with(
     task="t/a",
     group="t",
-    model="tiny",
     method="lth:share=0.1",
-    protocol="sound",
-    seed=0,
-    fold=None,
-    target={"sparsity": 0.5, "pattern": "free", "spread": "global", "scope": "body"},
-    recipe={"epochs": 1.0, "betas": [0.9, 0.999]},
-    data={"source": "synthetic", "digest": "da7a", "limited": None},
     digest="d1",
     status="skipped",
+    score=None,
+    sparsity=None,
+    certificate=None,
+    cost=None,
+    versions={},
 )
 
 
 def sealed(**fields: Any) -> str:
     """A line of a book, its seal true whatever the fields say."""
-    record = {"schema": RECORD_SCHEMA, **asdict(RECORD), **fields}
+    record = {"schema": RECORD_SCHEMA, **RECORD.to_json(), **fields}
     return json.dumps({**record, "seal": digest(record)}) + "\n"
 
 

@@ -15,6 +15,7 @@ from smc_eval.reporting.html.page import Page
 from smc_eval.reporting.table import table_of
 from smc_eval.store.mask_samples import MaskSample
 from smc_eval.store.record import Record
+from smc_eval.testing import record_with
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
@@ -32,25 +33,20 @@ MARKS = "document.querySelectorAll('[data-figure^=curves] svg .mark-symbol path'
 
 def result(method: str, sparsity: float, value: float, *, seed: int = 0, ok: bool = True) -> Record:
     """A record that tells everything a page can show."""
-    moved = {"scope": 0.1, "tensors": {"a": 0.1, "b": 0.2}}
-    operations = {"dense": 10, "sparse": 10 * (1 - sparsity)}
-    return Record(
+    moved = {"tensors_remaining": {"a": 0.1, "b": 0.2}}
+    operations = {"dense": 10, "sparse": round(10 * (1 - sparsity))}
+    return record_with(
         task="csqa",
         group="commonsense",
         model="roberta-large",
         method=method,
-        protocol="sound",
         seed=seed,
-        fold=None,
-        target={"sparsity": sparsity, "pattern": "free", "spread": "global", "scope": "body"},
-        recipe={},
-        data={"source": "data", "digest": "da7a", "limited": None},
+        target={"sparsity": sparsity},
+        data={"source": "data"},
         digest=f"{method} {sparsity} {seed}",
-        status="ok",
-        score={"metric": "accuracy (%)", "value": value, "n": 100, "higher_is_better": True}
-        | {"signature": "", "also": {}},
+        score={"value": value, "signature": ""},
         sparsity={"scope": sparsity, "weights": sparsity, "all": sparsity},
-        certificate={"ok": ok, "failed": [] if ok else ["1 weights left, 0 wanted"], "asked": sparsity}
+        certificate={"ok": ok, "failed": [] if ok else ["1 weights remain, 0 expected"], "asked": sparsity}
         | {"tensors": {"a": sparsity, "b": 1.0 if method == "snip" else sparsity}, "moved": moved},
         cost={"steps": 100, "flops": {"train": operations, "predict": operations}},
         versions={"torch": "2.13"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,7 +20,8 @@ from smc_eval.store.predictions import Predictions
 from smc_eval.store.record import Record
 from smc_eval.store.records import RecordsFile
 from smc_eval.task import Part, Source
-from smc_eval.testing import Toy
+from smc_eval.testing import Toy, record_with
+from smc_eval.testing.records import merged
 
 Say = Callable[..., Any]
 
@@ -69,25 +71,20 @@ def smc_eval_methods() -> list[Any]:
 
 
 def made(method: str = "omp-after", sparsity: float = 0.5, value: float = 80.0, **changes: Any) -> Record:
-    """A sound record; `target` and `data` may be changed in part."""
+    """A sound record; parts may be changed in part."""
     sparsity = 0.0 if method == "dense" else sparsity
-    target = {"sparsity": sparsity, "pattern": "free", "spread": "global", "scope": "body"}
-    data = {"source": "synthetic", "digest": "da7a", "limited": None}
-    record: dict[str, Any] = {
-        "task": "t/a", "group": "t", "model": "tiny", "method": method, "protocol": "sound",
-        "seed": 0, "fold": None, "recipe": {"epochs": 1.0}, "status": "ok",
+    plain: dict[str, Any] = {
+        "task": "t/a",
+        "group": "t",
+        "method": method,
+        "target": {"sparsity": sparsity},
         "sparsity": {"scope": sparsity, "weights": sparsity, "all": sparsity},
-        "certificate": {"ok": True}, "versions": {"smc-eval": "0"},
-    }  # fmt: skip
-    target |= changes.pop("target", {})
-    data |= changes.pop("data", {})
-    score = {"metric": "accuracy (%)", "value": value, "n": 4, "higher_is_better": True}
-    score |= {"signature": "letters", "also": {}, "also_n": {}, **changes.pop("score", {})}
-    cost = {"steps": 10, "seconds": {"train": 1.0}, **changes.pop("cost", {})}
-    record |= {"target": target, "data": data, "score": score, "cost": cost, **changes}
-    name = "-".join(str(record[key]) for key in ("task", "model", "method", "seed", "fold"))
-    name += "-".join(map(str, [*target.values(), record["protocol"]]))
-    return Record(**{"digest": hashlib.sha256(name.encode()).hexdigest(), **record})
+        "score": {"value": value, "n": 4, "signature": "letters"},
+    }
+    record = record_with(**merged(plain, changes))
+    name = [record.task, record.model, record.method, record.seed, record.fold, *vars(record.target).values()]
+    digest = hashlib.sha256("-".join(map(str, [*name, record.protocol])).encode()).hexdigest()
+    return replace(record, digest=changes.get("digest", digest))
 
 
 class Shop:
@@ -108,8 +105,8 @@ class Shop:
     def right(self, store: str, record: Record, right: Sequence[bool]) -> Record:
         """A record of right and wrong answers, whose score is what they make."""
         score = accuracy(right, "accuracy (%)", "letters")
-        told = {**(record.score or {}), "value": score.value, "n": score.n}
-        again = Record(**{**vars(record), "score": told})
+        assert record.score is not None
+        again = replace(record, score=replace(record.score, value=score.value, n=score.n))
         return self.keep(store, again, [int(one) for one in right], score.items)
 
     def latest(self, store: str) -> list[Record]:
@@ -119,7 +116,7 @@ class Shop:
 @pytest.fixture
 def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
     """Toy tasks and our methods are all that is installed."""
-    point = EntryPoint("toys", "tests.verbs", "smc_eval")
+    point = EntryPoint("toys", "tests.cli", "smc_eval")
     monkeypatch.setattr(EntryPoint, "load", lambda _: PLUGIN)
     monkeypatch.setattr(registry, "installed", lambda: [point])
     monkeypatch.chdir(tmp_path)

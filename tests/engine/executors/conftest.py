@@ -127,6 +127,6 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     name = f"fragile_{tmp_path.name.replace('-', '_')}"
     (tmp_path / f"{name}.py").write_text(FRAGILE)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{Path(__file__).resolve().parents[2]}")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{Path(__file__).resolve().parents[3]}")
     yield Bench(tmp_path, __import__(name))
     del sys.modules[name]

@@ -216,7 +216,7 @@ def test_what_decides_from_whole_tensors_is_refused_by_name(method: Method) -> N
 
 
 def test_the_table_of_methods_in_the_manual_is_what_is_accepted() -> None:
-    manual = Path(__file__).parents[2] / "docs" / "ranks.md"
+    manual = Path(__file__).parents[3] / "docs" / "ranks.md"
     (line,) = re.findall(r"^\| methods \| (.*) \| (.*) \|$", manual.read_text(encoding="utf-8"), re.MULTILINE)
     accepted, refused = (set(re.findall("`([a-z-]+)`", cell)) for cell in line)
     found = {

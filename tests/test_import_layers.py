@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from smc_eval.store.record import Record
 from smc_eval.store.records import RecordsFile
 from smc_eval.tasks.synthetic import synthetic_folder
+from smc_eval.testing import record_with
 
 HEAVY = ("accelerate", "datasets", "scipy", "torch", "transformers")
 
@@ -89,24 +89,7 @@ def test_the_papers_table_is_priced_without_tensors_models_or_data(tmp_path: Pat
 
 def test_a_report_is_light(tmp_path: Path) -> None:
     RecordsFile(tmp_path).add(
-        Record(
-            task="mawps/gts",
-            group="mawps",
-            model="tiny",
-            method="omp-after",
-            protocol="sound",
-            seed=0,
-            fold=0,
-            target={"sparsity": 0.5, "pattern": "free", "spread": "global", "scope": "body"},
-            recipe={},
-            data={"source": "synthetic", "digest": "", "limited": None},
-            digest="0" * 64,
-            status="ok",
-            score={"metric": "value accuracy (%)", "value": 50.0, "n": 2, "higher_is_better": True}
-            | {"signature": "", "also": {}},
-            sparsity={"scope": 0.5, "weights": 0.5, "all": 0.5},
-            certificate={"ok": True},
-        )
+        record_with(task="mawps/gts", group="mawps", fold=0, score={"metric": "value accuracy (%)"})
     )
     assert opened("report", str(tmp_path)) == "came in:"
     assert opened("report", str(tmp_path), "--curves") == "came in:"

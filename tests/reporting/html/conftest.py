@@ -10,6 +10,7 @@ import pytest
 
 from smc_eval.store.mask_samples import MaskSample
 from smc_eval.store.record import Record
+from smc_eval.testing import record_with
 
 
 def made(method: str = "lth", sparsity: float = 0.36, value: float | None = 60.0, **changes: Any) -> Record:
@@ -18,32 +19,31 @@ def made(method: str = "lth", sparsity: float = 0.36, value: float | None = 60.0
     seed, fold, ok = (changes.pop(k, d) for k, d in (("seed", 0), ("fold", None), ("ok", True)))
     task, pattern = changes.pop("task", "csqa"), changes.pop("pattern", "free")
     tensors = changes.pop("tensors", {"a.weight": sparsity, "b.weight": sparsity})
-    certificate = {"ok": ok, "failed": [] if ok else ["3 weights left, 2 wanted"], "asked": sparsity}
-    certificate |= {"reached": sparsity, "tensors": tensors}
+    done = value is not None
+    certificate = {"ok": ok, "failed": [] if ok else ["3 weights remain, 2 expected"], "asked": sparsity}
+    certificate |= {"reached": sparsity, "tensors": tensors, "mask_digest": "a" * 64}
     certificate |= {"dead_tensors": [name for name, share in tensors.items() if share == 1]}
-    score = {"metric": changes.pop("metric", "accuracy (%)"), "value": value, "n": 100}
-    score |= {"higher_is_better": True, "signature": "", "also": {}}
-    record: dict[str, Any] = {
-        "task": task,
-        "group": "g",
-        "model": "roberta-large",
-        "method": method,
-        "protocol": "sound",
-        "seed": seed,
-        "fold": fold,
-        "target": {"sparsity": sparsity, "pattern": pattern, "spread": "global", "scope": "body"},
-        "recipe": {},
-        "data": {"source": "synthetic", "digest": "da7a", "limited": None},
-        "digest": f"{task} {method} {sparsity} {pattern} {seed} {fold}",
-        "status": "ok" if value is not None else "failed",
-        "reason": "" if value is not None else "out of <memory>\ntry less",
-        "score": score if value is not None else None,
-        "sparsity": {"scope": sparsity, "weights": sparsity, "all": 0.9 * sparsity},
-        "certificate": certificate if value is not None else {},
-        "cost": {"steps": changes.pop("steps", 100)} | changes.pop("cost", {}),
-        "versions": {"torch": "2.13"},
-    }
-    return Record(**{**record, **changes})
+    certificate |= changes.pop("certificate", {})
+    score = {"metric": changes.pop("metric", "accuracy (%)"), "value": value, "n": 100, "signature": ""}
+    cost = {"steps": changes.pop("steps", 100), **changes.pop("cost", {})}
+    return record_with(
+        task=task,
+        group="g",
+        model="roberta-large",
+        method=method,
+        seed=seed,
+        fold=fold,
+        target={"sparsity": sparsity, "pattern": pattern},
+        digest=f"{task} {method} {sparsity} {pattern} {seed} {fold}",
+        status="ok" if done else "failed",
+        reason="" if done else "out of <memory>\ntry less",
+        score=score if done else None,
+        sparsity={"scope": sparsity, "weights": sparsity, "all": 0.9 * sparsity},
+        certificate=certificate if done else None,
+        cost=cost,
+        versions={"torch": "2.13"},
+        **changes,
+    )
 
 
 @pytest.fixture(scope="session")
