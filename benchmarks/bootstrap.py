@@ -17,7 +17,7 @@ from statistics import median
 
 import numpy as np
 
-from smc_eval.statistics import Curve, Interval, Sample, compare, interval
+from smc_eval.statistics import Curve, Interval, Sample, compare_samples, interval
 from smc_eval.statistics.shapes import Floats
 
 PROMISE = 2.0
@@ -85,7 +85,7 @@ def main() -> None:
         print(f"{kind:<5} {drawn:.2f} s, closed form {1000 * closed:.1f} ms: {words}")
         broken |= kind == "mean" and drawn >= PROMISE
     a, b = (made("mean", said.seeds, said.items, skill) for skill in (0.0, 0.1))
-    print(f"a paired test: {1000 * seconds(lambda: compare(a, b), said.repeats):.1f} ms")
+    print(f"a paired test: {1000 * seconds(lambda: compare_samples(a, b), said.repeats):.1f} ms")
     levels = {level / 11: made("mean", said.seeds, said.items, -level / 10) for level in range(1, 11)}
     curve = Curve(a, levels)
     print(f"s@95 of ten sparsities, 2,000 draws: {seconds(curve.kept_at, said.repeats):.2f} s")

@@ -19,7 +19,7 @@ from typing import Literal
 
 import numpy as np
 
-from smc_eval.statistics import Curve, Sample, compare, interval
+from smc_eval.statistics import Curve, Sample, compare_samples, interval
 from smc_eval.statistics.shapes import Floats
 
 # S seeds, N items, K numbers an item, P points of a curve.
@@ -214,7 +214,7 @@ def plain(model: Model, seeds: int, trials: int, resamples: int = 400) -> float:
 def rejected(model: Model, seeds: int, trials: int, resamples: int | None = None) -> float:
     """Share of trials in which two methods that are equally good are told apart."""
     chance = np.random.default_rng([seeds, trials])
-    found = [compare(*model.pair(chance, seeds), resamples).p for _ in range(trials)]
+    found = [compare_samples(*model.pair(chance, seeds), resamples).p for _ in range(trials)]
     return fmean(p < 1 - LEVEL for p in found)
 
 

@@ -12,6 +12,9 @@ from smc_eval.spec import Spec, label
 from smc_eval.stages import Stage
 from smc_eval.target import Target
 
+DENSE = "dense"
+"""Name of the method that prunes nothing, and stands beside all others."""
+
 
 class Method(Spec):
     """One sparsification method. Its fields are its options; nothing runs in its plan."""

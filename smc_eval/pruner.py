@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from smc_eval.errors import PluginError
@@ -12,13 +12,10 @@ from smc_eval.target import Target
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
 
     from smc_eval.sparse.inputs import InputObserver
     from smc_eval.sparse.shard_group import ShardGroup
-
-    Tensors = Mapping[str, Tensor]
-    Masks = dict[str, Tensor]
+    from smc_eval.sparse.tensors import Masks, Tensors
 
 
 class Probe(Protocol):

@@ -143,7 +143,7 @@ def released(package: str) -> str:
 
 @cache
 def _brought_by(package: str) -> tuple[str, ...]:
-    """Packages that install a top-level module; by plugins' entry points, which editable installs have too."""
+    """Packages that install a top-level module; editable ones are known by their entry points."""
     points = entry_points(group=OWN_MODULE)
     named = {point.dist.name for point in points if point.dist and point.module.partition(".")[0] == package}
     return tuple(sorted(named or set(_distributions().get(package, ()))))

@@ -17,6 +17,9 @@ from smc_eval.spec import Outside, Spec, label
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+BUILT_MODELS = ("tiny", "scratch")
+"""Models that a task builds itself; there is no checkpoint to read. Its card says which it accepts."""
+
 Part = Literal["train", "test"]
 """`test` is the split whose score is reported, whatever its file is called."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from smc_eval.spec import Spec
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from smc_eval.sparse.shard_group import ShardGroup
+    from smc_eval.sparse.tensors import Tensors
 
-    Tensors = Mapping[str, Tensor]
     UpdaterState = dict[str, Tensor]
 
 

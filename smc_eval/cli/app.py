@@ -99,7 +99,7 @@ def program(
 app.command("run")(with_config_flags(run.run))
 app.command("work")(with_config_flags(work.work))
 app.command("plan")(with_config_flags(plan.plan, json_is_flag=True))
-app.command("list")(show.list_)
+app.command("list")(show.list_plugins)
 app.command("show")(show.show)
 app.command("report")(report.report)
 app.command("compare")(compare.compare)

@@ -33,7 +33,7 @@ Asked = Annotated[
 
 
 @data.callback()
-def program() -> None:
+def data_verbs() -> None:
     """Real data: what tasks need, whether a folder has it, and how to get it.
 
     Nothing is ever downloaded but by data fetch, and by --data-dir hub.
@@ -41,7 +41,7 @@ def program() -> None:
 
 
 @data.command("list")
-def list_(
+def list_files(
     asked: Asked = None, *, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
 ) -> None:
     """List the files that tasks read: official path, size, checksum, licence and address."""

@@ -21,11 +21,11 @@ from smc_eval.experiment.config import RunConfig
 from smc_eval.experiment.grid import Grid
 from smc_eval.planning.cost_model import ANY_TASK, DeviceRate, TrainingCost, read_rates
 from smc_eval.planning.plan import Plan, StageNode, describe_stage, describe_target
-from smc_eval.planning.resolve import BUILT, ResolvedCell, Resolver, supposed_lines, unresolved_lines
+from smc_eval.planning.resolve import ResolvedCell, Resolver, supposed_lines, unresolved_lines
 from smc_eval.planning.sparsity_search import SparsitySearch, first_cells, most_cells, searches
 from smc_eval.registry import registry
 from smc_eval.reporting.text_table import UNLIMITED_WIDTH
-from smc_eval.task import Task
+from smc_eval.task import BUILT_MODELS, Task
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -93,7 +93,7 @@ def plan(
 
 def forward_flops(task: Task) -> float | None:
     """Operations of a forward pass over one example: two for each weight that each of its tokens meets."""
-    if task.backbone in BUILT or (sizes := published_sizes(task)) is None:
+    if task.backbone in BUILT_MODELS or (sizes := published_sizes(task)) is None:
         return None
     from smc_eval.tasks import dimensions  # here, or the program's help would have all tasks made
 

@@ -37,7 +37,7 @@ SAMPLES = ("0.5", "0.8", "2:4")
 """Targets a plan is shown at: the first the method accepts."""
 
 
-def list_(
+def list_plugins(
     shelf: Annotated[
         str | None, typer.Argument(metavar="[tasks|methods|protocols|plugins]", show_default=False)
     ] = None,

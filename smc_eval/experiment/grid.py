@@ -13,21 +13,15 @@ from smc_eval.experiment.ablation import Ablated, How
 from smc_eval.experiment.budget import Budget
 from smc_eval.experiment.cell import Cell
 from smc_eval.experiment.config import PUBLISHED, RunConfig
-from smc_eval.method import Method
+from smc_eval.method import DENSE, Method
 from smc_eval.protocol import PROTOCOLS, Protocol
 from smc_eval.recipe import Recipe
 from smc_eval.registry import ALL, Registry
 from smc_eval.spec import Spec
 from smc_eval.target import Distribution, Target
-from smc_eval.task import Task
+from smc_eval.task import BUILT_MODELS, Task
 
 T = TypeVar("T")
-
-DENSE = "dense"
-"""Name of the method that is planned beside all others."""
-
-BUILT = ("tiny", "scratch")
-"""Models that a task builds by itself; whether it does is on its card."""
 
 
 class Grid(Spec):
@@ -218,9 +212,9 @@ def _models(config: RunConfig, registry: Registry, kinds: list[type[Task]]) -> d
 
 
 def _serves(kind: type[Task], word: str) -> bool:
-    if word in BUILT:
+    if word in BUILT_MODELS:
         return word in kind.card.accepts
-    return any(_is(word, wanted) for wanted in kind.card.accepts if wanted not in BUILT)
+    return any(_is(word, wanted) for wanted in kind.card.accepts if wanted not in BUILT_MODELS)
 
 
 @cache

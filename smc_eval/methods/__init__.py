@@ -21,7 +21,7 @@ from smc_eval.methods.sparsegpt import SparseGPT
 from smc_eval.methods.synflow import SynFlow
 from smc_eval.methods.wanda import Wanda
 
-PAPER: tuple[type[Method], ...] = (
+SMC_BENCH: tuple[type[Method], ...] = (
     Dense,
     LotteryTicket,
     MagnitudeAfter,
@@ -35,7 +35,7 @@ PAPER: tuple[type[Method], ...] = (
     RandomRigL,
     OptimalBertSurgeon,
 )
-"""SMC-Bench's own, in the order of its legend."""
+"""The methods of SMC-Bench, in the order of its legend."""
 
 BEYOND: tuple[type[Method], ...] = (
     Grasp,
@@ -47,10 +47,10 @@ BEYOND: tuple[type[Method], ...] = (
     TunedGmp,
     FromCheckpoint,
 )
-"""What it lacked."""
+"""Methods that SMC-Bench lacks."""
 
 
 @hookimpl
 def smc_eval_methods() -> list[type[Method]]:
-    """What we ship."""
-    return [*PAPER, *BEYOND]
+    """The methods that smc-eval brings."""
+    return [*SMC_BENCH, *BEYOND]

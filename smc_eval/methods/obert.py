@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from smc_eval.sparse.fisher import Tile
-
-    Tensors = Mapping[str, Tensor]
+    from smc_eval.sparse.tensors import Tensors
 
 MIB = 1 << 20
 

@@ -17,7 +17,7 @@ from smc_eval.target import Target
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from smc_eval.pruner import Tensors
+    from smc_eval.sparse.tensors import Tensors
 
 
 class Reconstruction(Pruner):

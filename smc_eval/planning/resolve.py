@@ -11,10 +11,7 @@ from smc_eval.experiment.cell import Cell, Chain, chain
 from smc_eval.experiment.config import PUBLISHED
 from smc_eval.registry import guarded
 from smc_eval.store.record import Record, blank_record, failed_record
-from smc_eval.task import Source, Task
-
-BUILT = ("tiny", "scratch")
-"""Models that a task builds by itself; there is nothing of them to be read."""
+from smc_eval.task import BUILT_MODELS, Source, Task
 
 
 @dataclass(frozen=True)
@@ -166,7 +163,7 @@ def unread_model(task: Task) -> tuple[str, ...]:
     from smc_eval.tasks import backbone, dimensions
 
     word = task.backbone
-    if word in BUILT:
+    if word in BUILT_MODELS:
         return ()
     if word in dimensions.published_dimensions() and not backbone.available_offline(word):
         return (f"the model {word!r} is not in the local cache",)

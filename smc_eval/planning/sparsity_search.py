@@ -10,8 +10,8 @@ from typing import Any
 
 from smc_eval.errors import SmcError, UsageError, first_line
 from smc_eval.experiment.cell import Cell, Chain
-from smc_eval.experiment.grid import DENSE, Grid
-from smc_eval.method import Method
+from smc_eval.experiment.grid import Grid
+from smc_eval.method import DENSE, Method
 from smc_eval.planning.bisection import Bisection, Bracket
 from smc_eval.planning.resolve import ResolvedCell, Resolver
 from smc_eval.statistics import retained

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from smc_eval.errors import UnknownName, UsageError
+from smc_eval.method import DENSE
 from smc_eval.reporting.cell_value import FindItems
-from smc_eval.reporting.table import ANY, DENSE_COLUMN, column_names, distinct, facets, sparsity_key
-from smc_eval.statistics.paired import Comparison, compare, holm, seeds_needed
+from smc_eval.reporting.table import ANY, column_names, distinct, facets, sparsity_key
+from smc_eval.statistics.paired import Comparison, compare_samples, holm, seeds_needed
 from smc_eval.statistics.sample import Sample
 from smc_eval.store.record import Record, scores_by_seed
 
@@ -66,7 +67,7 @@ class Side:
     @property
     def single(self) -> bool:
         """Whether it has one net a task, which stands beside every sparsity of the other side."""
-        return self.at is not None or self.method == DENSE_COLUMN
+        return self.at is not None or self.method == DENSE
 
 
 def compare_methods(
@@ -91,7 +92,7 @@ def compare_methods(
     if not shared:
         raise UsageError(f"{a!r} and {b!r} have no task, model and sparsity in common")
     ours, theirs = first.squares, second.squares
-    tested = [(here, there, compare(ours[here][0], theirs[there][0])) for here, there in shared]
+    tested = [(here, there, compare_samples(ours[here][0], theirs[there][0])) for here, there in shared]
     corrected = iter(holm([found.p for _, _, found in tested if found.interval]))
     names = column_names(kept)
     told = []
@@ -127,7 +128,7 @@ def _shared(first: Side, second: Side) -> list[tuple[SquareKey, SquareKey]]:
 
 def _told(here: str, there: str) -> str:
     """At which sparsity two squares are compared; the dense net's goes without saying."""
-    return " / ".join(name for name in dict.fromkeys((here, there)) if name != DENSE_COLUMN)
+    return " / ".join(name for name in dict.fromkeys((here, there)) if name != DENSE)
 
 
 def _parted(word: str, records: Sequence[Record]) -> tuple[str, SparsityLevel | None]:
@@ -144,8 +145,8 @@ def _parted(word: str, records: Sequence[Record]) -> tuple[str, SparsityLevel | 
         raise UnknownName("method with certified records", method, methods)
     if not parted:
         return method, None
-    if method == DENSE_COLUMN:
-        raise UsageError(f"{word!r} names a sparsity of the dense net, which has none; write {DENSE_COLUMN}")
+    if method == DENSE:
+        raise UsageError(f"{word!r} names a sparsity of the dense net, which has none; write {DENSE}")
     own = {sparsity_key(record) for record in records if record.method == method}
     known = {at: name for at, name in column_names(records).items() if at in own}
     found = [at for at, name in known.items() if name == wanted or _near(at, wanted)]

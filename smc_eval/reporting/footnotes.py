@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from smc_eval.errors import first_line
+from smc_eval.method import DENSE
 from smc_eval.reporting.cell_value import DISCONNECTED
-from smc_eval.reporting.table import ANY, DENSE_COLUMN, Table, facets, short_sparsities
+from smc_eval.reporting.table import ANY, Table, facets, short_sparsities
 from smc_eval.store.record import Record
 
 REASON_LINES = 3
@@ -195,7 +196,7 @@ def cell_name(record: Record) -> str:
     sparsity, pattern = record.target.sparsity, record.target.pattern
     level = f" {short_sparsities([sparsity])[sparsity] if pattern == 'free' else pattern}"
     fold = "" if record.fold is None else f" fold {record.fold}"
-    shown = "" if record.method == DENSE_COLUMN else level
+    shown = "" if record.method == DENSE else level
     return f"{record.task}{fold} {record.method}{shown} seed {record.seed}"
 
 

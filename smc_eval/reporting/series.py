@@ -8,9 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from smc_eval.method import DENSE
 from smc_eval.reporting.cell_value import CellValue
 from smc_eval.reporting.cost import CostMeasure
-from smc_eval.reporting.table import DENSE_COLUMN, Table, TableRow
+from smc_eval.reporting.table import Table, TableRow
 from smc_eval.statistics import Curve, Interval, Sample
 from smc_eval.store.record import Record
 
@@ -152,6 +153,6 @@ def _line(row: TableRow, columns: Sequence[str]) -> Series:
         for column, cell_value in zip(columns, row.cell_values, strict=True)
         if cell_value.records and math.isfinite(cell_value.value)
     ]
-    dense = next((square for square in squares if square.column == DENSE_COLUMN), None)
-    rest = sorted((s for s in squares if s.column != DENSE_COLUMN), key=lambda s: (not s.free, s.sparsity))
+    dense = next((square for square in squares if square.column == DENSE), None)
+    rest = sorted((s for s in squares if s.column != DENSE), key=lambda s: (not s.free, s.sparsity))
     return Series(row.method, row.cell_values, dense, tuple(rest))

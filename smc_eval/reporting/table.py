@@ -8,11 +8,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from smc_eval.method import DENSE
 from smc_eval.reporting.cell_value import CellValue, FindItems, decimals, make_cell_value
 from smc_eval.store.record import Record
-
-DENSE_COLUMN = "dense"
-"""The method that stands as a column beside all others, and not as a row."""
 
 ANY = "*"
 """Value of a facet on which nothing depends: the distribution of an N:M pattern; distribution, scope and
@@ -91,7 +89,7 @@ def distinct(results: Iterable[Record]) -> tuple[Record, ...]:
 def facets(result: Record) -> dict[str, Any]:
     """Everything by which two records of one task, model and method may differ and not be averaged."""
     match = result.match
-    dense, free = result.method == DENSE_COLUMN, result.target.pattern == "free"
+    dense, free = result.method == DENSE, result.target.pattern == "free"
     return {
         "protocol": result.protocol,
         "scope": ANY if dense else result.target.scope,
@@ -114,13 +112,13 @@ def _identity(result: Record) -> str:
 
 def sparsity_key(result: Record) -> tuple[str, float]:
     """How sparse: method `dense`, or pattern, and a number free of rounding noise."""
-    kind = DENSE_COLUMN if result.method == DENSE_COLUMN else result.target.pattern
+    kind = DENSE if result.method == DENSE else result.target.pattern
     return kind, round(result.target.sparsity, 9)
 
 
 def column_names(records: Iterable[Record]) -> dict[tuple[str, float], str]:
     """Names of the columns in their order: `dense`, numbers, patterns."""
-    order = {DENSE_COLUMN: 0, "free": 1}
+    order = {DENSE: 0, "free": 1}
     levels = sorted(
         {sparsity_key(record) for record in records}, key=lambda at: (order.get(at[0], 2), at[1], at[0])
     )
@@ -167,7 +165,7 @@ def _grouped(
     rows: dict[RowKey, dict[str, list[Record]]] = {}
 
     def vague(number: int) -> int:  # what fits into several rows waits until these are there
-        return 2 if names[number] == DENSE_COLUMN else int(ANY in facets(group[number]).values())
+        return 2 if names[number] == DENSE else int(ANY in facets(group[number]).values())
 
     for number in sorted(range(len(group)), key=vague):
         record, found = group[number], facets(group[number])
@@ -195,7 +193,7 @@ def _grouped(
 
 def _fits(own: RowKey, row: RowKey) -> bool:
     """Whether a record belongs into a row, where ANY agrees with everything."""
-    same = own[0] in {DENSE_COLUMN, row[0]}
+    same = own[0] in {DENSE, row[0]}
     return same and all(a in {ANY, b} for (_, a), (_, b) in zip(own[1], row[1], strict=True))
 
 
@@ -215,7 +213,7 @@ def _mark_best(rows: Sequence[list[CellValue]], columns: Sequence[str], group: I
     higher = next((record.score.higher_is_better for record in group if record.score), True)
     for at, column in enumerate(columns):
         whole = [row[at].value for row in rows if row[at].state == "ok" and not row[at].remarks]
-        if column == DENSE_COLUMN or len(whole) < 2:
+        if column == DENSE or len(whole) < 2:
             continue
         best = max(whole) if higher else min(whole)
         for row in rows:

@@ -277,7 +277,7 @@ def attention(
     return cast("Tensor", share(None, scores) @ value)
 
 
-NAMES: Mapping[Callable[..., Any], str] = {
+SHADOW_NAMES: Mapping[Callable[..., Any], str] = {
     _identity: "relu relu_ gelu silu elu elu_ selu selu_ celu celu_ leaky_relu leaky_relu_ rrelu rrelu_ "
     "prelu softplus mish hardswish threshold neg negative __neg__ "
     "dropout dropout_ dropout1d dropout2d dropout3d alpha_dropout feature_dropout feature_alpha_dropout",
@@ -306,4 +306,4 @@ NAMES: Mapping[Callable[..., Any], str] = {
 }
 """What stands for what, by the names that torch gives its functions and methods."""
 
-SHADOWS = {name: stands for stands, names in NAMES.items() for name in names.split()}
+SHADOWS = {name: stands for stands, names in SHADOW_NAMES.items() for name in names.split()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from smc_eval.statistics.curve import Area, Curve, SparsityAtRetention, retained, suite
 from smc_eval.statistics.interval import Interval, interval, over_seeds
-from smc_eval.statistics.paired import Comparison, compare, holm, seeds_needed
+from smc_eval.statistics.paired import Comparison, compare_samples, holm, seeds_needed
 from smc_eval.statistics.sample import Sample
 
 __all__ = [
@@ -14,7 +14,7 @@ __all__ = [
     "Interval",
     "Sample",
     "SparsityAtRetention",
-    "compare",
+    "compare_samples",
     "holm",
     "interval",
     "over_seeds",

@@ -41,7 +41,7 @@ class Comparison:
         return ("a" if self.difference > 0 else "b") if sure else "tie"
 
 
-def compare(
+def compare_samples(
     a: Sample, b: Sample, resamples: int | None = None, level: float = 0.95, seed: int = 0
 ) -> Comparison:
     """Test a - b over the seeds and items of both: seed i with seed i, item j with item j.

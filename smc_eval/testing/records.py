@@ -8,7 +8,7 @@ from typing import Any
 from smc_eval.recipe import Recipe
 from smc_eval.store.record import Record
 
-NOTHING = {"dense": 0, "sparse": 0}
+NO_OPERATIONS = {"dense": 0, "sparse": 0}
 
 TEMPLATE: dict[str, Any] = {
     "task": "toy",
@@ -64,7 +64,7 @@ TEMPLATE: dict[str, Any] = {
         "teacher_passes": 0,
         "selections": 0,
         "seconds": {"train": 1.0, "prune": 0.0, "predict": 0.0},
-        "flops": {"train": NOTHING, "prune": NOTHING, "predict": NOTHING},
+        "flops": {"train": NO_OPERATIONS, "prune": NO_OPERATIONS, "predict": NO_OPERATIONS},
         "peak_memory_mb": 1,
         "peak_memory_of": "cell",
     },

@@ -6,7 +6,8 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from smc_eval.experiment.grid import DENSE, recipe_of
+from smc_eval.experiment.grid import recipe_of
+from smc_eval.method import DENSE
 from smc_eval.protocol import PROTOCOLS
 from smc_eval.registry import Registry
 from smc_eval.store.record import Record

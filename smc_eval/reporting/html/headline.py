@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from smc_eval.method import DENSE
 from smc_eval.reporting.footnotes import Footnotes
-from smc_eval.reporting.table import DENSE_COLUMN
 from smc_eval.store.record import Record
 
 
@@ -34,7 +34,7 @@ def headline(records: Sequence[Record], notes: Footnotes) -> Headline:
     said += [f"{doubt:,} not certified"] if doubt else []
     said += [f"{failed:,} failed"] if failed else []
     said += [f"{skipped:,} refused by their methods"] if skipped else []
-    methods = list(dict.fromkeys(record.method for record in records if record.method != DENSE_COLUMN))
+    methods = list(dict.fromkeys(record.method for record in records if record.method != DENSE))
     tasks = list(dict.fromkeys(record.task for record in records))
     return Headline(
         f"{_count(methods, 'method') if methods else 'Dense nets'} on {_count(tasks, 'task')}",
@@ -51,13 +51,13 @@ def _facts(
 ) -> Iterator[tuple[str, str]]:
     yield "tasks", ", ".join(tasks)
     yield "models", _listed(record.model for record in records)
-    yield "methods", ", ".join(methods) or DENSE_COLUMN
+    yield "methods", ", ".join(methods) or DENSE
     yield "seeds", _listed(str(seed) for seed in sorted({record.seed for record in records}))
     folds = sorted({record.fold for record in records if record.fold is not None})
     if folds:
         yield "folds", _listed(map(str, folds))
     yield "protocol", _listed(record.protocol for record in records)
-    yield "scope", _listed(record.target.scope for record in records if record.method != DENSE_COLUMN)
+    yield "scope", _listed(record.target.scope for record in records if record.method != DENSE)
 
 
 def _listed(words: Iterable[str]) -> str:

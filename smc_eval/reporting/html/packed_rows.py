@@ -10,7 +10,7 @@ from typing import Any
 
 CODE_SIGNS = string.ascii_letters + string.digits + "+/"
 LARGEST_CODE = len(CODE_SIGNS) ** 2 - 1
-NOTHING = ".."
+EMPTY_CELL = ".."
 """Stands for a number there is not."""
 
 REPEATED = 0.7
@@ -76,13 +76,13 @@ def _column(values: Sequence[Any]) -> Any:
 
 def _share(value: float | None) -> str:
     """Rounded down: only a tensor that is wholly gone says so."""
-    return NOTHING if value is None else _signs(math.floor(min(max(value, 0.0), 1.0) * LARGEST_CODE))
+    return EMPTY_CELL if value is None else _signs(math.floor(min(max(value, 0.0), 1.0) * LARGEST_CODE))
 
 
 def _way(value: float | None) -> str:
     """Nine decades from a millionth up; no way at all is a sign of its own."""
     if value is None:
-        return NOTHING
+        return EMPTY_CELL
     return _signs(
         0 if value <= 0 else min(LARGEST_CODE, max(1, round((math.log10(value) + 6) / 9 * LARGEST_CODE)))
     )

@@ -10,7 +10,7 @@ from smc_eval.recipe import Recipe
 from smc_eval.spec import Outside
 from smc_eval.task import Task
 from smc_eval.tasks.arithmetic.addresses import ASDIV_LICENCE, MAWPS_LICENCE, SVAMP_LICENCE
-from smc_eval.tasks.arithmetic.word_problems import METRIC, WordProblems
+from smc_eval.tasks.arithmetic.word_problems import VALUE_ACCURACY, WordProblems
 
 # The official training schedule of both solvers, 50 epochs that halve the rate every 20.
 GTS_4 = Recipe(
@@ -45,7 +45,7 @@ def problem_card(
         summary=f"word problems of {data}, solved by {solver}",
         source=f"{SOURCES[data]}; {SOURCES[solver]}; SMC-Bench, ICLR 2023, arXiv:2303.02141",
         groups=(data.lower(), "arithmetic"),
-        metric=METRIC,
+        metric=VALUE_ACCURACY,
         folds=folds,
         accepts=("text-encoder", "scratch", "tiny"),
         published="roberta-base",
@@ -125,7 +125,7 @@ class SvampGraph2Tree(Svamp):
     recipe: Annotated[Recipe, Outside()] = GRAPH2TREE_8
 
 
-TASKS: tuple[type[Task], ...] = (
+ARITHMETIC_TASKS: tuple[type[Task], ...] = (
     MawpsGts, MawpsGraph2Tree, AsdivAGts, AsdivAGraph2Tree, SvampGts, SvampGraph2Tree,
 )  # fmt: skip
 """In the paper's order."""

@@ -10,7 +10,7 @@ from smc_eval.errors import DataError
 from smc_eval.tasks.csv_rows import quoted, read_csv_rows
 from smc_eval.tasks.equation import fault, number
 
-COLUMNS = ("Question", "Numbers", "Equation", "group_nums")
+CSV_COLUMNS = ("Question", "Numbers", "Equation", "group_nums")
 """What is read; `Answer` never is: in some official rows it is not the equation's value."""
 
 OVERHANG = 3
@@ -44,7 +44,7 @@ def read_problems(path: Path) -> list[Problem]:
         DataError: the file cannot be read, or a row makes no sense; names file and line.
     """
     problems = []
-    for line, row in read_csv_rows(path, COLUMNS):
+    for line, row in read_csv_rows(path, CSV_COLUMNS):
         try:
             problems.append(_problem(row))
         except ValueError as error:

@@ -13,7 +13,7 @@ from pydantic import Field
 from smc_eval.data_file import DataFile
 from smc_eval.errors import UsageError
 from smc_eval.score import Score, accuracy
-from smc_eval.task import Part, Sizes, Source, Task
+from smc_eval.task import BUILT_MODELS, Part, Sizes, Source, Task
 from smc_eval.tasks import backbone
 from smc_eval.tasks.arithmetic.addresses import NEEDED
 from smc_eval.tasks.arithmetic.problems import Problem, read_problems
@@ -28,19 +28,16 @@ if TYPE_CHECKING:
     from smc_eval.tasks.arithmetic.encoding import Encoder, ProblemBatch
     from smc_eval.tasks.arithmetic.solver import Solver
 
-METRIC = "value accuracy (%)"
+VALUE_ACCURACY = "value accuracy (%)"
 
-BUILT = ("tiny", "scratch")
-"""Text encoders that are made here, from the data at hand."""
-
-TINY = {"epochs": 4, "batch_size": 10, "lr": 4e-3}
+TINY_WORD_PROBLEMS = {"epochs": 4, "batch_size": 10, "lr": 4e-3}
 """Training on synthetic data takes about a second."""
 
 
 class WordProblems(Task):
     """Word problems and a net that reads them and writes their equations, as SMC-Bench has them."""
 
-    tiny: ClassVar[Mapping[str, Any]] = TINY
+    tiny: ClassVar[Mapping[str, Any]] = TINY_WORD_PROBLEMS
     generates: ClassVar[bool] = True
     data_set: ClassVar[str]
     """The folder of its files in the official layout."""
@@ -77,7 +74,9 @@ class WordProblems(Task):
 
     def sources(self) -> tuple[Source, ...]:
         data = Source("data", self.folder, content_digest(self._files()))
-        return (data,) if self.backbone in BUILT else (data, backbone.find_backbone(self.backbone).source)
+        return (
+            (data,) if self.backbone in BUILT_MODELS else (data, backbone.find_backbone(self.backbone).source)
+        )
 
     def data(self, part: Part) -> Sequence[Problem]:
         train, test = self._files()
@@ -122,10 +121,10 @@ class WordProblems(Task):
         also = {"equation_accuracy": same}
         if len(fresh) < len(right):
             also["value_accuracy_without_leaked"] = fresh
-        return accuracy(right, METRIC, f"value|tol:1e-4|beam:{self.beam}", **also)
+        return accuracy(right, VALUE_ACCURACY, f"value|tol:1e-4|beam:{self.beam}", **also)
 
     def backbone_weights(self, model: nn.Module) -> Collection[str]:
-        if self.backbone in BUILT:
+        if self.backbone in BUILT_MODELS:
             return ()
         return [name for name, _ in model.named_parameters() if name.startswith("words.net.")]
 

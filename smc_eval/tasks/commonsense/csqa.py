@@ -21,12 +21,12 @@ from smc_eval.tasks.commonsense.json_rows import (
     read_rows,
     text_field,
 )
-from smc_eval.tasks.commonsense.multiple_choice import METRIC, MultipleChoice
+from smc_eval.tasks.commonsense.multiple_choice import CHOICE_ACCURACY, MultipleChoice
 from smc_eval.tasks.commonsense.question import PairLayout, Question
 from smc_eval.tasks.folder import find_file
 from smc_eval.tasks.hub import HUB, HubSet
 
-LABELS = ("A", "B", "C", "D", "E")
+CSQA_LABELS = ("A", "B", "C", "D", "E")
 
 FILES = {"train": "train_rand_split.jsonl", "test": "dev_rand_split.jsonl"}
 """The random split; the answers of its own test file are hidden, so dev is reported."""
@@ -34,7 +34,7 @@ FILES = {"train": "train_rand_split.jsonl", "test": "dev_rand_split.jsonl"}
 SET = HubSet("tau/commonsense_qa", "default", ("question", "choices", "answerKey"))
 """Its copy on the hub, the same split."""
 
-ADDRESS = "https://s3.amazonaws.com/commensenseqa"
+CSQA_ADDRESS = "https://s3.amazonaws.com/commensenseqa"
 
 PINNED = (
     (FILES["train"], "58ffa3c8472410e24b8c43f423d89c8a003d8284698a6ed7874355dedd09a2fb", 3_785_890),
@@ -42,7 +42,7 @@ PINNED = (
 )
 """What the authors' bucket holds, by name, sha256 and bytes."""
 
-NOTE = f"also on the hub, by --data-dir hub: {SET.name}"
+CSQA_NOTE = f"also on the hub, by --data-dir hub: {SET.name}"
 
 
 class Csqa(MultipleChoice):
@@ -53,7 +53,7 @@ class Csqa(MultipleChoice):
         summary="CommonsenseQA: which of five choices answers a question",
         source="Talmor et al., NAACL 2019, arXiv:1811.00937; SMC-Bench, ICLR 2023, arXiv:2303.02141",
         groups=("commonsense",),
-        metric=METRIC,
+        metric=CHOICE_ACCURACY,
         chance=20.0,
         accepts=("text-encoder", "tiny"),
         published="roberta-large",
@@ -76,7 +76,14 @@ class Csqa(MultipleChoice):
 
     def data_files(self) -> tuple[DataFile, ...]:
         return tuple(
-            DataFile(f"{self.data_set}/{name}", self.card.licence, f"{ADDRESS}/{name}", sha256, size, NOTE)
+            DataFile(
+                f"{self.data_set}/{name}",
+                self.card.licence,
+                f"{CSQA_ADDRESS}/{name}",
+                sha256,
+                size,
+                CSQA_NOTE,
+            )
             for name, sha256, size in PINNED
         )
 
@@ -117,18 +124,20 @@ def question(row: JsonRow) -> Question:
     for choice in list_field(asked, "choices"):
         match choice:
             case {"label": label, "text": _}:
-                if label not in LABELS:
-                    raise ValueError(f"a choice is labelled {quoted_json(label)}; wanted {', '.join(LABELS)}")
+                if label not in CSQA_LABELS:
+                    raise ValueError(
+                        f"a choice is labelled {quoted_json(label)}; wanted {', '.join(CSQA_LABELS)}"
+                    )
                 if label in found:
                     raise ValueError(f"two choices are labelled {label!r}")
                 found[label] = text_field(choice, "text")
             case _:
                 raise ValueError(f"a choice is {quoted_json(choice)}; wanted an object with label and text")
-    if missing := [label for label in LABELS if label not in found]:
-        raise ValueError(f"no choice is labelled {', '.join(missing)}; wanted {', '.join(LABELS)}")
+    if missing := [label for label in CSQA_LABELS if label not in found]:
+        raise ValueError(f"no choice is labelled {', '.join(missing)}; wanted {', '.join(CSQA_LABELS)}")
     if not row.get("answerKey"):
         raise ValueError("no 'answerKey', as in the official test file; wanted one of A, B, C, D, E")
-    if (key := any_field(row, "answerKey")) not in LABELS:
-        raise ValueError(f"'answerKey' is {quoted_json(key)}; wanted one of {', '.join(LABELS)}")
+    if (key := any_field(row, "answerKey")) not in CSQA_LABELS:
+        raise ValueError(f"'answerKey' is {quoted_json(key)}; wanted one of {', '.join(CSQA_LABELS)}")
     choices = tuple((f"Q: {stem}", f"A: {said}") for said in found.values())
     return Question(choices, list(found).index(key))

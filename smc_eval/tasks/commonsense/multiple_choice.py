@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from smc_eval.tasks.commonsense.pairs import PairBatch, PairReader
 
-METRIC = "accuracy (%)"
+CHOICE_ACCURACY = "accuracy (%)"
 
 
 class MultipleChoice(Task):
@@ -90,7 +90,7 @@ class MultipleChoice(Task):
 
     def score(self, predicted: Sequence[int], examples: Sequence[Any]) -> Score:
         right = [guess == one.answer for guess, one in zip(predicted, examples, strict=True)]
-        return accuracy(right, METRIC, "accuracy|by:ranking")
+        return accuracy(right, CHOICE_ACCURACY, "accuracy|by:ranking")
 
     def backbone_weights(self, model: nn.Module) -> Collection[str]:
         if self.backbone == "tiny":

@@ -23,18 +23,18 @@ from smc_eval.tasks.commonsense.json_rows import (
     text_field,
     text_value,
 )
-from smc_eval.tasks.commonsense.multiple_choice import METRIC, MultipleChoice
+from smc_eval.tasks.commonsense.multiple_choice import CHOICE_ACCURACY, MultipleChoice
 from smc_eval.tasks.commonsense.question import PairLayout, Question
 from smc_eval.tasks.folder import find_files, lines
 from smc_eval.tasks.hub import HUB, HubSet
 
-LABELS = ("A", "B", "C", "D")
+RACE_LABELS = ("A", "B", "C", "D")
 
-TRAIN = ("train/middle", "train/high")
+RACE_TRAIN = ("train/middle", "train/high")
 DEV = ("dev/middle", "dev/high")
 TEST = ("test/middle", "test/high")
 
-COUNTS = {"train": 87_866, "dev/middle": 1436, "dev/high": 3451, "test/middle": 1436, "test/high": 3498}
+RACE_COUNTS = {"train": 87_866, "dev/middle": 1436, "dev/high": 3451, "test/middle": 1436, "test/high": 3498}
 """Questions of each part, as published."""
 
 LEVELS = {
@@ -45,11 +45,11 @@ LEVELS = {
 
 LICENCE = "for non-commercial research only"
 
-ADDRESS = "http://www.cs.cmu.edu/~glai1/data/race/RACE.tar.gz"
+RACE_ADDRESS = "http://www.cs.cmu.edu/~glai1/data/race/RACE.tar.gz"
 
 SHA256 = "b2769cc9fdc5c546a693300eb9a966cec6870bd349fbc44ed5225f8ad33006e5"
 
-NOTE = "also on the hub, by --data-dir hub: ehovy/race"
+RACE_NOTE = "also on the hub, by --data-dir hub: ehovy/race"
 
 SPLITS = {"train": "train", "dev": "validation", "test": "test"}
 """What its parts are called on the hub."""
@@ -77,17 +77,17 @@ class Race(MultipleChoice):
 
     def data_files(self) -> tuple[DataFile, ...]:
         return tuple(
-            DataFile(f"{self.data_set}/{part}/", LICENCE, ADDRESS, SHA256, note=NOTE)
-            for part in (*TRAIN, *DEV, *TEST)
+            DataFile(f"{self.data_set}/{part}/", LICENCE, RACE_ADDRESS, SHA256, note=RACE_NOTE)
+            for part in (*RACE_TRAIN, *DEV, *TEST)
         )
 
     def sizes(self) -> Sizes:
-        tested = sum(COUNTS[part] for part in self.reported)
+        tested = sum(RACE_COUNTS[part] for part in self.reported)
         about = "Lai et al., tables 2 and 3; tokens of four choices, from 322 words an article"
-        return Sizes(COUNTS["train"], tested, 1520, about)
+        return Sizes(RACE_COUNTS["train"], tested, 1520, about)
 
     def files(self) -> Iterator[Path]:
-        for part in (*TRAIN, *DEV, *TEST):
+        for part in (*RACE_TRAIN, *DEV, *TEST):
             yield from self._articles(part)
 
     def on_hub(self) -> tuple[HubSet, ...]:
@@ -95,7 +95,7 @@ class Race(MultipleChoice):
         return tuple(LEVELS.values())
 
     def data(self, part: Part) -> Sequence[Question]:
-        names = TRAIN if part == "train" else self.reported
+        names = RACE_TRAIN if part == "train" else self.reported
         found = (one for name in names for one in self._questions(name))
         return list(islice(found, self.limit))
 
@@ -122,7 +122,7 @@ def race_card(level: str) -> TaskCard:
         summary=f"RACE: questions about an article, trained on both levels, tested on {level} school's",
         source="Lai et al., EMNLP 2017, arXiv:1704.04683; SMC-Bench, ICLR 2023, arXiv:2303.02141",
         groups=("race", "commonsense"),
-        metric=METRIC,
+        metric=CHOICE_ACCURACY,
         chance=25.0,
         accepts=("text-encoder", "tiny"),
         published="roberta-large",
@@ -175,14 +175,14 @@ def questions(row: JsonRow) -> Iterator[Question]:
         raise ValueError(f"{len(asked)} questions, {len(options)} lists of options, {len(answers)} answers")
     for number, (said, choices, answer) in enumerate(zip(asked, options, answers, strict=True), 1):
         whole = text_value(said, f"question {number}")
-        if not isinstance(choices, list) or len(choices) != len(LABELS):
+        if not isinstance(choices, list) or len(choices) != len(RACE_LABELS):
             raise ValueError(f"options of question {number} are {quoted_json(choices)}; wanted a list of 4")
-        if answer not in LABELS:
+        if answer not in RACE_LABELS:
             raise ValueError(
                 f"answer of question {number} is {quoted_json(answer)}; wanted one of A, B, C, D"
             )
         filled = [asking(whole, text_value(choice, f"an option of question {number}")) for choice in choices]
-        yield Question(tuple((one, article) for one in filled), LABELS.index(answer))
+        yield Question(tuple((one, article) for one in filled), RACE_LABELS.index(answer))
 
 
 def asking(question: str, option: str) -> str:

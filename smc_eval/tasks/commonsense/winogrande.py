@@ -17,7 +17,7 @@ from smc_eval.spec import Outside
 from smc_eval.task import Part, Sizes, Source
 from smc_eval.tasks import backbone
 from smc_eval.tasks.commonsense.json_rows import JsonRow, any_field, quoted_json, read_rows, text_field
-from smc_eval.tasks.commonsense.multiple_choice import METRIC, MultipleChoice, as_tokenized
+from smc_eval.tasks.commonsense.multiple_choice import CHOICE_ACCURACY, MultipleChoice, as_tokenized
 from smc_eval.tasks.commonsense.question import Blank
 from smc_eval.tasks.folder import find_file
 from smc_eval.tasks.hub import HUB, HubSet
@@ -27,19 +27,21 @@ if TYPE_CHECKING:
 
     from smc_eval.tasks.commonsense.spans import SpanReader
 
-COUNTS = {"xs": 160, "s": 640, "m": 2558, "l": 10_234, "xl": 40_398}
+WINOGRANDE_COUNTS = {"xs": 160, "s": 640, "m": 2558, "l": 10_234, "xl": 40_398}
 """Sentences of each training file, as published."""
 
-SIZES = tuple(COUNTS)
+WINOGRANDE_SIZES = tuple(WINOGRANDE_COUNTS)
 
-NAME = "allenai/winogrande"
+WINOGRANDE_NAME = "allenai/winogrande"
 """Its copy on the hub, a configuration a size; all have the same dev."""
 
-ADDRESS = "https://storage.googleapis.com/ai2-mosaic/public/winogrande/winogrande_1.1.zip"
+WINOGRANDE_ADDRESS = "https://storage.googleapis.com/ai2-mosaic/public/winogrande/winogrande_1.1.zip"
 
-NOTE = f"one training file is read, by the option size; also on the hub, by --data-dir hub: {NAME}"
+WINOGRANDE_NOTE = (
+    f"one training file is read, by the option size; also on the hub, by --data-dir hub: {WINOGRANDE_NAME}"
+)
 
-COLUMNS = ("sentence", "option1", "option2", "answer")
+WINOGRANDE_COLUMNS = ("sentence", "option1", "option2", "answer")
 
 ANSWERS = ("1", "2")
 
@@ -60,7 +62,7 @@ class WinoGrande(MultipleChoice):
         summary="WinoGrande: which of two candidates fills the blank",
         source="Sakaguchi et al., AAAI 2020, arXiv:1907.10641; SMC-Bench, ICLR 2023, arXiv:2303.02141",
         groups=("commonsense",),
-        metric=METRIC,
+        metric=CHOICE_ACCURACY,
         chance=50.0,
         accepts=("text-encoder", "tiny"),
         published="roberta-large",
@@ -96,14 +98,15 @@ class WinoGrande(MultipleChoice):
         return _way(self.backbone) if self.by == "auto" else self.by
 
     def data_files(self) -> tuple[DataFile, ...]:
-        names = [f"train_{size}.jsonl" for size in SIZES] + ["dev.jsonl"]
+        names = [f"train_{size}.jsonl" for size in WINOGRANDE_SIZES] + ["dev.jsonl"]
         return tuple(
-            DataFile(f"{self.data_set}/{name}", self.card.licence, ADDRESS, note=NOTE) for name in names
+            DataFile(f"{self.data_set}/{name}", self.card.licence, WINOGRANDE_ADDRESS, note=WINOGRANDE_NOTE)
+            for name in names
         )
 
     def sizes(self) -> Sizes:
         about = "Sakaguchi et al.; tokens of both candidates, measured"
-        return Sizes(COUNTS[self.size], 1267, 48, about)
+        return Sizes(WINOGRANDE_COUNTS[self.size], 1267, 48, about)
 
     def files(self) -> tuple[Path, ...]:
         return self._file("train"), self._file("test")
@@ -117,7 +120,7 @@ class WinoGrande(MultipleChoice):
         return super().sources()
 
     def on_hub(self) -> tuple[HubSet]:
-        return (HubSet(NAME, f"winogrande_{self.size}", COLUMNS),)
+        return (HubSet(WINOGRANDE_NAME, f"winogrande_{self.size}", WINOGRANDE_COLUMNS),)
 
     def data(self, part: Part) -> Sequence[Blank]:
         if self.folder == HUB:
@@ -158,7 +161,7 @@ class WinoGrande(MultipleChoice):
     def score(self, predicted: Sequence[int], examples: Sequence[Blank]) -> Score:
         good = {TIE} if self.ties == "count" else set[int]()
         right = [guess in {one.answer, *good} for guess, one in zip(predicted, examples, strict=True)]
-        return accuracy(right, METRIC, f"accuracy|by:{self.way}|train:{self.size}|ties:{self.ties}")
+        return accuracy(right, CHOICE_ACCURACY, f"accuracy|by:{self.way}|train:{self.size}|ties:{self.ties}")
 
     def backbone_weights(self, model: nn.Module) -> Collection[str]:
         if self.way == "spans" and self.backbone != "tiny":
@@ -180,7 +183,7 @@ class WinoGrande(MultipleChoice):
         try:
             return find_file(self.root, f"{self.data_set}/{name}.jsonl")
         except DataError as error:
-            there = [size for size in SIZES if self._holds(f"train_{size}")]
+            there = [size for size in WINOGRANDE_SIZES if self._holds(f"train_{size}")]
             if part != "train" or not there:
                 raise
             sizes = f"sizes that are there: {', '.join(there)}; take winogrande:size={there[-1]}"

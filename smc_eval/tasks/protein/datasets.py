@@ -215,5 +215,5 @@ class Meltome(Temperatures):
         return meltome.find_flip(folder, self.split)
 
 
-TASKS: tuple[type[Task], ...] = (HpS, HpS2C2, HpS2C5, HpSTm, HpS2C2Tm, HpS2C5Tm, Meltome)
+PROTEIN_TASKS: tuple[type[Task], ...] = (HpS, HpS2C2, HpS2C5, HpSTm, HpS2C2Tm, HpS2C5Tm, Meltome)
 """The published ones first."""

@@ -68,7 +68,7 @@ def letters(text: str) -> str:
     return sequence
 
 
-def label(classes: int) -> Callable[[object], float]:
+def class_label(classes: int) -> Callable[[object], float]:
     """A reader of classes, as a number or in words; ValueError where there is no such class."""
 
     def read(value: object) -> float:

@@ -12,14 +12,14 @@ from smc_eval.tasks.csv_rows import quoted
 from smc_eval.tasks.folder import lines, open_file
 from smc_eval.tasks.protein.example import letters, residues
 
-ENDINGS = (".fasta", ".fa", ".faa")
+FASTA_ENDINGS = (".fasta", ".fa", ".faa")
 
 LAYOUTS = ("", ".tar", ".tar.gz", ".tgz", ".fasta", ".fasta.gz")
 """How a set of sequences may lie: a folder, an archive of it, one file of all; in this order."""
 
 
 @dataclass(frozen=True)
-class Record:
+class FastaRecord:
     """A sequence with its header, `>` left out, and the line that stands on."""
 
     header: str
@@ -27,7 +27,7 @@ class Record:
     line: int
 
 
-def records(text: Iterable[str], where: str) -> Iterator[Record]:
+def records(text: Iterable[str], where: str) -> Iterator[FastaRecord]:
     """The records of a FASTA file, in order; `where` names it in errors.
 
     Raises:
@@ -106,9 +106,9 @@ def _letters(words: str, line: int, where: str) -> str:
         raise DataError(f"{where}, line {line}: {error}") from None
 
 
-def _record(header: str, parts: Iterable[str], line: int, where: str) -> Record:
+def _record(header: str, parts: Iterable[str], line: int, where: str) -> FastaRecord:
     try:
-        return Record(header, residues("".join(parts)), line)
+        return FastaRecord(header, residues("".join(parts)), line)
     except ValueError as error:
         raise DataError(f"{where}, line {line}: {error}") from None
 
@@ -122,7 +122,7 @@ def _only(text: Iterable[str], where: str) -> str:
 
 
 def _file(folder: Path, name: str) -> Path:
-    for ending in ENDINGS:
+    for ending in FASTA_ENDINGS:
         for path in (folder / f"{name}{ending}", folder / f"{name}{ending}.gz"):
             if path.is_file():
                 return path
@@ -135,7 +135,7 @@ def _archived(path: Path, wanted: Collection[str]) -> dict[str, str]:
         with open_file(path) as stream, tarfile.open(fileobj=stream, mode="r|*") as archive:
             for member in archive:
                 inner = PurePosixPath(member.name)
-                if not member.isfile() or inner.suffix not in ENDINGS or inner.stem not in wanted:
+                if not member.isfile() or inner.suffix not in FASTA_ENDINGS or inner.stem not in wanted:
                     continue
                 where = f"{path}, {member.name}"
                 if inner.stem in found:

@@ -22,7 +22,7 @@ from smc_eval.errors import DataError
 from smc_eval.tasks.csv_rows import quoted, read_csv_rows
 from smc_eval.tasks.folder import WAY_OUT, open_file
 from smc_eval.tasks.protein import fasta
-from smc_eval.tasks.protein.example import Protein, Split, celsius, label, residues, told_apart
+from smc_eval.tasks.protein.example import Protein, Split, celsius, class_label, residues, told_apart
 from smc_eval.tasks.protein.pickles import Names, read_names
 
 Answer = Literal["label", "temperature"]
@@ -64,7 +64,7 @@ def find_release(
         DataError: no files of the fold are there; says which are wanted.
     """
     name = release.split.format(fold=fold) + ("_classification" if answer == "label" else "")
-    read = label(release.classes) if answer == "label" else celsius
+    read = class_label(release.classes) if answer == "label" else celsius
     lone: Path | None = None
     for place in _places(folder, release):
         if split := _file(place, f"{name}.pkl"):

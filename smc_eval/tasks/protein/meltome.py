@@ -19,11 +19,11 @@ from smc_eval.tasks.folder import WAY_OUT, lines
 from smc_eval.tasks.protein import fasta
 from smc_eval.tasks.protein.example import Protein, Split, celsius, residues, told_apart
 
-PLACES = ("meltome", "meltome/splits")
+MELTOME_PLACES = ("meltome", "meltome/splits")
 
-ENDINGS = (".csv", ".csv.gz", ".fasta", ".fasta.gz")
+MELTOME_ENDINGS = (".csv", ".csv.gz", ".fasta", ".fasta.gz")
 
-TRAIN = ("train", "val", "validation")
+MELTOME_TRAIN = ("train", "val", "validation")
 """What is trained on. FLIP marks some of it for early stopping; nothing here stops early."""
 
 
@@ -33,13 +33,15 @@ def find_flip(folder: Path, split: str) -> Split:
     Raises:
         DataError: there is no file of it, and not one alone that could be it.
     """
-    places = [folder / place for place in PLACES if (folder / place).is_dir()]
+    places = [folder / place for place in MELTOME_PLACES if (folder / place).is_dir()]
     for place in places:
-        for ending in ENDINGS:
+        for ending in MELTOME_ENDINGS:
             if (path := place / f"{split}{ending}").is_file():
                 return Flip(path)
     for place in places:
-        lone = sorted(path for path in place.iterdir() if path.name.endswith(ENDINGS) and path.is_file())
+        lone = sorted(
+            path for path in place.iterdir() if path.name.endswith(MELTOME_ENDINGS) and path.is_file()
+        )
         if len(lone) == 1:
             return Flip(lone[0])
         if lone:
@@ -101,6 +103,6 @@ def _told(pairs: Mapping[str, str], key: str) -> str:
 
 
 def _trained(part: str) -> bool:
-    if part not in (*TRAIN, "test"):
+    if part not in (*MELTOME_TRAIN, "test"):
         raise ValueError(f"the set is {part!r}; wanted train or test")
     return part != "test"

@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 ACCURACY = "accuracy (%)"
 RHO = "Spearman's rho"
 
-DIGITS = 2
+CELSIUS_DIGITS = 2
 """Decimals of a predicted temperature. Assays tell no hundredth of a degree apart, and a batch's size
 shows only far behind it; so answers that agree to here are ties, whatever batch they came in."""
 
-TINY = {"epochs": 3, "batch_size": 16, "lr": 2e-3, "warmup": 0}
+TINY_PROTEINS = {"epochs": 3, "batch_size": 16, "lr": 2e-3, "warmup": 0}
 """Training on synthetic data takes less than half a second."""
 
 
@@ -42,7 +42,7 @@ class Proteins(Task):
     """Proteins, and a net that reads their sequences."""
 
     version: ClassVar[int] = 2
-    tiny: ClassVar[Mapping[str, Any]] = TINY
+    tiny: ClassVar[Mapping[str, Any]] = TINY_PROTEINS
     paper_recipe: ClassVar[Mapping[str, Any]] = {"bucket": 1}  # its batches heed no length
     only_calls_model: ClassVar[bool] = True
 
@@ -167,13 +167,15 @@ class Temperatures(Proteins):
         return self.loss_and_outputs(model, batch)[0]
 
     def predict(self, model: nn.Module, batch: ProteinBatch) -> list[float]:
-        return [round(degrees, DIGITS) for degrees in model(batch).squeeze(-1).tolist()]
+        return [round(degrees, CELSIUS_DIGITS) for degrees in model(batch).squeeze(-1).tolist()]
 
     def score(self, predicted: Sequence[float], examples: Sequence[Protein]) -> Score:
         answers = [protein.answer for protein in examples]
         rho = spearman(predicted, answers)
         items = Items("rank", tuple(zip(predicted, answers, strict=True)))
-        signature = f"spearman|ties:average|constant:0|digits:{DIGITS}|residues:{self.truncate or 'all'}"
+        signature = (
+            f"spearman|ties:average|constant:0|digits:{CELSIUS_DIGITS}|residues:{self.truncate or 'all'}"
+        )
         return Score(RHO, rho, len(examples), signature=signature, items=items)
 
 

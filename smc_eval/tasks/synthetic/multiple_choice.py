@@ -9,11 +9,18 @@ from typing import Any
 
 from smc_eval.tasks.synthetic.draws import Draws
 
-NAMES = ("Anna", "Ben", "Clara", "David", "Emma", "Felix", "Grace", "Henry")
+CHOICE_NAMES = ("Anna", "Ben", "Clara", "David", "Emma", "Felix", "Grace", "Henry")
 
-THINGS = ("apple", "book", "coin", "cup", "hat", "key", "lamp", "shell")
+CHOICE_THINGS = ("apple", "book", "coin", "cup", "hat", "key", "lamp", "shell")
 
-PLACES = ("in the attic", "in the garden", "in the kitchen", "on the shelf", "under the bed", "by the door")
+CHOICE_PLACES = (
+    "in the attic",
+    "in the garden",
+    "in the kitchen",
+    "on the shelf",
+    "under the bed",
+    "by the door",
+)
 
 OTHERS = (
     "very slowly", "last summer", "a red one", "seven of them", "because of rain", "twice a year",
@@ -37,7 +44,7 @@ PAIRS = (
 )
 """Two things, and what is true of the first alone and of the second alone."""
 
-SIZES = {"xs": 16, "s": 32, "m": 64, "l": 96, "xl": 128}
+ROWS = {"xs": 16, "s": 32, "m": 64, "l": 96, "xl": 128}
 
 TOLD = (
     "{name} came home late and was tired.",
@@ -61,7 +68,7 @@ def csqa() -> dict[str, bytes]:
 
 
 def _csqa_row(draws: Draws, number: int) -> dict[str, Any]:
-    thing, (right, choices) = draws.pick(THINGS), _choices(draws, 5)
+    thing, (right, choices) = draws.pick(CHOICE_THINGS), _choices(draws, 5)
     labelled = zip("ABCDE", choices, strict=True)
     return {
         "answerKey": right,
@@ -69,14 +76,14 @@ def _csqa_row(draws: Draws, number: int) -> dict[str, Any]:
         "question": {
             "question_concept": thing,
             "choices": [{"label": label, "text": words} for label, words in labelled],
-            "stem": draws.pick(ASKED).format(thing=thing, name=draws.pick(NAMES)),
+            "stem": draws.pick(ASKED).format(thing=thing, name=draws.pick(CHOICE_NAMES)),
         },
     }
 
 
 def _choices(draws: Draws, count: int) -> tuple[str, list[str]]:
     """So many choices, and the letter of the one that is a place."""
-    place = draws.pick(PLACES)
+    place = draws.pick(CHOICE_PLACES)
     choices = draws.shuffled([place, *draws.shuffled(OTHERS)[: count - 1]])
     return "ABCDE"[choices.index(place)], choices
 
@@ -90,13 +97,13 @@ def winogrande() -> dict[str, bytes]:
         for number, pair in enumerate(islice(cycle(PAIRS), 84))
         for row in _winogrande_pair(draws, pair, number)
     ]
-    files = {f"winogrande_1.1/train_{size}.jsonl": _lines(rows[:count]) for size, count in SIZES.items()}
+    files = {f"winogrande_1.1/train_{size}.jsonl": _lines(rows[:count]) for size, count in ROWS.items()}
     return files | {"winogrande_1.1/dev.jsonl": _lines(rows[128:])}
 
 
 def _winogrande_pair(draws: Draws, pair: tuple[str, str, str, str], number: int) -> Iterable[dict[str, Any]]:
     """Two sentences alike but for the words that decide which candidate it is."""
-    options, name = draws.shuffled(pair[:2]), draws.pick(NAMES)
+    options, name = draws.shuffled(pair[:2]), draws.pick(CHOICE_NAMES)
     for which, (thing, truth) in enumerate(zip(pair[:2], pair[2:], strict=True), 1):
         yield {
             "qID": f"TWIN{number:026}-{which}",
@@ -122,7 +129,7 @@ def race() -> dict[str, bytes]:
 
 def _article(draws: Draws, length: int) -> dict[str, Any]:
     """So many sentences, and two questions about where something is, one of them with a blank."""
-    name, thing = draws.pick(NAMES), draws.pick(THINGS)
+    name, thing = draws.pick(CHOICE_NAMES), draws.pick(CHOICE_THINGS)
     asked = [draws.pick(ASKED), draws.pick(CLOZE)]
     both = [_choices(draws, 4) for _ in asked]
     return {

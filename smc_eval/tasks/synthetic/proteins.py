@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from smc_eval.tasks.synthetic.draws import Draws
 
-FOLDS = 10
+PROTEIN_FOLDS = 10
 
 HOT, COLD = "EIKLRVWY", "ACDFGHMNPQST"
 """Residues that stand for heat and for cold; all twenty together."""
@@ -47,8 +47,8 @@ def s2c2() -> Mapping[str, bytes]:
     """Ten folds as pickles, beside an archive of one FASTA file a protein."""
     proteins = _proteins("hp-s2c2", 100)
     files = {"hotprotein/s2c2/d1_fasta_clean.tar": _tar("d1_fasta_clean", proteins)}
-    for fold in range(FOLDS):
-        tested = proteins[fold::FOLDS]
+    for fold in range(PROTEIN_FOLDS):
+        tested = proteins[fold::PROTEIN_FOLDS]
         split = ([protein for protein in proteins if protein not in tested], tested)
         files[f"hotprotein/s2c2/d1_{fold}.pkl"] = _pickle(split)
         files[f"hotprotein/s2c2/d1_{fold}_classification.pkl"] = _pickle(split, TWO)
@@ -61,7 +61,10 @@ def s2c5() -> Mapping[str, bytes]:
     rows = [
         f"{one.name},{one.sequence},{one.celsius},{bisect_right(FIVE, one.celsius)}\n" for one in proteins
     ]
-    folds = {str(fold): {"test": [one.name for one in proteins[fold::FOLDS]]} for fold in range(FOLDS)}
+    folds = {
+        str(fold): {"test": [one.name for one in proteins[fold::PROTEIN_FOLDS]]}
+        for fold in range(PROTEIN_FOLDS)
+    }
     return {
         "hotprotein/s2c5/hp_s2c5.csv": "".join(["name,sequence,temperature,label\n", *rows]).encode(),
         "hotprotein/s2c5/hp_s2c5_folds.json": json.dumps(folds).encode(),

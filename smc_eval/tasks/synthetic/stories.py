@@ -11,10 +11,10 @@ from itertools import cycle, islice
 from smc_eval.tasks.equation import value
 from smc_eval.tasks.synthetic.draws import Draws
 
-FOLDS = 5
+STORY_FOLDS = 5
 
-NAMES = ("Anna", "Ben", "Clara", "David", "Emma", "Felix", "Grace", "Henry")
-THINGS = ("apples", "books", "coins", "marbles", "shells", "stamps")
+STORY_NAMES = ("Anna", "Ben", "Clara", "David", "Emma", "Felix", "Grace", "Henry")
+STORY_THINGS = ("apples", "books", "coins", "marbles", "shells", "stamps")
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ CONSTANT = (
     ),
 )
 
-RARE = Template(
+STORY_RARE = Template(
     "{name} saved number0 quarters by selling {thing} .",
     "How many cents were saved ?",
     "* number0 25.0",
@@ -140,7 +140,7 @@ def mawps() -> dict[str, bytes]:
     """Five folds of 80 and 20. In each, four test questions also stand in the training part with
     other numbers, as many do in MAWPS."""
     draws = Draws("cv_mawps, version 1")
-    told = draws.shuffled(_told(draws, [*islice(cycle(CONSTANT + PLAIN), 88), RARE, RARE]))
+    told = draws.shuffled(_told(draws, [*islice(cycle(CONSTANT + PLAIN), 88), STORY_RARE, STORY_RARE]))
     # the retold at 90 + k falls into another fold than its original at k + 1
     told += [replace(story, numbers=_numbers(draws, story.template)) for story in told[1:11]]
     return _folds("cv_mawps", [_row(story, float) for story in told])
@@ -156,7 +156,7 @@ def asdiv() -> dict[str, bytes]:
 def svamp() -> dict[str, bytes]:
     """80 to train on, the first 51 as MAWPS writes them and the others as ASDiv-A; 20 to test on."""
     draws = Draws("mawps-asdiv-a_svamp, version 1")
-    told = _told(draws, [*islice(cycle(CONSTANT + PLAIN), 50), RARE, *islice(cycle(PLAIN), 49)])
+    told = _told(draws, [*islice(cycle(CONSTANT + PLAIN), 50), STORY_RARE, *islice(cycle(PLAIN), 49)])
     train = [_row(story, float, "Ques") for story in told[:51]]
     train += [_row(story, int, "Ques") for story in told[51:80]]
     variation = {"Variation Type": "11"}
@@ -171,9 +171,9 @@ def _told(draws: Draws, templates: Iterable[Template]) -> list[Story]:
     """One story a template, no two with the same words."""
     stories: dict[tuple[str, str], Story] = {}
     for template in templates:
-        story = Story(template, draws.pick(NAMES), draws.pick(THINGS), _numbers(draws, template))
+        story = Story(template, draws.pick(STORY_NAMES), draws.pick(STORY_THINGS), _numbers(draws, template))
         while (story.body, story.ask) in stories:
-            story = replace(story, name=draws.pick(NAMES), thing=draws.pick(THINGS))
+            story = replace(story, name=draws.pick(STORY_NAMES), thing=draws.pick(STORY_THINGS))
         stories[story.body, story.ask] = story
     return list(stories.values())
 
@@ -225,10 +225,10 @@ def _groups(words: Sequence[str], story: Story) -> list[int]:
 
 def _folds(name: str, rows: Sequence[Mapping[str, str]]) -> dict[str, bytes]:
     files = {}
-    for fold in range(FOLDS):
-        train = [row for at, row in enumerate(rows) if at % FOLDS != fold]
+    for fold in range(STORY_FOLDS):
+        train = [row for at, row in enumerate(rows) if at % STORY_FOLDS != fold]
         files[f"{name}/fold{fold}/train.csv"] = _csv(train)
-        files[f"{name}/fold{fold}/dev.csv"] = _csv(rows[fold::FOLDS])
+        files[f"{name}/fold{fold}/dev.csv"] = _csv(rows[fold::STORY_FOLDS])
     return files
 
 

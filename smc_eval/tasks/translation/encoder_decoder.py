@@ -13,7 +13,7 @@ from smc_eval.tasks.translation.languages import LANGUAGES
 if TYPE_CHECKING:
     from torch import nn
 
-SIZES = {"tiny": (2, 64, 1000), "scratch": (3, 256, 8000)}
+DECODER_SIZES = {"tiny": (2, 64, 1000), "scratch": (3, 256, 8000)}
 """Layers on each side, features and sub-words of the nets that are built here."""
 
 
@@ -23,8 +23,8 @@ def codec(word: str, texts: Iterable[str], codes: Sequence[str], longest: int) -
     Raises:
         ModelError: it cannot be had, or its tokenizer marks no languages.
     """
-    if word in SIZES:
-        made = tiny.tiny_tokenizer(texts, SIZES[word][2])
+    if word in DECODER_SIZES:
+        made = tiny.tiny_tokenizer(texts, DECODER_SIZES[word][2])
         made.add_special_tokens({"additional_special_tokens": [LANGUAGES[code].region for code in codes]})
         return Codec(made, "last", longest, codes, word)
     found = pretrained.load_tokenizer(backbone.find_backbone(word, "encoder-decoder"))
@@ -35,7 +35,7 @@ def net(word: str, codec: Codec, dropout: float | None, attention_dropout: float
     """The untrained net, or the pretrained one, with these dropouts; None leaves the model's own."""
     from transformers import GenerationConfig
 
-    if word in SIZES:
+    if word in DECODER_SIZES:
         made: Any = _mbart(word, codec, dropout or 0.0, attention_dropout or 0.0)
     else:
         changes = {"dropout": dropout, "attention_dropout": attention_dropout}
@@ -51,7 +51,7 @@ def net(word: str, codec: Codec, dropout: float | None, attention_dropout: float
 def _mbart(word: str, codec: Codec, dropout: float, attention_dropout: float) -> nn.Module:
     from transformers import MBartConfig, MBartForConditionalGeneration
 
-    layers, features, _ = SIZES[word]
+    layers, features, _ = DECODER_SIZES[word]
     config = MBartConfig(
         vocab_size=len(codec.tokenizer),
         max_position_embeddings=512,

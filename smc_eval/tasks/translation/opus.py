@@ -15,7 +15,7 @@ from smc_eval.tasks.hub import HUB, HubSet
 from smc_eval.tasks.translation.corpus import Sentence
 from smc_eval.tasks.translation.languages import PIVOT, Direction
 
-NAME = "Helsinki-NLP/opus-100"
+OPUS_NAME = "Helsinki-NLP/opus-100"
 
 COLUMN = "translation"
 
@@ -40,7 +40,7 @@ def opus_source(directions: Sequence[Direction]) -> Source:
         DataError: it cannot be had, or a direction does not lead from or to English.
     """
     commits = [pair.source(["train", "test"]).digest for pair in dict.fromkeys(map(_pair, directions))]
-    return Source("data", f"{HUB}:{NAME}", digest(commits))
+    return Source("data", f"{HUB}:{OPUS_NAME}", digest(commits))
 
 
 def opus_sentences(direction: Direction, part: Part, most: int | None) -> list[Sentence]:
@@ -62,6 +62,6 @@ def _told(direction: Direction, part: Part) -> Iterator[Sentence]:
 def _pair(direction: Direction) -> HubSet:
     if PIVOT not in (direction.source, direction.target):
         raise DataError(
-            f"{NAME} has no text for {direction}; it leads from and to English: choose pairs=english"
+            f"{OPUS_NAME} has no text for {direction}; it leads from and to English: choose pairs=english"
         )
-    return HubSet(NAME, "-".join(sorted((direction.source, direction.target))), (COLUMN,))
+    return HubSet(OPUS_NAME, "-".join(sorted((direction.source, direction.target))), (COLUMN,))

@@ -13,7 +13,7 @@ from smc_eval.tasks.translation.languages import LANGUAGES, Direction
 if TYPE_CHECKING:
     from sacrebleu.metrics.bleu import BLEU
 
-METRIC = "BLEU"
+BLEU_METRIC = "BLEU"
 
 
 def score_directions(predicted: Sequence[str], sentences: Sequence[Sentence], beam: int) -> Score:
@@ -46,7 +46,7 @@ def score_directions(predicted: Sequence[str], sentences: Sequence[Sentence], be
     parts = [f"{','.join(names)}: {signature}" for signature, names in signatures.items()]
     also["chrF"] = sum(chrf) / len(chrf)
     return Score(
-        METRIC,
+        BLEU_METRIC,
         mean,
         len(predicted),
         signature="; ".join([f"beam:{beam}", *parts]),

@@ -14,7 +14,7 @@ from smc_eval.card import TaskCard
 from smc_eval.data_file import DataFile
 from smc_eval.recipe import Recipe
 from smc_eval.score import Score
-from smc_eval.task import Part, Sizes, Source, Task
+from smc_eval.task import BUILT_MODELS, Part, Sizes, Source, Task
 from smc_eval.tasks import backbone
 from smc_eval.tasks.folder import content_digest
 from smc_eval.tasks.hub import HUB
@@ -36,9 +36,6 @@ if TYPE_CHECKING:
 
     from smc_eval.tasks.translation.codec import Codec, TextBatch
 
-BUILT = ("tiny", "scratch")
-"""Encoder-decoders that are made here, from the data at hand."""
-
 FAIRSEQ = Recipe(
     steps=40_000,
     batch_size=32,
@@ -55,7 +52,7 @@ FAIRSEQ = Recipe(
 """Multilingual fine-tuning of mBART as fairseq documents it, which SMC-Bench points to; batches
 are so many sentences here and so many tokens there."""
 
-TINY = {
+TINY_TRANSLATION = {
     "steps": 40,
     "batch_size": 16,
     "accumulation": 1,
@@ -76,7 +73,7 @@ class Translation(Task):
     """
 
     version: ClassVar[int] = 2  # 2: batches are drawn by the lengths of both sides
-    tiny: ClassVar[Mapping[str, Any]] = TINY
+    tiny: ClassVar[Mapping[str, Any]] = TINY_TRANSLATION
     generates: ClassVar[bool] = True
     recipe: Recipe = FAIRSEQ
 
@@ -111,7 +108,7 @@ class Translation(Task):
     def data_files(self) -> tuple[DataFile, ...]:
         codes = ", ".join((PIVOT, *self.languages))
         files = f"train.XX and test.XX for {codes}, or train.XX-YY.XX and train.XX-YY.YY and so on"
-        note = f"any parallel text: {files}; also on the hub, by --data-dir hub: {opus.NAME}"
+        note = f"any parallel text: {files}; also on the hub, by --data-dir hub: {opus.OPUS_NAME}"
         path = f"{HOME}/{self.corpus}/" if self.corpus else f"{HOME}/"
         return (DataFile(path, self.card.licence, note=note),)
 
@@ -138,7 +135,7 @@ class Translation(Task):
         data = opus.opus_source(self.directions) if self.folder == HUB else self._source()
         return (
             (data,)
-            if self.backbone in BUILT
+            if self.backbone in BUILT_MODELS
             else (data, backbone.find_backbone(self.backbone, "encoder-decoder").source)
         )
 
@@ -155,7 +152,7 @@ class Translation(Task):
     def model(self) -> nn.Module:
         from smc_eval.tasks.translation.encoder_decoder import net
 
-        built = self.backbone in BUILT
+        built = self.backbone in BUILT_MODELS
         dropout = self.dropout if self.dropout is not None else None if built else 0.3
         attention = self.attention_dropout if self.attention_dropout is not None else None if built else 0.1
         return net(self.backbone, self._codec, dropout, attention)
@@ -199,7 +196,7 @@ class Translation(Task):
         return scoring.score_directions(predicted, examples, self.beam)
 
     def backbone_weights(self, model: nn.Module) -> Collection[str]:
-        return () if self.backbone in BUILT else [name for name, _ in model.named_parameters()]
+        return () if self.backbone in BUILT_MODELS else [name for name, _ in model.named_parameters()]
 
     def _logits(self, model: nn.Module, batch: TextBatch) -> Tensor:
         said = model(
@@ -245,7 +242,7 @@ def _card(count: int) -> TaskCard:
         summary=f"translation between English and {count} languages, one net for all directions",
         source="SMC-Bench, arXiv:2303.02141, section 3; mBART: Liu et al. (2020), arXiv:2001.08210",
         groups=("translation",),
-        metric=scoring.METRIC,
+        metric=scoring.BLEU_METRIC,
         accepts=("encoder-decoder", "scratch", "tiny"),
         published="facebook/mbart-large-cc25",
         licence="that of the text",
@@ -273,4 +270,4 @@ class TenToTen(Translation):
     languages: tuple[str, ...] = TEN
 
 
-TASKS = (TwoToTwo, FiveToFive, TenToTen)
+TRANSLATION_TASKS = (TwoToTwo, FiveToFive, TenToTen)

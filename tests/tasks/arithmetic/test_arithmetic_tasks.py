@@ -15,7 +15,7 @@ from smc_eval.engine.device import Device
 from smc_eval.errors import DataError, ModelError, UsageError
 from smc_eval.sparse.scope import in_scope
 from smc_eval.tasks.arithmetic.datasets import (
-    TASKS,
+    ARITHMETIC_TASKS,
     AsdivAGts,
     MawpsGraph2Tree,
     MawpsGts,
@@ -35,7 +35,7 @@ def small(kind: type[WordProblems] = MawpsGts, **fields: object) -> WordProblems
 
 
 def test_the_six_tasks_are_named_and_grouped() -> None:
-    assert [kind.card.name for kind in TASKS] == [
+    assert [kind.card.name for kind in ARITHMETIC_TASKS] == [
         "mawps/gts",
         "mawps/graph2tree",
         "asdiv-a/gts",
@@ -43,8 +43,8 @@ def test_the_six_tasks_are_named_and_grouped() -> None:
         "svamp/gts",
         "svamp/graph2tree",
     ]
-    assert [kind.card.folds for kind in TASKS] == [5, 5, 5, 5, None, None]
-    for kind in TASKS:
+    assert [kind.card.folds for kind in ARITHMETIC_TASKS] == [5, 5, 5, 5, None, None]
+    for kind in ARITHMETIC_TASKS:
         assert kind.card.groups == (kind.card.name.split("/")[0], "arithmetic")
 
 

@@ -15,7 +15,7 @@ from smc_eval.tasks.commonsense.pairs import PairBatch
 from smc_eval.tasks.commonsense.question import Blank
 from smc_eval.tasks.commonsense.ranker import Ranker
 from smc_eval.tasks.commonsense.spans import Spans
-from smc_eval.tasks.commonsense.winogrande import SIZES, WinoGrande
+from smc_eval.tasks.commonsense.winogrande import WINOGRANDE_SIZES, WinoGrande
 
 
 def row(**changes: Any) -> dict[str, Any]:
@@ -76,10 +76,10 @@ def test_a_missing_field_is_named(tmp_path: Path, name: str) -> None:
 
 
 def test_the_size_decides_which_file_is_trained_on(tmp_path: Path) -> None:
-    sizes = [len(WinoGrande(size=size).data("train")) for size in SIZES]
+    sizes = [len(WinoGrande(size=size).data("train")) for size in WINOGRANDE_SIZES]
     assert sizes == sorted(set(sizes))
     assert WinoGrande().size == "xl"
-    assert len({WinoGrande(size=size).digest() for size in SIZES}) == 5
+    assert len({WinoGrande(size=size).digest() for size in WINOGRANDE_SIZES}) == 5
 
 
 def test_a_size_that_is_not_there_names_its_file_and_those_that_are(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from smc_eval.errors import DataError, ModelError, UsageError
 from smc_eval.registry import load
 from smc_eval.sparse.scope import in_scope
 from smc_eval.tasks.protein.datasets import (
-    TASKS,
+    PROTEIN_TASKS,
     HpS,
     HpS2C2,
     HpS2C2Tm,
@@ -37,7 +37,7 @@ def small(kind: type[Proteins], **fields: object) -> Proteins:
 
 
 def test_the_seven_tasks_are_named_grouped_and_folded() -> None:
-    assert [(kind.card.name, kind.card.folds, kind.card.metric) for kind in TASKS] == [
+    assert [(kind.card.name, kind.card.folds, kind.card.metric) for kind in PROTEIN_TASKS] == [
         ("hp-s", None, "accuracy (%)"),
         ("hp-s2c2", 10, "accuracy (%)"),
         ("hp-s2c5", 10, "accuracy (%)"),
@@ -47,12 +47,14 @@ def test_the_seven_tasks_are_named_grouped_and_folded() -> None:
         ("meltome", None, "Spearman's rho"),
     ]
     shelves = load()
-    assert {kind.card.name for kind in shelves.named_tasks("protein")} == {kind.card.name for kind in TASKS}
+    assert {kind.card.name for kind in shelves.named_tasks("protein")} == {
+        kind.card.name for kind in PROTEIN_TASKS
+    }
     assert len(shelves.named_tasks("hotprotein")) == 6
-    assert [kind.card.chance for kind in TASKS] == [20, 50, 20, 0, 0, 0, 0]
+    assert [kind.card.chance for kind in PROTEIN_TASKS] == [20, 50, 20, 0, 0, 0, 0]
 
 
-@pytest.mark.parametrize("kind", TASKS, ids=lambda kind: kind.card.name)
+@pytest.mark.parametrize("kind", PROTEIN_TASKS, ids=lambda kind: kind.card.name)
 def test_every_task_reads_its_twin(kind: type[Proteins]) -> None:
     train, test = (small(kind).data(part) for part in ("train", "test"))
     assert len(train) + len(test) == 100

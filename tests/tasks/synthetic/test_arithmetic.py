@@ -18,7 +18,7 @@ from smc_eval.tasks.folder import content_digest, find_file, lines
 from smc_eval.tasks.synthetic import synthetic_folder
 from smc_eval.tasks.synthetic.draws import Draws
 from smc_eval.tasks.synthetic.folders import WRITERS
-from smc_eval.tasks.synthetic.stories import NAMES, THINGS
+from smc_eval.tasks.synthetic.stories import STORY_NAMES, STORY_THINGS
 
 PROBLEMS = ("cv_mawps", "cv_asdiv-a", "mawps-asdiv-a_svamp")
 
@@ -90,7 +90,7 @@ def test_symbols_and_leaks_are_of_the_real_sets_kind(shelf, name, constants, lea
 
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_the_words_of_a_question_but_names_and_things_decide_its_equation(shelf, name):
-    filling = {word for filler in NAMES + THINGS for word in (filler, filler.lower())}
+    filling = {word for filler in STORY_NAMES + STORY_THINGS for word in (filler, filler.lower())}
     known = {}
     for fold in folds(name):
         train, test = parts(synthetic_folder(name, shelf), name, fold)

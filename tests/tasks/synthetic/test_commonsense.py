@@ -14,7 +14,7 @@ from smc_eval.target import Target
 from smc_eval.tasks.commonsense.csqa import Csqa
 from smc_eval.tasks.commonsense.multiple_choice import MultipleChoice
 from smc_eval.tasks.commonsense.race import RaceHigh, RaceMiddle
-from smc_eval.tasks.commonsense.winogrande import SIZES, WinoGrande
+from smc_eval.tasks.commonsense.winogrande import WINOGRANDE_SIZES, WinoGrande
 from smc_eval.tasks.folder import content_digest, find_file, find_files, lines
 from smc_eval.tasks.synthetic import synthetic_folder
 from smc_eval.testing import chain_of, run_chain
@@ -56,7 +56,7 @@ def test_every_answer_is_right_now_and_then(kind: type[MultipleChoice]) -> None:
 
 
 def test_a_size_of_winogrande_is_the_head_of_the_next() -> None:
-    parts = [WinoGrande(size=size).data("train") for size in SIZES]
+    parts = [WinoGrande(size=size).data("train") for size in WINOGRANDE_SIZES]
     for less, more in pairwise(parts):
         assert list(more[: len(less)]) == list(less)
 
