@@ -88,7 +88,7 @@ def main() -> None:
     print(f"a paired test: {1000 * seconds(lambda: compare_samples(a, b), said.repeats):.1f} ms")
     levels = {level / 11: made("mean", said.seeds, said.items, -level / 10) for level in range(1, 11)}
     curve = Curve(a, levels)
-    print(f"s@95 of ten sparsities, 2,000 draws: {seconds(curve.kept_at, said.repeats):.2f} s")
+    print(f"s@95 of ten sparsities, 2,000 draws: {seconds(curve.sparsity_at, said.repeats):.2f} s")
     table = seconds(lambda: [interval(a) for _ in range(200)], said.repeats)
     print(f"200 squares of a table: {table:.2f} s")
     sys.exit(broken)

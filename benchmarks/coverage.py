@@ -257,7 +257,7 @@ def recovered(
             right_SN = skill + own_S[:, None] + item_N + noise_SN > 0
             scores.append(made("mean", np.where(right_SN, 100.0, 0.0)[..., None]))
         curve = Curve(scores[0], dict(zip(GRID, scores[1:], strict=True)), chance=100 * floor)
-        kept = curve.kept_at(share, resamples=1000, seed=trial)
+        kept = curve.sparsity_at(share, resamples=1000, seed=trial)
         assert kept is not None
         assert kept.interval is not None
         held += truth in kept.interval

@@ -14,6 +14,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from smc_eval.engine.progress import Silent
+from smc_eval.engine.run_options import RunOptions
 from smc_eval.engine.runner import run_cells
 from smc_eval.experiment.cell import Chain
 from smc_eval.methods.dense import Dense
@@ -67,7 +68,9 @@ def spent(chains: list[Chain], jobs: int) -> Spent:
     watcher = Noticing()
     with tempfile.TemporaryDirectory() as folder:
         before, began = processor(), time.perf_counter()
-        results = run_cells(chains, Path(folder), device="cpu", threads=1, watcher=watcher, jobs=jobs)
+        results = run_cells(
+            chains, RunOptions(Path(folder), device="cpu", threads=1, watcher=watcher, jobs=jobs)
+        )
         took, worked = time.perf_counter() - began, processor() - before
     assert all(result.sound for result in results), [result.reason for result in results if result.reason]
     return Spent(took, (watcher.began or began) - began, worked)

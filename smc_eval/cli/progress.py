@@ -7,15 +7,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO, Any, cast
 
-from rich.console import Console, Group, RenderableType
-from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID
+from rich.table import Column
 from rich.text import Text
 
 from smc_eval.engine.progress import Silent, Watcher
 from smc_eval.errors import first_line
-from smc_eval.store.record import Record
+from smc_eval.store.record import Record, ScoreRecord
 
 Clock = Callable[[], float]
 
@@ -23,7 +22,7 @@ LINE_SECONDS = 5.0
 """Between two lines of progress in a file."""
 
 FRAMES = 2.0
-"""Pictures a second on a terminal: a picture costs about a millisecond."""
+"""Redraws per second on a terminal. One costs about a millisecond."""
 
 
 @contextmanager
@@ -39,13 +38,7 @@ def progress_on(console: Console, quiet: bool, clock: Clock = time.monotonic) ->
             yield Quiet(console)
         elif console.is_interactive:
             screen = Screen(console, clock)
-            with Live(
-                console=console,
-                get_renderable=screen.frame,
-                refresh_per_second=FRAMES,
-                transient=True,
-                redirect_stdout=False,
-            ):
+            with screen.bars:
                 yield screen
         else:
             yield Lines(console, clock)
@@ -92,9 +85,9 @@ class Quiet(Silent):
 
 
 class Account:
-    """Remembers what it is told, and reckons what is left; how it is shown is its children's.
+    """Remembers progress and estimates the time left. Its subclasses show it.
 
-    Where many cells run at once, each lane is an account of its own, and sums are those of the whole.
+    If many cells run at once, each lane has an account of its own; the whole has the sums.
     """
 
     def __init__(self, console: Console, clock: Clock, whole: Account | None = None) -> None:
@@ -175,18 +168,14 @@ class Account:
             words += [f"{rate:.3g} steps/s", f"{_hours((self.steps - self.done) / rate)} left"]
         return ", ".join(words)
 
-    def bar(self) -> ProgressBar:
-        """The stage as a bar."""
-        return ProgressBar(total=max(1, self.steps), completed=self.done)
-
     def outcome(self, result: Record) -> str:
         """The end of a cell in one line."""
         found = "" if self.doing else ", from the store"
         match result:
-            case Record(status="ok", score=dict() as score):
+            case Record(status="ok", score=ScoreRecord() as score):
                 doubt = "" if result.sound else ", but its certificate failed"
                 took = f" in {_hours(self.clock() - self.cell_began)}" if self.doing else found
-                return f"{self.place}: {score['metric']} {score['value']:.4g}{took}{doubt}"
+                return f"{self.place}: {score.metric} {score.value:.4g}{took}{doubt}"
         reason = first_line(result.reason)
         return f"{self.place}: {result.status}{': ' if reason else ''}{reason}"
 
@@ -217,33 +206,66 @@ class Lines(Account):
             _print(self.console, f"{self.gone} {self.place}: {self.progress()}")
 
 
+class DescriptionColumn(ProgressColumn):
+    """What the owner of a bar says of itself when the picture is drawn."""
+
+    def render(self, task: Task) -> Text:
+        return Text(task.fields["describe"]())
+
+
 class Screen(Account):
-    """For a terminal: bars that a thread redraws; steps only leave their numbers here."""
+    """For a terminal: a bar for all cells, and one for each cell that runs. A thread redraws them."""
+
+    def __init__(self, console: Console, clock: Clock, whole: Screen | None = None) -> None:
+        super().__init__(console, clock, whole)
+        self.bars = whole.bars if whole else bars_on(console, clock)
+        self.bar: TaskID | None = None
+
+    def begin(self, cells: int) -> None:
+        super().begin(cells)
+        self.bar = self.bars.add_task("", total=cells, describe=self._cells)
+
+    def cell(self, number: int, label: str) -> None:
+        super().cell(number, label)
+        self.own = self.bars.add_task("", total=None, describe=self._cell)
+
+    def stage(self, label: str, steps: int, done: int) -> None:
+        super().stage(label, steps, done)
+        self.bars.update(self.own, total=max(1, steps), completed=done)
+
+    def step(self, done: int, loss: float) -> None:
+        super().step(done, loss)
+        self.bars.update(self.own, completed=done)
 
     def result(self, result: Record) -> None:
-        if self.doing or result.status != "ok":  # what the store had is counted, not told one by one
+        if self.doing or result.status != "ok":  # cells of the store are only counted
             style = "" if result.sound else "red"
             _print(self.console, f"{self.gone} {self.outcome(result)}", style)
         super().result(result)
+        self.bars.remove_task(self.own)
+        whole = cast("Screen", self.whole)
+        if whole.bar is not None:
+            self.bars.update(whole.bar, completed=whole.ended)
 
-    def frame(self) -> RenderableType:
-        """The picture as things stand."""
-        if not self.cells:
-            return Text()
+    def _cells(self) -> str:
         left = "" if self.left is None else f", about {_hours(self.left)} left"
-        rows = Table.grid(padding=(0, 1))
-        rows.add_column(width=max(8, min(30, self.console.width // 3)))
-        rows.add_column(no_wrap=True, overflow="ellipsis")
-        working = [lane for lane in self.lanes if lane.busy]
-        for lane in working:
-            rows.add_row(lane.bar(), Text(f"{lane.place}: {lane.progress()}" if lane.doing else lane.place))
-        if self.doing and not self.lanes:
-            rows.add_row(self.bar(), Text(self.progress()))
-        cells = Text(f"{self.ended}/{self.cells} cells, {self.gone} gone{left}")
-        rows.add_row(ProgressBar(total=max(1, self.cells), completed=self.ended), cells)
-        if self.lanes:
-            return rows
-        return Group(Text(self.place, "bold", no_wrap=True, overflow="ellipsis"), rows)
+        return f"{self.ended}/{self.cells} cells, {self.gone} gone{left}"
+
+    def _cell(self) -> str:
+        return f"{self.place}: {self.progress()}" if self.doing else self.place
+
+
+def bars_on(console: Console, clock: Clock) -> Progress:
+    """The bars of a terminal, each with its description beside it."""
+    return Progress(
+        BarColumn(max(8, min(30, console.width // 3))),
+        DescriptionColumn(Column(no_wrap=True, overflow="ellipsis")),
+        console=console,
+        get_time=clock,
+        refresh_per_second=FRAMES,
+        transient=True,
+        redirect_stdout=False,
+    )
 
 
 def _print(console: Console, line: str, style: str = "") -> None:

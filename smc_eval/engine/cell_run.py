@@ -82,7 +82,7 @@ class CellRun:
 
     def run(self) -> Record:
         """Every stage that is not finished yet, then the score."""
-        self.device.forget_peak()
+        self.device.reset_peak_memory()
         self.usage, self._net = Usage(), self._untrained()
         done = self._resume(0)
         while done < len(self.chain.links):
@@ -124,7 +124,7 @@ class CellRun:
         if ranks.sharded:
             from smc_eval.engine.distributed.shards import ShardedNet  # FSDP takes seconds to import
 
-            self.device.spare()  # what FSDP hangs on a net goes only when garbage is collected
+            self.device.empty_cache()  # what FSDP hangs on a net goes only when garbage is collected
             return ShardedNet(model, names, ranks, self.device.torch_device.type)
         return Net(model, names) if ranks.size == 1 else JointNet(model, names, ranks)
 
@@ -244,7 +244,7 @@ class CellRun:
     def _check(self, link: Link) -> None:
         """A stage's promise, checked where it was made."""
         if isinstance(link.stage, Prune) and link.stage.to is not None:
-            wanted, left = expected(self.net.shapes, link.stage.to), self.net.kept_count
+            wanted, left = expected(self.net.shapes, link.stage.to), self.net.remaining_count
             if left != wanted:
                 raise SparsityError(
                     f"{link.stage.by.identity} was asked to leave {wanted} weights "
@@ -307,7 +307,7 @@ class CellRun:
     def _certificate(self, net: Net, target: Target | None) -> Certificate:
         """What the first rank sees of the whole net."""
         ranks, start = self.device.ranks, self._made()
-        device = self.device.host() if ranks.sharded else self.device
+        device = self.device.on_cpu() if ranks.sharded else self.device
         batches = Batches(self.task, self.task.recipe, self.chain.start, device)
         return ranks.lead(lambda: certify(net, target, batches, start))
 

@@ -77,16 +77,16 @@ class Device:
     def seed(self, name: str, *, alike: bool = False) -> None:
         """Set every global generator from a digest; on other ranks than the first to a stream of their own,
         unless they are to draw `alike`."""
-        number = number_of(name if alike or self.ranks.rank == 0 else digest(name, self.ranks.rank))
+        number = seed_of(name if alike or self.ranks.rank == 0 else digest(name, self.ranks.rank))
         random.seed(number)
         np.random.seed(number % 2**32)
         torch.manual_seed(number)  # the accelerators' too
 
     def generator(self, name: str) -> torch.Generator:
         """A generator of its own, on the CPU, from a digest."""
-        return torch.Generator().manual_seed(number_of(name))
+        return torch.Generator().manual_seed(seed_of(name))
 
-    def chance(self) -> dict[str, Any]:
+    def rng_state(self) -> dict[str, Any]:
         """The state of every global generator, as a checkpoint keeps it."""
         kind, keys, position, has_gauss, gauss = np.random.get_state()
         version, internal, gauss_next = random.getstate()
@@ -97,7 +97,7 @@ class Device:
             "python": [version, list(internal), gauss_next],
         }
 
-    def recall(self, chance: Mapping[str, Any]) -> None:
+    def set_rng_state(self, chance: Mapping[str, Any]) -> None:
         """Set every global generator to a state that `chance` gave."""
         torch.set_rng_state(chance["torch"])
         if chance["cuda"]:
@@ -137,19 +137,19 @@ class Device:
             return dataclasses.replace(batch, **fields)
         return batch
 
-    def host(self) -> Device:
+    def on_cpu(self) -> Device:
         """The same world on the CPU: for a net that its device has no room for."""
         here = copy.copy(self)
         here.torch_device = torch.device("cpu")
         return here
 
-    def spare(self) -> None:
+    def empty_cache(self) -> None:
         """Give back what memory is cached, after there was too little of it."""
         gc.collect()
         if self.torch_device.type == "cuda":
             torch.cuda.empty_cache()
 
-    def forget_peak(self) -> None:
+    def reset_peak_memory(self) -> None:
         """Begin a cell: what was held at once before counts no longer, where the system allows that."""
         self._began = self.torch_device.type == "cuda"
         if self._began:
@@ -160,7 +160,7 @@ class Device:
             self._began = "VmHWM:" in STATUS.read_text(encoding="ascii")
 
     def peak_memory(self) -> tuple[int, str]:
-        """Most bytes that a rank held at once, and by whom: `cell` since `forget_peak` began one, else
+        """Most bytes that a rank held at once, and by whom: `cell` since `reset_peak_memory` began one, else
         `process`.
 
         On an accelerator what torch allocated there, else what the process had resident.
@@ -225,6 +225,6 @@ def _own(device: str) -> torch.device:
     return own
 
 
-def number_of(name: str) -> int:
+def seed_of(name: str) -> int:
     """A seed of 63 bits from any text."""
     return int(digest(name)[:16], 16) >> 1

@@ -99,7 +99,7 @@ class Training:
         self.scaler = device.scaler(self.recipe.precision)
         self.objective = Objective(self.task, self.stage.distil, teacher)
         device.seed(self.digest)
-        self.chance = device.generator(digest(self.digest, "updater"))
+        self.generator = device.generator(digest(self.digest, "updater"))
         self.memory: dict[str, Tensor] = {}
         self.best = Best()
         if self.updater:
@@ -197,7 +197,7 @@ class Training:
 
     def _view(self) -> TrainingStep:
         return TrainingStep(
-            self.net, self.optimizer, self.chance, self.step - self.first, self.last - self.first
+            self.net, self.optimizer, self.generator, self.step - self.first, self.last - self.first
         )
 
     def _count_dense(self, view: TrainingStep, tokens: int) -> None:
@@ -261,8 +261,8 @@ class Training:
             "optimizer": optimizer.saved(self.optimizer, self.net),
             "scaler": self.scaler.state_dict(),
             "memory": gathered(self.memory),
-            "updater chance": self.chance.get_state(),
-            "chance": self.device.chance(),
+            "updater generator": self.generator.get_state(),
+            "rng": self.device.rng_state(),
             "best": vars(best) | {"weights": gathered(best.weights), "masks": gathered(best.masks)},
             "usage": asdict(self.usage),
             "meters": [self.meter.state(), self.selecting.state()],
@@ -279,8 +279,8 @@ class Training:
         optimizer.restore(self.optimizer, self.net, saved["optimizer"])
         self.scaler.load_state_dict(saved["scaler"])
         self.memory = {name: tensor.to(device) for name, tensor in cut(saved["memory"]).items()}
-        self.chance.set_state(saved["updater chance"])
-        self.device.recall(saved["chance"])
+        self.generator.set_state(saved["updater generator"])
+        self.device.set_rng_state(saved["rng"])
         best = saved["best"]
         self.best = Best(**best | {"weights": cut(best["weights"]), "masks": cut(best["masks"])})
         parts = self.usage.parts

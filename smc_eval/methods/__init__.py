@@ -21,7 +21,7 @@ from smc_eval.methods.sparsegpt import SparseGPT
 from smc_eval.methods.synflow import SynFlow
 from smc_eval.methods.wanda import Wanda
 
-SMC_BENCH: tuple[type[Method], ...] = (
+SMC_BENCH_METHODS: tuple[type[Method], ...] = (
     Dense,
     LotteryTicket,
     MagnitudeAfter,
@@ -53,4 +53,4 @@ BEYOND: tuple[type[Method], ...] = (
 @hookimpl
 def smc_eval_methods() -> list[type[Method]]:
     """The methods that smc-eval brings."""
-    return [*SMC_BENCH, *BEYOND]
+    return [*SMC_BENCH_METHODS, *BEYOND]

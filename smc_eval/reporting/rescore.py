@@ -35,7 +35,7 @@ class Rescored:
     """Whether its items differ from those that are kept beside it."""
 
     @property
-    def again(self) -> Record:
+    def rescored_record(self) -> Record:
         """The record with today's score; it says which release made that."""
         assert self.score is not None
         versions = {**self.record.versions, "score": f"smc-eval {smc_eval.__version__}"}
@@ -46,7 +46,7 @@ class Rescored:
         """What differs of the score, by name: as it is in the book, as it is today."""
         if self.score is None:
             return {}
-        old, new = _flat(self.record.score), _flat(self.again.score)
+        old, new = _flat(self.record.score), _flat(self.rescored_record.score)
         names = dict.fromkeys([*old, *new])
         return {
             name: (old.get(name), new.get(name))
@@ -132,7 +132,7 @@ def write_rescored(rescored: Rescored, book: RecordsFile, predictions: Predictio
     if rescored.score is not None and rescored.gained:
         predictions.save(digest, predictions.predicted(digest) or [], rescored.score.items)
     if rescored.changes:
-        book.add(rescored.again)
+        book.add(rescored.rescored_record)
 
 
 def _digest(task: Task) -> str:

@@ -114,7 +114,7 @@ def _rows(panel: Panel) -> list[MethodSummary]:
 
 def _row(panel: Panel, line: Series, curve: Curve | None, over: tuple[float, float] | None) -> MethodSummary:
     known = curve if curve and _known(curve) else None
-    found = {share: known.kept_at(share, SUMMARY_RESAMPLES) for share in SHARES} if known else {}
+    found = {share: known.sparsity_at(share, SUMMARY_RESAMPLES) for share in SHARES} if known else {}
     area = None
     if known and over and known.sparsities[0] <= over[0] and over[1] <= known.sparsities[-1]:
         area = known.area(over, SUMMARY_RESAMPLES)

@@ -89,7 +89,7 @@ def expected(shapes: Shapes, target: Target) -> int:
         )
     if target.pattern != "free":
         return sum(grouped_count(shape, *target.group) for shape in shapes.values())
-    keep = count_kept(size, target.sparsity)
+    keep = count_remaining(size, target.sparsity)
     if not keep:
         raise SparsityError(
             f"sparsity {target.sparsity!r} leaves none of {size} weights; the largest that can be "
@@ -98,7 +98,7 @@ def expected(shapes: Shapes, target: Target) -> int:
     return keep
 
 
-def count_kept(size: int, sparsity: float) -> int:
+def count_remaining(size: int, sparsity: float) -> int:
     """How many of `size` weights stay at a sparsity: the nearest whole number."""
     return round(size * (1 - sparsity))
 

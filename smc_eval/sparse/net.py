@@ -64,10 +64,10 @@ class Net:
     @property
     def density(self) -> float:
         """Share of the weights in scope that stays."""
-        return self.kept_count / sum(math.prod(shape) for shape in self.shapes.values())
+        return self.remaining_count / sum(math.prod(shape) for shape in self.shapes.values())
 
     @property
-    def kept_count(self) -> int:
+    def remaining_count(self) -> int:
         """How many of the weights in scope stay."""
         return sum(self.shards.count(self.full_masks.values()))
 

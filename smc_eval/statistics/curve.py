@@ -85,7 +85,7 @@ class Curve:
         shares_P1 = self._shares(np.array([[sample.value()] for sample in self._samples]))
         return tuple(shares_P1[:, 0].tolist())
 
-    def kept_at(
+    def sparsity_at(
         self, share: float = 0.95, resamples: int = RESAMPLES, level: float = 0.95, seed: int = 0
     ) -> SparsityAtRetention | None:
         """The largest sparsity that keeps this share; None where the dense net is no better than chance.

@@ -70,8 +70,10 @@ def smc_eval_methods() -> list[Any]:
     return list(ours())
 
 
-def made(method: str = "omp-after", sparsity: float = 0.5, value: float = 80.0, **changes: Any) -> Record:
-    """A sound record; parts may be changed in part."""
+def made(
+    method: str = "omp-after", sparsity: float = 0.5, value: float | None = 80.0, **changes: Any
+) -> Record:
+    """A sound record, parts of which may be changed; a value of None makes it a failed one."""
     sparsity = 0.0 if method == "dense" else sparsity
     plain: dict[str, Any] = {
         "task": "t/a",
@@ -79,7 +81,9 @@ def made(method: str = "omp-after", sparsity: float = 0.5, value: float = 80.0, 
         "method": method,
         "target": {"sparsity": sparsity},
         "sparsity": {"scope": sparsity, "weights": sparsity, "all": sparsity},
-        "score": {"value": value, "n": 4, "signature": "letters"},
+        "score": {"value": value, "n": 4, "signature": "letters"} if value is not None else None,
+        "status": "ok" if value is not None else "failed",
+        "certificate": {"ok": changes.pop("ok", True)},
     }
     record = record_with(**merged(plain, changes))
     name = [record.task, record.model, record.method, record.seed, record.fold, *vars(record.target).values()]

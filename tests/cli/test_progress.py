@@ -45,7 +45,7 @@ def said(console: Console) -> list[str]:
 def drawn(screen: Screen) -> list[str]:
     """The words of a terminal's picture, without its bars."""
     with screen.console.capture() as capture:
-        screen.console.print(screen.frame())
+        screen.console.print(screen.bars.get_renderable())
     return [line.strip("━╸╺ ") for line in capture.get().splitlines()]
 
 
@@ -151,10 +151,10 @@ def test_a_line_in_a_file_is_never_wrapped_nor_read_as_markup(clock) -> None:
 
 
 def test_the_picture_shows_cell_stage_and_what_is_left(record, clock) -> None:
-    screen = Screen(terminal(100), clock)
+    screen = Screen(terminal(140), clock)
     screen.begin(4)
     screen.cell(1, "t/a dense 0 seed 0")
-    assert drawn(screen) == ["1/4 t/a dense 0 seed 0", "0/4 cells, 0:00:00 gone"]
+    assert drawn(screen) == ["0/4 cells, 0:00:00 gone", "1/4 t/a dense 0 seed 0"]
     work(screen, clock, seconds=60)
     screen.result(record("dense"))
     screen.cell(2, "t/a lth 0.5 seed 0")
@@ -165,9 +165,8 @@ def test_the_picture_shows_cell_stage_and_what_is_left(record, clock) -> None:
     screen.step(25, 1.5)
     # One cell took 60 s, one came from the store; two are left, 15 s of the first are gone.
     assert drawn(screen) == [
-        "3/4 t/a lth 0.8 seed 0",
-        "train 100 steps, 25/100, loss 1.5, 1.67 steps/s, 0:00:45 left",
         "2/4 cells, 0:01:15 gone, about 0:01:45 left",
+        "3/4 t/a lth 0.8 seed 0: train 100 steps, 25/100, loss 1.5, 1.67 steps/s, 0:00:45 left",
     ]
 
 
@@ -178,7 +177,7 @@ def test_a_small_terminal_cuts_the_picture_and_breaks_nothing(clock, width) -> N
     screen.cell(1, "a label that is far too long for it")
     screen.stage("train 100 steps", 100, 0)
     with screen.console.capture() as capture:
-        screen.console.print(screen.frame())
+        screen.console.print(screen.bars.get_renderable())
     assert max(map(len, capture.get().splitlines())) <= width
 
 
@@ -300,7 +299,7 @@ def test_the_picture_of_many_has_a_row_for_each_and_one_for_all(record, clock) -
     first.step(25, 1.5)
     # One cell took 60 s; of the three that are left 75 s and 15 s are gone; two run at once.
     assert drawn(screen) == [
+        "1/4 cells, 0:01:15 gone, about 0:00:45 left",
         "4/4 t/a lth 0.5 seed 0: train 100 steps, 25/100, loss 1.5, 1.67 steps/s, 0:00:45 left",
         "2/4 t/a lth 0.8 seed 0",
-        "1/4 cells, 0:01:15 gone, about 0:00:45 left",
     ]

@@ -38,7 +38,7 @@ def test_a_score_that_was_wrong_is_made_right_and_the_record_says_by_whom(say, s
         "scored 1 again: 1 changed, 0 as before; items of 1 were written",
     ]
     (new,) = shop.latest("runs")
-    assert new.score["value"] == 50.0 and new.digest == old.digest and new.cost == old.cost
+    assert new.score.value == 50.0 and new.digest == old.digest and new.cost == old.cost
     assert new.versions["smc-eval"] == "0" and new.versions["score"].startswith("smc-eval ")
     predictions = Predictions(shop.folder / "runs")
     assert predictions.items(old.digest) == RIGHT and predictions.predicted(old.digest) == [
@@ -96,7 +96,7 @@ def test_data_that_was_moved_is_found_where_one_says(say, shop, record, there) -
     assert ended.exit_code == 1
     assert "left as it is: lines/a fold 0 omp-after 0.5 seed 0: there is no " in ended.stderr
     assert "75 → 50" in say("score", "runs", "--data-dir", "elsewhere").stdout
-    assert shop.latest("runs")[0].data["source"] == str(there)
+    assert shop.latest("runs")[0].data.source == str(there)
 
 
 @pytest.mark.parametrize(

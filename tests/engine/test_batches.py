@@ -112,7 +112,7 @@ def test_a_limit_of_tokens_changes_no_step(tmp_path: Path) -> None:
         )
         for tokens in (None, 9)
     )
-    assert whole[0].digest != parted[0].digest and whole[0].cost["steps"] == parted[0].cost["steps"]
+    assert whole[0].digest != parted[0].digest and whole[0].cost.steps == parted[0].cost.steps
     for name, weight in whole[1].items():
         torch.testing.assert_close(weight, parted[1][name], rtol=1e-3, atol=1e-5)
 

@@ -93,7 +93,7 @@ def test_masks_are_sketched_beside_the_answers(tmp_path: Path) -> None:
 def trained(method: Any, tmp_path: Path, **recipe: Any) -> dict[str, int]:
     task = Toy(recipe=Toy().recipe.model_copy(update=recipe))
     target = Target() if isinstance(method, Dense) else Target(sparsity=0.5)
-    flops: dict[str, int] = run_chain(chain_of(method, target, task), tmp_path)[0].cost["flops"]["train"]
+    flops: dict[str, int] = run_chain(chain_of(method, target, task), tmp_path)[0].cost.flops.train
     return flops
 
 
@@ -124,7 +124,7 @@ world = World("cpu", threads=1)
 huge = torch.ones(200 * 2**20 // 4)
 before, _ = world.peak_memory()
 del huge
-world.forget_peak()
+world.reset_peak_memory()
 after, whose = world.peak_memory()
 held = torch.ones(100 * 2**20 // 4)
 print(before, after, world.peak_memory()[0], whose)

@@ -241,6 +241,6 @@ def test_the_teachers_net_is_kept_while_somebody_learns_from_it() -> None:
 
 def test_teaching_is_counted_and_changes_what_is_learned(tmp_path: Path) -> None:
     taught, tensors, _ = run_chain(chained(hardness=1.0), tmp_path)
-    assert taught.cost["teacher_passes"] == 12
+    assert taught.cost.teacher_passes == 12
     _, alone, _ = run_chain(chained(hardness=1e-6), tmp_path)
     assert any(not torch.allclose(tensors[name], alone[name], atol=1e-3) for name in tensors)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from smc_eval.engine import cell_run, runner, train
 from smc_eval.engine.cell_run import round_targets
 from smc_eval.engine.progress import Silent
+from smc_eval.engine.run_options import RunOptions
 from smc_eval.engine.runner import run_cells
 from smc_eval.errors import UsageError
 from smc_eval.experiment.cell import shared_nets
@@ -63,13 +64,11 @@ def test_dense_training_is_paid_once_for_all_methods_after_it(tmp_path: Path, ca
     methods = (MagnitudeAfter(), RandomAfter())
     chains = [chain_of(Dense(), Target())]
     chains += [chain_of(method, Target(sparsity=s)) for method in methods for s in (0.2, 0.5, 0.8)]
-    results = run_cells(chains, tmp_path, device="cpu", watcher=Silent())
+    results = run_cells(chains, RunOptions(tmp_path, device="cpu"))
     assert all(result.sound for result in results)
     assert set(carried.values()) == {1}
     assert len(carried) == 1 + 2 * 3 * 2  # one dense training; a prune and a training for each cell
-    assert (
-        results[0].cost["steps"] == 12 and results[1].cost["steps"] == 24
-    )  # each says what it would cost alone
+    assert results[0].cost.steps == 12 and results[1].cost.steps == 24  # each says what it would cost alone
 
 
 def test_cells_that_are_trained_as_one_train_once_and_are_scored_apart(
@@ -77,12 +76,12 @@ def test_cells_that_are_trained_as_one_train_once_and_are_scored_apart(
 ) -> None:
     methods = ((Dense(), Target()), (MagnitudeAfter(), Target(sparsity=0.5)))
     chains = [chain_of(method, target, kind()) for kind in (Half, OtherHalf) for method, target in methods]
-    results = run_cells(chains, tmp_path, device="cpu", watcher=Silent())
+    results = run_cells(chains, RunOptions(tmp_path, device="cpu"))
     assert all(result.sound for result in results)
     assert len({result.digest for result in results}) == 4
     assert set(carried.values()) == {1}
     assert len(carried) == 3  # one dense training, one prune, one training after it
-    assert [result.score["n"] for result in results if result.score] == [15, 15, 5, 5]
+    assert [result.score.n for result in results if result.score] == [15, 15, 5, 5]
     assert results[0].certificate == results[2].certificate
 
 
@@ -95,23 +94,23 @@ def test_a_plan_shows_the_training_of_two_reports_once() -> None:
 
 def test_a_net_that_nobody_trains_is_scored_too(tmp_path: Path) -> None:
     untrained = Toy(recipe=Toy().recipe.model_copy(update={"steps": 0}))
-    (result,) = run_cells([chain_of(Dense(), Target(), untrained)], tmp_path, device="cpu", watcher=Silent())
-    assert result.sound and result.cost["steps"] == 0
+    (result,) = run_cells([chain_of(Dense(), Target(), untrained)], RunOptions(tmp_path, device="cpu"))
+    assert result.sound and result.cost.steps == 0
 
 
 def test_ten_lottery_targets_share_one_chain_of_rounds(tmp_path: Path, carried: Counter[str]) -> None:
     chains = [chain_of(LotteryTicket(), Target(sparsity=s)) for s in SMC_GRID]
     links = {link.digest for chain in chains for link in chain.links}
     assert len(links) == 1 + 10 * 3  # dense, then prune, rewind, train of each round
-    run_cells(chains[:3], tmp_path, device="cpu", watcher=Silent())
+    run_cells(chains[:3], RunOptions(tmp_path, device="cpu"))
     assert len(carried) == 1 + 3 * 3
 
 
 def test_a_second_run_reads_and_computes_nothing(tmp_path: Path, carried: Counter[str]) -> None:
     chains = [chain_of(MagnitudeBefore(), Target(sparsity=0.5))]
-    first = run_cells(chains, tmp_path, device="cpu", watcher=Silent())
+    first = run_cells(chains, RunOptions(tmp_path, device="cpu"))
     carried.clear()
-    assert run_cells(chains, tmp_path, device="cpu", watcher=Silent()) == first
+    assert run_cells(chains, RunOptions(tmp_path, device="cpu")) == first
     assert not carried
 
 
@@ -120,7 +119,7 @@ def test_only_nets_where_chains_fork_stay_on_disk(tmp_path: Path) -> None:
         chain_of(Dense(), Target()),
         *(chain_of(MagnitudeAfter(), Target(sparsity=s)) for s in (0.2, 0.5)),
     ]
-    run_cells(chains, tmp_path, device="cpu", watcher=Silent())
+    run_cells(chains, RunOptions(tmp_path, device="cpu"))
     dense = chains[0].links[0].digest
     assert shared_nets(chains) == {dense}
     assert [path.name for path in (tmp_path / "nets").iterdir()] == [dense]
@@ -130,21 +129,19 @@ def test_only_nets_where_chains_fork_stay_on_disk(tmp_path: Path) -> None:
 def test_what_one_grid_keeps_no_smaller_one_deletes(tmp_path: Path, carried: Counter[str]) -> None:
     half, most = (chain_of(MagnitudeAfter(), Target(sparsity=sparsity)) for sparsity in (0.5, 0.8))
     dense = chain_of(Dense(), Target())
-    run_cells([dense, half], tmp_path, device="cpu", watcher=Silent())
+    run_cells([dense, half], RunOptions(tmp_path, device="cpu"))
     for alone in (half, most, most):  # finished, to do, finished
-        run_cells([alone], tmp_path, device="cpu", watcher=Silent())
+        run_cells([alone], RunOptions(tmp_path, device="cpu"))
         assert Store(tmp_path).nets() == {dense.links[0].digest}
     assert carried[dense.links[0].digest] == 1
 
 
 def test_a_broken_stored_net_is_noticed_and_computed_again(tmp_path: Path, carried: Counter[str]) -> None:
     chains = [chain_of(Dense(), Target()), chain_of(MagnitudeAfter(), Target(sparsity=0.5))]
-    wanted = run_cells(chains, tmp_path / "whole", device="cpu", watcher=Silent())
+    wanted = run_cells(chains, RunOptions(tmp_path / "whole", device="cpu"))
     run_cells(
         [*chains[:1], chain_of(MagnitudeAfter(), Target(sparsity=0.2))],
-        tmp_path / "hurt",
-        device="cpu",
-        watcher=Silent(),
+        RunOptions(tmp_path / "hurt", device="cpu"),
     )
     dense = chains[0].links[0].digest
     path = tmp_path / "hurt" / "nets" / dense / "net.safetensors"
@@ -156,7 +153,7 @@ def test_a_broken_stored_net_is_noticed_and_computed_again(tmp_path: Path, carri
         def note(self, text: str, *, warning: bool = False) -> None:
             notes.append(text)
 
-    found = run_cells(chains, tmp_path / "hurt", device="cpu", watcher=Listening())
+    found = run_cells(chains, RunOptions(tmp_path / "hurt", device="cpu", watcher=Listening()))
     assert carried[dense] == 1 and any("broken" in note for note in notes)
     assert [without_time(result) for result in found] == [without_time(result) for result in wanted]
 
@@ -165,11 +162,11 @@ def test_a_broken_record_is_passed_over_and_its_cell_runs_again(
     tmp_path: Path, carried: Counter[str]
 ) -> None:
     chains = [chain_of(Dense(), Target())]
-    first = run_cells(chains, tmp_path, device="cpu", watcher=Silent())
+    first = run_cells(chains, RunOptions(tmp_path, device="cpu"))
     book = tmp_path / "results.jsonl"
     book.write_text(book.read_text(encoding="utf-8").replace('"value": ', '"value": 9'), encoding="utf-8")
     carried.clear()
-    again = run_cells(chains, tmp_path, device="cpu", watcher=Silent())
+    again = run_cells(chains, RunOptions(tmp_path, device="cpu"))
     assert len(carried) == 1 and without_time(again[0]) == without_time(first[0])
 
 
@@ -179,7 +176,7 @@ def test_a_cell_that_fails_fails_alone_and_says_why(tmp_path: Path) -> None:
             raise RuntimeError("the moon is full")
 
     chains = [chain_of(Dense(), Target(), Broken()), chain_of(Dense(), Target())]
-    failed, done = run_cells(chains, tmp_path, device="cpu", watcher=Silent())
+    failed, done = run_cells(chains, RunOptions(tmp_path, device="cpu"))
     assert failed.status == "failed" and failed.reason.startswith(
         "RuntimeError: the moon is full\nfull story in "
     )
@@ -200,19 +197,19 @@ def test_an_interrupt_goes_through_and_the_next_run_ends_as_if_there_had_been_no
 
     chains = [chain_of(Dense(), Target())]
     with pytest.raises(KeyboardInterrupt):
-        run_cells(chains, tmp_path / "hurt", device="cpu", watcher=Pressing())
+        run_cells(chains, RunOptions(tmp_path / "hurt", device="cpu", watcher=Pressing()))
     assert len(list((tmp_path / "hurt" / "partial").iterdir())) == 1
     again, whole = (
-        run_cells(chains, tmp_path / name, device="cpu", watcher=Silent()) for name in ("hurt", "whole")
+        run_cells(chains, RunOptions(tmp_path / name, device="cpu")) for name in ("hurt", "whole")
     )
     assert again[0].sound and without_time(again[0]) == without_time(whole[0])
 
 
 def test_a_device_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no cuda device"):
-        run_cells([], tmp_path, device="cuda", watcher=Silent())
+        run_cells([], RunOptions(tmp_path, device="cuda"))
     with pytest.raises(UsageError, match="no device is called 'gpu'"):
-        run_cells([], tmp_path, device="gpu", watcher=Silent())
+        run_cells([], RunOptions(tmp_path, device="gpu"))
 
 
 def test_nothing_of_the_runner_knows_tasks_or_methods() -> None:
@@ -234,17 +231,17 @@ def test_a_full_disk_fails_cells_with_a_reason_and_once_there_is_room_nothing_is
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chains = [chain_of(Dense(), Target()), chain_of(MagnitudeAfter(), Target(sparsity=0.5))]
-    (wanted, _) = run_cells(chains, tmp_path / "whole", device="cpu", watcher=Silent())
-    run_cells(chains[:1], tmp_path / "full", device="cpu", watcher=Silent())
+    (wanted, _) = run_cells(chains, RunOptions(tmp_path / "whole", device="cpu"))
+    run_cells(chains[:1], RunOptions(tmp_path / "full", device="cpu"))
 
     def full(handle: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    first, second = run_cells(chains, tmp_path / "full", device="cpu", watcher=Silent())
+    first, second = run_cells(chains, RunOptions(tmp_path / "full", device="cpu"))
     assert first.sound  # it was there before
     assert second.status == "failed" and second.reason.endswith("No space left on device")
     monkeypatch.undo()
-    first, second = run_cells(chains, tmp_path / "full", device="cpu", watcher=Silent())
+    first, second = run_cells(chains, RunOptions(tmp_path / "full", device="cpu"))
     assert without_time(first) == without_time(wanted) and second.sound
     assert not list((tmp_path / "full").glob("**/.*"))

@@ -60,10 +60,10 @@ class TestARuleThatRegrows(MethodContract):
 
     def test_what_came_back_is_counted(self, tmp_path: Path) -> None:
         result = run_chain(chain_of(self.method, Target(sparsity=0.5)), tmp_path)[0]
-        assert result.certificate["ok"]
-        assert result.certificate["mask_changes"] == 7  # the pruning, then every other of 12 steps
-        tensors = len(result.certificate["tensors"])
-        assert result.certificate["regrown"] == 6 * tensors
+        assert result.certificate.ok
+        assert result.certificate.mask_changes == 7  # the pruning, then every other of 12 steps
+        tensors = len(result.certificate.tensors)
+        assert result.certificate.regrown == 6 * tensors
 
 
 class Soften(Updater):
@@ -116,9 +116,9 @@ def test_examples_held_out_to_select_are_not_trained_on(tmp_path: Path) -> None:
         update={"keep": "best", "validation": 0.25, "epochs": 2, "steps": None, "batch_size": 13}
     )
     result = run_chain(chain_of(Dense(), Target(), Toy(recipe=recipe)), tmp_path)[0]
-    assert result.cost["examples"] == 2 * 39  # 52 examples, a quarter held out
-    assert result.cost["steps"] == 2 * 3
-    assert result.cost["selections"] == 2
+    assert result.cost.examples == 2 * 39  # 52 examples, a quarter held out
+    assert result.cost.steps == 2 * 3
+    assert result.cost.selections == 2
 
 
 def test_accumulation_counts_updates_and_matches_one_large_batch(tmp_path: Path) -> None:
@@ -136,8 +136,8 @@ def test_accumulation_counts_updates_and_matches_one_large_batch(tmp_path: Path)
         result, tensors, _ = run_chain(
             chain_of(Dense(), Target(), Still(recipe=recipe)), tmp_path / str(accumulation)
         )
-        assert result.cost["steps"] == 12
-        assert result.cost["examples"] == 7 * 8 - 4 + 5 * 8  # an epoch of 52 ends with a batch of 4
+        assert result.cost.steps == 12
+        assert result.cost.examples == 7 * 8 - 4 + 5 * 8  # an epoch of 52 ends with a batch of 4
         nets.append(tensors)
     for name, tensor in nets[0].items():
         torch.testing.assert_close(tensor, nets[1][name], rtol=1e-3, atol=1e-4)
@@ -171,7 +171,7 @@ class Paused(Method):
 def test_a_step_that_is_skipped_moves_no_weight_and_still_counts(tmp_path: Path) -> None:
     result = run_chain(chain_of(Paused(), Target()), tmp_path)[0]
     assert Pausing.seen == [False, *[True, False] * 5, True]  # before step 0; after 0, after 1, ...
-    assert (result.cost["steps"], result.cost["examples"]) == (12, 7 * 8 - 4 + 5 * 8)
+    assert (result.cost.steps, result.cost.examples) == (12, 7 * 8 - 4 + 5 * 8)
 
 
 def test_a_gradient_that_is_no_number_stops_the_cell_naming_step_and_tensor(tmp_path: Path) -> None:
@@ -225,9 +225,9 @@ def test_a_pruning_without_a_target_takes_what_the_pruner_brings(tmp_path: Path)
     result, _, masks = run_chain(chain_of(Bringing(), Target(scope="all-2d")), tmp_path)
     kept = sum(int(mask.sum()) for mask in masks.values())
     assert all(int(mask.sum()) == mask.numel() // 2 for mask in masks.values())
-    assert result.certificate["ok"] and result.certificate["asked"] is None
-    assert result.certificate["kept"] == result.certificate["wanted"] == kept
-    assert result.target["sparsity"] == result.certificate["reached"] == result.sparsity["scope"]
+    assert result.certificate.ok and result.certificate.asked is None
+    assert result.certificate.remaining == result.certificate.expected == kept
+    assert result.target.sparsity == result.certificate.reached == result.sparsity.scope
 
 
 def test_rounds_need_a_target_to_lead_to() -> None:

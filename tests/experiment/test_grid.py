@@ -14,7 +14,7 @@ from smc_eval.errors import DataError, PluginError, UnknownName, UsageError
 from smc_eval.experiment.config import RunConfig, configured
 from smc_eval.experiment.grid import Grid, chosen_tasks
 from smc_eval.method import Method
-from smc_eval.methods import SMC_BENCH
+from smc_eval.methods import SMC_BENCH_METHODS
 from smc_eval.methods.dense import Dense
 from smc_eval.methods.from_checkpoint import FromCheckpoint
 from smc_eval.methods.lth import LotteryTicket
@@ -321,7 +321,7 @@ def test_a_target_that_a_method_refuses_is_skipped_by_name() -> None:
     squares = Resolver().resolve_all(grid(tasks=("terms",), method=("all",), sparsity=("2:4",)).cells())
     told = {square.cell.method.card.name: square.record for square in squares if not square.chain}
     assert list(told) == ["lth"]
-    assert (told["lth"].status, told["lth"].target["pattern"]) == ("skipped", "2:4")
+    assert (told["lth"].status, told["lth"].target.pattern) == ("skipped", "2:4")
     assert "method 'lth' cannot make pattern '2:4'" in told["lth"].reason
 
 
@@ -401,7 +401,7 @@ def test_a_missing_grid_is_told(tmp_path: Path) -> None:
 def test_the_shipped_grid_is_the_papers_table() -> None:
     config = configured({}, "smc-bench")
     assert (config.protocol, config.sparsity, config.data_dir) == ("paper", ("smc",), "published")
-    assert list(config.method) == [kind.card.name for kind in SMC_BENCH]
+    assert list(config.method) == [kind.card.name for kind in SMC_BENCH_METHODS]
     tasks = [kind.card.name for kind, _ in chosen_tasks(config.tasks, load())]
     assert len(tasks) == 17 and [name for name in load().tasks if name not in tasks] == [
         "hp-s/tm",

@@ -37,7 +37,7 @@ def pruned(seed: int = 3) -> dict[str, Tensor]:
 def masks_of(method: FromCheckpoint, folder: Path, task: Toy | None = None) -> dict[str, Tensor]:
     """The masks a cell ends with that trains nothing."""
     result, _, masks = run_chain(chain_of(method, Target(), task or Toy(recipe=AS_IT_IS)), folder / "store")
-    assert result.certificate["ok"]
+    assert result.certificate.ok
     return masks
 
 
@@ -50,11 +50,11 @@ def test_by_default_the_zeros_of_the_net_itself_are_the_masks(tmp_path: Path) ->
     for mask in masks.values():
         assert not mask.view(-1)[::2].any() and mask.view(-1)[1::2].all()
     assert all(not tensors[name][~mask].any() for name, mask in masks.items())
-    assert result.cost["steps"] == 12
-    reached = result.sparsity["scope"]
+    assert result.cost.steps == 12
+    reached = result.sparsity.scope
     assert reached == pytest.approx(0.5, abs=0.01)
-    assert result.target["sparsity"] == reached == result.certificate["reached"]
-    assert result.certificate["asked"] is None and result.certificate["ok"]
+    assert result.target.sparsity == reached == result.certificate.reached
+    assert result.certificate.asked is None and result.certificate.ok
 
 
 def test_zeros_outside_the_scope_are_no_masks(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def test_a_schedule_that_ends_before_it_begins_is_refused() -> None:
 
 def test_the_cost_tells_of_the_teacher_and_of_the_length(tmp_path: Path) -> None:
     result = run_chain(chain_of(TunedGmp(), Target(sparsity=0.75)), tmp_path)[0]
-    assert (result.cost["steps"], result.cost["teacher_passes"]) == (12 + 24, 24)
+    assert (result.cost.steps, result.cost.teacher_passes) == (12 + 24, 24)
 
 
 def test_a_recipe_of_no_steps_is_refused_by_name() -> None:

@@ -74,8 +74,8 @@ def test_rewinding_the_rate_keeps_what_training_made_of_the_weights(tmp_path: Pa
         run_chain(chain_of(LotteryTicket(rewind=how, early=0.5), target), tmp_path / how)
         for how in ("weights", "rate")
     )
-    assert weights[0].certificate["ok"] and rate[0].certificate["ok"]
-    assert weights[0].cost["steps"] == 6 + 6 + 6 and rate[0].cost["steps"] == 12 + 6
+    assert weights[0].certificate.ok and rate[0].certificate.ok
+    assert weights[0].cost.steps == 6 + 6 + 6 and rate[0].cost.steps == 12 + 6
     assert any(not torch.equal(tensor, rate[1][name]) for name, tensor in weights[1].items())
 
 
@@ -108,6 +108,6 @@ def test_nothing_comes_back_in_a_whole_run(
 
     monkeypatch.setattr(Net, "wear", watched)
     result = run_chain(chain_of(LotteryTicket(share=0.5, rewind=rewind), Target(sparsity=0.875)), tmp_path)[0]
-    assert result.certificate["ok"] and len(seen) == 3
+    assert result.certificate.ok and len(seen) == 3
     for before, after in pairwise(seen):
         assert not any((after[name] & ~mask).any() for name, mask in before.items())

@@ -193,7 +193,7 @@ def test_less_memory_ends_in_the_same_net_dropout_and_all(
     for memory, parts in ((10_000_000, 1), (3 * 50 * 448, 5)):
         method = OptimalBertSurgeon(gradients=8, memory=memory)
         result, tensors, masks = run_chain(chain_of(method, Target(sparsity=0.7)), tmp_path / str(memory))
-        assert result.cost["scoring_passes"] == 8 * (2 * parts - 1)
+        assert result.cost.scoring_passes == 8 * (2 * parts - 1)
         ends.append((result.digest, tensors, masks))
     assert ends[0][0] == ends[1][0]
     assert_equal(ends[0][1:], ends[1][1:])

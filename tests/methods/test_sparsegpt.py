@@ -293,10 +293,8 @@ def test_inputs_that_are_no_numbers_name_their_tensor() -> None:
 def test_every_tensor_meets_its_budget(tmp_path: Path, distribution: Distribution) -> None:
     target = Target(sparsity=0.7, distribution=distribution)
     result, _, masks = run_chain(chain_of(SparseGPT(batches=2), target), tmp_path)
-    assert result.certificate["ok"]
-    assert result.cost["scoring_passes"] == (
-        4 if distribution == "owl" else 2
-    )  # owl looks at outliers before
+    assert result.certificate.ok
+    assert result.cost.scoring_passes == (4 if distribution == "owl" else 2)  # owl looks at outliers before
     if distribution != "owl":
         wanted = budgets({name: tuple(mask.shape) for name, mask in masks.items()}, target)
         assert {name: int(mask.sum()) for name, mask in masks.items()} == wanted
@@ -321,7 +319,7 @@ def test_less_memory_costs_passes_and_changes_no_bit(tmp_path: Path, monkeypatch
     whole = run_chain(chain_of(SparseGPT(batches=3), target, Untrained()), tmp_path / "whole")
     monkeypatch.setattr(Reconstruction, "_sweeps", lambda self, weights: ([name] for name in weights))
     parts = run_chain(chain_of(SparseGPT(batches=3), target, Untrained()), tmp_path / "parts")
-    assert (whole[0].cost["scoring_passes"], parts[0].cost["scoring_passes"]) == (3, 3 * len(whole[2]))
+    assert (whole[0].cost.scoring_passes, parts[0].cost.scoring_passes) == (3, 3 * len(whole[2]))
     for these, those in zip(whole[1:], parts[1:], strict=True):
         assert all(torch.equal(these[name], those[name]) for name in these)
 

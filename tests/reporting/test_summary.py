@@ -78,7 +78,7 @@ def test_operations_that_one_net_does_not_tell_make_no_mean(record: Make) -> Non
     first, second = curve(record, "lth", 100, 90)
     records = [
         record("dense", value=100.0, cost=spent),
-        record("lth", first.target["sparsity"], 100.0, cost=spent),
+        record("lth", first.target.sparsity, 100.0, cost=spent),
         second,
     ]
     times = of(records).rows[0].times["FLOPs"]

@@ -356,7 +356,7 @@ def test_twins_and_limits_are_said_aloud_and_of_whom(record) -> None:
 def test_signatures_that_differ_are_called_incomparable(record) -> None:
     other = record("lth")
     assert other.score is not None
-    other.score["signature"] = "acc|v2"
+    other.score.signature = "acc|v2"
     told = footnotes(table_of([record(), other])).setting
     assert "signature of t/a: acc|v1 | acc|v2 (they differ: not comparable)" in told
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from smc_eval.errors import SparsityError
 from smc_eval.sparse import pattern
-from smc_eval.sparse.allocate import allocate, budgets, count_kept, expected
+from smc_eval.sparse.allocate import allocate, budgets, count_remaining, expected
 from smc_eval.sparse.distribution import lamp, outlying, share_out
 from smc_eval.target import SMC_GRID, Distribution, Target
 
@@ -54,7 +54,7 @@ def two_by_four(sparsity: float = 0.5, name: str = "2:4") -> Target:
     [(10, 0.0, 10), (10, 0.8, 2), (10, 0.75, 2), (10, 0.74, 3), (1000, 1 - 0.8**10, 107), (3, 0.5, 2)],
 )
 def test_what_stays_is_the_nearest_whole_number(size: int, sparsity: float, stay: int) -> None:
-    assert count_kept(size, sparsity) == stay
+    assert count_remaining(size, sparsity) == stay
 
 
 @settings(deadline=None)
@@ -63,11 +63,11 @@ def test_every_spread_keeps_exactly_what_is_expected(
     shapes: dict[str, tuple[int, ...]], sparsity: float, distribution: Distribution, seed: int
 ) -> None:
     target, size = Target(sparsity=sparsity, distribution=distribution), sum(map(math.prod, shapes.values()))
-    assume(count_kept(size, sparsity) > 0)
+    assume(count_remaining(size, sparsity) > 0)
     masks = allocate(noise(shapes, seed), target)
     assert {name: tuple(mask.shape) for name, mask in masks.items()} == shapes
     assert all(mask.dtype == torch.bool for mask in masks.values())
-    assert count(masks) == expected(shapes, target) == count_kept(size, sparsity)
+    assert count(masks) == expected(shapes, target) == count_remaining(size, sparsity)
 
 
 @settings(deadline=None)
@@ -78,11 +78,11 @@ def test_masks_that_follow_each_other_shrink_and_still_meet_the_target(
     size = sum(map(math.prod, shapes.values()))
     within: dict[str, Tensor] | None = None
     for step, sparsity in enumerate(sorted(path)):
-        assume(count_kept(size, sparsity) > 0)
+        assume(count_remaining(size, sparsity) > 0)
         masks = allocate(
             noise(shapes, seed + step), Target(sparsity=sparsity, distribution=distribution), within
         )
-        assert count(masks) == count_kept(size, sparsity)
+        assert count(masks) == count_remaining(size, sparsity)
         assert all(not bool((masks[name] & ~within[name]).any()) for name in masks if within is not None)
         within = masks
 
@@ -92,7 +92,7 @@ def test_masks_that_follow_each_other_shrink_and_still_meet_the_target(
 def test_in_every_tensor_or_row_nothing_that_stays_is_less_salient_than_what_goes(
     shapes: dict[str, tuple[int, ...]], sparsity: float, distribution: Distribution, seed: int
 ) -> None:
-    assume(count_kept(sum(map(math.prod, shapes.values())), sparsity) > 0)
+    assume(count_remaining(sum(map(math.prod, shapes.values())), sparsity) > 0)
     saliency = noise(shapes, seed)
     for name, mask in allocate(saliency, Target(sparsity=sparsity, distribution=distribution)).items():
         parts = zip(mask, saliency[name], strict=True) if distribution == "rows" else [(mask, saliency[name])]
@@ -197,7 +197,7 @@ def test_rows_of_a_tensor_keep_as_many_as_any_other_but_for_one_weight_or_all_th
     )
     alive = count(within) if within else sum(map(math.prod, shapes.values()))
     target = Target(sparsity=sparsity, distribution="rows")
-    assume(0 < count_kept(sum(map(math.prod, shapes.values())), sparsity) <= alive)
+    assume(0 < count_remaining(sum(map(math.prod, shapes.values())), sparsity) <= alive)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pattern, "BLOCK", block)
         masks = allocate(noise(shapes, seed), target, within)
@@ -303,7 +303,7 @@ def test_no_outlier_weighed_density_is_far_from_the_targets_and_none_is_nothing(
 ) -> None:
     saliency = {f"t{at}": outliers(200 + 100 * scale * at, number) for at, number in enumerate(numbers)}
     masks = allocate(saliency, Target(sparsity=sparsity, distribution="owl"))
-    assert count(masks) == count_kept(sum(len(values) for values in saliency.values()), sparsity)
+    assert count(masks) == count_remaining(sum(len(values) for values in saliency.values()), sparsity)
     for name, mask in masks.items():
         gap = abs(int(mask.sum()) - (1 - sparsity) * len(saliency[name]))
         assert gap <= min(0.08, 0.8 * (1 - sparsity)) * len(saliency[name]) + 1 and bool(mask.any())

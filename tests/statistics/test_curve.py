@@ -45,15 +45,15 @@ def test_of_a_dense_net_that_guesses_nothing_can_be_kept(dense, higher) -> None:
 
 def test_a_crossing_is_halfway_in_the_logarithm_of_density() -> None:
     curve = Curve(100.0, {0.2: 100.0, 0.5: 96.0, 0.875: 94.0})
-    kept = curve.kept_at(0.95)
+    kept = curve.sparsity_at(0.95)
     assert kept is not None and kept.bounded == "within" and kept.interval is None
     assert kept.sparsity == pytest.approx(1 - (0.5 * 0.125) ** 0.5)  # densities 1/2 and 1/8: 1/4
     assert kept.text == "0.75"
 
 
 def test_what_is_beyond_the_grid_is_said_and_not_guessed() -> None:
-    above = Curve(100.0, {0.2: 99.0, 0.893: 97.0}).kept_at()
-    below = Curve(100.0, {0.2: 90.0, 0.893: 97.0}).kept_at(0.99)
+    above = Curve(100.0, {0.2: 99.0, 0.893: 97.0}).sparsity_at()
+    below = Curve(100.0, {0.2: 90.0, 0.893: 97.0}).sparsity_at(0.99)
     assert above is not None and below is not None
     assert (above.bounded, above.sparsity, above.text) == ("above", 0.893, "≥ 0.893")
     assert (below.bounded, below.sparsity, below.text) == ("below", 0.2, "< 0.2")
@@ -61,19 +61,19 @@ def test_what_is_beyond_the_grid_is_said_and_not_guessed() -> None:
 
 def test_one_measured_sparsity_bounds_from_one_side() -> None:
     for score, bounded in ((96.0, "above"), (94.0, "below")):
-        kept = Curve(100.0, {0.5: score}).kept_at()
+        kept = Curve(100.0, {0.5: score}).sparsity_at()
         assert kept is not None and (kept.bounded, kept.sparsity) == (bounded, 0.5)
 
 
 def test_scores_that_rise_again_are_pooled() -> None:
-    kept = Curve(100.0, {0.2: 100.0, 0.5: 94.0, 0.6: 98.0, 0.8: 80.0}).kept_at(0.95)
-    flat = Curve(100.0, {0.2: 100.0, 0.5: 96.0, 0.6: 96.0, 0.8: 80.0}).kept_at(0.95)
+    kept = Curve(100.0, {0.2: 100.0, 0.5: 94.0, 0.6: 98.0, 0.8: 80.0}).sparsity_at(0.95)
+    flat = Curve(100.0, {0.2: 100.0, 0.5: 96.0, 0.6: 96.0, 0.8: 80.0}).sparsity_at(0.95)
     assert kept is not None and flat is not None and kept.sparsity == pytest.approx(flat.sparsity)
 
 
 def test_a_dense_net_no_better_than_chance_keeps_nothing_that_could_be_told() -> None:
     curve = Curve(20.0, {0.5: 20.0}, chance=20.0)
-    assert curve.kept_at() is None
+    assert curve.sparsity_at() is None
     assert math.isnan(curve.area().value) and curve.area().interval is None
 
 
@@ -150,14 +150,14 @@ def test_the_truth_of_the_next_tests_is_true() -> None:
 def test_a_cliff_is_found_within_its_interval_as_often_as_it_says(seeds: int) -> None:
     chance, held, trials = np.random.default_rng(seeds), 0, 200
     for trial in range(trials):
-        kept = drawn(chance, seeds, 400, 0.04 * (seeds > 1)).kept_at(resamples=400, seed=trial)
+        kept = drawn(chance, seeds, 400, 0.04 * (seeds > 1)).sparsity_at(resamples=400, seed=trial)
         assert kept is not None and kept.interval is not None
         held += TRUTH in kept.interval
     assert held / trials >= 0.9
 
 
 def test_with_many_items_a_cliff_is_found_closely() -> None:
-    kept = drawn(np.random.default_rng(1), 3, 20_000, 0.0).kept_at(0.95, resamples=500)
+    kept = drawn(np.random.default_rng(1), 3, 20_000, 0.0).sparsity_at(0.95, resamples=500)
     assert kept is not None and kept.interval is not None
     assert kept.sparsity == pytest.approx(TRUTH, abs=0.03) and kept.interval.high - kept.interval.low < 0.15
     assert kept.interval.over == "3 seeds × 20,000 items"
@@ -165,7 +165,7 @@ def test_with_many_items_a_cliff_is_found_closely() -> None:
 
 def test_an_interval_that_leaves_the_grid_says_so_by_its_end() -> None:
     flat = Curve(Sample.of_seeds({0: 80.0, 1: 82.0}), {0.5: Sample.of_seeds({0: 80.0, 1: 81.9})})
-    kept = flat.kept_at(0.9)
+    kept = flat.sparsity_at(0.9)
     assert kept is not None and kept.interval is not None
     assert kept.bounded == "above" and kept.interval.high == 1.0 and kept.interval.low in {0.0, 0.5}
 
@@ -175,7 +175,7 @@ def test_points_that_get_nothing_right_leave_the_crossing_as_sure_as_it_was() ->
     dense, points = found.dense, {at: found.points[at] for at in GRID[:8]}
     nothing = Sample("mean", np.zeros((3, 400, 1)), np.zeros(400, int), np.ones(1), (0, 1, 2))
     one, many = (
-        Curve(dense, points | dict.fromkeys(far, nothing)).kept_at(0.6, resamples=500)
+        Curve(dense, points | dict.fromkeys(far, nothing)).sparsity_at(0.6, resamples=500)
         for far in ((0.9,), (0.9, 0.93, 0.95, 0.96, 0.97, 0.98, 0.99))
     )
     assert one is not None and one.interval is not None and many is not None and many.interval is not None
@@ -200,8 +200,8 @@ def test_what_is_asked_of_one_curve_comes_of_the_same_draws(monkeypatch: pytest.
     monkeypatch.setattr(curve, "draws", counted)
     two = {at: Sample.of_seeds({0: value, 1: value + 1}) for at, value in ((0.2, 90.0), (0.5, 80.0))}
     found = Curve(Sample.of_seeds({0: 99.0, 1: 100.0}), two)
-    first = found.kept_at(0.95), found.kept_at(0.99), found.area()
+    first = found.sparsity_at(0.95), found.sparsity_at(0.99), found.area()
     assert len(made) == 1
-    assert first == (found.kept_at(0.95), found.kept_at(0.99), found.area())
+    assert first == (found.sparsity_at(0.95), found.sparsity_at(0.99), found.area())
     found.area(seed=1)
     assert len(made) == 2

@@ -43,7 +43,7 @@ def _recorded(run: CellRun) -> Record:
     if short:
         run.watcher.note("out of memory; once more with forward passes of half the size", warning=True)
         run = run.in_smaller_parts()
-        run.device.spare()
+        run.device.empty_cache()
         result, _ = _tried(run)
     run.store.check()
     try:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from smc_eval.engine import cell_run, train
 from smc_eval.engine.distributed import launch, ranks
-from smc_eval.engine.progress import Silent
+from smc_eval.engine.run_options import RunOptions
 from smc_eval.engine.runner import run_cells
 from smc_eval.experiment.cell import Chain
 from smc_eval.method import Method
@@ -132,7 +132,7 @@ def main(folder: str, how: str, *words: str) -> None:
         break_off(5)
     shard = "shard" in how
     results = run_cells(
-        chains(words), Path(folder), device="cpu", threads=1, watcher=Silent(), keep="masks", shard=shard
+        chains(words), RunOptions(Path(folder), device="cpu", threads=1, keep="masks", shard=shard)
     )
     if launch.rank() == 0:
         for result in results:

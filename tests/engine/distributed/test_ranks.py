@@ -24,6 +24,7 @@ from smc_eval.engine.batches import Batches, own_passes
 from smc_eval.engine.device import Device
 from smc_eval.engine.distributed.ranks import BUCKET, buckets
 from smc_eval.engine.progress import Silent
+from smc_eval.engine.run_options import RunOptions
 from smc_eval.engine.runner import run_cells
 from smc_eval.errors import UsageError
 from smc_eval.recipe import Recipe
@@ -79,12 +80,12 @@ def test_ranks_change_no_digest_and_write_each_record_once(stores: dict[int, Pat
 def test_two_ranks_end_with_the_masks_of_one(pair: list[Record], stores: dict[int, Path]) -> None:
     one, two = (Store(stores[n]).masks.load(pair[0].digest) for n in (1, 2))
     assert one is not None and two is not None and one.keys() == two.keys()
-    assert (len(one) > 0) == (pair[0].target["sparsity"] > 0)
+    assert (len(one) > 0) == (pair[0].target.sparsity > 0)
     assert all(torch.equal(mask, two[name]) for name, mask in one.items())
 
 
 def test_two_ranks_end_with_the_weights_of_one(pair: list[Record], stores: dict[int, Path]) -> None:
-    moved, other = (result.certificate["moved"] for result in pair)
+    moved, other = (result.certificate.moved for result in pair)
     assert other["tensors"].keys() == moved["tensors"].keys()
     for name, far in moved["tensors"].items():
         assert other["tensors"][name] == pytest.approx(far, rel=1e-3)
@@ -140,7 +141,7 @@ def test_ranks_whose_masks_differ_stop_the_cell_and_name_the_tensor(troubled: di
 
 
 def test_a_rank_short_of_memory_has_all_try_again_with_smaller_passes(troubled: dict[str, Record]) -> None:
-    assert troubled["Short"].sound and troubled["Short"].cost["parts"] == 2
+    assert troubled["Short"].sound and troubled["Short"].cost.parts == 2
 
 
 def test_a_killed_rank_ends_the_other_with_a_reason_and_nothing_is_lost(tmp_path: Path, store: Path) -> None:
@@ -209,7 +210,7 @@ def test_control_c_ends_all_ranks(tmp_path: Path) -> None:
 def test_ranks_and_jobs_do_not_go_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UsageError, match="--jobs 3 carries out several cells at once, and 2 ranks"):
-        run_cells([], tmp_path, device="cpu", watcher=Silent(), jobs=3)
+        run_cells([], RunOptions(tmp_path, device="cpu", jobs=3))
     said = CliRunner().invoke(app, ["work", "--tasks", "all", "--output", str(tmp_path / "new")])
     assert said.exit_code == 2 and "work carries out several cells at once" in said.stderr
     assert not (tmp_path / "new").exists()

@@ -23,7 +23,7 @@ from smc_eval.engine.batches import accompanying_passes, own_passes
 from smc_eval.engine.distributed import shards
 from smc_eval.engine.distributed.shardable import refuse_unshardable, unshardable_parts
 from smc_eval.engine.distributed.shards import layers, own, shard
-from smc_eval.engine.progress import Silent
+from smc_eval.engine.run_options import RunOptions
 from smc_eval.engine.runner import run_cells
 from smc_eval.errors import SparsityError, UsageError
 from smc_eval.experiment.cell import Chain
@@ -83,7 +83,7 @@ def pair(request: pytest.FixtureRequest, stores: dict[str, Path]) -> list[Record
 def test_masks_are_those_of_one_rank_to_the_bit(pair: list[Record], stores: dict[str, Path]) -> None:
     one, two = (Store(folder).masks.load(pair[0].digest) for folder in stores.values())
     assert one is not None and two is not None and one.keys() == two.keys()
-    assert (len(one) > 0) == (pair[0].target["sparsity"] > 0)
+    assert (len(one) > 0) == (pair[0].target.sparsity > 0)
     assert all(torch.equal(mask, two[name]) for name, mask in one.items())
 
 
@@ -166,8 +166,8 @@ def test_what_was_begun_by_rows_ends_whole_and_the_other_way_round(
     again = launched(tmp_path, ends, "gmp")
     assert again.returncode == 0, again.stderr
     ((digest, found),) = records(tmp_path).items()
-    assert found.certificate["mask_digest"] == records(stores["whole"])[digest].certificate["mask_digest"]
-    assert found.versions.get("sharded", False) == (ends == "shard") and found.cost["steps"] == 12
+    assert found.certificate.mask_digest == records(stores["whole"])[digest].certificate.mask_digest
+    assert found.versions.get("sharded", False) == (ends == "shard") and found.cost.steps == 12
 
 
 def test_an_error_on_all_ranks_fails_its_cell_alone(tmp_path: Path) -> None:
@@ -203,7 +203,7 @@ def test_a_torch_that_is_too_old_is_refused_by_its_version(monkeypatch: pytest.M
 
 def test_one_rank_has_nobody_to_share_with(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--shard shares a net out among several ranks, and there is one"):
-        run_cells([], tmp_path, device="cpu", watcher=Silent(), shard=True)
+        run_cells([], RunOptions(tmp_path, device="cpu", shard=True))
 
 
 @pytest.mark.parametrize(
@@ -270,7 +270,7 @@ def test_what_is_refused_is_refused_before_anything_runs(
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UsageError, match="learns from another net"):
-        run_cells([chain_of(TunedGmp(), HALF)], tmp_path / "new", device="cpu", watcher=Silent(), shard=True)
+        run_cells([chain_of(TunedGmp(), HALF)], RunOptions(tmp_path / "new", device="cpu", shard=True))
     assert not (tmp_path / "new").exists()
 
 

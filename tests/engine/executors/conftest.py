@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from smc_eval.engine.progress import Silent
+from smc_eval.engine.run_options import RunOptions
 from smc_eval.engine.runner import run_cells
 from smc_eval.experiment.cell import Chain
 from smc_eval.methods.dense import Dense
@@ -80,7 +81,7 @@ class Bench:
 
     def run(self, store: str, chains: Sequence[Chain] | None = None, **how: Any) -> list[Record]:
         how = {"watcher": Silent(), "device": "cpu", "threads": 1, **how}
-        return run_cells(chains or self.chains, self.folder / store, **how)
+        return run_cells(chains or self.chains, RunOptions(self.folder / store, **how))
 
     def nets(self, store: str) -> dict[str, bytes]:
         return {

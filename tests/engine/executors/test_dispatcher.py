@@ -19,6 +19,7 @@ from smc_eval.engine.executors.dispatcher import Dispatcher
 from smc_eval.engine.executors.jobs import Job, WorkerDied, exit_reason
 from smc_eval.engine.executors.local import memory_kills
 from smc_eval.engine.progress import Silent
+from smc_eval.engine.run_options import RunOptions
 from smc_eval.engine.runner import run_cells
 from smc_eval.errors import StoreGone, UsageError
 from smc_eval.methods.dense import Dense
@@ -91,8 +92,8 @@ def test_two_jobs_end_with_the_records_of_one(tmp_path: Path) -> None:
         chain_of(Dense(), Target()),
         *(chain_of(method, target) for method in methods for target in (half, fifth)),
     ]
-    alone = run_cells(chains, tmp_path / "alone", device="cpu", threads=1, watcher=Silent())
-    both = run_cells(chains, tmp_path / "both", device="cpu", threads=1, watcher=Silent(), jobs=2)
+    alone = run_cells(chains, RunOptions(tmp_path / "alone", device="cpu", threads=1))
+    both = run_cells(chains, RunOptions(tmp_path / "both", device="cpu", threads=1, jobs=2))
     assert without_cost(both) == without_cost(alone)
     files = [{path.name for path in (tmp_path / name / "nets").iterdir()} for name in ("alone", "both")]
     assert files[0] == files[1]
@@ -109,14 +110,14 @@ def test_a_worker_that_dies_fails_its_cell_alone_and_says_of_what(
     chains = [*(chain_of(Dense(), Target(), task) for task in tasks), chain_of(Dense(), Target())]
     watcher = Listening()
     killed, segv, once, fine = run_cells(
-        chains, tmp_path / "s", device="cpu", threads=1, watcher=watcher, jobs=2
+        chains, RunOptions(tmp_path / "s", device="cpu", threads=1, watcher=watcher, jobs=2)
     )
     assert (killed.status, segv.status) == ("failed", "failed")
     assert killed.reason.startswith("its worker was ended by signal SIGKILL\nwhat it said is in ")
     assert segv.reason.startswith("its worker was ended by signal SIGSEGV\n")
     log = Path(segv.reason.rpartition(" ")[2]).read_text(encoding="utf-8")
     assert "it is going wrong" in log and "Fatal Python error: Segmentation fault" in log
-    assert once.sound and once.cost["steps"] == 12 and "parts" not in once.cost
+    assert once.sound and once.cost.steps == 12 and "parts" not in once.cost
     assert fine.sound
     assert sorted(watcher.notes) == ["its worker was ended by signal SIGKILL; once more"] * 2
     assert Store(tmp_path / "s").records.latest()[killed.digest].status == "failed"
@@ -127,20 +128,18 @@ def test_a_cell_short_of_memory_runs_once_more_with_halved_passes_and_the_same_s
 ) -> None:
     chains = [chain_of(Dense(), Target(), trouble.Trouble(how=how)) for how in ("memory", "nothing")]
     watcher = Listening()
-    short, fine = run_cells(chains, tmp_path / "s", device="cpu", threads=1, watcher=watcher)
+    short, fine = run_cells(chains, RunOptions(tmp_path / "s", device="cpu", threads=1, watcher=watcher))
     assert watcher.notes == ["out of memory; once more with forward passes of half the size"]
     assert short.sound and short.digest == chains[0].digest
-    assert short.cost["parts"] == 2 and "parts" not in fine.cost
-    assert (short.cost["steps"], short.cost["examples"]) == (fine.cost["steps"], fine.cost["examples"])
+    assert short.cost.parts == 2 and "parts" not in fine.cost
+    assert (short.cost.steps, short.cost.examples) == (fine.cost.steps, fine.cost.examples)
 
 
 def test_memory_that_stays_short_fails_the_cell_with_advice(tmp_path: Path, trouble: ModuleType) -> None:
     recipe = Toy().recipe.model_copy(update={"batch_size": 20})
     (result,) = run_cells(
         [chain_of(Dense(), Target(), trouble.Trouble(how="memory", recipe=recipe))],
-        tmp_path / "s",
-        device="cpu",
-        watcher=Silent(),
+        RunOptions(tmp_path / "s", device="cpu"),
     )
     assert result.reason == (
         "out of memory: CUDA out of memory. Tried to allocate 2.00 GiB; "
@@ -199,7 +198,7 @@ def test_a_cell_that_another_process_has_is_waited_for_by_its_record(
 
     class Elsewhere(Answering):
         def submit(self, job: Job, tell: Any) -> Future[Any]:
-            run_cells([chain], tmp_path, device="cpu", watcher=Silent())  # as another machine does
+            run_cells([chain], RunOptions(tmp_path, device="cpu"))  # as another machine does
             return super().submit(job, tell)
 
     answering = Elsewhere(None)
@@ -218,24 +217,24 @@ def test_a_store_that_vanishes_ends_the_run_and_is_not_made_anew(
                 (tmp_path / "s").rename(tmp_path / "away")
 
     with pytest.raises(StoreGone, match="has vanished; bring the folder back"):
-        run_cells([chain_of(Dense(), Target())], tmp_path / "s", device="cpu", watcher=Pulling())
+        run_cells([chain_of(Dense(), Target())], RunOptions(tmp_path / "s", device="cpu", watcher=Pulling()))
     assert not (tmp_path / "s").exists()
     (tmp_path / "away").rename(tmp_path / "s")
-    (result,) = run_cells([chain_of(Dense(), Target())], tmp_path / "s", device="cpu", watcher=Silent())
+    (result,) = run_cells([chain_of(Dense(), Target())], RunOptions(tmp_path / "s", device="cpu"))
     assert result.sound
 
 
 @pytest.mark.timeout(600)  # each worker imports torch
 def test_a_device_that_workers_lack_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no cuda device"):
-        run_cells([chain_of(Dense(), Target())], tmp_path, device="cuda:0", watcher=Silent(), jobs=2)
+        run_cells([chain_of(Dense(), Target())], RunOptions(tmp_path, device="cuda:0", jobs=2))
 
 
 @pytest.mark.parametrize(("keep", "left"), [("nets", 1), ("masks", 0), ("results", 0)])
 def test_what_is_kept_bounds_the_disk(tmp_path: Path, keep: Any, left: int) -> None:
     half = chain_of(MagnitudeAfter(), Target(sparsity=0.5))
     chains = [chain_of(Dense(), Target()), chain_of(MagnitudeAfter(), Target(sparsity=0.2)), half]
-    *_, result = run_cells(chains, tmp_path, device="cpu", watcher=Silent(), keep=keep)
+    *_, result = run_cells(chains, RunOptions(tmp_path, device="cpu", keep=keep))
     assert len(list((tmp_path / "nets").iterdir())) == left
     store = Store(tmp_path)
     masks = store.masks.load(half.digest)
@@ -243,7 +242,7 @@ def test_what_is_kept_bounds_the_disk(tmp_path: Path, keep: Any, left: int) -> N
     if masks:
         from smc_eval.sparse.bits import mask_digest
 
-        assert mask_digest(masks) == result.certificate["mask_digest"]
+        assert mask_digest(masks) == result.certificate.mask_digest
         path = tmp_path / "masks" / f"{half.digest}.safetensors"
         path.write_bytes(path.read_bytes()[:-1] + b"\x07")
         assert store.masks.load(half.digest) is None

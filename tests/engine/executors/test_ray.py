@@ -61,7 +61,7 @@ def test_a_worker_killed_mid_cell_goes_on_from_its_checkpoint_once_more(
     bench.file.write_text(str(int(signal.SIGKILL)))
     few = bench.chains[:2]
     dense, after = bench.run("tasks", few, executor=f"ray:{cluster.address}", watcher=watcher)
-    assert dense.sound and bench.passes() == after.cost["steps"] + 1  # the pass in which it died
+    assert dense.sound and bench.passes() == after.cost.steps + 1  # the pass in which it died
     assert watcher.notes[0] == "its worker died; once more"
     bench.assert_undisturbed("tasks", few)
 
@@ -88,7 +88,7 @@ def test_a_cell_whose_node_is_lost_goes_on_from_its_checkpoint_elsewhere(
     few = bench.chains[:2]
     dense, after = bench.run("tasks", few, executor=f"ray:{head.address}", watcher=watcher)
     thread.join()
-    assert dense.sound and bench.passes() == after.cost["steps"] + 1
+    assert dense.sound and bench.passes() == after.cost.steps + 1
     assert watcher.notes[0] == "its worker died with its node; once more"
     bench.assert_undisturbed("tasks", few)
 

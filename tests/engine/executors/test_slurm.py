@@ -45,7 +45,7 @@ def test_a_job_killed_mid_cell_goes_on_from_its_checkpoint_once_more(
 ) -> None:
     bench.file.write_text(str(int(signal.SIGKILL)))
     dense, after = bench.run("jobs", bench.chains[:2], executor=engine, watcher=watcher)
-    assert dense.sound and bench.passes() == after.cost["steps"] + 1  # the pass in which it died
+    assert dense.sound and bench.passes() == after.cost.steps + 1  # the pass in which it died
     (note,) = watcher.notes
     assert note.startswith("its worker ended with its job ") and note.endswith("; once more")
     bench.assert_undisturbed("jobs", bench.chains[:2])
@@ -56,7 +56,7 @@ def test_a_preempted_job_is_requeued_and_goes_on_from_its_checkpoint(
 ) -> None:
     bench.file.write_text(str(int(signal.SIGUSR2)))  # what submitit has SLURM send
     dense, after = bench.run("jobs", bench.chains[:2], executor=engine, watcher=watcher)
-    assert dense.sound and bench.passes() == after.cost["steps"] + 1
+    assert dense.sound and bench.passes() == after.cost.steps + 1
     assert watcher.notes == []  # nobody died
     bench.assert_undisturbed("jobs", bench.chains[:2])
 

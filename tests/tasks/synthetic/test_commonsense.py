@@ -112,4 +112,4 @@ def test_a_twin_is_learned_by_tiny_in_its_recipe(tmp_path: Path, kind: type[Mult
         tmp_path,
     )
     assert result.score is not None
-    assert result.score["value"] >= 90
+    assert result.score.value >= 90
