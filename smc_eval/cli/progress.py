@@ -218,7 +218,7 @@ class Screen(Account):
 
     def __init__(self, console: Console, clock: Clock, whole: Screen | None = None) -> None:
         super().__init__(console, clock, whole)
-        self.bars = whole.bars if whole else bars_on(console, clock)
+        self.bars: Progress = whole.bars if whole else bars_on(console, clock)
         self.bar: TaskID | None = None
 
     def begin(self, cells: int) -> None:
