@@ -1,12 +1,12 @@
-"""What Wanda and SparseGPT cost beside the forward passes and the linear algebra that they cannot do without.
+"""Time of Wanda and SparseGPT against their necessary work: forward passes and linear algebra.
 
     python benchmarks/calibration.py --batches 32 --repeats 3
 
 The net is a BERT-like encoder of random weights, 6 layers of 384 by default, on random tokens. The
-bare work is the forward passes alone, in eval mode; for Wanda also the sum of squares of what each
-linear map is given; for SparseGPT X^T X of each, its decomposition and a triangular solution, and
-one product of each weight with its factor. Shapes: N rows, I inputs, O outputs. Both kinds
-alternate in one process, and medians of the ratios of neighbours are printed.
+necessary work is the forward passes, in eval mode; for Wanda also the sum of squares of the inputs of
+each linear layer; for SparseGPT X^T X of these inputs, its decomposition and a triangular solution, and
+one product of each weight with its factor. Shapes: N rows, I inputs, O outputs. Method and necessary
+work alternate in one process, and the median of the ratios of neighbouring runs is printed.
 """
 
 from __future__ import annotations
@@ -31,33 +31,33 @@ from smc_eval.sparse.scope import in_scope
 from smc_eval.target import Target
 
 
-class Window:
+class CalibrationProbe:
     """A probe that runs an encoder over the same random batches."""
 
     def __init__(self, net: Net, batches: list[Tensor], autocast: Callable[[], Any]) -> None:
         self.net, self.data, self.autocast = net, batches, autocast
-        self.weights, self.masks = net.weights, net.full_masks
+        self.weights, self.masks, self.shards = net.weights, net.full_masks, net.shards
 
     @torch.no_grad()
     def forward(self) -> None:
-        """All batches, and nothing else."""
+        """Forward passes of all batches."""
         for tokens_NL in self.data:
             with self.autocast():
                 self.net.model(tokens_NL)
 
     @torch.no_grad()
-    def inputs(self, batches: int, see: InputObserver) -> None:
-        """As a probe does."""
-        with observing(self.net.model, self.weights, see):
+    def inputs(self, batches: int, observer: InputObserver) -> None:
+        """Forward passes that give all inputs of weights to the observer."""
+        with observing(self.net.model, self.weights, observer):
             self.forward()
 
     def mend(self, weights: Any) -> None:
-        """Leave the net as it is: every run finds the same."""
+        """Do nothing, so that every run has the same net."""
 
 
 @contextmanager
 def hooked(model: nn.Module, act: Callable[[nn.Linear, Tensor], None]) -> Iterator[None]:
-    """Within, `act` is given what each `nn.Linear` is."""
+    """Within, `act` gets each `nn.Linear` and its inputs."""
 
     def hook(module: nn.Module, args: tuple[Tensor, ...]) -> None:
         act(cast("nn.Linear", module), args[0].flatten(0, -2).float())
@@ -69,20 +69,20 @@ def hooked(model: nn.Module, act: Callable[[nn.Linear, Tensor], None]) -> Iterat
 
 
 @torch.no_grad()
-def bare_wanda(window: Window) -> None:
-    """Forward passes, and sums of squares."""
+def necessary_wanda(probe: CalibrationProbe) -> None:
+    """Forward passes and sums of squares."""
     sums: dict[nn.Linear, Tensor] = {}
 
     def act(module: nn.Linear, x_NI: Tensor) -> None:
         sums[module] = sums.get(module, torch.zeros((), device=x_NI.device)) + x_NI.square().sum(0)
 
-    with hooked(window.net.model, act):
-        window.forward()
+    with hooked(probe.net.model, act):
+        probe.forward()
 
 
 @torch.no_grad()
-def bare_sparsegpt(window: Window) -> None:
-    """Forward passes, products of inputs, and what the algorithm needs of each tensor."""
+def necessary_sparsegpt(probe: CalibrationProbe) -> None:
+    """Forward passes, products of inputs, and the linear algebra of each tensor."""
     grams: dict[nn.Linear, Tensor] = {}
 
     def act(module: nn.Linear, x_NI: Tensor) -> None:
@@ -90,8 +90,8 @@ def bare_sparsegpt(window: Window) -> None:
             grams[module] = torch.zeros(x_NI.shape[1], x_NI.shape[1], device=x_NI.device)
         grams[module].addmm_(x_NI.T, x_NI)
 
-    with hooked(window.net.model, act):
-        window.forward()
+    with hooked(probe.net.model, act):
+        probe.forward()
     for module, gram_II in grams.items():
         h_II = gram_II.double()
         unit_II = torch.eye(len(h_II), dtype=h_II.dtype, device=h_II.device)
@@ -100,15 +100,15 @@ def bare_sparsegpt(window: Window) -> None:
         module.weight @ inverse_II.float()
 
 
-def timed(device: torch.device, act: Callable[..., Any], *given: Any) -> float:
-    """Seconds until an act is really done."""
+def timed(device: torch.device, function: Callable[..., Any], *args: Any) -> float:
+    """Seconds until the device has finished a call."""
     if device.type == "cuda":
         torch.cuda.synchronize()
-    since = time.perf_counter()
-    act(*given)
+    began = time.perf_counter()
+    function(*args)
     if device.type == "cuda":
         torch.cuda.synchronize()
-    return time.perf_counter() - since
+    return time.perf_counter() - began
 
 
 def main() -> None:
@@ -123,45 +123,48 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--bf16", action="store_true", help="forward passes under autocast")
-    asked = parser.parse_args()
-    torch.set_num_threads(asked.threads)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    device, hidden = torch.device(asked.device), asked.hidden
+    device, hidden = torch.device(options.device), options.hidden
     config = BertConfig(
         hidden_size=hidden,
-        num_hidden_layers=asked.layers,
+        num_hidden_layers=options.layers,
         num_attention_heads=hidden // 32,
         intermediate_size=4 * hidden,
     )
     model = BertModel(config, add_pooling_layer=False).eval().to(device)
     net = Net(model, in_scope(model, "body"))
     tokens = [
-        torch.randint(0, 30_000, (asked.size, asked.length), device=device) for _ in range(asked.batches)
+        torch.randint(0, 30_000, (options.size, options.length), device=device)
+        for _ in range(options.batches)
     ]
-    window = Window(net, tokens, lambda: torch.autocast(device.type, torch.bfloat16, enabled=asked.bf16))
+    probe = CalibrationProbe(
+        net, tokens, lambda: torch.autocast(device.type, torch.bfloat16, enabled=options.bf16)
+    )
     weights = sum(weight.numel() for weight in net.weights.values())
     print(
-        f"{asked.layers} x {hidden}, {weights:,} weights in scope, {asked.batches} batches of {asked.size} x "
-        f"{asked.length} tokens, {device}, {asked.threads} threads, torch {torch.__version__}, "
-        f"medians of {asked.repeats} alternating runs"
+        f"{options.layers} x {hidden}, {weights:,} weights in scope, {options.batches} batches of "
+        f"{options.size} x {options.length} tokens, {device}, {options.threads} threads, "
+        f"torch {torch.__version__}, medians of {options.repeats} alternating runs"
     )
-    window.forward()  # the first call of anything pays for threads and buffers
-    print(f"forward passes alone: {median(timed(device, window.forward) for _ in range(3)):.2f} s")
-    wanda, sparsegpt = WandaScore(batches=asked.batches), Reconstruction(batches=asked.batches)
-    cases: list[tuple[str, Pruner, Target, Callable[[Window], None]]] = [
-        ("wanda 0.5", wanda, Target(sparsity=0.5, distribution="rows"), bare_wanda),
-        ("wanda 2:4", wanda, Target.parse("2:4"), bare_wanda),
-        ("sparsegpt 0.5", sparsegpt, Target(sparsity=0.5, distribution="uniform"), bare_sparsegpt),
-        ("sparsegpt 2:4", sparsegpt, Target.parse("2:4"), bare_sparsegpt),
+    probe.forward()  # the first call starts threads and allocates buffers
+    print(f"forward passes alone: {median(timed(device, probe.forward) for _ in range(3)):.2f} s")
+    wanda, sparsegpt = WandaScore(batches=options.batches), Reconstruction(batches=options.batches)
+    cases: list[tuple[str, Pruner, Target, Callable[[CalibrationProbe], None]]] = [
+        ("wanda 0.5", wanda, Target(sparsity=0.5, distribution="rows"), necessary_wanda),
+        ("wanda 2:4", wanda, Target.parse("2:4"), necessary_wanda),
+        ("sparsegpt 0.5", sparsegpt, Target(sparsity=0.5, distribution="uniform"), necessary_sparsegpt),
+        ("sparsegpt 2:4", sparsegpt, Target.parse("2:4"), necessary_sparsegpt),
     ]
-    for name, pruner, target, bare in cases:
+    for name, pruner, target, necessary in cases:
         pairs = [
-            (timed(device, bare, window), timed(device, pruner.prune, window, target))
-            for _ in range(asked.repeats)
+            (timed(device, necessary, probe), timed(device, pruner.prune, probe, target))
+            for _ in range(options.repeats)
         ]
-        needed, spent = (median(pair[at] for pair in pairs) for at in (0, 1))
+        necessary_seconds, seconds = (median(pair[at] for pair in pairs) for at in (0, 1))
         ratio = median(pair[1] / pair[0] for pair in pairs)
-        print(f"{name:>13}: {spent:.2f} s, needed {needed:.2f} s, ratio {ratio:.2f}")
+        print(f"{name:>13}: {seconds:.2f} s, necessary {necessary_seconds:.2f} s, ratio {ratio:.2f}")
 
 
 if __name__ == "__main__":

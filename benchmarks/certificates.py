@@ -1,11 +1,11 @@
-"""What certificates cost: the seconds that counting and looking take, as a share of a cell's time.
+"""The cost of certificates: seconds of counting and checking, as a share of the seconds of a cell.
 
     python benchmarks/certificates.py --cells 3
 
-Cells of one task run whole: dense training, pruning, fine-tuning, prediction, certificate. Timed within
-each, by the process's own seconds on one thread: passes that are looked at, less as many others; tokens of
-every step; sketches; and all that the certificate holds. Reported is the median share. A cell of the paper
-has many times the steps, and so a smaller share.
+Whole cells of one task run: dense training, pruning, fine-tuning, prediction, certificate. Four parts are
+timed: the extra time of measured passes, the tokens of every step, the mask samples, and the certificate.
+On one thread, process time is measured. The result is the median share. A cell of the paper has many more
+steps, so its share is smaller.
 """
 
 from __future__ import annotations
@@ -23,12 +23,11 @@ from unittest.mock import patch
 
 import torch
 
-from smc_eval.engine import train as loop
-from smc_eval.engine.batches import Batches
-from smc_eval.engine.cell_run import CellRun
-from smc_eval.engine.certify import certificate_of
+from smc_eval.engine.batches import Passes
+from smc_eval.engine.cell_run import CellOptions, CellRun
+from smc_eval.engine.certify import certify
 from smc_eval.engine.device import Device
-from smc_eval.engine.flop_meter import FlopMeter, looks
+from smc_eval.engine.flop_meter import FlopMeter, is_measured
 from smc_eval.engine.progress import Silent
 from smc_eval.experiment.cell import Cell, chain
 from smc_eval.methods.omp import MagnitudeAfter
@@ -40,100 +39,100 @@ from smc_eval.task import Task
 from smc_eval.tasks.arithmetic.datasets import MawpsGts
 
 LIMIT = 0.01
-"""What the project promises, as a share of a cell's time."""
+"""Target: largest share of the seconds of a cell."""
 
 
 def clock() -> float:
-    """Seconds of this process where they are those of its one thread, else of the wall."""
+    """Process time on one thread, else wall-clock time."""
     return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
 
 
-class Bill:
-    """Seconds spent on measuring, by what they were spent on."""
+class Overhead:
+    """Seconds spent on measuring, by part."""
 
     def __init__(self) -> None:
-        self.spent: dict[str, float] = {}
+        self.seconds: dict[str, float] = {}
         self.passes: dict[FlopMeter, tuple[list[float], list[float]]] = {}
-        """Of each meter: passes that it let by, and those that it looked at."""
+        """Seconds of the passes of each meter: the others, and the measured ones."""
 
-    def timing(self, what: str, work: Callable[..., Any]) -> Callable[..., Any]:
-        """The same function, whose seconds are on the bill."""
+    def timed(self, part: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The same function, with its seconds added to a part."""
 
-        def timed(*args: Any, **kwargs: Any) -> Any:
+        def call(*args: Any, **kwargs: Any) -> Any:
             began = clock()
             try:
-                return work(*args, **kwargs)
+                return function(*args, **kwargs)
             finally:
-                self.spent[what] = self.spent.get(what, 0.0) + clock() - began
+                self.seconds[part] = self.seconds.get(part, 0.0) + clock() - began
 
-        return timed
+        return call
 
     @contextmanager
     def over(self, meter: FlopMeter, tokens: float) -> Iterator[None]:
-        """A metered pass."""
-        looked, began = looks(meter.passes + 1), clock()
+        """A metered pass, with its seconds."""
+        measured, began = is_measured(meter.passes + 1), clock()
         with OVER(meter, tokens):
             yield
-        self.passes.setdefault(meter, ([], []))[looked].append(clock() - began)
+        self.passes.setdefault(meter, ([], []))[measured].append(clock() - began)
 
-    def close(self) -> None:
-        """Charge what passes that were looked at took beyond the median of the meter's others."""
-        for plain, looked in self.passes.values():
-            usual = median(plain) if plain else 0.0
-            beyond = sum(max(0.0, took - usual) for took in looked)
-            self.spent["passes looked at"] = self.spent.get("passes looked at", 0.0) + beyond
+    def add_measured_passes(self) -> None:
+        """Add the seconds of measured passes beyond the median of the other passes of the meter."""
+        for others, measured in self.passes.values():
+            usual = median(others) if others else 0.0
+            extra = sum(max(0.0, seconds - usual) for seconds in measured)
+            self.seconds["measured passes"] = self.seconds.get("measured passes", 0.0) + extra
 
 
 OVER = FlopMeter.over
 
 
 def share(task: Task, sparsity: float, seed: int) -> float:
-    """Print what one cell spent on measuring, and return that over all it spent."""
+    """Print the seconds of measuring of one cell, and return their share."""
     cell = Cell(
         task=task, method=MagnitudeAfter(), target=Target(sparsity=sparsity), protocol=SOUND, seed=seed
     )
-    bill = Bill()
+    overhead = Overhead()
+    tokens = property(overhead.timed("tokens", Passes.tokens.fget))
     with (
         tempfile.TemporaryDirectory() as folder,
-        patch.object(FlopMeter, "over", lambda meter, tokens: bill.over(meter, tokens)),  # noqa: PLW0108 - binds
-        patch.object(Batches, "tokens", bill.timing("tokens", Batches.tokens)),
-        patch("smc_eval.engine.cell_run.witnessed", bill.timing("certificate", certificate_of)),
-        patch("smc_eval.engine.cell_run.sketch", bill.timing("sketches", sample_masks)),
+        patch.object(FlopMeter, "over", lambda meter, tokens: overhead.over(meter, tokens)),  # noqa: PLW0108 - binds
+        patch.object(Passes, "tokens", tokens),
+        patch("smc_eval.engine.cell_run.certify", overhead.timed("certificate", certify)),
+        patch("smc_eval.engine.cell_run.sample_masks", overhead.timed("mask samples", sample_masks)),
     ):
         store = Store(Path(folder))
         store.open()
-        bound = chain(cell, task.sources(), len(task.data("train")))
+        links = chain(cell, task.sources(), len(task.data("train")))
+        options = CellOptions(checkpoint_seconds=math.inf)
         began = clock()
-        result = CellRun(bound, store, Device("cpu"), Silent()).run()
+        record = CellRun(links, store, Device("cpu"), Silent(), options).run()
         whole = clock() - began
-    bill.close()
-    spent = sum(bill.spent.values())
-    parts = ", ".join(f"{what} {seconds:.3f}" for what, seconds in bill.spent.items())
+    overhead.add_measured_passes()
+    assert record.cost is not None
+    measuring = sum(overhead.seconds.values())
+    parts = ", ".join(f"{part} {seconds:.3f}" for part, seconds in overhead.seconds.items())
     print(
-        f"{cell.label}: {result.cost['steps']} steps, {whole:.1f} s, measuring {spent:.2f} s "
-        f"({parts}): {spent / whole:.2%}"
+        f"{cell.label}: {record.cost.steps} steps, {whole:.1f} s, measuring {measuring:.2f} s "
+        f"({parts}): {measuring / whole:.2%}"
     )
-    return spent / whole
+    return measuring / whole
 
 
 def main() -> None:
-    """Measure some cells; end with 1 where their median share is more than promised."""
+    """Measure some cells; exit with 1 if their median share exceeds the target."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--data-dir", default="synthetic", help="data in the official layout")
     parser.add_argument("--sparsity", type=float, default=0.9)
-    parser.add_argument("--cells", type=int, default=3, help="cells, one a seed")
-    parser.add_argument(
-        "--steps", type=int, default=600, help="optimizer steps of each of a cell's trainings"
-    )
+    parser.add_argument("--cells", type=int, default=3, help="number of cells, each with its own seed")
+    parser.add_argument("--steps", type=int, default=600, help="optimizer steps of each training")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    asked = parser.parse_args()
-    torch.set_num_threads(asked.threads)
-    print(f"{asked.threads} threads, torch {torch.__version__}, sparsity {asked.sparsity:g}")
-    loop.CHECKPOINT_SECONDS = math.inf
-    task = MawpsGts(backbone="scratch", folder=asked.data_dir, fold=0)
-    recipe = task.recipe.model_copy(update={"steps": asked.steps, "epochs": None})
-    shares = [share(task.replace(recipe=recipe), asked.sparsity, seed) for seed in range(asked.cells)]
-    print(f"median share {median(shares):.2%}, promised {LIMIT:.0%}")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    print(f"{args.threads} threads, torch {torch.__version__}, sparsity {args.sparsity:g}")
+    task = MawpsGts(backbone="scratch", folder=args.data_dir, fold=0)
+    recipe = task.recipe.model_copy(update={"steps": args.steps, "epochs": None})
+    shares = [share(task.replace(recipe=recipe), args.sparsity, seed) for seed in range(args.cells)]
+    print(f"median share {median(shares):.2%}, target {LIMIT:.0%}")
     raise SystemExit(median(shares) > LIMIT)
 
 

@@ -1,14 +1,13 @@
-"""What the engine costs: how fast it trains and evaluates beside a bare PyTorch loop over the same batches.
+"""The cost of the engine: its rate of training and evaluation beside a bare PyTorch loop.
 
     python benchmarks/engine.py --data-dir DIR --corpus ntrex --text pkg:NAME --protein pkg:NAME
 
-The bare loop has the same examples in the same batches, the same collation, loss, optimizer, schedule
-and clipping, and nothing else. Its batches are chosen before the clock starts. Both train a net of
-their own from the same weights, step by step in turn: ours, bare, bare, ours. Evaluation goes batch by
-batch in the same way. Batches are small, four examples a pass, so that turns are short; the engine's share
-is larger than with the recipes' own. Translations are cut at 40 tokens. Reported is the median ratio of
-neighbours, so that what else the machine does counts little; on one thread it is of the process's own
-seconds, which it touches less still. Without arguments data and models are synthetic.
+The bare loop has the same batches, collation, loss, optimizer, schedule and clipping, and nothing else. Its
+batches are chosen before the clock starts. Both train their own net from the same weights, step by step in
+turn: engine, bare, bare, engine. Evaluation goes batch by batch in the same way. Batches are small, four
+examples a pass, so that turns are short; with the batches of the recipes the engine costs less. Translations
+end at 40 tokens. The result is the median ratio of neighbouring turns, so that other programs matter little.
+On one thread, process time is measured. Without arguments, data and models are synthetic.
 """
 
 from __future__ import annotations
@@ -20,12 +19,12 @@ from statistics import median
 from typing import Any
 
 import torch
-from real import asked, clock, label, tasks
+from real import clock, label, parse_args, tasks
 from torch import nn
 
 from smc_eval.engine.batches import Batches, predict
 from smc_eval.engine.device import Device
-from smc_eval.engine.optimizer import optimizer
+from smc_eval.engine.optimizer import make_optimizer
 from smc_eval.engine.train import Training
 from smc_eval.engine.usage import Usage
 from smc_eval.experiment.cell import Cell, chain
@@ -38,32 +37,32 @@ from smc_eval.task import Task
 from smc_eval.tasks.translation.translation import Translation
 
 LIMIT = 0.95
-"""What the project promises, as a share of the bare loop's rate."""
+"""Target: smallest share of the rate of the bare loop."""
 
 LONGEST = 40
-"""Tokens of a translation: an untrained net knows no end."""
+"""Tokens of a translation; an untrained net would not end it."""
 
 FEWEST, MOST = 4, 400
-"""Rounds of a measurement, the first left out."""
+"""Rounds of a measurement; the first one is not counted."""
 
 
 class Lists(Batches):
-    """The same feed, whose batches are the lists of their examples."""
+    """Batches that are lists of their examples."""
 
-    def _batch(self, chosen: Sequence[int]) -> list[Any]:
-        return [self.examples[i] for i in chosen]
+    def batch(self, places: Sequence[int]) -> list[Any]:
+        return [self.examples[i] for i in places]
 
 
 class Bare:
-    """A training as one would write it for this task alone."""
+    """A plain training loop for one task."""
 
     def __init__(self, task: Task, model: nn.Module) -> None:
         self.task, self.model, self.recipe = task, model, task.recipe
-        self.optimizer = optimizer(task, model, task.recipe)
+        self.optimizer = make_optimizer(task, Net(model, ()), task.recipe)
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
 
     def step(self, passes: Sequence[tuple[Any, float]], rate: float) -> None:
-        """One optimizer step over so many forward passes, each with its share of the examples."""
+        """One optimizer step over some forward passes, each with its share of the loss."""
         for group, peak in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = peak * rate
         self.optimizer.zero_grad(set_to_none=True)
@@ -74,20 +73,20 @@ class Bare:
         self.optimizer.step()
 
 
-def begun(task: Task, device: Device) -> Training:
+def new_training(task: Task, device: Device) -> Training:
     """A dense training before its first step."""
     cell = Cell(task=task, method=Dense(), target=Target(), protocol=SOUND)
-    bound = chain(cell, task.sources(), len(task.data("train")))
-    device.seed(bound.start)
+    links = chain(cell, task.sources(), len(task.data("train")))
+    device.seed(links.start)
     model = task.model().train()
-    batches = Batches(task, task.recipe, bound.start, device)
-    return Training(Net(model, in_scope(model, "body")), bound.links[0], batches, Usage(), device, None)
+    batches = Batches(task, task.recipe, links.start, device)
+    return Training(Net(model, in_scope(model, "body")), links.links[0], batches, Usage(), device, None)
 
 
 def compared(
     what: str, ours: Callable[[int], object], bare: Callable[[int], object], seconds: float
 ) -> float:
-    """Print and return how the rates of two works compare, round by round, the first left out."""
+    """Print and return the ratio of two rates, the median over rounds without the first."""
     times: tuple[list[float], list[float]] = [], []
     since = time.monotonic()
     while len(times[0]) < FEWEST or (len(times[0]) < MOST and time.monotonic() - since < seconds):
@@ -107,8 +106,8 @@ def compared(
 
 
 def trained(task: Task, seconds: float, device: Device) -> tuple[nn.Module, float]:
-    """Train a net in both ways; returns it, and its rate as a share of the bare one."""
-    training = begun(task, device)
+    """Train in both ways; returns the net, and the engine's rate as a share of the bare rate."""
+    training = new_training(task, device)
     bare = Bare(task, copy.deepcopy(training.net.model))
     order = Lists(task, task.recipe, training.batches.start, device)
     batches = [list(order.step(step)) for step in range(MOST)]
@@ -117,13 +116,13 @@ def trained(task: Task, seconds: float, device: Device) -> tuple[nn.Module, floa
         bare.step(batches[number], task.recipe.rate(number, order.total))
 
     def our_step(_: int) -> None:
-        training._advance()  # noqa: SLF001  # the loop without its files and screen
+        training._advance()  # noqa: SLF001  # the loop without files and progress
 
     return training.net.model, compared("training", our_step, bare_step, seconds)
 
 
 def evaluated(task: Task, model: nn.Module, seconds: float, device: Device) -> float:
-    """Evaluate in both ways, a batch after the other; returns the share again."""
+    """Evaluate in both ways, batch by batch; returns the share of the bare rate."""
     recipe, examples = task.recipe, task.data("test")
     size = recipe.eval_batch_size
     batches = [examples[first : first + size] for first in range(0, len(examples) - size + 1, size)]
@@ -140,19 +139,19 @@ def evaluated(task: Task, model: nn.Module, seconds: float, device: Device) -> f
 
 
 def main() -> None:
-    """Measure the three; end with 1 where the engine costs more than promised."""
-    said = asked(__doc__, seconds=16, size=4)
-    device = Device("cpu", threads=said.threads)
+    """Measure the three tasks; exit with 1 if a share is below the target."""
+    args = parse_args(__doc__, seconds=16, size=4)
+    device = Device("cpu", threads=args.threads)
     shares = []
-    for task in tasks(said):
+    for task in tasks(args):
         print(label(task), flush=True)
-        small = task.recipe.model_copy(update={"batch_size": said.size, "eval_batch_size": said.size})
+        small = task.recipe.model_copy(update={"batch_size": args.size, "eval_batch_size": args.size})
         task = task.replace(recipe=small)
-        model, share = trained(task, said.seconds, device)
+        model, share = trained(task, args.seconds, device)
         if isinstance(task, Translation):
             task = task.replace(longest=LONGEST)
-        shares += [share, evaluated(task, model, said.seconds, device)]
-    print(f"least {min(shares):.3f}, promised {LIMIT}")
+        shares += [share, evaluated(task, model, args.seconds, device)]
+    print(f"least {min(shares):.3f}, target {LIMIT}")
     raise SystemExit(min(shares) < LIMIT)
 
 

@@ -1,4 +1,4 @@
-"""What worker processes cost: many short cells, one after the other, and several at once."""
+"""The cost of worker processes: many short cells, one after the other, and several at once."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ from smc_eval.target import Target
 from smc_eval.testing import Toy, chain_of
 
 LIMIT = 1.10
-"""What the project promises: all jobs' seconds together, starting included, against those of one process."""
+"""Target: largest ratio of the seconds of all jobs, start-up included, to those of one process."""
 STEPS = 4
-WHO = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+PROCESSES = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
 
 
 class Sleepy(Toy):
-    """A task whose cells take as long as they are told to, and next to no processor."""
+    """A task whose cells take a given time, and almost no processor time."""
 
     seconds: float
 
     def loss(self, model: nn.Module, batch: Any) -> Tensor:
-        """The toy's, later."""
+        """The loss of the toy, after a pause."""
         time.sleep(self.seconds / STEPS)
         return super().loss(model, batch)
 
 
-class Noticing(Silent):
-    """Notices when the first stage begins."""
+class StartWatcher(Silent):
+    """Records when the first stage begins."""
 
     began: float | None = None
 
@@ -49,23 +49,23 @@ class Noticing(Silent):
 
 
 @dataclass(frozen=True)
-class Spent:
-    """What a run took, in seconds."""
+class RunSeconds:
+    """Seconds of a run."""
 
     wall: float
-    begin: float
-    """Of these, those before its first stage."""
+    start: float
+    """Of these, those before the first stage."""
     processor: float
-    """Of all its processes."""
+    """Processor seconds of all its processes."""
 
-    def told(self, name: str) -> None:
-        """Print it in a line."""
-        print(f"{name}: {self.wall:.1f} s, {self.begin:.1f} s to begin; {self.processor:.1f} s of processors")
+    def print_line(self, name: str) -> None:
+        """Print them in a line."""
+        print(f"{name}: {self.wall:.1f} s, {self.start:.1f} s to start; {self.processor:.1f} s of processors")
 
 
-def spent(chains: list[Chain], jobs: int) -> Spent:
-    """What a run in a new store takes."""
-    watcher = Noticing()
+def measured(chains: list[Chain], jobs: int) -> RunSeconds:
+    """The seconds of a run in a new store."""
+    watcher = StartWatcher()
     with tempfile.TemporaryDirectory() as folder:
         before, began = processor(), time.perf_counter()
         results = run_cells(
@@ -73,31 +73,31 @@ def spent(chains: list[Chain], jobs: int) -> Spent:
         )
         took, worked = time.perf_counter() - began, processor() - before
     assert all(result.sound for result in results), [result.reason for result in results if result.reason]
-    return Spent(took, (watcher.began or began) - began, worked)
+    return RunSeconds(took, (watcher.began or began) - began, worked)
 
 
 def processor() -> float:
-    """Processor seconds of this process and those it has waited for."""
-    return sum(resource.getrusage(who).ru_utime + resource.getrusage(who).ru_stime for who in WHO)
+    """Processor seconds of this process and of its ended children."""
+    return sum(resource.getrusage(who).ru_utime + resource.getrusage(who).ru_stime for who in PROCESSES)
 
 
 def main() -> None:
-    """Print both; end with 1 where several jobs together take too much longer than one."""
+    """Measure both; exit with 1 if the ratio exceeds the target."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cells", type=int, default=200)
-    parser.add_argument("--seconds", type=float, default=1.0, help="of each cell")
+    parser.add_argument("--seconds", type=float, default=1.0, help="seconds of each cell")
     parser.add_argument("--jobs", type=int, default=2)
-    asked = parser.parse_args()
+    args = parser.parse_args()
     recipe = Toy().recipe.model_copy(update={"steps": STEPS})
-    task = Sleepy(seconds=asked.seconds, recipe=recipe)
-    chains = [chain_of(Dense(), Target(), task, seed) for seed in range(asked.cells)]
-    print(f"{asked.cells} cells of {asked.seconds:g} s")
-    inline, several = spent(chains, 1), spent(chains, asked.jobs)
-    inline.told("in one process")
-    several.told(f"{asked.jobs} jobs")
-    ratio = several.wall * asked.jobs / inline.wall
-    rest = (several.wall - several.begin) * asked.jobs / (inline.wall - inline.begin)
-    print(f"all jobs together {ratio:.3f} of one process, promised {LIMIT:g}; once begun {rest:.3f}")
+    task = Sleepy(seconds=args.seconds, recipe=recipe)
+    chains = [chain_of(Dense(), Target(), task, seed) for seed in range(args.cells)]
+    print(f"{args.cells} cells of {args.seconds:g} s")
+    inline, several = measured(chains, 1), measured(chains, args.jobs)
+    inline.print_line("in one process")
+    several.print_line(f"{args.jobs} jobs")
+    ratio = several.wall * args.jobs / inline.wall
+    rest = (several.wall - several.start) * args.jobs / (inline.wall - inline.start)
+    print(f"all jobs together {ratio:.3f} of one process, target {LIMIT:g}; without the start {rest:.3f}")
     sys.exit(ratio > LIMIT)
 
 

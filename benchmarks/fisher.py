@@ -1,18 +1,18 @@
-"""oBERT on an encoder of 22.7 million parameters: weights a second and memory, against a loop over blocks.
+"""oBERT on an encoder of 22.7 million parameters: weights per second and memory, against a loop over blocks.
 
     python benchmarks/fisher.py --block 50 --gradients 64 --memory 4096
     python benchmarks/fisher.py --device cuda --memory 16384
 
 The encoder is a BERT of all-MiniLM-L6's shape with random weights; every matrix is in scope, embeddings
-too. Two ways take turns, each in a process of its own:
+included. Two kinds of runs alternate, each in a process of its own:
 
-    ours    `Surgeon.prune` to 90 %: Fisher matrices, costs, global threshold, survivors mended
-    loop    what the paper's equations say, block after block in Python: rank-one updates of the
-            inverse, costs, survivors mended; on a sample of blocks, with the same gradients
+    obert   `Surgeon.prune` to 90 %: Fisher matrices, costs, global threshold, compensation
+    loop    the paper's equations, block after block in Python: rank-one updates of the inverse,
+            costs, compensation; on a sample of blocks, with the same gradients
 
-Time is that of the algebra: the forward and backward passes are clocked apart. Extra memory is the
-growth of the peak over a net that has been through a forward and backward pass: of the process on the
-CPU, of what torch has allocated on an accelerator.
+The time is that of the algebra; forward and backward passes are measured separately. Extra memory is
+the growth of the peak after a forward and backward pass: of the process on the CPU, of torch's
+allocations on an accelerator.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ from transformers import BertConfig, BertModel
 from smc_eval.methods.obert import Surgeon
 from smc_eval.target import Target
 
-KINDS = ("ours", "loop")
+KINDS = ("obert", "loop")
 SHAPE = {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536}
 BATCH, LENGTH = 4, 32
 SPARSITY = 0.9
 
 
 class Encoder:
-    """The probe's part of a pruning: gradients of a random task, and a clock for the algebra alone."""
+    """A probe with gradients of a random task, and a clock for the time outside the algebra."""
 
     def __init__(self, device: str) -> None:
         torch.manual_seed(0)
@@ -67,12 +67,12 @@ class Encoder:
     def each_gradient(self, batches: int, size: int | None = None) -> Iterator[Mapping[str, Tensor]]:
         for number in range(batches):
             began = self.now()
-            chance = torch.Generator().manual_seed(number)
-            tokens = torch.randint(30522, (size or BATCH, LENGTH), generator=chance).to(self.device)
-            wanted = torch.randn(len(tokens), LENGTH, 384, generator=chance).to(self.device)
+            generator = torch.Generator().manual_seed(number)
+            tokens = torch.randint(30522, (size or BATCH, LENGTH), generator=generator).to(self.device)
+            targets = torch.randn(len(tokens), LENGTH, 384, generator=generator).to(self.device)
             self.model.zero_grad(set_to_none=True)
-            found = self.model(tokens)
-            loss = (found.last_hidden_state * wanted).sum(-1).square().mean() + found.pooler_output[
+            outputs = self.model(tokens)
+            loss = (outputs.last_hidden_state * targets).sum(-1).square().mean() + outputs.pooler_output[
                 :, 0
             ].mean()
             loss.backward()
@@ -86,24 +86,24 @@ class Encoder:
                 self.named[name].copy_(value)
 
     def now(self) -> float:
-        """Seconds, once the device has done what it was told."""
+        """Seconds, after the device has finished its work."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         return time.perf_counter()
 
     def peak(self) -> float:
-        """Most MiB held so far."""
+        """Peak memory so far, in MiB."""
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated(self.device) / 2**20
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
 
 
-def ours(net: Encoder, asked: argparse.Namespace) -> dict[str, float]:
-    """The whole encoder, as the method prunes it."""
-    by = Surgeon(block=asked.block, gradients=asked.gradients, damping=1e-7, memory=asked.memory)
+def obert(net: Encoder, args: argparse.Namespace) -> dict[str, float]:
+    """The whole encoder, pruned by the method."""
+    pruner = Surgeon(block=args.block, gradients=args.gradients, damping=1e-7, memory=args.memory)
     memory, net.outside, net.passes, began = net.peak(), 0.0, 0, net.now()
-    by.prune(net, Target(sparsity=SPARSITY, scope="all-2d"))
+    pruner.prune(net, Target(sparsity=SPARSITY, scope="all-2d"))
     seconds = net.now() - began - net.outside
     return {
         "weights": sum(weight.numel() for weight in net.named.values()),
@@ -114,89 +114,91 @@ def ours(net: Encoder, asked: argparse.Namespace) -> dict[str, float]:
     }
 
 
-def loop(net: Encoder, asked: argparse.Namespace) -> dict[str, float]:
+def loop(net: Encoder, args: argparse.Namespace) -> dict[str, float]:
     """A sample of blocks of one matrix, block after block."""
-    name, size = "encoder.layer.0.intermediate.dense.weight", asked.sample * asked.block
-    g_KN = torch.stack([g[name].reshape(-1)[:size].clone() for g in net.each_gradient(asked.gradients)])
+    name, size = "encoder.layer.0.intermediate.dense.weight", args.sample * args.block
+    g_KN = torch.stack([g[name].reshape(-1)[:size].clone() for g in net.each_gradient(args.gradients)])
     w_N = net.weights[name].reshape(-1)[:size].double()
-    w_N = w_N[: len(w_N) // asked.block * asked.block]
+    w_N = w_N[: len(w_N) // args.block * args.block]
     began, costs, inverses = net.now(), [], []
-    for first in range(0, len(w_N), asked.block):
-        w_B, g_KB = w_N[first : first + asked.block], g_KN[:, first : first + asked.block].double()
-        inverse_BB = torch.eye(asked.block, dtype=torch.float64, device=net.device) / 1e-7
+    for first in range(0, len(w_N), args.block):
+        w_B, g_KB = w_N[first : first + args.block], g_KN[:, first : first + args.block].double()
+        inverse_BB = torch.eye(args.block, dtype=torch.float64, device=net.device) / 1e-7
         for g_B in g_KB:
             v_B = inverse_BB @ g_B
             inverse_BB -= torch.outer(v_B, v_B) / (len(g_KB) + g_B @ v_B)
         costs.append(w_B.square() / (2 * inverse_BB.diagonal()))
         inverses.append(inverse_BB)
     threshold = torch.cat(costs).quantile(SPARSITY)
-    for first, cost_B, inverse_BB in zip(range(0, len(w_N), asked.block), costs, inverses, strict=True):
-        gone_B = cost_B < threshold
-        w_B = w_N[first : first + asked.block]
-        w_B -= inverse_BB[:, gone_B] @ torch.linalg.solve(inverse_BB[gone_B][:, gone_B], w_B[gone_B])
-        w_B[gone_B] = 0
+    for first, cost_B, inverse_BB in zip(range(0, len(w_N), args.block), costs, inverses, strict=True):
+        pruned_B = cost_B < threshold
+        w_B = w_N[first : first + args.block]
+        w_B -= inverse_BB[:, pruned_B] @ torch.linalg.solve(inverse_BB[pruned_B][:, pruned_B], w_B[pruned_B])
+        w_B[pruned_B] = 0
     return {"weights": len(w_N), "seconds": net.now() - began}
 
 
-def measure(asked: argparse.Namespace) -> dict[str, float]:
+def measure(args: argparse.Namespace) -> dict[str, float]:
     """One run of one kind in this process."""
-    torch.set_num_threads(asked.threads)
-    net = Encoder(asked.device)
-    for _ in net.each_gradient(2):  # the first pass of anything pays for buffers
+    torch.set_num_threads(args.threads)
+    net = Encoder(args.device)
+    for _ in net.each_gradient(2):  # the first pass allocates buffers
         pass
-    return ours(net, asked) if asked.run == "ours" else loop(net, asked)
+    return obert(net, args) if args.run == "obert" else loop(net, args)
 
 
 def main() -> None:
-    """Run both kinds in turn and print how they compare."""
+    """Run both kinds in turn and print a comparison."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--block", type=int, default=50)
     parser.add_argument("--gradients", type=int, default=64)
     parser.add_argument("--memory", type=int, default=4096, help="MiB for Fisher matrices")
-    parser.add_argument("--sample", type=int, default=1000, help="blocks that the loop goes through")
+    parser.add_argument("--sample", type=int, default=1000, help="blocks of the loop")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--run", choices=KINDS, help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.run:
-        print(json.dumps(measure(asked)))
+    args = parser.parse_args()
+    if args.run:
+        print(json.dumps(measure(args)))
         return
     runs: dict[str, list[dict[str, Any]]] = {kind: [] for kind in KINDS}
-    for _ in range(asked.repeats):
+    for _ in range(args.repeats):
         for kind in KINDS:
             command = [sys.executable, __file__, "--run", kind, *sys.argv[1:]]
             child = subprocess.run(command, check=True, capture_output=True, text=True)
             runs[kind].append(json.loads(child.stdout))
-    report(asked, runs)
+    report(args, runs)
 
 
-def report(asked: argparse.Namespace, runs: Mapping[str, list[dict[str, Any]]]) -> None:
+def report(args: argparse.Namespace, runs: Mapping[str, list[dict[str, Any]]]) -> None:
     """Print medians."""
-    first = runs["ours"][0]
-    parts = (first["passes"] // asked.gradients + 1) // 2
+    first = runs["obert"][0]
+    parts = (first["passes"] // args.gradients + 1) // 2
     print(
-        f"{first['weights']:,} weights, block {asked.block}, {asked.gradients} gradients, {asked.device}, "
-        f"{asked.threads} threads, torch {torch.__version__}, medians of {asked.repeats} alternating runs"
+        f"{first['weights']:,} weights, block {args.block}, {args.gradients} gradients, {args.device}, "
+        f"{args.threads} threads, torch {torch.__version__}, medians of {args.repeats} alternating runs"
     )
-    rates = {kind: median(run["weights"] / run["seconds"] for run in found) for kind, found in runs.items()}
-    spread = {
-        kind: [bound(run["weights"] / run["seconds"] for run in found) for bound in (min, max)]
-        for kind, found in runs.items()
+    rates = {
+        kind: median(run["weights"] / run["seconds"] for run in of_kind) for kind, of_kind in runs.items()
     }
-    for kind, (low, high) in spread.items():
+    ranges = {
+        kind: [bound(run["weights"] / run["seconds"] for run in of_kind) for bound in (min, max)]
+        for kind, of_kind in runs.items()
+    }
+    for kind, (low, high) in ranges.items():
         print(f"{kind}  {rates[kind]:>11,.0f} weights/s ({low:,.0f} to {high:,.0f})")
     print(
-        f"ours in {parts} parts, {first['passes']} passes: "
-        f"algebra {median(run['seconds'] for run in runs['ours']):.1f} s, "
-        f"passes {median(run['outside'] for run in runs['ours']):.1f} s"
+        f"obert in {parts} parts, {first['passes']} passes: "
+        f"algebra {median(run['seconds'] for run in runs['obert']):.1f} s, "
+        f"passes {median(run['outside'] for run in runs['obert']):.1f} s"
     )
-    whole = math.ceil(first["weights"] * 8 * asked.block / 2**20)
+    whole = math.ceil(first["weights"] * 8 * args.block / 2**20)
     print(
-        f"extra memory {median(r['extra'] for r in runs['ours']):,.0f} MiB; allowed for matrices "
-        f"{asked.memory:,}, all of them at once would be {whole:,}"
+        f"extra memory {median(r['extra'] for r in runs['obert']):,.0f} MiB; limit for matrices "
+        f"{args.memory:,}, all of them at once would need {whole:,}"
     )
-    print(f"ours is {rates['ours'] / rates['loop']:.1f} times as fast; promised 5")
+    print(f"obert is {rates['obert'] / rates['loop']:.1f} times as fast as the loop; expected 5")
 
 
 if __name__ == "__main__":

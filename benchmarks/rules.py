@@ -1,13 +1,13 @@
-"""What a rule costs over a whole training, against dense steps of the same net.
+"""The cost of updaters: whole trainings against dense training of the same net.
 
     python benchmarks/rules.py --steps 800 --turn 10
 
-Trainings of one transformer encoder go on side by side, each for a turn of a few steps: A B C D, D C B A,
-and again, so that what else the machine does falls on all alike. Printed are the median over turns of a
-kind's time to that of the dense turn beside it, and to that of the fixed mask, which most turns of GMP and
-RigL reach without a change of their masks; and the ratios of whole trainings, summed, which all changes are
-in and the promises are of. Training here is short, so GMP has its least number of events, twenty, closer on
-each other than in a real run. On one thread the process's own seconds count, unless `--clock wall` is said.
+Trainings of one transformer encoder run side by side, each for a turn of a few steps: A B C D, D C B A,
+and again, so that other programs slow all of them equally. Two ratios are printed for each kind, to the dense
+training and to a fixed mask. The median over turns shows a usual turn: most turns of GMP and RigL change no
+mask. The ratio of whole trainings includes all changes, and has the target. Training here is short, so GMP
+has its smallest number of events, twenty, closer together than in a real run. On one thread, process time
+is measured, unless `--clock wall` is given.
 """
 
 from __future__ import annotations
@@ -54,13 +54,13 @@ KINDS: dict[str, tuple[Method, float | None]] = {
     "movement": (Movement(), None),
     "movement:every=10": (Movement(every=10), None),
 }
-"""Methods, and what the project promises of their time over the dense net's."""
+"""Methods, and the target: the largest ratio of their time to that of dense training."""
 
 WORDS, LENGTH, CLASSES = 1000, 32, 10
 
 
 class Encoder(nn.Module):
-    """A transformer encoder that reads sentences and names a class."""
+    """A transformer encoder that classifies sentences."""
 
     def __init__(self, width: int, layers: int) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ class Encoder(nn.Module):
 
 
 class Sentences(Task):
-    """Random sentences with random labels: nothing to learn, all the work of learning."""
+    """Random sentences with random labels."""
 
     card: ClassVar[TaskCard] = TaskCard(
         name="sentences",
@@ -93,9 +93,10 @@ class Sentences(Task):
         return ()
 
     def data(self, part: Part) -> Sequence[tuple[list[int], int]]:
-        chance = random.Random(0)  # noqa: S311  # no secret
+        generator = random.Random(0)  # noqa: S311  # no secret
         return [
-            ([chance.randrange(WORDS) for _ in range(LENGTH)], chance.randrange(CLASSES)) for _ in range(512)
+            ([generator.randrange(WORDS) for _ in range(LENGTH)], generator.randrange(CLASSES))
+            for _ in range(512)
         ]
 
     def model(self) -> nn.Module:
@@ -112,20 +113,20 @@ class Sentences(Task):
         return classes
 
     def score(self, predicted: Sequence[Any], examples: Sequence[Any]) -> Score:
-        right = [one == label for one, (_, label) in zip(predicted, examples, strict=True)]
+        right = [guess == label for guess, (_, label) in zip(predicted, examples, strict=True)]
         return accuracy(right, self.card.metric, "accuracy")
 
 
-def begun(method: Method, sparsity: float, task: Task, device: Device) -> Training:
-    """The last training of a method's plan, before its first step, its net pruned as planned."""
+def new_training(method: Method, sparsity: float, task: Task, device: Device) -> Training:
+    """The last training of a method's plan, before its first step; its net is pruned as planned."""
     target = Target(sparsity=sparsity, distribution=method.card.distribution)
-    bound = chain(Cell(task=task, method=method, target=target, protocol=SOUND), (), len(task.data("train")))
-    device.seed(bound.start)
+    links = chain(Cell(task=task, method=method, target=target, protocol=SOUND), (), len(task.data("train")))
+    device.seed(links.start)
     model = task.model().to(device.torch_device)
     net, usage = Net(model, in_scope(model, "body")), Usage()
     net.model.train()
-    for link in bound.links:
-        batches = Batches(task, task.recipe, bound.start, device)
+    for link in links.links:
+        batches = Batches(task, task.recipe, links.start, device)
         match link.stage:
             case Prune(by=by, to=Target() as to):
                 net.set_masks(by.prune(NetProbe(net, batches, link.digest, usage, device), to))
@@ -138,20 +139,18 @@ CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
 def seconds(training: Training, steps: int, clock: str) -> float:
-    """Time of so many steps."""
+    """Seconds of some steps."""
     began = CLOCKS[clock]()
     for _ in range(steps):
-        training._advance()  # noqa: SLF001  # the loop without its files and screen
+        training._advance()  # noqa: SLF001  # the loop without files and progress
     return CLOCKS[clock]() - began
 
 
 def main() -> None:
-    """Train all kinds side by side and print how their times compare."""
+    """Train all kinds side by side, and print the ratios of their times."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--steps", type=int, default=800)
-    parser.add_argument(
-        "--turn", type=int, default=10, help="steps of one kind before it is the next one's turn"
-    )
+    parser.add_argument("--turn", type=int, default=10, help="steps of one kind in a turn")
     parser.add_argument("--batch", type=int, default=8, help=f"sentences of {LENGTH} words")
     parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--layers", type=int, default=4)
@@ -159,35 +158,35 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--clock", choices=CLOCKS, help="default: cpu on one thread, else wall")
     parser.add_argument("--kinds", nargs="*", choices=KINDS, default=[*KINDS])
-    asked = parser.parse_args()
-    clock = asked.clock or ("cpu" if asked.threads == 1 else "wall")
-    recipe = Recipe(steps=asked.steps, batch_size=asked.batch, lr=1e-4, clip=1.0)
-    task = Sentences(width=asked.width, layers=asked.layers, recipe=recipe)
-    device = Device("cpu", threads=asked.threads)
-    kinds = [*dict.fromkeys(["dense", "fixed mask", *asked.kinds])]
-    trainings = {kind: begun(KINDS[kind][0], asked.sparsity, task, device) for kind in kinds}
+    args = parser.parse_args()
+    clock = args.clock or ("cpu" if args.threads == 1 else "wall")
+    recipe = Recipe(steps=args.steps, batch_size=args.batch, lr=1e-4, clip=1.0)
+    task = Sentences(width=args.width, layers=args.layers, recipe=recipe)
+    device = Device("cpu", threads=args.threads)
+    kinds = [*dict.fromkeys(["dense", "fixed mask", *args.kinds])]
+    trainings = {kind: new_training(KINDS[kind][0], args.sparsity, task, device) for kind in kinds}
     weights = sum(weight.numel() for weight in trainings["dense"].net.weights.values())
     print(
-        f"{weights:,} weights in scope, {asked.batch * LENGTH} words a step, {asked.steps} steps in turns of "
-        f"{asked.turn}, {asked.threads} threads, {clock} time, torch {torch.__version__}"
+        f"{weights:,} weights in scope, {args.batch * LENGTH} words a step, {args.steps} steps in turns of "
+        f"{args.turn}, {args.threads} threads, {clock} time, torch {torch.__version__}"
     )
     times: dict[str, list[float]] = {kind: [] for kind in kinds}
-    for number in range(asked.steps // asked.turn):
+    for number in range(args.steps // args.turn):
         for kind in kinds if number % 2 == 0 else reversed(kinds):
-            times[kind].append(seconds(trainings[kind], asked.turn, clock))
-    report(times, asked.turn)
+            times[kind].append(seconds(trainings[kind], args.turn, clock))
+    report(times, args.turn)
 
 
 def report(times: dict[str, list[float]], turn: int) -> None:
-    """Print each kind's time beside that of the dense net and of the fixed mask."""
+    """Print the time of each kind, and its ratios to dense training and to the fixed mask."""
     print(f"{'':>18}  ms a step  to dense (whole)  to fixed mask (whole)")
     for kind, spent in times.items():
         words = f"{kind:>18}  {1000 * median(spent) / turn:9.1f}"
         for other in ("dense", "fixed mask"):
-            ratio = median(one / beside for one, beside in zip(spent, times[other], strict=True))
+            ratio = median(own / beside for own, beside in zip(spent, times[other], strict=True))
             words += f"  {ratio:6.3f} ({sum(spent) / sum(times[other]):.3f})"
-        promised = KINDS[kind][1]
-        print(words + (f"  promised {promised} to dense" if promised else ""))
+        target = KINDS[kind][1]
+        print(words + (f"  target {target} to dense" if target else ""))
 
 
 if __name__ == "__main__":

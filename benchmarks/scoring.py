@@ -1,10 +1,10 @@
-"""What a criterion's scoring costs, as a multiple of the bare forward and backward passes of as many batches.
+"""The cost of a criterion: its scoring as a multiple of bare forward and backward passes of as many batches.
 
     python benchmarks/scoring.py --case snip --repeats 5
 
-Bare passes and scoring alternate in one process, and the ratio is that of their medians. Bare passes
-run over batches that are collated before the clock starts; scoring draws its own, scores, and decides
-masks at sparsity 0.9. A case with a promise ends the script with 1 where it is broken.
+Bare passes and scoring alternate in one process, and the ratio is that of their medians. The batches of bare
+passes are collated before the clock starts. Scoring draws its own batches, scores weights, and decides masks
+at sparsity 0.9. The script exits with 1 if a ratio exceeds its target.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from smc_eval.capabilities import excluded
 from smc_eval.card import TaskCard
 from smc_eval.engine.batches import Batches
 from smc_eval.engine.device import Device
@@ -40,7 +41,7 @@ from smc_eval.task import Part, Source, Task
 
 
 class Sentences(Task):
-    """Made-up sentences of 64 tokens in two classes, read by an encoder of 22.7 M parameters."""
+    """Random sentences of 64 tokens in two classes, for an encoder of 22.7 M parameters."""
 
     card: ClassVar[TaskCard] = TaskCard(
         name="sentences", summary="made up", source="here", metric="none", accepts=("tiny",), published="tiny"
@@ -48,11 +49,11 @@ class Sentences(Task):
     recipe: Recipe = Recipe(steps=1, batch_size=8)
 
     def sources(self) -> tuple[Source, ...]:
-        """Nothing is read."""
+        """No data is read."""
         return ()
 
     def data(self, part: Part) -> Sequence[int]:
-        """Each example is the seed of its sentence."""
+        """Examples are seeds of sentences."""
         return range(1024)
 
     def model(self) -> nn.Module:
@@ -71,8 +72,10 @@ class Sentences(Task):
 
     def collate(self, examples: Sequence[int]) -> Any:
         """Token ids and classes."""
-        chance = torch.Generator().manual_seed(examples[0])
-        return torch.randint(1000, 30000, (len(examples), 64), generator=chance), torch.tensor(examples) % 2
+        generator = torch.Generator().manual_seed(examples[0])
+        return torch.randint(1000, 30000, (len(examples), 64), generator=generator), torch.tensor(
+            examples
+        ) % 2
 
     def loss(self, model: nn.Module, batch: Any) -> Tensor:
         """Cross-entropy."""
@@ -84,28 +87,28 @@ class Sentences(Task):
         return nn.functional.nll_loss(log_NC, batch[1]), log_NC
 
     def predict(self, model: nn.Module, batch: Any) -> list[Any]:
-        """Nobody asks."""
+        """Never called."""
         raise NotImplementedError
 
     def score(self, predicted: Sequence[Any], examples: Sequence[Any]) -> Score:
-        """Nobody asks."""
+        """Never called."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
 class Case:
-    """A criterion and the passes that its scoring is compared with."""
+    """A criterion, and its number of batches."""
 
     by: Callable[[int], Pruner]
-    """The criterion over so many batches."""
-    promise: float | None = None
-    """Largest ratio; None promises nothing."""
+    """The criterion over a number of batches."""
+    target: float | None = None
+    """Largest ratio; None has no target."""
     most: int | None = None
-    """Batches it looks at, however many it may."""
+    """Largest number of batches that it uses."""
 
 
 CASES = {
-    "snip": Case(lambda batches: Sensitivity(batches=batches), promise=1.2),
+    "snip": Case(lambda batches: Sensitivity(batches=batches), target=1.2),
     "grasp": Case(lambda batches: GradientFlow(batches=batches)),
     "synflow": Case(lambda _: SynapticFlow(batches=1), most=1),  # one of its rounds
 }
@@ -117,14 +120,14 @@ TASKS: dict[str, Callable[[], Task]] = {
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """Wall-clock time of one call."""
+    """Wall-clock seconds of one call."""
     began = time.perf_counter()
     work()
     return time.perf_counter() - began
 
 
 def bare(task: Task, model: nn.Module, batches: Sequence[Any]) -> None:
-    """A forward and a backward pass over each batch, in training mode, gradients summed."""
+    """A forward and a backward pass over each batch, in training mode; gradients add up."""
     model.train()
     model.zero_grad(set_to_none=True)
     for batch in batches:
@@ -140,13 +143,13 @@ def compared(case: Case, task: Task, count: int, repeats: int) -> tuple[float, f
     batches = Batches(task, task.recipe, "start", device)
     drawn = list(batches.sample(count, "name"))
     probe = NetProbe(
-        Net(model, in_scope(model, "body", task.exclude(model))), batches, "name", Usage(), device
+        Net(model, in_scope(model, "body", excluded(task, model))), batches, "name", Usage(), device
     )
     kinds = (
         partial(bare, task, model, drawn),
         partial(case.by(count).prune, probe, Target(sparsity=0.9)),
     )
-    for work in kinds:  # the first call of anything pays for threads and buffers
+    for work in kinds:  # the first call also starts threads and allocates buffers
         work()
     times = [[seconds(work) for work in kinds] for _ in range(repeats)]
     return median(first for first, _ in times), median(second for _, second in times)
@@ -155,21 +158,21 @@ def compared(case: Case, task: Task, count: int, repeats: int) -> tuple[float, f
 def main() -> None:
     """Print a line for each case and task."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--case", choices=CASES, help="one case; all of them without it")
+    parser.add_argument("--case", choices=CASES, help="one case; default: all")
     parser.add_argument("--batches", type=int, default=16, help="training batches that are scored")
     parser.add_argument("--repeats", type=int, default=5, help="runs of each kind")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of torch")
-    said = parser.parse_args()
-    torch.set_num_threads(said.threads)
-    broken = False
-    for name in [said.case] if said.case else CASES:
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    missed = False
+    for name in [args.case] if args.case else CASES:
         for title, task in TASKS.items():
-            plain, scoring = compared(CASES[name], task(), said.batches, said.repeats)
-            promise = CASES[name].promise
-            broken |= promise is not None and scoring > promise * plain
-            words = f"; promised {promise}" if promise else ""
+            plain, scoring = compared(CASES[name], task(), args.batches, args.repeats)
+            target = CASES[name].target
+            missed |= target is not None and scoring > target * plain
+            words = f"; target {target}" if target else ""
             print(f"{name:<8} {title:<14} {scoring:.3f} s, bare {plain:.3f} s: {scoring / plain:.2f}x{words}")
-    sys.exit(broken)
+    sys.exit(missed)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,10 @@
-"""Exact global selection against `torch.kthvalue` on everything concatenated: time and extra memory.
+"""Exact global selection against `torch.kthvalue` of all values concatenated: time and extra memory.
 
     python benchmarks/selection.py --size 100000000 --repeats 5
 
-Each run is a process of its own, the two kinds alternate, and medians are reported. Extra memory is
-the growth of the process's peak from the moment the saliencies are there. `select.largest` ends
-with masks, a byte a weight, which are counted in its time and its memory; kthvalue ends with a
-threshold alone.
+Each run is a process of its own, the two kinds alternate, and medians are printed. Extra memory is
+the growth of the process's peak after the saliencies are made. `select.largest` returns masks, one byte
+a weight, which count in its time and memory; kthvalue returns a threshold alone.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ KINDS = ("largest", "kthvalue")
 
 
 def saliencies(size: int, tensors: int, seed: int = 0) -> dict[str, torch.Tensor]:
-    """Magnitudes of normal weights, in tensors of as equal a size as can be."""
+    """Magnitudes of normal weights, in tensors of nearly equal size."""
     generator = torch.Generator().manual_seed(seed)
     ends = [size * number // tensors for number in range(tensors + 1)]
     return {
@@ -48,7 +47,7 @@ def measure(kind: str, size: int, tensors: int, sparsity: float, threads: int) -
     values, few = saliencies(size, tensors), saliencies(1000, 3)
     keep = round(size * (1 - sparsity))
     if kind == "largest":
-        largest(few, 500)  # the first call of anything pays for threads and buffers
+        largest(few, 500)  # the first call starts threads and allocates buffers
         memory, clock = peak_megabytes(), time.perf_counter()
         masks = largest(values, keep)
     else:
@@ -57,7 +56,7 @@ def measure(kind: str, size: int, tensors: int, sparsity: float, threads: int) -
         threshold = kth_of_joined(values, keep)
     seconds, extra = time.perf_counter() - clock, peak_megabytes() - memory
     if kind == "largest":
-        threshold = lowest_kept(values, masks, keep)
+        threshold = lowest_remaining(values, masks, keep)
     return {"seconds": seconds, "extra": extra, "threshold": threshold}
 
 
@@ -67,53 +66,53 @@ def kth_of_joined(values: dict[str, torch.Tensor], keep: int) -> float:
     return float(joined.kthvalue(len(joined) - keep + 1).values)
 
 
-def lowest_kept(values: dict[str, torch.Tensor], masks: dict[str, torch.Tensor], keep: int) -> float:
+def lowest_remaining(values: dict[str, torch.Tensor], masks: dict[str, torch.Tensor], keep: int) -> float:
     """The smallest value that stays, if exactly `keep` do."""
-    kept = sum(int(mask.count_nonzero()) for mask in masks.values())
-    if kept != keep:
-        raise SystemExit(f"largest kept {kept}, wanted {keep}")
+    count = sum(int(mask.count_nonzero()) for mask in masks.values())
+    if count != keep:
+        raise SystemExit(f"largest kept {count} values, expected {keep}")
     return min(float(tensor[masks[name]].min()) for name, tensor in values.items() if masks[name].any())
 
 
 def main() -> None:
-    """Run both kinds in turn and print how they compare."""
+    """Run both kinds in turn and print a comparison."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--size", type=int, default=100_000_000, help="saliencies in all")
+    parser.add_argument("--size", type=int, default=100_000_000, help="saliencies of all tensors together")
     parser.add_argument("--tensors", type=int, default=40)
     parser.add_argument("--sparsity", type=float, default=0.5)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--run", choices=KINDS, help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.run:
-        found = measure(asked.run, asked.size, asked.tensors, asked.sparsity, asked.threads)
-        print(json.dumps(found))
+    args = parser.parse_args()
+    if args.run:
+        result = measure(args.run, args.size, args.tensors, args.sparsity, args.threads)
+        print(json.dumps(result))
         return
     print(
-        f"{asked.size:,} saliencies in {asked.tensors} tensors, sparsity {asked.sparsity:g}, "
-        f"{asked.threads} threads, torch {torch.__version__}, medians of {asked.repeats} alternating runs"
+        f"{args.size:,} saliencies in {args.tensors} tensors, sparsity {args.sparsity:g}, "
+        f"{args.threads} threads, torch {torch.__version__}, medians of {args.repeats} alternating runs"
     )
     runs: dict[str, list[dict[str, float]]] = {kind: [] for kind in KINDS}
-    for _ in range(asked.repeats):
+    for _ in range(args.repeats):
         for kind in KINDS:
             command = [sys.executable, __file__, "--run", kind, *sys.argv[1:]]
             child = subprocess.run(command, check=True, capture_output=True, text=True)
             runs[kind].append(json.loads(child.stdout))
-    report(runs, asked.size)
+    report(runs, args.size)
 
 
 def report(runs: dict[str, list[dict[str, float]]], size: int) -> None:
     """Print medians of both kinds, and of the ratios of neighbouring runs."""
     if len({run["threshold"] for kind in KINDS for run in runs[kind]}) != 1:
-        raise SystemExit("the two disagree about the threshold")
+        raise SystemExit("the thresholds of largest and kthvalue differ")
     for kind in KINDS:
-        seconds, extra = (median(run[what] for run in runs[kind]) for what in ("seconds", "extra"))
+        seconds, extra = (median(run[unit] for run in runs[kind]) for unit in ("seconds", "extra"))
         note = f", of which {size / 2**20:,.0f} are the masks" if kind == "largest" else ""
         print(f"{kind:>8}: {seconds:.3f} s, {extra:,.0f} MiB more{note}")
-    for what in ("seconds", "extra"):
+    for unit in ("seconds", "extra"):
         pairs = zip(runs["largest"], runs["kthvalue"], strict=True)
-        ratio = median(theirs[what] / max(ours[what], 1e-9) for ours, theirs in pairs)
-        print(f"kthvalue / largest, {what}: {ratio:.2f}")
+        ratio = median(kth[unit] / max(own[unit], 1e-9) for own, kth in pairs)
+        print(f"kthvalue / largest, {unit}: {ratio:.2f}")
 
 
 if __name__ == "__main__":

@@ -1,14 +1,13 @@
-"""How fast both word-problem solvers train and decode, beside a straightforward implementation.
+"""The rate at which both word-problem solvers train and decode, beside a straightforward implementation.
 
     python benchmarks/solver.py --data-dir DIR
 
 The setting is the published one with words embedded from scratch: embeddings of 768, 2 layers, GTS
 with 512 features and batches of 4, Graph2Tree with 384 and 8, Adam, dropout 0.5, beam 5, MAWPS
-fold 0. The reference is the same net with the same weights, run as one would first write it and as
-the published code does: torch's packed LSTM; training one symbol after the other, the batch's
-problems side by side, their finished trees merged one by one; decoding one problem and one branch
-at a time; Adam as torch makes it by default. Both must come to the same loss, and say how many
-equations are alike. They alternate, and medians are reported.
+fold 0. The reference is the same net with the same weights, run as in the published code: torch's packed
+LSTM; training symbol by symbol, the problems of a batch side by side, their finished trees merged one by one;
+decoding one problem and one branch at a time; torch's default Adam. Both must have the same loss. The number
+of equal equations is printed. The two alternate, and the results are medians.
 """
 
 from __future__ import annotations
@@ -26,7 +25,8 @@ import torch
 from torch import Tensor, nn
 
 from smc_eval.engine.device import Device
-from smc_eval.engine.optimizer import optimizer
+from smc_eval.engine.optimizer import make_optimizer
+from smc_eval.sparse.net import Net
 from smc_eval.tasks.arithmetic.beam import LONGEST_EQUATION
 from smc_eval.tasks.arithmetic.datasets import MawpsGraph2Tree, MawpsGts
 from smc_eval.tasks.arithmetic.encoding import ProblemBatch
@@ -37,8 +37,8 @@ from smc_eval.tasks.arithmetic.word_problems import WordProblems
 
 
 @dataclass(frozen=True)
-class Walk:
-    """One equation under way: its open goals, and its operators and finished trees."""
+class Prefix:
+    """One unfinished equation: its open goals, and its operators and finished trees."""
 
     goals: tuple[Tensor, ...]
     trees: tuple[int | Tensor, ...] = ()
@@ -47,8 +47,8 @@ class Walk:
 
 
 @dataclass(frozen=True)
-class Look:
-    """What is seen of some walks at their next symbols; each has its row."""
+class Scores:
+    """Nodes, contexts and log-probabilities of some unfinished equations at their next symbols, by row."""
 
     node_MH: Tensor
     context_MH: Tensor
@@ -56,111 +56,113 @@ class Look:
 
 
 class Stepwise:
-    """The decoder over a reading of problems, one symbol after the other."""
+    """The decoder, symbol by symbol."""
 
     def __init__(self, net: Solver, batch: ProblemBatch) -> None:
         self.tree, self.reading = net.tree, net.read(batch)
 
-    def start(self, row: int) -> Walk:
-        """A problem's equation before its first symbol."""
-        return Walk((self.reading.root_NH[row],))
+    def start(self, row: int) -> Prefix:
+        """The equation of a problem before its first symbol."""
+        return Prefix((self.reading.root_NH[row],))
 
-    def look(self, walks: Sequence[Walk], rows: Sequence[int]) -> Look:
-        """Nodes, contexts and log-probabilities; walks with a finished left operand must come last."""
-        siblings = [walk.trees[-1] for walk in walks if beside(walk)]
-        goal_MH, row_M = torch.stack([walk.goals[-1] for walk in walks]), torch.tensor(rows)
+    def scores_of(self, prefixes: Sequence[Prefix], rows: Sequence[int]) -> Scores:
+        """The scores of prefixes at their next symbols; those with a finished left operand must come last."""
+        siblings = [prefix.trees[-1] for prefix in prefixes if beside(prefix)]
+        goal_MH, row_M = torch.stack([prefix.goals[-1] for prefix in prefixes]), torch.tensor(rows)
         sibling_KH = torch.stack(cast("list[Tensor]", siblings)) if siblings else goal_MH[:0]
         node_MH = self.tree.node(goal_MH, sibling_KH)
         context_MH = self.tree.context(node_MH, self.reading, row_M)
-        return Look(
+        return Scores(
             node_MH, context_MH, self.tree.log_probabilities(node_MH, context_MH, self.reading, row_M)
         )
 
-    def goals(self, symbols: Sequence[int], seen: Look) -> tuple[Tensor, Tensor]:
-        """Goals left and right of all that was looked at; those of leaves are not meant to be used."""
+    def goals(self, symbols: Sequence[int], scores: Scores) -> tuple[Tensor, Tensor]:
+        """Left and right goals for each row; those of leaves have no meaning."""
         operators = self.tree.operators.num_embeddings
         symbol_M = torch.tensor([symbol if symbol < operators else 0 for symbol in symbols])
-        return self.tree.goals(symbol_M, seen.node_MH, seen.context_MH)
+        return self.tree.goals(symbol_M, scores.node_MH, scores.context_MH)
 
-    def branch(self, walk: Walk, symbol: int, left_H: Tensor, right_H: Tensor) -> Walk:
-        """The equation with one operator more."""
-        goals = (*walk.goals[:-1], right_H, left_H)
-        return Walk(goals, (*walk.trees, symbol), (*walk.symbols, symbol), walk.score)
+    def branch(self, prefix: Prefix, symbol: int, left_H: Tensor, right_H: Tensor) -> Prefix:
+        """The prefix with one more operator."""
+        goals = (*prefix.goals[:-1], right_H, left_H)
+        return Prefix(goals, (*prefix.trees, symbol), (*prefix.symbols, symbol), prefix.score)
 
-    def close(self, walk: Walk, symbol: int, row: int) -> Walk:
-        """The equation with one leaf more, and all trees merged that it finishes."""
+    def close(self, prefix: Prefix, symbol: int, row: int) -> Prefix:
+        """The prefix with one more leaf; all trees that it finishes are merged."""
         leaf = symbol - self.tree.operators.num_embeddings
-        trees, tree_1H = list(walk.trees), self.reading.leaves_NCH[row, leaf][None]
+        trees, tree_1H = list(prefix.trees), self.reading.leaves_NCH[row, leaf][None]
         while trees and isinstance(trees[-1], Tensor):
             left_1H = cast("Tensor", trees.pop())[None]
             tree_1H = self.tree.merged(torch.tensor([trees.pop()]), left_1H, tree_1H)
-        return Walk(walk.goals[:-1], (*trees, tree_1H[0]), (*walk.symbols, symbol), walk.score)
+        return Prefix(prefix.goals[:-1], (*trees, tree_1H[0]), (*prefix.symbols, symbol), prefix.score)
 
     def loss(self, equations: Sequence[Sequence[int]]) -> Tensor:
-        """Mean over all symbols of the targets."""
-        walks, logs = [self.start(row) for row in range(len(equations))], list[Tensor]()
+        """Mean loss over all symbols of the targets."""
+        prefixes, logs = [self.start(row) for row in range(len(equations))], list[Tensor]()
         for place in range(max(map(len, equations))):
             going = [row for row, equation in enumerate(equations) if len(equation) > place]
-            going.sort(key=lambda row: beside(walks[row]))
+            going.sort(key=lambda row: beside(prefixes[row]))
             symbols = [equations[row][place] for row in going]
-            seen = self.look([walks[row] for row in going], going)
-            logs.append(seen.log_MC[range(len(going)), symbols])
-            for row, symbol, left_H, right_H in zip(going, symbols, *self.goals(symbols, seen), strict=True):
+            scores = self.scores_of([prefixes[row] for row in going], going)
+            logs.append(scores.log_MC[range(len(going)), symbols])
+            for row, symbol, left_H, right_H in zip(
+                going, symbols, *self.goals(symbols, scores), strict=True
+            ):
                 if symbol < self.tree.operators.num_embeddings:
-                    walks[row] = self.branch(walks[row], symbol, left_H, right_H)
+                    prefixes[row] = self.branch(prefixes[row], symbol, left_H, right_H)
                 else:
-                    walks[row] = self.close(walks[row], symbol, row)
+                    prefixes[row] = self.close(prefixes[row], symbol, row)
         return -torch.cat(logs).mean()
 
     def best(self, width: int) -> tuple[int, ...]:
-        """The first problem's best equation, each branch followed by itself until all are finished."""
+        """The best equation of the first problem, by beam search one branch at a time."""
         beam = [self.start(0)]
         for _ in range(LONGEST_EQUATION):
-            if not any(walk.goals for walk in beam):
+            if not any(prefix.goals for prefix in beam):
                 break
-            grown = [walk for walk in beam if not walk.goals]
-            for walk in (walk for walk in beam if walk.goals):
-                seen = self.look([walk], [0])
-                top = seen.log_MC[0].topk(min(width, seen.log_MC.shape[1]))
+            grown = [prefix for prefix in beam if not prefix.goals]
+            for prefix in (prefix for prefix in beam if prefix.goals):
+                scores = self.scores_of([prefix], [0])
+                top = scores.log_MC[0].topk(min(width, scores.log_MC.shape[1]))
                 for more, symbol in zip(top.values.tolist(), top.indices.tolist(), strict=True):
-                    grown.append(self._longer(walk, symbol, more, seen))
-            beam = sorted(grown, key=lambda walk: -walk.score)[:width]
+                    grown.append(self._longer(prefix, symbol, more, scores))
+            beam = sorted(grown, key=lambda prefix: -prefix.score)[:width]
         return beam[0].symbols
 
-    def _longer(self, walk: Walk, symbol: int, more: float, seen: Look) -> Walk:
-        scored = Walk(walk.goals, walk.trees, walk.symbols, walk.score + more)
+    def _longer(self, prefix: Prefix, symbol: int, more: float, scores: Scores) -> Prefix:
+        scored = Prefix(prefix.goals, prefix.trees, prefix.symbols, prefix.score + more)
         if symbol >= self.tree.operators.num_embeddings:
             return self.close(scored, symbol, 0)
-        left_1H, right_1H = self.goals([symbol], seen)
+        left_1H, right_1H = self.goals([symbol], scores)
         return self.branch(scored, symbol, left_1H[0], right_1H[0])
 
 
-def beside(walk: Walk) -> bool:
-    """Whether the next node stands right of a finished tree."""
-    return bool(walk.trees) and isinstance(walk.trees[-1], Tensor)
+def beside(prefix: Prefix) -> bool:
+    """Whether the next node is right of a finished tree."""
+    return bool(prefix.trees) and isinstance(prefix.trees[-1], Tensor)
 
 
-def prefixes(trees: Trees) -> list[list[int]]:
-    """A batch's target equations, from the levels that the solver is taught by."""
+def target_equations(trees: Trees) -> list[list[int]]:
+    """The target equations of a batch, from the levels of its trees."""
 
     def read(depth: int, place: int) -> list[int]:
         level = trees.levels[depth]
-        found, operators = [int(level.symbol_M[place])], level.operator_K.tolist()
+        equation, operators = [int(level.symbol_M[place])], level.operator_K.tolist()
         if place in operators:
             k = operators.index(place)
-            found += read(depth + 1, k) + read(depth + 1, len(operators) + k)
-        return found
+            equation += read(depth + 1, k) + read(depth + 1, len(operators) + k)
+        return equation
 
     return [read(0, row) for row in range(len(trees.levels[0].symbol_M))]
 
 
 def clock() -> float:
-    """Seconds of this process where they are those of its one thread, else of the wall."""
+    """Process time on one thread, else wall-clock time."""
     return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
 
 
 def seconds(act: Callable[[], object]) -> float:
-    """How long an act takes."""
+    """Seconds of one call."""
     began = clock()
     act()
     return clock() - began
@@ -171,36 +173,38 @@ class Ours:
 
     def __init__(self, task: WordProblems) -> None:
         self.task, self.net = task, cast("Solver", task.model())
-        self.optimizer = optimizer(task, self.net, task.recipe)
+        self.optimizer = make_optimizer(task, Net(self.net, ()), task.recipe)
 
     def loss(self, problems: Sequence[Problem]) -> Tensor:
-        """Mean over all symbols of a batch."""
+        """Mean loss over all symbols of a batch."""
         return self.task.loss(self.net, self.task.collate(problems))
 
     def solved(self, problems: Sequence[Problem]) -> list[tuple[int, ...]]:
-        """Each problem's best equation."""
+        """The best equation of each problem."""
         size = self.task.recipe.eval_batch_size
         parts = [problems[first : first + size] for first in range(0, len(problems), size)]
         return [
-            tuple(one) for part in parts for one in self.net.solve(self.task.collate(part), self.task.beam)
+            tuple(equation)
+            for part in parts
+            for equation in self.net.solve(self.task.collate(part), self.task.beam)
         ]
 
 
 class Reference(Ours):
-    """The same solver, run step by step."""
+    """The same solver, symbol by symbol."""
 
     def __init__(self, task: WordProblems) -> None:
         super().__init__(task)
-        self.net.sequence.__class__ = nn.LSTM  # type: ignore[assignment]  # torch's own, of the same parameters
+        self.net.sequence.__class__ = nn.LSTM  # type: ignore[assignment]  # the same parameters
         rate, decay = task.recipe.lr, task.recipe.weight_decay
         self.optimizer = torch.optim.Adam(self.net.parameters(), lr=rate, weight_decay=decay)
 
     def loss(self, problems: Sequence[Problem]) -> Tensor:
         batch = self.task.collate(problems)
-        return Stepwise(self.net, batch).loss(prefixes(batch.trees))
+        return Stepwise(self.net, batch).loss(target_equations(batch.trees))
 
     def solved(self, problems: Sequence[Problem]) -> list[tuple[int, ...]]:
-        return [Stepwise(self.net, self.task.collate([one])).best(self.task.beam) for one in problems]
+        return [Stepwise(self.net, self.task.collate([problem])).best(self.task.beam) for problem in problems]
 
 
 def stepped(side: Ours, problems: Sequence[Problem]) -> None:
@@ -212,62 +216,63 @@ def stepped(side: Ours, problems: Sequence[Problem]) -> None:
 
 
 def measured(task: WordProblems, steps: int, problems: int, repeats: int) -> None:
-    """Print one solver's two rates beside the reference's."""
+    """Print the two rates of a solver beside those of the reference."""
     Device("cpu").seed("solver")
     ours, plain = Ours(task), Reference(task)
     train, test, size = task.data("train"), task.data("test")[:problems], task.recipe.batch_size
-    alike(ours, plain, test[:size])
+    check_losses(ours, plain, test[:size])
     times = []
     for step in range(steps + 1):
         batch = [train[place % len(train)] for place in range(step * size, step * size + size)]
         times.append([seconds(partial(stepped, side, batch)) for side in (ours, plain)])
     print(f"{task.card.name}, batch {size}, {torch.get_num_threads()} threads, data {task.folder}")
-    told("training", "steps/s", *zip(*times[1:], strict=True))  # the first pays for buffers
+    print_rates("training", "steps/s", *zip(*times[1:], strict=True))  # the first one allocates buffers
     some = test[::8]
-    alike(ours, plain, test[:size])
+    check_losses(ours, plain, test[:size])
     with torch.no_grad():
         times = [
             [seconds(partial(side.solved, part)) / len(part) for side, part in ((ours, test), (plain, some))]
             for _ in range(repeats)
         ]
         pairs = list(zip(ours.solved(some), plain.solved(some), strict=True))
-    told("decoding", "problems/s", *zip(*times, strict=True))
-    same, longest = sum(one == other for one, other in pairs), sum(len(one) for one, _ in pairs) / len(pairs)
-    print(f"  {same} of {len(pairs)} equations alike, of {longest:.1f} symbols on average")
+    print_rates("decoding", "problems/s", *zip(*times, strict=True))
+    same = sum(equation == other for equation, other in pairs)
+    length = sum(len(equation) for equation, _ in pairs) / len(pairs)
+    print(f"  {same} of {len(pairs)} equations equal, of {length:.1f} symbols on average")
 
 
 @torch.no_grad()
-def alike(ours: Ours, plain: Reference, problems: Sequence[Problem]) -> None:
-    """Give the reference our weights; end the program where its loss is not ours."""
+def check_losses(ours: Ours, plain: Reference, problems: Sequence[Problem]) -> None:
+    """Copy the weights to the reference; end the program if the losses differ."""
     plain.net.load_state_dict(ours.net.state_dict())
     for side in (ours, plain):
         side.net.eval()
-    one, other = float(ours.loss(problems)), float(plain.loss(problems))
-    if not math.isclose(one, other, rel_tol=1e-4):
-        raise SystemExit(f"the loss is {one:.6f}, the reference's {other:.6f}")
+    own, other = float(ours.loss(problems)), float(plain.loss(problems))
+    if not math.isclose(own, other, rel_tol=1e-4):
+        raise SystemExit(f"the loss is {own:.6f}, the reference's {other:.6f}")
 
 
-def told(act: str, unit: str, ours: Sequence[float], plain: Sequence[float]) -> None:
-    """Print both rates, and the median ratio of neighbours."""
-    ratio = median(other / one for one, other in zip(ours, plain, strict=True))
+def print_rates(act: str, unit: str, ours: Sequence[float], plain: Sequence[float]) -> None:
+    """Print both rates, and the median ratio of neighbouring turns."""
+    ratio = median(other / own for own, other in zip(ours, plain, strict=True))
     print(f"  {act} {1 / median(ours):.2f} {unit}, reference {1 / median(plain):.2f}: {ratio:.2f} x")
 
 
 def main() -> None:
-    """Measure both solvers as the command line asks."""
+    """Measure both solvers."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--data-dir", default="synthetic", help="data in the official layout")
-    parser.add_argument("--steps", type=int, default=30, help="optimizer steps that count")
+    parser.add_argument("--steps", type=int, default=30, help="optimizer steps")
     parser.add_argument(
         "--problems", type=int, default=384, help="problems decoded, an eighth by the reference"
     )
-    parser.add_argument("--repeats", type=int, default=3, help="of decoding")
+    parser.add_argument("--repeats", type=int, default=3, help="repeats of decoding")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    asked = parser.parse_args()
-    torch.set_num_threads(asked.threads)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
     for kind in (MawpsGts, MawpsGraph2Tree):
-        task = kind(backbone="scratch", folder=asked.data_dir, fold=0)
-        measured(task, asked.steps, asked.problems, asked.repeats)
+        task = kind(backbone="scratch", folder=args.data_dir, fold=0)
+        measured(task, args.steps, args.problems, args.repeats)
 
 
 if __name__ == "__main__":

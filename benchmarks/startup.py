@@ -1,4 +1,4 @@
-"""How long the doors take to open: medians of `smc-eval --help` and `smc-eval list`, in seconds."""
+"""Start-up time: medians of `smc-eval --help` and `smc-eval list`, in seconds."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import time
 from pathlib import Path
 
 LIMITS = {"--help": 0.4, "list": 0.7}
-"""What the project promises, in seconds on two cores."""
+"""Targets in seconds, on two cores."""
 
 
 def seconds(word: str) -> float:
-    """Wall-clock time of one `smc-eval WORD`, output thrown away."""
+    """Wall-clock seconds of one `smc-eval WORD`, without its output."""
     program = Path(sys.executable).with_name("smc-eval")
     began = time.perf_counter()
     subprocess.run([program, word], check=True, stdout=subprocess.DEVNULL)
@@ -22,9 +22,9 @@ def seconds(word: str) -> float:
 
 
 def main() -> None:
-    """Print a line for each door; end with 1 where one is slower than promised."""
+    """Print a line for each command; exit with 1 if one is slower than its target."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=11, help="runs of each, after one to warm the disk")
+    parser.add_argument("--runs", type=int, default=11, help="runs of each, after one that is not counted")
     runs = parser.parse_args().runs
     slow = False
     for word, limit in LIMITS.items():
@@ -33,7 +33,7 @@ def main() -> None:
         median = statistics.median(times)
         slow |= median > limit
         between = f"{times[0]:.3f} to {times[-1]:.3f}"
-        print(f"smc-eval {word:<8} median {median:.3f} s ({between}); promised {limit} s")
+        print(f"smc-eval {word:<8} median {median:.3f} s ({between}); target {limit} s")
     sys.exit(slow)
 
 

@@ -1,10 +1,10 @@
-"""What masks cost: a masked training step against a dense step of the same net on the same batch.
+"""The cost of masks: a masked training step against a dense step of the same net on the same batch.
 
     python benchmarks/step.py --pairs 40
 
-One run of the real loop, whose net puts its masks on and off: dense, masked, masked, dense, and so
-on. Reported is the median ratio of neighbours, so that what else the machine does counts little; on
-one thread it is a ratio of the process's own seconds, which it touches less still.
+One run of the real training loop, whose net has its masks in turns: dense, masked, masked, dense, and so on.
+The result is the median ratio of neighbouring steps, so that other programs matter little. On one thread,
+process time is measured.
 """
 
 from __future__ import annotations
@@ -22,8 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from smc_eval.card import TaskCard
-from smc_eval.engine import train as loop
-from smc_eval.engine.cell_run import CellRun
+from smc_eval.engine.cell_run import CellOptions, CellRun
 from smc_eval.engine.device import Device
 from smc_eval.engine.progress import Silent
 from smc_eval.experiment.cell import Cell, chain
@@ -38,16 +37,16 @@ from smc_eval.task import Part, Source, Task
 from smc_eval.tasks.arithmetic.datasets import MawpsGts
 
 LIMIT = 1.03
-"""What the project promises, as a share of a dense step."""
+"""Target: largest ratio of a masked step to a dense step."""
 
 
 def clock() -> float:
-    """Seconds of this process where they are those of its one thread, else of the wall."""
+    """Process time on one thread, else wall-clock time."""
     return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
 
 
 class Encoder(Task):
-    """A BERT of 6 layers of 384 that is fine-tuned on random tokens: 16 rows of 32."""
+    """A BERT of 6 × 384, fine-tuned on random tokens: 16 rows of 32."""
 
     card: ClassVar[TaskCard] = TaskCard(
         name="encoder/6x384", summary="random tokens", source="smc-eval", metric="none",
@@ -82,42 +81,43 @@ class Encoder(Task):
         return accuracy([False] * len(examples), "none", "none")
 
 
-class Changing(Silent):
-    """Times every step, and puts the masks on or off before the next: off, on, on, off, and again."""
+class MaskSwitch(Silent):
+    """Times every step, and sets or clears the masks before the next: off, on, on, off, and again."""
 
     def __init__(self) -> None:
         self.times: dict[bool, list[float]] = {False: [], True: []}
 
     def train(self, cell_run: CellRun, sparsity: float) -> None:
-        """Walk to the end, with magnitude's masks of that sparsity."""
-        self.walk, self.sparsity = cell_run, sparsity
+        """Run a cell, with magnitude masks of that sparsity."""
+        self.cell_run, self.sparsity = cell_run, sparsity
         cell_run.run()
 
     def stage(self, label: str, steps: int, done: int) -> None:
         if label.startswith("train"):
-            net = self.walk.net
+            net = self.cell_run.net
             sizes = {name: weight.abs() for name, weight in net.weights.items()}
             self.masks = allocate(sizes, Target(sparsity=self.sparsity))
             self.since = clock()
 
     def step(self, done: int, loss: float) -> None:
-        net = self.walk.net
+        net = self.cell_run.net
         self.times[bool(net.masks)].append(clock() - self.since)
         net.masks = self.masks if done % 4 in {1, 2} else {}
         self.since = clock()
 
 
 def measured(task: Task, sparsity: float, pairs: int) -> float:
-    """Print a task's two times and return the median ratio of its pairs, the first left out."""
+    """Print the times of a task; returns the median ratio of its pairs, without the first."""
     size = task.recipe.batch_size
     recipe = task.recipe.model_copy(update={"steps": 2 * pairs + 2, "epochs": None})
-    task = task.replace(recipe=recipe, limit=size)  # so that every batch is the same
+    task = task.replace(recipe=recipe, limit=size)  # every batch is the same
     cell = Cell(task=task, method=Dense(), target=Target(), protocol=SOUND)
-    times = Changing()
+    times = MaskSwitch()
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder))
         store.open()
-        times.train(CellRun(chain(cell, task.sources(), size), store, Device("cpu"), times), sparsity)
+        links, options = chain(cell, task.sources(), size), CellOptions(checkpoint_seconds=math.inf)
+        times.train(CellRun(links, store, Device("cpu"), times, options), sparsity)
     weights = sum(mask.numel() for mask in times.masks.values())
     held = sum(mask.untyped_storage().nbytes() for mask in times.masks.values())
     dense, masked = (times.times[kind][1:] for kind in (False, True))
@@ -125,24 +125,23 @@ def measured(task: Task, sparsity: float, pairs: int) -> float:
     print(f"{task.card.name}: {weights:,} weights in scope, {held / weights:g} bytes of mask each")
     print(
         f"  dense {median(dense):.4f} s, masked {median(masked):.4f} s a step; median of {pairs} ratios "
-        f"{ratio:.3f}, promised {LIMIT}"
+        f"{ratio:.3f}, target {LIMIT}"
     )
     return ratio
 
 
 def main() -> None:
-    """Measure both nets; end with 1 where masks cost more than promised."""
+    """Measure both nets; exit with 1 if a ratio exceeds the target."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--data-dir", default="synthetic", help="data in the official layout")
     parser.add_argument("--sparsity", type=float, default=0.8)
-    parser.add_argument("--pairs", type=int, default=40, help="pairs of steps that count")
+    parser.add_argument("--pairs", type=int, default=40, help="pairs of steps")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    asked = parser.parse_args()
-    torch.set_num_threads(asked.threads)
-    print(f"{asked.threads} threads, torch {torch.__version__}, sparsity {asked.sparsity:g}")
-    loop.CHECKPOINT_SECONDS = math.inf
-    tasks = (MawpsGts(backbone="scratch", folder=asked.data_dir, fold=0), Encoder())
-    ratios = [measured(task, asked.sparsity, asked.pairs) for task in tasks]
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    print(f"{args.threads} threads, torch {torch.__version__}, sparsity {args.sparsity:g}")
+    tasks = (MawpsGts(backbone="scratch", folder=args.data_dir, fold=0), Encoder())
+    ratios = [measured(task, args.sparsity, args.pairs) for task in tasks]
     raise SystemExit(max(ratios) > LIMIT)
 
 

@@ -1,7 +1,7 @@
-"""smc-eval: evaluate sparse neural networks on tasks that are hard on purpose.
+"""smc-eval: evaluate sparse neural networks on hard tasks.
 
-A plugin imports everything it needs from here. Names load on first use, so `import smc_eval` is
-cheap and imports no torch.
+A plugin imports everything from here. Each name is loaded on first use, so `import smc_eval` is fast
+and does not import torch.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ MODULES = {
     "task": ("Part", "Sizes", "Source", "Task"),
     "updater": ("StepView", "Updater"),
 }
-"""Where each public name is defined."""
+"""The module of each public name, and its names."""
 
 __all__ = [
     "START",

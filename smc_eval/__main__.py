@@ -1,4 +1,4 @@
-"""`python -m smc_eval` is `smc-eval`."""
+"""`python -m smc_eval` runs the command `smc-eval`."""
 
 from smc_eval.cli import main
 

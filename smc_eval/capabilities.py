@@ -1,7 +1,7 @@
-"""Capabilities: what a task may do beyond its seven required methods.
+"""Capabilities: optional methods of a task, beyond the seven required ones.
 
-A task has a capability if it has the method; nothing else is needed. The functions below give what
-the engine takes where a task lacks it.
+A task has a capability if its class has the method; it need not inherit from the protocol. The functions
+below call the method, or give the default for a task without it.
 """
 
 from __future__ import annotations
@@ -18,39 +18,40 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class HasLength(Protocol):
-    """Examples differ in length, so examples of similar length can share a batch."""
+    """Examples differ in length. Those of similar length can share a batch, with less padding."""
 
     def length(self, example: Any) -> int:
-        """Tokens of an example."""
+        """Number of tokens of an example."""
 
 
 @runtime_checkable
 class HasSideLengths(Protocol):
-    """Examples have two sides that are padded separately, as source and target of a translation are."""
+    """Examples have sides that are padded separately, such as source and target of a translation."""
 
     def side_lengths(self, example: Any) -> tuple[int, ...]:
-        """Tokens of each side of an example. The first side is the one that `predict` reads."""
+        """Number of tokens of each side of an example. `predict` reads the first side."""
 
 
 @runtime_checkable
 class HasLossTerms(Protocol):
-    """Examples do not count equally in the mean loss of a batch."""
+    """Examples have different weights in the mean loss of a batch, as in a mean over tokens."""
 
     def loss_terms(self, example: Any) -> int:
-        """Terms of an example in the mean loss of a batch, and its outputs in `loss_and_outputs`.
+        """Number of terms of an example in the mean loss, and of its rows in `loss_and_outputs`.
 
-        For a mean over tokens it is the number of target tokens. The engine weighs parts of a batch by it.
+        For a mean over tokens it is the number of target tokens. The engine weights the parts of a batch
+        by it.
         """
 
 
 @runtime_checkable
 class HasOutputs(Protocol):
-    """The outputs behind the loss are available: for distillation, for GraSP and SynFlow, for paths."""
+    """The outputs of the net are available. Distillation, SynFlow and effective sparsity need them."""
 
     def loss_and_outputs(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
-        """The mean loss, and the outputs it was made of: log-probabilities [M, C], or values [M].
+        """The loss, equal to `loss(model, batch)`, and the outputs that it is computed from.
 
-        The loss equals `loss` of the same batch.
+        Outputs are log-probabilities [M, C] of M terms and C classes, or values [M].
         """
 
 
@@ -59,7 +60,7 @@ class HasBackbone(Protocol):
     """Part of the model is pretrained."""
 
     def backbone_weights(self, model: nn.Module) -> Collection[str]:
-        """Names of the pretrained parameters. They take `recipe.backbone_lr`."""
+        """Names of the pretrained parameters. Their learning rate is `recipe.backbone_lr`."""
 
 
 @runtime_checkable
@@ -67,9 +68,9 @@ class HasExclusions(Protocol):
     """Some parameters are never pruned under scope `body`."""
 
     def exclude(self, model: nn.Module) -> Collection[str]:
-        """Names of the parameters that scope `body` leaves out, besides embeddings.
+        """Names of the parameters that scope `body` excludes, besides embeddings.
 
-        These are the output layer of a new head, and lookup tables that are no `nn.Embedding`.
+        Examples: the output layer of a new head, a lookup table that is not an `nn.Embedding`.
         """
 
 
@@ -78,15 +79,15 @@ class HasPaperExclusions(Protocol):
     """Some parameters are never pruned under scope `all-2d`."""
 
     def exclude_in_paper(self, model: nn.Module) -> Collection[str]:
-        """Names of the two-dimensional parameters that SMC-Bench's code never prunes."""
+        """Names of the two-dimensional parameters that the code of SMC-Bench never prunes."""
 
 
 @runtime_checkable
 class HasDataFiles(Protocol):
-    """The task knows where its data can be fetched."""
+    """The files of the data are known, so `smc-eval data` can list, verify and download them."""
 
     def data_files(self) -> tuple[DataFile, ...]:
-        """Files and folders in the data folder, and where they come from. Reads nothing."""
+        """Files and folders in the data folder, with their addresses. Reads no file."""
 
 
 @runtime_checkable
@@ -94,19 +95,19 @@ class Sized(Protocol):
     """The size of the data is published, so a run can be planned without the data."""
 
     def sizes(self) -> Sizes | None:
-        """Published sizes with these options; None where none are published."""
+        """Published sizes of the data with these options; None if there are none."""
 
 
 @runtime_checkable
 class TrainedAs(Protocol):
-    """Tasks that differ only in what they report share their trained nets."""
+    """Several tasks share their trained nets, because only their test data or score differ."""
 
     def trained_as(self) -> Task:
-        """The task that training, pruning and their digests see. Equal for all that share their nets."""
+        """The task that is used to train and prune. It is equal for all tasks that share their nets."""
 
 
 def side_lengths(task: Task, examples: Iterable[Any]) -> list[tuple[int, ...]]:
-    """Tokens of each side of each example; one token where the task does not say."""
+    """Number of tokens of each side of each example. Default: one side of one token."""
     if isinstance(task, HasSideLengths):
         return [task.side_lengths(example) for example in examples]
     if isinstance(task, HasLength):
@@ -115,37 +116,37 @@ def side_lengths(task: Task, examples: Iterable[Any]) -> list[tuple[int, ...]]:
 
 
 def loss_terms(task: Task, examples: Sequence[Any]) -> int:
-    """Terms of some examples in a mean loss; one for each example where the task does not say."""
+    """Number of terms of some examples in a mean loss. Default: one for each example."""
     if isinstance(task, HasLossTerms):
         return sum(task.loss_terms(example) for example in examples)
     return len(examples)
 
 
 def backbone_weights(task: Task, model: nn.Module) -> Collection[str]:
-    """Names of the pretrained parameters."""
+    """Names of the pretrained parameters. Default: none."""
     return task.backbone_weights(model) if isinstance(task, HasBackbone) else ()
 
 
 def excluded(task: Task, model: nn.Module) -> Collection[str]:
-    """Names of the parameters that scope `body` leaves out besides embeddings."""
+    """Names of the parameters that scope `body` excludes, besides embeddings. Default: none."""
     return task.exclude(model) if isinstance(task, HasExclusions) else ()
 
 
 def excluded_in_paper(task: Task, model: nn.Module) -> Collection[str]:
-    """Names of the parameters that scope `all-2d` leaves out."""
+    """Names of the parameters that scope `all-2d` excludes. Default: none."""
     return task.exclude_in_paper(model) if isinstance(task, HasPaperExclusions) else ()
 
 
 def data_files(task: Task) -> tuple[DataFile, ...]:
-    """Files and folders that a task reads, and where they come from."""
+    """Files and folders that a task reads, with their addresses. Default: none."""
     return task.data_files() if isinstance(task, HasDataFiles) else ()
 
 
 def published_sizes(task: Task) -> Sizes | None:
-    """The published sizes of a task's data; None where there are none."""
+    """Published sizes of a task's data. Default: None."""
     return task.sizes() if isinstance(task, Sized) else None
 
 
 def trained_as(task: Task) -> Task:
-    """The task that training, pruning and their digests see."""
+    """The task that is used to train and prune. Default: the task itself."""
     return task.trained_as() if isinstance(task, TrainedAs) else task

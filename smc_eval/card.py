@@ -1,4 +1,4 @@
-"""Cards: how a plugin names itself."""
+"""Cards: name, source and abilities of a method or a task."""
 
 from __future__ import annotations
 
@@ -15,45 +15,49 @@ Accepts = Literal["text-encoder", "protein-encoder", "encoder-decoder", "scratch
 
 
 class Card(Spec):
-    """What every plugin says of itself."""
+    """The card of a method or a task: what users see of it."""
 
     name: Name
-    """What users type: lower case, parts joined by `-` or `/`."""
+    """The name that users type: lower case, parts joined by `-` or `/`."""
     summary: str = Field(min_length=1)
-    """One line."""
+    """A description in one line."""
     source: str = Field(min_length=1)
-    """Where it was published: paper and equation, or an address."""
+    """The publication: paper and equation, or an address."""
 
 
 class MethodCard(Card):
-    """A method's card."""
+    """The card of a method, with the targets that it supports.
+
+    `Method.accept` refuses every other target before anything runs.
+    """
 
     when: When
-    """When the mask is made, seen from training; `given`: it comes from elsewhere, sparsity and all."""
+    """When the masks are made: before, during or after training, or iteratively. `none`: it prunes nothing.
+    `custom`: the masks come from elsewhere, and the sparsity with them."""
     patterns: tuple[Literal["free", "n:m"], ...] = ("free", "n:m")
-    """Which patterns it can make."""
+    """Sparsity patterns that it supports: `free` is unstructured, `n:m` is N of every M."""
     distribution: Distribution = "global"
-    """How it spreads a sparsity over tensors, unless the user says."""
+    """Default distribution of the sparsity over the tensors."""
     distributions: tuple[Distribution, ...] | None = None
-    """Which spreads it can make; None stands for all."""
+    """Distributions that it supports; None means all."""
     scopes: tuple[Scope, ...] | None = None
-    """Which scopes it can serve; None stands for all."""
+    """Scopes that it supports; None means all."""
 
 
 class TaskCard(Card):
-    """A task's card."""
+    """The card of a task."""
 
     groups: tuple[Name, ...] = ()
-    """Names that stand for this task among others, as in `--tasks arithmetic`; the widest last."""
+    """Groups of tasks that contain it, as in `--tasks arithmetic`; the largest group comes last."""
     metric: str
-    """What the score measures, and in which unit: `value accuracy (%)`."""
+    """The metric of the score, with its unit: `value accuracy (%)`."""
     chance: float = 0.0
-    """The score of a guess, in the metric's unit."""
+    """The score of a random guess, in the metric's unit."""
     folds: int | None = None
-    """How many folds cross-validation has; None where there is one split."""
+    """Number of cross-validation folds; None if the task has one split."""
     accepts: tuple[Accepts, ...]
-    """Kinds of model that can serve it."""
+    """Kinds of model that it accepts."""
     published: str
-    """The model of the published numbers, taken when none is named or it cannot serve."""
+    """The model of the published numbers. It is the default, and replaces a model that the task rejects."""
     licence: str = "unstated"
-    """Licence of its data."""
+    """Licence of the data."""

@@ -1,4 +1,4 @@
-"""What a task needs: a file or folder of the official layout, where it comes from and what it must hold."""
+"""A DataFile: a file or folder that a task reads, its address and its checksum."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from pathlib import Path, PurePosixPath
 from smc_eval.errors import PluginError
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
-"""How an address ends that is an archive."""
+"""Endings of the addresses of archives."""
 
 
 @dataclass(frozen=True)
 class DataFile:
-    """One file or folder that a task reads, by its official path under the data folder."""
+    """One file or folder that a task reads, in the official layout of its data."""
 
     path: str
-    """Of a folder with a `/` at its end."""
+    """Official path, relative to the data folder. The path of a folder ends with `/`."""
     licence: str
     address: str = ""
-    """Where it can be fetched, or the archive that holds it under this path; empty where nothing is known
-    that stays the same, and `note` says where to look."""
+    """Where it can be downloaded: the file itself, or an archive that holds it under this path. Empty if
+    no stable address is known; `note` then names another source."""
     sha256: str = ""
-    """Of what lies at the address, as far as it is known."""
+    """Checksum of the file at the address; empty if unknown."""
     bytes: int | None = None
-    """The same."""
+    """Size of the file at the address; None if unknown."""
     note: str = ""
-    """How else it can be had, and what else may stand in its place."""
+    """Other sources, and files that can replace it."""
 
     def __post_init__(self) -> None:
-        """Refuse what could name a file outside the data folder, or a digest that none can have."""
+        """Refuse a path outside the data folder, and a checksum that is no SHA-256."""
         path = PurePosixPath(self.path)
         if not path.parts or path.is_absolute() or ".." in path.parts:
             raise PluginError(f"a task needs {self.path!r}; wanted a path under the data folder")
@@ -39,17 +39,17 @@ class DataFile:
 
     @property
     def folder(self) -> bool:
-        """Whether it is one."""
+        """Whether it is a folder."""
         return self.path.endswith("/")
 
     @property
     def in_archive(self) -> bool:
-        """Whether it comes in an archive."""
+        """Whether its address is an archive."""
         return self.address.endswith(ARCHIVES)
 
     def under(self, root: Path) -> Path | None:
-        """Where it lies under a data folder, plain or `.gz`; a folder that holds nothing is not there."""
+        """Its path under a data folder, plain or `.gz`; None if it is missing or an empty folder."""
         path = root / self.path
         if self.folder:
             return path if path.is_dir() and any(path.iterdir()) else None
-        return next((one for one in (path, path.with_name(f"{path.name}.gz")) if one.is_file()), None)
+        return next((file for file in (path, path.with_name(f"{path.name}.gz")) if file.is_file()), None)

@@ -1,19 +1,19 @@
-"""Everything that can go wrong, as one tree.
+"""All errors of smc-eval, as one tree.
 
 SmcError
-├── UsageError          the command line or a file it names is wrong
-│   ├── UnknownName     a task, method, option or recipe field nobody has
+├── UsageError          the command line, or a file that it names, is wrong
+│   ├── UnknownName     no task, method, option or field has this name
 │   ├── DataError       a data folder, file or line is missing or malformed
 │   └── ModelError      a checkpoint is missing, broken or of the wrong kind
-├── PluginError         a plugin cannot be loaded or breaks its word
-├── PlanError           a method's plan does not make sense
-├── SparsityError       a target that cannot be reached, or was not
-├── TrainingError       a loss or gradient that is not a number
-├── RankLost            another process of the same cell is gone, and this one ends too
+├── PluginError         a plugin cannot be loaded or breaks its contract
+├── PlanError           the stages of a method's plan contradict each other
+├── SparsityError       a sparsity target cannot be reached, or was missed
+├── TrainingError       a loss or a gradient is not finite
+├── RankLost            another process of the same cell has ended, so this one ends too
 └── StoreError          a file of the store is broken or cannot be written
-    ├── Busy            another process works on the same thing
-    ├── LeaseLost       this process was silent too long, and another took over
-    └── StoreGone       the store's folder is not there any more
+    ├── Busy            another process works on the same item
+    ├── LeaseLost       this process renewed its lease too late, and another took over
+    └── StoreGone       the folder of the store no longer exists
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from difflib import get_close_matches
 
 
 class SmcError(Exception):
-    """Base of all errors that smc-eval raises on purpose; its text is meant for users."""
+    """Base class of the errors that smc-eval raises on purpose. The message is written for users."""
 
 
 class UsageError(SmcError):
-    """The command line, or a file it names, is wrong."""
+    """The command line, or a file that it names, is wrong."""
 
 
 class UnknownName(UsageError):
-    """A name that nobody has, with the nearest that somebody has."""
+    """Nothing has this name. The message gives the nearest known name and all known names."""
 
     def __init__(self, what: str, name: str, names: Iterable[str]) -> None:
         known = sorted(names)
@@ -49,28 +49,28 @@ class ModelError(UsageError):
 
 
 class PluginError(SmcError):
-    """A plugin cannot be loaded or breaks its word."""
+    """A plugin cannot be loaded or breaks its contract."""
 
 
 class PlanError(SmcError):
-    """A method's plan does not make sense."""
+    """The stages of a method's plan contradict each other."""
 
 
 class SparsityError(SmcError):
-    """A sparsity target that cannot be reached, or was not."""
+    """A sparsity target cannot be reached, or was missed."""
 
 
 class TrainingError(SmcError):
-    """A loss or a gradient that is not a number."""
+    """A loss or a gradient is not finite."""
 
 
 class RankLost(SmcError):
-    """Another process of the same cell is gone, and this one ends too."""
+    """Another process of the same cell has ended, so this one ends too."""
 
-    def __init__(self, why: str, *, spoken: bool = False) -> None:
-        self.spoken = spoken
-        """Whether another process tells of it."""
-        super().__init__(f"{why}; what is finished is kept: issue the same command again to go on")
+    def __init__(self, why: str, *, reported: bool = False) -> None:
+        self.reported = reported
+        """Whether another process reports it to the user."""
+        super().__init__(f"{why}; finished work is kept: issue the same command again to go on")
 
 
 class StoreError(SmcError):
@@ -78,18 +78,18 @@ class StoreError(SmcError):
 
 
 class Busy(StoreError):
-    """Another process works on the same thing; nothing is wrong."""
+    """Another process works on the same item. This is no fault."""
 
 
 class LeaseLost(StoreError):
-    """This process was silent too long, and another took over; nothing is lost."""
+    """This process renewed its lease too late, and another took over. No result is lost."""
 
 
 class StoreGone(StoreError):
-    """The store's folder is not there any more."""
+    """The folder of the store no longer exists."""
 
 
 def first_line(text: object) -> str:
-    """The first line of an error or of any text; empty where it has none."""
+    """The first line of an error or of a text; empty if there is none."""
     lines = str(text).strip().splitlines()
     return lines[0] if lines else ""

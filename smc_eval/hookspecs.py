@@ -1,4 +1,4 @@
-"""The doors: two hooks through which methods and tasks come in, ours as anybody's."""
+"""The two hooks of a plugin. Built-in methods and tasks are registered by them too."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 @hookspec
 def smc_eval_methods() -> Iterable[type[Method]]:  # type: ignore[empty-body]
-    """Methods this plugin brings. Called once, when the registry is made."""
+    """The methods of this plugin. Called once, when the registry is built."""
 
 
 @hookspec
 def smc_eval_tasks() -> Iterable[type[Task]]:  # type: ignore[empty-body]
-    """Tasks this plugin brings. Called once, when the registry is made."""
+    """The tasks of this plugin. Called once, when the registry is built."""

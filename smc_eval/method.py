@@ -1,4 +1,4 @@
-"""A Method: a plan that reads like the paper's algorithm box."""
+"""A Method: a sparsification method, as a plan of stages."""
 
 from __future__ import annotations
 
@@ -13,27 +13,54 @@ from smc_eval.stages import Stage
 from smc_eval.target import Target
 
 DENSE = "dense"
-"""Name of the method that prunes nothing, and stands beside all others."""
+"""Name of the method that prunes nothing: the baseline of all others."""
 
 
 class Method(Spec):
-    """One sparsification method. Its fields are its options; nothing runs in its plan."""
+    """A sparsification method: a card, options and a plan.
+
+    Options are fields, each with a default; users set them with `--method NAME:OPTION=VALUE`. The plan
+    reads like the algorithm in the paper:
+
+        class Magnitude(Criterion):
+            def saliency(self, probe):
+                return {name: weight.abs() for name, weight in probe.weights.items()}
+
+        class OneShot(Method):
+            card: ClassVar[MethodCard] = MethodCard(
+                name="one-shot", summary="magnitude pruning after training", source="...", when="after"
+            )
+
+            def plan(self, target):
+                yield Train()
+                yield Prune(by=Magnitude(), to=target)
+                yield Train()
+    """
 
     card: ClassVar[MethodCard]
+    """Name, source and supported targets."""
     paper: ClassVar[Mapping[str, Any]] = {}
-    """Options that SMC-Bench chose otherwise: the defaults under `--protocol paper`."""
+    """Defaults under `--protocol paper`: the options that SMC-Bench chose differently."""
 
     @abstractmethod
     def plan(self, target: Target) -> Iterator[Stage]:
-        """The stages that lead from the start to a trained net at the target."""
+        """The stages from the untrained net to a trained net that meets the target.
+
+        A plan only describes: it computes nothing, and equal targets give equal stages. Stages that two
+        methods share, such as a first `Train()`, are computed once.
+        """
 
     def accept(self, target: Target) -> None:
-        """Refuse a target this method cannot reach, by name and before anything runs."""
+        """Refuse a target that the card does not name. A method may override it to refuse more.
+
+        Raises:
+            UsageError: the method cannot reach the target; names the method and the supported targets.
+        """
         pattern = "free" if target.pattern == "free" else "n:m"
         if pattern not in self.card.patterns:
             raise UsageError(
-                f"method {self.card.name!r} cannot make pattern {target.pattern!r}; "
-                f"it makes: {', '.join(self.card.patterns)}"
+                f"method {self.card.name!r} does not support pattern {target.pattern!r}; "
+                f"it supports: {', '.join(self.card.patterns)}"
             )
         if (
             pattern == "free"
@@ -41,16 +68,16 @@ class Method(Spec):
             and target.distribution not in self.card.distributions
         ):
             raise UsageError(
-                f"method {self.card.name!r} cannot spread {target.distribution!r}; "
-                f"it spreads: {', '.join(self.card.distributions)}"
+                f"method {self.card.name!r} does not support distribution {target.distribution!r}; "
+                f"it supports: {', '.join(self.card.distributions)}"
             )
         if self.card.scopes is not None and target.scope not in self.card.scopes:
             raise UsageError(
-                f"method {self.card.name!r} cannot serve scope {target.scope!r}; "
-                f"it serves: {', '.join(self.card.scopes)}, as in --scope {self.card.scopes[0]}"
+                f"method {self.card.name!r} does not support scope {target.scope!r}; "
+                f"it supports: {', '.join(self.card.scopes)}, as in --scope {self.card.scopes[0]}"
             )
 
     @property
     def label(self) -> str:
-        """Its name and the options that differ from the defaults, as users type them."""
+        """Name and options that differ from the defaults, as users type them: `lth:share=0.1`."""
         return label(self.card.name, self)

@@ -1,4 +1,4 @@
-"""Protocols: the choices made around all methods alike."""
+"""Protocols: the choices that hold for all methods and tasks of a run."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from smc_eval.target import Scope
 
 
 class Protocol(Spec):
-    """What holds for every method and task of a run, and is part of every digest."""
+    """Choices that hold for every method and task of a run. They are part of every digest."""
 
     name: Literal["sound", "paper"]
     scope: Scope
-    """Which tensors count, unless the user says."""
+    """Default scope: the tensors that are pruned."""
     decoupled: bool
-    """Whether Adam's weight decay is decoupled; coupled, it drives unused embeddings to zero."""
+    """Whether Adam's weight decay is decoupled. Coupled decay drives unused embeddings to zero."""
     keep: Literal["last", "best"]
-    """Which net is scored: the last, or the best epoch on the reported split."""
+    """The scored net: the last, or that of the best epoch on the reported split."""
 
     def recipe(self, own: Recipe) -> Recipe:
-        """A task's recipe under this protocol."""
+        """The recipe of a task under this protocol."""
         optimizer = "adamw" if self.decoupled and own.optimizer == "adam" else own.optimizer
         return own.model_copy(update={"optimizer": optimizer, "keep": self.keep})
 
 
 SOUND = Protocol(name="sound", scope="body", decoupled=True, keep="last")
-"""The default: nothing is selected on the reported split, embeddings are not pruned."""
+"""The default: no selection on the reported split, embeddings are not pruned."""
 
 PAPER = Protocol(name="paper", scope="all-2d", decoupled=False, keep="best")
-"""The choices of SMC-Bench, so that published numbers can be met on the same terms."""
+"""The choices of SMC-Bench, to compare with its published numbers."""
 
 PROTOCOLS = {protocol.name: protocol for protocol in (SOUND, PAPER)}
 
 SUMMARIES = {
-    "sound": "the default: nothing is selected on the reported split, embeddings are not pruned",
-    "paper": "SMC-Bench's own choices, so that its numbers can be met on the same terms",
+    "sound": "the default: no selection on the reported split, embeddings are not pruned",
+    "paper": "the choices of SMC-Bench, to compare with its published numbers",
 }
-"""Each in one line."""
+"""A description of each protocol in one line."""

@@ -1,4 +1,4 @@
-"""Pruners: from a net and its data to masks; a criterion only says what each weight is worth."""
+"""Pruners make masks from a net and its data; a criterion only scores the weights."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from smc_eval.target import Target
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
     from smc_eval.sparse.inputs import InputObserver
     from smc_eval.sparse.shard_group import ShardGroup
@@ -19,90 +20,105 @@ if TYPE_CHECKING:
 
 
 class Probe(Protocol):
-    """The narrow window through which a pruner sees net and data."""
+    """A pruner's view of the net and of its training data.
+
+    Tensors are keyed by parameter name, one for each weight in scope. Batches are drawn from the training
+    data at random; all functions of one probe use the same batches. Every pass over a batch is counted
+    in the cost of the method.
+    """
 
     @property
     def weights(self) -> Tensors:
-        """Weights in scope by canonical name; what is masked reads zero."""
+        """Weights in scope; pruned weights are zero."""
 
     @property
     def masks(self) -> Tensors:
-        """What survives so far, one bool tensor for every weight in scope; True stays."""
+        """Current masks, one bool tensor for each weight in scope; True means unpruned."""
 
     @property
     def shards(self) -> ShardGroup:
-        """Who holds the other rows of each tensor, and counts along; mostly nobody."""
+        """The ranks that hold the other rows of each tensor; usually there are none. It counts and draws
+        over all rows."""
 
     @property
     def generator(self) -> torch.Generator:
-        """Chance for whatever the pruner draws, on the CPU: a function of all that came before."""
+        """Random generator of this stage, on the CPU. Its seed depends on all earlier stages."""
 
-    def gradients(self, batches: int, *, dropout: bool = True) -> Masks:
-        """Mean gradient of the training loss over so many batches, by name, masked weights' too."""
+    def gradients(self, batches: int, *, dropout: bool = True) -> dict[str, Tensor]:
+        """Mean gradient of the training loss over some batches. Pruned weights have gradients too."""
 
     def each_gradient(self, batches: int, size: int | None = None) -> Iterator[Tensors]:
-        """The gradient of each of so many batches; what one held is gone when the next is asked for.
+        """The gradient of each of some batches, one after the other, with dropout.
 
-        Asked again of the same net it gives the same, dropout included, so that nobody need keep them.
-        `size` is the examples of a batch; None takes the recipe's.
+        A gradient is valid until the next one is requested. A second call on the same net gives the same
+        gradients, dropout included, so none needs to be stored. `size` is the number of examples in a
+        batch; None takes that of the recipe.
         """
 
-    def products(self, vectors: Tensors, batches: int) -> Masks:
-        """Hessian of the mean training loss over the batches that `gradients` saw, times the vectors;
-        without dropout."""
+    def products(self, vectors: Tensors, batches: int) -> dict[str, Tensor]:
+        """Hessian of the mean training loss times the vectors, over the batches of `gradients`, without
+        dropout."""
 
     def inputs(self, batches: int, see: InputObserver) -> None:
-        """Run so many training batches forward, those that `gradients` saw, and show what weights multiply.
+        """Pass the inputs of each weight to `see`, in a forward pass over the batches of `gradients`.
 
-        `see(name, (rows, columns), x_NI)`: the weight `name`, of `weight.flatten(1)` those rows and
-        columns, multiplied N rows of inputs. Without dropout; whatever multiplies the same weight
-        again is shown again. What no linear map multiplies, such as a lookup table, is never shown.
+        Without dropout. `see(name, (rows, columns), x_NI)`: these rows and columns of `weight.flatten(1)`
+        multiplied the N rows of `x_NI`. A weight that is used several times is passed as often. A weight
+        that no linear map uses, such as a lookup table, is never passed.
         """
 
-    def flow(self, batches: int) -> Masks:
-        """What flows through each weight of the net's linear shadow, w dR/dw, by name: zero or more.
+    def flow(self, batches: int) -> dict[str, Tensor]:
+        """Synaptic flow of each weight, |w dR/dw|, in the linearized net.
 
-        In the shadow weights are positive, inputs one and activations the identity; R sums its
-        outputs. Of the data the form of a batch matters, no value. Batches are drawn, at most so
-        many, until each weight in scope was asked for; one that never is has 0.
-
-        Raises:
-            UsageError: the task does not tell its outputs.
+        There weights are positive, inputs are one and activations are the identity; R is the sum of the
+        outputs. Only the shapes of a batch matter. Batches are drawn, at most this many, until each weight
+        in scope was used; the flow of an unused weight is 0. Only for pruners with `needs_outputs`.
         """
 
     def mend(self, weights: Tensors) -> None:
-        """Give survivors new values, by name; only a pruner that says so mends."""
+        """Give unpruned weights new values. The masks are applied again afterwards.
+
+        Raises:
+            SparsityError: a name or a shape is wrong.
+        """
 
 
 class Pruner(Spec):
-    """Decides masks once, from a net as it stands."""
+    """Makes masks once, from the net as it is: `Prune(by=..., to=target)`.
+
+    A pruner decides the masks itself, usually with `masks(saliency, target)`. If one number for each weight
+    is enough, write a `Criterion`.
+    """
 
     revives: ClassVar[bool] = False
-    """Whether it may bring back what an earlier mask took."""
+    """Whether it may unprune weights that an earlier mask pruned."""
     needs_outputs: ClassVar[bool] = False
-    """Whether it looks at the task's outputs, and so refuses a task that tells only its loss."""
+    """Whether it needs the outputs of the task, as `probe.flow` does. Tasks without `loss_and_outputs` are
+    then refused."""
     shardable: ClassVar[bool] = False
-    """Whether it can decide where a net is cut by rows: from what it sees of each weight, and from what
-    `probe.crowd` counts of all rows. One that looks at whole tensors, at inputs or outputs cannot."""
+    """Whether it works when tensors are sharded by rows (`--shard`): it then uses each weight on its own,
+    and counts over all rows with `probe.shards`. It must not use whole tensors, inputs or outputs."""
 
     @abstractmethod
     def prune(self, probe: Probe, target: Target) -> Masks:
-        """A mask for every weight in scope, so that the target is met exactly; True stays.
+        """One mask for each weight in scope; True means unpruned. Together they meet the target exactly.
 
-        Under a Prune without a target it is asked for 0, and brings the masks it has.
+        `Prune(by=..., to=None)` passes a target of sparsity 0; the pruner then decides the sparsity.
         """
 
 
 def masks(
     saliency: Tensors, target: Target, *, within: Tensors | None = None, shards: ShardGroup | None = None
 ) -> Masks:
-    """Masks of the highest saliencies that meet the target exactly; True stays.
+    """Masks that keep the highest saliencies and meet the target exactly; True means unpruned.
+
+    It works for every distribution and N:M pattern. Use it in a `Pruner` or an `Updater`.
 
     Args:
-        saliency: for each weight in scope a tensor of its shape, any finite numbers.
+        saliency: a tensor of the same shape for each weight in scope; finite numbers.
         target: sparsity or N:M pattern, and the distribution over tensors.
-        within: only weights that are True here may stay: `probe.masks` or `view.masks`. None allows all.
-        shards: `probe.shards` or `view.shards`, so that masks are right under `--shard`.
+        within: only weights that are True here can stay: `probe.masks` or `view.masks`. None allows all.
+        shards: `probe.shards` or `view.shards`, so that the masks are correct under `--shard`.
 
     Raises:
         SparsityError: the target cannot be met, or saliencies are not comparable.
@@ -114,24 +130,35 @@ def masks(
 
 
 class Criterion(Pruner):
-    """A pruner that only says what each weight is worth; how many stay where is the target's."""
+    """A pruner that only scores weights. The target decides how many stay in each tensor.
+
+    Pruned weights stay pruned. Magnitude pruning is:
+
+        class Magnitude(Criterion):
+            def saliency(self, probe):
+                return {name: weight.abs() for name, weight in probe.weights.items()}
+    """
 
     @abstractmethod
-    def saliency(self, probe: Probe) -> Masks:
-        """A finite number for each weight in scope, by name; higher is kept."""
+    def saliency(self, probe: Probe) -> dict[str, Tensor]:
+        """The saliency of each weight in scope: tensors of finite numbers. The highest stay."""
 
     def prune(self, probe: Probe, target: Target) -> Masks:
-        """Keep the highest saliencies among the unpruned weights: none that an earlier mask removed."""
+        """Masks of the highest saliencies. Pruned weights stay pruned.
+
+        Raises:
+            PluginError: a saliency is missing, of another shape or not finite.
+        """
         saliency = self.saliency(probe)
         self._check(saliency, probe.weights, probe.shards)
         return masks(saliency, target, within=probe.masks, shards=probe.shards)
 
     def _check(self, saliency: Tensors, weights: Tensors, shards: ShardGroup) -> None:
-        """Refuse saliencies that would silently make a wrong mask."""
+        """Refuse saliencies that would make a wrong mask without an error."""
         if wrong := saliency.keys() ^ weights.keys():
             raise PluginError(
                 f"{self.identity} gave saliencies of other tensors than those in scope; "
-                f"missing or unasked: {', '.join(sorted(wrong)[:3])}"
+                f"missing or unexpected: {', '.join(sorted(wrong)[:3])}"
             )
         for name, values in saliency.items():
             if values.shape != weights[name].shape:
@@ -139,7 +166,7 @@ class Criterion(Pruner):
                     f"{self.identity} gave {name!r} saliencies of shape {tuple(values.shape)}, "
                     f"its weights have {tuple(weights[name].shape)}"
                 )
-        wild = shards.sums(not bool(values.isfinite().all()) for values in saliency.values())
-        for name, found in zip(saliency, wild, strict=True):
-            if found:
+        infinite = shards.sums(not bool(values.isfinite().all()) for values in saliency.values())
+        for name, count in zip(saliency, infinite, strict=True):
+            if count:
                 raise PluginError(f"{self.identity} gave {name!r} saliencies that are not finite numbers")

@@ -1,4 +1,4 @@
-"""A Recipe: how a task is trained, whatever the method."""
+"""A Recipe: the training of a task, the same for every method."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ Precision = Literal["fp32", "bf16", "fp16"]
 
 
 class Recipe(Spec):
-    """Optimizer, learning rates, schedule, length, batches, and which step is kept."""
+    """Optimizer, learning rates, schedule, length, batches and the selection of a net."""
 
     epochs: float | None = Field(None, ge=0)
-    """Length in passes over the training examples; or give `steps`."""
+    """Length in passes over the training examples. Give either `epochs` or `steps`."""
     steps: int | None = Field(None, ge=0)
     """Length in optimizer steps; 0 trains nothing."""
     batch_size: int = Field(8, ge=1)
-    """Examples of one forward pass."""
+    """Examples in one forward pass."""
     accumulation: int = Field(1, ge=1)
-    """Forward passes of one optimizer step."""
+    """Forward passes in one optimizer step."""
     tokens: int | None = Field(None, ge=1)
-    """Most tokens of one forward pass, padding counted, and twice as many when predicting; a batch
-    that has more is computed in parts, the shortest examples together, whose gradients add up to the
-    batch's. None sets no limit."""
+    """Largest number of tokens in one forward pass, padding included; twice as many when predicting. A larger
+    batch is computed in parts, sorted by length; their gradients add up to that of the batch. None sets
+    no limit."""
     bucket: int = Field(1, ge=1)
-    """Batches whose examples are drawn together and sorted by length before they are cut, so that
-    little is padded; 1 draws each batch by itself."""
+    """Number of batches that are drawn together and sorted by length, to reduce padding; 1 draws each batch
+    on its own."""
     checkpointing: bool = False
-    """Compute activations anew in the backward pass instead of keeping them: less memory, more time."""
+    """Recompute activations in the backward pass instead of storing them: less memory, more time."""
     eval_batch_size: int = Field(64, ge=1)
-    """Examples of one forward pass when predicting; no score depends on it."""
+    """Examples in one forward pass when predicting. No score depends on it."""
     optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
-    """`adamw` decouples weight decay; `adam` adds it to the gradient, as the paper's arithmetic code."""
+    """`adamw` decouples weight decay; `adam` adds it to the gradient, as SMC-Bench's arithmetic code does."""
     lr: float = Field(1e-3, gt=0)
     """Peak learning rate."""
     backbone_lr: float | None = Field(None, gt=0)
-    """Peak learning rate of the pretrained part; None takes `lr`."""
+    """Peak learning rate of pretrained parameters; None takes `lr`."""
     betas: tuple[float, float] = (0.9, 0.999)
     """Adam's decay rates."""
     eps: float = Field(1e-8, gt=0)
@@ -47,25 +47,26 @@ class Recipe(Spec):
     momentum: float = Field(0.9, ge=0, lt=1)
     """SGD's momentum."""
     weight_decay: float = Field(0.0, ge=0)
-    """Weight decay of matrices; biases and norms have none unless the optimizer is `adam`."""
+    """Weight decay of matrices. Biases and norms have none, unless the optimizer is `adam`."""
     schedule: Literal["constant", "linear", "inverse-sqrt", "step"] = "constant"
-    """`linear` falls to 0 at the end; `inverse-sqrt` with the root of the steps since the start;
-    `step` multiplies by `gamma` every `period` epochs."""
+    """Learning-rate schedule: `linear` falls to 0 at the end; `inverse-sqrt` falls with the square root of
+    the step; `step` multiplies by `gamma` every `period` epochs."""
     warmup: int = Field(0, ge=0)
     """Steps in which the learning rate rises from 0 to its peak."""
     period: int = Field(20, ge=1)
-    """Epochs between two falls of schedule `step`."""
+    """Epochs between two reductions of schedule `step`."""
     gamma: float = Field(0.5, gt=0, le=1)
-    """Factor of each fall of schedule `step`."""
+    """Factor of each reduction of schedule `step`."""
     clip: float | None = Field(None, gt=0)
-    """Largest gradient norm; None clips nothing."""
+    """Largest gradient norm; None does not clip."""
     precision: Precision = "fp32"
-    """Arithmetic of forward and backward; weights are always kept in fp32."""
+    """Precision of forward and backward passes. Weights are always fp32."""
     keep: Literal["last", "best"] = "last"
-    """Which net a stage hands on: its last, or the best of its epochs on the split `select` names."""
+    """The net that a stage returns: its last, or the best of its epochs. `validation` sets the examples that
+    select it."""
     validation: float = Field(0.0, ge=0, lt=1)
-    """Share of the training examples held out to select the best epoch; 0 selects on the reported
-    split, which only the paper's protocol does."""
+    """Share of the training examples that are held out to select the best epoch. 0 selects on the reported
+    split, as only `--protocol paper` does."""
 
     @model_validator(mode="after")
     def _one_length(self) -> Self:
@@ -74,9 +75,11 @@ class Recipe(Spec):
         return self
 
     def stretched(self, length: float) -> Self:
-        """The same recipe so many times as long: the falls of the learning rate come as much later,
-        the warmup stays, and shrinks along if the recipe does; whole steps, and one at least where
-        there was one."""
+        """The same recipe, `length` times as long.
+
+        Reductions of the learning rate come later by the same factor. The warmup does not grow, but it
+        shrinks with the recipe. A length in steps is rounded; it stays at least 1 unless it was 0.
+        """
         if length == 1:
             return self
         return self.model_copy(
@@ -89,31 +92,30 @@ class Recipe(Spec):
         )
 
     def lasting(self, steps: int, examples: int) -> Self:
-        """The same recipe stretched to so many steps exactly; one that has them already stays as it is."""
+        """The same recipe stretched to exactly this many steps; unchanged if it has them already."""
         total = self.total(examples)
         if steps == total:
             return self
         return self.stretched(steps / total).model_copy(update={"epochs": None, "steps": steps})
 
     def held_out(self, examples: int) -> int:
-        """How many of so many training examples are held out to select the best epoch."""
+        """Number of training examples that are held out to select the best epoch."""
         return round(examples * self.validation)
 
     def steps_per_epoch(self, examples: int) -> int:
-        """Optimizer steps of one pass over so many examples but the held out; the last, smaller
-        batch counts."""
+        """Optimizer steps in one epoch, without the held-out examples. A smaller last batch counts as one."""
         trained_on = examples - self.held_out(examples)
         return max(1, math.ceil(trained_on / (self.batch_size * self.accumulation)))
 
     def total(self, examples: int) -> int:
-        """Optimizer steps of the whole recipe."""
+        """Optimizer steps of the whole recipe, with this many training examples."""
         if self.steps is not None:
             return self.steps
         assert self.epochs is not None
         return math.ceil(self.epochs * self.steps_per_epoch(examples))
 
     def rate(self, step: int, examples: int) -> float:
-        """Learning rate of a step (counted from 0), as a share of its peak."""
+        """Learning rate at a step (counted from 0), as a share of its peak."""
         total = self.total(examples)
         if step < self.warmup:
             return (step + 1) / self.warmup

@@ -1,4 +1,4 @@
-"""The registry: every plugin that is installed, and the shelves of methods and tasks they fill."""
+"""The registry: the installed plugins, with their methods and tasks by name."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from smc_eval.task import Task
 T = TypeVar("T")
 
 ALL = "all"
-"""Stands for every name of a shelf, and so is no name itself."""
+"""The group of all tasks, or all methods. No card can have this name."""
 
 
 @dataclass(frozen=True)
 class Plugin:
-    """One entry point of one package, and how its loading went."""
+    """One entry point of a package, and whether it could be loaded."""
 
     name: str
     package: str
-    """As package indices name it."""
+    """Name on PyPI."""
     version: str
     status: Literal["ok", "broken"] = "ok"
     reason: str = ""
-    """Why it is broken, naming the package; empty where it is not."""
+    """The error of a broken plugin, with its package; otherwise empty."""
     methods: tuple[str, ...] = ()
     tasks: tuple[str, ...] = ()
 
@@ -47,17 +47,17 @@ class Plugin:
 
 @dataclass(frozen=True)
 class Registry:
-    """What is installed. Classes lie on their shelves under the names of their cards."""
+    """The installed plugins, and their classes by the names on their cards."""
 
     plugins: tuple[Plugin, ...] = ()
     methods: dict[str, type[Method]] = field(default_factory=dict)
     tasks: dict[str, type[Task]] = field(default_factory=dict)
 
     def checked(self) -> Registry:
-        """The registry itself, if every plugin is sound.
+        """The registry itself, if no plugin is broken.
 
         Raises:
-            PluginError: one is not; the first is named.
+            PluginError: a plugin is broken; names the first.
         """
         for plugin in self.plugins:
             if plugin.status == "broken":
@@ -66,7 +66,7 @@ class Registry:
 
     @property
     def groups(self) -> dict[str, list[type[Task]]]:
-        """Names that stand for several tasks, `all` among them."""
+        """Tasks by group, with the group `all`."""
         groups: dict[str, list[type[Task]]] = {}
         for task in self.tasks.values():
             for group in (*task.card.groups, ALL):
@@ -75,11 +75,11 @@ class Registry:
 
     @property
     def chances(self) -> dict[str, float]:
-        """What a guess scores on each task."""
+        """Score of a random guess on each task."""
         return {name: kind.card.chance for name, kind in self.tasks.items()}
 
     def method(self, name: str) -> type[Method]:
-        """The method of this name.
+        """The method with this name.
 
         Raises:
             UnknownName: there is none.
@@ -89,7 +89,7 @@ class Registry:
         return self.methods[name]
 
     def named_tasks(self, name: str) -> list[type[Task]]:
-        """The task of this name, or all tasks of the group of this name.
+        """The task with this name, or all tasks of the group with this name.
 
         Raises:
             UnknownName: there is neither.
@@ -103,26 +103,27 @@ class Registry:
 
 
 def installed() -> Iterable[EntryPoint]:
-    """The entry points of our group in this environment."""
+    """The entry points of plugins in this environment."""
     return entry_points(group=PROJECT)
 
 
 def load(points: Iterable[EntryPoint] | None = None) -> Registry:
-    """Load every plugin; what is broken says so in its status and fills no shelf.
+    """Load every plugin. A broken one has this status, and no class of it is registered.
 
-    Ours come first, then the others by package, so the order of installation decides nothing.
+    The built-in plugin comes first, then the others in the order of their packages. The order of
+    installation has no effect.
     """
     manager = pluggy.PluginManager(PROJECT)
     manager.add_hookspecs(hookspecs)
     registry = Registry()
     chosen = installed() if points is None else points
     for point in sorted(chosen, key=lambda p: (_package(p)[0] != OWN_PACKAGE, *_package(p), p.name)):
-        registry = _with(registry, manager, point)
+        registry = _with_plugin(registry, manager, point)
     return registry
 
 
 def registry() -> Registry:
-    """Everything that is installed.
+    """All installed methods and tasks.
 
     Raises:
         PluginError: a plugin is broken; names its package and version.
@@ -130,33 +131,33 @@ def registry() -> Registry:
     return load().checked()
 
 
-def guarded(plugin: Spec, verb: Callable[[], T]) -> T:
-    """Run a plugin's verb; what it may not raise becomes an error that names it.
+def guarded(plugin: Spec, call: Callable[[], T]) -> T:
+    """Call a method of a plugin, and replace an unexpected error by one that names the plugin.
 
     Raises:
-        SmcError: the verb's own; a PluginError for anything else.
+        SmcError: the method raised it; or a PluginError for any other error.
     """
     try:
-        return verb()
+        return call()
     except SmcError:
         raise
-    except Exception as error:  # whatever a stranger's code may raise
+    except Exception as error:  # a plugin can raise anything
         last = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{Path(last.filename).name}:{last.lineno}"
-        told = first_line(error)
-        raise PluginError(f"{plugin.identity} failed: {type(error).__name__}: {told} ({where})") from error
+        message = f"{plugin.identity} failed: {type(error).__name__}: {first_line(error)} ({where})"
+        raise PluginError(message) from error
 
 
 def _package(point: EntryPoint) -> tuple[str, str]:
     return (point.dist.name, point.dist.version) if point.dist else ("unknown package", "")
 
 
-def _with(registry: Registry, manager: pluggy.PluginManager, point: EntryPoint) -> Registry:
-    """The registry with one more plugin: on its shelves, or broken with the reason."""
+def _with_plugin(registry: Registry, manager: pluggy.PluginManager, point: EntryPoint) -> Registry:
+    """The registry with one more plugin, loaded or broken."""
     plugin = Plugin(point.name, *_package(point))
     try:
-        methods, tasks = _brought(manager, point)
-        _free(registry, methods, tasks)
+        methods, tasks = _classes(manager, point)
+        _refuse_used_names(registry, methods, tasks)
     except PluginError as error:
         broken = replace(plugin, status="broken", reason=f"{plugin} {error}")
         return replace(registry, plugins=(*registry.plugins, broken))
@@ -164,79 +165,82 @@ def _with(registry: Registry, manager: pluggy.PluginManager, point: EntryPoint) 
     return Registry((*registry.plugins, plugin), {**registry.methods, **methods}, {**registry.tasks, **tasks})
 
 
-def _brought(
+def _classes(
     manager: pluggy.PluginManager, point: EntryPoint
 ) -> tuple[dict[str, type[Method]], dict[str, type[Task]]]:
-    """Import a plugin, hang it on its hooks and call them."""
+    """Import a plugin, register its hooks and call them: its methods and tasks by name."""
     try:
-        loaded = point.load()
-    except Exception as error:  # whatever a stranger's module may raise
-        raise PluginError(f"cannot be imported: {_told(error)}") from error
+        module = point.load()
+    except Exception as error:  # a plugin's module can raise anything
+        raise PluginError(f"cannot be imported: {_one_line(error)}") from error
     others = list(manager.get_plugins())
-    if loaded in others:
-        raise PluginError(f"is {point.value!r}, which another plugin brought already")
+    if module in others:
+        raise PluginError(f"names the module {point.value!r}, which another plugin has registered")
     try:
-        manager.register(loaded)
+        manager.register(module)
         manager.check_pending()
     except pluggy.PluginValidationError as error:
-        manager.unregister(loaded)
-        raise PluginError(f"hooks what nobody specified: {_told(error)}") from error
-    if not manager.get_hookcallers(loaded):
-        raise PluginError(f"hooks nothing; mark the functions of {point.value!r} with @hookimpl")
+        manager.unregister(module)
+        raise PluginError(f"implements a hook that does not exist: {_one_line(error)}") from error
+    if not manager.get_hookcallers(module):
+        raise PluginError(f"implements no hook; mark the functions of {point.value!r} with @hookimpl")
     try:
-        brought: list[list[Any]] = []
+        classes: list[list[Any]] = []
         for hook in ("smc_eval_methods", "smc_eval_tasks"):
-            answers = manager.subset_hook_caller(hook, others)()
-            brought.append([kind for answer in answers for kind in answer])
+            results = manager.subset_hook_caller(hook, others)()
+            classes.append([kind for result in results for kind in result])
     except Exception as error:
-        raise PluginError(f"failed in its hook: {_told(error)}") from error
-    methods = {kind.card.name: kind for kind in _carded(brought[0], Method, MethodCard)}
-    tasks = {kind.card.name: kind for kind in _carded(brought[1], Task, TaskCard)}
+        raise PluginError(f"failed in its hook: {_one_line(error)}") from error
+    methods = {kind.card.name: kind for kind in _checked_classes(classes[0], Method, MethodCard)}
+    tasks = {kind.card.name: kind for kind in _checked_classes(classes[1], Task, TaskCard)}
     return methods, tasks
 
 
-def _carded(kinds: Sequence[Any], base: Any, card: type[Card]) -> Iterator[Any]:
-    """The classes a hook gave, each checked for what the suite relies on."""
+def _checked_classes(kinds: Sequence[Any], base: Any, card_type: type[Card]) -> Iterator[Any]:
+    """The classes of a hook. Each has a card, all required methods and valid defaults."""
     noun, seen = base.__name__.lower(), dict[str, type[Any]]()
     for kind in kinds:
-        if not _within(kind, base):
+        if not _is_subclass(kind, base):
             raise PluginError(
-                f"brings {kind!r} as a {noun}; it must be a subclass of smc_eval.{base.__name__}"
+                f"registers {kind!r} as a {noun}; it must be a subclass of smc_eval.{base.__name__}"
             )
-        if not isinstance(found := getattr(kind, "card", None), card):
-            raise PluginError(f"brings {kind.identity} with card {found!r}; it must be a {card.__name__}")
-        if inspect.isabstract(kind):
-            verbs = ", ".join(sorted(kind.__abstractmethods__))
-            raise PluginError(f"brings {kind.identity} without its verbs: {verbs}")
-        if wanting := [name for name, option in kind.model_fields.items() if option.is_required()]:
+        if not isinstance(card := getattr(kind, "card", None), card_type):
             raise PluginError(
-                f"brings {kind.identity} with options that have no default: {', '.join(wanting)}"
+                f"registers {kind.identity} with card {card!r}; it must be a {card_type.__name__}"
+            )
+        if inspect.isabstract(kind):
+            missing = ", ".join(sorted(kind.__abstractmethods__))
+            raise PluginError(f"registers {kind.identity} without its required methods: {missing}")
+        if required := [name for name, option in kind.model_fields.items() if option.is_required()]:
+            raise PluginError(
+                f"registers {kind.identity} with options that have no default: {', '.join(required)}"
             )
         try:
             kind()
         except ValueError as error:
             raise PluginError(
-                f"brings {kind.identity}, which refuses its own defaults: {_told(error)}"
+                f"registers {kind.identity}, which refuses its own defaults: {_one_line(error)}"
             ) from error
-        name = found.name
-        if name in seen:
-            raise PluginError(_clash(noun, name, seen[name], kind))
-        seen[name] = kind
+        if card.name in seen:
+            raise PluginError(_name_clash(noun, card.name, seen[card.name], kind))
+        seen[card.name] = kind
         yield kind
 
 
-def _within(kind: object, base: Any) -> bool:
+def _is_subclass(kind: object, base: type[Any]) -> bool:
     return isinstance(kind, type) and issubclass(kind, base)
 
 
-def _free(registry: Registry, methods: dict[str, type[Method]], tasks: dict[str, type[Task]]) -> None:
-    """Refuse names that are taken: by their like, by a group of tasks, or by `all`."""
-    for noun, shelf, news in (("method", registry.methods, methods), ("task", registry.tasks, tasks)):
-        for name, kind in news.items():
+def _refuse_used_names(
+    registry: Registry, methods: dict[str, type[Method]], tasks: dict[str, type[Task]]
+) -> None:
+    """Refuse a name that another class or a group has, and the name `all`."""
+    for noun, known, new in (("method", registry.methods, methods), ("task", registry.tasks, tasks)):
+        for name, kind in new.items():
             if name == ALL:
                 raise PluginError(f"names {kind.identity} {ALL!r}, which means every {noun}; rename its card")
-            if name in shelf:
-                raise PluginError(_clash(noun, name, shelf[name], kind))
+            if name in known:
+                raise PluginError(_name_clash(noun, name, known[name], kind))
     every = {**registry.tasks, **tasks}
     for kind in every.values():
         for group in kind.card.groups:
@@ -247,12 +251,12 @@ def _free(registry: Registry, methods: dict[str, type[Method]], tasks: dict[str,
                 )
 
 
-def _clash(noun: str, name: str, first: type[Any], second: type[Any]) -> str:
+def _name_clash(noun: str, name: str, first: type[Any], second: type[Any]) -> str:
     both = f"{first.identity} and {second.identity}"
-    return f"takes a used name: two {noun}s are named {name!r}, {both}; rename one card"
+    return f"uses a name twice: two {noun}s are named {name!r}, {both}; rename one card"
 
 
-def _told(error: BaseException) -> str:
+def _one_line(error: BaseException) -> str:
     """An error in one line."""
     if isinstance(error, ValidationError):
         faults = (f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())

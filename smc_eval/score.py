@@ -1,4 +1,4 @@
-"""A Score: a number with its metric, its count and the signature that says how it was made."""
+"""A Score: a number with its metric, its number of examples and its signature."""
 
 from __future__ import annotations
 
@@ -10,51 +10,58 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Items:
-    """What each example adds to a score: enough to resample the score without net, task or data."""
+    """The contribution of each example to a score. It allows resampling without net, task or data."""
 
     kind: Literal["mean", "rank", "bleu"]
-    """How rows become a score: their mean; Spearman's rank correlation of pairs; corpus BLEU."""
+    """Score of the rows: their mean, Spearman's rank correlation or corpus BLEU."""
     rows: tuple[tuple[float, ...], ...]
-    """One an example, in the examples' order. mean: the value, in the metric's unit. rank: what was
-    predicted, what was right. bleu: n-grams right (1 to 4), n-grams said (1 to 4), words said, wanted."""
+    """One row for each example, in the order of the examples. mean: the value, in the metric's unit. rank:
+    prediction and true value. bleu: matching n-grams (n = 1 to 4), predicted n-grams (n = 1 to 4),
+    predicted words, reference words."""
     groups: tuple[str, ...] = ()
-    """The group of each example, where the score is the mean over groups: a translation's directions."""
+    """Group of each example, if the score is a mean over groups, such as translation directions."""
 
 
 @dataclass(frozen=True)
 class Score:
-    """What a task reports of one net."""
+    """The result of `Task.score`: one number, with all that is needed to compare it."""
 
     metric: str
+    """Name of the metric, with its unit: that of the task's card."""
     value: float
-    """In the metric's usual unit: per cent for accuracy."""
+    """The score, in the metric's unit: per cent for accuracy."""
     n: int
-    """Examples scored."""
+    """Number of scored examples."""
     higher_is_better: bool = True
     signature: str = ""
-    """Everything that two numbers must share to be comparable."""
+    """Details that must be equal for two scores to be comparable."""
     also: Mapping[str, float] = field(default_factory=dict)
-    """Further numbers of the same predictions, by name, in the same unit."""
+    """Further scores of the same predictions, by name, in the same unit."""
     also_n: Mapping[str, int] = field(default_factory=dict)
-    """Examples of each further number, where they are not all."""
+    """Number of examples of each further score, unless it is `n`."""
     items: Items | None = field(default=None, repr=False, compare=False)
-    """What it was made of; kept beside the record, not in it."""
+    """The contribution of each example. It is stored beside the record, not in it."""
 
 
 def accuracy(right: Sequence[bool], metric: str, signature: str, **also: Sequence[bool]) -> Score:
-    """Share of right answers in per cent; `also` holds further sequences of right and wrong."""
+    """Accuracy in per cent.
 
-    def percent(answers: Sequence[bool]) -> float:
-        return 100 * sum(answers) / len(answers) if answers else math.nan
+    Args:
+        right: for each example, whether its prediction is right.
+        also: the same for other sets of examples; each gives a further score.
+    """
 
-    further = {name: percent(answers) for name, answers in also.items() if answers}
+    def percent(flags: Sequence[bool]) -> float:
+        return 100 * sum(flags) / len(flags) if flags else math.nan
+
+    further = {name: percent(flags) for name, flags in also.items() if flags}
     counts = {name: len(also[name]) for name in further}
-    items = Items("mean", tuple((100.0 * one,) for one in right))
+    items = Items("mean", tuple((100.0 * flag,) for flag in right))
     return Score(
         metric, percent(right), len(right), signature=signature, also=further, also_n=counts, items=items
     )
 
 
 def pooled(values: Sequence[float], counts: Sequence[int]) -> float:
-    """Mean over folds, each fold weighted by its examples: the micro average for accuracies."""
+    """Mean over folds, weighted by their numbers of examples: the micro average for accuracies."""
     return sum(value * count for value, count in zip(values, counts, strict=True)) / sum(counts)

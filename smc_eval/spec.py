@@ -1,4 +1,4 @@
-"""A Spec: one frozen value that a user can choose, named by its digest."""
+"""A Spec: a frozen value that a user can choose, named by its digest."""
 
 from __future__ import annotations
 
@@ -6,51 +6,57 @@ import hashlib
 import inspect
 import json
 import math
+import re
 from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from importlib.metadata import entry_points, packages_distributions, version
 from pathlib import PurePath
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_origin
 
 from pydantic import BaseModel, ConfigDict
 
 from smc_eval.errors import PluginError
 
 OWN_MODULE, OWN_PACKAGE = "smc_eval", "smc-eval"
-"""Our name where it is imported, and where it is installed."""
+"""Names of smc-eval itself: of its module and of its package."""
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
 
 class Outside:
-    """Marks a field that does not change what a Spec *is*: `folder: Annotated[str, Outside()]`.
+    """Marks a field that is never part of the digest: `folder: Annotated[str, Outside()]`.
 
-    Such a field stays out of the digest: where a data folder lies, say, as what it
-    holds is hashed by itself.
+    For a field that changes no result, such as the path of a data folder: the content of the folder is
+    hashed on its own.
     """
 
 
 class OmitDefault:
-    """Marks a field that is no part of the digest while it has its default.
+    """Marks a field that is part of the digest only if it differs from its default.
 
-    So a field that is new in a release changes no digest of what does not use it.
+    A new release can so add a field and change no digest of a value that does not use it:
+    `include: Annotated[tuple[str, ...], OmitDefault()] = ()`.
     """
 
 
 class Spec(BaseModel):
-    """Base of everything a user can choose. Fields are its options, its verbs are pure."""
+    """Base class of everything that a user can choose: methods, tasks, targets, recipes, stages.
+
+    Fields are options. Instances are frozen, and methods have no side effects. Equal values have equal
+    digests, on every machine and in every process.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
     version: ClassVar[int] = 1
-    """Raise it when the same options come to mean something else: it is part of the digest."""
+    """Part of the digest. Raise it when the same options give other results than before."""
 
     identity: ClassVar[str]
-    """Names the class in every digest: `PACKAGE:CLASS`, or what the class itself sets. Where the class
-    lies, in which module and file, is no part of it."""
+    """Names the class in every digest: `PACKAGE:CLASS`, unless the class sets another name. Module and file
+    are not part of it, so a class can move and keep its digests."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Name the class. Refuse a field that hides a method of a base class; pydantic only warns.
+        """Set the identity of a new class, and refuse a field that hides a method; pydantic only warns.
 
         Raises:
             PluginError: another class has the same identity, or a field hides a method.
@@ -59,7 +65,8 @@ class Spec(BaseModel):
         if "identity" not in vars(cls):
             cls.identity = f"{package_of(cls.__module__)}:{cls.__qualname__}"
         _claim(cls.identity, cls)
-        for name in inspect.get_annotations(cls):
+        annotations = inspect.get_annotations(cls)
+        for name in (name for name in annotations if not _is_class_variable(annotations[name])):
             for base in cls.__mro__[1:]:
                 if callable(vars(base).get(name)):
                     raise PluginError(
@@ -68,19 +75,22 @@ class Spec(BaseModel):
                     )
 
     @classmethod
-    @cache  # a plan of thousands of cells asks for every part of every digest
+    @cache  # a plan of thousands of cells computes as many digests
     def marked(cls, mark: type[Outside | OmitDefault]) -> frozenset[str]:
-        """Names of the fields with a mark, also those that a subclass gives another default."""
+        """Names of the fields with a mark. A subclass may give such a field another default."""
         return frozenset(
             name
             for base in cls.__mro__
             if issubclass(base, BaseModel)
             for name, field in base.model_fields.items()
-            if any(isinstance(one, mark) for one in field.metadata)
+            if any(isinstance(entry, mark) for entry in field.metadata)
         )
 
     def canonical(self) -> dict[str, Json]:
-        """Identity, version and every field that counts, as plain JSON values in a fixed form."""
+        """Identity, version and the fields that are part of the digest, as plain JSON values.
+
+        A class of an installed plugin adds the release of its package.
+        """
         outside, omitted = self.marked(Outside), self.marked(OmitDefault)
         fields = {
             name: canonical(value)
@@ -88,65 +98,67 @@ class Spec(BaseModel):
             if name not in outside
             and ((value := getattr(self, name)) != field.default or name not in omitted)
         }
-        named: dict[str, Json] = {"identity": self.identity, "version": self.version, "fields": fields}
+        form: dict[str, Json] = {"identity": self.identity, "version": self.version, "fields": fields}
         if release := released(type(self).__module__.partition(".")[0]):
-            named["release"] = release
-        return named
+            form["release"] = release
+        return form
 
     def digest(self) -> str:
-        """Sixty-four hexadecimal digits that name this value on any machine."""
+        """SHA-256 of the canonical form: 64 hexadecimal digits, the same on every machine."""
         return digest(self)
 
 
 _CLAIMED: dict[str, str] = {}
-"""Where the class of each identity lies."""
+"""Module and name of the class with each identity."""
+
+
+def _is_class_variable(annotation: object) -> bool:
+    """Whether an annotation, which may be a string, is a `ClassVar`."""
+    if isinstance(annotation, str):
+        return re.match(r"(\w+\.)*ClassVar\b", annotation) is not None
+    return (get_origin(annotation) or annotation) is ClassVar
 
 
 def _claim(identity: str, cls: type[Spec]) -> None:
-    """Give an identity to a class.
-
-    A class that is made again in the same place, as a reloaded module does, keeps it.
+    """Register the identity of a class. A class that is defined again in the same place keeps it.
 
     Raises:
-        PluginError: a class elsewhere has it.
+        PluginError: a class in another place has this identity.
     """
     place = f"{cls.__module__}.{cls.__qualname__}"
     if (first := _CLAIMED.setdefault(identity, place)) != place:
         raise PluginError(
             f"two classes have the identity {identity!r}: {first} and {place}; "
-            "rename one, or set its `identity: ClassVar[str]`"
+            "rename one, or set `identity: ClassVar[str]` in one"
         )
 
 
 def package_of(module: str) -> str:
-    """The package that a module is installed by, as package indices name it.
-
-    Code that is not installed, a script's or a test's, goes by its module.
-    """
+    """Name, on PyPI, of the package that installs a module; for a script or a test, its module."""
     package = module.partition(".")[0]
     if package == OWN_MODULE:
         return OWN_PACKAGE
-    # multiprocessing knows a script by another name in the processes that the script starts
-    return "+".join(_brought_by(package)) or ("__main__" if module == "__mp_main__" else module)
+    # in the processes that a script starts, multiprocessing gives the script's module another name
+    return "+".join(_installers(package)) or ("__main__" if module == "__mp_main__" else module)
 
 
 @cache
 def released(package: str) -> str:
-    """The packages that install a plugin's module, with versions, so that no two versions share a result.
+    """Packages that install a plugin's module, with versions: two releases never share a digest.
 
-    Empty for our own, which raises `version` class by class, and for code that is not installed.
+    Empty for smc-eval, whose classes raise their own `version`, and for code that is not installed.
     """
     if package == OWN_MODULE:
         return ""
-    return " ".join(f"{name} {version(name)}" for name in _brought_by(package))
+    return " ".join(f"{name} {version(name)}" for name in _installers(package))
 
 
 @cache
-def _brought_by(package: str) -> tuple[str, ...]:
-    """Packages that install a top-level module; editable ones are known by their entry points."""
+def _installers(package: str) -> tuple[str, ...]:
+    """Packages that install a top-level module; editable installs are recognized by their entry points."""
     points = entry_points(group=OWN_MODULE)
-    named = {point.dist.name for point in points if point.dist and point.module.partition(".")[0] == package}
-    return tuple(sorted(named or set(_distributions().get(package, ()))))
+    names = {point.dist.name for point in points if point.dist and point.module.partition(".")[0] == package}
+    return tuple(sorted(names or set(_distributions().get(package, ()))))
 
 
 @cache
@@ -154,12 +166,12 @@ def _distributions() -> Mapping[str, list[str]]:
     return packages_distributions()
 
 
-def label(name: str, spec: Spec, apart: Collection[str] = ()) -> str:
+def label(name: str, spec: Spec, omit: Collection[str] = ()) -> str:
     """A registered name and the options that differ from the defaults, as users type them: `lth:share=0.1`.
 
-    `apart` names fields that are no options.
+    `omit` names fields that are not options.
     """
-    fields = {key: field for key, field in type(spec).model_fields.items() if key not in apart}
+    fields = {key: field for key, field in type(spec).model_fields.items() if key not in omit}
     chosen = [
         f"{key}={_typed(value)}" for key in fields if (value := getattr(spec, key)) != fields[key].default
     ]
@@ -167,17 +179,17 @@ def label(name: str, spec: Spec, apart: Collection[str] = ()) -> str:
 
 
 def _typed(value: object) -> str:
-    """An option's value in the form in which it is read."""
+    """The value of an option as users type it."""
     if value is None:
         return "none"
     return json.dumps(value, separators=(",", ":")) if isinstance(value, list | tuple) else str(value)
 
 
 def canonical(value: object) -> Json:
-    """A value as plain JSON, the same for equal values; refuses what has no fixed form.
+    """A value as plain JSON. Equal values have equal forms.
 
     Raises:
-        PluginError: the value holds something that cannot be named, a tensor or a function, say.
+        PluginError: the value holds something without a fixed form, such as a tensor or a function.
     """
     match value:
         case Spec():
@@ -198,6 +210,6 @@ def canonical(value: object) -> Json:
 
 
 def digest(*values: object) -> str:
-    """SHA-256 over the canonical form of the values, as hexadecimal digits."""
+    """SHA-256 of the canonical form of the values, as 64 hexadecimal digits."""
     text = json.dumps(canonical(values), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()

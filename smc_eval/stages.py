@@ -1,4 +1,4 @@
-"""The three verbs of a plan: Train, Prune, Rewind."""
+"""Stages: the three steps that a plan is made of, Train, Prune and Rewind."""
 
 from __future__ import annotations
 
@@ -13,81 +13,87 @@ from smc_eval.target import Target
 from smc_eval.updater import Updater
 
 START = "start"
-"""Name of the point before any training, which every plan may rewind to."""
+"""Name of the untrained net. Every plan can rewind to it."""
 
 
 class Distillation(Spec):
-    """Learn from what an earlier net says, beside the task's own answers. Hinton et al. (2015), section 2.
+    """Knowledge distillation from an earlier net of the plan. Hinton et al. (2015), section 2.
 
-    The loss is (1 - h) task + h T^2 KL(teacher at T || student at T), where T softens both;
-    of a task whose outputs are values, (1 - h) task + h times the mean squared difference.
+    For class outputs the loss is (1 - h) task + h T^2 KL(teacher at T || student at T), where T softens
+    both. For values it is (1 - h) task + h times the mean squared difference.
     """
 
     teacher: str
-    """Name of an earlier Train, whose net is the teacher."""
+    """Name of an earlier Train. Its net is the teacher."""
     hardness: float = Field(1.0, gt=0, le=1)
     """h: the teacher's share of the loss."""
     temperature: float = Field(2.0, gt=0)
-    """T: above 1 it brings out what the teacher thinks of the wrong answers."""
+    """T: above 1, the teacher's probabilities of wrong classes weigh more."""
 
 
 class Train(Spec):
-    """Train under the masks worn, or under a rule that changes them."""
+    """Train the net by the recipe: `Train()`.
+
+    Masks stay as they are, unless an `updater` changes them. Pruned weights stay zero.
+    """
 
     updater: Updater | None = None
-    """What changes masks on the way; None leaves them as they are."""
+    """Changes the masks during training; None keeps them."""
     distil: Distillation | None = None
-    """Whom to learn from beside the task; None from nobody."""
+    """Adds the loss to a teacher; None trains on the task alone."""
     recipe: Recipe | None = None
-    """None takes the task's."""
+    """None takes the recipe of the task."""
     start: float = Field(0.0, ge=0, lt=1)
-    """Share of the recipe at which to begin."""
+    """Share of the recipe at which it begins."""
     stop: float = Field(1.0, gt=0, le=1)
-    """Share of the recipe at which to end."""
+    """Share of the recipe at which it ends."""
     length: float = Field(1.0, gt=0)
-    """How many times as long as the recipe says; its schedule is stretched along."""
+    """Length as a multiple of the recipe's; the schedule is stretched with it."""
     name: str | None = None
-    """Names the point it ends at, for a later Rewind."""
+    """Name of the net at its end, for a later Rewind or Distillation."""
 
     def steps(self, examples: int) -> range:
-        """The optimizer steps of its recipe that it takes, over so many training examples.
+        """The optimizer steps of its recipe that it runs, with this many training examples.
 
-        None where it has no recipe yet.
+        Empty if it has no recipe yet.
         """
         return self.steps_of(self.recipe.total(examples) if self.recipe else 0)
 
     def steps_of(self, total: int) -> range:
-        """The steps that it takes of a recipe with so many."""
+        """The steps that it runs of a recipe with `total` steps."""
         return range(round(self.start * total), round(self.stop * total))
 
     @model_validator(mode="after")
     def _forward(self) -> Self:
         if self.start >= self.stop:
-            raise ValueError(f"a Train from {self.start:g} to {self.stop:g} goes nowhere")
+            raise ValueError(
+                f"a Train starts at {self.start:g} and stops at {self.stop:g}; start must be below stop"
+            )
         return self
 
 
 class Prune(Spec):
-    """Decide masks from the net as it stands."""
+    """Prune the net as it is, without training: `Prune(by=Magnitude(), to=target)`."""
 
     by: Pruner
+    """Makes the masks."""
     to: Target | None
-    """None takes whatever masks the pruner brings, as one that reads them from a file does."""
+    """The target of the masks. With None the pruner decides, for instance by masks from a file."""
     rounds: int = Field(1, ge=1)
-    """Reach the target in so many rounds of equal ratio, scoring anew before each."""
+    """Number of rounds. Each prunes the same share of the remaining weights, with new saliencies."""
 
     @model_validator(mode="after")
     def _rounds_lead_somewhere(self) -> Self:
         if self.to is None and self.rounds > 1:
-            raise ValueError("rounds need a target to lead to")
+            raise ValueError(f"{self.rounds} rounds need a target; found None")
         return self
 
 
 class Rewind(Spec):
-    """Take back the weights of an earlier point; the masks stay as they are."""
+    """Reset the weights to those of an earlier net; the masks stay: `Rewind()`."""
 
     to: str = START
-    """`start`, or the name of an earlier Train."""
+    """`start` for the untrained net, or the name of an earlier Train."""
 
 
 Stage = Train | Prune | Rewind

@@ -1,4 +1,4 @@
-"""A Target: how sparse, in which pattern, spread how, over which tensors."""
+"""A Target: sparsity, pattern, distribution and scope."""
 
 from __future__ import annotations
 
@@ -17,37 +17,41 @@ Distribution = Literal["global", "uniform", "rows", "erk", "lamp", "owl"]
 Scope = Literal["body", "all-2d"]
 
 REGEX = "re:"
-"""Begins a pattern that is a regular expression, as in llm-compressor."""
+"""Prefix of a name pattern that is a regular expression, as in llm-compressor."""
 
 SMC_GRID: tuple[float, ...] = tuple(1 - 0.8**k for k in range(1, 11))
-"""The paper's ten sparsities, exactly: each drops a fifth of what the last one left."""
+"""The ten sparsities of SMC-Bench, exactly: each prunes a fifth of the remaining weights."""
 
 
 class Target(Spec):
-    """What a method is asked to reach."""
+    """The sparsity that a method must reach, and the weights that it counts.
+
+    Every method must meet it exactly: the engine counts the weights and refuses a net that misses it.
+    """
 
     sparsity: float = Field(0.0, ge=0, lt=1)
-    """Share of the weights in scope that is gone, in [0, 1)."""
+    """Share of the weights in scope that is pruned, in [0, 1)."""
     pattern: str = Field("free", pattern=r"^(free|[1-9][0-9]*:[1-9][0-9]*)$")
-    """`free`, or `N:M`: of every M weights along a row, N stay."""
+    """`free` (unstructured), or `N:M`: of every M consecutive weights of a row, N remain."""
     distribution: Distribution = "global"
-    """How the sparsity is spread over tensors: `global` compares all weights, `uniform` those of a tensor
-    and `rows` those of a row, each with the same share; `erk` gives each tensor a share by its shape,
-    `owl` by its outliers; `lamp` adapts saliencies to their tensor, then compares all. An N:M pattern
-    fixes it to `uniform`."""
+    """Distribution of the sparsity over the tensors. `global` compares all weights. `uniform` prunes the
+    same share of each tensor, `rows` of each row. `erk` sets the share by the shape of the tensor
+    (Erdős–Rényi kernel), `owl` by its outliers. `lamp` compares all weights by saliencies that are scaled
+    for each tensor. An N:M pattern is always `uniform`."""
     scope: Scope = "body"
-    """`body`: every weight of two or more dimensions but embeddings, what is tied to one, and
-    the output layer of a fresh head. `all-2d`: the paper's, every weight of two or four dimensions."""
+    """Weights that are pruned and counted. `body`: every weight of two or more dimensions, except
+    embeddings, weights tied to them, and the output layer of a new head. `all-2d`: every weight of two
+    or four dimensions, as in SMC-Bench."""
 
     include: Annotated[tuple[str, ...], OmitDefault()] = ()
-    """Patterns of names: of the tensors in scope, only those that match one count; all where there is no
-    pattern. See `matches`."""
+    """Name patterns: of the tensors in scope, only those that match one are pruned and counted. Empty means
+    all. See `matches`."""
     exclude: Annotated[tuple[str, ...], OmitDefault()] = ()
-    """Patterns of names: tensors that match one do not count."""
+    """Name patterns: tensors that match one are not pruned and not counted."""
 
     @field_validator("include", "exclude")
     @classmethod
-    def _patterns_can_be_read(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+    def _valid_patterns(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
         for pattern in patterns:
             if pattern.startswith(REGEX):
                 try:
@@ -57,7 +61,7 @@ class Target(Spec):
         return patterns
 
     @model_validator(mode="after")
-    def _pattern_fixes_the_rest(self) -> Self:
+    def _pattern_agrees(self) -> Self:
         if self.pattern != "free":
             n, m = self.group
             if n >= m:
@@ -77,15 +81,15 @@ class Target(Spec):
 
     @property
     def density(self) -> float:
-        """Share of the weights in scope that stays."""
+        """Share of the weights in scope that remains: `1 - sparsity`."""
         return 1 - self.sparsity
 
     @classmethod
     def parse(cls, word: str, distribution: Distribution = "global", scope: Scope = "body") -> Target:
-        """A target from a word of the command line: `0.9` or `2:4`.
+        """A target from the text on the command line: `0.9` or `2:4`.
 
         Raises:
-            UsageError: the word is neither a number in [0, 1) nor an N:M pattern with N < M.
+            UsageError: the text is neither a number in [0, 1) nor an N:M pattern with N < M.
         """
         if ":" in word:
             if not re.fullmatch(r"[1-9][0-9]*:[1-9][0-9]*", word):
@@ -100,15 +104,15 @@ class Target(Spec):
             raise UsageError(f"sparsity {word!r} is neither a number nor a pattern such as 2:4") from None
         if not 0 <= sparsity < 1:
             raise UsageError(
-                f"sparsity {word} lies outside [0, 1); it is the share that is gone, 0.9 for 90 %"
+                f"sparsity {word} lies outside [0, 1); it is the share of pruned weights, 0.9 for 90 %"
             )
         return cls(sparsity=sparsity, distribution=distribution, scope=scope)
 
     def at(self, sparsity: float) -> Target:
-        """The same target on the way there, at another sparsity.
+        """The same target at another sparsity, as an intermediate step towards it.
 
-        Of an N:M pattern that is the sparsest one with the same M that is no sparser: 3:4 stands
-        between dense and 2:4, so that masks which follow each other can shrink group by group.
+        For an N:M pattern it is the sparsest pattern with the same M that is not sparser than requested:
+        3:4 lies between dense and 2:4. Successive masks can thus shrink group by group.
         """
         if self.pattern == "free":
             return self.replace(sparsity=sparsity)
@@ -119,27 +123,29 @@ class Target(Spec):
         return self.replace(sparsity=1 - n / m, pattern=f"{n}:{m}")
 
     def with_distribution(self, distribution: Distribution) -> Target:
-        """The same target spread otherwise; an N:M pattern leaves no choice and stays as it is."""
+        """The same target with another distribution; an N:M pattern does not change."""
         return self if self.pattern != "free" else self.replace(distribution=distribution)
 
     def dense(self) -> Self:
-        """The target of a net that is not pruned: the same weights count."""
+        """The target of the unpruned net, with the same weights in scope."""
         return self.replace(sparsity=0.0, pattern="free", distribution="global")
 
     def replace(self, **fields: object) -> Self:
-        """The same target with other fields, validated."""
+        """The same target with other field values, validated."""
         return type(self).model_validate({**dict(self), **fields})
 
 
 def matches(name: str, patterns: Iterable[str]) -> bool:
-    """Whether a pattern matches a parameter's name, or the name of the module that holds it.
+    """Whether a pattern matches the name of a parameter or of its module.
 
     A pattern is a glob of the whole name: `*.q_proj`, `encoder.layer.[01].*`. After `re:` it is a
     regular expression that matches from the start of the name: `re:.*(query|key)`.
     """
     names = (name, name.rpartition(".")[0])
-    return any(
-        re.match(pattern.removeprefix(REGEX), one) if pattern.startswith(REGEX) else fnmatchcase(one, pattern)
-        for pattern in patterns
-        for one in names
-    )
+    for pattern in patterns:
+        if pattern.startswith(REGEX):
+            if any(re.match(pattern.removeprefix(REGEX), text) for text in names):
+                return True
+        elif any(fnmatchcase(text, pattern) for text in names):
+            return True
+    return False

@@ -1,4 +1,4 @@
-"""A Task: model, data, loss, predictions and score, and nothing about sparsity."""
+"""A Task: model, data, loss, predictions and score."""
 
 from __future__ import annotations
 
@@ -18,87 +18,90 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 BUILT_MODELS = ("tiny", "scratch")
-"""Models that a task builds itself; there is no checkpoint to read. Its card says which it accepts."""
+"""Models that a task builds itself, without a checkpoint. Its card names those that it accepts."""
 
 Part = Literal["train", "test"]
-"""`test` is the split whose score is reported, whatever its file is called."""
+"""`test` is the split whose score is reported, whatever the name of its file."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """Something a task reads: which, and what exactly it held."""
+    """A data set or a pretrained model that a task reads, with a digest of its content."""
 
     role: Literal["data", "model"]
     name: str
-    """`synthetic`, a folder, a hub id."""
+    """`synthetic`, a folder or a hub id."""
     digest: str
-    """SHA-256 over the bytes, or the commit of a hub."""
+    """SHA-256 of the content, or the commit on the hub."""
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """A task's data by its size alone: what a plan counts with where the data is not at hand."""
+    """Published size of a task's data. Plans use it if the data is missing."""
 
     train: int
     """Training examples."""
     test: int
     """Examples of the reported split."""
     tokens: int
-    """That a net reads of an example, on average and roughly: all its choices; of a translation one side."""
+    """Mean number of tokens that a net reads of an example, roughly: all choices of a question; one side of
+    a translation."""
     source: str
-    """Where the numbers are published; what is only supposed is called so."""
+    """Publication of the numbers. It says which numbers are assumptions."""
 
 
 class Task(Spec):
-    """One benchmark, and the model that is trained on it.
+    """A benchmark, and the model that is trained on it.
 
-    A task has seven methods: `sources`, `data`, `model`, `collate`, `loss`, `predict`, `score`. It may
-    have more: see `smc_eval.capabilities`. It knows nothing of masks, methods, devices, ranks, the
-    order of batches or seeds: the engine does these the same way for every method. Examples and batches
-    are the task's own types. A batch may be a tensor, or a dataclass, tuple, list or dict of tensors.
+    A task has seven methods: `sources`, `data`, `model`, `collate`, `loss`, `predict` and `score`. It can
+    have more: see `smc_eval.capabilities`. It contains no code for masks, methods, devices, ranks, the
+    order of batches or seeds. The engine does all this, in the same way for every method.
+
+    Examples and batches can be of any type. A batch is a tensor, or a dataclass, tuple, list or dict of
+    tensors. Options are fields, each with a default; users set them with `--tasks NAME:OPTION=VALUE`.
     """
 
     card: ClassVar[TaskCard]
+    """Name, source, metric and accepted models."""
     tiny: ClassVar[Mapping[str, Any]] = {}
-    """Fields of the recipe that change with `--model tiny`, so that a trial takes seconds."""
+    """Recipe fields that differ under `--model tiny`, so that a trial takes seconds."""
 
     paper: ClassVar[Mapping[str, Any]] = {}
-    """Options that SMC-Bench chose otherwise: the defaults under `--protocol paper`."""
+    """Defaults under `--protocol paper`: the options that SMC-Bench chose differently."""
 
     paper_recipe: ClassVar[Mapping[str, Any]] = {}
-    """Fields of the recipe that SMC-Bench chose otherwise."""
+    """Recipe fields under `--protocol paper` that SMC-Bench chose differently."""
 
     generates: ClassVar[bool] = False
-    """Whether `predict` takes many steps, one for each token of a text. Batches are then as large as the
-    recipe allows."""
+    """Whether `predict` generates text token by token. Batches are then as large as the recipe allows."""
 
     only_calls_model: ClassVar[bool] = False
-    """Whether `loss`, `loss_and_outputs` and `predict` only call the net, and read nothing else of it but
-    its buffers. Then each rank may hold only some rows of the parameters (`--shard`)."""
+    """Whether `loss`, `loss_and_outputs` and `predict` only call the net, and read nothing of it but its
+    buffers. Then the parameters can be sharded by rows over the ranks (`--shard`)."""
 
     backbone: str = "tiny"
-    """What `--model` says: a hub id, a folder, `pkg:NAME`, `scratch` or `tiny`."""
+    """The value of `--model`: a hub id, a folder, `pkg:NAME`, `scratch` or `tiny`."""
     folder: Annotated[str, Outside()] = "synthetic"
-    """Data directory in the official layout, or `synthetic` for synthetic data in the same formats."""
+    """Data folder in the official layout, or `synthetic` for synthetic data in the same formats."""
     fold: int | None = None
-    """Fold of the cross-validation; None where the card has no folds."""
+    """Fold of the cross-validation; None if the card has no folds."""
     limit: int | None = Field(None, ge=1)
-    """Keep only so many examples of each part: for trials, never for results."""
+    """Use only this many examples of each part: for trials, never for results."""
     recipe: Annotated[Recipe, Outside()] = Recipe(epochs=1)
-    """How it is trained; each stage's digest holds the recipe it was run with."""
+    """Training recipe. It is part of the digest of each training stage, not of the task."""
 
     @abstractmethod
     def sources(self) -> tuple[Source, ...]:
-        """What the task reads, with digests: cheap, and without torch.
+        """Data and pretrained models that the task reads, with digests. Fast, and without torch.
 
         Raises:
             DataError: a file is missing.
-            ModelError: the backbone does not exist or cannot serve this task.
+            ModelError: the backbone does not exist, or the task cannot use it.
         """
 
     @abstractmethod
     def data(self, part: Part) -> Sequence[Any]:
-        """Examples of a part, in file order, `limit` applied; without torch where it can be.
+        """Examples of a part, in the order of the file, at most `limit`. Without torch if possible.
 
         Raises:
             DataError: a file is missing or malformed; names file and line.
@@ -106,29 +109,29 @@ class Task(Spec):
 
     @abstractmethod
     def model(self) -> nn.Module:
-        """The net before any training. Random parts draw from torch's global generator."""
+        """The untrained net. Random weights come from torch's global generator; the engine seeds it."""
 
     @abstractmethod
     def collate(self, examples: Sequence[Any]) -> Any:
-        """Examples as one batch of tensors, padded, on the CPU."""
+        """Some examples as one batch of tensors, padded, on the CPU."""
 
     @abstractmethod
     def loss(self, model: nn.Module, batch: Any) -> Tensor:
-        """Mean loss of a batch, a scalar with a gradient."""
+        """Mean loss of a batch: a scalar with a gradient."""
 
     @abstractmethod
     def predict(self, model: nn.Module, batch: Any) -> list[Any]:
-        """One prediction an example, as plain JSON values; the model is in eval mode."""
+        """One prediction for each example, as plain JSON values. The model is in eval mode."""
 
     @abstractmethod
     def score(self, predicted: Sequence[Any], examples: Sequence[Any]) -> Score:
-        """The score of all predictions together, in the examples' order."""
+        """The score of all predictions together, in the order of the examples."""
 
     @property
     def label(self) -> str:
-        """Its name and the options that differ from the defaults, as users type them."""
-        return label(self.card.name, self, apart=Task.model_fields)
+        """Name and options that differ from the defaults, as users type them."""
+        return label(self.card.name, self, omit=Task.model_fields)
 
     def replace(self, **fields: Any) -> Self:
-        """The same task with other fields, checked anew."""
+        """The same task with other field values, validated."""
         return type(self).model_validate({**{n: getattr(self, n) for n in type(self).model_fields}, **fields})

@@ -1,4 +1,4 @@
-"""Rules: masks that change while the net trains."""
+"""Updaters: they change masks while the net trains."""
 
 from __future__ import annotations
 
@@ -19,76 +19,109 @@ if TYPE_CHECKING:
 
 
 class StepView(Protocol):
-    """What a rule sees once an optimizer step: after backward, before the weights move."""
+    """An updater's view of one optimizer step: after the backward pass, before the weights change.
+
+    Tensors are keyed by parameter name, one for each weight in scope. They belong to the net: an updater
+    must not write to them.
+    """
 
     @property
     def step(self) -> int:
-        """Optimizer steps done in this stage, counted from 0; accumulation does not count."""
+        """Index of the optimizer step in this stage, from 0. Accumulated batches make one step."""
 
     @property
     def steps(self) -> int:
-        """Optimizer steps of the whole stage."""
+        """Number of optimizer steps in this stage."""
 
     @property
     def progress(self) -> float:
-        """Share of the stage that is done, in [0, 1)."""
+        """Finished share of the stage, in [0, 1): `step / steps`."""
 
     @property
     def weights(self) -> Tensors:
-        """Weights in scope; under a soft rule the masked ones keep their values."""
+        """Weights in scope. Pruned weights are zero; under a soft updater they keep their values."""
 
     @property
     def grads(self) -> Tensors:
-        """Gradients of the step about to be made, dense: masked weights have theirs too."""
+        """Dense gradients of this step: pruned weights have gradients too.
+
+        Reading them costs the FLOPs of a dense backward pass; see `Updater.dense_gradient_steps`.
+        """
 
     @property
     def masks(self) -> Tensors:
-        """The masks worn now, True stays."""
+        """Current masks, one bool tensor for each weight in scope; True means unpruned."""
 
     @property
     def shards(self) -> ShardGroup:
-        """Who holds the other rows of each tensor, and counts along; mostly nobody."""
+        """The ranks that hold the other rows of each tensor; usually there are none. It counts and draws
+        over all rows."""
 
     @property
     def generator(self) -> torch.Generator:
-        """Chance for whatever the rule draws; the checkpoint saves it."""
+        """Random generator of this stage, on the CPU. Checkpoints save its state."""
 
     def skip(self) -> None:
-        """Let no weight move at this step: the optimizer does not step."""
+        """Skip the optimizer step: no weight changes at this step."""
 
     def set_masks(self, masks: Tensors) -> None:
-        """Change masks from this step on. What grows back starts at zero, its optimizer state cleared."""
+        """Set new masks, one for each weight in scope, from this step on.
+
+        Weights that grow back start at zero, and their optimizer state is cleared. Under a soft updater
+        they keep the values that they had under the mask.
+
+        Raises:
+            SparsityError: a mask is missing, or its name, shape or type is wrong.
+        """
 
 
 class Updater(Spec):
-    """Changes masks during training. It has one moment and no memory of its own."""
+    """Changes masks during training, once for each optimizer step: `Train(updater=...)`.
+
+    An updater stores nothing in itself. It returns its state, and gets it back at the next step:
+
+        class HalfAtHalfTime(Updater):
+            to: Target
+
+            def init(self, weights, masks):
+                return {}
+
+            def update(self, view, state):
+                if view.step == view.steps // 2:
+                    saliency = {name: weight.abs() for name, weight in view.weights.items()}
+                    view.set_masks(masks(saliency, self.to, within=view.masks, shards=view.shards))
+                return state
+    """
 
     soft: ClassVar[bool] = False
-    """Whether masked weights stay alive behind the mask and may come back with their values."""
+    """Whether pruned weights keep their values behind the mask, and can return with them."""
     straight_through: ClassVar[bool] = True
-    """Of a soft rule: whether masked weights learn too, by the gradient straight through the mask. If
-    not, the net learns by the product of masks and weights, and what is masked waits as it is."""
+    """For a soft updater: whether pruned weights are trained too, by the straight-through gradient. If not,
+    the net trains on the product of masks and weights, and pruned weights keep their values."""
     shardable: ClassVar[bool] = False
-    """Whether it can decide where a net is cut by rows: from what it sees of each weight, and from what
-    `moment.crowd` counts of all rows; its state is then cut as the weights of the same names are."""
+    """Whether it works when tensors are sharded by rows (`--shard`): it then uses each weight on its own,
+    and counts over all rows with `view.shards`. Its state is sharded like the weights of the same names."""
 
     @abstractmethod
     def init(self, weights: Tensors, masks: Tensors) -> UpdaterState:
-        """The state before the first step: tensors by name, which checkpoints save unread."""
+        """The state before the first step: tensors by name. Checkpoints save them."""
 
     @abstractmethod
     def update(self, view: StepView, state: UpdaterState) -> UpdaterState:
-        """The next state; new masks are put on by `moment.wear`."""
+        """The next state. `view.set_masks(...)` changes the masks."""
 
     def densities(self, steps: int, density: float) -> Iterable[tuple[int, float]] | None:
-        """After which steps of so many the share of weights in scope that is alive changes, and to what.
+        """Changes of the density: pairs of a step and the density after it, by rising step.
 
-        In order, steps counted from 0; `density` are alive before the first. None: it cannot tell, and
-        then its training has no price in FLOPs.
+        It describes a training of `steps` steps, counted from 0, that starts with the given density.
+        Density is the share of unpruned weights in scope. None means unknown: the FLOPs of the
+        training cannot be computed in advance then.
         """
         return None
 
     def dense_gradient_steps(self, steps: int) -> Sequence[int]:
-        """Steps of so many, rising, at which it reads the gradients of masked weights too, which cost as
-        a dense net's; all, unless a rule says otherwise."""
+        """Steps of a training of `steps` steps at which it reads `view.grads`, rising. Default: all.
+
+        At these steps the backward pass costs as much as that of a dense net.
+        """
         return range(steps)

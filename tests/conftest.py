@@ -1,4 +1,4 @@
-"""What holds for every test: no network, one thread, no data but what a test asks for."""
+"""Settings of every test: no network, one thread, and no data unless a test asks for it."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# Read once, when their libraries are first imported, in this process and in those that tests start.
+# The libraries read these once, at their first import, here and in the processes that tests start.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"  # toy nets are faster on one
 
-# Popped, so that no test reads real data because of where it runs.
+# Removed, so that no test reads real data because of the environment.
 REAL = Path(os.environ.pop("SMC_EVAL_DATA", "") or ROOT.parent / "shared" / "data")
 
-# time is no promise of a shared machine
-settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("house")
+# a shared machine can be slow
+settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
 
 
 @pytest.fixture(scope="session")
@@ -34,7 +34,7 @@ def root() -> Path:
 
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
-    """Real data in the official layout; skips where there is none."""
+    """Real data in the official layout. The test is skipped if there is none."""
     if not REAL.is_dir():
         pytest.skip("no real data here: set SMC_EVAL_DATA to a folder in the official layout")
     return REAL
@@ -42,10 +42,10 @@ def data_dir() -> Path:
 
 @pytest.fixture
 def training(tmp_path: Path) -> Callable[[str, str], subprocess.Popen[str]]:
-    """Starts a run of the program with `tmp_path` for a store, and waits for a word of it.
+    """Starts a run of the program with `tmp_path` as its store, and waits until it prints a text.
 
-    It heeds Ctrl-C even if who started the tests does not, as a shell has it of what it sends into
-    the background; and it has a session of its own.
+    The run has a session of its own. It reacts to Ctrl-C even if the tests run in the background, where
+    a shell turns it off.
     """
 
     def start(words: str, until: str) -> subprocess.Popen[str]:
@@ -59,7 +59,7 @@ def training(tmp_path: Path) -> Callable[[str, str], subprocess.Popen[str]]:
         )
         assert process.stderr is not None
         while until not in (line := process.stderr.readline()):
-            assert line, "it ended before it said so"
+            assert line, "it ended without this text"
         return process
 
     return start

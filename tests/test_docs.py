@@ -61,7 +61,7 @@ def test_the_example_of_the_readme_is_the_plugin_that_is_tested() -> None:
 
 @pytest.mark.parametrize("card", CARDS, ids=lambda card: card.name)
 def test_every_card_has_a_source(card: Card) -> None:
-    baseline = getattr(card, "moment", "") == "none"  # nothing was published there
+    baseline = getattr(card, "when", "") == "none"  # nothing was published there
     assert baseline or re.search(r"\(\d{4}\)|arXiv:\d{4}\.\d{4,5}|https://\S+", card.source)
 
 

@@ -1,4 +1,4 @@
-"""What a method is beside its plan: its words, what it refuses, what the paper chose otherwise."""
+"""Methods besides their plans: the label, and the targets that a method refuses."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ class Made(Method):
         when="before",
         distribution="erk",
         distributions=("erk", "uniform"),
+        patterns=("free",),
+        scopes=("body",),
     )
     paper: ClassVar[Mapping[str, Any]] = {"share": 0.5}
     share: float = 0.2
@@ -31,20 +33,42 @@ class Made(Method):
         yield Train()
 
 
+class Patterned(Made):
+    card: ClassVar[MethodCard] = Made.card.model_copy(
+        update={"patterns": ("n:m",), "distributions": ("erk",)}
+    )
+
+
 @pytest.mark.parametrize(
-    ("method", "words"),
+    ("method", "label"),
     [
         (Made(), "made"),
         (Made(share=0.1), "made:share=0.1"),
         (Made(share=0.1, name="y"), "made:share=0.1,name=y"),
     ],
 )
-def test_a_method_is_worded_by_the_options_that_differ_from_its_defaults(method: Method, words: str) -> None:
-    assert method.label == words
+def test_the_label_of_a_method_has_the_options_that_differ_from_the_defaults(
+    method: Method, label: str
+) -> None:
+    assert method.label == label
 
 
-def test_a_spread_that_is_not_on_its_card_is_refused_by_name() -> None:
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        (Target(sparsity=0.5), "does not support distribution 'global'; it supports: erk, uniform"),
+        (
+            Target(scope="all-2d", distribution="erk"),
+            "does not support scope 'all-2d'; it supports: body, as",
+        ),
+        (Target.parse("2:4"), "does not support pattern '2:4'; it supports: free"),
+    ],
+)
+def test_a_target_that_is_not_on_the_card_is_refused(target: Target, message: str) -> None:
+    with pytest.raises(UsageError, match=f"method 'made' {message}"):
+        Made().accept(target)
+
+
+def test_a_target_on_the_card_is_accepted() -> None:
     Made().accept(Target(sparsity=0.5, distribution="uniform"))
-    Made().accept(Target.parse("2:4"))
-    with pytest.raises(UsageError, match="method 'made' cannot spread 'global'; it spreads: erk, uniform"):
-        Made().accept(Target(sparsity=0.5))
+    Patterned().accept(Target.parse("2:4"))  # a pattern needs no distribution

@@ -1,16 +1,18 @@
-"""Plugins come in by one door, and what is wrong with one is told with the name of its distribution."""
+"""The registry: it loads plugins, and the error of a broken plugin names its package."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib.metadata import EntryPoint, distributions
 from pathlib import Path
 
 import pytest
 
-from smc_eval.errors import PluginError, UnknownName
-from smc_eval.registry import Registry, load
+from smc_eval import spec
+from smc_eval.errors import DataError, PluginError, UnknownName
+from smc_eval.methods.dense import Dense
+from smc_eval.registry import Registry, guarded, load
 
 METHOD = """
 from __future__ import annotations
@@ -19,7 +21,7 @@ from typing import ClassVar
 from smc_eval import Method, MethodCard, Stage, Target, Train, hookimpl
 
 class {kind}(Method):
-    card: ClassVar[MethodCard] = MethodCard(name="{name}", summary="a toy", source="none", moment="none")
+    card: ClassVar[MethodCard] = MethodCard(name="{name}", summary="a toy", source="none", when="none")
 
     def plan(self, target: Target) -> Iterator[Stage]:
         yield Train()
@@ -45,65 +47,64 @@ def smc_eval_tasks():
     return [Sums]
 """
 
-Install = Callable[..., None]
 
-
-class Shop:
-    """Distributions that a test puts into an environment of its own."""
+class Environment:
+    """An environment in which a test installs packages."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.made = list[str]()
+        self.modules = list[str]()
 
     def install(self, source: str, *, name: str = "toys", version: str = "1.2") -> None:
-        module = f"{self.folder.name.replace('-', '_')}_{len(self.made)}"
+        module = f"{self.folder.name.replace('-', '_')}_{len(self.modules)}"
         (self.folder / f"{module}.py").write_text(source)
         info = self.folder / f"{name.replace('-', '_')}-{version}.dist-info"
         info.mkdir()
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
         (info / "entry_points.txt").write_text(f"[smc_eval]\nentry-of-{name} = {module}\n")
-        self.made.append(module)
+        self.modules.append(module)
 
     def points(self) -> list[EntryPoint]:
-        return [point for found in distributions(path=[str(self.folder)]) for point in found.entry_points]
+        return [point for package in distributions(path=[str(self.folder)]) for point in package.entry_points]
 
     def load(self) -> Registry:
         return load(self.points())
 
 
 @pytest.fixture
-def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
+def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Environment]:
     monkeypatch.syspath_prepend(tmp_path)
-    shop = Shop(tmp_path)
-    yield shop
-    for module in shop.made:
+    monkeypatch.setattr(spec, "_CLAIMED", dict(spec._CLAIMED))
+    environment = Environment(tmp_path)
+    yield environment
+    for module in environment.modules:
         sys.modules.pop(module, None)
 
 
-def refusal(shop: Shop) -> str:
+def refusal(environment: Environment) -> str:
     with pytest.raises(PluginError) as caught:
-        shop.load().checked()
-    told = str(caught.value)
-    assert len(told.splitlines()) <= 3
-    return told
+        environment.load().checked()
+    message = str(caught.value)
+    assert len(message.splitlines()) == 1
+    return message
 
 
-def test_a_plugin_fills_the_shelves_under_the_names_of_its_cards(shop: Shop) -> None:
-    shop.install(METHOD.format(kind="Nothing", name="nothing"))
-    shop.install(TASK.format(name="sums/gts", groups=("sums", "maths")), name="more-toys")
-    registry = shop.load().checked()
+def test_classes_of_a_plugin_are_registered_by_the_names_on_their_cards(environment: Environment) -> None:
+    environment.install(METHOD.format(kind="Nothing", name="nothing"))
+    environment.install(TASK.format(name="sums/gts", groups=("sums", "maths")), name="more-toys")
+    registry = environment.load().checked()
     assert registry.method("nothing").__name__ == "Nothing"
     assert [task.card.name for task in registry.named_tasks("sums/gts")] == ["sums/gts"]
-    assert [(p.distribution, p.version, p.status, p.methods, p.tasks) for p in registry.plugins] == [
+    assert [(p.package, p.version, p.status, p.methods, p.tasks) for p in registry.plugins] == [
         ("more-toys", "1.2", "ok", (), ("sums/gts",)),
         ("toys", "1.2", "ok", ("nothing",), ()),
     ]
 
 
-def test_a_group_stands_for_its_tasks_and_all_for_every_one(shop: Shop) -> None:
-    shop.install(TASK.format(name="sums/gts", groups=("sums", "maths")))
-    shop.install(TASK.format(name="terms/gts", groups=("terms", "maths")), name="more")
-    registry = shop.load().checked()
+def test_a_group_contains_its_tasks_and_all_contains_every_task(environment: Environment) -> None:
+    environment.install(TASK.format(name="sums/gts", groups=("sums", "maths")))
+    environment.install(TASK.format(name="terms/gts", groups=("terms", "maths")), name="more")
+    registry = environment.load().checked()
 
     def named(word: str) -> list[str]:
         return sorted(task.card.name for task in registry.named_tasks(word))
@@ -112,111 +113,110 @@ def test_a_group_stands_for_its_tasks_and_all_for_every_one(shop: Shop) -> None:
     assert named("maths") == named("all") == ["sums/gts", "terms/gts"]
 
 
-def test_an_unknown_name_is_told_with_the_nearest(shop: Shop) -> None:
-    shop.install(METHOD.format(kind="Nothing", name="nothing"))
-    shop.install(TASK.format(name="sums/gts", groups=("sums",)), name="more")
-    registry = shop.load()
+def test_the_error_of_an_unknown_name_gives_the_nearest_name(environment: Environment) -> None:
+    environment.install(METHOD.format(kind="Nothing", name="nothing"))
+    environment.install(TASK.format(name="sums/gts", groups=("sums",)), name="more")
+    registry = environment.load()
     with pytest.raises(UnknownName, match="no method is named 'nothin'; did you mean 'nothing'"):
         registry.method("nothin")
     with pytest.raises(UnknownName, match="no task or group is named 'sms'; did you mean 'sums'"):
         registry.named_tasks("sms")
 
 
-def test_a_plugin_that_does_not_import_is_named_with_its_version(shop: Shop) -> None:
-    shop.install("import a_module_that_is_nowhere")
-    assert refusal(shop) == (
+def test_the_error_of_a_plugin_that_cannot_be_imported_names_its_version(environment: Environment) -> None:
+    environment.install("import a_module_that_is_nowhere")
+    assert refusal(environment) == (
         "plugin 'entry-of-toys' of toys 1.2 cannot be imported: "
         "ModuleNotFoundError: No module named 'a_module_that_is_nowhere'"
     )
 
 
-def test_a_card_that_pydantic_refuses_is_told_in_one_line(shop: Shop) -> None:
-    shop.install(METHOD.format(kind="Loud", name="LOUD"))
-    told = refusal(shop)
-    assert told.startswith("plugin 'entry-of-toys' of toys 1.2 cannot be imported: MethodCard: name: ")
-    assert "\n" not in told
+def test_the_error_of_an_invalid_card_is_one_line(environment: Environment) -> None:
+    environment.install(METHOD.format(kind="Loud", name="LOUD"))
+    start = "plugin 'entry-of-toys' of toys 1.2 cannot be imported: MethodCard: name: "
+    assert refusal(environment).startswith(start)
 
 
-def test_a_method_without_a_card_is_refused(shop: Shop) -> None:
+def test_a_method_without_a_card_is_refused(environment: Environment) -> None:
     source = METHOD.format(kind="Bare", name="bare")
-    shop.install(source.replace("card: ClassVar[MethodCard]", "other: ClassVar[MethodCard]"))
-    assert "toys 1.2 brings" in (told := refusal(shop))
-    assert "Bare with card None; it must be a MethodCard" in told
+    environment.install(source.replace("card: ClassVar[MethodCard]", "other: ClassVar[MethodCard]"))
+    assert "toys 1.2 registers toys:Bare with card None; it must be a MethodCard" in refusal(environment)
 
 
-def test_a_method_without_its_verb_is_refused(shop: Shop) -> None:
-    shop.install(METHOD.format(kind="Idle", name="idle").replace("def plan", "def plam"))
-    assert "without its verbs: plan" in refusal(shop)
+def test_a_method_without_a_required_method_is_refused(environment: Environment) -> None:
+    environment.install(METHOD.format(kind="Idle", name="idle").replace("def plan", "def plam"))
+    assert "without its required methods: plan" in refusal(environment)
 
 
-def test_an_option_needs_a_default(shop: Shop) -> None:
-    shop.install(
+def test_an_option_needs_a_default(environment: Environment) -> None:
+    environment.install(
         METHOD.format(kind="Asks", name="asks").replace("    def plan", "    rate: float\n    def plan")
     )
-    assert "with options that have no default: rate" in refusal(shop)
+    assert "with options that have no default: rate" in refusal(environment)
 
 
-def test_defaults_must_hold_together(shop: Shop) -> None:
+def test_defaults_that_contradict_each_other_are_refused(environment: Environment) -> None:
     raising = "    def model_post_init(self, _):\n        raise ValueError('never')\n\n    def plan"
-    shop.install(METHOD.format(kind="Fussy", name="fussy").replace("    def plan", raising))
-    assert "Fussy, which refuses its own defaults: Fussy: Value error, never" in refusal(shop)
+    environment.install(METHOD.format(kind="Fussy", name="fussy").replace("    def plan", raising))
+    assert "Fussy, which refuses its own defaults: Fussy: Value error, never" in refusal(environment)
 
 
-def test_a_hook_that_brings_something_else_is_refused(shop: Shop) -> None:
-    shop.install("from smc_eval import hookimpl\n@hookimpl\ndef smc_eval_tasks():\n    return [int]\n")
-    assert "brings <class 'int'> as a task; it must be a subclass of smc_eval.Task" in refusal(shop)
+def test_a_hook_that_returns_another_class_is_refused(environment: Environment) -> None:
+    environment.install("from smc_eval import hookimpl\n@hookimpl\ndef smc_eval_tasks():\n    return [int]\n")
+    assert "registers <class 'int'> as a task; it must be a subclass of smc_eval.Task" in refusal(environment)
 
 
-def test_a_hook_that_nobody_specified_is_refused(shop: Shop) -> None:
-    shop.install("from smc_eval import hookimpl\n@hookimpl\ndef smc_eval_method():\n    return []\n")
-    assert "toys 1.2 hooks what nobody specified" in (told := refusal(shop))
-    assert "smc_eval_method" in told
+def test_a_hook_that_does_not_exist_is_refused(environment: Environment) -> None:
+    environment.install("from smc_eval import hookimpl\n@hookimpl\ndef smc_eval_method():\n    return []\n")
+    message = refusal(environment)
+    assert "toys 1.2 implements a hook that does not exist" in message and "smc_eval_method" in message
 
 
-def test_a_plugin_that_forgot_its_hookimpl_is_refused(shop: Shop) -> None:
-    shop.install(METHOD.format(kind="Nothing", name="nothing").replace("@hookimpl", ""))
-    assert "toys 1.2 hooks nothing" in refusal(shop)
+def test_a_plugin_without_hookimpl_is_refused(environment: Environment) -> None:
+    environment.install(METHOD.format(kind="Nothing", name="nothing").replace("@hookimpl", ""))
+    assert "toys 1.2 implements no hook; mark the functions of" in refusal(environment)
 
 
-def test_a_hook_that_fails_is_told(shop: Shop) -> None:
-    shop.install("from smc_eval import hookimpl\n@hookimpl\ndef smc_eval_tasks():\n    return 1 / 0\n")
-    assert "toys 1.2 failed in its hook: ZeroDivisionError: division by zero" in refusal(shop)
+def test_a_hook_that_fails_is_an_error_of_its_plugin(environment: Environment) -> None:
+    environment.install("from smc_eval import hookimpl\n@hookimpl\ndef smc_eval_tasks():\n    return 1 / 0\n")
+    assert "toys 1.2 failed in its hook: ZeroDivisionError: division by zero" in refusal(environment)
 
 
-def test_a_used_name_is_refused_with_both_kinds(shop: Shop) -> None:
-    shop.install(METHOD.format(kind="First", name="nothing"), name="early")
-    shop.install(METHOD.format(kind="Second", name="nothing"), name="late", version="2")
-    first, second = shop.made
-    assert refusal(shop) == (
-        "plugin 'entry-of-late' of late 2 takes a used name: two methods are named 'nothing', "
-        f"{first}:First and {second}:Second; rename one card"
+def test_a_used_name_is_refused_with_both_classes(environment: Environment) -> None:
+    environment.install(METHOD.format(kind="First", name="nothing"), name="early")
+    environment.install(METHOD.format(kind="Second", name="nothing"), name="late", version="2")
+    assert refusal(environment) == (
+        "plugin 'entry-of-late' of late 2 uses a name twice: two methods are named 'nothing', "
+        "early:First and late:Second; rename one card"
     )
 
 
-def test_nobody_takes_a_name_of_ours(shop: Shop) -> None:
-    shop.install(METHOD.format(kind="Theirs", name="nothing"), name="a-first-by-letters")
-    shop.install(METHOD.format(kind="Ours", name="nothing"), name="smc-eval")
-    assert refusal(shop).startswith("plugin 'entry-of-a-first-by-letters'")
-    assert shop.load().methods["nothing"].__name__ == "Ours"
+def test_a_plugin_cannot_take_the_name_of_a_built_in_method(environment: Environment) -> None:
+    environment.install(METHOD.format(kind="Theirs", name="nothing"), name="a-first-by-letters")
+    environment.install(METHOD.format(kind="Ours", name="nothing"), name="smc-eval")
+    assert refusal(environment).startswith("plugin 'entry-of-a-first-by-letters'")
+    assert environment.load().methods["nothing"].__name__ == "Ours"
 
 
 @pytest.mark.parametrize(
-    ("name", "groups", "told"),
+    ("name", "groups", "message"),
     [
         ("all", (), "'all', which means every task"),
         ("sums", ("sums",), "uses 'sums' both for a task"),
     ],
 )
-def test_a_name_means_one_thing(shop: Shop, name: str, groups: tuple[str, ...], told: str) -> None:
-    shop.install(TASK.format(name=name, groups=groups))
-    assert told in refusal(shop)
+def test_a_name_is_either_a_task_or_a_group(
+    environment: Environment, name: str, groups: tuple[str, ...], message: str
+) -> None:
+    environment.install(TASK.format(name=name, groups=groups))
+    assert message in refusal(environment)
 
 
-def test_what_is_sound_stays_on_its_shelf_beside_what_is_broken(shop: Shop) -> None:
-    shop.install("1 / 0", name="bad")
-    shop.install(METHOD.format(kind="Nothing", name="nothing"), name="good")
-    registry = shop.load()
-    assert [(plugin.distribution, plugin.status) for plugin in registry.plugins] == [
+def test_a_broken_plugin_does_not_affect_the_others(environment: Environment) -> None:
+    environment.install("1 / 0", name="bad")
+    environment.install(METHOD.format(kind="Nothing", name="nothing"), name="good")
+    registry = environment.load()
+    assert [(plugin.package, plugin.status) for plugin in registry.plugins] == [
         ("bad", "broken"),
         ("good", "ok"),
     ]
@@ -225,9 +225,34 @@ def test_what_is_sound_stays_on_its_shelf_beside_what_is_broken(shop: Shop) -> N
         registry.checked()
 
 
-def test_a_hook_is_called_once(shop: Shop) -> None:
+def test_a_hook_is_called_once(environment: Environment) -> None:
     counting = METHOD.format(kind="Nothing", name="nothing") + "\ncalls = []\n"
-    shop.install(counting.replace("    return [Nothing]", "    calls.append(1)\n    return [Nothing]"))
-    shop.install(METHOD.format(kind="Other", name="other"), name="zebra")
-    shop.load().checked()
-    assert sys.modules[shop.made[0]].calls == [1]
+    environment.install(counting.replace("    return [Nothing]", "    calls.append(1)\n    return [Nothing]"))
+    environment.install(METHOD.format(kind="Other", name="other"), name="zebra")
+    environment.load().checked()
+    assert sys.modules[environment.modules[0]].calls == [1]
+
+
+def test_a_module_that_two_entry_points_name_is_refused(environment: Environment) -> None:
+    environment.install(METHOD.format(kind="Nothing", name="nothing"))
+    (module,) = environment.modules
+    points = [EntryPoint(name, module, "smc_eval") for name in ("first", "second")]
+    registry = load(points)
+    assert [plugin.status for plugin in registry.plugins] == ["ok", "broken"]
+    assert registry.plugins[1].reason.endswith(
+        f"names the module {module!r}, which another plugin has registered"
+    )
+
+
+def test_an_unexpected_error_of_a_plugin_names_the_class_and_the_line() -> None:
+    with pytest.raises(PluginError, match=r"smc-eval:Dense failed: KeyError: 'x' \(test_registry.py:\d+\)"):
+        guarded(Dense(), lambda: {}["x"])
+
+
+def test_an_intended_error_of_a_plugin_passes_unchanged() -> None:
+    def fail() -> None:
+        raise DataError("no file")
+
+    with pytest.raises(DataError, match="^no file$"):
+        guarded(Dense(), fail)
+    assert guarded(Dense(), lambda: 3) == 3

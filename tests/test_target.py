@@ -1,4 +1,4 @@
-"""Targets: what may be asked for, and how it is written."""
+"""Targets: how they are written, which are refused, and steps towards them."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import pytest
 from pydantic import ValidationError
 
 from smc_eval.errors import UsageError
-from smc_eval.target import SMC_GRID, Target
+from smc_eval.target import SMC_GRID, Target, matches
 
 
-def test_the_papers_grid_is_exact_and_shown_rounded() -> None:
+def test_the_grid_of_smc_bench_is_exact_and_its_paper_rounds_it() -> None:
     shown = [0.2, 0.36, 0.488, 0.59, 0.672, 0.738, 0.79, 0.832, 0.866, 0.893]
     assert [round(s, 3) for s in SMC_GRID] == pytest.approx(shown, abs=6e-4)
     assert SMC_GRID[2] == 1 - 0.8**3
 
 
-def test_a_number_and_a_pattern_are_read() -> None:
+def test_a_number_and_a_pattern_are_parsed() -> None:
     assert Target.parse("0.9") == Target(sparsity=0.9)
     assert Target.parse("2:4", distribution="erk") == Target(
         sparsity=0.5, pattern="2:4", distribution="uniform"
@@ -25,7 +25,7 @@ def test_a_number_and_a_pattern_are_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("word", "said"),
+    ("word", "message"),
     [
         ("1", r"outside \[0, 1\)"),
         ("-0.1", r"outside \[0, 1\)"),
@@ -37,12 +37,12 @@ def test_a_number_and_a_pattern_are_read() -> None:
         ("a:b", "no N:M pattern"),
     ],
 )
-def test_what_is_no_target_is_refused_in_words(word: str, said: str) -> None:
-    with pytest.raises(UsageError, match=said):
+def test_other_texts_are_refused(word: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         Target.parse(word)
 
 
-def test_a_pattern_that_contradicts_its_sparsity_cannot_be_made() -> None:
+def test_a_pattern_that_contradicts_the_sparsity_is_refused() -> None:
     with pytest.raises(ValidationError, match="0.5 sparse"):
         Target(sparsity=0.9, pattern="2:4", distribution="uniform")
 
@@ -51,7 +51,7 @@ def test_a_pattern_that_contradicts_its_sparsity_cannot_be_made() -> None:
     ("word", "sparsity", "at"),
     [
         ("2:4", 0.5, "2:4"),
-        ("2:4", 0.49, "3:4"),  # 2:4 would be sparser than asked
+        ("2:4", 0.49, "3:4"),  # 2:4 would be sparser than requested
         ("2:4", 0.25, "3:4"),
         ("2:4", 0.1, "free"),  # 4:4 is no pattern: dense
         ("2:4", 0.0, "free"),
@@ -59,25 +59,46 @@ def test_a_pattern_that_contradicts_its_sparsity_cannot_be_made() -> None:
         ("1:4", 2 / 3, "2:4"),
     ],
 )
-def test_on_the_way_to_a_pattern_stands_the_sparsest_of_its_groups_that_is_no_sparser(
+def test_a_step_towards_a_pattern_is_the_sparsest_pattern_that_is_not_sparser(
     word: str, sparsity: float, at: str
 ) -> None:
-    made = Target.parse(word, scope="all-2d").at(sparsity)
-    assert (made.pattern, made.scope) == (at, "all-2d")
-    assert made.sparsity <= sparsity + 1e-9
-    assert at != "free" or made.sparsity == 0
+    step = Target.parse(word, scope="all-2d").at(sparsity)
+    assert (step.pattern, step.scope) == (at, "all-2d")
+    assert step.sparsity <= sparsity + 1e-9
+    assert at != "free" or step.sparsity == 0
 
 
-def test_on_the_way_to_a_sparsity_everything_else_stays() -> None:
+def test_a_step_towards_a_sparsity_changes_nothing_else() -> None:
     target = Target(sparsity=0.9, distribution="erk", scope="all-2d")
     assert target.at(0.3) == Target(sparsity=0.3, distribution="erk", scope="all-2d")
 
 
-def test_patterns_on_the_way_only_ever_lose_survivors() -> None:
-    kept = [Target.parse("1:8").at(number / 100).density for number in range(88)]
-    assert kept == sorted(kept, reverse=True) and kept[0] == 1.0
+def test_the_density_of_patterns_never_rises_on_the_way() -> None:
+    densities = [Target.parse("1:8").at(number / 100).density for number in range(88)]
+    assert densities == sorted(densities, reverse=True) and densities[0] == 1.0
 
 
-def test_a_pattern_leaves_no_choice_of_spread() -> None:
+def test_a_pattern_has_a_fixed_distribution() -> None:
     assert Target.parse("2:4").with_distribution("erk") == Target.parse("2:4")
     assert Target(sparsity=0.5).with_distribution("erk") == Target(sparsity=0.5, distribution="erk")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "matching"),
+    [
+        ("*.query.weight", True),
+        ("*.query", True),  # the module's name
+        ("layer.[01].*", True),
+        ("query", False),  # a glob matches the whole name
+        ("re:.*(query|key)", True),
+        ("re:query", False),  # a regular expression matches from the start
+    ],
+)
+def test_a_pattern_matches_the_name_of_a_parameter_or_of_its_module(pattern: str, *, matching: bool) -> None:
+    assert matches("layer.0.query.weight", [pattern]) is matching
+    assert matches("layer.0.query.weight", ["nothing", pattern]) is matching
+
+
+def test_an_invalid_regular_expression_is_refused() -> None:
+    with pytest.raises(ValidationError, match=r"'re:\(' is no regular expression"):
+        Target(include=("re:(",))

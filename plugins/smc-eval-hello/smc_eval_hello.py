@@ -1,4 +1,4 @@
-"""A method for smc-eval: drop what matters least to both its row and its column."""
+"""A method for smc-eval: prune the weights that matter least to their row and to their column."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Relative(Criterion):
-    """|w| as a share of its row plus |w| as a share of its column, so that no channel dies early."""
+    """|w| as a share of its row, plus |w| as a share of its column: no row or column is emptied early."""
 
     def saliency(self, probe: Probe) -> dict[str, Tensor]:
         shares = {}
@@ -25,7 +25,7 @@ class Relative(Criterion):
 
 
 class Hello(Method):
-    """Train, drop what is relatively unimportant, train again."""
+    """Train, prune by relative importance, train again."""
 
     card = MethodCard(
         name="hello",

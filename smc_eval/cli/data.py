@@ -1,4 +1,4 @@
-"""The verbs `data list`, `data verify` and `data fetch`: what tasks read, and whether it is there."""
+"""The verbs `data list`, `data verify` and `data fetch`: the data files of tasks."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from smc_eval.capabilities import data_files
+from smc_eval.cli.flags import VerbCommand
 from smc_eval.cli.show import columns
 from smc_eval.data_file import DataFile
 from smc_eval.errors import UsageError
@@ -22,10 +23,10 @@ from smc_eval.task import Task
 
 data = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
 
-Asked = Annotated[
+TaskNames = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="TASKS…",
+        metavar="TASKS",
         help="Tasks or groups, with options: winogrande:size=xs. Default: all.",
         show_default=False,
     ),
@@ -34,107 +35,117 @@ Asked = Annotated[
 
 @data.callback()
 def data_verbs() -> None:
-    """Real data: what tasks need, whether a folder has it, and how to get it.
+    """List, verify and download the data of tasks.
 
-    Nothing is ever downloaded but by data fetch, and by --data-dir hub.
+    Only data fetch and --data-dir hub download anything.
     """
 
 
-@data.command("list")
+@data.command("list", cls=VerbCommand)
 def list_files(
-    asked: Asked = None, *, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
+    names: TaskNames = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON. Default: off.")] = False,
 ) -> None:
-    """List the files that tasks read: official path, size, checksum, licence and address."""
-    tasks = _tasks(asked, "synthetic")
+    """List the files that tasks read, with size, checksum and address."""
+    tasks = _tasks(names, "synthetic")
     if as_json:
-        told = [
-            {"task": task.label, "data_files": [asdict(one) for one in data_files(task)]} for task in tasks
+        content = [
+            {"task": task.label, "data_files": [asdict(file) for file in data_files(task)]} for task in tasks
         ]
-        typer.echo(json.dumps(told, indent=1, ensure_ascii=False))
+        typer.echo(json.dumps(content, indent=1, ensure_ascii=False))
         return
-    sharing = dict[tuple[DataFile, ...], list[str]]()
+    groups = dict[tuple[DataFile, ...], list[str]]()
     for task in tasks:
-        sharing.setdefault(data_files(task), []).append(task.label)
-    typer.echo("\n\n".join("\n".join(_listed(names, needs)) for needs, names in sharing.items()))
+        groups.setdefault(data_files(task), []).append(task.label)
+    typer.echo("\n\n".join("\n".join(_lines(labels, files)) for files, labels in groups.items()))
 
 
-@data.command("verify")
+@data.command("verify", cls=VerbCommand)
 def verify(
     folder: Annotated[
-        str, typer.Argument(metavar="DIR|hub", help="A folder in the official layout, or the hub's copies.")
+        str,
+        typer.Argument(
+            metavar="DIR|hub", help="A data folder in the official layout, or hub for the hub's local copies."
+        ),
     ],
-    asked: Asked = None,
+    names: TaskNames = None,
 ) -> None:
-    """Say what a folder has and lacks, and read all of it as the tasks do.
+    """Check the files of a data folder, and read all data.
 
-    Exit code 0: every task is whole. 1: something is missing, broken or not what was pinned.
+    Exit code 0: the data of every task is complete. 1: a file is missing, broken, or has another checksum.
     """
-    from smc_eval.download.verify import verify_task as verified
+    from smc_eval.download.verify import verify_task
 
     whole = True
-    for task in _tasks(asked, data_folder(folder)):
-        found = list(verified(task))
-        good = all(one.good for one in found)
+    for task in _tasks(names, data_folder(folder)):
+        findings = list(verify_task(task))
+        good = all(finding.good for finding in findings)
         typer.echo(f"{task.label}: {'whole' if good else 'not whole'}")
-        for one in found:
-            typer.echo(f"  {one.status:<7} {one.what}")
+        for finding in findings:
+            typer.echo(f"  {finding.status:<7} {finding.message}")
         whole = whole and good
     if not whole:
         raise typer.Exit(1)
 
 
-@data.command("fetch")
+@data.command("fetch", cls=VerbCommand)
 def fetch(
-    asked: Annotated[list[str], typer.Argument(metavar="TASKS…", help="Tasks or groups.")],
+    names: Annotated[
+        list[str], typer.Argument(metavar="TASKS", help="Tasks or groups, with options: winogrande:size=xs.")
+    ],
     folder: Annotated[
-        str, typer.Option("--data-dir", metavar="DIR", envvar=DATA_VARIABLE, help="Where the files are put.")
+        str, typer.Option("--data-dir", metavar="DIR", envvar=DATA_VARIABLE, help="Data folder to write to.")
     ],
 ) -> None:
-    """Download what tasks need and a folder lacks, by pinned address; goes on where it broke off.
+    """Download the data files that a folder lacks.
 
-    Licences are the sets' own: see data list. Exit code 1: something must be had by hand.
+    Addresses and checksums are fixed. An interrupted download continues. Licences are those of the data sets:
+    see data list. Exit code 1: a file must be downloaded by hand.
     """
-    from smc_eval.download.fetch import fetch_files as fetched
+    from smc_eval.download.fetch import fetch_files
 
     if folder in {"hub", "synthetic"}:
-        raise UsageError(f"{folder!r} is no folder that files could be put into; give one by --data-dir DIR")
-    needs = [one for task in _tasks(asked, "synthetic") for one in data_files(task)]
-    by_hand = fetched(needs, Path(folder), typer.echo)
-    for one in by_hand:
-        typer.echo(f"{one.path}: no address is pinned; {one.note or 'its task does not say where'}", err=True)
+        raise UsageError(f"{folder!r} is no folder to write files to; give one with --data-dir DIR")
+    files = [file for task in _tasks(names, "synthetic") for file in data_files(task)]
+    by_hand = fetch_files(files, Path(folder), typer.echo)
+    for file in by_hand:
+        source = file.note or "its task names no source"
+        typer.echo(f"{file.path}: no address is pinned; {source}", err=True)
     if by_hand:
         raise typer.Exit(1)
 
 
-def _tasks(asked: Iterable[str] | None, folder: str) -> list[Task]:
-    """The tasks that are asked for, each once, on a data folder."""
-    found = dict[str, Task]()
-    for kind, options in chosen_tasks(asked or [ALL], registry()):
+def _tasks(names: Iterable[str] | None, folder: str) -> list[Task]:
+    """The tasks of names and groups, each once, on a data folder."""
+    tasks = dict[str, Task]()
+    for kind, options in chosen_tasks(names or [ALL], registry()):
         task = parse_spec(kind, {**options, "folder": folder}, "option", f"task {kind.card.name!r}")
-        found.setdefault(task.digest(), task)
-    return list(found.values())
+        tasks.setdefault(task.digest(), task)
+    return list(tasks.values())
 
 
-def _listed(names: Sequence[str], needs: Sequence[DataFile]) -> list[str]:
-    """A set of files with what is told of each; what all of them share stands once, below."""
-    if not needs:
-        return [", ".join(names), "  it does not say what it needs"]
-    addresses = dict.fromkeys(one.address or "by hand" for one in needs)
-    alike = len(addresses) == 1
+def _lines(labels: Sequence[str], files: Sequence[DataFile]) -> list[str]:
+    """The files of some tasks, a line each; values that all files share come once, below."""
+    if not files:
+        return [", ".join(labels), "  the task does not list its files"]
+    addresses = dict.fromkeys(file.address or "by hand" for file in files)
+    shared = len(addresses) == 1
     rows = [
-        [one.path, _size(one.bytes), _pinned(one), "" if alike else one.address or "by hand"] for one in needs
+        [file.path, _size(file.bytes), _checksum(file), "" if shared else file.address or "by hand"]
+        for file in files
     ]
-    told = [*columns(rows), *(f"from: {address}" for address in addresses if alike)]
-    told += [f"licence: {licence}" for licence in dict.fromkeys(one.licence for one in needs)]
-    told += [f"note: {note}" for note in dict.fromkeys(one.note for one in needs) if note]
-    return [", ".join(names), *(f"  {line}" for line in told)]
+    lines = [*columns(rows), *(f"from: {address}" for address in addresses if shared)]
+    lines += [f"licence: {licence}" for licence in dict.fromkeys(file.licence for file in files)]
+    lines += [f"note: {note}" for note in dict.fromkeys(file.note for file in files) if note]
+    return [", ".join(labels), *(f"  {line}" for line in lines)]
 
 
 def _size(count: int | None) -> str:
     return f"{count:,} bytes".replace(",", " ") if count else ""
 
 
-def _pinned(one: DataFile) -> str:
-    if not one.sha256:
-        return "no sha256" if one.address else ""
-    return f"sha256 {one.sha256[:12]}…{' of the archive' if one.in_archive else ''}"
+def _checksum(file: DataFile) -> str:
+    if not file.sha256:
+        return "no sha256" if file.address else ""
+    return f"sha256 {file.sha256[:12]}…{' of the archive' if file.in_archive else ''}"

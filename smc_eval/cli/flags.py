@@ -1,15 +1,17 @@
-"""Flags: an Order's fields as options of a command."""
+"""Flags: the fields of a run configuration as options of a verb, and the form of a verb's help."""
 
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
+from typer.core import TyperCommand
 
 from smc_eval.experiment.ablation import How
-from smc_eval.experiment.config import RunConfig, configured, keys
+from smc_eval.experiment.config import Format, RunConfig, configured, keys
 
 METAVARS = {
     "model": "[GROUP=]MODEL",
@@ -28,35 +30,50 @@ METAVARS = {
     "data-dir": "DIR|hub|synthetic|published",
     "output": "DIR",
     "json": "FILE|-",
+    "device": "auto|cpu|cuda[:N]|mps",
     "jobs": "N",
     "executor": "local|slurm[:KEY=VALUE,…]|ray[:ADDRESS]",
     "threads": "N",
 }
-"""What stands for a flag's value in its help, if its type does not say it."""
+"""Placeholders for the values of flags in the help, where the type of the field gives none."""
+
+FORMATS = "|".join(get_args(Format))
+"""Placeholder of `--format`."""
 
 GRID_OPTION = typer.Option(
     "--grid",
     metavar="FILE.toml|NAME",
-    help="Take all flags from a file, a key each, or from a grid that is shipped: smc-bench. "
-    "Flags given beside it win.",
+    help="Take flags from a TOML file, one key for each flag, or from a built-in grid: smc-bench. "
+    "Flags on the command line take precedence. Default: none.",
 )
 
 
+class VerbCommand(TyperCommand):
+    """A verb whose help leaves out the Python types of arguments."""
+
+    def format_options(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override]
+        """Write the arguments and the options, each in a section."""
+        for title, kind in (("Arguments", "argument"), ("Options", "option")):
+            records = [p.get_help_record(ctx) for p in self.get_params(ctx) if p.param_type_name == kind]
+            rows = [(re.sub(r" <.*>$", "", name), text) for name, text in filter(None, records)]
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
+
+
 def with_config_flags(verb: Callable[..., None], *, json_is_flag: bool = False) -> Callable[..., None]:
-    """A verb over an Order as a command that has a flag for each of the Order's fields, and then its own.
+    """A verb of a run configuration as a command, with a flag for each field and then the verb's own flags.
 
     With `json_is_flag`, `--json` takes no file: the verb prints JSON.
     """
     _, *own = inspect.signature(verb, eval_str=True).parameters.values()
 
-    def command(grid: str | None = None, **given: Any) -> None:
-        if json_is_flag and given.get("json_file"):
-            given["json_file"] = "-"
-        apart = {one.name: given.pop(one.name) for one in own}
-        verb(
-            configured({name: value for name, value in given.items() if value not in (None, [])}, grid),
-            **apart,
-        )
+    def command(grid: str | None = None, **values: Any) -> None:
+        if json_is_flag and values.get("json_file"):
+            values["json_file"] = "-"
+        own_values = {parameter.name: values.pop(parameter.name) for parameter in own}
+        given = {name: value for name, value in values.items() if value not in (None, [])}
+        verb(configured(given, grid), **own_values)
 
     parameters = [_parameter(key, name, json_is_flag=json_is_flag) for key, name in keys().items()]
     parameters += [_keyword("grid", str | None, GRID_OPTION), *own]
@@ -71,11 +88,13 @@ def _parameter(key: str, name: str, *, json_is_flag: bool) -> inspect.Parameter:
     text = " ".join((field.description or "").split())
     if key == "json" and json_is_flag:
         return _keyword(
-            name, bool | None, typer.Option("--json", help="Print the plan as JSON.", show_default=False)
+            name,
+            bool | None,
+            typer.Option("--json", help="Print the plan as JSON. Default: off.", show_default=False),
         )
     if field.annotation is bool:
-        spelled = f"--{key}/--no-{key}" if field.default else f"--{key}"
-        return _keyword(name, bool | None, typer.Option(spelled, help=text, show_default=False))
+        switch = f"--{key}/--no-{key}" if field.default else f"--{key}"
+        return _keyword(name, bool | None, typer.Option(switch, help=text, show_default=False))
     option = typer.Option(
         f"--{key}", metavar=METAVARS.get(key) or _choices(field.annotation), help=text, show_default=False
     )
@@ -89,7 +108,7 @@ def _choices(annotation: Any) -> str | None:
 
 
 def _keyword(name: str, kind: Any, option: Any) -> inspect.Parameter:
-    # every default is None: what was not said must not hide what a grid file says
+    # every default is None, so that a flag that is not given does not hide a key of a grid file
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind, option]
     )

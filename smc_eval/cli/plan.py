@@ -1,4 +1,4 @@
-"""The verb `plan`: what a run would do, and what it would cost; touches no model."""
+"""The verb `plan`: the stages that a run would execute, and their cost. It loads no model."""
 
 from __future__ import annotations
 
@@ -13,48 +13,62 @@ import typer
 
 from smc_eval.capabilities import published_sizes
 from smc_eval.cli.makespan_table import UNKNOWN_MAKESPAN, Makespans
+from smc_eval.cli.notices import Notices
+from smc_eval.cli.plan_tree import stage_trees, start_label
 from smc_eval.cli.search_table import bisection_of
-from smc_eval.cli.store import bytes_text as sized
+from smc_eval.cli.store import bytes_text
 from smc_eval.experiment import parsing
-from smc_eval.experiment.cell import Cell, Chain, shared_nets
+from smc_eval.experiment.cell import Chain, shared_nets
 from smc_eval.experiment.config import RunConfig
 from smc_eval.experiment.grid import Grid
 from smc_eval.planning.cost_model import ANY_TASK, DeviceRate, TrainingCost, read_rates
-from smc_eval.planning.plan import Plan, StageNode, describe_stage, describe_target
-from smc_eval.planning.resolve import ResolvedCell, Resolver, supposed_lines, unresolved_lines
+from smc_eval.planning.plan import Plan, StageNode, describe_stage
+from smc_eval.planning.resolve import ResolvedCell, Resolver, assumption_lines
 from smc_eval.planning.sparsity_search import SparsitySearch, first_cells, most_cells, searches
 from smc_eval.registry import registry
 from smc_eval.reporting.text_table import UNLIMITED_WIDTH
+from smc_eval.store.layout import check_layout
 from smc_eval.task import BUILT_MODELS, Task
 
 if TYPE_CHECKING:
     from rich.table import Table
-    from rich.tree import Tree
 
     from smc_eval.store.store import Store
 
 
-def plan(
-    config: RunConfig,
-    *,
-    rates: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE.toml", help="Rates of a device by task and model, to tell hours by."),
-    ] = None,
-    flops: Annotated[
-        float | None,
-        typer.Option(
-            metavar="N", min=1, help="Operations a second that a device reaches, where --rates does not say."
-        ),
-    ] = None,
-    workers: Annotated[
-        str | None,
-        typer.Option(metavar="N,N", help="Tell how long so many workers take, each with one such device."),
-    ] = None,
-) -> None:
-    """Show the stages a run would go through, which are done already, and what is still to pay.
+RatesOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE.toml",
+        help="Training speed of a device by task and model, to estimate hours. Default: the speeds that the "
+        "store has measured.",
+    ),
+]
+FlopsOption = Annotated[
+    float | None,
+    typer.Option(
+        metavar="N",
+        min=1,
+        help="Operations per second that the device reaches, for tasks without an entry in --rates. Default: "
+        "none.",
+    ),
+]
+WorkersOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N,N",
+        help="Numbers of workers, each with one such device; prints how long they take. Default: none.",
+    ),
+]
 
-    What cannot be read here, models and data, counts as published. With --quiet the stages are left out.
+
+def plan(
+    config: RunConfig, *, rates: RatesOption = None, flops: FlopsOption = None, workers: WorkersOption = None
+) -> None:
+    """Show the stages that a run would execute, and their cost.
+
+    Nothing is trained, and nothing is written. Published sizes replace data and models that are missing. With
+    --quiet it prints only sums and notices.
     """
     from smc_eval.store.store import Store
 
@@ -62,73 +76,79 @@ def plan(
     given = read_rates(rates, [*known.tasks, *known.groups]) if rates else ()
     given += (DeviceRate(task=ANY_TASK, flops=flops),) if flops else ()
     grid = Grid.of(config, known)
-    sought = searches(grid, bisection_of(config)) if config.find else []
-    squares = Resolver(published=True).resolve_all(first_cells(grid, sought) if sought else grid.cells())
+    check_layout(Path(config.output))
+    search_list = searches(grid, bisection_of(config)) if config.find else []
+    cells = first_cells(grid, search_list) if search_list else grid.cells()
+    resolved = Resolver(published=True).resolve_all(cells)
     store = Store(Path(config.output))
     finished = cache(store.finished)
-    chains = [square.chain for square in squares if square.chain]
-    planned = Plan.of(chains, finished, store.records.latest().values(), given=given, work=forward_flops)
+    chains = [cell.chain for cell in resolved if cell.chain]
+    records = store.records.latest().values()
+    planned = Plan.of(chains, finished, records, given=given, forward_flops=forward_flops)
     makespans = Makespans.of(planned, finished, counts) if counts else None
-    unbound = [square for square in squares if not square.chain]
+    notices = Notices.of(config, grid, resolved)
     if config.json_file:
-        told = _json(planned, squares, unbound) | _bounds(grid, sought) | _kept(store, chains)
-        told["makespans"] = makespans.document() if makespans else None
-        typer.echo(json.dumps(told, indent=1, allow_nan=False))
+        content = _json(planned, resolved) | _bounds(grid, search_list) | _kept_nets(store, chains)
+        content |= asdict(notices) | {"makespans": makespans.document() if makespans else None}
+        typer.echo(json.dumps(content, indent=1, allow_nan=False))
         return
     from rich.console import Console
 
     console = Console()
     if not console.is_terminal:
         console.width = UNLIMITED_WIDTH
-    for tree in () if config.quiet else _trees(planned):
+    for tree in () if config.quiet else stage_trees(planned):
         console.print(tree)
-    if len(prices := planned.prices()) > 1:
-        console.print(_table(prices), highlight=False)
+    if len(costs := planned.costs()) > 1:
+        console.print(_table(costs), highlight=False)
         console.print()
-    for line in (*_held(grid, sought), *_sums(planned, squares, _disk(store, chains))):
+    sums = [*_sums(planned, _kept_nets_line(store, chains)), *assumption_lines(resolved)]
+    for line in (*_bound_lines(grid, search_list), *sums, *notices.lines()):
         console.print(line, markup=False, highlight=False)
     for line in makespans.lines(time_text) if makespans else [UNKNOWN_MAKESPAN] * bool(counts):
         console.print(line, markup=False, highlight=False)
 
 
 def forward_flops(task: Task) -> float | None:
-    """Operations of a forward pass over one example: two for each weight that each of its tokens meets."""
+    """Operations of a forward pass over one example: two for each weight and token that it multiplies."""
     if task.backbone in BUILT_MODELS or (sizes := published_sizes(task)) is None:
         return None
-    from smc_eval.tasks import dimensions  # here, or the program's help would have all tasks made
+    from smc_eval.tasks import dimensions  # imported here, because it loads all tasks
 
-    told = dimensions.dimensions_of(task.backbone)
-    weights = dimensions.matrices(told) if told else None
+    sides = dimensions.dimensions_of(task.backbone)
+    weights = dimensions.matrices(sides) if sides else None
     return 2.0 * weights * sizes.tokens if weights else None
 
 
-def _held(grid: Grid, sought: Sequence[SparsitySearch]) -> Iterator[str]:
-    """What binds all cells, and what the tree cannot show yet."""
+def _bound_lines(grid: Grid, search_list: Sequence[SparsitySearch]) -> Iterator[str]:
+    """The training budget, and the size of the searches, which the tree does not show."""
     if grid.budget:
-        yield f"every chain is held to match {grid.budget.label}"
-    if sought:
-        search = sought[0].bracket.search
+        yield f"every chain has the training budget of --match {grid.budget.label}"
+    if search_list:
+        search = search_list[0].bracket.search
         yield (
-            f"find {search.label} begins with these cells and takes {most_cells(grid, sought)} at most: "
-            f"up to {search.most()} sparsities a search"
+            f"--find {search.label} starts with these cells and runs at most "
+            f"{most_cells(grid, search_list)}, with at most {search.most_runs()} sparsities for each search"
         )
 
 
-def _json(planned: Plan, squares: Sequence[ResolvedCell], unbound: Iterable[ResolvedCell]) -> dict[str, Any]:
+def _json(planned: Plan, resolved: Sequence[ResolvedCell]) -> dict[str, Any]:
     return {
         "schema": 1,
         "totals": planned.totals(),
-        "prices": [asdict(price) for price in planned.prices()],
-        "published": supposed_lines(squares),
+        "prices": [asdict(cost) for cost in planned.costs()],
+        "published": assumption_lines(resolved),
         "starts": [
             {
-                "label": _owner(root),
+                "label": start_label(root),
                 "digest": root.digest,
                 "stages": [_stage(node) for node in root.walk() if node.stage],
             }
             for root in planned.roots
         ],
-        "unbound": [{"cell": one.cell.label, "reason": str(one.error)} for one in unbound],
+        "unbound": [
+            {"cell": cell.cell.label, "reason": str(cell.error)} for cell in resolved if not cell.chain
+        ],
     }
 
 
@@ -144,155 +164,81 @@ def _stage(node: StageNode) -> dict[str, Any]:
     }
 
 
-def _trees(planned: Plan) -> list[Tree]:
-    """One tree a start; starts that look alike, as folds and seeds do, share one."""
-    from rich.text import Text
-    from rich.tree import Tree
-
-    def grow(branch: Tree, node: StageNode) -> None:
-        """Hang what follows a node on a branch; only a fork indents, or lotteries would leave the page."""
-        waiting = [(branch, after, "") for after in reversed(node.after)]
-        while waiting:
-            parent, first, then = waiting.pop()
-            run = list(_run(first))
-            style = "" if first.todo else "dim"
-            line = Text(then + _line(run, planned.scored), style=style)
-            child, last = parent.add(line), run[-1]
-            alone = len(last.after) == 1
-            waiting += [
-                (parent if alone else child, after, "then " if alone else "")
-                for after in reversed(last.after)
-            ]
-
-    alike: dict[tuple[str, ...], list[StageNode]] = {}
-    for root in planned.roots:
-        first = next(_cells(root)).task
-        alike.setdefault((first.label, first.backbone, *_shape(root, planned.scored)), []).append(root)
-    trees = []
-    for roots in alike.values():
-        many = f"  and {len(roots) - 1} alike: other folds, seeds" if len(roots) > 1 else ""
-        trees.append(Tree(Text(_owner(roots[0]) + many, style="bold")))
-        grow(trees[-1], roots[0])
-    return trees
-
-
-def _shape(root: StageNode, scored: frozenset[str]) -> tuple[str, ...]:
-    return tuple(f"{len(node.after)} {_line([node], scored)}" for node in root.walk() if node.stage)
-
-
-def _run(node: StageNode) -> Iterator[StageNode]:
-    """A node and those after it, as long as nothing forks, is scored or changes its state."""
-    yield node
-    while not node.ends and len(node.after) == 1 and node.after[0].todo == node.todo:
-        node = node.after[0]
-        yield node
-
-
-def _line(run: list[StageNode], scored: frozenset[str]) -> str:
-    """Stages in words, their state, and the cells that are scored after them."""
-    stages = ", ".join(describe_stage(node.stage, node.steps) for node in run if node.stage)
-    ends = run[-1].ends
-    several = len({chain.cell.task.card.name for chain in ends}) > 1  # trained as one, reported apart
-    named = (f"{one.cell.task.card.name} " * several + _name(one.cell) for one in ends)
-    names = f"  → {', '.join(named)}" if ends else ""
-    known = " (scored)" if ends and all(chain.digest in scored for chain in ends) else ""
-    return f"{stages}  [{'to do' if run[0].todo else 'done'}]{names}{known}"
-
-
-def _name(cell: Cell) -> str:
-    name = cell.method.label
-    return name if cell.method.card.when in {"none", "custom"} else f"{name} {describe_target(cell.target)}"
-
-
-def _owner(root: StageNode) -> str:
-    cell = next(_cells(root))
-    tasks = ", ".join(dict.fromkeys(one.task.label for one in _cells(root)))
-    fold = "" if cell.task.fold is None else f", fold {cell.task.fold}"
-    return f"{tasks} · {cell.task.backbone}{fold}, seed {cell.seed}"
-
-
-def _cells(root: StageNode) -> Iterator[Cell]:
-    return (chain.cell for node in root.walk() for chain in node.ends)
-
-
-def _table(prices: Iterable[TrainingCost]) -> Table:
+def _table(costs: Iterable[TrainingCost]) -> Table:
     """The cost by task and model."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    drawn = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for name in ("task", "model"):
-        drawn.add_column(name, no_wrap=True)
-    for name in ("cells", "steps to pay", "without sharing", "FLOPs", "hours", "without sharing"):
-        drawn.add_column(name, justify="right", no_wrap=True)
-    for one in prices:
-        hours = [None if part is None else part / 3600 for part in (one.seconds, one.seconds_naive)]
-        drawn.add_row(
-            ", ".join(one.tasks),
-            one.model,
-            *(f"{count:,}" for count in (one.cells, one.steps, one.naive)),
-            "?" if one.flops is None else f"{one.flops:.2g}",
+        table.add_column(name, no_wrap=True)
+    for name in ("cells", "steps to run", "without sharing", "FLOPs", "hours", "without sharing"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for cost in costs:
+        hours = [None if part is None else part / 3600 for part in (cost.seconds, cost.seconds_naive)]
+        table.add_row(
+            ", ".join(cost.tasks),
+            cost.model,
+            *(f"{count:,}" for count in (cost.cells, cost.steps, cost.naive)),
+            "?" if cost.flops is None else f"{cost.flops:.2g}",
             *("?" if part is None else f"{part:,.3g}" if part < 100 else f"{part:,.0f}" for part in hours),
         )
-    return drawn
+    return table
 
 
-def _sums(planned: Plan, squares: Sequence[ResolvedCell], disk: str) -> list[str]:
+def _sums(planned: Plan, kept_nets: str) -> Iterator[str]:
     sums = planned.totals()
-    lines = [
-        (
-            f"{sums['cells']} cells, {sums['cells_scored']} of them scored; "
-            f"{sums['stages']} stages, {sums['stages_to_do']} to do"
-        ),
-        (
-            f"{sums['steps_to_pay']} optimizer steps to pay, of {sums['steps_shared']} in all stages; "
-            f"without sharing there would be {sums['steps_naive']}"
-        ),
-        disk,
-        _time(planned, sums),
-    ]
-    return [*lines, *supposed_lines(squares), *unresolved_lines(squares)]
+    yield (
+        f"{sums['cells']} cells, {sums['cells_scored']} of them scored; "
+        f"{sums['stages']} stages, {sums['stages_to_do']} to do"
+    )
+    yield (
+        f"{sums['steps_to_pay']} optimizer steps to run, of {sums['steps_shared']} in all stages; "
+        f"{sums['steps_naive']} without sharing"
+    )
+    yield kept_nets
+    yield _time_line(planned, sums)
 
 
-def _time(planned: Plan, sums: dict[str, Any]) -> str:
+def _time_line(planned: Plan, sums: dict[str, Any]) -> str:
     seconds, flops = sums["seconds_to_pay"], sums["flops_to_pay"]
     if seconds is None and planned.given:
-        return "unknown rate: what was given tells nothing of some task and model that is to be paid"
+        return "unknown rate: the given rates do not cover some task and model to run"
     if seconds is None:
-        seen = "unknown rate: this store has seen no training of some task and model that is to be paid"
-        return seen if flops is None else f"{seen}; {flops:.2g} operations, to be told in hours by --flops"
-    told = f"about {time_text(seconds)} of training to pay"
+        unknown = "unknown rate: the store has no trained record of some task and model to run"
+        return unknown if flops is None else f"{unknown}; {flops:.2g} operations, --flops gives their hours"
+    text = f"about {time_text(seconds)} of training to run"
     if planned.given:
-        told += " on a device of the given rate"
+        text += " on a device of the given rate"
     if planned.given and sums["seconds_naive"] is not None:
-        told += f", {time_text(sums['seconds_naive'])} without sharing"
-    return told
+        text += f", {time_text(sums['seconds_naive'])} without sharing"
+    return text
 
 
-def _bounds(grid: Grid, sought: Sequence[SparsitySearch]) -> dict[str, Any]:
+def _bounds(grid: Grid, search_list: Sequence[SparsitySearch]) -> dict[str, Any]:
     return {
         "match": grid.budget.label if grid.budget else None,
-        "find_cells_at_most": most_cells(grid, sought) if sought else None,
+        "find_cells_at_most": most_cells(grid, search_list) if search_list else None,
     }
 
 
-def _kept(store: Store, chains: Sequence[Chain]) -> dict[str, int | None]:
+def _kept_nets(store: Store, chains: Sequence[Chain]) -> dict[str, int | None]:
     from smc_eval.store.inventory import bytes_needed
 
     return {"nets_kept": len(shared_nets(chains)), "bytes_kept": bytes_needed(store, chains)}
 
 
-def _disk(store: Store, chains: Sequence[Chain]) -> str:
-    """What a run would keep on disk."""
-    kept = _kept(store, chains)
-    nets = f"{kept['nets_kept']} nets kept where stages are shared"
+def _kept_nets_line(store: Store, chains: Sequence[Chain]) -> str:
+    """The nets that a run would keep on disk."""
+    kept = _kept_nets(store, chains)
+    nets = f"{kept['nets_kept']} shared nets stay in the store"
     if kept["bytes_kept"] is None:
-        return f"{nets}; how large is known once the store holds one"
-    return f"{nets}, about {sized(kept['bytes_kept'])}; --keep results bounds it"
+        return f"{nets}; their size is known once the store has one"
+    return f"{nets}, about {bytes_text(kept['bytes_kept'])}; --keep results deletes them"
 
 
 def time_text(seconds: float) -> str:
-    """A length of time as one says it."""
+    """A length of time in a suitable unit."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 5400:

@@ -1,4 +1,4 @@
-"""What a person sees of a run while it works: bars on a terminal, lines in a file."""
+"""Progress of a run: bars on a terminal, lines in a file or pipe."""
 
 from __future__ import annotations
 
@@ -19,50 +19,50 @@ from smc_eval.store.record import Record, ScoreRecord
 Clock = Callable[[], float]
 
 LINE_SECONDS = 5.0
-"""Between two lines of progress in a file."""
+"""Seconds between two lines of progress in a file."""
 
 FRAMES = 2.0
-"""Redraws per second on a terminal. One costs about a millisecond."""
+"""Redraws per second on a terminal. One takes about a millisecond."""
 
 
 @contextmanager
 def progress_on(console: Console, quiet: bool, clock: Clock = time.monotonic) -> Iterator[Watcher]:  # noqa: FBT001
-    """A watcher for a run: a live display on a terminal, lines elsewhere, warnings alone if quiet.
+    """A watcher for a run: bars on a terminal, lines elsewhere, only warnings if quiet.
 
-    A console that breaks, its pipe closed or its disk full, stops no run.
+    A console that cannot be written, with a closed pipe or a full disk, never stops the run.
     """
     file = console.file
-    console.file = cast("IO[str]", Forgiving(file))
+    console.file = cast("IO[str]", TolerantFile(file))
     try:
         if quiet:
-            yield Quiet(console)
+            yield WarningsOnly(console)
         elif console.is_interactive:
-            screen = Screen(console, clock)
-            with screen.bars:
-                yield screen
+            progress = LiveProgress(console, clock)
+            with progress.bars:
+                yield progress
         else:
-            yield Lines(console, clock)
+            yield LineProgress(console, clock)
     finally:
         console.file = file
 
 
-class Forgiving:
-    """A text file that swallows its own faults: what it says is never worth a lost run."""
+class TolerantFile:
+    """A text file that ignores its own write errors, because progress is never worth a lost run."""
 
     def __init__(self, file: IO[str]) -> None:
         self.file = file
 
     def write(self, text: str) -> int:
-        """Write what can be written."""
+        """Write as much as possible; characters that the encoding lacks become question marks."""
         try:
             return self.file.write(text)
         except UnicodeEncodeError as error:
             return self.write(text.encode(error.encoding, "replace").decode(error.encoding))
-        except (OSError, ValueError):  # a closed file is a ValueError
+        except (OSError, ValueError):  # a closed file raises ValueError
             return len(text)
 
     def flush(self) -> None:
-        """Flush, if there is still something to flush to."""
+        """Flush, if possible."""
         try:
             self.file.flush()
         except (OSError, ValueError):
@@ -72,8 +72,8 @@ class Forgiving:
         return getattr(self.file, name)
 
 
-class Quiet(Silent):
-    """Passes on warnings and nothing else."""
+class WarningsOnly(Silent):
+    """Prints warnings and nothing else."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -84,28 +84,28 @@ class Quiet(Silent):
             _print(self.console, f"warning: {text}")
 
 
-class Account:
-    """Remembers progress and estimates the time left. Its subclasses show it.
+class ProgressState:
+    """The progress of a run, and an estimate of the time left. Subclasses show it.
 
-    If many cells run at once, each lane has an account of its own; the whole has the sums.
+    If many cells run at once, each lane has a state of its own, and `run` is the state of the whole run.
     """
 
-    def __init__(self, console: Console, clock: Clock, whole: Account | None = None) -> None:
+    def __init__(self, console: Console, clock: Clock, run: ProgressState | None = None) -> None:
         self.console, self.clock = console, clock
-        self.whole = whole or self
-        self.lanes: list[Account] = []
-        self.began = self.cell_began = self.stage_began = clock()
+        self.run = run or self
+        self.lanes: list[ProgressState] = []
+        self.run_began = self.cell_began = self.stage_began = clock()
         self.cells = self.number = self.ended = 0
-        self.label = self.doing = ""
+        self.cell_label = self.stage_label = ""
         self.busy = False
         self.steps = self.first = self.done = 0
         self.loss = 0.0
         self.worked = 0
-        """Cells that were not found finished in the store."""
+        """Cells that this run has executed, without those from the store."""
         self.worked_seconds = 0.0
 
     def begin(self, cells: int) -> None:
-        self.cells, self.began = cells, self.clock()
+        self.cells, self.run_began = cells, self.clock()
 
     def lane(self, number: int) -> Watcher:
         while len(self.lanes) <= number:
@@ -113,54 +113,54 @@ class Account:
         return cast("Watcher", self.lanes[number])
 
     def cell(self, number: int, label: str) -> None:
-        self.number, self.label, self.doing, self.busy = number, label, "", True
+        self.number, self.cell_label, self.stage_label, self.busy = number, label, "", True
         self.steps = self.first = self.done = 0
         self.cell_began = self.clock()
 
     def stage(self, label: str, steps: int, done: int) -> None:
-        self.doing, self.steps, self.first, self.done, self.loss = label, steps, done, done, 0.0
+        self.stage_label, self.steps, self.first, self.done, self.loss = label, steps, done, done, 0.0
         self.stage_began = self.clock()
 
     def step(self, done: int, loss: float) -> None:
         self.done, self.loss = done, loss
 
     def note(self, text: str, *, warning: bool = False) -> None:
-        whose = "" if self.whole is self else f"{self.place}: "
-        _print(self.console, f"{self.gone} {'warning: ' if warning else ''}{whose}{text}")
+        place = "" if self.run is self else f"{self.place}: "
+        _print(self.console, f"{self.elapsed} {'warning: ' if warning else ''}{place}{text}")
 
     def result(self, result: Record) -> None:
-        whole, self.busy = self.whole, False
-        whole.ended += 1
-        if self.doing:
-            whole.worked += 1
-            whole.worked_seconds += self.clock() - self.cell_began
+        run, self.busy = self.run, False
+        run.ended += 1
+        if self.stage_label:
+            run.worked += 1
+            run.worked_seconds += self.clock() - self.cell_began
 
     @property
-    def gone(self) -> str:
+    def elapsed(self) -> str:
         """Time since the run began."""
-        return _hours(self.clock() - self.whole.began)
+        return _hours(self.clock() - self.run.run_began)
 
     @property
     def place(self) -> str:
-        """Which cell of how many: `3/12 mawps/gts fold 0 lth 0.488 seed 0`."""
-        return f"{self.number}/{self.whole.cells} {self.label}"
+        """Number and label of the current cell: `3/12 mawps/gts fold 0 lth 0.488 seed 0`."""
+        return f"{self.number}/{self.run.cells} {self.cell_label}"
 
     @property
     def left(self) -> float | None:
-        """Seconds to the end, if cells go on as those that ran; None before the first has."""
+        """Estimated seconds to the end, by the mean time of a cell; None before the first has ended."""
         if not self.worked:
             return None
         lanes = self.lanes or [self]
         spent = sum(self.clock() - lane.cell_began for lane in lanes if lane.busy)
-        owed = (self.cells - self.ended) * self.worked_seconds / self.worked - spent
-        return max(0.0, owed / len(lanes))
+        total = (self.cells - self.ended) * self.worked_seconds / self.worked - spent
+        return max(0.0, total / len(lanes))
 
-    def progress(self) -> str:
+    def stage_progress(self) -> str:
         """The stage in words: steps, loss, rate, time left."""
         seconds, fresh = self.clock() - self.stage_began, self.done - self.first
         if self.steps <= 1:
-            return f"{self.doing}, {_hours(seconds)}"
-        words = [self.doing, f"{self.done}/{self.steps}"]
+            return f"{self.stage_label}, {_hours(seconds)}"
+        words = [self.stage_label, f"{self.done}/{self.steps}"]
         if self.loss:
             words.append(f"loss {self.loss:.4g}")
         if fresh > 0 and seconds > 0:
@@ -169,94 +169,97 @@ class Account:
         return ", ".join(words)
 
     def outcome(self, result: Record) -> str:
-        """The end of a cell in one line."""
-        found = "" if self.doing else ", from the store"
+        """The result of a cell in one line."""
         match result:
             case Record(status="ok", score=ScoreRecord() as score):
-                doubt = "" if result.sound else ", but its certificate failed"
-                took = f" in {_hours(self.clock() - self.cell_began)}" if self.doing else found
-                return f"{self.place}: {score.metric} {score.value:.4g}{took}{doubt}"
+                fault = "" if result.sound else ", but its certificate failed"
+                how = (
+                    f" in {_hours(self.clock() - self.cell_began)}"
+                    if self.stage_label
+                    else ", from the store"
+                )
+                return f"{self.place}: {score.metric} {score.value:.4g}{how}{fault}"
         reason = first_line(result.reason)
         return f"{self.place}: {result.status}{': ' if reason else ''}{reason}"
 
 
-class Lines(Account):
-    """For a file or a pipe: a line for each cell that ends, and one for each few seconds of steps."""
+class LineProgress(ProgressState):
+    """For a file or a pipe: a line for each cell that ends, and one every few seconds during training."""
 
-    def __init__(self, console: Console, clock: Clock, whole: Account | None = None) -> None:
-        super().__init__(console, clock, whole)
+    def __init__(self, console: Console, clock: Clock, run: ProgressState | None = None) -> None:
+        super().__init__(console, clock, run)
         self.due = clock() + LINE_SECONDS
 
     def stage(self, label: str, steps: int, done: int) -> None:
         super().stage(label, steps, done)
-        self._tell()
+        self._print_if_due()
 
     def step(self, done: int, loss: float) -> None:
         self.done, self.loss = done, loss
-        self._tell()
+        self._print_if_due()
 
     def result(self, result: Record) -> None:
-        _print(self.console, f"{self.gone} {self.outcome(result)}")
+        _print(self.console, f"{self.elapsed} {self.outcome(result)}")
         super().result(result)
 
-    def _tell(self) -> None:
+    def _print_if_due(self) -> None:
         now = self.clock()
         if now >= self.due:
             self.due = now + LINE_SECONDS
-            _print(self.console, f"{self.gone} {self.place}: {self.progress()}")
+            _print(self.console, f"{self.elapsed} {self.place}: {self.stage_progress()}")
 
 
 class DescriptionColumn(ProgressColumn):
-    """What the owner of a bar says of itself when the picture is drawn."""
+    """The text beside a bar, computed whenever the bar is drawn."""
 
     def render(self, task: Task) -> Text:
         return Text(task.fields["describe"]())
 
 
-class Screen(Account):
-    """For a terminal: a bar for all cells, and one for each cell that runs. A thread redraws them."""
+class LiveProgress(ProgressState):
+    """For a terminal: a bar for all cells, and one for each running cell. A thread redraws them."""
 
-    def __init__(self, console: Console, clock: Clock, whole: Screen | None = None) -> None:
-        super().__init__(console, clock, whole)
-        self.bars: Progress = whole.bars if whole else bars_on(console, clock)
-        self.bar: TaskID | None = None
+    def __init__(self, console: Console, clock: Clock, run: LiveProgress | None = None) -> None:
+        super().__init__(console, clock, run)
+        self.bars: Progress = run.bars if run else bars_on(console, clock)
+        self.run_bar: TaskID | None = None
 
     def begin(self, cells: int) -> None:
         super().begin(cells)
-        self.bar = self.bars.add_task("", total=cells, describe=self._cells)
+        self.run_bar = self.bars.add_task("", total=cells, describe=self._run_text)
 
     def cell(self, number: int, label: str) -> None:
         super().cell(number, label)
-        self.own = self.bars.add_task("", total=None, describe=self._cell)
+        self.cell_bar = self.bars.add_task("", total=None, describe=self._cell_text)
 
     def stage(self, label: str, steps: int, done: int) -> None:
         super().stage(label, steps, done)
-        self.bars.update(self.own, total=max(1, steps), completed=done)
+        self.bars.update(self.cell_bar, total=max(1, steps), completed=done)
 
     def step(self, done: int, loss: float) -> None:
         super().step(done, loss)
-        self.bars.update(self.own, completed=done)
+        self.bars.update(self.cell_bar, completed=done)
 
     def result(self, result: Record) -> None:
-        if self.doing or result.status != "ok":  # cells of the store are only counted
+        if self.stage_label or result.status != "ok":  # finished cells of the store are only counted
             style = "" if result.sound else "red"
-            _print(self.console, f"{self.gone} {self.outcome(result)}", style)
+            _print(self.console, f"{self.elapsed} {self.outcome(result)}", style)
         super().result(result)
-        self.bars.remove_task(self.own)
-        whole = cast("Screen", self.whole)
-        if whole.bar is not None:
-            self.bars.update(whole.bar, completed=whole.ended)
+        self.bars.remove_task(self.cell_bar)
+        run = cast("LiveProgress", self.run)
+        if run.run_bar is not None:
+            self.bars.update(run.run_bar, completed=run.ended)
 
-    def _cells(self) -> str:
+    def _run_text(self) -> str:
         left = "" if self.left is None else f", about {_hours(self.left)} left"
-        return f"{self.ended}/{self.cells} cells, {self.gone} gone{left}"
+        return f"{self.ended}/{self.cells} cells, {self.elapsed} elapsed{left}"
 
-    def _cell(self) -> str:
-        return f"{self.place}: {self.progress()}" if self.doing else self.place
+    def _cell_text(self) -> str:
+        return f"{self.place}: {self.stage_progress()}" if self.stage_label else self.place
 
 
 def bars_on(console: Console, clock: Clock) -> Progress:
-    """The bars of a terminal, each with its description beside it."""
+    """The bars of a terminal, each with its text beside it."""
     return Progress(
         BarColumn(max(8, min(30, console.width // 3))),
         DescriptionColumn(Column(no_wrap=True, overflow="ellipsis")),

@@ -1,4 +1,4 @@
-"""The verb `report`: the table again, from records alone."""
+"""The verb `report`: the results table again, from records alone."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from smc_eval.cli.flags import FORMATS
 from smc_eval.cli.run import print_results
 from smc_eval.errors import UsageError
 from smc_eval.experiment.config import configured
@@ -15,29 +16,38 @@ from smc_eval.reporting.export import check_writable, write_text
 from smc_eval.reporting.summary import Summaries
 from smc_eval.reporting.table import table_of
 from smc_eval.store import mask_samples, predictions
+from smc_eval.store.layout import check_layout
 from smc_eval.store.record import Record, same_data
 from smc_eval.store.records import RECORDS_NAME, RecordsFile
 
 if TYPE_CHECKING:
     from smc_eval.reporting.html.page import Page
 
-Folders = Annotated[list[Path], typer.Argument(metavar="DIR…", help="Folders given to --output before.")]
+Folders = Annotated[list[Path], typer.Argument(metavar="DIR", help="Stores: folders of earlier --output.")]
 
 
 def report(
     folders: Folders,
     *,
-    shown_as: Annotated[
-        str | None, typer.Option("--format", metavar="table|markdown|csv|latex|json", help="How to show it.")
+    form: Annotated[
+        str | None,
+        typer.Option("--format", metavar=FORMATS, help="Form of the printed results. Default: table."),
     ] = None,
     json_file: Annotated[
-        str | None, typer.Option("--json", metavar="FILE|-", help="Write the records there as JSON too.")
+        str | None,
+        typer.Option(
+            "--json",
+            metavar="FILE|-",
+            help="Write the records to this file as JSON too; - writes them to the standard output, and no "
+            "table. Default: no file.",
+        ),
     ] = None,
     curves: Annotated[
         bool,
         typer.Option(
             "--curves",
-            help="Also show what is kept over sparsities and at what cost; as CSV, that alone.",
+            help="Add a summary of each method over sparsities, with its cost; with --format csv, print only "
+            "the summary. Default: off.",
         ),
     ] = False,
     html: Annotated[
@@ -45,16 +55,24 @@ def report(
         typer.Option(
             "--html",
             metavar="FILE",
-            help="Write one page with curves, layers, costs, certificates; it loads nothing.",
+            help="Write one HTML page with curves, layers, costs and certificates. It needs no network. "
+            "Default: no page.",
         ),
     ] = None,
     figures: Annotated[
         Path | None,
-        typer.Option("--figures", metavar="DIR", help="Write its figures there as PDF, SVG, PNG."),
+        typer.Option(
+            "--figures",
+            metavar="DIR",
+            help="Write the figures of the page as PDF, SVG and PNG. Default: no figures.",
+        ),
     ] = None,
 ) -> None:
-    """Show the table of earlier runs, from their records; needs no torch."""
-    flags = {"format": shown_as, "json_file": json_file}
+    """Print the results of earlier runs from their records.
+
+    It runs no net. Of two records of one cell, that of the later folder counts.
+    """
+    flags = {"format": form, "json_file": json_file}
     config = configured({name: value for name, value in flags.items() if value is not None})
     if config.json_file and config.json_file != "-":
         check_writable(Path(config.json_file))
@@ -70,7 +88,7 @@ def report(
 
 
 def write_page(page: Page, html: Path | None, figures: Path | None) -> None:
-    """Write the page and its figures, and say where.
+    """Write the page and its figures, and print their paths.
 
     Raises:
         UsageError: the extra `page` is not installed.
@@ -87,28 +105,31 @@ def write_page(page: Page, html: Path | None, figures: Path | None) -> None:
 
 
 def records_of(folders: list[Path]) -> list[Record]:
-    """The newest record of each cell in several stores; a later folder's counts.
+    """The newest record of each cell in several stores; that of a later folder counts.
 
     Raises:
-        UsageError: a folder is no store, or there is no record in any.
+        UsageError: a folder is no store, or there are no records.
+        StoreError: another release wrote a store, or it cannot be read.
     """
     latest = dict[str, Record]()
     for folder in folders:
-        book = book_of(folder)
-        latest |= book.latest()
-        if book.broken:
-            typer.echo(f"warning: {book.broken} broken records in {book.path} are passed over", err=True)
+        file = records_file(folder)
+        latest |= file.latest()
+        if file.broken:
+            typer.echo(f"warning: {file.broken} broken records in {file.path} are skipped", err=True)
     if not latest:
         raise UsageError(f"there are no records in {', '.join(map(str, folders))}")
     return same_data(latest.values())
 
 
-def book_of(folder: Path) -> RecordsFile:
-    """The book in a store's folder.
+def records_file(folder: Path) -> RecordsFile:
+    """The records file of a store.
 
     Raises:
         UsageError: there is none.
+        StoreError: another release wrote the store.
     """
+    check_layout(folder)
     if not (folder / RECORDS_NAME).is_file():
-        raise UsageError(f"{str(folder)!r} holds no {RECORDS_NAME}; name a folder that was an --output")
+        raise UsageError(f"{str(folder)!r} holds no {RECORDS_NAME}; name a folder of an earlier --output")
     return RecordsFile(folder)

@@ -1,4 +1,4 @@
-"""The verb `run`: from a configuration to a table."""
+"""The verb `run`: from a run configuration to a table."""
 
 from __future__ import annotations
 
@@ -9,104 +9,96 @@ from pathlib import Path
 import typer
 
 from smc_eval import __version__
-from smc_eval.cli.search_table import bisection_of, print_searches, step
+from smc_eval.cli.notices import print_notices
+from smc_eval.cli.search_table import bisection_of, outcome_line, print_searches
 from smc_eval.engine.distributed import launch
 from smc_eval.errors import StoreError
-from smc_eval.experiment import parsing
 from smc_eval.experiment.cell import Chain
 from smc_eval.experiment.config import RunConfig
 from smc_eval.experiment.grid import Grid
 from smc_eval.planning.resolve import ResolvedCell, Resolver, unresolved_lines
-from smc_eval.planning.sparsity_search import SparsitySearch, left_out, run_rounds, searches
+from smc_eval.planning.sparsity_search import SparsitySearch, run_rounds, searches
 from smc_eval.registry import registry
 from smc_eval.reporting.export import check_writable, write_text
 from smc_eval.reporting.summary import Summaries
 from smc_eval.reporting.table import Table, table_of
+from smc_eval.store.layout import check_layout
 from smc_eval.store.predictions import items_in
 from smc_eval.store.record import Record, same_data
 
-GRID_SCHEMA = 1
-"""Version of what a store tells of the grid that was ordered."""
+GRID_SCHEMA = 2
+"""Version of a store's `grid.json`."""
 
 MACHINE_FLAGS = frozenset(
     {"device", "executor", "format", "jobs", "json_file", "output", "quiet", "shard", "threads"}
 )
-"""What each machine says for itself, as it does of its data folder; all else is the grid's."""
+"""Flags that each machine sets for itself, like its data folder. All others belong to the grid."""
 
 
 def run(config: RunConfig) -> None:
-    """Train, prune, score: run every cell that is not finished yet, and show the table."""
+    """Train, prune and score all unfinished cells; print the table.
+
+    Finished cells come from the store, so the same command continues an interrupted run.
+    """
     grid = Grid.of(config, registry())
-    sought = searches(grid, bisection_of(config)) if config.find else []
-    first = launch.rank() == 0  # of ranks that carry out the run together, it alone writes
+    sparsity_searches = searches(grid, bisection_of(config)) if config.find else []
+    first = launch.rank() == 0  # of several ranks, only rank 0 writes
     if first:
         check_outputs(config)
-    warn_of_limit(config)
-    for note in () if config.quiet else kept_models(config, grid):
-        typer.echo(f"note: {note}", err=True)
-    if sought:
-        results = search_and_show(sought, grid, config)
+    print_notices(config, grid)
+    if sparsity_searches:
+        records = run_searches(sparsity_searches, grid, config)
     else:
-        squares = Resolver().resolve_all(grid.cells())
+        resolved = Resolver().resolve_all(grid.cells())
         if first:
-            save_grid(config, squares)
-        results = run_resolved(squares, config)
+            save_grid(config, resolved)
+        records = run_resolved(resolved, config)
         if first:
-            print_results(results_table(results, config), config)
-    if any(result.status == "failed" for result in results):
+            print_results(results_table(records, config), config)
+    if any(record.status == "failed" for record in records):
         raise typer.Exit(1)
 
 
-def warn_of_limit(config: RunConfig) -> None:
-    """Say loudly what makes results no results."""
-    if config.limit:
-        typer.secho(
-            f"warning: --limit {config.limit} keeps only {config.limit} examples of each part; "
-            "these are no results, and every record says so",
-            err=True,
-            fg="yellow",
-            bold=True,
-        )
-
-
-def search_and_show(sought: Sequence[SparsitySearch], grid: Grid, config: RunConfig) -> list[Record]:
-    """Search, round by round, and show what was found; the records of all cells it took."""
-    for line in () if config.quiet else left_out(grid):
-        typer.echo(f"note: {line}, and is not searched", err=True)
-    results, stand = list[Record](), list(sought)
-    for after, records in run_rounds(
-        grid, sought, lambda squares, ahead: run_resolved(squares, config, ahead)
-    ):
-        for before, now in zip(stand, after, strict=True):
-            if now != before and not config.quiet:
-                typer.echo(step(now), err=True)
-        results, stand = [*results, *records], after
+def run_searches(sparsity_searches: Sequence[SparsitySearch], grid: Grid, config: RunConfig) -> list[Record]:
+    """Run sparsity searches round by round, and print their results. Returns the records of all cells."""
+    records, states = list[Record](), list(sparsity_searches)
+    rounds = run_rounds(
+        grid, sparsity_searches, lambda resolved, ahead: run_resolved(resolved, config, ahead)
+    )
+    for new_states, new_records in rounds:
+        for before, after in zip(states, new_states, strict=True):
+            if after != before and not config.quiet:
+                typer.echo(outcome_line(after), err=True)
+        records, states = [*records, *new_records], new_states
     if launch.rank() == 0:
-        print_searches(stand, results, config)
-    return results
+        print_searches(states, records, config)
+    return records
 
 
 def run_resolved(
-    squares: Sequence[ResolvedCell], config: RunConfig, ahead: Sequence[Chain] = (), **how: bool
+    resolved: Sequence[ResolvedCell], config: RunConfig, ahead: Sequence[Chain] = (), **options: bool
 ) -> list[Record]:
-    """The results of all cells in the grid's order, those that could not be bound among them.
+    """Run cells. Returns their records in the same order, with those of cells that cannot run.
 
-    `ahead` are chains that may be asked for later. `how` goes to the runner: whether it works alone,
-    and runs again what failed before.
+    Args:
+        resolved: the cells.
+        config: the flags.
+        ahead: chains that later rounds may run; the nets that they would share stay in the store.
+        options: `alone` and `retry` of `RunOptions`.
     """
     from rich.console import Console
 
     from smc_eval.cli.progress import progress_on
 
-    chains = [square.chain for square in squares if square.chain]
+    chains = [cell.chain for cell in resolved if cell.chain]
     with progress_on(Console(stderr=True), config.quiet) as watcher:
-        for line in unresolved_lines(squares):
+        for line in unresolved_lines(resolved):
             watcher.note(line)
         if chains:
             from smc_eval.engine.run_options import RunOptions
             from smc_eval.engine.runner import run_cells
 
-            options = RunOptions(
+            run_options = RunOptions(
                 Path(config.output),
                 device=config.device,
                 threads=threads(chains, config),
@@ -116,50 +108,40 @@ def run_resolved(
                 shard=config.shard,
                 ahead=ahead,
                 watcher=watcher,
-                **how,
+                **options,
             )
-            ran = iter(run_cells(chains, options))
+            records = iter(run_cells(chains, run_options))
         else:
-            ran = iter(())
-    return [next(ran) if square.chain else square.record for square in squares]
+            records = iter(())
+    return [next(records) if cell.chain else cell.record for cell in resolved]
 
 
-def save_grid(config: RunConfig, squares: Sequence[ResolvedCell]) -> None:
-    """Write the order into the store, so that others can join."""
+def save_grid(config: RunConfig, resolved: Sequence[ResolvedCell]) -> None:
+    """Save the grid in the store, so that workers can join."""
     from smc_eval.store.store import Store
 
-    said = config.model_dump(mode="json", by_alias=True, include=config.model_fields_set - MACHINE_FLAGS)
+    flags = config.model_dump(mode="json", by_alias=True, include=config.model_fields_set - MACHINE_FLAGS)
     if config.data_dir not in {"hub", "synthetic"}:
-        said["data_dir"] = str(Path(config.data_dir).absolute())
-    cells = {square.chain.digest: square.cell.label for square in squares if square.chain}
+        flags["data_dir"] = str(Path(config.data_dir).absolute())
+    cells = {cell.chain.digest: cell.cell.label for cell in resolved if cell.chain}
     store = Store(Path(config.output))
     store.open()
-    store.save_grid({"schema": GRID_SCHEMA, "release": __version__, "order": said, "cells": cells})
+    store.save_grid({"schema": GRID_SCHEMA, "release": __version__, "config": flags, "cells": cells})
 
 
 def threads(chains: Sequence[Chain], config: RunConfig) -> int | None:
-    """CPU threads of a job; None leaves them to the machine."""
+    """CPU threads of a job; None leaves the number to torch."""
     tiny = all(chain.cell.task.backbone == "tiny" for chain in chains)
     return config.threads or (1 if tiny else None)
 
 
-def kept_models(config: RunConfig, grid: Grid) -> list[str]:
-    """Which tasks keep their published model, though another was named."""
-    asked = {word for named in parsing.parse_models(config.model).values() for word in named}
-    kept = dict.fromkeys((t.card.name, t.backbone) for t in grid.tasks if asked and t.backbone not in asked)
-    return [
-        f"task {name!r} keeps its published model {model!r}; it takes none that is named"
-        for name, model in kept
-    ]
-
-
-def results_table(results: Sequence[Record], config: RunConfig) -> Table:
-    """The table of an order's results, with intervals from the answers in its store."""
-    return table_of(same_data(results), items_in([Path(config.output)]))
+def results_table(records: Sequence[Record], config: RunConfig) -> Table:
+    """The table of a run, with intervals from the predictions in its store."""
+    return table_of(same_data(records), items_in([Path(config.output)]))
 
 
 def print_results(table: Table, config: RunConfig, summaries: Summaries | None = None) -> None:
-    """Show a table, and its standings if there are any, as asked: on the standard output, and as a file."""
+    """Print a table, and summaries if there are any, to the standard output and to the file of `--json`."""
     from smc_eval.reporting import terminal
 
     if config.json_file == "-":
@@ -171,16 +153,16 @@ def print_results(table: Table, config: RunConfig, summaries: Summaries | None =
         terminal.print_table(table, Console(), summaries)
     else:
         typer.echo(terminal.render_table(table, config.format, summaries), nl=False)
-    if config.json_file:  # last: a disk that is full must not hide the table
+    if config.json_file:  # last: a full disk must not hide the table
         write_text(Path(config.json_file), terminal.render_table(table, "json", summaries))
 
 
 def check_outputs(config: RunConfig) -> None:
-    """Find out before anything runs that what was asked for can be written, and who is to run it is there.
+    """Check, before anything runs, that the outputs can be written and the executor exists.
 
     Raises:
-        UsageError: the file of records cannot be, or the executor's word is wrong.
-        StoreError: the store's folder cannot be.
+        UsageError: the file of `--json` cannot be written, or the value of `--executor` is wrong.
+        StoreError: the store cannot be written, or another release wrote it.
     """
     from smc_eval.engine.executors.select import executor_for
 
@@ -188,6 +170,7 @@ def check_outputs(config: RunConfig) -> None:
     if config.json_file and config.json_file != "-":
         check_writable(Path(config.json_file))
     output = Path(config.output)
+    check_layout(output)
     try:
         output.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=output):

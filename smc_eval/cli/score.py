@@ -1,4 +1,4 @@
-"""The verb `score`: stored predictions scored again, without training."""
+"""The verb `score`: score stored predictions again, without training."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from smc_eval.cli.report import Folders, book_of
+from smc_eval.cli.report import Folders, records_file
 from smc_eval.experiment.grid import data_folder
 from smc_eval.registry import registry
 from smc_eval.reporting.footnotes import cell_name
@@ -21,44 +21,45 @@ def score(
     data_dir: Annotated[
         str | None,
         typer.Option(
-            "--data-dir", metavar="DIR", help="Where the data lies now. Default: where each record says."
+            "--data-dir", metavar="DIR", help="Folder of the data now. Default: the folder in each record."
         ),
     ] = None,
     *,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would change, write nothing.")
+        bool, typer.Option("--dry-run", help="Print the changes, and write nothing. Default: off.")
     ] = False,
 ) -> None:
-    """Score stored predictions again, without training: after a fixed bug, or with a new metric.
+    """Score stored predictions again, without training.
 
-    Records whose score changes are written anew. Exit code 1: nothing could be scored.
+    Use it after a bug in a score was fixed, or for a new metric. Changed records are appended to the store.
+    Exit code 1: nothing could be scored.
     """
     rescorer = Rescorer(registry(), data_folder(data_dir) if data_dir else None)
-    counts, left = Counter[str](), dict[str, list[Rescored]]()
+    counts, failures = Counter[str](), dict[str, list[Rescored]]()
     for folder in folders:
-        book, predictions = book_of(folder), Predictions(folder)
-        for one in rescorer.over(book, predictions):
-            if one.score is None:
-                left.setdefault(one.reason, []).append(one)
+        records, predictions = records_file(folder), Predictions(folder)
+        for rescored in rescorer.rescore(records, predictions):
+            if rescored.score is None:
+                failures.setdefault(rescored.reason, []).append(rescored)
                 continue
             counts["scored"] += 1
-            counts["changed"] += bool(one.changes)
-            counts["gained"] += one.gained
-            if one.changes:
-                typer.echo(f"{cell_name(one.record)}: {'; '.join(_changes(one))}")
+            counts["changed"] += bool(rescored.changes)
+            counts["items_changed"] += rescored.items_changed
+            if rescored.changes:
+                typer.echo(f"{cell_name(rescored.record)}: {'; '.join(_changes(rescored))}")
             if not dry_run:
-                write_rescored(one, book, predictions)
-    for line in _left(left):
+                write_rescored(rescored, records, predictions)
+    for line in _failure_lines(failures):
         typer.echo(line, err=True)
-    typer.echo(_summed(counts, dry_run=dry_run))
+    typer.echo(_sum_line(counts, dry_run=dry_run))
     if not counts["scored"]:
         raise typer.Exit(1)
 
 
-def _changes(one: Rescored) -> Iterator[str]:
-    for name, (old, new) in one.changes.items():
+def _changes(rescored: Rescored) -> Iterator[str]:
+    for name, (old, new) in rescored.changes.items():
         before, after = _number(old), _number(new)
-        if before == after:  # they differ where rounding hides it
+        if before == after:  # they differ only in digits that are rounded off
             before, after = str(old), str(new)
         yield f"{'' if name == 'value' else f'{name} '}{before} → {after}"
 
@@ -69,16 +70,16 @@ def _number(value: Any) -> str:
     return "none" if value is None else str(value)
 
 
-def _left(left: dict[str, list[Rescored]]) -> Iterable[str]:
-    """Why records were left as they are: a line for each reason, with the first and the number of others."""
-    for reason, befallen in left.items():
-        more = f" and {len(befallen) - 1} more" if len(befallen) > 1 else ""
-        yield f"left as it is: {cell_name(befallen[0].record)}{more}: {reason}"
+def _failure_lines(failures: dict[str, list[Rescored]]) -> Iterable[str]:
+    """A line for each reason, with the first record that was not scored and the number of others."""
+    for reason, group in failures.items():
+        more = f" and {len(group) - 1} more" if len(group) > 1 else ""
+        yield f"not scored: {cell_name(group[0].record)}{more}: {reason}"
 
 
-def _summed(counts: Counter[str], *, dry_run: bool) -> str:
+def _sum_line(counts: Counter[str], *, dry_run: bool) -> str:
     same = counts["scored"] - counts["changed"]
-    told = f"scored {counts['scored']} again: {counts['changed']} changed, {same} as before"
-    if counts["gained"]:
-        told += f"; items of {counts['gained']} {'would be' if dry_run else 'were'} written"
-    return f"{told}; nothing was written, this was a dry run" if dry_run else told
+    line = f"scored {counts['scored']} again: {counts['changed']} changed, {same} as before"
+    if counts["items_changed"]:
+        line += f"; items of {counts['items_changed']} {'would be' if dry_run else 'were'} written"
+    return f"{line}; nothing was written, this was a dry run" if dry_run else line

@@ -1,4 +1,4 @@
-"""The verbs `list` and `show`: what is installed, and what it says of itself."""
+"""The verbs `list` and `show`: installed tasks, methods, protocols and plugins."""
 
 from __future__ import annotations
 
@@ -21,42 +21,44 @@ from smc_eval.spec import Spec
 from smc_eval.target import Target
 from smc_eval.task import Task
 
-SHELVES = ("tasks", "methods", "protocols", "plugins")
+LISTS = ("tasks", "methods", "protocols", "plugins")
+"""Values of the argument of `list`."""
 
 WHEN = {
     "none": "never",
     "before": "before training",
     "during": "during training",
     "after": "after training",
-    "iterative": "and trains in rounds",
-    "custom": "nothing: its masks come from a checkpoint or a file",
+    "iterative": "in rounds, with training between them",
+    "custom": "with masks from a checkpoint or a file",
 }
-"""When a method prunes, in words."""
+"""Texts for the values of `MethodCard.when`."""
 
-SAMPLES = ("0.5", "0.8", "2:4")
-"""Targets a plan is shown at: the first the method accepts."""
+SAMPLE_TARGETS = ("0.5", "0.8", "2:4")
+"""Targets for the plan of a method: the first that it accepts is shown."""
 
 
 def list_plugins(
-    shelf: Annotated[
-        str | None, typer.Argument(metavar="[tasks|methods|protocols|plugins]", show_default=False)
+    kind: Annotated[
+        str | None,
+        typer.Argument(metavar="|".join(LISTS), help="List only these. Default: all.", show_default=False),
     ] = None,
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON. Default: off.")] = False,
 ) -> None:
-    """List the tasks, methods, protocols and plugins that are installed."""
-    if shelf is not None and shelf not in SHELVES:
-        raise UnknownName("list", shelf, SHELVES)
+    """List installed tasks, methods, protocols and plugins."""
+    if kind is not None and kind not in LISTS:
+        raise UnknownName("list", kind, LISTS)
     registry = load()
-    if shelf != "plugins":
+    if kind != "plugins":
         registry.checked()
-    shelves = {name: _rows(registry, name) for name in SHELVES if shelf in (None, name)}
+    lists = {name: _rows(registry, name) for name in LISTS if kind in (None, name)}
     if as_json:
-        typer.echo(json.dumps(shelves, indent=1))
+        typer.echo(json.dumps(lists, indent=1))
         return
     blocks = []
-    for name, rows in shelves.items():
-        lines = columns([[str(cell or "") for cell in _brief(name, row)] for row in rows])
+    for name, rows in lists.items():
+        lines = columns([[str(cell or "") for cell in _short_row(name, row)] for row in rows])
         blocks.append("\n".join([f"{name}:", *(f"  {line}" for line in lines or ["none"])]))
     typer.echo("\n\n".join(blocks))
 
@@ -64,27 +66,31 @@ def list_plugins(
 def show(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A method, task, group of tasks or protocol.")],
 ) -> None:
-    """Show a card: options, defaults, source, and a method's plan; or what a protocol changes."""
+    """Show one method, task, group or protocol in full.
+
+    Of a method: source, options with defaults, and the stages of its plan. Of a task: source, metric, models,
+    options and recipes. Of a protocol: everything that it changes.
+    """
     registry = load().checked()
-    found = []
+    blocks = []
     if name in registry.methods:
-        found.append(_method(registry.methods[name]))
+        blocks.append(_method(registry.methods[name]))
     if name in registry.tasks:
-        found.append(_task(registry.tasks[name]))
+        blocks.append(_task(registry.tasks[name]))
     elif name in registry.groups:
         members = ", ".join(task.card.name for task in registry.groups[name])
-        found.append([f"{name} (group of tasks)", f"  stands for: {members}"])
+        blocks.append([f"{name} (group of tasks)", f"  tasks: {members}"])
     if name in PROTOCOLS:
-        found.append(_protocol(registry, PROTOCOLS[name]))
-    if not found:
+        blocks.append(_protocol(registry, PROTOCOLS[name]))
+    if not blocks:
         known = [*registry.methods, *registry.tasks, *registry.groups, *PROTOCOLS]
         raise UnknownName("method, task, group or protocol", name, known)
-    typer.echo("\n\n".join("\n".join(lines) for lines in found))
+    typer.echo("\n\n".join("\n".join(lines) for lines in blocks))
 
 
-def _rows(registry: Registry, shelf: str) -> list[dict[str, Any]]:
-    """A shelf as plain JSON values."""
-    if shelf == "plugins":
+def _rows(registry: Registry, kind: str) -> list[dict[str, Any]]:
+    """One list as plain JSON values."""
+    if kind == "plugins":
         return [
             {
                 "name": plugin.name,
@@ -97,32 +103,33 @@ def _rows(registry: Registry, shelf: str) -> list[dict[str, Any]]:
             }
             for plugin in registry.plugins
         ]
-    if shelf == "protocols":
+    if kind == "protocols":
         return [
-            {**one.model_dump(mode="json"), "summary": SUMMARIES[name]} for name, one in PROTOCOLS.items()
+            {**protocol.model_dump(mode="json"), "summary": SUMMARIES[name]}
+            for name, protocol in PROTOCOLS.items()
         ]
-    kinds: dict[str, type[Method]] | dict[str, type[Task]] = getattr(registry, shelf)
-    brought = {name: plugin.package for plugin in registry.plugins for name in getattr(plugin, shelf)}
-    return [{**kind.card.model_dump(mode="json"), "package": brought[name]} for name, kind in kinds.items()]
+    classes: dict[str, type[Method]] | dict[str, type[Task]] = getattr(registry, kind)
+    packages = {name: plugin.package for plugin in registry.plugins for name in getattr(plugin, kind)}
+    return [{**cls.card.model_dump(mode="json"), "package": packages[name]} for name, cls in classes.items()]
 
 
-def _brief(shelf: str, row: dict[str, Any]) -> Sequence[object]:
-    match shelf:
+def _short_row(kind: str, row: dict[str, Any]) -> Sequence[object]:
+    match kind:
         case "tasks":
             folds = f"{row['folds']} folds" if row["folds"] else "one split"
             return row["name"], row["metric"], folds, ", ".join(row["groups"]), row["summary"]
         case "methods":
             return row["name"], row["when"], ", ".join(row["patterns"]), row["summary"]
         case "protocols":
-            return row["name"], row["scope"], f"keeps the {row['keep']} net", row["summary"]
+            return row["name"], row["scope"], f"scores the {row['keep']} net", row["summary"]
         case _:
-            brings = f"{len(row['methods'])} methods, {len(row['tasks'])} tasks"
+            content = f"{len(row['methods'])} methods, {len(row['tasks'])} tasks"
             status = "ok" if row["status"] == "ok" else "BROKEN"
-            return row["package"], row["version"], row["name"], status, row["reason"] or brings
+            return row["package"], row["version"], row["name"], status, row["reason"] or content
 
 
 def columns(rows: list[list[str]]) -> list[str]:
-    """Rows with their cells one under the other; the last is as long as it likes."""
+    """Lines with aligned columns; the last column may have any width."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
@@ -140,9 +147,9 @@ def _method(kind: type[Method]) -> list[str]:
         "  options",
         *_options(kind),
     ]
-    for word in SAMPLES:
+    for word in SAMPLE_TARGETS:
         try:
-            stages = list(method.plan(_accepted(method, word)))
+            stages = list(method.plan(_accepted_target(method, word)))
         except SmcError:
             continue
         lines += [
@@ -153,7 +160,7 @@ def _method(kind: type[Method]) -> list[str]:
     return lines
 
 
-def _accepted(method: Method, word: str) -> Target:
+def _accepted_target(method: Method, word: str) -> Target:
     target = Target.parse(word)
     method.accept(target)
     return target
@@ -164,7 +171,7 @@ def _task(kind: type[Task]) -> list[str]:
     lines = [
         f"{card.name} (task): {card.summary}",
         f"  source     {card.source}",
-        f"  metric     {card.metric}; a guess scores {card.chance:g}",
+        f"  metric     {card.metric}; a random guess scores {card.chance:g}",
         f"  groups     {', '.join(card.groups) or 'none'}",
         f"  folds      {card.folds or 'none, one split'}",
         f"  models     {', '.join(card.accepts)}",
@@ -172,40 +179,43 @@ def _task(kind: type[Task]) -> list[str]:
         f"  licence    {card.licence}",
         f"  class      {kind.identity}",
         "  options",
-        *_options(kind, apart=Task.model_fields),
+        *_options(kind, omit=Task.model_fields),
     ]
-    if about := vars(kind).get("__doc__"):  # its own alone: a base class says nothing of this task
-        lines += ["", *(f"  {line}".rstrip() for line in inspect.cleandoc(about).splitlines()), ""]
+    if docstring := vars(kind).get("__doc__"):  # its own only: that of a base class is about other tasks
+        lines += ["", *(f"  {line}".rstrip() for line in inspect.cleandoc(docstring).splitlines()), ""]
     for name, protocol in PROTOCOLS.items():
-        lines.append(f"  recipe, protocol {name}: {_said(recipe_of(kind, card.published, protocol))}")
+        lines.append(f"  recipe, protocol {name}: {_recipe_text(recipe_of(kind, card.published, protocol))}")
     if kind.tiny:
         lines.append(f"  with --model tiny: {_pairs(kind.tiny)}")
     return lines
 
 
-def _said(own: Recipe) -> str:
+def _recipe_text(recipe: Recipe) -> str:
+    """The fields of a recipe that differ from the defaults."""
     fields = Recipe.model_fields
-    return ", ".join(f"{n}={v}" for n in fields if (v := getattr(own, n)) != fields[n].default)
+    return ", ".join(f"{n}={v}" for n in fields if (v := getattr(recipe, n)) != fields[n].default)
 
 
 def _protocol(registry: Registry, protocol: Protocol) -> list[str]:
-    """What a protocol says, and which options and recipes are others under it."""
+    """A protocol, and the options and recipes that differ under it."""
     fields = [[n, str(getattr(protocol, n)), f.description or ""] for n, f in Protocol.model_fields.items()]
-    own = {name: kind.paper for name, kind in registry.methods.items()}
-    own |= {name: kind.paper for name, kind in registry.tasks.items()}
-    turned = [[n, _pairs(paper)] for n, paper in own.items() if paper and protocol.name == "paper"]
-    trained = [
-        [name, changed] for name, kind in registry.tasks.items() if (changed := _retrained(kind, protocol))
+    papers = {name: kind.paper for name, kind in registry.methods.items()}
+    papers |= {name: kind.paper for name, kind in registry.tasks.items()}
+    options = [[n, _pairs(paper)] for n, paper in papers.items() if paper and protocol.name == "paper"]
+    recipes = [
+        [name, changes]
+        for name, kind in registry.tasks.items()
+        if (changes := _recipe_changes(kind, protocol))
     ]
     lines = [f"{protocol.name} (protocol): {SUMMARIES[protocol.name]}"]
     lines += [f"  {line}" for line in columns(fields[1:])]
-    for what, rows in (("options that have other defaults", turned), ("recipes that differ", trained)):
-        lines += [f"  {what}", *(f"    {line}" for line in columns(rows))] if rows else []
-    return [*lines, "  what the official code does, and why it is so here: docs/protocols.md"]
+    for title, rows in (("options with other defaults", options), ("recipes that differ", recipes)):
+        lines += [f"  {title}", *(f"    {line}" for line in columns(rows))] if rows else []
+    return [*lines, "  differences from the official code, with reasons: docs/protocols.md"]
 
 
-def _retrained(kind: type[Task], protocol: Protocol) -> str:
-    """Fields of a task's recipe that are others than under the default protocol, but for `keep`."""
+def _recipe_changes(kind: type[Task], protocol: Protocol) -> str:
+    """Fields of a task's recipe that differ from the default protocol, except `keep`."""
     usual, own = (recipe_of(kind, kind.card.published, one) for one in (SOUND, protocol))
     fields = {name: getattr(own, name) for name in Recipe.model_fields if name != "keep"}
     return _pairs({name: value for name, value in fields.items() if value != getattr(usual, name)})
@@ -215,19 +225,19 @@ def _pairs(options: Mapping[str, Any]) -> str:
     return ", ".join(f"{name}={value}" for name, value in options.items())
 
 
-def _options(kind: type[Spec], apart: Collection[str] = ()) -> list[str]:
-    """Each option with its type, its default and what it means; `apart` names fields that are none."""
+def _options(kind: type[Spec], omit: Collection[str] = ()) -> list[str]:
+    """Each option with its type, default and description; `omit` names fields that are no options."""
     rows = []
     for name, field in kind.model_fields.items():
-        if name in apart:
+        if name in omit:
             continue
-        about = " ".join((field.description or "").split())
-        rows.append([name, _type(field.annotation), f"= {field.default!r}", about])
+        text = " ".join((field.description or "").split())
+        rows.append([name, _type(field.annotation), f"= {field.default!r}", text])
     return [f"    {line}" for line in columns(rows)] or ["    none"]
 
 
 def _type(annotation: Any) -> str:
-    """A type as one says it: the words of a choice, the names of others."""
+    """A type in words: the values of a choice, the names of other types."""
     if get_origin(annotation) is Literal:
         return "|".join(map(str, get_args(annotation)))
     if get_origin(annotation) in (Union, UnionType):

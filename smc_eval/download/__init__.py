@@ -1,1 +1,1 @@
-"""Data that is fetched and verified: `data fetch` and `data verify`."""
+"""Downloading and verifying data: `data fetch` and `data verify`."""

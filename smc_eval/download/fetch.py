@@ -1,4 +1,4 @@
-"""Fetching: what tasks need is put into a data folder, each file whole and right, or not at all."""
+"""Fetching: the data files of tasks are put into a data folder, each complete and verified, or not at all."""
 
 from __future__ import annotations
 
@@ -16,112 +16,115 @@ from smc_eval.files.lease import Leases
 from smc_eval.tasks.folder import content_sha256
 
 LEASES_FOLDER = ".smc-eval-leases"
-"""Inside a data folder: one lease, which the process that fetches holds."""
+"""Folder inside a data folder. It holds one lease, that of the process that fetches."""
 
-Say = Callable[[str], None]
+Report = Callable[[str], None]
 
 
-def fetch_files(needs: Iterable[DataFile], folder: Path, say: Say) -> list[DataFile]:
-    """Put into a data folder what is needed and not there; gives back what must be had by hand.
+def fetch_files(files: Iterable[DataFile], folder: Path, report: Report) -> list[DataFile]:
+    """Fetch the files that a data folder lacks; returns the files that must be downloaded by hand.
 
-    Every step is told to `say`, and so is what no checksum vouches for.
+    `report` gets one line for each step, and a warning for each file without a known checksum.
 
     Raises:
-        DataError: something cannot be fetched or written, or is not what was pinned; what other
-            files were fetched before stays.
+        DataError: a file cannot be fetched or written, or its checksum is wrong. Files that were
+            fetched before it stay.
     """
     by_hand = []
-    with _alone(folder):
-        for address, group in _grouped(needs).items():
-            lacking = [one for one in group if not _there(one, folder, say)]
+    with _lease(folder):
+        for address, group in _by_address(files).items():
+            missing = [file for file in group if not _is_present(file, folder, report)]
             if not address:
-                by_hand += lacking
-            elif lacking and lacking[0].in_archive:
-                _archive(lacking, folder, say)
+                by_hand += missing
+            elif missing and missing[0].in_archive:
+                _fetch_archive(missing, folder, report)
             else:
-                for one in lacking:
-                    _file(one, folder, say)
+                for file in missing:
+                    _fetch_file(file, folder, report)
     return by_hand
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Only one process fetches into a folder; two would write into one half of a file."""
+def _lease(folder: Path) -> Iterator[None]:
+    """Hold the lease of a data folder: two processes would write into the same partial file."""
     leases = Leases(folder / LEASES_FOLDER)
     try:
         leases.folder.mkdir(parents=True, exist_ok=True)
         lease = leases.take("fetch")
+        if lease is None:
+            raise DataError(f"another smc-eval is fetching into {folder}; wait for it to end, then try again")
+        try:
+            yield
+        finally:
+            lease.release()
+            with suppress(OSError):  # another process may have taken the lease by now
+                leases.folder.rmdir()
     except OSError as error:
         raise DataError(f"cannot write to {folder}: {error.strerror or error}; name another folder") from None
-    if lease is None:
-        raise DataError(f"another smc-eval is fetching into {folder}; wait for it to end, then try again")
-    try:
-        yield
-    finally:
-        lease.release()
-        with suppress(OSError):  # another process may have taken the lease by now
-            leases.folder.rmdir()
 
 
-def _grouped(needs: Iterable[DataFile]) -> dict[str, list[DataFile]]:
-    """By address, so that an archive is fetched once for all that it holds."""
+def _by_address(files: Iterable[DataFile]) -> dict[str, list[DataFile]]:
+    """Files grouped by address, so that an archive is fetched once for all its files."""
     groups = dict[str, list[DataFile]]()
-    for one in dict.fromkeys(needs):
-        groups.setdefault(one.address, []).append(one)
+    for file in dict.fromkeys(files):
+        groups.setdefault(file.address, []).append(file)
     return groups
 
 
-def _there(one: DataFile, folder: Path, say: Say) -> bool:
-    path = one.under(folder)
+def _is_present(file: DataFile, folder: Path, report: Report) -> bool:
+    """Whether a file is in the data folder; an error if its checksum is wrong."""
+    path = file.under(folder)
     if not path:
         return False
-    pinned = one.sha256 and not one.in_archive
-    if pinned and (found := content_sha256(path)) != one.sha256:
+    pinned = file.sha256 and not file.in_archive
+    if pinned and (sha256 := content_sha256(path)) != file.sha256:
         raise DataError(
-            f"{path} is there and is not what was pinned; move it away, and issue the same command again\n"
-            f"sha256 found:  {found}\nsha256 pinned: {one.sha256}"
+            f"{path} exists, but its checksum is not the pinned one; move it away, and run the same command "
+            f"again\nsha256 found:  {sha256}\nsha256 pinned: {file.sha256}"
         )
-    say(f"{one.path}: there already, {'sha256 as pinned' if pinned else 'taken as it is'}")
+    report(f"{file.path}: already there, {'sha256 as pinned' if pinned else 'not checked'}")
     return True
 
 
-def _file(one: DataFile, folder: Path, say: Say) -> None:
-    target = folder / one.path
+def _fetch_file(file: DataFile, folder: Path, report: Report) -> None:
+    target = folder / file.path
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{target.name}.part")
-    _came(one, part, say)
+    _download_verified(file, part, report)
     finish(part, target)
-    say(f"{one.path}: done")
+    report(f"{file.path}: done")
 
 
-def _archive(needs: list[DataFile], folder: Path, say: Say) -> None:
-    first = needs[0]
+def _fetch_archive(files: list[DataFile], folder: Path, report: Report) -> None:
+    first = files[0]
     part = folder / f".{PurePosixPath(urlsplit(first.address).path).name}.part"
-    _came(first, part, say)
+    _download_verified(first, part, report)
     try:
-        unpack(part, first.address, [one.path for one in needs], folder)
+        unpack(part, first.address, [file.path for file in files], folder)
     finally:
-        discard(part)  # a broken one too: it would be broken next time
-    for one in needs:
-        say(f"{one.path}: done")
+        discard(part)  # also if it is broken: resuming would not repair it
+    for file in files:
+        report(f"{file.path}: done")
 
 
-def _came(one: DataFile, part: Path, say: Say) -> None:
-    """Download, and see whether it is what was pinned; what is not is thrown away."""
-    say(f"fetching {one.address}")
-    whole = download(one.address, part)
-    if not (whole or one.sha256):
+def _download_verified(file: DataFile, part: Path, report: Report) -> None:
+    """Download a file and compare its checksum with the pinned one; delete it if they differ."""
+    report(f"fetching {file.address}")
+    complete = download(file.address, part)
+    if not (complete or file.sha256):
         discard(part)
         raise DataError(
-            f"{one.address} does not say how long it is, and no checksum is known: a half of it would "
-            "look whole; get it by hand"
+            f"the server of {file.address} gives no length, and no checksum is known, so an incomplete "
+            "download could not be noticed; download the file by hand"
         )
-    found = file_sha256(part)
-    if not one.sha256:
-        say(f"NOT PINNED: no checksum is known of {one.address}; what came has sha256 {found}")
-    elif found != one.sha256:
+    sha256 = file_sha256(part)
+    if not file.sha256:
+        report(
+            f"NOT PINNED: no checksum is known for {file.address}; the downloaded file has sha256 {sha256}"
+        )
+    elif sha256 != file.sha256:
         discard(part)
         raise DataError(
-            f"{one.address} holds something else than was pinned; it is thrown away\n"
-            f"sha256 found:  {found}\nsha256 pinned: {one.sha256}"
+            f"{file.address} does not have the pinned checksum; the download was deleted\n"
+            f"sha256 found:  {sha256}\nsha256 pinned: {file.sha256}"
         )

@@ -1,4 +1,4 @@
-"""A download that may break off: what came is kept beside its name to be, and the next try goes on there."""
+"""Downloads that can be resumed: a partial file is kept, and the next try continues it."""
 
 from __future__ import annotations
 
@@ -26,78 +26,79 @@ _CHUNK = 1 << 16
 
 
 @dataclass(frozen=True)
-class Mark:
-    """What a server says of a thing, by which its bytes are known again."""
+class RemoteFile:
+    """A file as its server describes it. The description shows whether the file has changed."""
 
     address: str
     etag: str = ""
     modified: str = ""
     length: int | None = None
 
-    def same(self, other: Mark) -> bool:
-        """Whether both are of the same bytes: what both tell is equal, and that is more than a length."""
-        named = [(self.etag, other.etag), (self.modified, other.modified)]
-        told = [one == two for one, two in named if one and two]
+    def matches(self, other: RemoteFile) -> bool:
+        """Whether both describe the same bytes: all known values are equal, among them an ETag or a date."""
+        pairs = [(self.etag, other.etag), (self.modified, other.modified)]
+        equal = [mine == theirs for mine, theirs in pairs if mine and theirs]
         lengths = {self.length, other.length} - {None}
-        return self.address == other.address and bool(told) and all(told) and len(lengths) < 2
+        return self.address == other.address and bool(equal) and all(equal) and len(lengths) < 2
 
 
 def download(address: str, part: Path) -> bool:
-    """Make the file `part` hold all that lies at an address, from where an earlier try left off.
+    """Download an address into the file `part`; an earlier partial download is continued.
 
-    True where the server told the end, so that it is known to be whole; without that, a broken
-    connection looks like an end.
+    Returns whether the file is known to be complete, because the server gave its length or sent it
+    in chunks. Otherwise a broken connection looks like the end of the file.
 
-    Beside it lies a `.mark`, until `discard` or `finish`; where the server's thing has changed since,
-    or the server cannot go on half-way, it begins anew.
+    A file `.mark` beside `part` describes the remote file, until `discard` or `finish`. The download
+    starts again from the beginning if the remote file has changed, or if the server cannot resume.
 
     Raises:
-        DataError: there is no such thing, no connection, it broke, or nothing can be written.
+        DataError: there is no such file, the server cannot be reached, the connection broke, or the
+            file cannot be written.
     """
     if urlsplit(address).scheme not in SCHEMES:
-        raise DataError(f"{address} is no address of the web; wanted http:// or https://")
-    held, mark = _held(address, part)
-    if mark and held == mark.length:
+        raise DataError(f"{address} is not a web address; wanted http:// or https://")
+    size, mark = _partial(address, part)
+    if mark and size == mark.length:
         return True
-    with _asked(address, part, held, mark) as (response, now, begun):
+    with _response(address, part, size, mark) as (response, remote, resumed):
         try:
-            with part.open("ab" if begun else "wb") as stream:
-                _note(part, now)  # once older bytes are gone, or they would be taken for the thing's
-                _pour(response, stream, address)
+            with part.open("ab" if resumed else "wb") as stream:
+                _write_mark(part, remote)  # after older bytes are deleted: a mark must not describe them
+                _copy(response, stream, address)
         except OSError as error:
             raise DataError(
                 f"cannot write {part}: {error.strerror or error}; make room, and try again"
             ) from None
-    if now.length is not None and (came := part.stat().st_size) != now.length:
-        raise _broken(address, f"it ended after {came} of {now.length} bytes")
-    return now.length is not None or response.chunked
+    if remote.length is not None and (size := part.stat().st_size) != remote.length:
+        raise _connection_broke(address, f"it ended after {size} of {remote.length} bytes")
+    return remote.length is not None or response.chunked
 
 
 def finish(part: Path, target: Path) -> None:
-    """Give what was downloaded its name, at once and whole."""
+    """Give a complete download its final name, in one step."""
     part.replace(target)
-    _mark(part).unlink(missing_ok=True)
+    _mark_path(part).unlink(missing_ok=True)
 
 
 def discard(part: Path) -> None:
-    """Forget what was downloaded."""
+    """Delete a download."""
     part.unlink(missing_ok=True)
-    _mark(part).unlink(missing_ok=True)
+    _mark_path(part).unlink(missing_ok=True)
 
 
 class _Redirects(request.HTTPRedirectHandler):
-    """Never from https to http, where anyone on the way could change what comes."""
+    """Follows no redirect from https to http, where the content could be changed on the way."""
 
     def redirect_request(
         self, req: request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
     ) -> request.Request | None:
         if req.type == "https" and urlsplit(newurl).scheme != "https":
-            raise URLError(f"it leads on to {newurl}, which is not https")
+            raise URLError(f"it redirects to {newurl}, which is not https")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def _opener() -> request.OpenerDirector:
-    """What speaks http and https and nothing else: no redirect can lead to a file or to ftp."""
+    """An opener for http and https alone, so that no redirect can lead to a local file or to ftp."""
     opener = request.OpenerDirector()
     for handler in (
         request.ProxyHandler,
@@ -113,106 +114,109 @@ def _opener() -> request.OpenerDirector:
 
 
 @contextmanager
-def _asked(
-    address: str, part: Path, held: int, mark: Mark | None
-) -> Iterator[tuple[HTTPResponse, Mark, bool]]:
-    """The server's answer, what it says of the thing, and whether it goes on behind the `held` bytes."""
+def _response(
+    address: str, part: Path, size: int, mark: RemoteFile | None
+) -> Iterator[tuple[HTTPResponse, RemoteFile, bool]]:
+    """The response, the file that it describes, and whether its first byte follows the `size` we have."""
     headers = {"User-Agent": "smc-eval"}
     if mark:
-        headers["Range"] = f"bytes={held}-"
+        headers["Range"] = f"bytes={size}-"
         if mark.etag and not mark.etag.startswith("W/"):
             headers["If-Range"] = mark.etag
-    asking = request.Request(address, headers=headers)  # noqa: S310  the scheme has been looked at
+    query = request.Request(address, headers=headers)  # noqa: S310  the scheme was checked
     try:
-        with _told(address):
-            response = cast("HTTPResponse", _opener().open(asking, timeout=CONNECTION_TIMEOUT))
-    except _NotThatRange:
-        begun = False
+        with _readable_errors(address):
+            response = cast("HTTPResponse", _opener().open(query, timeout=CONNECTION_TIMEOUT))
+    except _RangeNotSatisfiable:
+        resumed = False
     else:
         with response:
-            now, first = _said(address, response)
-            begun = mark is not None and first == held and mark.same(now)
-            if begun or first == 0:
-                yield response, now, begun
+            remote, first = _described(address, response)
+            resumed = mark is not None and first == size and mark.matches(remote)
+            if resumed or first == 0:
+                yield response, remote, resumed
                 return
-    discard(part)  # what lies there now is no longer what we hold
-    with _asked(address, part, 0, None) as anew:
-        yield anew
+    discard(part)  # the remote file has changed
+    with _response(address, part, 0, None) as from_start:
+        yield from_start
 
 
-class _NotThatRange(Exception):
-    """The thing ends before the bytes that were asked for."""
+class _RangeNotSatisfiable(Exception):
+    """The remote file ends before the requested bytes (status 416)."""
 
 
 @contextmanager
-def _told(address: str) -> Iterator[None]:
-    """Whatever goes wrong with a server or the way there, told in words."""
+def _readable_errors(address: str) -> Iterator[None]:
+    """Turn any failure of the server or the connection into a DataError."""
     try:
         yield
     except HTTPError as error:
         error.close()
         if error.code == 416:
-            raise _NotThatRange from None
+            raise _RangeNotSatisfiable from None
         raise DataError(
-            f"{address} answers {error.code} {error.reason}; it may have moved: get the file by hand, "
+            f"{address} answers {error.code} {error.reason}; it may have moved: download the file by hand, "
             "see smc-eval data list"
         ) from None
     except (HTTPException, OSError) as error:  # URLError is one
         reason = error.reason if isinstance(error, URLError) else error
-        told = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
+        message = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
         raise DataError(
-            f"cannot reach {address}: {told}\n"
-            "fetch where there is a connection, and copy the data folder; or get the file by hand"
+            f"cannot reach {address}: {message}\n"
+            "fetch on a machine with a connection, and copy the data folder; or download the file by hand"
         ) from None
 
 
-def _said(address: str, response: HTTPResponse) -> tuple[Mark, int]:
-    """What the answer says of the thing, and with which of its bytes it begins; -1 where that is unclear."""
+def _described(address: str, response: HTTPResponse) -> tuple[RemoteFile, int]:
+    """The file that a response describes, and the position of its first byte; -1 if that is unclear."""
     head = response.headers
     if (coding := head.get("Content-Encoding", "identity")) != "identity":
-        raise DataError(f"{address} comes as {coding}, which nobody asked for; get the file by hand")
+        raise DataError(
+            f"{address} was sent with the encoding {coding}, which was not requested; "
+            "download the file by hand"
+        )
     first, length = 0, head.get("Content-Length")
     if response.status == 206:
-        found = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", head.get("Content-Range", ""))
-        first, length = (int(found[1]), found[2]) if found else (-1, None)
-    whole = int(length) if length and length.isdecimal() else None
-    return Mark(address, head.get("ETag", ""), head.get("Last-Modified", ""), whole), first
+        match = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", head.get("Content-Range", ""))
+        first, length = (int(match[1]), match[2]) if match else (-1, None)
+    size = int(length) if length and length.isdecimal() else None
+    return RemoteFile(address, head.get("ETag", ""), head.get("Last-Modified", ""), size), first
 
 
-def _pour(response: HTTPResponse, stream: IO[bytes], address: str) -> None:
+def _copy(response: HTTPResponse, stream: IO[bytes], address: str) -> None:
     while True:
         try:
             chunk = response.read(_CHUNK)
         except (HTTPException, OSError) as error:
             stream.flush()
-            raise _broken(address, str(error) or type(error).__name__) from None
+            raise _connection_broke(address, str(error) or type(error).__name__) from None
         if not chunk:
             break
         stream.write(chunk)
     stream.flush()
-    os.fsync(stream.fileno())  # before it gets its name: a name is a promise that it is whole
+    os.fsync(stream.fileno())  # before it gets its final name, which promises a complete file
 
 
-def _broken(address: str, why: str) -> DataError:
+def _connection_broke(address: str, reason: str) -> DataError:
     return DataError(
-        f"the connection to {address} broke: {why}\n"
-        "what came is kept: issue the same command again to go on from there"
+        f"the connection to {address} broke: {reason}\n"
+        "the partial download is kept: run the same command again to continue it"
     )
 
 
-def _mark(part: Path) -> Path:
+def _mark_path(part: Path) -> Path:
     return part.with_name(f"{part.name}.mark")
 
 
-def _note(part: Path, mark: Mark) -> None:
-    _mark(part).write_text(json.dumps(asdict(mark)), encoding="utf-8")
+def _write_mark(part: Path, remote: RemoteFile) -> None:
+    _mark_path(part).write_text(json.dumps(asdict(remote)), encoding="utf-8")
 
 
-def _held(address: str, part: Path) -> tuple[int, Mark | None]:
-    """How many bytes an earlier try left, and of what; nothing where it cannot be known again."""
+def _partial(address: str, part: Path) -> tuple[int, RemoteFile | None]:
+    """Bytes of an earlier download, and the file they belong to; (0, None) if it cannot be continued."""
     try:
-        told: dict[str, Any] = json.loads(_mark(part).read_text(encoding="utf-8"))
-        mark, held = Mark(**told), part.stat().st_size
+        fields: dict[str, Any] = json.loads(_mark_path(part).read_text(encoding="utf-8"))
+        mark, size = RemoteFile(**fields), part.stat().st_size
     except (OSError, ValueError, TypeError):
         return 0, None
-    return (held, mark) if held and mark.address == address and mark.same(mark) else (0, None)
+    return (size, mark) if size and mark.address == address and mark.matches(mark) else (0, None)

@@ -1,4 +1,4 @@
-"""Verifying a data folder: which files of a task it has and lacks, and whether the task can read them."""
+"""Verifying a data folder: which files of a task are there, and whether the task can read them."""
 
 from __future__ import annotations
 
@@ -19,65 +19,69 @@ from smc_eval.tasks.hub import HUB
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     status: Literal["has", "lacks", "differs", "read", "fails"]
-    what: str
+    message: str
 
     @property
     def good(self) -> bool:
-        """Whether the task can be whole with it. A file may be lacking if the task reads without it:
-        another form of the data may lie there, or it is of an option that was not chosen."""
+        """Whether the data can be complete with this finding.
+
+        A missing file is no fault by itself: the data may be there in another form, or the file may
+        belong to an option that was not chosen.
+        """
         return self.status not in {"differs", "fails"}
 
 
 def verify_task(task: Task) -> Iterator[Finding]:
-    """What a task's data folder has and lacks, file by file, and what the task's own reader says of it.
+    """Check each file of a task's data folder, then read the data as the task does.
 
-    Every fold is read, and with it the part that selects a net where that is another.
+    Every fold is read, and also the part that selects a checkpoint if it is not the reported one.
     """
     if task.folder not in {HUB, "synthetic"}:
-        for one in data_files(task):
-            yield _file(one, Path(task.folder))
+        for file in data_files(task):
+            yield _check_file(file, Path(task.folder))
     folds = range(task.card.folds) if task.card.folds else (None,)
     for fold in folds:
         yield from _read(task.replace(fold=fold), f"fold {fold}, " if task.card.folds else "")
 
 
-def _file(one: DataFile, root: Path) -> Finding:
-    path = one.under(root)
+def _check_file(file: DataFile, root: Path) -> Finding:
+    path = file.under(root)
     if path is None:
-        return Finding("lacks", one.path)
-    if not one.sha256 or one.in_archive:
-        return Finding("has", one.path)
+        return Finding("lacks", file.path)
+    if not file.sha256 or file.in_archive:
+        return Finding("has", file.path)
     try:
-        found = content_sha256(path)
+        sha256 = content_sha256(path)
     except SmcError as error:
         return Finding("fails", first_line(error))
-    if found != one.sha256:
-        return Finding("differs", f"{one.path}: sha256 {found}; pinned is {one.sha256}")
-    return Finding("has", f"{one.path}, sha256 as pinned")
+    if sha256 != file.sha256:
+        return Finding("differs", f"{file.path}: sha256 {sha256}; pinned is {file.sha256}")
+    return Finding("has", f"{file.path}, sha256 as pinned")
 
 
-def _read(task: Task, where: str) -> Iterator[Finding]:
-    counts, faults = [], dict[str, str]()
+def _read(task: Task, prefix: str) -> Iterator[Finding]:
+    """Read all parts of one fold: one finding with the numbers of examples, and one for each error."""
+    counts, errors = [], dict[str, str]()
     trained = guarded(task, lambda: trained_as(task))
     parts: list[tuple[str, Task, Part]] = [("train", task, "train"), ("test", task, "test")]
     if trained != task:
         parts.append(("selection", trained, "test"))
-    for name, one, part in parts:
+    for name, owner, part in parts:
         try:
-            counts.append(f"{name} {guarded(one, partial(_count, one, part))}")
+            counts.append(f"{name} {guarded(owner, partial(_count, owner, part))}")
         except SmcError as error:
-            faults.setdefault(first_line(error), name)
+            errors.setdefault(first_line(error), name)
     try:
-        guarded(task, task.sources)  # a run asks for files, too, that are only another level's
+        guarded(task, task.sources)  # a run also needs files that only another level's score uses
     except SmcError as error:
-        faults.setdefault(first_line(error), "all of it")
+        errors.setdefault(first_line(error), "all parts")
     if counts:
-        yield Finding("read", f"{where}{', '.join(counts)}")
-    for fault, name in faults.items():
-        yield Finding("fails", f"{where}{name}: {fault}")
+        yield Finding("read", f"{prefix}{', '.join(counts)}")
+    for message, name in errors.items():
+        yield Finding("fails", f"{prefix}{name}: {message}")
 
 
 def _count(task: Task, part: Part) -> int:

@@ -1,1 +1,1 @@
-"""What runs: the loop, the walk along a chain, the store. The only wing with side effects."""
+"""The engine: trains, prunes, predicts and certifies the cells of a run."""

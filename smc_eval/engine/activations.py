@@ -1,4 +1,4 @@
-"""Activations: kept for the backward pass, or computed anew to save memory."""
+"""Activations: kept for the backward pass, or recomputed to save memory."""
 
 from __future__ import annotations
 
@@ -13,18 +13,22 @@ from smc_eval.errors import UsageError
 
 @contextmanager
 def recomputed(model: nn.Module, *, wanted: bool) -> Iterator[None]:
-    """Within, the transformers inside a model keep no activations of their layers, if that is wanted.
+    """Within, if `wanted`: the transformers inside a model recompute the activations of their layers.
 
     Raises:
-        UsageError: it is wanted, and nothing in the model can do it.
+        UsageError: it is wanted, and no part of the model supports it.
     """
     able: list[Any] = [
         module for module in model.modules() if getattr(module, "supports_gradient_checkpointing", False)
     ]
-    outer = [one for one in able if not any(one is not other and one in other.modules() for other in able)]
+    outer = [
+        module
+        for module in able
+        if not any(module is not other and module in other.modules() for other in able)
+    ]
     if wanted and not outer:
         raise UsageError(
-            f"recipe checkpointing=True: no part of {type(model).__name__} can compute its activations anew; "
+            f"recipe checkpointing=True: no part of {type(model).__name__} can recompute its activations; "
             "leave it out, or set a limit with --recipe tokens=N"
         )
     for module in outer if wanted else ():

@@ -1,4 +1,4 @@
-"""The feed: which examples stand in which batch, as a function of the start digest alone."""
+"""Batches: which examples share a forward pass. Their order depends on the start digest alone."""
 
 from __future__ import annotations
 
@@ -18,66 +18,67 @@ from smc_eval.recipe import Recipe
 from smc_eval.spec import digest
 from smc_eval.task import Task
 
-STRIPS = 8
-"""How many strips of alike length there are up to twice a length, where examples have two sides."""
+BANDS_PER_DOUBLING = 8
+"""Bands of similar length between a length and twice that length, where examples have two sides."""
 
 
 class Batches:
-    """Training batches and the examples that select among epochs.
+    """Training batches, and the validation examples that select an epoch.
 
-    The order of batches depends on task, seed, fold and epoch, and on nothing a method does.
-    Where memory is short, each forward pass is made in so many parts, as if the recipe had halved its
-    batches and doubled its accumulation: the same examples make each optimizer step. So they do where
-    ranks share it out.
+    The order of batches depends on task, seed, fold and epoch, and not on the method.
+    Where memory is short, each forward pass is cut into `parts`. The same examples make each
+    optimizer step, as if the recipe had a smaller batch size and more accumulation. The same holds
+    where ranks share the passes.
     """
 
     def __init__(self, task: Task, recipe: Recipe, start: str, device: Device, parts: int = 1) -> None:
         self.task, self.recipe, self.start, self.device, self.parts = task, recipe, start, device, parts
         examples = task.data("train")
         self.total = len(examples)
-        held = recipe.held_out(self.total)
-        order = self._order("held out", self.total) if held else list(range(self.total))
-        self.examples = [examples[i] for i in sorted(order[held:])]
-        self.held: Sequence[Any] = [examples[i] for i in sorted(order[:held])]
-        """Held out of training to select the best epoch; empty unless the recipe says so."""
+        count = recipe.held_out(self.total)
+        order = self._order("held out", self.total) if count else list(range(self.total))
+        self.examples = [examples[i] for i in sorted(order[count:])]
+        self.validation: Sequence[Any] = [examples[i] for i in sorted(order[:count])]
+        """Held out of training to select the best epoch; empty unless the recipe asks for it."""
         sides = side_lengths(task, self.examples)
-        self.lengths, self.keys = [max(one) for one in sides], [length_key(one) for one in sides]
-        self._drawn: tuple[int, list[int]] = (-1, [])
+        self.lengths, self.keys = [max(pair) for pair in sides], [length_key(pair) for pair in sides]
+        self._last_epoch: tuple[int, list[int]] = (-1, [])
 
     def step(self, step: int) -> Passes:
         """The forward passes of one optimizer step."""
-        chosen, tokens = self._chosen(step), self.recipe.tokens
-        cut = pass_ranges([self.lengths[i] for i in chosen], self.recipe.batch_size, tokens)
-        return Passes.of(self, [chosen[part.start : part.stop] for part in cut], tokens)
+        places, tokens = self._step_places(step), self.recipe.tokens
+        ranges = pass_ranges([self.lengths[i] for i in places], self.recipe.batch_size, tokens)
+        return Passes.of(self, [places[part.start : part.stop] for part in ranges], tokens)
 
     def sample(self, batches: int, name: str, size: int | None = None) -> Iterator[Any]:
-        """So many training batches in an order of its own; more than an epoch begins another."""
-        return (self.batch(chosen) for chosen in self._sampled(batches, name, size))
+        """A number of training batches, in an order of their own; after an epoch another one begins."""
+        return (self.batch(places) for places in self._sampled_places(batches, name, size))
 
-    def dealt(self, batches: int, name: str) -> Iterator[Any]:
-        """Of the same batches those that this rank takes: whole ones, so that none is padded otherwise."""
+    def sample_for_rank(self, batches: int, name: str) -> Iterator[Any]:
+        """This rank's part of the same batches. A batch is never divided, so the padding is the same."""
         ranks = self.device.ranks
-        return (self.batch(one) for one in list(self._sampled(batches, name, None))[ranks.rank :: ranks.size])
+        own = list(self._sampled_places(batches, name, None))[ranks.rank :: ranks.size]
+        return (self.batch(places) for places in own)
 
-    def shared(
+    def sample_passes(
         self, batches: int, name: str, size: int | None = None, *, whole: bool = False
     ) -> Iterator[Passes]:
-        """The same batches as the forward passes each is made of; one each, if they are to stay `whole`."""
-        for chosen in self._sampled(batches, name, size):
-            yield Passes(self, [chosen], [1.0]) if whole else Passes.of(self, [chosen])
+        """The same batches as forward passes. With `whole`, each batch is one pass."""
+        for places in self._sampled_places(batches, name, size):
+            yield Passes(self, [places], [1.0]) if whole else Passes.of(self, [places])
 
-    def batch(self, chosen: Sequence[int]) -> Any:
-        """The examples at these places, on the device."""
-        return self.device.move(self.task.collate([self.examples[i] for i in chosen]))
+    def batch(self, places: Sequence[int]) -> Any:
+        """The examples at these places, as a batch on the device."""
+        return self.device.move(self.task.collate([self.examples[i] for i in places]))
 
-    def weight(self, part: Sequence[int], whole: Sequence[int]) -> float:
-        """Share that a part of a batch has of the terms of its mean loss."""
+    def loss_share(self, part: Sequence[int], whole: Sequence[int]) -> float:
+        """Share of a part in the mean loss of the whole batch."""
         if len(part) == len(whole):
             return 1.0
-        counts = [loss_terms(self.task, [self.examples[i] for i in some]) for some in (part, whole)]
+        counts = [loss_terms(self.task, [self.examples[i] for i in places]) for places in (part, whole)]
         return counts[0] / counts[1]
 
-    def _sampled(self, batches: int, name: str, size: int | None) -> Iterator[list[int]]:
+    def _sampled_places(self, batches: int, name: str, size: int | None) -> Iterator[list[int]]:
         size, round_ = size or self.recipe.batch_size, 0
         while batches > 0:
             order = self._order(f"{name} {round_}", len(self.examples))
@@ -88,104 +89,106 @@ class Batches:
                 batches -= 1
             round_ += 1
 
-    def _chosen(self, step: int) -> list[int]:
+    def _step_places(self, step: int) -> list[int]:
         """The examples of one optimizer step."""
         epoch, place = divmod(step, self.recipe.steps_per_epoch(self.total))
         size = self._step_size
-        chosen = self._epoch(epoch)[place * size : (place + 1) * size]
+        places = self._epoch_order(epoch)[place * size : (place + 1) * size]
         if self.recipe.tokens is None:
-            return chosen
-        return sorted(chosen, key=self.keys.__getitem__)  # the step adds up the same in any order
+            return places
+        return sorted(places, key=self.keys.__getitem__)  # the sum of a step's gradients has no order
 
     @property
     def _step_size(self) -> int:
         """Examples of an optimizer step."""
         return self.recipe.batch_size * self.recipe.accumulation
 
-    def _epoch(self, epoch: int) -> list[int]:
-        """The order of an epoch; the last asked is kept, as every step asks."""
-        if self._drawn[0] != epoch:
+    def _epoch_order(self, epoch: int) -> list[int]:
+        """The order of an epoch. The last one is cached, because every step asks for it."""
+        if self._last_epoch[0] != epoch:
             order = self._order(f"epoch {epoch}", len(self.examples))
             if self.recipe.bucket > 1:
                 order = self._bucketed(order, f"buckets {epoch}")
-            self._drawn = epoch, order
-        return self._drawn[1]
+            self._last_epoch = epoch, order
+        return self._last_epoch[1]
 
     def _bucketed(self, order: Sequence[int], name: str) -> list[int]:
-        """The same examples, alike lengths side by side; the batches they make stand in any order.
+        """The same examples, similar lengths next to each other. The order of batches is random.
 
-        Only the last batch may be smaller, and stays the last.
+        Only the last batch may be smaller, and it stays the last.
         """
         size, pool = self._step_size, self._step_size * self.recipe.bucket
         pools = [sorted(order[i : i + pool], key=self.keys.__getitem__) for i in range(0, len(order), pool)]
-        batches = [one[i : i + size] for one in pools for i in range(0, len(one), size)]
-        whole, rest = (batches, []) if len(order) % size == 0 else (batches[:-1], batches[-1])
-        return [i for place in self._order(name, len(whole)) for i in whole[place]] + rest
+        batches = [places[i : i + size] for places in pools for i in range(0, len(places), size)]
+        full, rest = (batches, []) if len(order) % size == 0 else (batches[:-1], batches[-1])
+        return [i for place in self._order(name, len(full)) for i in full[place]] + rest
 
     def _order(self, name: str, count: int) -> list[int]:
-        chance = self.device.generator(digest(self.start, "order", name))
-        order: list[int] = torch.randperm(count, generator=chance).tolist()
+        generator = self.device.generator(digest(self.start, "order", name))
+        order: list[int] = torch.randperm(count, generator=generator).tolist()
         return order
 
 
 @dataclass(frozen=True)
 class Passes:
-    """The forward passes over some examples, which ranks share out among them.
+    """The forward passes over some examples, shared among the ranks.
 
-    Iterating makes those of this rank, each with its share of the loss of all.
+    Iterating gives the batches of this rank, each with its share of the total loss.
     """
 
     batches: Batches
     parts: Sequence[Sequence[int]]
-    """Places of each pass' examples, as one rank alone makes it."""
+    """Places of the examples of each pass, as a single rank makes it."""
     shares: Sequence[float]
-    """Of the loss, by pass."""
+    """Share of each pass in the loss."""
 
     @classmethod
-    def of(cls, feed: Batches, whole: Sequence[Sequence[int]], tokens: int | None = None) -> Passes:
+    def of(cls, batches: Batches, whole: Sequence[Sequence[int]], tokens: int | None = None) -> Passes:
         """The passes of a recipe, each cut further where memory is short; `tokens` is their limit.
 
-        A pass counts by its examples, and a part of it by its terms in the pass' mean.
+        A pass counts by its number of examples. A part of a pass counts by its terms in the mean loss.
         """
-        examples, cut, shares = sum(map(len, whole)), list[Sequence[int]](), list[float]()
-        for one in whole:
-            lengths, size = [feed.lengths[i] for i in one], part_size(len(one), feed.parts)
-            for part in pass_ranges(lengths, size, tokens and part_size(tokens, feed.parts)):
-                cut.append(one[part.start : part.stop])
-                shares.append(len(one) / examples * feed.weight(cut[-1], one))
-        return cls(feed, cut, shares)
+        examples, parts, shares = sum(map(len, whole)), list[Sequence[int]](), list[float]()
+        for places in whole:
+            lengths, size = [batches.lengths[i] for i in places], part_size(len(places), batches.parts)
+            for part in pass_ranges(lengths, size, tokens and part_size(tokens, batches.parts)):
+                parts.append(places[part.start : part.stop])
+                shares.append(len(places) / examples * batches.loss_share(parts[-1], places))
+        return cls(batches, parts, shares)
 
     def __iter__(self) -> Iterator[tuple[Any, float]]:
-        for own, number in own_passes(self.parts, self.batches.device.ranks):
-            yield self.batches.batch(own), self.shares[number] * self.batches.weight(own, self.parts[number])
-        for along in accompanying_passes(self.parts, self.batches.device.ranks):
-            yield self.batches.batch(along), 0.0
+        batches, ranks = self.batches, self.batches.device.ranks
+        for own, number in own_passes(self.parts, ranks):
+            yield batches.batch(own), self.shares[number] * batches.loss_share(own, self.parts[number])
+        for filler in filler_passes(self.parts, ranks):
+            yield batches.batch(filler), 0.0
 
     @property
     def count(self) -> int:
-        """How many passes one rank alone makes."""
+        """Number of passes that a single rank makes."""
         return len(self.parts)
 
     @property
     def tokens(self) -> int:
-        """Tokens of all passes as one rank alone makes them, padding included."""
+        """Tokens of all passes as a single rank makes them, padding included."""
         return self._tokens(self.parts)
 
     @property
-    def own(self) -> int:
-        """Tokens of this rank's passes."""
+    def own_tokens(self) -> int:
+        """Tokens of this rank's passes, padding included."""
         ranks = self.batches.device.ranks
-        return self._tokens(
-            [*(own for own, _ in own_passes(self.parts, ranks)), *accompanying_passes(self.parts, ranks)]
-        )
+        own = [places for places, _ in own_passes(self.parts, ranks)]
+        return self._tokens([*own, *filler_passes(self.parts, ranks)])
 
     def _tokens(self, parts: Sequence[Sequence[int]]) -> int:
         return sum(padded_tokens([self.batches.lengths[i] for i in part]) for part in parts)
 
 
 def own_passes(parts: Sequence[Sequence[int]], ranks: Ranks) -> Iterator[tuple[Sequence[int], int]]:
-    """A rank's part of each forward pass that it has one of, and that pass' number: all of it, as long as
-    there are passes for all ranks; of those left over every so-manieth example, so that lengths are alike.
+    """The passes of one rank, each with its number.
+
+    Whole passes are dealt round-robin while there is one for every rank. The examples of each leftover
+    pass are dealt round-robin too, so that the ranks' parts have similar lengths.
     """
     whole = len(parts) - len(parts) % ranks.size
     for number, part in enumerate(parts):
@@ -195,31 +198,35 @@ def own_passes(parts: Sequence[Sequence[int]], ranks: Ranks) -> Iterator[tuple[S
             yield part, number
 
 
-def accompanying_passes(parts: Sequence[Sequence[int]], ranks: Ranks) -> Iterator[Sequence[int]]:
-    """Of each pass that a rank has nothing of, its first example: where a net is sharded all ranks make
-    the same number of passes, and this one goes along without a vote."""
-    if ranks.sharded:
+def filler_passes(parts: Sequence[Sequence[int]], ranks: Ranks) -> Iterator[Sequence[int]]:
+    """Extra passes of a rank that has no part of a leftover pass: the first example, with weight 0.
+
+    All ranks of a sharded net must make the same number of passes.
+    """
+    if ranks.shard_nets:
         for part in parts[len(parts) - len(parts) % ranks.size :]:
             if not part[ranks.rank :: ranks.size]:
                 yield part[:1]
 
 
 def length_key(sides: Sequence[int]) -> tuple[int, ...]:
-    """A key that puts examples side by side which pad each other little.
+    """A sort key that puts examples next to each other that pad each other little.
 
-    With two sides, each padded to its own longest: the strip of their longer side, and within the
-    strip by how much the first is longer. Strips are run through to and fro, so that examples are
-    alike too where one ends and the next begins.
+    Examples with one side are sorted by length. Examples with two sides, each padded separately, are
+    sorted by the band of the longer side, then by how much longer the first side is. Every second
+    band is sorted backwards, so that examples are similar where two bands meet.
     """
     if len(sides) == 1:
         return (sides[0],)
-    strip = round(STRIPS * math.log2(max(sides)))
-    return strip, (sides[0] - sides[1]) * (-1) ** strip
+    band = round(BANDS_PER_DOUBLING * math.log2(max(sides)))
+    return band, (sides[0] - sides[1]) * (-1) ** band
 
 
 def pass_ranges(lengths: Sequence[int], size: int, tokens: int | None) -> Iterator[range]:
-    """Places of the examples of each forward pass, in their order: at most `size` of them, and at most
-    so many tokens, padding counted. One that is longer than the limit goes alone.
+    """Places of the examples of each forward pass, in order.
+
+    A pass has at most `size` examples and at most `tokens` tokens, padding included. An example
+    longer than the limit has a pass of its own.
     """
     first, longest = 0, 0
     for place, length in enumerate(lengths):
@@ -233,24 +240,27 @@ def pass_ranges(lengths: Sequence[int], size: int, tokens: int | None) -> Iterat
 
 
 def padded_tokens(lengths: Sequence[int]) -> int:
-    """Tokens of a batch of examples of these lengths."""
+    """Tokens of a batch of examples of these lengths, padding included."""
     return len(lengths) * max(lengths)
 
 
-def most_tokens(task: Task, recipe: Recipe, device: Device) -> int | None:
-    """Tokens of a forward pass at most when predicting: twice the recipe's, as nothing is kept for a
-    backward pass, and no more than are fast here."""
-    limits = (2 * recipe.tokens if recipe.tokens else None, None if task.generates else device.cached)
+def token_limit(task: Task, recipe: Recipe, device: Device) -> int | None:
+    """Largest number of tokens of a forward pass for predicting; None where there is no limit.
+
+    It is twice the recipe's limit, because no backward pass follows, and at most as many as are
+    fast on this device.
+    """
+    limits = (2 * recipe.tokens if recipe.tokens else None, None if task.generates else device.fast_tokens)
     return min((limit for limit in limits if limit is not None), default=None)
 
 
 def part_size(size: int, parts: int) -> int:
-    """A size cut into so many parts: what the largest has."""
+    """Size of the largest part if `size` is cut into so many parts."""
     return -(-size // parts)
 
 
 def smaller_recipe(recipe: Recipe, parts: int) -> Recipe:
-    """A recipe to predict with where memory is short."""
+    """A recipe with smaller evaluation batches, for predicting where memory is short."""
     if parts == 1:
         return recipe
     return recipe.model_copy(update={"eval_batch_size": part_size(recipe.eval_batch_size, parts)})
@@ -264,38 +274,40 @@ def predict(
     device: Device,
     meter: FlopMeter | None = None,
 ) -> list[Any]:
-    """One prediction for each example, in order; the model is left in the mode it was in.
+    """One prediction for each example, in order. The model keeps its training or evaluation mode.
 
-    Examples of alike length share a forward pass, whatever their order. The first passes are those of
-    middling length, which a meter looks at. Ranks share the passes out, and each has all predictions.
+    Examples of similar length share a forward pass, whatever their order. The passes of middle
+    length come first, because a meter measures those. Ranks share the passes, and every rank
+    returns all predictions.
     """
     training = model.training
     model.eval()
     lengths = [sides[0] for sides in side_lengths(task, examples)]
     order = sorted(range(len(examples)), key=lengths.__getitem__)
-    tokens = most_tokens(task, recipe, device)
+    tokens = token_limit(task, recipe, device)
     predicted: dict[int, Any] = {}
-    cut = pass_ranges([lengths[i] for i in order], recipe.eval_batch_size, tokens)
-    passes = [order[part.start : part.stop] for part in cut]
+    ranges = pass_ranges([lengths[i] for i in order], recipe.eval_batch_size, tokens)
+    passes = [order[part.start : part.stop] for part in ranges]
     middle = len(passes) // 2
     passes = passes[middle:] + passes[:middle]
     own = [places for places, _ in own_passes(passes, device.ranks)]
-    along = list(accompanying_passes(passes, device.ranks))
-    with torch.no_grad(), device.autocast(recipe.precision), device.ranks.together():
-        for number, places in enumerate([*own, *along]):
+    fillers = list(filler_passes(passes, device.ranks))
+    with torch.no_grad(), device.autocast(recipe.precision), device.ranks.errors_shared():
+        for number, places in enumerate([*own, *fillers]):
             batch = device.move(task.collate([examples[i] for i in places]))
             with meter.over(padded_tokens([lengths[i] for i in places])) if meter else nullcontext():
-                answers = task.predict(model, batch)
-            if len(answers) != len(places):
+                predictions = task.predict(model, batch)
+            if len(predictions) != len(places):
                 raise ValueError(
-                    f"{task.identity} predicted {len(answers)} answers for {len(places)} examples"
+                    f"{task.identity} made {len(predictions)} predictions for {len(places)} examples"
                 )
             if number < len(own):
-                predicted |= zip(places, answers, strict=True)
+                predicted |= zip(places, predictions, strict=True)
     model.train(training)
     if meter:
-        made = (passes, [*own, *along])
-        tokens_of = [sum(padded_tokens([lengths[i] for i in places]) for places in some) for some in made]
-        meter.elsewhere(tokens_of[0] - tokens_of[1])
-    predicted = {place: answer for part in device.ranks.gather(predicted) for place, answer in part.items()}
+        made = (passes, [*own, *fillers])
+        counts = [sum(padded_tokens([lengths[i] for i in places]) for places in some) for some in made]
+        meter.add_remote_tokens(counts[0] - counts[1])
+    gathered = device.ranks.gather(predicted)
+    predicted = {place: prediction for part in gathered for place, prediction in part.items()}
     return [predicted[place] for place in range(len(examples))]

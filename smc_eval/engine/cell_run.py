@@ -11,14 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from smc_eval.capabilities import excluded, excluded_in_paper, trained_as
+from smc_eval.capabilities import trained_as
 from smc_eval.engine.batches import Batches, predict, smaller_recipe
 from smc_eval.engine.certify import certify
 from smc_eval.engine.device import Device
-from smc_eval.engine.distributed.joint import JointNet
 from smc_eval.engine.flop_meter import FlopMeter
+from smc_eval.engine.initial_net import initial_model, initial_net
 from smc_eval.engine.probe import NetProbe
 from smc_eval.engine.progress import Watcher
+from smc_eval.engine.run_options import CHECKPOINT_SECONDS
 from smc_eval.engine.train import Training
 from smc_eval.engine.usage import Usage
 from smc_eval.errors import SparsityError, StoreError, TrainingError
@@ -27,19 +28,10 @@ from smc_eval.recipe import Recipe
 from smc_eval.sparse.allocate import expected
 from smc_eval.sparse.mask_sample import sample_masks
 from smc_eval.sparse.net import Net, state
-from smc_eval.sparse.scope import in_scope, sparsities
+from smc_eval.sparse.scope import sparsities
 from smc_eval.stages import Prune, Rewind, Train
 from smc_eval.store.certificate import Certificate
-from smc_eval.store.record import (
-    ActivityFlops,
-    ActivitySeconds,
-    Cost,
-    FlopCount,
-    ReachedSparsity,
-    Record,
-    blank_record,
-    scored_record,
-)
+from smc_eval.store.record import ReachedSparsity, Record, blank_record, scored_record
 from smc_eval.store.store import Store
 from smc_eval.target import Target
 
@@ -56,14 +48,14 @@ class CellOptions:
     """Keep the masks of the last net in the store."""
     wait: bool = True
     """Wait for a stage that another process works on; else give up the cell as busy."""
-    checkpoint_seconds: float = 30.0
+    checkpoint_seconds: float = CHECKPOINT_SECONDS
     """Seconds between two checkpoints of a training."""
     parts: int = 1
-    """Into how many parts batches are cut, to fit into memory. Optimizer steps stay the same."""
+    """Number of parts into which batches are cut, to fit into memory. Optimizer steps stay the same."""
 
 
 class CellRun:
-    """One cell under way: its chain, the place where it runs, and its net as it stands."""
+    """One cell in progress: its chain, its store and device, and its current net."""
 
     def __init__(
         self, chain: Chain, store: Store, device: Device, watcher: Watcher, options: CellOptions | None = None
@@ -76,18 +68,18 @@ class CellRun:
 
     @property
     def net(self) -> Net:
-        """The net as it stands, while the cell runs."""
+        """The current net, while the cell runs."""
         assert self._net is not None
         return self._net
 
     def run(self) -> Record:
-        """Every stage that is not finished yet, then the score."""
+        """Run every stage that is not finished yet, then score the net."""
         self.device.reset_peak_memory()
-        self.usage, self._net = Usage(), self._untrained()
+        self.usage, self._net = Usage(), self._initial_net()
         done = self._resume(0)
         while done < len(self.chain.links):
-            done = self._onward(done)
-        return self._result()
+            done = self._run_next_link(done)
+        return self._scored()
 
     def in_smaller_parts(self) -> CellRun:
         """A new run of the same cell, with batches cut into twice as many parts; this one frees its net."""
@@ -100,13 +92,13 @@ class CellRun:
         if self.chain.links:
             self._drop(self.chain.links[-1].digest)
 
-    def _onward(self, done: int) -> int:
-        """One link more; or as many as another process went meanwhile. Returns how many lie behind."""
+    def _run_next_link(self, done: int) -> int:
+        """Run one link, or skip those that another process finished meanwhile; returns how many are done."""
         link = self.chain.links[done]
         with self.store.lock(link.digest, self.watcher.note, wait=self.options.wait):
             further = self._resume(done)
             if further == done:
-                self._carry_out(link)
+                self._run_stage(link)
                 self._check(link)
                 self._save(link.digest)
                 further += 1
@@ -114,32 +106,16 @@ class CellRun:
             self._drop(self.chain.links[done - 1].digest)
         return further
 
-    def _untrained(self) -> Net:
-        """The net before any training; its random parts come from the start digest."""
-        model, target, ranks = self._made(), self.chain.cell.target, self.device.ranks
-        left_out = (
-            excluded(self.task, model) if target.scope == "body" else excluded_in_paper(self.task, model)
-        )
-        names = in_scope(model, target.scope, left_out, target.include, target.exclude)
-        if ranks.sharded:
-            from smc_eval.engine.distributed.shards import ShardedNet  # FSDP takes seconds to import
+    def _initial_net(self) -> Net:
+        return initial_net(self.task, self.chain.cell.target, self.chain.start, self.device)
 
-            self.device.empty_cache()  # what FSDP hangs on a net goes only when garbage is collected
-            return ShardedNet(model, names, ranks, self.device.torch_device.type)
-        return Net(model, names) if ranks.size == 1 else JointNet(model, names, ranks)
-
-    def _made(self) -> nn.Module:
-        """The model of that net, the first rank's on all: on the device, or on the CPU to be sharded."""
-        self.device.seed(self.chain.start, alike=True)
-        ranks = self.device.ranks
-        model = self.task.model().to("cpu" if ranks.sharded else self.device.torch_device)
-        ranks.share(state(model).values())
-        return model
+    def _initial_model(self) -> nn.Module:
+        return initial_model(self.task, self.chain.start, self.device)
 
     def _resume(self, done: int) -> int:
-        """Load the deepest finished link, if one lies ahead; returns how many links lie behind."""
+        """Load the last finished link after `done`, if there is one; returns how many links are done."""
         while True:
-            # upwards: who is ahead on the same way saves a net before it drops the one before
+            # in rising order: another process saves a net before it drops the previous one
             finished = [
                 number
                 for number, link in enumerate(self.chain.links[done:], done + 1)
@@ -148,12 +124,12 @@ class CellRun:
             if not finished:
                 return done
             if self._load(self.chain.links[finished[-1] - 1].digest):
-                for behind in finished[:-1]:  # a walk that was killed may have left one there
+                for behind in finished[:-1]:  # a killed run may have left one there
                     self._drop(self.chain.links[behind - 1].digest)
                 return finished[-1]
 
     def _load(self, digest: str) -> bool:
-        """Take over a finished net with its masks and its history; False where there is none."""
+        """Load a finished net with its masks and its usage; False if there is none."""
         stored = self.store.load(digest)
         if stored is None:
             if self.store.finished(digest):
@@ -162,7 +138,7 @@ class CellRun:
             return False
         tensors, masks, meta = stored
         self.net.masks = {
-            name: mask.to(self.device.torch_device) for name, mask in self.net.cut(masks).items()
+            name: mask.to(self.device.torch_device) for name, mask in self.net.sharded(masks).items()
         }
         self.net.load(tensors)
         self.usage = Usage(**meta)
@@ -177,11 +153,11 @@ class CellRun:
         self.store.forget_partial(digest)
 
     def _drop(self, digest: str) -> None:
-        """Delete a net that only this cell passed by, to spare the disk."""
+        """Delete a net that only this cell needed, to save disk space."""
         if digest not in self.options.keep:
             self.store.drop(digest)
 
-    def _carry_out(self, link: Link) -> None:
+    def _run_stage(self, link: Link) -> None:
         match link.stage:
             case Train(recipe=recipe):
                 assert recipe is not None
@@ -202,10 +178,11 @@ class CellRun:
         return Batches(self.task, recipe, self.chain.start, self.device, self.options.parts)
 
     def _prune(self, stage: Prune, digest: str) -> None:
-        """Decide masks, in as many rounds of equal ratio as the stage asks."""
+        """Compute and set masks, in as many rounds of equal ratio as the stage has."""
         goal = stage.to or self.chain.cell.target.dense()
         levels = round_targets(goal, self.net.density, stage.rounds)
-        self.watcher.stage(f"prune to {goal.sparsity:.4g}" if stage.to else "take masks", len(levels), 0)
+        label = f"prune to {goal.sparsity:.4g}" if stage.to else "set custom masks"
+        self.watcher.stage(label, len(levels), 0)
         self.device.seed(digest)
         probe = NetProbe(self.net, self._batches(self.task.recipe), digest, self.usage, self.device)
         for number, to in enumerate(levels, 1):
@@ -215,12 +192,12 @@ class CellRun:
             self.usage.spend("prune", meter.spent())
 
     def _rewind(self, back: str) -> None:
-        """The weights of an earlier point under the masks of now."""
+        """Load the weights of an earlier point; the masks stay."""
         self.net.load(self._weights(back))
 
     def _teacher(self, back: str) -> nn.Module:
-        """The net of an earlier point, beside the one on its way."""
-        teacher = self._untrained()
+        """The model of an earlier point, beside the current net."""
+        teacher = self._initial_net()
         teacher.load(self._weights(back))
         return teacher.model
 
@@ -228,10 +205,10 @@ class CellRun:
         """Parameters and buffers of an earlier point of this chain.
 
         Raises:
-            StoreError: somebody took its net out of the store; the whole chain runs again then.
+            StoreError: its net was deleted from the store. The next run computes the whole chain again.
         """
         if back == self.chain.start:
-            return state(self._made())
+            return state(self._initial_model())
         stored = self.store.load(back)
         if stored is None:
             for link in self.chain.links:
@@ -242,7 +219,12 @@ class CellRun:
         return stored[0]
 
     def _check(self, link: Link) -> None:
-        """A stage's promise, checked where it was made."""
+        """Check the sparsity and the values after a stage.
+
+        Raises:
+            SparsityError: a pruner left another number of weights than it was asked to.
+            TrainingError: a parameter is not finite.
+        """
         if isinstance(link.stage, Prune) and link.stage.to is not None:
             wanted, left = expected(self.net.shapes, link.stage.to), self.net.remaining_count
             if left != wanted:
@@ -250,18 +232,18 @@ class CellRun:
                     f"{link.stage.by.identity} was asked to leave {wanted} weights "
                     f"(sparsity {link.stage.to.sparsity:.6g}) and left {left}"
                 )
-        named = self.net.named
-        wild = self.net.shards.sums(not bool(weight.isfinite().all()) for weight in named.values())
-        for name, found in zip(named, wild, strict=True):
-            if found:
+        parameters = self.net.all_parameters
+        wild = self.net.shards.sums(not bool(weight.isfinite().all()) for weight in parameters.values())
+        for name, count in zip(parameters, wild, strict=True):
+            if count:
                 raise TrainingError(
-                    f"{name!r} holds values that are no numbers after {type(link.stage).__name__}"
+                    f"{name!r} has values that are not finite after {type(link.stage).__name__}"
                 )
-        if not self.device.ranks.sharded:  # then each has its own
-            self.device.ranks.same("weights", named)
+        if not self.device.ranks.shard_nets:  # else each rank has its own rows
+            self.device.ranks.check_equal("weights", parameters)
 
-    def _result(self) -> Record:
-        """Predict the reported split, score, certify."""
+    def _scored(self) -> Record:
+        """Predict the reported split, score the predictions, certify the net."""
         cell, ranks = self.chain.cell, self.device.ranks
         examples = cell.task.data("test")
         self.watcher.stage(f"predict {len(examples)} examples", 1, 0)
@@ -269,19 +251,19 @@ class CellRun:
         with self.usage.timed("predict"):
             meter, recipe = FlopMeter(self.net), smaller_recipe(cell.task.recipe, self.options.parts)
             predicted = predict(cell.task, self.net.model, examples, recipe, self.device, meter)
-            score = ranks.lead(lambda: cell.task.score(predicted, examples))
+            score = ranks.on_rank_zero(lambda: cell.task.score(predicted, examples))
         self.usage.spend("predict", meter.spent())
-        cost = self._cost()  # before the certificate, whose memory is no part of it
-        net = self._whole()
+        cost = self.usage.cost(*self.device.peak_memory())  # without the memory of the certificate
+        net = self._gathered_net()
         self.store.check()
         if self.options.masks:
             self.store.masks.save(self.chain.digest, net.masks)
         self.store.predictions.save(self.chain.digest, predicted, score.items)
         self.store.mask_samples.save(self.chain.digest, sample_masks(net.full_masks))
         custom = cell.method.card.when == "custom"
-        reached = ranks.lead(lambda: sparsities(net.model, net.masks, net.scope))
+        reached = ranks.on_rank_zero(lambda: sparsities(net.model, net.masks, net.scope))
         blank = blank_record(cell, self.chain)
-        if custom:  # no sparsity was asked: the record names the one that was found
+        if custom:  # no sparsity was asked: the record has the one that was found
             blank = replace(blank, target=replace(blank.target, sparsity=reached["scope"]))
         return scored_record(
             blank,
@@ -292,12 +274,13 @@ class CellRun:
             versions=versions() | self.device.description,
         )
 
-    def _whole(self) -> Net:
-        """The net with all its rows: of a sharded one on the first rank's CPU; the others have its shape."""
+    def _gathered_net(self) -> Net:
+        """The net with all its rows. Of a sharded net, rank 0 has the values, on the CPU."""
         net, ranks = self.net, self.device.ranks
-        if not ranks.sharded:
+        if not ranks.shard_nets:
             return net
-        tensors, masks, whole = net.gathered(net.state), net.gathered(net.masks), Net(self._made(), net.scope)
+        tensors, masks = net.gathered(net.state), net.gathered(net.masks)
+        whole = Net(self._initial_model(), net.scope)
         if ranks.rank == 0:
             whole.masks = masks
             whole.load(tensors)
@@ -305,32 +288,17 @@ class CellRun:
         return whole
 
     def _certificate(self, net: Net, target: Target | None) -> Certificate:
-        """What the first rank sees of the whole net."""
-        ranks, start = self.device.ranks, self._made()
-        device = self.device.on_cpu() if ranks.sharded else self.device
+        """The certificate of the whole net, made on rank 0."""
+        ranks, start = self.device.ranks, self._initial_model()
+        device = self.device.on_cpu() if ranks.shard_nets else self.device
         batches = Batches(self.task, self.task.recipe, self.chain.start, device)
-        return ranks.lead(lambda: certify(net, target, batches, start))
-
-    def _cost(self) -> Cost:
-        usage, (most, whose) = self.usage, self.device.peak_memory()
-        return Cost(
-            steps=usage.steps,
-            examples=usage.examples,
-            scoring_passes=usage.scoring_passes,
-            teacher_passes=usage.teacher_passes,
-            selections=usage.selections,
-            seconds=ActivitySeconds(**usage.seconds),
-            flops=ActivityFlops(**{activity: FlopCount(**count) for activity, count in usage.flops.items()}),
-            peak_memory_mb=round(most / 2**20),
-            peak_memory_of=whose,
-            parts=usage.parts,
-        )
+        return ranks.on_rank_zero(lambda: certify(net, target, batches, start))
 
 
 def round_targets(goal: Target, density: float, count: int) -> list[Target]:
-    """Targets that lead in so many rounds of equal ratio from a density to the goal, the goal last.
+    """Targets that lead from a density to the goal in rounds of equal ratio; the goal is the last.
 
-    Between two N:M patterns there may be none, and then there are fewer rounds.
+    Between two N:M patterns there may be no other, so there can be fewer rounds than `count`.
     """
     levels = [
         goal.at(1 - density * (goal.density / density) ** (number / count)) for number in range(1, count)
@@ -340,11 +308,11 @@ def round_targets(goal: Target, density: float, count: int) -> list[Target]:
 
 
 def versions() -> dict[str, Any]:
-    """Versions of what the numbers may depend on."""
-    found = {"python": platform.python_version()}
+    """Versions of Python and of the libraries on which numbers may depend."""
+    numbers = {"python": platform.python_version()}
     for name in VERSIONS:
         try:
-            found[name] = version(name)
+            numbers[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found | {"deterministic": str(torch.are_deterministic_algorithms_enabled())}
+    return numbers | {"deterministic": str(torch.are_deterministic_algorithms_enabled())}

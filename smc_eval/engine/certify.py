@@ -1,4 +1,4 @@
-"""Certify: the engine measures the finished net itself, so that no method need be believed."""
+"""Certify: the engine itself measures the finished net, so no method has to be trusted."""
 
 from __future__ import annotations
 
@@ -16,41 +16,42 @@ from smc_eval.sparse.bits import mask_digest
 from smc_eval.sparse.net import Net
 from smc_eval.sparse.paths import on_paths
 from smc_eval.sparse.pattern import fits
-from smc_eval.sparse.stored_size import stored
+from smc_eval.sparse.stored_size import stored_bytes
 from smc_eval.sparse.weight_change import weight_change
 from smc_eval.store.certificate import Certificate, StoredBytes, WeightChange
 from smc_eval.target import Target
 
 PATH_BATCHES, PATH_BATCH_SIZE = 8, 4
-"""At most this many small batches are used to find paths; fewer if every weight was asked for before."""
+"""At most this many small batches are used to find paths; fewer if they reach every weight before."""
 
 
 def certify(net: Net, target: Target | None, batches: Batches, start: nn.Module) -> Certificate:
     """The certificate of a net that began as `start`. For custom masks, `target` is None.
 
-    `ok` holds if four things do: as many weights remain as the target demands, every group fits its
-    N:M pattern, every weight under a mask is zero, and every parameter is a finite number. Dead
-    tensors and dead units are listed, and do not fail the certificate.
+    `ok` is True if four checks pass: as many weights remain as the target demands, every group fits
+    its N:M pattern, every weight under a mask is zero, and every parameter is a finite number. Dead
+    tensors and dead units are listed; they do not fail the certificate.
     """
-    found = count_and_check(net, target)
-    found = replace(found, moved=WeightChange(**weight_change(net, dict(start.named_parameters()))))
+    certificate = count_and_check(net, target)
+    change = weight_change(net, dict(start.named_parameters()))
+    certificate = replace(certificate, moved=WeightChange(**change))
     # paths through values that are not finite mean nothing
-    effective = effective_sparsity(net, batches) if found.finite else None
+    effective = effective_sparsity(net, batches) if certificate.finite else None
     if effective is None:
-        return found
+        return certificate
     whole, tensors = effective
-    return replace(found, effective=whole, effective_tensors=tensors)
+    return replace(certificate, effective=whole, effective_tensors=tensors)
 
 
 def count_and_check(net: Net, target: Target | None) -> Certificate:
-    """The part of a certificate that the net alone decides."""
-    alive, weights = net.full_masks, net.weights
-    remaining = sum(int(mask.sum()) for mask in alive.values())
-    in_scope = sum(mask.numel() for mask in alive.values())
-    shapes = {name: tuple(mask.shape) for name, mask in alive.items()}
+    """The part of a certificate that depends on the net alone."""
+    masks, weights = net.full_masks, net.weights
+    remaining = sum(int(mask.sum()) for mask in masks.values())
+    in_scope = sum(mask.numel() for mask in masks.values())
+    shapes = {name: tuple(mask.shape) for name, mask in masks.items()}
     under = {name: weights[name].masked_select(~mask) for name, mask in net.masks.items()}
     patterned = target is not None and target.pattern != "free"
-    found = Certificate(
+    certificate = Certificate(
         ok=False,
         failed=(),
         asked=target.sparsity if target else None,
@@ -62,42 +63,43 @@ def count_and_check(net: Net, target: Target | None) -> Certificate:
         revived=sum(int(values.count_nonzero()) for values in under.values()),
         finite=all(bool(weight.isfinite().all()) for weight in net.model.parameters()),
         misfits=tuple(
-            name for name, mask in alive.items() if patterned and target and not fits(mask, *target.group)
+            name for name, mask in masks.items() if patterned and target and not fits(mask, *target.group)
         ),
-        tensors={name: 1 - int(mask.sum()) / mask.numel() for name, mask in alive.items()},
-        dead_tensors=tuple(name for name, mask in alive.items() if not bool(mask.any())),
+        tensors={name: 1 - int(mask.sum()) / mask.numel() for name, mask in masks.items()},
+        dead_tensors=tuple(name for name, mask in masks.items() if not bool(mask.any())),
         dead_units={name: dead for name, mask in net.masks.items() if any(dead := dead_units(mask))},
         mask_digest=mask_digest(net.masks),
         mask_changes=net.changes,
         regrown=net.regrown,
-        bytes=StoredBytes(**stored(net)),
+        bytes=StoredBytes(**stored_bytes(net)),
         moved=WeightChange(None, None, {}, {}),
         effective=None,
     )
-    failed = tuple(faults(found, target))
-    return replace(found, ok=not failed, failed=failed)
+    failed = tuple(faults(certificate, target))
+    return replace(certificate, ok=not failed, failed=failed)
 
 
-def faults(found: Certificate, target: Target | None) -> Iterator[str]:
-    """Each check that a net failed, in words."""
-    if found.remaining != found.expected:
-        yield f"{found.remaining} weights remain, {found.expected} expected"
-    if found.revived:
-        few = "1 weight under a mask is" if found.revived == 1 else f"{found.revived} weights under masks are"
-        yield f"{few} not zero; the largest is {found.largest_under_mask:.3g}"
-    if not found.finite:
+def faults(certificate: Certificate, target: Target | None) -> Iterator[str]:
+    """A message for each check that a net failed."""
+    if certificate.remaining != certificate.expected:
+        yield f"{certificate.remaining} weights remain, {certificate.expected} expected"
+    if certificate.revived:
+        count = certificate.revived
+        subject = "1 weight under a mask is" if count == 1 else f"{count} weights under masks are"
+        yield f"{subject} not zero; the largest is {certificate.largest_under_mask:.3g}"
+    if not certificate.finite:
         yield "some weights are not finite numbers"
-    if found.misfits and target:
-        number = len(found.misfits)
-        many = f" and {number - 1} more" if number > 1 else ""
-        yield f"groups that are not {target.pattern} in {found.misfits[0]}{many}"
+    if certificate.misfits and target:
+        number = len(certificate.misfits)
+        others = f" and {number - 1} more" if number > 1 else ""
+        yield f"groups that are not {target.pattern} in {certificate.misfits[0]}{others}"
 
 
 def dead_units(mask: Tensor) -> tuple[int, int]:
-    """How many rows and how many columns of a tensor have no unpruned weight.
+    """Number of rows and number of columns of a tensor without any unpruned weight.
 
-    No input reaches a unit whose row is dead; no weight carries an input whose column is dead. Rows
-    and columns of a convolution are channels; a row of a recurrent layer is one gate of one unit.
+    A unit with a dead row gets no input; the input of a dead column reaches no unit. Rows and columns
+    of a convolution are channels; a row of a recurrent layer is one gate of one unit.
     """
     mask_OIK = mask.reshape(len(mask), mask.shape[1], -1)
     rows, columns = (int((~mask_OIK.any(2).any(dim)).sum()) for dim in (1, 0))
@@ -107,21 +109,21 @@ def dead_units(mask: Tensor) -> tuple[int, int]:
 def effective_sparsity(net: Net, batches: Batches) -> tuple[float, dict[str, float]] | None:
     """Sparsity if weights that lie on no path count as pruned: of the scope, and of each tensor.
 
-    None where the task does not give its outputs, or where numbers left the range of floats.
+    None if the task has no outputs, or if numbers leave the range of floats.
     """
     task = batches.task
     if not isinstance(task, HasOutputs):
         return None
-    found: dict[str, Tensor] = {}
+    reached: dict[str, Tensor] = {}
     for batch in batches.sample(PATH_BATCHES, "paths", PATH_BATCH_SIZE):
         part = on_paths(net, partial(_outputs, task, batch))
         if part is None:
             return None
-        found |= {name: found[name] | mask if name in found else mask for name, mask in part.items()}
-        if found.keys() == set(net.scope):
+        reached |= {name: reached[name] | mask if name in reached else mask for name, mask in part.items()}
+        if reached.keys() == set(net.scope):
             break
     sizes = {name: weight.numel() for name, weight in net.weights.items()}
-    counts = dict.fromkeys(sizes, 0) | {name: int(mask.count_nonzero()) for name, mask in found.items()}
+    counts = dict.fromkeys(sizes, 0) | {name: int(mask.count_nonzero()) for name, mask in reached.items()}
     whole = 1 - sum(counts.values()) / sum(sizes.values())
     return whole, {name: 1 - counts[name] / size for name, size in sizes.items()}
 

@@ -1,4 +1,4 @@
-"""The world a cell runs in: device, precision, and every source of chance."""
+"""Device: where a cell computes, in which precision, and the state of every random generator."""
 
 from __future__ import annotations
 
@@ -24,70 +24,72 @@ from smc_eval.recipe import Precision
 from smc_eval.spec import digest
 
 RESET, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
-"""Where Linux forgets, on the order 5, the most that was resident so far, and where it tells it."""
+"""Linux files: writing 5 to the first resets the peak of resident memory; the second reports it."""
 
-CACHED = 2048
-"""Tokens of a forward pass that a thread of a CPU gets through fastest. Of more it has to fetch what it
-computes from memory, and memory from the system: MiniLM takes 13 % longer for each token of 7,000, ESM-2 8M
-19 % of 6,000. Of fewer it waits for weights."""
+FAST_TOKENS = 2048
+"""Tokens of the forward pass that is fastest on one CPU thread. Larger passes do not fit into the cache:
+MiniLM takes 13 % longer for each token of 7,000, ESM-2 8M 19 % of 6,000. Smaller passes wait for weights."""
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Device:
-    """One process's device, and the ranks it is one of. Seeding happens here and nowhere else."""
+    """The device of one process, and its ranks. All seeding happens here."""
 
     def __init__(self, device: str = "auto", threads: int | None = None, *, shard: bool = False) -> None:
-        """Open the device: `auto` takes an accelerator where there is one; `shard` cuts nets among ranks.
+        """Open the device: `auto` takes an accelerator if there is one; `shard` shards nets over ranks.
 
         Raises:
-            UsageError: the device is not there, or is not known.
+            UsageError: the device is missing or unknown.
         """
         if threads is not None:
             torch.set_num_threads(threads)
         try:
             kind = torch.device("cpu" if device == "auto" else device).type
         except RuntimeError:
-            raise UsageError(f"no device is called {device!r}; known: auto, cpu, cuda, cuda:N, mps") from None
+            raise UsageError(f"no device is named {device!r}; known: auto, cpu, cuda, cuda:N, mps") from None
         backend = getattr(torch, kind, None)
         if kind != "cpu" and not (backend is not None and backend.is_available()):
             raise UsageError(f"--device {device}: this machine has no {kind} device that torch can use")
-        self.torch_device = _own(device) if launch.world_size() > 1 else _alone(device)
+        self.torch_device = _rank_device(device) if launch.world_size() > 1 else _single_device(device)
         if self.torch_device.type == "cuda" and (self.torch_device.index or 0) >= torch.cuda.device_count():
             raise UsageError(f"--device {device}: this machine has {torch.cuda.device_count()} cuda devices")
-        self.ranks = Ranks(self.torch_device.type, sharded=shard)
-        self._began = False
+        self.ranks = Ranks(self.torch_device.type, shard_nets=shard)
+        self._peak_was_reset = False
 
     @property
     def description(self) -> dict[str, Any]:
-        """Device and threads as they stand, for the record."""
+        """Device, threads and ranks, for the record."""
         name = (
             torch.cuda.get_device_name(self.torch_device)
             if self.torch_device.type == "cuda"
             else self.torch_device.type
         )
-        told = {"device": name, "threads": torch.get_num_threads(), "ranks": self.ranks.size}
-        return told | ({"sharded": True} if self.ranks.sharded else {})
+        fields = {"device": name, "threads": torch.get_num_threads(), "ranks": self.ranks.size}
+        return fields | ({"sharded": True} if self.ranks.shard_nets else {})
 
     @property
-    def cached(self) -> int | None:
-        """Tokens of the forward pass that is fastest here; None where more are always faster."""
-        return CACHED * torch.get_num_threads() if self.torch_device.type == "cpu" else None
+    def fast_tokens(self) -> int | None:
+        """Tokens of the forward pass that is fastest here; None if larger ones are always faster."""
+        return FAST_TOKENS * torch.get_num_threads() if self.torch_device.type == "cpu" else None
 
-    def seed(self, name: str, *, alike: bool = False) -> None:
-        """Set every global generator from a digest; on other ranks than the first to a stream of their own,
-        unless they are to draw `alike`."""
-        number = seed_of(name if alike or self.ranks.rank == 0 else digest(name, self.ranks.rank))
+    def seed(self, name: str, *, same_on_all_ranks: bool = False) -> None:
+        """Seed every global generator from a digest.
+
+        Ranks other than rank 0 take a stream of their own, unless it is to be `same_on_all_ranks`.
+        """
+        rank = self.ranks.rank
+        number = seed_of(name if same_on_all_ranks or rank == 0 else digest(name, rank))
         random.seed(number)
         np.random.seed(number % 2**32)
         torch.manual_seed(number)  # the accelerators' too
 
     def generator(self, name: str) -> torch.Generator:
-        """A generator of its own, on the CPU, from a digest."""
+        """A new generator on the CPU, seeded from a digest."""
         return torch.Generator().manual_seed(seed_of(name))
 
     def rng_state(self) -> dict[str, Any]:
-        """The state of every global generator, as a checkpoint keeps it."""
+        """The state of every global generator, for a checkpoint."""
         kind, keys, position, has_gauss, gauss = np.random.get_state()
         version, internal, gauss_next = random.getstate()
         return {
@@ -97,26 +99,26 @@ class Device:
             "python": [version, list(internal), gauss_next],
         }
 
-    def set_rng_state(self, chance: Mapping[str, Any]) -> None:
-        """Set every global generator to a state that `chance` gave."""
-        torch.set_rng_state(chance["torch"])
-        if chance["cuda"]:
-            torch.cuda.set_rng_state_all(chance["cuda"])
-        kind, keys, position, has_gauss, gauss = chance["numpy"]
+    def set_rng_state(self, state: Mapping[str, Any]) -> None:
+        """Set every global generator to an `rng_state`."""
+        torch.set_rng_state(state["torch"])
+        if state["cuda"]:
+            torch.cuda.set_rng_state_all(state["cuda"])
+        kind, keys, position, has_gauss, gauss = state["numpy"]
         np.random.set_state((kind, keys.numpy().astype(np.uint32), position, has_gauss, gauss))
-        version, internal, gauss_next = chance["python"]
+        version, internal, gauss_next = state["python"]
         random.setstate((version, tuple(internal), gauss_next))
 
     def autocast(self, precision: Precision) -> contextlib.AbstractContextManager[Any]:
-        """Forward passes within run in this precision; weights stay fp32."""
+        """Within, forward passes run in this precision; weights stay fp32."""
         if precision == "fp32":
             return contextlib.nullcontext()
-        # what autocast caches of a sharded net would be all of it at once
-        cached = not self.ranks.sharded
+        # the cache of autocast would hold a whole sharded net at once
+        cached = not self.ranks.shard_nets
         return torch.autocast(self.torch_device.type, dtype=DTYPES[precision], cache_enabled=cached)
 
     def scaler(self, precision: Precision) -> torch.amp.GradScaler:
-        """Scales the loss under fp16, whose gradients would vanish; idle otherwise."""
+        """Scales the loss under fp16, because gradients would vanish; disabled otherwise."""
         return torch.amp.GradScaler(self.torch_device.type, enabled=precision == "fp16")
 
     def move(self, batch: Any) -> Any:
@@ -138,41 +140,39 @@ class Device:
         return batch
 
     def on_cpu(self) -> Device:
-        """The same world on the CPU: for a net that its device has no room for."""
-        here = copy.copy(self)
-        here.torch_device = torch.device("cpu")
-        return here
+        """The same device object, but on the CPU: for a net that is too large for the device."""
+        other = copy.copy(self)
+        other.torch_device = torch.device("cpu")
+        return other
 
     def empty_cache(self) -> None:
-        """Give back what memory is cached, after there was too little of it."""
+        """Free cached memory, after memory ran out."""
         gc.collect()
         if self.torch_device.type == "cuda":
             torch.cuda.empty_cache()
 
     def reset_peak_memory(self) -> None:
-        """Begin a cell: what was held at once before counts no longer, where the system allows that."""
-        self._began = self.torch_device.type == "cuda"
-        if self._began:
+        """Start a new peak for a cell, if the system allows it."""
+        self._peak_was_reset = self.torch_device.type == "cuda"
+        if self._peak_was_reset:
             torch.cuda.reset_peak_memory_stats(self.torch_device)
             return
-        with contextlib.suppress(OSError):  # Linux alone has it, and not in every container
+        with contextlib.suppress(OSError):  # only Linux has it, and not in every container
             RESET.write_text("5", encoding="ascii")
-            self._began = "VmHWM:" in STATUS.read_text(encoding="ascii")
+            self._peak_was_reset = "VmHWM:" in STATUS.read_text(encoding="ascii")
 
     def peak_memory(self) -> tuple[int, str]:
-        """Most bytes that a rank held at once, and by whom: `cell` since `reset_peak_memory` began one, else
-        `process`.
+        """Largest memory of a rank in bytes, and of what: `cell` since `reset_peak_memory`, or `process`.
 
-        On an accelerator what torch allocated there, else what the process had resident.
+        On an accelerator it is what torch allocated there, otherwise the resident memory of the process.
         """
         return max(self.ranks.gather(self._peak()))
 
     def _peak(self) -> tuple[int, str]:
         if self.torch_device.type == "cuda":
-            return int(
-                torch.cuda.max_memory_allocated(self.torch_device)
-            ), "cell" if self._began else "process"
-        if self._began:
+            most = int(torch.cuda.max_memory_allocated(self.torch_device))
+            return most, "cell" if self._peak_was_reset else "process"
+        if self._peak_was_reset:
             (line,) = (line for line in STATUS.read_text(encoding="ascii").splitlines() if "VmHWM" in line)
             return int(line.split()[1]) * 1024, "cell"
         try:
@@ -186,9 +186,9 @@ class Device:
 
 
 def accelerators(device: str) -> list[str]:
-    """The accelerators that several processes may share out, as CUDA_VISIBLE_DEVICES names them.
+    """The accelerators that several processes may share, as CUDA_VISIBLE_DEVICES names them.
 
-    None where the device is said with its number or is the CPU, or where several ranks share a cell.
+    Empty if the device is the CPU or has a number, and if several ranks share a cell.
     """
     if device not in {"auto", "cuda"} or launch.world_size() > 1 or not torch.cuda.is_available():
         return []
@@ -197,17 +197,17 @@ def accelerators(device: str) -> list[str]:
     return [str(number) for number in range(torch.cuda.device_count())]
 
 
-def _alone(device: str) -> torch.device:
-    """The device of a process that carries out cells by itself."""
+def _single_device(device: str) -> torch.device:
+    """The device of a process without other ranks."""
     state = PartialState(cpu=device == "cpu")
     return state.device if device == "auto" else torch.device(device)
 
 
-def _own(device: str) -> torch.device:
-    """A rank's own device.
+def _rank_device(device: str) -> torch.device:
+    """The device of one of several ranks.
 
     Raises:
-        UsageError: all ranks are given the same, or one that ranks cannot share out.
+        UsageError: the device is for one process only, or there are too few devices.
     """
     if device not in {"auto", "cpu", "cuda"}:
         raise UsageError(

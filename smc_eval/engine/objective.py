@@ -1,4 +1,4 @@
-"""The objective: what a stage minimises, the task's loss or a mixture with what a teacher says."""
+"""Objective: the loss of a stage, either the task's own or mixed with a teacher's."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from smc_eval.task import Task
 
 
 class Objective:
-    """A loss of net and batch."""
+    """The loss of a net on a batch."""
 
     def __init__(
         self, task: Task, distil: Distillation | None = None, teacher: nn.Module | None = None
     ) -> None:
-        """The teacher comes with its weights, and learns nothing."""
+        """The teacher has its weights already. It is set to evaluation mode and never trained."""
         self.task, self.distil, self.teacher = task, distil, teacher
         if teacher is not None:
             teacher.eval().requires_grad_(requires_grad=False)
@@ -29,7 +29,7 @@ class Objective:
         if self.distil is None or self.teacher is None:
             return self.task.loss(model, batch)
         task = self.task
-        assert isinstance(task, HasOutputs)  # or the cell would have been refused
+        assert isinstance(task, HasOutputs)  # otherwise the cell was refused
         own, student = task.loss_and_outputs(model, batch)
         with torch.no_grad():
             _, teacher = task.loss_and_outputs(self.teacher, batch)
@@ -38,11 +38,11 @@ class Objective:
 
 
 def divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """T^2 KL(teacher || student) of log-probabilities [M, C], both softened by T, mean over M.
+    """T² KL(teacher ‖ student) of log-probabilities [M, C], both softened by T, mean over M.
 
-    Hinton et al. (2015), section 2: the factor keeps the gradient's size whatever T is. An answer
-    that is impossible for both has log-probability -inf and adds nothing. Of values [M], the mean
-    squared difference.
+    The factor T² keeps the size of the gradient independent of T: Hinton et al. (2015), section 2.
+    An output that is impossible for both has log-probability -inf and adds nothing. For values [M],
+    the result is the mean squared difference.
     """
     if student.ndim == 1:
         return F.mse_loss(student, teacher)

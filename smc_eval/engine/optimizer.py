@@ -1,4 +1,4 @@
-"""From a recipe to torch's optimizer, and what masks ask of it."""
+"""Optimizer: torch's optimizer for a recipe, and its state where weights are masked or sharded."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from smc_eval.sparse.net import Net
 from smc_eval.task import Task
 
 
-def optimizer(task: Task, net: Net, recipe: Recipe) -> torch.optim.Optimizer:
+def make_optimizer(task: Task, net: Net, recipe: Recipe) -> torch.optim.Optimizer:
     """The recipe's optimizer over all trainable parameters, in up to four groups.
 
     Pretrained parameters take `backbone_lr`. Vectors (biases, norms) have no weight decay,
@@ -22,7 +22,7 @@ def optimizer(task: Task, net: Net, recipe: Recipe) -> torch.optim.Optimizer:
     """
     pretrained = set(backbone_weights(task, net.model))
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for name, weight in net.named.items():
+    for name, weight in net.all_parameters.items():
         if not weight.requires_grad:
             continue
         rate = recipe.backbone_lr if name in pretrained and recipe.backbone_lr else recipe.lr
@@ -41,47 +41,47 @@ def optimizer(task: Task, net: Net, recipe: Recipe) -> torch.optim.Optimizer:
             return torch.optim.SGD(settings, momentum=recipe.momentum, fused=True)
 
 
-def set_rate(chosen: torch.optim.Optimizer, share: float) -> None:
-    """Set every group's learning rate to a share of its peak."""
-    for group in chosen.param_groups:
+def set_learning_rate(optimizer: torch.optim.Optimizer, share: float) -> None:
+    """Set the learning rate of every group to a share of its peak."""
+    for group in optimizer.param_groups:
         group["lr"] = group["peak"] * share
 
 
 @torch.no_grad()
-def forget(chosen: torch.optim.Optimizer, grown: Mapping[nn.Parameter, Tensor]) -> None:
-    """Clear the optimizer's memory of weights that grew back: it is of another life."""
+def clear_state(optimizer: torch.optim.Optimizer, grown: Mapping[nn.Parameter, Tensor]) -> None:
+    """Clear the optimizer's state of weights that grew back, because it belongs to earlier values."""
     for weight, back in grown.items():
-        for memory in chosen.state.get(weight, {}).values():
-            if isinstance(memory, Tensor) and memory.shape == weight.shape:
-                memory.masked_fill_(back, 0)
+        for values in optimizer.state.get(weight, {}).values():
+            if isinstance(values, Tensor) and values.shape == weight.shape:
+                values.masked_fill_(back, 0)
 
 
-def saved(chosen: torch.optim.Optimizer, net: Net) -> dict[str, Any]:
-    """The optimizer's state as one rank alone has it, whatever rows of the net are held here."""
-    return _with(chosen.state_dict(), chosen, net, net.gathered)
+def gathered_state(optimizer: torch.optim.Optimizer, net: Net) -> dict[str, Any]:
+    """The optimizer's state for a checkpoint: whole tensors, also where this rank holds some rows."""
+    return _changed_state(optimizer.state_dict(), optimizer, net, net.gathered)
 
 
-def restore(chosen: torch.optim.Optimizer, net: Net, told: Mapping[str, Any]) -> None:
-    """Go on from what `saved` told."""
-    chosen.load_state_dict(_with(told, chosen, net, net.cut))
+def restore_state(optimizer: torch.optim.Optimizer, net: Net, saved: Mapping[str, Any]) -> None:
+    """Continue from a `gathered_state`."""
+    optimizer.load_state_dict(_changed_state(saved, optimizer, net, net.sharded))
 
 
-def _with(
-    told: Mapping[str, Any],
-    chosen: torch.optim.Optimizer,
+def _changed_state(
+    state: Mapping[str, Any],
+    optimizer: torch.optim.Optimizer,
     net: Net,
     change: Callable[[Mapping[str, Tensor]], dict[str, Tensor]],
 ) -> dict[str, Any]:
-    """A state whose memories of each weight, which have as many dimensions as it, are changed as it is."""
-    names = {id(weight): name for name, weight in net.named.items()}
-    weights = [weight for group in chosen.param_groups for weight in group["params"]]
+    """A state with every tensor that has as many dimensions as its weight changed as the weight is."""
+    names = {id(weight): name for name, weight in net.all_parameters.items()}
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     changed = {
         number: {
             kind: change({names[id(weights[number])]: value})[names[id(weights[number])]]
             if isinstance(value, Tensor) and value.ndim == weights[number].ndim
             else value
-            for kind, value in memory.items()
+            for kind, value in values.items()
         }
-        for number, memory in told["state"].items()
+        for number, values in state["state"].items()
     }
-    return {**told, "state": changed}
+    return {**state, "state": changed}

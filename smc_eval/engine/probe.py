@@ -1,4 +1,4 @@
-"""The probe: a pruner's window on net and data, and the meter that counts what it costs."""
+"""Probe: a pruner's view of the net and of its training data. It counts what its passes cost."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from smc_eval.spec import digest
 
 
 class NetProbe:
-    """`smc_eval.pruner.Probe` over a net, its training data and a stage's own chance."""
+    """`smc_eval.pruner.Probe` over a net, its training data and the random generator of a stage."""
 
-    def __init__(self, net: Net, feed: Batches, name: str, usage: Usage, device: Device) -> None:
-        """`name` is the stage's digest: whatever is drawn is a function of it."""
-        self._net, self._batches, self._name, self._usage, self._device = net, feed, name, usage, device
+    def __init__(self, net: Net, batches: Batches, name: str, usage: Usage, device: Device) -> None:
+        """`name` is the stage's digest. Everything random is seeded from it."""
+        self._net, self._batches, self._name, self._usage, self._device = net, batches, name, usage, device
         self.generator: torch.Generator = device.generator(name)
         self.meters: dict[str, FlopMeter] = {}
-        """What its passes take, by what they are for."""
+        """A meter for each kind of pass."""
 
     @property
     def weights(self) -> Mapping[str, Tensor]:
@@ -48,65 +48,68 @@ class NetProbe:
 
     def gradients(self, batches: int, *, dropout: bool = True) -> dict[str, Tensor]:
         with self._scoring(dropout=dropout):
-            for passes in self._batches.shared(batches, self._name):
-                self._make("batches", passes, lambda batch, share: self._backward(batch, share / batches))
-            return {name: gradient.clone() for name, gradient in self._net.summed().items()}
+            for passes in self._batches.sample_passes(batches, self._name):
+                self._run("batches", passes, lambda batch, share: self._backward(batch, share / batches))
+            return {name: gradient.clone() for name, gradient in self._net.reduced_gradients().items()}
 
     def each_gradient(self, batches: int, size: int | None = None) -> Iterator[Mapping[str, Tensor]]:
-        self._device.seed(digest(self._name, "each gradient"))  # dropout too is the same when asked again
+        self._device.seed(digest(self._name, "each gradient"))  # a second call has the same dropout
         with self._scoring(dropout=True):
-            for passes in self._batches.shared(batches, self._name, size):
+            for passes in self._batches.sample_passes(batches, self._name, size):
                 self._net.forget_gradients()
-                self._make(f"batches of {size}", passes, self._backward)
-                yield self._net.summed()
+                self._run(f"batches of {size}", passes, self._backward)
+                yield self._net.reduced_gradients()
 
     def products(self, vectors: Mapping[str, Tensor], batches: int) -> dict[str, Tensor]:
-        # what is quick for one gradient often has no second: fused attention, cudnn's recurrence
+        # fused attention and cudnn's recurrence have no second derivative
         with (
             self._scoring(dropout=False),
             sdpa_kernel(SDPBackend.MATH),
             torch.backends.cudnn.flags(enabled=False),
         ):
-            for passes in self._batches.shared(batches, self._name, whole=True):
-                self._make("products", passes, lambda b, share: self._twice(b, share, batches, vectors))
-                self._usage.scoring_passes += passes.count  # two of each
-            return {name: gradient.clone() for name, gradient in self._net.summed().items()}
+            for passes in self._batches.sample_passes(batches, self._name, whole=True):
+                self._run(
+                    "products", passes, lambda b, share: self._second_backward(b, share, batches, vectors)
+                )
+                self._usage.scoring_passes += passes.count  # two backward passes for each
+            return {name: gradient.clone() for name, gradient in self._net.reduced_gradients().items()}
 
     @torch.no_grad()
     def inputs(self, batches: int, see: InputObserver) -> None:
         model, ranks = self._net.model, self._device.ranks
-        # what a plain function makes of inputs cannot be added up: then each rank shows it all batches
-        feed = self._batches.dealt if isinstance(see, Reducible) else self._batches.sample
-        with self._scoring(dropout=False), observing(model, self._net.weights, see), ranks.together():
-            for batch in feed(batches, self._name):
+        # the results of a plain function cannot be added up: each rank then runs all batches
+        sample = self._batches.sample_for_rank if isinstance(see, Reducible) else self._batches.sample
+        with self._scoring(dropout=False), observing(model, self._net.weights, see), ranks.errors_shared():
+            for batch in sample(batches, self._name):
                 with self._metered("inputs"), self._device.autocast(self._batches.recipe.precision):
                     self._batches.task.loss(model, batch)
         self._usage.scoring_passes += batches
         if isinstance(see, Reducible) and ranks.size > 1:
-            self._meter("inputs").elsewhere(batches - len(range(ranks.rank, batches, ranks.size)))
-            keys = sorted({key for seen in ranks.gather(list(see.keys())) for key in seen})
-            ranks.add(see.sum_at(key) for key in keys)
+            own = len(range(ranks.rank, batches, ranks.size))
+            self._meter("inputs").add_remote_tokens(batches - own)
+            keys = sorted({key for own_keys in ranks.gather(list(see.keys())) for key in own_keys})
+            ranks.all_reduce(see.sum_at(key) for key in keys)
 
     def flow(self, batches: int) -> dict[str, Tensor]:
         weights = self._net.weights
         flows: dict[str, Tensor] = {}
         for batch in self._batches.sample(batches, self._name):
             with self._metered("flow"):
-                found = flow(self._net.model, weights, partial(self._outputs, batch))
+                part = flow(self._net.model, weights, partial(self._outputs, batch))
             self._usage.scoring_passes += 1
-            flows |= {name: flows.get(name, 0) + values for name, values in found.items()}
+            flows |= {name: flows.get(name, 0) + values for name, values in part.items()}
             if flows.keys() == weights.keys():
                 break
         return {name: flows.get(name, torch.zeros_like(weight)) for name, weight in weights.items()}
 
     def _outputs(self, batch: Any, model: torch.nn.Module) -> Tensor:
         task = self._batches.task
-        assert isinstance(task, HasOutputs)  # or the cell would have been refused
+        assert isinstance(task, HasOutputs)  # otherwise the cell was refused
         return task.loss_and_outputs(model, batch)[1]
 
     @contextmanager
     def _scoring(self, *, dropout: bool) -> Iterator[None]:
-        """Within, gradients gather on the net; it is left without any and in the mode it was in."""
+        """Within, gradients add up on the net. Afterwards it has none, and its mode is as before."""
         model, training = self._net.model, self._net.model.training
         model.train(dropout)
         self._net.forget_gradients()
@@ -116,30 +119,30 @@ class NetProbe:
             self._net.forget_gradients()
             model.train(training)
 
-    def _make(self, kind: str, passes: Passes, act: Callable[[Any, float], None]) -> None:
-        """Make this rank's passes over a batch, and count those of all."""
-        own = passes.own / passes.tokens
-        with self._metered(kind, own), self._device.ranks.together():
+    def _run(self, kind: str, passes: Passes, act: Callable[[Any, float], None]) -> None:
+        """Run this rank's passes, and count the passes of all ranks."""
+        own = passes.own_tokens / passes.tokens
+        with self._metered(kind, own), self._device.ranks.errors_shared():
             for batch, share in passes:
                 act(batch, share)
         self._usage.scoring_passes += passes.count
 
     def _backward(self, batch: Any, share: float) -> None:
-        """Gradients of a share of a loss gather on the net."""
+        """Add the gradients of a share of the loss to those of the net."""
         with self._device.autocast(self._batches.recipe.precision):
             loss = self._batches.task.loss(self._net.model, batch) * share
         loss.backward()  # type: ignore[no-untyped-call]
 
-    def _twice(self, batch: Any, share: float, batches: int, vectors: Mapping[str, Tensor]) -> None:
-        """Gradients of a share of the gradient's product with the vectors gather on the net."""
-        named = self._net.parameters
+    def _second_backward(self, batch: Any, share: float, batches: int, vectors: Mapping[str, Tensor]) -> None:
+        """Add the gradients of the product of gradient and vectors, for a share of the mean loss."""
+        parameters = self._net.parameters
         loss = self._batches.task.loss(self._net.model, batch) * share / batches
         first: tuple[Tensor | None, ...] = torch.autograd.grad(
-            loss, list(named.values()), create_graph=True, allow_unused=True
+            loss, list(parameters.values()), create_graph=True, allow_unused=True
         )
         along = [
             (gradient * vectors[name]).sum()
-            for name, gradient in zip(named, first, strict=True)
+            for name, gradient in zip(parameters, first, strict=True)
             if gradient is not None and gradient.requires_grad
         ]
         if along:
@@ -147,12 +150,11 @@ class NetProbe:
 
     @contextmanager
     def _metered(self, kind: str, own: float = 1.0) -> Iterator[None]:
-        """Within are the passes over a batch, of which this rank has its own share; gradients are wanted of
-        masked weights too."""
+        """Within: the passes over a batch, of which `own` is this rank's share. Gradients count as dense."""
         meter = self._meter(kind)
         with meter.over(own):
             yield
-        meter.elsewhere(1 - own)
+        meter.add_remote_tokens(1 - own)
         meter.dense_gradients(1.0)
 
     def _meter(self, kind: str) -> FlopMeter:
@@ -169,5 +171,5 @@ class NetProbe:
                     f"a pruner mended {name!r}, no weight in scope of shape {tuple(value.shape)}"
                 )
             parameters[name].copy_(value)
-        self._device.ranks.share(parameters[name] for name in weights)
+        self._device.ranks.broadcast_tensors(parameters[name] for name in weights)
         self._net.apply_masks()

@@ -1,4 +1,4 @@
-"""What the engine tells while it works; a screen is one listener."""
+"""Progress: what the engine reports while it runs, for a screen or any other watcher."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ from smc_eval.store.record import Record
 
 
 class Watcher(Protocol):
-    """Hears of progress. Nothing that it does changes a number."""
+    """Receives progress. No number depends on it."""
 
     def begin(self, cells: int) -> None:
         """A run of so many cells begins."""
 
     def cell(self, number: int, label: str) -> None:
-        """The number-th cell begins, counted from 1."""
+        """A cell begins; cells are numbered from 1."""
 
     def stage(self, label: str, steps: int, done: int) -> None:
-        """A stage begins, `done` of its `steps` already behind it."""
+        """A stage begins; `done` of its `steps` are done already."""
 
     def step(self, done: int, loss: float) -> None:
         """So many steps of the stage are done."""
 
     def note(self, text: str, *, warning: bool = False) -> None:
-        """Something worth a line: resumed, waiting for another process; a warning is told even when quiet."""
+        """A message, such as a resumed training or a wait. Warnings are shown even with `--quiet`."""
 
     def result(self, result: Record) -> None:
-        """A cell ended, however; also for those found finished in the store."""
+        """A cell ended, with any status. Also called for cells that were finished before the run."""
 
     def lane(self, number: int) -> Watcher:
-        """Who hears of the cells in one of several lanes, counted from 0, where many run at once."""
+        """The watcher of one of several lanes, numbered from 0, where many cells run at once."""
 
 
 class Silent:
-    """Listens and says nothing."""
+    """A watcher that shows nothing."""
 
     def begin(self, cells: int) -> None: ...
 

@@ -1,4 +1,4 @@
-"""RunOptions: where and how a run carries out its cells. No number depends on them."""
+"""Run options: where and how a run computes its cells. No number depends on them."""
 
 from __future__ import annotations
 
@@ -11,26 +11,32 @@ from smc_eval.experiment.cell import Chain
 from smc_eval.experiment.config import Keep
 
 
+CHECKPOINT_SECONDS = 30.0
+"""Default seconds between two checkpoints of a training."""
+
+
 @dataclass(frozen=True)
 class RunOptions:
-    """Where and how a run carries out its cells."""
+    """Where and how a run computes its cells."""
 
     folder: Path
-    """Of the store."""
+    """Folder of the store."""
     device: str = "auto"
     threads: int | None = None
-    """CPU threads of a job; None leaves them to torch."""
+    """CPU threads of a job; None takes torch's default."""
     jobs: int | None = None
     """Worker processes; None means one for each accelerator."""
     keep: Keep = "nets"
     """What stays in the store besides records and predictions."""
     executor: str = "local"
     alone: bool = True
-    """Wait for cells that another process works on. If False, they are left to it."""
+    """Wait for cells in progress elsewhere. If False, other cells run meanwhile."""
     retry: bool = True
     """Run cells again that failed in an earlier run."""
     shard: bool = False
-    """Split each net over the ranks, by rows."""
+    """Shard each net by rows over the ranks."""
+    checkpoint_seconds: float = CHECKPOINT_SECONDS
+    """Seconds between two checkpoints of a training."""
     ahead: Sequence[Chain] = ()
-    """Chains that may be asked for later: the nets that they would share stay in the store."""
+    """Chains that may be needed later. The nets that they would share stay in the store."""
     watcher: Watcher = field(default_factory=Silent)

@@ -1,4 +1,4 @@
-"""Run many cells, one after the other or many at once. A cell that fails does not stop the others."""
+"""Runner: many cells, one after the other or several at once. A cell that fails does not stop the others."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def run_cells(chains: Sequence[Chain], options: RunOptions) -> list[Record]:
     processes. Ranks that a launcher started run each cell together.
 
     Raises:
-        UsageError: the device or the executor does not exist, or ranks cannot do what is asked.
+        UsageError: the device or the executor does not exist, or ranks cannot run these cells.
         StoreError: the store cannot be written.
         RankLost: another rank has ended.
     """
@@ -40,22 +40,23 @@ def run_cells(chains: Sequence[Chain], options: RunOptions) -> list[Record]:
     if launch.world_size() > 1:
         _refuse_several(options)
         device = Device(options.device, options.threads, shard=options.shard)
-        store, options = _joined(chains, store, device, options)
+        store, options = _for_rank(chains, store, device, options)
     store.open()
-    shares = accelerators(options.device) if options.executor == "local" else []
+    devices = accelerators(options.device) if options.executor == "local" else []
     options.watcher.begin(len(chains))
     _warn_of_broken_records(store, options.watcher)
-    kept = shared_nets([*chains, *options.ahead])
-    _tidy(chains, store, kept)
-    if options.executor == "local" and options.alone and (options.jobs or max(1, len(shares))) == 1:
-        return _inline(chains, store, device or Device(options.device, options.threads), options)
+    shared = shared_nets([*chains, *options.ahead])
+    _drop_left_nets(chains, store, shared)
+    if options.executor == "local" and options.alone and (options.jobs or max(1, len(devices))) == 1:
+        return _run_in_order(chains, store, device or Device(options.device, options.threads), options)
     settings = WorkerSettings(
         options.folder.absolute(),
         options.device,
         options.threads,
-        kept,
+        shared,
         masks=options.keep == "masks",
-        devices=tuple(shares),
+        checkpoint_seconds=options.checkpoint_seconds,
+        devices=tuple(devices),
     )
     executor = make(settings, options.jobs)
     try:
@@ -75,10 +76,10 @@ def _warn_of_broken_records(store: Store, watcher: Watcher) -> None:
 
 
 def _accept_shards(chains: Sequence[Chain]) -> None:
-    """Refuse what ranks that hold rows alone cannot carry out, before anything runs.
+    """Refuse cells that cannot be sharded, before anything runs.
 
     Raises:
-        UsageError: there is one rank, a cell needs whole tensors, or this torch cannot cut a net.
+        UsageError: there is one rank, a cell needs whole tensors, or this torch cannot shard a net.
     """
     launch.refuse_without_ranks("--shard")
     refuse_unshardable(chains)
@@ -88,10 +89,10 @@ def _accept_shards(chains: Sequence[Chain]) -> None:
 
 
 def _refuse_several(options: RunOptions) -> None:
-    """Refuse options with which ranks would run several cells at once.
+    """Refuse options that run several cells at once, because ranks run each cell together.
 
     Raises:
-        UsageError: there is one.
+        UsageError: such an option is set.
     """
     if options.jobs not in {None, 1}:
         launch.refuse_with_ranks(f"--jobs {options.jobs}")
@@ -101,10 +102,10 @@ def _refuse_several(options: RunOptions) -> None:
         launch.refuse_with_ranks("work")
 
 
-def _joined(
+def _for_rank(
     chains: Sequence[Chain], store: Store, device: Device, options: RunOptions
 ) -> tuple[Store, RunOptions]:
-    """Store and options of a rank: only rank 0 reads, writes and shows progress.
+    """The store and the options of a rank: only rank 0 reads, writes and shows progress.
 
     Raises:
         UsageError: the ranks have other cells.
@@ -120,9 +121,9 @@ def _joined(
     return RankZeroStore(store, ranks), replace(options, watcher=watcher)
 
 
-def _tidy(chains: Sequence[Chain], store: Store, kept: Collection[str]) -> None:
-    """Delete what only finished cells passed by, and a process left that was killed or had stalled."""
-    nets, records = store.nets() - set(kept), store.records.latest()
+def _drop_left_nets(chains: Sequence[Chain], store: Store, shared: Collection[str]) -> None:
+    """Delete the nets of finished cells that a killed or stalled process left, unless cells share them."""
+    nets, records = store.nets() - set(shared), store.records.latest()
     for chain in chains:
         record = records.get(chain.digest)
         if record and record.status == "ok":
@@ -130,11 +131,13 @@ def _tidy(chains: Sequence[Chain], store: Store, kept: Collection[str]) -> None:
                 store.drop(digest)
 
 
-def _inline(chains: Sequence[Chain], store: Store, device: Device, options: RunOptions) -> list[Record]:
-    """One cell after the other, in this process."""
+def _run_in_order(chains: Sequence[Chain], store: Store, device: Device, options: RunOptions) -> list[Record]:
+    """Run one cell after the other, in this process."""
     known, watcher = [*chains, *options.ahead], options.watcher
-    kept = shared_nets(known)
-    cell_options = CellOptions(kept, masks=options.keep == "masks")
+    shared = shared_nets(known)
+    cell_options = CellOptions(
+        shared, masks=options.keep == "masks", checkpoint_seconds=options.checkpoint_seconds
+    )
     results: list[Record] = []
     finished = store.records.latest()
     done = {digest for digest, record in finished.items() if record.status == "ok"}
@@ -146,7 +149,7 @@ def _inline(chains: Sequence[Chain], store: Store, device: Device, options: RunO
             assert record is not None
             if options.keep != "nets":
                 done |= {chain.digest} if record.status == "ok" else set()
-                for net in unneeded_nets(known, kept, done):
+                for net in unneeded_nets(known, shared, done):
                     store.forget(net)
         watcher.result(record)
         results.append(record)

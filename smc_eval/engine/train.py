@@ -1,4 +1,4 @@
-"""The loop: the only place where a net trains. It should not be bent to add other behaviour."""
+"""Training loop: the only place where a net trains. Do not add other behaviour to the loop itself."""
 
 from __future__ import annotations
 
@@ -11,12 +11,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from smc_eval.engine import optimizer
 from smc_eval.engine.activations import recomputed
 from smc_eval.engine.batches import Batches, Passes, predict, smaller_recipe
 from smc_eval.engine.device import Device
 from smc_eval.engine.flop_meter import FlopMeter
 from smc_eval.engine.objective import Objective
+from smc_eval.engine.optimizer import (
+    clear_state,
+    gathered_state,
+    make_optimizer,
+    restore_state,
+    set_learning_rate,
+)
 from smc_eval.engine.progress import Watcher
 from smc_eval.engine.usage import Usage
 from smc_eval.errors import TrainingError
@@ -30,7 +36,7 @@ from smc_eval.store.store import Store
 
 @dataclass
 class TrainingStep:
-    """What a rule sees: `smc_eval.updater.Moment` over the net as it stands."""
+    """`smc_eval.updater.StepView` of the net at one optimizer step."""
 
     net: Net
     optimizer: torch.optim.Optimizer
@@ -39,7 +45,7 @@ class TrainingStep:
     steps: int
     skipped: bool = False
     read: bool = False
-    """Whether somebody asked for the gradients, and so for those of what is masked."""
+    """Whether the gradients were read; then those of masked weights count too."""
 
     @property
     def progress(self) -> float:
@@ -69,7 +75,7 @@ class TrainingStep:
         parameters = self.net.parameters
         grown = self.net.set_masks(masks)
         if not self.net.soft:
-            optimizer.forget(self.optimizer, {parameters[name]: back for name, back in grown.items()})
+            clear_state(self.optimizer, {parameters[name]: back for name, back in grown.items()})
 
 
 @dataclass
@@ -83,7 +89,7 @@ class Best:
 
 
 class Training:
-    """One Train stage under way: net, optimizer, rule state, chance, step and the best epoch."""
+    """One Train stage in progress: net, optimizer, updater state, generators, step and the best epoch."""
 
     def __init__(
         self, net: Net, link: Link, batches: Batches, usage: Usage, device: Device, teacher: nn.Module | None
@@ -95,20 +101,23 @@ class Training:
         steps = self.stage.steps_of(self.recipe.total(batches.total))
         self.step = self.first = steps.start
         self.last = steps.stop
-        self.optimizer = optimizer.optimizer(self.task, net, self.recipe)
+        self.optimizer = make_optimizer(self.task, net, self.recipe)
         self.scaler = device.scaler(self.recipe.precision)
         self.objective = Objective(self.task, self.stage.distil, teacher)
         device.seed(self.digest)
         self.generator = device.generator(digest(self.digest, "updater"))
-        self.memory: dict[str, Tensor] = {}
+        self.updater_state: dict[str, Tensor] = {}
         self.best = Best()
         if self.updater:
             net.soft = self.updater.soft
-            self.memory = self.updater.init(net.weights, net.full_masks)
-        self.meter, self.selecting = FlopMeter(net), FlopMeter(net)
+            self.updater_state = self.updater.init(net.weights, net.full_masks)
+        self.meter, self.selection_meter = FlopMeter(net), FlopMeter(net)
 
     def run(self, store: Store, watcher: Watcher, checkpoint_seconds: float) -> None:
-        """Train to the end of the stage, and save a checkpoint every so many seconds; resume from one."""
+        """Train to the end of the stage, from a checkpoint if there is one.
+
+        A checkpoint is saved every `checkpoint_seconds`.
+        """
         if saved := store.load_partial(self.digest):
             self._restore(saved)
             watcher.note(f"resumed at step {self.step} of {self.last}")
@@ -124,60 +133,61 @@ class Training:
                 now = time.perf_counter()
                 self.usage.seconds["train"] += now - began
                 began = now
-                late = self.device.ranks.first(time.monotonic() - saved_at > checkpoint_seconds)
+                late = self.device.ranks.broadcast(time.monotonic() - saved_at > checkpoint_seconds)
                 if late and self.step < self.last:
-                    store.save_partial(self.digest, self._saved())
+                    store.save_partial(self.digest, self._checkpoint())
                     saved_at, began = time.monotonic(), time.perf_counter()
         self.net.soft = False
-        for meter in (self.meter, self.selecting):
+        for meter in (self.meter, self.selection_meter):
             self.usage.spend("train", meter.spent())
         if self.best.weights:
             self.net.masks = {
                 name: mask.to(self.device.torch_device) for name, mask in self.best.masks.items()
             }
-            self.net.take(self.best.weights)
+            self.net.load_shards(self.best.weights)
             watcher.note(f"kept the net of step {self.best.step}, the best of its epochs")
         self.net.apply_masks()
 
     def _advance(self) -> float:
-        """One optimizer step; returns the mean loss of its batches."""
+        """Make one optimizer step; returns the mean loss of its batches."""
         net, updater = self.net, self.updater
-        optimizer.set_rate(self.optimizer, self.recipe.rate(self.step, self.batches.total))
+        set_learning_rate(self.optimizer, self.recipe.rate(self.step, self.batches.total))
         net.forget_gradients()
         passes = self.batches.step(self.step)
-        with net.masked(), self.meter.over(passes.own):  # forward and backward see survivors only
+        with net.masked(), self.meter.over(passes.own_tokens):
             mean = self._backward(passes)
-        self.meter.elsewhere(passes.tokens - passes.own)
+        self.meter.add_remote_tokens(passes.tokens - passes.own_tokens)
         if self.scaler.is_enabled():
-            self.scaler.unscale_(self.optimizer)  # which sees what overflowed, and lets that step pass by
-            for weight in net.named.values():
+            self.scaler.unscale_(self.optimizer)  # it finds overflows, and will skip that step
+            for weight in net.all_parameters.values():
                 if weight.grad is not None:
-                    weight.grad.nan_to_num_(0.0, 0.0, 0.0)  # a rule must not learn from it either
+                    weight.grad.nan_to_num_(0.0, 0.0, 0.0)  # an updater must not see overflows
         self._check(mean)
         view = self._view()
-        if updater:  # dense gradients are still there to be read
-            self.memory = updater.update(view, self.memory)
+        if updater:  # before masked gradients are zeroed: the updater may read them
+            self.updater_state = updater.update(view, self.updater_state)
             self._count_dense(view, passes.tokens)
         if (self.recipe.clip and not net.soft) or (updater and not updater.straight_through):
-            net.mask_gradients()  # the dead have no vote in the clipping norm, and who waits does not learn
+            net.mask_gradients()  # masked weights do not count in the clipping norm, and do not change
         if self.recipe.clip:
-            nn.utils.clip_grads_with_norm_(net.named.values(), self.recipe.clip, net.gradient_norm())
+            weights = net.all_parameters.values()
+            nn.utils.clip_grads_with_norm_(weights, self.recipe.clip, net.gradient_norm())
         if not view.skipped:
             self.scaler.step(self.optimizer)
         self.scaler.update()
         if not net.soft:
-            net.apply_masks()  # and gain nothing from momentum or decay
+            net.apply_masks()  # momentum and decay changed masked weights
         self.step += 1
         self.usage.steps += 1
-        self.usage.examples += self._seen(self.step - 1)
+        self.usage.examples += self._examples_in(self.step - 1)
         return mean
 
     def _backward(self, passes: Passes) -> float:
-        """Gradients of one step's batches, those of all ranks added up; returns the mean loss."""
+        """Compute the gradients of one step, added up over all ranks; returns the mean loss."""
         mean, ranks = 0.0, self.device.ranks
-        if ranks.size > 1:  # a stream each, and for each step, so that a resumed training draws the same
+        if ranks.size > 1:  # one stream for each rank and step, so that a resumed training draws the same
             self.device.seed(digest(self.digest, self.step))
-        with ranks.together():
+        with ranks.errors_shared():
             for batch, share in passes:
                 with self.device.autocast(self.recipe.precision):
                     loss = self.objective(self.net.model, batch) * share
@@ -187,12 +197,10 @@ class Training:
             self.usage.teacher_passes += passes.count
         return self.net.all_reduce(mean)
 
-    def _seen(self, step: int) -> int:
-        """Examples of a step: its last of an epoch may have fewer."""
-        size, epoch = (
-            self.recipe.batch_size * self.recipe.accumulation,
-            self.recipe.steps_per_epoch(self.batches.total),
-        )
+    def _examples_in(self, step: int) -> int:
+        """Number of examples in a step. The last step of an epoch may have fewer."""
+        size = self.recipe.batch_size * self.recipe.accumulation
+        epoch = self.recipe.steps_per_epoch(self.batches.total)
         return min(size, len(self.batches.examples) - (step % epoch) * size)
 
     def _view(self) -> TrainingStep:
@@ -201,29 +209,29 @@ class Training:
         )
 
     def _count_dense(self, view: TrainingStep, tokens: int) -> None:
-        """Count the step's gradients as dense where a rule read them, or what is masked learns by them."""
+        """Count the step's gradients as dense if the updater read them, or if masked weights learn."""
         if view.read or (self.net.soft and self.updater and self.updater.straight_through):
             self.meter.dense_gradients(tokens)
 
     def _check(self, loss: float) -> None:
-        """Stop at the first loss or gradient that is no number, and say where it began.
+        """Stop at the first loss or gradient that is not finite, and name where it began.
 
-        Scaled gradients may overflow: the scaler passes over that step and scales less.
+        Scaled gradients may overflow: the scaler then skips the step and lowers the scale.
         """
         scaled = self.scaler.is_enabled()
         if math.isfinite(loss) and (scaled or bool(self.net.gradient_norm().isfinite())):
             return
-        named = self.net.named.items()
-        wild = [f"weight {name!r}" for name, weight in named if not bool(weight.isfinite().all())]
+        parameters = self.net.all_parameters.items()
+        wild = [f"weight {name!r}" for name, weight in parameters if not bool(weight.isfinite().all())]
         wild += [
             f"gradient of {name!r}"
-            for name, weight in named
+            for name, weight in parameters
             if weight.grad is not None and not bool(weight.grad.isfinite().all())
         ]
-        found = [one for some in self.device.ranks.gather(wild[:1]) for one in some]
-        bad = found[0] if found else "the loss alone"
+        first = [name for names in self.device.ranks.gather(wild[:1]) for name in names]
         raise TrainingError(
-            f"the loss is {loss:.4g} at step {self.step + 1}; first not finite: {bad}; "
+            f"the loss is {loss:.4g} at step {self.step + 1}; "
+            f"first not finite: {first[0] if first else 'the loss alone'}; "
             "try a lower lr or --recipe clip=1"
         )
 
@@ -231,60 +239,64 @@ class Training:
         return self.step % self.recipe.steps_per_epoch(self.batches.total) == 0 or self.step == self.last
 
     def _select(self) -> None:
-        """Predict the examples that select, and remember the net if no epoch was better.
+        """Predict the validation examples, and keep the net if no epoch was better.
 
-        An earlier net with fewer weights gone is no candidate: what counts is scored at the
-        sparsity the stage ends with.
+        A net is also kept if it is sparser than the best one so far: only nets at the final sparsity
+        of the stage are compared.
         """
-        examples = self.batches.held or self.task.data("test")
+        examples = self.batches.validation or self.task.data("test")
+        recipe = smaller_recipe(self.recipe, self.batches.parts)
         with self.net.masked():
-            recipe = smaller_recipe(self.recipe, self.batches.parts)
-            predicted = predict(self.task, self.net.model, examples, recipe, self.device, self.selecting)
-        score = self.device.ranks.lead(lambda: self.task.score(predicted, examples))
+            predicted = predict(
+                self.task, self.net.model, examples, recipe, self.device, self.selection_meter
+            )
+        score = self.device.ranks.on_rank_zero(lambda: self.task.score(predicted, examples))
         self.usage.selections += 1
         value = score.value if score.higher_is_better else -score.value
-        kept, before = (sum(self.net.shards.count(m.values())) for m in (self.net.masks, self.best.masks))
-        denser = kept < before
-        if value > self.best.value or denser or (self.net.masks and not self.best.masks):
+        remaining, before = (
+            sum(self.net.shards.count(m.values())) for m in (self.net.masks, self.best.masks)
+        )
+        sparser = remaining < before
+        if value > self.best.value or sparser or (self.net.masks and not self.best.masks):
             weights = {name: tensor.cpu().clone() for name, tensor in self.net.state.items()}
             masks = {name: mask.cpu().clone() for name, mask in self.net.masks.items()}
             self.best = Best(value, self.step, weights, masks)
 
-    def _saved(self) -> dict[str, Any]:
-        """Everything the next step depends on, and the counts."""
+    def _checkpoint(self) -> dict[str, Any]:
+        """Everything that the next step depends on, and the counts."""
         gathered, best = self.net.gathered, self.best
         return {
             "step": self.step,
             "weights": gathered(self.net.state),
             "masks": gathered(self.net.masks),
             "counts": [self.net.changes, self.net.regrown],
-            "optimizer": optimizer.saved(self.optimizer, self.net),
+            "optimizer": gathered_state(self.optimizer, self.net),
             "scaler": self.scaler.state_dict(),
-            "memory": gathered(self.memory),
+            "memory": gathered(self.updater_state),
             "updater generator": self.generator.get_state(),
             "rng": self.device.rng_state(),
             "best": vars(best) | {"weights": gathered(best.weights), "masks": gathered(best.masks)},
             "usage": asdict(self.usage),
-            "meters": [self.meter.state(), self.selecting.state()],
+            "meters": [self.meter.state(), self.selection_meter.state()],
         }
 
     def _restore(self, saved: Mapping[str, Any]) -> None:
         self.step = saved["step"]
-        device, cut = self.device.torch_device, self.net.cut
-        # soft weights live behind their masks: load them before the masks can zero them
+        device, sharded = self.device.torch_device, self.net.sharded
+        # masked weights may have hidden values: load them before the masks are set
         self.net.masks = {}
         self.net.load(saved["weights"])
-        self.net.masks = {name: mask.to(device) for name, mask in cut(saved["masks"]).items()}
+        self.net.masks = {name: mask.to(device) for name, mask in sharded(saved["masks"]).items()}
         self.net.changes, self.net.regrown = saved["counts"]
-        optimizer.restore(self.optimizer, self.net, saved["optimizer"])
+        restore_state(self.optimizer, self.net, saved["optimizer"])
         self.scaler.load_state_dict(saved["scaler"])
-        self.memory = {name: tensor.to(device) for name, tensor in cut(saved["memory"]).items()}
+        self.updater_state = {name: tensor.to(device) for name, tensor in sharded(saved["memory"]).items()}
         self.generator.set_state(saved["updater generator"])
         self.device.set_rng_state(saved["rng"])
         best = saved["best"]
-        self.best = Best(**best | {"weights": cut(best["weights"]), "masks": cut(best["masks"])})
+        self.best = Best(**best | {"weights": sharded(best["weights"]), "masks": sharded(best["masks"])})
         parts = self.usage.parts
         self.usage = Usage(**saved["usage"])
         self.usage.parts = max(self.usage.parts, parts)
-        for meter, told in zip((self.meter, self.selecting), saved["meters"], strict=True):
-            meter.restore(told)
+        for meter, state in zip((self.meter, self.selection_meter), saved["meters"], strict=True):
+            meter.restore(state)

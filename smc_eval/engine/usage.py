@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
+from smc_eval.store.record import ActivityFlops, ActivitySeconds, Cost, FlopCount
+
 Activity = Literal["train", "prune", "predict"]
 """What a cell spends time and operations on. Selecting an epoch is part of training."""
 
@@ -26,7 +28,7 @@ class Usage:
     examples: int = 0
     """Training examples seen, with repetition."""
     scoring_passes: int = 0
-    """Batches that pruners passed through the net: forward and backward, or forward alone."""
+    """Batches that pruners passed through the net: forward and backward, or only forward."""
     teacher_passes: int = 0
     """Batches that a teacher predicted."""
     selections: int = 0
@@ -36,7 +38,7 @@ class Usage:
     regrown: int = 0
     """Weights that grew back."""
     parts: int = 1
-    """Into how many parts batches were cut at most, to fit into memory."""
+    """Largest number of parts into which batches were cut to fit into memory."""
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(ACTIVITIES, 0.0))
     """Wall-clock seconds by activity."""
     flops: dict[str, dict[str, int]] = field(
@@ -53,9 +55,24 @@ class Usage:
 
     @contextmanager
     def timed(self, activity: Activity) -> Iterator[None]:
-        """Add the wall-clock seconds spent within, also if they end in an error."""
+        """Add the wall-clock seconds spent within, also if an error ends them."""
         since = time.perf_counter()
         try:
             yield
         finally:
             self.seconds[activity] += time.perf_counter() - since
+
+    def cost(self, peak_bytes: int, peak_of: str) -> Cost:
+        """These counts and the peak memory, as the record has them."""
+        return Cost(
+            steps=self.steps,
+            examples=self.examples,
+            scoring_passes=self.scoring_passes,
+            teacher_passes=self.teacher_passes,
+            selections=self.selections,
+            seconds=ActivitySeconds(**self.seconds),
+            flops=ActivityFlops(**{activity: FlopCount(**count) for activity, count in self.flops.items()}),
+            peak_memory_mb=round(peak_bytes / 2**20),
+            peak_memory_of=peak_of,
+            parts=self.parts,
+        )

@@ -1,1 +1,1 @@
-"""What was asked: the run's configuration, and the cells it is multiplied into."""
+"""The experiment: the run configuration, the grid of cells, and the stages of each cell."""

@@ -1,4 +1,4 @@
-"""Ablated: a method with its own choice undone in one respect, to see what the choice was worth."""
+"""Ablated: a method with one of its choices undone, as a sanity check."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 How = Literal["shuffle", "random", "reinit", "invert"]
 
 UNPRUNED = "unpruned"
-"""Names the last training before anything was pruned, where the method has no name for it."""
+"""Name of the last net before any pruning, where the method gives it none."""
 
 
 class Shuffle(Pruner):
-    """The masks worn, each with its entries in another order; under N:M whole groups change places."""
+    """The current masks with their entries in random order; under N:M whole groups change places."""
 
     revives: ClassVar[bool] = True
 
@@ -33,29 +33,29 @@ class Shuffle(Pruner):
 
 
 class Redraw(Pruner):
-    """As many survivors of each tensor as now, drawn by lot; under N:M of each group."""
+    """Random masks with as many unpruned weights in each tensor as now; under N:M, in each group."""
 
     revives: ClassVar[bool] = True
 
     def prune(self, probe: Probe, target: Target) -> dict[str, Tensor]:
-        from smc_eval.sparse.altered import redrawn
+        from smc_eval.sparse.altered import random_mask
 
-        return {n: redrawn(mask, probe.generator, _group(target)) for n, mask in probe.masks.items()}
+        return {n: random_mask(mask, probe.generator, _group(target)) for n, mask in probe.masks.items()}
 
 
 class Renew(Pruner):
-    """The masks worn, the survivors' values drawn anew: a normal with their own mean and deviation."""
+    """The current masks; unpruned weights get new values, from a normal of their mean and deviation."""
 
     def prune(self, probe: Probe, target: Target) -> dict[str, Tensor]:
-        from smc_eval.sparse.altered import renewed
+        from smc_eval.sparse.altered import redrawn_weights
 
         masks = dict(probe.masks)
-        probe.mend({n: renewed(w, masks[n], probe.generator) for n, w in probe.weights.items()})
+        probe.mend({n: redrawn_weights(w, masks[n], probe.generator) for n, w in probe.weights.items()})
         return masks
 
 
 class Inverse(Criterion):
-    """Another criterion upside down: what it would drop first stays."""
+    """Another criterion with the opposite sign: the weights that it would prune first stay."""
 
     of: Criterion
 
@@ -64,13 +64,13 @@ class Inverse(Criterion):
 
 
 class Ablated(Method):
-    """A method, and one thing about its choice undone. Su et al. (2020); Frankle et al. (2021).
+    """A method with one of its choices undone. Su et al. (2020); Frankle et al. (2021).
 
-    `shuffle`, `random`: the last masks give way to others with the same number of survivors in each
-    tensor, and the net goes back to its weights from before any pruning. `reinit`: the masks stay, the
-    survivors get new values. What the method does after its last masks follows; where that is no
-    training, the one in which a rule made them, without the rule, or one by the recipe.
-    `invert`: wherever a criterion decides, the least salient weights are kept.
+    `shuffle`, `random`: other masks with the same number of unpruned weights in each tensor replace the last
+    ones, and the net rewinds to its weights from before any pruning. `reinit`: the masks stay, the unpruned
+    weights get new values. The stages of the method after its last masks follow. If none of them is a
+    training, one is added: that of the updater that made the masks, without the updater, or one by
+    the recipe. `invert`: wherever a criterion decides, the least salient weights stay.
     """
 
     method: Method
@@ -78,7 +78,7 @@ class Ablated(Method):
 
     @property
     def card(self) -> MethodCard:  # type: ignore[override]
-        """The method's own, under the name `METHOD+HOW`."""
+        """The card of the method, with the name `METHOD+HOW`."""
         own = self.method.card
         return own.model_copy(
             update={
@@ -90,7 +90,7 @@ class Ablated(Method):
 
     @property
     def label(self) -> str:
-        """The method's own, and how it is ablated: `lth:share=0.1+shuffle`."""
+        """The label of the method, and the ablation: `lth:share=0.1+shuffle`."""
         return f"{self.method.label}+{self.how}"
 
     def accept(self, target: Target) -> None:
@@ -100,17 +100,17 @@ class Ablated(Method):
         masking = [stage for stage in self.method.plan(target) if _masks(stage)]
         if unfit := [stage for stage in masking if not _chooses(stage)]:
             raise UsageError(
-                f"method {self.card.name!r} cannot be: {_named(unfit[0])} gives no saliencies that could be "
-                "inverted; it can be ablated by shuffle, random and reinit"
+                f"method {self.method.card.name!r} cannot be inverted: {_class_name(unfit[0])} gives no "
+                "saliencies; it can be ablated by shuffle, random and reinit"
             )
         if target.distribution == "lamp":
             raise UsageError(
-                f"method {self.card.name!r} cannot spread 'lamp', which needs saliencies of 0 or more; "
-                "choose another --spread"
+                f"method {self.card.name!r} does not support distribution 'lamp', which needs saliencies of "
+                "0 or more; choose another --distribution"
             )
 
     def plan(self, target: Target) -> Iterator[Stage]:
-        """The method's plan with its choice undone."""
+        """The plan of the method with its choice undone."""
         stages = list(self.method.plan(target))
         if self.how == "invert":
             yield from (_inverted(stage) for stage in stages)
@@ -121,7 +121,7 @@ class Ablated(Method):
             return
         before, point = unpruned(stages)
         yield from before[: last + 1]
-        to, rest = _aim(stages[last], target), before[last + 1 :]
+        to, rest = _mask_target(stages[last], target), before[last + 1 :]
         if self.how == "reinit":
             yield Rewind(to=point)
             turn = max((n for n, stage in enumerate(rest) if isinstance(stage, Rewind)), default=-1)
@@ -133,11 +133,11 @@ class Ablated(Method):
             yield Rewind(to=point)
         yield from rest
         if not any(isinstance(stage, Train) for stage in rest):
-            yield _again(stages[last])
+            yield _training_after(stages[last])
 
 
 def unpruned(stages: Sequence[Stage]) -> tuple[list[Stage], str]:
-    """The stages with a name for the point at which the first masks were made, and that name."""
+    """The stages with a name for the last net before the first masks, and that name."""
     named, point, trained = list(stages), START, None
     for number, stage in enumerate(stages):
         if _masks(stage):
@@ -152,8 +152,8 @@ def unpruned(stages: Sequence[Stage]) -> tuple[list[Stage], str]:
     return named, point
 
 
-def _again(stage: Stage) -> Train:
-    """The training that made the last masks, under them as they are; one by the recipe after a pruning."""
+def _training_after(stage: Stage) -> Train:
+    """A training under fixed masks: like the one that made the last masks, or by the recipe."""
     return stage.model_copy(update={"updater": None, "name": None}) if isinstance(stage, Train) else Train()
 
 
@@ -162,7 +162,7 @@ def _masks(stage: Stage) -> bool:
 
 
 def _chooses(stage: Stage) -> bool:
-    """Whether masks come from saliencies alone."""
+    """Whether the masks depend on saliencies alone."""
     by = stage.by if isinstance(stage, Prune) else None
     return isinstance(by, Criterion) and type(by).prune is Criterion.prune
 
@@ -173,12 +173,12 @@ def _inverted(stage: Stage) -> Stage:
     return stage
 
 
-def _aim(stage: Stage, target: Target) -> Target | None:
-    """What the last masks were asked to meet; a rule leads to the target itself."""
+def _mask_target(stage: Stage, target: Target) -> Target | None:
+    """The target of the last masks; an updater's is that of the cell."""
     return stage.to if isinstance(stage, Prune) else target
 
 
-def _named(stage: Stage) -> str:
+def _class_name(stage: Stage) -> str:
     actor = stage.by if isinstance(stage, Prune) else stage.updater if isinstance(stage, Train) else stage
     return type(actor).__name__
 

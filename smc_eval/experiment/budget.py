@@ -1,4 +1,4 @@
-"""A Budget: as much training for every method, along its whole chain."""
+"""A Budget: equal training for every method, summed over its whole chain."""
 
 from __future__ import annotations
 
@@ -19,39 +19,38 @@ from smc_eval.stages import START, Prune, Stage, Train
 
 BudgetMeasure = Literal["steps", "flops"]
 
-FORWARD = 1 / 3
-"""A forward pass as a share of a training step: the gradients by inputs and by weights cost as much each."""
+FORWARD_SHARE = 1 / 3
+"""A forward pass as a share of a training step; the gradients of inputs and of weights cost as much each."""
 
-HAIR = 1e-7
-"""Steps that rounding may lose."""
+ROUNDING_STEPS = 1e-7
+"""Steps that floating-point rounding may lose."""
 
 
 class Budget(Spec):
-    """What a method may spend on training in all: so many times what the dense recipe costs.
+    """The training that a method may spend in all, as a multiple of the dense recipe's.
 
-    Every Train of its plan is stretched by one factor, its learning rate along with it, until the sum
-    over the chain is met; what rounding to whole steps leaves over, the last Train gets. So the
-    method keeps its form: a lottery its rounds, a rule its times. A method that costs the budget
-    anyway trains as it does without one.
+    Every Train of the plan is stretched by one factor, with its learning rate schedule, until the sum over
+    the chain equals the budget. The last Train also gets the steps that rounding leaves over. So the
+    method keeps its form: the rounds of `lth`, the times at which an updater changes masks. A method
+    that costs the budget anyway trains as it does without one.
 
-    `steps` counts optimizer steps, and is met exactly. `flops` counts what each step would cost where
-    zeros cost nothing, in the manner of Evci et al. (2020): at density d it costs d of a dense one,
-    and (2 d + 1) / 3 where a rule reads the gradients of masked weights; a teacher's forward pass costs
-    a third of its own density. It is met to less than a step, from the plan alone. That takes all
-    products of a net to be of weights in scope, each tensor as sparse as all together; `inside` says
-    better.
+    `steps` counts optimizer steps, and is met exactly. `flops` counts the cost of each step if zeros cost
+    nothing, as in Evci et al. (2020): at density d a step costs d of a dense one, and (2 d + 1) / 3 where an
+    updater reads the gradients of pruned weights; a teacher's forward pass costs a third of its own
+    density. It is computed from the plan alone, and met to less than a step. All multiply-adds are
+    taken to be in weights in scope of equal sparsity; `inside=0.9` says that 10 % are not.
 
-    Not counted, for a plan does not know them: passes of pruners (oBERT's depend on the memory
-    there is, SynFlow's on the data) and predictions. The records tell both.
+    Not counted, because a plan does not have them: passes of pruners (those of oBERT depend on the available
+    memory, those of SynFlow on the data) and predictions. The records have both.
     """
 
     measure: BudgetMeasure
-    """What is counted."""
+    """The quantity that is counted."""
     factor: float = Field(1.0, gt=0)
-    """How many times the dense recipe's cost."""
+    """Multiple of the dense recipe's cost."""
     inside: float = Field(1.0, gt=0, le=1)
-    """Of `flops`: the share of a dense step's cost that lies in weights in scope; the rest costs as
-    much at any sparsity."""
+    """Of `flops`: the share of a dense step's cost that lies in weights in scope. The rest costs the same at
+    any sparsity."""
 
     @property
     def label(self) -> str:
@@ -61,122 +60,122 @@ class Budget(Spec):
 
     @property
     def of_dense(self) -> Budget | None:
-        """What it comes to for a net that prunes nothing: that many steps, or what it trains anyway."""
+        """The budget of the dense net, in steps; None where its own recipe is the budget."""
         return None if self.factor == 1 else Budget(measure="steps", factor=self.factor)
 
-    def met(self, stages: Sequence[Stage], recipe: Recipe, examples: int, method: str) -> list[Stage]:
-        """The stages of a method, each Train bound to a recipe of its own length.
+    def fitted(self, stages: Sequence[Stage], recipe: Recipe, examples: int, method: str) -> list[Stage]:
+        """The stages of a method, each Train with a recipe of its own length, so that the budget is met.
 
         Raises:
-            UsageError: there is nothing to stretch or to match, or the price of a stage is unknown.
+            UsageError: there is nothing to stretch or to match, or the cost of a stage is unknown.
         """
-        named = f"--match {self.label}"
+        flag = f"--match {self.label}"
         allowed = recipe.total(examples) * self.factor
         if not allowed:
-            raise UsageError(f"{named} has no budget to give: the recipe has 0 steps; try --recipe epochs=1")
+            raise UsageError(f"{flag} has no budget to give: the recipe has 0 steps; try --recipe epochs=1")
         bound = [_bound(stage, recipe) for stage in stages]
-        whole = [_total(stage, examples) for stage in bound]
+        whole = [_recipe_steps(stage, examples) for stage in bound]
         trains = [number for number, total in enumerate(whole) if total]
         if not trains:
-            raise UsageError(f"{named} cannot stretch method {method!r}: it trains nothing")
-        price = PlanPrice(self, bound, recipe, method)
-        # a hair more of FLOPs, or what costs the budget exactly would fall below it by rounding
-        allowed = max(1, round(allowed)) if self.measure == "steps" else allowed + HAIR
-        whole = self._stretched(whole, trains, price, allowed)
-        if price.of(whole) > allowed or not whole[trains[-1]]:
+            raise UsageError(f"{flag} cannot stretch method {method!r}: it trains nothing")
+        cost = PlanCost(self, bound, recipe, method)
+        # a little more of FLOPs, or a plan that costs the budget exactly would exceed it by rounding
+        allowed = max(1, round(allowed)) if self.measure == "steps" else allowed + ROUNDING_STEPS
+        whole = self._stretched(whole, trains, cost, allowed)
+        if cost.total(whole) > allowed or not whole[trains[-1]]:
             raise UsageError(
-                f"{named} leaves {allowed:g} steps to the {len(trains)} trainings of method {method!r}, "
+                f"{flag} leaves {allowed:g} steps to the {len(trains)} trainings of method {method!r}, "
                 "too few for one each; give the recipe more"
             )
         return [_lasting(stage, total, examples) for stage, total in zip(bound, whole, strict=True)]
 
     def _stretched(
-        self, whole: Sequence[int], trains: Sequence[int], price: PlanPrice, allowed: float
+        self, whole: Sequence[int], trains: Sequence[int], cost: PlanCost, allowed: float
     ) -> list[int]:
-        """Steps of each stage's whole recipe: all in proportion, the last as long as can be paid."""
-        costs, last = price.of(whole), trains[-1]
-        found = [max(1, math.floor(n * allowed / costs + HAIR)) if n else 0 for n in whole]
+        """Steps of each stage's whole recipe: all in proportion, the last as long as the budget allows."""
+        total, last = cost.total(whole), trains[-1]
+        stretched = [max(1, math.floor(n * allowed / total + ROUNDING_STEPS)) if n else 0 for n in whole]
 
         @cache
         def left(steps: int) -> float:
-            return allowed - price.of([*found[:last], steps, *found[last + 1 :]])
+            return allowed - cost.total([*stretched[:last], steps, *stretched[last + 1 :]])
 
-        steps = found[last]
-        for _ in range(4):  # a rule's price is nearly in proportion to its steps: soon there
+        steps = stretched[last]
+        for _ in range(4):  # the cost is nearly in proportion to the steps, so this converges fast
             each = (left(0) - left(steps)) / steps
             steps = max(1, steps + math.floor(left(steps) / each)) if each else steps
         while steps and left(steps) < 0:
             steps -= 1
         while left(steps + 1) >= 0:
             steps += 1
-        found[last] = steps
-        return found
+        stretched[last] = steps
+        return stretched
 
 
 @dataclass(frozen=True)
-class PlanPrice:
-    """What a method's stages cost, in steps of the dense recipe."""
+class PlanCost:
+    """The cost of a method's stages, in steps of the dense recipe."""
 
     budget: Budget
     stages: Sequence[Stage]
     recipe: Recipe
     method: str
 
-    def of(self, whole: Sequence[int]) -> float:
-        """The cost of all stages, where the whole recipe of each Train has so many steps.
+    def total(self, whole: Sequence[int]) -> float:
+        """The cost of all stages, with these steps in the whole recipe of each Train.
 
         Raises:
-            UsageError: the density of a net in training cannot be told from the plan.
+            UsageError: the plan does not determine the density of a net in training.
         """
-        steps = [_part(stage, total) for stage, total in zip(self.stages, whole, strict=True)]
+        steps = [_own_steps(stage, total) for stage, total in zip(self.stages, whole, strict=True)]
         if self.budget.measure == "steps":
             return sum(steps)
-        cost, worn, points = 0.0, 1.0, {START: 1.0}
+        cost, density, points = 0.0, 1.0, {START: 1.0}
         for stage, count in zip(self.stages, steps, strict=True):
             match stage:
                 case Train() if count:
-                    trained, worn = self._trained(stage, count, worn, points)
-                    cost += trained
+                    training, density = self._of_training(stage, count, density, points)
+                    cost += training
                 case Prune(to=to):
-                    worn = to.density if to else math.nan
+                    density = to.density if to else math.nan
             if isinstance(stage, Train) and stage.name:
-                points[stage.name] = worn
+                points[stage.name] = density
         return cost
 
-    def _trained(
-        self, stage: Train, steps: int, worn: float, points: Mapping[str, float]
+    def _of_training(
+        self, stage: Train, steps: int, density: float, points: Mapping[str, float]
     ) -> tuple[float, float]:
-        """The cost of a training, and the density it ends with."""
-        if math.isnan(worn):
+        """The cost of a training that begins at a density, and the density at its end."""
+        refused = f"--match {self.budget.label} cannot compute the cost of method {self.method!r}"
+        if math.isnan(density):
             raise UsageError(
-                f"--match {self.budget.label} cannot price method {self.method!r}: its masks are given, and "
-                "its plan does not tell how dense they are; match steps"
+                f"{refused}: it takes custom masks, whose density is not in its plan; use --match steps"
             )
         inside, cost, updater = self.budget.inside, 0.0, stage.updater
-        changes = updater.densities(steps, worn) if updater else ()
+        changes = updater.densities(steps, density) if updater else ()
         if changes is None:
             raise UsageError(
-                f"--match {self.budget.label} cannot price method {self.method!r}: {type(updater).__name__} "
-                "does not tell its density over time; match steps"
+                f"{refused}: {type(updater).__name__} does not give its density over time; use --match steps"
             )
         reads = updater.dense_gradient_steps(steps) if updater else ()
-        edges = [(-1, worn), *changes, (steps - 1, worn)]
-        for (before, density), (step, _) in pairwise(edges):
-            if step < before or not 0 < density <= 1:
+        edges = [(-1, density), *changes, (steps - 1, density)]
+        for (before, part_density), (step, _) in pairwise(edges):
+            if step < before or not 0 < part_density <= 1:
                 raise PluginError(
-                    f"{type(updater).__name__} tells density {density:g} from step {before + 1} on"
+                    f"{type(updater).__name__} gives density {part_density:g} from step {before + 1} on; "
+                    "densities lie in (0, 1], and steps rise"
                 )
             read = bisect_left(reads, step + 1) - bisect_left(reads, before + 1)
-            cost += (step - before) * density + read * (1 - density) * FORWARD
+            cost += (step - before) * part_density + read * (1 - part_density) * FORWARD_SHARE
         cost = inside * cost + (1 - inside) * steps
         if stage.distil:
-            teacher = points.get(stage.distil.teacher, 1.0)  # a name that nobody has is refused elsewhere
-            cost += steps * FORWARD * (inside * teacher + 1 - inside)
-        return cost * _examples(stage.recipe or self.recipe) / _examples(self.recipe), edges[-2][1]
+            teacher = points.get(stage.distil.teacher, 1.0)  # an unknown name is refused elsewhere
+            cost += steps * FORWARD_SHARE * (inside * teacher + 1 - inside)
+        return cost * _step_examples(stage.recipe or self.recipe) / _step_examples(self.recipe), edges[-2][1]
 
 
 def _bound(stage: Stage, recipe: Recipe) -> Stage:
-    """A Train with the recipe it would have without a budget."""
+    """A Train with the recipe that it would have without a budget."""
     if not isinstance(stage, Train):
         return stage
     own = (stage.recipe or recipe).stretched(stage.length)
@@ -184,23 +183,23 @@ def _bound(stage: Stage, recipe: Recipe) -> Stage:
 
 
 def _lasting(stage: Stage, total: int, examples: int) -> Stage:
-    """A bound Train with its recipe stretched to so many steps."""
+    """A bound Train with its recipe stretched to this many steps."""
     if not isinstance(stage, Train):
         return stage
     assert stage.recipe is not None
     return stage.model_copy(update={"recipe": stage.recipe.lasting(total, examples)})
 
 
-def _total(stage: Stage, examples: int) -> int:
+def _recipe_steps(stage: Stage, examples: int) -> int:
     """Steps of a bound Train's whole recipe."""
     return stage.recipe.total(examples) if isinstance(stage, Train) and stage.recipe else 0
 
 
-def _part(stage: Stage, total: int) -> int:
-    """Steps that a Train takes of a recipe of so many."""
+def _own_steps(stage: Stage, total: int) -> int:
+    """Steps that a Train runs of a recipe with `total` steps."""
     return len(stage.steps_of(total)) if isinstance(stage, Train) else 0
 
 
-def _examples(recipe: Recipe) -> int:
-    """Examples of a step, which its cost is in proportion to."""
+def _step_examples(recipe: Recipe) -> int:
+    """Examples of a step; its cost is in proportion to them."""
     return recipe.batch_size * recipe.accumulation

@@ -1,4 +1,4 @@
-"""A Cell: one square of the table, and the chain of stages that leads to it."""
+"""A Cell: one net of the table, and the chain of stages that makes it."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from smc_eval.target import Target
 from smc_eval.task import Source, Task
 
 ENGINE = 2
-"""Raise it when the engine comes to compute other numbers from the same stages."""
+"""Raise it when the engine computes other numbers from the same stages."""
 
 
 class Cell(Spec):
-    """Task x method x target x seed (x fold, which is the task's)."""
+    """One task, method, target and seed. The fold is a field of the task."""
 
     task: Task
     method: Method
@@ -32,11 +32,11 @@ class Cell(Spec):
     protocol: Protocol
     seed: int = 0
     budget: Annotated[Budget | None, OmitDefault()] = None
-    """What it may spend on training; None leaves that to the method."""
+    """Training budget; None leaves the training to the method."""
 
     @property
     def label(self) -> str:
-        """How the cell is named on the screen."""
+        """The cell as the screen names it."""
         fold = "" if self.task.fold is None else f" fold {self.task.fold}"
         level = self.target.pattern if self.target.pattern != "free" else f"{self.target.sparsity:.4g}"
         match = f" match {self.budget.label}" if self.budget else ""
@@ -45,65 +45,65 @@ class Cell(Spec):
 
 @dataclass(frozen=True)
 class Link:
-    """A stage and the digest of all that led to it, itself included."""
+    """A stage, and the digest of it and all stages before it."""
 
     stage: Stage
     digest: str
     back: str | None = None
-    """For a Rewind: the digest of the point it goes back to; for a distilled Train: its teacher's."""
+    """Digest of an earlier net: of the one that a Rewind goes back to, or of a Train's teacher."""
 
 
 @dataclass(frozen=True)
 class Chain:
-    """A cell's stages, each bound to the recipe it will run with and named by its history."""
+    """The stages of a cell, each with its recipe, named by its history."""
 
     cell: Cell
     start: str
-    """Digest of the untrained net: it seeds weights and the order of batches, whatever the method."""
+    """Digest of the untrained net. It seeds weights and the order of batches, whatever the method."""
     links: tuple[Link, ...]
     sources: tuple[Source, ...]
     examples: int
-    """Training examples, which fix how many steps an epoch has."""
+    """Training examples; they determine the steps of an epoch."""
 
-    @cached_property  # an agenda asks for it a thousand times
+    @cached_property  # a scheduler reads it thousands of times
     def digest(self) -> str:
-        """Names the result: the last link, and what is scored."""
+        """Digest of the result: of the last link and of the cell that is scored."""
         return digest(self.cell, self.links[-1].digest if self.links else self.start)
 
     def digests(self) -> Iterator[str]:
-        """Start and links, in order."""
+        """Digests of the start and of the links, in order."""
         yield self.start
         for link in self.links:
             yield link.digest
 
 
 def chain(cell: Cell, sources: tuple[Source, ...], examples: int) -> Chain:
-    """Bind a cell's plan: recipes into bare Trains, names to digests, history to each stage.
+    """The chain of a cell: each Train gets its recipe, each stage the digest of its history.
 
-    Trains that train nothing are dropped, so that a recipe of 0 steps scores a net as it is.
+    Trains without steps are left out, so that a recipe of 0 steps scores a net as it is.
 
     Raises:
         UsageError: the method refuses the target, the recipe would select on the reported split, or
             the budget cannot be met.
-        PlanError: the plan rewinds to a point it never named.
+        PlanError: the plan goes back to a net that it never named.
     """
     cell.method.accept(cell.target)
     recipe = cell.task.recipe
     if recipe.keep == "best" and not recipe.validation and cell.protocol.keep != "best":
         raise UsageError(
-            f"protocol {cell.protocol.name!r} selects nothing on the reported split; "
-            "with keep=best hold examples out of training, as in --recipe keep=best,validation=0.1"
+            f"protocol {cell.protocol.name!r} does not select a net on the reported split; "
+            "keep=best needs held-out training examples, as in --recipe keep=best,validation=0.1"
         )
     read = [(source.role, source.digest) for source in sources]
     start = digest("start", ENGINE, trained_as(cell.task), cell.protocol, cell.seed, read)
     points, links, last = {START: start}, list[Link](), start
     stages = list(cell.method.plan(cell.target))
     if cell.budget:
-        stages = cell.budget.met(stages, recipe, examples, cell.method.card.name)
+        stages = cell.budget.fitted(stages, recipe, examples, cell.method.card.name)
     for number, stage in enumerate(stages, 1):
-        back, named = _back(stage), f"stage {number} of {cell.method.card.name!r}"
+        back, name = _back(stage), f"stage {number} of {cell.method.card.name!r}"
         if back is not None and back not in points:
-            raise PlanError(f"{named} goes back to {back!r}; points so far: {', '.join(points)}")
+            raise PlanError(f"{name} goes back to {back!r}; names so far: {', '.join(points)}")
         match stage:
             case Train():
                 own = stage.recipe or cell.task.recipe
@@ -116,8 +116,8 @@ def chain(cell: Cell, sources: tuple[Source, ...], examples: int) -> Chain:
             case Prune(by=by):
                 if by.needs_outputs and not isinstance(cell.task, HasOutputs):
                     raise UsageError(
-                        f"method {cell.method.card.name!r} measures what flows to a task's outputs, "
-                        f"which task {cell.task.card.name!r} does not tell"
+                        f"method {cell.method.card.name!r} needs the outputs of the task, "
+                        f"and task {cell.task.card.name!r} has no `loss_and_outputs`"
                     )
                 last = digest(last, stage)
                 links.append(Link(stage, last))
@@ -125,12 +125,12 @@ def chain(cell: Cell, sources: tuple[Source, ...], examples: int) -> Chain:
                 last = digest(last, "rewind", points[to])
                 links.append(Link(stage, last, back=points[to]))
             case _:
-                raise PlanError(f"{named} is {stage!r}, no stage")
+                raise PlanError(f"{name} is {stage!r}; a stage is a Train, a Prune or a Rewind")
     return Chain(cell, start, tuple(links), sources, examples)
 
 
 def _back(stage: Stage) -> str | None:
-    """The point that a stage goes back to, to rewind or to learn from."""
+    """Name of the earlier net that a stage rewinds to or learns from."""
     match stage:
         case Rewind(to=to):
             return to
@@ -140,7 +140,7 @@ def _back(stage: Stage) -> str | None:
 
 
 def _mixture(stage: Train) -> Distillation | None:
-    """How a stage distils, whatever its teacher's point is called."""
+    """The distillation of a stage, without the name of the teacher."""
     return stage.distil.model_copy(update={"teacher": ""}) if stage.distil else None
 
 
@@ -148,37 +148,38 @@ def _trains(cell: Cell, stage: Train, examples: int) -> bool:
     """Whether a bound Train has steps.
 
     Raises:
-        UsageError: it has none, but is to make the masks; or it distils what the task does not tell.
+        UsageError: it has none, but has to make the masks; or it distils outputs that the task lacks.
     """
     assert stage.recipe is not None
     method, task = cell.method.card.name, cell.task
     if stage.distil and not isinstance(task, HasOutputs):
         raise UsageError(
-            f"method {method!r} learns from a teacher's outputs, which task {task.card.name!r} does not tell"
+            f"method {method!r} learns from a teacher's outputs, "
+            f"and task {task.card.name!r} has no `loss_and_outputs`"
         )
     if stage.recipe.total(examples):
         return True
     if stage.updater:
         raise UsageError(
-            f"method {method!r} makes its masks while it trains, and the recipe has 0 steps; "
-            "give some, as in --recipe epochs=1"
+            f"method {method!r} makes its masks during training, and the recipe has 0 steps; "
+            "give it some, as in --recipe epochs=1"
         )
     return False
 
 
 def shared_nets(chains: Sequence[Chain]) -> frozenset[str]:
-    """Digests whose nets are worth keeping: where chains fork, and where a Rewind points."""
+    """Digests of the nets that several cells use: where chains fork, and where a Rewind goes back."""
     backs = {link.back for chain in chains for link in chain.links if link.back}
     after: dict[str, set[str]] = {}
     for chain in chains:
-        # the cell comes after its last net: two cells that score one net fork there
+        # the cell follows its last net: two cells that score one net fork there
         for here, there in pairwise([*(link.digest for link in chain.links), chain.digest]):
             after.setdefault(here, set()).add(there)
     return frozenset(digest for digest, nexts in after.items() if len(nexts) > 1) | backs
 
 
 def unneeded_nets(chains: Sequence[Chain], kept: Collection[str], done: AbstractSet[str]) -> set[str]:
-    """Those of the kept nets that no cell needs any longer: all that pass there are done."""
+    """The kept nets that no cell needs any more, because all cells that use them are done."""
     needed = {
         digest for chain in chains if chain.digest not in done for digest in chain.digests() if digest in kept
     }

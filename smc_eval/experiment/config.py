@@ -1,4 +1,4 @@
-"""An Order: everything a user may ask of a run, still in words; a flag each, a key of a grid file each."""
+"""The run configuration: one field for each flag of the command line and each key of a grid file."""
 
 from __future__ import annotations
 
@@ -18,140 +18,144 @@ from smc_eval.spec import Spec
 from smc_eval.target import Distribution, Scope
 
 Keep = Literal["nets", "masks", "results"]
-"""What stays in a store besides records and predictions: nets that cells share; masks; neither."""
+"""Files that stay in a store besides records and predictions: shared nets, masks, or neither."""
 
 Format = Literal["table", "markdown", "csv", "latex", "json"]
+"""Forms in which results are printed."""
 
 DATA_VARIABLE = "SMC_EVAL_DATA"
-"""Environment variable that stands for `--data-dir` where neither flag nor file says it."""
+"""Environment variable with the default of `--data-dir`."""
 
 PUBLISHED = "published"
-"""What `--data-dir` says where there is no data at hand, and a plan is to count with its published sizes."""
+"""Value of `--data-dir` that plans with published sizes, without data."""
 
 GRIDS = Path(__file__).parents[1] / "grids"
-"""Where the grids that are shipped lie; their bare names will do."""
+"""Folder of the built-in grid files. Their names work without the ending."""
 
 
 class RunConfig(Spec):
-    """One run, as asked for. The descriptions are the help of the command line."""
+    """One run, as the user asks for it. The docstrings of the fields are the help of the command line."""
 
     model: tuple[str, ...] = ()
-    """Hub id, folder, pkg:NAME, scratch or tiny; GROUP=MODEL for one group or task. Repeatable.
-    A task that none of them can serve keeps its published one."""
+    """Model: a hub id, a folder, pkg:NAME, scratch or tiny. GROUP=MODEL sets it for one group or task.
+    Repeatable. Default: each task's published model. Tasks that accept no named model keep it too."""
     method: tuple[str, ...] = ()
-    """NAME[:key=value,…], comma lists, or all: every method but those that are given their masks.
-    Repeatable. Dense runs beside, named or not."""
+    """Methods: NAME[:key=value,…], comma lists, or all (every method except those with custom masks).
+    Repeatable. Default: only the dense baseline."""
     ablate: tuple[str, ...] = ()
-    """Sanity checks. Run each method again with its masks changed (shuffle, random), with its unpruned
-    weights drawn anew (reinit), or with the least salient weights kept (invert). Comma lists.
-    Repeatable."""
+    """Sanity checks: run each method again with shuffled masks (shuffle), random masks (random), new values
+    of unpruned weights (reinit), or the least salient weights kept (invert). Comma list. Repeatable.
+    Default: none."""
     tasks: tuple[str, ...] = ()
-    """NAME[:key=value,…], groups of tasks, comma lists, or all."""
+    """Tasks: NAME[:key=value,…], groups of tasks, comma lists, or all. Repeatable. Required."""
     sparsity: tuple[str, ...] = ("smc",)
-    """Shares of the weights that go, in [0, 1); N:M patterns; or smc, the ten points of the paper.
-    Default: smc."""
+    """Shares of weights to prune, in [0, 1); N:M patterns, which keep N of every M weights; or smc, the ten
+    sparsities of the paper. Comma list. Repeatable. Default: smc."""
     distribution: Distribution | None = None
-    """How sparsity is distributed over tensors. Default: each method's own."""
+    """Distribution of the sparsity over tensors. Default: each method's own."""
     scope: Scope | None = None
-    """Which tensors count. Default: the protocol's."""
+    """Tensors that may be pruned: body leaves out embeddings and new output layers; all-2d is that of
+    SMC-Bench. Default: the protocol's (sound: body; paper: all-2d)."""
     include: tuple[str, ...] = ()
-    """Of the tensors in scope, prune only those whose name, or module's name, matches: a glob such as
-    *.query, or re:REGEX. Repeatable. Default: all."""
+    """Prune only tensors in scope whose parameter or module name matches: a glob such as *.query, or
+    re:REGEX. Repeatable. Default: all tensors in scope."""
     exclude: tuple[str, ...] = ()
-    """Prune no tensor whose name, or module's name, matches: a glob, or re:REGEX. Repeatable."""
+    """Leave out tensors whose parameter or module name matches: a glob, or re:REGEX. Repeatable. Default:
+    none."""
     protocol: Literal["sound", "paper"] = "sound"
-    """Rules for all methods: sound, or paper for SMC-Bench's own choices. Default: sound."""
+    """Choices for all methods: sound, or paper for those of SMC-Bench. Default: sound."""
     seeds: str = "1"
-    """A count (3 means 0,1,2) or a list (0,1,2; 5, is seed 5 alone). Default: 1."""
+    """Number of seeds (3 means 0,1,2), or a list (0,1,2; write 5, for seed 5 alone). Default: 1."""
     folds: str = "all"
-    """Folds of the tasks that have them, counted from 0: all, or a list. Default: all."""
+    """Folds of tasks with cross-validation: all, or a list, counted from 0. Default: all."""
     recipe: tuple[str, ...] = ()
-    """Fields in place of the tasks' own: epochs or steps, batch_size, lr, weight_decay, warmup,
-    accumulation, clip, precision, … Repeatable."""
+    """Recipe fields that replace those of each task: epochs or steps, batch_size, lr, weight_decay, warmup,
+    accumulation, clip, precision, … Repeatable. Default: each task's recipe."""
     precision: Precision | None = None
-    """Arithmetic of forward and backward passes. Default: the recipe's."""
+    """Precision of forward and backward passes. Default: the recipe's."""
     match: str | None = None
-    """Give every method the same budget along its whole chain, its trainings stretched to it: steps, the
-    optimizer steps of the dense recipe, or flops, what they cost where zeros cost nothing; steps=3
-    is three times that. Default: each method trains as its paper does."""
+    """Equal training budget for every method over its whole chain: steps (optimizer steps of the dense
+    recipe) or flops (their cost if zeros cost nothing); steps=3 is three times that. Trainings are
+    stretched. Default: each method trains as in its paper."""
     find: str | None = None
-    """Look for the largest sparsity that keeps a share of the dense score above chance, by halving a
-    bracket over rounds of cells, in place of --sparsity: s@95, s@99:within=0.02,runs=6; low and high
-    are its ends. Default: the sparsities that are asked for."""
+    """Search for the largest sparsity that keeps a share of the dense score above chance, instead of
+    --sparsity: s@95, or s@95:within=0.02,runs=6 (width of the final bracket, most sparsities to try; low and
+    high set the first bracket). Default: no search."""
     limit: int | None = Field(None, ge=1)
-    """Keep only so many examples of each part. For trials, never for results."""
+    """Use only this many examples of each part: for trials, never for results. Default: all."""
     data_dir: str = "synthetic"
-    """Folder with the data in its official layout, hub to use the data sets there, synthetic for
-    made-up data, or published to plan without data, by published sizes.
-    Default: $SMC_EVAL_DATA, or synthetic."""
+    """Data: a folder in the official layout, hub (data sets of the Hugging Face hub), synthetic, or published
+    (no data: plan with published sizes). Default: $SMC_EVAL_DATA, or synthetic."""
     dense: bool = True
-    """Run the dense baseline beside the methods. Default: yes."""
+    """Run the dense baseline too. Default: --dense."""
     output: str = "smc-eval-runs"
-    """Folder of the store: finished nets and records. Default: smc-eval-runs."""
+    """Folder of the store, with records and nets. The next run with the same folder continues. Default:
+    smc-eval-runs."""
     json_file: str | None = Field(None, alias="json")
-    """Write the records there as JSON too; - is the standard output, which then holds nothing else."""
+    """Write the records to this file as JSON too; - writes them to the standard output, and no table.
+    Default: no file."""
     format: Format = "table"
-    """How results are shown. Default: table."""
+    """Form of the printed results. Default: table."""
     device: str = "auto"
-    """cpu, cuda, cuda:1, …; auto takes cuda where there is one. Default: auto."""
+    """Device of the nets: cpu, cuda, cuda:1, mps, or auto (an accelerator if there is one). Default: auto."""
     jobs: int | None = Field(None, ge=1)
-    """Cells to run at once, a process each. Default: one for each accelerator, else 1; with slurm 64,
-    with ray as many as the cluster has room for."""
+    """Cells that run at the same time, one process each. Default: one for each accelerator, else 1; with
+    slurm 64; with ray as many as the cluster has room for."""
     executor: str = "local"
-    """What carries out cells: local, processes on this machine; slurm[:KEY=VALUE,…], jobs with these
-    options of sbatch; ray[:ADDRESS], tasks of a Ray cluster. Default: local."""
+    """Where cells run: local (processes on this machine), slurm[:KEY=VALUE,…] (jobs with these sbatch
+    options) or ray[:ADDRESS] (tasks of a Ray cluster). Default: local."""
     keep: Keep = "nets"
-    """What stays on disk beside records and answers: nets where stages are shared, for later runs; or,
-    with those deleted once no cell needs them, each cell's masks; or neither. Default: nets."""
+    """What to keep besides records and predictions: nets (those that cells share, for later runs), masks
+    (those of each cell), or results (nothing else). Unless nets are kept, a shared net is deleted once
+    no cell needs it. Default: nets."""
     threads: int | None = Field(None, ge=1)
-    """CPU threads of each job. Default: 1 where all models are tiny, as more slow these down; else
-    torch's choice, or the job's share of the cores."""
+    """CPU threads of each job. Default: 1 if all models are tiny, else torch's default (or cores / jobs)."""
     shard: bool = False
-    """Of several ranks each holds rows of every parameter alone (FSDP2), for nets that do not fit one
-    device: docs/ranks.md says which methods and tasks that can be."""
+    """Shard each parameter by rows over the ranks of torchrun (FSDP2), for nets larger than one device;
+    docs/ranks.md lists the methods and tasks that support it. Default: off."""
     quiet: bool = False
-    """Show results only, no progress."""
+    """Show only results and warnings, no progress. Default: off."""
 
 
 def configured(flags: Mapping[str, Any], grid: str | None = None) -> RunConfig:
-    """An Order from flags by field name; under them, a grid file; under that, the environment.
+    """The configuration of flags by field name; a grid file fills the rest, then the environment.
 
     Raises:
-        UnknownName: the file holds a key that is no flag, or there is no shipped grid of the name.
-        UsageError: the file cannot be read, or a value cannot be meant.
+        UnknownName: the file has a key that is no flag, or there is no built-in grid of the name.
+        UsageError: the file cannot be read, or a value is wrong.
     """
     file = read_grid_file(grid) if grid else {}
     if file:
-        parse_spec(RunConfig, file, "key", f"grid {grid}")  # so that its faults are told with its name
-    around = {"data_dir": folder} if (folder := os.environ.get(DATA_VARIABLE)) else {}
-    if around and file.get("data_dir") == PUBLISHED:
-        del file["data_dir"]  # a folder there is goes before sizes alone
-    return parse_spec(RunConfig, {**around, **file, **_keyed(flags)}, "flag", "the command line")
+        parse_spec(RunConfig, file, "key", f"grid {grid}")  # so that its errors name the file
+    environment = {"data_dir": folder} if (folder := os.environ.get(DATA_VARIABLE)) else {}
+    if environment and file.get("data_dir") == PUBLISHED:
+        del file["data_dir"]  # a data folder is better than published sizes
+    return parse_spec(RunConfig, {**environment, **file, **_keyed(flags)}, "flag", "the command line")
 
 
 def read_grid_file(grid: str) -> dict[str, Any]:
-    """The keys of a grid file, by name or path, in the form the flags have.
+    """The keys of a grid file, by name or path, with values as flags have them.
 
     Raises:
-        UnknownName: a key is no flag; there is no shipped grid of the name.
-        UsageError: the file is missing or no TOML.
+        UnknownName: a key is no flag, or there is no built-in grid of the name.
+        UsageError: the file is missing or is no TOML.
     """
     path = Path(grid)
     if path.suffix != ".toml" and not path.is_file():
         path = GRIDS / f"{grid}.toml"
         if not path.is_file():
-            raise UnknownName("grid", grid, [shipped.stem for shipped in GRIDS.glob("*.toml")])
+            raise UnknownName("grid", grid, [file.stem for file in GRIDS.glob("*.toml")])
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"cannot read grid {path}: {error.strerror}") from None
     except ValueError as error:
         raise UsageError(f"grid {path} is no TOML: {error}") from None
-    return {key: value for name, raw in content.items() for key, value in [_said(name, raw, path)]}
+    return {key: value for name, raw in content.items() for key, value in [_field_value(name, raw, path)]}
 
 
 def keys() -> dict[str, str]:
-    """Flags without their dashes, and the fields they fill."""
+    """Flags without their dashes, and the fields that they set."""
     return {(field.alias or name).replace("_", "-"): name for name, field in RunConfig.model_fields.items()}
 
 
@@ -159,8 +163,8 @@ def _keyed(flags: Mapping[str, Any]) -> dict[str, Any]:
     return {RunConfig.model_fields[name].alias or name: value for name, value in flags.items()}
 
 
-def _said(name: str, raw: object, path: Path) -> tuple[str, Any]:
-    """A key of a grid file as the field it fills, its value as the flag's words."""
+def _field_value(name: str, raw: object, path: Path) -> tuple[str, Any]:
+    """The field of a grid file's key, and its value in the words of the flag."""
     key, known = name.replace("_", "-"), keys()
     if key == "no-dense" and isinstance(raw, bool):
         return "dense", not raw
@@ -174,7 +178,7 @@ def _said(name: str, raw: object, path: Path) -> tuple[str, Any]:
         else:
             value = [_word(part) for part in raw] if isinstance(raw, list) else [_word(raw)]
     elif field.annotation is str and not isinstance(raw, bool):
-        # the comma at the end keeps a list of one a list
+        # the comma at the end keeps a list of one element a list
         value = ",".join(_word(part) for part in raw) + "," if isinstance(raw, list) else _word(raw)
     return field.alias or known[key], value
 

@@ -1,1 +1,1 @@
-"""Files on disk: whole or absent, known by their digest, leased to one process at a time."""
+"""Files on disk: atomic writes, checksums, and leases for one process at a time."""

@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and whose writers are told by the names they write under."""
+"""Atomic writes: a file is whole or absent, and a draft names the process that writes it."""
 
 from __future__ import annotations
 
@@ -12,44 +12,41 @@ from pathlib import Path
 from uuid import uuid4
 
 STALE = 3600.0
-"""Seconds after which a file that was never finished is litter, wherever its writer lives."""
-
-EARLIER = re.compile(r"\.[0-9a-f]{64}")
-"""Names under which stores were written before they told the writer."""
+"""Seconds after which an unfinished draft is deleted, whichever machine its writer ran on."""
 
 
 @dataclass(frozen=True)
 class Owner:
-    """One holder of one lease, or one writer of one file, as names tell it."""
+    """The holder of one lease, or the writer of one draft, as file names store it."""
 
     host: str
-    """For people; two machines may have the same."""
-    place: str
-    """A boot of a kernel and a namespace of it: where a process number means what it says. May be empty."""
+    """Host name, for messages only: two machines may have the same."""
+    kernel: str
+    """Boot id and process namespace, within which a process number is unique. Empty where unknown."""
     pid: int
     key: str
-    """Nobody else's, ever."""
+    """A random name that no other owner has."""
 
     @classmethod
     def new(cls) -> Owner:
-        """This process, once more."""
-        return cls(_host(), _place(), os.getpid(), uuid4().hex)
+        """A new owner for this process."""
+        return cls(_host(), _kernel(), os.getpid(), uuid4().hex)
 
     @classmethod
     def read(cls, name: str) -> Owner | None:
-        """The owner that a name tells; None where it tells none."""
+        """The owner in a file name; None where the name has none."""
         parts = name.split(",")
         if len(parts) != 4 or not parts[2].isdecimal():
             return None
         return cls(parts[0], parts[1], int(parts[2]), parts[3])
 
     def __str__(self) -> str:
-        return f"{self.host},{self.place},{self.pid},{self.key}"
+        return f"{self.host},{self.kernel},{self.pid},{self.key}"
 
     @property
-    def gone(self) -> bool:
-        """Whether its process is certainly no more: this very kernel, on which it lived, says so."""
-        if not self.place or self.place != _place():
+    def exited(self) -> bool:
+        """Whether its process has certainly ended: it ran on this kernel, which no longer has it."""
+        if not self.kernel or self.kernel != _kernel():
             return False
         try:
             os.kill(self.pid, 0)
@@ -61,7 +58,7 @@ class Owner:
 
 
 def write_synced(path: Path, content: bytes) -> None:
-    """Write a file, down to the disk."""
+    """Write a file and flush it to disk."""
     with path.open("wb") as file:
         file.write(content)
         file.flush()
@@ -69,44 +66,44 @@ def write_synced(path: Path, content: bytes) -> None:
 
 
 def write_atomic(path: Path, content: bytes) -> None:
-    """Write a file beside its name, then move it there at once."""
-    made = draft_path(path)
+    """Write a draft beside a file, then rename it to the file's name."""
+    draft = draft_path(path)
     try:
-        write_synced(made, content)
-        made.replace(path)
+        write_synced(draft, content)
+        draft.replace(path)
     finally:
-        made.unlink(missing_ok=True)
+        draft.unlink(missing_ok=True)
 
 
 def server_time(folder: Path) -> float:
-    """Seconds by the clock of whoever keeps a folder."""
-    made = folder / f".~{Owner.new()}"
+    """Seconds by the clock of the file server that holds a folder."""
+    draft = folder / f".~{Owner.new()}"
     try:
-        made.touch()
-        return made.stat().st_mtime
+        draft.touch()
+        return draft.stat().st_mtime
     finally:
-        made.unlink(missing_ok=True)
+        draft.unlink(missing_ok=True)
 
 
 def draft_path(path: Path) -> Path:
-    """Where to write a file before it takes its name: a name that tells the writer, and is nobody else's."""
+    """The path of a new draft of a file. Its name holds the writer, and no other draft has it."""
     return path.with_name(f".{path.name}~{Owner.new()}")
 
 
 def sweep_drafts(folder: Path) -> None:
-    """Delete what writers that are no more left unfinished in a folder; nothing that is not ours."""
+    """Delete the drafts in a folder whose writers have ended. Other files stay."""
     now: float | None = None
     for path in folder.glob(".*"):
         owner = Owner.read(path.name.rpartition("~")[2])
-        if owner is None and not EARLIER.fullmatch(path.name):
+        if owner is None:
             continue
         try:
-            if not (owner and owner.gone):
+            if not owner.exited:
                 now = server_time(folder) if now is None else now
                 if now - path.stat().st_mtime < STALE:
                     continue
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-        except OSError:  # another sweeps here, or it took its name at last
+        except OSError:  # another process sweeps too, or the draft got its name
             continue
 
 
@@ -116,7 +113,7 @@ def _host() -> str:
 
 
 @cache
-def _place() -> str:
+def _kernel() -> str:
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         space = str(Path("/proc/self/ns/pid").readlink())

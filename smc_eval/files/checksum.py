@@ -1,4 +1,4 @@
-"""Checksums: SHA-256 of one file, and of several together."""
+"""Checksums: SHA-256 of one file, and of several values together."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ def file_sha256(path: Path) -> str:
 
 
 def combined_sha256(parts: Iterable[str]) -> str:
-    """SHA-256 over the SHA-256 of several things, in order.
+    """SHA-256 over several SHA-256 values, in order.
 
-    Each part has a fixed length, so no two lists of parts read the same.
+    Each part has a fixed length, so different lists of parts never give the same bytes.
     """
     whole = hashlib.sha256()
     for part in parts:

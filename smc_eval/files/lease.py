@@ -1,4 +1,4 @@
-"""Leases: the right to work on a thing, alone among all who share a folder, for as long as it is renewed."""
+"""Leases: the exclusive right to work on something in a shared folder, held while it is renewed."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from smc_eval.files.atomic import Owner, server_time
 RENEWAL = 10.0
 """Seconds between two renewals."""
 EXPIRY = 60.0
-"""Seconds without a renewal after which a lease is anybody's."""
+"""Seconds without a renewal after which any process may take a lease."""
 POLLS = 0.01, 1.0
-"""Seconds between two looks at a lease one waits for: at first, and at most."""
+"""Seconds between two attempts to take a lease: the first pause, and the longest."""
 
 
 class Lease:
@@ -29,23 +29,23 @@ class Lease:
         """`path` is the owner's file inside the folder of the lease."""
         self.path = path
         self.lost = False
-        self._over = threading.Event()
-        threading.Thread(target=self._beat, name="lease", daemon=True).start()
+        self._released = threading.Event()
+        threading.Thread(target=self._keep_renewing, name="lease", daemon=True).start()
 
     def renew(self) -> None:
-        """Tell the file server that the owner lives; notice if somebody else took over."""
+        """Renew the lease. Sets `lost` if another process has taken it."""
         try:
             os.utime(self.path)  # no time is given: the file server sets its own
         except FileNotFoundError:
             self.lost = True
-        except OSError:  # the server stumbles; the next beat tells
+        except OSError:  # a fault of the file server; the next renewal finds out more
             return
 
     def check(self) -> None:
-        """Make sure that the lease is held still.
+        """Check that the lease is still held.
 
         Raises:
-            LeaseLost: it ran out, and somebody else has it.
+            LeaseLost: it ran out, and another process has it.
         """
         self.renew()
         if self.lost:
@@ -55,24 +55,24 @@ class Lease:
             )
 
     def release(self) -> None:
-        """Let others have it."""
-        self._over.set()
-        with suppress(OSError):  # lost, or its folder is
+        """Give the lease back."""
+        self._released.set()
+        with suppress(OSError):  # the lease or its folder is lost
             self.path.unlink()
             self.path.parent.rmdir()
 
-    def _beat(self) -> None:
-        while not self._over.wait(RENEWAL):
+    def _keep_renewing(self) -> None:
+        while not self._released.wait(RENEWAL):
             self.renew()
 
 
 class Leases:
-    """The leases of a folder, which may lie on any file system that renames as POSIX says, NFS too.
+    """The leases of a folder. The folder may lie on any file system with POSIX renames, NFS too.
 
-    A lease is a folder that holds one file, named by its owner, touched at each beat. Taking a free one
-    is renaming a folder onto it, which succeeds only where that is missing or empty; taking a dead
-    one is renaming its owner's file, which succeeds for one only, as no owner has a name twice. No
-    lock of a file system and no clock but the file server's is trusted.
+    A lease is a folder that holds one file. The file is named after its owner and touched at each renewal.
+    To take a free lease, a folder is renamed onto it; that works only where the lease is missing or empty.
+    To take an expired lease, its owner's file is renamed; that works for one process only, because
+    owner names are unique. No lock of a file system is used, and no clock but the file server's.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -80,7 +80,7 @@ class Leases:
         self._watched: dict[str, tuple[tuple[str, int], float]] = {}
 
     def take(self, name: str) -> Lease | None:
-        """The lease of a name; None where somebody holds it. OSError where the folder cannot be written."""
+        """The lease of a name; None while another holds it. OSError where the folder cannot be written."""
         path, owner = self.folder / name, str(Owner.new())
         holder = self._holder(path)
         taken = self._take_over(path, holder, owner) if holder else self._take_free(path, owner)
@@ -88,7 +88,7 @@ class Leases:
 
     @contextmanager
     def held(self, name: str) -> Iterator[Lease]:
-        """Hold a lease; wait for it as long as it takes."""
+        """Hold a lease; wait until it is free."""
         pause, most = POLLS
         while not (lease := self.take(name)):
             time.sleep(pause)
@@ -98,19 +98,19 @@ class Leases:
         finally:
             lease.release()
 
-    def living(self) -> set[str]:
-        """Names that somebody holds, this process or another; what the dead held is freed."""
+    def active(self) -> set[str]:
+        """Names of the leases that a process holds, this one or another. Expired leases are freed."""
         names = set[str]()
         for path in self._paths():
             if holder := self._holder(path):
-                if self._dead(path, holder) and (lease := self.take(path.name)):
+                if self._expired(path, holder) and (lease := self.take(path.name)):
                     lease.release()
                 else:
                     names.add(path.name)
         return names
 
     def owner(self, name: str) -> Owner | None:
-        """Who holds a lease."""
+        """The owner of a lease; None where it is free."""
         holder = self._holder(self.folder / name)
         return Owner.read(holder) if holder else None
 
@@ -122,50 +122,50 @@ class Leases:
 
     @staticmethod
     def _holder(path: Path) -> str | None:
-        """The name of the owner's file; what a file server hides beside it begins with a dot."""
+        """The name of the owner's file. Hidden files of a file server begin with a dot."""
         try:
-            return next((one.name for one in sorted(path.iterdir()) if not one.name.startswith(".")), None)
+            return next((file.name for file in sorted(path.iterdir()) if not file.name.startswith(".")), None)
         except (FileNotFoundError, NotADirectoryError):
             return None
 
     @staticmethod
     def _take_free(path: Path, owner: str) -> bool:
-        made = path.parent / f".~{owner}"
-        made.mkdir()
+        draft = path.parent / f".~{owner}"
+        draft.mkdir()
         try:
-            (made / owner).touch()
-            made.rename(path)
+            (draft / owner).touch()
+            draft.rename(path)
         except OSError as error:
-            if (path / owner).exists():  # it was done, and only the answer got lost
+            if (path / owner).exists():  # the rename worked, and only the reply of the server got lost
                 return True
-            shutil.rmtree(made, ignore_errors=True)
+            shutil.rmtree(draft, ignore_errors=True)
             if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
                 return False
             raise
         return True
 
     def _take_over(self, path: Path, holder: str, owner: str) -> bool:
-        if not self._dead(path, holder):
+        if not self._expired(path, holder):
             return False
         try:
             (path / holder).rename(path / owner)
             os.utime(path / owner)
-        except FileNotFoundError:  # another was faster
+        except FileNotFoundError:  # another process was faster
             return (path / owner).exists()
         return True
 
-    def _dead(self, path: Path, holder: str) -> bool:
+    def _expired(self, path: Path, holder: str) -> bool:
         """Whether a lease may be taken over.
 
-        Beyond doubt, if this very kernel knows its process no longer. Else it must stand untouched
-        under our eyes: for the whole of EXPIRY; or for two beats, if it is that old by the server's
-        clock, too. So no clock that jumps, here or there, makes a living owner look dead.
+        It may if its process ran on this kernel and has ended. Otherwise it must stay unrenewed while
+        this process watches it: for all of EXPIRY, or for two renewals if it is also older than EXPIRY
+        by the server's clock. So no clock that jumps makes a running owner look dead.
         """
         owner = Owner.read(holder)
-        if owner and owner.gone:
+        if owner and owner.exited:
             return True
         try:
-            with (path / holder).open("rb") as file:  # opened, as NFS then asks the server
+            with (path / holder).open("rb") as file:  # opened, because NFS then asks the server
                 touched = os.fstat(file.fileno()).st_mtime_ns
         except OSError:
             return False

@@ -1,4 +1,4 @@
-"""The methods we ship, one paper a file; they come in by the same hook as anybody's."""
+"""The built-in methods, one file for each paper. They are registered by the same hook as plugins."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SMC_BENCH_METHODS: tuple[type[Method], ...] = (
 )
 """The methods of SMC-Bench, in the order of its legend."""
 
-BEYOND: tuple[type[Method], ...] = (
+FURTHER_METHODS: tuple[type[Method], ...] = (
     Grasp,
     SynFlow,
     Wanda,
@@ -47,10 +47,10 @@ BEYOND: tuple[type[Method], ...] = (
     TunedGmp,
     FromCheckpoint,
 )
-"""Methods that SMC-Bench lacks."""
+"""Methods that SMC-Bench does not have."""
 
 
 @hookimpl
 def smc_eval_methods() -> list[type[Method]]:
-    """The methods that smc-eval brings."""
-    return [*SMC_BENCH_METHODS, *BEYOND]
+    """The built-in methods."""
+    return [*SMC_BENCH_METHODS, *FURTHER_METHODS]

@@ -1,4 +1,4 @@
-"""Dense: the net as the task trains it, which every method is measured against."""
+"""Dense: the unpruned net, the baseline of every method."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from smc_eval.target import Target
 
 
 class Dense(Method):
-    """Train, prune nothing."""
+    """Train without pruning."""
 
     card: ClassVar[MethodCard] = MethodCard(
         name="dense", summary="the dense baseline", source="none", when="none", patterns=("free",)

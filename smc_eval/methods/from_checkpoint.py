@@ -1,4 +1,4 @@
-"""Masks from a checkpoint: what somebody else pruned, measured by the same rule."""
+"""From-checkpoint: the masks of a net that was pruned elsewhere."""
 
 from __future__ import annotations
 
@@ -26,24 +26,25 @@ READABLE = (".safetensors", ".bin", ".pt", ".pth")
 """Endings of files that hold tensors."""
 
 WHOLE_FILES = ("model.safetensors", "net.safetensors", "pytorch_model.bin")
-"""Names of a checkpoint's one file in its folder; the second is our own store's."""
+"""Names of the single file of a checkpoint in its folder; the second is that of a smc-eval store."""
 
 INDICES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
-"""Names of the file that says which shards a folder's checkpoint has."""
+"""Names of the index file of a checkpoint in several files."""
 
 
 class CustomMasks(Pruner):
-    """The masks somebody else made: the zeros of the net or of a file's weights, or a file's masks."""
+    """Masks that already exist: the zeros of the net, the zeros of the weights in a file, or the masks in a
+    file."""
 
     path: Annotated[str | None, Outside()] = None
-    """File or folder; None reads the net itself."""
+    """File or folder; None takes the zeros of the net itself."""
     content: Literal["weights", "masks"] = "weights"
-    """What lies there."""
+    """Content of the file."""
     sha256: str | None = Field(None, repr=False)
-    """Of what lies there, when it was asked for."""
+    """Checksum of the files when the run was planned."""
 
     def prune(self, probe: Probe, target: Target) -> dict[str, Tensor]:
-        """A mask for every weight in scope, found by its name; the target has no say."""
+        """A mask for each weight in scope, matched by name. The target is not used."""
         from smc_eval.sparse.custom_masks import custom_masks
 
         if self.path is None:
@@ -55,29 +56,30 @@ class CustomMasks(Pruner):
 
 
 class FromCheckpoint(Method):
-    """Take the masks of a pruned checkpoint, then train under them; 0 steps score it as it is.
+    """Take the masks of a pruned checkpoint, then train under them. A recipe of 0 steps scores the net as
+    it is.
 
-    The masks are where the weights that `--model` brings are exactly zero, in scope; or where another
-    checkpoint's are, or what a file of masks says. Only masks are taken from there: the weights
-    are always those of `--model`. Names may differ by what stands before them.
+    Weights in scope are pruned where the weights of `--model` are exactly zero, or those of another
+    checkpoint (`path`), or where a file of masks is zero (`mask`). Only the masks come from there: the
+    weights are always those of `--model`. Names can differ by a prefix.
     """
 
     card: ClassVar[MethodCard] = MethodCard(
         name="from-checkpoint",
-        summary="the masks of a pruned checkpoint, read from its zeros or from a file, then trained under",
+        summary="training under the masks of a pruned checkpoint, which are its zeros or a file",
         source="formats: https://huggingface.co/docs/safetensors",
         when="custom",
     )
     path: Annotated[str | None, Outside()] = None
-    """Checkpoint whose zeros are the masks: a folder, .safetensors or .bin; none reads --model itself."""
+    """Checkpoint whose zeros are the masks: a folder, .safetensors or .bin. Default: the model itself."""
     mask: Annotated[str | None, Outside()] = None
-    """File of masks by name: bool, 0 and 1, or bits as the store's masks.safetensors."""
+    """File of masks by name: bool, 0 and 1, or bits as in masks.safetensors of a store."""
 
     _sha256: str | None = PrivateAttr(None)
 
     @model_validator(mode="after")
     def _read(self) -> Self:
-        """Take down what is asked for by its content: that is what the digest names."""
+        """Read the checksum of the files: it is part of the digest, their path is not."""
         if self.path and self.mask:
             raise ValueError("give a path or a mask, not both")
         if where := self.path or self.mask:
@@ -88,45 +90,44 @@ class FromCheckpoint(Method):
         return {**super().canonical(), "reads": "masks" if self.mask else "weights", "sha256": self._sha256}
 
     def plan(self, target: Target) -> Iterator[Stage]:
-        """Put on the masks, train."""
-        kind_of: Literal["weights", "masks"] = "masks" if self.mask else "weights"
+        """Set the masks, train."""
+        content: Literal["weights", "masks"] = "masks" if self.mask else "weights"
         yield Prune(
-            by=CustomMasks(path=self.path or self.mask, content=kind_of, sha256=self._sha256), to=None
+            by=CustomMasks(path=self.path or self.mask, content=content, sha256=self._sha256), to=None
         )
         yield Train()
 
 
 def checkpoint_files(path: str) -> list[Path]:
-    """The files of a checkpoint: one, or its shards in order.
+    """The files of a checkpoint: one file, or its shards in order.
 
     Raises:
-        ModelError: there is none, or a shard is missing.
+        ModelError: the checkpoint or a shard is missing.
     """
-    place = Path(path).expanduser()
-    if place.is_dir():
-        found = next((place / name for name in (*WHOLE_FILES, *INDICES) if (place / name).is_file()), None)
-        if found is None:
-            raise ModelError(
-                f"folder {path} holds no checkpoint; looked for {', '.join((*WHOLE_FILES, *INDICES))}"
-            )
-        place = found
-    if place.name in INDICES:
-        return _shards(place)
-    if not place.is_file():
+    file = Path(path).expanduser()
+    if file.is_dir():
+        names = (*WHOLE_FILES, *INDICES)
+        present = [file / name for name in names if (file / name).is_file()]
+        if not present:
+            raise ModelError(f"folder {path} holds no checkpoint; looked for {', '.join(names)}")
+        file = present[0]
+    if file.name in INDICES:
+        return _shards(file)
+    if not file.is_file():
         raise ModelError(f"there is no checkpoint {path}; give a folder, or a file: {', '.join(READABLE)}")
-    if place.suffix not in READABLE:
-        raise ModelError(f"{path} is no file of tensors that can be read; give one of {', '.join(READABLE)}")
-    return [place]
+    if file.suffix not in READABLE:
+        raise ModelError(f"{path} has an unknown ending; give a file with one of {', '.join(READABLE)}")
+    return [file]
 
 
 def _shards(index: Path) -> list[Path]:
     try:
         names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
     except (OSError, ValueError, KeyError, AttributeError, TypeError):
-        raise ModelError(f"{index} names no shards; it should have a weight_map") from None
+        raise ModelError(f"{index} names no shards; it must have a weight_map") from None
     shards = [index.parent / str(name) for name in names]
     if missing := [shard for shard in shards if not shard.is_file()]:
-        raise ModelError(f"{index.name} names {missing[0]}, which is not there")
+        raise ModelError(f"{index.name} names {missing[0]}, which does not exist")
     return shards
 
 
@@ -134,7 +135,7 @@ def checkpoint_sha256(files: list[Path]) -> str:
     """SHA-256 over the SHA-256 of each file.
 
     Raises:
-        ModelError: one cannot be read.
+        ModelError: a file cannot be read.
     """
     parts = list[str]()
     for path in files:
@@ -146,18 +147,18 @@ def checkpoint_sha256(files: list[Path]) -> str:
 
 
 def load_tensors(files: list[Path]) -> dict[str, Tensor]:
-    """Everything that the files hold, by name, on the CPU.
+    """All tensors of the files, by name, on the CPU.
 
     Raises:
-        ModelError: one is broken, or holds something other than tensors.
+        ModelError: a file is broken, or holds something other than tensors.
     """
-    found: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     for path in files:
-        found |= _opened(path)
-    return found
+        tensors |= _load_file(path)
+    return tensors
 
 
-def _opened(path: Path) -> dict[str, Tensor]:
+def _load_file(path: Path) -> dict[str, Tensor]:
     import torch
     from safetensors.torch import load_file
 
@@ -165,11 +166,11 @@ def _opened(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what a broken file looks like
-            held = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever a stranger's file may raise
-        told = first_line(error)[:160]
-        raise ModelError(f"{path} cannot be read as tensors: {told or type(error).__name__}") from error
-    if not isinstance(held, dict) or not all(isinstance(value, torch.Tensor) for value in held.values()):
-        raise ModelError(f"{path} is no state dict; it should map names to tensors, and nothing else")
-    return held
+            warnings.simplefilter("ignore")  # a broken file causes warnings before the error
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a broken file can raise anything
+        message = first_line(error)[:160] or type(error).__name__
+        raise ModelError(f"{path} cannot be read as tensors: {message}") from error
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise ModelError(f"{path} is no state dict; it must map names to tensors, and nothing else")
+    return state

@@ -1,4 +1,4 @@
-"""Gradual magnitude pruning (GMP): sparser step by step while the net trains."""
+"""Gradual magnitude pruning (GMP): sparsity rises during training."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 
 class Gradual(Updater):
-    """Reaches a target step by step: sparsity rises fast at first, slowly at the end.
+    """Reaches a target in several events. Sparsity rises fast at first, and slowly at the end.
 
-    Zhu & Gupta (2017), equation 1. What decides who stays is a subclass's.
+    Zhu & Gupta (2017), equation 1. A subclass decides which weights remain.
     """
 
     to: Target
@@ -32,21 +32,23 @@ class Gradual(Updater):
     since: float = Field(0.1, ge=0, le=1)
     """Share of training at the first event."""
     until: float = Field(0.8, ge=0, le=1)
-    """Share of training at the last event; what follows trains the final masks."""
+    """Share of training at the last event. Afterwards the masks stay."""
     every: PositiveInt = 100
-    """Optimizer steps from one event to the next."""
+    """Optimizer steps between two events."""
     events: PositiveInt = 20
-    """At least so many events: where training is too short, they follow closer on each other."""
+    """Smallest number of events. In a short training the interval shrinks to reach it."""
 
     @model_validator(mode="after")
-    def _upward(self) -> Self:
-        forward(self.since, self.until)
+    def _rising(self) -> Self:
+        refuse_backward(self.since, self.until)
         if self.initial > self.to.sparsity:
-            raise ValueError(f"sparsity {self.initial:g} at first is more than {self.to.sparsity:g} at last")
+            raise ValueError(
+                f"initial sparsity {self.initial:g} is above the target sparsity {self.to.sparsity:g}"
+            )
         return self
 
     def due(self, step: int, steps: int) -> Target | None:
-        """The target of this step, if it is one at which masks change: the whole target at the last."""
+        """The target of the event at this step; None if there is no event. The last is the full target."""
         first, last = window(steps, self.since, self.until)
         if step == last:
             return self.to
@@ -56,7 +58,7 @@ class Gradual(Updater):
         return self.to.at(cubic(self.initial, self.to.sparsity, (step - first) / span))
 
     def densities(self, steps: int, density: float) -> Iterator[tuple[int, float]]:
-        """The targets of its events."""
+        """The densities of its events."""
         first, last = window(steps, self.since, self.until)
         free, span = self.to.pattern == "free", last - first
         for step in range(first, last, spacing(span, self.every, self.events)):
@@ -66,53 +68,53 @@ class Gradual(Updater):
 
 
 class Cubic(Gradual):
-    """Drop the smallest of what is still alive; nothing comes back."""
+    """Prunes the smallest of the unpruned weights. No weight returns."""
 
     shardable: ClassVar[bool] = True
 
     def init(self, weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Nothing to remember: the step says all."""
+        """No state: the schedule depends on the step alone."""
         return {}
 
     def update(self, view: StepView, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """At an event, the masks of the largest magnitudes among what is alive."""
+        """At an event, keep the largest magnitudes among the unpruned weights."""
         to = self.due(view.step, view.steps)
         if to is None:
             return state
         from smc_eval.sparse.allocate import expected
 
-        alive, shards = view.masks, view.shards
-        left = sum(shards.count(alive.values()))
-        if expected(shards.shapes(alive), to) < left:
+        unpruned, shards = view.masks, view.shards
+        remaining = sum(shards.count(unpruned.values()))
+        if expected(shards.shapes(unpruned), to) < remaining:
             magnitude = {name: weight.abs() for name, weight in view.weights.items()}
-            view.set_masks(masks(magnitude, to, within=alive, shards=shards))
+            view.set_masks(masks(magnitude, to, within=unpruned, shards=shards))
         return state
 
     def densities(self, steps: int, density: float) -> Iterator[tuple[int, float]]:
-        """The targets of its events, once they are sparser than the net."""
+        """The densities of its events."""
         return ((step, min(density, density)) for step, density in super().densities(steps, density))
 
     def dense_gradient_steps(self, steps: int) -> Sequence[int]:
-        """None: magnitudes need no gradient."""
+        """No step: magnitudes need no gradient."""
         return ()
 
 
-def forward(since: float, until: float) -> None:
+def refuse_backward(since: float, until: float) -> None:
     """Refuse a schedule that ends before it begins.
 
     Raises:
-        ValueError: it does.
+        ValueError: `since` is above `until`.
     """
     if since > until:
         raise ValueError(f"a schedule from {since:g} to {until:g} of training goes backward")
 
 
 class Gmp(Method):
-    """Train, dropping the smallest weights on the way by a cubic schedule.
+    """Prune the smallest weights during training, by a cubic schedule.
 
-    Zhu & Gupta prune every 100 to 1000 steps and see no difference between; 100 it is here, and
-    fewer where training is short. SMC-Bench prunes every 1000 steps, and so four times in its shortest
-    run; there the last event lies before the end of the schedule and misses the target, here it does not.
+    Zhu & Gupta prune every 100 to 1000 steps and see no difference. Here it is every 100 steps, or fewer
+    in a short training. SMC-Bench prunes every 1000 steps, which is four times in its shortest run. Its
+    last event comes before the end of the schedule and misses the target; here the target is met.
     """
 
     card: ClassVar[MethodCard] = MethodCard(
@@ -124,17 +126,17 @@ class Gmp(Method):
     paper: ClassVar[Mapping[str, Any]] = {"every": 1000, "events": 4}
 
     since: float = Field(0.1, ge=0, le=1)
-    """Share of training at which to begin."""
+    """Share of training at which pruning begins."""
     until: float = Field(0.8, ge=0, le=1)
     """Share of training at which the target is reached."""
     every: PositiveInt = 100
-    """Optimizer steps from one pruning to the next."""
+    """Optimizer steps between two prunings."""
     events: PositiveInt = 20
-    """At least so many prunings: where training is too short, they follow closer on each other."""
+    """Smallest number of prunings. In a short training the interval shrinks to reach it."""
 
     @model_validator(mode="after")
-    def _upward(self) -> Self:
-        forward(self.since, self.until)
+    def _forward(self) -> Self:
+        refuse_backward(self.since, self.until)
         return self
 
     def plan(self, target: Target) -> Iterator[Stage]:

@@ -1,4 +1,4 @@
-"""Tuned GMP: gradual magnitude pruning by the guidelines that answered the benchmark."""
+"""Tuned GMP: gradual magnitude pruning by the guidelines of the answer to SMC-Bench."""
 
 from __future__ import annotations
 
@@ -16,42 +16,44 @@ from smc_eval.target import Target
 
 
 class TunedGmp(Method):
-    """Prune gradually in a longer training, taught by the dense net.
+    """Prune gradually in a longer training, with the dense net as teacher.
 
-    What the paper lays down: embeddings and head stay dense; lengths of training, sparsification and
-    learning rate grow with the target; the dense net teaches, with hardness and temperature
-    well set. Shares of the schedule, hardness and temperature default to what the authors' recipe of
-    arXiv:2203.07259 for 90 % has. How the length grows is our own choice: in proportion to
-    how often the survivors are halved.
+    The paper requires: embeddings and head stay dense; training, sparsification and learning-rate
+    schedule are longer for sparser targets; the dense net is the teacher, with tuned hardness and
+    temperature. Schedule, hardness and temperature have the defaults of the authors' recipe for 90 %
+    (arXiv:2203.07259). The growth of the length is our own choice: it is proportional to the number of
+    times that the remaining weights are halved.
     """
 
     card: ClassVar[MethodCard] = MethodCard(
         name="gmp-tuned",
-        summary="gradual magnitude pruning, longer for sparser nets, taught by the dense net",
+        summary="gradual magnitude pruning, longer for sparser nets, with the dense net as teacher",
         source="Kurtic, Hoefler & Alistarh (2023), arXiv:2312.13547; Zhu & Gupta (2017), equation 1; "
         "Hinton et al. (2015), section 2",
         when="during",
         scopes=("body",),
     )
     pace: float = Field(1.0, gt=0)
-    """Lengths of the recipe for each halving of the survivors; never less than one in all."""
+    """Lengths of the recipe for each halving of the remaining weights; at least one in all."""
     since: float = Field(0.07, ge=0, lt=1)
     """Share of the training at which pruning begins."""
     until: float = Field(0.87, gt=0, le=1)
     """Share of the training at which the target is reached."""
     hardness: float = Field(1.0, gt=0, le=1)
-    """The dense net's share of the loss; the task has the rest."""
+    """Share of the loss that comes from the dense net. The rest comes from the task."""
     temperature: float = Field(2.0, gt=0)
-    """Softens what both nets say; above 1 it brings out what the dense net thinks of wrong answers."""
+    """Temperature of both nets. Above 1, the dense net's probabilities of wrong classes weigh more."""
 
     @model_validator(mode="after")
     def _forward(self) -> Self:
         if self.since >= self.until:
-            raise ValueError(f"pruning from {self.since:g} to {self.until:g} of the training goes nowhere")
+            raise ValueError(
+                f"pruning begins at {self.since:g} and ends at {self.until:g}; since must be below until"
+            )
         return self
 
     def plan(self, target: Target) -> Iterator[Stage]:
-        """Train the teacher; from the start again, prune gradually and learn from it."""
+        """Train the teacher, rewind, then prune gradually under its loss."""
         yield Train(name="dense")
         yield Rewind()
         yield Train(
@@ -61,5 +63,5 @@ class TunedGmp(Method):
         )
 
     def length(self, target: Target) -> float:
-        """How many times as long as the recipe: `pace` for each halving, to two decimals."""
+        """Length of the training as a multiple of the recipe: `pace` for each halving, to two decimals."""
         return max(1.0, round(self.pace * -math.log2(target.density), 2))

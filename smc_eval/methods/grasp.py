@@ -1,4 +1,4 @@
-"""GraSP: single-shot pruning before training that keeps the gradient flowing."""
+"""GraSP: one-shot pruning before training that preserves the gradient."""
 
 from __future__ import annotations
 
@@ -19,42 +19,42 @@ if TYPE_CHECKING:
 
 
 class GradientFlow(Criterion):
-    """w * (H g): what the squared norm of the gradient loses, to first order, without the weight.
+    """w * (H g): decrease of the squared gradient norm, to first order, when the weight is pruned.
 
-    Wang et al. (2020), equation 8, has S(-w) = -w * (H g), half the change of g^T g when w is taken
-    away, and algorithm 1 removes the largest: saliency is -S. So weights stay that feed the gradient,
-    and those go first whose removal would make it larger.
+    In Wang et al. (2020), equation 8, S(-w) = -w * (H g) is half the change of g^T g when w is removed.
+    Algorithm 1 removes the largest S, so the saliency is -S. Weights that feed the gradient stay. Weights
+    whose removal increases it are pruned first.
 
-    g and H are of the same batches and without dropout, else H g would be no derivative of g^T g.
-    Equation 8 has no temperature; one on the logits, as in some implementations, would need to know
-    a task's answers, of which it tells only the loss.
+    g and H are computed from the same batches without dropout; otherwise H g would not be a derivative of
+    g^T g. Equation 8 has no temperature. Some implementations have one on the logits, but a task need not
+    have logits.
     """
 
     batches: PositiveInt = SNIP_BATCHES
     """Training batches that gradient and Hessian are averaged over."""
 
     def saliency(self, probe: Probe) -> dict[str, Tensor]:
-        """A gradient and a Hessian-vector product a batch."""
+        """One gradient and one Hessian-vector product for each batch."""
         gradients, masks = probe.gradients(self.batches, dropout=False), probe.masks
-        # what is gone already takes no part in the flow
-        alive = {name: gradient.mul_(masks[name]) for name, gradient in gradients.items()}
-        products = probe.products(alive, self.batches)
+        # pruned weights have no part in the gradient norm
+        masked = {name: gradient.mul_(masks[name]) for name, gradient in gradients.items()}
+        products = probe.products(masked, self.batches)
         return {name: products[name].mul_(weight) for name, weight in probe.weights.items()}
 
 
 class Grasp(Method):
-    """Drop the weights without which the gradient is largest, then train."""
+    """Prune the weights whose removal increases the gradient norm most, then train."""
 
     card: ClassVar[MethodCard] = MethodCard(
         name="grasp",
         summary="gradient signal preservation w (H g) before training, one shot",
         source="Wang, Zhang & Grosse (2020), arXiv:2002.07376, equation 8 and algorithm 1",
         when="before",
-        distributions=("global", "uniform", "erk"),  # lamp squares saliencies, and these have a sign
+        distributions=("global", "uniform", "erk"),  # lamp needs saliencies of 0 or more
     )
     batches: PositiveInt = SNIP_BATCHES
-    """Training batches that gradient and Hessian are averaged over; few leave what does not occur
-    in them with saliency zero."""
+    """Training batches that gradient and Hessian are averaged over. With few, the embeddings of unseen tokens
+    have saliency zero."""
 
     def plan(self, target: Target) -> Iterator[Stage]:
         """Prune, train."""

@@ -14,11 +14,11 @@ from smc_eval.stages import START, Prune, Rewind, Stage, Train
 from smc_eval.target import Target
 
 SAME_SPARSITY = 1e-6
-"""Sparsities closer than this are one round."""
+"""Two sparsities that differ by less than this count as one round."""
 
 
 class LotteryTicket(Method):
-    """Train, drop a share of the survivors, rewind; again until sparse enough."""
+    """Train, prune a share of the remaining weights and rewind, until the target is reached."""
 
     card: ClassVar[MethodCard] = MethodCard(
         name="lth",
@@ -29,15 +29,15 @@ class LotteryTicket(Method):
         patterns=("free",),
     )
     share: float = Field(0.2, gt=0, lt=1)
-    """Share of the survivors that each round drops."""
+    """Share of the remaining weights that each round prunes."""
     early: float = Field(0.0, ge=0, lt=1)
-    """Share of training to rewind to; 0 rewinds to the start."""
+    """Share of training to rewind to; 0 rewinds to the untrained net."""
     rewind: Literal["weights", "rate"] = "weights"
-    """`weights` go back to their values of that time; under `rate` they stay as trained, and only the
-    learning rate and the order of batches go back."""
+    """`weights` resets weights, learning rate and order of batches; `rate` keeps the trained weights and
+    resets only the learning rate and the order of batches."""
 
     def plan(self, target: Target) -> Iterator[Stage]:
-        """Rounds of train, prune, rewind; then a last training."""
+        """Rounds of train, prune and rewind; then a last training."""
         if self.rewind == "rate":
             yield Train()
             for level in round_sparsities(self.share, target.sparsity):
@@ -55,7 +55,7 @@ class LotteryTicket(Method):
 
 
 def round_sparsities(share: float, sparsity: float) -> Iterator[float]:
-    """Sparsities after each round that drops a share of the survivors; the last is the target's."""
+    """Sparsity after each round that prunes a share of the remaining weights. The last is the target's."""
     number, level = 1, 1 - (1 - share)
     while level < sparsity - SAME_SPARSITY:
         yield level

@@ -1,4 +1,4 @@
-"""Movement pruning: keep what moves away from zero while the net trains."""
+"""Movement pruning: keep the weights that move away from zero during training."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import Field, PositiveInt, model_validator
 
 from smc_eval.card import MethodCard
 from smc_eval.method import Method
-from smc_eval.methods.gmp import Gradual, forward
+from smc_eval.methods.gmp import Gradual, refuse_backward
 from smc_eval.pruner import masks
 from smc_eval.sparse.schedule import window
 from smc_eval.stages import Stage, Train
@@ -21,48 +21,47 @@ if TYPE_CHECKING:
 
 
 class Move(Gradual):
-    """S <- S - g * w, and the largest S survive. Sanh, Wolf & Rush (2020), equations 4 to 6.
+    """S <- S - g * w; the weights with the largest S remain. Sanh, Wolf & Rush (2020), equations 4 to 6.
 
-    g is the gradient at the weights in use, w the weight itself, masked or not: what is masked is still
-    scored and comes back with its value when its score is large enough. A learning rate of the scores
-    would change nothing, for S starts at zero and only its order counts.
+    g is the gradient of the masked net; w is the weight, pruned or not. Pruned weights are scored too, and
+    return with their values when their score is large enough. A learning rate of the scores would change
+    nothing: S starts at zero, and only its order matters.
     """
 
     soft: ClassVar[bool] = True
     shardable: ClassVar[bool] = True
-    straight_through: ClassVar[bool] = (
-        False  # of scores alone: a masked weight is W * 0 to the loss, as published
-    )
+    # only scores use the straight-through gradient; the loss sees a pruned weight as W * 0, as published
+    straight_through: ClassVar[bool] = False
 
     every: PositiveInt = 1
-    """Optimizer steps from one choice of survivors to the next; scores gather at each."""
+    """Optimizer steps between two choices of the remaining weights. Scores change at each step."""
 
     def init(self, weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Scores of zero."""
+        """All scores are zero."""
         return {name: weight.new_zeros(weight.shape) for name, weight in weights.items()}
 
     def update(self, view: StepView, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Scores move at each step; at an event the masks are those of the largest."""
+        """Update the scores; at an event, keep the weights with the largest scores."""
         grads, weights = view.grads, view.weights
         scores = {name: score.addcmul(grads[name], weights[name], value=-1) for name, score in state.items()}
         to = self.due(view.step, view.steps)
         if to is not None:
-            # not within the masks worn: what was masked may come back
+            # without `within`: pruned weights can return
             view.set_masks(masks(scores, to, shards=view.shards))
         return scores
 
     def due(self, step: int, steps: int) -> Target | None:
-        """As scheduled; and once the target is reached it stays, while survivors may still change."""
-        found = super().due(step, steps)
-        beyond = step - window(steps, self.since, self.until)[1]
-        return self.to if found is None and beyond > 0 and beyond % self.every == 0 else found
+        """As scheduled. After the last event the target stays, and the masks can still change."""
+        target = super().due(step, steps)
+        late = step - window(steps, self.since, self.until)[1]
+        return self.to if target is None and late > 0 and late % self.every == 0 else target
 
 
 class Movement(Method):
-    """Train, keeping the weights that move away from zero, by a cubic schedule.
+    """Keep the weights that move away from zero during training, by a cubic schedule.
 
-    The survivors are chosen anew at each step, as published, also in the cool-down after `until`. The
-    published schedule of SQuAD warms up for a tenth of training and cools down for a fifth.
+    The remaining weights are chosen again at each step, as published, also in the cool-down after `until`.
+    The published schedule for SQuAD warms up for a tenth of training and cools down for a fifth.
     """
 
     card: ClassVar[MethodCard] = MethodCard(
@@ -74,15 +73,15 @@ class Movement(Method):
         distributions=("global", "uniform", "erk"),
     )
     since: float = Field(0.1, ge=0, le=1)
-    """Share of training at which to begin: the warm-up before it only scores."""
+    """Share of training at which pruning begins. The warm-up before it only scores."""
     until: float = Field(0.8, ge=0, le=1)
-    """Share of training at which the target is reached; the rest is the cool-down."""
+    """Share of training at which the target is reached. The rest is the cool-down."""
     every: PositiveInt = 1
-    """Optimizer steps from one choice of survivors to the next; more is cheaper."""
+    """Optimizer steps between two choices of the remaining weights. A larger number is cheaper."""
 
     @model_validator(mode="after")
-    def _upward(self) -> Self:
-        forward(self.since, self.until)
+    def _forward(self) -> Self:
+        refuse_backward(self.since, self.until)
         return self
 
     def plan(self, target: Target) -> Iterator[Stage]:

@@ -1,4 +1,4 @@
-"""oBERT, the optimal BERT surgeon: a block's Fisher information says who goes, and mends who stays."""
+"""oBERT, the optimal BERT surgeon: second-order pruning by the empirical Fisher information."""
 
 from __future__ import annotations
 
@@ -24,68 +24,73 @@ MIB = 1 << 20
 
 
 class Surgeon(Pruner):
-    """w^2 / (2 [F^-1]_ii) says who goes; w - F^-1[:, Q] (F^-1[Q, Q])^-1 w_Q is what becomes of the rest.
+    """Saliency w^2 / (2 [F^-1]_ii); the others become w - F^-1[:, Q] (F^-1[Q, Q])^-1 w_Q.
 
-    Kurtic et al. (2022), section 3, the first for a weight, the second for a group: F is the damped
-    empirical Fisher matrix of a block of consecutive weights, Q all that goes from the block.
+    Kurtic et al. (2022), section 3: the saliency is that of a single weight, the update that of a group.
+    F is the damped empirical Fisher matrix of a block of consecutive weights; Q are the pruned weights of
+    the block.
 
-    In memory: the matrices take 8 `block` bytes a weight and an eighth of that to gather gradients, 450
-    bytes a weight in blocks of 50. They are made part by part, no part above `memory`, from the same
-    gradients again: with p parts these are computed up to 2 p - 1 times, first to find who goes, then to
-    mend who stays, for which the last part's matrices are still there. All other needs are 10 bytes a
-    weight and some 100 MiB.
+    Memory: the matrices take 8 `block` bytes for each weight, and an eighth of that to collect gradients;
+    with blocks of 50, that is 450 bytes for each weight. They are computed in parts of at most `memory`,
+    from the same gradients again. With p parts the gradients are computed up to 2 p - 1 times: once for
+    each part to score the weights, and once to update them; the last part still has its matrices.
+    Everything else takes 10 bytes for each weight and some 100 MiB.
     """
 
     block: int = Field(ge=1, le=1024)
-    """Consecutive weights of a block."""
+    """Consecutive weights in a block."""
     gradients: int = Field(ge=1)
-    """Batches whose gradients make F."""
+    """Batches whose gradients give F."""
     damping: float = Field(gt=0)
-    """Added to F's diagonal."""
+    """Added to the diagonal of F."""
     memory: Annotated[int, Outside()] = Field(ge=0)
-    """MiB that matrices may take at once; 0 makes them some 10 MiB at a time."""
+    """MiB that matrices can take at once; 0 computes some 10 MiB at a time."""
 
     def prune(self, probe: Probe, target: Target) -> dict[str, Tensor]:
-        """Keep the weights whose loss would cost most, and mend them for those that go."""
+        """Keep the weights whose removal costs most, and update them to compensate for the others."""
         from smc_eval.sparse.allocate import allocate
-        from smc_eval.sparse.fisher import chunks, made_up, removal_costs
+        from smc_eval.sparse.fisher import chunks, compensated, removal_costs
 
-        weights, alive = probe.weights, probe.masks
+        weights, unpruned = probe.weights, probe.masks
         parts = chunks(
             {name: weight.shape for name, weight in weights.items()}, self.block, self.memory * MIB
         )
         saliency = {name: weight.new_empty(weight.shape) for name, weight in weights.items()}
         matrices: list[Tensor] = []
         for part in parts:
-            matrices.clear()  # before the next are made
-            matrices += self._matrices(part, probe, alive)
+            matrices.clear()  # free them before the next are computed
+            matrices += self._matrices(part, probe, unpruned)
             for tile, f_GBB in zip(part, matrices, strict=True):
-                tile.put(saliency[tile.name], removal_costs(tile.name, f_GBB, tile.cut(weights[tile.name])))
-        masks = allocate(saliency, target, within=alive)
+                tile.write(
+                    saliency[tile.name], removal_costs(tile.name, f_GBB, tile.read(weights[tile.name]))
+                )
+        masks = allocate(saliency, target, within=unpruned)
         mended = {name: weight.clone() for name, weight in weights.items()}
         for part in reversed(parts):
-            if any(bool((tile.cut(alive[tile.name]) & ~tile.cut(masks[tile.name])).any()) for tile in part):
-                matrices = matrices or self._matrices(part, probe, alive)
+            if any(
+                bool((tile.read(unpruned[tile.name]) & ~tile.read(masks[tile.name])).any()) for tile in part
+            ):
+                matrices = matrices or self._matrices(part, probe, unpruned)
                 for tile, f_GBB in zip(part, matrices, strict=True):
-                    w_GB, stays_GB = tile.cut(weights[tile.name]), tile.cut(masks[tile.name])
-                    tile.put(mended[tile.name], made_up(tile.name, f_GBB, w_GB, stays_GB))
+                    w_GB, stays_GB = tile.read(weights[tile.name]), tile.read(masks[tile.name])
+                    tile.write(mended[tile.name], compensated(tile.name, f_GBB, w_GB, stays_GB))
             matrices.clear()
-        probe.mend(mended)  # only now, as every gradient is that of the weights as they were
+        probe.mend(mended)  # last, because all gradients are those of the old weights
         return masks
 
-    def _matrices(self, part: Sequence[Tile], probe: Probe, alive: Tensors) -> list[Tensor]:
-        """F of each tile of a part; the same whenever it is asked for."""
-        from smc_eval.sparse.fisher import fishers
+    def _matrices(self, part: Sequence[Tile], probe: Probe, unpruned: Tensors) -> list[Tensor]:
+        """F of each tile of a part. Every call gives the same."""
+        from smc_eval.sparse.fisher import fisher_blocks
 
-        return fishers(probe.each_gradient(self.gradients), part, alive, self.damping)
+        return fisher_blocks(probe.each_gradient(self.gradients), part, unpruned, self.damping)
 
 
 class OptimalBertSurgeon(Method):
-    """Train, prune by second-order information, train again; in levels, the same for each."""
+    """Train, prune by second-order information, then train on with the whole recipe; for each level."""
 
     card: ClassVar[MethodCard] = MethodCard(
         name="obert",
-        summary="second-order pruning of the trained net, survivors mended, then the whole recipe again",
+        summary="second-order pruning of the trained net, then the whole recipe again",
         source="Kurtic et al. (2022), arXiv:2203.07259, section 3; Fisher blocks: arXiv:2004.14340",
         when="after",
     )
@@ -93,21 +98,20 @@ class OptimalBertSurgeon(Method):
     paper: ClassVar[Mapping[str, Any]] = {"block": 1, "gradients": 609}
 
     block: int = Field(50, ge=1, le=1024)
-    """Consecutive weights of a tensor that make up for each other; 1 takes the diagonal alone, so that
-    nothing makes up for anything."""
+    """Consecutive weights of a tensor that compensate for each other. 1 takes only the diagonal: no weight
+    is updated."""
     gradients: int = Field(256, ge=1)
-    """Batches whose gradients make the Fisher matrix; more than `block`, or it knows little but the
-    damping. Published: 1024."""
+    """Batches whose gradients give the Fisher matrix. Take more than `block`, or the damping dominates.
+    Published: 1024."""
     damping: float = Field(1e-7, gt=0)
     """Added to the diagonal of the Fisher matrix."""
     rounds: int = Field(1, ge=1)
-    """Reach each level in so many rounds of equal ratio, with a new Fisher matrix for each."""
+    """Number of prunings in each level, of the same ratio, each with a new Fisher matrix."""
     levels: int = Field(1, ge=1)
-    """Reach the target in so many levels of equal ratio, and train with the whole recipe after each.
-    SMC-Bench has one."""
+    """Number of levels of the same ratio, each followed by the whole recipe. SMC-Bench has one."""
     memory: Annotated[int, Outside()] = Field(4096, ge=16)
-    """MiB that Fisher matrices may take at once, 9 x `block` bytes a weight; what does not fit costs
-    further passes over the same batches, and changes no number."""
+    """MiB that Fisher matrices can take at once: 9 x `block` bytes for each weight. A smaller limit costs
+    more passes over the same batches and changes no result."""
 
     def plan(self, target: Target) -> Iterator[Stage]:
         """Train; then for each level prune, round by round, and train."""
@@ -116,7 +120,7 @@ class OptimalBertSurgeon(Method):
         rounds, last, pruned = self.rounds * self.levels, 0.0, False
         for number in range(1, rounds + 1):
             to = target if number == rounds else target.at(1 - target.density ** (number / rounds))
-            if number == rounds or to.sparsity > last:  # between two N:M patterns there may be none
+            if number == rounds or to.sparsity > last:  # there may be no pattern between two
                 yield Prune(by=by, to=to)
                 last, pruned = to.sparsity, True
             if pruned and number % self.rounds == 0:

@@ -16,17 +16,18 @@ if TYPE_CHECKING:
 
 
 class Magnitude(Criterion):
-    """|w|: small weights go. Han et al. (2015), section 3."""
+    """|w|: the smallest weights are pruned. Han et al. (2015), section 3."""
 
     shardable: ClassVar[bool] = True
 
     def saliency(self, probe: Probe) -> dict[str, Tensor]:
-        """Absolute values of the weights as they stand."""
+        """Absolute values of the weights."""
         return {name: weight.abs() for name, weight in probe.weights.items()}
 
 
 class MagnitudeBefore(Method):
-    """Drop the smallest weights of the pretrained and freshly drawn net, then train."""
+    """Prune the smallest weights of the untrained net, then train. Pretrained and random weights are
+    compared."""
 
     card: ClassVar[MethodCard] = MethodCard(
         name="omp-before",
@@ -42,7 +43,7 @@ class MagnitudeBefore(Method):
 
 
 class MagnitudeAfter(Method):
-    """Train, drop the smallest weights, train again from there with the whole recipe."""
+    """Train, prune the smallest weights, then train on with the whole recipe."""
 
     card: ClassVar[MethodCard] = MethodCard(
         name="omp-after",

@@ -1,4 +1,4 @@
-"""Random pruning, before and after training: the least that a method must beat."""
+"""Random pruning, before and after training: the baseline that every method must beat."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 
 class RandomSaliency(Criterion):
-    """A uniform draw for each weight: every tensor loses about the same share."""
+    """A uniform random number for each weight. Every tensor loses about the same share."""
 
     shardable: ClassVar[bool] = True
 
     def saliency(self, probe: Probe) -> dict[str, Tensor]:
-        """Numbers in [0, 1), the same on every device and however the rows are cut."""
+        """Numbers in [0, 1): the same on every device, and for every number of shards."""
         return {name: probe.shards.drawn(weight, probe.generator) for name, weight in probe.weights.items()}
 
 
 class RandomBefore(Method):
-    """Drop weights by lot, then train what is left."""
+    """Prune weights at random, then train."""
 
     card: ClassVar[MethodCard] = MethodCard(
         name="random-before",
@@ -42,7 +42,7 @@ class RandomBefore(Method):
 
 
 class RandomAfter(Method):
-    """Train, drop weights by lot, train again with the whole recipe."""
+    """Train, prune weights at random, then train on with the whole recipe."""
 
     card: ClassVar[MethodCard] = MethodCard(
         name="random-after",

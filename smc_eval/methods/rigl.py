@@ -1,4 +1,4 @@
-"""RigL: drop small weights and grow steep ones while the net trains, from another method's masks."""
+"""RigL: prune small weights and grow those with large gradients, during training."""
 
 from __future__ import annotations
 
@@ -27,37 +27,42 @@ SOURCE = "Evci et al. (2020), arXiv:1911.11134, algorithm 1; start: "
 
 
 class Regrow(Updater):
-    """Now and then each tensor drops a share of its weights and grows as many elsewhere.
+    """At some steps, each tensor prunes a share of its weights and grows as many others.
 
-    Evci et al. (2020), algorithm 1. What may grow is what was dead and what was just dropped: a weight
-    that is dropped and grown at once keeps its value, any other starts at zero. So a tensor always has
-    room for as many as it drops, and keeps its count exactly, however full it is.
+    Evci et al. (2020), algorithm 1. Pruned weights can grow, and so can those that this change prunes:
+    such a weight keeps its value; all others start at zero. A tensor therefore always has enough places
+    to grow, and keeps its number of weights exactly.
     """
 
     shardable: ClassVar[bool] = True
 
     grow: Literal["gradient", "chance"] = "gradient"
-    """`gradient` grows where the gradient is largest, by lot where there is none; `chance` by lot."""
+    """`gradient` grows weights with the largest gradients, and at random where all are zero; `chance` grows
+    at random."""
     drop: Literal["magnitude", "signs"] = "magnitude"
-    """`magnitude` drops what is nearest to zero; `signs` does so of either sign apart."""
+    """`magnitude` prunes the weights nearest to zero; `signs` does so among the positive and among the
+    negative weights."""
     share: float = Field(0.3, gt=0, le=1)
-    """Share of a tensor's weights that is dropped at first."""
+    """Share of a tensor's weights that the first change prunes."""
     end: float = Field(0.0, ge=0, le=1)
-    """Share to which a cosine leads by the time of `stop`; as large as `share`, it stays constant."""
+    """Share at `stop`; between them the share falls by a cosine. Equal to `share`, it stays constant."""
     stop: float = Field(0.75, gt=0, le=1)
-    """Share of training after which masks stay as they are."""
+    """Share of training after which the masks stay."""
     every: int = Field(100, ge=2)
-    """Optimizer steps from one change to the next."""
+    """Optimizer steps between two changes."""
     events: PositiveInt = 6
-    """At least so many changes: where training is too short, they follow closer on each other, but
-    never on every step, for then no weight would learn."""
+    """Smallest number of changes. In a short training the interval shrinks to reach it, but not below two
+    steps, so that weights are trained in between."""
 
     def init(self, weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Nothing to remember: the step says all."""
+        """No state: the schedule depends on the step alone."""
         return {}
 
     def update(self, view: StepView, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """At a change, new masks with as many weights of each tensor; by gradient, no weight moves then."""
+        """At a change, new masks with the same number of weights in each tensor.
+
+        If weights grow by gradient, the optimizer step is skipped then.
+        """
         share = self.due(view.step, view.steps)
         if share is not None:
             weights, grads = view.weights, view.grads if self.grow == "gradient" else {}
@@ -67,26 +72,26 @@ class Regrow(Updater):
                     for name, mask in view.masks.items()
                 }
             )
-            if self.grow == "gradient":  # algorithm 1: a step either changes connections or moves weights
+            if self.grow == "gradient":  # algorithm 1: a step changes either masks or weights
                 view.skip()
         return state
 
     def due(self, step: int, steps: int) -> float | None:
-        """The share to drop at this step, if it is one at which masks change."""
+        """The share to prune at this step; None if the masks do not change."""
         if step not in self._changes(steps):
             return None
         return cosine(self.share, self.end, step / (self.stop * steps))
 
     def densities(self, steps: int, density: float) -> Sequence[tuple[int, float]]:
-        """None: as many grow as go."""
+        """No change: as many weights grow as are pruned."""
         return ()
 
     def dense_gradient_steps(self, steps: int) -> Sequence[int]:
-        """The steps of its changes, if it grows by gradient."""
+        """The steps of its changes, if weights grow by gradient."""
         return self._changes(steps) if self.grow == "gradient" else ()
 
     def _changes(self, steps: int) -> range:
-        """The steps at which masks change."""
+        """The steps at which the masks change."""
         until = self.stop * steps
         interval = max(2, spacing(int(until), self.every, self.events))
         return range(interval, math.ceil(until), interval)
@@ -94,49 +99,49 @@ class Regrow(Updater):
     def _rewired(
         self, view: StepView, weight: Tensor, gradient: Tensor | None, mask: Tensor, share: float
     ) -> Tensor:
-        """A tensor's next mask, with as many True."""
-        from smc_eval.sparse.regrow import grown, survivors
+        """The next mask of a tensor, with the same number of weights."""
+        from smc_eval.sparse.regrow import grown, remaining_after_drop
 
         shards = view.shards
-        (dead,) = shards.count([~mask])
-        if not dead:
+        (pruned,) = shards.count([~mask])
+        if not pruned:
             return mask
-        stays = survivors(weight, mask, share, signs=self.drop == "signs", shards=shards)
+        stays = remaining_after_drop(weight, mask, share, signs=self.drop == "signs", shards=shards)
         before, after = shards.count([mask, stays])
         return stays | grown(gradient, ~stays, before - after, view.generator, shards)
 
 
 class RigL(Method):
-    """Prune, then train while each tensor drops small weights and grows where the gradient is large.
+    """Prune; then, during training, prune small weights and grow those with large gradients.
 
-    The options of `--protocol paper` are SMC-Bench's: every 1000 steps, from half the weights to a
-    two-hundredth, to the end of training. Its code also grew weights that were alive already, and so
-    lost up to three quarters of an embedding; here every tensor keeps its count.
+    The options of `--protocol paper` are those of SMC-Bench: every 1000 steps, from half of the weights to
+    a two-hundredth, until the end of training. Its code also grew unpruned weights, and so lost up to
+    three quarters of an embedding. Here every tensor keeps its number of weights.
     """
 
     paper: ClassVar[Mapping[str, Any]] = {"share": 0.5, "end": 0.005, "stop": 1.0, "every": 1000}
 
     share: float = Field(0.3, gt=0, le=1)
-    """Share of a tensor's weights that is dropped and grown at first."""
+    """Share of a tensor's weights that the first change prunes and grows."""
     end: float = Field(0.0, ge=0, le=1)
-    """Share to which a cosine leads by the time of `stop`."""
+    """Share at `stop`; between them the share falls by a cosine."""
     stop: float = Field(0.75, gt=0, le=1)
-    """Share of training after which masks stay as they are."""
+    """Share of training after which the masks stay."""
     every: int = Field(100, ge=2)
-    """Optimizer steps from one change to the next; fewer in a training that would have less than six."""
+    """Optimizer steps between two changes. In a short training fewer, so that there are six changes."""
 
     @abstractmethod
     def first(self) -> Pruner:
-        """What makes the masks to start from."""
+        """The pruner of the first masks."""
 
     def plan(self, target: Target) -> Iterator[Stage]:
-        """Prune, train under the rule."""
+        """Prune, train under the updater."""
         yield Prune(by=self.first(), to=target)
         yield Train(updater=Regrow(share=self.share, end=self.end, stop=self.stop, every=self.every))
 
 
 class MagnitudeRigL(RigL):
-    """RigL from the largest weights of the untrained net."""
+    """RigL, started from one-shot magnitude pruning."""
 
     card: ClassVar[MethodCard] = MethodCard(
         name="omp-rigl",
@@ -152,7 +157,7 @@ class MagnitudeRigL(RigL):
 
 
 class SensitivityRigL(RigL):
-    """RigL from SNIP's masks."""
+    """RigL, started from SNIP."""
 
     card: ClassVar[MethodCard] = MethodCard(
         name="snip-rigl",
@@ -164,7 +169,7 @@ class SensitivityRigL(RigL):
     paper: ClassVar[Mapping[str, Any]] = {**RigL.paper, "batches": 1}
 
     batches: PositiveInt = Sensitivity().batches
-    """Training batches that SNIP looks at."""
+    """Training batches that SNIP uses."""
 
     def first(self) -> Pruner:
         """Connection sensitivity."""
@@ -172,7 +177,7 @@ class SensitivityRigL(RigL):
 
 
 class RandomRigL(RigL):
-    """RigL from weights drawn by lot."""
+    """RigL, started from random pruning."""
 
     card: ClassVar[MethodCard] = MethodCard(
         name="random-rigl",
@@ -183,5 +188,5 @@ class RandomRigL(RigL):
     )
 
     def first(self) -> Pruner:
-        """Chance."""
+        """Random saliency."""
         return RandomSaliency()

@@ -1,4 +1,4 @@
-"""SET, sparse evolutionary training: drop small weights, grow others by lot."""
+"""SET, sparse evolutionary training: prune small weights and grow others at random."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from smc_eval.target import Target
 
 
 class SparseEvolution(Method):
-    """Draw an Erdős–Rényi net; while it trains, drop what is nearest to zero and grow as many by lot.
+    """Start from an Erdős–Rényi net. During training, prune the smallest weights and grow as many at random.
 
-    Each tensor drops the same share of its positive and of its negative weights. The paper rewires after
-    each epoch, and after the last one drops without growing; here masks change every so many steps, and
-    no more after `stop`, as Evci et al. (2020) have it: so the target is met, and what grew last has time
-    to learn. What grows starts at zero.
+    Each tensor loses the same share of its positive and of its negative weights. Grown weights start at
+    zero. The paper rewires after each epoch, and prunes without growing after the last one. Here the masks
+    change every `every` steps, until `stop`, as in Evci et al. (2020): so the target is met, and the last
+    grown weights are trained.
     """
 
     card: ClassVar[MethodCard] = MethodCard(
@@ -33,14 +33,14 @@ class SparseEvolution(Method):
         distribution="erk",
     )
     share: float = Field(0.3, gt=0, le=1)
-    """Share of a tensor's weights that each change drops and grows; zeta in the paper."""
+    """Share of a tensor's weights that each change prunes and grows; zeta in the paper."""
     stop: float = Field(0.75, gt=0, le=1)
-    """Share of training after which masks stay as they are."""
+    """Share of training after which the masks stay."""
     every: int = Field(100, ge=2)
-    """Optimizer steps from one change to the next; fewer in a training that would have less than six."""
+    """Optimizer steps between two changes. In a short training fewer, so that there are six changes."""
 
     def plan(self, target: Target) -> Iterator[Stage]:
-        """Prune by lot, train under the rule."""
+        """Prune at random, train under the updater."""
         yield Prune(by=RandomSaliency(), to=target)
         yield Train(
             updater=Regrow(

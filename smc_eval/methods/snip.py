@@ -1,4 +1,4 @@
-"""SNIP: single-shot pruning before training, by how far the loss moves when a weight is taken away."""
+"""SNIP: one-shot pruning before training, by the effect of each weight on the loss."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SNIP_BATCHES = 64
-"""Enough to meet most words of a benchmark's training data. With one batch of four problems every
-embedding row that does not occur has saliency zero and goes first, whatever it is worth."""
+"""Enough to see most words of a benchmark's training data. With one batch of four problems, the embeddings
+of all unseen words have saliency zero and are pruned first."""
 
 
 class Sensitivity(Criterion):
-    """|g * w|, the loss's derivative by a weight's being there. Lee et al. (2019), equations 5 and 6.
+    """|g * w|: derivative of the loss by the presence of a weight. Lee et al. (2019), equations 5 and 6.
 
-    The paper divides by the sum over all weights, which changes nothing in their order. Gradients
-    are those of training, dropout and all, averaged over the batches before the absolute value.
+    The paper divides by the sum over all weights, which does not change their order. Gradients are those
+    of training, with dropout. They are averaged over the batches before the absolute value is taken.
     """
 
     shardable: ClassVar[bool] = True
@@ -34,13 +34,13 @@ class Sensitivity(Criterion):
     """Training batches that the gradient is averaged over."""
 
     def saliency(self, probe: Probe) -> dict[str, Tensor]:
-        """One forward and backward pass a batch."""
+        """One forward and backward pass for each batch."""
         gradients = probe.gradients(self.batches)
         return {name: gradients[name].mul_(weight).abs_() for name, weight in probe.weights.items()}
 
 
 class Snip(Method):
-    """Drop the weights that the loss misses least, then train."""
+    """Prune the weights with the least effect on the loss, then train."""
 
     card: ClassVar[MethodCard] = MethodCard(
         name="snip",
@@ -50,8 +50,8 @@ class Snip(Method):
     )
     paper: ClassVar[Mapping[str, Any]] = {"batches": 1}
     batches: PositiveInt = SNIP_BATCHES
-    """Training batches that the gradient is averaged over; few leave what does not occur in them
-    without a saliency, so that it goes first."""
+    """Training batches that the gradient is averaged over. With few, the embeddings of unseen tokens have
+    saliency zero and are pruned first."""
 
     def plan(self, target: Target) -> Iterator[Stage]:
         """Prune, train."""

@@ -1,4 +1,4 @@
-"""SparseGPT: one-shot pruning that mends what stays, layer by layer."""
+"""SparseGPT: one-shot pruning that updates the remaining weights, layer by layer."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 
 class Reconstruction(Pruner):
-    """Drops what harms outputs least, and mends the survivors. Frantar & Alistarh (2023), algorithm 1.
+    """Prunes the weights whose removal changes the outputs least, and updates the others.
 
-    Inputs are those of the net as it stands, for all layers alike; the published code walks
-    through the net and gives each block what the pruned ones before it put out. Columns of a weight
-    that are multiplied apart from each other are taken to be uncorrelated. A tensor that no linear
-    map multiplies keeps its largest magnitudes, unmended.
+    Frantar & Alistarh (2023), algorithm 1. All layers see the inputs of the unpruned net. The published
+    code instead gives each block the outputs of the pruned blocks before it. Columns of a weight that are
+    multiplied separately count as uncorrelated. A tensor that no linear map uses keeps its largest
+    magnitudes, without an update.
     """
 
     batches: PositiveInt = 32
@@ -34,13 +34,13 @@ class Reconstruction(Pruner):
     damping: float = Field(0.01, gt=0)
     """Added to the diagonal of the inputs' Gram matrix, as a share of its mean."""
     block: PositiveInt = 128
-    """Columns that are chosen from together."""
+    """Columns that are compared with each other."""
     memory: PositiveInt = 1024
-    """Mebibytes of Gram matrices at a time, I x I x 4 bytes for a tensor of I inputs; a net that needs
-    more is run so many times as often, and one tensor may need more alone."""
+    """Mebibytes of Gram matrices at a time: I x I x 4 bytes for a tensor of I inputs. A net that needs more
+    takes several passes over the batches. A single tensor can exceed the limit."""
 
     def prune(self, probe: Probe, target: Target) -> dict[str, Tensor]:
-        """Masks that meet each tensor's budget; the survivors have new values."""
+        """Masks that meet the budget of each tensor. The unpruned weights get new values."""
         from smc_eval.sparse.allocate import budgets
         from smc_eval.sparse.input_stats import Grams
         from smc_eval.sparse.reconstruct import reconstruct
@@ -67,7 +67,7 @@ class Reconstruction(Pruner):
         return masks
 
     def _sweeps(self, weights: Tensors) -> Iterator[list[str]]:
-        """Names of tensors whose Gram matrices fit into memory together."""
+        """Names of the tensors of each sweep: their Gram matrices fit into memory together."""
         names, room = list[str](), self.memory * 2**20
         for name, weight in weights.items():
             need = 4 * weight[0].numel() ** 2
@@ -81,24 +81,24 @@ class Reconstruction(Pruner):
 
 
 class SparseGPT(Method):
-    """Train, prune and mend, train again with the whole recipe."""
+    """Train, prune and update the remaining weights, then train on with the whole recipe."""
 
     card: ClassVar[MethodCard] = MethodCard(
         name="sparsegpt",
-        summary="one-shot pruning by layer-wise reconstruction, survivors mended; then trained again",
+        summary="one-shot layer-wise reconstruction of the trained net, then the whole recipe again",
         source="Frantar & Alistarh (2023), arXiv:2301.00774, algorithm 1",
         when="after",
         distribution="uniform",
         distributions=("uniform", "erk", "owl"),
     )
     batches: PositiveInt = 32
-    """Training batches that are run forward to see inputs: 128 examples at 4 a batch, as published."""
+    """Training batches that are run forward: with 4 examples a batch, 128 examples as published."""
     damping: float = Field(0.01, gt=0)
     """Added to the diagonal of the inputs' Gram matrix, as a share of its mean."""
     block: PositiveInt = 128
-    """Columns that are chosen from together."""
+    """Columns that are compared with each other."""
     memory: PositiveInt = 1024
-    """Mebibytes of Gram matrices at a time; a net that needs more is run so many times as often."""
+    """Mebibytes of Gram matrices at a time. A net that needs more takes several passes over the batches."""
 
     def plan(self, target: Target) -> Iterator[Stage]:
         """Train, prune, train."""

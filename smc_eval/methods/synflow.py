@@ -1,4 +1,4 @@
-"""SynFlow: iterative pruning before training, without data, that conserves what flows through the net."""
+"""SynFlow: iterative pruning before training by synaptic flow, without data."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SYNFLOW_BATCHES = 8
-"""Every batch reaches all of most nets; a tree decoder's deepest layers wait for a nested equation."""
+"""One batch uses all weights of most nets. The deepest layers of a tree decoder need a nested equation."""
 
 
 class SynapticFlow(Criterion):
-    """|w dR/dw| in the net's linear shadow, where R sums all outputs. Tanaka et al. (2020), algorithm 1.
+    """|w dR/dw| in the linearized net, where R is the sum of all outputs. Tanaka et al. (2020), algorithm 1.
 
-    Of the data only the form is looked at: how long the sequences are, where a tree branches.
-    Biases are left out, so that each layer's weights carry the same flow.
+    Only the form of the data matters: the lengths of the sequences, the shape of a tree. Biases are left
+    out, so that the weights of each layer have the same total flow.
     """
 
     needs_outputs: ClassVar[bool] = True
     batches: PositiveInt = SYNFLOW_BATCHES
-    """At most so many training batches lend their form, until one has asked for every weight."""
+    """Largest number of training batches. Fewer are drawn if they use every weight."""
 
     def saliency(self, probe: Probe) -> dict[str, Tensor]:
-        """A forward and a backward pass."""
+        """One forward and backward pass for each batch."""
         return probe.flow(self.batches)
 
 
 class SynFlow(Method):
-    """Drop, in many rounds, the weights that the least flows through; then train."""
+    """Prune the weights with the least synaptic flow, in many rounds; then train."""
 
     card: ClassVar[MethodCard] = MethodCard(
         name="synflow",
@@ -46,9 +46,9 @@ class SynFlow(Method):
         when="before",
     )
     rounds: PositiveInt = 100
-    """Prunings of equal ratio, each scored anew; in one round it can empty a layer."""
+    """Rounds of pruning, each with new saliencies. A single round can empty a layer."""
     batches: PositiveInt = SYNFLOW_BATCHES
-    """At most so many training batches lend their form, until one has asked for every weight."""
+    """Largest number of training batches. Fewer are drawn if they use every weight."""
 
     def plan(self, target: Target) -> Iterator[Stage]:
         """Prune in rounds, train."""

@@ -1,4 +1,4 @@
-"""Wanda: weights by the size of what they multiply."""
+"""Wanda: one-shot pruning by weights and activations."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 
 class WandaScore(Criterion):
-    """|w_ij| ||x_j||: a weight and the norm of its input over all rows. Sun et al. (2024), equation 1.
+    """|w_ij| ||x_j||: weight times the norm of its input over all rows. Sun et al. (2024), equation 1.
 
-    A weight that no linear map multiplies, a lookup table say, has inputs of norm 1: its magnitude
-    decides. That is why norms are compared within an output unless the user says otherwise.
+    A weight that no linear map uses, such as a lookup table, has inputs of norm 1, so its magnitude
+    decides. By default saliencies are therefore compared within each output.
     """
 
     batches: PositiveInt = 32
     """Training batches that are run forward."""
 
     def saliency(self, probe: Probe) -> dict[str, Tensor]:
-        """Magnitudes times norms of inputs."""
+        """Magnitudes times input norms."""
         from smc_eval.sparse.input_stats import Squares
 
         squares = Squares(probe.weights, probe.weights.keys())
@@ -37,17 +37,17 @@ class WandaScore(Criterion):
 
 
 class Wanda(Method):
-    """Train, drop the weights that carry least to each output, train again with the whole recipe."""
+    """Train, prune the weights that contribute least to each output, then train on with the whole recipe."""
 
     card: ClassVar[MethodCard] = MethodCard(
         name="wanda",
-        summary="magnitude times the norm of the input, compared within each output; then trained again",
+        summary="magnitude times input norm of the trained net, by output, then the whole recipe again",
         source="Sun et al. (2024), arXiv:2306.11695, equation 1",
         when="after",
         distribution="rows",
     )
     batches: PositiveInt = 32
-    """Training batches that are run forward to see inputs: 128 examples at 4 a batch, as published."""
+    """Training batches that are run forward: with 4 examples a batch, 128 examples as published."""
 
     def plan(self, target: Target) -> Iterator[Stage]:
         """Train, prune, train."""

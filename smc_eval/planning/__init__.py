@@ -1,1 +1,1 @@
-"""What to do next, and what it costs: plans, schedules and searches over cells; no net is touched."""
+"""Planning: stages to run, their cost, schedules, and searches for a sparsity. No net is built."""

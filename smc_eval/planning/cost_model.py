@@ -1,4 +1,4 @@
-"""Prices: what training comes to in operations, and in seconds of a device whose rate is told."""
+"""The cost of training: operations, and seconds on a device of a known rate."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from smc_eval.task import Task
 ANY_TASK = "all"
 
 ForwardFlops = Callable[[Task], float | None]
-"""Operations of a forward pass over one example of a task, where they are known."""
+"""Operations of a forward pass over one example of a task; None if unknown."""
 
 
 class DeviceRate(Spec):
-    """How fast one device trains some tasks, or all, with a model, or any."""
+    """The training speed of one device, for some or all tasks, with one or any model."""
 
     task: str = ANY_TASK
     """A task, a group of tasks, or all."""
     model: str | None = None
-    """As `--model` says it; none is any."""
+    """A model as in `--model`; none means any."""
     seconds: float | None = Field(None, gt=0)
-    """Of an optimizer step, or else `flops`."""
+    """Seconds of an optimizer step; give these or `flops`."""
     flops: float | None = Field(None, gt=0)
-    """Floating-point operations a second that it reaches, which is less than it is sold with."""
+    """Floating-point operations per second that it reaches, which are fewer than its peak."""
     about: str = ""
-    """Where the number comes from: which device, measured how. Nothing depends on it."""
+    """Origin of the number: the device, and how it was measured. Not used."""
 
     @model_validator(mode="after")
     def _one_measure(self) -> Self:
@@ -43,7 +43,7 @@ class DeviceRate(Spec):
         return self
 
     def rank(self, task: Task) -> int | None:
-        """How narrowly it is meant for a task with its model: the less, the narrower; None if not at all."""
+        """How specific it is to a task and its model: lower is more specific; None if it does not apply."""
         card, model = task.card, self.model in (None, task.backbone)
         names = (task.label, card.name, *card.groups, ANY_TASK)
         if not model or self.task not in names:
@@ -53,38 +53,38 @@ class DeviceRate(Spec):
 
 @dataclass(frozen=True)
 class TrainingCost:
-    """What some starts cost: those of one task with one model, or of tasks that are trained as one."""
+    """The cost of one task with one model, or of several tasks that share their nets."""
 
     tasks: tuple[str, ...]
     model: str
     cells: int
     steps: int
-    """Optimizer steps that are still to pay."""
+    """Optimizer steps to run."""
     naive: int
-    """Steps if every cell went all its way alone, and nothing were done yet."""
+    """Steps if cells shared no stages and nothing were done yet."""
     flops: float | None
-    """Operations of the steps to pay; None where the work of an example is not known."""
+    """Operations of the steps to run; None if those of an example are unknown."""
     seconds: float | None
-    """Of the steps to pay; None where no rate is known."""
+    """Seconds of the steps to run; None if no rate is known."""
     seconds_naive: float | None
 
 
 def unknown_flops(_task: Task) -> None:
-    """The work of a task whose model's dimensions nobody has told."""
+    """The operations of a task whose model has unknown dimensions: None."""
 
 
 def narrowest_rate(rates: Iterable[DeviceRate], task: Task) -> DeviceRate | None:
-    """The rate that is meant most narrowly for a task with its model; the first of equals."""
+    """The rate that is most specific to a task and its model; the first of equals."""
     ranked = [(rank, rate) for rate in rates if (rank := rate.rank(task)) is not None]
-    return min(ranked, key=lambda one: one[0])[1] if ranked else None
+    return min(ranked, key=lambda pair: pair[0])[1] if ranked else None
 
 
 def read_rates(path: Path, names: Sequence[str]) -> tuple[DeviceRate, ...]:
-    """The rates of a file, each a table `[[rate]]`; `names` are the tasks and groups there are.
+    """The rates of a file, each a table `[[rate]]`; `names` are the known tasks and groups.
 
     Raises:
-        UnknownName: it tells of something else, or of a task that nobody has.
-        UsageError: it cannot be read, is no TOML, or a value cannot be meant.
+        UnknownName: the file has another key, or a task or group that is unknown.
+        UsageError: it cannot be read, is no TOML, or a value is wrong.
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -98,33 +98,33 @@ def read_rates(path: Path, names: Sequence[str]) -> tuple[DeviceRate, ...]:
     tables = content.get("rate", [])
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
         raise UsageError(f"'rate' of rates {path} is no list of tables; begin each with [[rate]]")
-    found = tuple(
+    rates = tuple(
         parse_spec(DeviceRate, table, "key", f"rate {number} of {path}")
         for number, table in enumerate(tables, 1)
     )
-    for rate in found:
+    for rate in rates:
         if rate.task.partition(":")[0] not in names:
             raise UnknownName(f"task or group of rates {path}", rate.task, names)
-    return found
+    return rates
 
 
-def flops_of(stage: Stage, count: int, each: float | None) -> float | None:
-    """Floating-point operations of so many steps, `each` those of a forward pass over one example.
+def flops_of(stage: Stage, count: int, forward: float | None) -> float | None:
+    """Floating-point operations of `count` steps; `forward` are those of a forward pass over one example.
 
-    A backward pass takes twice as many; activations that are computed anew take another forward
-    pass, and so does a teacher. Every batch counts as full. Embeddings, attention's products, heads and
-    solvers, norms, the optimizer, pruning and predicting are not counted.
+    A backward pass takes twice as many. Recomputed activations take one more forward pass, and so does a
+    teacher. Every batch counts as full. Not counted: embeddings, products of attention, heads and solvers,
+    norms, the optimizer, pruning and predicting.
     """
     if not count:
         return 0.0
-    if each is None or not isinstance(stage, Train) or stage.recipe is None:
+    if forward is None or not isinstance(stage, Train) or stage.recipe is None:
         return None
     passes = 3 + stage.recipe.checkpointing + (stage.distil is not None)
-    return float(count * stage.recipe.batch_size * stage.recipe.accumulation * passes * each)
+    return float(count * stage.recipe.batch_size * stage.recipe.accumulation * passes * forward)
 
 
 def sum_known(values: Iterable[float | None]) -> float | None:
-    """The sum; None where a part of it is not known."""
+    """The sum; None if a part of it is unknown."""
     total = 0.0
     for value in values:
         if value is None:
@@ -133,13 +133,13 @@ def sum_known(values: Iterable[float | None]) -> float | None:
     return total
 
 
-def seconds_of(rate: DeviceRate | None, stage: Stage, count: int, each: float | None) -> float | None:
-    """Seconds of so many steps of a stage; None where no rate is known, or the operations are not."""
+def seconds_of(rate: DeviceRate | None, stage: Stage, count: int, forward: float | None) -> float | None:
+    """Seconds of `count` steps of a stage; None if the rate or the operations are unknown."""
     if not count:
         return 0.0
     if rate is None:
         return None
     if rate.seconds:
         return count * rate.seconds
-    flops = flops_of(stage, count, each)
+    flops = flops_of(stage, count, forward)
     return flops / rate.flops if flops is not None and rate.flops else None

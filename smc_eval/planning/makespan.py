@@ -1,4 +1,4 @@
-"""The makespan: how long so many workers take over a grid, when each cell is begun as the agenda says."""
+"""The makespan: how long some workers take for a grid, if cells begin in the order of the scheduler."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from heapq import heappop, heappush
 
 from smc_eval.experiment.cell import Chain, Link
-from smc_eval.planning.plan import stages_owed, steps_of
+from smc_eval.planning.plan import stages_to_run, steps_of
 from smc_eval.planning.scheduler import Scheduler
 
 Lengths = Mapping[str, float]
@@ -16,13 +16,13 @@ Lengths = Mapping[str, float]
 
 @dataclass(frozen=True)
 class RemainingStages:
-    """What a cell still has to go: the stages that it needs and that are not finished, in order."""
+    """The stages that a cell still needs, in order."""
 
     chain: Chain
     links: tuple[Link, ...]
 
     def seconds(self, lengths: Lengths) -> float:
-        """How long it takes one worker."""
+        """Seconds that one worker takes."""
         return sum(lengths[link.digest] for link in self.links)
 
     def steps(self, link: Link) -> int:
@@ -32,7 +32,7 @@ class RemainingStages:
 
 @dataclass(frozen=True)
 class StageRun:
-    """A stage at work, from when to when, on behalf of a cell."""
+    """A stage that runs for a cell, with its begin and end in seconds."""
 
     digest: str
     cell: str
@@ -42,83 +42,83 @@ class StageRun:
 
 @dataclass(frozen=True)
 class Schedule:
-    """What so many workers do when, in seconds of training: pruning and scoring count for nothing."""
+    """The stage runs of some workers. Only training takes time; pruning and scoring take none."""
 
     workers: int
-    spells: tuple[StageRun, ...]
+    stage_runs: tuple[StageRun, ...]
 
     @classmethod
     def of(
-        cls, ways: Sequence[RemainingStages], lengths: Lengths, workers: int, scheduler: Scheduler
+        cls, cells: Sequence[RemainingStages], lengths: Lengths, workers: int, scheduler: Scheduler
     ) -> Schedule:
-        """The schedule of workers none of whom rests while the agenda has a cell that is ready."""
-        return cls(workers, tuple(Simulation(ways, lengths, scheduler).run(workers)))
+        """The schedule of workers that never rest while a cell is ready."""
+        return cls(workers, tuple(Simulation(cells, lengths, scheduler).run(workers)))
 
     @property
     def total(self) -> float:
-        """Seconds of all stages: what one worker takes."""
-        return sum(spell.end - spell.begin for spell in self.spells)
+        """Seconds of all stages, which is the makespan of one worker."""
+        return sum(run.end - run.begin for run in self.stage_runs)
 
     @property
     def makespan(self) -> float:
         """Seconds until the last stage ends."""
-        return max((spell.end for spell in self.spells), default=0.0)
+        return max((run.end for run in self.stage_runs), default=0.0)
 
     @property
     def utilisation(self) -> float:
-        """The share of the time at which a worker is at work; 1 where there is nothing to do."""
+        """Mean share of the makespan in which a worker runs; 1 if there is nothing to run."""
         return min(1.0, self.total / (self.workers * self.makespan)) if self.makespan else 1.0
 
 
 class Simulation:
-    """Workers in made-up time, and what each cell that waits still needs.
+    """Workers in simulated time, and the steps that each waiting cell still needs.
 
-    The order is that of `Agenda.next`, but kept up to date and not told anew each time: a way gets
-    shorter only while it is blocked, as whoever carries out a stage of it has that stage in hand.
+    The order is that of `Scheduler.next`, but updated instead of computed each time: the remaining steps of a
+    cell fall only while it is blocked, because a running stage blocks every cell that needs it.
     """
 
-    def __init__(self, ways: Sequence[RemainingStages], lengths: Lengths, scheduler: Scheduler) -> None:
-        self.ways, self.lengths = ways, lengths
-        self.rates = [scheduler.rate(way.chain) for way in ways]
-        self.left = [sum(way.steps(link) for link in way.links) for way in ways]
-        """Optimizer steps of each way."""
-        self.blocked = [0] * len(ways)
-        """How many stages of each way are in somebody's hands."""
-        self.passing = dict[str, list[int]]()
-        """The ways through each stage that is not finished."""
-        for number, way in enumerate(ways):
-            for link in way.links:
-                self.passing.setdefault(link.digest, []).append(number)
-        self.waiting = set(range(len(ways)))
+    def __init__(self, cells: Sequence[RemainingStages], lengths: Lengths, scheduler: Scheduler) -> None:
+        self.cells, self.lengths = cells, lengths
+        self.rates = [scheduler.rate(cell.chain) for cell in cells]
+        self.left = [sum(cell.steps(link) for link in cell.links) for cell in cells]
+        """Remaining optimizer steps of each cell."""
+        self.blocked = [0] * len(cells)
+        """Number of running stages that each cell needs."""
+        self.users = dict[str, list[int]]()
+        """The cells that need each unfinished stage."""
+        for number, cell in enumerate(cells):
+            for link in cell.links:
+                self.users.setdefault(link.digest, []).append(number)
+        self.waiting = set(range(len(cells)))
         self.ready = list[tuple[float, int]]()
-        """The longest first, and of equals the first; holds some that are so no longer."""
+        """A heap: the longest first, and of equals the first. Some entries are out of date."""
         for number in self.waiting:
-            self._call(number)
+            self._queue(number)
 
     def run(self, workers: int) -> Iterator[StageRun]:
         """Every stage once, as it ends."""
-        going, at, now = dict[int, list[Link]](), list[tuple[float, int, float]](), 0.0
+        links_left, running, now = dict[int, list[Link]](), list[tuple[float, int, float]](), 0.0
 
-        def onward(number: int) -> None:
-            if links := going[number]:
-                heappush(at, (now + self.lengths[links[0].digest], number, now))
+        def run_next(number: int) -> None:
+            if links := links_left[number]:
+                heappush(running, (now + self.lengths[links[0].digest], number, now))
 
         while True:
-            while len(at) < workers and (number := self._next()) is not None:
-                going[number] = self._begin(number)
-                onward(number)
-            if not at:
+            while len(running) < workers and (number := self._next()) is not None:
+                links_left[number] = self._begin(number)
+                run_next(number)
+            if not running:
                 return
-            now = at[0][0]
-            while at and at[0][0] == now:  # all of a moment, before anybody takes up a cell
-                _, number, began = heappop(at)
-                link = going[number].pop(0)
+            now = running[0][0]
+            while running and running[0][0] == now:  # all that end now, before a worker begins a cell
+                _, number, began = heappop(running)
+                link = links_left[number].pop(0)
                 self._finish(number, link)
-                yield StageRun(link.digest, self.ways[number].chain.digest, began, now)
-                onward(number)
+                yield StageRun(link.digest, self.cells[number].chain.digest, began, now)
+                run_next(number)
 
     def _next(self) -> int | None:
-        """The way that the agenda has next; it waits no longer."""
+        """The next cell of the scheduler, which no longer waits; None if no cell is ready."""
         while self.ready:
             rank, number = heappop(self.ready)
             if number in self.waiting and not self.blocked[number] and rank == self._rank(number):
@@ -127,22 +127,22 @@ class Simulation:
         return None
 
     def _begin(self, number: int) -> list[Link]:
-        """Take in hand what is left of a way."""
-        links = [link for link in self.ways[number].links if link.digest in self.passing]
+        """The remaining links of a cell, which now block all cells that need them."""
+        links = [link for link in self.cells[number].links if link.digest in self.users]
         for link in links:
-            for other in self.passing[link.digest]:
+            for other in self.users[link.digest]:
                 self.blocked[other] += 1
         return links
 
     def _finish(self, number: int, link: Link) -> None:
-        count = self.ways[number].steps(link)
-        for other in self.passing.pop(link.digest):
+        count = self.cells[number].steps(link)
+        for other in self.users.pop(link.digest):
             self.blocked[other] -= 1
             self.left[other] -= count
             if other in self.waiting and not self.blocked[other]:
-                self._call(other)
+                self._queue(other)
 
-    def _call(self, number: int) -> None:
+    def _queue(self, number: int) -> None:
         heappush(self.ready, (self._rank(number), number))
 
     def _rank(self, number: int) -> float:
@@ -150,20 +150,20 @@ class Simulation:
 
 
 def remaining(chains: Iterable[Chain], finished: Callable[[str], bool]) -> list[RemainingStages]:
-    """What each cell still has to go in a store that holds the nets that are `finished`."""
-    found = list[RemainingStages]()
+    """The stages that each cell still needs; `finished` is whether the store has a net."""
+    cells = list[RemainingStages]()
     for chain in chains:
-        todo = stages_owed(chain, finished)
-        found.append(RemainingStages(chain, tuple(link for link in chain.links if link.digest in todo)))
-    return found
+        todo = stages_to_run(chain, finished)
+        cells.append(RemainingStages(chain, tuple(link for link in chain.links if link.digest in todo)))
+    return cells
 
 
 def unshared(chains: Iterable[Chain], lengths: Lengths) -> tuple[list[RemainingStages], Lengths]:
-    """The ways and lengths of cells that share nothing, each from its start on."""
-    found, apart = list[RemainingStages](), dict[str, float]()
+    """All stages of each cell, and their lengths, as if cells shared no stages."""
+    cells, own_lengths = list[RemainingStages](), dict[str, float]()
     for number, chain in enumerate(chains):
         links = tuple(replace(link, digest=f"{link.digest} {number}") for link in chain.links)
-        found.append(RemainingStages(chain, links))
+        cells.append(RemainingStages(chain, links))
         for link, own in zip(chain.links, links, strict=True):
-            apart[own.digest] = lengths[link.digest]
-    return found, apart
+            own_lengths[own.digest] = lengths[link.digest]
+    return cells, own_lengths

@@ -1,7 +1,8 @@
-"""The plan of many chains: a trie of stages, what of it is done, and what is still to pay."""
+"""The plan of many chains: a tree of stages, which of them are done, and the cost of the others."""
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,22 +27,22 @@ from smc_eval.task import Task
 from smc_eval.updater import Updater
 
 Rates = Mapping[tuple[str, str], float]
-"""Seconds of an optimizer step by task and model."""
+"""Seconds of an optimizer step, by task and model."""
 
 
 @dataclass
 class StageNode:
-    """A stage that one or more cells go through, under all that led to it."""
+    """A stage that one or more cells share, below the stages before it."""
 
     digest: str
     stage: Stage | None
-    """None at a start."""
+    """None for a start."""
     steps: int = 0
     todo: bool = False
-    """Whether a run would carry it out; a start costs nothing."""
+    """Whether a run would execute it. A start costs nothing."""
     after: list[StageNode] = field(default_factory=list)
     ends: list[Chain] = field(default_factory=list)
-    """Cells that are scored here."""
+    """Chains that end here."""
 
     def walk(self) -> Iterator[StageNode]:
         """This node and all after it."""
@@ -54,17 +55,17 @@ class StageNode:
 
 @dataclass(frozen=True)
 class Plan:
-    """All chains of a grid as one trie, with its cost."""
+    """All chains of a grid as one tree, with its cost."""
 
     roots: tuple[StageNode, ...]
     chains: tuple[Chain, ...]
     scored: frozenset[str]
-    """Digests of the cells whose records stand in the store."""
+    """Digests of the cells with a record in the store."""
     rates: Rates = field(default_factory=dict)
-    """As the store has seen them."""
+    """Measured in the runs of the store."""
     given: tuple[DeviceRate, ...] = ()
-    """Rates of another device, which go before all that the store has seen."""
-    work: ForwardFlops = unknown_flops
+    """Rates of another device. If there are any, measured rates are ignored."""
+    forward_flops: ForwardFlops = unknown_flops
 
     @classmethod
     def of(
@@ -74,16 +75,16 @@ class Plan:
         records: Iterable[Record] = (),
         *,
         given: Sequence[DeviceRate] = (),
-        work: ForwardFlops = unknown_flops,
+        forward_flops: ForwardFlops = unknown_flops,
     ) -> Plan:
-        """The plan of chains over a store: `finished` says which nets it holds, `records` its book."""
-        kept = list(records)
-        done = {record.digest for record in kept if record.status == "ok"}
-        names = [chain.digest for chain in chains]
-        scored, todo = frozenset(name for name in names if name in done), set[str]()
-        for name, chain in zip(names, chains, strict=True):
-            if name not in scored:
-                todo |= stages_owed(chain, finished)
+        """The plan of chains, with the records of a store; `finished` is whether it has a net."""
+        records = list(records)
+        done = {record.digest for record in records if record.status == "ok"}
+        digests = [chain.digest for chain in chains]
+        scored, todo = frozenset(digest for digest in digests if digest in done), set[str]()
+        for digest, chain in zip(digests, chains, strict=True):
+            if digest not in scored:
+                todo |= stages_to_run(chain, finished)
         roots, nodes = list[StageNode](), dict[str, StageNode]()
         for chain in chains:
             if chain.start not in nodes:
@@ -97,7 +98,7 @@ class Plan:
                     node.after.append(nodes[link.digest])
                 node = nodes[link.digest]
             node.ends.append(chain)
-        return cls(tuple(roots), tuple(chains), scored, seen_rates(kept), tuple(given), work)
+        return cls(tuple(roots), tuple(chains), scored, seen_rates(records), tuple(given), forward_flops)
 
     @property
     def nodes(self) -> list[StageNode]:
@@ -105,55 +106,55 @@ class Plan:
         return [node for root in self.roots for node in root.walk() if node.stage is not None]
 
     @property
-    def naive(self) -> int:
-        """Optimizer steps if every cell went all its way alone."""
+    def steps_naive(self) -> int:
+        """Optimizer steps if cells shared no stages."""
         return sum(steps_of(link.stage, chain.examples) for chain in self.chains for link in chain.links)
 
     @property
-    def shared(self) -> int:
-        """Optimizer steps of all stages, each carried out once."""
+    def steps_shared(self) -> int:
+        """Optimizer steps of all stages, each executed once."""
         return sum(node.steps for node in self.nodes)
 
     @property
-    def owed(self) -> int:
-        """Optimizer steps that are still to pay."""
+    def steps_to_run(self) -> int:
+        """Optimizer steps that are not done yet."""
         return sum(node.steps for node in self.nodes if node.todo)
 
     @property
     def seconds(self) -> float | None:
-        """Estimate of the training still to pay; None where no rate is known of some task and model."""
-        return sum_known(price.seconds for price in self.prices())
+        """Estimated seconds of the training to run; None if the rate of some task and model is unknown."""
+        return sum_known(cost.seconds for cost in self.costs())
 
-    def prices(self) -> list[TrainingCost]:
+    def costs(self) -> list[TrainingCost]:
         """The cost by task and model, in order."""
-        alike = dict[tuple[tuple[str, ...], str], list[StageNode]]()
+        groups = dict[tuple[tuple[str, ...], str], list[StageNode]]()
         for root in self.roots:
             tasks = [chain.cell.task for node in root.walk() for chain in node.ends]
             names = tuple(dict.fromkeys(task.label for task in tasks))
-            alike.setdefault((names, tasks[0].backbone), []).append(root)
-        return [self._price(names, model, roots) for (names, model), roots in alike.items()]
+            groups.setdefault((names, tasks[0].backbone), []).append(root)
+        return [self._cost(names, model, roots) for (names, model), roots in groups.items()]
 
     def lengths(self) -> dict[str, float]:
         """Seconds of every stage by its digest, done or not, as far as they are known."""
-        found = dict[str, float]()
+        lengths = dict[str, float]()
         for root in self.roots:
-            rate, each = self._pace(next(chain for node in root.walk() for chain in node.ends).cell.task)
+            rate, flops = self._speed(next(chain for node in root.walk() for chain in node.ends).cell.task)
             for node in root.walk():
-                seconds = seconds_of(rate, node.stage, node.steps, each) if node.stage else None
+                seconds = seconds_of(rate, node.stage, node.steps, flops) if node.stage else None
                 if seconds is not None:
-                    found[node.digest] = seconds
-        return found
+                    lengths[node.digest] = seconds
+        return lengths
 
-    def _pace(self, task: Task) -> tuple[DeviceRate | None, float | None]:
-        """The rate at which a task is trained, and the operations of one of its examples."""
+    def _speed(self, task: Task) -> tuple[DeviceRate | None, float | None]:
+        """The rate of a task's training, and the operations of a forward pass over one example."""
         seen = self.rates.get((task.label, task.backbone))
         rate = narrowest_rate(self.given, task) if self.given else DeviceRate(seconds=seen) if seen else None
-        return rate, self.work(task)
+        return rate, self.forward_flops(task)
 
-    def _price(self, names: tuple[str, ...], model: str, roots: Sequence[StageNode]) -> TrainingCost:
+    def _cost(self, names: tuple[str, ...], model: str, roots: Sequence[StageNode]) -> TrainingCost:
         nodes = [node for root in roots for node in root.walk()]
         chains = [chain for node in nodes for chain in node.ends]
-        rate, each = self._pace(chains[0].cell.task)
+        rate, flops = self._speed(chains[0].cell.task)
         left = [(node.stage, node.steps) for node in nodes if node.stage and node.todo]
         alone = [
             (link.stage, steps_of(link.stage, chain.examples)) for chain in chains for link in chain.links
@@ -164,33 +165,33 @@ class Plan:
             cells=len(chains),
             steps=sum(count for _, count in left),
             naive=sum(count for _, count in alone),
-            flops=sum_known(flops_of(stage, count, each) for stage, count in left),
-            seconds=sum_known(seconds_of(rate, stage, count, each) for stage, count in left),
-            seconds_naive=sum_known(seconds_of(rate, stage, count, each) for stage, count in alone),
+            flops=sum_known(flops_of(stage, count, flops) for stage, count in left),
+            seconds=sum_known(seconds_of(rate, stage, count, flops) for stage, count in left),
+            seconds_naive=sum_known(seconds_of(rate, stage, count, flops) for stage, count in alone),
         )
 
     def totals(self) -> dict[str, Any]:
         """The sums, as plain JSON values."""
-        prices = self.prices()
+        costs = self.costs()
         return {
             "cells": len(self.chains),
             "cells_scored": len(self.scored),
             "stages": len(self.nodes),
             "stages_to_do": sum(node.todo for node in self.nodes),
-            "steps_to_pay": self.owed,
-            "steps_shared": self.shared,
-            "steps_naive": self.naive,
-            "seconds_to_pay": sum_known(price.seconds for price in prices),
-            "seconds_naive": sum_known(price.seconds_naive for price in prices),
-            "flops_to_pay": sum_known(price.flops for price in prices),
+            "steps_to_pay": self.steps_to_run,
+            "steps_shared": self.steps_shared,
+            "steps_naive": self.steps_naive,
+            "seconds_to_pay": sum_known(cost.seconds for cost in costs),
+            "seconds_naive": sum_known(cost.seconds_naive for cost in costs),
+            "flops_to_pay": sum_known(cost.flops for cost in costs),
         }
 
 
-def stages_owed(chain: Chain, finished: Callable[[str], bool]) -> set[str]:
-    """Digests of the links a run has to carry out to reach the end of a chain.
+def stages_to_run(chain: Chain, finished: Callable[[str], bool]) -> set[str]:
+    """Digests of the links that a run has to execute to reach the end of a chain.
 
-    From the deepest finished link on; and where a Rewind among those goes back to a net that the
-    store does not hold, what leads there. The start is built, not trained, and costs nothing.
+    These are the links after the last finished one. If a Rewind among them goes back to a net that the store
+    lacks, the links up to that net are added. The start is built, not trained, and costs nothing.
     """
     digests = list(chain.digests())
     place = {digest: number for number, digest in enumerate(digests)}
@@ -208,12 +209,12 @@ def stages_owed(chain: Chain, finished: Callable[[str], bool]) -> set[str]:
 
 
 def steps_of(stage: Stage, examples: int) -> int:
-    """Optimizer steps of a bound stage over so many training examples; pruning and rewinding take none."""
+    """Optimizer steps of a stage with this many training examples; Prune and Rewind take none."""
     return len(stage.steps(examples)) if isinstance(stage, Train) else 0
 
 
 def seen_rates(records: Iterable[Record]) -> dict[tuple[str, str], float]:
-    """Seconds of an optimizer step by task and model, from records that trained."""
+    """Seconds of an optimizer step by task and model, from records of trained cells."""
     sums: dict[tuple[str, str], tuple[float, int]] = defaultdict(lambda: (0.0, 0))
     for record in records:
         trained, taken = (record.cost.seconds.train, record.cost.steps) if record.cost else (0.0, 0)
@@ -224,21 +225,21 @@ def seen_rates(records: Iterable[Record]) -> dict[tuple[str, str], float]:
 
 
 def describe_stage(stage: Stage, length: int | None = None) -> str:
-    """A stage as one reads it aloud: `train 19250 steps`, `prune by magnitude to 0.5`."""
+    """A stage in words: `train 19250 steps`, `prune by magnitude to 0.5`."""
     match stage:
         case Train():
-            took = "by the task's recipe" if length is None else f"{length} steps"
+            how = "by the task's recipe" if length is None else f"{length} steps"
             if length is None and stage.recipe:
-                took = "by a recipe of its own"
+                how = "by a recipe of its own"
             part = "" if stage.length == 1 else f", {stage.length:g} times as long"
             part += "" if (stage.start, stage.stop) == (0, 1) else f", {stage.start:.0%} to {stage.stop:.0%}"
-            updater = f" under {_named(stage.updater)}" if stage.updater else ""
+            updater = f" under {_actor_text(stage.updater)}" if stage.updater else ""
             distil = f", taught by {stage.distil.teacher!r}" if stage.distil else ""
             name = f" (point {stage.name!r})" if stage.name else ""
-            return f"train {took}{part}{updater}{distil}{name}"
+            return f"train {how}{part}{updater}{distil}{name}"
         case Prune():
             rounds = f" in {stage.rounds} rounds" if stage.rounds > 1 else ""
-            return f"prune by {_named(stage.by)}" + (
+            return f"prune by {_actor_text(stage.by)}" + (
                 f" to {describe_target(stage.to)}{rounds}" if stage.to else ""
             )
         case Rewind():
@@ -246,25 +247,26 @@ def describe_stage(stage: Stage, length: int | None = None) -> str:
 
 
 def describe_target(target: Target) -> str:
-    """A target in few words: its pattern or rounded sparsity, its distribution if that is not `global`."""
+    """A target in short: its pattern, or its rounded sparsity and any distribution other than `global`."""
     if target.pattern != "free":
         return target.pattern
     return f"{target.sparsity:.4g}" + ("" if target.distribution == "global" else f" {target.distribution}")
 
 
-def _named(actor: Pruner | Updater) -> str:
-    """A pruner or rule by its class, with the options that differ from the defaults."""
+def _actor_text(actor: Pruner | Updater) -> str:
+    """A pruner or updater by the words of its class, with the options that differ from the defaults."""
     fields = type(actor).model_fields
-    said = [
-        f"{name}={_said(value)}"
+    options = [
+        f"{name}={_option_text(value)}"
         for name in fields
         if fields[name].repr and (value := getattr(actor, name)) != fields[name].default
     ]
-    return type(actor).__name__.lower() + (f"({', '.join(said)})" if said else "")
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(actor).__name__).lower()
+    return words + (f"({', '.join(options)})" if options else "")
 
 
-def _said(value: object) -> str:
-    """An option as one says it."""
+def _option_text(value: object) -> str:
+    """An option in words."""
     if isinstance(value, Target):
         return describe_target(value)
-    return _named(value) if isinstance(value, Pruner | Updater) else str(value)
+    return _actor_text(value) if isinstance(value, Pruner | Updater) else str(value)

@@ -1,4 +1,4 @@
-"""Binders: cells bound to what their tasks read, or the reason why not, cell by cell."""
+"""Resolve cells: read the data of their tasks and make their chains, or keep the error of each cell."""
 
 from __future__ import annotations
 
@@ -16,42 +16,42 @@ from smc_eval.task import BUILT_MODELS, Source, Task
 
 @dataclass(frozen=True)
 class TaskData:
-    """What a task reads: from where, and how many training examples."""
+    """The sources of a task, and its number of training examples."""
 
     sources: tuple[Source, ...]
     examples: int
-    supposed: tuple[str, ...] = ()
-    """What of it was not read, but counted as published, and why."""
+    assumptions: tuple[str, ...] = ()
+    """Why published sizes are used: a line for each source that was not read."""
 
 
 @dataclass(frozen=True)
 class ResolvedCell:
-    """A cell and its chain, or why there is none."""
+    """A cell and its chain, or the error that prevents one."""
 
     cell: Cell
     chain: Chain | None
     error: SmcError | None = None
-    supposed: tuple[str, ...] = ()
-    """What its chain takes as published; such a chain can be planned with, and not run."""
+    assumptions: tuple[str, ...] = ()
+    """Why published sizes are used. A chain with assumptions can be planned, but not run."""
 
     @property
     def record(self) -> Record:
-        """The record of a cell that cannot run: failed, or skipped where its method refuses the target."""
-        result = blank_record(self.cell)
+        """The record of a cell that cannot run: failed, or skipped if its method refuses the target."""
+        record = blank_record(self.cell)
         if isinstance(self.error, RefusedTarget):
-            return replace(result, reason=str(self.error))
-        return failed_record(result, str(self.error))
+            return replace(record, reason=str(self.error))
+        return failed_record(record, str(self.error))
 
 
 class RefusedTarget(UsageError):
-    """A method cannot make a target; the other cells are none the worse for it."""
+    """A method refuses a target. Other cells can still run."""
 
 
 class Resolver:
-    """Binds cells to what their tasks read. Each task is read once, however many cells it has.
+    """Reads the data of tasks and makes the chains of cells. Each task is read once.
 
-    With `published`, what cannot be read counts as it was published, and no hub is asked for a model whose
-    dimensions are known: good for a plan, and for nothing else.
+    With `published`, published sizes replace data and models that cannot be read, and no hub is asked for
+    a model of known dimensions. That is for plans only.
     """
 
     def __init__(self, *, published: bool = False) -> None:
@@ -62,31 +62,32 @@ class Resolver:
         """The chain of a cell.
 
         Raises:
-            UsageError: the data, the model or the target is not to be had.
-            PluginError: a plugin failed in a way it should not.
+            UsageError: the data or the model is missing, or the method refuses the target.
+            PluginError: a plugin failed.
         """
-        return self._bound(cell)[0]
+        return self._resolved(cell)[0]
 
     def resolve_all(self, cells: Iterable[Cell]) -> list[ResolvedCell]:
         """Every cell with its chain or its error, in order.
 
         Raises:
-            UsageError: no cell can run, and every one for a reason the user can mend.
+            UsageError: no cell can run, and each for a reason that the user can mend.
         """
-        found = list[ResolvedCell]()
+        resolved = list[ResolvedCell]()
         for cell in cells:
             try:
-                bound, reading = self._bound(cell)
-                found.append(ResolvedCell(cell, bound, supposed=reading.supposed))
+                chain, data = self._resolved(cell)
+                resolved.append(ResolvedCell(cell, chain, assumptions=data.assumptions))
             except SmcError as error:
-                found.append(ResolvedCell(cell, None, error))
-        if not any(one.chain for one in found) and all(isinstance(one.error, UsageError) for one in found):
-            reasons = list(dict.fromkeys(str(one.error) for one in found))
+                resolved.append(ResolvedCell(cell, None, error))
+        errors = [cell.error for cell in resolved]
+        if errors and all(isinstance(error, UsageError) for error in errors):
+            reasons = list(dict.fromkeys(map(str, errors)))
             more = f" (and {len(reasons) - 1} other reasons)" if len(reasons) > 1 else ""
             raise UsageError(reasons[0] + more)
-        return found
+        return resolved
 
-    def _bound(self, cell: Cell) -> tuple[Chain, TaskData]:
+    def _resolved(self, cell: Cell) -> tuple[Chain, TaskData]:
         try:
             cell.method.accept(cell.target)
         except UsageError as error:
@@ -96,37 +97,37 @@ class Resolver:
         if key not in self._read:
             try:
                 self._read[key] = guarded(
-                    task, lambda: suppose_task(task) if self.published else read_task(task)
+                    task, lambda: assume_task(task) if self.published else read_task(task)
                 )
             except SmcError as error:
                 self._read[key] = error
-        read = self._read[key]
-        if isinstance(read, SmcError):
-            raise read
-        return guarded(cell.method, lambda: chain(cell, read.sources, read.examples)), read
+        data = self._read[key]
+        if isinstance(data, SmcError):
+            raise data
+        return guarded(cell.method, lambda: chain(cell, data.sources, data.examples)), data
 
 
 def read_task(task: Task) -> TaskData:
-    """What a task reads.
+    """The data of a task.
 
     Raises:
-        DataError: the data is not there, or only its published sizes are named.
-        ModelError: the model is not there.
+        DataError: the data is missing, or `--data-dir published` names only its sizes.
+        ModelError: the model is missing.
     """
     refuse_sizes_alone(task)
     return TaskData(task.sources(), len(task.data("train")))
 
 
-def suppose_task(task: Task) -> TaskData:
-    """What a task reads, or would read: what is not there counts as it was published.
+def assume_task(task: Task) -> TaskData:
+    """The data of a task; published sizes replace data and models that are missing.
 
     Raises:
-        DataError: the data is not there, and its sizes are not published.
-        ModelError: the model is not there, and its dimensions are not published.
+        DataError: the data is missing, and its sizes are not published.
+        ModelError: the model is missing, and its dimensions are not published.
     """
-    told = unread_model(task)
+    assumptions = unread_model(task)
     try:
-        if not told:
+        if not assumptions:
             return read_task(task)
         refuse_sizes_alone(task)
         count = len(task.data("train"))
@@ -134,32 +135,32 @@ def suppose_task(task: Task) -> TaskData:
         if (sizes := published_sizes(task)) is None:
             raise
         why = "no data is named" if task.folder == PUBLISHED else first_line(error)
-        told = (*told, why)
+        assumptions = (*assumptions, why)
         count = min(sizes.train, task.limit or sizes.train)
     sources = (Source("data", task.folder, PUBLISHED), Source("model", task.backbone, PUBLISHED))
-    return TaskData(sources, count, told)
+    return TaskData(sources, count, assumptions)
 
 
 def refuse_sizes_alone(task: Task) -> None:
-    """Refuse a task whose data is no data.
+    """Refuse a task whose data folder is `published`.
 
     Raises:
-        DataError: only its published sizes are named.
+        DataError: `--data-dir published` names only sizes.
     """
     if task.folder == PUBLISHED:
         raise DataError(
-            f"data {PUBLISHED!r} is sizes alone, to plan with; to run, name a folder with the data: "
-            "--data-dir DIR, or synthetic data: --data-dir synthetic"
+            f"--data-dir {PUBLISHED} has only sizes, for plans; to run, give a folder with the data "
+            "(--data-dir DIR) or synthetic data (--data-dir synthetic)"
         )
 
 
 def unread_model(task: Task) -> tuple[str, ...]:
-    """Why a task's model counts as it was published; nothing where it is read.
+    """Why the published dimensions of a task's model are used; empty if the model is read.
 
     Raises:
         ModelError: there is no such model, or it cannot be reached and its dimensions are not published.
     """
-    # here, or the program's help would have all tasks made
+    # imported here, because it loads all tasks
     from smc_eval.tasks import backbone, dimensions
 
     word = task.backbone
@@ -171,21 +172,23 @@ def unread_model(task: Task) -> tuple[str, ...]:
     return ()
 
 
-def unresolved_lines(squares: Iterable[ResolvedCell]) -> list[str]:
-    """What cannot run and why, a line for each reason."""
-    return _told(((str(one.error), one.cell) for one in squares if not one.chain), "cannot run")
+def unresolved_lines(cells: Iterable[ResolvedCell]) -> list[str]:
+    """The cells that cannot run, a line for each reason."""
+    return _reason_lines(((str(one.error), one.cell) for one in cells if not one.chain), "cannot run")
 
 
-def supposed_lines(squares: Iterable[ResolvedCell]) -> list[str]:
-    """What is planned by published sizes alone and why, a line for each reason."""
-    return _told(((why, one.cell) for one in squares for why in one.supposed), "planned by published sizes")
+def assumption_lines(cells: Iterable[ResolvedCell]) -> list[str]:
+    """The cells that are planned with published sizes, a line for each reason."""
+    return _reason_lines(
+        ((reason, one.cell) for one in cells for reason in one.assumptions), "planned with published sizes"
+    )
 
 
-def _told(found: Iterable[tuple[str, Cell]], what: str) -> list[str]:
+def _reason_lines(reasons_and_cells: Iterable[tuple[str, Cell]], predicate: str) -> list[str]:
     reasons = dict[str, list[str]]()
-    for reason, cell in found:
+    for reason, cell in reasons_and_cells:
         reasons.setdefault(reason, []).append(cell.label)
     return [
-        f"{len(labels)} cells {what} ({labels[0]}{', …' if len(labels) > 1 else ''}): {reason}"
+        f"{len(labels)} cells {predicate} ({labels[0]}{', …' if len(labels) > 1 else ''}): {reason}"
         for reason, labels in reasons.items()
     ]

@@ -1,4 +1,4 @@
-"""The agenda: which cell to carry out next, the longest way first, and nothing that another is at already."""
+"""The scheduler: the next cell to run, longest remaining chain first, and no stage twice."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from smc_eval.experiment.cell import Chain
-from smc_eval.planning.plan import Rates, stages_owed, steps_of
+from smc_eval.planning.plan import Rates, stages_to_run, steps_of
 
 UNKNOWN_RATE = 1.0
-"""Seconds of a step of a task and model that no record tells of, where none tells of any."""
+"""Seconds of a step if no record has trained any task."""
 
 
 @dataclass(frozen=True)
 class Scheduler:
-    """The order of work. Pure: what is finished and who is at work, it is told.
+    """The order in which cells run. It has no state: callers pass the cells that run and the finished nets.
 
-    A cell is ready if nobody works on a stage that it still needs: what many need is carried out
-    once, by the one with the longest way to go, while others take up what does not need it.
+    A cell is ready if no stage that it still needs is running. So a shared stage runs once, with the cell
+    whose remaining chain is longest, while cells that do not need it run beside it.
     """
 
     rates: Rates = field(default_factory=dict)
@@ -30,18 +30,21 @@ class Scheduler:
         finished: AbstractSet[str],
         held: AbstractSet[str] = frozenset(),
     ) -> Chain | None:
-        """The cell to begin now; None if all that wait need what is worked on.
+        """The cell to begin now; None if every waiting cell needs a stage that is running.
 
-        `working` are the cells that somebody is at, `finished` the nets in the store, and `held`
-        whatever else somebody holds, cells and stages, by digest.
+        Args:
+            waiting: cells that have not begun.
+            working: cells that are running.
+            finished: digests of the nets in the store.
+            held: digests of cells and stages that other processes hold.
         """
         busy = set(held)
         for chain in working:
-            busy |= {chain.digest} | stages_owed(chain, finished.__contains__)
+            busy |= {chain.digest} | stages_to_run(chain, finished.__contains__)
         best: Chain | None = None
         longest = -1.0
         for chain in waiting:
-            todo = stages_owed(chain, finished.__contains__)
+            todo = stages_to_run(chain, finished.__contains__)
             if chain.digest in busy or todo & busy:
                 continue
             if (length := self.seconds(chain, todo)) > longest:  # the first of equals
@@ -49,12 +52,12 @@ class Scheduler:
         return best
 
     def seconds(self, chain: Chain, todo: Collection[str]) -> float:
-        """How long the stages that a cell still needs take, as far as can be told."""
+        """Estimated seconds of the stages that a cell still needs."""
         count = sum(steps_of(link.stage, chain.examples) for link in chain.links if link.digest in todo)
         return count * self.rate(chain)
 
     def rate(self, chain: Chain) -> float:
-        """Seconds of a step of a cell's task and model; the mean of what is known where they are not."""
+        """Seconds of a step of a cell's task and model; if unknown, the mean of the known rates."""
         task = chain.cell.task
         known = self.rates.get((task.label, task.backbone))
         if known is not None:

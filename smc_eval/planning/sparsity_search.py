@@ -1,4 +1,4 @@
-"""A Quest: one search among the cells of a task, a model and a method, over all seeds and folds."""
+"""Sparsity searches: one for each task, model and method, over all seeds and folds."""
 
 from __future__ import annotations
 
@@ -19,62 +19,64 @@ from smc_eval.store.record import Record, scores_by_seed
 from smc_eval.task import Task
 
 AHEAD = 3
-"""Rounds that are looked ahead, to keep the nets that their cells would share with those of now."""
+"""Rounds to look ahead, to keep the nets that their cells would share with the current ones."""
 
-Carry = Callable[[Sequence[ResolvedCell], Sequence[Chain]], list[Record]]
-"""Carries out cells, given those that may be asked for later."""
+RunRound = Callable[[Sequence[ResolvedCell], Sequence[Chain]], list[Record]]
+"""Runs the cells of a round, given the chains that later rounds may run."""
 
 
 @dataclass(frozen=True)
 class SparsitySearch:
-    """Where one search stands. A score is that of a table: folds pooled, then the mean over seeds."""
+    """The state of one search. A score is the mean over seeds of the folds' pooled scores, as in a table."""
 
     grid: Grid
-    """Its task's folds, its method, all seeds."""
+    """The folds of its task, its method and all seeds."""
     bracket: Bracket
     dense: float = math.nan
-    """Score of the dense nets."""
+    """Score of the dense nets; nan before they have run."""
     scores: tuple[tuple[float, float], ...] = ()
     """Sparsities tried, and their scores."""
     cells: int = 0
-    """Cells that were looked at, dense ones apart."""
+    """Number of cells that have run, without dense ones."""
     reason: str = ""
-    """Why it ended without an answer."""
+    """Why it ended without a result; empty otherwise."""
 
     @property
     def task(self) -> Task:
-        """Its task, in the first of its folds."""
+        """Its task, with the first fold."""
         return self.grid.tasks[0]
 
     @property
     def method(self) -> Method:
-        """Whose sparsity it looks for."""
+        """Its method."""
         return self.grid.methods[0]
 
-    def ask(self) -> float | None:
+    def next_sparsity(self) -> float | None:
         """The next sparsity to try; None at the end."""
-        return None if self.reason else self.bracket.ask()
+        return None if self.reason else self.bracket.next_sparsity()
 
-    def at(self, sparsities: Iterable[float]) -> list[Cell]:
+    def cells_at(self, sparsities: Iterable[float]) -> list[Cell]:
         """Its cells at some sparsities."""
         dense = self.grid.targets[0].dense()
         targets = tuple(dense.at(sparsity) for sparsity in sparsities)
         return list(self.grid.model_copy(update={"targets": targets}).cells())
 
-    def measured(self, records: Sequence[Record]) -> SparsitySearch:
-        """The same with the score of the dense nets, from their records."""
+    def with_dense(self, records: Sequence[Record]) -> SparsitySearch:
+        """The state with the score of the dense nets, from their records."""
         if reason := _unsound(records):
             return replace(self, reason=f"dense: {reason}")
         assert records[0].score is not None
         dense, chance = _mean(records), self.task.card.chance
         if math.isnan(retained(dense, dense, chance, higher=records[0].score.higher_is_better)):
             return replace(
-                self, dense=dense, reason=f"the dense net scores {dense:.4g} and a guess {chance:g}: no share"
+                self,
+                dense=dense,
+                reason=f"the dense net scores {dense:.4g}, no better than a guess with {chance:g}",
             )
         return replace(self, dense=dense)
 
-    def record_answer(self, sparsity: float, records: Sequence[Record]) -> SparsitySearch:
-        """The same one answer further, from the records of its cells at a sparsity."""
+    def with_outcome(self, sparsity: float, records: Sequence[Record]) -> SparsitySearch:
+        """The state after one more sparsity, from the records of its cells."""
         cells = self.cells + len(records)
         if reason := _unsound(records):
             return replace(self, cells=cells, reason=f"at {sparsity:g}: {reason}")
@@ -82,11 +84,11 @@ class SparsitySearch:
         score, search = _mean(records), self.bracket.search
         higher = records[0].score.higher_is_better
         share = float(retained(score, self.dense, self.task.card.chance, higher=higher))
-        bracket = self.bracket.tell(sparsity, keeps=share >= search.share - 1e-9)
+        bracket = self.bracket.with_outcome(sparsity, keeps=share >= search.share - 1e-9)
         return replace(self, bracket=bracket, cells=cells, scores=(*self.scores, (sparsity, score)))
 
     def document(self) -> dict[str, Any]:
-        """What came of it, as plain JSON values."""
+        """The result, as plain JSON values."""
         bracket, search = self.bracket, self.bracket.search
         return {
             "task": self.task.label,
@@ -94,12 +96,12 @@ class SparsitySearch:
             "method": self.method.label,
             "find": search.model_dump(mode="json"),
             "kept": bracket.keeps,
-            "lost": bracket.lost,
+            "lost": bracket.loses,
             "dense": None if math.isnan(self.dense) else self.dense,
             "chance": self.task.card.chance,
             "tried": [
-                {"sparsity": sparsity, "score": score, "kept": kept}
-                for (sparsity, kept), (_, score) in zip(bracket.tried, self.scores, strict=True)
+                {"sparsity": sparsity, "score": score, "kept": keeps}
+                for (sparsity, keeps), (_, score) in zip(bracket.tried, self.scores, strict=True)
             ],
             "cells": self.cells,
             "reason": self.reason,
@@ -107,7 +109,7 @@ class SparsitySearch:
 
 
 def searches(grid: Grid, search: Bisection) -> list[SparsitySearch]:
-    """One for each task, model and method whose sparsity is free to be chosen.
+    """A search for each task, model and method that has a free sparsity.
 
     Raises:
         UsageError: there is none.
@@ -115,7 +117,7 @@ def searches(grid: Grid, search: Bisection) -> list[SparsitySearch]:
     tasks: dict[tuple[str, str], list[Task]] = {}
     for task in grid.tasks:
         tasks.setdefault((task.label, task.backbone), []).append(task)
-    methods = [method for method in grid.methods if not unfit(method)]
+    methods = [method for method in grid.methods if not reason_to_skip(method)]
     if not methods:
         raise UsageError(f"--find has no method to search: {'; '.join(left_out(grid)) or 'name one'}")
     return [
@@ -125,21 +127,21 @@ def searches(grid: Grid, search: Bisection) -> list[SparsitySearch]:
     ]
 
 
-def unfit(method: Method) -> str:
-    """Why a method has no sparsity to look for; empty where it has."""
+def reason_to_skip(method: Method) -> str:
+    """Why a method has no sparsity to search for; empty if it has one."""
     if method.card.when == "none":
         return "prunes nothing"
     if method.card.when == "custom":
-        return "takes masks that are given"
-    return "" if "free" in method.card.patterns else f"makes {', '.join(method.card.patterns)} alone"
+        return "takes custom masks"
+    return "" if "free" in method.card.patterns else f"supports only {', '.join(method.card.patterns)}"
 
 
 def left_out(grid: Grid) -> list[str]:
-    """Methods that are not searched, and why; the baseline goes without saying."""
+    """Methods that `--find` leaves out, each with the reason; the dense baseline is not listed."""
     return [
         f"method {method.label!r} {reason}"
         for method in grid.methods
-        if (reason := unfit(method)) and method.card.name != DENSE
+        if (reason := reason_to_skip(method)) and method.card.name != DENSE
     ]
 
 
@@ -149,62 +151,64 @@ def dense_cells(grid: Grid) -> list[Cell]:
     Raises:
         UsageError: it has none.
     """
-    found = tuple(method for method in grid.methods if method.card.name == DENSE)
-    if not found:
-        raise UsageError("--find measures against the dense net; leave out --no-dense")
-    return list(grid.model_copy(update={"methods": found}).cells())
+    dense = tuple(method for method in grid.methods if method.card.name == DENSE)
+    if not dense:
+        raise UsageError("--find compares with the dense net; leave out --no-dense")
+    return list(grid.model_copy(update={"methods": dense}).cells())
 
 
 def first_cells(grid: Grid, waiting: Iterable[SparsitySearch]) -> list[Cell]:
-    """The cells that are looked at whatever comes of them: dense ones, and each quest's first."""
+    """The cells that run in any case: dense ones, and the first of each search."""
     return [
         *dense_cells(grid),
-        *(cell for search in waiting for cell in search.at(search.bracket.upcoming(1))),
+        *(cell for search in waiting for cell in search.cells_at(search.bracket.upcoming(1))),
     ]
 
 
 def most_cells(grid: Grid, waiting: Iterable[SparsitySearch]) -> int:
-    """The most cells it can take to end all quests."""
-    each = (len(search.at([0.5])) * search.bracket.search.most() for search in waiting)
+    """The largest number of cells that the searches may run."""
+    each = (len(search.cells_at([0.5])) * search.bracket.search.most_runs() for search in waiting)
     return len(dense_cells(grid)) + sum(each)
 
 
 def run_rounds(
-    grid: Grid, waiting: Sequence[SparsitySearch], carry: Carry
+    grid: Grid, waiting: Sequence[SparsitySearch], run: RunRound
 ) -> Iterator[tuple[list[SparsitySearch], list[Record]]]:
-    """Carry out the dense cells, then each quest's next ones until none asks any more.
+    """Run the dense cells, then the next cells of each search until all searches end.
 
-    Yields the quests as they stand after each round, and the records it brought.
+    Yields the state of all searches after each round, and the records of the round.
 
     Raises:
         UsageError: no cell of a round can run.
     """
-    resolver, found = Resolver(), list(waiting)
-    squares = resolver.resolve_all(dense_cells(grid))
-    records = carry(squares, _ahead(found, resolver))
+    resolver, states = Resolver(), list(waiting)
+    resolved = resolver.resolve_all(dense_cells(grid))
+    records = run(resolved, _ahead(states, resolver))
     baseline: dict[tuple[str, str], list[Record]] = {}
     for record in records:
         baseline.setdefault((record.task, record.model), []).append(record)
-    found = [search.measured(baseline[search.task.label, search.task.backbone]) for search in found]
-    yield list(found), records
-    while asked := {n: sparsity for n, search in enumerate(found) if (sparsity := search.ask()) is not None}:
-        cells = {number: found[number].at([sparsity]) for number, sparsity in asked.items()}
-        squares = resolver.resolve_all(cell for some in cells.values() for cell in some)
-        records = carry(squares, _ahead([found[number] for number in asked], resolver))
+    states = [search.with_dense(baseline[search.task.label, search.task.backbone]) for search in states]
+    yield list(states), records
+    while tries := {
+        n: sparsity for n, search in enumerate(states) if (sparsity := search.next_sparsity()) is not None
+    }:
+        cells = {number: states[number].cells_at([sparsity]) for number, sparsity in tries.items()}
+        resolved = resolver.resolve_all(cell for some in cells.values() for cell in some)
+        records = run(resolved, _ahead([states[number] for number in tries], resolver))
         left = iter(records)
-        for number, sparsity in asked.items():
-            found[number] = found[number].record_answer(sparsity, [next(left) for _ in cells[number]])
-        yield list(found), records
+        for number, sparsity in tries.items():
+            states[number] = states[number].with_outcome(sparsity, [next(left) for _ in cells[number]])
+        yield list(states), records
 
 
 def _ahead(waiting: Iterable[SparsitySearch], resolver: Resolver) -> list[Chain]:
-    """Chains of the cells that may be asked for in the next rounds."""
+    """Chains of the cells that the next rounds may run."""
     chains = list[Chain]()
     for search in waiting:
-        for cell in search.at(search.bracket.upcoming(AHEAD)):
+        for cell in search.cells_at(search.bracket.upcoming(AHEAD)):
             try:
                 chains.append(resolver.resolve(cell))
-            except SmcError:  # told when it is asked for
+            except SmcError:  # reported if the cell is tried
                 continue
     return chains
 
@@ -214,7 +218,7 @@ def _mean(records: Sequence[Record]) -> float:
 
 
 def _unsound(records: Sequence[Record]) -> str:
-    """Why records decide nothing: the first that is not done, or not certified."""
+    """Why records have no usable mean: the fault of the first unsound one; empty if all are sound."""
     unsound = next((record for record in records if not record.sound), None)
     if unsound is None:
         return ""

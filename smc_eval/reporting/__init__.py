@@ -1,1 +1,1 @@
-"""What is shown: tables, exports, comparisons and pages, computed from records alone."""
+"""Tables, exports, comparisons and HTML pages, computed from records alone."""

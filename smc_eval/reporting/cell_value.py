@@ -1,4 +1,4 @@
-"""One square of the table: a number, what must be known of it, and how it came from records."""
+"""One cell of the table: a number, its remarks, and the records that it was computed from."""
 
 from __future__ import annotations
 
@@ -17,119 +17,124 @@ if TYPE_CHECKING:
     from smc_eval.statistics.sample import Sample
 
 FindItems = Callable[[str], Items | None]
-"""Finds what each example added to a score, by the digest of its record."""
+"""Returns the items of a score by the digest of its record."""
 
 SPARSITY_TOLERANCE = 1e-3
-"""How far reached sparsity may lie from what was asked before a square says so."""
+"""The largest difference between reached and requested sparsity that a cell does not mention."""
 
-DISCONNECTED = "cut off"
-"""What is said of nets of which no survivor lies on a path from inputs to outputs; weights outside the scope
-may."""
+DISCONNECTED = "disconnected"
+"""Remark for nets without a path of unpruned weights in scope from input to output. Weights outside the scope
+may form one."""
 
 
 @dataclass(frozen=True)
 class CellValue:
-    """What stands in one square."""
+    """The content of one table cell."""
 
     state: Literal["ok", "doubt", "failed", "skipped", "missing"]
-    """`doubt`: a certificate failed. `skipped`: the method cannot. `missing`: there is no record."""
+    """`doubt`: a certificate failed. `skipped`: the method does not support it. `missing`: no record."""
     value: float = math.nan
     """Folds pooled within each seed, then the mean over seeds."""
     decimals: int = 1
     remarks: tuple[str, ...] = ()
-    """What else must be known of the number: missing folds or seeds, another sparsity, nets cut off."""
+    """Missing folds or seeds, another sparsity than requested, disconnected nets."""
     best: bool = False
-    """Whether no other method of its task and model does better at this sparsity."""
+    """Whether no other method of its task and model has a better score at this sparsity."""
     also: Mapping[str, float] = field(default_factory=dict)
-    """Further numbers of the same nets, pooled alike."""
+    """Further numbers of the same nets, pooled in the same way."""
     reached: Mapping[str, float] = field(default_factory=dict)
-    """Mean sparsity over each of the denominators."""
+    """Mean sparsity over each of the three denominators."""
     seconds: float = 0.0
-    """What these nets cost altogether."""
+    """Total cost of these nets."""
     records: tuple[Record, ...] = field(default=(), repr=False, compare=False)
-    """What it came from; of a square in doubt, those that are told."""
-    look: FindItems | None = field(default=None, repr=False, compare=False)
-    """Finds what each example added to them."""
+    """The records it was computed from; in state `doubt`, those that are shown."""
+    find_items: FindItems | None = field(default=None, repr=False, compare=False)
+    """Returns the items of a record's score."""
 
     @cached_property
     def sample(self) -> Sample | None:
-        """Its seeds and items, or seeds alone where items are not kept; None for one seed without any."""
-        from smc_eval.statistics.sample import Sample  # numpy, which a table of single seeds needs not
+        """Its seeds and items, or seeds alone if items are not stored; None for one seed without items."""
+        from smc_eval.statistics.sample import Sample  # loads numpy, which single seeds do not need
 
-        found = Sample.of(self.records, self.look) if self.look and self.records else None
-        if found is None and len(values := scores_by_seed(self.records)) > 1:
-            return Sample.of_seeds(values)
-        return found
+        sample = Sample.of(self.records, self.find_items) if self.find_items and self.records else None
+        if sample is None and len(scores := scores_by_seed(self.records)) > 1:
+            return Sample.of_seeds(scores)
+        return sample
 
     @cached_property
     def interval(self) -> Interval | None:
-        """Of the number, over what its sample has of seeds and items; None where nothing tells it, or
-        where seeds that agree by chance would make it a point."""
+        """The 95 % confidence interval of the number, over the seeds and items of its sample.
+
+        None without a sample, and if equal scores of all seeds would make it a point.
+        """
         from smc_eval.statistics.interval import interval
 
-        found = interval(self.sample) if self.sample else None
-        return found if found and found.half else None
+        computed = interval(self.sample) if self.sample else None
+        return computed if computed and computed.half else None
 
     @property
     def table_interval(self) -> Interval | None:
-        """The interval that stands in the square: a single seed's would tell of no other seed."""
+        """The interval that the table shows: none for a single seed, as it does not cover other seeds."""
         return self.interval if len({record.seed for record in self.records}) > 1 else None
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """The square in a narrow column: number, how far its interval reaches, remarks."""
+        """The cell in a narrow column: number, half of its interval, remarks."""
         match self.state:
             case "failed" | "missing" | "skipped":
                 return ({"failed": "failed", "missing": "–", "skipped": "n/a"}[self.state],)
         number = f"{self.value:.{self.decimals}f}{'!' if self.state == 'doubt' else ''}"
-        return (number, *self._half, *self.remarks)
+        return (number, *self._half_interval, *self.remarks)
 
     @property
     def text(self) -> str:
-        """The square in one line: `81.2±0.4 (4/5 folds)`."""
+        """The cell in one line: `81.2±0.4 (4/5 folds)`."""
         if self.state not in {"ok", "doubt"}:
             return self.lines[0]
         mark = "!" if self.state == "doubt" else ""
-        number = f"{self.value:.{self.decimals}f}{''.join(self._half)}{mark}"
+        number = f"{self.value:.{self.decimals}f}{''.join(self._half_interval)}{mark}"
         return f"{number} ({', '.join(self.remarks)})" if self.remarks else number
 
     @property
-    def _half(self) -> tuple[str, ...]:
-        if (told := self.table_interval) is None:
+    def _half_interval(self) -> tuple[str, ...]:
+        """The longer half: intervals are asymmetric near the ends of a scale."""
+        if (interval := self.table_interval) is None:
             return ()
-        # near the ends of a scale an interval is lopsided: what is told must not be less than it reaches
-        reach = max(told.high - self.value, self.value - told.low)
-        return (f"±{reach:.{self.decimals}f}",)
+        half = max(interval.high - self.value, self.value - interval.low)
+        return (f"±{half:.{self.decimals}f}",)
 
 
-def decimals(group: Iterable[Record]) -> int:
-    """One decimal, or three for a metric that stays within one, as a correlation does."""
-    scores = [record.score for record in group if record.score]
+def decimals(records: Iterable[Record]) -> int:
+    """One decimal; three for a metric with values in [-1, 1], such as a correlation."""
+    scores = [record.score for record in records if record.score]
     within = all(abs(score.value) <= 1 and "%" not in score.metric for score in scores)
     return 3 if scores and within else 1
 
 
 def make_cell_value(
-    records: Sequence[Record], group: Sequence[Record], decimals: int, look: FindItems | None = None
+    records: Sequence[Record], group: Sequence[Record], decimals: int, find_items: FindItems | None = None
 ) -> CellValue:
-    """One square from the records of its seeds and folds; what is not certified enters no mean."""
+    """One cell from the records of its seeds and folds; `group` are all records of its task and model.
+
+    Records that are not certified enter the mean only if no record of the cell is certified.
+    """
     sound = [record for record in records if record.sound]
-    told = sound or [record for record in records if record.status == "ok"]
-    if not told:
+    shown = sound or [record for record in records if record.status == "ok"]
+    if not shown:
         return CellValue("failed" if any(record.status == "failed" for record in records) else "skipped")
-    values = scores_by_seed(told)
-    also = list(dict.fromkeys(name for record in told for name in _score(record).also))
-    reached = [vars(record.sparsity) for record in told if record.sparsity]
+    seeds = scores_by_seed(shown)
+    also = list(dict.fromkeys(name for record in shown for name in _score(record).also))
+    reached = [vars(record.sparsity) for record in shown if record.sparsity]
     return CellValue(
         "ok" if all(record.sound for record in records if record.status == "ok") else "doubt",
-        fmean(values.values()),
+        fmean(seeds.values()),
         decimals,
-        tuple(_remarks(told, values, group)),
-        also={name: _mean_of_those_with(name, told) for name in also},
-        reached={name: fmean(of[name] for of in reached) for name in (reached[0] if reached else ())},
-        seconds=sum(sum(vars(record.cost.seconds).values()) for record in told if record.cost),
-        records=tuple(told),
-        look=look,
+        tuple(_remarks(shown, seeds, group)),
+        also={name: _pooled_number(name, shown) for name in also},
+        reached={name: fmean(shares[name] for shares in reached) for name in (reached[0] if reached else ())},
+        seconds=sum(sum(vars(record.cost.seconds).values()) for record in shown if record.cost),
+        records=tuple(shown),
+        find_items=find_items,
     )
 
 
@@ -138,25 +143,24 @@ def _score(record: Record) -> ScoreRecord:
     return record.score
 
 
-def _mean_of_those_with(name: str, told: Sequence[Record]) -> float:
-    """A further number over folds and seeds, each weighing as many examples as it has."""
-    scores = [_score(record) for record in told if name in _score(record).also]
+def _pooled_number(name: str, records: Sequence[Record]) -> float:
+    """A further number over those folds and seeds that have it, weighted by their examples."""
+    scores = [_score(record) for record in records if name in _score(record).also]
     counts = [score.also_n.get(name, score.n) for score in scores]
     return pooled([score.also[name] for score in scores], [max(1, count) for count in counts])
 
 
-def _remarks(told: Sequence[Record], seeds: Mapping[int, object], group: Sequence[Record]) -> Iterable[str]:
-    """What is missing of a square that its task and model have elsewhere, where it missed its target, and
-    which of its nets are cut off."""
+def _remarks(shown: Sequence[Record], seeds: Mapping[int, object], group: Sequence[Record]) -> Iterable[str]:
+    """Missing seeds and folds that others of the group have, a missed target, disconnected nets."""
     all_seeds, all_folds = ({getattr(record, name) for record in group} for name in ("seed", "fold"))
     if len(seeds) < len(all_seeds):
         yield f"{len(seeds)}/{len(all_seeds)} seeds"
-    if len(told) < (folds := len(seeds) * len(all_folds)):
-        yield f"{len(told)}/{folds} folds"
-    asked = told[0].target.sparsity
-    reached = [record.sparsity.scope for record in told if record.sparsity]
+    if len(shown) < (folds := len(seeds) * len(all_folds)):
+        yield f"{len(shown)}/{folds} folds"
+    asked = shown[0].target.sparsity
+    reached = [record.sparsity.scope for record in shown if record.sparsity]
     furthest = max(reached, key=lambda sparsity: abs(sparsity - asked), default=asked)
     if abs(furthest - asked) > SPARSITY_TOLERANCE:
         yield f"@{furthest:.3f}"
-    if count := sum(record.certificate.effective == 1 for record in told if record.certificate):
-        yield DISCONNECTED if count == len(told) else f"{count}/{len(told)} {DISCONNECTED}"
+    if count := sum(record.certificate.effective == 1 for record in shown if record.certificate):
+        yield DISCONNECTED if count == len(shown) else f"{count}/{len(shown)} {DISCONNECTED}"

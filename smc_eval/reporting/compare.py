@@ -1,4 +1,4 @@
-"""Comparisons of two methods over all that both were run on, corrected for how many there are."""
+"""Comparisons of two methods on everything that both were run on, corrected for the number of tests."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from smc_eval.statistics.sample import Sample
 from smc_eval.store.record import Record, scores_by_seed
 
 OWN_FACETS = ("distribution", "match", "factor", "inside")
-"""Facets that may be a method's own; in all others two methods ought to be alike."""
+"""Facets that a method may choose; two compared methods should agree in all others."""
 
 SparsityLevel = tuple[str, float]
-"""How sparse: `dense`, `free` or a pattern, and a number."""
+"""`dense`, `free` or an N:M pattern, and the sparsity."""
 
-SquareKey = tuple[str, str, SparsityLevel]
-"""Task, model, and how sparse."""
+ComparisonKey = tuple[str, str, SparsityLevel]
+"""Task, model and sparsity level."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,11 @@ class PairedComparison:
     p: float
     """Corrected by Holm's method for all comparisons that are shown together."""
     unlike: Mapping[str, tuple[str, str]]
-    """What sets their records apart beside the method: a facet, and its value on either side."""
+    """Facets in which their records differ, apart from the method, and both values."""
 
     @property
     def better(self) -> str:
-        """`a`, `b`, `tie`, or `unknown` where nothing tells how far the difference may be off."""
+        """`a`, `b`, `tie`, or `unknown` without a confidence interval of the difference."""
         if self.comparison.interval is None:
             return "unknown"
         verdict = self.comparison.verdict(self.p)
@@ -51,154 +51,156 @@ class PairedComparison:
 
     @property
     def needed(self) -> int | None:
-        """Of a tie: how many seeds would show a difference of this size in four experiments of five."""
+        """For a tie: the number of seeds that would show this difference with a power of 80 %."""
         return seeds_needed(self.comparison) if self.better == "tie" else None
 
 
 @dataclass(frozen=True)
 class Side:
-    """A method as it was named, and what it has at each task, model and sparsity."""
+    """One method of the comparison, and its samples at each task, model and sparsity."""
 
     method: str
     at: SparsityLevel | None
-    """The one sparsity that is meant; None means all."""
-    squares: Mapping[SquareKey, tuple[Sample, Record]]
+    """The one sparsity that is compared; None means all."""
+    samples: Mapping[ComparisonKey, tuple[Sample, Record]]
 
     @property
     def single(self) -> bool:
-        """Whether it has one net a task, which stands beside every sparsity of the other side."""
+        """Whether it has one net per task, which is compared with every sparsity of the other side."""
         return self.at is not None or self.method == DENSE
 
 
 def compare_methods(
-    records: Sequence[Record], look: FindItems, a: str, b: str, where: Mapping[str, str] | None = None
+    records: Sequence[Record], find_items: FindItems, a: str, b: str, where: Mapping[str, str] | None = None
 ) -> list[PairedComparison]:
-    """Methods a and b at every task, model and sparsity that both have.
+    """Compare methods a and b at every task, model and sparsity that both have.
 
-    `METHOD@SPARSITY` is a method at one sparsity; it stands beside every sparsity of the other, as
-    `dense` does. Only certified records enter. `where` keeps those of which a facet has a value, as
-    `distribution=global`.
+    `METHOD@SPARSITY` is a method at one sparsity; like `dense`, it is compared with every sparsity of the
+    other method. Only certified records count. `where` selects records by the values of facets, such
+    as `distribution=global`.
 
     Raises:
-        UnknownName: a method has no records.
-        UsageError: it has none at the sparsity that is said, or several rows to choose from; or the two
+        UnknownName: a method has no certified records.
+        UsageError: a method has none at the requested sparsity, or several rows to choose from; or the two
             have nothing in common.
     """
-    kept = [record for record in distinct(records) if record.sound and _fits(record, where or {})]
-    first, second = (_side(kept, word, look) for word in (a, b))
+    selected = [record for record in distinct(records) if record.sound and _matches(record, where or {})]
+    first, second = (_side(selected, word, find_items) for word in (a, b))
     if (first.method, first.at) == (second.method, second.at):
         raise UsageError(f"{a!r} was named twice; name two methods, or one at two sparsities")
-    shared = _shared(first, second)
-    if not shared:
+    pairs = _pairs(first, second)
+    if not pairs:
         raise UsageError(f"{a!r} and {b!r} have no task, model and sparsity in common")
-    ours, theirs = first.squares, second.squares
-    tested = [(here, there, compare_samples(ours[here][0], theirs[there][0])) for here, there in shared]
-    corrected = iter(holm([found.p for _, _, found in tested if found.interval]))
-    names = column_names(kept)
-    told = []
-    for here, there, found in tested:
-        one, other = ours[here][1], theirs[there][1]
-        assert one.score is not None
-        told.append(
+    tested = [
+        (key_a, key_b, compare_samples(first.samples[key_a][0], second.samples[key_b][0]))
+        for key_a, key_b in pairs
+    ]
+    corrected = iter(holm([comparison.p for _, _, comparison in tested if comparison.interval]))
+    names = column_names(selected)
+    comparisons = []
+    for key_a, key_b, comparison in tested:
+        record_a, record_b = first.samples[key_a][1], second.samples[key_b][1]
+        assert record_a.score is not None
+        comparisons.append(
             PairedComparison(
-                task=here[0],
-                model=here[1],
-                level=_told(names[here[2]], names[there[2]]),
-                metric=one.score.metric,
-                higher=one.score.higher_is_better,
-                comparison=found,
-                p=next(corrected) if found.interval else 1.0,
-                unlike=_unlike(one, other),
+                task=key_a[0],
+                model=key_a[1],
+                level=_level(names[key_a[2]], names[key_b[2]]),
+                metric=record_a.score.metric,
+                higher=record_a.score.higher_is_better,
+                comparison=comparison,
+                p=next(corrected) if comparison.interval else 1.0,
+                unlike=_unlike(record_a, record_b),
             )
         )
-    return told
+    return comparisons
 
 
-def _shared(first: Side, second: Side) -> list[tuple[SquareKey, SquareKey]]:
-    """The squares of both sides that are compared; never one with itself."""
+def _pairs(first: Side, second: Side) -> list[tuple[ComparisonKey, ComparisonKey]]:
+    """The keys of both sides that are compared; never a sample with itself."""
     return sorted(
-        (here, there)
-        for here in first.squares
-        for there in second.squares
-        if here[:2] == there[:2]
-        and (first.single or second.single or here == there)
-        and (first.method, here) != (second.method, there)
+        (key_a, key_b)
+        for key_a in first.samples
+        for key_b in second.samples
+        if key_a[:2] == key_b[:2]
+        and (first.single or second.single or key_a == key_b)
+        and (first.method, key_a) != (second.method, key_b)
     )
 
 
-def _told(here: str, there: str) -> str:
-    """At which sparsity two squares are compared; the dense net's goes without saying."""
-    return " / ".join(name for name in dict.fromkeys((here, there)) if name != DENSE)
+def _level(name_a: str, name_b: str) -> str:
+    """The sparsity, or both, without the dense net's."""
+    return " / ".join(name for name in dict.fromkeys((name_a, name_b)) if name != DENSE)
 
 
-def _parted(word: str, records: Sequence[Record]) -> tuple[str, SparsityLevel | None]:
-    """The method of a word, and the sparsity behind its `@`.
+def _parse_side(word: str, records: Sequence[Record]) -> tuple[str, SparsityLevel | None]:
+    """The method of `METHOD@SPARSITY`, and its sparsity; None without an `@`.
 
     Raises:
-        UnknownName: it has no certified records.
-        UsageError: it has none at that sparsity.
+        UnknownName: the method has no certified records.
+        UsageError: the method has none at that sparsity.
     """
     methods = {record.method for record in records}
     whole = word in methods or "@" not in word
-    method, parted, wanted = (word, "", "") if whole else word.rpartition("@")
+    method, separator, wanted = (word, "", "") if whole else word.rpartition("@")
     if method not in methods:
         raise UnknownName("method with certified records", method, methods)
-    if not parted:
+    if not separator:
         return method, None
     if method == DENSE:
         raise UsageError(f"{word!r} names a sparsity of the dense net, which has none; write {DENSE}")
     own = {sparsity_key(record) for record in records if record.method == method}
-    known = {at: name for at, name in column_names(records).items() if at in own}
-    found = [at for at, name in known.items() if name == wanted or _near(at, wanted)]
-    if len(found) != 1:
-        raise UsageError(f"{method!r} has no sparsity {wanted!r}; write one of {', '.join(known.values())}")
-    return method, found[0]
+    names = {level: name for level, name in column_names(records).items() if level in own}
+    matching = [level for level, name in names.items() if name == wanted or _equal(level, wanted)]
+    if len(matching) != 1:
+        raise UsageError(f"{method!r} has no sparsity {wanted!r}; write one of {', '.join(names.values())}")
+    return method, matching[0]
 
 
-def _near(at: SparsityLevel, wanted: str) -> bool:
-    """Whether a sparsity is what was wanted, to three decimals at least."""
-    kind, sparsity = at
+def _equal(level: SparsityLevel, wanted: str) -> bool:
+    """Whether a sparsity equals the wanted one, to three decimals or more."""
+    kind, sparsity = level
     if kind != "free" or not re.fullmatch(r"0?\.[0-9]{1,9}", wanted):
         return False
     return round(sparsity, max(3, len(wanted.partition(".")[2]))) == float(wanted)
 
 
-def _side(records: Sequence[Record], word: str, look: FindItems) -> Side:
-    """The sample of each square of a method, with one of its records."""
-    method, wanted = _parted(word, records)
-    squares: dict[SquareKey, list[Record]] = {}
+def _side(records: Sequence[Record], word: str, find_items: FindItems) -> Side:
+    """The samples of a method, each with one of its records."""
+    method, level = _parse_side(word, records)
+    groups: dict[ComparisonKey, list[Record]] = {}
     for record in records:
-        if record.method == method and wanted in {None, sparsity_key(record)}:
-            squares.setdefault((record.task, record.model, sparsity_key(record)), []).append(record)
-    found = {}
-    for at, square in squares.items():
-        for name in facets(square[0]):
-            values = {str(facets(record).get(name)) for record in square} - {ANY}
+        if record.method == method and level in {None, sparsity_key(record)}:
+            groups.setdefault((record.task, record.model, sparsity_key(record)), []).append(record)
+    samples = {}
+    for key, group in groups.items():
+        for name in facets(group[0]):
+            values = {str(facets(record).get(name)) for record in group} - {ANY}
             if len(values) > 1:
                 raise UsageError(
-                    f"{method!r} has several rows on {at[0]}: {name} {', '.join(sorted(values))}; "
+                    f"{method!r} has several rows on {key[0]}: {name} {', '.join(sorted(values))}; "
                     f"choose one, as in --where {name}={min(values)}"
                 )
-        sample = Sample.of(square, look)
-        found[at] = sample or Sample.of_seeds(scores_by_seed(square)), square[0]
-    return Side(method, wanted, found)
+        sample = Sample.of(group, find_items)
+        samples[key] = sample or Sample.of_seeds(scores_by_seed(group)), group[0]
+    return Side(method, level, samples)
 
 
 def _unlike(first: Record, second: Record) -> dict[str, tuple[str, str]]:
-    """Facets, but a method's own, that two records have and differ in."""
-    one, other = facets(first), facets(second)
+    """The facets in which two records differ, without those that a method may choose."""
+    a, b = facets(first), facets(second)
     return {
-        name: (str(one[name]), str(other.get(name)))
-        for name in one
-        if name not in OWN_FACETS and ANY not in {one[name], other.get(name)} and one[name] != other.get(name)
+        name: (str(a[name]), str(b.get(name)))
+        for name in a
+        if name not in OWN_FACETS and ANY not in {a[name], b.get(name)} and a[name] != b.get(name)
     }
 
 
-def _fits(record: Record, where: Mapping[str, str]) -> bool:
-    known = {"task": record.task, "model": record.model, **facets(record)}
+def _matches(record: Record, where: Mapping[str, str]) -> bool:
+    values = {"task": record.task, "model": record.model, **facets(record)}
     for name, value in where.items():
-        if name not in known:
-            raise UnknownName("facet", name, known)
-        if str(known[name]) not in {value, ANY}:
+        if name not in values:
+            raise UnknownName("facet", name, values)
+        if str(values[name]) not in {value, ANY}:
             return False
     return True

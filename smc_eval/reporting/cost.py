@@ -1,4 +1,4 @@
-"""What a net took to get, as its record tells it, and who is beaten by nobody."""
+"""The costs of a net, read from its record, and the Pareto front of gains and costs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 from smc_eval.store.record import Record
 
 CostMeasure = Callable[[Record], float | None]
-"""A cost of one record; None where it is not known."""
+"""A cost of one record; None if it is unknown."""
 
 
 def steps_cost(record: Record) -> float | None:
@@ -17,28 +17,31 @@ def steps_cost(record: Record) -> float | None:
 
 
 def flops_cost(kind: Literal["dense", "sparse"]) -> CostMeasure:
-    """Operations of training and pruning, as if dense or with each weight at its density."""
+    """FLOPs of training and pruning: as if the net were dense, or with each weight at its density."""
 
-    def spent(record: Record) -> float | None:
+    def cost(record: Record) -> float | None:
         if record.cost is None:
             return None
         train, prune = record.cost.flops.train, record.cost.flops.prune
         return float(train.dense + prune.dense if kind == "dense" else train.sparse + prune.sparse)
 
-    return spent
+    return cost
 
 
 def prediction_flops(record: Record) -> float | None:
-    """Sparse operations of predicting the reported split."""
+    """Sparse FLOPs of predicting the reported split."""
     return float(record.cost.flops.predict.sparse) if record.cost else None
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[bool]:
-    """Of gains and their costs, who is beaten by nobody: by no other that has as much for no more, and
-    more or for less."""
+    """Which points (gain, cost) are on the Pareto front.
 
-    def beaten(gain: float, cost: float) -> bool:
-        ahead = ((other - gain, cost - its) for other, its in points)
-        return any(min(one) >= 0 and max(one) > 0 for one in ahead)
+    A point is dominated if another one has at least its gain at no higher cost, and is strictly better in one
+    of them.
+    """
 
-    return [not beaten(gain, cost) for gain, cost in points]
+    def dominated(gain: float, cost: float) -> bool:
+        margins = ((other_gain - gain, cost - other_cost) for other_gain, other_cost in points)
+        return any(min(margin) >= 0 and max(margin) > 0 for margin in margins)
+
+    return [not dominated(gain, cost) for gain, cost in points]

@@ -1,4 +1,4 @@
-"""Exports: records and their table as Markdown, CSV, LaTeX or JSON, and onto disk."""
+"""Records and their table as Markdown, CSV, LaTeX or JSON, and files written whole."""
 
 from __future__ import annotations
 
@@ -27,31 +27,31 @@ def document(results: Sequence[Record]) -> dict[str, Any]:
 
 
 def as_json(table: Table, summaries: Summaries | None = None) -> str:
-    """The document, the squares of the table and what standings tell of its curves, indented."""
-    told = {
+    """The records, the cells of the table and the summaries of its curves, indented."""
+    values = {
         **document(table.results),
-        "table": _squares(table),
+        "table": _cells(table),
         **(plain_values(summaries) if summaries else {}),
     }
-    return json.dumps(told, indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(values, indent=2, ensure_ascii=False) + "\n"
 
 
 def as_csv(table: Table, summaries: Summaries | None = None) -> str:
-    """One line a record, in their order; further numbers of the score are columns `also_NAME`.
+    """One line per record, in their order; further numbers of the score are columns `also_NAME`.
 
-    `mean` and its interval are those of the square of the table that a record is part of. Of
-    standings there is one line a curve, then one a method over all tasks, in place of records.
+    `mean` and its interval are those of the table cell that a record is part of. With summaries, there
+    is one line per curve, then one per method over all tasks, instead of records.
     """
     if summaries:
         lines = [line for part in plain_values(summaries).values() for line in part]
     else:
-        squares = {
-            id(one): cell_value
+        cell_values = {
+            id(record): cell_value
             for row in table.rows
             for cell_value in row.cell_values
-            for one in cell_value.records
+            for record in cell_value.records
         }
-        lines = [_flat(result, squares.get(id(result))) for result in table.results]
+        lines = [_csv_line(result, cell_values.get(id(result))) for result in table.results]
     columns = list(dict.fromkeys(name for line in lines for name in line)) or ["task"]
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
@@ -60,14 +60,14 @@ def as_csv(table: Table, summaries: Summaries | None = None) -> str:
     return text.getvalue()
 
 
-def _squares(table: Table) -> list[dict[str, Any]]:
-    """Every square that holds something; what its number lies between and over what that was found."""
+def _cells(table: Table) -> list[dict[str, Any]]:
+    """Every cell with a record: its state, number and confidence interval."""
     return [
         {
             **{name: getattr(row, name) for name in ("task", "model", "method")},
             "column": column,
             "state": cell_value.state,
-            **_sure(cell_value),
+            **_interval_values(cell_value),
             "seeds": sorted({record.seed for record in cell_value.records}),
             "remarks": list(cell_value.remarks),
             "best": cell_value.best,
@@ -78,18 +78,18 @@ def _squares(table: Table) -> list[dict[str, Any]]:
     ]
 
 
-def _sure(cell_value: CellValue | None) -> dict[str, Any]:
-    """A square's number and its interval; None where there is none."""
-    sure = cell_value.interval if cell_value else None
+def _interval_values(cell_value: CellValue | None) -> dict[str, Any]:
+    """The number of a cell and its interval; None for what is missing."""
+    interval = cell_value.interval if cell_value else None
     return {
         "mean": cell_value.value if cell_value and cell_value.records else None,
-        "interval_low": sure.low if sure else None,
-        "interval_high": sure.high if sure else None,
-        "over": sure.over if sure else None,
+        "interval_low": interval.low if interval else None,
+        "interval_high": interval.high if interval else None,
+        "over": interval.over if interval else None,
     }
 
 
-def _flat(result: Record, cell_value: CellValue | None) -> dict[str, Any]:
+def _csv_line(result: Record, cell_value: CellValue | None) -> dict[str, Any]:
     plain = result.to_json()
     score, cost, certificate = plain["score"] or {}, plain["cost"], plain["certificate"]
     return {
@@ -100,7 +100,7 @@ def _flat(result: Record, cell_value: CellValue | None) -> dict[str, Any]:
         "status": result.status,
         "reason": " / ".join(result.reason.splitlines()),
         **{name: score.get(name) for name in ("metric", "value", "n", "higher_is_better", "signature")},
-        **_sure(cell_value),
+        **_interval_values(cell_value),
         **{f"sparsity_{name}": plain["sparsity"].get(name) for name in ("scope", "weights", "all")},
         "certified": certificate.get("ok"),
         "doubts": "; ".join(certificate.get("failed", ())),
@@ -119,49 +119,42 @@ def _flat(result: Record, cell_value: CellValue | None) -> dict[str, Any]:
 
 
 def as_markdown(table: Table, summaries: Summaries | None = None) -> str:
-    """The table as GitHub shows it, its footnotes as a list below; the best of a column is bold."""
+    """The table in GitHub's Markdown, its footnotes as a list below; the best of a column is bold."""
     heads = [*table.heads, *table.columns]
-    lines = [heads, ["---"] * len(table.heads) + ["---:"] * len(table.columns)]
+    rows = [heads, ["---"] * len(table.heads) + ["---:"] * len(table.columns)]
     for row in table.rows:
-        squares = [
-            f"**{cell_value.text}**" if cell_value.best else cell_value.text for cell_value in row.cell_values
-        ]
-        lines.append([*(markdown(word) for word in _labels(row, table)), *squares])
+        numbers = [f"**{value.text}**" if value.best else value.text for value in row.cell_values]
+        rows.append([*(markdown(word) for word in _labels(row, table)), *numbers])
     notes = footnotes(table)
-    below = [f"- **{markdown(line)}**" for line in notes.loud]
+    below = [f"- **{markdown(line)}**" for line in notes.warnings]
     below += [
         f"- {markdown(' / '.join(line.splitlines()))}"
-        for line in (*notes.troubles, *notes.setting, *notes.account)
+        for line in (*notes.problems, *notes.settings, *notes.totals)
     ]
-    text = "\n".join([*(f"| {' | '.join(line)} |" for line in lines), "", *below]) + "\n"
-    return "\n".join(
-        [text, *(text_table.markdown for text_table in (text_tables(summaries) if summaries else []))]
-    )
+    text = "\n".join([*(f"| {' | '.join(cells)} |" for cells in rows), "", *below]) + "\n"
+    further = text_tables(summaries) if summaries else []
+    return "\n".join([text, *(text_table.markdown for text_table in further)])
 
 
 def as_latex(table: Table, summaries: Summaries | None = None) -> str:
-    """The table for the `booktabs` package; its caption says protocol, scope, data and seeds."""
+    """The table for the `booktabs` package; its caption gives protocol, scope, data and seeds."""
     notes = footnotes(table)
     body, before = list[str](), ("", "")
     for row in table.rows:
-        squares = [_square(cell_value) for cell_value in row.cell_values]
+        numbers = [_latex_cell(cell_value) for cell_value in row.cell_values]
         if body and (row.task, row.model) != before:
             body.append(r"\midrule")
         before = row.task, row.model
-        body.append(" & ".join([*(latex(word) for word in _labels(row, table)), *squares]) + r" \\")
+        body.append(" & ".join([*(latex(word) for word in _labels(row, table)), *numbers]) + r" \\")
     align = "l" * len(table.heads) + "r" * len(table.columns)
-    above = [part for line in (*notes.troubles, *notes.account) for part in line.splitlines()]
-    text = booktabs(align, (*table.heads, *table.columns), body, [*notes.loud, *notes.setting], above)
-    return "\n".join(
-        [
-            text,
-            *(text_table.latex for text_table in (text_tables(summaries, notes.loud) if summaries else [])),
-        ]
-    )
+    above = [part for line in (*notes.problems, *notes.totals) for part in line.splitlines()]
+    text = booktabs(align, (*table.heads, *table.columns), body, [*notes.warnings, *notes.settings], above)
+    further = text_tables(summaries, notes.warnings) if summaries else []
+    return "\n".join([text, *(text_table.latex for text_table in further)])
 
 
-def _square(cell_value: CellValue) -> str:
-    """The best is bold, what went wrong slanted."""
+def _latex_cell(cell_value: CellValue) -> str:
+    """The best number is bold; failed cells and failed certificates are in italics."""
     if cell_value.best:
         return rf"\textbf{{{latex(cell_value.text)}}}"
     return (
@@ -176,15 +169,15 @@ def _labels(row: TableRow, table: Table) -> list[str]:
 
 
 def check_writable(path: Path) -> None:
-    """Refuse a file that could not be written later, before hours are spent on what goes in.
+    """Refuse a file that cannot be written, before its content is computed.
 
     Raises:
-        UsageError: its folder is missing or cannot be written, or the path is a folder.
+        UsageError: its folder is missing or read-only, or the path is a folder.
     """
     if path.is_dir():
         raise UsageError(f"cannot write {path}: it is a folder; name a file in it")
     if not path.parent.is_dir():
-        raise UsageError(f"cannot write {path}: there is no folder {str(path.parent)!r}; make it first")
+        raise UsageError(f"cannot write {path}: there is no folder {str(path.parent)!r}; create it first")
     try:
         if path.exists() and not path.is_file():  # a device or a pipe
             with path.open("ab"):
@@ -192,11 +185,11 @@ def check_writable(path: Path) -> None:
         with tempfile.TemporaryFile(dir=path.parent):
             pass
     except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}; name a file elsewhere") from None
+        raise UsageError(f"cannot write {path}: {error.strerror}; name a file in another folder") from None
 
 
 def write_text(path: Path, text: str) -> None:
-    """Put text into a file: whole, or not at all and what stood there stays.
+    """Write a text file: whole, or not at all; then its old content stays.
 
     Raises:
         StoreError: the file cannot be written.

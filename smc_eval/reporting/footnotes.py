@@ -17,67 +17,67 @@ REASON_LINES = 3
 
 @dataclass(frozen=True)
 class Footnotes:
-    """What stands below a table, one line an item."""
+    """The text below a table, one line per item."""
 
-    loud: tuple[str, ...]
-    """Why these numbers are no result, or not wholly."""
-    troubles: tuple[str, ...]
-    """Cells that failed, were refused or lost their certificate, and tensors of which nothing is left; alike
-    ones told once."""
-    setting: tuple[str, ...]
+    warnings: tuple[str, ...]
+    """Why these numbers, or some of them, are not results."""
+    problems: tuple[str, ...]
+    """Failed, refused and uncertified cells, and dead tensors; equal ones are counted, not repeated."""
+    settings: tuple[str, ...]
     """Metric, scope, distribution, protocol, model, data, seeds, folds, signatures."""
-    account: tuple[str, ...]
+    totals: tuple[str, ...]
     """Counts of cells, and their cost."""
 
 
 def footnotes(table: Table) -> Footnotes:
-    """The footnotes of a table, from the records it was made of."""
+    """The footnotes of a table, from the records that it was made of."""
     records = table.records
-    troubles = (*_troubles(records), *_dead(records))
-    return Footnotes(tuple(_loud(records)), troubles, tuple(_setting(table)), tuple(_account(table)))
+    problems = (*_problems(records), *_dead_tensors(records))
+    return Footnotes(tuple(_warnings(records)), problems, tuple(_settings(table)), tuple(_totals(table)))
 
 
-def _loud(records: Sequence[Record]) -> Iterator[str]:
+def _warnings(records: Sequence[Record]) -> Iterator[str]:
     synthetic = [record for record in records if record.data.source == "synthetic"]
     if synthetic:
-        yield f"SYNTHETIC DATA: no result{_whose(synthetic, records)}"
+        yield f"SYNTHETIC DATA: not a result{_tasks_of(synthetic, records)}"
     for limit in sorted({record.data.limited for record in records if record.data.limited}):
         limited = [record for record in records if record.data.limited == limit]
-        yield f"LIMITED to {limit} examples of each part: no result{_whose(limited, records)}"
-    if doubtful := sum(_doubtful(record) for record in records):
-        yield f"! {doubtful} of {_counted(records)} failed the certificate; no mean of others holds them"
+        yield f"LIMITED to {limit} examples of each part: not a result{_tasks_of(limited, records)}"
+    if count := sum(_uncertified(record) for record in records):
+        results = f"{len(records)} result{'' if len(records) == 1 else 's'}"
+        yield f"! {count} of {results} failed the certificate; means of certified results exclude them"
 
 
-def _troubles(records: Sequence[Record]) -> Iterator[str]:
-    """Reasons, each once, with the first cell it befell and the number of others."""
-    alike: dict[tuple[str, str], list[Record]] = {}
+def _problems(records: Sequence[Record]) -> Iterator[str]:
+    """Each reason once, with its first cell and the number of others."""
+    groups: dict[tuple[str, str], list[Record]] = {}
     for record in records:
-        if _doubtful(record):
-            alike.setdefault(("certificate", failed_checks(record)), []).append(record)
+        if _uncertified(record):
+            groups.setdefault(("certificate", failed_checks(record)), []).append(record)
         elif record.status != "ok":
-            alike.setdefault((record.status, first_line(record.reason)), []).append(record)
-    for (kind, first), befallen in alike.items():
-        more = f" and {len(befallen) - 1} more" if len(befallen) > 1 else ""
-        further = befallen[0].reason.splitlines()[1:REASON_LINES] if kind != "certificate" else []
-        yield "\n  ".join([f"{kind}: {cell_name(befallen[0])}{more}: {first or 'no reason given'}", *further])
+            groups.setdefault((record.status, first_line(record.reason)), []).append(record)
+    for (kind, first), group in groups.items():
+        more = f" and {len(group) - 1} more" if len(group) > 1 else ""
+        further = group[0].reason.splitlines()[1:REASON_LINES] if kind != "certificate" else []
+        yield "\n  ".join([f"{kind}: {cell_name(group[0])}{more}: {first or 'no reason given'}", *further])
 
 
-def _dead(records: Sequence[Record]) -> Iterator[str]:
-    """Tensors of which nothing is left, with the first net that lost them and the number of others."""
-    alike: dict[tuple[str, ...], list[Record]] = {}
+def _dead_tensors(records: Sequence[Record]) -> Iterator[str]:
+    """Tensors without unpruned weights, with the first net and the number of others."""
+    groups: dict[tuple[str, ...], list[Record]] = {}
     for record in records:
         if record.sound and (names := record.dead_tensors):
-            alike.setdefault(names, []).append(record)
-    told = sorted(alike.items(), key=lambda one: -len(one[1]))
-    for names, nets in told[:REASON_LINES]:
+            groups.setdefault(names, []).append(record)
+    largest_first = sorted(groups.items(), key=lambda group: -len(group[1]))
+    for names, nets in largest_first[:REASON_LINES]:
         tensors = " and ".join(names) if len(names) < 3 else f"{names[0]} and {len(names) - 1} more tensors"
         more = f" and {len(nets) - 1} more" if len(nets) > 1 else ""
-        yield f"nothing left of {tensors}: {cell_name(nets[0])}{more}"
-    if others := sum(len(nets) for _, nets in told[REASON_LINES:]):
-        yield f"nothing left of others in {others} more, whose certificates name them"
+        yield f"all weights pruned in {tensors}: {cell_name(nets[0])}{more}"
+    if others := sum(len(nets) for _, nets in largest_first[REASON_LINES:]):
+        yield f"all weights pruned in other tensors of {others} more; their certificates name the tensors"
 
 
-def _setting(table: Table) -> Iterator[str]:
+def _settings(table: Table) -> Iterator[str]:
     records = table.records
     metrics: dict[str, str] = {}
     for record in records:
@@ -85,114 +85,115 @@ def _setting(table: Table) -> Iterator[str]:
             metrics[record.score.metric] = "higher" if record.score.higher_is_better else "lower"
     if metrics:
         yield "score: " + "; ".join(f"{metric}, {which} is better" for metric, which in metrics.items())
-    yield from _common(table)
-    yield from _chance(table)
-    for tasks, signatures in _distinct(
+    yield from _shared(table)
+    yield from _repetitions(table)
+    for tasks, signatures in _by_tasks(
         records, lambda record: record.score and record.score.signature
     ).items():
-        differ = " (they differ: not comparable)" if len(signatures) > 1 else ""
+        differ = " (they differ: scores are not comparable)" if len(signatures) > 1 else ""
         yield f"signature of {tasks}: {' | '.join(signatures)}{differ}"
 
 
-def _account(table: Table) -> Iterator[str]:
+def _totals(table: Table) -> Iterator[str]:
     records = table.records
     counts = {
         "ok": sum(record.sound for record in records),
-        "failed the certificate": sum(_doubtful(record) for record in records),
+        "failed the certificate": sum(_uncertified(record) for record in records),
         "failed": sum(record.status == "failed" for record in records),
         "skipped": sum(record.status == "skipped" for record in records),
     }
-    told = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
-    yield f"cells: {told}{_legend(table)}"
+    cells = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+    yield f"cells: {cells}{_legend(table)}"
     if table.repeated:
         yield f"not shown: {table.repeated} earlier records of the same cells"
     yield from _cost(records)
 
 
-def _common(table: Table) -> Iterator[str]:
-    """What holds for all rows alike, or is told apart in their names."""
-    found: dict[str, list[str]] = {"protocol": [], "scope": [], "distribution": []}
-    found |= {"include": [], "exclude": []}
+def _shared(table: Table) -> Iterator[str]:
+    """Settings that all rows share, or that their names give."""
+    shared: dict[str, list[str]] = {"protocol": [], "scope": [], "distribution": []}
+    shared |= {"include": [], "exclude": []}
     for record in table.records:
-        for name, values in found.items():
+        for name, values in shared.items():
             value = facets(record)[name]
             if value not in {ANY, None, *values}:
                 values.append(value)
-    spoken = "; ".join(f"{name} {', '.join(values)}" for name, values in found.items() if values)
-    yield f"columns: share of the weights in scope that is gone; {spoken}"
+    settings = "; ".join(f"{name} {', '.join(values)}" for name, values in shared.items() if values)
+    yield f"columns: sparsity (share of pruned weights in scope); {settings}"
     budgets = dict.fromkeys(record.match.label for record in table.records if record.match)
     if budgets:
-        yield f"match {', '.join(budgets)}: what a cell trains along its whole chain, of the dense recipe"
+        matches = ", ".join(budgets)
+        yield f"match {matches}: training of a cell along its whole chain, relative to the dense recipe"
     if len(table.models) == 1:
         yield f"model: {table.models[0]}"
     sources = dict.fromkeys(record.data.source for record in table.records)
     yield f"data: {', '.join(sources)}"
 
 
-def _chance(table: Table) -> Iterator[str]:
+def _repetitions(table: Table) -> Iterator[str]:
+    """Seeds and folds, and what the intervals cover."""
     seeds = sorted({record.seed for record in table.records})
-    told = f"{'seeds' if len(seeds) > 1 else 'seed'} {', '.join(map(str, seeds))}"
     intervals = (cell_value.table_interval for row in table.rows for cell_value in row.cell_values)
     overs = dict.fromkeys(interval.over for interval in intervals if interval)
-    yield told + (
-        f"; ± reaches the farther end of the mean's 95 % interval, over {' or '.join(overs)}" if overs else ""
-    )
-    for tasks, folds in _distinct(table.records, lambda record: record.fold).items():
-        pooled = ", pooled by examples within each seed" if len(folds) > 1 else " only"
+    which = f"{'seeds' if len(seeds) > 1 else 'seed'} {', '.join(map(str, seeds))}"
+    half = "; ± is the longer half of the 95 % confidence interval over "
+    yield f"{which}{half}{' or '.join(overs)}" if overs else which
+    for tasks, folds in _by_tasks(table.records, lambda record: record.fold).items():
+        pooled = "; pooled within each seed, weighted by examples" if len(folds) > 1 else " only"
         yield f"folds of {tasks}: {', '.join(sorted(folds, key=int))}{pooled}"
 
 
 def _legend(table: Table) -> str:
     cell_values = [cell_value for row in table.rows for cell_value in row.cell_values]
-    words = {
-        "–: not run": any(cell_value.state == "missing" for cell_value in cell_values),
-        "n/a: the method cannot": any(cell_value.state == "skipped" for cell_value in cell_values),
-        "@: reached in place of what was asked": any(
-            r[0] == "@" for cell_value in cell_values for r in cell_value.remarks
-        ),
-        f"{DISCONNECTED}: no survivor in scope lies on a path from inputs to outputs": any(
-            DISCONNECTED in r for cell_value in cell_values for r in cell_value.remarks
+    states = {cell_value.state for cell_value in cell_values}
+    remarks = [remark for cell_value in cell_values for remark in cell_value.remarks]
+    legend = {
+        "–: not run": "missing" in states,
+        "n/a: not supported by the method": "skipped" in states,
+        "@: reached sparsity, where it misses the target": any(remark[0] == "@" for remark in remarks),
+        f"{DISCONNECTED}: no path of unpruned weights in scope leads from input to output": any(
+            DISCONNECTED in remark for remark in remarks
         ),
     }
-    return "".join(f"; {word}" for word, occurs in words.items() if occurs)
+    return "".join(f"; {text}" for text, occurs in legend.items() if occurs)
 
 
 def _cost(records: Iterable[Record]) -> Iterator[str]:
     total: dict[str, float] = {}
     for record in records:
-        for what, seconds in vars(record.cost.seconds).items() if record.cost else ():
-            total[what] = total.get(what, 0.0) + seconds
+        for activity, seconds in vars(record.cost.seconds).items() if record.cost else ():
+            total[activity] = total.get(activity, 0.0) + seconds
     if total:
-        parts = ", ".join(f"{what} {seconds:,.0f} s" for what, seconds in total.items())
-        yield f"cost: {sum(total.values()):,.0f} s ({parts}); stages that cells share count in each"
+        parts = ", ".join(f"{activity} {seconds:,.0f} s" for activity, seconds in total.items())
+        yield f"cost: {sum(total.values()):,.0f} s ({parts}); a stage that cells share counts in each of them"
 
 
-def _distinct(records: Iterable[Record], what: Callable[[Record], object]) -> dict[str, list[str]]:
-    """Distinct values by task; tasks with the same values are told together."""
+def _by_tasks(records: Iterable[Record], value_of: Callable[[Record], object]) -> dict[str, list[str]]:
+    """The distinct values of each task; tasks with equal values share a key."""
     by_task: dict[str, dict[str, None]] = {}
     for record in records:
-        value = what(record)
+        value = value_of(record)
         if value is not None and value != "":
             by_task.setdefault(record.task, {})[str(value)] = None
-    alike: dict[tuple[str, ...], list[str]] = {}
+    by_values: dict[tuple[str, ...], list[str]] = {}
     for task, values in by_task.items():
-        alike.setdefault(tuple(values), []).append(task)
-    return {", ".join(tasks): list(values) for values, tasks in alike.items()}
+        by_values.setdefault(tuple(values), []).append(task)
+    return {", ".join(tasks): list(values) for values, tasks in by_values.items()}
 
 
-def _doubtful(record: Record) -> bool:
+def _uncertified(record: Record) -> bool:
     return record.status == "ok" and not record.sound
 
 
 def failed_checks(record: Record) -> str:
-    """What the certificate of a record says against its net."""
+    """The failed checks of a record's certificate, in words."""
     return (
         "; ".join(record.certificate.failed if record.certificate else ()) or "the record has no certificate"
     )
 
 
 def cell_name(record: Record) -> str:
-    """A cell in words, as short as it can be told."""
+    """A cell in words, as short as possible: `mawps/gts fold 0 lth 0.5 seed 0`."""
     sparsity, pattern = record.target.sparsity, record.target.pattern
     level = f" {short_sparsities([sparsity])[sparsity] if pattern == 'free' else pattern}"
     fold = "" if record.fold is None else f" fold {record.fold}"
@@ -200,11 +201,7 @@ def cell_name(record: Record) -> str:
     return f"{record.task}{fold} {record.method}{shown} seed {record.seed}"
 
 
-def _whose(some: Sequence[Record], records: Sequence[Record]) -> str:
-    """Which tasks a warning is about, unless it is about all that is shown."""
+def _tasks_of(some: Sequence[Record], records: Sequence[Record]) -> str:
+    """The tasks of a warning; empty if it is about all records."""
     tasks = ", ".join(dict.fromkeys(record.task for record in some))
     return f" ({tasks})" if len(some) < len(records) else ""
-
-
-def _counted(records: Sequence[Record]) -> str:
-    return f"{len(records)} result{'' if len(records) == 1 else 's'}"

@@ -1,4 +1,4 @@
-"""Rescoring: scores made again from stored predictions, without a net."""
+"""Rescoring: scores computed again from stored predictions, without a net."""
 
 from __future__ import annotations
 
@@ -18,55 +18,55 @@ from smc_eval.store.record import Record, ScoreRecord, scored_record
 from smc_eval.store.records import RecordsFile
 from smc_eval.task import Task
 
-ELSEWHERE = ("synthetic", "hub")
-"""Data that lies in no folder of the user's: words of `--data-dir`."""
+NO_FOLDER = ("synthetic", "hub")
+"""Values of `--data-dir` that are not folders."""
 
 
 @dataclass(frozen=True)
 class Rescored:
-    """One record of a book, and what its predictions score today."""
+    """A stored record, and the new score of its predictions."""
 
     record: Record
     score: Score | None = None
-    """None where it cannot be made."""
+    """None if it cannot be computed."""
     reason: str = ""
-    """Why it cannot."""
-    gained: bool = False
-    """Whether its items differ from those that are kept beside it."""
+    """Why it cannot be computed."""
+    items_changed: bool = False
+    """Whether its items differ from the stored ones."""
 
     @property
     def rescored_record(self) -> Record:
-        """The record with today's score; it says which release made that."""
+        """The record with the new score, and the release that computed it."""
         assert self.score is not None
         versions = {**self.record.versions, "score": f"smc-eval {smc_eval.__version__}"}
         return replace(scored_record(self.record, self.score), versions=versions)
 
     @property
     def changes(self) -> dict[str, tuple[Any, Any]]:
-        """What differs of the score, by name: as it is in the book, as it is today."""
+        """The stored and the new value of each part of the score that differs, by name."""
         if self.score is None:
             return {}
-        old, new = _flat(self.record.score), _flat(self.rescored_record.score)
+        old, new = _score_fields(self.record.score), _score_fields(self.rescored_record.score)
         names = dict.fromkeys([*old, *new])
         return {
             name: (old.get(name), new.get(name))
             for name in names
-            if json.dumps(old.get(name)) != json.dumps(new.get(name))  # NaN is NaN's like
+            if json.dumps(old.get(name)) != json.dumps(new.get(name))  # equal for two NaNs
         }
 
 
 class Rescorer:
-    """Scores records again, each task's reported split read once."""
+    """Computes scores again; reads the reported split of each task once."""
 
     def __init__(self, registry: Registry, folder: str | None = None) -> None:
         self.registry = registry
         self.folder = folder
-        """Where data lies now that lay in some folder; None: where each record says."""
-        self._read: dict[str, tuple[Task, str, Sequence[Any]] | SmcError] = {}
+        """The new folder of data that was read from a folder; None: each record's own folder."""
+        self._loaded: dict[str, tuple[Task, str, Sequence[Any]] | SmcError] = {}
 
-    def over(self, book: RecordsFile, predictions: Predictions) -> Iterator[Rescored]:
-        """Every record of a book that has a score, with what it scores today; writes nothing."""
-        for record in book.latest().values():
+    def rescore(self, records_file: RecordsFile, predictions: Predictions) -> Iterator[Rescored]:
+        """Every stored record that has a score, with its new score; writes nothing."""
+        for record in records_file.latest().values():
             if record.status == "ok":
                 try:
                     yield self._rescored(record, predictions)
@@ -77,66 +77,67 @@ class Rescorer:
         predicted = predictions.predicted(record.digest)
         if predicted is None:
             raise StoreError(
-                f"its answers are missing or broken in {predictions.folder}; only a new run makes them"
+                f"its predictions are missing or broken in {predictions.folder}; run the cell again"
             )
-        task, read, examples = self._task(record)
-        if read != record.data.digest:
+        task, digest, examples = self._task(record)
+        if digest != record.data.digest:
             raise DataError(
-                f"the data in {task.folder!r} is not what was predicted: its digest is {read[:12]}, "
-                f"the record's {record.data.digest[:12]}; name the right folder by --data-dir"
+                f"the data in {task.folder!r} differs from the data of the predictions: its digest is "
+                f"{digest[:12]}, the record has {record.data.digest[:12]}; set --data-dir to the right folder"
             )
         if len(predicted) != len(examples):
-            raise StoreError(f"{len(predicted)} answers are kept for {len(examples)} examples")
+            raise StoreError(f"{len(predicted)} predictions are stored for {len(examples)} examples")
         score = guarded(task, lambda: task.score(predicted, examples))
-        return Rescored(record, score, gained=_told(score.items) != _told(predictions.items(record.digest)))
+        changed = _items_json(score.items) != _items_json(predictions.items(record.digest))
+        return Rescored(record, score, items_changed=changed)
 
     def _task(self, record: Record) -> tuple[Task, str, Sequence[Any]]:
-        """The task of a record, the digest of the data it finds, and what it reports on."""
+        """The task of a record, the digest of its data, and its test examples."""
         source = record.data.source.partition(":")[0]
-        folder = source if source in ELSEWHERE else self.folder or record.data.source
+        folder = source if source in NO_FOLDER else self.folder or record.data.source
         place = [record.task, record.model, folder, record.fold, record.data.limited]
         key = json.dumps(place)
-        if key not in self._read:
+        if key not in self._loaded:
             try:
-                task = self._rebuilt(record, folder)
-                read = guarded(task, lambda: (_digest(task), task.data("test")))
-                self._read[key] = task, *read
+                task = self._build_task(record, folder)
+                loaded = guarded(task, lambda: (_digest(task), task.data("test")))
+                self._loaded[key] = task, *loaded
             except SmcError as error:
-                self._read[key] = error
-        found = self._read[key]
-        if isinstance(found, SmcError):
-            raise found
-        return found
+                self._loaded[key] = error
+        result = self._loaded[key]
+        if isinstance(result, SmcError):
+            raise result
+        return result
 
-    def _rebuilt(self, record: Record, folder: str) -> Task:
+    def _build_task(self, record: Record, folder: str) -> Task:
         kinds = chosen_tasks([record.task], self.registry)
         if len(kinds) != 1:
-            raise UsageError(f"{record.task!r} names {len(kinds)} tasks; the record is of one")
+            raise UsageError(f"{record.task!r} names {len(kinds)} tasks; a record has one")
         ((kind, options),) = kinds
-        around = {
+        settings = {
             "backbone": record.model,
             "folder": folder,
             "fold": record.fold,
             "limit": record.data.limited,
         }
-        return parse_spec(kind, {**options, **around}, "option", f"task {kind.card.name!r}")
+        return parse_spec(kind, {**options, **settings}, "option", f"task {kind.card.name!r}")
 
 
-def write_rescored(rescored: Rescored, book: RecordsFile, predictions: Predictions) -> None:
-    """Put a score that has changed into the book, and items that have changed beside it.
+def write_rescored(rescored: Rescored, records_file: RecordsFile, predictions: Predictions) -> None:
+    """Store the record if its score has changed, and the items if they have changed.
 
     Raises:
         StoreError: they cannot be written.
     """
     digest = rescored.record.digest
-    if rescored.score is not None and rescored.gained:
+    if rescored.score is not None and rescored.items_changed:
         predictions.save(digest, predictions.predicted(digest) or [], rescored.score.items)
     if rescored.changes:
-        book.add(rescored.rescored_record)
+        records_file.add(rescored.rescored_record)
 
 
 def _digest(task: Task) -> str:
-    """Digest of the data a task finds, whether or not its model can still be had."""
+    """The digest of a task's data, even if its model is no longer available."""
     try:
         sources = task.sources()
     except ModelError:
@@ -146,16 +147,16 @@ def _digest(task: Task) -> str:
     return next((source.digest for source in sources if source.role == "data"), "")
 
 
-def _flat(score: ScoreRecord | None) -> dict[str, Any]:
-    """A score's parts by name, further numbers among them."""
-    found = dict[str, Any]()
+def _score_fields(score: ScoreRecord | None) -> dict[str, Any]:
+    """The parts of a score by name, with its further numbers."""
+    fields = dict[str, Any]()
     for name, value in asdict(score).items() if score else ():
         if isinstance(value, Mapping):
-            found |= {f"{name} {inner}": part for inner, part in value.items()}
+            fields |= {f"{name} {inner}": part for inner, part in value.items()}
         else:
-            found[name] = value
-    return found
+            fields[name] = value
+    return fields
 
 
-def _told(items: Items | None) -> str | None:
+def _items_json(items: Items | None) -> str | None:
     return json.dumps(asdict(items)) if items else None

@@ -1,4 +1,4 @@
-"""A Panel: one task with one model, its methods as lines of squares, each with its interval."""
+"""The table as series of points, one panel for each task and model, for figures and summaries."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from smc_eval.statistics import Curve, Interval, Sample
 from smc_eval.store.record import Record
 
 STEP = math.log(0.8)
-"""The paper's steps: each leaves 0.8 of what the last one left, so its ten sparsities stand evenly."""
+"""The paper's step: each keeps 0.8 of the weights, so its ten sparsities are evenly spaced on the axis."""
 
 
 @dataclass(frozen=True)
@@ -24,40 +24,40 @@ class PlotPoint:
     """One number that can be drawn."""
 
     column: str
-    """As the table heads it: `0.672`, `2:4`, `dense`."""
+    """The head of its column in the table: `0.672`, `2:4`, `dense`."""
     sparsity: float
     cell_value: CellValue
 
     @property
     def free(self) -> bool:
-        """Whether it lies on a curve over sparsity: N:M patterns do not."""
+        """Whether it is on a curve over sparsity. N:M patterns and the dense net are not."""
         return ":" not in self.column and 0 < self.sparsity < 1
 
     @property
     def depth(self) -> float:
-        """Where it stands on the axis: how many of the paper's steps deep."""
+        """Its place on the axis, in steps of the paper."""
         return math.log1p(-self.sparsity) / STEP
 
     @property
     def interval(self) -> Interval | None:
-        """How far the number may be off."""
+        """The 95 % confidence interval of the number."""
         return self.cell_value.interval
 
     @property
     def sample(self) -> Sample | float:
-        """As statistics know it: its seeds and items, or a number that tells no error."""
+        """Its seeds and items, or the number alone if its error is unknown."""
         return self.cell_value.value if self.cell_value.sample is None else self.cell_value.sample
 
     @property
     def records(self) -> tuple[Record, ...]:
-        """What it came from."""
+        """The records it was computed from."""
         return self.cell_value.records
 
-    def mean(self, number: CostMeasure) -> float | None:
-        """Mean of a number over its records; None where one has none."""
-        found = [number(record) for record in self.records]
-        known = [value for value in found if value is not None]
-        return sum(known) / len(known) if known and len(known) == len(found) else None
+    def mean(self, measure: CostMeasure) -> float | None:
+        """The mean of a number over its records; None if one record lacks it."""
+        values = [measure(record) for record in self.records]
+        known = [value for value in values if value is not None]
+        return sum(known) / len(known) if known and len(known) == len(values) else None
 
 
 @dataclass(frozen=True)
@@ -65,27 +65,27 @@ class Series:
     """One method of a panel."""
 
     label: str
-    """With whatever sets it apart: `lth (erk)`."""
+    """The name of its row in the table: `lth (erk)`."""
     cell_values: tuple[CellValue, ...]
-    """As in the table, one a column."""
+    """The cells of its row, one per column."""
     dense: PlotPoint | None
-    squares: tuple[PlotPoint, ...]
-    """Those that hold a number, from low sparsity to high."""
+    points: tuple[PlotPoint, ...]
+    """The cells that have a number, in ascending order of sparsity; without the dense net."""
 
     @property
     def method(self) -> str:
-        """The method without options, or with its ablation: `lth`, `lth+shuffle`."""
+        """The method without options, but with its ablation: `lth`, `lth+shuffle`."""
         return re.split(r"[:+ ]", self.label, maxsplit=1)[0] + "".join(re.findall(r"\+\w+", self.label))
 
     @property
     def sound(self) -> tuple[PlotPoint, ...]:
-        """Those on its curve whose certificates hold."""
-        return tuple(square for square in self.squares if square.free and square.cell_value.state == "ok")
+        """The certified points of its curve."""
+        return tuple(point for point in self.points if point.free and point.cell_value.state == "ok")
 
-    def times(self, square: PlotPoint, measure: CostMeasure) -> float | None:
-        """What a square took in units of what the dense net took; None where either is not known."""
-        own, its = square.mean(measure), self.dense.mean(measure) if self.dense else None
-        return own / its if own is not None and its else None
+    def relative_cost(self, point: PlotPoint, measure: CostMeasure) -> float | None:
+        """The cost of a point divided by that of the dense net; None if either is unknown."""
+        cost, dense_cost = point.mean(measure), self.dense.mean(measure) if self.dense else None
+        return cost / dense_cost if cost is not None and dense_cost else None
 
 
 @dataclass(frozen=True)
@@ -96,10 +96,11 @@ class Panel:
     model: str
     metric: str
     higher: bool
+    """Whether a higher score is better."""
     decimals: int
     chance: float | None
-    """Score of a guess; None where nothing installed knows the task."""
-    lines: tuple[Series, ...]
+    """The score at chance level; None if the task is not installed."""
+    series: tuple[Series, ...]
 
     @property
     def title(self) -> str:
@@ -107,28 +108,29 @@ class Panel:
         return f"{self.task} · {self.model}"
 
     @property
-    def squares(self) -> Iterator[tuple[Series, PlotPoint]]:
-        """Every square with its line; the dense net is none."""
-        for line in self.lines:
-            for square in line.squares:
-                yield line, square
+    def points(self) -> Iterator[tuple[Series, PlotPoint]]:
+        """Every point with its series; without dense nets."""
+        for series in self.series:
+            for point in series.points:
+                yield series, point
 
     @property
     def columns(self) -> list[str]:
-        """Sparsities at which there is a number, from low to high; patterns last."""
-        found = {square.column: (not square.free, square.sparsity) for _, square in self.squares}
-        return sorted(found, key=lambda column: found[column])
+        """The columns that have a point, in ascending order of sparsity; patterns last."""
+        order = {point.column: (not point.free, point.sparsity) for _, point in self.points}
+        return sorted(order, key=lambda column: order[column])
 
-    def curve(self, line: Series) -> Curve | None:
-        """A line as statistics know it; None without a sound dense net, a sound square or a known chance."""
-        if line.dense is None or not line.sound or line.dense.cell_value.state != "ok" or self.chance is None:
+    def curve(self, series: Series) -> Curve | None:
+        """The curve of a series; None without a certified dense net, a certified point or a chance level."""
+        dense = series.dense
+        if dense is None or not series.sound or dense.cell_value.state != "ok" or self.chance is None:
             return None
-        points = {square.sparsity: square.sample for square in line.sound}
-        return Curve(line.dense.sample, points, self.chance, self.higher)
+        points = {point.sparsity: point.sample for point in series.sound}
+        return Curve(dense.sample, points, self.chance, self.higher)
 
 
 def panels_of(table: Table, chances: Mapping[str, float]) -> tuple[Panel, ...]:
-    """The panels of a table in its order; `chances` go by the names of tasks."""
+    """The panels of a table in its order; `chances` are chance levels by the names of tasks."""
     groups = groupby(table.rows, key=lambda row: (row.task, row.model))
     return tuple(_panel(list(rows), table.columns, chances) for _, rows in groups)
 
@@ -143,16 +145,17 @@ def _panel(rows: Sequence[TableRow], columns: Sequence[str], chances: Mapping[st
         score.higher_is_better if score else True,
         max((cell_value.decimals for row in rows for cell_value in row.cell_values), default=1),
         chances.get(rows[0].task.partition(":")[0]),
-        tuple(_line(row, columns) for row in rows),
+        tuple(_series(row, columns) for row in rows),
     )
 
 
-def _line(row: TableRow, columns: Sequence[str]) -> Series:
-    squares = [
+def _series(row: TableRow, columns: Sequence[str]) -> Series:
+    points = [
         PlotPoint(column, cell_value.records[0].target.sparsity, cell_value)
         for column, cell_value in zip(columns, row.cell_values, strict=True)
         if cell_value.records and math.isfinite(cell_value.value)
     ]
-    dense = next((square for square in squares if square.column == DENSE), None)
-    rest = sorted((s for s in squares if s.column != DENSE), key=lambda s: (not s.free, s.sparsity))
+    dense = next((point for point in points if point.column == DENSE), None)
+    rest = [point for point in points if point.column != DENSE]
+    rest.sort(key=lambda point: (not point.free, point.sparsity))
     return Series(row.method, row.cell_values, dense, tuple(rest))

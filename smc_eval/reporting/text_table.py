@@ -1,4 +1,4 @@
-"""A Sheet: words in rows and columns, written as Markdown, CSV or LaTeX."""
+"""A TextTable: texts in rows and columns, written as Markdown, CSV or LaTeX."""
 
 from __future__ import annotations
 
@@ -22,66 +22,65 @@ LATEX_SIGNS = {
     "–": "--",
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
 }
-"""Characters that LaTeX would read as orders, or not at all."""
+"""Characters that LaTeX reads as commands, or cannot read."""
 
 UNLIMITED_WIDTH = 10_000
-"""Columns of what is no terminal: lines in a file are not broken."""
+"""Console columns for a file or pipe, so that lines are not broken."""
 
 
 @dataclass(frozen=True)
 class TextTable:
-    """A table whose squares are words; what stands behind a line end in one explains what is before it."""
+    """A table of texts. In a cell, the text after a line break explains the number before it."""
 
     heads: tuple[str, ...]
     align: str
-    """A letter a column, as LaTeX has them: l for words, r for numbers."""
-    lines: tuple[tuple[str, ...], ...]
+    """One letter per column, as in LaTeX: l for words, r for numbers."""
+    rows: tuple[tuple[str, ...], ...]
     title: str = ""
     notes: tuple[str, ...] = ()
-    """What a reader must know."""
-    loud: tuple[str, ...] = ()
-    """What a reader must know first."""
+    warnings: tuple[str, ...] = ()
+    """Shown before the notes."""
 
     @property
-    def flat(self) -> tuple[tuple[str, ...], ...]:
-        """Its lines with each square in one: `0.847 (0.8 to 0.893)`."""
-        return tuple(tuple(map(_flat, line)) for line in self.lines)
+    def flat_rows(self) -> tuple[tuple[str, ...], ...]:
+        """Its rows with each cell in one line: `0.847 (0.8 to 0.893)`."""
+        return tuple(tuple(map(_flat, row)) for row in self.rows)
 
     @property
     def csv(self) -> str:
-        """Heads and lines, no notes."""
+        """Heads and rows, no notes."""
         text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([self.heads, *self.flat])
+        csv.writer(text, lineterminator="\n").writerows([self.heads, *self.flat_rows])
         return text.getvalue()
 
     @property
     def markdown(self) -> str:
-        """As GitHub shows it, its notes as a list below."""
+        """In GitHub's Markdown, its notes as a list below."""
         rule = ["---:" if letter == "r" else "---" for letter in self.align]
-        rows = [map(markdown, self.heads), rule, *(map(markdown, line) for line in self.flat)]
-        below = [f"- **{markdown(note)}**" for note in self.loud]
+        rows = [map(markdown, self.heads), rule, *(map(markdown, row) for row in self.flat_rows)]
+        below = [f"- **{markdown(note)}**" for note in self.warnings]
         below += [f"- {markdown(note)}" for note in self.notes]
         above = [f"**{markdown(self.title)}**", ""] if self.title else []
         return "\n".join([*above, *(f"| {' | '.join(row)} |" for row in rows), "", *below]) + "\n"
 
     @property
     def latex(self) -> str:
-        """For the `booktabs` package; title and notes make its caption."""
+        """For the `booktabs` package; the caption has title and notes."""
         rows = [
             " & ".join(
                 _number(word) if letter == "r" else latex(word)
-                for letter, word in zip(self.align, line, strict=True)
+                for letter, word in zip(self.align, row, strict=True)
             )
-            for line in self.flat
+            for row in self.flat_rows
         ]
-        sentences = [*([self.title] if self.title else []), *self.loud, *self.notes]
+        sentences = [*([self.title] if self.title else []), *self.warnings, *self.notes]
         return booktabs(self.align, self.heads, [f"{row} \\\\" for row in rows], sentences)
 
 
 def booktabs(
     align: str, heads: Sequence[str], body: Sequence[str], sentences: Sequence[str], above: Sequence[str] = ()
 ) -> str:
-    """A table of LaTeX from the lines of its body; `above` are comments."""
+    """A LaTeX table from the lines of its body; `above` are comments."""
     caption = " ".join(latex(f"{line[:1].upper()}{line[1:]}.") for line in sentences)
     return "\n".join(
         [
@@ -103,20 +102,20 @@ def booktabs(
 
 
 def latex(text: str) -> str:
-    """Words that LaTeX sets as they are."""
+    """The text with LaTeX's special characters escaped."""
     return "".join(LATEX_SIGNS.get(sign, sign) for sign in text)
 
 
 def markdown(text: str) -> str:
-    """Words that Markdown shows as they are."""
+    """The text with Markdown's special characters escaped."""
     return re.sub(r"([\\`*_<>\[\]|])", r"\\\1", text)
 
 
 def _number(text: str) -> str:
-    """A minus is no hyphen."""
+    """The text for LaTeX, with minus signs in math mode."""
     return re.sub(r"(?<![\w)}])-(?=[\d.])", "$-$", latex(text))
 
 
-def _flat(word: str) -> str:
-    number, parted, below = word.partition("\n")
-    return f"{number} ({below})" if parted else number
+def _flat(text: str) -> str:
+    number, line_break, detail = text.partition("\n")
+    return f"{number} ({detail})" if line_break else number

@@ -1,4 +1,4 @@
-"""Numerics of masks: which weights stay, how they are kept away, and the proof that they were.
+"""Numerics of masks: which weights stay, how zeros are kept, and measures of a pruned net.
 
-Knows tensors; knows no task, plan, file or screen.
+Works on tensors; imports nothing about tasks, plans, files or the screen.
 """

@@ -1,4 +1,4 @@
-"""From saliencies to masks that meet a target exactly."""
+"""Turns saliencies into masks that meet a target exactly."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from smc_eval.errors import SparsityError
-from smc_eval.sparse.distribution import lamp, outlying, share_out
+from smc_eval.sparse.distribution import lamp, owl_shares, share_out
 from smc_eval.sparse.pattern import grouped, grouped_count, rowwise
 from smc_eval.sparse.select import available, check_saliencies, largest
 from smc_eval.sparse.shard_group import UNSHARDED, ShardGroup
@@ -16,8 +16,8 @@ from smc_eval.target import Target
 
 Shapes = Mapping[str, tuple[int, ...]]
 
-BY_ROWS = ("global", "uniform", "erk")
-"""Spreads that can be decided where tensors are cut by rows: the others look at whole tensors."""
+SHARDABLE_DISTRIBUTIONS = ("global", "uniform", "erk")
+"""Distributions that work on tensors sharded by rows. The others need whole tensors."""
 
 
 def allocate(
@@ -26,22 +26,23 @@ def allocate(
     within: Mapping[str, Tensor] | None = None,
     shards: ShardGroup = UNSHARDED,
 ) -> dict[str, Tensor]:
-    """Masks of the most salient weights that meet the target, True stays: exactly `expected` in all.
+    """Masks of the most salient weights that meet the target; True stays, exactly `expected` in all.
 
-    `global` compares all tensors, `lamp` their layer-adaptive saliencies; `uniform`, `erk` and `owl`
-    take the largest of each tensor up to its budget; `rows` those of each row of each tensor up to
-    the row's; an N:M pattern those of each group. Ties are settled as `largest` says, never by chance.
+    `global` compares all tensors. `lamp` compares their layer-adaptive saliencies. `uniform`, `erk` and
+    `owl` keep the largest of each tensor, up to its budget. `rows` keeps the largest of each row of each
+    tensor, up to the row's budget. An N:M pattern keeps the largest of each group. Ties are settled as in
+    `largest`, never at random.
 
     Args:
-        within: what is alive; nothing else stays, so that masks which follow each other shrink.
-            A tensor with fewer alive than its budget keeps them all and hands on the rest. Only an
-            N:M pattern may then keep fewer than expected: a group cannot borrow from the next.
-        crowd: who holds the other rows, where all tensors are cut by rows.
+        within: masks of the unpruned weights. No other weight stays, so successive masks shrink.
+            A tensor with fewer unpruned weights than its budget keeps them all, and the other tensors get
+            the rest. Only an N:M pattern may then keep fewer than expected: groups share nothing.
+        shards: the holders of the other rows, where all tensors are sharded by rows.
 
     Raises:
-        SparsityError: the target leaves no weight, or asks for more than are alive; saliencies
-            that cannot be compared, or, under `lamp`, below zero; a spread that needs whole tensors
-            where they are cut.
+        SparsityError: the target leaves no weight, or asks for more than are unpruned; saliencies cannot
+            be compared, or are negative under `lamp` or `owl`; the tensors are sharded and the
+            distribution needs whole ones.
     """
     shapes = shards.shapes(saliency)
     keep = expected(shapes, target)
@@ -51,11 +52,11 @@ def allocate(
             name: grouped(values, *target.group, None if within is None else within[name])
             for name, values in saliency.items()
         }
-    _afford(keep, available(saliency, within, shards), _size(shapes), target)
-    if shards.size > 1 and target.distribution not in BY_ROWS:
+    _check_enough(keep, available(saliency, within, shards), _size(shapes), target)
+    if shards.size > 1 and target.distribution not in SHARDABLE_DISTRIBUTIONS:
         raise SparsityError(
-            f"spread {target.distribution!r} needs whole tensors, and these are cut by rows; "
-            f"choose one of {', '.join(BY_ROWS)}"
+            f"distribution {target.distribution!r} needs whole tensors, and these are sharded by rows; "
+            f"choose one of {', '.join(SHARDABLE_DISTRIBUTIONS)}"
         )
     match target.distribution:
         case "global":
@@ -112,43 +113,44 @@ def budgets(
 ) -> dict[str, int]:
     """How many weights of each tensor stay; together as many as are `expected`.
 
-    `uniform` and `rows`: in proportion to its size. `erk`, Evci et al. (2020): the density of a
-    tensor of shape [d0, d1, ...] is in proportion to sum(d) / prod(d), so its budget to sum(d); a
-    tensor that would be more than full is dense and the rest share its debt. `owl`: as `outlying`
-    says, from the saliencies. Fractions are settled by largest remainder, equal ones in the order of
-    names. What a tensor lacks in `within` the others get in the same proportion.
+    `uniform` and `rows`: in proportion to the tensor's size. `erk`, Evci et al. (2020): the density of a
+    tensor of shape [d0, d1, ...] is in proportion to sum(d) / prod(d), so its budget is to sum(d). A tensor
+    that would be more than full stays dense, and the others share the rest. `owl`: in proportion to
+    `owl_shares` of the saliencies. Fractions are settled by largest remainder, equal ones in the order of
+    names. A tensor with fewer True in `within` than its budget keeps them all; the others share the rest
+    in the same proportion.
 
     Raises:
-        SparsityError: the target leaves no weight or asks for more than are alive, or its spread sets
-            no budget: under `global` and `lamp` the saliencies decide, under `owl` they are needed.
+        SparsityError: the target leaves no weight, or asks for more than are unpruned; or the distribution
+            sets no budget. Under `global` and `lamp` the saliencies decide; `owl` needs `saliency`.
     """
     keep = expected(shapes, target)
     sizes = {name: math.prod(shape) for name, shape in shapes.items()}
-    alive = sizes
+    unpruned = sizes
     if within is not None:
-        alive = dict(zip(shapes, shards.count(within[name] for name in shapes), strict=True))
+        unpruned = dict(zip(shapes, shards.count(within[name] for name in shapes), strict=True))
     if target.pattern != "free":
         return {name: grouped_count(shape, *target.group) for name, shape in shapes.items()}
-    _afford(keep, sum(alive.values()), _size(shapes), target)
+    _check_enough(keep, sum(unpruned.values()), _size(shapes), target)
     match target.distribution:
         case "uniform" | "rows":
-            return share_out(keep, sizes, alive)
+            return share_out(keep, sizes, unpruned)
         case "erk":
-            return share_out(keep, {name: max(1, sum(shape)) for name, shape in shapes.items()}, alive)
+            return share_out(keep, {name: max(1, sum(shape)) for name, shape in shapes.items()}, unpruned)
         case "owl" if saliency is not None:
-            return share_out(keep, outlying(saliency, target.sparsity, within), alive)
+            return share_out(keep, owl_shares(saliency, target.sparsity, within), unpruned)
         case "global" | "lamp" | "owl":
             raise SparsityError(
-                f"spread {target.distribution!r} sets no budget for a tensor; choose 'uniform' or 'erk'"
+                f"distribution {target.distribution!r} sets no budget for a tensor; choose 'uniform' or 'erk'"
             )
 
 
-def _afford(keep: int, alive: int, size: int, target: Target) -> None:
-    """Refuse a target that only what is dead could meet."""
-    if keep > alive:
+def _check_enough(keep: int, unpruned: int, size: int, target: Target) -> None:
+    """Refuse a target that keeps more weights than are unpruned."""
+    if keep > unpruned:
         raise SparsityError(
-            f"sparsity {target.sparsity:g} keeps {keep} of {size} weights, but only {alive} are alive; "
-            f"ask for {1 - alive / size!r} or more"
+            f"sparsity {target.sparsity:g} keeps {keep} of {size} weights, but only {unpruned} are unpruned; "
+            f"ask for {1 - unpruned / size!r} or more"
         )
 
 

@@ -1,4 +1,4 @@
-"""Altered masks and weights: what a sanity check puts in place of a method's own choice."""
+"""Altered masks and weights: a sanity check puts them in place of a method's own choice."""
 
 from __future__ import annotations
 
@@ -8,44 +8,44 @@ from torch import Tensor
 from smc_eval.sparse.pattern import groups
 
 
-def shuffled(mask: Tensor, chance: torch.Generator, group: int | None = None) -> Tensor:
-    """The mask with its entries in another order; with a group size, whole groups change places.
+def shuffled(mask: Tensor, generator: torch.Generator, group: int | None = None) -> Tensor:
+    """The mask with its entries in random order; with a group size, whole groups change places.
 
-    Only groups of one size do, so that an N:M pattern holds.
+    Groups change places only with groups of the same size, so an N:M pattern holds.
     """
     if group is None:
-        return mask.reshape(-1)[_order(mask.numel(), chance, mask)].view(mask.shape)
+        return mask.reshape(-1)[_order(mask.numel(), generator, mask)].view(mask.shape)
     new = mask.clone(memory_format=torch.contiguous_format)
     for part, like in zip(groups(new, group), groups(mask.contiguous(), group), strict=True):
         flat = like.reshape(-1, like.shape[-1])
-        part.copy_(flat[_order(len(flat), chance, mask)].view_as(part))
+        part.copy_(flat[_order(len(flat), generator, mask)].view_as(part))
     return new
 
 
-def redrawn(mask: Tensor, chance: torch.Generator, group: int | None = None) -> Tensor:
-    """Another mask with as many survivors, drawn by lot: in all, or in each group."""
+def random_mask(mask: Tensor, generator: torch.Generator, group: int | None = None) -> Tensor:
+    """A random mask that keeps as many weights: in all, or in each group."""
     if group is None:
         new = torch.zeros_like(mask, memory_format=torch.contiguous_format)
-        new.view(-1)[_order(mask.numel(), chance, mask)[: int(mask.count_nonzero())]] = True
+        new.view(-1)[_order(mask.numel(), generator, mask)[: int(mask.count_nonzero())]] = True
         return new
     new = mask.clone(memory_format=torch.contiguous_format)
     for part, like in zip(groups(new, group), groups(mask.contiguous(), group), strict=True):
-        lots = torch.rand(like.shape, generator=chance).to(mask.device)
-        part.copy_(like.gather(-1, lots.argsort(dim=-1)))
+        numbers = torch.rand(like.shape, generator=generator).to(mask.device)
+        part.copy_(like.gather(-1, numbers.argsort(dim=-1)))
     return new
 
 
-def renewed(weight: Tensor, mask: Tensor, chance: torch.Generator) -> Tensor:
-    """Survivors drawn anew, from a normal with the mean and deviation that they have now."""
-    alive = weight[mask]
-    if not alive.numel():
+def redrawn_weights(weight: Tensor, mask: Tensor, generator: torch.Generator) -> Tensor:
+    """The weight with its unpruned values drawn again, from a normal of their mean and deviation."""
+    values = weight[mask]
+    if not values.numel():
         return weight.clone()
-    lots = torch.randn(alive.shape, generator=chance, dtype=torch.float32).to(weight)
+    drawn = torch.randn(values.shape, generator=generator, dtype=torch.float32).to(weight)
     new = weight.clone()
-    new[mask] = lots * alive.std(correction=0) + alive.mean()
+    new[mask] = drawn * values.std(correction=0) + values.mean()
     return new
 
 
-def _order(count: int, chance: torch.Generator, like: Tensor) -> Tensor:
+def _order(count: int, generator: torch.Generator, like: Tensor) -> Tensor:
     """A random order, drawn on the CPU, so that every device draws the same."""
-    return torch.randperm(count, generator=chance).to(like.device)
+    return torch.randperm(count, generator=generator).to(like.device)

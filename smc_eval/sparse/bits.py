@@ -20,12 +20,12 @@ def mask_digest(masks: Mapping[str, Tensor]) -> str:
 
 
 def packed(mask: Tensor) -> Tensor:
-    """A mask as bits, eight to a byte, the first the lowest; flat, on the CPU, as uint8."""
+    """A mask as bits: eight to a byte, the first in the lowest bit; flat, on the CPU, as uint8."""
     return torch.from_numpy(np.packbits(mask.detach().cpu().numpy(), bitorder="little"))
 
 
 def unpacked(bits: Tensor, shape: torch.Size | tuple[int, ...]) -> Tensor:
-    """The mask that `packed` made these bits of, as bool on the CPU."""
+    """The mask of the bits that `packed` returned, as bool on the CPU."""
     count = int(torch.Size(shape).numel())
     flat = np.unpackbits(bits.numpy(), count=count, bitorder="little")
     return torch.from_numpy(flat).view(torch.bool).reshape(shape)

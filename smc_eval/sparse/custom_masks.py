@@ -1,4 +1,4 @@
-"""Masks that are given: read from zeros, ones or bits under somebody else's names."""
+"""Custom masks: read from pruned weights, zeros and ones, or packed bits, whose names may differ."""
 
 from __future__ import annotations
 
@@ -16,103 +16,104 @@ Content = Literal["weights", "masks"]
 
 
 def custom_masks(
-    weights: Mapping[str, Tensor], found: Mapping[str, Tensor], kind: Content
+    weights: Mapping[str, Tensor], tensors: Mapping[str, Tensor], kind: Content
 ) -> dict[str, Tensor]:
-    """A mask for each weight, True stays, from what was found under names of the like.
+    """A mask for each weight, True stays, from tensors of equal or similar names.
 
-    Of found weights, whatever is not exactly zero stays; found masks say it by 1 or True, or packed
-    as the store packs them. A weight for which nothing was found is whole.
+    `kind` "weights": every value that is not exactly zero stays. "masks": 1 or True stays; masks may
+    also be packed as the store packs them. A weight without a matching tensor stays whole.
 
     Raises:
-        SparsityError: no name fits, or several fit equally well; a shape or a mask's value is wrong;
+        SparsityError: no name matches, or several match equally well; a shape or a mask's value is wrong;
             or nothing is pruned.
     """
-    names = paired(list(weights), list(found))
+    names = matched_names(list(weights), list(tensors))
     masks = {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in weights.items()}
     for name, theirs in names.items():
-        read = nonzero if kind == "weights" else written_mask
-        masks[name] = read(theirs, found[theirs], name, weights[name].shape).to(weights[name].device)
+        read = nonzero_mask if kind == "weights" else written_mask
+        masks[name] = read(theirs, tensors[theirs], name, weights[name].shape).to(weights[name].device)
     if all(bool(mask.all()) for mask in masks.values()):
-        what = "no weight that they hold is exactly zero" if kind == "weights" else "every mask is all ones"
+        reason = "none of them is exactly zero" if kind == "weights" else "every mask is all ones"
         raise SparsityError(
-            f"the given {kind} prune nothing in scope: {what}, in {len(names)} tensors; "
+            f"the given {kind} prune nothing in scope: {reason}, in {len(names)} tensors; "
             "give a pruned checkpoint"
         )
     return masks
 
 
-def paired(ours: Sequence[str], theirs: Sequence[str]) -> dict[str, str]:
-    """Whose tensor is whose: where no name is equal, those that are but for a beginning on either side.
+def matched_names(ours: Sequence[str], theirs: Sequence[str]) -> dict[str, str]:
+    """Their name for each of our names: the equal one, or one that differs only in its prefix.
 
-    A net wraps a checkpoint's modules in its own, so that `words.net.layer.0.weight` is
-    `bert.layer.0.weight` there. One pair of beginnings holds for all names: that under which the
-    most agree, each by the longest ending that any other has, a module and its parameter at least.
+    Equal names are taken alone, where there are any. Else prefixes are compared: a net wraps the modules
+    of a checkpoint in its own, so `words.net.layer.0.weight` may be `bert.layer.0.weight` there. One pair
+    of prefixes holds for all names. Each of our names votes for the pairs that leave the longest suffix
+    in common, at least a module and its parameter; the pair with most votes wins.
 
     Raises:
-        SparsityError: no name fits, or two pairs of beginnings fit equally well.
+        SparsityError: no name matches, or two pairs of prefixes have equally many votes.
     """
-    held = set(theirs)
-    if exact := {name: name for name in ours if name in held}:
+    available = set(theirs)
+    if exact := {name: name for name in ours if name in available}:
         return exact
-    ends: dict[str, list[str]] = {}
+    by_suffix: dict[str, list[str]] = {}
     for name in theirs:
-        for ending in _endings(name):
-            ends.setdefault(ending, []).append(name)
+        for suffix in _suffixes(name):
+            by_suffix.setdefault(suffix, []).append(name)
     votes = Counter[tuple[str, str]]()
     for name in ours:
-        longest = next((ending for ending in _endings(name) if ending in ends), None)
+        longest = next((suffix for suffix in _suffixes(name) if suffix in by_suffix), None)
         if longest:
-            votes.update((_beginning(name, longest), _beginning(other, longest)) for other in ends[longest])
+            votes.update((_prefix(name, longest), _prefix(other, longest)) for other in by_suffix[longest])
     ranked = votes.most_common(2)
     if not ranked:
         raise SparsityError(
-            f"no name of what is given fits one in scope: given {_some(theirs)}; in scope {_some(ours)}"
+            f"no given name matches a name in scope: given {_some(theirs)}; in scope {_some(ours)}"
         )
     (pair, most), *others = ranked
     if others and others[0][1] == most:
         (mine, yours), (mine_too, yours_too) = pair, others[0][0]
         raise SparsityError(
-            f"names of what is given are ambiguous: {mine + '…'!r} could be {yours + '…'!r}, or "
+            f"the given names are ambiguous: {mine + '…'!r} could be {yours + '…'!r}, or "
             f"{mine_too + '…'!r} be {yours_too + '…'!r}, for {most} tensors each"
         )
     mine, yours = pair
-    alike = {name: yours + name[len(mine) :] for name in ours if name.startswith(mine)}
-    return {name: other for name, other in alike.items() if other in held}
+    candidates = {name: yours + name[len(mine) :] for name in ours if name.startswith(mine)}
+    return {name: other for name, other in candidates.items() if other in available}
 
 
-def nonzero(theirs: str, weight: Tensor, name: str, shape: Sequence[int]) -> Tensor:
-    """True where a weight is anything but zero."""
+def nonzero_mask(theirs: str, weight: Tensor, name: str, shape: Sequence[int]) -> Tensor:
+    """True where a weight is not zero."""
     _check(theirs, weight, name, shape)
     return weight != 0
 
 
 def written_mask(theirs: str, mask: Tensor, name: str, shape: Sequence[int]) -> Tensor:
-    """A mask as it was written down: bool, zeros and ones, or eight to a byte."""
+    """A mask from any stored form: bool, zeros and ones, or eight bits to a byte."""
     size = torch.Size(shape).numel()
     if mask.dtype == torch.uint8 and mask.shape == (-(-size // 8),) and mask.shape != tuple(shape):
         return unpacked(mask, tuple(shape))
     _check(theirs, mask, name, shape)
     if not bool(((mask == 0) | (mask == 1)).all()):
-        raise SparsityError(f"the given mask {theirs!r} holds other values than 0 and 1")
+        raise SparsityError(f"the given mask {theirs!r} has values other than 0 and 1")
     return mask == 1
 
 
 def _check(theirs: str, tensor: Tensor, name: str, shape: Sequence[int]) -> None:
     if tensor.shape != tuple(shape):
         raise SparsityError(
-            f"{theirs!r} is {tuple(tensor.shape)} in what is given, {tuple(shape)} as {name!r} in the net; "
+            f"the given {theirs!r} is {tuple(tensor.shape)}, but {name!r} of the net is {tuple(shape)}; "
             "is it of another model?"
         )
 
 
-def _endings(name: str) -> list[str]:
-    """What a name may share with another, the longest first."""
+def _suffixes(name: str) -> list[str]:
+    """The suffixes that a name may share with another, the longest first."""
     parts = name.split(".")
     return [".".join(parts[start:]) for start in range(max(1, len(parts) - 1))]
 
 
-def _beginning(name: str, ending: str) -> str:
-    return name[: len(name) - len(ending)]
+def _prefix(name: str, suffix: str) -> str:
+    return name[: len(name) - len(suffix)]
 
 
 def _some(names: Collection[str]) -> str:

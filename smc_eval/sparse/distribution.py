@@ -1,4 +1,4 @@
-"""How a sparsity is spread over tensors: shares with ceilings, LAMP's view of saliencies, and OWL's."""
+"""Distributions of a sparsity over tensors: capped shares, LAMP's saliencies and OWL's densities."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from smc_eval.errors import SparsityError
 
 NameOrNumber = TypeVar("NameOrNumber", str, int)
 
-MULTIPLE = 5.0
-"""M of OWL: an outlier is above so many times its tensor's mean."""
+OUTLIER_MULTIPLE = 5.0
+"""M of OWL: an outlier is larger than this many times the mean of its tensor."""
 
-LEEWAY = 0.08
+MAX_DEVIATION = 0.08
 """Lambda of OWL: how far a tensor's density may lie from the target's."""
 
 
 def share_out(
     total: int, weights: Mapping[NameOrNumber, int], ceilings: Mapping[NameOrNumber, int]
 ) -> dict[NameOrNumber, int]:
-    """Share `total` in proportion to `weights`, none above its ceiling, by whole numbers that add up.
+    """Divide `total` into whole numbers in proportion to `weights`, none above its ceiling.
 
-    Whoever would pass the ceiling gets the ceiling, and the others share what is left in the same
-    proportion. Fractions are settled by largest remainder; of equal remainders the first by name
-    is rounded up. `total` must not exceed the sum of the ceilings.
+    A share that would pass its ceiling is set to the ceiling, and the others share the rest in the same
+    proportion. Fractions are settled by largest remainder; of equal remainders the first by name is
+    rounded up. `total` must not exceed the sum of the ceilings.
     """
     shares = dict.fromkeys(weights, 0)
     free = {name for name in weights if weights[name]}
@@ -52,13 +52,13 @@ def _sum(counts: Mapping[NameOrNumber, int], names: set[NameOrNumber]) -> int:
 def lamp(saliency: Mapping[str, Tensor], within: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
     """Layer-adaptive saliencies, comparable between tensors; Lee et al. (2021), equation 4.
 
-    In each tensor s_u^2 / (sum of s_v^2 over all v that are kept at least as long as u): a tensor's
-    largest has 1, the next at most 1/2. Of equal saliencies that of the lower flat index is kept
-    longer. Dead weights (False in `within`) are in no sum and get 0. In double precision; sorts one
+    In each tensor: s_u^2 / (sum of s_v^2 over all v that are kept at least as long as u). The largest
+    of a tensor gets 1, the next at most 1/2. Of equal saliencies the one of lower flat index is kept
+    longer. Pruned weights (False in `within`) are in no sum and get 0. In double precision; sorts one
     tensor at a time.
 
     Raises:
-        SparsityError: a saliency of a living weight is negative or not finite.
+        SparsityError: a saliency of an unpruned weight is negative or not finite.
     """
     return {name: _lamp(name, s, None if within is None else within[name]) for name, s in saliency.items()}
 
@@ -66,64 +66,65 @@ def lamp(saliency: Mapping[str, Tensor], within: Mapping[str, Tensor] | None = N
 @torch.no_grad()
 def _lamp(name: str, saliency: Tensor, within: Tensor | None) -> Tensor:
     """Layer-adaptive saliencies of one tensor."""
-    alive = slice(None) if within is None else within.reshape(-1)
+    unpruned = slice(None) if within is None else within.reshape(-1)
     scores = torch.zeros(saliency.numel(), dtype=torch.float64, device=saliency.device)
-    values = saliency.reshape(-1)[alive].double()
+    values = saliency.reshape(-1)[unpruned].double()
     if not len(values):
         return scores.view(saliency.shape)
     _check("lamp", name, values)
     ordered, order = values.sort(descending=True, stable=True)
-    squares = (ordered / ordered[0]).square()  # by the largest, so that none overflows
+    squares = (ordered / ordered[0]).square()  # divided by the largest, so that none overflows
     # on the CPU sums grow term by term: the same on every device, and never out of order by rounding
     shares = squares / squares.cpu().cumsum(0).to(squares.device)
     shares[0] = 1  # also where all saliencies are 0
     values[order] = shares.nan_to_num(0)
-    scores[alive] = values
+    scores[unpruned] = values
     return scores.view(saliency.shape)
 
 
-def outlying(
+def owl_shares(
     saliency: Mapping[str, Tensor], sparsity: float, within: Mapping[str, Tensor] | None = None
 ) -> dict[str, int]:
-    """What each tensor's budget is in proportion to: outlier-weighed densities; Yin et al. (2024), section 4.
+    """Shares of the tensors' budgets by outlier-weighed densities; Yin et al. (2024), section 4.
 
-    A tensor's outlier ratio is the share of its living saliencies above M = 5 times their mean.
-    Its density is the target's plus something linear in that ratio, so that the mean over all weights
-    is the target's and none is farther from it than lambda = 0.08. Where 0.08 would reach below a
-    fifth of the target's density (0.1 or less), or above 1, lambda is as much less, so that no tensor
-    dies of it. The paper takes a block of a transformer as one; here each tensor stands for itself.
+    A tensor's outlier ratio is the share of its unpruned saliencies above M = 5 times their mean.
+    Its density is the target's plus a term linear in that ratio. The mean over all weights is the
+    target's density, and no tensor differs from it by more than lambda = 0.08. Lambda is smaller where
+    0.08 would reach below a fifth of the target's density (0.1 or less) or above 1, so that no tensor
+    is emptied. The paper takes a block of a transformer as one; here each tensor stands for itself.
 
     Raises:
-        SparsityError: a saliency of a living weight is negative or not finite.
+        SparsityError: a saliency of an unpruned weight is negative or not finite.
     """
     ratios = {
-        name: _outliers(name, s, None if within is None else within[name]) for name, s in saliency.items()
+        name: _outlier_ratio(name, s, None if within is None else within[name])
+        for name, s in saliency.items()
     }
     sizes = {name: values.numel() for name, values in saliency.items()}
     mean = math.fsum(ratios[name] * sizes[name] for name in sizes) / sum(sizes.values())
     density = 1 - sparsity
     farthest = max((abs(ratio - mean) for name, ratio in ratios.items() if sizes[name]), default=0.0)
-    slope = min(LEEWAY, 0.8 * density, sparsity) / farthest if farthest else 0.0
-    # whole numbers, as shares want them: a millionth of a weight is fine enough
+    slope = min(MAX_DEVIATION, 0.8 * density, sparsity) / farthest if farthest else 0.0
+    # `share_out` takes whole numbers: a millionth of a weight is fine enough
     return {name: round((density + slope * (ratios[name] - mean)) * sizes[name] * 1e6) for name in sizes}
 
 
 @torch.no_grad()
-def _outliers(name: str, saliency: Tensor, within: Tensor | None) -> float:
-    """Share of a tensor's living saliencies that are outliers."""
+def _outlier_ratio(name: str, saliency: Tensor, within: Tensor | None) -> float:
+    """Share of a tensor's unpruned saliencies that are outliers."""
     values = saliency.detach() if within is None else saliency.detach()[within]
     if not values.numel():
         return 0.0
     _check("owl", name, values)
     mean = values.sum(dtype=torch.float64) / values.numel()
-    return int((values > MULTIPLE * mean).count_nonzero()) / values.numel()
+    return int((values > OUTLIER_MULTIPLE * mean).count_nonzero()) / values.numel()
 
 
 def _check(distribution: str, name: str, values: Tensor) -> None:
-    """Refuse saliencies that have no meaning under a spread."""
+    """Refuse saliencies that have no meaning under a distribution."""
     low, high = values.aminmax()
     if not (float(low) >= 0 and float(high) < float("inf")):
         raise SparsityError(
-            f"spread {distribution!r} needs finite saliencies of 0 or more; those of {name!r} "
-            f"lie between {float(low):g} and {float(high):g}; choose another spread for this criterion"
+            f"distribution {distribution!r} needs finite saliencies of 0 or more; those of {name!r} "
+            f"lie between {float(low):g} and {float(high):g}; choose another distribution for this criterion"
         )

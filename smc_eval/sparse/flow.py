@@ -1,4 +1,4 @@
-"""Synaptic flow: how much of what flows through a net's linear shadow passes each weight.
+"""Synaptic flow: how much of the flow through a net's linear shadow passes each weight.
 
 Tanaka et al. (2020), "Pruning neural networks without any data by iteratively conserving synaptic flow",
 arXiv:2006.05467, equation 1 with the R of algorithm 1: R sums the outputs of the net in which
@@ -19,11 +19,11 @@ from smc_eval.sparse.shadow import Shadowing, positive, shadow
 def flow(
     model: nn.Module, names: Collection[str], outputs: Callable[[nn.Module], Tensor]
 ) -> dict[str, Tensor]:
-    """The flow through these weights by name, zero or more, in double precision; the model is not touched.
+    """The flow through the named weights, zero or more, in double precision; the model is not changed.
 
-    Weights that the outputs never asked for are left out. Layers that every path from inputs to
-    outputs passes once carry the same flow each, R, and so do those of one branch: a layer's mean
-    is the larger the fewer weights it has left, so that in many rounds none is emptied before the rest.
+    Weights that the outputs do not use are left out. Layers that every path from inputs to outputs
+    passes once carry the same flow each, R; so do the layers of one branch. The mean flow of a layer
+    therefore grows as it loses weights, so that over many rounds no layer is emptied before the others.
 
     Costs a forward and a backward pass, and two copies of the parameters in double precision.
 
@@ -35,12 +35,12 @@ def flow(
     weights = [named[name] for name in names]
     with torch.enable_grad():
         with Shadowing():
-            answers = outputs(dark)
-        total = positive(answers).sum()
+            result = outputs(dark)
+        total = positive(result).sum()
         if not total.requires_grad:
             raise SparsityError(
                 f"nothing flows through {type(model).__name__}: the outputs depend on none of its weights"
             )
         slopes = torch.autograd.grad(total, weights, allow_unused=True)
-    passed: Iterable[tuple[str, Tensor, Tensor | None]] = zip(names, weights, slopes, strict=True)
-    return {name: (weight.detach() * slope).abs_() for name, weight, slope in passed if slope is not None}
+    flows: Iterable[tuple[str, Tensor, Tensor | None]] = zip(names, weights, slopes, strict=True)
+    return {name: (weight.detach() * slope).abs_() for name, weight, slope in flows if slope is not None}

@@ -20,25 +20,25 @@ Band = tuple[slice, Tensor | None]
 
 
 class InputStats(ABC):
-    """An observer that adds up and keeps no row, so its sums do not depend on the batch size."""
+    """An observer that adds up and stores no row, so its sums do not depend on the batch size."""
 
     def __init__(self, weights: Mapping[str, Tensor], names: Collection[str]) -> None:
         """`names` are the weights whose inputs are summed."""
         self.weights, self.names = weights, frozenset(names)
         self.sums: dict[str, dict[tuple[int, int], Tensor]] = {name: {} for name in names}
 
-    def __call__(self, name: str, place: Region, x_NI: Tensor) -> None:
+    def __call__(self, name: str, region: Region, x_NI: Tensor) -> None:
         if name not in self.names:
             return
-        rows, columns = place
+        rows, columns = region
         self.add(self.sum_at((name, rows.start, rows.stop)), columns, x_NI)
 
     def keys(self) -> list[tuple[str, int, int]]:
-        """Which sums there are: a weight, and the first row and the end of its rows."""
+        """The keys of all sums: a weight's name, its first row, and the row after its last."""
         return [(name, *rows) for name, sums in self.sums.items() for rows in sums]
 
     def sum_at(self, key: tuple[str, int, int]) -> Tensor:
-        """The sum over what these rows of a weight multiplied; zeros if nothing was seen yet."""
+        """The sum over all inputs of these rows of a weight; zeros if there were none yet."""
         name, first, last = key
         sums, weight = self.sums[name], self.weights[name]
         if (first, last) not in sums:
@@ -51,13 +51,13 @@ class InputStats(ABC):
 
     @abstractmethod
     def add(self, total: Tensor, columns: slice, x_NI: Tensor) -> None:
-        """Add the rows that some columns multiplied to a sum."""
+        """Add the inputs of some columns to a sum."""
 
     def bands(self, name: str) -> Iterator[Band]:
-        """A weight's rows, cut where their inputs differ: most weights are one band.
+        """A weight's rows in bands of equal inputs; most weights are one band.
 
         Raises:
-            SparsityError: the net gave inputs that are no finite numbers, or too large to be squared.
+            SparsityError: inputs were not finite numbers, or too large to be squared.
         """
         sums, rows = self.sums[name], len(self.weights[name])
         if not all(bool(total.isfinite().all()) for total in sums.values()):
@@ -71,7 +71,7 @@ class InputStats(ABC):
 
 
 class Squares(InputStats):
-    """Of each input the sum of its squares: I numbers of double precision a weight."""
+    """The sum of squares of each input: I numbers of double precision for each weight tensor."""
 
     def zero(self, inputs: int, weight: Tensor) -> Tensor:
         return torch.zeros(inputs, dtype=torch.float64, device=weight.device)
@@ -80,7 +80,7 @@ class Squares(InputStats):
         total[columns] += x_NI.float().square().sum(0)
 
     def scaled(self, name: str) -> Tensor:
-        """Magnitudes of a weight, each times the norm of its input; times 1 where there was none."""
+        """Magnitudes of a weight, each times the norm of its input; times 1 where no input was seen."""
         weight = self.weights[name]
         values_OI = weight.abs().flatten(1)
         for rows, squares_I in self.bands(name):
@@ -90,10 +90,9 @@ class Squares(InputStats):
 
 
 class Grams(InputStats):
-    """Of each pair of inputs the sum of their products, X^T X: I x I numbers of single precision a weight.
+    """The sum of products of each pair of inputs, X^T X: I x I numbers of single precision for each tensor.
 
-    What two groups of columns multiplied at different times is taken to have nothing in common:
-    their products are 0.
+    Products between two groups of columns that multiplied inputs at different times are taken as 0.
     """
 
     def zero(self, inputs: int, weight: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What weights multiply: the rows that every linear map is given, seen while the model runs as it is.
+"""Inputs of weights: the rows that every linear map multiplies, observed while the model runs unchanged.
 
 Shapes: N rows, I inputs, O outputs, H hidden.
 """
@@ -16,17 +16,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from smc_eval.sparse.recurrent import lower_layers, seen
+from smc_eval.sparse.recurrent import lower_layers, multiplied_rows
 
 Region = tuple[slice, slice]
 """Rows and columns of `weight.flatten(1)`."""
 
 
 class InputObserver(Protocol):
-    """Is shown what weights multiply."""
+    """A function that gets the inputs of weights."""
 
-    def __call__(self, name: str, place: Region, x_NI: Tensor, /) -> None:
-        """Those rows and columns of the weight `name` multiplied N rows of inputs."""
+    def __call__(self, name: str, region: Region, x_NI: Tensor, /) -> None:
+        """The rows and columns `region` of the weight `name` multiplied N rows of inputs."""
 
 
 @runtime_checkable
@@ -37,7 +37,7 @@ class Reducible(Protocol):
     """
 
     def keys(self) -> Iterable[Any]:
-        """Which sums there are; hashable values that can be sorted."""
+        """The keys of all sums; hashable values that can be sorted."""
 
     def sum_at(self, key: Any) -> Tensor:
         """One sum; zeros where this rank has nothing yet."""
@@ -48,17 +48,17 @@ CELLS = (torch.lstm_cell, torch.gru_cell, torch.rnn_tanh_cell, torch.rnn_relu_ce
 
 
 @contextmanager
-def observing(model: nn.Module, weights: Mapping[str, Tensor], see: InputObserver) -> Iterator[None]:
-    """Within, `see(name, place, x_NI)` is told whenever one of these weights multiplies rows.
+def observing(model: nn.Module, weights: Mapping[str, Tensor], observer: InputObserver) -> Iterator[None]:
+    """Within, `observer(name, region, x_NI)` is called whenever one of these weights multiplies rows.
 
-    It is what torch's own functions are called with that counts, so that no layer need be known:
-    `linear`, products with a transposed matrix, recurrent cells, `nn.MultiheadAttention`; and by
-    module every recurrent layer, whose kernels show nothing. A weight is known by where it lies in
-    memory: tied ones are one, a view of some rows or columns is a part of the whole, and a copy is
-    nobody's. What is multiplied otherwise (lookup tables, convolutions, `einsum`) is not seen, nor
-    are an LSTM's projections. Padding counts where the model multiplies it.
+    The arguments of torch's own functions are inspected, so any kind of layer may be used: `linear`,
+    products with a transposed matrix, recurrent cells, `nn.MultiheadAttention`. Recurrent layers are
+    observed by module, because their kernels call no function. A weight is identified by its memory:
+    tied weights are one, a view of some rows or columns is a part of the weight, and a copy is not
+    observed. Other products (lookup tables, convolutions, `einsum`, projections of an LSTM) are not
+    observed. Padding counts where the model multiplies it.
     """
-    watch = Watch(weights, see)
+    watch = InputWatch(weights, observer)
     recurrent = [module for module in model.modules() if isinstance(module, nn.RNNBase)]
     usual = [vars(module).get("forward") for module in recurrent]
     for module in recurrent:
@@ -73,12 +73,12 @@ def observing(model: nn.Module, weights: Mapping[str, Tensor], see: InputObserve
                 module.forward = forward
 
 
-class Watch(TorchFunctionMode):
-    """Sees torch's functions called, and tells of those that multiply a known weight."""
+class InputWatch(TorchFunctionMode):
+    """Inspects calls of torch functions, and reports those that multiply one of the weights."""
 
-    def __init__(self, weights: Mapping[str, Tensor], see: InputObserver) -> None:
+    def __init__(self, weights: Mapping[str, Tensor], observer: InputObserver) -> None:
         super().__init__()
-        self.see = see
+        self.observer = observer
         self.weights = sorted(weights.items(), key=lambda named: named[1].data_ptr())
         self.starts = [weight.data_ptr() for _, weight in self.weights]
 
@@ -87,32 +87,32 @@ class Watch(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         if func is F.multi_head_attention_forward:
-            with self:  # torch hands over the whole function: go on watching inside
+            with self:  # torch passes the whole function: its inner calls must be inspected too
                 return ATTENTION(*args, **kwargs)
-        self._look(func, args, kwargs)
+        self._inspect(func, args, kwargs)
         return func(*args, **kwargs)
 
-    def _look(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        """Tell of a call's weights and what they multiply, before it is made."""
+    def _inspect(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """Report a call's weights and their inputs, before the call."""
         if func is F.linear:
             x, weight = [*args, *(kwargs[key] for key in ("input", "weight") if key in kwargs)][:2]
-            self.show(weight, x)
+            self.report(weight, x)
         elif func in PRODUCTS and len(args) == 2 and isinstance(args[1], Tensor) and args[1].ndim == 2:
-            self.show(args[1].t(), args[0])
+            self.report(args[1].t(), args[0])
         elif func is torch.addmm and len(args) == 3:
-            self.show(args[2].t(), args[1])
+            self.report(args[2].t(), args[1])
         elif func in CELLS:
             hidden = args[1][0] if func is torch.lstm_cell else args[1]
-            self.show(args[2], args[0])
-            self.show(args[3], hidden)
+            self.report(args[2], args[0])
+            self.report(args[3], hidden)
 
-    def show(self, weight_OI: Tensor, x: Tensor) -> None:
-        """Tell of rows that a matrix multiplied, if it is one of the weights or a part of one."""
-        if weight_OI.ndim == 2 and (found := self._find(weight_OI)):
-            self.see(*found, x.detach().reshape(-1, weight_OI.shape[1]))
+    def report(self, weight_OI: Tensor, x: Tensor) -> None:
+        """Report the rows that a matrix multiplied, if it is one of the weights or a part of one."""
+        if weight_OI.ndim == 2 and (weight := self._find(weight_OI)):
+            self.observer(*weight, x.detach().reshape(-1, weight_OI.shape[1]))
 
     def _find(self, matrix: Tensor) -> tuple[str, Region] | None:
-        """The weight that a matrix is a rectangle of, and which rows and columns."""
+        """The weight of which a matrix is a rectangle, and the rows and columns of that rectangle."""
         at = bisect_right(self.starts, matrix.data_ptr()) - 1
         if at < 0:
             return None
@@ -130,27 +130,27 @@ class Watch(TorchFunctionMode):
         return name, (slice(row, row + rows), slice(column, column + columns))
 
     def recurrent(self, module: nn.RNNBase) -> Callable[..., Any]:
-        """A recurrent layer's `forward` that afterwards tells what its weights multiplied."""
+        """A `forward` for a recurrent layer that afterwards reports the inputs of its weights."""
         forward, lower = module.forward, lower_layers(module)
 
         def watched(*args: Any, **kwargs: Any) -> Any:
             inputs = args[0] if args else kwargs["input"]
             hx = args[1] if len(args) > 1 else kwargs.get("hx")
-            with torch._C.DisableTorchFunction():  # noqa: SLF001 - its own calls would be shown twice
+            with torch._C.DisableTorchFunction():  # noqa: SLF001 - else its own calls are reported twice
                 output = forward(*args, **kwargs)
-                for weight, x_NI in seen(module, lower, inputs, hx, output[0]):
-                    self.show(weight, x_NI)
+                for weight, x_NI in multiplied_rows(module, lower, inputs, hx, output[0]):
+                    self.report(weight, x_NI)
             return output
 
         return watched
 
 
-def _unasking(function: Any) -> Any:
-    """A copy of one of torch's functions that does not ask again whether somebody watches."""
+def _without_override_check(function: Any) -> Any:
+    """A copy of a torch function that does not hand its call to an active TorchFunctionMode."""
     names = {**function.__globals__, "has_torch_function": lambda _: False}
     copy = FunctionType(function.__code__, names, function.__name__, function.__defaults__)
     copy.__kwdefaults__ = function.__kwdefaults__
     return copy
 
 
-ATTENTION = _unasking(F.multi_head_attention_forward)
+ATTENTION = _without_override_check(F.multi_head_attention_forward)

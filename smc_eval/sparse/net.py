@@ -1,4 +1,4 @@
-"""A Net: a model and the masks it wears. The one class that writes a zero into a weight."""
+"""A Net: a model and its masks."""
 
 from __future__ import annotations
 
@@ -17,45 +17,49 @@ PIECE = 2**19
 
 
 class Net:
-    """Masks by canonical parameter name beside an untouched model; True survives.
+    """A model and one bool mask for each weight in scope, by canonical parameter name; True stays.
 
-    No module is wrapped and no name changes, so tied weights have one mask, an LSTM is as good
-    as a Linear, and the pruned state dict is an ordinary checkpoint. A mask costs one byte a weight.
+    Guarantee: after `set_masks`, `load`, `load_shards` and `apply_masks` every masked weight is zero;
+    under a soft updater only inside `masked()`. All these zeros are written by `apply_masks`, through
+    `hide`. An optimizer step may change masked weights: the training calls `apply_masks` after it.
+
+    No module is wrapped and no name changes, so tied weights have one mask, recurrent layers are masked
+    like any other, and the pruned state dict is an ordinary checkpoint. A mask costs one byte a weight.
     """
 
     def __init__(self, model: nn.Module, scope: Sequence[str]) -> None:
         self.model = model
         self.scope = tuple(scope)
         self.masks: dict[str, Tensor] = {}
-        """One bool tensor for every weight in scope once pruned; none before."""
+        """One bool tensor for every weight in scope after pruning; empty before."""
         self.soft = False
-        """Whether masked weights live on behind the mask, under a soft rule."""
+        """Whether masked weights keep their values, under a soft updater."""
         self.changes = 0
         """How often the masks changed."""
         self.regrown = 0
-        """How many weights came back from under a mask, all changes together."""
+        """How many weights were masked and are unmasked again, all changes together."""
         self.shards: ShardGroup = UNSHARDED
-        """Who holds the other rows of each parameter, where a net is cut by rows."""
+        """The holders of the other rows of each parameter, where the net is sharded by rows."""
 
     @property
-    def named(self) -> dict[str, nn.Parameter]:
-        """All parameters by name, looked up anew: a reference kept would go stale."""
+    def all_parameters(self) -> dict[str, nn.Parameter]:
+        """All parameters by name, looked up each time, as modules may replace them."""
         return dict(self.model.named_parameters())
 
     @property
     def parameters(self) -> dict[str, nn.Parameter]:
-        """Those of them that are in scope."""
-        named = self.named
-        return {name: named[name] for name in self.scope}
+        """The parameters in scope."""
+        parameters = self.all_parameters
+        return {name: parameters[name] for name in self.scope}
 
     @property
     def weights(self) -> dict[str, Tensor]:
-        """Values of the weights in scope; what they share with the model must not be written."""
+        """Values of the weights in scope. They share memory with the model: do not write to them."""
         return {name: weight.detach() for name, weight in self.parameters.items()}
 
     @property
     def full_masks(self) -> dict[str, Tensor]:
-        """A mask for every weight in scope, all True where none is worn."""
+        """A mask for every weight in scope, all True where none is set."""
         return {
             name: self.masks[name] if name in self.masks else torch.ones_like(weight, dtype=torch.bool)
             for name, weight in self.weights.items()
@@ -63,12 +67,12 @@ class Net:
 
     @property
     def density(self) -> float:
-        """Share of the weights in scope that stays."""
+        """Share of the weights in scope that are unpruned."""
         return self.remaining_count / sum(math.prod(shape) for shape in self.shapes.values())
 
     @property
     def remaining_count(self) -> int:
-        """How many of the weights in scope stay."""
+        """How many of the weights in scope are unpruned."""
         return sum(self.shards.count(self.full_masks.values()))
 
     @property
@@ -78,7 +82,7 @@ class Net:
 
     @property
     def sparsity(self) -> dict[str, float]:
-        """Share of each tensor that its mask hides, by name; only of those that wear one."""
+        """Share of each tensor that its mask prunes, by name; only of tensors that have a mask."""
         counts, shapes = self.shards.count(self.masks.values()), self.shards.shapes(self.masks)
         return {
             name: 1 - count / math.prod(shape)
@@ -86,85 +90,87 @@ class Net:
         }
 
     def set_masks(self, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Put on new masks, zero what they hide, and return what grew back, by name.
+        """Set new masks, zero the masked weights, and return masks of the regrown weights, by name.
 
-        Grown weights start at zero: they were zero under the old mask. Under a soft rule they
-        have their living values.
+        Regrown weights start at zero: they were zero under the old mask. Under a soft updater they
+        keep their hidden values.
 
         Raises:
             SparsityError: masks of other tensors, shapes or types than those in scope.
         """
         weights = self.weights
         if wrong := sorted(masks.keys() ^ weights.keys()):
-            raise SparsityError(f"masks must be of the tensors in scope; missing or unasked: {wrong[0]!r}")
+            raise SparsityError(f"masks must be of the tensors in scope; missing or unknown: {wrong[0]!r}")
         for name, mask in masks.items():
             if mask.dtype != torch.bool or mask.shape != weights[name].shape:
                 raise SparsityError(
                     f"the mask of {name!r} is {mask.dtype} {tuple(mask.shape)}; "
                     f"wanted torch.bool {tuple(weights[name].shape)}"
                 )
-        new = self.agreed(
+        new = self.synchronized(
             {name: mask.to(weights[name].device, copy=True).contiguous() for name, mask in masks.items()}
         )
         if not self.soft:
             self.apply_masks()
         grown = {name: new[name] & ~old for name, old in self.masks.items()}
-        back = sum(int(again.sum()) for again in grown.values())
-        other = any(not torch.equal(new[name], old) for name, old in self.full_masks.items())
-        back, others = self.shards.sums([back, other])
-        self.regrown += back
-        self.changes += others > 0
+        regrown = sum(int(mask.sum()) for mask in grown.values())
+        changed = any(not torch.equal(new[name], old) for name, old in self.full_masks.items())
+        regrown, changes = self.shards.sums([regrown, changed])
+        self.regrown += regrown
+        self.changes += changes > 0
         self.masks = new
         if not self.soft:
             self.apply_masks()
         return grown
 
-    def agreed(self, masks: dict[str, Tensor]) -> dict[str, Tensor]:
-        """What is worn of masks that were asked for: they themselves, where nobody else has a say."""
+    def synchronized(self, masks: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The masks that all ranks set, given those of this rank; here the same masks."""
         return masks
 
     @torch.no_grad()
     def apply_masks(self) -> None:
-        """Write zeros under the masks: after the optimizer, a load, a pruner."""
+        """Write zeros into the masked weights. Call it after an optimizer step, a load or a pruner."""
         for weight, mask in self._masked():
             hide(weight, mask)
 
     @torch.no_grad()
     def mask_gradients(self) -> None:
-        """Take the masked weights' gradients away, so that they have no vote in the clipping norm."""
+        """Zero the gradients of masked weights, so that they do not count in the clipping norm."""
         for weight, mask in self._masked():
             if weight.grad is not None:
                 hide(weight.grad, mask)
 
     def forget_gradients(self) -> None:
-        """Leave no parameter a gradient."""
+        """Set the gradients of all parameters to None."""
         self.model.zero_grad(set_to_none=True)
 
     def all_reduce(self, mean: float) -> float:
-        """Make what backward passes left the gradients of all passes of a step; of its mean loss likewise
-        what was added up here becomes all of it, and is returned. Nothing to do where nobody shares them."""
+        """Add up the gradients and the mean loss of a step over all ranks, and return the loss.
+
+        `mean` is this rank's part of the loss. Without ranks nothing changes.
+        """
         return mean
 
     @property
     def gradients(self) -> dict[str, Tensor]:
-        """Gradients of the weights in scope, zeros where a weight has none; what is masked has its own."""
+        """Gradients of the weights in scope, masked weights included; zeros where a weight has none."""
         return {
             name: torch.zeros_like(weight) if weight.grad is None else weight.grad
             for name, weight in self.parameters.items()
         }
 
-    def summed(self) -> dict[str, Tensor]:
-        """The same of all passes that a pruner asked for, whoever made them."""
+    def reduced_gradients(self) -> dict[str, Tensor]:
+        """`gradients`, added up over the passes of all ranks."""
         return self.gradients
 
     def gradient_norm(self) -> Tensor:
         """The norm of all gradients together, a scalar."""
-        grads = [weight.grad for weight in self.named.values() if weight.grad is not None]
+        grads = [weight.grad for weight in self.all_parameters.values() if weight.grad is not None]
         return nn.utils.get_total_norm(grads)
 
     @contextmanager
-    def gathering(self, seen: Callable[[str, Tensor], None]) -> Iterator[None]:
-        """Within, whatever stands for a parameter in a forward pass, and is not in `named`, is shown."""
+    def gathering(self, callback: Callable[[str, Tensor], None]) -> Iterator[None]:
+        """Within, `callback` gets each tensor that replaces a parameter in a forward pass, and its name."""
         yield
 
     def _masked(self) -> Iterator[tuple[nn.Parameter, Tensor]]:
@@ -174,7 +180,7 @@ class Net:
 
     @contextmanager
     def masked(self) -> Iterator[None]:
-        """Within, the model computes with survivors only; a soft rule's hidden values return after."""
+        """Within, masked weights are zero. Under a soft updater their values return afterwards."""
         if not (self.soft and self.masks):
             yield
             return
@@ -189,29 +195,29 @@ class Net:
     @property
     def state(self) -> dict[str, Tensor]:
         """Parameters and buffers by canonical name, tied ones once; they share memory with the model."""
-        return {name: weight.detach() for name, weight in self.named.items()} | dict(
+        return {name: weight.detach() for name, weight in self.all_parameters.items()} | dict(
             self.model.named_buffers()
         )
 
     def gathered(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Whole tensors from those that are cut as the parameters of the same names."""
+        """Whole tensors, from tensors that are sharded like the parameters of the same names."""
         return dict(tensors)
 
-    def cut(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The way back: of whole tensors what is held here."""
+    def sharded(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The inverse of `gathered`: this rank's shards of whole tensors."""
         return dict(tensors)
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take over whole parameters and buffers by name, then zero what the masks hide.
+        """Load whole parameters and buffers by name, then zero the masked weights.
 
         Raises:
             SparsityError: names or shapes are not the model's.
         """
-        self.take(self.cut(tensors))
+        self.load_shards(self.sharded(tensors))
 
     @torch.no_grad()
-    def take(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take over parameters and buffers as `state` has them, then zero what the masks hide.
+    def load_shards(self, tensors: Mapping[str, Tensor]) -> None:
+        """Load parameters and buffers in the form of `state`, then zero the masked weights.
 
         Raises:
             SparsityError: names or shapes are not the model's.
@@ -231,13 +237,13 @@ class Net:
 def hide(values: Tensor, mask: Tensor) -> None:
     """Multiply by the mask, in place.
 
-    torch turns the mask into floats first. On a CPU pieces keep those in the cache: three times as
-    fast as all at once; and bytes are turned twice as fast as bools.
+    torch converts the mask to floats first. On a CPU, pieces keep these floats in the cache: three times
+    as fast as all at once. Bytes are converted twice as fast as bools.
     """
     rows = PIECE * len(values) // max(1, values.numel()) if values.device.type == "cpu" else len(values)
     parts, masks = (torch.split(each, max(1, rows)) for each in (values, mask.view(torch.uint8)))
-    for part, kept in zip(parts, masks, strict=True):
-        part.mul_(kept)
+    for part, part_mask in zip(parts, masks, strict=True):
+        part.mul_(part_mask)
 
 
 def state(model: nn.Module) -> dict[str, Tensor]:

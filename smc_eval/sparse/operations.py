@@ -1,4 +1,4 @@
-"""Operations: what passes through a net take, and which of its weights they are spent on."""
+"""Operations of passes through a net, and the weights that they belong to."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FORMULAS: Mapping[Any, Callable[..., int]] = {
     aten._scaled_dot_product_flash_attention_for_cpu: sdpa_flop,
     aten._scaled_dot_product_flash_attention_for_cpu_backward: sdpa_backward_flop,
 }
-"""torch's own, and what stands for its attention on a CPU, which its counter passes over."""
+"""torch's own formulas, and those for its attention on a CPU, which its counter does not know."""
 
 FUSED = {
     aten.mkldnn_rnn_layer: slice(1, 3),
@@ -29,36 +29,36 @@ FUSED = {
     aten._native_multi_head_attention: slice(5, 8),
     aten._transformer_encoder_layer_fwd: slice(3, 18),
 }
-"""Kernels that torch's counter passes over, and where their weights stand: each matrix there multiplies
-every row of the first argument."""
+"""Kernels that torch's counter does not know, and the positions of their weights: each matrix there
+multiplies every row of the first argument."""
 
-ATTENDING = {aten._native_multi_head_attention, aten._transformer_encoder_layer_fwd}
-"""Those that also multiply rows with rows, to attend."""
+FUSED_ATTENTION = {aten._native_multi_head_attention, aten._transformer_encoder_layer_fwd}
+"""Fused kernels that also multiply rows with rows, for attention."""
 
 COPIES = {aten._to_copy, aten.clone, aten.stack, aten.cat}
-"""What these make of weights alone is weights in another place."""
+"""Results of these, made of weights alone, count as the weights."""
 
 VIEWS = {"T", "Transpose", "View", "UnsafeView", "ReshapeAlias", "Permute", "Expand", "Slice", "Split"}
 VIEWS |= {"Select", "Unbind", "Squeeze", "Unsqueeze", "ToCopy", "Clone", "Stack", "Cat"}
-"""Nodes of a backward pass behind which the same weights lie, elsewhere or in another form."""
+"""Nodes of a backward pass that only copy or reshape a weight."""
 
 Shares = Mapping[str, float]
-"""How much of a tensor is which weight; what is missing to 1 is none."""
+"""Share of each weight in a tensor, by name; together at most 1."""
 
 
 @dataclass
 class Operations:
-    """Floating-point operations of some passes, a product and a sum being two."""
+    """Floating-point operations of some passes. A multiplication and an addition count as two."""
 
     total: float = 0.0
-    """All, also those of no weight that is known."""
+    """All, also those of no known weight."""
     products: dict[str, float] = field(default_factory=dict)
-    """By weight: its products with what comes in, and with the slopes that come back."""
+    """By weight: its products with inputs, and with the gradients of outputs."""
     slopes: dict[str, float] = field(default_factory=dict)
-    """By weight: what its own gradient takes."""
+    """By weight: the operations of its own gradient."""
 
     def add(self, count: float, shares: Shares, kind: dict[str, float]) -> None:
-        """Count some that are spent on these weights; `kind` is `products` or `slopes`."""
+        """Count operations of these weights; `kind` is `products` or `slopes`."""
         self.total += count
         for name, share in shares.items():
             kind[name] = kind.get(name, 0.0) + count * share
@@ -67,26 +67,25 @@ class Operations:
 class Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Within, operations are counted as `torch.utils.flop_counter` counts them, forward and backward.
 
-    It is what torch's kernels are called with that tells whose they are, so that no module need be
-    known. A product is a weight's if one of its factors lies where the weight lies in memory, or is a
-    copy of it (as autocast makes): views, parts of a packed weight, tied weights and functional
-    layers are all alike. A weight's own gradient is told by the node of the backward pass that takes
-    it, whose inputs lead to the weight through nothing but views. A part counts as its whole. What is
-    nobody's, such as attention of rows to rows, what is made of weights by arithmetic, or all that
-    activations recomputed in the backward pass cost without a weight, is in the total alone.
+    The arguments of torch's kernels show the weights, so any kind of module may be used. A product belongs
+    to a weight if one of its factors shares the weight's memory, or is a copy of it (autocast makes such
+    copies). This holds for views, parts of a packed weight, tied weights and functional layers. The
+    operations of a weight's own gradient belong to the weight that the node of the backward pass reaches
+    through views alone. A part counts as the whole. The total alone counts the operations of no weight:
+    attention of rows to rows, arithmetic results of weights, and recomputed activations without a weight.
     """
 
     def __init__(self, weights: Mapping[str, Tensor], into: Operations) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.operations = into
-        self.places: dict[int, list[tuple[int, int, Shares]]] = {}
-        self.kept: list[Tensor] = []
+        self.regions: dict[int, list[tuple[int, int, Shares]]] = {}
+        self.references: list[Tensor] = []
         for name, weight in weights.items():
-            self.own(name, weight)
+            self.register(name, weight)
 
-    def own(self, name: str, tensor: Tensor) -> None:
-        """Take a tensor for the weight of this name, or for what stands for it in a pass."""
-        self._own(tensor, {name: 1.0})
+    def register(self, name: str, tensor: Tensor) -> None:
+        """Count a tensor as the weight of this name: the weight itself, or its replacement in a pass."""
+        self._register(tensor, {name: 1.0})
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -97,83 +96,83 @@ class Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if kind in FORMULAS:
             self._count(kind, args, kwargs, out)
         elif kind in FUSED:
-            self._fused(kind, args)
-        elif kind in COPIES and (shares := self._shares(flat(args[:1]))):
-            self._own(out, shares)
+            self._count_fused(kind, args)
+        elif kind in COPIES and (shares := self._joined_shares(flat_tensors(args[:1]))):
+            self._register(out, shares)
         return out
 
     def _count(self, kind: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], out: Any) -> None:
-        count, found = FORMULAS[kind](*args, **kwargs, out_val=out), self.operations
-        factors = {name: share for x in flat(args) for name, share in self._of(x).items()}
+        count, operations = FORMULAS[kind](*args, **kwargs, out_val=out), self.operations
+        factors = {name: share for x in flat_tensors(args) for name, share in self._shares_of(x).items()}
         backward = None if torch.is_grad_enabled() else torch._C._current_autograd_node()
         if kind is aten.convolution_backward:  # both gradients in one
             part = count / max(1, sum(args[-1][:2]))
-            found.add(part * args[-1][0], factors, found.products)
-            found.add(part * args[-1][1], factors, found.slopes)
+            operations.add(part * args[-1][0], factors, operations.products)
+            operations.add(part * args[-1][1], factors, operations.slopes)
         elif factors or backward is None:
-            found.add(count, factors, found.products)
+            operations.add(count, factors, operations.products)
         else:
-            found.add(count, self._behind(backward), found.slopes)
+            operations.add(count, self._shares_behind(backward), operations.slopes)
 
-    def _fused(self, kind: Any, args: tuple[Any, ...]) -> None:
-        found, rows = self.operations, args[0].numel() // args[0].shape[-1]
-        for matrix in flat(args[FUSED[kind]]):
+    def _count_fused(self, kind: Any, args: tuple[Any, ...]) -> None:
+        operations, rows = self.operations, args[0].numel() // args[0].shape[-1]
+        for matrix in flat_tensors(args[FUSED[kind]]):
             if matrix.ndim == 2:
                 count = 2 * rows * matrix.numel()
-                found.add(count, self._of(matrix), found.products)
+                operations.add(count, self._shares_of(matrix), operations.products)
                 if "backward" in str(kind):
-                    found.add(count, self._of(matrix), found.slopes)
-        if kind in ATTENDING:
-            found.total += 4 * rows * args[0].shape[-2] * args[0].shape[-1]
+                    operations.add(count, self._shares_of(matrix), operations.slopes)
+        if kind in FUSED_ATTENTION:
+            operations.total += 4 * rows * args[0].shape[-2] * args[0].shape[-1]
 
-    def _own(self, tensor: Tensor, shares: Shares) -> None:
-        """Remember whose a place in memory is; the tensor is kept, lest another takes the place."""
-        store, start = place_of(tensor)
-        held = self.places.setdefault(store, [])
-        if tensor.numel() and all(start != other for other, _, _ in held):
-            insort(held, (start, start + tensor.numel() * tensor.element_size(), shares))
-            self.kept.append(tensor)
+    def _register(self, tensor: Tensor, shares: Shares) -> None:
+        """Record the weights at a place in memory. A reference keeps the memory from being reused."""
+        storage, start = memory_place(tensor)
+        regions = self.regions.setdefault(storage, [])
+        if tensor.numel() and all(start != other for other, _, _ in regions):
+            insort(regions, (start, start + tensor.numel() * tensor.element_size(), shares))
+            self.references.append(tensor)
 
-    def _of(self, tensor: Tensor) -> Shares:
-        """The weights that lie where a tensor lies."""
-        store, start = place_of(tensor)
-        held = self.places.get(store, [])
-        at = bisect_right(held, start, key=lambda where: where[0]) - 1
-        return held[at][2] if at >= 0 and start < held[at][1] else {}
+    def _shares_of(self, tensor: Tensor) -> Shares:
+        """The weights at a tensor's place in memory."""
+        storage, start = memory_place(tensor)
+        regions = self.regions.get(storage, [])
+        at = bisect_right(regions, start, key=lambda region: region[0]) - 1
+        return regions[at][2] if at >= 0 and start < regions[at][1] else {}
 
-    def _shares(self, parts: Iterable[Tensor]) -> Shares:
-        """The weights of tensors that are put together."""
-        found, size = dict[str, float](), 0
+    def _joined_shares(self, parts: Iterable[Tensor]) -> Shares:
+        """The weights of tensors that are joined into one."""
+        counts, size = dict[str, float](), 0
         for part in parts:
             size += part.numel()
-            for name, share in self._of(part).items():
-                found[name] = found.get(name, 0.0) + share * part.numel()
-        return {name: count / size for name, count in found.items()}
+            for name, share in self._shares_of(part).items():
+                counts[name] = counts.get(name, 0.0) + share * part.numel()
+        return {name: count / size for name, count in counts.items()}
 
-    def _behind(self, node: Any) -> Shares:
-        """The weights whose gradient a node of the backward pass is to give."""
-        found, ahead = dict[str, int](), [following for following, _ in node.next_functions]
+    def _shares_behind(self, node: Any) -> Shares:
+        """The weights whose gradient a node of the backward pass computes."""
+        sizes, ahead = dict[str, int](), [following for following, _ in node.next_functions]
         while ahead:
             node = ahead.pop()
             if node is None:
                 continue
             if hasattr(node, "variable"):
-                found |= {name: node.variable.numel() for name in self._of(node.variable)}
+                sizes |= {name: node.variable.numel() for name in self._shares_of(node.variable)}
             elif node.name().removesuffix("0").removesuffix("Backward") in VIEWS:
                 ahead += [following for following, _ in node.next_functions]
-        return {name: size / sum(found.values()) for name, size in found.items()}
+        return {name: size / sum(sizes.values()) for name, size in sizes.items()}
 
 
-def place_of(tensor: Tensor) -> tuple[int, int]:
-    """Where a tensor lies: in which storage, which stays itself when its memory goes and comes back, and at
-    which byte of it."""
+def memory_place(tensor: Tensor) -> tuple[int, int]:
+    """A tensor's storage and its first byte there. A storage stays the same when its memory is freed and
+    allocated again."""
     return tensor.untyped_storage()._cdata, int(tensor.storage_offset()) * tensor.element_size()
 
 
-def flat(values: Iterable[Any]) -> Iterator[Tensor]:
-    """The tensors among arguments, and those in lists of them."""
+def flat_tensors(values: Iterable[Any]) -> Iterator[Tensor]:
+    """The tensors among arguments, and those in lists of arguments."""
     for value in values:
         if isinstance(value, Tensor):
             yield value
         elif isinstance(value, (list, tuple)):
-            yield from flat(value)
+            yield from flat_tensors(value)

@@ -1,4 +1,4 @@
-"""Rows and their groups: N of every M consecutive weights stay, or so many of each row."""
+"""Masks by row: N of every M consecutive weights stay, or equally many of each row."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 BLOCK = 1 << 20
-"""Weights whose groups are sorted together, or one row if that is longer: bounds the extra memory."""
+"""Weights whose groups are sorted together, or one row if that is longer. It bounds the extra memory."""
 
 
 def grouped_count(shape: tuple[int, ...], n: int, m: int) -> int:
@@ -29,9 +29,9 @@ def fits(mask: Tensor, n: int, m: int) -> bool:
 def grouped(saliency: Tensor, n: int, m: int, within: Tensor | None = None) -> Tensor:
     """Mask of the `n` largest of every `m` consecutive weights of a row, True stays.
 
-    A row is `tensor.reshape(shape[0], -1)[i]`: all that leads to one output. A last group of r < m
-    weights keeps ceil(r n / m). Of equal weights that of the lower index stays. A group in which
-    fewer are alive in `within` keeps just those.
+    A row is `tensor.reshape(shape[0], -1)[i]`: all weights of one output. A last group of r < m
+    weights keeps ceil(r n / m). Of equal weights the one of lower index stays. A group with fewer
+    True in `within` keeps just those.
     """
     rows, columns = _rows(tuple(saliency.shape))
     mask = torch.zeros(rows, columns, dtype=torch.bool, device=saliency.device)
@@ -45,39 +45,39 @@ def grouped(saliency: Tensor, n: int, m: int, within: Tensor | None = None) -> T
             at = (slice(start, start + step), part)
             if mask[at].numel():
                 values = saliency.reshape(rows, columns)[at].reshape(-1, width)
-                alive = None if within is None else within.reshape(rows, columns)[at].reshape(-1, width)
-                mask[at] = _largest_of_each(values, keep, alive).view(mask[at].shape)
+                allowed = None if within is None else within.reshape(rows, columns)[at].reshape(-1, width)
+                mask[at] = _largest_of_each(values, keep, allowed).view(mask[at].shape)
     return mask.view(saliency.shape)
 
 
 @torch.no_grad()
 def rowwise(saliency: Tensor, keep: int, within: Tensor | None = None) -> Tensor:
-    """Mask of `keep` weights, as many of each row as of any other, True stays: the row's largest.
+    """Mask of the largest weights of each row, equally many of each, `keep` in all; True stays.
 
-    What does not divide goes to the first rows, one each. A row with fewer alive in `within` than
-    its share keeps them all, and the others share the rest. Of equal weights that of the lower
-    index stays. `keep` must not exceed what is alive.
+    A remainder goes to the first rows, one each. A row with fewer True in `within` than its share keeps
+    them all, and the others share the rest. Of equal weights the one of lower index stays. `keep` must
+    not exceed the number of True in `within`.
     """
     rows, columns = _rows(tuple(saliency.shape))
     mask = torch.zeros(rows, columns, dtype=torch.bool, device=saliency.device)
-    alive = None if within is None else within.reshape(rows, columns)
-    ceilings_R = torch.full((rows,), columns) if alive is None else alive.count_nonzero(1).cpu()
+    allowed = None if within is None else within.reshape(rows, columns)
+    ceilings_R = torch.full((rows,), columns) if allowed is None else allowed.count_nonzero(1).cpu()
     keep_R1 = _equal_shares(keep, ceilings_R).to(saliency.device)[:, None]
     step = max(1, BLOCK // max(1, columns))
     for start in range(0, rows, step):
         at = slice(start, start + step)
         values = saliency.reshape(rows, columns)[at]
-        mask[at] = _largest_of_each(values, keep_R1[at], None if alive is None else alive[at])
+        mask[at] = _largest_of_each(values, keep_R1[at], None if allowed is None else allowed[at])
     return mask.view(saliency.shape)
 
 
 def _equal_shares(total: int, ceilings_R: Tensor) -> Tensor:
-    """`total` in equal whole shares, the first ones greater by 1, none above its ceiling."""
+    """`total` in equal whole shares, the first ones larger by 1, none above its ceiling."""
     shares_R = torch.zeros_like(ceilings_R)
     free_R = ceilings_R > 0
     while total:
         each, rest = divmod(total, int(free_R.count_nonzero()))
-        full_R = free_R & (ceilings_R <= each)  # a ceiling at the share itself is no matter
+        full_R = free_R & (ceilings_R <= each)  # a ceiling equal to the share changes nothing
         if not bool(full_R.any()):
             shares_R[free_R] = each
             shares_R[free_R.nonzero()[:rest, 0]] += 1
@@ -88,22 +88,22 @@ def _equal_shares(total: int, ceilings_R: Tensor) -> Tensor:
     return shares_R
 
 
-def _largest_of_each(values_GM: Tensor, keep: int | Tensor, alive_GM: Tensor | None) -> Tensor:
-    """Mask of the `keep` largest alive values of each row, [G, 1] where rows differ.
+def _largest_of_each(values_GM: Tensor, keep: int | Tensor, within_GM: Tensor | None) -> Tensor:
+    """Mask of the `keep` largest unpruned values of each row; `keep` is [G, 1] where rows differ.
 
     G groups, M weights of one.
     """
     order_GM = values_GM.argsort(dim=1, descending=True, stable=True)
-    if alive_GM is not None:  # the living first, and in the order they have among themselves
-        dead_GM = ~alive_GM.gather(1, order_GM)
-        order_GM = order_GM.gather(1, dead_GM.to(torch.uint8).argsort(dim=1, stable=True))
+    if within_GM is not None:  # unpruned values first, in the order of `order_GM`
+        pruned_GM = ~within_GM.gather(1, order_GM)
+        order_GM = order_GM.gather(1, pruned_GM.to(torch.uint8).argsort(dim=1, stable=True))
     chosen_GM = (torch.arange(values_GM.shape[1], device=values_GM.device) < keep).expand_as(order_GM)
     mask_GM = torch.zeros_like(values_GM, dtype=torch.bool).scatter_(1, order_GM, chosen_GM)
-    return mask_GM if alive_GM is None else mask_GM & alive_GM
+    return mask_GM if within_GM is None else mask_GM & within_GM
 
 
 def groups(tensor: Tensor, m: int) -> list[Tensor]:
-    """Views of a tensor's groups of one size each, the last dimension a group; a row's rest comes last."""
+    """Views of a tensor's groups, one view for each size of group; the last dimension is a group."""
     rows, columns = _rows(tuple(tensor.shape))
     flat, full = tensor.view(rows, columns), columns - columns % m
     parts = [flat[:, :full].view(rows, full // m, m)] if full else []

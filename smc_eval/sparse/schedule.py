@@ -1,4 +1,4 @@
-"""When masks change in training, and how much they change by then. Counts steps; needs no tensors."""
+"""Schedules of mask changes in training: their steps, and sparsities or shares. Needs no tensors."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import math
 
 
 def window(steps: int, since: float, until: float) -> tuple[int, int]:
-    """First and last step of a share of training, counted from 0; both are steps that are taken."""
+    """First and last step of a share of training, counted from 0, both included."""
     last = min(round(until * steps), steps - 1)
     return min(round(since * steps), last), last
 
 
 def spacing(span: int, every: int, events: int) -> int:
-    """Steps from one event to the next: `every`, or fewer where `span` steps would have too few events."""
+    """Steps between events: `every`, or fewer if `span` steps would then have less than `events`."""
     return max(1, min(every, span // events))
 
 
 def cubic(initial: float, final: float, share: float) -> float:
-    """Sparsity once a share of the way is done: fast at first, slow at the end.
+    """Sparsity after a share of the schedule: rises fast at first, slowly at the end.
 
     Zhu & Gupta (2017), equation 1, where the share is (t - t0) / (n delta_t).
     """
@@ -25,5 +25,5 @@ def cubic(initial: float, final: float, share: float) -> float:
 
 
 def cosine(initial: float, final: float, share: float) -> float:
-    """Half a wave from `initial` to `final`. Evci et al. (2020), section 3, who have `final` at 0."""
+    """Half a cosine wave from `initial` to `final`. Evci et al. (2020), section 3, with `final` = 0."""
     return final + (initial - final) / 2 * (1 + math.cos(math.pi * share))

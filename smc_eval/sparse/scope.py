@@ -1,4 +1,4 @@
-"""Which weights count: the tensors in scope, and the three denominators of a sparsity."""
+"""The tensors in scope, and the three denominators of a sparsity."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from smc_eval.target import Scope, matches
 
 
 def embeddings(model: nn.Module) -> frozenset[str]:
-    """Canonical names of lookup tables, and so of whatever is tied to one.
+    """Canonical names of lookup tables, and of weights tied to one.
 
-    A parameter's canonical name is the first that `named_parameters` gives it; tied weights
-    are one parameter under one name.
+    A parameter's canonical name is the first that `named_parameters` gives it. Tied weights
+    are one parameter with one name.
     """
     tables = {
         id(module.weight) for module in model.modules() if isinstance(module, (nn.Embedding, nn.EmbeddingBag))
@@ -29,10 +29,10 @@ def in_scope(
     include: Collection[str] = (),
     exclude: Collection[str] = (),
 ) -> tuple[str, ...]:
-    """Canonical names of the weights that count, in the model's order.
+    """Canonical names of the weights in scope, in the model's order.
 
     Args:
-        excluded: names that the task leaves out of the scope.
+        excluded: names that the task leaves out of every scope.
         include: patterns of `Target.include`.
         exclude: patterns of `Target.exclude`.
 
@@ -74,17 +74,17 @@ def _scope(model: nn.Module, scope: Scope, excluded: Collection[str]) -> tuple[s
 
 
 def sparsities(model: nn.Module, masks: Mapping[str, Tensor], scope: Collection[str]) -> dict[str, float]:
-    """Share of weights that is masked, of three totals.
+    """Share of masked weights in three totals.
 
-    `scope`: the tensors in scope; `weights`: every tensor of two or more dimensions but
-    embeddings; `all`: every parameter. Masks count, not zeros that happen to be there.
+    `scope`: the tensors in scope. `weights`: every tensor of two or more dimensions except
+    embeddings. `all`: every parameter. Masks are counted, not values that are zero.
     """
     sizes = {name: weight.numel() for name, weight in model.named_parameters()}
     matrices = {name for name, weight in model.named_parameters() if weight.ndim >= 2} - embeddings(model)
-    gone = {name: int(mask.numel() - mask.sum()) for name, mask in masks.items()}
+    pruned = {name: int(mask.numel() - mask.sum()) for name, mask in masks.items()}
 
     def share(names: Collection[str]) -> float:
         total = sum(sizes[name] for name in names)
-        return sum(gone.get(name, 0) for name in names) / total if total else 0.0
+        return sum(pruned.get(name, 0) for name in names) / total if total else 0.0
 
     return {"scope": share(scope), "weights": share(matrices), "all": share(sizes)}

@@ -1,16 +1,16 @@
-"""The linear shadow of a net: weights positive, inputs one, every activation and norm a constant factor.
+"""The linear shadow of a net: positive weights, inputs of 1, and constant factors for activations and norms.
 
-Whatever a net computes, its shadow computes a sum of products of absolute weights. It is the same
-Python code that runs, on a copy of the model, while torch's functions stand for others:
+The shadow of any net computes sums of products of absolute weights. A copy of the model runs the same
+Python code, while other functions take the place of torch's:
 
-- an activation without bound is the identity, and so is a dropout
-- a norm or a squashing function is the identity over a detached mean, so that depth neither
-  overflows nor vanishes; a softmax is its argument over a detached sum, 0 where it is masked
-- what is not made of weights: inputs of a layer are 1, factors are positive, summands are left out as
-  biases are, but masks; a lookup gives the mean of the table, whichever row was asked for
+- an unbounded activation is the identity, and so is a dropout
+- a norm or a bounded activation divides by a detached mean, so that deep nets neither overflow nor
+  vanish; a softmax divides by a detached sum, and is 0 where it is masked
+- of values that do not depend on weights, inputs of a layer are 1, factors are positive, and summands
+  are left out, as biases are, except masks; a lookup returns the mean of the table for every row
 - a difference is a sum, a divisor is detached
 
-A detached factor scales what flows, and moves none of it from one weight of a layer to another's.
+A detached factor scales the flow, and does not move it between the weights of a layer.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from torch.overrides import TorchFunctionMode
 
 from smc_eval.sparse.unrolled import over_mean, unrolled, unrolled_cell
 
-MASK = -1e3
-"""What is added and is at most this hides its place from a softmax."""
+MASKING_VALUE = -1e3
+"""A summand of at most this masks its position in a softmax."""
 
 ACTIVATIONS = "transformers.activations"
-"""A module of elementwise activations, some of them written out in ways that have no linear part."""
+"""A module of elementwise activations; the formulas of some have no linear part."""
 
 
 def shadow(model: nn.Module) -> nn.Module:
     """A copy of the model to run under `Shadowing`: absolute weights in double precision, biases 0.
 
-    A parameter of one dimension is a bias if its name says so; any other is a gain. Weights that
-    were tied are tied, and those that were zero are zero.
+    A parameter of one dimension is a bias if its name contains `bias`, else a gain. Tied weights stay
+    tied, and zeros stay zero.
     """
     memo = {id(weight): _absolute(name, weight) for name, weight in model.named_parameters()}
     dark = copy.deepcopy(model, cast("dict[int, Any]", memo)).eval()
@@ -57,18 +57,18 @@ def _absolute(name: str, weight: nn.Parameter) -> nn.Parameter:
     if not weight.is_floating_point():
         return weight
     bias = weight.ndim < 2 and "bias" in name.rpartition(".")[2]
-    double = torch.float32 if weight.device.type == "mps" else torch.float64  # which mps lacks
+    double = torch.float32 if weight.device.type == "mps" else torch.float64  # mps has no float64
     values = weight.detach().to(double, copy=True).abs_()
     return nn.Parameter(values.zero_() if bias else values)
 
 
 class Shadowing(TorchFunctionMode):
-    """Within, torch's functions of anything made of weights are those of a linear shadow."""
+    """Within, torch functions of values that depend on weights are replaced by those of a linear shadow."""
 
-    def __init__(self, others: Mapping[str, Callable[..., Any]] | None = None) -> None:
-        """`others` stand, by name, in place of those of `SHADOWS`."""
+    def __init__(self, replacements: Mapping[str, Callable[..., Any]] | None = None) -> None:
+        """`replacements`, by name, take the place of those in `SHADOWS`."""
         super().__init__()
-        self.stands = {**SHADOWS, **(others or {})}
+        self.replacements = {**SHADOWS, **(replacements or {})}
 
     def __torch_function__(
         self,
@@ -78,48 +78,48 @@ class Shadowing(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         kwargs = dict(kwargs or {})
-        if not _any_carries((*args, *kwargs.values())):
+        if not _any_depends((*args, *kwargs.values())):
             return func(*args, **kwargs)
         name = getattr(func, "__name__", "")
-        if name in self.stands:
+        if name in self.replacements:
             first = (kwargs.pop("input"),) if "input" in kwargs else ()
-            return self.stands[name](func, *first, *args, **kwargs)
+            return self.replacements[name](func, *first, *args, **kwargs)
         if isinstance(func, FunctionType) and func.__globals__ is vars(nn.functional):
             with self:
-                return _opened(func)(*args, **kwargs)
+                return _without_override_check(func)(*args, **kwargs)
         return func(*args, **kwargs)
 
 
 def positive(x: Tensor) -> Tensor:
-    """What flows: masked places, below zero, hold nothing."""
+    """The flow: masked positions, below zero, become 0."""
     return x.clamp(min=0)
 
 
-def _carries(x: object) -> bool:
-    """Whether a value is made of weights."""
+def _depends(x: object) -> bool:
+    """Whether a value depends on weights."""
     return isinstance(x, Tensor) and x.requires_grad
 
 
-def _any_carries(values: Iterable[Any]) -> bool:
+def _any_depends(values: Iterable[Any]) -> bool:
     return any(
-        _any_carries(value) if isinstance(value, (list, tuple)) else _carries(value) for value in values
+        _any_depends(value) if isinstance(value, (list, tuple)) else _depends(value) for value in values
     )
 
 
 @lru_cache(maxsize=256)
-def _opened(func: FunctionType) -> FunctionType:
-    """A function of torch that is written in Python, without its question whether somebody stands for it:
-    somebody does for what it calls."""
-    asks = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
-    names = func.__globals__ | dict.fromkeys(asks, lambda *_: False)
+def _without_override_check(func: FunctionType) -> FunctionType:
+    """A copy of a torch function written in Python that does not hand its call to an active
+    TorchFunctionMode; the functions that it calls do."""
+    checks = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
+    names = func.__globals__ | dict.fromkeys(checks, lambda *_: False)
     body = FunctionType(func.__code__, names, func.__name__, func.__defaults__, func.__closure__)
     body.__kwdefaults__ = func.__kwdefaults__
     return body
 
 
 def _factor(x: Any, like: Tensor) -> Any:
-    """A factor that is not made of weights, positive."""
-    if _carries(x) or not isinstance(x, (Tensor, int, float)):
+    """A factor: positive, unless it depends on weights."""
+    if _depends(x) or not isinstance(x, (Tensor, int, float)):
         return x
     if not isinstance(x, Tensor):
         return abs(x)
@@ -127,10 +127,10 @@ def _factor(x: Any, like: Tensor) -> Any:
 
 
 def _summand(x: Any) -> Any:
-    """A summand: nothing but a mask, unless it is made of weights."""
+    """A summand: 0 unless it is a mask or depends on weights."""
     if isinstance(x, Tensor):
-        return x if x.requires_grad or x.dtype == torch.bool else torch.where(x <= MASK, x, 0)
-    return x if x <= MASK else 0
+        return x if x.requires_grad or x.dtype == torch.bool else torch.where(x <= MASKING_VALUE, x, 0)
+    return x if x <= MASKING_VALUE else 0
 
 
 def _same(x: Tensor, *_: Any, **__: Any) -> Tensor:
@@ -146,7 +146,7 @@ def _squash(_: Any, x: Tensor, *__: Any, **___: Any) -> Tensor:
 
 
 def _ones(_: Any, x: Tensor) -> Tensor:
-    """erf, which stands in GELUs that are written out: x (1 + erf x) / 2 is x."""
+    """erf, as in GELUs that are written out: x (1 + erf x) / 2 becomes x."""
     return torch.ones_like(x)
 
 
@@ -161,8 +161,8 @@ def _softmax(_: Any, x: Tensor, dim: int | None = None, *__: Any, **___: Any) ->
     return p / torch.where(total > 0, total, 1)
 
 
-def _answers(_: Any, x: Tensor, *__: Any, **___: Any) -> Tensor:
-    """Log-probabilities are the outputs themselves."""
+def _log_softmax(_: Any, x: Tensor, *__: Any, **___: Any) -> Tensor:
+    """Log-probabilities become the logits themselves."""
     return positive(x)
 
 
@@ -189,23 +189,23 @@ def _by_channel(x: Tensor, weight: Tensor | None) -> Tensor:
 
 
 def _lookup(func: Callable[..., Tensor], ids: Tensor, weight: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """The mean of all rows: as one input of 1 for each row has it, over their number."""
-    if not weight.requires_grad:  # asked for with weights of its own, as a bag may be
+    """The mean of all rows of the table."""
+    if not weight.requires_grad:  # then only the sample weights of a bag do
         return func(ids, weight, *args, **kwargs)
     shape = func(ids, weight.detach(), *args, **kwargs).shape
     return weight.mean(0).expand(shape)
 
 
 def _layer(func: Callable[..., Tensor], x: Tensor, weight: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """Linear and convolutional layers, without bias; inputs that are data are 1."""
-    seen = x.to(weight.dtype) if x.requires_grad else torch.ones_like(x, dtype=weight.dtype)
+    """Linear and convolutional layers, without bias; input data becomes 1."""
+    inputs = x.to(weight.dtype) if x.requires_grad else torch.ones_like(x, dtype=weight.dtype)
     kwargs.pop("bias", None)
-    return func(seen, weight, None, *args[1:], **kwargs)
+    return func(inputs, weight, None, *args[1:], **kwargs)
 
 
 def _product(func: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
-    flat = [one for x in args for one in (x if isinstance(x, (list, tuple)) else (x,))]  # as einsum takes
-    like: Tensor = next(x for x in (*flat, *kwargs.values()) if _carries(x))
+    flat = [y for x in args for y in (x if isinstance(x, (list, tuple)) else (x,))]  # einsum takes a list
+    like: Tensor = next(x for x in (*flat, *kwargs.values()) if _depends(x))
     factors = {name: _factor(x, like) for name, x in kwargs.items()}
     return func(*(_factor(x, like) for x in flat), **factors)
 
@@ -230,11 +230,11 @@ def _sum_in_place(_: Any, x: Tensor, y: Any, alpha: float = 1) -> Tensor:
 
 def _difference(func: Callable[..., Tensor], x: Any, y: Any, alpha: float = 1) -> Tensor:
     x, y = (y, x) if "rsub" in func.__name__ else (x, y)
-    return _sum(func, x, y if _carries(y) else -y, alpha)
+    return _sum(func, x, y if _depends(y) else -y, alpha)
 
 
 def _difference_in_place(func: Callable[..., Tensor], x: Tensor, y: Any, alpha: float = 1) -> Tensor:
-    return _sum_in_place(func, x, y if _carries(y) else -y, alpha)
+    return _sum_in_place(func, x, y if _depends(y) else -y, alpha)
 
 
 def _product_and_sum(_: Any, start: Tensor, left: Tensor, right: Tensor, **__: Any) -> Tensor:
@@ -242,38 +242,38 @@ def _product_and_sum(_: Any, start: Tensor, left: Tensor, right: Tensor, **__: A
 
 
 def _detached(func: Callable[..., Tensor], x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """What a norm divides by, written out: a constant."""
+    """The divisor of a norm that is written out: a constant."""
     return func(x, *args, **kwargs).detach()
 
 
-def _spread(func: Callable[..., Tensor], x: Tensor, dim: Any = None, *_: Any, **kwargs: Any) -> Tensor:
-    """A variance or deviation, taken from zero: means are not taken away from anything here."""
+def _deviation(func: Callable[..., Tensor], x: Tensor, dim: Any = None, *_: Any, **kwargs: Any) -> Tensor:
+    """A variance or standard deviation about zero: a shadow subtracts no mean."""
     dims = kwargs.get("dim", None if isinstance(dim, bool) else dim)  # x.std(False) is of all values
     squares = x.detach().square().mean(dims, keepdim=bool(kwargs.get("keepdim")))
     return squares if func.__name__ == "var" else squares.sqrt()
 
 
 def _cast(func: Callable[..., Tensor], x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """Floats stay as precise as they are."""
-    cast_ = func(x.detach() if _carries(x) else x, *args, **kwargs)
-    return x if _carries(x) and cast_.is_floating_point() else cast_
+    """Values that depend on weights keep their float type."""
+    cast_ = func(x.detach() if _depends(x) else x, *args, **kwargs)
+    return x if _depends(x) and cast_.is_floating_point() else cast_
 
 
 def attention(
     _: Any, query: Tensor, key: Tensor, value: Tensor, *args: Any, share: Any = _softmax, **kwargs: Any
 ) -> Tensor:
-    """Attention written out; `share` stands for its softmax."""
-    given = dict(zip(("attn_mask", "dropout_p", "is_causal"), args, strict=False)) | kwargs
-    if given.get("enable_gqa"):
+    """Attention written out; `share` replaces its softmax."""
+    options = dict(zip(("attn_mask", "dropout_p", "is_causal"), args, strict=False)) | kwargs
+    if options.get("enable_gqa"):
         key, value = (x.repeat_interleave(query.shape[-3] // x.shape[-3], -3) for x in (key, value))
-    scores = query @ key.transpose(-2, -1) * abs(given.get("scale") or query.shape[-1] ** -0.5)
-    if given.get("is_causal"):
+    scores = query @ key.transpose(-2, -1) * abs(options.get("scale") or query.shape[-1] ** -0.5)
+    if options.get("is_causal"):
         later = scores.new_ones(scores.shape[-2:], dtype=torch.bool).triu(1)
         scores = scores.masked_fill(later, -math.inf)
-    mask = given.get("attn_mask")
+    mask = options.get("attn_mask")
     if mask is not None:
-        hidden = mask.dtype == torch.bool
-        scores = scores.masked_fill(~mask, -math.inf) if hidden else scores + _summand(mask)
+        boolean = mask.dtype == torch.bool
+        scores = scores.masked_fill(~mask, -math.inf) if boolean else scores + _summand(mask)
     return cast("Tensor", share(None, scores) @ value)
 
 
@@ -285,7 +285,7 @@ SHADOW_NAMES: Mapping[Callable[..., Any], str] = {
     _ones: "erf",
     _gated: "glu",
     _softmax: "softmax",
-    _answers: "log_softmax logsigmoid",
+    _log_softmax: "log_softmax logsigmoid",
     _norm: "layer_norm rms_norm",
     _group_norm: "group_norm",
     _batch_norm: "batch_norm instance_norm",
@@ -300,10 +300,10 @@ SHADOW_NAMES: Mapping[Callable[..., Any], str] = {
     _difference_in_place: "sub_ __isub__",
     _product_and_sum: "addmm baddbmm",
     _detached: "sqrt rsqrt reciprocal norm vector_norm linalg_vector_norm",
-    _spread: "std var",
+    _deviation: "std var",
     _cast: "to float double half bfloat16 type type_as",
     attention: "scaled_dot_product_attention",
 }
-"""What stands for what, by the names that torch gives its functions and methods."""
+"""The replacements, each with the names of the torch functions and methods that it replaces."""
 
-SHADOWS = {name: stands for stands, names in SHADOW_NAMES.items() for name in names.split()}
+SHADOWS = {name: function for function, names in SHADOW_NAMES.items() for name in names.split()}

@@ -1,4 +1,4 @@
-"""What a recurrent layer is in a linear shadow: its new state is the sum of its gates' sums.
+"""Recurrent layers in a linear shadow: the new state is the sum of the sums of all gates.
 
 Shapes: N sequences, L steps, R rows of all steps together, I inputs, H features of a state,
 G directions times layers.
@@ -16,7 +16,7 @@ RecurrentState = Tensor | tuple[Tensor, Tensor]
 
 
 def over_mean(x: Tensor, dims: int | tuple[int, ...] = -1) -> Tensor:
-    """Over its detached mean: as large on average as 1, whatever came before; 0 stays 0."""
+    """Divide by the detached mean, so that the mean is 1; 0 stays 0."""
     mean = x.detach().mean(dims, keepdim=True)
     return x / torch.where(mean > 0, mean, 1)
 
@@ -24,11 +24,11 @@ def over_mean(x: Tensor, dims: int | tuple[int, ...] = -1) -> Tensor:
 def unrolled(
     layer: nn.RNNBase, inputs: Tensor | PackedSequence, hx: RecurrentState | None = None
 ) -> tuple[Tensor | PackedSequence, RecurrentState]:
-    """Stands for the forward pass of an RNN, GRU or LSTM, of one or more layers and directions.
+    """The shadow of the forward pass of an RNN, GRU or LSTM, of one or more layers and directions.
 
-    A state is (W x + U h) over its detached mean, W and U summed over the gates; an LSTM's cell is
-    its state. Every path through a layer passes one input weight, and as many recurrent ones as
-    it stays steps.
+    A state is (W x + U h) divided by its detached mean, with W and U summed over the gates; an LSTM's
+    cell equals its state. Every path through a layer passes one input weight, and one recurrent weight
+    for each step that it stays in the layer.
     """
     rows_RI, sizes = _rows(layer, inputs)
     first_GNH = _first(layer, inputs, hx, sizes[0], rows_RI)
@@ -44,7 +44,7 @@ def unrolled(
 
 
 def unrolled_cell(layer: nn.RNNCellBase, inputs: Tensor, hx: RecurrentState | None = None) -> RecurrentState:
-    """Stands for one step of an RNNCell, GRUCell or LSTMCell."""
+    """The shadow of one step of an RNNCell, GRUCell or LSTMCell."""
     rows_NI = inputs if inputs.requires_grad else torch.ones_like(inputs, dtype=layer.weight_ih.dtype)
     state = rows_NI @ _gates(layer.weight_ih, layer.hidden_size).T
     if hx is not None:
@@ -56,21 +56,21 @@ def unrolled_cell(layer: nn.RNNCellBase, inputs: Tensor, hx: RecurrentState | No
 def _read(
     layer: nn.RNNBase, rows_RI: Tensor, sizes: Sequence[int], state_NH: Tensor, place: tuple[int, bool]
 ) -> tuple[Tensor, Tensor]:
-    """States of all rows in one direction of one layer, and each sequence's last."""
+    """States of all rows in one direction of one layer, and the last state of each sequence."""
     number, back = place
     end = f"l{number}_reverse" if back else f"l{number}"
     recur_HH = _gates(getattr(layer, f"weight_hh_{end}"), layer.hidden_size).T
     out_HH = getattr(layer, f"weight_hr_{end}").T if layer.proj_size else None
     sums_RH = rows_RI @ _gates(getattr(layer, f"weight_ih_{end}"), layer.hidden_size).T
     steps = torch.split(sums_RH, list(sizes))
-    found = []
+    states = []
     for step in reversed(steps) if back else steps:
         n = len(step)
         new_NH = step + state_NH[:n] @ recur_HH
-        found.append(over_mean(new_NH if out_HH is None else new_NH @ out_HH))
-        # read backwards, those that end earlier begin later
-        state_NH = torch.cat([found[-1], state_NH[n:]])
-    return torch.cat(found[::-1] if back else found), state_NH
+        states.append(over_mean(new_NH if out_HH is None else new_NH @ out_HH))
+        # backwards, shorter sequences begin later
+        state_NH = torch.cat([states[-1], state_NH[n:]])
+    return torch.cat(states[::-1] if back else states), state_NH
 
 
 def _gates(weight_XI: Tensor, hidden: int) -> Tensor:
@@ -79,18 +79,18 @@ def _gates(weight_XI: Tensor, hidden: int) -> Tensor:
 
 
 def _joined(hx: RecurrentState) -> Tensor:
-    """One state of an LSTM's state and cell, which are the same here."""
+    """One state for an LSTM's state and cell, which are equal here."""
     return hx if isinstance(hx, Tensor) else (hx[0] + hx[1]) / 2
 
 
 def _rows(layer: nn.RNNBase, inputs: Tensor | PackedSequence) -> tuple[Tensor, list[int]]:
-    """All steps' rows, one step after the other, and how many each has; data counts as 1."""
+    """The rows of all steps, one step after the other, and their number in each step; data counts as 1."""
     if isinstance(inputs, PackedSequence):
         rows_RI, sizes = inputs.data, inputs.batch_sizes.tolist()
     else:
-        some = inputs if inputs.ndim == 3 else inputs.unsqueeze(0 if layer.batch_first else 1)
-        some_LNI = some.transpose(0, 1) if layer.batch_first else some
-        rows_RI, sizes = some_LNI.flatten(0, 1), [some_LNI.shape[1]] * len(some_LNI)
+        batch = inputs if inputs.ndim == 3 else inputs.unsqueeze(0 if layer.batch_first else 1)
+        x_LNI = batch.transpose(0, 1) if layer.batch_first else batch
+        rows_RI, sizes = x_LNI.flatten(0, 1), [x_LNI.shape[1]] * len(x_LNI)
     dtype = next(layer.parameters()).dtype
     return rows_RI if rows_RI.requires_grad else torch.ones_like(rows_RI, dtype=dtype), sizes
 
@@ -98,7 +98,7 @@ def _rows(layer: nn.RNNBase, inputs: Tensor | PackedSequence) -> tuple[Tensor, l
 def _first(
     layer: nn.RNNBase, inputs: Tensor | PackedSequence, hx: RecurrentState | None, n: int, like: Tensor
 ) -> Tensor:
-    """What every layer and direction begins with, [G, N, H], in the rows' order."""
+    """The first states of all layers and directions, [G, N, H], in the order of the rows."""
     if hx is None:
         lines = layer.num_layers * (1 + layer.bidirectional)
         return like.new_zeros(lines, n, layer.proj_size or layer.hidden_size)
@@ -112,7 +112,7 @@ def _first(
 def _like(
     layer: nn.RNNBase, inputs: Tensor | PackedSequence, rows_RH: Tensor, last_GNH: Tensor
 ) -> tuple[Tensor | PackedSequence, RecurrentState]:
-    """States and last states in the form in which the layer would give them."""
+    """States and last states in the form that the layer itself returns."""
     if isinstance(inputs, PackedSequence):
         if inputs.unsorted_indices is not None:
             last_GNH = last_GNH[:, inputs.unsorted_indices]

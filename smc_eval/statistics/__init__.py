@@ -1,4 +1,4 @@
-"""How sure a number is: resampled over seeds and items, compared in pairs, read off a curve."""
+"""Statistics of scores: intervals over seeds and items, paired comparisons, and curves over sparsity."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Corpus BLEU of weighted sentences, from their n-gram counts, and what each sentence adds to it."""
+"""Corpus BLEU of weighted sentences, from their n-gram counts, and the influence of each sentence."""
 
-# S seeds, N sentences, K = 10: n-grams right (1 to 4), n-grams said (1 to 4), words said, words wanted;
-# B resamples, counts of each sentence.
+# S seeds, N sentences, K = 10: matching n-grams (1 to 4), n-grams of the hypothesis (1 to 4), words of the
+# hypothesis, words of the reference; O orders of n-grams; B resamples, counts of each sentence.
 
 from __future__ import annotations
 
@@ -15,39 +15,40 @@ ORDERS = 4
 def resampled_bleu(rows_SNK: Floats, counts_NB: Floats) -> Floats:
     """BLEU [S, B] in per cent: Papineni et al. (2002), smoothed as sacrebleu's `exp` does by default.
 
-    The first order of which nothing is right counts as half an n-gram, the next as a quarter
-    (Chen & Cherry (2014), method 3). No order right, or one of which nothing was said, is 0.
+    The first order without a match counts as half a matching n-gram, the next as a quarter
+    (Chen & Cherry (2014), method 3). BLEU is 0 if no order has a match, or if the hypotheses have no
+    n-gram of some order.
     """
     sums_SKB = np.einsum("snk,nb->skb", rows_SNK, counts_NB, optimize=True)
     return _bleu(sums_SKB)
 
 
 def bleu_influence(rows_SNK: Floats) -> Floats:
-    """How BLEU moves with the weight of each sentence [S, N]: its derivative by the sums, of mean zero."""
+    """Influence of each sentence on BLEU [S, N]: the derivative by its weight, of mean zero."""
     sums_SK = rows_SNK.sum(axis=1)
-    right_SO, said_SO = sums_SK[:, :ORDERS], sums_SK[:, ORDERS : 2 * ORDERS]
-    words_S, wanted_S = sums_SK[:, -2], sums_SK[:, -1]
+    match_SO, total_SO = sums_SK[:, :ORDERS], sums_SK[:, ORDERS : 2 * ORDERS]
+    hypothesis_S, reference_S = sums_SK[:, -2], sums_SK[:, -1]
     slope_SK = np.zeros_like(sums_SK)
-    slope_SK[:, :ORDERS] = _inverse(right_SO) / ORDERS
-    slope_SK[:, ORDERS : 2 * ORDERS] = -_inverse(said_SO) / ORDERS
-    short_S = words_S < wanted_S
-    slope_SK[:, -2] = short_S * wanted_S * _inverse(words_S) ** 2
-    slope_SK[:, -1] = short_S * -_inverse(words_S)
+    slope_SK[:, :ORDERS] = _inverse(match_SO) / ORDERS
+    slope_SK[:, ORDERS : 2 * ORDERS] = -_inverse(total_SO) / ORDERS
+    short_S = hypothesis_S < reference_S
+    slope_SK[:, -2] = short_S * reference_S * _inverse(hypothesis_S) ** 2
+    slope_SK[:, -1] = short_S * -_inverse(hypothesis_S)
     bleu_S = _bleu(sums_SK[..., None])[:, 0]
-    moved_SN = rows_SNK.shape[1] * np.einsum("snk,sk,s->sn", rows_SNK, slope_SK, bleu_S)
-    return np.asarray(moved_SN - moved_SN.mean(axis=1, keepdims=True))
+    influence_SN = rows_SNK.shape[1] * np.einsum("snk,sk,s->sn", rows_SNK, slope_SK, bleu_S)
+    return np.asarray(influence_SN - influence_SN.mean(axis=1, keepdims=True))
 
 
 def _bleu(sums_SKB: Floats) -> Floats:
-    right_SOB, said_SOB = sums_SKB[:, :ORDERS], sums_SKB[:, ORDERS : 2 * ORDERS]
-    words_SB, wanted_SB = sums_SKB[:, -2], sums_SKB[:, -1]
-    none_SOB = right_SOB == 0
-    smoothed_SOB = np.where(none_SOB, 0.5 ** np.cumsum(none_SOB, axis=1), right_SOB)
-    sound_SB = (right_SOB > 0).any(axis=1) & (said_SOB > 0).all(axis=1)
-    precision_SOB = 100 * smoothed_SOB * _inverse(said_SOB)
+    match_SOB, total_SOB = sums_SKB[:, :ORDERS], sums_SKB[:, ORDERS : 2 * ORDERS]
+    hypothesis_SB, reference_SB = sums_SKB[:, -2], sums_SKB[:, -1]
+    none_SOB = match_SOB == 0
+    smoothed_SOB = np.where(none_SOB, 0.5 ** np.cumsum(none_SOB, axis=1), match_SOB)
+    valid_SB = (match_SOB > 0).any(axis=1) & (total_SOB > 0).all(axis=1)
+    precision_SOB = 100 * smoothed_SOB * _inverse(total_SOB)
     log_SB = np.log(np.where(precision_SOB > 0, precision_SOB, 1.0)).sum(axis=1) / ORDERS
-    brevity_SB = np.minimum(1.0, np.exp(1 - wanted_SB * _inverse(words_SB)))
-    return np.where(sound_SB, brevity_SB * np.exp(log_SB), 0.0)
+    brevity_SB = np.minimum(1.0, np.exp(1 - reference_SB * _inverse(hypothesis_SB)))
+    return np.where(valid_SB, brevity_SB * np.exp(log_SB), 0.0)
 
 
 def _inverse(values: Floats) -> Floats:

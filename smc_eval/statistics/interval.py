@@ -1,4 +1,4 @@
-"""An Interval around a number of the table, which says what was resampled."""
+"""An Interval around a value of the table, with the resampled units in words."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from smc_eval.statistics.estimate import Estimate, estimated
+from smc_eval.statistics.estimate import Estimate, estimate_sample
 from smc_eval.statistics.resample import draws
 from smc_eval.statistics.sample import Sample
 from smc_eval.statistics.student import quantile
 
 SCORE_RANGES = {"rank": (-1.0, 1.0), "bleu": (0.0, 100.0)}
-"""Between which values a score lies, by kind."""
+"""The range of a score, by kind."""
 
-BENT = 2.0
-"""Degrees of freedom, no fewer, by whose t a percentage's interval bends: those of three seeds."""
+MIN_SKEW_FREEDOM = 2.0
+"""Least degrees of freedom for the skew of a percentage's interval: those of three seeds."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """Where the number lies that more seeds and items would come to."""
+    """A confidence interval for the value of infinitely many seeds and items."""
 
     low: float
     high: float
     level: float
     over: str
-    """What was resampled: `3 seeds × 1,221 items`, `1,221 items of one seed`, `5 seeds (t)`."""
+    """The resampled units: `3 seeds × 1,221 items`, `1,221 items of one seed`, `5 seeds (t)`."""
 
     @property
     def half(self) -> float:
@@ -44,45 +44,46 @@ def interval(
 ) -> Interval | None:
     """The interval of a sample's value over its seeds and items; None where there is one of each.
 
-    In closed form, which takes no time and is what the table shows: the value and Student's t of its
-    error on both sides, of percentages Wilson's interval, which is skew. Given a number of `resamples`,
-    by the crossed bootstrap. All rest on the same variance.
+    The closed form is fast, and the table shows it: the value ± Student's t times its error, or
+    Wilson's interval for percentages, which is asymmetric. With `resamples`, the crossed bootstrap. Both
+    use the same variance.
     """
-    found = estimated(sample)
-    if not found.known:
+    estimate = estimate_sample(sample)
+    if not estimate.has_variance:
         return None
     if resamples:
-        (value_B,) = draws([sample], resamples, found.freedom, seed)
+        (value_B,) = draws([sample], resamples, estimate.freedom, seed)
         low, high = np.quantile(value_B, [(1 - level) / 2, (1 + level) / 2]).tolist()
     elif sample.binary:
-        low, high = _wilson(found, level)
+        low, high = _wilson(estimate, level)
     else:
-        reach = found.reach(level)
-        low, high = found.value - reach, found.value + reach
+        half = estimate.half_width(level)
+        low, high = estimate.value - half, estimate.value + half
     least, most = SCORE_RANGES.get(sample.kind, (0.0, 100.0) if sample.binary else (-math.inf, math.inf))
-    return Interval(max(least, low), min(most, high), level, found.over)
+    return Interval(max(least, low), min(most, high), level, estimate.over)
 
 
-def _wilson(found: Estimate, level: float) -> tuple[float, float]:
+def _wilson(estimate: Estimate, level: float) -> tuple[float, float]:
     """Wilson's (1927) score interval of a percentage: all x with |x - share| <= t root(x(1 - x)/n).
 
-    The n is how many independent answers the variance is worth, as in surveys (Korn & Graubard 1998;
-    Dean & Pagano 2015): a single seed's N answers are worth N, and their variance needs no t. Nothing
-    is known better than by as many independent answers as there are; what every net gets right, or
-    none, no better than by one seed's. With the t of two seeds, up to 12.7, the end near 50 would run
-    away: their interval bends as far as that of `BENT` degrees of freedom, and is as long as t says.
+    n is the effective sample size of the variance, as in surveys (Korn & Graubard 1998; Dean & Pagano
+    2015): a single seed's N answers count N, and the normal quantile replaces t. n is at most the number
+    of answers of all seeds, and of one seed where all nets get all answers right or all wrong. With the
+    t of two seeds, up to 12.7, the end near 50 would lie too far away: the skew of the interval uses at
+    least `MIN_SKEW_FREEDOM` degrees of freedom, its length uses t.
     """
-    share, normal = found.value / 100, quantile(level, math.inf)
-    spread = share * (1 - share)
-    worth = 1 + 1e4 * spread / found.variance if found.variance else math.inf
-    least = normal**2 / (found.items * (found.seeds if found.variance else 1))
-    freedom = found.freedom if found.seeds > 1 else math.inf
-    long, bent = (max(quantile(level, f) ** 2 / worth, least) for f in (freedom, max(freedom, BENT)))
-    middle = (share + bent / 2) / (1 + bent)
-    reach = math.sqrt(long * (spread + bent / 4)) / (1 + bent)
-    return min(found.value, 100 * (middle - reach)), max(found.value, 100 * (middle + reach))
+    share, normal = estimate.value / 100, quantile(level, math.inf)
+    binomial = share * (1 - share)
+    size = 1 + 1e4 * binomial / estimate.variance if estimate.variance else math.inf
+    least = normal**2 / (estimate.items * (estimate.seeds if estimate.variance else 1))
+    freedom = estimate.freedom if estimate.seeds > 1 else math.inf
+    freedoms = freedom, max(freedom, MIN_SKEW_FREEDOM)
+    length, skew = (max(quantile(level, f) ** 2 / size, least) for f in freedoms)
+    middle = (share + skew / 2) / (1 + skew)
+    half = math.sqrt(length * (binomial + skew / 4)) / (1 + skew)
+    return min(estimate.value, 100 * (middle - half)), max(estimate.value, 100 * (middle + half))
 
 
 def over_seeds(values: Sequence[float], level: float = 0.95) -> Interval | None:
-    """Student's t interval of the mean of seeds' scores; None for a single one."""
+    """Student's t interval of the mean of seeds' scores; None for a single seed."""
     return interval(Sample.of_seeds(dict(enumerate(values))), level=level) if len(values) > 1 else None

@@ -1,4 +1,4 @@
-"""A Comparison of two methods on the same seeds and items: what they differ by, and how surely."""
+"""A Comparison of two methods on the same seeds and items: their difference, and its interval and p."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from smc_eval.statistics.resample import draws
 from smc_eval.statistics.sample import Sample
 
 MOST_NEEDED_SEEDS = 1000
-"""Seeds beyond which a hint is no longer one."""
+"""Above this number of seeds no hint is given."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The difference a - b over the seeds that both have: one first net, one order of batches each."""
+    """The difference a - b over the seeds of both. A seed fixes the start net and the order of batches."""
 
     a: float
     b: float
     difference: float
     interval: Interval | None
-    """None where nothing tells how far the difference may be off."""
+    """None where the error of the difference cannot be estimated."""
     p: float
     """Two-sided; 1 where there is no interval."""
     seeds: int
     items: int
-    """0 where only seeds' scores are known."""
+    """0 if only the seeds' scores are known."""
     level: float = 0.95
     estimate: Estimate | None = field(default=None, repr=False)
 
     def verdict(self, p: float | None = None) -> str:
-        """`a` or `b`, whichever is higher, or `tie`; `p` may be corrected for how many were compared."""
-        sure = (self.p if p is None else p) < 1 - self.level
-        return ("a" if self.difference > 0 else "b") if sure else "tie"
+        """`a` or `b`, whichever is higher, or `tie`; `p` may be corrected for multiple comparisons."""
+        significant = (self.p if p is None else p) < 1 - self.level
+        return ("a" if self.difference > 0 else "b") if significant else "tie"
 
 
 def compare_samples(
@@ -46,39 +46,48 @@ def compare_samples(
 ) -> Comparison:
     """Test a - b over the seeds and items of both: seed i with seed i, item j with item j.
 
-    In closed form by the variance of the paired differences, items' influence standing for items
-    where the score is no mean; given `resamples`, by the crossed bootstrap, which for a single seed
-    is Koehn's (2004) paired bootstrap, centred. Where items differ, seeds' scores stand alone.
+    The closed form uses the variance of the paired differences; for scores that are not means, the
+    influence of items replaces their values. With `resamples`, the crossed bootstrap, which for a
+    single seed is Koehn's (2004) paired bootstrap, centred. If items differ, only the seeds' scores are
+    compared.
 
     Raises:
-        UsageError: they share no seed, or what they measure is not the same.
+        UsageError: they share no seed, or their scores are of different kinds.
     """
     if a.size and b.size and a.kind != b.kind:
         raise UsageError(f"scores of kind {a.kind!r} and {b.kind!r} cannot be compared; choose one task")
-    seeds = [one for one in a.seeds if one in b.seeds]
+    seeds = [own for own in a.seeds if own in b.seeds]
     if not seeds:
         raise UsageError(
-            f"no seed is in both: {_listed(a.seeds)} and {_listed(b.seeds)}; run one with the other's"
+            f"no seed is in both: {_listed(a.seeds)} and {_listed(b.seeds)}; run both with the same seeds"
         )
-    found = contrast(a, b)
-    told = None
-    p = 1.0
-    if found.known:
-        reach, p = found.reach(level), found.p()
-        low, high = found.value - reach, found.value + reach
+    difference = contrast(a, b)
+    interval, p = None, 1.0
+    if difference.has_variance:
+        half, p = difference.half_width(level), difference.p_value()
+        low, high = difference.value - half, difference.value + half
         if resamples:
-            a, b = (a.only(seeds), b.only(seeds)) if found.items else (a.by_seed(), b.by_seed())
-            off_B = np.subtract(*draws([a, b], resamples, found.freedom, seed))
-            low, high = np.quantile(off_B, [(1 - level) / 2, (1 + level) / 2]).tolist()
-            further = np.count_nonzero(np.abs(off_B - found.value) >= abs(found.value))
-            p = (int(further) + 1) / (resamples + 1)
-        told = Interval(low, high, level, found.over)
-    one, other = a.only(seeds).value(), b.only(seeds).value()
-    return Comparison(one, other, found.value, told, p, found.seeds, found.items, level, found)
+            a, b = (a.only(seeds), b.only(seeds)) if difference.items else (a.by_seed(), b.by_seed())
+            draws_B = np.subtract(*draws([a, b], resamples, difference.freedom, seed))
+            low, high = np.quantile(draws_B, [(1 - level) / 2, (1 + level) / 2]).tolist()
+            farther = np.count_nonzero(np.abs(draws_B - difference.value) >= abs(difference.value))
+            p = (int(farther) + 1) / (resamples + 1)
+        interval = Interval(low, high, level, difference.over)
+    return Comparison(
+        a.only(seeds).value(),
+        b.only(seeds).value(),
+        difference.value,
+        interval,
+        p,
+        difference.seeds,
+        difference.items,
+        level,
+        difference,
+    )
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's (1979) corrected p-values, in order: that any is false stays as rare as the level says."""
+    """Holm's (1979) corrected p-values, in the given order: they control the family-wise error rate."""
     order = sorted(range(len(p_values)), key=p_values.__getitem__)
     adjusted, least = [0.0] * len(p_values), 0.0
     for place, number in enumerate(order):
@@ -88,18 +97,17 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def seeds_needed(comparison: Comparison, power: float = 0.8) -> int | None:
-    """How many seeds would show a difference of this size in this share of experiments.
+    """How many seeds are needed to find a difference of this size with this power.
 
-    None where a single seed tells nothing of others, where there is no difference, or where these
-    items are too few for any number of seeds.
+    None for a single seed or no difference, or if these items are too few for any number of seeds.
     """
-    found = comparison.estimate
-    if found is None or found.seeds < 2 or not found.value:
+    estimate = comparison.estimate
+    if estimate is None or estimate.seeds < 2 or not estimate.value:
         return None
 
     def enough(seeds: int) -> bool:
-        wanted = found.reach(comparison.level, seeds) + found.reach(2 * power - 1, seeds)
-        return wanted <= abs(found.value)
+        least = estimate.half_width(comparison.level, seeds) + estimate.half_width(2 * power - 1, seeds)
+        return least <= abs(estimate.value)
 
     seeds = bisect_left(range(MOST_NEEDED_SEEDS + 1), True, lo=2, key=enough)
     return seeds if seeds <= MOST_NEEDED_SEEDS else None

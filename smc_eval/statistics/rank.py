@@ -1,6 +1,6 @@
-"""Spearman's rank correlation of weighted examples, and what each example adds to it."""
+"""Spearman's rank correlation of weighted examples, and the influence of each example."""
 
-# S seeds, N examples, K = 2: what was predicted, what was right; B resamples, counts of each example.
+# S seeds, N examples, K = 2: prediction and reference; B resamples, counts of each example.
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from smc_eval.statistics.shapes import Floats
 
 
 def resampled_rho(rows_SNK: Floats, counts_NB: Floats) -> Floats:
-    """Spearman's rho [S, B], ties by their mean rank; 0 where either is constant or holds a NaN."""
+    """Spearman's rho [S, B], ties by mean rank; 0 where either is constant or contains a NaN."""
     rho_SB = np.zeros((len(rows_SNK), counts_NB.shape[1]))
-    right_N, b_NB = np.empty(0), np.empty(0)
-    for seed, (a_N, wanted_N) in enumerate(rows_SNK.transpose(0, 2, 1)):
-        if np.isnan(a_N).any() or np.isnan(wanted_N).any():
+    shared_N, b_NB = np.empty(0), np.empty(0)
+    for seed, (a_N, b_N) in enumerate(rows_SNK.transpose(0, 2, 1)):
+        if np.isnan(a_N).any() or np.isnan(b_N).any():
             continue
-        if not np.array_equal(right_N, wanted_N):  # seeds share what is right
-            right_N, b_NB = wanted_N, _ranks(wanted_N, counts_NB)
+        if not np.array_equal(shared_N, b_N):  # seeds share their references
+            shared_N, b_NB = b_N, _ranks(b_N, counts_NB)
         a_NB = _ranks(a_N, counts_NB)
-        # times their number, so that nothing is rounded and a single digit's difference is none
+        # times the count, as `spearman` does: whole numbers, so that both have the same last digit
         sums = (np.einsum("nb,nb,nb->b", counts_NB, x, y) for x, y in _pairs(a_NB, b_NB))
         a_b, a_a, b_b = (whole * counts_NB.sum(axis=0) for whole in sums)
         ordered = (a_a > 0) & (b_b > 0)
@@ -28,12 +28,12 @@ def resampled_rho(rows_SNK: Floats, counts_NB: Floats) -> Floats:
 
 
 def rho_influence(rows_SNK: Floats) -> Floats:
-    """How rho moves with the weight of each example [S, N]: its influence function, of mean zero.
+    """Influence of each example on rho [S, N]: its influence function, of mean zero.
 
-    With F and G the mid-distributions less a half, rho = E[FG] / sqrt(E[FF] E[GG]). An example
-    moves each E by its own product and by moving F and G for all others.
+    With F and G the mid-distributions minus 1/2, rho = E[FG] / sqrt(E[FF] E[GG]). The weight of an
+    example changes each E by its own product, and by changing F and G of all others.
     """
-    moved_SN = np.zeros(rows_SNK.shape[:2])
+    influence_SN = np.zeros(rows_SNK.shape[:2])
     one_N1 = np.ones((rows_SNK.shape[1], 1))
     for seed, (a_N, b_N) in enumerate(rows_SNK.transpose(0, 2, 1)):
         if np.isnan(a_N).any() or np.isnan(b_N).any():
@@ -43,11 +43,12 @@ def rho_influence(rows_SNK: Floats) -> Floats:
         if not f_f or not g_g:
             continue
         own_fg, own_ff, own_gg = (x * y - (x * y).mean() for x, y in _pairs(f, g))
-        moved_fg = own_fg + _above(a_N, g) + _above(b_N, f)
-        moved_ff, moved_gg = own_ff + 2 * _above(a_N, f), own_gg + 2 * _above(b_N, g)
+        influence_fg = own_fg + _above(a_N, g) + _above(b_N, f)
+        influence_ff, influence_gg = own_ff + 2 * _above(a_N, f), own_gg + 2 * _above(b_N, g)
         rho = f_g / np.sqrt(f_f * g_g)
-        moved_SN[seed] = moved_fg / np.sqrt(f_f * g_g) - rho / 2 * (moved_ff / f_f + moved_gg / g_g)
-    return moved_SN
+        change = influence_ff / f_f + influence_gg / g_g
+        influence_SN[seed] = influence_fg / np.sqrt(f_f * g_g) - rho / 2 * change
+    return influence_SN
 
 
 def _pairs(a: Floats, b: Floats) -> tuple[tuple[Floats, Floats], ...]:
@@ -55,9 +56,9 @@ def _pairs(a: Floats, b: Floats) -> tuple[tuple[Floats, Floats], ...]:
 
 
 def _ranks(values_N: Floats, counts_NB: Floats) -> Floats:
-    """Twice the rank of each value among as many as were counted, less twice the mean rank.
+    """Twice the rank of each value among the counted ones, minus twice the mean rank.
 
-    In halves, so that every sum of them is a whole number, and exact.
+    Twice, because mean ranks of ties have halves: all sums are whole numbers, and exact.
     """
     unique, group_N = np.unique(values_N, return_inverse=True)
     order_N = np.argsort(group_N, kind="stable")
@@ -69,7 +70,7 @@ def _ranks(values_N: Floats, counts_NB: Floats) -> Floats:
 
 
 def _above(values_N: Floats, weight_N: Floats) -> Floats:
-    """Mean of `weight` over the examples above each value, half of it at the value; less its mean."""
+    """Mean of `weight_N` over the examples above each value, ties counted half; minus the mean of these."""
     unique, group_N = np.unique(values_N, return_inverse=True)
     sums = np.bincount(group_N, weights=weight_N, minlength=len(unique))
     above = (sums.sum() - np.cumsum(sums) + sums / 2) / len(values_N)

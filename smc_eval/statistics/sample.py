@@ -1,4 +1,4 @@
-"""A Sample: what each item adds to one number of the table, for each seed."""
+"""A Sample: the items of one table cell, for each seed."""
 
 # S seeds, N items, K numbers an item, G groups of items, B resamples.
 
@@ -17,52 +17,52 @@ from smc_eval.statistics.shapes import Floats, Ints
 from smc_eval.store.record import Record
 
 SCORE_TOLERANCE = 1e-6
-"""How far a score made again from its items may lie from its record's, relative to it."""
+"""Largest relative difference between a record's score and the score computed from its items."""
 
 ROW_WIDTHS = {"mean": 1, "rank": 2, "bleu": 10}
-"""Numbers an item, by kind."""
+"""Numbers of an item, by kind."""
 
 REFERENCE_COLUMNS = {"mean": (1, 1), "rank": (1, 2), "bleu": (9, 10)}
-"""Which of these numbers are what was asked, and so the same for every net."""
+"""Columns of the reference, which are equal for every net, by kind."""
 
 ItemsKey = tuple[tuple[object, ...], ...]
-"""Which items they are: fold, digest and limit of the data, examples, of each fold."""
+"""Identity of the items: fold, digest and limit of the data, number of examples and kind, by fold."""
 
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """The items of one square, seeds x items; those of a seed's folds follow each other."""
+    """The items of one table cell, seeds x items; the folds of a seed follow each other."""
 
     kind: Literal["mean", "rank", "bleu"]
     rows_SNK: Floats
     groups_N: Ints
-    """The group of each item: its fold, and within it its group. Items are drawn within groups."""
+    """The group of each item: its fold, and its group within the fold. Items are drawn within groups."""
     weights_G: Floats
-    """What each group counts in the score: a fold as many as it has examples, its groups equally."""
+    """Weight of each group in the score: a fold's number of examples, in equal parts for its groups."""
     seeds: tuple[int, ...]
     data: ItemsKey = ()
 
     @classmethod
     def of(cls, records: Sequence[Record], items: Callable[[str], Items | None]) -> Sample | None:
-        """The sample of one square's records; `items` finds a record's by its digest.
+        """The sample of one table cell's records; `items` returns the items of a record by its digest.
 
-        None where one has none, where seeds differ in folds or items, or where items do not make
-        their record's score again.
+        None if a record has no items, if seeds differ in folds or items, or if the items do not
+        reproduce their record's score.
         """
         seeds: dict[int, list[tuple[Record, Items]]] = {}
         for record in sorted(records, key=lambda record: (record.seed, record.fold or 0)):
-            found = items(record.digest)
-            if found is None or not _whole(found) or not _makes(found, record):
+            own = items(record.digest)
+            if own is None or not _is_complete(own) or not _reproduces_score(own, record):
                 return None
-            seeds.setdefault(record.seed, []).append((record, found))
-        identities = {tuple(_identity(record, found) for record, found in folds) for folds in seeds.values()}
+            seeds.setdefault(record.seed, []).append((record, own))
+        identities = {tuple(_identity(*fold) for fold in folds) for folds in seeds.values()}
         if len(identities) != 1:
             return None
         (identity,) = identities
-        folds = [found for _, found in next(iter(seeds.values()))]
+        folds = [own for _, own in next(iter(seeds.values()))]
         groups_N, weights_G = _grouped(folds)
         rows_SNK = np.array(
-            [[row for _, found in folds for row in found.rows] for folds in seeds.values()], dtype=float
+            [[row for _, own in folds for row in own.rows] for folds in seeds.values()], dtype=float
         )
         return cls(
             folds[0].kind, rows_SNK, groups_N, weights_G, tuple(seeds), tuple(i[:-1] for i in identity)
@@ -70,13 +70,13 @@ class Sample:
 
     @classmethod
     def of_seeds(cls, values: Mapping[int, float]) -> Sample:
-        """A sample of which only each seed's score is known: one item a seed, which tells of no other."""
+        """A sample of seeds' scores without items: one item a seed."""
         rows_SNK = np.array(list(values.values()), dtype=float).reshape(-1, 1, 1)
         return cls("mean", rows_SNK, np.zeros(1, dtype=np.intp), np.ones(1), tuple(values))
 
     @property
     def size(self) -> int:
-        """Items of a seed; 0 where only seeds' scores are known."""
+        """Items of a seed; 0 if only the seeds' scores are known."""
         items = self.rows_SNK.shape[1]
         return items if items > 1 else 0
 
@@ -87,52 +87,52 @@ class Sample:
 
     def values_S(self) -> Floats:
         """The score of each seed, its folds pooled."""
-        return self.under(np.ones((self.rows_SNK.shape[1], 1)))[:, 0]
+        return self.reweighted(np.ones((self.rows_SNK.shape[1], 1)))[:, 0]
 
     def value(self) -> float:
-        """The number of the table: the mean over seeds."""
+        """The value of the table: the mean over seeds."""
         values = self.values_S().tolist()
         return math.fsum(values) / len(values)
 
-    def under(self, counts_NB: Floats) -> Floats:
-        """The score of each seed [S, B] if each item occurred so often in each resample."""
+    def reweighted(self, counts_NB: Floats) -> Floats:
+        """The score of each seed [S, B], with the count of each item in each resample."""
         total_SB = np.zeros((len(self.seeds), counts_NB.shape[1]))
         for group, weight in enumerate(self.weights_G):
             inside = self.groups_N == group
-            total_SB += weight * _under(self.kind, self.rows_SNK[:, inside], counts_NB[inside])
+            total_SB += weight * _reweighted(self.kind, self.rows_SNK[:, inside], counts_NB[inside])
         return np.asarray(total_SB / self.weights_G.sum())
 
     def parts_SN(self) -> Floats:
-        """What each item adds to the error of its seed's score, to first order: each group's sum to zero.
+        """Influence of each item on its seed's score, to first order; each group sums to zero.
 
-        Exact for means; influence functions for the others.
+        Exact for means; influence functions for other scores.
         """
         parts_SN = np.zeros(self.rows_SNK.shape[:2])
         for group, weight in enumerate(self.weights_G / self.weights_G.sum()):
             inside = self.groups_N == group
-            moved = _influence(self.kind, self.rows_SNK[:, inside])
-            parts_SN[:, inside] = weight * moved / moved.shape[1]
+            influence_SN = _influence(self.kind, self.rows_SNK[:, inside])
+            parts_SN[:, inside] = weight * influence_SN / influence_SN.shape[1]
         return parts_SN
 
     def same_items(self, other: Sample) -> bool:
-        """Whether item for item both were asked the same."""
+        """Whether both have the same items in the same order."""
         same = self.kind == other.kind and self.data == other.data
         if not same or not np.array_equal(self.groups_N, other.groups_N):
             return False
-        asked = slice(*REFERENCE_COLUMNS[self.kind])
-        return bool((self.rows_SNK[:1, :, asked] == other.rows_SNK[:1, :, asked]).all())
+        reference = slice(*REFERENCE_COLUMNS[self.kind])
+        return bool((self.rows_SNK[:1, :, reference] == other.rows_SNK[:1, :, reference]).all())
 
     def only(self, seeds: Sequence[int]) -> Sample:
-        """The sample of some of its seeds, in that order."""
+        """The sample of some of its seeds, in the given order."""
         rows_SNK = self.rows_SNK[[self.seeds.index(seed) for seed in seeds]]
         return Sample(self.kind, rows_SNK, self.groups_N, self.weights_G, tuple(seeds), self.data)
 
     def by_seed(self) -> Sample:
-        """The same seeds' scores without their items."""
+        """The scores of the same seeds, without items."""
         return Sample.of_seeds(dict(zip(self.seeds, self.values_S().tolist(), strict=True)))
 
 
-def _under(kind: str, rows_SNK: Floats, counts_NB: Floats) -> Floats:
+def _reweighted(kind: str, rows_SNK: Floats, counts_NB: Floats) -> Floats:
     match kind:
         case "rank":
             return rank.resampled_rho(rows_SNK, counts_NB)
@@ -151,21 +151,21 @@ def _influence(kind: str, rows_SNK: Floats) -> Floats:
 
 
 def _identity(record: Record, items: Items) -> tuple[object, ...]:
-    """What two seeds must share of a fold for their items to be the same."""
-    right = tuple(row[slice(*REFERENCE_COLUMNS[items.kind])] for row in items.rows)
+    """Parts of a fold that must be equal for two seeds to have the same items."""
+    reference = tuple(row[slice(*REFERENCE_COLUMNS[items.kind])] for row in items.rows)
     data = record.data
-    known = (record.fold, data.digest, data.limited, len(items.rows), items.kind)
-    return (*known, (items.groups, right))
+    fold = (record.fold, data.digest, data.limited, len(items.rows), items.kind)
+    return (*fold, (items.groups, reference))
 
 
-def _whole(items: Items) -> bool:
-    """Whether there are items, each of as many numbers as its kind has."""
+def _is_complete(items: Items) -> bool:
+    """Whether there are items, each with the right number of columns."""
     lengths = {len(row) for row in items.rows}
     return lengths == {ROW_WIDTHS.get(items.kind)} and len(items.groups) in {0, len(items.rows)}
 
 
-def _makes(items: Items, record: Record) -> bool:
-    """Whether a record's items make its score again."""
+def _reproduces_score(items: Items, record: Record) -> bool:
+    """Whether the score computed from a record's items is the record's score."""
     if record.score is None:
         return False
     groups_N, weights_G = _grouped([items])
@@ -175,7 +175,7 @@ def _makes(items: Items, record: Record) -> bool:
 
 
 def _grouped(folds: Sequence[Items]) -> tuple[Ints, Floats]:
-    """The group of each item, and each group's weight."""
+    """The group of each item, and the weight of each group."""
     groups: list[int] = []
     weights: list[float] = []
     for fold in folds:

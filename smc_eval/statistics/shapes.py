@@ -1,4 +1,4 @@
-"""What numbers are made of here: arrays of doubles and of whole numbers, named by their shapes."""
+"""Array types: doubles and whole numbers. Names of arrays end in their shapes."""
 
 # S seeds, N items, K numbers an item, G groups of items, B resamples, P points of a curve.
 

@@ -1,4 +1,4 @@
-"""Student's t distribution, for whole and broken degrees of freedom."""
+"""Student's t distribution, for any degrees of freedom, not only whole ones."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from functools import lru_cache
 from statistics import NormalDist
 
 LARGE = 1e5
-"""From so many degrees of freedom on, the normal distribution: they differ by less than 1e-5."""
+"""From this many degrees of freedom on, the normal distribution is used: they differ by less than 1e-5."""
 
 TERMS = 2000
-"""Of the continued fraction at most; it needs about as many as the root of the degrees of freedom."""
+"""Maximum terms of the continued fraction, which needs about the root of the degrees of freedom."""
 
 
 def two_sided(t: float, freedom: float) -> float:
-    """Probability that a t of so many degrees of freedom lies further from zero than this one."""
+    """Two-sided p-value: the probability of a value farther from zero than `t`."""
     t = abs(t)
     if math.isinf(t):
         return 0.0
@@ -25,7 +25,7 @@ def two_sided(t: float, freedom: float) -> float:
 
 @lru_cache(maxsize=4096)
 def quantile(level: float, freedom: float) -> float:
-    """How far from zero a share `level` of all t lie at most: 1.96 for 0.95 and many degrees."""
+    """The t with probability `level` between -t and t: 1.96 for 0.95 and many degrees of freedom."""
     if freedom >= LARGE:
         return NormalDist().inv_cdf((1 + level) / 2)
     low, high = 0.0, 2.0
@@ -38,7 +38,7 @@ def quantile(level: float, freedom: float) -> float:
 
 
 def _beta(x: float, a: float, b: float) -> float:
-    """Regularised incomplete beta function, DLMF 8.17.22, where its fraction converges fast."""
+    """Regularised incomplete beta function, DLMF 8.17.22, on the side where its fraction converges fast."""
     if x <= 0 or x >= 1:
         return float(x >= 1)
     if x > (a + 1) / (a + b + 2):

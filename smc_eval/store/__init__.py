@@ -1,1 +1,1 @@
-"""What lies on disk: nets, masks, predictions, records, and the leases of those who write."""
+"""The store on disk: nets, records, certificates, predictions and masks, by digest."""

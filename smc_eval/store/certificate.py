@@ -1,4 +1,4 @@
-"""The Certificate: what the engine itself counted and checked of a net before its score may be believed."""
+"""The Certificate: the engine's own checks and counts of a net that was scored."""
 
 from __future__ import annotations
 
@@ -6,12 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
+
+RECORD_CONFIG = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+"""Records have exactly their fields; the JSON Schema has the docstrings of these."""
 
 
 @dataclass(frozen=True)
 class StoredBytes:
     """Bytes of all parameters in three storage formats."""
+
+    __pydantic_config__ = RECORD_CONFIG
 
     dense: int
     bitmask: int
@@ -24,6 +29,8 @@ class StoredBytes:
 class WeightChange:
     """‖w − w₀‖ / ‖w₀‖ from the start of the chain to its end; None where w₀ is zero."""
 
+    __pydantic_config__ = RECORD_CONFIG
+
     scope: float | None
     """Over all weights in scope."""
     scope_remaining: float | None
@@ -35,6 +42,8 @@ class WeightChange:
 @dataclass(frozen=True)
 class Certificate:
     """The checks of the net that was scored, and the counts they were made of."""
+
+    __pydantic_config__ = RECORD_CONFIG
 
     ok: bool
     failed: tuple[str, ...]

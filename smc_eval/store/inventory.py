@@ -1,4 +1,4 @@
-"""The inventory of a store: what lies in it, whether it is whole, and what may go."""
+"""The inventory of a store: its files, whether they are whole, and which may be deleted."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ from pathlib import Path
 
 from smc_eval.experiment.cell import Chain, shared_nets
 from smc_eval.files.checksum import file_sha256
-from smc_eval.store.store import FOLDERS, SEAL, Store
+from smc_eval.store.store import FOLDERS, SEAL_BYTES, Store
 
-MADE_AGAIN = ("nets", "partial", "masks", "logs")
-"""Rooms of what is no result: it may go, and is computed again where it is missed."""
+RECOMPUTABLE = ("nets", "partial", "masks", "logs")
+"""Folders without results: their files may be deleted, and are computed again where they are needed."""
 WEIGHTS = ("*.safetensors", "*.bin")
 """Files of a checkpoint that hold its weights."""
 
 
 @dataclass(frozen=True)
 class Item:
-    """A net, a half-done training, the answers, sketches, masks or log of a cell."""
+    """A net, an unfinished training, or the predictions, mask samples, masks or log of a cell."""
 
-    room: str
+    folder: str
+    """Its folder inside the store."""
     name: str
     path: Path
     bytes: int
@@ -32,20 +33,20 @@ class Item:
 
     @property
     def digest(self) -> str:
-        """What it is named by."""
+        """The digest in its name."""
         return self.name.partition(".")[0]
 
 
 def stored_items(store: Store) -> Iterator[Item]:
-    """Everything in a store but its book and what is being written."""
+    """Everything in a store except its records, leases and drafts."""
     now = time.time()
-    for room in FOLDERS:
-        if room == "leases":
+    for folder in FOLDERS:
+        if folder == "leases":
             continue
-        for path in sorted((store.folder / room).glob("[!.]*")):
+        for path in sorted((store.folder / folder).glob("[!.]*")):
             try:
-                yield Item(room, path.name, path, size_of(path), now - path.stat().st_mtime)
-            except FileNotFoundError:  # another process was faster
+                yield Item(folder, path.name, path, size_of(path), now - path.stat().st_mtime)
+            except FileNotFoundError:  # another process deleted it
                 continue
 
 
@@ -57,14 +58,14 @@ def size_of(path: Path) -> int:
 
 
 def broken(store: Store) -> Iterator[str]:
-    """What is not whole, a line each; every file is read."""
+    """A line for each file that is not whole. Every file is read."""
     for item in stored_items(store):
-        match item.room:
+        match item.folder:
             case "nets":
-                whole = _net(item.path)
+                whole = _net_is_whole(item.path)
             case "partial":
                 content = item.path.read_bytes()
-                whole = hashlib.sha256(content[SEAL:]).digest() == content[:SEAL]
+                whole = hashlib.sha256(content[SEAL_BYTES:]).digest() == content[:SEAL_BYTES]
             case "predictions":
                 whole = store.predictions.predicted(item.digest) is not None
             case "mask_samples":
@@ -74,13 +75,13 @@ def broken(store: Store) -> Iterator[str]:
             case _:
                 continue
         if not whole:
-            yield f"{item.room}/{item.name} is cut short or altered"
+            yield f"{item.folder}/{item.name} is cut short or altered"
     store.records.latest()
     if store.records.broken:
         yield f"{store.records.path.name} has {store.records.broken} broken lines"
 
 
-def _net(folder: Path) -> bool:
+def _net_is_whole(folder: Path) -> bool:
     try:
         seals = json.loads((folder / "meta.json").read_text(encoding="utf-8"))["seals"]
         return all(file_sha256(folder / name) == seal for name, seal in seals.items())
@@ -91,52 +92,53 @@ def _net(folder: Path) -> bool:
 def prunable(
     store: Store, *, older: float | None = None, most: int | None = None, results_only: bool = False
 ) -> list[Item]:
-    """What may go, the oldest first: records, answers and sketches never do.
+    """Items that may be deleted, the oldest first. Records, predictions and mask samples never are.
 
-    All that is older than so many seconds; what makes the rest larger than so many bytes; or
-    everything that is no result.
+    Args:
+        older: choose items that are older than so many seconds.
+        most: choose items until the store has at most so many bytes.
+        results_only: choose all items without results.
     """
-    found = [item for item in stored_items(store) if item.room in MADE_AGAIN]
-    found.sort(key=lambda item: -item.age)
-    left, going = sum(item.bytes for item in stored_items(store)), list[Item]()
-    for item in found:
+    items = [item for item in stored_items(store) if item.folder in RECOMPUTABLE]
+    items.sort(key=lambda item: -item.age)
+    left, chosen = sum(item.bytes for item in stored_items(store)), list[Item]()
+    for item in items:
         if results_only or (older is not None and item.age > older) or (most is not None and left > most):
-            going.append(item)
+            chosen.append(item)
             left -= item.bytes
-    return going
+    return chosen
 
 
 def delete(store: Store, item: Item) -> None:
-    """Take one item out of a store."""
-    if item.room == "nets":
+    """Delete one item of a store."""
+    if item.folder == "nets":
         store.forget(item.digest)
     else:
         item.path.unlink(missing_ok=True)
 
 
 def bytes_needed(store: Store, chains: Sequence[Chain]) -> int | None:
-    """Bytes of the nets that a grid keeps where stages are shared; None where that cannot be told.
+    """Bytes of the nets that a grid keeps where stages are shared; None where they are unknown.
 
-    A net is as large as one of the same task and model in the store, else as its checkpoint here.
+    A net is as large as one of the same task and model in the store, else as its checkpoint on this machine.
     """
-    known, kept, total = dict[tuple[str, str], int | None](), shared_nets(chains), 0
-    alike = dict[tuple[str, str], list[Chain]]()
+    kept, total = shared_nets(chains), 0
+    groups = dict[tuple[str, str], list[Chain]]()
     for chain in chains:
-        alike.setdefault((chain.cell.task.label, chain.cell.task.backbone), []).append(chain)
+        groups.setdefault((chain.cell.task.label, chain.cell.task.backbone), []).append(chain)
     counted = set[str]()
-    for key, those in alike.items():
-        here = {link.digest for chain in those for link in chain.links} & kept - counted
-        counted |= here
-        if not here:
+    for group in groups.values():
+        nets = {link.digest for chain in group for link in chain.links} & kept - counted
+        counted |= nets
+        if not nets:
             continue
-        known[key] = _size(store, those)
-        if (each := known[key]) is None:
+        if (size := _net_size(store, group)) is None:
             return None
-        total += len(here) * each
+        total += len(nets) * size
     return total
 
 
-def _size(store: Store, chains: Sequence[Chain]) -> int | None:
+def _net_size(store: Store, chains: Sequence[Chain]) -> int | None:
     for chain in chains:
         for link in chain.links:
             folder = store.folder / "nets" / link.digest

@@ -1,4 +1,4 @@
-"""Sketches of masks beside the book of records, and how far two nets' masks agree."""
+"""Mask samples: masks at some of their places, and how far the masks of two nets agree."""
 
 from __future__ import annotations
 
@@ -11,37 +11,37 @@ from typing import NamedTuple
 from smc_eval.store.predictions import read_json_gz, write_json_gz
 
 SAMPLES_FOLDER = "mask_samples"
-"""Where they lie inside a store, a file a record."""
+"""Their folder inside a store; one file for each record."""
 
 
 class MaskSample(NamedTuple):
-    """One mask at some of its places, the same for all masks of its name and shape."""
+    """One mask at some of its places, the same places for all masks of its name and shape."""
 
     size: int
     """Weights of the tensor."""
     places: int
-    """How many were looked at: all of them where it is as many as `size`."""
+    """Number of places in the sample; equal to `size` where the sample is the whole mask."""
     bits: int
-    """One a place, the first the highest but for what fills the last byte; 1 stays."""
+    """One bit for each place, the first place highest, zeros after the last; 1 is an unpruned weight."""
 
     @classmethod
     def read(cls, size: int, places: int, bits: str) -> MaskSample:
-        """A sketch as it is kept: eight places a byte, the first the highest bit, in base 64."""
+        """A sample as it is stored: eight places a byte, the first the highest bit, in base 64."""
         return cls(size, places, int.from_bytes(base64.b64decode(bits, validate=True), "big"))
 
 
 FindSamples = Callable[[str], Mapping[str, MaskSample] | None]
-"""Finds the sketches of a net's masks by the digest of its record."""
+"""Finds the mask samples of a net by the digest of its record."""
 
 
 class MaskSamples:
-    """The sketches of a store's masks, by the digest of the cell; JSON, compressed."""
+    """The mask samples of a store, by the digest of the cell, as compressed JSON."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / SAMPLES_FOLDER
 
     def save(self, digest: str, mask_samples: Mapping[str, tuple[int, int, str]]) -> None:
-        """Keep one net's sketches, by the names of its tensors: all of them, or nothing.
+        """Save one net's samples, by the names of its tensors: all of them, or nothing.
 
         Raises:
             StoreError: they cannot be written.
@@ -49,10 +49,12 @@ class MaskSamples:
         write_json_gz(self._path(digest), dict(mask_samples))
 
     def load(self, digest: str) -> dict[str, MaskSample] | None:
-        """The sketches of a cell's net; None where they are missing or broken."""
-        found = read_json_gz(self._path(digest))
+        """The samples of a cell's net; None where they are missing or broken."""
+        content = read_json_gz(self._path(digest))
         try:
-            return None if found is None else {name: MaskSample.read(*parts) for name, parts in found.items()}
+            if content is None:
+                return None
+            return {name: MaskSample.read(*parts) for name, parts in content.items()}
         except (TypeError, ValueError):
             return None
 
@@ -61,31 +63,31 @@ class MaskSamples:
 
 
 def samples_in(folders: Sequence[Path]) -> FindSamples:
-    """Finds a net's sketches by the digest of its record in one of several stores, the last first."""
+    """A function that finds a net's samples by the digest of its record in several stores, the last first."""
     stores = [MaskSamples(folder) for folder in reversed(folders)]
-    return lambda digest: next((found for store in stores if (found := store.load(digest))), None)
+    return lambda digest: next((samples for store in stores if (samples := store.load(digest))), None)
 
 
 def iou(first: Mapping[str, MaskSample], second: Mapping[str, MaskSample]) -> tuple[float, float]:
-    """Agreement of two nets' masks, weights that both keep over weights that either keeps, and its
+    """Agreement of two nets' masks, as intersection over union of their unpruned weights, and its
     standard error.
 
-    A ratio of two totals, each estimated tensor by tensor; the error is the linearised one of a
-    stratified sample, and 0 where every place is kept. nan where neither keeps any weight, or where
-    the nets have no tensor in common; what only one of them has is left out.
+    A ratio of two totals, each estimated tensor by tensor. The error is the linearised one of a
+    stratified sample, and 0 where the samples are whole masks. nan where neither net has unpruned
+    weights, or where the nets have no tensor in common; tensors of only one net are left out.
     """
     both = either = 0.0
-    seen = []
+    sampled = []
     for name in first.keys() & second.keys():
-        one, other = first[name], second[name]
-        if (one.size, one.places) != (other.size, other.places) or not one.places:
+        a, b = first[name], second[name]
+        if (a.size, a.places) != (b.size, b.places) or not a.places:
             continue
-        shared = (one.bits & other.bits).bit_count() / one.places
-        joined = (one.bits | other.bits).bit_count() / one.places
-        both += one.size * shared
-        either += one.size * joined
-        if one.places < one.size:
-            seen.append((one.size, one.places, shared, joined))
+        shared = (a.bits & b.bits).bit_count() / a.places
+        joined = (a.bits | b.bits).bit_count() / a.places
+        both += a.size * shared
+        either += a.size * joined
+        if a.places < a.size:
+            sampled.append((a.size, a.places, shared, joined))
     if not either:
         return math.nan, math.nan
     value = both / either
@@ -94,6 +96,6 @@ def iou(first: Mapping[str, MaskSample], second: Mapping[str, MaskSample]) -> tu
         size**2
         / (places - 1)
         * (shared * (1 - value) ** 2 + (joined - shared) * value**2 - (shared - value * joined) ** 2)
-        for size, places, shared, joined in seen
+        for size, places, shared, joined in sampled
     )
     return value, math.sqrt(max(0.0, variance)) / either

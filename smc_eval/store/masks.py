@@ -1,4 +1,4 @@
-"""Masks: what each cell's net wore at its end, kept alone, where whole nets are not."""
+"""Whole masks of each cell's final net, for `--keep masks`."""
 
 from __future__ import annotations
 
@@ -14,21 +14,20 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MASKS_FOLDER = "masks"
-"""Where they lie inside a store, a file a record."""
+"""Their folder inside a store; one file for each record."""
 
 
 class MaskFiles:
     """The masks of a store's cells, by the digest of the cell: bits by parameter name, as safetensors.
 
-    The file's metadata tells shapes, and the digest of the masks that stands in the cell's
-    certificate.
+    The file's metadata has the shapes, and the digest of the masks as in the cell's certificate.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / MASKS_FOLDER
 
     def save(self, digest: str, masks: Mapping[str, Tensor]) -> None:
-        """Keep one cell's masks: all of them, or nothing.
+        """Save one cell's masks: all of them, or nothing.
 
         Raises:
             StoreError: they cannot be written.
@@ -38,11 +37,11 @@ class MaskFiles:
         from smc_eval.sparse.bits import mask_digest, packed
 
         shapes = json.dumps({name: list(mask.shape) for name, mask in masks.items()})
-        told = {"shapes": shapes, "digest": mask_digest(masks)}
+        metadata = {"shapes": shapes, "digest": mask_digest(masks)}
         path = self.folder / f"{digest}.safetensors"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            write_atomic(path, save({name: packed(mask) for name, mask in masks.items()}, told))
+            write_atomic(path, save({name: packed(mask) for name, mask in masks.items()}, metadata))
         except OSError as error:
             raise StoreError(f"cannot write {path}: {error.strerror}") from None
 
@@ -54,9 +53,9 @@ class MaskFiles:
 
         try:
             with safe_open(self.folder / f"{digest}.safetensors", "pt") as file:
-                told = file.metadata()
-                shapes = json.loads(told["shapes"])
-                found = {name: unpacked(file.get_tensor(name), tuple(shapes[name])) for name in file.keys()}  # noqa: SIM118
+                metadata = file.metadata()
+                shapes = json.loads(metadata["shapes"])
+                masks = {name: unpacked(file.get_tensor(name), tuple(shapes[name])) for name in file.keys()}  # noqa: SIM118
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError):
             return None
-        return found if mask_digest(found) == told["digest"] else None
+        return masks if mask_digest(masks) == metadata["digest"] else None

@@ -1,4 +1,4 @@
-"""The Record: everything known of one cell, typed and frozen, readable without torch."""
+"""The Record: all results of one cell, typed and frozen, readable without torch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from smc_eval.experiment.cell import Cell, Chain
 from smc_eval.recipe import Recipe
 from smc_eval.score import Score, pooled
 from smc_eval.spec import digest
-from smc_eval.store.certificate import Certificate
+from smc_eval.store.certificate import RECORD_CONFIG, Certificate
 
 RECORD_SCHEMA = 2
 """Version of the JSON of a record."""
@@ -25,7 +25,9 @@ EMPTY_PARTS = ("match", "sparsity", "certificate", "cost")
 
 @dataclass(frozen=True)
 class TargetRecord:
-    """What was asked. For custom masks, `sparsity` is what was found."""
+    """The target that was asked for. For custom masks, `sparsity` is that of the masks."""
+
+    __pydantic_config__ = RECORD_CONFIG
 
     sparsity: float
     pattern: str
@@ -41,6 +43,8 @@ class TargetRecord:
 class DataSource:
     """The data that was read."""
 
+    __pydantic_config__ = RECORD_CONFIG
+
     source: str
     """`synthetic`, `hub` or a folder."""
     digest: str
@@ -52,6 +56,8 @@ class DataSource:
 @dataclass(frozen=True)
 class ScoreRecord:
     """A `Score` without its items. Fields are as there."""
+
+    __pydantic_config__ = RECORD_CONFIG
 
     metric: str
     value: float
@@ -66,6 +72,8 @@ class ScoreRecord:
 class ReachedSparsity:
     """Share of weights that masks remove, in [0, 1], of three totals."""
 
+    __pydantic_config__ = RECORD_CONFIG
+
     scope: float
     """Of the tensors in scope."""
     weights: float
@@ -78,6 +86,8 @@ class ReachedSparsity:
 class ActivitySeconds:
     """Wall-clock seconds."""
 
+    __pydantic_config__ = RECORD_CONFIG
+
     train: float
     prune: float
     predict: float
@@ -86,6 +96,8 @@ class ActivitySeconds:
 @dataclass(frozen=True)
 class FlopCount:
     """Floating-point operations."""
+
+    __pydantic_config__ = RECORD_CONFIG
 
     dense: int
     """As if nothing were pruned."""
@@ -97,6 +109,8 @@ class FlopCount:
 class ActivityFlops:
     """Operations of training, of the pruners' scoring passes, and of predicting the reported split."""
 
+    __pydantic_config__ = RECORD_CONFIG
+
     train: FlopCount
     prune: FlopCount
     predict: FlopCount
@@ -104,7 +118,9 @@ class ActivityFlops:
 
 @dataclass(frozen=True)
 class Cost:
-    """What the net took, along its whole chain."""
+    """Cost of a net, over its whole chain."""
+
+    __pydantic_config__ = RECORD_CONFIG
 
     steps: int
     """Optimizer steps."""
@@ -120,14 +136,16 @@ class Cost:
     flops: ActivityFlops
     peak_memory_mb: int
     peak_memory_of: str
-    """Whose peak it is: the cell's or the whole process's."""
+    """Whether the peak is that of the cell or of the whole process."""
     parts: Annotated[int, Field(exclude_if=lambda v: v == 1)] = 1
-    """Into how many parts batches were cut to fit into memory."""
+    """Parts that each batch was split into, to fit into memory."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """Everything known of one cell."""
+    """All results of one cell."""
+
+    __pydantic_config__ = RECORD_CONFIG
 
     task: str
     """The task with its options, where they are not the defaults: `winogrande:size=xs`."""
@@ -243,7 +261,7 @@ def same_data(records: Iterable[Record]) -> list[Record]:
 
 
 def scores_by_seed(records: Iterable[Record]) -> dict[int, float]:
-    """The score of each seed, its folds pooled by how many examples each has."""
+    """The score of each seed: the mean over its folds, weighted by their numbers of examples."""
     folds: dict[int, list[ScoreRecord]] = {}
     for record in records:
         assert record.score is not None

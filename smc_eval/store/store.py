@@ -1,4 +1,4 @@
-"""The store: finished nets, half-done trainings and the book of results, by digest, on disk."""
+"""The store: finished nets, unfinished trainings, records and predictions, by digest, on disk."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from smc_eval.errors import Busy, StoreError, StoreGone
 from smc_eval.files.atomic import draft_path, sweep_drafts, write_atomic, write_synced
 from smc_eval.files.lease import POLLS, Lease, Leases
+from smc_eval.store.layout import LAYOUT, LAYOUT_FILE, check_layout
 from smc_eval.store.mask_samples import MaskSamples
 from smc_eval.store.masks import MaskFiles
 from smc_eval.store.predictions import Predictions
@@ -24,24 +25,23 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Note = Callable[[str], object]
-"""Is told what is worth a line: that another process is waited for."""
+"""Takes a line of progress, such as that the store waits for another process."""
 
-LAYOUT = 2
-"""Version of the folders and files below; a store of another version is refused."""
 FOLDERS = ("nets", "masks", "mask_samples", "partial", "predictions", "leases", "logs")
 """The folders in which files are written."""
 GRID_FILE = "grid.json"
-SEAL = 32
-"""Bytes of SHA-256 that stand before a checkpoint's content."""
+SEAL_BYTES = 32
+"""Bytes of the SHA-256 at the start of a checkpoint file."""
 
 
 class Store:
-    """A folder that any number of processes may share. Nothing in it is ever half written.
+    """A folder that any number of processes may share. No file in it is ever partly written.
 
+    layout              version of these folders and files
     results.jsonl       one sealed record for each finished or failed cell
     predictions/        the predictions of each scored cell
     nets/DIGEST/        net.safetensors (an ordinary checkpoint), masks.safetensors (bits), meta.json
-    mask_samples/       the masks of each scored net at some places
+    mask_samples/       some entries of the masks of each scored net
     masks/              the whole masks of each scored net, with --keep masks
     partial/DIGEST      the state of an interrupted training, sealed
     leases/ logs/       which process works on which cell and stage; output and tracebacks of cells
@@ -58,40 +58,39 @@ class Store:
         self._held: list[Lease] = []
 
     def open(self) -> None:
-        """Make the folders, and refuse a store that cannot be written or is another release's.
+        """Make the folders, free the leases of dead processes and delete drafts.
+
+        A store of another release is refused before anything in it is made or deleted.
 
         Raises:
-            StoreError: the folder cannot be written, or its layout is not ours.
+            StoreError: the folder cannot be written, or another release wrote it.
         """
-        marker = self.folder / "layout"
+        check_layout(self.folder)
+        layout = self.folder / LAYOUT_FILE
+        if not layout.exists():
+            self.records.latest()  # refuses the records of another release
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            if not marker.exists():
-                write_atomic(marker, str(LAYOUT).encode())
-            found = marker.read_text(encoding="utf-8").strip()
-            if found != str(LAYOUT):
-                raise StoreError(
-                    f"the store {self.folder} has layout {found!r}, this release writes {LAYOUT}; "
-                    "choose another --output"
-                )
+            if not layout.exists():
+                write_atomic(layout, str(LAYOUT).encode())
             for name in ("nets", "partial", "leases", "logs"):
                 (self.folder / name).mkdir(exist_ok=True)
             for name in ("", *FOLDERS):
                 sweep_drafts(self.folder / name)
-            self.leases.living()  # frees what dead processes held
+            self.leases.active()  # frees the leases of dead processes
         except OSError as error:
             raise StoreError(
                 f"cannot write the store {self.folder}: {error.strerror}; choose another --output"
             ) from None
 
     def check(self) -> None:
-        """Make sure that this process may still write: before it does.
+        """Check that this process may still write. Call it before each write.
 
         Raises:
             StoreGone: the folder has vanished.
-            LeaseLost: another process took over what this one works on.
+            LeaseLost: another process took over the work of this one.
         """
-        if not (self.folder / "layout").exists():
+        if not (self.folder / LAYOUT_FILE).exists():
             raise StoreGone(
                 f"the store {self.folder} has vanished; "
                 "bring the folder back and issue the same command again to go on"
@@ -100,14 +99,14 @@ class Store:
             lease.check()
 
     def nets(self) -> set[str]:
-        """Digests of all finished nets, by one look at the folder."""
+        """Digests of all finished nets, by one listing of the folder."""
         try:
             return {path.name for path in (self.folder / "nets").glob("[!.]*")}
         except OSError:
             return set()
 
     def finished(self, digest: str) -> bool:
-        """Whether the net of this digest lies here whole, as far as its meta file tells."""
+        """Whether the store has the net of this digest, judged by its meta file alone."""
         return (self.folder / "nets" / digest / "meta.json").exists()
 
     def save(
@@ -119,9 +118,9 @@ class Store:
         *,
         stays: bool = False,
     ) -> None:
-        """Put a finished net here: all of it under its name, or nothing.
+        """Save a finished net: all of it, or nothing.
 
-        One that `stays` is there for other cells too, and `drop` leaves it.
+        A net that `stays` serves other cells too: `drop` does not delete it.
 
         Raises:
             StoreError: it cannot be written.
@@ -137,17 +136,17 @@ class Store:
         final = self.folder / "nets" / digest
         self.check()
         with self._writing(final):
-            made = draft_path(final)
+            draft = draft_path(final)
             try:
-                made.mkdir()
+                draft.mkdir()
                 for name, content in files.items():
-                    write_synced(made / name, content)
+                    write_synced(draft / name, content)
                 if final.exists() and self.load(digest) is None:  # broken
                     self._delete(final)
-                if not final.exists():  # else another process made it: equal by name
-                    made.rename(final)
+                if not final.exists():  # else another process saved it: the same digest, the same net
+                    draft.rename(final)
             finally:
-                shutil.rmtree(made, ignore_errors=True)
+                shutil.rmtree(draft, ignore_errors=True)
 
     def load(self, digest: str) -> tuple[dict[str, Tensor], dict[str, Tensor], Any] | None:
         """A finished net's tensors, masks and meta; None where it is missing, cut short or altered."""
@@ -168,7 +167,7 @@ class Store:
             return None
 
     def drop(self, digest: str) -> None:
-        """Delete a net that was only passed by, unless it was saved to stay: by another grid, maybe."""
+        """Delete a net, unless it was saved with `stays`, perhaps by another grid."""
         try:
             sealed = json.loads((self.folder / "nets" / digest / "meta.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -177,12 +176,12 @@ class Store:
             self.forget(digest)
 
     def forget(self, digest: str) -> None:
-        """Delete a net and its half-done training, where there are any."""
+        """Delete a net and its unfinished training, where there are any."""
         self._delete(self.folder / "nets" / digest)
         self.forget_partial(digest)
 
     def save_partial(self, digest: str, content: Mapping[str, Any]) -> None:
-        """Keep the state of a training in progress, in place of an older one.
+        """Save the state of a training in progress, in place of an older one.
 
         Raises:
             StoreError: it cannot be written.
@@ -205,9 +204,11 @@ class Store:
             content = (self.folder / "partial" / digest).read_bytes()
         except OSError:
             return None
-        if hashlib.sha256(content[SEAL:]).digest() != content[:SEAL]:
+        if hashlib.sha256(content[SEAL_BYTES:]).digest() != content[:SEAL_BYTES]:
             return None
-        loaded: dict[str, Any] = torch.load(io.BytesIO(content[SEAL:]), map_location="cpu", weights_only=True)
+        loaded: dict[str, Any] = torch.load(
+            io.BytesIO(content[SEAL_BYTES:]), map_location="cpu", weights_only=True
+        )
         return loaded
 
     def forget_partial(self, digest: str) -> None:
@@ -215,7 +216,7 @@ class Store:
         (self.folder / "partial" / digest).unlink(missing_ok=True)
 
     def save_grid(self, content: Mapping[str, Any]) -> None:
-        """Write down what was ordered last, for those who join.
+        """Save the grid that was started last, for workers that join.
 
         Raises:
             StoreError: it cannot be written.
@@ -225,7 +226,7 @@ class Store:
             write_atomic(path, json.dumps(content, indent=1, ensure_ascii=False).encode())
 
     def saved_grid(self) -> dict[str, Any] | None:
-        """What was ordered last; None where nothing was.
+        """The grid that was started last; None where there is none.
 
         Raises:
             StoreError: it cannot be read.
@@ -236,11 +237,11 @@ class Store:
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
-            raise StoreError(f"cannot read {path}: {error}; order the grid again") from None
+            raise StoreError(f"cannot read {path}: {error}; start the grid again") from None
         return content
 
     def log(self, digest: str, text: str = "") -> Path:
-        """Write down an unforeseen error, after what else the cell said, and return where."""
+        """Append an unforeseen error to the output of a cell. Returns the path of the log."""
         path = self.folder / "logs" / f"{digest}.txt"
         with self._writing(path), path.open("a", encoding="utf-8", errors="replace") as file:
             file.write(text)
@@ -263,7 +264,7 @@ class Store:
 
     def _leased(self, digest: str, note: Note, *, wait: bool) -> Lease:
         pause, most = POLLS
-        told = False
+        noted = False
         while True:
             try:
                 lease = self.leases.take(digest)
@@ -274,21 +275,21 @@ class Store:
                 return lease
             if not wait:
                 raise Busy("another process works on it")
-            if not told:
+            if not noted:
                 note("waiting for another process that works on the same stage")
-                told = True
+                noted = True
             time.sleep(pause)
             pause = min(2 * pause, most)
 
     @staticmethod
     def _delete(final: Path) -> None:
-        """Delete a net at once: nobody finds half of it."""
-        made = draft_path(final)
+        """Delete a net in one step: no process ever sees half of it."""
+        draft = draft_path(final)
         try:
-            final.rename(made)
-        except OSError:  # it is not there
+            final.rename(draft)
+        except OSError:  # it does not exist
             return
-        shutil.rmtree(made, ignore_errors=True)
+        shutil.rmtree(draft, ignore_errors=True)
 
     @contextmanager
     def _writing(self, path: Path) -> Iterator[None]:
@@ -299,5 +300,5 @@ class Store:
 
 
 def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors as a checkpoint file wants them: on the CPU, contiguous, each with memory of its own."""
+    """Tensors for a checkpoint file: on the CPU, contiguous, each with memory of its own."""
     return {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}

@@ -1,4 +1,4 @@
-"""Rows of a CSV file: the columns that are wanted, and the line each row begins on."""
+"""Rows of a CSV file: selected columns, and the line that each row begins on."""
 
 from __future__ import annotations
 
@@ -10,39 +10,40 @@ from smc_eval.errors import DataError
 from smc_eval.tasks.folder import lines
 
 QUOTED_LENGTH = 80
-"""Characters of a wrong value that are told."""
+"""Characters of a value that an error message shows."""
 
 
 def read_csv_rows(
-    path: Path, columns: Sequence[str], further: Sequence[str] = ()
+    path: Path, columns: Sequence[str], optional: Sequence[str] = ()
 ) -> Iterator[tuple[int, dict[str, str]]]:
-    """The rows of a CSV file with a header, plain or `.gz`, blank ones left out, each with its line.
+    """The rows of a CSV file with a header, plain or `.gz`, each with its line; blank rows are skipped.
 
-    A row holds the `columns`, and those of `further` that the file has.
+    A row holds the `columns`, and those of the `optional` columns that the file has.
 
     Raises:
-        DataError: the file cannot be read, lacks a column, or a row has other fields than the header.
+        DataError: the file cannot be read or lacks a column, or a row has more or fewer fields than
+            the header.
     """
-    found = _rows(path)
-    _, header = next(found, (0, []))
-    place = _places(path, header, columns, further)
-    for line, row in found:
+    rows = _rows(path)
+    _, header = next(rows, (0, []))
+    indices = _column_indices(path, header, columns, optional)
+    for line, row in rows:
         if len(row) != len(header):
             raise DataError(f"{path}, line {line}: {len(row)} fields where the header has {len(header)}")
-        yield line, {name: row[index] for name, index in place.items()}
+        yield line, {name: row[index] for name, index in indices.items()}
 
 
 def quoted(text: str) -> str:
-    """A value as it is told in an error."""
+    """A value in quotes, shortened for an error message."""
     return repr(text if len(text) <= QUOTED_LENGTH else text[: QUOTED_LENGTH - 3] + "...")
 
 
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    read = csv.reader(lines(path), strict=True)
+    reader = csv.reader(lines(path), strict=True)
     while True:
-        line = read.line_num + 1
+        line = reader.line_num + 1
         try:
-            row = next(read, None)
+            row = next(reader, None)
         except csv.Error as error:
             raise DataError(f"{path}, line {line}: no CSV: {error}") from None
         if row is None:
@@ -51,16 +52,16 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
             yield line, row
 
 
-def _places(
-    path: Path, header: Sequence[str], columns: Sequence[str], further: Sequence[str]
+def _column_indices(
+    path: Path, header: Sequence[str], columns: Sequence[str], optional: Sequence[str]
 ) -> dict[str, int]:
-    """Where in a row each column stands."""
+    """The position of each column in a row."""
     if not header:
         raise DataError(f"{path}: the file is empty; wanted a CSV with the columns {', '.join(columns)}")
     missing = [name for name in columns if name not in header]
     if missing:
         raise DataError(f"{path}, line 1: no column {', '.join(missing)}; found {quoted(', '.join(header))}")
-    twice = sorted({name for name in header if header.count(name) > 1})
-    if twice:
-        raise DataError(f"{path}, line 1: column {', '.join(twice)} stands there more than once")
-    return {name: header.index(name) for name in (*columns, *further) if name in header}
+    repeated = sorted({name for name in header if header.count(name) > 1})
+    if repeated:
+        raise DataError(f"{path}, line 1: column {', '.join(repeated)} occurs more than once")
+    return {name: header.index(name) for name in (*columns, *optional) if name in header}

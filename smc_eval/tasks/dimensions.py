@@ -1,4 +1,4 @@
-"""Dimensions: what a model's config says of its size; of published models it is known without the config."""
+"""Dimensions of a model: from its config or, without the config, from a table of published models."""
 
 from __future__ import annotations
 
@@ -20,40 +20,44 @@ def published_dimensions() -> Mapping[str, Mapping[str, Any]]:
     return tomllib.loads(FILE.read_text(encoding="utf-8"))
 
 
-def dimensions_of(word: str) -> Mapping[str, Any] | None:
-    """The dimensions of a model: its own config's, or the published ones; None where neither is to be had.
-    No hub is asked."""
-    if backbone.available_offline(word):
+def dimensions_of(model_name: str) -> Mapping[str, Any] | None:
+    """The dimensions of a model, from its own config or the published table; None if both are missing.
+
+    Sends no request to the hub.
+    """
+    if backbone.available_offline(model_name):
         try:
-            return backbone.config_of(word)
+            return backbone.config_of(model_name)
         except ModelError:
             return None
-    return published_dimensions().get(word)
+    return published_dimensions().get(model_name)
 
 
 def matrices(dimensions: Mapping[str, Any]) -> int | None:
-    """Weights that each token meets: the layers' matrices and, where the model writes, its output layer.
-    None where the config names its dimensions otherwise than BERT, RoBERTa, ESM and BART do."""
+    """Weights that each token meets: matrices of all layers and, in an encoder-decoder, the output layer.
+
+    None if the config does not use the field names of BERT, RoBERTa, ESM or BART.
+    """
     if dimensions.get("is_encoder_decoder"):
-        return _writing(dimensions)
+        return _encoder_decoder_matrices(dimensions)
     match dimensions:
         case {"hidden_size": int(width), "num_hidden_layers": int(layers), "intermediate_size": int(inner)}:
             return layers * (4 * width**2 + 2 * width * inner)
     return None
 
 
-def _writing(dimensions: Mapping[str, Any]) -> int | None:
-    """Of an encoder-decoder, by tokens of one side: both halves, the decoder attending twice, and output."""
+def _encoder_decoder_matrices(dimensions: Mapping[str, Any]) -> int | None:
+    """Weights for each token of one side: encoder, decoder with its two attentions, and output layer."""
     match dimensions:
         case {
             "d_model": int(width),
-            "encoder_layers": int(reading),
-            "encoder_ffn_dim": int(inner),
-            "decoder_layers": int(writing),
-            "decoder_ffn_dim": int(outer),
+            "encoder_layers": int(encoder_layers),
+            "encoder_ffn_dim": int(encoder_inner),
+            "decoder_layers": int(decoder_layers),
+            "decoder_ffn_dim": int(decoder_inner),
             "vocab_size": int(tokens),
         }:
-            encoder = reading * (4 * width**2 + 2 * width * inner)
-            decoder = writing * (8 * width**2 + 2 * width * outer)
+            encoder = encoder_layers * (4 * width**2 + 2 * width * encoder_inner)
+            decoder = decoder_layers * (8 * width**2 + 2 * width * decoder_inner)
             return encoder + decoder + width * tokens
     return None

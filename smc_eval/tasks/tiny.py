@@ -1,4 +1,4 @@
-"""The model `tiny`: a RoBERTa of 2 layers that nobody has trained, with a tokenizer made for the data."""
+"""The model `tiny`: an untrained RoBERTa of 2 layers, with a tokenizer trained on the data."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from transformers import RobertaConfig
 
-SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")
-"""RoBERTa's special tokens, by id."""
+SPECIAL_TOKENS = ("<s>", "<pad>", "</s>", "<unk>")
+"""RoBERTa's special tokens, in the order of their ids."""
 
 MASK_WORD = "<mask>"
 
 POSITIONS = 512
-"""Tokens that it reads at once."""
+"""The longest input, in tokens."""
 
 
 def tiny_config(tokens: int) -> RobertaConfig:
-    """128 features, 2 layers, 2 heads, over so many tokens."""
+    """A config with 128 features, 2 layers and 2 heads, for a vocabulary of `tokens` tokens."""
     from transformers import RobertaConfig
 
     return RobertaConfig(
@@ -33,20 +33,23 @@ def tiny_config(tokens: int) -> RobertaConfig:
 
 
 def tiny_tokenizer(texts: Iterable[str], size: int = 1000, *, mask: bool = False) -> Any:
-    """A byte-level BPE tokenizer in RoBERTa's manner, trained on the texts; `<mask>` is its last token."""
+    """A byte-level BPE tokenizer like RoBERTa's, trained on the texts; with `mask`, `<mask>` comes last."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
-    made = Tokenizer(models.BPE())
-    made.pre_tokenizer, made.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer, tokenizer.decoder = (
+        pre_tokenizers.ByteLevel(add_prefix_space=False),
+        decoders.ByteLevel(),
+    )
     trainer = trainers.BpeTrainer(
         vocab_size=size,
-        special_tokens=list(SPECIAL),
+        special_tokens=list(SPECIAL_TOKENS),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    made.train_from_iterator(texts, trainer)
-    made.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), add_prefix_space=False)
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), add_prefix_space=False)
     roles = ("bos_token", "pad_token", "eos_token", "unk_token", "mask_token")
-    named = dict(zip(roles, (*SPECIAL, MASK_WORD) if mask else SPECIAL, strict=False))
-    return PreTrainedTokenizerFast(tokenizer_object=made, **named)  # type: ignore[no-untyped-call]
+    special = dict(zip(roles, (*SPECIAL_TOKENS, MASK_WORD) if mask else SPECIAL_TOKENS, strict=False))
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special)  # type: ignore[no-untyped-call]

@@ -1,10 +1,20 @@
-"""The conformance kit: a toy task, and the contracts that every method and task must keep.
+"""The test kit: a toy task, and the contracts that every method and every task must keep.
 
-For strangers' packages as for ours. Needs pytest:
+Built-in methods and tasks are tested by it, and so can be those of plugins. It needs pytest:
 
     class TestMine(MethodContract):
         method = Mine()
 """
+
+try:
+    import pytest
+except ImportError:
+    raise ImportError("smc_eval.testing needs pytest: pip install pytest") from None
+else:
+    # so that a failed assertion of a contract shows its values
+    pytest.register_assert_rewrite(
+        *(f"{__name__}.{module}" for module in ("cell_runs", "method_contract", "task_contract"))
+    )
 
 from smc_eval.testing.cell_runs import (
     Interrupting,

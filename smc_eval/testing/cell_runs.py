@@ -1,4 +1,4 @@
-"""Runs of cells: on a toy task, interrupted and compared."""
+"""Runs of cells on a toy task, to interrupt and to compare."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from smc_eval.testing.toy import Toy
 
 
 class Interruption(Exception):
-    """Stands for anything that ends a process between two steps."""
+    """Stands for an event that ends a process between two steps."""
 
 
 class Interrupting(Silent):
-    """Ends the run after so many steps and prunings."""
+    """Ends the run after a number of training steps and prunings."""
 
     def __init__(self, after: int) -> None:
         self.left = after
@@ -45,65 +45,72 @@ class Interrupting(Silent):
 def chain_of(
     method: Method, target: Target, task: Task | None = None, seed: int = 0, budget: Budget | None = None
 ) -> Chain:
-    """The chain of a cell on the toy task, or on another."""
+    """The chain of a cell, on the toy task unless another is given."""
     task = task or Toy()
     cell = Cell(task=task, method=method, target=target, protocol=SOUND, seed=seed, budget=budget)
     return chain(cell, task.sources(), len(task.data("train")))
 
 
 def run_chain(
-    link: Chain, folder: Path, watcher: Silent | None = None, checkpoint_seconds: float = 30.0
+    cell_chain: Chain, folder: Path, watcher: Silent | None = None, checkpoint_seconds: float = 30.0
 ) -> tuple[Record, dict[str, Tensor], dict[str, Tensor]]:
-    """Run a chain in a store; its record, and the tensors and masks of its last net."""
+    """Run a chain in a store. Returns its record, and the tensors and masks of its last net."""
     store = Store(folder)
     store.open()
-    keep = {link.links[-1].digest, *(back for one in link.links if (back := one.back))}
+    keep = {cell_chain.links[-1].digest, *(stage.back for stage in cell_chain.links if stage.back)}
     options = CellOptions(keep, checkpoint_seconds=checkpoint_seconds)
-    record = CellRun(link, store, Device("cpu", threads=1), watcher or Silent(), options).run()
-    stored = store.load(link.links[-1].digest)
+    record = CellRun(cell_chain, store, Device("cpu", threads=1), watcher or Silent(), options).run()
+    stored = store.load(cell_chain.links[-1].digest)
     assert stored is not None
     return record, stored[0], stored[1]
 
 
-def nets_of_chain(link: Chain, folder: Path) -> list[tuple[dict[str, Tensor], dict[str, Tensor]]]:
-    """Run a chain in a store; the tensors and masks after each of its stages."""
+def nets_of_chain(
+    cell_chain: Chain, folder: Path
+) -> tuple[Record, list[tuple[dict[str, Tensor], dict[str, Tensor]]]]:
+    """Run a chain in a store. Returns its record, and the tensors and masks after each of its stages."""
     store = Store(folder)
     store.open()
-    options = CellOptions(keep={one.digest for one in link.links})
-    CellRun(link, store, Device("cpu", threads=1), Silent(), options).run()
-    nets = [store.load(one.digest) for one in link.links]
-    return [(net[0], net[1]) for net in nets if net is not None]
+    options = CellOptions(keep={stage.digest for stage in cell_chain.links})
+    record = CellRun(cell_chain, store, Device("cpu", threads=1), Silent(), options).run()
+    nets: list[tuple[dict[str, Tensor], dict[str, Tensor]]] = []
+    for stage in cell_chain.links:
+        stored = store.load(stage.digest)
+        assert stored is not None, stage
+        nets.append(stored[:2])
+    return record, nets
 
 
 def without_time(record: Record) -> Record:
-    """A record without what may differ between two equal runs: seconds and memory."""
+    """A record without seconds and memory, which differ between two equal runs."""
     assert record.cost is not None
     cost = replace(record.cost, seconds=ActivitySeconds(0, 0, 0), peak_memory_mb=0, peak_memory_of="")
     return replace(record, cost=cost)
 
 
 def check_measurements(record: Record) -> None:
-    """The measurements of the engine agree with each other."""
-    found, cost = record.certificate, record.cost
-    assert found is not None and cost is not None
-    assert found.failed == ()
-    if found.effective is not None:  # weights on no path may have stayed; nothing comes back
-        assert found.effective_tensors is not None
-        assert found.reached <= found.effective <= 1
-        assert all(found.effective_tensors[name] >= gone for name, gone in found.tensors.items())
+    """The counts, FLOPs and sizes of a record agree with each other."""
+    certificate, cost = record.certificate, record.cost
+    assert certificate is not None and cost is not None
+    assert certificate.failed == ()
+    if certificate.effective is not None:  # unpruned weights can lie on no path; pruned weights never do
+        assert certificate.effective_tensors is not None
+        assert certificate.reached <= certificate.effective <= 1
+        for name, sparsity in certificate.tensors.items():
+            assert certificate.effective_tensors[name] >= sparsity, name
     flops = cost.flops
     assert all(0 <= part.sparse <= part.dense for part in (flops.train, flops.prune, flops.predict))
     assert (flops.train.dense > 0) == (cost.steps > 0) and flops.predict.dense > 0
     assert (flops.prune.dense > 0) == (cost.scoring_passes > 0)
-    assert (flops.predict.sparse < flops.predict.dense) == (found.reached > 0)
-    gone, size = found.in_scope - found.remaining, found.bytes
-    assert size.dense + math.ceil(found.in_scope / 8) <= size.bitmask + 4 * gone
+    assert (flops.predict.sparse < flops.predict.dense) == (certificate.reached > 0)
+    pruned, size = certificate.in_scope - certificate.remaining, certificate.bytes
+    assert size.dense + math.ceil(certificate.in_scope / 8) <= size.bitmask + 4 * pruned
     assert size.csr > 0 and cost.peak_memory_mb > 0
-    assert found.moved.tensors.keys() == found.tensors.keys()
+    assert certificate.moved.tensors.keys() == certificate.tensors.keys()
 
 
 def targets_for(method: Method, scope: Scope = "body") -> list[Target]:
-    """Targets that a method must meet, by its card."""
+    """Targets that a method must meet, according to its card."""
     if method.card.when in {"none", "custom"}:
         return [Target(scope=scope)]
     words = ["0.3", "0.9"] if "free" in method.card.patterns else []
@@ -114,9 +121,9 @@ def targets_for(method: Method, scope: Scope = "body") -> list[Target]:
 def step_view(
     weights: Mapping[str, Tensor], gradients: Mapping[str, Tensor], at: int, steps: int
 ) -> TrainingStep:
-    """The view before step `at` of a net that has only these weights, to try an updater by hand.
+    """The view of step `at` on a net with only these weights, to test an updater on its own.
 
-    What the updater did is in the view's `net`, with its masks, and in `skipped`.
+    The result of the updater is in the view's `net`, which has the masks, and in `skipped`.
     """
     net = Net(
         nn.ParameterDict({name: nn.Parameter(w.clone()) for name, w in weights.items()}), tuple(weights)
@@ -127,9 +134,9 @@ def step_view(
     return TrainingStep(net, optimizer, torch.Generator().manual_seed(at), at, steps)
 
 
-def assert_equal(found: Sequence[dict[str, Tensor]], wanted: Sequence[dict[str, Tensor]]) -> None:
+def assert_equal(first: Sequence[dict[str, Tensor]], second: Sequence[dict[str, Tensor]]) -> None:
     """Two sequences of named tensors are equal bit for bit."""
-    for these, those in zip(found, wanted, strict=True):
-        assert these.keys() == those.keys()
-        for name in these:
-            assert torch.equal(these[name], those[name]), name
+    for tensors, others in zip(first, second, strict=True):
+        assert tensors.keys() == others.keys()
+        for name in tensors:
+            assert torch.equal(tensors[name], others[name]), name

@@ -1,4 +1,4 @@
-"""Made-up records, to test what reads them."""
+"""Made-up records, to test code that reads records."""
 
 from __future__ import annotations
 
@@ -73,15 +73,15 @@ TEMPLATE: dict[str, Any] = {
 
 
 def record_with(**changes: Any) -> Record:
-    """A made-up sound record. `changes` replace its fields; of a part, only the keys that they name.
+    """A made-up record of a successful cell, with some fields replaced.
 
-    A part that is None is missing from the record.
+    A nested mapping replaces only the keys that it names; None removes a part.
     """
     return Record.from_json(merged(TEMPLATE, changes))
 
 
 def merged(plain: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested values with some of them replaced."""
+    """Nested mappings, with some values replaced."""
     return {
         **plain,
         **{

@@ -1,4 +1,4 @@
-"""The contract of tasks: what every task must keep, ours and those of plugins."""
+"""The contract of tasks: tests that every task must pass, built-in or from a plugin."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from smc_eval.testing.cell_runs import (
 )
 
 
-class Called(nn.Module):
-    """A net that can be called and has its own buffers, and nothing else."""
+class OnlyCallable(nn.Module):
+    """A net without attributes except its own buffers. It can only be called."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
@@ -46,32 +46,32 @@ class Called(nn.Module):
 
 
 class TaskContract:
-    """What every task must keep. Subclass it in a test module, and name the task with its synthetic data."""
+    """Tests that every task must pass. Subclass it in a test module, and set `task` with synthetic data."""
 
     task: Task
     steps: ClassVar[int] = 8
-    """Optimizer steps in which the training loss must fall."""
+    """The loss of the last steps must be below that of the first. It is the number of steps of each."""
 
-    def test_its_sources_are_named_and_stable(self) -> None:
+    def test_its_sources_have_digests_and_are_stable(self) -> None:
         assert self.task.sources() == self.task.sources()
         assert {source.role for source in self.task.sources()} >= {"data"}
         assert all(source.digest for source in self.task.sources())
 
-    def test_where_the_data_lies_is_no_part_of_its_name(self) -> None:
+    def test_the_data_folder_is_not_part_of_its_digest(self) -> None:
         assert self.task.replace(folder="elsewhere").digest() == self.task.digest()
 
-    def test_how_it_is_trained_is_no_part_of_its_name(self) -> None:
+    def test_the_recipe_is_not_part_of_its_digest(self) -> None:
         other = self.task.recipe.model_copy(update={"lr": self.task.recipe.lr * 2})
         assert self.task.replace(recipe=other).digest() == self.task.digest()
 
-    def test_what_it_is_trained_as_reads_the_same_and_trains_alike(self) -> None:
+    def test_the_task_it_is_trained_as_has_the_same_data_and_recipe(self) -> None:
         trained = trained_as(self.task)
         assert trained_as(trained) == trained
         assert trained.sources() == self.task.sources()
         assert trained.recipe == self.task.recipe
         assert list(trained.data("train")) == list(self.task.data("train"))
 
-    def test_both_parts_hold_examples_and_the_limit_holds(self) -> None:
+    def test_both_parts_have_examples_and_obey_the_limit(self) -> None:
         for part in ("train", "test"):
             examples = self.task.data(part)
             assert len(examples) > 2
@@ -84,57 +84,57 @@ class TaskContract:
             nets.append(dict(self.task.model().state_dict()))
         assert_equal([nets[0]], [nets[1]])
 
-    def test_names_it_gives_are_parameters(self) -> None:
+    def test_the_names_it_returns_are_names_of_parameters(self) -> None:
         model = self.task.model()
         names = dict(model.named_parameters()).keys()
         assert set(excluded(self.task, model)) <= names
         assert set(excluded_in_paper(self.task, model)) <= names
         assert set(backbone_weights(self.task, model)) <= names
 
-    def test_published_sizes_are_counts(self) -> None:
+    def test_published_sizes_are_positive(self) -> None:
         sizes = published_sizes(self.task)
         assert sizes is None or (min(sizes.train, sizes.test, sizes.tokens) > 0 and sizes.source)
 
-    def test_the_loss_is_a_number_with_a_gradient(self) -> None:
+    def test_the_loss_is_a_finite_scalar_with_a_gradient(self) -> None:
         model = self.task.model()
         loss = self.task.loss(model, self.task.collate(self.task.data("train")[:3]))
         loss.backward()  # type: ignore[no-untyped-call]
         assert loss.shape == () and bool(loss.isfinite())
         assert any(weight.grad is not None for weight in model.parameters())
 
-    def test_the_loss_of_a_batch_is_the_mean_of_its_parts_by_their_terms(self) -> None:
+    def test_the_loss_of_a_batch_is_the_mean_over_its_examples_weighted_by_their_terms(self) -> None:
         model, examples = self.task.model().eval(), self.task.data("train")[:4]
-        parts = [(float(loss_terms(self.task, [one])), self.task.collate([one])) for one in examples]
+        parts = [(float(loss_terms(self.task, [item])), self.task.collate([item])) for item in examples]
         with torch.no_grad():
             whole = float(self.task.loss(model, self.task.collate(examples)))
             losses = [terms * float(self.task.loss(model, part)) for terms, part in parts]
         assert whole == pytest.approx(sum(losses) / sum(terms for terms, _ in parts), rel=1e-3)
 
-    def test_it_calls_its_net_and_asks_for_the_same_weights_each_time_if_it_says_so(self) -> None:
+    def test_a_task_that_only_calls_the_model_uses_the_same_weights_for_each_example(self) -> None:
         if not self.task.only_calls_model:
             return
-        asked, examples = [], self.task.data("train")[:3]
+        used, examples = [], self.task.data("train")[:3]
         for example in examples:
-            net = Called(self.task.model())
+            net = OnlyCallable(self.task.model())
             self.task.loss(net, self.task.collate([example])).backward()  # type: ignore[no-untyped-call]
-            asked.append([weight.grad is not None for weight in net.parameters()])
-        assert asked[0] == asked[1] == asked[2]
+            used.append([weight.grad is not None for weight in net.parameters()])
+        assert used[0] == used[1] == used[2]
         assert len(self.task.predict(net.eval(), self.task.collate(examples))) == 3
 
     def test_training_lowers_the_loss(self, tmp_path: Path) -> None:
         losses: list[float] = []
 
-        class Listening(Silent):
+        class LossLog(Silent):
             def step(self, done: int, loss: float) -> None:
                 losses.append(loss)
 
         from smc_eval.methods.dense import Dense
 
         recipe = self.task.recipe.model_copy(update={"epochs": None, "steps": 5 * self.steps, "warmup": 0})
-        run_chain(chain_of(Dense(), Target(), self.task.replace(recipe=recipe)), tmp_path, Listening())
+        run_chain(chain_of(Dense(), Target(), self.task.replace(recipe=recipe)), tmp_path, LossLog())
         assert sum(losses[-self.steps :]) < sum(losses[: self.steps])
 
-    def test_no_score_depends_on_the_evaluation_batch(self) -> None:
+    def test_predictions_do_not_depend_on_the_evaluation_batch_size(self) -> None:
         device = Device("cpu", threads=1)
         device.seed("a")
         model, examples = self.task.model(), self.task.data("test")[:7]
@@ -157,7 +157,7 @@ class TaskContract:
         score = self.task.score(predicted, examples)
         assert score.n == 5 and score.metric == self.task.card.metric and score.signature
 
-    def test_batches_are_a_function_of_the_seed(self) -> None:
+    def test_the_order_of_batches_depends_only_on_the_seed(self) -> None:
         recipe, device = self.task.recipe, Device("cpu", threads=1)
         first, again, other = (
             [Batches(self.task, recipe, start, device).step(step).parts for step in range(3)]

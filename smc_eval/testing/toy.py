@@ -1,4 +1,4 @@
-"""Toys: a task that is learned in seconds, and a net that trips methods up."""
+"""The toy: a task that is learned in seconds, and a net with layers that are hard to prune correctly."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Example = tuple[tuple[int, ...], int]
 
 
 class ToyNet(nn.Module):
-    """What trips methods up, in one small net: a tied embedding, a GRU, dropout, a norm, an odd shape."""
+    """A small net with a tied embedding, a GRU, dropout, a norm and a layer of odd shape."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,11 +41,11 @@ class ToyNet(nn.Module):
 
 
 class Toy(Task):
-    """Which token came twice? Learned in seconds."""
+    """Find the token that occurs twice. Learned in seconds."""
 
     card: ClassVar[TaskCard] = TaskCard(
         name="toy",
-        summary="which token came twice",
+        summary="find the token that occurs twice",
         source="smc-eval",
         metric="accuracy (%)",
         accepts=("tiny",),
@@ -58,12 +58,12 @@ class Toy(Task):
         return (Source("data", "synthetic", digest("toy", 1)),)
 
     def data(self, part: Part) -> Sequence[Example]:
-        chance = random.Random(part)
-        return [self._example(chance) for _ in range(52 if part == "train" else 20)][: self.limit]
+        generator = random.Random(part)
+        return [self._example(generator) for _ in range(52 if part == "train" else 20)][: self.limit]
 
-    def _example(self, chance: random.Random) -> Example:
-        tokens = chance.sample(range(12), 5)
-        tokens[chance.randrange(1, 5)] = tokens[0]
+    def _example(self, generator: random.Random) -> Example:
+        tokens = generator.sample(range(12), 5)
+        tokens[generator.randrange(1, 5)] = tokens[0]
         return tuple(tokens), tokens[0]
 
     def model(self) -> nn.Module:
@@ -86,12 +86,12 @@ class Toy(Task):
         return cast("list[int]", model(batch["tokens"]).argmax(-1).tolist())
 
     def score(self, predicted: Sequence[int], examples: Sequence[Example]) -> Score:
-        right = [guess == answer for guess, (_, answer) in zip(predicted, examples, strict=True)]
+        right = [token == answer for token, (_, answer) in zip(predicted, examples, strict=True)]
         return accuracy(right, "accuracy (%)", "accuracy")
 
 
 class PrunedToy(Toy):
-    """The toy on a net that comes pruned: every other weight is zero."""
+    """The toy with a pruned net: every other weight is zero."""
 
     def model(self) -> nn.Module:
         model = super().model()

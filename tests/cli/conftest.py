@@ -1,153 +1,198 @@
-"""Stores written by hand, of toy tasks, and the command line over them."""
+"""An environment with one plugin of toy tasks, the program in it, and stores with made-up records."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, distributions
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
-from smc_eval import DataError, TaskCard, hookimpl, registry
+from smc_eval import registry, spec
 from smc_eval.cli import app
-from smc_eval.methods import smc_eval_methods as ours
-from smc_eval.score import Items, accuracy
+from smc_eval.score import Items
 from smc_eval.store.predictions import Predictions
 from smc_eval.store.record import Record
 from smc_eval.store.records import RecordsFile
-from smc_eval.task import Part, Source
-from smc_eval.testing import Toy, record_with
+from smc_eval.testing import record_with
 from smc_eval.testing.records import merged
 
-Say = Callable[..., Any]
+TOYS = '''
+import hashlib
+from pathlib import Path
+from typing import ClassVar
 
+from smc_eval import DataError, Recipe, Source, TaskCard, accuracy, hookimpl
+from smc_eval.methods import smc_eval_methods
+from smc_eval.testing import PrunedToy, Toy
+
+class Sums(Toy):
+    """Which token came twice, in two folds."""
+    card: ClassVar[TaskCard] = TaskCard(
+        name="sums/gts", summary="toy sums", source="none", metric="accuracy (%)",
+        groups=("sums", "maths"), folds=2, accepts=("scratch", "tiny"), published="scratch",
+        licence="none needed",
+    )
+    tiny = {"steps": 2}
+    recipe: Recipe = Recipe(steps=3, batch_size=8, lr=0.01)
+
+class Terms(Toy):
+    card: ClassVar[TaskCard] = TaskCard(
+        name="terms/gts", summary="toy terms", source="none", metric="accuracy (%)",
+        groups=("terms", "maths"),
+        accepts=("tiny",), published="tiny",
+    )
+    recipe: Recipe = Recipe(steps=2, batch_size=8, lr=0.01)
+
+class Pruned(PrunedToy):
+    card: ClassVar[TaskCard] = TaskCard(
+        name="pruned", summary="toy on a pruned net", source="none", metric="accuracy (%)",
+        accepts=("tiny",), published="tiny",
+    )
+    recipe: Recipe = Recipe(steps=2, batch_size=8, lr=0.01)
+
+class Broken(Toy):
+    card: ClassVar[TaskCard] = TaskCard(
+        name="broken", summary="toy", source="none", metric="accuracy (%)",
+        accepts=("tiny",), published="tiny",
+    )
+
+    def data(self, part):
+        raise DataError("train.csv, line 3: no number")
 
 class Lines(Toy):
-    """Which letter stands in each line of a file."""
-
+    """Which letter is in each line of a file."""
     card: ClassVar[TaskCard] = TaskCard(
-        name="lines/a",
-        summary="toy lines",
-        source="none",
-        metric="accuracy (%)",
-        chance=20.0,
-        folds=2,
-        accepts=("tiny",),
-        published="tiny",
+        name="lines/a", summary="toy lines", source="none", metric="accuracy (%)", chance=20.0, folds=2,
+        accepts=("tiny",), published="tiny",
     )
     case: tuple[str, ...] = ()
-    """Letters that are not counted."""
+    """Letters that count as wrong."""
 
-    def sources(self) -> tuple[Source, ...]:
+    def sources(self):
         return (Source("data", self.folder, hashlib.sha256(self._file.read_bytes()).hexdigest()),)
 
-    def data(self, part: Part) -> Sequence[Any]:
+    def data(self, part):
         return self._file.read_text().split()[: self.limit]
 
     @property
-    def _file(self) -> Path:
+    def _file(self):
         path = Path(self.folder) / "lines.txt"
         if not path.is_file():
             raise DataError(f"there is no {path}")
         return path
 
-    def score(self, predicted: Sequence[Any], examples: Sequence[Any]) -> Any:
+    def score(self, predicted, examples):
         right = [a == b and b not in self.case for a, b in zip(predicted, examples, strict=True)]
         return accuracy(right, "accuracy (%)", "letters")
 
-
 @hookimpl
-def smc_eval_tasks() -> list[type[Toy]]:
-    return [Lines, Toy]
+def smc_eval_tasks():
+    return [Sums, Terms, Broken, Pruned, Lines]
+'''
 
-
-@hookimpl
-def smc_eval_methods() -> list[Any]:
-    return list(ours())
-
-
-def made(
-    method: str = "omp-after", sparsity: float = 0.5, value: float | None = 80.0, **changes: Any
-) -> Record:
-    """A sound record, parts of which may be changed; a value of None makes it a failed one."""
-    sparsity = 0.0 if method == "dense" else sparsity
-    plain: dict[str, Any] = {
-        "task": "t/a",
-        "group": "t",
-        "method": method,
-        "target": {"sparsity": sparsity},
-        "sparsity": {"scope": sparsity, "weights": sparsity, "all": sparsity},
-        "score": {"value": value, "n": 4, "signature": "letters"} if value is not None else None,
-        "status": "ok" if value is not None else "failed",
-        "certificate": {"ok": changes.pop("ok", True)},
-    }
-    record = record_with(**merged(plain, changes))
-    name = [record.task, record.model, record.method, record.seed, record.fold, *vars(record.target).values()]
-    digest = hashlib.sha256("-".join(map(str, [*name, record.protocol])).encode()).hexdigest()
-    return replace(record, digest=changes.get("digest", digest))
-
-
-class Shop:
-    """A folder to work in, in which stores are made."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def keep(
-        self, store: str, record: Record, predicted: Sequence[Any] = (), items: Items | None = None
-    ) -> Record:
-        """Put a record into a store, its answers beside it where there are any."""
-        RecordsFile(self.folder / store).add(record)
-        if predicted or items:
-            Predictions(self.folder / store).save(record.digest, predicted, items)
-        return record
-
-    def right(self, store: str, record: Record, right: Sequence[bool]) -> Record:
-        """A record of right and wrong answers, whose score is what they make."""
-        score = accuracy(right, "accuracy (%)", "letters")
-        assert record.score is not None
-        again = replace(record, score=replace(record.score, value=score.value, n=score.n))
-        return self.keep(store, again, [int(one) for one in right], score.items)
-
-    def latest(self, store: str) -> list[Record]:
-        return list(RecordsFile(self.folder / store).latest().values())
+Install = Callable[[str, str], None]
+Invoke = Callable[..., Any]
 
 
 @pytest.fixture
-def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
-    """Toy tasks and our methods are all that is installed."""
-    point = EntryPoint("toys", "tests.cli", "smc_eval")
-    monkeypatch.setattr(EntryPoint, "load", lambda _: PLUGIN)
-    monkeypatch.setattr(registry, "installed", lambda: [point])
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
+    """Installs a plugin, by its name and source, in an environment that has nothing else."""
+    folder = tmp_path / f"site-{tmp_path.name}"
+    folder.mkdir()
+    suffix = folder.name.replace("-", "_")
+
+    def write(name: str, source: str) -> None:
+        module = f"{name.replace('-', '_')}_{suffix}"
+        (folder / f"{module}.py").write_text(source)
+        info = folder / f"{name.replace('-', '_')}-3.1.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 3.1\n")
+        (info / "entry_points.txt").write_text(f"[smc_eval]\n{name} = {module}\n")
+
+    def installed() -> list[EntryPoint]:
+        return [point for found in distributions(path=[str(folder)]) for point in found.entry_points]
+
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.setattr(registry, "installed", installed)
+    monkeypatch.setattr(spec, "_CLAIMED", dict(spec._CLAIMED))  # each test makes the plugin's classes anew
+    yield write
+    for module in [name for name in sys.modules if name.endswith(suffix)]:
+        del sys.modules[module]
+
+
+@pytest.fixture
+def invoke(install: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Invoke:
+    """Runs the program with these arguments, in an empty folder, with the toys as the only plugin."""
+    install("toys", TOYS)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
-    return Shop(tmp_path)
-
-
-class Plugin:
-    """What the entry point leads to."""
-
-    smc_eval_tasks = staticmethod(smc_eval_tasks)
-    smc_eval_methods = staticmethod(smc_eval_methods)
-
-
-PLUGIN = Plugin()
-
-
-@pytest.fixture
-def say(shop: Shop) -> Say:
     return lambda *words: CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
 
 
 @pytest.fixture(scope="session")
+def refused() -> Callable[[Any], str]:
+    """The error message of a wrong command line: one to three lines on the error stream, exit code 2."""
+
+    def message(result: Any) -> str:
+        assert result.exit_code == 2, result.output
+        assert result.stdout == ""
+        assert 1 <= len(result.stderr.strip().splitlines()) <= 3, result.stderr
+        assert result.stderr.startswith("error: ")
+        return str(result.stderr)
+
+    return message
+
+
+@pytest.fixture(scope="session")
 def record() -> Callable[..., Record]:
-    return made
+    """Makes a sound record, parts of which may be changed. A value of None makes it a failed one."""
+
+    def make(
+        method: str = "omp-after", sparsity: float = 0.5, value: float | None = 80.0, **changes: Any
+    ) -> Record:
+        sparsity = 0.0 if method == "dense" else sparsity
+        plain: dict[str, Any] = {
+            "task": "t/a",
+            "group": "t",
+            "method": method,
+            "target": {"sparsity": sparsity},
+            "sparsity": {"scope": sparsity, "weights": sparsity, "all": sparsity},
+            "score": {"value": value, "n": 4, "signature": "letters"} if value is not None else None,
+            "status": "ok" if value is not None else "failed",
+            "certificate": {"ok": changes.pop("ok", True)},
+        }
+        made = record_with(**merged(plain, changes))
+        name = [made.task, made.model, made.method, made.seed, made.fold, *vars(made.target).values()]
+        digest = hashlib.sha256("-".join(map(str, [*name, made.protocol])).encode()).hexdigest()
+        return replace(made, digest=changes.get("digest", digest))
+
+    return make
+
+
+class Stores:
+    """Stores in the working folder, by name."""
+
+    def add(
+        self, store: str, record: Record, predicted: Sequence[Any] = (), items: Items | None = None
+    ) -> Record:
+        """Add a record to a store, with its predictions if there are any."""
+        RecordsFile(Path(store)).add(record)
+        if predicted or items:
+            Predictions(Path(store)).save(record.digest, predicted, items)
+        return record
+
+    def latest(self, store: str) -> list[Record]:
+        """The records of a store."""
+        return list(RecordsFile(Path(store)).latest().values())
 
 
 @pytest.fixture
-def lines() -> type[Lines]:
-    return Lines
+def stores(invoke: Invoke) -> Stores:
+    """Stores with made-up records, where the program finds them."""
+    return Stores()

@@ -1,4 +1,4 @@
-"""The verb plan, asked for numbers of workers."""
+"""The verb plan: stages, sums and notices."""
 
 from __future__ import annotations
 
@@ -8,57 +8,104 @@ from typing import Any
 
 import pytest
 
-TOY = ("--tasks", "toy", "--model", "tiny", "--recipe", "steps=10")
-WORDS = ("plan", *TOY, "--method", "omp-after", "--sparsity", "0.2,0.5,0.8")
+TERMS = ("--model", "tiny", "--tasks", "terms", "--method", "omp-after", "--sparsity", "0.5")
 
 
-@pytest.fixture
-def rates(shop: Any) -> Path:
-    """A minute a step."""
-    path = Path(shop.folder / "rates.toml")
-    path.write_text("[[rate]]\nseconds = 60\n")
-    return path
-
-
-def test_workers_have_a_makespan_a_utilisation_and_a_critical_path(say: Any, rates: Path) -> None:
-    shown = say(*WORDS, "--quiet", "--rates", rates, "--workers", "1,3,64").stdout.splitlines()
-    # the dense 10 minutes, then three times 10 side by side; alone 10, 20, 20 and 20
-    assert [line.split() for line in shown[-4:-1]] == [
-        ["1", "40", "min", "100.0%", "70", "min"],
-        ["3", "20", "min", "66.7%", "30", "min"],
-        ["64", "20", "min", "3.1%", "20", "min"],
+def test_a_plan_shows_the_tree_of_stages_and_the_steps_to_run(invoke) -> None:
+    words = ("--model", "tiny", "--tasks", "maths", "--method", "omp-after,random-after", "--sparsity", "0.5")
+    ended = invoke("plan", *words)
+    assert ended.exit_code == 0, ended.output
+    shown = ended.stdout.splitlines()
+    assert shown[0] == "sums/gts · tiny, fold 0, seed 0  and 1 more with other folds or seeds"
+    assert shown[1:4] == [
+        "└── train 2 steps  [to do]  → dense",
+        "    ├── prune by magnitude to 0.5, train 2 steps  [to do]  → omp-after 0.5",
+        "    └── prune by random saliency to 0.5, train 2 steps  [to do]  → random-after 0.5",
     ]
-    assert shown[-5].split() == ["workers", "makespan", "utilisation", "without", "sharing"]
-    last = "critical path: 20 min, which no number of workers undercuts (toy omp-after 0.2 seed 0)"
-    assert shown[-1] == last
+    assert shown[-4:] == [
+        "9 cells, 0 of them scored; 15 stages, 15 to do",
+        "18 optimizer steps to run, of 18 in all stages; 30 without sharing",
+        "3 shared nets stay in the store; their size is known once the store has one",
+        "unknown rate: the store has no trained record of some task and model to run",
+    ]
+    assert not Path("smc-eval-runs").exists()
 
 
-def test_workers_are_told_as_json(say: Any, rates: Path) -> None:
-    told = json.loads(say(*WORDS, "--json", "--rates", rates, "--workers", "3").stdout)["makespans"]
-    assert told == {
-        "critical_path": {"seconds": 1200.0, "cell": "toy omp-after 0.2 seed 0"},
-        "workers": [
-            {"workers": 3, "makespan": 1200.0, "utilisation": pytest.approx(2 / 3), "makespan_naive": 1800.0}
-        ],
-    }
-    assert json.loads(say(*WORDS, "--json", "--rates", rates).stdout)["makespans"] is None
+def test_only_a_fork_indents_the_tree(invoke) -> None:
+    assert invoke(*TERMS, "--quiet").exit_code == 0
+    shown = invoke("plan", "--tasks", "terms", "--method", "lth", "--sparsity", "smc,0.5").stdout.splitlines()
+    again = "rewind weights to 'start', train 2 steps  [to do]  → lth"
+    assert shown[1:7] == [
+        "├── train 2 steps  [done]  → dense (scored)",
+        f"├── then prune by magnitude to 0.2, {again} 0.2",
+        f"├── then prune by magnitude to 0.36, {again} 0.36",
+        f"└── then prune by magnitude to 0.488, {again} 0.488",
+        f"    ├── prune by magnitude to 0.5904, {again} 0.5904",
+        f"    ├── then prune by magnitude to 0.6723, {again} 0.6723",
+    ]
+    assert shown[12] == f"    └── prune by magnitude to 0.5, {again} 0.5"
 
 
-def test_without_rates_no_makespan_is_made_up(say: Any) -> None:
-    shown = say(*WORDS, "--workers", "8").stdout.splitlines()
-    assert shown[-1] == "unknown makespan: it takes the rates of all that is to be paid"
-    assert json.loads(say(*WORDS, "--workers", "8", "--json").stdout)["makespans"] is None
+def test_after_a_run_the_plan_has_nothing_to_run(invoke) -> None:
+    assert invoke(*TERMS, "--quiet").exit_code == 0
+    totals = json.loads(invoke("plan", *TERMS, "--json").stdout)["totals"]
+    assert (totals["steps_to_pay"], totals["cells_scored"], totals["seconds_to_pay"]) == (0, 2, 0.0)
+    more = json.loads(invoke("plan", *TERMS, "--seeds", "2", "--json").stdout)["totals"]
+    assert (more["steps_to_pay"], more["steps_shared"]) == (4, 8)
+    assert more["seconds_to_pay"] > 0
+    assert "[done]" in invoke("plan", *TERMS).stdout
+
+
+def test_a_plan_has_the_bytes_of_its_shared_nets(invoke) -> None:
+    words = ("plan", *TERMS, "--json")
+    assert json.loads(invoke(*words).stdout)["bytes_kept"] is None
+    assert invoke(*TERMS, "--quiet").exit_code == 0
+    (net,) = Path("smc-eval-runs/nets").iterdir()
+    content = json.loads(invoke(*words).stdout)
+    assert content["nets_kept"] == 1
+    assert content["bytes_kept"] == sum(file.stat().st_size for file in net.iterdir())
+
+
+NOTICES = {
+    "warnings": (
+        "--limit 9 keeps only 9 examples of each part; these are no results, and every record says so",
+    ),
+    "kept_models": (
+        "task 'pruned' keeps its published model 'tiny'; it accepts none of the named models",
+        "task 'broken' keeps its published model 'tiny'; it accepts none of the named models",
+    ),
+    "left_out": (),
+    "unresolved": ("2 cells cannot run (broken dense 0 seed 0, …): train.csv, line 3: no number",),
+}
+NOTICED = ("--model", "scratch", "--tasks", "pruned,broken", "--method", "omp-after", "--limit", "9")
+SEARCHED = ("--tasks", "terms", "--method", "omp-after,from-checkpoint", "--find", "s@95:within=0.5,runs=1")
+NOT_SEARCHED = "method 'from-checkpoint' takes custom masks, and is not searched"
+
+
+def without_time(text: str) -> list[str]:
+    """The notices among the lines of a run's error stream, without the elapsed time."""
+    lines = [line.removeprefix("0:00:00 ") for line in text.splitlines()]
+    return [line for line in lines if line.startswith(("warning:", "note:")) or "cannot run" in line]
 
 
 @pytest.mark.parametrize(
-    ("number", "told"),
+    ("words", "notices"),
     [
-        ("many", "error: --workers 'many' cannot be read; write a number such as 64, or several"),
-        ("8,-1", "error: --workers '8,-1' cannot be read"),
-        ("8,0", "error: --workers '8,0' has nobody at work; write numbers of 1 or more"),
+        ((*NOTICED, "--sparsity", "0.5"), NOTICES),
+        (SEARCHED, {"warnings": (), "kept_models": (), "left_out": (NOT_SEARCHED,), "unresolved": ()}),
     ],
 )
-def test_workers_that_are_no_number_are_told(say: Any, number: str, told: str) -> None:
-    ended = say(*WORDS, "--workers", number)
-    assert (ended.exit_code, ended.stdout) == (2, "")
-    assert ended.stderr.startswith(told)
+def test_plan_and_run_print_the_same_notices(
+    invoke, words: tuple[str, ...], notices: dict[str, tuple[str, ...]]
+) -> None:
+    lines = [
+        *(f"warning: {line}" for line in notices["warnings"]),
+        *(f"note: {line}" for line in (*notices["kept_models"], *notices["left_out"])),
+        *notices["unresolved"],
+    ]
+    planned = invoke("plan", *words)
+    assert planned.exit_code == 0 and planned.stdout.splitlines()[-len(lines) :] == lines
+    assert invoke("plan", *words, "--quiet").stdout.splitlines()[-len(lines) :] == lines
+    content: dict[str, Any] = json.loads(invoke("plan", *words, "--json").stdout)
+    assert {name: tuple(content[name]) for name in notices} == notices
+    assert without_time(invoke("run", *words).stderr) == lines

@@ -1,4 +1,4 @@
-"""What is said of a run while it works, with a clock that the tests set."""
+"""The progress of a run on a terminal and in a file, with a clock that the tests set."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import time
 import pytest
 from rich.console import Console
 
-from smc_eval.cli.progress import Quiet, Screen, progress_on
+from smc_eval.cli.progress import LiveProgress, WarningsOnly, progress_on
 from smc_eval.engine.progress import Watcher
 
 
 class Clock:
-    """Stands still until it is told to go on."""
+    """A clock that stands still until a test moves it."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -28,7 +28,7 @@ def clock() -> Clock:
 
 
 def plain() -> Console:
-    """What a run without a terminal writes to."""
+    """The console of a run without a terminal."""
     return Console(file=io.StringIO(), force_terminal=False)
 
 
@@ -36,21 +36,21 @@ def terminal(width: int = 80) -> Console:
     return Console(file=io.StringIO(), force_terminal=True, width=width, color_system=None)
 
 
-def said(console: Console) -> list[str]:
+def lines(console: Console) -> list[str]:
     file = console.file
     assert isinstance(file, io.StringIO)
     return file.getvalue().splitlines()
 
 
-def drawn(screen: Screen) -> list[str]:
-    """The words of a terminal's picture, without its bars."""
+def drawn(screen: LiveProgress) -> list[str]:
+    """The texts on a terminal, without the bars."""
     with screen.console.capture() as capture:
         screen.console.print(screen.bars.get_renderable())
     return [line.strip("━╸╺ ") for line in capture.get().splitlines()]
 
 
 def work(watcher: Watcher, clock: Clock, *, steps: int = 100, seconds: float = 20.0) -> None:
-    """A training of so many steps, evenly in so many seconds."""
+    """A training with evenly spaced steps."""
     watcher.stage(f"train {steps} steps", steps, 0)
     began = clock.now
     for step in range(1, steps + 1):
@@ -58,7 +58,7 @@ def work(watcher: Watcher, clock: Clock, *, steps: int = 100, seconds: float = 2
         watcher.step(step, 2.0 / step)
 
 
-def test_without_a_terminal_there_is_a_line_for_five_seconds_and_one_for_each_cell(record, clock) -> None:
+def test_without_a_terminal_there_is_a_line_every_five_seconds_and_one_for_each_cell(record, clock) -> None:
     console = plain()
     with progress_on(console, False, clock) as watcher:
         watcher.begin(2)
@@ -67,7 +67,7 @@ def test_without_a_terminal_there_is_a_line_for_five_seconds_and_one_for_each_ce
         watcher.result(record("dense", value=81.25))
         watcher.cell(2, "t/a lth 0.5 seed 0")
         watcher.result(record("lth", value=100.0))
-    assert said(console) == [
+    assert lines(console) == [
         "0:00:05 1/2 t/a dense 0 seed 0: train 100 steps, 25/100, loss 0.08, 5 steps/s, 0:00:15 left",
         "0:00:10 1/2 t/a dense 0 seed 0: train 100 steps, 50/100, loss 0.04, 5 steps/s, 0:00:10 left",
         "0:00:15 1/2 t/a dense 0 seed 0: train 100 steps, 75/100, loss 0.02667, 5 steps/s, 0:00:05 left",
@@ -77,17 +77,17 @@ def test_without_a_terminal_there_is_a_line_for_five_seconds_and_one_for_each_ce
     ]
 
 
-def test_many_fast_stages_share_their_line_every_five_seconds(record, clock) -> None:
+def test_many_fast_stages_have_one_line_every_five_seconds(record, clock) -> None:
     console = plain()
     with progress_on(console, False, clock) as watcher:
         watcher.begin(1)
         watcher.cell(1, "t/a lth 0.5 seed 0")
         for _ in range(20):
             work(watcher, clock, steps=2, seconds=1.0)
-    assert len(said(console)) == 4
+    assert len(lines(console)) == 4
 
 
-def test_a_resumed_stage_counts_only_its_own_steps_in_its_rate(clock) -> None:
+def test_the_rate_of_a_resumed_stage_counts_only_its_new_steps(clock) -> None:
     console = plain()
     with progress_on(console, False, clock) as watcher:
         watcher.begin(1)
@@ -96,23 +96,23 @@ def test_a_resumed_stage_counts_only_its_own_steps_in_its_rate(clock) -> None:
         watcher.stage("train 1000 steps", 1000, 900)
         clock.now += 10
         watcher.step(950, 1.5)
-    assert said(console) == [
+    assert lines(console) == [
         "0:00:00 resumed at step 900 of 1000",
         "0:00:10 1/1 t/a dense 0 seed 0: train 1000 steps, 950/1000, loss 1.5, 5 steps/s, 0:00:10 left",
     ]
 
 
-def test_a_long_prediction_is_told_by_its_time(clock) -> None:
+def test_a_stage_without_steps_shows_its_time(clock) -> None:
     console = plain()
     with progress_on(console, False, clock) as watcher:
         watcher.begin(1)
         watcher.cell(1, "t/a dense 0 seed 0")
         clock.now += 3661
         watcher.stage("predict 384 examples", 1, 0)
-    assert said(console) == ["1:01:01 1/1 t/a dense 0 seed 0: predict 384 examples, 0:00:00"]
+    assert lines(console) == ["1:01:01 1/1 t/a dense 0 seed 0: predict 384 examples, 0:00:00"]
 
 
-def test_failures_and_lost_certificates_are_told(record, clock) -> None:
+def test_failures_and_failed_certificates_are_printed(record, clock) -> None:
     console = plain()
     with progress_on(console, False, clock) as watcher:
         watcher.begin(3)
@@ -123,7 +123,7 @@ def test_failures_and_lost_certificates_are_told(record, clock) -> None:
         watcher.result(record(value=80.0, ok=False))
         watcher.cell(3, "c")
         watcher.result(record(value=None, status="skipped", reason=""))
-    assert said(console) == [
+    assert lines(console) == [
         "0:00:00 1/3 a: failed: out of memory",
         "0:00:00 2/3 b: accuracy (%) 80 in 0:00:00, but its certificate failed",
         "0:00:00 3/3 c: skipped",
@@ -131,30 +131,30 @@ def test_failures_and_lost_certificates_are_told(record, clock) -> None:
 
 
 @pytest.mark.parametrize("console", [plain(), terminal()], ids=["pipe", "terminal"])
-def test_quiet_says_nothing_but_warnings(record, clock, console) -> None:
+def test_quiet_prints_only_warnings(record, clock, console) -> None:
     with progress_on(console, True, clock) as watcher:
         watcher.begin(1)
         watcher.cell(1, "t/a dense 0 seed 0")
         work(watcher, clock)
         watcher.note("resumed at step 5 of 10")
-        assert isinstance(watcher, Quiet)
+        assert isinstance(watcher, WarningsOnly)
         watcher.note("the stored net is broken", warning=True)
         watcher.result(record("dense"))
-    assert said(console) == ["warning: the stored net is broken"]
+    assert lines(console) == ["warning: the stored net is broken"]
 
 
-def test_a_line_in_a_file_is_never_wrapped_nor_read_as_markup(clock) -> None:
+def test_a_line_in_a_file_is_not_wrapped_and_is_no_markup(clock) -> None:
     console = plain()
     with progress_on(console, False, clock) as watcher:
         watcher.note("wants [0, 1) [bold] " + "x" * 300)
-    assert said(console) == ["0:00:00 wants [0, 1) [bold] " + "x" * 300]
+    assert lines(console) == ["0:00:00 wants [0, 1) [bold] " + "x" * 300]
 
 
-def test_the_picture_shows_cell_stage_and_what_is_left(record, clock) -> None:
-    screen = Screen(terminal(140), clock)
+def test_a_terminal_shows_the_cell_the_stage_and_the_time_left(record, clock) -> None:
+    screen = LiveProgress(terminal(140), clock)
     screen.begin(4)
     screen.cell(1, "t/a dense 0 seed 0")
-    assert drawn(screen) == ["0/4 cells, 0:00:00 gone", "1/4 t/a dense 0 seed 0"]
+    assert drawn(screen) == ["0/4 cells, 0:00:00 elapsed", "1/4 t/a dense 0 seed 0"]
     work(screen, clock, seconds=60)
     screen.result(record("dense"))
     screen.cell(2, "t/a lth 0.5 seed 0")
@@ -163,16 +163,16 @@ def test_the_picture_shows_cell_stage_and_what_is_left(record, clock) -> None:
     screen.stage("train 100 steps", 100, 0)
     clock.now += 15
     screen.step(25, 1.5)
-    # One cell took 60 s, one came from the store; two are left, 15 s of the first are gone.
+    # One cell took 60 s, one came from the store; two are left, 15 s of the first have passed.
     assert drawn(screen) == [
-        "2/4 cells, 0:01:15 gone, about 0:01:45 left",
+        "2/4 cells, 0:01:15 elapsed, about 0:01:45 left",
         "3/4 t/a lth 0.8 seed 0: train 100 steps, 25/100, loss 1.5, 1.67 steps/s, 0:00:45 left",
     ]
 
 
 @pytest.mark.parametrize("width", [1, 10, 20, 40])
-def test_a_small_terminal_cuts_the_picture_and_breaks_nothing(clock, width) -> None:
-    screen = Screen(terminal(width), clock)
+def test_lines_are_cut_on_a_small_terminal(clock, width) -> None:
+    screen = LiveProgress(terminal(width), clock)
     screen.begin(4)
     screen.cell(1, "a label that is far too long for it")
     screen.stage("train 100 steps", 100, 0)
@@ -181,10 +181,10 @@ def test_a_small_terminal_cuts_the_picture_and_breaks_nothing(clock, width) -> N
     assert max(map(len, capture.get().splitlines())) <= width
 
 
-def test_on_a_terminal_notes_and_scores_stay_and_what_the_store_had_is_only_counted(record, clock) -> None:
+def test_on_a_terminal_notes_and_scores_stay_and_stored_cells_are_only_counted(record, clock) -> None:
     console = terminal()
     with progress_on(console, False, clock) as watcher:
-        assert isinstance(watcher, Screen)
+        assert isinstance(watcher, LiveProgress)
         watcher.begin(3)
         watcher.cell(1, "t/a dense 0 seed 0")
         watcher.result(record("dense"))
@@ -194,7 +194,7 @@ def test_on_a_terminal_notes_and_scores_stay_and_what_the_store_had_is_only_coun
         watcher.result(record("lth", value=75.5))
         watcher.cell(3, "t/a lth 0.8 seed 0")
         watcher.result(record("lth", value=None, reason="disk full"))
-    text = "\n".join(said(console))
+    text = "\n".join(lines(console))
     assert "0:00:00 resumed at step 5 of 10\n" in text
     assert "0:00:01 2/3 t/a lth 0.5 seed 0: accuracy (%) 75.5 in 0:00:01\n" in text
     assert "0:00:01 3/3 t/a lth 0.8 seed 0: failed: disk full\n" in text
@@ -203,7 +203,7 @@ def test_on_a_terminal_notes_and_scores_stay_and_what_the_store_had_is_only_coun
 
 
 @pytest.mark.parametrize("is_terminal", [True, False])
-def test_a_console_that_closes_stops_no_run(record, clock, is_terminal) -> None:
+def test_a_closed_console_does_not_stop_a_run(record, clock, is_terminal) -> None:
     file = io.StringIO()
     console = Console(file=file, force_terminal=is_terminal, width=80)
     with progress_on(console, False, clock) as watcher:
@@ -219,7 +219,7 @@ def test_a_console_that_closes_stops_no_run(record, clock, is_terminal) -> None:
 @pytest.mark.parametrize(
     "fault", [OSError(28, "No space left on device"), BrokenPipeError(32, "Broken pipe")]
 )
-def test_a_console_that_cannot_be_written_stops_no_run(record, clock, fault) -> None:
+def test_a_console_that_cannot_be_written_does_not_stop_a_run(record, clock, fault) -> None:
     class Broken(io.StringIO):
         def write(self, text: str) -> int:
             raise fault
@@ -234,7 +234,7 @@ def test_a_console_that_cannot_be_written_stops_no_run(record, clock, fault) -> 
         watcher.result(record("dense"))
 
 
-def test_signs_that_a_console_lacks_become_question_marks(clock) -> None:
+def test_characters_that_a_console_lacks_become_question_marks(clock) -> None:
     raw = io.BytesIO()
     console = Console(file=io.TextIOWrapper(raw, encoding="ascii"), force_terminal=False)
     with progress_on(console, False, clock) as watcher:
@@ -243,7 +243,7 @@ def test_signs_that_a_console_lacks_become_question_marks(clock) -> None:
     assert raw.getvalue().decode("ascii") == "0:00:00 na?ve\n0:00:00 after\n"
 
 
-def test_an_error_of_the_run_passes_and_the_console_is_given_back(clock) -> None:
+def test_an_error_of_the_run_passes_and_the_console_is_restored(clock) -> None:
     console = terminal()
     file = console.file
     with pytest.raises(KeyboardInterrupt), progress_on(console, False, clock):
@@ -254,7 +254,7 @@ def test_an_error_of_the_run_passes_and_the_console_is_given_back(clock) -> None
 
 
 @pytest.mark.parametrize("console", [plain(), terminal()], ids=["pipe", "terminal"])
-def test_a_step_costs_next_to_nothing(console) -> None:
+def test_a_step_takes_almost_no_time(console) -> None:
     with progress_on(console, False) as watcher:
         watcher.begin(1)
         watcher.cell(1, "t/a dense 0 seed 0")
@@ -266,7 +266,7 @@ def test_a_step_costs_next_to_nothing(console) -> None:
     assert spent / 10_000 < 0.01 / 200  # one per cent of a loop that makes 200 steps a second
 
 
-def test_many_cells_at_once_are_told_apart_and_counted_together(record, clock) -> None:
+def test_parallel_cells_have_their_own_lines_and_one_count(record, clock) -> None:
     console = plain()
     with progress_on(console, False, clock) as watcher:
         watcher.begin(3)
@@ -278,15 +278,15 @@ def test_many_cells_at_once_are_told_apart_and_counted_together(record, clock) -
         second.result(record("dense"))
         second.cell(2, "t/a lth 0.8 seed 0")
         second.result(record("lth", value=75.5))
-    assert said(console) == [
+    assert lines(console) == [
         "0:00:04 3/3 t/a lth 0.5 seed 0: resumed at step 5 of 10",
         "0:00:04 1/3 t/a dense 0 seed 0: accuracy (%) 80 in 0:00:04",
         "0:00:04 2/3 t/a lth 0.8 seed 0: accuracy (%) 75.5, from the store",
     ]
 
 
-def test_the_picture_of_many_has_a_row_for_each_and_one_for_all(record, clock) -> None:
-    screen = Screen(terminal(140), clock)
+def test_a_terminal_has_a_row_for_each_parallel_cell_and_one_for_all(record, clock) -> None:
+    screen = LiveProgress(terminal(140), clock)
     screen.begin(4)
     first, second = screen.lane(0), screen.lane(1)
     first.cell(4, "t/a lth 0.5 seed 0")
@@ -297,9 +297,9 @@ def test_the_picture_of_many_has_a_row_for_each_and_one_for_all(record, clock) -
     first.stage("train 100 steps", 100, 0)
     clock.now += 15
     first.step(25, 1.5)
-    # One cell took 60 s; of the three that are left 75 s and 15 s are gone; two run at once.
+    # One cell took 60 s; of the three left, 75 s and 15 s have passed; two run at once.
     assert drawn(screen) == [
-        "1/4 cells, 0:01:15 gone, about 0:00:45 left",
+        "1/4 cells, 0:01:15 elapsed, about 0:00:45 left",
         "4/4 t/a lth 0.5 seed 0: train 100 steps, 25/100, loss 1.5, 1.67 steps/s, 0:00:45 left",
         "2/4 t/a lth 0.8 seed 0",
     ]

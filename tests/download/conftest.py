@@ -1,4 +1,4 @@
-"""A web server on this machine, whose manners a test can choose."""
+"""A web server on this machine. Each test chooses how it behaves."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ import pytest
 
 @dataclass
 class Web:
-    """What is served and how; `asked` holds each request's path and range."""
+    """The files that are served, and how; `requests` holds the path and range of each request."""
 
-    things: dict[str, bytes] = field(default_factory=dict)
-    asked: list[tuple[str, str | None]] = field(default_factory=list)
+    files: dict[str, bytes] = field(default_factory=dict)
+    requests: list[tuple[str, str | None]] = field(default_factory=list)
     ranges: bool = True
     etags: bool = True
     weak: bool = False
     dated: bool = False
     sized: bool = True
     cut: int | None = None
-    """Break the next answer off after so many bytes."""
+    """End the next response after this many bytes."""
     moved: dict[str, str] = field(default_factory=dict)
     coding: str = ""
     at: str = ""
@@ -41,20 +41,20 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         name, wanted = self.path.lstrip("/"), self.headers["Range"]
-        self.web.asked.append((name, wanted))
+        self.web.requests.append((name, wanted))
         if name in self.web.moved:
             self.send_response(302)
             self.send_header("Location", self.web.moved[name])
             self.end_headers()
-        elif name not in self.web.things:
+        elif name not in self.web.files:
             self.send_error(404)
         else:
-            self._answer(self.web.things[name], wanted)
+            self._respond(self.web.files[name], wanted)
         self.close_connection = True
 
-    def _answer(self, content: bytes, wanted: str | None) -> None:
-        fresh = self.headers["If-Range"] in {None, self.web.etag(content)}
-        first = int(wanted.removeprefix("bytes=")[:-1]) if wanted and self.web.ranges and fresh else 0
+    def _respond(self, content: bytes, wanted: str | None) -> None:
+        unchanged = self.headers["If-Range"] in {None, self.web.etag(content)}
+        first = int(wanted.removeprefix("bytes=")[:-1]) if wanted and self.web.ranges and unchanged else 0
         if first >= len(content):
             self.send_error(416)
             return
@@ -67,14 +67,14 @@ class Handler(BaseHTTPRequestHandler):
 
     def _head(self, content: bytes, first: int) -> dict[str, str]:
         web = self.web
-        told = {
+        headers = {
             "Content-Range": f"bytes {first}-{len(content) - 1}/{len(content)}" if first else "",
             "Content-Length": str(len(content) - first) if web.sized else "",
             "ETag": web.etag(content) if web.etags else "",
             "Last-Modified": "Wed, 21 Oct 2015 07:28:00 GMT" if web.dated else "",
             "Content-Encoding": web.coding,
         }
-        return {name: value for name, value in told.items() if value}
+        return {name: value for name, value in headers.items() if value}
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         pass

@@ -1,20 +1,20 @@
-"""The witness: what a walk leaves behind of a net that can be checked by others."""
+"""Certificates: what the engine measures of a finished net, and what a run stores of it."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, cast
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from smc_eval.engine.batches import Batches
-from smc_eval.engine.certify import certificate_of, effective_sparsity
+from smc_eval.engine.certify import certify, effective_sparsity
 from smc_eval.engine.device import Device
-from smc_eval.engine.usage import Usage
+from smc_eval.method import Method
 from smc_eval.methods.dense import Dense
 from smc_eval.methods.gmp import Gmp
 from smc_eval.methods.gmp_tuned import TunedGmp
@@ -23,120 +23,123 @@ from smc_eval.sparse.mask_sample import sample_masks
 from smc_eval.sparse.net import Net
 from smc_eval.sparse.scope import in_scope
 from smc_eval.store.mask_samples import MaskSample, iou
+from smc_eval.store.record import FlopCount
 from smc_eval.store.store import Store
 from smc_eval.target import Target
 from smc_eval.task import Task
 from smc_eval.testing import Toy, chain_of, run_chain
 
 
-class Silent(Toy):
-    """A toy that tells its loss alone."""
+class LossOnly(Toy):
+    """A toy without outputs."""
 
-    def loss_and_outputs(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
-        return Task.loss_and_outputs(self, model, batch)
-
-    @property
-    def has_outputs(self) -> bool:
-        return False
+    loss_and_outputs: ClassVar[None] = None
 
     def loss(self, model: nn.Module, batch: Any) -> Tensor:
-        return Toy.loss_and_outputs(self, model, batch)[0]
+        return cast("Tensor", nn.functional.cross_entropy(model(batch["tokens"]), batch["answers"]))
 
 
-def fed(task: Task) -> tuple[Net, Batches]:
+def net_and_batches(task: Task) -> tuple[Net, Batches]:
     device = Device("cpu", threads=1)
     device.seed("a")
     model = task.model()
     return Net(model, in_scope(model, "body")), Batches(task, task.recipe, "start", device)
 
 
-def test_where_one_layer_is_gone_nothing_is_left_of_a_net() -> None:
-    net, batches = fed(Toy())
-    assert effective_sparsity(net, batches) == {
-        "effective": 0.0,
-        "effective_tensors": dict.fromkeys(net.scope, 0.0),
-    }
+def test_a_net_with_a_dead_layer_has_effective_sparsity_one() -> None:
+    net, batches = net_and_batches(Toy())
+    assert effective_sparsity(net, batches) == (0.0, dict.fromkeys(net.scope, 0.0))
     net.set_masks(net.full_masks | {"down.weight": torch.zeros(8, 10).bool()})
-    found = certificate_of(net, None, batches, Toy().model())
-    assert 0 < found["reached"] < found["effective"] == 1.0
-    assert found["dead_units"] == {"down.weight": [8, 10]}
+    certificate = certify(net, None, batches, Toy().model())
+    assert certificate.effective == 1.0
+    assert 0 < certificate.reached < certificate.effective
+    assert certificate.effective_tensors == dict.fromkeys(net.scope, 1.0)
+    assert certificate.dead_tensors == ("down.weight",)
+    assert certificate.dead_units == {"down.weight": (8, 10)}
 
 
-def test_a_side_branch_that_is_gone_leaves_the_rest_as_it_is() -> None:
-    net, batches = fed(Toy())
+def test_a_dead_side_branch_disconnects_nothing_else() -> None:
+    net, batches = net_and_batches(Toy())
     net.set_masks(net.full_masks | {"odd.weight": torch.zeros(5, 7).bool()})
-    found = certificate_of(net, None, batches, Toy().model())
-    assert found["effective"] == found["reached"] > 0
+    certificate = certify(net, None, batches, Toy().model())
+    assert certificate.effective == certificate.reached > 0
 
 
-def test_a_task_that_tells_no_outputs_has_no_effective_sparsity() -> None:
-    net, batches = fed(Silent())
-    assert certificate_of(net, None, batches, Toy().model())["effective"] is None
+def test_a_task_without_outputs_has_no_effective_sparsity() -> None:
+    net, batches = net_and_batches(LossOnly())
+    assert certify(net, None, batches, Toy().model()).effective is None
 
 
-def test_a_net_that_never_trained_has_not_moved(tmp_path: Path) -> None:
-    still = Toy(recipe=Toy().recipe.model_copy(update={"steps": 0}))
-    found = run_chain(chain_of(MagnitudeBefore(), Target(sparsity=0.5), still), tmp_path)[0].certificate[
-        "moved"
-    ]
-    assert found["scope_kept"] == 0.0 < found["scope"] < 1
+def test_without_training_the_unpruned_weights_have_not_moved(tmp_path: Path) -> None:
+    untrained = Toy(recipe=Toy().recipe.model_copy(update={"steps": 0}))
+    record = run_chain(chain_of(MagnitudeBefore(), Target(sparsity=0.5), untrained), tmp_path)[0]
+    assert record.certificate is not None
+    moved = record.certificate.moved
+    assert moved.scope is not None
+    assert moved.scope_remaining == 0.0 < moved.scope < 1
 
 
-def test_masks_are_sketched_beside_the_answers(tmp_path: Path) -> None:
-    link = chain_of(MagnitudeBefore(), Target(sparsity=0.5))
-    _, _, masks = run_chain(link, tmp_path)
-    kept = Store(tmp_path).mask_samples.load(link.digest)
-    assert kept == {name: MaskSample.read(*parts) for name, parts in sample_masks(masks).items()}
-    assert iou(kept, kept) == (1.0, 0.0)
+def test_a_certificate_lists_each_failed_check() -> None:
+    net, batches = net_and_batches(Toy())
+    net.set_masks(net.full_masks | {"down.weight": torch.zeros(8, 10).bool()})
+    with torch.no_grad():
+        net.model.get_parameter("down.weight")[0, :2] = torch.tensor([3.0, torch.nan])
+    certificate = certify(net, Target(sparsity=0.5), batches, Toy().model())
+    assert not certificate.ok
+    assert certificate.failed == (
+        f"{certificate.remaining} weights remain, {certificate.expected} expected",
+        "2 weights under masks are not zero; the largest is nan",
+        "some weights are not finite numbers",
+    )
+    assert certificate.effective is None
 
 
-def trained(method: Any, tmp_path: Path, **recipe: Any) -> dict[str, int]:
+def test_mask_samples_are_stored_with_the_predictions(tmp_path: Path) -> None:
+    chain = chain_of(MagnitudeBefore(), Target(sparsity=0.5))
+    _, _, masks = run_chain(chain, tmp_path)
+    samples = Store(tmp_path).mask_samples.load(chain.digest)
+    assert samples == {name: MaskSample.read(*parts) for name, parts in sample_masks(masks).items()}
+    assert iou(samples, samples) == (1.0, 0.0)
+
+
+def training_flops(method: Method, folder: Path, **recipe: Any) -> FlopCount:
     task = Toy(recipe=Toy().recipe.model_copy(update=recipe))
     target = Target() if isinstance(method, Dense) else Target(sparsity=0.5)
-    flops: dict[str, int] = run_chain(chain_of(method, target, task), tmp_path)[0].cost.flops.train
-    return flops
+    cost = run_chain(chain_of(method, target, task), folder)[0].cost
+    assert cost is not None
+    return cost.flops.train
 
 
-def test_selecting_an_epoch_and_asking_a_teacher_cost_what_they_take(tmp_path: Path) -> None:
-    plain = trained(Dense(), tmp_path / "plain", validation=0.2)
-    chosen = trained(Dense(), tmp_path / "chosen", validation=0.2, keep="best")
-    assert chosen["dense"] > plain["dense"]
-    alone, taught = trained(Gmp(), tmp_path / "a"), trained(TunedGmp(), tmp_path / "b")
-    # the teacher's own training, and a forward pass of it beside each step
-    assert taught["dense"] > alone["dense"] + plain["dense"]
-
-
-def test_a_stage_of_a_release_that_counted_nothing_leaves_the_whole_unknown() -> None:
-    old = {name: value for name, value in Usage(steps=7).as_meta().items() if name != "flops"}
-    usage = Usage()
-    usage.take(old)
-    usage.spend("train", {"dense": 2, "sparse": 1})
-    usage.spend("predict", {"dense": 2, "sparse": 1})
-    assert usage.steps == 7
-    assert usage.flops == {"train": None, "prune": None, "predict": {"dense": 2, "sparse": 1}}
+def test_training_operations_include_epoch_selection_and_the_teacher(tmp_path: Path) -> None:
+    plain = training_flops(Dense(), tmp_path / "plain", validation=0.2)
+    selected = training_flops(Dense(), tmp_path / "selected", validation=0.2, keep="best")
+    assert selected.dense > plain.dense
+    alone, taught = training_flops(Gmp(), tmp_path / "a"), training_flops(TunedGmp(), tmp_path / "b")
+    # the teacher's own training, and one of its forward passes for each step
+    assert taught.dense > alone.dense + plain.dense
 
 
 PEAKS = """
 import torch
-from smc_eval.engine.world import World
+from smc_eval.engine.device import Device
 
-world = World("cpu", threads=1)
+device = Device("cpu", threads=1)
 huge = torch.ones(200 * 2**20 // 4)
-before, _ = world.peak_memory()
+before, _ = device.peak_memory()
 del huge
-world.reset_peak_memory()
-after, whose = world.peak_memory()
+device.reset_peak_memory()
+after, whose = device.peak_memory()
 held = torch.ones(100 * 2**20 // 4)
-print(before, after, world.peak_memory()[0], whose)
+print(before, after, device.peak_memory()[0], whose)
 """
 
 
-def test_a_cells_peak_forgets_what_came_before() -> None:
-    # in a process of its own: what a long one gives back, the system may take its time to count
+def test_the_peak_memory_of_a_cell_does_not_include_earlier_memory() -> None:
+    # in its own process: the system may count freed memory of a long one for a while
     ended = subprocess.run([sys.executable, "-c", PEAKS], capture_output=True, text=True, check=True)
     *peaks, whose = ended.stdout.split()
     if whose == "process":
-        pytest.skip("this system does not forget peaks")
+        pytest.skip("this system cannot reset the peak")
     before, after, last = map(int, peaks)
     assert after < before - 100 * 2**20
     assert last >= after + 90 * 2**20

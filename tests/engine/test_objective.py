@@ -1,4 +1,4 @@
-"""Distillation: the mixture by hand, a teacher that only teaches, and its place in the chain."""
+"""Distillation: the loss by hand, the teacher, and its place in the chain."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from smc_eval.engine.usage import Usage
 from smc_eval.errors import PlanError, UsageError
 from smc_eval.experiment.cell import Chain, Link, shared_nets
 from smc_eval.method import Method
-from smc_eval.planning.plan import stages_owed
+from smc_eval.planning.plan import stages_to_run
 from smc_eval.sparse.net import Net, state
 from smc_eval.sparse.scope import in_scope
 from smc_eval.stages import Distillation, Rewind, Stage, Train
@@ -30,7 +30,7 @@ from smc_eval.testing import Toy, assert_equal, chain_of, run_chain
 
 
 class Taught(Method):
-    """Train twice from the start; the second learns from the first."""
+    """Train twice from the start; the second training learns from the first."""
 
     card: ClassVar[MethodCard] = MethodCard(name="taught", summary="taught", source="none", when="none")
     hardness: float = 0.5
@@ -44,21 +44,21 @@ class Taught(Method):
         )
 
 
-def test_the_divergence_of_two_answers_is_what_one_computes_by_hand() -> None:
+def test_the_divergence_of_two_outputs_equals_a_computation_by_hand() -> None:
     teacher = torch.tensor([[0.9, 0.1], [0.5, 0.5]]).log()
     student = torch.tensor([[0.5, 0.5], [0.25, 0.75]]).log()
     # row 1: .9 ln(.9/.5) + .1 ln(.1/.5) = 0.368064; row 2: .5 ln 2 + .5 ln(2/3) = 0.143841
     assert float(divergence(student, teacher, 1.0)) == pytest.approx((0.368064 + 0.143841) / 2, abs=1e-6)
 
 
-def test_the_temperature_softens_both_and_its_square_stands_before() -> None:
+def test_the_temperature_softens_both_and_its_square_is_a_factor() -> None:
     teacher, student = torch.tensor([[0.8, 0.2]]).log(), torch.tensor([[0.5, 0.5]]).log()
-    # at T = 2 the teacher's odds of 4 to 1 are 2 to 1, the student's stay even
+    # at T = 2 the teacher's odds of 4 to 1 become 2 to 1, the student's stay even
     by_hand = 4 * (2 / 3 * math.log(4 / 3) + 1 / 3 * math.log(2 / 3))
     assert float(divergence(student, teacher, 2.0)) == pytest.approx(by_hand, abs=1e-6)
 
 
-def test_the_gradient_keeps_its_size_when_it_is_hot() -> None:
+def test_the_gradient_keeps_its_size_at_high_temperature() -> None:
     teacher = torch.randn(6, 5, generator=torch.Generator().manual_seed(0)).log_softmax(-1)
     sizes = []
     for temperature in (50.0, 100.0, 1000.0):
@@ -66,13 +66,13 @@ def test_the_gradient_keeps_its_size_when_it_is_hot() -> None:
         divergence(logits.log_softmax(-1), teacher, temperature).backward()
         assert logits.grad is not None
         sizes.append(float(logits.grad.norm()))
-    # where T is large it is (student - teacher) / C, whatever T: Hinton et al. (2015), equation 4
+    # for large T it is (student - teacher) / C for every T: Hinton et al. (2015), equation 4
     logits_of_teacher = teacher - teacher.mean(-1, keepdim=True)
     assert sizes[2] == pytest.approx(float((logits_of_teacher / 5 / 6).norm()), rel=1e-2)
     assert sizes[0] == pytest.approx(sizes[2], rel=0.05)
 
 
-def test_answers_that_are_impossible_for_both_add_nothing_and_spoil_no_gradient() -> None:
+def test_outputs_that_are_impossible_for_both_add_nothing_and_keep_gradients_finite() -> None:
     teacher = torch.tensor([[0.8, 0.2, 0.0]]).log()
     logits = torch.tensor([[0.3, 0.1, -torch.inf]], requires_grad=True)
     loss = divergence(logits.log_softmax(-1), teacher, 2.0)
@@ -82,34 +82,34 @@ def test_answers_that_are_impossible_for_both_add_nothing_and_spoil_no_gradient(
     assert logits.grad is not None and bool(logits.grad.isfinite().all())
 
 
-def test_a_student_that_holds_for_impossible_what_the_teacher_says_is_infinitely_wrong() -> None:
+def test_the_divergence_is_infinite_if_only_the_student_excludes_an_output() -> None:
     teacher, student = torch.tensor([[0.8, 0.2]]).log(), torch.tensor([[1.0, 0.0]]).log()
     assert float(divergence(student, teacher, 1.0)) == math.inf
 
 
-def test_of_values_it_is_the_mean_squared_difference_whatever_the_temperature() -> None:
+def test_the_divergence_of_values_is_the_mean_squared_difference_at_any_temperature() -> None:
     student, teacher = torch.tensor([1.0, 2.0]), torch.tensor([0.0, 5.0])
     assert float(divergence(student, teacher, 7.0)) == pytest.approx((1 + 9) / 2)
 
 
-def test_an_equal_student_has_nothing_to_learn() -> None:
+def test_the_divergence_of_equal_outputs_is_zero() -> None:
     same = torch.randn(4, 3).log_softmax(-1)
     assert float(divergence(same, same, 3.0)) == pytest.approx(0, abs=1e-6)
 
 
 @pytest.mark.parametrize("hardness", [0.25, 1.0])
-def test_hardness_is_the_teachers_share(hardness: float) -> None:
+def test_hardness_is_the_share_of_the_teachers_loss(hardness: float) -> None:
     task = Toy()
     student, teacher = task.model().eval(), task.model()
     batch = task.collate(task.data("train")[:4])
     mixed = Objective(task, Distillation(teacher="t", hardness=hardness, temperature=2.0), teacher)
-    own, said = task.loss_and_outputs(student, batch)
-    taught = divergence(said, task.loss_and_outputs(teacher, batch)[1], 2.0)
+    own, outputs = task.loss_and_outputs(student, batch)
+    taught = divergence(outputs, task.loss_and_outputs(teacher, batch)[1], 2.0)
     torch.testing.assert_close(mixed(student, batch), (1 - hardness) * own + hardness * taught)
     torch.testing.assert_close(Objective(task)(student, batch), own)
 
 
-def test_a_teacher_learns_nothing_and_is_asked_without_dropout() -> None:
+def test_a_teacher_is_not_trained_and_predicts_without_dropout() -> None:
     task = Toy()
     student, teacher = task.model(), task.model()
     before = {name: tensor.clone() for name, tensor in state(teacher).items()}
@@ -121,8 +121,8 @@ def test_a_teacher_learns_nothing_and_is_asked_without_dropout() -> None:
     assert_equal([state(teacher)], [before])
 
 
-class Noted(Toy):
-    """Notes which examples stood in each batch, and the chance left after its dropout was drawn."""
+class Recording(Toy):
+    """Records the examples of each batch, and the random state after its dropout was drawn."""
 
     seen: ClassVar[list[Any]] = []
 
@@ -131,15 +131,15 @@ class Noted(Toy):
         return super().collate(examples)
 
     def loss_and_outputs(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
-        made = super().loss_and_outputs(model, batch)
+        loss_and_outputs = super().loss_and_outputs(model, batch)
         if model.training:
             self.seen.append(torch.get_rng_state())
-        return made
+        return loss_and_outputs
 
 
 def trained(task: Task, *, taught: bool) -> list[Any]:
-    """What was noted of a Train under one and the same digest, with a teacher or without."""
-    Noted.seen.clear()
+    """The recordings of a training with the same digest, with a teacher or without."""
+    Recording.seen.clear()
     device = Device("cpu", threads=1)
     device.seed("start")
     model = task.model()
@@ -154,18 +154,18 @@ def trained(task: Task, *, taught: bool) -> list[Any]:
     net.model.train()
     for _ in range(5):
         training._advance()
-    return list(Noted.seen)
+    return list(Recording.seen)
 
 
-def test_a_teacher_disturbs_neither_batches_nor_dropout() -> None:
-    alone, taught = trained(Noted(), taught=False), trained(Noted(), taught=True)
+def test_a_teacher_changes_neither_batches_nor_dropout() -> None:
+    alone, taught = trained(Recording(), taught=False), trained(Recording(), taught=True)
     assert len(alone) == len(taught) == 10
-    for one, other in zip(alone, taught, strict=True):
-        assert torch.equal(one, other) if isinstance(one, Tensor) else one == other
+    for first, second in zip(alone, taught, strict=True):
+        assert torch.equal(first, second) if isinstance(first, Tensor) else first == second
 
 
 class Choosing(Taught):
-    """Two nets, one after the other; the student learns from either."""
+    """Two trainings, one after the other; the student learns from the one that is chosen."""
 
     teacher: str = "first"
 
@@ -175,11 +175,11 @@ class Choosing(Taught):
         yield Train(distil=Distillation(teacher=self.teacher))
 
 
-def test_the_teachers_digest_is_part_of_the_chains() -> None:
-    one, other = (chain_of(Choosing(teacher=name), Target()) for name in ("first", "second"))
-    assert [link.digest for link in one.links[:2]] == [link.digest for link in other.links[:2]]
-    assert one.links[2].digest != other.links[2].digest
-    assert (one.links[2].back, other.links[2].back) == tuple(link.digest for link in one.links[:2])
+def test_the_teachers_digest_is_part_of_the_chains_digest() -> None:
+    first, second = (chain_of(Choosing(teacher=name), Target()) for name in ("first", "second"))
+    assert [link.digest for link in first.links[:2]] == [link.digest for link in second.links[:2]]
+    assert first.links[2].digest != second.links[2].digest
+    assert (first.links[2].back, second.links[2].back) == tuple(link.digest for link in first.links[:2])
 
 
 @pytest.mark.parametrize("changed", [{"hardness": 0.6}, {"temperature": 3.0}])
@@ -187,7 +187,7 @@ def test_hardness_and_temperature_are_part_of_the_chains_digest(changed: dict[st
     assert chain_of(Taught(), Target()).digest != chain_of(Taught(**changed), Target()).digest
 
 
-def test_what_a_point_is_called_is_not() -> None:
+def test_the_name_of_a_point_is_not_part_of_the_digest() -> None:
     class Otherwise(Taught):
         def plan(self, target: Target) -> Iterator[Stage]:
             first, back, second = super().plan(target)
@@ -203,24 +203,26 @@ def test_what_a_point_is_called_is_not() -> None:
     assert first == second
 
 
-class Mute(Toy):
+class LossOnly(Toy):
+    """A toy without outputs."""
+
     loss_and_outputs: ClassVar[None] = None
 
     def loss(self, model: nn.Module, batch: Any) -> Tensor:
         return cast("Tensor", nn.functional.cross_entropy(model(batch["tokens"]), batch["answers"]))
 
 
-def test_a_task_that_tells_no_outputs_is_refused_by_name() -> None:
-    with pytest.raises(UsageError, match="method 'taught' learns from a teacher's outputs, which task 'toy'"):
-        chain_of(Taught(), Target(), Mute())
+def test_a_task_without_outputs_is_refused_by_name() -> None:
+    with pytest.raises(UsageError, match="method 'taught' learns from a teacher's outputs, and task 'toy'"):
+        chain_of(Taught(), Target(), LossOnly())
 
 
-def test_a_teacher_that_was_never_trained_is_refused_by_name() -> None:
+def test_a_missing_teacher_is_refused_by_name() -> None:
     class Untaught(Taught):
         def plan(self, target: Target) -> Iterator[Stage]:
             yield Train(distil=Distillation(teacher="nobody"))
 
-    with pytest.raises(PlanError, match="stage 1 of 'taught' goes back to 'nobody'; points so far: start"):
+    with pytest.raises(PlanError, match="stage 1 of 'taught' goes back to 'nobody'; names so far: start"):
         chain_of(Untaught(), Target())
 
 
@@ -228,18 +230,18 @@ def chained(**options: float) -> Chain:
     return chain_of(Taught(**options), Target())
 
 
-def test_the_plan_owes_the_teachers_net_where_the_store_has_lost_it() -> None:
+def test_the_plan_trains_the_teacher_again_if_the_store_has_lost_its_net() -> None:
     teacher, back, student = (link.digest for link in chained().links)
-    assert stages_owed(chained(), set().__contains__) == {teacher, back, student}
-    assert stages_owed(chained(), {back}.__contains__) == {teacher, student}
-    assert stages_owed(chained(), {teacher, back}.__contains__) == {student}
+    assert stages_to_run(chained(), set().__contains__) == {teacher, back, student}
+    assert stages_to_run(chained(), {back}.__contains__) == {teacher, student}
+    assert stages_to_run(chained(), {teacher, back}.__contains__) == {student}
 
 
-def test_the_teachers_net_is_kept_while_somebody_learns_from_it() -> None:
+def test_the_teachers_net_stays_in_the_store_while_a_stage_needs_it() -> None:
     assert chained().links[0].digest in shared_nets([chained()])
 
 
-def test_teaching_is_counted_and_changes_what_is_learned(tmp_path: Path) -> None:
+def test_teacher_passes_are_counted_and_change_the_net(tmp_path: Path) -> None:
     taught, tensors, _ = run_chain(chained(hardness=1.0), tmp_path)
     assert taught.cost.teacher_passes == 12
     _, alone, _ = run_chain(chained(hardness=1e-6), tmp_path)

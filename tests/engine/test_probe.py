@@ -1,4 +1,4 @@
-"""The probe: gradients, and Hessian times vector, against other ways of computing them."""
+"""The probe: gradients and Hessian-vector products, against other ways to compute them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from smc_eval.testing import Toy, assert_equal
 
 
 class Attentive(nn.Module):
-    """Self-attention as transformers have it, fused where it can be."""
+    """Self-attention as in transformers, fused where possible."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class Attentive(nn.Module):
 
 
 class Recurrent(nn.Module):
-    """The two-way LSTM of the arithmetic encoders, over packed sentences."""
+    """A bidirectional LSTM over packed sentences, as in the arithmetic encoders."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class Recurred(Toy):
 
 
 def probed(task: Task, name: str = "stage") -> tuple[Net, NetProbe, Batches, Usage]:
-    """A probe over a fresh net, the net, its feed and the meter; the model is in training mode."""
+    """A new net in training mode, a probe over it, its batches and its usage."""
     device = Device("cpu", threads=1)
     device.seed("start")
     model = task.model()
@@ -73,7 +73,7 @@ def probed(task: Task, name: str = "stage") -> tuple[Net, NetProbe, Batches, Usa
 
 
 def by_hand(net: Net, batches: Batches, count: int, *, dropout: bool) -> dict[str, Tensor]:
-    """Mean gradient over the batches a probe sees, by autograd alone."""
+    """Mean gradient over the batches of a probe, by autograd alone."""
     net.model.train(dropout)
     named = net.parameters
     losses = [batches.task.loss(net.model, batch) for batch in batches.sample(count, "stage")]
@@ -91,7 +91,7 @@ def test_gradients_are_the_mean_over_the_batches(*, dropout: bool) -> None:
     assert usage.scoring_passes == 3
 
 
-def test_dropout_disturbs_gradients_unless_they_are_asked_for_without() -> None:
+def test_gradients_without_dropout_are_deterministic() -> None:
     _, probe, _, _ = probed(Toy())
     first, second = probe.gradients(2, dropout=False), probe.gradients(2, dropout=False)
     noisy, other = probe.gradients(2), probe.gradients(2)
@@ -99,28 +99,28 @@ def test_dropout_disturbs_gradients_unless_they_are_asked_for_without() -> None:
     assert any(not torch.equal(noisy[name], other[name]) for name in noisy)
 
 
-def test_each_gradient_averages_to_the_gradients() -> None:
+def test_the_mean_of_each_gradient_equals_the_gradients() -> None:
     net, probe, _, _ = probed(Toy())
     net.model.drop.p = 0.0  # type: ignore[union-attr,assignment]
-    each = [{n: g.clone() for n, g in one.items()} for one in probe.each_gradient(4)]
-    net, again, _, usage = probed(Toy())
+    each = [{n: g.clone() for n, g in grads.items()} for grads in probe.each_gradient(4)]
+    net, other, _, usage = probed(Toy())
     net.model.drop.p = 0.0  # type: ignore[union-attr,assignment]
-    for name, mean in again.gradients(4).items():
-        torch.testing.assert_close(torch.stack([one[name] for one in each]).mean(0), mean)
+    for name, mean in other.gradients(4).items():
+        torch.testing.assert_close(torch.stack([grads[name] for grads in each]).mean(0), mean)
     assert (len(each), usage.scoring_passes) == (4, 4)
 
 
-def test_a_batch_may_be_of_another_size() -> None:
+def test_a_batch_can_have_another_size() -> None:
     net, probe, batches, _ = probed(Toy())
     net.model.drop.p = 0.0  # type: ignore[union-attr,assignment]
-    one, two = ({n: g.clone() for n, g in g.items()} for g in probe.each_gradient(2, size=1))
+    first, second = ({n: g.clone() for n, g in grads.items()} for grads in probe.each_gradient(2, size=1))
     (pair,) = batches.sample(1, "stage", 2)
     grads = torch.autograd.grad(batches.task.loss(net.model, pair), list(net.parameters.values()))
     for name, gradient in zip(net.parameters, grads, strict=True):
-        torch.testing.assert_close((one[name] + two[name]) / 2, gradient)
+        torch.testing.assert_close((first[name] + second[name]) / 2, gradient)
 
 
-def test_masked_weights_have_their_gradients_too() -> None:
+def test_masked_weights_have_gradients_too() -> None:
     net, probe, _, _ = probed(Toy())
     net.set_masks({name: torch.zeros_like(w, dtype=torch.bool) for name, w in net.weights.items()})
     net.model.get_parameter("down.weight").data.fill_(0.1)
@@ -128,7 +128,7 @@ def test_masked_weights_have_their_gradients_too() -> None:
     assert probe.gradients(1)["odd.weight"].any()
 
 
-def test_a_weight_the_loss_never_sees_has_gradient_zero() -> None:
+def test_an_unused_weight_has_gradient_zero() -> None:
     class Idle(Toy):
         def model(self) -> nn.Module:
             model = super().model()
@@ -144,12 +144,12 @@ def test_a_weight_the_loss_never_sees_has_gradient_zero() -> None:
 @pytest.mark.parametrize("task", [Toy(), Attended(), Recurred()], ids=["gru", "attention", "bilstm"])
 def test_products_are_the_hessian_times_the_vectors(task: Task) -> None:
     net, probe, batches, usage = probed(task)
-    chance = torch.Generator().manual_seed(5)
-    vectors = {name: torch.randn(w.shape, generator=chance) for name, w in net.weights.items()}
+    generator = torch.Generator().manual_seed(5)
+    vectors = {name: torch.randn(w.shape, generator=generator) for name, w in net.weights.items()}
     found = probe.products(vectors, 2)
     assert usage.scoring_passes == 4
     net.model.eval()  # without dropout
-    batches, names = list(batches.sample(2, "stage")), list(net.parameters)
+    sample, names = list(batches.sample(2, "stage")), list(net.parameters)
 
     def loss(*weights: Tensor) -> Tensor:
         class Loss(nn.Module):
@@ -158,7 +158,7 @@ def test_products_are_the_hessian_times_the_vectors(task: Task) -> None:
                 self.net = net.model
 
             def forward(self) -> Tensor:
-                return torch.stack([batches.task.loss(self.net, batch) for batch in batches]).mean()
+                return torch.stack([task.loss(self.net, batch) for batch in sample]).mean()
 
         swapped = {f"net.{name}": weight for name, weight in zip(names, weights, strict=True)}
         value: Tensor = torch.func.functional_call(Loss(), swapped, (), tie_weights=True)
@@ -175,11 +175,11 @@ def test_products_are_the_hessian_times_the_vectors(task: Task) -> None:
         torch.testing.assert_close(found[name], product, rtol=1e-3, atol=1e-5, msg=name)
 
 
-def test_products_are_the_change_of_the_gradient_along_the_vectors() -> None:
+def test_products_equal_the_change_of_the_gradient_along_the_vectors() -> None:
     net, probe, _, _ = probed(Toy())
     net.model.double()
-    chance = torch.Generator().manual_seed(5)
-    vectors = {n: torch.randn(w.shape, generator=chance, dtype=w.dtype) for n, w in net.weights.items()}
+    generator = torch.Generator().manual_seed(5)
+    vectors = {n: torch.randn(w.shape, generator=generator, dtype=w.dtype) for n, w in net.weights.items()}
     found, step, sides = probe.products(vectors, 1), 1e-5, []
     for sign in (1, -2):
         for name, weight in net.parameters.items():
@@ -191,8 +191,8 @@ def test_products_are_the_change_of_the_gradient_along_the_vectors() -> None:
         )
 
 
-def asked(probe: NetProbe) -> Iterator[Any]:
-    """Everything that goes backward, once."""
+def backward_passes(probe: NetProbe) -> Iterator[Any]:
+    """Each kind of backward pass, once."""
     yield probe.gradients(2)
     yield probe.gradients(1, dropout=False)
     yield list(probe.each_gradient(2))
@@ -200,17 +200,17 @@ def asked(probe: NetProbe) -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_the_net_is_left_without_gradients_and_in_the_mode_it_was_in(*, training: bool) -> None:
+def test_afterwards_the_net_has_no_gradients_and_its_earlier_mode(*, training: bool) -> None:
     net, probe, _, _ = probed(Toy())
     net.model.train(training)
     before = {name: weight.clone() for name, weight in net.weights.items()}
-    for _ in asked(probe):
+    for _ in backward_passes(probe):
         assert net.model.training == training
         assert all(weight.grad is None for weight in net.model.parameters())
     assert all(torch.equal(net.weights[name], weight) for name, weight in before.items())
 
 
-def test_gradients_that_are_left_half_way_leave_none_behind() -> None:
+def test_an_iteration_that_stops_early_leaves_no_gradients() -> None:
     net, probe, _, _ = probed(Toy())
     each = probe.each_gradient(5)
     next(each)
@@ -218,7 +218,7 @@ def test_gradients_that_are_left_half_way_leave_none_behind() -> None:
     assert all(weight.grad is None for weight in net.model.parameters())
 
 
-def test_an_error_half_way_leaves_none_behind_either() -> None:
+def test_an_error_leaves_no_gradients() -> None:
     class Failing(Toy):
         calls: ClassVar[list[int]] = []
 
@@ -235,7 +235,7 @@ def test_an_error_half_way_leaves_none_behind_either() -> None:
     assert not net.model.training and all(weight.grad is None for weight in net.model.parameters())
 
 
-def test_what_is_mended_lies_under_the_masks() -> None:
+def test_mended_weights_are_masked() -> None:
     net, probe, _, _ = probed(Toy())
     masks = {name: torch.ones_like(w, dtype=torch.bool) for name, w in net.weights.items()}
     masks["odd.weight"][0] = False
@@ -248,16 +248,16 @@ def test_what_is_mended_lies_under_the_masks() -> None:
         probe.mend({"words.weight": torch.zeros(12, 8)})
 
 
-def test_each_gradient_is_the_same_when_asked_for_again_dropout_and_all() -> None:
+def test_each_gradient_is_the_same_in_a_second_call_dropout_included() -> None:
     task, device = Toy(), Device("cpu", threads=1)
     device.seed("a")
     model = task.model()
     probe = NetProbe(
         Net(model, in_scope(model, "body")), Batches(task, task.recipe, "a", device), "stage", Usage(), device
     )
-    first, again = (
+    first, second = (
         [{name: grad.clone() for name, grad in grads.items()} for grads in probe.each_gradient(9)]
         for _ in range(2)
     )
-    assert_equal(first, again)
+    assert_equal(first, second)
     assert not torch.equal(first[0]["down.weight"], first[1]["down.weight"])

@@ -1,4 +1,4 @@
-"""The loop: rules see what they should, selection is what it says, bad numbers stop it."""
+"""The training loop: updaters, selection of an epoch, and errors at values that are not finite."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ from smc_eval.updater import StepView, Updater
 
 
 class Swap(Updater):
-    """Every other step, one weight of each tensor gives its place to one that was gone."""
+    """Every other step, one unpruned weight of each tensor is exchanged for a pruned one."""
 
-    def begin(self, weights: Any, masks: Any) -> dict[str, Tensor]:
+    def init(self, weights: Any, masks: Any) -> dict[str, Tensor]:
         return {"count": torch.zeros(1)}
 
     def update(self, view: StepView, state: dict[str, Tensor]) -> dict[str, Tensor]:
         if view.step % 2:
             masks = {name: mask.clone() for name, mask in view.masks.items()}
             for name, mask in masks.items():
-                alive, dead = mask.view(-1).nonzero(), (~mask).view(-1).nonzero()
-                if not (len(alive) and len(dead)):
+                unpruned, pruned = mask.view(-1).nonzero(), (~mask).view(-1).nonzero()
+                if not (len(unpruned) and len(pruned)):
                     continue
-                grads = view.grads[name].view(-1)[dead[:, 0]]
-                drawn = torch.randint(len(alive), (1,), generator=view.generator)
-                mask.view(-1)[alive[drawn]] = False
-                mask.view(-1)[dead[grads.abs().argmax()]] = True
+                grads = view.grads[name].view(-1)[pruned[:, 0]]
+                drawn = torch.randint(len(unpruned), (1,), generator=view.generator)
+                mask.view(-1)[unpruned[drawn]] = False
+                mask.view(-1)[pruned[grads.abs().argmax()]] = True
             view.set_masks(masks)
         return {"count": state["count"] + 1}
 
 
 class Swapping(Method):
-    """Prune by magnitude, then swap while training."""
+    """Prune by magnitude, then swap during training."""
 
     card: ClassVar[MethodCard] = MethodCard(
         name="swap", summary="swaps", source="none", when="during", patterns=("free",)
@@ -55,10 +55,10 @@ class Swapping(Method):
         yield Train(updater=Swap())
 
 
-class TestARuleThatRegrows(MethodContract):
+class TestAnUpdaterThatRegrows(MethodContract):
     method = Swapping()
 
-    def test_what_came_back_is_counted(self, tmp_path: Path) -> None:
+    def test_regrown_weights_are_counted(self, tmp_path: Path) -> None:
         result = run_chain(chain_of(self.method, Target(sparsity=0.5)), tmp_path)[0]
         assert result.certificate.ok
         assert result.certificate.mask_changes == 7  # the pruning, then every other of 12 steps
@@ -67,11 +67,11 @@ class TestARuleThatRegrows(MethodContract):
 
 
 class Soften(Updater):
-    """A fixed mask, behind which weights live on."""
+    """A fixed mask; masked weights keep their values."""
 
     soft: ClassVar[bool] = True
 
-    def begin(self, weights: Any, masks: Any) -> dict[str, Tensor]:
+    def init(self, weights: Any, masks: Any) -> dict[str, Tensor]:
         return {}
 
     def update(self, view: StepView, state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -81,18 +81,18 @@ class Soften(Updater):
 
 
 class Softening(Swapping):
-    """Prune by magnitude, then train with living weights behind the mask."""
+    """Prune by magnitude, then train masked weights too."""
 
     def plan(self, target: Target) -> Iterator[Stage]:
         yield Prune(by=Magnitude(), to=target)
         yield Train(updater=Soften())
 
 
-class TestASoftRule(MethodContract):
+class TestASoftUpdater(MethodContract):
     method = Softening()
 
 
-def test_a_loss_that_is_no_number_stops_the_cell_and_names_the_tensor(tmp_path: Path) -> None:
+def test_a_loss_that_is_not_finite_stops_the_cell_and_names_the_tensor(tmp_path: Path) -> None:
     class Broken(Toy):
         def loss(self, model: nn.Module, batch: Any) -> Tensor:
             with torch.no_grad():
@@ -105,13 +105,13 @@ def test_a_loss_that_is_no_number_stops_the_cell_and_names_the_tensor(tmp_path: 
         run_chain(chain_of(Dense(), Target(), Broken()), tmp_path)
 
 
-def test_selecting_on_the_reported_split_is_refused_under_the_sound_protocol() -> None:
+def test_the_sound_protocol_refuses_selection_on_the_reported_split() -> None:
     recipe = Toy().recipe.model_copy(update={"keep": "best"})
-    with pytest.raises(UsageError, match="selects nothing on the reported split"):
+    with pytest.raises(UsageError, match="does not select a net on the reported split"):
         chain_of(Dense(), Target(), Toy(recipe=recipe))
 
 
-def test_examples_held_out_to_select_are_not_trained_on(tmp_path: Path) -> None:
+def test_validation_examples_are_not_trained_on(tmp_path: Path) -> None:
     recipe = Toy().recipe.model_copy(
         update={"keep": "best", "validation": 0.25, "epochs": 2, "steps": None, "batch_size": 13}
     )
@@ -121,9 +121,9 @@ def test_examples_held_out_to_select_are_not_trained_on(tmp_path: Path) -> None:
     assert result.cost.selections == 2
 
 
-def test_accumulation_counts_updates_and_matches_one_large_batch(tmp_path: Path) -> None:
+def test_accumulation_equals_one_large_batch_and_counts_as_one_step(tmp_path: Path) -> None:
     class Still(Toy):
-        """No dropout, so that splitting a batch changes nothing but rounding."""
+        """No dropout, so a divided batch differs only by rounding."""
 
         def model(self) -> nn.Module:
             model = super().model()
@@ -144,11 +144,11 @@ def test_accumulation_counts_updates_and_matches_one_large_batch(tmp_path: Path)
 
 
 class Pausing(Updater):
-    """Lets the weights move at even steps only, and remembers at which they did."""
+    """Skips odd steps, and records after which steps the weights changed."""
 
     seen: ClassVar[list[bool]] = []
 
-    def begin(self, weights: Any, masks: Any) -> dict[str, Tensor]:
+    def init(self, weights: Any, masks: Any) -> dict[str, Tensor]:
         return {"last": weights["odd.weight"].clone()}
 
     def update(self, view: StepView, state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -160,23 +160,25 @@ class Pausing(Updater):
 
 
 class Paused(Method):
-    """Train, and pause."""
+    """Train, and skip every other step."""
 
-    card: ClassVar[MethodCard] = MethodCard(name="paused", summary="pauses", source="none", when="during")
+    card: ClassVar[MethodCard] = MethodCard(
+        name="paused", summary="skips steps", source="none", when="during"
+    )
 
     def plan(self, target: Target) -> Iterator[Stage]:
         yield Train(updater=Pausing())
 
 
-def test_a_step_that_is_skipped_moves_no_weight_and_still_counts(tmp_path: Path) -> None:
+def test_a_skipped_step_changes_no_weight_and_still_counts(tmp_path: Path) -> None:
     result = run_chain(chain_of(Paused(), Target()), tmp_path)[0]
     assert Pausing.seen == [False, *[True, False] * 5, True]  # before step 0; after 0, after 1, ...
     assert (result.cost.steps, result.cost.examples) == (12, 7 * 8 - 4 + 5 * 8)
 
 
-def test_a_gradient_that_is_no_number_stops_the_cell_naming_step_and_tensor(tmp_path: Path) -> None:
+def test_a_gradient_that_is_not_finite_stops_the_cell_and_names_step_and_tensor(tmp_path: Path) -> None:
     class Exploding(Toy):
-        """A sound loss whose gradient is not, at the third step."""
+        """A finite loss with an infinite gradient, at the third step."""
 
         calls: ClassVar[list[int]] = []
 
@@ -201,7 +203,7 @@ def test_a_gradient_that_is_no_number_stops_the_cell_naming_step_and_tensor(tmp_
 
 
 class Halving(Pruner):
-    """Brings masks of its own: the first half of each tensor."""
+    """Custom masks: the first half of each tensor."""
 
     def prune(self, probe: Probe, target: Target) -> dict[str, Tensor]:
         assert (target.sparsity, target.pattern, target.scope) == (0.0, "free", "all-2d")
@@ -212,7 +214,7 @@ class Halving(Pruner):
 
 
 class Bringing(Method):
-    """Takes whatever masks come."""
+    """Custom masks, then a training."""
 
     card: ClassVar[MethodCard] = MethodCard(name="brings", summary="brings", source="none", when="custom")
 
@@ -221,17 +223,17 @@ class Bringing(Method):
         yield Train()
 
 
-def test_a_pruning_without_a_target_takes_what_the_pruner_brings(tmp_path: Path) -> None:
+def test_a_pruning_without_a_target_sets_the_masks_of_the_pruner(tmp_path: Path) -> None:
     result, _, masks = run_chain(chain_of(Bringing(), Target(scope="all-2d")), tmp_path)
-    kept = sum(int(mask.sum()) for mask in masks.values())
+    remaining = sum(int(mask.sum()) for mask in masks.values())
     assert all(int(mask.sum()) == mask.numel() // 2 for mask in masks.values())
     assert result.certificate.ok and result.certificate.asked is None
-    assert result.certificate.remaining == result.certificate.expected == kept
+    assert result.certificate.remaining == result.certificate.expected == remaining
     assert result.target.sparsity == result.certificate.reached == result.sparsity.scope
 
 
-def test_rounds_need_a_target_to_lead_to() -> None:
-    with pytest.raises(ValueError, match="rounds need a target to lead to"):
+def test_rounds_need_a_target() -> None:
+    with pytest.raises(ValueError, match="rounds need a target"):
         Prune(by=Halving(), to=None, rounds=2)
 
 
@@ -239,13 +241,15 @@ def test_a_pruner_that_misses_its_target_is_refused_by_name(tmp_path: Path) -> N
     class Missing(Bringing):
         def plan(self, target: Target) -> Iterator[Stage]:
             yield Prune(by=Magnitude(), to=target)
-            yield Prune(by=Kept(), to=target.at(0.9))
+            yield Prune(by=Unchanged(), to=target.at(0.9))
 
-    with pytest.raises(SparsityError, match=r"Kept was asked to leave \d+ weights \(sparsity 0.9\) and left"):
+    with pytest.raises(
+        SparsityError, match=r"Unchanged was asked to leave \d+ weights \(sparsity 0.9\) and left"
+    ):
         run_chain(chain_of(Missing(), Target(sparsity=0.5)), tmp_path)
 
 
-class Kept(Pruner):
+class Unchanged(Pruner):
     """Prunes nothing more."""
 
     def prune(self, probe: Probe, target: Target) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Ablated methods: one choice is undone, and everything else is as it was."""
+"""Ablated methods: one choice is undone, everything else stays."""
 
 from __future__ import annotations
 
@@ -34,25 +34,26 @@ from smc_eval.target import Target
 from smc_eval.testing import PrunedToy, Toy, chain_of, run_chain
 
 HALF = Target(sparsity=0.5)
+MASK_SOURCE = type(next(FromCheckpoint().plan(Target())).by).__name__
 
 
-def said(method: Method, how: How, target: Target = HALF) -> list[str]:
-    """The plan of an ablated method in words."""
+def plan_of(method: Method, how: How, target: Target = HALF) -> list[str]:
+    """The stages of an ablated method in words."""
     return [describe_stage(stage) for stage in Ablated(method=method, how=how).plan(target)]
 
 
 def test_before_training_the_net_goes_back_to_the_start_and_trains() -> None:
-    assert said(MagnitudeBefore(), "shuffle") == [
+    assert plan_of(MagnitudeBefore(), "shuffle") == [
         "prune by magnitude to 0.5",
         "prune by shuffle to 0.5",
         "rewind weights to 'start'",
         "train by the task's recipe",
     ]
-    assert said(MagnitudeBefore(), "random")[1] == "prune by redraw to 0.5"
+    assert plan_of(MagnitudeBefore(), "random")[1] == "prune by redraw to 0.5"
 
 
-def test_after_training_the_net_goes_back_to_what_was_trained_before_pruning() -> None:
-    assert said(MagnitudeAfter(), "shuffle") == [
+def test_after_training_the_net_goes_back_to_the_trained_net_before_pruning() -> None:
+    assert plan_of(MagnitudeAfter(), "shuffle") == [
         "train by the task's recipe (point 'unpruned')",
         "prune by magnitude to 0.5",
         "prune by shuffle to 0.5",
@@ -61,8 +62,8 @@ def test_after_training_the_net_goes_back_to_what_was_trained_before_pruning() -
     ]
 
 
-def test_of_a_lottery_only_the_last_ticket_is_altered_and_its_own_rewind_follows() -> None:
-    assert said(LotteryTicket(), "shuffle", Target(sparsity=0.36)) == [
+def test_of_lth_only_the_last_masks_are_altered_and_its_own_rewind_follows() -> None:
+    assert plan_of(LotteryTicket(), "shuffle", Target(sparsity=0.36)) == [
         "train by the task's recipe (point 'unpruned')",
         "prune by magnitude to 0.2",
         "rewind weights to 'start'",
@@ -75,18 +76,18 @@ def test_of_a_lottery_only_the_last_ticket_is_altered_and_its_own_rewind_follows
     ]
 
 
-def test_of_a_late_lottery_values_are_the_early_ones() -> None:
-    plan = said(LotteryTicket(early=0.1), "reinit", Target(sparsity=0.2))
+def test_reinit_of_late_rewinding_comes_after_the_rewind_to_the_early_net() -> None:
+    plan = plan_of(LotteryTicket(early=0.1), "reinit", Target(sparsity=0.2))
     assert plan[-4:] == [
         "rewind weights to 'unpruned'",
         "rewind weights to 'early'",
-        "prune by renew to 0.2",  # after the last rewind, or it would be undone
+        "prune by renew to 0.2",  # after the last rewind, which would undo it
         "train by the task's recipe, 10% to 100%",
     ]
 
 
-def test_after_a_rule_one_training_follows_where_the_method_has_none() -> None:
-    assert said(Gmp(), "random") == [
+def test_one_training_follows_an_updater_if_the_method_has_none() -> None:
+    assert plan_of(Gmp(), "random") == [
         describe_stage(next(Gmp().plan(HALF))),
         "prune by redraw to 0.5",
         "rewind weights to 'start'",
@@ -94,15 +95,15 @@ def test_after_a_rule_one_training_follows_where_the_method_has_none() -> None:
     ]
 
 
-def test_what_else_a_rules_training_had_stays() -> None:
+def test_that_training_keeps_the_length_and_the_teacher_of_the_updaters_training() -> None:
     *_, gradual = TunedGmp().plan(Target(sparsity=0.75))
     *_, again = Ablated(method=TunedGmp(), how="shuffle").plan(Target(sparsity=0.75))
     assert isinstance(again, Train) and isinstance(gradual, Train)
     assert (again.updater, again.length, again.distil) == (None, 2.0, gradual.distil)
 
 
-def test_survivors_are_renewed_after_the_way_back_and_not_before() -> None:
-    assert said(MagnitudeAfter(), "reinit") == [
+def test_unpruned_weights_get_new_values_after_the_rewind() -> None:
+    assert plan_of(MagnitudeAfter(), "reinit") == [
         "train by the task's recipe (point 'unpruned')",
         "prune by magnitude to 0.5",
         "rewind weights to 'unpruned'",
@@ -111,7 +112,7 @@ def test_survivors_are_renewed_after_the_way_back_and_not_before() -> None:
     ]
 
 
-def test_a_method_that_leads_back_before_it_prunes_is_taken_at_its_word() -> None:
+def test_a_method_that_rewinds_before_it_prunes_goes_back_to_that_net() -> None:
     class Returning(Method):
         card: ClassVar[MethodCard] = MethodCard(name="back", summary="back", source="none", when="before")
 
@@ -121,11 +122,11 @@ def test_a_method_that_leads_back_before_it_prunes_is_taken_at_its_word() -> Non
             yield Prune(by=Magnitude(), to=target)
             yield Train(name="taught")
 
-    assert said(Returning(), "shuffle")[4] == "rewind weights to 'start'"
+    assert plan_of(Returning(), "shuffle")[4] == "rewind weights to 'start'"
 
 
 @pytest.mark.parametrize("how", get_args(How))
-def test_all_that_comes_before_the_choice_is_shared_with_the_method(how: How) -> None:
+def test_the_stages_before_the_choice_are_shared_with_the_method(how: How) -> None:
     own = chain_of(MagnitudeAfter(), HALF)
     other = chain_of(Ablated(method=MagnitudeAfter(), how=how), HALF)
     count = 1 if how == "invert" else 2
@@ -143,7 +144,7 @@ def nets(
 
 @pytest.mark.parametrize("how", ["shuffle", "random"])
 @pytest.mark.parametrize("word", ["0.7", "2:4"])
-def test_every_tensor_keeps_its_number_and_survivors_their_first_values(
+def test_each_tensor_keeps_its_count_and_unpruned_weights_their_start_values(
     tmp_path: Path, how: How, word: str
 ) -> None:
     target = Target.parse(word)
@@ -159,11 +160,11 @@ def test_every_tensor_keeps_its_number_and_survivors_their_first_values(
         assert bool((whole.sum(-1) == 2).all())
 
 
-def test_after_training_survivors_have_the_values_they_were_trained_to(tmp_path: Path) -> None:
+def test_after_training_unpruned_weights_have_their_trained_values(tmp_path: Path) -> None:
     dense = nets(Dense(), tmp_path, Target(), steps=12)[0]
 
     class Unfinished(MagnitudeAfter):
-        """Without a second training, so that one sees what it would begin with."""
+        """Without a second training, to see the weights that it would begin with."""
 
         def plan(self, target: Target) -> Iterator[Stage]:
             yield Train()
@@ -175,7 +176,7 @@ def test_after_training_survivors_have_the_values_they_were_trained_to(tmp_path:
         assert torch.equal(tensors[name], dense[name] * mask)
 
 
-def test_reinit_keeps_the_masks_and_draws_the_survivors_anew(tmp_path: Path) -> None:
+def test_reinit_keeps_the_masks_and_draws_new_values(tmp_path: Path) -> None:
     own, kept = nets(MagnitudeBefore(), tmp_path)
     tensors, masks = nets(Ablated(method=MagnitudeBefore(), how="reinit"), tmp_path)
     for name, mask in masks.items():
@@ -194,8 +195,8 @@ def test_invert_keeps_the_smallest() -> None:
     assert {n: m.int().tolist() for n, m in kept.items()} == {"a": [[1, 0], [1, 0]], "b": [[1, 0]]}
 
 
-def test_invert_turns_every_round_of_a_criterion() -> None:
-    plan = said(LotteryTicket(), "invert", Target(sparsity=0.36))
+def test_invert_changes_every_round_of_a_criterion() -> None:
+    plan = plan_of(LotteryTicket(), "invert", Target(sparsity=0.36))
     assert [line for line in plan if line.startswith("prune")] == [
         "prune by inverse(of=magnitude) to 0.2",
         "prune by inverse(of=magnitude) to 0.36",
@@ -203,29 +204,31 @@ def test_invert_turns_every_round_of_a_criterion() -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "target", "told"),
+    ("method", "target", "message"),
     [
-        (Gmp(), HALF, "method 'gmp.invert' cannot be: Cubic gives no saliencies"),
-        (FromCheckpoint(), Target(), "method 'from-checkpoint.invert' cannot be: Given gives no saliencies"),
+        (Gmp(), HALF, "method 'gmp' cannot be inverted: Cubic gives no saliencies"),
+        (FromCheckpoint(), Target(), f"method 'from-checkpoint' cannot be inverted: {MASK_SOURCE} gives no"),
         (
             MagnitudeBefore(),
             Target(sparsity=0.5, distribution="lamp"),
-            "'omp-before.invert' cannot spread 'lamp', which needs saliencies of 0 or more",
+            r"'omp-before\+invert' does not support distribution 'lamp', which needs saliencies of 0 or more",
         ),
     ],
 )
-def test_what_cannot_be_inverted_is_refused_by_name(method: Method, target: Target, told: str) -> None:
-    with pytest.raises(UsageError, match=told):
+def test_a_method_that_cannot_be_inverted_is_refused_by_name(
+    method: Method, target: Target, message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
         Ablated(method=method, how="invert").accept(target)
     Ablated(method=method, how="shuffle").accept(target)
 
 
-def test_what_the_method_refuses_its_ablation_refuses() -> None:
-    with pytest.raises(UsageError, match="'lth' cannot make pattern '2:4'"):
+def test_an_ablation_refuses_the_targets_that_the_method_refuses() -> None:
+    with pytest.raises(UsageError, match="'lth' does not support pattern '2:4'"):
         Ablated(method=LotteryTicket(), how="shuffle").accept(Target.parse("2:4"))
 
 
-def test_it_is_named_after_method_and_ablation() -> None:
+def test_an_ablated_method_is_named_after_method_and_ablation() -> None:
     ablated = Ablated(method=LotteryTicket(share=0.3), how="reinit")
     assert (ablated.card.name, ablated.label) == ("lth+reinit", "lth:share=0.3+reinit")
     assert ablated.card.when == LotteryTicket.card.when
@@ -233,7 +236,7 @@ def test_it_is_named_after_method_and_ablation() -> None:
     assert ablated.digest() != Ablated(method=LotteryTicket(), how="reinit").digest()
 
 
-def test_given_masks_are_shuffled_too(tmp_path: Path) -> None:
+def test_custom_masks_are_shuffled_too(tmp_path: Path) -> None:
     task = PrunedToy(recipe=Toy().recipe.model_copy(update={"steps": 0}))
     own, _, kept = run_chain(chain_of(FromCheckpoint(), Target(), task), tmp_path)
     result, _, masks = run_chain(
@@ -248,9 +251,9 @@ def test_given_masks_are_shuffled_too(tmp_path: Path) -> None:
 REGISTRY = Registry((), {k.card.name: k for k in (Dense, Gmp, RandomBefore)}, {"toy": Toy})
 
 
-def grid(*ablate: str, **said: tuple[str, ...]) -> Grid:
+def grid(*ablate: str, **fields: tuple[str, ...]) -> Grid:
     return Grid.of(
-        RunConfig(tasks=("toy",), method=("gmp,random-before",), sparsity=("0.5",), ablate=ablate, **said),
+        RunConfig(tasks=("toy",), method=("gmp,random-before",), sparsity=("0.5",), ablate=ablate, **fields),
         REGISTRY,
     )
 
@@ -262,13 +265,13 @@ def test_every_method_that_prunes_runs_ablated_after_itself() -> None:
     ]  # fmt: skip
 
 
-def test_an_ablation_that_cannot_be_is_skipped_by_name() -> None:
-    squares = Resolver().resolve_all(grid("invert").cells())
-    (record,) = [square.record for square in squares if not square.chain]
+def test_an_ablation_that_a_method_does_not_support_is_skipped_by_name() -> None:
+    resolved = Resolver().resolve_all(grid("invert").cells())
+    (record,) = [cell.record for cell in resolved if not cell.chain]
     assert (record.method, record.status) == ("gmp+invert", "skipped")
     assert "Cubic gives no saliencies" in record.reason
 
 
-def test_an_unknown_ablation_is_told_with_the_nearest() -> None:
+def test_an_unknown_ablation_is_refused_with_the_nearest_name() -> None:
     with pytest.raises(UnknownName, match="no ablation is named 'shufle'; did you mean 'shuffle'"):
         grid("shufle")

@@ -1,4 +1,4 @@
-"""Budgets: as much training for every method, counted in steps or in what they would cost."""
+"""Budgets: equal training for every method, in steps or in FLOPs."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def links(chain: Chain) -> list[str]:
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.card.name)
 @pytest.mark.parametrize(("factor", "wanted"), [(1.0, 100), (3.0, 300), (0.777, 78)])
-def test_every_method_takes_as_many_steps_as_the_budget_has(
+def test_every_method_takes_exactly_the_steps_of_the_budget(
     method: Method, factor: float, wanted: int
 ) -> None:
     for target in targets_for(method):
@@ -73,7 +73,9 @@ def test_every_method_takes_as_many_steps_as_the_budget_has(
     early=st.floats(0, 0.9),
     sparsity=st.floats(0.05, 0.95),
 )
-def test_steps_are_met_exactly_however_a_training_is_cut(count, factor, share, early, sparsity) -> None:
+def test_steps_are_met_exactly_for_any_division_of_the_training(
+    count, factor, share, early, sparsity
+) -> None:
     method = LotteryTicket(share=share, early=early)
     chain = chain_of(
         method, Target(sparsity=sparsity), toy(count), budget=Budget(measure="steps", factor=factor)
@@ -81,14 +83,14 @@ def test_steps_are_met_exactly_however_a_training_is_cut(count, factor, share, e
     assert sum(lengths(chain)) == round(count * factor)
 
 
-def test_a_lottery_keeps_its_rounds_and_the_last_takes_what_is_left() -> None:
+def test_lth_keeps_its_rounds_and_the_last_takes_the_remaining_steps() -> None:
     assert lengths(chain_of(LotteryTicket(), Target(sparsity=0.36), toy(), budget=STEPS)) == [33, 33, 34]
     # 20 % of each training is before the point, 80 % after it: 20, 80, 80 of 180
     late = chain_of(LotteryTicket(early=0.2), Target(sparsity=0.2), toy(180), budget=STEPS)
     assert lengths(late) == [20, 80, 80]
 
 
-def test_what_costs_the_budget_anyway_trains_as_it_does_without_one() -> None:
+def test_a_method_that_costs_the_budget_anyway_trains_as_without_one() -> None:
     for method in (Snip(), Gmp(), MagnitudeRigL()):
         assert links(chain_of(method, HALF, toy(), budget=STEPS)) == links(chain_of(method, HALF, toy()))
     for budget in (STEPS, FLOPS):
@@ -99,23 +101,23 @@ def test_what_costs_the_budget_anyway_trains_as_it_does_without_one() -> None:
     assert links(chain_of(Snip(), HALF, epochs, budget=STEPS)) == links(chain_of(Snip(), HALF, epochs))
 
 
-def test_a_cell_without_a_budget_has_the_name_it_had_before_there_were_any() -> None:
+def test_a_cell_without_a_budget_has_a_digest_without_it() -> None:
     cell = Cell(task=toy(), method=Snip(), target=HALF, protocol=SOUND)
     fields = {name: getattr(cell, name) for name in ("task", "method", "target", "protocol", "seed")}
-    before = {"kind": "smc_eval.experiment.cell:Cell", "version": 1, "fields": fields}
-    assert cell.digest() == digest(before)
-    held = [cell.model_copy(update={"budget": budget}).digest() for budget in (STEPS, FLOPS)]
-    assert len({cell.digest(), *held}) == 3
+    without_budget = {"identity": "smc-eval:Cell", "version": 1, "fields": fields}
+    assert cell.digest() == digest(without_budget)
+    matched = [cell.model_copy(update={"budget": budget}).digest() for budget in (STEPS, FLOPS)]
+    assert len({cell.digest(), *matched}) == 3
 
 
-def test_a_dense_net_of_three_budgets_is_one_of_a_recipe_three_times_as_long() -> None:
+def test_a_dense_net_with_three_times_the_budget_has_a_recipe_three_times_as_long() -> None:
     thrice = chain_of(Dense(), Target(), toy(), budget=Budget(measure="steps", factor=3))
     assert links(thrice) == links(chain_of(Dense(), Target(), toy(300, period=60)))
     assert FLOPS.of_dense is None
     assert Budget(measure="flops", factor=3, inside=0.5).of_dense == Budget(measure="steps", factor=3)
 
 
-def test_learning_rates_stretch_along() -> None:
+def test_learning_rates_are_stretched_too() -> None:
     recipe = Recipe(epochs=8, batch_size=8, schedule="step", period=2, gamma=0.5, warmup=4)
     half = recipe.lasting(28, 52)  # 7 steps an epoch
     assert (half.steps, half.epochs, half.period, half.warmup) == (28, None, 1, 2)
@@ -130,21 +132,21 @@ def test_learning_rates_stretch_along() -> None:
         (Snip(), TENTH, [1000]),  # each costs a tenth
         (MagnitudeAfter(), HALF, [66, 68]),  # 66 + 68 / 2 = 100
         (LotteryTicket(), Target(sparsity=0.36), [40, 40, 43]),  # 40 + 0.8 * 40 + 0.64 * 43 = 99.5
-        (SparseEvolution(), TENTH, [1000]),  # by lot: no gradient is read
+        (SparseEvolution(), TENTH, [1000]),  # grows at random: no gradient is read
         (Dense(), Target(), [100]),
     ],
 )
-def test_flops_written_out(method: Method, target: Target, wanted: list[int]) -> None:
+def test_flops_by_hand(method: Method, target: Target, wanted: list[int]) -> None:
     assert lengths(chain_of(method, target, toy(), budget=FLOPS)) == wanted
 
 
-def test_what_lies_outside_the_scope_costs_as_much_at_any_sparsity() -> None:
+def test_weights_outside_the_scope_cost_the_same_at_any_sparsity() -> None:
     half_inside = Budget(measure="flops", inside=0.5)
     # a step costs 0.5 + 0.5 * 0.2
     assert lengths(chain_of(Snip(), Target(sparsity=0.8), toy(), budget=half_inside)) == [166]
 
 
-def test_a_rule_that_reads_gradients_of_masked_weights_pays_a_third_of_them() -> None:
+def test_dense_gradients_cost_a_third_of_the_pruned_weights() -> None:
     # a change every 100 steps until three quarters: 14 of 1973 cost (2 * 0.5 + 1) / 3
     (count,) = lengths(chain_of(MagnitudeRigL(), HALF, toy(1000), budget=FLOPS))
     changes = len(range(100, round(0.75 * count), 100))
@@ -169,7 +171,7 @@ def test_the_examples_of_a_step_count() -> None:
      LotteryTicket(early=0.1), MagnitudeAfter(), TunedGmp(), Ablated(method=Gmp(), how="shuffle")],
     ids=lambda method: method.label,
 )  # fmt: skip
-def test_flops_counted_as_the_nets_train_are_the_budget(
+def test_flops_counted_during_training_equal_the_budget(
     method: Method, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     costs, read = list[float](), set[int]()
@@ -197,23 +199,25 @@ def test_flops_counted_as_the_nets_train_are_the_budget(
     assert 40 - max(costs) - rounding <= sum(costs) <= 40 + rounding
 
 
-class Restless(Updater):
-    """A rule that says nothing of its density."""
+class Unknown(Updater):
+    """An updater without densities."""
 
-    def begin(self, weights: Mapping[str, Any], masks: Mapping[str, Any]) -> dict[str, Any]:
+    def init(self, weights: Mapping[str, Any], masks: Mapping[str, Any]) -> dict[str, Any]:
         return {}
 
     def update(self, view: StepView, state: dict[str, Any]) -> dict[str, Any]:
         return state
 
 
-class Wild(Restless):
-    def densities(self, steps: int, worn: float) -> Iterable[tuple[int, float]]:
+class Impossible(Unknown):
+    """An updater with a density of 0."""
+
+    def densities(self, steps: int, density: float) -> Iterable[tuple[int, float]]:
         return [(3, 0.0)]
 
 
-class Ruled(Method):
-    card: ClassVar[MethodCard] = MethodCard(name="ruled", summary="r", source="none", when="during")
+class Updated(Method):
+    card: ClassVar[MethodCard] = MethodCard(name="updated", summary="u", source="none", when="during")
     updater: Updater
 
     def plan(self, target: Target) -> Iterator[Stage]:
@@ -228,7 +232,7 @@ class Idle(Method):
 
 
 @pytest.mark.parametrize(
-    ("method", "task", "budget", "told"),
+    ("method", "task", "budget", "message"),
     [
         (Snip(), toy(0), STEPS, "--match steps has no budget to give: the recipe has 0 steps"),
         (Idle(), toy(), STEPS, "--match steps cannot stretch method 'idle': it trains nothing"),
@@ -238,32 +242,32 @@ class Idle(Method):
             STEPS,
             "leaves 5 steps to the 12 trainings of method 'lth', too few for one",
         ),
-        (FromCheckpoint(), PrunedToy(), FLOPS, "method 'from-checkpoint': its masks are given"),
-        (Ruled(updater=Restless()), toy(), FLOPS, "method 'ruled': Restless does not tell its density"),
+        (FromCheckpoint(), PrunedToy(), FLOPS, "cost of method 'from-checkpoint': it takes custom masks"),
+        (Updated(updater=Unknown()), toy(), FLOPS, "method 'updated': Unknown does not give its density"),
     ],
 )
-def test_what_cannot_be_matched_is_refused_by_name(method, task, budget, told) -> None:
-    with pytest.raises(UsageError, match=told):
+def test_a_method_that_cannot_be_matched_is_refused_by_name(method, task, budget, message) -> None:
+    with pytest.raises(UsageError, match=message):
         chain_of(method, Target() if method.card.when == "custom" else TENTH, task, budget=budget)
 
 
 def test_steps_need_no_densities() -> None:
     assert lengths(chain_of(FromCheckpoint(), Target(), PrunedToy(), budget=STEPS)) == [12]
-    assert lengths(chain_of(Ruled(updater=Restless()), HALF, toy(), budget=STEPS)) == [100]
+    assert lengths(chain_of(Updated(updater=Unknown()), HALF, toy(), budget=STEPS)) == [100]
 
 
-def test_a_density_that_none_can_be_is_the_rules_fault() -> None:
-    with pytest.raises(Exception, match="Wild tells density 0 from step 4 on"):
-        chain_of(Ruled(updater=Wild()), HALF, toy(), budget=FLOPS)
+def test_an_impossible_density_is_a_fault_of_the_updater() -> None:
+    with pytest.raises(Exception, match="Impossible gives density 0 from step 4 on"):
+        chain_of(Updated(updater=Impossible()), HALF, toy(), budget=FLOPS)
 
 
 @pytest.mark.parametrize("text", ["steps", "flops", "steps=3", "flops=0.5", "flops=2:inside=0.8"])
-def test_a_budget_reads_as_it_was_typed(text: str) -> None:
+def test_the_label_of_a_budget_is_what_was_typed(text: str) -> None:
     assert parsing.parse_budget(text).label == text
 
 
 @pytest.mark.parametrize(
-    ("text", "error", "told"),
+    ("text", "error", "message"),
     [
         ("step", UnknownName, "no budget to --match is named 'step'; did you mean 'steps'"),
         ("steps=0", UsageError, "'factor' of --match steps=0 is '0'; it should be greater than 0"),
@@ -273,6 +277,6 @@ def test_a_budget_reads_as_it_was_typed(text: str) -> None:
         ("flops:outside=1", UnknownName, "no option of --match flops:outside=1 is named 'outside'"),
     ],
 )
-def test_a_budget_that_cannot_be_meant_is_told(text: str, error: type[Exception], told: str) -> None:
-    with pytest.raises(error, match=told):
+def test_a_wrong_budget_is_refused(text: str, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
         parsing.parse_budget(text)

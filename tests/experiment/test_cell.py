@@ -1,4 +1,4 @@
-"""Chains: a plan bound to a task, each stage named by all that led to it."""
+"""Chains: the stages of a plan on a task, each named by its history."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def verbs(chain: Chain) -> str:
     return "".join(type(link.stage).__name__[0] for link in chain.links)
 
 
-def test_plans_read_like_the_papers() -> None:
+def test_plans_have_the_stages_of_the_papers() -> None:
     assert verbs(chain_of(Dense(), Target())) == "T"
     assert verbs(chain_of(MagnitudeBefore(), HALF)) == verbs(chain_of(RandomBefore(), HALF)) == "PT"
     assert verbs(chain_of(MagnitudeAfter(), HALF)) == verbs(chain_of(RandomAfter(), HALF)) == "TPT"
@@ -37,14 +37,14 @@ def test_plans_read_like_the_papers() -> None:
     assert verbs(chain_of(LotteryTicket(early=0.1), Target(sparsity=0.2))) == "TTPRT"
 
 
-def test_lottery_rounds_are_the_papers_grid_exactly() -> None:
+def test_the_rounds_of_lth_are_exactly_the_sparsities_of_the_paper() -> None:
     assert list(round_sparsities(0.2, SMC_GRID[-1])) == list(SMC_GRID)
     assert list(round_sparsities(0.2, 0.5)) == [*SMC_GRID[:3], 0.5]
     assert list(round_sparsities(0.5, 0.75)) == [0.5, 0.75]
     assert list(round_sparsities(0.2, 0.0)) == []
 
 
-def test_methods_share_what_they_have_in_common() -> None:
+def test_methods_share_equal_stages() -> None:
     dense = chain_of(Dense(), Target()).links[0].digest
     assert chain_of(MagnitudeAfter(), HALF).links[0].digest == dense
     assert chain_of(RandomAfter(), Target(sparsity=0.9)).links[0].digest == dense
@@ -57,7 +57,7 @@ def test_methods_share_what_they_have_in_common() -> None:
     assert [link.digest for link in late.links][: len(shared)] == shared
 
 
-def test_a_change_of_anything_that_matters_changes_the_name() -> None:
+def test_every_change_that_matters_changes_the_digest() -> None:
     task = Toy()
     recipe = task.recipe.model_copy(update={"lr": 0.02})
     chains = [
@@ -67,6 +67,8 @@ def test_a_change_of_anything_that_matters_changes_the_name() -> None:
         chain_of(MagnitudeAfter(), HALF, Toy(limit=20)),
         chain_of(MagnitudeAfter(), HALF, Toy(recipe=recipe)),
         chain_of(MagnitudeAfter(), HALF.model_copy(update={"scope": "all-2d"})),
+        chain_of(MagnitudeAfter(), HALF.model_copy(update={"include": ("*.weight",)})),
+        chain_of(MagnitudeAfter(), HALF.model_copy(update={"exclude": ("*.weight",)})),
         chain_of(RandomAfter(), HALF),
     ]
     assert len({chain.digest for chain in chains}) == len(chains)
@@ -84,13 +86,13 @@ def test_start_and_order_of_batches_do_not_depend_on_method_target_or_recipe() -
     assert chain_of(Dense(), Target(), seed=1).start not in starts
 
 
-def test_a_recipe_of_no_steps_scores_the_net_as_it_is() -> None:
+def test_a_recipe_without_steps_scores_the_net_as_it_is() -> None:
     task = Toy(recipe=Toy().recipe.model_copy(update={"steps": 0}))
     assert verbs(chain_of(Dense(), Target(), task)) == ""
     assert verbs(chain_of(MagnitudeAfter(), HALF, task)) == "P"
 
 
-def test_a_rewind_to_nowhere_is_refused_by_name() -> None:
+def test_a_rewind_to_an_unknown_name_is_refused() -> None:
     class Lost(Method):
         card: ClassVar[MethodCard] = MethodCard(name="lost", summary="lost", source="none", when="after")
 
@@ -98,16 +100,16 @@ def test_a_rewind_to_nowhere_is_refused_by_name() -> None:
             yield Train(name="here")
             yield Rewind(to="there")
 
-    with pytest.raises(PlanError, match="stage 2 of 'lost' goes back to 'there'; points so far: start, here"):
+    with pytest.raises(PlanError, match="stage 2 of 'lost' goes back to 'there'; names so far: start, here"):
         chain_of(Lost(), HALF)
 
 
 def test_a_method_refuses_a_pattern_before_anything_runs() -> None:
-    with pytest.raises(UsageError, match="method 'lth' cannot make pattern '2:4'; it makes: free"):
+    with pytest.raises(UsageError, match="method 'lth' does not support pattern '2:4'; it supports: free"):
         chain_of(LotteryTicket(), Target.parse("2:4"))
 
 
-def test_a_longer_training_is_one_by_a_longer_recipe() -> None:
+def test_a_longer_training_equals_one_with_a_longer_recipe() -> None:
     class Long(Method):
         card: ClassVar[MethodCard] = MethodCard(name="long", summary="long", source="none", when="none")
         length: float = 1.0
@@ -123,8 +125,8 @@ def test_a_longer_training_is_one_by_a_longer_recipe() -> None:
     assert chain_of(Long(), Target()).links[0].digest == chain_of(Dense(), Target()).links[0].digest
 
 
-def test_a_rule_without_steps_is_refused_by_name() -> None:
+def test_a_method_with_an_updater_and_no_steps_is_refused_by_name() -> None:
     with pytest.raises(
-        UsageError, match="method 'gmp' makes its masks while it trains, and the recipe has 0"
+        UsageError, match="method 'gmp' makes its masks during training, and the recipe has 0"
     ):
         chain_of(Gmp(), HALF, Toy(recipe=Recipe(steps=0)))

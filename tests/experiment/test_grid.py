@@ -1,36 +1,34 @@
-"""A grid is what was ordered, multiplied; and binding says what cannot run, cell by cell."""
+"""Grids: all combinations of what a configuration names, as cells."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 
 from smc_eval.card import MethodCard, TaskCard
-from smc_eval.errors import DataError, PluginError, UnknownName, UsageError
-from smc_eval.experiment.config import RunConfig, configured
-from smc_eval.experiment.grid import Grid, chosen_tasks
+from smc_eval.errors import UsageError
+from smc_eval.experiment.config import RunConfig
+from smc_eval.experiment.grid import Grid
 from smc_eval.method import Method
-from smc_eval.methods import SMC_BENCH_METHODS
 from smc_eval.methods.dense import Dense
 from smc_eval.methods.from_checkpoint import FromCheckpoint
 from smc_eval.methods.lth import LotteryTicket
 from smc_eval.methods.omp import MagnitudeAfter
-from smc_eval.planning.resolve import Resolver
 from smc_eval.recipe import Recipe
-from smc_eval.registry import Registry, load
+from smc_eval.registry import Registry
+from smc_eval.spec import digest
 from smc_eval.stages import Stage, Train
 from smc_eval.target import SMC_GRID, Target
-from smc_eval.task import Part, Source
 from smc_eval.testing import Toy
 
 
 def card(name: str, **more: Any) -> TaskCard:
-    facts = {"summary": "a toy", "source": "none", "metric": "accuracy (%)", "published": "org/published"}
-    return TaskCard(name=name, **{**facts, "accepts": ("text-encoder", "scratch", "tiny"), **more})
+    fields = {"summary": "a toy", "source": "none", "metric": "accuracy (%)", "published": "org/published"}
+    return TaskCard(name=name, **{**fields, "accepts": ("text-encoder", "scratch", "tiny"), **more})
 
 
 class Sums(Toy):
@@ -44,42 +42,21 @@ class Terms(Toy):
     card: ClassVar[TaskCard] = card("terms/gts", groups=("terms", "maths"))
     paper: ClassVar[dict[str, Any]] = {"size": "l"}
     size: str = "xl"
-    """Which of its training files is read."""
+    """The training file that is read."""
 
 
 class Proteins(Toy):
     card: ClassVar[TaskCard] = card("proteins", accepts=("protein-encoder",))
 
 
-class Unread(Toy):
-    card: ClassVar[TaskCard] = card("unread")
-
-    def data(self, part: Part) -> Sequence[Any]:
-        raise DataError("train.csv, line 3: no number")
-
-
-class Faulty(Toy):
-    card: ClassVar[TaskCard] = card("faulty")
-
-    def sources(self) -> tuple[Source, ...]:
-        raise KeyError("no such key")
-
-
-class Stopgap(Method):
-    card: ClassVar[MethodCard] = MethodCard(name="stopgap", summary="a toy", source="none", when="during")
-    share: float = 0.5
-
-    def plan(self, target: Target) -> Iterator[Stage]:
-        yield Train(stop=1 / (self.share - 0.5))
-
-
-class Chosen(Stopgap):
-    """Spreads by itself, and SMC-Bench chose another share."""
+class Chosen(Method):
+    """Has a distribution of its own, and another share under the paper's protocol."""
 
     card: ClassVar[MethodCard] = MethodCard(
         name="chosen", summary="a toy", source="none", when="before", distribution="erk"
     )
     paper: ClassVar[dict[str, Any]] = {"share": 0.75}
+    share: float = 0.5
 
     def plan(self, target: Target) -> Iterator[Stage]:
         yield Train()
@@ -92,9 +69,9 @@ REGISTRY = Registry(
 )
 
 
-def grid(registry: Registry = REGISTRY, **said: Any) -> Grid:
+def grid(registry: Registry = REGISTRY, **fields: Any) -> Grid:
     return Grid.of(
-        RunConfig(**{"tasks": ("sums",), "method": ("lth",), "sparsity": ("0.5",), **said}), registry
+        RunConfig(**{"tasks": ("sums",), "method": ("lth",), "sparsity": ("0.5",), **fields}), registry
     )
 
 
@@ -102,7 +79,7 @@ def with_tasks(*kinds: type[Toy]) -> Registry:
     return Registry((), REGISTRY.methods, {kind.card.name: kind for kind in kinds})
 
 
-def test_the_grid_multiplies_and_keeps_what_shares_a_start_together() -> None:
+def test_a_grid_has_every_combination_with_cells_of_one_start_together() -> None:
     cells = grid(tasks=("sums,terms",), folds="0,2", seeds="2", sparsity=("0.5,0.8",)).cells()
     assert [cell.label for cell in cells] == [
         f"{task} {method} seed {seed}"
@@ -112,15 +89,15 @@ def test_the_grid_multiplies_and_keeps_what_shares_a_start_together() -> None:
     ]
 
 
-def test_all_methods_are_those_that_need_no_masks_from_elsewhere() -> None:
-    shelf = {kind.card.name: kind for kind in (Dense, LotteryTicket, FromCheckpoint)}
-    asked = grid(registry=Registry((), shelf, REGISTRY.tasks), method=("all",)).methods
-    assert [method.card.name for method in asked] == ["dense", "lth"]
+def test_method_all_leaves_out_methods_with_custom_masks() -> None:
+    kinds = {kind.card.name: kind for kind in (Dense, LotteryTicket, FromCheckpoint)}
+    methods = grid(registry=Registry((), kinds, REGISTRY.tasks), method=("all",)).methods
+    assert [method.card.name for method in methods] == ["dense", "lth"]
 
 
-def test_dense_stands_beside_once_and_first_whatever_is_asked() -> None:
-    def methods(**said: Any) -> list[tuple[str, float]]:
-        cells = grid(tasks=("terms",), **said).cells()
+def test_the_dense_net_comes_once_and_first() -> None:
+    def methods(**fields: Any) -> list[tuple[str, float]]:
+        cells = grid(tasks=("terms",), **fields).cells()
         return [(cell.method.card.name, cell.target.sparsity) for cell in cells]
 
     assert methods() == [("dense", 0.0), ("lth", 0.5)]
@@ -132,14 +109,14 @@ def test_dense_stands_beside_once_and_first_whatever_is_asked() -> None:
     assert methods(dense=False, method=("dense",)) == [("dense", 0.0)]
 
 
-def test_the_dense_cell_is_the_same_whatever_the_spread_of_the_others() -> None:
+def test_the_dense_cell_does_not_depend_on_the_distribution() -> None:
     first, second = (
         next(grid(tasks=("terms",), distribution=distribution).cells()) for distribution in ("global", "erk")
     )
     assert first == second
 
 
-def test_everything_stands_once_however_often_it_is_named() -> None:
+def test_a_cell_comes_once_if_its_names_are_repeated() -> None:
     once = grid(tasks=("all",), method=("lth:share=0.3,omp-after",), sparsity=("smc",))
     often = grid(
         tasks=("sums", "maths", "all"), method=("lth:share=0.3,omp-after", "omp-after"), sparsity=("smc,smc",)
@@ -148,57 +125,67 @@ def test_everything_stands_once_however_often_it_is_named() -> None:
     assert len(list(often.cells())) == 5 * (1 + 2 * len(SMC_GRID))
 
 
-def test_scope_and_spread_come_from_the_protocol_unless_said() -> None:
-    def told(**said: Any) -> set[tuple[str, str]]:
+def test_scope_and_distribution_have_flags_and_defaults() -> None:
+    def distributions_and_scopes(**fields: Any) -> set[tuple[str, str]]:
         return {
-            (cell.target.distribution, cell.target.scope) for cell in grid(method=("lth",), **said).cells()
+            (cell.target.distribution, cell.target.scope) for cell in grid(method=("lth",), **fields).cells()
         }
 
-    assert told() == {("global", "body")}
-    assert told(protocol="paper") == {("global", "all-2d")}
-    assert told(protocol="paper", scope="body", distribution="erk") == {("global", "body"), ("erk", "body")}
+    assert distributions_and_scopes() == {("global", "body")}
+    assert distributions_and_scopes(protocol="paper") == {("global", "all-2d")}
+    chosen = distributions_and_scopes(protocol="paper", scope="body", distribution="erk")
+    assert chosen == {("global", "body"), ("erk", "body")}
 
 
-SHELF = Registry((), {"chosen": Chosen, "dense": Dense, "omp-after": MagnitudeAfter}, {"terms/gts": Terms})
+CHOSEN_REGISTRY = Registry(
+    (), {"chosen": Chosen, "dense": Dense, "omp-after": MagnitudeAfter}, {"terms/gts": Terms}
+)
 
 
-def test_the_papers_options_are_the_defaults_under_its_protocol_and_the_users_win() -> None:
+def test_the_papers_options_are_defaults_under_its_protocol_and_flags_replace_them() -> None:
     def share(method: str, protocol: str) -> float:
-        made = grid(SHELF, tasks=("terms",), method=(method,), protocol=protocol, dense=False).methods[0]
-        assert isinstance(made, Chosen)
-        return made.share
+        method_ = grid(
+            CHOSEN_REGISTRY, tasks=("terms",), method=(method,), protocol=protocol, dense=False
+        ).methods[0]
+        assert isinstance(method_, Chosen)
+        return method_.share
 
     assert (share("chosen", "sound"), share("chosen", "paper")) == (0.5, 0.75)
     assert share("chosen:share=0.6", "paper") == 0.6
 
 
-def test_a_spread_is_the_users_then_the_methods_own() -> None:
-    def spreads(**said: Any) -> dict[str, str]:
-        cells = grid(SHELF, tasks=("terms",), method=("chosen,omp-after",), dense=False, **said).cells()
+def test_the_distribution_is_that_of_the_flag_then_of_the_method() -> None:
+    def distributions(**fields: Any) -> dict[str, str]:
+        cells = grid(
+            CHOSEN_REGISTRY, tasks=("terms",), method=("chosen,omp-after",), dense=False, **fields
+        ).cells()
         return {cell.method.card.name: cell.target.distribution for cell in cells}
 
-    assert spreads() == {"chosen": "erk", "omp-after": "global"}
-    assert spreads(distribution="uniform") == {"chosen": "uniform", "omp-after": "uniform"}
-    assert spreads(sparsity=("2:4",), distribution="erk") == {"chosen": "uniform", "omp-after": "uniform"}
+    assert distributions() == {"chosen": "erk", "omp-after": "global"}
+    assert distributions(distribution="uniform") == {"chosen": "uniform", "omp-after": "uniform"}
+    assert distributions(sparsity=("2:4",), distribution="erk") == {
+        "chosen": "uniform",
+        "omp-after": "uniform",
+    }
 
 
-def test_a_recipe_is_the_tasks_then_tiny_then_the_papers_then_the_protocols_then_the_users() -> None:
-    def recipe(**said: Any) -> Recipe:
-        return grid(folds="0", **said).tasks[0].recipe
+def test_a_recipe_is_changed_by_tiny_then_the_paper_then_the_protocol_then_the_flags() -> None:
+    def recipe(**fields: Any) -> Recipe:
+        return grid(folds="0", **fields).tasks[0].recipe
 
     assert recipe() == Recipe(epochs=50, optimizer="adamw", lr=0.25, bucket=20)
     assert recipe(protocol="paper") == Recipe(epochs=50, optimizer="adam", lr=0.25, keep="best")
     assert recipe(model=("tiny",)) == Recipe(steps=2, batch_size=4, optimizer="adamw", lr=0.25, bucket=20)
     assert recipe(protocol="paper", recipe=("bucket=3",)).bucket == 3
-    said = {"model": ("tiny",), "recipe": ("epochs=3,optimizer=adam", "lr=0.1"), "precision": "bf16"}
-    assert recipe(**said) == Recipe(
+    fields = {"model": ("tiny",), "recipe": ("epochs=3,optimizer=adam", "lr=0.1"), "precision": "bf16"}
+    assert recipe(**fields) == Recipe(
         epochs=3, batch_size=4, optimizer="adam", lr=0.1, precision="bf16", bucket=20
     )
 
 
-def test_a_model_goes_to_every_task_that_it_can_serve() -> None:
-    def models(*said: str) -> dict[str, str]:
-        return {task.card.name: task.backbone for task in grid(tasks=("all",), folds="0", model=said).tasks}
+def test_every_task_that_accepts_a_model_gets_it() -> None:
+    def models(*model: str) -> dict[str, str]:
+        return {task.card.name: task.backbone for task in grid(tasks=("all",), folds="0", model=model).tasks}
 
     published = "org/published"
     assert set(models().values()) == {published}
@@ -211,13 +198,13 @@ def test_a_model_goes_to_every_task_that_it_can_serve() -> None:
     }
 
 
-def test_a_tasks_own_options_are_said_behind_its_name_and_are_part_of_it() -> None:
+def test_the_options_of_a_task_follow_its_name_and_are_part_of_its_digest() -> None:
     tasks = grid(tasks=["terms/gts:size=xs", "terms/gts", "terms/gts:size=xl"]).tasks
     assert [task.label for task in tasks] == ["terms/gts:size=xs", "terms/gts"]
     assert tasks[0].digest() != tasks[1].digest()
 
 
-def test_a_checkpoint_of_another_kind_leaves_a_task_its_published_model(tmp_path: Path) -> None:
+def test_a_task_keeps_its_published_model_if_a_checkpoint_is_of_another_kind(tmp_path: Path) -> None:
     letters = {letter: number for number, letter in enumerate("ACDEFGHIKLMNPQRSTVWYX")}
     (tmp_path / "config.json").write_text('{"model_type": "esm", "architectures": ["EsmForMaskedLM"]}')
     (tmp_path / "vocab.json").write_text(json.dumps(letters))
@@ -228,10 +215,10 @@ def test_a_checkpoint_of_another_kind_leaves_a_task_its_published_model(tmp_path
     }
 
 
-def test_the_papers_options_of_a_task_hold_under_its_protocol_unless_said() -> None:
-    def sizes(**said: Any) -> list[str]:
+def test_the_papers_options_of_a_task_hold_under_its_protocol_unless_given() -> None:
+    def sizes(**fields: Any) -> list[str]:
         return [
-            task.size for task in grid(registry=with_tasks(Terms), **said).tasks if isinstance(task, Terms)
+            task.size for task in grid(registry=with_tasks(Terms), **fields).tasks if isinstance(task, Terms)
         ]
 
     assert sizes(tasks=["terms"]) == ["xl"]
@@ -239,14 +226,14 @@ def test_the_papers_options_of_a_task_hold_under_its_protocol_unless_said() -> N
     assert sizes(tasks=["terms:size=s"], protocol="paper") == ["s"]
 
 
-def test_two_models_are_two_rows() -> None:
+def test_two_models_are_two_tasks() -> None:
     assert [task.backbone for task in grid(tasks=("terms",), model=("tiny", "org/mine")).tasks] == [
         "tiny",
         "org/mine",
     ]
 
 
-def test_data_limit_and_fold_reach_the_task(tmp_path: Path) -> None:
+def test_folder_limit_and_fold_are_set_in_the_task(tmp_path: Path) -> None:
     tasks = grid(data_dir=str(tmp_path), limit=7).tasks
     assert [(task.folder, task.limit, task.fold) for task in tasks] == [
         (str(tmp_path), 7, n) for n in range(3)
@@ -254,19 +241,19 @@ def test_data_limit_and_fold_reach_the_task(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "told"),
+    ("fields", "message"),
     [
         ({"tasks": ("summs",)}, "no task or group is named 'summs'; did you mean 'sums'"),
-        ({"tasks": ()}, "no task is asked for; name some with --tasks: sums/gts"),
+        ({"tasks": ()}, "no task to run; name some with --tasks: sums/gts"),
         ({"method": ("lht",)}, "no method is named 'lht'; did you mean 'lth'"),
-        ({"method": (), "dense": False}, "no method is asked for"),
+        ({"method": (), "dense": False}, "no method to run; name one with --method: lth"),
         ({"method": ("lth:shard=0.1",)}, "no option of method 'lth' is named 'shard'; did you mean 'share'"),
         ({"method": ("lth:share=2",)}, "option 'share' of method 'lth' is '2'; it should be less than 1"),
-        ({"method": ("all:share=0.1",)}, "give them to one by name"),
+        ({"method": ("all:share=0.1",)}, "--method all takes no options; give them to one method by name"),
         ({"model": ("math=tiny",)}, "no task or group is named 'math'; did you mean 'maths'"),
         (
             {"model": ("proteins=tiny",)},
-            "'?proteins=tiny can serve no task of 'proteins'; they take: protein-encoder",
+            "--model proteins=tiny: no task of 'proteins' accepts this model; they accept: protein-encoder",
         ),
         ({"tasks": ("sums:size=xs",)}, "no option of task 'sums/gts' is named 'size'"),
         ({"tasks": ("terms:fold=1",)}, "'fold' is no option of task 'terms/gts'; it has a flag of its own"),
@@ -277,152 +264,33 @@ def test_data_limit_and_fold_reach_the_task(tmp_path: Path) -> None:
         ({"data_dir": "nowhere/at/all"}, "there is no data directory 'nowhere/at/all'"),
         ({"recipe": ("epochs=1,steps=2",)}, "both epochs and steps"),
         ({"recipe": ("lr=fast",)}, "field 'lr' of --recipe is 'fast'; it should be a valid number"),
+        ({"include": ("re:(",)}, r"flag 'include' of the command line .*'re:\(' is no regular expression: "),
+        (
+            {"exclude": ("*.a", "re:[")},
+            r"flag 'exclude' of the command line .*'re:\[' is no regular expression: ",
+        ),
         ({"recipe": ("lrr=0.1",)}, "no field of --recipe is named 'lrr'; did you mean 'lr'"),
     ],
 )
-def test_a_wrong_word_is_told(said: dict[str, Any], told: str) -> None:
-    with pytest.raises(UsageError, match=told) as caught:
-        grid(**said)
+def test_a_wrong_value_is_refused(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
+        grid(**fields)
     assert len(str(caught.value).splitlines()) <= 3
 
 
-def test_cells_of_a_task_are_bound_to_what_it_reads_once() -> None:
-    calls = list[Part]()
-
-    class Counted(Toy):
-        card: ClassVar[TaskCard] = card("counted")
-
-        def data(self, part: Part) -> Sequence[Any]:
-            calls.append(part)
-            return super().data(part)
-
-    cells = list(grid(with_tasks(Counted), tasks=("counted",), sparsity=("smc",)).cells())
-    resolver = Resolver()
-    chains = [resolver.resolve(cell) for cell in cells]
-    assert calls == ["train"]
-    assert {chain.examples for chain in chains} == {52}
-    assert len({chain.start for chain in chains}) == 1
-    assert len({chain.digest for chain in chains}) == len(cells) == 11
+def test_patterns_of_tensors_are_in_every_target_but_that_of_the_dense_net() -> None:
+    dense, pruned = grid(tasks=("terms",), include=("*.query", "a,b"), exclude=("re:.*[0-3]",)).cells()
+    assert (pruned.target.include, pruned.target.exclude) == (("*.query", "a,b"), ("re:.*[0-3]",))
+    assert dense == next(grid(tasks=("terms",)).cells())
 
 
-def test_what_cannot_be_bound_fails_alone_and_says_why() -> None:
-    registry = with_tasks(Terms, Unread, Faulty)
-    squares = Resolver().resolve_all(grid(registry, tasks=("all",)).cells())
-    assert [bool(square.chain) for square in squares] == [True, True, False, False, False, False]
-    records = [square.record for square in squares[2:]]
-    assert [record.task for record in records] == ["unread", "unread", "faulty", "faulty"]
-    assert {record.status for record in records} == {"failed"}
-    assert records[0].reason == "train.csv, line 3: no number"
-    assert "Faulty failed: KeyError: 'no such key' (test_grid.py:" in records[2].reason
-    assert isinstance(squares[4].error, PluginError)
+@pytest.mark.parametrize("flag", ["include", "exclude"])
+def test_a_pattern_changes_the_digest_and_an_unset_one_does_not(flag: str) -> None:
+    def target_digest(**fields: Any) -> str:
+        return list(grid(tasks=("terms",), **fields).cells())[1].target.digest()
 
-
-def test_a_target_that_a_method_refuses_is_skipped_by_name() -> None:
-    squares = Resolver().resolve_all(grid(tasks=("terms",), method=("all",), sparsity=("2:4",)).cells())
-    told = {square.cell.method.card.name: square.record for square in squares if not square.chain}
-    assert list(told) == ["lth"]
-    assert (told["lth"].status, told["lth"].target.pattern) == ("skipped", "2:4")
-    assert "method 'lth' cannot make pattern '2:4'" in told["lth"].reason
-
-
-def test_where_nothing_can_run_the_order_is_wrong() -> None:
-    with pytest.raises(UsageError, match=r"^train.csv, line 3: no number$"):
-        Resolver().resolve_all(grid(with_tasks(Unread), tasks=("unread",)).cells())
-
-
-def test_where_nothing_runs_for_a_plugins_fault_the_cells_failed() -> None:
-    squares = Resolver().resolve_all(grid(with_tasks(Faulty), tasks=("faulty",)).cells())
-    assert {square.record.status for square in squares} == {"failed"}
-
-
-def test_a_plan_that_breaks_is_told_with_its_method() -> None:
-    registry = Registry((), {"stopgap": Stopgap, "dense": Dense}, {"terms/gts": Terms})
-    squares = Resolver().resolve_all(grid(registry, tasks=("terms",), method=("stopgap",)).cells())
-    assert [bool(square.chain) for square in squares] == [True, False]
-    assert "Stopgap failed: ZeroDivisionError" in squares[1].record.reason
-
-
-def test_a_grid_file_says_what_flags_say(tmp_path: Path) -> None:
-    file = tmp_path / "mine.toml"
-    file.write_text(
-        'tasks = ["sums", "terms/gts"]\nmethod = ["lth:share=0.1", "dense"]\nsparsity = [0.5, "2:4", 0]\n'
-        'seeds = [5]\nfolds = [0, 2]\nlimit = 4\nprotocol = "paper"\n'
-        'data-dir = "synthetic"\nno-dense = true\nquiet = true\njson = "out.json"\n'
-        '[recipe]\nepochs = 0.5\nbetas = [0.9, 0.98]\n[model]\nmaths = "scratch"\n'
-    )
-    assert configured({}, str(file)) == RunConfig(
-        tasks=("sums", "terms/gts"),
-        method=("lth:share=0.1", "dense"),
-        sparsity=("0.5", "2:4", "0"),
-        seeds="5,",
-        folds="0,2,",
-        limit=4,
-        protocol="paper",
-        dense=False,
-        quiet=True,
-        json="out.json",
-        recipe=("epochs=0.5", "betas=[0.9, 0.98]"),
-        model=("maths=scratch",),
-    )
-    made = Grid.of(configured({"seeds": "2", "sparsity": ["0.8"], "limit": "9"}, str(file)), REGISTRY)
-    assert made.seeds == (0, 1)
-    assert [target.sparsity for target in made.targets] == [0.8]
-    assert {(task.limit, task.recipe.betas, task.backbone) for task in made.tasks} == {
-        (9, (0.9, 0.98), "scratch")
-    }
-
-
-@pytest.mark.parametrize(
-    ("text", "told"),
-    [
-        ('sparsitty = "smc"', r"no key of grid .*mine.toml is named 'sparsitty'; did you mean 'sparsity'"),
-        ("tasks = [", "mine.toml is no TOML: "),
-        ("limit = 0", r"key 'limit' of grid .*mine.toml is 0; it should be greater than or equal to 1"),
-        (
-            'protocol = "papper"',
-            r"key 'protocol' of grid .*mine.toml is 'papper'; it should be 'sound' or 'paper'",
-        ),
-        ("quiet = 3", r"key 'quiet' of grid .*mine.toml is 3"),
-    ],
-)
-def test_a_wrong_grid_file_is_told_with_its_name(tmp_path: Path, text: str, told: str) -> None:
-    (tmp_path / "mine.toml").write_text(text)
-    with pytest.raises(UsageError, match=told):
-        configured({}, str(tmp_path / "mine.toml"))
-
-
-def test_a_missing_grid_is_told(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"cannot read grid .*none.toml: No such file"):
-        configured({}, str(tmp_path / "none.toml"))
-    with pytest.raises(UnknownName, match="no grid is named 'smcbench'; did you mean 'smc-bench'"):
-        configured({}, "smcbench")
-
-
-def test_the_shipped_grid_is_the_papers_table() -> None:
-    config = configured({}, "smc-bench")
-    assert (config.protocol, config.sparsity, config.data_dir) == ("paper", ("smc",), "published")
-    assert list(config.method) == [kind.card.name for kind in SMC_BENCH_METHODS]
-    tasks = [kind.card.name for kind, _ in chosen_tasks(config.tasks, load())]
-    assert len(tasks) == 17 and [name for name in load().tasks if name not in tasks] == [
-        "hp-s/tm",
-        "hp-s2c2/tm",
-        "hp-s2c5/tm",
-    ]
-
-
-def test_a_folder_of_the_environment_goes_before_sizes_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SMC_EVAL_DATA", "from-the-environment")
-    assert configured({}, "smc-bench").data_dir == "from-the-environment"
-    assert configured({"data_dir": "said"}, "smc-bench").data_dir == "said"
-
-
-def test_the_data_folder_is_the_flags_then_the_files_then_the_environments(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "mine.toml").write_text('data_dir = "from-the-file"')
-    mine = str(tmp_path / "mine.toml")
-    assert configured({}).data_dir == "synthetic"
-    monkeypatch.setenv("SMC_EVAL_DATA", "from-the-environment")
-    assert configured({}).data_dir == "from-the-environment"
-    assert configured({}, mine).data_dir == "from-the-file"
-    assert configured({"data_dir": "said"}, mine).data_dir == "said"
+    without_patterns = {"sparsity": 0.5, "pattern": "free", "distribution": "global", "scope": "body"}
+    unset = digest({"identity": "smc-eval:Target", "version": 1, "fields": without_patterns})
+    assert target_digest() == target_digest(**{flag: ()}) == Target(sparsity=0.5).digest()
+    assert digest(Target(sparsity=0.5).canonical()) == unset
+    assert len({target_digest(), target_digest(**{flag: ("*.a",)}), target_digest(**{flag: ("*.b",)})}) == 3

@@ -1,4 +1,4 @@
-"""The small languages of the command line: what each word means, and what is said of a wrong one."""
+"""Parsing of flags: the meaning of each form, and the errors of wrong ones."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from smc_eval.target import SMC_GRID, Target
 
 class Options(Spec):
     share: float = Field(0.2, gt=0, lt=1)
-    """Share of the survivors
-    that each round drops."""
+    """Share of the weights
+    that each round prunes."""
     rounds: int = 1
     grow: Literal["gradient", "random"] = "gradient"
     clip: float | None = 1.0
@@ -34,7 +34,7 @@ def parsed(**given: Any) -> Options:
     return parsing.parse_spec(Options, given, "option", "method 'toy'")
 
 
-def test_methods_and_their_options() -> None:
+def test_options_follow_the_name_of_their_method() -> None:
     assert parsing.parse_named(["lth:share=0.1,early=0.05,dense", "omp-after"], "method") == [
         ("lth", {"share": "0.1", "early": "0.05"}),
         ("dense", {}),
@@ -42,14 +42,14 @@ def test_methods_and_their_options() -> None:
     ]
 
 
-def test_an_option_may_hold_a_pattern_and_a_list() -> None:
+def test_an_option_may_be_a_pattern_or_a_list() -> None:
     assert parsing.parse_named(["x:mask=2:4,betas=[0.9,0.98],y:a=1"], "method") == [
         ("x", {"mask": "2:4", "betas": "[0.9,0.98]"}),
         ("y", {"a": "1"}),
     ]
 
 
-def test_one_method_twice_with_other_options_is_two() -> None:
+def test_one_method_with_two_sets_of_options_is_two_methods() -> None:
     assert [options for _, options in parsing.parse_named(["lth:share=0.1", "lth:share=0.3"], "method")] == [
         {"share": "0.1"},
         {"share": "0.3"},
@@ -57,19 +57,19 @@ def test_one_method_twice_with_other_options_is_two() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("share=0.1,lth", "gives option 'share=0.1' to no method"),
         ("lth:share", "option 'share' of method 'lth' is no key=value"),
         ("lth:share=1,share=2", "option 'share' of method 'lth' is given twice"),
     ],
 )
-def test_wrong_method_words(text: str, told: str) -> None:
-    with pytest.raises(UsageError, match=told):
+def test_wrong_options_of_a_method_are_refused(text: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         parsing.parse_named(["dense", text], "method")
 
 
-def test_models_by_group() -> None:
+def test_a_model_may_be_for_one_group() -> None:
     assert parsing.parse_models(["tiny", "maths=scratch", "maths=org/name", "./odd=name", "pkg:esm"]) == {
         None: ["tiny", "./odd=name", "pkg:esm"],
         "maths": ["scratch", "org/name"],
@@ -90,7 +90,7 @@ def test_seeds_are_a_count_or_a_list() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "0", "-1", "two", "1.5", "0-3", ",", "1234"])
-def test_wrong_seeds(text: str) -> None:
+def test_wrong_seeds_are_refused(text: str) -> None:
     with pytest.raises(UsageError, match="--seeds"):
         parsing.parse_seeds(text)
 
@@ -102,19 +102,19 @@ def test_folds_are_all_or_a_list() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "every", "-1", "1.0"])
-def test_wrong_folds(text: str) -> None:
+def test_wrong_folds_are_refused(text: str) -> None:
     with pytest.raises(UsageError, match="--folds .* write all, or a list"):
         parsing.parse_folds(text)
 
 
-def test_smc_is_the_ten_exact_points() -> None:
-    found = parsing.parse_targets(["smc"], "all-2d")
-    assert tuple(target.sparsity for target in found) == SMC_GRID
-    assert {target.scope for target in found} == {"all-2d"}
-    assert found[2].sparsity == 1 - 0.8**3
+def test_smc_is_the_ten_exact_sparsities_of_the_paper() -> None:
+    targets = parsing.parse_targets(["smc"], "all-2d")
+    assert tuple(target.sparsity for target in targets) == SMC_GRID
+    assert {target.scope for target in targets} == {"all-2d"}
+    assert targets[2].sparsity == 1 - 0.8**3
 
 
-def test_numbers_and_patterns_mix_and_stand_once() -> None:
+def test_numbers_and_patterns_can_be_mixed_and_come_once() -> None:
     assert parsing.parse_targets(["0.5,2:4", "0.5,.5"], "body") == (
         Target(sparsity=0.5),
         Target(sparsity=0.5, pattern="2:4", distribution="uniform"),
@@ -122,18 +122,18 @@ def test_numbers_and_patterns_mix_and_stand_once() -> None:
 
 
 @pytest.mark.parametrize("text", ["1", "1.5", "-0.1", "90%", "4:2", "2:4:8", "0:4", "nan", "inf", ",", "2:"])
-def test_wrong_sparsities(text: str) -> None:
+def test_wrong_sparsities_are_refused(text: str) -> None:
     with pytest.raises(UsageError, match="sparsity"):
         parsing.parse_targets([text], "body")
 
 
 @given(st.floats(0, 1, exclude_max=True))
-def test_any_share_below_one_is_read_exactly(share: float) -> None:
+def test_every_sparsity_below_one_is_read_exactly(share: float) -> None:
     assert parsing.parse_targets([repr(share)], "body")[0].sparsity == share
 
 
 @given(st.text(alphabet="0123456789.,:-abce[]= ", max_size=12))
-def test_no_text_breaks_the_reading(text: str) -> None:
+def test_every_text_is_parsed_or_refused_in_at_most_three_lines(text: str) -> None:
     def read(verb: Callable[[], object]) -> None:
         try:
             verb()
@@ -149,9 +149,9 @@ def test_no_text_breaks_the_reading(text: str) -> None:
     read(lambda: parsed(share=text, betas=text, clip=text))
 
 
-def test_options_are_read_as_their_fields_want() -> None:
-    found = parsed(share="0.1", rounds="3", grow="random", clip="none", betas="[0.8,0.9]")
-    assert (found.share, found.rounds, found.grow, found.clip, found.betas) == (
+def test_options_are_converted_to_the_types_of_their_fields() -> None:
+    options = parsed(share="0.1", rounds="3", grow="random", clip="none", betas="[0.8,0.9]")
+    assert (options.share, options.rounds, options.grow, options.clip, options.betas) == (
         0.1,
         3,
         "random",
@@ -160,12 +160,12 @@ def test_options_are_read_as_their_fields_want() -> None:
     )
 
 
-def test_a_recipe_within_an_option_is_said_with_a_dot() -> None:
+def test_a_field_of_a_recipe_in_an_option_has_a_dot() -> None:
     assert parsed(**{"finetune.epochs": "2", "finetune.lr": "0.1"}).finetune == Recipe(epochs=2, lr=0.1)
     assert parsed(**{"short.steps": "7"}).short == Recipe(steps=7, lr=0.5)
 
 
-def test_an_unknown_option_is_told_with_the_nearest() -> None:
+def test_an_unknown_option_is_refused_with_the_nearest_name() -> None:
     with pytest.raises(UnknownName, match="no option of method 'toy' is named 'shere'; did you mean 'share'"):
         parsed(shere="0.1")
     with pytest.raises(
@@ -176,12 +176,12 @@ def test_an_unknown_option_is_told_with_the_nearest() -> None:
         parsed(**{"share.x": "1"})
 
 
-def test_a_wrong_value_is_told_with_what_the_option_means() -> None:
+def test_a_wrong_value_is_refused_with_the_description_of_the_option() -> None:
     with pytest.raises(UsageError) as caught:
         parsed(share="much")
     assert str(caught.value) == (
         "option 'share' of method 'toy' is 'much'; it should be a valid number, unable to parse string as a "
-        "number (share: Share of the survivors that each round drops.)"
+        "number (share: Share of the weights that each round prunes.)"
     )
     with pytest.raises(UsageError, match="'1.0'; it should be less than 1"):
         parsed(share="1.0")
@@ -191,14 +191,14 @@ def test_a_wrong_value_is_told_with_what_the_option_means() -> None:
         parsed(betas="[0.9")
 
 
-def test_epochs_take_the_place_of_steps_and_back() -> None:
+def test_epochs_replace_steps_and_steps_replace_epochs() -> None:
     own = Recipe(epochs=50, lr=0.1)
     assert parsing.amend_recipe(own, {"steps": "12"}, "--recipe") == Recipe(steps=12, lr=0.1)
     assert parsing.amend_recipe(Recipe(steps=3), {"epochs": "0.5"}, "--recipe") == Recipe(epochs=0.5)
     assert parsing.amend_recipe(own, {"lr": "0.2"}, "--recipe") == Recipe(epochs=50, lr=0.2)
 
 
-def test_a_recipe_field_nobody_has_is_told() -> None:
+def test_an_unknown_recipe_field_is_refused() -> None:
     with pytest.raises(
         UnknownName, match="no field of --recipe is named 'batchsize'; did you mean 'batch_size'"
     ):
@@ -207,13 +207,13 @@ def test_a_recipe_field_nobody_has_is_told() -> None:
         parsing.parse_pairs(["lr"], "--recipe")
 
 
-def test_the_words_of_an_option_are_read_as_what_they_were_made_of() -> None:
+def test_the_label_of_a_spec_is_parsed_into_the_same_spec() -> None:
     class Listing(Spec):
         names: tuple[str, ...] = ()
         rate: float | None = 0.1
 
     chosen = Listing(names=("fr", "de"), rate=None)
-    said = spec.label("listing", chosen)
-    assert said == 'listing:names=["fr","de"],rate=none'
-    ((_, options),) = parsing.parse_named([said], "task")
+    label = spec.label("listing", chosen)
+    assert label == 'listing:names=["fr","de"],rate=none'
+    ((_, options),) = parsing.parse_named([label], "task")
     assert parsing.parse_spec(Listing, options, "option", "it") == chosen

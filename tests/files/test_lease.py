@@ -1,4 +1,4 @@
-"""Leases: one holder at a time, whoever dies, stalls or wakes up, and whatever the clocks say."""
+"""Leases: one holder at a time, whatever processes or clocks do. Drafts: only those of dead writers go."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from smc_eval.errors import LeaseLost
+from smc_eval.files import atomic, lease
 from smc_eval.files.atomic import Owner, draft_path, sweep_drafts
 from smc_eval.files.lease import Leases
-from smc_eval.store import atomic, lease
 
-ELSEWHERE = Owner("synthetic", "another-boot.1", os.getpid(), "k1")
-"""A holder on another machine, of the same name and number."""
+ELSEWHERE = Owner("twin", "another-boot.1", os.getpid(), "k1")
+"""A holder on another machine, with the process number of this one."""
 
 
 @pytest.fixture
@@ -41,20 +42,20 @@ def held_by(folder: Path, name: str, owner: Owner, age: float = 0.0) -> Path:
 
 
 def dead_here() -> Owner:
-    """A process of this kernel that is no more."""
+    """An owner whose process ran on this kernel and has ended."""
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
     me = Owner.new()
-    return Owner(me.host, me.place, process.pid, "k0")
+    return Owner(me.host, me.kernel, process.pid, "k0")
 
 
-def test_a_lease_is_held_by_one_and_then_by_the_next(folder: Path) -> None:
+def test_a_lease_has_one_holder_and_then_the_next(folder: Path) -> None:
     first = Leases(folder).take("a")
     assert first is not None
     assert Leases(folder).take("a") is None
     other = Leases(folder).take("b")
     assert other is not None
-    assert Leases(folder).living() == {"a", "b"}
+    assert Leases(folder).active() == {"a", "b"}
     first.release()
     second = Leases(folder).take("a")
     assert second is not None
@@ -63,7 +64,7 @@ def test_a_lease_is_held_by_one_and_then_by_the_next(folder: Path) -> None:
     assert list(folder.iterdir()) == []
 
 
-def test_of_many_who_reach_for_a_lease_at_once_one_gets_it(folder: Path) -> None:
+def test_of_many_threads_that_take_a_lease_at_once_one_gets_it(folder: Path) -> None:
     inside, most, times = [0], [0], [0]
     start = threading.Barrier(8)
 
@@ -85,31 +86,31 @@ def test_of_many_who_reach_for_a_lease_at_once_one_gets_it(folder: Path) -> None
     assert (most, times) == ([1], [160])
 
 
-def test_the_dead_of_this_kernel_hold_nothing(folder: Path) -> None:
+def test_a_dead_process_of_this_kernel_holds_no_lease(folder: Path) -> None:
     held_by(folder, "a", dead_here())
     assert Leases(folder).take("a") is not None
 
 
-def test_of_many_who_take_over_from_the_dead_one_does(folder: Path) -> None:
+def test_of_many_threads_that_take_over_from_a_dead_process_one_does(folder: Path) -> None:
     dead = dead_here()
     for round_ in range(20):
         held_by(folder, str(round_), dead)
-        start, got = threading.Barrier(6), []
+        start, taken = threading.Barrier(6), list[object]()
 
-        def reach(name: str = str(round_), start: threading.Barrier = start, got: list[object] = got) -> None:
+        def take(name: str = str(round_), start: Any = start, taken: list[object] = taken) -> None:
             start.wait()
-            got.append(Leases(folder).take(name))
+            taken.append(Leases(folder).take(name))
 
-        threads = [threading.Thread(target=reach) for _ in range(6)]
+        threads = [threading.Thread(target=take) for _ in range(6)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        assert sum(one is not None for one in got) == 1
+        assert sum(lease is not None for lease in taken) == 1
 
 
 @pytest.mark.usefixtures("quick")
-def test_a_lease_that_nobody_renews_runs_out(folder: Path) -> None:
+def test_a_lease_that_is_not_renewed_runs_out(folder: Path) -> None:
     held_by(folder, "a", ELSEWHERE)
     leases, began = Leases(folder), time.monotonic()
     with leases.held("a"):
@@ -117,80 +118,79 @@ def test_a_lease_that_nobody_renews_runs_out(folder: Path) -> None:
 
 
 @pytest.mark.usefixtures("quick")
-def test_a_lease_that_is_old_by_the_servers_clock_runs_out_after_two_beats(folder: Path) -> None:
+def test_a_lease_that_is_old_by_the_servers_clock_runs_out_after_two_renewals(folder: Path) -> None:
     held_by(folder, "a", ELSEWHERE, age=3600)
     leases = Leases(folder)
-    assert leases.take("a") is None  # a clock may have jumped: first see that nobody renews it
+    assert leases.take("a") is None  # a clock may have jumped: first watch whether it is renewed
     time.sleep(0.15)
     assert leases.take("a") is not None
 
 
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("jump", [-7200.0, 7200.0])
-def test_a_living_owner_keeps_its_lease_when_clocks_jump(
+def test_a_running_owner_keeps_its_lease_when_clocks_jump(
     folder: Path, monkeypatch: pytest.MonkeyPatch, jump: float
 ) -> None:
-    mine = Leases(folder).take("a")
-    assert mine is not None
+    own = Leases(folder).take("a")
+    assert own is not None
     others = Leases(folder)
     monkeypatch.setattr(lease, "server_time", lambda folder: time.time() + jump)
     until = time.monotonic() + 0.8
     while time.monotonic() < until:
         assert others.take("a") is None
         time.sleep(0.02)
-    mine.check()
-    mine.release()
+    own.check()
+    own.release()
 
 
 @pytest.mark.usefixtures("quick")
-def test_a_holder_whose_clock_ran_ahead_is_no_holder_for_ever(folder: Path) -> None:
+def test_a_lease_renewed_by_a_clock_that_ran_ahead_runs_out_too(folder: Path) -> None:
     held_by(folder, "a", ELSEWHERE, age=-7200)
     leases, began = Leases(folder), time.monotonic()
     with leases.held("a"):
         assert time.monotonic() - began < 10
 
 
-def test_two_hosts_of_one_name_are_not_taken_for_one(folder: Path) -> None:
-    gone = dead_here()
-    held_by(folder, "a", Owner(gone.host, "another-boot.1", gone.pid, "k2"))
+def test_two_hosts_with_one_name_are_two_hosts(folder: Path) -> None:
+    dead = dead_here()
+    held_by(folder, "a", Owner(dead.host, "another-boot.1", dead.pid, "k2"))
     assert Leases(folder).take("a") is None
 
 
-def test_a_stalled_owner_that_wakes_up_learns_that_it_lost(folder: Path) -> None:
-    mine = Leases(folder).take("a")
-    assert mine is not None
-    mine.check()
-    mine.path.rename(mine.path.with_name(str(ELSEWHERE)))  # what taking over is
+def test_a_stalled_owner_finds_out_that_it_lost_its_lease(folder: Path) -> None:
+    own = Leases(folder).take("a")
+    assert own is not None
+    own.check()
+    own.path.rename(own.path.with_name(str(ELSEWHERE)))  # as another process takes over
     with pytest.raises(LeaseLost, match="another took over"):
-        mine.check()
-    mine.release()
+        own.check()
+    own.release()
     assert [path.name for path in (folder / "a").iterdir()] == [str(ELSEWHERE)]
 
 
-def test_what_a_file_server_hides_is_no_owner(folder: Path) -> None:
+def test_a_hidden_file_of_a_file_server_is_no_owner(folder: Path) -> None:
     (folder / "a").mkdir()
     (folder / "a" / ".nfs0001").touch()
-    assert Leases(folder).living() == set()
+    assert Leases(folder).active() == set()
 
 
-def test_what_the_dead_left_is_swept_and_what_the_living_write_is_not(folder: Path) -> None:
-    gone, alive, far = folder / f".x~{dead_here()}", draft_path(folder / "x"), folder / f".x~{ELSEWHERE}"
-    old, foreign = folder / f".{'0a' * 32}", folder / ".git"
+def test_drafts_of_dead_writers_are_swept_and_all_other_files_stay(folder: Path) -> None:
+    dead, own, far = folder / f".x~{dead_here()}", draft_path(folder / "x"), folder / f".x~{ELSEWHERE}"
+    foreign = folder / ".git"
     foreign.mkdir()
     os.utime(foreign, (0, 0))
-    for path in (gone, alive, far, old):
+    for path in (dead, own, far):
         path.mkdir()
         (path / "part").write_text("")
-    os.utime(old, (0, 0))
     sweep_drafts(folder)
-    assert sorted(folder.iterdir()) == sorted([alive, far, foreign])
+    assert sorted(folder.iterdir()) == sorted([own, far, foreign])
     os.utime(far, (0, time.time() - atomic.STALE - 60))
     sweep_drafts(folder)
-    assert sorted(folder.iterdir()) == sorted([alive, foreign])
+    assert sorted(folder.iterdir()) == sorted([own, foreign])
 
 
 def test_an_owner_is_read_as_it_was_written() -> None:
     owner = Owner.new()
     assert Owner.read(str(owner)) == owner
-    assert not owner.gone
+    assert not owner.exited
     assert Owner.read("DS_Store") is None

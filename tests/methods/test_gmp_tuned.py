@@ -1,4 +1,4 @@
-"""Tuned GMP: longer for sparser nets, taught by the dense one, embeddings left alone."""
+"""Tuned GMP: longer for sparser nets, with the dense net as teacher, embeddings unpruned."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from smc_eval.testing import Toy, chain_of, run_chain
 NINTH = Target(sparsity=0.9)
 
 
-def test_its_plan_is_the_papers() -> None:
+def test_its_plan_is_that_of_the_paper() -> None:
     assert list(TunedGmp().plan(NINTH)) == [
         Train(name="dense"),
         Rewind(),
@@ -48,16 +48,16 @@ def test_its_plan_is_the_papers() -> None:
         ("0.75", 2.0, 4.0),
     ],
 )
-def test_each_halving_of_the_survivors_costs_one_recipe(word: str, pace: float, length: float) -> None:
+def test_each_halving_of_the_remaining_weights_adds_one_recipe(word: str, pace: float, length: float) -> None:
     assert TunedGmp(pace=pace).length(Target.parse(word)) == length
 
 
-def test_the_teacher_is_the_dense_training_that_all_share() -> None:
+def test_the_teacher_is_the_shared_dense_net() -> None:
     chain = chain_of(TunedGmp(), NINTH)
     assert chain.links[0].digest == chain_of(Dense(), Target()).links[0].digest == chain.links[2].back
 
 
-def test_the_sparse_training_is_as_much_longer_and_its_recipe_stretched() -> None:
+def test_the_recipe_of_the_sparse_training_is_stretched() -> None:
     recipe = Recipe(epochs=2, batch_size=8, schedule="step", period=3, warmup=5)
     link = chain_of(TunedGmp(), Target(sparsity=0.75), Toy(recipe=recipe)).links[2]
     assert isinstance(link.stage, Train)
@@ -66,20 +66,22 @@ def test_the_sparse_training_is_as_much_longer_and_its_recipe_stretched() -> Non
 
 
 def test_embeddings_and_head_stay_dense() -> None:
-    with pytest.raises(UsageError, match="'gmp-tuned' cannot serve scope 'all-2d'; it serves: body"):
+    with pytest.raises(UsageError, match="'gmp-tuned' does not support scope 'all-2d'; it supports: body"):
         TunedGmp().accept(Target(sparsity=0.5, scope="all-2d"))
 
 
 def test_a_schedule_that_ends_before_it_begins_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"pruning from 0.9 to 0.87 of the training goes nowhere"):
+    with pytest.raises(
+        ValueError, match=r"pruning begins at 0.9 and ends at 0.87; since must be below until"
+    ):
         TunedGmp(since=0.9)
 
 
-def test_the_cost_tells_of_the_teacher_and_of_the_length(tmp_path: Path) -> None:
-    result = run_chain(chain_of(TunedGmp(), Target(sparsity=0.75)), tmp_path)[0]
-    assert (result.cost.steps, result.cost.teacher_passes) == (12 + 24, 24)
+def test_the_cost_counts_the_teacher_and_the_length(tmp_path: Path) -> None:
+    record = run_chain(chain_of(TunedGmp(), Target(sparsity=0.75)), tmp_path)[0]
+    assert (record.cost.steps, record.cost.teacher_passes) == (12 + 24, 24)
 
 
-def test_a_recipe_of_no_steps_is_refused_by_name() -> None:
-    with pytest.raises(UsageError, match="method 'gmp-tuned' makes its masks while it trains"):
+def test_a_recipe_of_0_steps_is_refused() -> None:
+    with pytest.raises(UsageError, match="method 'gmp-tuned' makes its masks"):
         chain_of(TunedGmp(), NINTH, Toy(recipe=Recipe(steps=0)))

@@ -1,4 +1,4 @@
-"""GraSP's saliency and its sign, on a quadratic by hand and on a small net by torch.func."""
+"""GraSP: saliency and sign, on a quadratic by hand and on a small net by torch.func."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Quadratic(Toy):
 
 
 class Small(Toy):
-    """Two layers with dropout, and two batches of unlike examples."""
+    """Two layers with dropout, and two batches of different examples."""
 
     recipe: Recipe = Recipe(steps=1, batch_size=3)
 
@@ -62,24 +62,28 @@ class Small(Toy):
         return cast("Tensor", ((model(batch[0])[:, 0] - batch[1]) ** 2).mean())
 
 
-def probe(task: Task, model: nn.Module, names: Sequence[str]) -> tuple[NetProbe, Batches]:
+def probe_of(task: Task, net: Net) -> tuple[NetProbe, Batches]:
     device = Device("cpu", threads=1)
-    feed = Batches(task, task.recipe, "start", device)
-    return NetProbe(Net(model, names), feed, "name", Usage(), device), feed
+    batches = Batches(task, task.recipe, "start", device)
+    return NetProbe(net, batches, "name", Usage(), device), batches
+
+
+def probe(task: Task, model: nn.Module, names: Sequence[str]) -> tuple[NetProbe, Batches]:
+    return probe_of(task, Net(model, names))
 
 
 def squared_gradient(w: Tensor) -> float:
     return float((A @ w - B).square().sum())
 
 
-def test_of_a_quadratic_it_is_w_times_the_hessian_times_the_gradient() -> None:
+def test_for_a_quadratic_it_is_w_times_hessian_times_gradient() -> None:
     task = Quadratic()
-    found = GradientFlow(batches=3).saliency(probe(task, task.model(), ["weight"])[0])
+    saliency = GradientFlow(batches=3).saliency(probe(task, task.model(), ["weight"])[0])
     # A w = (0, -5), g = (-1, -6), A g = (-8, -19)
-    torch.testing.assert_close(found["weight"], torch.tensor([[-8.0, 38.0]]))
+    torch.testing.assert_close(saliency["weight"], torch.tensor([[-8.0, 38.0]]))
 
 
-def test_the_weight_goes_whose_removal_leaves_the_larger_gradient() -> None:
+def test_the_weight_whose_removal_leaves_the_larger_gradient_is_pruned() -> None:
     task = Quadratic()
     masks = GradientFlow(batches=1).prune(probe(task, task.model(), ["weight"])[0], Target(sparsity=0.5))
     assert masks["weight"].tolist() == [[False, True]]
@@ -90,26 +94,26 @@ def test_the_weight_goes_whose_removal_leaves_the_larger_gradient() -> None:
 
 
 @pytest.mark.parametrize("place", [0, 1])
-def test_twice_it_is_the_rate_at_which_the_squared_gradient_falls_as_the_weight_shrinks(place: int) -> None:
+def test_it_is_half_the_derivative_of_the_squared_gradient_by_the_scale_of_the_weight(place: int) -> None:
     task = Quadratic()
-    found = GradientFlow(batches=1).saliency(probe(task, task.model(), ["weight"])[0])["weight"][0, place]
+    saliency = GradientFlow(batches=1).saliency(probe(task, task.model(), ["weight"])[0])["weight"][0, place]
     less, more = W.double().clone(), W.double().clone()
     less[place] *= 1 - 1e-3
     more[place] *= 1 + 1e-3
     a, b = A.double(), B.double()
     fall = ((a @ more - b).square().sum() - (a @ less - b).square().sum()) / 2e-3
-    assert float(fall) == pytest.approx(2 * float(found), rel=1e-4)
+    assert float(fall) == pytest.approx(2 * float(saliency), rel=1e-4)
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")  # torch.func's own import
-def test_on_a_net_it_is_what_torch_func_finds_over_the_same_batches_without_dropout() -> None:
+def test_on_a_net_it_equals_torch_func_on_the_same_batches_without_dropout() -> None:
     torch.manual_seed(0)
     task = Small()
     model = task.model()
     names = ["0.weight", "3.weight"]
-    window, feed = probe(task, model, names)
-    found = GradientFlow(batches=2).saliency(window)
-    batches = list(feed.sample(2, "name"))
+    net_probe, source = probe(task, model, names)
+    saliency = GradientFlow(batches=2).saliency(net_probe)
+    batches = list(source.sample(2, "name"))
     model.eval()
     fixed = {name: w.detach() for name, w in model.named_parameters()}
     shapes = [fixed[name].shape for name in names]
@@ -123,21 +127,23 @@ def test_on_a_net_it_is_what_torch_func_finds_over_the_same_batches_without_drop
 
     flat = torch.cat([fixed[name].flatten() for name in names])
     wanted = flat * (torch.func.hessian(loss)(flat) @ torch.func.grad(loss)(flat))
-    torch.testing.assert_close(torch.cat([found[name].flatten() for name in names]), wanted)
+    torch.testing.assert_close(torch.cat([saliency[name].flatten() for name in names]), wanted)
     assert wanted.min() < 0 < wanted.max()
 
 
-def test_what_is_already_gone_has_no_part_in_the_flow() -> None:
+def test_pruned_weights_have_no_part_in_the_gradient_norm() -> None:
     task = Quadratic()
     model = task.model()
-    window, _ = probe(task, model, ["weight"])
-    window._net.set_masks({"weight": torch.tensor([[False, True]])})
-    # w = (0, -2), g = (-3, -7) of which -7 lives; A (0, -7) = (-7, -21)
+    net = Net(model, ["weight"])
+    net.set_masks({"weight": torch.tensor([[False, True]])})
+    # w = (0, -2), g = (-3, -7) of which -7 is unpruned; A (0, -7) = (-7, -21)
     torch.testing.assert_close(
-        GradientFlow(batches=1).saliency(window)["weight"], torch.tensor([[0.0, 42.0]])
+        GradientFlow(batches=1).saliency(probe_of(task, net)[0])["weight"], torch.tensor([[0.0, 42.0]])
     )
 
 
-def test_a_spread_that_needs_saliencies_without_sign_is_refused_by_name() -> None:
-    with pytest.raises(UsageError, match="'grasp' cannot spread 'lamp'; it spreads: global, uniform, erk"):
+def test_lamp_is_refused_because_saliencies_have_a_sign() -> None:
+    with pytest.raises(
+        UsageError, match="'grasp' does not support distribution 'lamp'; it supports: global, uniform, erk"
+    ):
         Grasp().accept(Target(sparsity=0.5, distribution="lamp"))

@@ -1,4 +1,4 @@
-"""The lottery: rounds as published, rewinding of weights or of the learning rate, masks that nest."""
+"""The lottery ticket: published rounds, rewinding of weights or of the learning rate, nested masks."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from smc_eval.target import Target
 from smc_eval.testing import chain_of, run_chain
 
 
-def shown(method: LotteryTicket, sparsity: float) -> list[str]:
-    return [_shown(stage) for stage in method.plan(Target(sparsity=sparsity))]
+def stages_of(method: LotteryTicket, sparsity: float) -> list[str]:
+    return [_described(stage) for stage in method.plan(Target(sparsity=sparsity))]
 
 
-def _shown(stage: Stage) -> str:
+def _described(stage: Stage) -> str:
     match stage:
         case Train(start=start, stop=stop):
             return f"train {start:g} to {stop:g}"
@@ -40,23 +40,23 @@ def _shown(stage: Stage) -> str:
 
 
 def test_the_plan_of_each_kind_of_rewinding() -> None:
-    assert shown(LotteryTicket(), 0.36) == [
+    assert stages_of(LotteryTicket(), 0.36) == [
         "train 0 to 1", "prune 0.2", "rewind to start",
         "train 0 to 1", "prune 0.36", "rewind to start",
         "train 0 to 1",
     ]  # fmt: skip
-    assert shown(LotteryTicket(early=0.1), 0.2) == [
+    assert stages_of(LotteryTicket(early=0.1), 0.2) == [
         "train 0 to 0.1", "train 0.1 to 1", "prune 0.2", "rewind to early", "train 0.1 to 1",
     ]  # fmt: skip
-    assert shown(LotteryTicket(rewind="rate"), 0.36) == [
+    assert stages_of(LotteryTicket(rewind="rate"), 0.36) == [
         "train 0 to 1", "prune 0.2", "train 0 to 1", "prune 0.36", "train 0 to 1",
     ]  # fmt: skip
-    assert shown(LotteryTicket(rewind="rate", early=0.1), 0.2) == [
+    assert stages_of(LotteryTicket(rewind="rate", early=0.1), 0.2) == [
         "train 0 to 1",
         "prune 0.2",
         "train 0.1 to 1",
     ]
-    assert shown(LotteryTicket(rewind="rate"), 0.0) == ["train 0 to 1"]
+    assert stages_of(LotteryTicket(rewind="rate"), 0.0) == ["train 0 to 1"]
 
 
 def test_rewinding_the_rate_shares_the_dense_training_and_the_first_pruning() -> None:
@@ -68,7 +68,7 @@ def test_rewinding_the_rate_shares_the_dense_training_and_the_first_pruning() ->
         assert links[1].digest == chain_of(LotteryTicket(), target).links[1].digest
 
 
-def test_rewinding_the_rate_keeps_what_training_made_of_the_weights(tmp_path: Path) -> None:
+def test_rewinding_the_rate_keeps_the_trained_weights(tmp_path: Path) -> None:
     target = Target(sparsity=0.2)
     weights, rate = (
         run_chain(chain_of(LotteryTicket(rewind=how, early=0.5), target), tmp_path / how)
@@ -80,14 +80,14 @@ def test_rewinding_the_rate_keeps_what_training_made_of_the_weights(tmp_path: Pa
 
 
 @given(st.floats(0.02, 0.9), st.floats(0.05, 0.97), st.integers(0, 2**30))
-def test_masks_nest_over_the_rounds_however_training_moves_the_weights(
-    share: float, sparsity: float, seed: int
-) -> None:
-    chance = torch.Generator().manual_seed(seed)
+def test_masks_are_nested_over_the_rounds(share: float, sparsity: float, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
     shapes = {"a": (7, 5), "b": (4, 9)}
     masks = {name: torch.ones(shape).bool() for name, shape in shapes.items()}
     for level in round_sparsities(share, sparsity):
-        weights = {name: torch.randn(shape, generator=chance) * masks[name] for name, shape in shapes.items()}
+        weights = {
+            name: torch.randn(shape, generator=generator) * masks[name] for name, shape in shapes.items()
+        }
         probe = cast("Probe", SimpleNamespace(weights=weights, masks=masks, shards=UNSHARDED))
         new = Magnitude().prune(probe, Target(sparsity=level))
         assert not any((new[name] & ~mask).any() for name, mask in masks.items())
@@ -96,18 +96,18 @@ def test_masks_nest_over_the_rounds_however_training_moves_the_weights(
 
 
 @pytest.mark.parametrize("rewind", ["weights", "rate"])
-def test_nothing_comes_back_in_a_whole_run(
+def test_no_weight_returns_in_a_whole_run(
     rewind: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[dict[str, Tensor]] = []
-    wear = Net.set_masks
+    mask_log: list[dict[str, Tensor]] = []
+    set_masks = Net.set_masks
 
-    def watched(net: Net, masks: Any) -> dict[str, Tensor]:
-        seen.append(dict(masks))
-        return wear(net, masks)
+    def recorded(net: Net, masks: Any) -> dict[str, Tensor]:
+        mask_log.append(dict(masks))
+        return set_masks(net, masks)
 
-    monkeypatch.setattr(Net, "wear", watched)
-    result = run_chain(chain_of(LotteryTicket(share=0.5, rewind=rewind), Target(sparsity=0.875)), tmp_path)[0]
-    assert result.certificate.ok and len(seen) == 3
-    for before, after in pairwise(seen):
+    monkeypatch.setattr(Net, "set_masks", recorded)
+    record = run_chain(chain_of(LotteryTicket(share=0.5, rewind=rewind), Target(sparsity=0.875)), tmp_path)[0]
+    assert record.certificate.ok and len(mask_log) == 3
+    for before, after in pairwise(mask_log):
         assert not any((after[name] & ~mask).any() for name, mask in before.items())

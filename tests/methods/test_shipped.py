@@ -1,4 +1,4 @@
-"""The shipped criteria on nets small enough to work out by hand."""
+"""The built-in criteria, on nets that are small enough to compute by hand."""
 
 from __future__ import annotations
 
@@ -23,12 +23,13 @@ WEIGHTS = {"a": torch.tensor([[0.1, -0.9], [0.2, -0.5]]), "b": torch.tensor([[0.
 def probe(
     weights: Mapping[str, Tensor] = WEIGHTS, masks: Mapping[str, Tensor] | None = None, seed: int = 0
 ) -> Probe:
-    alive = masks or {name: torch.ones_like(weight).bool() for name, weight in weights.items()}
+    unpruned = masks or {name: torch.ones_like(weight).bool() for name, weight in weights.items()}
     generator = torch.Generator().manual_seed(seed)
-    return cast("Probe", SimpleNamespace(weights=weights, masks=alive, generator=generator, shards=UNSHARDED))
+    parts = SimpleNamespace(weights=weights, masks=unpruned, generator=generator, shards=UNSHARDED)
+    return cast("Probe", parts)
 
 
-def test_magnitude_drops_the_smallest_of_all_tensors() -> None:
+def test_magnitude_prunes_the_smallest_weights_of_all_tensors() -> None:
     masks = Magnitude().prune(probe(), Target(sparsity=0.5))
     assert {name: mask.int().tolist() for name, mask in masks.items()} == {
         "a": [[0, 1], [0, 1]],
@@ -36,7 +37,7 @@ def test_magnitude_drops_the_smallest_of_all_tensors() -> None:
     }
 
 
-def test_magnitude_spread_uniformly_drops_the_smallest_of_each() -> None:
+def test_uniform_magnitude_prunes_the_smallest_weights_of_each_tensor() -> None:
     masks = Magnitude().prune(probe(), Target(sparsity=0.5, distribution="uniform"))
     assert {name: mask.int().tolist() for name, mask in masks.items()} == {
         "a": [[0, 1], [0, 1]],
@@ -46,13 +47,13 @@ def test_magnitude_spread_uniformly_drops_the_smallest_of_each() -> None:
     assert sum(int(mask.sum()) for mask in masks.values()) == 2
 
 
-def test_what_is_dead_stays_dead_however_large_it_was() -> None:
+def test_pruned_weights_stay_pruned_even_if_they_are_large() -> None:
     masks = {"a": torch.tensor([[1, 0], [1, 1]]).bool(), "b": torch.ones(1, 2).bool()}
     again = Magnitude().prune(probe(masks=masks), Target(sparsity=0.5))
     assert again["a"].int().tolist() == [[0, 0], [0, 1]] and again["b"].int().tolist() == [[1, 1]]
 
 
-def test_chance_is_a_function_of_the_generator_and_meets_the_count() -> None:
+def test_random_masks_depend_on_the_generator_and_meet_the_count() -> None:
     weights = {"a": torch.zeros(40, 50), "b": torch.zeros(60, 50)}
     first, again, other = (
         RandomSaliency().prune(probe(weights, seed=s), Target(sparsity=0.7)) for s in (1, 1, 2)
@@ -63,21 +64,19 @@ def test_chance_is_a_function_of_the_generator_and_meets_the_count() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "words"),
+    ("wrong", "message"),
     [
-        ({"a": WEIGHTS["a"]}, "missing or unasked: b"),
+        ({"a": WEIGHTS["a"]}, "missing or unexpected: b"),
         ({**WEIGHTS, "b": torch.zeros(3)}, r"'b' saliencies of shape \(3,\)"),
         ({**WEIGHTS, "b": torch.tensor([[1.0, float("nan")]])}, "'b' saliencies that are not finite"),
         ({**WEIGHTS, "b": torch.tensor([[1.0, -float("inf")]])}, "'b' saliencies that are not finite"),
     ],
 )
-def test_saliencies_that_would_make_a_wrong_mask_name_the_plugin_and_the_tensor(
-    wrong: Any, words: str
-) -> None:
+def test_the_error_of_wrong_saliencies_names_the_class_and_the_tensor(wrong: Any, message: str) -> None:
     class Wrong(Criterion):
         def saliency(self, probe: Probe) -> dict[str, Tensor]:
             return cast("dict[str, Tensor]", wrong)
 
-    with pytest.raises(PluginError, match=words) as raised:
+    with pytest.raises(PluginError, match=message) as raised:
         Wrong().prune(probe(), Target(sparsity=0.5))
     assert "Wrong" in str(raised.value)

@@ -1,4 +1,4 @@
-"""SNIP's saliency on a loss whose gradient is known, and what few batches do to it."""
+"""SNIP: its saliency on a loss with a known gradient, and the effect of few batches."""
 
 from __future__ import annotations
 
@@ -55,22 +55,22 @@ def saliency(batches: int) -> tuple[list[float], int]:
     task = Squares()
     net = Net(task.model(), ("weight",))
     probe = NetProbe(net, Batches(task, task.recipe, "start", device), "name", usage, device)
-    found = Sensitivity(batches=batches).saliency(probe)["weight"]
-    return found[0].tolist(), usage.scoring_passes
+    values = Sensitivity(batches=batches).saliency(probe)["weight"]
+    return values[0].tolist(), usage.scoring_passes
 
 
-def test_saliency_is_the_mean_gradient_times_the_weight_without_its_sign() -> None:
+def test_the_saliency_is_the_absolute_value_of_mean_gradient_times_weight() -> None:
     # gradients of the two examples: (1, 0, 0) and (-2, -6, 0); their mean (-1/2, -3, 0)
     assert saliency(2) == ([1.0, 3.0, 0.0], 2)
 
 
-def test_one_batch_sees_one_example_alone() -> None:
+def test_one_batch_uses_one_example() -> None:
     values, passes = saliency(1)
     assert passes == 1
     assert values in ([2.0, 0.0, 0.0], [4.0, 6.0, 0.0])
 
 
-def test_the_plan_is_to_prune_and_then_to_train_and_the_papers_takes_one_batch() -> None:
+def test_the_plan_prunes_and_trains_and_the_paper_protocol_takes_one_batch() -> None:
     target = Target(sparsity=0.5)
     assert list(Snip().plan(target)) == [Prune(by=Sensitivity(batches=64), to=target), Train()]
     assert list(Snip(**Snip.paper).plan(target)) == [Prune(by=Sensitivity(batches=1), to=target), Train()]

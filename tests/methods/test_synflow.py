@@ -1,4 +1,4 @@
-"""SynFlow empties no layer where one shot does; and what SNIP, GraSP and SynFlow have in common."""
+"""SynFlow: it empties no layer where one-shot pruning does. Also properties of SNIP, GraSP and SynFlow."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from smc_eval.testing import Toy, chain_of
 
 
 class Chain(nn.Module):
-    """A table and a chain of layers; the token that stands first is all it sees."""
+    """A lookup table and a chain of layers. It uses the first token only."""
 
     def __init__(self, widths: Sequence[int]) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class Chain(nn.Module):
         return cast("Tensor", x)
 
 
-def window(widths: Sequence[int]) -> tuple[NetProbe, Net, Usage]:
+def probe_of(widths: Sequence[int]) -> tuple[NetProbe, Net, Usage]:
     task, device, usage = Toy(), Device("cpu", threads=1), Usage()
     model = Chain(widths)
     net = Net(model, in_scope(model, "body"))
@@ -56,13 +56,13 @@ def window(widths: Sequence[int]) -> tuple[NetProbe, Net, Usage]:
 
 
 def pruned(by: Pruner, widths: Sequence[int], target: Target, rounds: int = 1) -> dict[str, Tensor]:
-    """Masks after rounds of equal ratio, as the walk makes them."""
-    probe, net, _ = window(widths)
+    """Masks after rounds of equal ratio, as in a run of a cell."""
+    probe, net, _ = probe_of(widths)
     for number in range(1, rounds + 1):
         level = target.at(1 - target.density ** (number / rounds)) if number < rounds else target
         masks = by.prune(probe, level)
-        before = net.alive
-        assert all(not bool((masks[name] & ~before[name]).any()) for name in masks)  # nothing revives
+        before = net.full_masks
+        assert all(not bool((masks[name] & ~before[name]).any()) for name in masks)  # no weight returns
         assert sum(int(mask.sum()) for mask in masks.values()) == expected(
             {name: tuple(mask.shape) for name, mask in masks.items()}, level
         )
@@ -71,7 +71,7 @@ def pruned(by: Pruner, widths: Sequence[int], target: Target, rounds: int = 1) -
 
 
 DEEP = [16, 16, 16, 300, 300, 16, 16, 16]
-"""Of the widest layer each weight carries little: one shot takes all of them."""
+"""The flow through each weight of the widest layer is small: one-shot pruning removes all of them."""
 
 
 def emptied(masks: dict[str, Tensor]) -> list[str]:
@@ -85,11 +85,9 @@ def emptied(masks: dict[str, Tensor]) -> list[str]:
         (0.998, [Magnitude(), SynapticFlow(), Sensitivity(batches=7)]),
     ],
 )
-def test_rounds_leave_no_layer_of_a_deep_net_empty_where_one_shot_does(
-    sparsity: float, others: list[Pruner]
-) -> None:
+def test_rounds_empty_no_layer_of_a_deep_net_but_one_shot_does(sparsity: float, others: list[Pruner]) -> None:
     target = Target(sparsity=sparsity)
-    probe, net, _ = window(DEEP)
+    probe, net, _ = probe_of(DEEP)
     net.set_masks(pruned(SynapticFlow(), DEEP, target, rounds=100))
     assert emptied(net.masks) == []
     assert all(float(values.sum()) > 0 for values in probe.flow(1).values())
@@ -109,7 +107,7 @@ WIDTHS = st.lists(st.integers(1, 9), min_size=1, max_size=4)
     st.sampled_from(["global", "uniform", "erk", "lamp"]),
     st.integers(1, 4),
 )
-def test_any_sparsity_and_spread_is_met_exactly_and_nothing_revives(
+def test_every_sparsity_and_distribution_is_met_exactly_and_no_weight_returns(
     by: Pruner, widths: list[int], sparsity: float, distribution: Any, rounds: int
 ) -> None:
     if isinstance(by, GradientFlow) and distribution == "lamp":  # refused by the method's card
@@ -119,9 +117,7 @@ def test_any_sparsity_and_spread_is_met_exactly_and_nothing_revives(
 
 @settings(max_examples=20)
 @given(CRITERIA, WIDTHS, st.sampled_from(["2:4", "1:4", "4:8"]), st.integers(1, 3))
-def test_of_every_group_of_a_pattern_as_many_stay_as_it_says(
-    by: Pruner, widths: list[int], pattern: str, rounds: int
-) -> None:
+def test_every_group_meets_its_pattern(by: Pruner, widths: list[int], pattern: str, rounds: int) -> None:
     target = Target.parse(pattern)
     n, m = target.group
     for mask in pruned(by, widths, target, rounds).values():
@@ -130,7 +126,7 @@ def test_of_every_group_of_a_pattern_as_many_stay_as_it_says(
 
 
 class Fork(nn.Module):
-    """Two layers of which an example uses the one or the other, by its first token."""
+    """Two layers. The first token decides which of them an example uses."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -141,48 +137,50 @@ class Fork(nn.Module):
         return cast("Tensor", side(tokens_NL[:, :2].float()))
 
 
-def forked() -> tuple[NetProbe, Usage]:
+def forked() -> tuple[NetProbe, Batches, Usage]:
     task, device, usage = Toy(), Device("cpu", threads=1), Usage()
-    net, feed = Net(Fork(), ("even.weight", "odd.weight")), Batches(task, task.recipe, "start", device)
-    return NetProbe(net, feed, "name", usage, device), usage
+    net, batches = Net(Fork(), ("even.weight", "odd.weight")), Batches(task, task.recipe, "start", device)
+    return NetProbe(net, batches, "name", usage, device), batches, usage
 
 
-def test_batches_are_drawn_until_each_weight_was_asked_for_and_no_longer() -> None:
-    probe, usage = forked()
-    found = probe.flow(30)
-    first = [int(batch["tokens"][0, 0]) % 2 for batch in probe._feed.sample(30, "name")]
-    assert all(bool(values.all()) for values in found.values())
+def test_batches_are_drawn_until_each_weight_is_used() -> None:
+    probe, batches, usage = forked()
+    flow = probe.flow(30)
+    first = [int(batch["tokens"][0, 0]) % 2 for batch in batches.sample(30, "name")]
+    assert all(bool(values.all()) for values in flow.values())
     assert usage.scoring_passes == 1 + first.index(1 - first[0])
 
 
-def test_what_no_batch_asks_for_has_flow_zero() -> None:
-    probe, usage = forked()
-    found = probe.flow(1)
-    assert sorted(bool(values.any()) for values in found.values()) == [False, True]
+def test_the_flow_of_an_unused_weight_is_zero() -> None:
+    probe, _, usage = forked()
+    flow = probe.flow(1)
+    assert sorted(bool(values.any()) for values in flow.values()) == [False, True]
     assert usage.scoring_passes == 1
 
 
-def test_a_round_costs_one_pass_where_every_batch_reaches_all() -> None:
-    probe, _, usage = window([4, 4])
+def test_a_round_costs_one_pass_if_one_batch_uses_all_weights() -> None:
+    probe, _, usage = probe_of([4, 4])
     SynapticFlow(batches=8).saliency(probe)
     assert usage.scoring_passes == 1
 
 
-def test_the_plan_is_a_hundred_rounds_and_then_training() -> None:
+def test_the_plan_prunes_in_a_hundred_rounds_and_trains() -> None:
     target = Target(sparsity=0.9)
     assert list(SynFlow().plan(target)) == [Prune(by=SynapticFlow(), to=target, rounds=100), Train()]
 
 
-class Silent(Toy):
-    """Tells its loss alone."""
+class LossOnly(Toy):
+    """A task without outputs."""
 
-    card: ClassVar[TaskCard] = Toy.card.model_copy(update={"name": "silent"})
-    loss_and_outputs: ClassVar[None] = None
+    card: ClassVar[TaskCard] = Toy.card.model_copy(update={"name": "loss-only"})
+    loss_and_outputs: ClassVar[None] = None  # type: ignore[assignment]
 
     def loss(self, model: nn.Module, batch: Any) -> Tensor:
         return cast("Tensor", model(batch["tokens"]).sum())
 
 
-def test_a_task_that_does_not_tell_its_outputs_is_refused_before_anything_runs() -> None:
-    with pytest.raises(UsageError, match="'synflow' measures what flows .* task 'silent' does not tell"):
-        chain_of(SynFlow(), Target(sparsity=0.5), Silent())
+def test_a_task_without_outputs_is_refused_before_anything_runs() -> None:
+    with pytest.raises(
+        UsageError, match="'synflow' needs the outputs of the task, and task 'loss-only' has no"
+    ):
+        chain_of(SynFlow(), Target(sparsity=0.5), LossOnly())

@@ -1,4 +1,4 @@
-"""Wanda by hand, and on nets whose inputs are known."""
+"""Wanda: by hand, and on nets with known inputs."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from smc_eval.target import Target
 from smc_eval.testing import Toy, chain_of, run_chain
 
 
-class Window:
-    """A probe over given weights that multiplied given inputs."""
+class FixedProbe:
+    """A probe with fixed weights and inputs."""
 
     shards = UNSHARDED
 
     def __init__(self, weights: dict[str, Tensor], inputs: dict[str, Tensor]) -> None:
-        self.weights, self.shown = weights, inputs
+        self.weights, self.fixed_inputs = weights, inputs
         self.masks = {name: torch.ones_like(weight).bool() for name, weight in weights.items()}
 
     def inputs(self, batches: int, see: Any) -> None:
-        for name, x_NI in self.shown.items():
+        for name, x_NI in self.fixed_inputs.items():
             rows, columns = self.weights[name].flatten(1).shape
             see(name, (slice(0, rows), slice(0, columns)), x_NI)
 
 
-def pruned(window: Window, target: Target) -> dict[str, Any]:
-    masks = WandaScore().prune(cast("Probe", window), target)
+def pruned(probe: FixedProbe, target: Target) -> dict[str, Any]:
+    masks = WandaScore().prune(cast("Probe", probe), target)
     return {name: mask.int().tolist() for name, mask in masks.items()}
 
 
@@ -42,52 +42,52 @@ WEIGHTS = {"a": torch.tensor([[4.0, -1.0, 3.0, 2.0], [0.4, 0.3, -0.2, 0.1]])}
 INPUTS = {"a": torch.tensor([[0.6, 3.0, 0.0, 2.0], [0.8, 4.0, 1.0, 0.0]])}  # norms 1, 5, 1, 2
 
 
-def test_magnitude_times_norm_within_each_output_by_hand() -> None:
+def test_saliencies_and_masks_are_as_computed_by_hand() -> None:
     # saliencies 4, 5, 3, 4 and 0.4, 1.5, 0.2, 0.2
-    window = Window(WEIGHTS, INPUTS)
+    probe = FixedProbe(WEIGHTS, INPUTS)
     torch.testing.assert_close(
-        WandaScore().saliency(cast("Probe", window))["a"],
+        WandaScore().saliency(cast("Probe", probe))["a"],
         torch.tensor([[4.0, 5.0, 3.0, 4.0], [0.4, 1.5, 0.2, 0.2]]),
     )
-    assert pruned(window, Target(sparsity=0.5, distribution="rows")) == {"a": [[1, 1, 0, 0], [1, 1, 0, 0]]}
+    assert pruned(probe, Target(sparsity=0.5, distribution="rows")) == {"a": [[1, 1, 0, 0], [1, 1, 0, 0]]}
 
 
-def test_over_all_outputs_the_large_one_would_keep_everything() -> None:
-    assert pruned(Window(WEIGHTS, INPUTS), Target(sparsity=0.5, distribution="uniform")) == {
+def test_compared_over_all_outputs_only_the_largest_output_remains() -> None:
+    assert pruned(FixedProbe(WEIGHTS, INPUTS), Target(sparsity=0.5, distribution="uniform")) == {
         "a": [[1, 1, 1, 1], [0, 0, 0, 0]]
     }
 
 
-def test_of_every_group_the_most_carrying_stay() -> None:
-    assert pruned(Window(WEIGHTS, INPUTS), Target.parse("1:2")) == {"a": [[0, 1, 0, 1], [0, 1, 1, 0]]}
+def test_the_highest_saliencies_of_each_group_remain() -> None:
+    assert pruned(FixedProbe(WEIGHTS, INPUTS), Target.parse("1:2")) == {"a": [[0, 1, 0, 1], [0, 1, 1, 0]]}
 
 
-def test_where_nothing_is_multiplied_magnitude_decides() -> None:
-    window = Window({"table": torch.tensor([[1.0, -3.0], [2.0, 0.5]])}, {})
-    assert pruned(window, Target(sparsity=0.5, distribution="rows")) == {"table": [[0, 1], [1, 0]]}
-    assert pruned(window, Target(sparsity=0.5)) == {"table": [[0, 1], [1, 0]]}
+def test_without_inputs_the_magnitude_decides() -> None:
+    probe = FixedProbe({"table": torch.tensor([[1.0, -3.0], [2.0, 0.5]])}, {})
+    assert pruned(probe, Target(sparsity=0.5, distribution="rows")) == {"table": [[0, 1], [1, 0]]}
+    assert pruned(probe, Target(sparsity=0.5)) == {"table": [[0, 1], [1, 0]]}
 
 
-def test_inputs_of_equal_norm_leave_magnitude_pruning() -> None:
+def test_inputs_of_equal_norm_give_magnitude_pruning() -> None:
     weights = {"a": torch.randn(5, 8)}
-    window = Window(weights, {"a": torch.eye(8) * 3})
+    probe = FixedProbe(weights, {"a": torch.eye(8) * 3})
     for target in (Target(sparsity=0.6, distribution="rows"), Target(sparsity=0.6), Target.parse("2:4")):
-        masks = Magnitude().prune(cast("Probe", window), target)
-        assert pruned(window, target) == {"a": masks["a"].int().tolist()}
+        masks = Magnitude().prune(cast("Probe", probe), target)
+        assert pruned(probe, target) == {"a": masks["a"].int().tolist()}
 
 
-def test_every_row_of_every_tensor_keeps_its_share_and_the_count_is_exact(tmp_path: Path) -> None:
+def test_every_row_keeps_its_share_and_the_count_is_exact(tmp_path: Path) -> None:
     target = Target(sparsity=0.7, distribution="rows")
-    result, _, masks = run_chain(chain_of(Wanda(batches=2), target), tmp_path)
-    assert result.certificate.ok and result.cost.scoring_passes == 2
+    record, _, masks = run_chain(chain_of(Wanda(batches=2), target), tmp_path)
+    assert record.certificate.ok and record.cost.scoring_passes == 2
     for mask in masks.values():
-        kept_R = mask.sum(1)
-        assert int(kept_R.max() - kept_R.min()) <= 1
+        count_R = mask.sum(1)
+        assert int(count_R.max() - count_R.min()) <= 1
 
 
-def test_an_input_that_is_always_zero_is_dropped_in_every_row(tmp_path: Path) -> None:
-    class Mute(Toy):
-        """The first of the features that `down` reads says nothing."""
+def test_the_weights_of_an_input_that_is_always_zero_are_pruned(tmp_path: Path) -> None:
+    class ZeroFeature(Toy):
+        """The first input of `down` is always zero."""
 
         def model(self) -> nn.Module:
             net = super().model()
@@ -97,7 +97,9 @@ def test_an_input_that_is_always_zero_is_dropped_in_every_row(tmp_path: Path) ->
 
         recipe: Any = Toy().recipe.model_copy(update={"steps": 0})
 
-    masks = run_chain(chain_of(Wanda(), Target(sparsity=0.3, distribution="rows"), Mute()), tmp_path)[2]
+    masks = run_chain(chain_of(Wanda(), Target(sparsity=0.3, distribution="rows"), ZeroFeature()), tmp_path)[
+        2
+    ]
     assert not masks["down.weight"][:, 0].any()
 
 
@@ -110,8 +112,8 @@ def test_the_plan_trains_prunes_and_trains() -> None:
     ]
 
 
-@pytest.mark.parametrize("spread", ["global", "uniform", "erk", "lamp", "owl"])
-def test_other_spreads_are_the_users_to_choose(tmp_path: Path, distribution: Any) -> None:
+@pytest.mark.parametrize("distribution", ["global", "uniform", "erk", "lamp", "owl"])
+def test_every_other_distribution_can_be_chosen(tmp_path: Path, distribution: Any) -> None:
     assert run_chain(chain_of(Wanda(batches=1), Target(sparsity=0.8, distribution=distribution)), tmp_path)[
         0
     ].certificate.ok

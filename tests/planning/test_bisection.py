@@ -1,4 +1,4 @@
-"""Searches: brackets that close on the sparsity a score falls at."""
+"""Bisection: brackets that close on the sparsity at which a score falls."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ S95 = Bisection(share=0.95)
 
 
 def closed(search: Bisection, keeps: Callable[[float], bool]) -> Bracket:
-    """A search carried to its end."""
+    """The bracket at the end of a search."""
     bracket = Bracket(search)
-    while (sparsity := bracket.ask()) is not None:
-        bracket = bracket.tell(sparsity, keeps=keeps(sparsity))
+    while (sparsity := bracket.next_sparsity()) is not None:
+        bracket = bracket.with_outcome(sparsity, keeps=keeps(sparsity))
     return bracket
 
 
 def test_a_bracket_is_halved_in_log_density() -> None:
     bracket = Bracket(Bisection(share=0.95, low=0.36, high=0.99))
-    assert bracket.ask() == 0.92  # 0.08 = sqrt(0.64 * 0.01)
-    assert bracket.tell(0.92, keeps=False).ask() == 0.7737  # 0.2263 = sqrt(0.64 * 0.08)
-    assert bracket.tell(0.92, keeps=True).ask() == 0.9717  # 0.0283 = sqrt(0.08 * 0.01)
+    assert bracket.next_sparsity() == 0.92  # 0.08 = sqrt(0.64 * 0.01)
+    assert bracket.with_outcome(0.92, keeps=False).next_sparsity() == 0.7737  # 0.2263 = sqrt(0.64 * 0.08)
+    assert bracket.with_outcome(0.92, keeps=True).next_sparsity() == 0.9717  # 0.0283 = sqrt(0.08 * 0.01)
 
 
 @given(crossing=st.floats(0.051, 0.989), within=st.floats(0.001, 0.3))
@@ -37,10 +37,10 @@ def test_the_crossing_of_a_falling_score_lies_in_the_bracket(crossing: float, wi
     search = Bisection(share=0.95, within=within)
     bracket = closed(search, lambda sparsity: sparsity <= crossing)
     low = search.low if bracket.keeps is None else bracket.keeps
-    high = search.high if bracket.lost is None else bracket.lost
+    high = search.high if bracket.loses is None else bracket.loses
     assert low <= crossing <= high
     assert high - low <= within
-    assert len(bracket.tried) <= search.most()
+    assert len(bracket.tried) <= search.most_runs()
 
 
 @given(depth=st.floats(0.5, 40), half=st.floats(0.1, 0.98))
@@ -53,13 +53,13 @@ def test_the_sparsity_that_keeps_a_share_of_a_smooth_curve_is_found(depth: float
     bracket = closed(Bisection(share=share), lambda sparsity: retained(score(sparsity), dense, 20) >= share)
     if 0.05 < wanted < 0.99:
         assert bracket.keeps is None or bracket.keeps <= wanted
-        assert bracket.lost is None or wanted <= bracket.lost
+        assert bracket.loses is None or wanted <= bracket.loses
     else:
         assert bracket.text == ("< 0.05" if wanted < 0.05 else "≥ 0.99")
 
 
 @given(seed=st.integers(0, 2**32), noise=st.floats(0, 1), within=st.floats(0.002, 0.2))
-def test_whatever_chance_does_the_ends_are_what_was_seen_and_nothing_is_asked_twice(
+def test_with_any_noise_both_ends_were_measured_and_no_sparsity_is_tried_twice(
     seed: int, noise: float, within: float
 ) -> None:
     chance, seen = random.Random(seed), dict[float, bool]()
@@ -72,43 +72,43 @@ def test_whatever_chance_does_the_ends_are_what_was_seen_and_nothing_is_asked_tw
     search = Bisection(share=0.95, within=within)
     bracket = closed(search, keeps)
     assert bracket.keeps is None or seen[bracket.keeps]
-    assert bracket.lost is None or not seen[bracket.lost]
+    assert bracket.loses is None or not seen[bracket.loses]
     if bracket.keeps is None:
-        assert bracket.lost == search.low
-    elif bracket.lost is None:
+        assert bracket.loses == search.low
+    elif bracket.loses is None:
         assert bracket.keeps == search.high
     else:
-        assert 0 < bracket.lost - bracket.keeps <= within
+        assert 0 < bracket.loses - bracket.keeps <= within
 
 
-def test_little_noise_moves_the_answer_little() -> None:
+def test_small_noise_moves_the_result_little() -> None:
     chance = random.Random(0)
     answers = [
         closed(S95, lambda s: 1 - 0.1 * s / 0.8 + chance.gauss(0, 0.002) >= 0.95).keeps for _ in range(200)
     ]
-    # the curve falls by 0.00125 a hundredth: 0.02 and the bracket's own hundredth are five deviations or so
+    # the curve falls by 0.00125 for each 0.01: 0.08 covers the bracket and about five deviations
     assert all(answer is not None and abs(answer - 0.4) < 0.08 for answer in answers)
 
 
-def test_what_lies_outside_is_told_as_a_side() -> None:
+def test_a_crossing_outside_the_first_bracket_is_a_bound() -> None:
     always, never = closed(S95, lambda _: True), closed(S95, lambda _: False)
-    assert (always.text, always.keeps, always.lost) == ("≥ 0.99", 0.99, None)
-    assert (never.text, never.keeps, never.lost) == ("< 0.05", None, 0.05)
+    assert (always.text, always.keeps, always.loses) == ("≥ 0.99", 0.99, None)
+    assert (never.text, never.keeps, never.loses) == ("< 0.05", None, 0.05)
     assert closed(S95, lambda s: s < 0.8).text == "0.7943"
 
 
-def test_runs_end_a_search_where_it_stands() -> None:
+def test_a_search_ends_after_its_number_of_runs() -> None:
     search = Bisection(share=0.95, runs=2)
-    assert search.most() == 2
+    assert search.most_runs() == 2
     bracket = closed(search, lambda s: s < 0.95)
-    assert (bracket.keeps, bracket.lost, bracket.text) == (0.9025, 0.9688, "0.9025")
+    assert (bracket.keeps, bracket.loses, bracket.text) == (0.9025, 0.9688, "0.9025")
     assert closed(search, lambda _: False).text == "< 0.6957"
     assert Bracket(search).text == "–"
 
 
-def test_the_most_that_is_tried_is_what_the_worst_curve_takes() -> None:
+def test_the_largest_number_of_runs_is_that_of_the_worst_curve() -> None:
     counts = [len(closed(S95, lambda s, at=at: s < at / 1000).tried) for at in range(1001)]
-    assert max(counts) == S95.most() == 10
+    assert max(counts) == S95.most_runs() == 10
     assert min(counts) >= 4
 
 
@@ -117,14 +117,14 @@ def test_upcoming_sparsities_are_those_of_the_next_rounds() -> None:
     assert list(closed(S95, lambda _: True).upcoming(3)) == []
 
 
-def test_a_search_reads_as_it_is_typed() -> None:
+def test_the_label_of_a_search_is_what_was_typed() -> None:
     assert Bisection.parse("s@95") == S95
     assert Bisection.parse("s@90.5:within=0.02,runs=6") == Bisection(share=0.905, within=0.02, runs=6)
     assert Bisection.parse("s@90.5").label == "s@90.5"
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("95", "--find '95' cannot be read; write s@95"),
         ("s@", "--find 's@' cannot be read"),
@@ -133,9 +133,9 @@ def test_a_search_reads_as_it_is_typed() -> None:
         ("s@95:whithin=1", "no option of --find s@95 is named 'whithin'; did you mean 'within'"),
         ("s@95:within=0", "'within' of --find s@95 is '0'"),
         ("s@95:within", "--find 'within' is no key=value"),
-        ("s@95:low=0.9,high=0.8", "between sparsities 0.9 and 0.8 there is nothing to look for"),
+        ("s@95:low=0.9,high=0.8", "the bracket from 0.9 to 0.8 is narrower than within=0.01"),
     ],
 )
-def test_a_search_that_cannot_be_meant_is_told(text: str, told: str) -> None:
-    with pytest.raises(SmcError, match=told):
+def test_a_wrong_search_is_refused(text: str, message: str) -> None:
+    with pytest.raises(SmcError, match=message):
         Bisection.parse(text)

@@ -1,4 +1,4 @@
-"""Prices: operations by hand, and which of several rates holds."""
+"""The cost model: operations by hand, and the choice among several rates."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ TASK = MawpsGts(backbone="roberta-base", fold=0)
 TRAIN = Train(recipe=Recipe(steps=10, batch_size=4, accumulation=2))
 
 
-def test_a_step_is_a_forward_pass_and_a_backward_one_of_twice_as_much_for_each_example() -> None:
+def test_a_backward_pass_costs_two_forward_passes() -> None:
     assert flops_of(TRAIN, 10, 5.0) == 10 * 8 * (5 + 10)
 
 
-def test_a_teacher_and_activations_computed_anew_take_a_forward_pass_more_each() -> None:
+def test_a_teacher_and_recomputed_activations_cost_one_forward_pass_each() -> None:
     taught = TRAIN.model_copy(update={"distil": Distillation(teacher="dense")})
     assert flops_of(taught, 1, 5.0) == 8 * 20
     again = Train(recipe=Recipe(steps=10, batch_size=8, checkpointing=True))
     assert flops_of(again, 1, 5.0) == 8 * 20
 
 
-def test_what_takes_no_steps_costs_nothing_though_nothing_is_known_of_it() -> None:
+def test_a_stage_without_steps_costs_nothing_even_at_an_unknown_rate() -> None:
     prune = Prune(by=Magnitude(), to=Target(sparsity=0.5))
     assert flops_of(prune, 0, None) == seconds_of(None, prune, 0, None) == 0.0
     assert flops_of(TRAIN, 1, None) is seconds_of(None, TRAIN, 1, 5.0) is None
 
 
-def test_seconds_are_told_by_the_step_or_by_the_operations() -> None:
+def test_seconds_are_computed_from_steps_or_from_operations() -> None:
     assert seconds_of(DeviceRate(seconds=0.5), TRAIN, 10, None) == 5.0
     assert seconds_of(DeviceRate(flops=100.0), TRAIN, 10, 5.0) == 12.0
     assert seconds_of(DeviceRate(flops=100.0), TRAIN, 10, None) is None
@@ -45,7 +45,7 @@ def test_a_sum_with_an_unknown_part_is_unknown() -> None:
     assert sum_known([]) == 0.0
 
 
-def test_the_narrowest_rate_holds_and_of_equals_the_first() -> None:
+def test_the_most_specific_rate_is_used_and_of_equals_the_first() -> None:
     order = [
         DeviceRate(task="mawps/gts", model="roberta-base", seconds=1),
         DeviceRate(task="mawps/gts", seconds=2),

@@ -1,4 +1,4 @@
-"""The makespan: the agenda's order, nobody idle for nothing, and no stage at work twice."""
+"""The makespan: the order of the scheduler, no needless waiting, and no stage twice."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from smc_eval.methods.lth import LotteryTicket
 from smc_eval.methods.omp import MagnitudeAfter, MagnitudeBefore
 from smc_eval.planning.cost_model import DeviceRate
 from smc_eval.planning.makespan import Lengths, RemainingStages, Schedule, StageRun, remaining, unshared
-from smc_eval.planning.plan import Plan, stages_owed
+from smc_eval.planning.plan import Plan, stages_to_run
 from smc_eval.planning.scheduler import Scheduler
 from smc_eval.protocol import SOUND
 from smc_eval.recipe import Recipe
@@ -31,39 +31,39 @@ CELL = Cell(task=TASK, method=Dense(), target=Target(), protocol=SOUND)
 
 @dataclass(frozen=True)
 class Case:
-    """Chains that share what begins alike, and how long their stages take."""
+    """Chains that share their first stages, and the seconds of all stages."""
 
     chains: Sequence[Chain]
     lengths: Lengths
     finished: frozenset[str]
 
     def schedule(self, workers: int) -> Schedule:
-        return Schedule.of(self.ways, self.lengths, workers, Scheduler())
+        return Schedule.of(self.cells, self.lengths, workers, Scheduler())
 
     @property
-    def ways(self) -> list[RemainingStages]:
+    def cells(self) -> list[RemainingStages]:
         return remaining(self.chains, self.finished.__contains__)
 
     @property
     def total(self) -> float:
-        """Of all stages that are owed, each once."""
-        todo = set().union(*(stages_owed(chain, self.finished.__contains__) for chain in self.chains))
+        """Seconds of all stages to run, each once."""
+        todo = set().union(*(stages_to_run(chain, self.finished.__contains__) for chain in self.chains))
         return sum(self.lengths[digest] for digest in todo)
 
     @property
     def critical(self) -> float:
         return max(
-            sum(self.lengths[digest] for digest in stages_owed(chain, self.finished.__contains__))
+            sum(self.lengths[digest] for digest in stages_to_run(chain, self.finished.__contains__))
             for chain in self.chains
         )
 
 
 @st.composite
 def cases(draw: Callable[..., Any], *, holes: bool = False) -> Case:
-    """Chains of letters: what is spelled alike is shared, and an r goes back to the first stage.
+    """Chains of letters: a common beginning is shared, and an r goes back to the first stage.
 
-    Steps, by which the agenda orders, and seconds have nothing to do with each other. Without `holes`
-    a store that holds a net holds all that led there.
+    Steps, which determine the order, and seconds are independent. Without `holes` a store that has a net
+    also has all nets before it.
     """
     words = draw(st.lists(st.text("abr", min_size=1, max_size=6), min_size=1, max_size=12, unique=True))
     stages = sorted({part for word in words for part in accumulate(word)})
@@ -81,92 +81,94 @@ def cases(draw: Callable[..., Any], *, holes: bool = False) -> Case:
     return Case(chains, {part: float(seconds[part]) for part in stages}, frozenset(done))
 
 
-def told(case: Case, workers: int) -> set[StageRun]:
-    """The same, asking `Agenda.next` anew for whoever has nothing to do."""
+def simulated(case: Case, workers: int) -> set[StageRun]:
+    """The same schedule, by calls of `Scheduler.next` for each free worker."""
     waiting, done, now = {chain.digest: chain for chain in case.chains}, set(case.finished), 0.0
-    at: list[tuple[Chain, list[str], float]] = []
-    spells = set[StageRun]()
-    while waiting or at:
-        while waiting and len(at) < workers:
-            chain = Scheduler().next(waiting.values(), [one for one, _, _ in at], done)
+    running: list[tuple[Chain, list[str], float]] = []
+    stage_runs = set[StageRun]()
+    while waiting or running:
+        while waiting and len(running) < workers:
+            chain = Scheduler().next(waiting.values(), [chain for chain, _, _ in running], done)
             if chain is None:
                 break
             del waiting[chain.digest]
-            todo = stages_owed(chain, done.__contains__)
+            todo = stages_to_run(chain, done.__contains__)
             if todo:
-                at.append((chain, [link.digest for link in chain.links if link.digest in todo], now))
-        if not at:
-            assert not waiting, "all wait for one another"
-            return spells
-        now = min(began + case.lengths[todo[0]] for _, todo, began in at)
-        while ended := [one for one in at if one[2] + case.lengths[one[1][0]] == now]:
+                running.append((chain, [link.digest for link in chain.links if link.digest in todo], now))
+        if not running:
+            assert not waiting, "all cells wait for one another"
+            return stage_runs
+        now = min(began + case.lengths[todo[0]] for _, todo, began in running)
+        while ended := [
+            (c, todo, began) for c, todo, began in running if began + case.lengths[todo[0]] == now
+        ]:
             chain, (digest, *after), began = ended[0]
-            at.remove(ended[0])
+            running.remove(ended[0])
             done.add(digest)
-            spells.add(StageRun(digest, chain.digest, began, now))
+            stage_runs.add(StageRun(digest, chain.digest, began, now))
             if after:
-                at.append((chain, after, now))
-    return spells
+                running.append((chain, after, now))
+    return stage_runs
 
 
 @given(cases(holes=True), st.integers(1, 6))
-def test_cells_are_begun_just_as_the_agenda_says(case: Case, workers: int) -> None:
-    assert set(case.schedule(workers).spells) == told(case, workers)
+def test_cells_begin_in_the_order_of_the_scheduler(case: Case, workers: int) -> None:
+    assert set(case.schedule(workers).stage_runs) == simulated(case, workers)
 
 
 @given(cases(holes=True), st.integers(1, 6))
-def test_every_stage_that_is_owed_is_at_work_once_and_after_those_before_it(case: Case, workers: int) -> None:
-    spells = {spell.digest: spell for spell in case.schedule(workers).spells}
-    assert len(spells) == len(case.schedule(workers).spells)
+def test_every_stage_to_run_runs_once_and_after_those_before_it(case: Case, workers: int) -> None:
+    stage_runs = {run.digest: run for run in case.schedule(workers).stage_runs}
+    assert len(stage_runs) == len(case.schedule(workers).stage_runs)
     for chain in case.chains:
-        todo = [d for d in chain.digests() if d in stages_owed(chain, case.finished.__contains__)]
-        assert all(spells[here].end <= spells[there].begin for here, there in pairwise(todo))
+        todo = [d for d in chain.digests() if d in stages_to_run(chain, case.finished.__contains__)]
+        assert all(stage_runs[here].end <= stage_runs[there].begin for here, there in pairwise(todo))
 
 
 @given(cases(), st.integers(1, 6))
-def test_no_more_are_at_work_than_there_are(case: Case, workers: int) -> None:
-    spells = case.schedule(workers).spells
-    for view in {spell.begin for spell in spells}:
-        assert sum(spell.begin <= view < spell.end for spell in spells) <= workers
+def test_no_more_stages_run_at_once_than_there_are_workers(case: Case, workers: int) -> None:
+    stage_runs = case.schedule(workers).stage_runs
+    for now in {run.begin for run in stage_runs}:
+        assert sum(run.begin <= now < run.end for run in stage_runs) <= workers
 
 
 @given(cases(), st.integers(1, 6))
-def test_nothing_is_faster_than_the_longest_chain_or_an_even_share(case: Case, workers: int) -> None:
+def test_no_makespan_is_below_the_longest_chain_or_an_even_share(case: Case, workers: int) -> None:
     makespan = case.schedule(workers).makespan
     assert makespan >= max(case.critical, case.total / workers) - 1e-9
 
 
 @given(cases(), st.integers(1, 6))
-def test_nothing_is_slower_than_grahams_bound(case: Case, workers: int) -> None:
-    # Graham (1966). It holds though a cell is begun as a whole: what two cells share is where both begin,
-    # so whoever holds up a cell is at that very stage of its way, and does what it waits for
+def test_no_makespan_is_above_grahams_bound(case: Case, workers: int) -> None:
+    # Graham (1966). It also holds for cells that begin as a whole: shared stages come first in a chain, so a
+    # cell that blocks another is running the very stage that the other waits for
     bound = case.total / workers + (1 - 1 / workers) * case.critical
     assert case.schedule(workers).makespan <= bound + 1e-9
 
 
 @given(cases(holes=True))
-def test_one_worker_takes_the_total(case: Case) -> None:
+def test_one_worker_takes_the_total_time(case: Case) -> None:
     schedule = case.schedule(1)
     assert schedule.makespan == schedule.total == case.total
     assert schedule.utilisation == 1.0
 
 
 @given(cases(), st.integers(1, 6))
-def test_alone_every_cell_goes_all_its_way(case: Case, workers: int) -> None:
-    apart, lengths = unshared(case.chains, case.lengths)
-    schedule = Schedule.of(apart, lengths, workers, Scheduler())
+def test_without_sharing_every_cell_runs_all_its_stages(case: Case, workers: int) -> None:
+    alone, lengths = unshared(case.chains, case.lengths)
+    schedule = Schedule.of(alone, lengths, workers, Scheduler())
     naive = [sum(case.lengths[link.digest] for link in chain.links) for chain in case.chains]
     assert schedule.total == sum(naive)
-    assert Schedule.of(apart, lengths, len(naive), Scheduler()).makespan == max(naive)
+    assert Schedule.of(alone, lengths, len(naive), Scheduler()).makespan == max(naive)
     assert schedule.makespan >= max(*naive, sum(naive) / workers) - 1e-9
 
 
 def second(*chains: Chain) -> dict[str, float]:
-    """Lengths at a second a step."""
+    """Lengths at one second per step."""
     return Plan.of(chains, set[str]().__contains__, given=(DeviceRate(seconds=1.0),)).lengths()
 
 
-def test_a_tiny_table_is_scheduled_as_by_hand() -> None:
+def test_a_small_grid_is_scheduled_as_by_hand() -> None:
     dense = chain_of(Dense(), Target(), TASK)
     after, before = (
         chain_of(method, Target(sparsity=0.5), TASK) for method in (MagnitudeAfter(), MagnitudeBefore())
@@ -175,8 +177,8 @@ def test_a_tiny_table_is_scheduled_as_by_hand() -> None:
     trained, pruned, again = (link.digest for link in after.links)
     masked, only = (link.digest for link in before.links)
     two = Schedule.of(remaining(chains, set().__contains__), second(*chains), 2, Scheduler())
-    # 20 steps of `after` go first; `dense` needs its first ten and waits; `before` does not
-    assert set(two.spells) == {
+    # `after` with 20 steps begins first; `dense` waits for its first ten; `before` does not
+    assert set(two.stage_runs) == {
         StageRun(trained, after.digest, 0, 10),
         StageRun(pruned, after.digest, 10, 10),
         StageRun(again, after.digest, 10, 20),
@@ -188,31 +190,31 @@ def test_a_tiny_table_is_scheduled_as_by_hand() -> None:
     assert (left.makespan, left.total, left.utilisation) == (10, 20, 1)
 
 
-def test_what_shares_one_training_waits_for_it_and_then_goes_side_by_side() -> None:
+def test_cells_that_share_a_training_wait_for_it_and_then_run_in_parallel() -> None:
     chains = [chain_of(MagnitudeAfter(), Target(sparsity=s), TASK) for s in (0.2, 0.5, 0.8)]
     three = Schedule.of(remaining(chains, set().__contains__), second(*chains), 3, Scheduler())
     assert (three.makespan, three.total) == (20, 40)
     assert three.utilisation == pytest.approx(40 / 60)
 
 
-def test_ten_lotteries_are_one_chain_whoever_helps() -> None:
+def test_more_workers_do_not_speed_up_the_rounds_of_lth() -> None:
     chains = [chain_of(LotteryTicket(), Target(sparsity=s), TASK) for s in SMC_GRID]
-    apart, lengths = unshared(chains, second(*chains))
+    alone, lengths = unshared(chains, second(*chains))
     for workers in (1, 2, 64):
         schedule = Schedule.of(remaining(chains, set().__contains__), second(*chains), workers, Scheduler())
         assert (schedule.makespan, schedule.total) == (110, 110)
-    assert Schedule.of(apart, lengths, 1, Scheduler()).total == 10 * sum(range(2, 12))
+    assert Schedule.of(alone, lengths, 1, Scheduler()).total == 10 * sum(range(2, 12))
 
 
-def test_with_nothing_left_to_do_no_time_passes() -> None:
+def test_a_finished_grid_has_a_makespan_of_zero() -> None:
     chain = chain_of(MagnitudeAfter(), Target(sparsity=0.5), TASK)
     schedule = Schedule.of(
         remaining([chain], {chain.links[-1].digest}.__contains__), second(chain), 8, Scheduler()
     )
-    assert (schedule.spells, schedule.makespan, schedule.utilisation) == ((), 0.0, 1.0)
+    assert (schedule.stage_runs, schedule.makespan, schedule.utilisation) == ((), 0.0, 1.0)
 
 
-def test_lengths_are_what_the_plan_is_priced_by_and_are_left_out_where_no_rate_is_known() -> None:
+def test_lengths_sum_to_the_seconds_of_the_plan_and_leave_out_unknown_rates() -> None:
     chains = [chain_of(MagnitudeAfter(), Target(sparsity=s), TASK) for s in (0.5, 0.8)]
     plan = Plan.of(chains, set[str]().__contains__, given=(DeviceRate(seconds=3.0),))
     assert sum(plan.lengths().values()) == plan.seconds == 90.0

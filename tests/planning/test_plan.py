@@ -1,8 +1,6 @@
-"""The plan tells what a run would pay: shared stages once, finished ones not at all."""
+"""Plans: shared stages count once, finished stages not at all."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import pytest
 
@@ -13,14 +11,14 @@ from smc_eval.methods.lth import LotteryTicket
 from smc_eval.methods.omp import Magnitude, MagnitudeAfter
 from smc_eval.methods.random import RandomAfter
 from smc_eval.planning.cost_model import DeviceRate
-from smc_eval.planning.plan import Plan, describe_stage, seen_rates, stages_owed, steps_of
+from smc_eval.planning.plan import Plan, describe_stage, seen_rates, stages_to_run, steps_of
 from smc_eval.protocol import SOUND
 from smc_eval.recipe import Recipe
 from smc_eval.score import Score
 from smc_eval.stages import Prune, Rewind, Train
-from smc_eval.store.record import Record, blank_record, scored_record
+from smc_eval.store.record import Record, blank_record, failed_record, scored_record
 from smc_eval.target import SMC_GRID, Target
-from smc_eval.testing import Toy
+from smc_eval.testing import Toy, record_with
 
 TASK = Toy(recipe=Recipe(steps=10))
 
@@ -34,14 +32,13 @@ def planned(*chains: Chain, finished: set[str] | None = None, records: tuple[Rec
     return Plan.of(chains, (finished or set()).__contains__, records)
 
 
-def record(of: Chain, seconds: float = 5.0, **cost: Any) -> Record:
-    cost = {"steps": 20, "seconds": {"train": seconds}, **cost}
-    return scored_record(
-        blank_record(of.cell, of), Score("accuracy (%)", 50.0, 20), cost=cost, certificate={"ok": True}
-    )
+def record(of: Chain, seconds: float = 5.0, steps: int = 20) -> Record:
+    parts = record_with(cost={"steps": steps, "seconds": {"train": seconds}})
+    score = Score("accuracy (%)", 50.0, 20)
+    return scored_record(blank_record(of.cell, of), score, cost=parts.cost, certificate=parts.certificate)
 
 
-def test_after_training_methods_share_one_dense_training() -> None:
+def test_methods_that_prune_after_training_share_one_dense_training() -> None:
     chains = [chained(Dense())]
     chains += [chained(kind(), sparsity) for kind in (MagnitudeAfter, RandomAfter) for sparsity in (0.5, 0.8)]
     plan = planned(*chains)
@@ -50,10 +47,10 @@ def test_after_training_methods_share_one_dense_training() -> None:
     assert [describe_stage(node.stage, node.steps) for node in dense.after if node.stage] == [
         "prune by magnitude to 0.5",
         "prune by magnitude to 0.8",
-        "prune by chance to 0.5",
-        "prune by chance to 0.8",
+        "prune by random saliency to 0.5",
+        "prune by random saliency to 0.8",
     ]
-    assert [one.cell.method.card.name for one in dense.ends] == ["dense"]
+    assert [chain.cell.method.card.name for chain in dense.ends] == ["dense"]
     assert plan.totals() == {
         "cells": 5,
         "cells_scored": 0,
@@ -68,57 +65,57 @@ def test_after_training_methods_share_one_dense_training() -> None:
     }
 
 
-def test_ten_lotteries_share_one_chain_of_rounds() -> None:
+def test_lth_at_ten_sparsities_shares_one_chain_of_rounds() -> None:
     plan = planned(chained(Dense()), *(chained(LotteryTicket(), sparsity) for sparsity in SMC_GRID))
     trains = [node for node in plan.nodes if isinstance(node.stage, Train)]
     assert len(trains) == 11  # the dense one and the ten after it
-    assert plan.shared == 110
-    assert plan.naive == 10 + sum(10 * (rounds + 1) for rounds in range(1, 11))
+    assert plan.steps_shared == 110
+    assert plan.steps_naive == 10 + sum(10 * (rounds + 1) for rounds in range(1, 11))
 
 
-def test_what_is_finished_is_not_paid_again() -> None:
+def test_a_finished_stage_is_not_run_again() -> None:
     dense, after = chained(Dense()), chained(MagnitudeAfter(), 0.5)
     plan = planned(dense, after, finished={dense.links[-1].digest})
     assert [node.todo for node in plan.nodes] == [False, True, True]
-    assert plan.owed == 10
+    assert plan.steps_to_run == 10
 
 
-def test_a_scored_cell_owes_nothing_though_its_net_is_gone() -> None:
+def test_a_scored_cell_has_no_stage_to_run_even_without_its_net() -> None:
     dense, after = chained(Dense()), chained(MagnitudeAfter(), 0.5)
     plan = planned(dense, after, records=(record(after),))
-    assert (plan.owed, plan.totals()["cells_scored"]) == (10, 1)
-    assert planned(dense, after, records=(record(after), record(dense))).owed == 0
+    assert (plan.steps_to_run, plan.totals()["cells_scored"]) == (10, 1)
+    assert planned(dense, after, records=(record(after), record(dense))).steps_to_run == 0
 
 
-def test_a_failed_record_is_still_to_pay() -> None:
+def test_a_failed_cell_runs_again() -> None:
     dense = chained(Dense())
-    failed = Record(**{**vars(record(dense)), "status": "failed"})
-    assert planned(dense, records=(failed,)).owed == 10
+    failed = failed_record(record(dense), "out of memory")
+    assert planned(dense, records=(failed,)).steps_to_run == 10
 
 
-def test_a_net_deep_in_the_chain_spares_all_before_it() -> None:
+def test_stages_before_a_finished_net_do_not_run() -> None:
     after = chained(MagnitudeAfter(), 0.5)
-    assert stages_owed(after, {after.links[1].digest}.__contains__) == {after.links[2].digest}
+    assert stages_to_run(after, {after.links[1].digest}.__contains__) == {after.links[2].digest}
 
 
-def test_a_rewind_needs_the_net_it_goes_back_to() -> None:
-    lottery = chained(LotteryTicket(early=0.2), 0.36)
-    early, train, prune, rewind, *rest = (link.digest for link in lottery.links)
-    late = {link.digest for link in lottery.links[6:]}
-    assert isinstance(lottery.links[3].stage, Rewind)
-    assert stages_owed(lottery, {early, prune}.__contains__) == {rewind, *rest}
-    # the pruned net alone does not do: its masks are there, the early weights are not
-    assert stages_owed(lottery, {prune}.__contains__) == {early, rewind, *rest}
-    assert stages_owed(lottery, set().__contains__) == {early, train, prune, rewind, *rest}
+def test_a_rewind_needs_the_net_that_it_goes_back_to() -> None:
+    lth = chained(LotteryTicket(early=0.2), 0.36)
+    early, train, prune, rewind, *rest = (link.digest for link in lth.links)
+    late = {link.digest for link in lth.links[6:]}
+    assert isinstance(lth.links[3].stage, Rewind)
+    assert stages_to_run(lth, {early, prune}.__contains__) == {rewind, *rest}
+    # the pruned net is not enough: it has the masks, but not the early weights
+    assert stages_to_run(lth, {prune}.__contains__) == {early, rewind, *rest}
+    assert stages_to_run(lth, set().__contains__) == {early, train, prune, rewind, *rest}
     assert late < {rewind, *rest}
 
 
-def test_a_recipe_of_no_steps_leaves_a_plan_without_training() -> None:
+def test_a_recipe_without_steps_makes_a_plan_without_training() -> None:
     plan = planned(chained(MagnitudeAfter(), 0.5, Toy(recipe=Recipe(steps=0))))
-    assert (plan.naive, [type(node.stage) for node in plan.nodes], plan.seconds) == (0, [Prune], 0.0)
+    assert (plan.steps_naive, [type(node.stage) for node in plan.nodes], plan.seconds) == (0, [Prune], 0.0)
 
 
-def test_a_part_of_a_recipe_takes_its_share_of_the_steps() -> None:
+def test_a_part_of_a_recipe_has_its_share_of_the_steps() -> None:
     recipe = Recipe(epochs=2, batch_size=8)  # 52 examples: 7 steps an epoch
     parts = [
         Train(recipe=recipe, stop=0.3),
@@ -129,7 +126,7 @@ def test_a_part_of_a_recipe_takes_its_share_of_the_steps() -> None:
     assert steps_of(Prune(by=Magnitude(), to=Target(sparsity=0.5)), 52) == 0
 
 
-def test_time_left_comes_from_records_of_the_same_task_and_model() -> None:
+def test_the_time_to_run_comes_from_records_of_the_same_task_and_model() -> None:
     dense, after = chained(Dense()), chained(MagnitudeAfter(), 0.5)
     assert seen_rates([record(dense, 5.0), record(after, 15.0, steps=60)]) == {("toy", "tiny"): 0.25}
     other = chained(Dense(), task=Toy(recipe=Recipe(steps=40)))
@@ -138,22 +135,22 @@ def test_time_left_comes_from_records_of_the_same_task_and_model() -> None:
     assert planned(other, elsewhere, records=(record(dense),)).seconds is None
 
 
-def test_given_rates_go_before_what_the_store_has_seen() -> None:
+def test_given_rates_replace_measured_rates() -> None:
     dense, after = chained(Dense()), chained(MagnitudeAfter(), 0.5)
     seen = Plan.of([dense, after], set().__contains__, (record(dense, 5.0),))
     given = Plan.of(
         [dense, after], set().__contains__, (record(dense, 5.0),), given=[DeviceRate(seconds=2.0)]
     )
-    # ten steps of dense are paid, and twenty of the other begin with the same ten
-    assert (seen.owed, seen.seconds, given.seconds) == (20, 5.0, 40.0)
+    # ten steps of dense; the twenty of the other begin with the same ten
+    assert (seen.steps_to_run, seen.seconds, given.seconds) == (20, 5.0, 40.0)
 
 
-def test_a_price_counts_what_is_owed_once_and_what_would_be_alone() -> None:
+def test_a_cost_has_the_steps_to_run_and_those_without_sharing() -> None:
     other = chained(Dense(), task=Toy(backbone="other", recipe=Recipe(steps=40)))
     chains = [chained(Dense()), *(chained(MagnitudeAfter(), sparsity) for sparsity in (0.5, 0.8)), other]
-    # a batch of 8, three passes' worth of 5 operations a step and example
-    plan = Plan.of(chains, set().__contains__, given=[DeviceRate(flops=60.0)], work=lambda task: 5.0)
-    first, second = plan.prices()
+    # per step a batch of 8, and per example three passes of 5 operations
+    plan = Plan.of(chains, set().__contains__, given=[DeviceRate(flops=60.0)], forward_flops=lambda task: 5.0)
+    first, second = plan.costs()
     assert (first.tasks, first.model, first.cells, first.steps, first.naive) == (("toy",), "tiny", 3, 30, 50)
     assert (first.flops, first.seconds, first.seconds_naive) == (30 * 8 * 15, 60.0, 100.0)
     assert (second.model, second.steps, second.seconds) == ("other", 40, 80.0)
@@ -162,16 +159,16 @@ def test_a_price_counts_what_is_owed_once_and_what_would_be_alone() -> None:
     )
 
 
-def test_one_unknown_part_makes_a_price_unknown() -> None:
+def test_one_unknown_part_makes_a_cost_unknown() -> None:
     other = chained(Dense(), task=Toy(backbone="other", recipe=Recipe(steps=40)))
     plan = Plan.of(
         [chained(Dense()), other], set().__contains__, given=[DeviceRate(model="other", seconds=1.0)]
     )
-    assert [price.seconds for price in plan.prices()] == [None, 40.0]
+    assert [cost.seconds for cost in plan.costs()] == [None, 40.0]
     assert plan.seconds is None
 
 
-def test_stages_read_aloud() -> None:
+def test_stages_in_words() -> None:
     recipe = Recipe(steps=10)
     assert describe_stage(Train()) == "train by the task's recipe"
     assert describe_stage(Train(recipe=recipe)) == "train by a recipe of its own"

@@ -1,4 +1,4 @@
-"""The agenda: longest way first, nothing twice, nobody idle while something is ready."""
+"""The scheduler: longest remaining chain first, no stage twice, no worker idle while a cell is ready."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class Slow(Toy):
 
 
 @cache
-def every() -> tuple[Chain, ...]:
-    """A grid with forks at many depths, rewinds among them."""
+def all_chains() -> tuple[Chain, ...]:
+    """A grid with forks at many depths, and with rewinds."""
     methods = (MagnitudeBefore(), MagnitudeAfter(), RandomAfter(), LotteryTicket(), TunedGmp())
     return tuple(
         chain
@@ -45,14 +45,14 @@ def every() -> tuple[Chain, ...]:
 
 
 @dataclass
-class Yard:
-    """Workers in made-up time: a second a step, a little for what takes no steps."""
+class Simulated:
+    """Workers in simulated time: one second per step, and a little for stages without steps."""
 
     chains: Sequence[Chain]
     workers: int
     now: float = 0.0
     finished: set[str] = field(default_factory=set)
-    carried: Counter[str] = field(default_factory=Counter)
+    executed: Counter[str] = field(default_factory=Counter)
     ends: dict[str, float] = field(default_factory=dict)
     begun: list[Chain] = field(default_factory=list)
     busy: float = 0.0
@@ -63,15 +63,17 @@ class Yard:
         at: dict[str, tuple[Chain, int, float]] = {}
         while waiting or at:
             while waiting and len(at) < self.workers:
-                chain = scheduler.next(waiting.values(), [one for one, _, _ in at.values()], self.finished)
+                chain = scheduler.next(
+                    waiting.values(), [chain for chain, _, _ in at.values()], self.finished
+                )
                 if chain is None:
-                    assert at, "all wait for one another"
+                    assert at, "all cells wait for one another"
                     break
                 del waiting[chain.digest]
                 self.begun.append(chain)
                 deepest = [n for n, link in enumerate(chain.links, 1) if link.digest in self.finished]
                 at[chain.digest] = self._going(chain, max(deepest, default=0))
-            digest = min(at, key=lambda one: at[one][2])
+            digest = min(at, key=lambda digest: at[digest][2])
             chain, number, self.now = at.pop(digest)
             if number < len(chain.links):
                 self._finish(chain, number, kept)
@@ -91,41 +93,43 @@ class Yard:
     def _finish(self, chain: Chain, number: int, kept: frozenset[str]) -> None:
         link = chain.links[number]
         assert link.digest not in self.finished
-        self.carried[link.digest] += 1
+        self.executed[link.digest] += 1
         self.finished.add(link.digest)
         if number and chain.links[number - 1].digest not in kept:
             self.finished.discard(chain.links[number - 1].digest)
 
 
-@given(st.lists(st.sampled_from(every()), min_size=1, unique_by=lambda c: c.digest), st.integers(1, 9))
-def test_every_cell_ends_and_no_stage_is_carried_out_twice(chains: list[Chain], workers: int) -> None:
-    yard = Yard(chains, workers)
-    yard.run()
-    assert yard.ends.keys() == {chain.digest for chain in chains}
-    assert set(yard.carried.values()) <= {1}
+@given(st.lists(st.sampled_from(all_chains()), min_size=1, unique_by=lambda c: c.digest), st.integers(1, 9))
+def test_every_cell_ends_and_no_stage_runs_twice(chains: list[Chain], workers: int) -> None:
+    simulation = Simulated(chains, workers)
+    simulation.run()
+    assert simulation.ends.keys() == {chain.digest for chain in chains}
+    assert set(simulation.executed.values()) <= {1}
 
 
-@given(st.lists(st.sampled_from(every()), min_size=1, unique_by=lambda c: c.digest), st.integers(1, 9))
-def test_no_grid_takes_longer_than_its_share_and_its_longest_way(chains: list[Chain], workers: int) -> None:
-    # Graham (1966): who never idles while something is ready takes no more than both together
-    yard = Yard(chains, workers)
-    yard.run()
+@given(st.lists(st.sampled_from(all_chains()), min_size=1, unique_by=lambda c: c.digest), st.integers(1, 9))
+def test_no_grid_takes_longer_than_an_even_share_and_its_longest_chain(
+    chains: list[Chain], workers: int
+) -> None:
+    # Graham (1966): workers that never rest while a cell is ready take no longer than both together
+    simulation = Simulated(chains, workers)
+    simulation.run()
     longest = max(
         sum(steps_of(link.stage, chain.examples) + 0.02 for link in chain.links) + 0.02 for chain in chains
     )
-    assert yard.now <= yard.busy / workers + longest + 1e-6
+    assert simulation.now <= simulation.busy / workers + longest + 1e-6
 
 
-def test_the_longest_way_is_begun_first_and_the_lottery_does_not_finish_last() -> None:
-    yard = Yard(every(), 4)
-    yard.run()
-    lotteries = [chain for chain in every() if isinstance(chain.cell.method, LotteryTicket)]
-    longest = max(lotteries, key=lambda chain: len(chain.links))
-    assert len(yard.begun[0].links) == len(longest.links)
-    assert max(yard.ends[chain.digest] for chain in lotteries) < yard.now
+def test_the_longest_chain_begins_first_and_lth_does_not_end_last() -> None:
+    simulation = Simulated(all_chains(), 4)
+    simulation.run()
+    lths = [chain for chain in all_chains() if isinstance(chain.cell.method, LotteryTicket)]
+    longest = max(lths, key=lambda chain: len(chain.links))
+    assert len(simulation.begun[0].links) == len(longest.links)
+    assert max(simulation.ends[chain.digest] for chain in lths) < simulation.now
 
 
-def test_what_needs_a_stage_that_somebody_works_on_waits_and_the_rest_does_not() -> None:
+def test_a_cell_waits_for_a_running_stage_that_it_needs_and_others_do_not() -> None:
     dense, after, before = (
         chain_of(Dense(), Target()),
         chain_of(MagnitudeAfter(), Target(sparsity=0.5)),
@@ -138,27 +142,27 @@ def test_what_needs_a_stage_that_somebody_works_on_waits_and_the_rest_does_not()
     assert scheduler.next([dense], [after, before], {trained}) is dense
 
 
-def test_what_others_hold_is_left_alone_be_it_a_cell_or_a_stage() -> None:
+def test_cells_and_stages_that_others_hold_are_left_to_them() -> None:
     dense, after = chain_of(Dense(), Target()), chain_of(MagnitudeAfter(), Target(sparsity=0.5))
     scheduler, trained = Scheduler(), dense.links[0].digest
     assert scheduler.next([after, dense], [], set(), {trained}) is None
     assert (
         scheduler.next([after, dense], [], {trained}, {trained}) is after
-    )  # it is finished, whoever holds it
+    )  # it is finished, so the holder does not matter
     assert scheduler.next([after, dense], [], set(), {after.digest}) is dense
 
 
-def test_a_slow_task_goes_before_a_quick_one_of_more_steps() -> None:
+def test_a_slow_task_comes_before_a_fast_one_with_more_steps() -> None:
     few = chain_of(Dense(), Target(), Slow())
     many = chain_of(MagnitudeAfter(), Target(sparsity=0.5))
     assert Scheduler().next([few, many], [], set()) is many
     assert Scheduler({("slow", "tiny"): 9.0, ("toy", "tiny"): 1.0}).next([few, many], [], set()) is few
     assert (
         Scheduler({("slow", "tiny"): 9.0}).next([few, many], [], set()) is many
-    )  # as slow, for all one knows
+    )  # an unknown rate counts as the mean
 
 
-def test_a_kept_net_is_idle_once_all_that_pass_it_are_done() -> None:
+def test_a_kept_net_is_unneeded_once_all_its_cells_are_done() -> None:
     chains = [
         chain_of(Dense(), Target()),
         *(chain_of(MagnitudeAfter(), Target(sparsity=s)) for s in (0.2, 0.5)),

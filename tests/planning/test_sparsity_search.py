@@ -1,4 +1,4 @@
-"""Quests: searches over the records of cells, with scores written out and nothing trained."""
+"""Sparsity searches over made-up records; nothing is trained."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from typing import Any, ClassVar
 import pytest
 
 from smc_eval.card import MethodCard, TaskCard
-from smc_eval.engine.runner import shared
 from smc_eval.errors import UsageError
-from smc_eval.experiment.cell import Cell, Chain
+from smc_eval.experiment.cell import Cell, Chain, shared_nets
 from smc_eval.experiment.grid import Grid
 from smc_eval.method import Method
 from smc_eval.methods.dense import Dense
@@ -32,7 +31,7 @@ from smc_eval.protocol import SOUND
 from smc_eval.score import Score
 from smc_eval.store.record import Record, blank_record, scored_record
 from smc_eval.target import Target
-from smc_eval.testing import Toy
+from smc_eval.testing import Toy, record_with
 
 Curve = Callable[[Cell], float]
 
@@ -57,36 +56,37 @@ def grid(*methods: Method, task: Toy | None = None, seeds: tuple[int, ...] = (0,
 
 def record(cell: Cell, value: float, *, higher: bool = True, certified: bool = True) -> Record:
     score = Score("accuracy (%)", value, 100, higher_is_better=higher)
-    return scored_record(blank_record(cell), score, certificate={"ok": certified})
+    certificate = record_with(certificate={"ok": certified}).certificate
+    return scored_record(blank_record(cell), score, certificate=certificate)
 
 
 def ended(of: Grid, make: Callable[[Cell], Record], search: Bisection | None = None) -> list[SparsitySearch]:
-    """The quests of a grid at their end, where records are made up."""
-    found = list[SparsitySearch]()
+    """The searches of a grid at their end, with made-up records."""
+    states = list[SparsitySearch]()
 
-    def carry(squares: Sequence[ResolvedCell], ahead: Sequence[Chain]) -> list[Record]:
-        return [make(square.cell) for square in squares]
+    def run(resolved: Sequence[ResolvedCell], ahead: Sequence[Chain]) -> list[Record]:
+        return [make(cell.cell) for cell in resolved]
 
-    for after, _ in run_rounds(of, searches(of, search or Bisection(share=0.95)), carry):
-        found = after
-    return found
+    for after, _ in run_rounds(of, searches(of, search or Bisection(share=0.95)), run):
+        states = after
+    return states
 
 
-def test_each_method_is_searched_by_itself() -> None:
+def test_each_method_has_a_search_of_its_own() -> None:
     crossings = {"dense": 1.0, "omp-after": 0.4, "wanda": 0.93, "lth": 0.0}
 
     def make(cell: Cell) -> Record:
         return record(cell, 80.0 if cell.target.sparsity <= crossings[cell.method.card.name] else 10.0)
 
-    found = {
+    results = {
         search.method.card.name: search
         for search in ended(grid(MagnitudeAfter(), Wanda(), LotteryTicket()), make)
     }
     for name in ("omp-after", "wanda"):
-        bracket = found[name].bracket
-        assert bracket.keeps is not None and bracket.lost is not None
-        assert bracket.keeps <= crossings[name] <= bracket.lost <= bracket.keeps + 0.01
-    assert found["lth"].bracket.text == "< 0.05"
+        bracket = results[name].bracket
+        assert bracket.keeps is not None and bracket.loses is not None
+        assert bracket.keeps <= crossings[name] <= bracket.loses <= bracket.keeps + 0.01
+    assert results["lth"].bracket.text == "< 0.05"
 
 
 def test_the_mean_over_seeds_decides() -> None:
@@ -105,28 +105,28 @@ def test_the_mean_over_seeds_decides() -> None:
     assert search.dense == 100.0
 
 
-def test_what_a_guess_scores_is_not_counted_as_kept() -> None:
+def test_the_score_of_a_guess_does_not_count() -> None:
     def make(cell: Cell) -> Record:
         return record(cell, 100.0 - 60 * cell.target.sparsity)
 
     # 100 - 60 s >= 20 + 0.75 * 80 up to a third; without chance it would be 0.417
     (search,) = ended(grid(MagnitudeAfter(), task=Guess()), make, Bisection(share=0.75))
-    assert search.bracket.keeps is not None and search.bracket.lost is not None
-    assert search.bracket.keeps <= 1 / 3 <= search.bracket.lost
+    assert search.bracket.keeps is not None and search.bracket.loses is not None
+    assert search.bracket.keeps <= 1 / 3 <= search.bracket.loses
 
 
-def test_errors_that_rise_are_searched_like_scores_that_fall() -> None:
+def test_a_rising_error_is_searched_like_a_falling_score() -> None:
     def make(cell: Cell) -> Record:
         return record(cell, 10.0 + 10 * cell.target.sparsity, higher=False)
 
     # 10 + 10 s <= 20 - 0.5 * 10
     (search,) = ended(grid(MagnitudeAfter(), task=Guess()), make, Bisection(share=0.5))
-    assert search.bracket.keeps is not None and search.bracket.lost is not None
-    assert search.bracket.keeps <= 0.5 <= search.bracket.lost
+    assert search.bracket.keeps is not None and search.bracket.loses is not None
+    assert search.bracket.keeps <= 0.5 <= search.bracket.loses
 
 
 @pytest.mark.parametrize(
-    ("broken", "told"),
+    ("broken", "reason"),
     [
         (
             lambda cell: replace(blank_record(cell), status="failed", reason="out of memory\ntry less"),
@@ -135,7 +135,7 @@ def test_errors_that_rise_are_searched_like_scores_that_fall() -> None:
         (lambda cell: record(cell, 80.0, certified=False), "a certificate failed"),
     ],
 )
-def test_a_cell_that_is_not_sound_ends_its_search_alone(broken: Curve, told: str) -> None:
+def test_an_unsound_cell_ends_only_its_own_search(broken: Curve, reason: str) -> None:
     def make(cell: Cell) -> Record:
         if cell.method.card.name == "wanda" and cell.target.sparsity > 0.95 and cell.seed == 1:
             return broken(cell)  # type: ignore[return-value]
@@ -143,42 +143,42 @@ def test_a_cell_that_is_not_sound_ends_its_search_alone(broken: Curve, told: str
 
     whole, stopped = ended(grid(MagnitudeAfter(), Wanda(), seeds=(0, 1)), make)
     assert (whole.reason, whole.bracket.text) == ("", "≥ 0.99")
-    assert stopped.reason == f"at 0.9688: {told}"
+    assert stopped.reason == f"at 0.9688: {reason}"
     assert stopped.bracket.tried == ((0.9025, True),)
     assert stopped.document()["reason"] == stopped.reason
 
 
-def test_of_a_dense_net_that_guesses_no_share_is_looked_for() -> None:
+def test_a_dense_net_no_better_than_a_guess_ends_its_search() -> None:
     (search,) = ended(grid(MagnitudeAfter(), task=Guess()), lambda cell: record(cell, 20.0))
-    assert search.reason == "the dense net scores 20 and a guess 20: no share"
+    assert search.reason == "the dense net scores 20, no better than a guess with 20"
     assert (search.cells, search.document()["dense"]) == (0, 20.0)
 
 
-def test_a_dense_net_that_failed_ends_its_searches() -> None:
+def test_a_failed_dense_net_ends_its_searches() -> None:
     (search,) = ended(
         grid(MagnitudeAfter()), lambda cell: replace(blank_record(cell), status="failed", reason="no")
     )
     assert (search.reason, search.document()["dense"]) == ("dense: no", None)
 
 
-def test_the_nets_that_later_cells_share_are_kept_from_the_first_round_on() -> None:
+def test_nets_that_later_cells_share_are_kept_from_the_first_round() -> None:
     of, kept = grid(MagnitudeAfter(), LotteryTicket()), list[frozenset[str]]()
     dense: list[str] = []
 
-    def carry(squares: Sequence[ResolvedCell], ahead: Sequence[Chain]) -> list[Record]:
-        chains = [square.chain for square in squares if square.chain]
-        kept.append(shared([*chains, *ahead]))
+    def run(resolved: Sequence[ResolvedCell], ahead: Sequence[Chain]) -> list[Record]:
+        chains = [cell.chain for cell in resolved if cell.chain]
+        kept.append(shared_nets([*chains, *ahead]))
         dense.append(chains[0].links[0].digest)
-        return [record(square.cell, 80.0 if square.cell.target.sparsity < 0.5 else 0.0) for square in squares]
+        return [record(cell.cell, 80.0 if cell.cell.target.sparsity < 0.5 else 0.0) for cell in resolved]
 
-    for _ in run_rounds(of, searches(of, Bisection(share=0.95)), carry):
+    for _ in run_rounds(of, searches(of, Bisection(share=0.95)), run):
         pass
     assert len(kept) > 5
     assert all(dense[0] in some for some in kept[:-2])
-    assert dense[0] not in shared([])
+    assert dense[0] not in shared_nets([])
 
 
-def test_a_search_is_held_to_a_budget_like_any_cell() -> None:
+def test_the_cells_of_a_search_have_the_budget() -> None:
     from smc_eval.experiment.budget import Budget
 
     of = grid(MagnitudeAfter(), budget=Budget(measure="steps"))
@@ -186,12 +186,12 @@ def test_a_search_is_held_to_a_budget_like_any_cell() -> None:
     assert [cell.budget for cell in first_cells(of, [search])] == [None, Budget(measure="steps")]
 
 
-def test_most_cells_are_those_of_the_longest_search() -> None:
+def test_the_largest_number_of_cells_is_that_of_the_longest_search() -> None:
     of = grid(MagnitudeAfter(), Wanda(), seeds=(0, 1, 2))
     assert most_cells(of, searches(of, Bisection(share=0.95, runs=4))) == 3 + 2 * 3 * 4
 
 
-def test_methods_without_a_sparsity_to_choose_are_left_out_by_name() -> None:
+def test_methods_without_a_free_sparsity_are_left_out_by_name() -> None:
     class Pairs(MagnitudeAfter):
         card: ClassVar[MethodCard] = MagnitudeAfter.card.model_copy(
             update={"name": "pairs", "patterns": ("n:m",)}
@@ -199,6 +199,6 @@ def test_methods_without_a_sparsity_to_choose_are_left_out_by_name() -> None:
 
     of = grid(Pairs(), MagnitudeAfter())
     assert [search.method.card.name for search in searches(of, Bisection(share=0.95))] == ["omp-after"]
-    assert left_out(of) == ["method 'pairs' makes n:m alone"]
-    with pytest.raises(UsageError, match="--find has no method to search: method 'pairs' makes n:m alone"):
+    assert left_out(of) == ["method 'pairs' supports only n:m"]
+    with pytest.raises(UsageError, match="--find has no method to search: method 'pairs' supports only n:m"):
         searches(grid(Pairs()), Bisection(share=0.95))

@@ -1,12 +1,13 @@
-"""Records written by hand."""
+"""Made-up records."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 
+from smc_eval.reporting.table import table_of
 from smc_eval.store.record import Record
 from smc_eval.testing import record_with
 from smc_eval.testing.records import merged
@@ -14,10 +15,10 @@ from smc_eval.testing.records import merged
 SECONDS = {"train": 10.0, "prune": 0.5, "predict": 1.5}
 
 
-def made(
+def make_record(
     method: str = "omp-after", sparsity: float = 0.5, value: float | None = 80.0, **changes: Any
 ) -> Record:
-    """A record; a value of None makes it a failed one."""
+    """A record; a failed one if `value` is None."""
     if method == "dense":
         sparsity = 0.0
     task, seed, fold = (
@@ -69,5 +70,15 @@ def made(
 
 @pytest.fixture(scope="session")
 def record() -> Callable[..., Record]:
-    """Makes records; the defaults are one sound cell at sparsity 0.5."""
-    return made
+    """Makes records; by default of one certified cell at sparsity 0.5."""
+    return make_record
+
+
+def cell_texts(records: Sequence[Record]) -> dict[str, list[str]]:
+    return {row.method: [cell_value.text for cell_value in row.cell_values] for row in table_of(records).rows}
+
+
+@pytest.fixture(scope="session")
+def shown() -> Callable[[Sequence[Record]], dict[str, list[str]]]:
+    """Returns the cells of a table of one task as text, by method."""
+    return cell_texts

@@ -1,4 +1,4 @@
-"""The table as it is printed, letter by letter, and in whatever room there is."""
+"""The printed table, character by character and at every width."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ METHODS = ("random-before", "omp-after", "lth")
 
 
 def printed(results, width: int | None = None, *, color: bool = False, **options) -> str:
-    """What a terminal of some width shows; without a width, what a pipe gets."""
+    """The output on a terminal of this width; without a width, in a pipe."""
     file = io.StringIO()
     system = "standard" if color else None
     console = Console(file=file, width=width or 80, force_terminal=width is not None, color_system=system)
@@ -42,18 +42,18 @@ t/a   omp-after   90.0  80.0±12.7             failed
 
 t/b   omp-after      –       75.5                  –
 
-! 1 of 9 results failed the certificate; no mean of others holds them
+! 1 of 9 results failed the certificate; means of certified results exclude them
 failed: t/a omp-after 0.8 seed 0: out of memory
   try less
-certificate: t/a lth 0.8 seed 0: 50 weights left, 40 wanted
+certificate: t/a lth 0.8 seed 0: 50 weights remain, 40 expected
 score: accuracy (%), higher is better
-columns: share of the weights in scope that is gone; protocol sound; scope body; spread global
+columns: sparsity (share of pruned weights in scope); protocol sound; scope body; distribution global
 model: tiny
 data: there
-seeds 0, 1; ± reaches the farther end of the mean's 95 % interval, over 2 seeds (t)
+seeds 0, 1; ± is the longer half of the 95 % confidence interval over 2 seeds (t)
 signature of t/a, t/b: acc|v1
 cells: 7 ok, 1 failed the certificate, 1 failed; –: not run
-cost: 96 s (train 80 s, prune 4 s, predict 12 s); stages that cells share count in each
+cost: 96 s (train 80 s, prune 4 s, predict 12 s); a stage that cells share counts in each of them
 """
 
 NARROW = """\
@@ -84,20 +84,20 @@ def small(record) -> list:
 
 
 def trimmed(text: str) -> str:
-    """Without the blanks that fill a line."""
+    """Without trailing blanks."""
     return "".join(f"{line.rstrip()}\n" for line in text.splitlines())
 
 
-def test_a_small_table_reads_letter_by_letter_as_it_should(record) -> None:
-    assert trimmed(printed(small(record), 100)) == GOLDEN
+def test_a_small_table_is_printed_exactly_like_this(record) -> None:
+    assert trimmed(printed(small(record), 110)) == GOLDEN
 
 
-def test_a_narrow_terminal_gets_the_same_numbers_in_less_room(record) -> None:
+def test_a_narrow_terminal_shows_the_same_numbers(record) -> None:
     table, _, _footnotes = trimmed(printed(small(record), 32)).partition("\n\n")
     assert f"{table}\n" == NARROW
 
 
-def test_what_is_piped_has_whole_lines_and_no_colour(record) -> None:
+def test_output_in_a_pipe_has_whole_lines_and_no_colour(record) -> None:
     results = grid(record, seeds=(0, 1, 2))
     text = printed([*results, record(value=None, reason="long " * 60)])
     assert "\x1b" not in text
@@ -116,12 +116,12 @@ def test_the_papers_ten_sparsities_fit_eighty_columns(record, seeds) -> None:
     whole = lines[[line.strip() for line in lines].index("svamp/graph2tree") + 1].split()
     assert whole[0] == "random-before"
     middle = sum(seeds) / len(seeds)
-    wanted = [90.0, *(90 - 20 * sparsity for sparsity in SMC_GRID)]
-    assert whole[1:] == [f"{value + middle:.1f}" for value in wanted]
+    expected = [90.0, *(90 - 20 * sparsity for sparsity in SMC_GRID)]
+    assert whole[1:] == [f"{value + middle:.1f}" for value in expected]
 
 
 @pytest.mark.parametrize("width", range(16, 130, 6))
-def test_no_number_is_ever_broken_or_lost(record, width) -> None:
+def test_no_number_is_broken_or_lost_at_any_width(record, width) -> None:
     results = [
         record(method, sparsity, 10 + 7.3 * number, task=f"t/{task}")
         for task in "ab"
@@ -134,19 +134,19 @@ def test_no_number_is_ever_broken_or_lost(record, width) -> None:
         assert table.split().count(f"{10 + 7.3 * number:.1f}") == 2
 
 
-def test_colour_tells_the_best_and_what_went_wrong(record) -> None:
+def test_styles_mark_the_best_number_and_failures(record) -> None:
     text = printed(small(record), 100, color=True)
     assert "\x1b[1m     85.0\x1b[0m" in text
     assert re.search(r"\x1b\[31m *failed\x1b\[0m", text)
     assert "\x1b[31m70.0! (1/2 seeds)\x1b[0m" in text
 
 
-def test_twins_are_the_first_thing_below_the_table(record) -> None:
+def test_the_warning_of_synthetic_data_is_the_first_line_below_the_table(record) -> None:
     text = printed([record(source="synthetic")], 80)
-    assert text.partition("\n\n")[2].startswith("SYNTHETIC DATA: no result\n")
+    assert text.partition("\n\n")[2].startswith("SYNTHETIC DATA: not a result\n")
 
 
-def test_words_in_brackets_are_words_and_no_markup(record) -> None:
+def test_text_in_brackets_is_not_read_as_markup(record) -> None:
     text = printed([record("a:b=[red]x", value=None, reason="wants [0, 1) [/bold]")], 100)
     assert "a:b=[red]x" in text
     assert "wants [0, 1) [/bold]" in text
@@ -160,7 +160,7 @@ def test_details_show_further_numbers_and_all_three_sparsities(record) -> None:
     assert "equation accuracy" not in printed(results)
 
 
-def test_a_terminal_of_few_signs_gets_only_those(record) -> None:
+def test_an_ascii_terminal_gets_ascii_only(record) -> None:
     raw = io.BytesIO()
     file = io.TextIOWrapper(raw, encoding="ascii")
     reason = "naïve – 模型"
@@ -172,11 +172,11 @@ def test_a_terminal_of_few_signs_gets_only_those(record) -> None:
     assert "na?ve - ??" in text
 
 
-def test_wide_letters_take_their_room(record) -> None:
+def test_wide_characters_keep_columns_aligned(record) -> None:
     lines = printed([record(task="模型/a", value=80.0), record(task="t/b", value=70.0)], 60).splitlines()
     assert lines[2].startswith("模型/a  omp-after")
     assert lines[3].startswith("t/b     omp-after")
 
 
-def test_no_results_are_said_to_be_none() -> None:
+def test_an_empty_table_prints_no_results() -> None:
     assert printed([]) == "no results\n"

@@ -1,4 +1,4 @@
-"""Allocation: targets met to the weight, in every spread and pattern, and never a weight revived."""
+"""Allocation: masks meet the target exactly, for every distribution and pattern, and revive no weight."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from torch import Tensor
 from smc_eval.errors import SparsityError
 from smc_eval.sparse import pattern
 from smc_eval.sparse.allocate import allocate, budgets, count_remaining, expected
-from smc_eval.sparse.distribution import lamp, outlying, share_out
+from smc_eval.sparse.distribution import lamp, owl_shares, share_out
 from smc_eval.target import SMC_GRID, Distribution, Target
 
-SPREADS: tuple[Distribution, ...] = ("global", "uniform", "rows", "erk", "lamp", "owl")
+DISTRIBUTIONS: tuple[Distribution, ...] = ("global", "uniform", "rows", "erk", "lamp", "owl")
 
-spreads = st.sampled_from(SPREADS)
+distributions = st.sampled_from(DISTRIBUTIONS)
 sparsities = st.floats(0, 0.99) | st.sampled_from(SMC_GRID)
 shapes = st.dictionaries(
     st.sampled_from("abcde"),
@@ -32,9 +32,10 @@ patterns = st.sampled_from(["1:2", "2:4", "1:4", "4:8", "2:3", "1:5"])
 
 def noise(shapes: Mapping[str, tuple[int, ...]], seed: int, levels: int = 4) -> dict[str, Tensor]:
     """Saliencies with many ties: multiples of 1/4 from 0 to `levels` / 4."""
-    chance = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
     return {
-        name: torch.randint(0, levels, shape, generator=chance) / 4 for name, shape in sorted(shapes.items())
+        name: torch.randint(0, levels, shape, generator=generator) / 4
+        for name, shape in sorted(shapes.items())
     }
 
 
@@ -50,16 +51,16 @@ def two_by_four(sparsity: float = 0.5, name: str = "2:4") -> Target:
 
 
 @pytest.mark.parametrize(
-    ("size", "sparsity", "stay"),
+    ("size", "sparsity", "remaining"),
     [(10, 0.0, 10), (10, 0.8, 2), (10, 0.75, 2), (10, 0.74, 3), (1000, 1 - 0.8**10, 107), (3, 0.5, 2)],
 )
-def test_what_stays_is_the_nearest_whole_number(size: int, sparsity: float, stay: int) -> None:
-    assert count_remaining(size, sparsity) == stay
+def test_the_remaining_count_is_the_nearest_whole_number(size: int, sparsity: float, remaining: int) -> None:
+    assert count_remaining(size, sparsity) == remaining
 
 
 @settings(deadline=None)
-@given(shapes, sparsities, spreads, st.integers(0, 9))
-def test_every_spread_keeps_exactly_what_is_expected(
+@given(shapes, sparsities, distributions, st.integers(0, 9))
+def test_every_distribution_keeps_exactly_the_expected_number(
     shapes: dict[str, tuple[int, ...]], sparsity: float, distribution: Distribution, seed: int
 ) -> None:
     target, size = Target(sparsity=sparsity, distribution=distribution), sum(map(math.prod, shapes.values()))
@@ -71,8 +72,8 @@ def test_every_spread_keeps_exactly_what_is_expected(
 
 
 @settings(deadline=None)
-@given(shapes, st.lists(sparsities, min_size=2, max_size=4), spreads, st.integers(0, 9))
-def test_masks_that_follow_each_other_shrink_and_still_meet_the_target(
+@given(shapes, st.lists(sparsities, min_size=2, max_size=4), distributions, st.integers(0, 9))
+def test_successive_masks_shrink_and_still_meet_the_target(
     shapes: dict[str, tuple[int, ...]], path: list[float], distribution: Distribution, seed: int
 ) -> None:
     size = sum(map(math.prod, shapes.values()))
@@ -88,8 +89,8 @@ def test_masks_that_follow_each_other_shrink_and_still_meet_the_target(
 
 
 @settings(deadline=None)
-@given(shapes, sparsities, spreads, st.integers(0, 9))
-def test_in_every_tensor_or_row_nothing_that_stays_is_less_salient_than_what_goes(
+@given(shapes, sparsities, distributions, st.integers(0, 9))
+def test_no_kept_weight_of_a_tensor_or_row_is_less_salient_than_a_pruned_one(
     shapes: dict[str, tuple[int, ...]], sparsity: float, distribution: Distribution, seed: int
 ) -> None:
     assume(count_remaining(sum(map(math.prod, shapes.values())), sparsity) > 0)
@@ -97,11 +98,11 @@ def test_in_every_tensor_or_row_nothing_that_stays_is_less_salient_than_what_goe
     for name, mask in allocate(saliency, Target(sparsity=sparsity, distribution=distribution)).items():
         parts = zip(mask, saliency[name], strict=True) if distribution == "rows" else [(mask, saliency[name])]
         for part, values in parts:
-            stays, goes = values[part], values[~part]
-            assert not len(stays) or not len(goes) or stays.min() >= goes.max()
+            stays, pruned = values[part], values[~part]
+            assert not len(stays) or not len(pruned) or stays.min() >= pruned.max()
 
 
-def test_movement_scores_below_zero_are_kept_by_their_sign() -> None:
+def test_negative_saliencies_are_smaller_than_positive_ones() -> None:
     masks = allocate({"a": torch.tensor([[-9.0, 1.0], [-1.0, 0.0]])}, Target(sparsity=0.5))
     assert masks["a"].tolist() == [[False, True], [False, True]]
 
@@ -122,26 +123,26 @@ def test_shares_add_up_and_stay_below_their_ceilings(
     shares = share_out(total, weights, ceilings)
     assert sum(shares.values()) == total
     assert all(0 <= shares[name] <= ceilings[name] for name in weights)
-    # whoever is below its ceiling has the same proportion as any other, to within one weight
+    # shares below their ceilings have the same proportion, to within one weight
     free = [name for name in weights if weights[name] and shares[name] < ceilings[name]]
-    for one in free:
-        for other in free:
-            gap = Fraction(shares[one], weights[one]) - Fraction(shares[other], weights[other])
-            assert gap < Fraction(1, weights[one]) + Fraction(1, weights[other])
+    for a in free:
+        for b in free:
+            gap = Fraction(shares[a], weights[a]) - Fraction(shares[b], weights[b])
+            assert gap < Fraction(1, weights[a]) + Fraction(1, weights[b])
 
 
-def test_of_ten_shared_three_ways_the_first_by_name_is_rounded_up() -> None:
+def test_of_equal_remainders_the_first_by_name_is_rounded_up() -> None:
     equal = {"c": 7, "a": 7, "b": 7}
     assert share_out(10, equal, equal) == {"c": 3, "a": 4, "b": 3}
 
 
-def test_a_uniform_spread_keeps_the_same_share_of_every_tensor() -> None:
+def test_a_uniform_distribution_keeps_the_same_share_of_every_tensor() -> None:
     # 35 of 70 stay; halves are 10.5, 2.5 and 22: the halves of a and b leave one, a comes first
     wide = {"b": (5, 1), "a": (3, 7), "c": (4, 11)}
     assert budgets(wide, Target(sparsity=0.5, distribution="uniform")) == {"b": 2, "a": 11, "c": 22}
 
 
-def test_erdos_renyi_kernels_by_hand() -> None:
+def test_erdos_renyi_kernel_budgets_by_hand() -> None:
     # Sizes 6, 100 and 100, of which 206 / 2 = 103 stay; sums of shapes 5, 20 and 29, together 54.
     # a: 103 * 5/54 = 9.54 is more than its 6, so it is dense, and 97 are left for b and c.
     # b: 97 * 20/49 = 39.59, c: 97 * 29/49 = 57.41; the one left of 39 + 57 goes to b.
@@ -149,15 +150,15 @@ def test_erdos_renyi_kernels_by_hand() -> None:
     assert budgets(wide, Target(sparsity=0.5, distribution="erk")) == {"a": 6, "b": 40, "c": 57}
 
 
-def test_a_kernel_counts_all_its_dimensions() -> None:
+def test_a_kernel_budget_sums_all_dimensions() -> None:
     # convolution (8, 4, 3, 3): size 288, sum 18; matrix (20, 16): size 320, sum 36; 152 of 608 stay
     # 152 * 18/54 = 50.67 and 152 * 36/54 = 101.33
     wide = {"conv": (8, 4, 3, 3), "matrix": (20, 16)}
     assert budgets(wide, Target(sparsity=0.75, distribution="erk")) == {"conv": 51, "matrix": 101}
 
 
-def test_a_tensor_with_too_few_survivors_hands_its_rest_to_the_others() -> None:
-    # uniform would keep 4, 4 and 8 of 8, 8 and 16; a has 1 alive, so 15 are left: 5 and 10
+def test_other_tensors_get_the_rest_of_a_tensor_with_too_few_unpruned_weights() -> None:
+    # uniform would keep 4, 4 and 8 of 8, 8 and 16; a has 1 unpruned, so 15 are left: 5 and 10
     saliency = {"a": torch.ones(2, 4), "b": torch.ones(2, 4), "c": torch.ones(4, 4)}
     within = {name: torch.ones_like(values, dtype=torch.bool) for name, values in saliency.items()}
     within["a"][:] = False
@@ -167,15 +168,15 @@ def test_a_tensor_with_too_few_survivors_hands_its_rest_to_the_others() -> None:
     assert bool(masks["a"][1, 2])
 
 
-def test_rows_keep_their_own_largest_and_the_first_ones_what_does_not_divide() -> None:
-    # 7 of 12 stay: 2 of each row and 1 more, the first row's; among all others the last row would keep none
+def test_rows_keep_their_own_largest_and_the_first_rows_get_the_remainder() -> None:
+    # 7 of 12 stay: 2 of each row and 1 more of the first; under `global` the last row would keep none
     saliency = {"a": torch.tensor([[9.0, 8, 7, 6], [5, 6, 5, 5], [0.1, 0.2, 0.3, 0.4]])}
     masks = allocate(saliency, Target(sparsity=5 / 12, distribution="rows"))
     assert masks["a"].int().tolist() == [[1, 1, 1, 0], [1, 1, 0, 0], [0, 0, 1, 1]]
 
 
-def test_a_row_with_too_few_survivors_hands_its_rest_to_the_others() -> None:
-    # 6 of 12 are 2 a row; the second has 1 alive, so 5 are left for two rows: 3 and 2
+def test_other_rows_get_the_rest_of_a_row_with_too_few_unpruned_weights() -> None:
+    # 6 of 12 are 2 a row; the second has 1 unpruned, so 5 are left for two rows: 3 and 2
     saliency = {"a": torch.tensor([[1.0, 2, 3, 4], [4, 3, 2, 1], [1, 2, 3, 4]])}
     within = {"a": torch.tensor([[1, 1, 1, 1], [0, 0, 0, 1], [1, 1, 0, 1]]).bool()}
     masks = allocate(saliency, Target(sparsity=0.5, distribution="rows"), within)
@@ -189,29 +190,29 @@ def test_a_row_with_too_few_survivors_hands_its_rest_to_the_others() -> None:
     st.sampled_from(["fresh", "iterated"]),
     st.sampled_from([1, 7, 1 << 20]),
 )
-def test_rows_of_a_tensor_keep_as_many_as_any_other_but_for_one_weight_or_all_they_have(
+def test_rows_of_a_tensor_keep_equally_many_to_within_one_unless_full(
     shapes: dict[str, tuple[int, ...]], sparsity: float, seed: int, history: str, block: int
 ) -> None:
     within = (
         {name: v > 0 for name, v in noise(shapes, seed + 1, 2).items()} if history == "iterated" else None
     )
-    alive = count(within) if within else sum(map(math.prod, shapes.values()))
+    unpruned = count(within) if within else sum(map(math.prod, shapes.values()))
     target = Target(sparsity=sparsity, distribution="rows")
-    assume(0 < count_remaining(sum(map(math.prod, shapes.values())), sparsity) <= alive)
+    assume(0 < count_remaining(sum(map(math.prod, shapes.values())), sparsity) <= unpruned)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pattern, "BLOCK", block)
         masks = allocate(noise(shapes, seed), target, within)
     assert {name: int(mask.sum()) for name, mask in masks.items()} == budgets(shapes, target, within)
     for name, mask in masks.items():
-        kept_R = mask.flatten(1).sum(1)
-        full_R = kept_R == (within[name] if within else torch.ones_like(mask)).flatten(1).sum(1)
+        remaining_R = mask.flatten(1).sum(1)
+        full_R = remaining_R == (within[name] if within else torch.ones_like(mask)).flatten(1).sum(1)
         if not bool(full_R.all()):
-            assert int(kept_R.max() - kept_R[~full_R].min()) <= 1
+            assert int(remaining_R.max() - remaining_R[~full_R].min()) <= 1
 
 
-@pytest.mark.parametrize("spread", ["global", "lamp", "owl"])
-def test_a_spread_that_looks_at_saliencies_sets_no_budget(distribution: Distribution) -> None:
-    with pytest.raises(SparsityError, match=f"spread '{distribution}' sets no budget"):
+@pytest.mark.parametrize("distribution", ["global", "lamp", "owl"])
+def test_a_distribution_of_saliencies_sets_no_budget(distribution: Distribution) -> None:
+    with pytest.raises(SparsityError, match=f"distribution '{distribution}' sets no budget"):
         budgets({"a": (2, 2)}, Target(sparsity=0.5, distribution=distribution))
 
 
@@ -225,21 +226,21 @@ def test_layer_adaptive_saliencies_by_hand() -> None:
     assert scores["b"].tolist() == [1 / 9, 1.0, 1 / 2]
 
 
-def test_lamp_spares_a_tensor_of_small_weights() -> None:
+def test_lamp_keeps_weights_of_a_tensor_with_small_ones() -> None:
     saliency = {"a": torch.tensor([3.0, 4.0]), "b": torch.tensor([0.1, 0.2, 0.2])}
-    by_size = allocate(saliency, Target(sparsity=0.6, distribution="global"))
+    by_magnitude = allocate(saliency, Target(sparsity=0.6, distribution="global"))
     adapted = allocate(saliency, Target(sparsity=0.6, distribution="lamp"))
-    assert [mask.tolist() for mask in by_size.values()] == [[True, True], [False, False, False]]
+    assert [mask.tolist() for mask in by_magnitude.values()] == [[True, True], [False, False, False]]
     assert [mask.tolist() for mask in adapted.values()] == [[False, True], [False, True, False]]
 
 
-def test_the_dead_have_no_part_in_layer_adaptive_sums() -> None:
+def test_pruned_weights_are_in_no_layer_adaptive_sum() -> None:
     saliency = {"a": torch.tensor([[7.0, 3.0], [0.0, 4.0]]), "b": torch.tensor([1.0, 2.0])}
     within = {"a": torch.tensor([[False, True], [False, True]]), "b": torch.tensor([True, True])}
     scores = lamp(saliency, within)
     assert scores["a"].tolist() == [[0.0, 9 / 25], [0.0, 1.0]]
     assert scores["b"].tolist() == [1 / 5, 1.0]
-    # with the dead 7 in the sum, 3 would have 9/74 and the 1 of b would stay in its place
+    # with the pruned 7 in the sum, 3 would have 9/74 and the 1 of b would stay in its place
     masks = allocate(saliency, Target(sparsity=0.5, distribution="lamp"), within)
     assert masks["a"].tolist() == [[False, True], [False, True]]
     assert masks["b"].tolist() == [False, True]
@@ -247,9 +248,7 @@ def test_the_dead_have_no_part_in_layer_adaptive_sums() -> None:
 
 @settings(deadline=None)
 @given(st.integers(0, 9), st.sampled_from([0.0, 1.0, 1e-30, 1e30]), st.integers(3, 20))
-def test_under_lamp_every_tensor_keeps_a_weight_as_long_as_there_is_one_for_each(
-    seed: int, scale: float, keep: int
-) -> None:
+def test_under_lamp_every_tensor_keeps_a_weight_if_enough_stay(seed: int, scale: float, keep: int) -> None:
     saliency = noise({"a": (2, 3), "b": (3, 4), "c": (1, 2)}, seed)
     saliency["b"] *= scale
     masks = allocate(saliency, Target(sparsity=1 - keep / 20, distribution="lamp"))
@@ -257,14 +256,15 @@ def test_under_lamp_every_tensor_keeps_a_weight_as_long_as_there_is_one_for_each
     assert all(bool(mask.any()) for mask in masks.values())
 
 
-@pytest.mark.parametrize("spread", ["lamp", "owl"])
+@pytest.mark.parametrize("distribution", ["lamp", "owl"])
 @pytest.mark.parametrize("worst", [-1.0, float("inf")])
-def test_saliencies_below_zero_or_without_end_are_refused_by_the_name_of_their_tensor(
+def test_negative_or_infinite_saliencies_are_refused_with_the_name_of_their_tensor(
     worst: float, distribution: Distribution
 ) -> None:
     saliency = {"a": torch.ones(3), "b": torch.tensor([1.0, worst])}
     with pytest.raises(
-        SparsityError, match=rf"spread '{distribution}' needs finite saliencies of 0 or more; those of 'b'"
+        SparsityError,
+        match=rf"distribution '{distribution}' needs finite saliencies of 0 or more; those of 'b'",
     ):
         allocate(saliency, Target(sparsity=0.5, distribution=distribution))
 
@@ -273,7 +273,7 @@ def test_saliencies_below_zero_or_without_end_are_refused_by_the_name_of_their_t
 
 
 def outliers(of: int, number: int) -> Tensor:
-    """So many saliencies of 100 among ones."""
+    """Saliencies of 1, `number` of them 100."""
     return torch.cat([torch.full((number,), 100.0), torch.ones(of - number)])
 
 
@@ -289,16 +289,16 @@ def test_outlier_weighed_budgets_by_hand() -> None:
     assert {name: int(mask.sum()) for name, mask in masks.items()} == {"a": 29, "b": 38, "c": 53}
 
 
-def test_what_is_dead_is_no_outlier_and_no_part_of_the_mean() -> None:
-    # alive in a: 1 of 100 among 50, as in b; with the dead 1000 in the sum no 100 would be an outlier
+def test_a_pruned_weight_is_no_outlier_and_not_in_the_mean() -> None:
+    # unpruned in a: 1 of 100 among 50, as in b; with the pruned 1000 in the sum no 100 would be an outlier
     saliency = {"a": torch.cat([outliers(50, 1), torch.full((50,), 1000.0)]), "b": outliers(50, 1)}
     within = {"a": torch.arange(100) < 50, "b": torch.ones(50).bool()}
-    weights = outlying(saliency, 0.8, within)
-    assert weights["a"] == 2 * weights["b"] == 20 * 10**6
+    shares = owl_shares(saliency, 0.8, within)
+    assert shares["a"] == 2 * shares["b"] == 20 * 10**6
 
 
 @given(st.lists(st.integers(0, 15), min_size=1, max_size=4), st.sampled_from(SMC_GRID), st.integers(1, 3))
-def test_no_outlier_weighed_density_is_far_from_the_targets_and_none_is_nothing(
+def test_no_outlier_weighed_density_is_far_from_the_target_or_zero(
     numbers: list[int], sparsity: float, scale: int
 ) -> None:
     saliency = {f"t{at}": outliers(200 + 100 * scale * at, number) for at, number in enumerate(numbers)}
@@ -309,7 +309,7 @@ def test_no_outlier_weighed_density_is_far_from_the_targets_and_none_is_nothing(
         assert gap <= min(0.08, 0.8 * (1 - sparsity)) * len(saliency[name]) + 1 and bool(mask.any())
 
 
-def test_without_outliers_the_spread_is_uniform() -> None:
+def test_owl_without_outliers_is_uniform() -> None:
     saliency = {"a": torch.rand(30, 4) + 1, "b": torch.rand(7, 9) + 1}
     owl, uniform = (
         allocate(saliency, Target(sparsity=0.6, distribution=distribution))
@@ -321,7 +321,7 @@ def test_without_outliers_the_spread_is_uniform() -> None:
 # patterns
 
 
-def test_two_of_four_stay_in_every_group_and_the_lower_index_wins_a_tie() -> None:
+def test_two_of_four_stay_in_every_group_and_ties_go_to_the_lower_index() -> None:
     saliency = {"a": torch.tensor([[1.0, 4, 3, 2, 5, 5, 5, 5], [-4, -3, -2, -1, 0, 9, 0, 0]])}
     assert allocate(saliency, two_by_four())["a"].int().tolist() == [
         [0, 1, 1, 0, 1, 1, 0, 0],
@@ -337,7 +337,7 @@ def test_a_short_last_group_keeps_its_share_rounded_up_and_no_group_crosses_a_ro
     ]
 
 
-def test_a_row_is_all_that_leads_to_one_output() -> None:
+def test_a_row_has_all_weights_of_one_output() -> None:
     kernel = torch.arange(12.0).reshape(2, 3, 2)
     mask = allocate({"a": kernel}, two_by_four(1 - 2 / 3, "2:3"))["a"]
     assert mask.reshape(2, 6).int().tolist() == [[0, 1, 1, 0, 1, 1], [0, 1, 1, 0, 1, 1]]
@@ -351,10 +351,10 @@ def test_a_row_is_all_that_leads_to_one_output() -> None:
     st.sampled_from(["fresh", "iterated"]),
     st.sampled_from([1, 7, 1 << 20]),
 )
-def test_every_group_keeps_its_number_and_never_what_is_dead(
-    shapes: dict[str, tuple[int, ...]], word: str, seed: int, history: str, block: int
+def test_every_group_keeps_its_number_and_no_pruned_weight(
+    shapes: dict[str, tuple[int, ...]], text: str, seed: int, history: str, block: int
 ) -> None:
-    target, (n, m) = Target.parse(word), Target.parse(word).group
+    target, (n, m) = Target.parse(text), Target.parse(text).group
     assume(any(map(math.prod, shapes.values())))
     saliency = noise(shapes, seed)
     within = (
@@ -366,27 +366,29 @@ def test_every_group_keeps_its_number_and_never_what_is_dead(
     for name, mask in masks.items():
         for row in range(len(mask)):
             stays, values = mask[row].flatten(), saliency[name][row].flatten()
-            alive = torch.ones_like(stays) if within is None else within[name][row].flatten()
+            unpruned = torch.ones_like(stays) if within is None else within[name][row].flatten()
             for start in range(0, len(stays), m):
                 group = slice(start, start + m)
-                places = [at for at in range(len(stays))[group] if alive[at]]
-                best = sorted(places, key=lambda at: (-float(values[at]), at))
+                positions = [at for at in range(len(stays))[group] if unpruned[at]]
+                best = sorted(positions, key=lambda at: (-float(values[at]), at))
                 size = math.ceil(len(stays[group]) * n / m)
                 assert [at for at in range(len(stays))[group] if stays[at]] == sorted(best[:size])
     if within is None:
         assert count(masks) == expected(shapes, target) == sum(budgets(shapes, target).values())
 
 
-def test_vectors_in_scope_have_rows_of_one_weight_which_stays() -> None:
+def test_each_weight_of_a_vector_is_a_row_and_stays() -> None:
     assert allocate({"a": torch.arange(4.0)}, two_by_four())["a"].tolist() == [True] * 4
     assert expected({"a": (4,)}, two_by_four()) == 4
 
 
-# what cannot be had
+# targets that cannot be met
 
 
-@pytest.mark.parametrize("spread", SPREADS)
-def test_a_target_that_leaves_nothing_says_how_far_one_can_go(distribution: Distribution) -> None:
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+def test_the_error_for_a_target_that_leaves_nothing_gives_the_largest_sparsity(
+    distribution: Distribution,
+) -> None:
     with pytest.raises(SparsityError, match=r"sparsity 0.99 leaves none of 20 weights; .* reached is 0.95"):
         allocate({"a": torch.ones(4, 5)}, Target(sparsity=0.99, distribution=distribution))
     assert count(allocate({"a": torch.ones(4, 5)}, Target(sparsity=0.95, distribution=distribution))) == 1
@@ -399,14 +401,18 @@ def test_an_empty_scope_is_refused(target: Target, saliency: dict[str, Tensor]) 
         allocate(saliency, target)
 
 
-@pytest.mark.parametrize("spread", SPREADS)
-def test_a_target_that_would_revive_the_dead_says_what_can_be_asked(distribution: Distribution) -> None:
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+def test_the_error_for_a_target_that_would_revive_weights_gives_the_least_sparsity(
+    distribution: Distribution,
+) -> None:
     within = {"a": torch.tensor([[True, False], [False, False]])}
-    with pytest.raises(SparsityError, match=r"0.5 keeps 2 of 4 weights, but only 1 are alive; ask for 0.75"):
+    with pytest.raises(
+        SparsityError, match=r"0.5 keeps 2 of 4 weights, but only 1 are unpruned; ask for 0.75"
+    ):
         allocate({"a": torch.ones(2, 2)}, Target(sparsity=0.5, distribution=distribution), within)
 
 
 @pytest.mark.parametrize("target", [Target(sparsity=0.5), two_by_four()], ids=["free", "2:4"])
-def test_a_saliency_that_is_no_number_is_refused_by_the_name_of_its_tensor(target: Target) -> None:
+def test_a_nan_saliency_is_refused_with_the_name_of_its_tensor(target: Target) -> None:
     with pytest.raises(SparsityError, match="a saliency of 'a' is NaN"):
         allocate({"a": torch.tensor([[1.0, float("nan"), 2.0, 3.0]])}, target)

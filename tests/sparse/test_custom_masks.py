@@ -1,4 +1,4 @@
-"""Masks that are given: found under other names, read from zeros, ones and bits."""
+"""Custom masks: matched by name, and read from zeros, ones and bits."""
 
 from __future__ import annotations
 
@@ -7,53 +7,54 @@ import torch
 
 from smc_eval.errors import SparsityError
 from smc_eval.sparse.bits import packed
-from smc_eval.sparse.custom_masks import custom_masks, paired
+from smc_eval.sparse.custom_masks import custom_masks, matched_names
 
 OURS = ["words.net.encoder.layer.0.out.weight", "words.net.encoder.layer.1.out.weight", "tree.out.weight"]
 
 
-def test_equal_names_belong_together_and_nothing_else_then() -> None:
-    assert paired(["a.weight", "b.weight"], ["b.weight", "x.a.weight"]) == {"b.weight": "b.weight"}
+def test_equal_names_are_matched_alone() -> None:
+    assert matched_names(["a.weight", "b.weight"], ["b.weight", "x.a.weight"]) == {"b.weight": "b.weight"}
 
 
-@pytest.mark.parametrize("beginning", ["bert.", "", "module.bert."])
-def test_a_beginning_on_either_side_may_differ(beginning: str) -> None:
-    theirs = [f"{beginning}encoder.layer.{n}.out.weight" for n in (0, 1)]
-    assert paired(OURS, [*theirs, "cls.bias"]) == dict(zip(OURS[:2], theirs, strict=True))
+@pytest.mark.parametrize("prefix", ["bert.", "", "module.bert."])
+def test_prefixes_on_both_sides_may_differ(prefix: str) -> None:
+    theirs = [f"{prefix}encoder.layer.{n}.out.weight" for n in (0, 1)]
+    assert matched_names(OURS, [*theirs, "cls.bias"]) == dict(zip(OURS[:2], theirs, strict=True))
 
 
-def test_one_pair_of_beginnings_holds_for_all_so_that_no_head_is_taken_for_another() -> None:
+def test_one_pair_of_prefixes_holds_for_all_names() -> None:
     theirs = ["bert.encoder.layer.0.out.weight", "bert.encoder.layer.1.out.weight", "cls.out.weight"]
-    assert "tree.out.weight" not in paired(OURS, theirs)
+    assert "tree.out.weight" not in matched_names(OURS, theirs)
 
 
-def test_names_that_could_be_two_are_ambiguous() -> None:
+def test_names_with_two_equally_good_matches_are_refused() -> None:
     ours = [f"net.layer.{n}.weight" for n in range(3)]
     theirs = [f"{side}.layer.{n}.weight" for side in ("encoder", "decoder") for n in range(3)]
     with pytest.raises(
         SparsityError, match=r"'net.…' could be 'encoder.…', or 'net.…' be 'decoder.…', for 3"
     ):
-        paired(ours, theirs)
+        matched_names(ours, theirs)
 
 
-def test_names_that_fit_nothing_are_told_from_either_side() -> None:
+def test_the_error_for_names_without_a_match_lists_both_sides() -> None:
     with pytest.raises(
-        SparsityError, match="no name .* fits one in scope: given 'x.y.z'; in scope 'words.* and 1 more"
+        SparsityError,
+        match="no given name matches a name in scope: given 'x.y.z'; in scope 'words.* and 1 more",
     ):
-        paired(OURS, ["x.y.z"])
+        matched_names(OURS, ["x.y.z"])
     with pytest.raises(SparsityError, match="given nothing"):
-        paired(OURS, [])
-    with pytest.raises(SparsityError, match="no name"):
-        paired(["a.weight"], ["b.weight"])  # a parameter's name alone says nothing
+        matched_names(OURS, [])
+    with pytest.raises(SparsityError, match="no given name"):
+        matched_names(["a.weight"], ["b.weight"])  # the name of the parameter alone is no match
 
 
 WEIGHTS = {"a.weight": torch.ones(2, 3), "b.weight": torch.ones(2, 2)}
 MASK = torch.tensor([[1, 0, 1], [0, 1, 1]])
 
 
-def test_of_weights_what_is_exactly_zero_goes() -> None:
-    found = {"a.weight": torch.tensor([[0.5, 0.0, -0.0], [1e-30, -2.0, 0.0]])}
-    masks = custom_masks(WEIGHTS, found, "weights")
+def test_weights_that_are_exactly_zero_are_pruned() -> None:
+    given = {"a.weight": torch.tensor([[0.5, 0.0, -0.0], [1e-30, -2.0, 0.0]])}
+    masks = custom_masks(WEIGHTS, given, "weights")
     assert masks["a.weight"].int().tolist() == [[1, 0, 0], [1, 1, 0]]
     assert bool(masks["b.weight"].all()) and masks["a.weight"].dtype == torch.bool
 
@@ -61,25 +62,29 @@ def test_of_weights_what_is_exactly_zero_goes() -> None:
 @pytest.mark.parametrize(
     "mask", [MASK.bool(), MASK.to(torch.uint8), MASK.float(), MASK.bfloat16(), packed(MASK.bool())]
 )
-def test_masks_may_be_truths_numbers_or_bits(mask: torch.Tensor) -> None:
+def test_masks_may_be_bools_numbers_or_bits(mask: torch.Tensor) -> None:
     assert torch.equal(custom_masks(WEIGHTS, {"a.weight": mask}, "masks")["a.weight"], MASK.bool())
 
 
 @pytest.mark.parametrize(
-    ("found", "kind", "told"),
+    ("given", "kind", "message"),
     [
         (
             torch.ones(2, 3),
             "weights",
-            "prune nothing in scope: no weight that they hold is exactly zero, in 1",
+            "prune nothing in scope: none of them is exactly zero, in 1",
         ),
         (torch.ones(2, 3).bool(), "masks", "prune nothing in scope: every mask is all ones"),
-        (torch.zeros(3, 2), "weights", r"'a.weight' is \(3, 2\) in what is given, \(2, 3\) as 'a.weight'"),
+        (
+            torch.zeros(3, 2),
+            "weights",
+            r"the given 'a.weight' is \(3, 2\), but 'a.weight' of the net is \(2, 3\)",
+        ),
         (torch.zeros(3, 2).bool(), "masks", r"'a.weight' is \(3, 2\)"),
-        (torch.full((2, 3), 0.5), "masks", "mask 'a.weight' holds other values than 0 and 1"),
-        (torch.full((2, 3), torch.nan), "masks", "mask 'a.weight' holds other values than 0 and 1"),
+        (torch.full((2, 3), 0.5), "masks", "mask 'a.weight' has values other than 0 and 1"),
+        (torch.full((2, 3), torch.nan), "masks", "mask 'a.weight' has values other than 0 and 1"),
     ],
 )
-def test_what_cannot_be_meant_is_refused_by_name(found: torch.Tensor, kind: str, told: str) -> None:
-    with pytest.raises(SparsityError, match=told):
-        custom_masks(WEIGHTS, {"a.weight": found}, kind)  # type: ignore[arg-type]
+def test_unusable_tensors_are_refused_by_name(given: torch.Tensor, kind: str, message: str) -> None:
+    with pytest.raises(SparsityError, match=message):
+        custom_masks(WEIGHTS, {"a.weight": given}, kind)  # type: ignore[arg-type]

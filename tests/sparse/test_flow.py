@@ -1,4 +1,4 @@
-"""Synaptic flow: by hand, against closed forms, conserved where it must be, through every kind of net."""
+"""Synaptic flow: by hand, against closed forms, conserved, and through every kind of net."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def flows(model: nn.Module, outputs: Callable[[nn.Module], Tensor]) -> dict[str,
     return flow(model, matrices(model), outputs)
 
 
-def sums(found: Mapping[str, Tensor]) -> dict[str, float]:
-    return {name: float(values.sum()) for name, values in found.items()}
+def sums(tensors: Mapping[str, Tensor]) -> dict[str, float]:
+    return {name: float(values.sum()) for name, values in tensors.items()}
 
 
 def roberta(attention: str = "sdpa", layers: int = 2) -> nn.Module:
@@ -59,9 +59,9 @@ def logits(ids: Tensor = IDS, real: Tensor = REAL) -> Callable[[Any], Tensor]:
     return lambda model: model(input_ids=ids, attention_mask=real).logits.log_softmax(-1)
 
 
-def translated(model: Any) -> Tensor:
-    answers = model(input_ids=IDS, attention_mask=REAL, labels=IDS).logits
-    return cast("Tensor", answers.log_softmax(-1))
+def translation_outputs(model: Any) -> Tensor:
+    result = model(input_ids=IDS, attention_mask=REAL, labels=IDS).logits
+    return cast("Tensor", result.log_softmax(-1))
 
 
 def mbart(attention: str) -> nn.Module:
@@ -87,7 +87,7 @@ def esm() -> nn.Module:
 
     kind: Any = {"position_embedding_type": "rotary", "mask_token_id": 3, "pad_token_id": 1}
     model: Any = EsmForSequenceClassification(EsmConfig(num_hidden_layers=2, **SMALL, **kind))
-    model.esm.contact_head = None  # no part of what it answers
+    model.esm.contact_head = None  # not used by its outputs
     return cast("nn.Module", model)
 
 
@@ -100,18 +100,18 @@ class Plain(nn.Module):
         self.layers = nn.TransformerEncoder(
             nn.TransformerEncoderLayer(16, 2, 32, batch_first=True), 2, enable_nested_tensor=False
         )
-        self.look = nn.MultiheadAttention(16, 2, batch_first=True)
+        self.attention = nn.MultiheadAttention(16, 2, batch_first=True)
         self.gate = nn.Linear(16, 16)
-        self.long, self.gru = nn.LSTMCell(8, 8), nn.GRUCell(8, 8)
+        self.lstm, self.gru = nn.LSTMCell(8, 8), nn.GRUCell(8, 8)
 
     def forward(self, ids: Tensor) -> Tensor:
         read = self.layers(self.table(ids), src_key_padding_mask=REAL == 0)
-        seen = nn.functional.glu(self.gate(self.look(read, read, read)[0]))
+        gated = nn.functional.glu(self.gate(self.attention(read, read, read)[0]))
         state = None
         for step in range(3):
-            state = self.long(seen[:, step], state)
+            state = self.lstm(gated[:, step], state)
         assert state is not None
-        return cast("Tensor", self.gru(seen[:, 3], state[0]))
+        return cast("Tensor", self.gru(gated[:, 3], state[0]))
 
 
 def solver(title: str) -> tuple[nn.Module, Callable[[nn.Module], Tensor]]:
@@ -135,22 +135,22 @@ NETS: dict[str, Callable[[], tuple[nn.Module, Callable[[nn.Module], Tensor]]]] =
     "graph2tree": lambda: solver("mawps/graph2tree"),
     "roberta, eager": lambda: (roberta("eager"), logits()),
     "roberta, sdpa": lambda: (roberta("sdpa"), logits()),
-    "mbart, eager": lambda: (mbart("eager"), translated),
-    "mbart, sdpa": lambda: (mbart("sdpa"), translated),
-    "t5": lambda: (t5("relu"), translated),
-    "t5, gated": lambda: (t5("gated-gelu"), translated),
+    "mbart, eager": lambda: (mbart("eager"), translation_outputs),
+    "mbart, sdpa": lambda: (mbart("sdpa"), translation_outputs),
+    "t5": lambda: (t5("relu"), translation_outputs),
+    "t5, gated": lambda: (t5("gated-gelu"), translation_outputs),
     "esm, rotary": lambda: (esm(), logits()),
     "torch's own": lambda: (Plain(), lambda model: model(IDS)),
 }
 
 
 @pytest.mark.parametrize("title", NETS)
-def test_something_finite_flows_through_every_weight_matrix_and_the_net_is_untouched(title: str) -> None:
+def test_every_weight_matrix_has_a_finite_flow_and_the_net_is_unchanged(title: str) -> None:
     torch.manual_seed(0)
     model, outputs = NETS[title]()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     model.eval()
-    answers = outputs(model)
+    expected = outputs(model)
     model.train()
     found = flows(model, outputs)
     assert list(found) == matrices(model)
@@ -159,14 +159,14 @@ def test_something_finite_flows_through_every_weight_matrix_and_the_net_is_untou
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
     assert model.training and all(weight.grad is None for weight in model.parameters())
     model.eval()
-    assert torch.equal(outputs(model), answers)  # no buffer or cache of the net has seen its shadow
+    assert torch.equal(outputs(model), expected)  # the shadow changed no buffer or cache of the net
 
 
 @pytest.mark.parametrize(
     "activation", [nn.ReLU(), nn.ReLU(inplace=True), nn.GELU(), nn.SiLU(), nn.LeakyReLU(), nn.Dropout(0.9)]
 )
 @pytest.mark.parametrize("bias", [False, True])
-def test_a_net_of_two_layers_by_hand(activation: nn.Module, *, bias: bool) -> None:
+def test_the_flow_of_two_layers_by_hand(activation: nn.Module, *, bias: bool) -> None:
     first, second = nn.Linear(2, 2, bias=bias), nn.Linear(2, 1, bias=bias)
     model = nn.Sequential(first, activation, second)
     with torch.no_grad():
@@ -180,7 +180,7 @@ def test_a_net_of_two_layers_by_hand(activation: nn.Module, *, bias: bool) -> No
 
 @settings(max_examples=25)
 @given(st.lists(st.integers(1, 6), min_size=2, max_size=5), st.integers(0, 1000))
-def test_in_a_chain_it_is_the_closed_form_and_every_layer_carries_the_same(
+def test_the_flow_of_a_chain_has_a_closed_form_and_equal_sums_in_all_layers(
     widths: list[int], seed: int
 ) -> None:
     torch.manual_seed(seed)
@@ -199,7 +199,7 @@ def test_in_a_chain_it_is_the_closed_form_and_every_layer_carries_the_same(
 
 
 class Centred(nn.Module):
-    """A layer norm written out, as Graph2Tree has it."""
+    """A layer norm written out, as in Graph2Tree."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -210,7 +210,7 @@ class Centred(nn.Module):
 
 
 class Rooted(Centred):
-    """A root mean square norm written out, as T5 has it."""
+    """A root mean square norm written out, as in T5."""
 
     def forward(self, x: Tensor) -> Tensor:
         return self.weight * (x.float() * torch.rsqrt(x.float().pow(2).mean(-1, keepdim=True) + 1e-6))
@@ -221,14 +221,14 @@ class Rooted(Centred):
     [nn.LayerNorm(4), nn.RMSNorm(4), Centred(4), Rooted(4), nn.Tanh(), nn.Sigmoid(), nn.Softmax(-1)],
     ids=lambda module: type(module).__name__,
 )
-def test_norms_and_squashing_functions_pass_on_all_that_flows(middle: nn.Module) -> None:
+def test_norms_and_bounded_activations_conserve_the_flow(middle: nn.Module) -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(3, 4), middle, nn.Linear(4, 2), nn.LogSoftmax(-1))
     found = sums(flows(model, lambda shadow: shadow(torch.randn(5, 3))))
     assert found["0.weight"] == pytest.approx(found["2.weight"]) and found["0.weight"] > 0
 
 
-def test_convolutions_and_their_norms_pass_on_all_that_flows() -> None:
+def test_convolutions_and_their_norms_conserve_the_flow() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(
         nn.Conv2d(3, 4, 3, padding=1),
@@ -245,7 +245,7 @@ def test_convolutions_and_their_norms_pass_on_all_that_flows() -> None:
 
 
 class Reader(nn.Module):
-    """An embedding, a recurrent net of two layers in both directions, and an output layer."""
+    """An embedding, a recurrent net of two layers and both directions, and an output layer."""
 
     def __init__(self, kind: type[nn.RNNBase], **options: Any) -> None:
         super().__init__()
@@ -263,7 +263,7 @@ KINDS = [(nn.RNN, {}), (nn.GRU, {}), (nn.LSTM, {}), (nn.LSTM, {"proj_size": 3})]
 
 
 @pytest.mark.parametrize(("kind", "options"), KINDS)
-def test_all_that_flows_passes_each_recurrent_layers_input_weights(kind: Any, options: Any) -> None:
+def test_input_weights_of_each_recurrent_layer_carry_the_whole_flow(kind: Any, options: Any) -> None:
     torch.manual_seed(0)
     found = sums(flows(Reader(kind, **options), lambda m: m(IDS, torch.tensor([7, 4, 6]))))
     total = found["out.weight"]
@@ -277,7 +277,7 @@ def test_all_that_flows_passes_each_recurrent_layers_input_weights(kind: Any, op
 
 
 @pytest.mark.parametrize(("kind", "options"), KINDS)
-def test_packed_sequences_flow_as_each_does_alone(kind: Any, options: Any) -> None:
+def test_the_flow_of_packed_sequences_is_the_sum_over_sequences(kind: Any, options: Any) -> None:
     torch.manual_seed(0)
     model, lengths = Reader(kind, **options), [4, 7, 6]
 
@@ -292,38 +292,38 @@ def test_packed_sequences_flow_as_each_does_alone(kind: Any, options: Any) -> No
 
 
 @pytest.mark.parametrize("kind", [nn.GRU, nn.LSTM])
-def test_a_first_state_that_is_given_flows_on(kind: Any) -> None:
+def test_a_given_first_state_carries_flow(kind: Any) -> None:
     torch.manual_seed(0)
     ahead, behind, out = kind(5, 4, batch_first=True), kind(5, 4, batch_first=True), nn.Linear(4, 2)
     model = nn.ModuleList([ahead, behind, out])
 
     def outputs(shadow: Any) -> Tensor:
-        one, two = torch.randn(2, 3, 5), torch.randn(2, 1, 5)
-        return cast("Tensor", shadow[2](shadow[1](two, shadow[0](one)[1])[0]))
+        first, second = torch.randn(2, 3, 5), torch.randn(2, 1, 5)
+        return cast("Tensor", shadow[2](shadow[1](second, shadow[0](first)[1])[0]))
 
     found = flows(model, outputs)
     assert bool(found["0.weight_ih_l0"].all())
-    # one step: every path comes in by its input or by the first state, which the other net gave
+    # one step: every path starts at its input or at the first state, which the other net returned
     assert float(found["1.weight_ih_l0"].sum() + found["1.weight_hh_l0"].sum()) == pytest.approx(
         float(found["2.weight"].sum())
     )
     assert float(found["0.weight_ih_l0"].sum()) == pytest.approx(float(found["1.weight_hh_l0"].sum()))
 
 
-def test_in_a_transformer_each_branchs_matrices_carry_the_same_and_its_head_everything() -> None:
+def test_matrices_of_a_transformer_branch_carry_equal_flow() -> None:
     model = roberta()
     found = sums(flows(model, logits()))
     for number in (0, 1):
         layer = f"roberta.encoder.layer.{number}"
-        looked = [f"{layer}.attention.self.{part}.weight" for part in ("query", "key", "value")]
-        looked += [f"{layer}.attention.output.dense.weight"]
-        assert [found[name] for name in looked] == pytest.approx([found[looked[0]]] * 4)
+        matrix_names = [f"{layer}.attention.self.{part}.weight" for part in ("query", "key", "value")]
+        matrix_names += [f"{layer}.attention.output.dense.weight"]
+        assert [found[name] for name in matrix_names] == pytest.approx([found[matrix_names[0]]] * 4)
         wide, narrow = found[f"{layer}.intermediate.dense.weight"], found[f"{layer}.output.dense.weight"]
         assert wide == pytest.approx(narrow)
     assert found["classifier.dense.weight"] == pytest.approx(found["classifier.out_proj.weight"])
 
 
-def test_fused_and_written_out_attention_flow_alike_and_padding_does_not() -> None:
+def test_fused_attention_has_the_flow_of_written_out_attention_and_padding_has_none() -> None:
     plain, fused = flows(roberta("eager"), logits()), flows(roberta("sdpa"), logits())
     pad = torch.ones(3, 4, dtype=torch.long)
     padded = flows(roberta("sdpa"), logits(torch.cat([IDS, pad], 1), torch.cat([REAL, 0 * pad], 1)))
@@ -332,17 +332,17 @@ def test_fused_and_written_out_attention_flow_alike_and_padding_does_not() -> No
         torch.testing.assert_close(padded[name], values, rtol=1e-9, atol=1e-12)
 
 
-def test_of_a_batch_the_form_matters_and_no_value() -> None:
+def test_the_flow_depends_on_the_shape_of_a_batch_and_on_no_value() -> None:
     first, second = flows(roberta(), logits()), flows(roberta(), logits(ids=IDS.flip(0, 1)))
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_24_layers_neither_overflow_nor_vanish() -> None:
+def test_the_flow_of_24_layers_neither_overflows_nor_vanishes() -> None:
     found = flows(roberta(layers=24), logits())
     assert all(0 < values.sum() < 1e6 for values in found.values())
 
 
-def test_a_chain_whose_flow_no_single_float_holds_is_scored() -> None:
+def test_a_flow_beyond_single_precision_is_computed() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(*(nn.Linear(256, 256, bias=False) for _ in range(50)))
     found = sums(flows(model, lambda shadow: shadow(torch.ones(1, 256))))
@@ -350,7 +350,7 @@ def test_a_chain_whose_flow_no_single_float_holds_is_scored() -> None:
     assert list(found.values()) == pytest.approx([found["0.weight"]] * 50)
 
 
-def test_the_net_is_untouched_when_its_outputs_fail() -> None:
+def test_the_net_is_unchanged_when_its_outputs_fail() -> None:
     model = roberta()
     before = {name: value.clone() for name, value in model.state_dict().items()}
 
@@ -364,14 +364,14 @@ def test_the_net_is_untouched_when_its_outputs_fail() -> None:
     assert float(torch.relu(torch.tensor(-1.0))) == 0
 
 
-def test_what_the_outputs_never_asked_for_is_left_out_and_where_nothing_flows_is_an_error() -> None:
+def test_unused_weights_are_left_out_and_a_net_without_flow_is_refused() -> None:
     model = nn.ModuleList([nn.Linear(2, 2), nn.Linear(2, 2)])
     assert list(flows(model, lambda shadow: shadow.get_submodule("0")(torch.ones(1, 2)))) == ["0.weight"]
     with pytest.raises(SparsityError, match="nothing flows through ModuleList"):
         flows(model, lambda _: torch.ones(1))
 
 
-def test_what_is_pruned_lets_nothing_through() -> None:
+def test_pruned_weights_carry_no_flow() -> None:
     first, second = nn.Linear(2, 2, bias=False), nn.Linear(2, 1, bias=False)
     model = nn.Sequential(first, second)
     with torch.no_grad():
@@ -383,14 +383,14 @@ def test_what_is_pruned_lets_nothing_through() -> None:
 
 
 @pytest.mark.parametrize("title", NETS)
-def test_in_a_whole_net_of_any_kind_every_weight_lies_on_a_path(title: str) -> None:
+def test_in_an_unpruned_net_of_any_kind_every_weight_lies_on_a_path(title: str) -> None:
     torch.manual_seed(0)
     model, outputs = NETS[title]()
-    constants = {"tree.constants"}  # learned, but read from nothing that comes in
+    constants = {"tree.constants"}  # learned, but on no path from an input
     net = Net(model, [name for name in matrices(model) if name not in constants])
-    net.set_masks(net.alive)
+    net.set_masks(net.full_masks)
     found = on_paths(net, outputs)
     assert found is not None and all(bool(mask.all()) for mask in found.values())
-    net.set_masks({name: torch.zeros_like(mask) for name, mask in net.alive.items()})
+    net.set_masks({name: torch.zeros_like(mask) for name, mask in net.full_masks.items()})
     nothing = on_paths(net, outputs)
     assert nothing is not None and not any(mask.any() for mask in nothing.values())

@@ -1,4 +1,4 @@
-"""What weights multiply is what they were given: twice used, sliced, tied, packed, recurrent, attending."""
+"""Observed inputs of weights: of linear maps, slices, tied weights, recurrent layers and attention."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from transformers import AutoModel, BartConfig, RobertaConfig
 
+from smc_eval.capabilities import excluded
 from smc_eval.engine.batches import Batches
 from smc_eval.engine.device import Device
 from smc_eval.engine.probe import NetProbe
@@ -27,41 +28,41 @@ from smc_eval.testing import Toy
 WHOLE = slice(None)
 
 
-def seen(model: nn.Module, run: Callable[[], Any]) -> dict[tuple[str, str], list[Tensor]]:
-    """All that is shown while `run` goes on, by weight and place: 'weight', '0:2, 1:3'."""
-    found: dict[tuple[str, str], list[Tensor]] = {}
+def observed(model: nn.Module, run: Callable[[], Any]) -> dict[tuple[str, str], list[Tensor]]:
+    """All rows observed during `run`, by weight and region: 'weight', '0:2, 1:3'."""
+    rows: dict[tuple[str, str], list[Tensor]] = {}
     weights = {name: weight.detach() for name, weight in model.named_parameters() if weight.ndim >= 2}
 
-    def see(name: str, place: tuple[slice, slice], x_NI: Tensor) -> None:
-        assert weights[name].flatten(1)[place].shape[1] == x_NI.shape[1]
-        where = ", ".join(f"{part.start}:{part.stop}" for part in place)
-        found.setdefault((name, where), []).append(x_NI)
+    def observer(name: str, region: tuple[slice, slice], x_NI: Tensor) -> None:
+        assert weights[name].flatten(1)[region].shape[1] == x_NI.shape[1]
+        text = ", ".join(f"{part.start}:{part.stop}" for part in region)
+        rows.setdefault((name, text), []).append(x_NI)
 
-    with torch.no_grad(), observing(model.eval(), weights, see):
+    with torch.no_grad(), observing(model.eval(), weights, observer):
         run()
-    return found
+    return rows
 
 
-def joined(found: Mapping[tuple[str, str], list[Tensor]]) -> dict[str, Tensor]:
+def joined(inputs: Mapping[tuple[str, str], list[Tensor]]) -> dict[str, Tensor]:
     """Rows by weight, of nets that multiply by whole weights only."""
-    return {name: torch.cat(rows) for (name, _), rows in found.items()}
+    return {name: torch.cat(rows) for (name, _), rows in inputs.items()}
 
 
-def told(found: Mapping[tuple[str, str], list[Tensor]]) -> dict[tuple[str, str], list[Any]]:
-    return {key: [x.tolist() for x in rows] for key, rows in found.items()}
+def as_lists(inputs: Mapping[tuple[str, str], list[Tensor]]) -> dict[tuple[str, str], list[Any]]:
+    return {key: [x.tolist() for x in rows] for key, rows in inputs.items()}
 
 
 # linear maps
 
 
-def test_a_linear_that_is_used_twice_sees_both_inputs_and_one_never_called_sees_nothing() -> None:
+def test_a_linear_layer_used_twice_has_both_inputs_and_an_unused_one_has_none() -> None:
     net = nn.ModuleDict({"a": nn.Linear(2, 3), "idle": nn.Linear(2, 3)})
     first, second = torch.tensor([[1.0, 2.0]]), torch.tensor([[[3.0, 4.0], [5.0, 6.0]]])
-    found = seen(net, lambda: (net["a"](first), net["a"](second)))
-    assert told(found) == {("a.weight", "0:3, 0:2"): [[[1, 2]], [[3, 4], [5, 6]]]}
+    found = observed(net, lambda: (net["a"](first), net["a"](second)))
+    assert as_lists(found) == {("a.weight", "0:3, 0:2"): [[[1, 2]], [[3, 4], [5, 6]]]}
 
 
-def test_a_slice_of_a_weight_is_told_with_its_rows_and_columns() -> None:
+def test_a_slice_of_a_weight_is_reported_with_its_rows_and_columns() -> None:
     net, x_22, x_11 = nn.Linear(3, 4), torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([[5.0]])
 
     def run() -> None:
@@ -69,14 +70,14 @@ def test_a_slice_of_a_weight_is_told_with_its_rows_and_columns() -> None:
         F.linear(x_11, net.weight[1:3, 2:])
         F.linear(x_22, weight=net.weight[3:, 1:], bias=None)
 
-    assert told(seen(net, run)) == {
+    assert as_lists(observed(net, run)) == {
         ("weight", "0:4, 0:2"): [[[1, 2], [3, 4]]],
         ("weight", "1:3, 2:3"): [[[5]]],
         ("weight", "3:4, 1:3"): [[[1, 2], [3, 4]]],
     }
 
 
-def test_tied_weights_are_one_under_their_canonical_name() -> None:
+def test_tied_weights_are_reported_under_their_canonical_name() -> None:
     class Tied(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -84,12 +85,12 @@ def test_tied_weights_are_one_under_their_canonical_name() -> None:
             self.out.weight = self.words.weight
 
     net, x = Tied(), torch.tensor([[1.0, 2.0]])
-    assert told(seen(net, lambda: (net.words(torch.tensor([1])), net.out(x)))) == {
+    assert as_lists(observed(net, lambda: (net.words(torch.tensor([1])), net.out(x)))) == {
         ("words.weight", "0:5, 0:2"): [[[1, 2]]]
     }
 
 
-def test_a_product_with_a_transposed_weight_is_a_linear_map_and_one_with_a_copy_is_nobodys() -> None:
+def test_products_with_transposed_weights_are_observed_and_those_with_copies_are_not() -> None:
     net, x_23 = nn.Linear(3, 3, bias=False), torch.arange(6.0).view(2, 3)
     weight = net.weight
     maps = [
@@ -99,7 +100,7 @@ def test_a_product_with_a_transposed_weight_is_a_linear_map_and_one_with_a_copy_
         lambda: torch.addmm(x_23, x_23, weight.t()),
     ]
     for run in maps:
-        assert told(seen(net, run)) == {("weight", "0:3, 0:3"): [x_23.tolist()]}
+        assert as_lists(observed(net, run)) == {("weight", "0:3, 0:3"): [x_23.tolist()]}
     others = [
         lambda: x_23 @ weight,  # rows of the weight are no outputs here
         lambda: F.linear(x_23, weight.clone()),
@@ -107,26 +108,26 @@ def test_a_product_with_a_transposed_weight_is_a_linear_map_and_one_with_a_copy_
         lambda: torch.einsum("ni,oi->no", x_23, weight),
     ]
     for run in others:
-        assert seen(net, run) == {}
+        assert observed(net, run) == {}
 
 
-def test_a_kernel_is_told_as_rows_of_all_its_columns() -> None:
+def test_a_kernel_is_reported_as_rows_of_all_its_columns() -> None:
     class Kernel(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.weight = nn.Parameter(torch.randn(4, 2, 3))
 
     net, x_16 = Kernel(), torch.arange(6.0).view(1, 6)
-    found = seen(net, lambda: F.linear(x_16, net.weight.flatten(1)))
-    assert told(found) == {("weight", "0:4, 0:6"): [x_16.tolist()]}
+    found = observed(net, lambda: F.linear(x_16, net.weight.flatten(1)))
+    assert as_lists(found) == {("weight", "0:4, 0:6"): [x_16.tolist()]}
 
 
-def test_what_the_model_computes_is_not_disturbed_and_nothing_is_left_behind() -> None:
+def test_observing_changes_no_output_and_ends_completely() -> None:
     net, x = nn.GRU(3, 4, 2), torch.randn(5, 2, 3)
-    wanted, shown = net(x)[0], []
+    expected, shown = net(x)[0], []
     weights = {name: weight for name, weight in net.named_parameters() if weight.ndim == 2}
     with torch.no_grad(), observing(net, weights, lambda name, *_: shown.append(name)):
-        assert torch.equal(net(x)[0], wanted)
+        assert torch.equal(net(x)[0], expected)
     with pytest.raises(ValueError, match="stop"), observing(net, weights, lambda *_: None):
         raise ValueError("stop")
     number = len(shown)
@@ -138,14 +139,14 @@ def test_what_the_model_computes_is_not_disturbed_and_nothing_is_left_behind() -
 
 
 class Unrolled:
-    """A recurrent layer by its cell, one sentence and one step after the other."""
+    """A recurrent layer computed by its cell, one sentence and one step after the other."""
 
     def __init__(self, net: nn.RNNBase) -> None:
         self.net = net
-        self.seen: dict[str, list[Tensor]] = {}
+        self.inputs: dict[str, list[Tensor]] = {}
 
     def read(self, words_LI: Tensor, hx: Any) -> Tensor:
-        """One sentence; `hx` are the states it begins with, [layers x directions, H] each."""
+        """One sentence; `hx` are its first states, [layers x directions, H] each."""
         ends = ["", "_reverse"] if self.net.bidirectional else [""]
         for layer in range(self.net.num_layers):
             read = []
@@ -153,20 +154,20 @@ class Unrolled:
                 place = layer * len(ends) + at
                 first = tuple(h[place] for h in hx) if isinstance(hx, tuple) else hx[place]
                 words = words_LI.flip(0) if end else words_LI
-                states = torch.stack(list(self._walk(words, first, f"l{layer}{end}")))
+                states = torch.stack(list(self._steps(words, first, f"l{layer}{end}")))
                 read.append(states.flip(0) if end else states)
             words_LI = torch.cat(read, -1)
         return words_LI
 
-    def _walk(self, words: Tensor, state: Any, name: str) -> Any:
+    def _steps(self, words: Tensor, state: Any, name: str) -> Any:
         net = self.net
         ih, hh, bi, bh = (
             getattr(net, f"{kind}_{name}") for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
         )
         for word in words:
             hidden = state[0] if isinstance(state, tuple) else state
-            self.seen.setdefault(f"weight_ih_{name}", []).append(word)
-            self.seen.setdefault(f"weight_hh_{name}", []).append(hidden)
+            self.inputs.setdefault(f"weight_ih_{name}", []).append(word)
+            self.inputs.setdefault(f"weight_hh_{name}", []).append(hidden)
             match net.mode:
                 case "LSTM":
                     state = torch.lstm_cell(word[None], tuple(h[None] for h in state), ih, hh, bi, bh)
@@ -178,8 +179,8 @@ class Unrolled:
             yield state[0] if isinstance(state, tuple) else state
 
 
-def in_some_order(rows_NI: Tensor) -> Tensor:
-    """Rows sorted, so that sets of rows can be compared."""
+def sorted_rows(rows_NI: Tensor) -> Tensor:
+    """Rows in a fixed order, so that sets of rows can be compared."""
     for column in reversed(range(rows_NI.shape[1])):
         rows_NI = rows_NI[rows_NI[:, column].argsort(stable=True)]
     return rows_NI
@@ -189,7 +190,7 @@ def in_some_order(rows_NI: Tensor) -> Tensor:
 @pytest.mark.parametrize("ways", [1, 2])
 @pytest.mark.parametrize("form", ["padded", "batch first", "packed", "alone"])
 @pytest.mark.parametrize("begins", ["at 0", "with states"])
-def test_a_recurrent_layer_sees_what_its_cell_would_step_by_step(
+def test_inputs_of_a_recurrent_layer_are_those_of_its_cell_step_by_step(
     kind: type[nn.RNNBase], ways: int, form: str, begins: str
 ) -> None:
     torch.manual_seed(0)
@@ -218,23 +219,26 @@ def test_a_recurrent_layer_sees_what_its_cell_would_step_by_step(
             given = pack_padded_sequence(
                 words_NLI, torch.tensor(lengths), batch_first=True, enforce_sorted=False
             )
-    found = seen(net, lambda: net(given, *((hx,) if begins == "with states" else ())))
+    found = observed(net, lambda: net(given, *((hx,) if begins == "with states" else ())))
     rows = joined(found)
-    assert rows.keys() == reader.seen.keys()
-    for name, wanted in reader.seen.items():
-        wanted_NI = in_some_order(torch.stack(wanted))
-        torch.testing.assert_close(in_some_order(rows[name]), wanted_NI, atol=1e-5, rtol=1e-4)
+    assert rows.keys() == reader.inputs.keys()
+    for name, steps in reader.inputs.items():
+        expected_NI = sorted_rows(torch.stack(steps))
+        torch.testing.assert_close(sorted_rows(rows[name]), expected_NI, atol=1e-5, rtol=1e-4)
     if form == "packed":
         read = pad_packed_sequence(net(given, hx)[0], batch_first=True)[0]
         torch.testing.assert_close(read[0, :2], outputs[0], atol=1e-5, rtol=1e-4)
 
 
-def test_the_tasks_own_lstm_sees_what_torchs_does_and_nothing_twice() -> None:
+def test_the_tasks_own_lstm_has_the_inputs_of_torchs_and_none_twice() -> None:
     torch.manual_seed(0)
     ours, theirs = BiLSTM(3, 4, 2, 0.5), nn.LSTM(3, 4, 2, batch_first=True, bidirectional=True)
     theirs.load_state_dict(ours.state_dict())
     packed = pack(torch.randn(3, 5, 3), torch.tensor([2, 5, 4]))
-    first, second = joined(seen(ours, lambda: ours(packed))), joined(seen(theirs, lambda: theirs(packed)))
+    first, second = (
+        joined(observed(ours, lambda: ours(packed))),
+        joined(observed(theirs, lambda: theirs(packed))),
+    )
     assert first.keys() == {name for name, weight in ours.named_parameters() if weight.ndim == 2}
     assert {len(rows) for rows in first.values()} == {11}
     for name, rows in second.items():
@@ -242,16 +246,16 @@ def test_the_tasks_own_lstm_sees_what_torchs_does_and_nothing_twice() -> None:
 
 
 @pytest.mark.parametrize("kind", [nn.LSTMCell, nn.GRUCell, nn.RNNCell])
-def test_a_recurrent_cell_sees_its_input_and_its_state(kind: type[nn.Module]) -> None:
+def test_a_recurrent_cell_has_its_input_and_its_state(kind: type[nn.Module]) -> None:
     net, x_23, h_24 = kind(3, 4), torch.randn(2, 3), torch.randn(2, 4)
-    found = joined(seen(net, lambda: net(x_23, (h_24, h_24) if kind is nn.LSTMCell else h_24)))
+    found = joined(observed(net, lambda: net(x_23, (h_24, h_24) if kind is nn.LSTMCell else h_24)))
     assert torch.equal(found["weight_ih"], x_23) and torch.equal(found["weight_hh"], h_24)
 
 
-@pytest.mark.filterwarnings("ignore:LSTM with projections")  # torch's own, about its speed
-def test_projections_of_an_lstm_are_not_seen_but_their_outputs_are() -> None:
+@pytest.mark.filterwarnings("ignore:LSTM with projections")  # a warning of torch about its speed
+def test_projections_of_an_lstm_are_not_observed_but_their_outputs_are() -> None:
     net = nn.LSTM(3, 6, 2, proj_size=2)
-    found = joined(seen(net, lambda: net(torch.randn(4, 5, 3))))
+    found = joined(observed(net, lambda: net(torch.randn(4, 5, 3))))
     assert {name: tuple(rows.shape) for name, rows in found.items()} == {
         "weight_ih_l0": (20, 3),
         "weight_hh_l0": (20, 2),
@@ -260,11 +264,11 @@ def test_projections_of_an_lstm_are_not_seen_but_their_outputs_are() -> None:
     }
 
 
-def test_half_precision_is_watched_as_well() -> None:
+def test_inputs_in_half_precision_are_observed() -> None:
     net, packed = BiLSTM(3, 4, 2, 0.0), pack(torch.randn(3, 5, 3), torch.tensor([2, 5, 4]))
-    exact = joined(seen(net, lambda: net(packed)))
+    exact = joined(observed(net, lambda: net(packed)))
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = joined(seen(net, lambda: net(packed)))
+        found = joined(observed(net, lambda: net(packed)))
     for name, rows in exact.items():
         torch.testing.assert_close(found[name].float(), rows, atol=0.05, rtol=0.05)
 
@@ -272,13 +276,13 @@ def test_half_precision_is_watched_as_well() -> None:
 # attention
 
 
-def test_packed_projections_of_attention_see_queries_and_keys_each_their_own() -> None:
+def test_packed_projections_of_attention_have_separate_inputs_for_queries_and_keys() -> None:
     net = nn.MultiheadAttention(4, 2, batch_first=True)
     x, y = torch.randn(2, 3, 4), torch.randn(2, 5, 4)
-    own = seen(net, lambda: net(x, x, x))
+    own = observed(net, lambda: net(x, x, x))
     assert {key for key in own if key[0] == "in_proj_weight"} == {("in_proj_weight", "0:12, 0:4")}
     assert torch.equal(own["in_proj_weight", "0:12, 0:4"][0].sort(0)[0], x.view(6, 4).sort(0)[0])
-    cross = seen(net, lambda: net(x, y, y))
+    cross = observed(net, lambda: net(x, y, y))
     assert {key: sum(map(len, rows)) for key, rows in cross.items()} == {
         ("in_proj_weight", "0:4, 0:4"): 6,
         ("in_proj_weight", "4:12, 0:4"): 10,
@@ -286,14 +290,14 @@ def test_packed_projections_of_attention_see_queries_and_keys_each_their_own() -
     }
 
 
-def test_an_encoder_of_torchs_own_does_not_slip_through_its_fast_path() -> None:
+def test_the_fast_path_of_torchs_encoder_is_observed() -> None:
     net = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 2)
-    found = seen(net, lambda: net(torch.randn(2, 3, 8)))
+    found = observed(net, lambda: net(torch.randn(2, 3, 8)))
     assert {name for name, _ in found} == {name for name, w in net.named_parameters() if w.ndim == 2}
 
 
 def hooked(net: nn.Module, run: Callable[[], Any]) -> dict[str, Tensor]:
-    """The same by another way: hooks on every module that is an `nn.Linear`."""
+    """The same inputs by hooks on every `nn.Linear`."""
     found: dict[str, list[Tensor]] = {}
     names = {id(weight): name for name, weight in net.named_parameters()}
 
@@ -315,18 +319,18 @@ SMALL = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 24, "
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
-def test_every_linear_of_an_encoder_sees_what_a_hook_on_it_would(attention: str) -> None:
+def test_inputs_of_an_encoder_equal_those_of_hooks(attention: str) -> None:
     config = RobertaConfig(vocab_size=30, max_position_embeddings=20, attn_implementation=attention, **SMALL)
     net = AutoModel.from_config(config, add_pooling_layer=False).eval()
     tokens, real = torch.randint(3, 30, (2, 7)), torch.ones(2, 7).long()
     real[1, 4:] = 0
-    found = joined(seen(net, lambda: net(tokens, attention_mask=real)))
-    wanted = hooked(net, lambda: net(tokens, attention_mask=real))
-    assert found.keys() == wanted.keys() == set(in_scope(net, "body"))
-    assert all(torch.equal(found[name], rows) for name, rows in wanted.items())
+    found = joined(observed(net, lambda: net(tokens, attention_mask=real)))
+    expected = hooked(net, lambda: net(tokens, attention_mask=real))
+    assert found.keys() == expected.keys() == set(in_scope(net, "body"))
+    assert all(torch.equal(found[name], rows) for name, rows in expected.items())
 
 
-def test_every_linear_of_an_encoder_decoder_sees_what_a_hook_on_it_would() -> None:
+def test_inputs_of_an_encoder_decoder_equal_those_of_hooks() -> None:
     config = BartConfig(
         vocab_size=30,
         d_model=16,
@@ -340,81 +344,86 @@ def test_every_linear_of_an_encoder_decoder_sees_what_a_hook_on_it_would() -> No
     )
     net = AutoModel.from_config(config).eval()
     source, target = torch.randint(3, 30, (2, 7)), torch.randint(3, 30, (2, 5))
-    found = joined(seen(net, lambda: net(input_ids=source, decoder_input_ids=target)))
-    wanted = hooked(net, lambda: net(input_ids=source, decoder_input_ids=target))
-    assert found.keys() == wanted.keys() == set(in_scope(net, "body"))
-    assert all(torch.equal(found[name], rows) for name, rows in wanted.items())
+    found = joined(observed(net, lambda: net(input_ids=source, decoder_input_ids=target)))
+    expected = hooked(net, lambda: net(input_ids=source, decoder_input_ids=target))
+    assert found.keys() == expected.keys() == set(in_scope(net, "body"))
+    assert all(torch.equal(found[name], rows) for name, rows in expected.items())
 
 
 # through the probe
 
 
-def probe(task: Any, batches_of: int = 8, precision: str = "fp32") -> NetProbe:
+def probe(task: Any, batch_size: int = 8, precision: str = "fp32") -> NetProbe:
     device = Device("cpu", threads=1)
     device.seed("net")
     model = task.model()
-    recipe = task.recipe.model_copy(update={"batch_size": batches_of, "precision": precision})
-    net = Net(model, in_scope(model, "body", task.exclude(model)))
+    recipe = task.recipe.model_copy(update={"batch_size": batch_size, "precision": precision})
+    net = Net(model, in_scope(model, "body", excluded(task, model)))
     return NetProbe(net, Batches(task, recipe, "start", device), "stage", Usage(), device)
 
 
 @pytest.mark.parametrize("task", [MawpsGts, MawpsGraph2Tree])
-def test_every_weight_in_scope_of_a_solver_sees_all_its_columns(task: Any) -> None:
-    window = probe(task(backbone="tiny", fold=0))
-    covered = {name: torch.zeros(weight.flatten(1).shape).bool() for name, weight in window.weights.items()}
+def test_every_weight_in_scope_of_a_solver_has_inputs_for_all_columns(task: Any) -> None:
+    net_probe = probe(task(backbone="tiny", fold=0))
+    covered = {
+        name: torch.zeros(weight.flatten(1).shape).bool() for name, weight in net_probe.weights.items()
+    }
 
-    def see(name: str, place: tuple[slice, slice], x_NI: Tensor) -> None:
-        covered[name][place] = True
+    def observer(name: str, region: tuple[slice, slice], x_NI: Tensor) -> None:
+        covered[name][region] = True
 
-    window.inputs(3, see)
-    assert all(bool(places.all()) for places in covered.values())
-    assert window._tally.scoring_passes == 3
+    net_probe.inputs(3, observer)
+    assert all(bool(mask.all()) for mask in covered.values())
+    assert net_probe._usage.scoring_passes == 3
 
 
-def test_it_looks_without_dropout_and_leaves_mode_and_gradients_as_they_were() -> None:
-    window, means = probe(Toy()), []
-    window._net.model.train()
+def test_observing_is_without_dropout_and_keeps_mode_and_gradients() -> None:
+    net_probe, means = probe(Toy()), []
+    net_probe._net.model.train()
     for _ in range(2):
-        squares = Squares(window.weights, ["down.weight"])
-        window.inputs(2, squares)
+        squares = Squares(net_probe.weights, ["down.weight"])
+        net_probe.inputs(2, squares)
         means.append(squares.scaled("down.weight"))
     assert torch.equal(means[0], means[1])
-    assert window._net.model.training
-    assert all(weight.grad is None for weight in window._net.model.parameters())
+    assert net_probe._net.model.training
+    assert all(weight.grad is None for weight in net_probe._net.model.parameters())
 
 
-def test_what_is_seen_does_not_depend_on_how_many_rows_come_at_a_time() -> None:
+def test_sums_of_inputs_do_not_depend_on_the_batch_size() -> None:
     # 52 examples: one batch of all, or 13 of 4, in another order
-    found = []
+    statistics = []
     for batch, batches in ((52, 1), (4, 13)):
-        window = probe(Toy(), batch)
-        squares, grams = Squares(window.weights, window.weights), Grams(window.weights, window.weights)
-        window.inputs(batches, squares)
-        window.inputs(batches, grams)
-        found.append({name: [moment for _, moment in grams.bands(name)] for name in window.weights})
-        for name in window.weights:
+        net_probe = probe(Toy(), batch)
+        squares, grams = (
+            Squares(net_probe.weights, net_probe.weights),
+            Grams(net_probe.weights, net_probe.weights),
+        )
+        net_probe.inputs(batches, squares)
+        net_probe.inputs(batches, grams)
+        statistics.append({name: [gram for _, gram in grams.bands(name)] for name in net_probe.weights})
+        for name in net_probe.weights:
             (_, squares_I), (_, gram_II) = *squares.bands(name), *grams.bands(name)
             assert squares_I is not None and gram_II is not None
             torch.testing.assert_close(squares_I.float(), gram_II.diagonal(), atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(found[0], found[1], atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(statistics[0], statistics[1], atol=1e-3, rtol=1e-3)
 
 
-# moments
+# input statistics
 
 
-def test_moments_by_hand() -> None:
+def test_input_statistics_by_hand() -> None:
     weights = {"a": torch.tensor([[1.0, -2.0], [3.0, 0.5]]), "idle": torch.tensor([[-1.0, 2.0]])}
     squares, grams = Squares(weights, weights), Grams(weights, weights)
-    for see in (squares, grams):
-        see("a", (slice(0, 2), slice(0, 2)), torch.tensor([[3.0, 1.0]]))
-        see("a", (slice(0, 2), slice(0, 2)), torch.tensor([[4.0, 0.0], [0.0, 2.0], [0.0, 2.0]]))
+    for stats in (squares, grams):
+        stats("a", (slice(0, 2), slice(0, 2)), torch.tensor([[3.0, 1.0]]))
+        stats("a", (slice(0, 2), slice(0, 2)), torch.tensor([[4.0, 0.0], [0.0, 2.0], [0.0, 2.0]]))
     assert squares.scaled("a").tolist() == [[5.0, -2.0 * -3.0], [15.0, 1.5]]  # norms 5 and 3
     assert squares.scaled("idle").tolist() == [[1.0, 2.0]]  # norm 1
     ((rows, gram_II),) = grams.bands("a")
     assert gram_II is not None and gram_II.tolist() == [[25.0, 3.0], [3.0, 9.0]] and rows == slice(0, 2)
 
 
-def test_columns_seen_apart_share_a_gram_without_products_between_them() -> None:
+def test_columns_observed_apart_share_a_gram_without_products_between_them() -> None:
     weights = {"a": torch.ones(2, 3)}
     grams = Grams(weights, weights)
     grams("a", (slice(0, 2), slice(0, 2)), torch.tensor([[1.0, 2.0]]))
@@ -423,8 +432,8 @@ def test_columns_seen_apart_share_a_gram_without_products_between_them() -> None
     assert gram_II is not None and gram_II.tolist() == [[1, 2, 0], [2, 4, 0], [0, 0, 26]]
 
 
-def test_rows_that_saw_other_inputs_are_bands_of_their_own() -> None:
-    # queries [0:2] saw 3, keys and values [2:6] saw 4; later all of them saw 1
+def test_rows_with_other_inputs_are_separate_bands() -> None:
+    # queries [0:2] had 3, keys and values [2:6] had 4; later all of them had 1
     weights = {"a": torch.ones(7, 1)}
     squares = Squares(weights, weights)
     squares("a", (slice(0, 2), slice(0, 1)), torch.tensor([[3.0]]))
@@ -435,5 +444,5 @@ def test_rows_that_saw_other_inputs_are_bands_of_their_own() -> None:
         (slice(2, 6), [17]),
         (slice(6, 7), None),
     ]
-    wanted = torch.tensor([10.0, 10, 17, 17, 17, 17, 1]).sqrt()
-    torch.testing.assert_close(squares.scaled("a")[:, 0], wanted)
+    expected = torch.tensor([10.0, 10, 17, 17, 17, 17, 1]).sqrt()
+    torch.testing.assert_close(squares.scaled("a")[:, 0], expected)

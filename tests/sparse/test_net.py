@@ -1,4 +1,4 @@
-"""A Net: masks by name, zeros that hold, a model left as it was."""
+"""A Net: masks by name, zeros that stay, and an unchanged model."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from smc_eval.engine.certify import count_and_check
 from smc_eval.errors import SparsityError
-from smc_eval.sparse import net as nets
+from smc_eval.sparse import net as net_module
 from smc_eval.sparse.bits import mask_digest, packed, unpacked
-from smc_eval.sparse.certificate import certify
 from smc_eval.sparse.net import Net, hide, state
 from smc_eval.sparse.scope import embeddings, in_scope, sparsities
 from smc_eval.target import Target
@@ -32,13 +32,13 @@ def mask(*rows: list[int]) -> dict[str, Tensor]:
     return {"weight": torch.tensor(rows).bool()}
 
 
-def test_wearing_masks_writes_zeros_and_nothing_else(net: Net) -> None:
+def test_setting_masks_writes_zeros_and_nothing_else(net: Net) -> None:
     net.set_masks(mask([1, 0], [0, 1]))
     assert net.weights["weight"].tolist() == [[1.0, 0.0], [0.0, -4.0]]
     assert net.changes == 1 and net.regrown == 0
 
 
-def test_what_grows_back_is_zero_and_counted(net: Net) -> None:
+def test_regrown_weights_are_zero_and_counted(net: Net) -> None:
     net.set_masks(mask([1, 0], [0, 1]))
     grown = net.set_masks(mask([1, 1], [0, 0]))
     assert grown["weight"].tolist() == [[False, True], [False, False]]
@@ -46,20 +46,20 @@ def test_what_grows_back_is_zero_and_counted(net: Net) -> None:
     assert net.changes == 2 and net.regrown == 1
 
 
-def test_the_same_masks_again_are_no_change(net: Net) -> None:
+def test_setting_the_same_masks_again_is_no_change(net: Net) -> None:
     net.set_masks(mask([1, 0], [0, 1]))
     net.set_masks(mask([1, 0], [0, 1]))
     assert net.changes == 1
 
 
-def test_masks_worn_are_not_those_handed_over(net: Net) -> None:
-    handed = mask([1, 0], [0, 1])
-    net.set_masks(handed)
-    handed["weight"].fill_(True)
+def test_set_masks_are_copies(net: Net) -> None:
+    given = mask([1, 0], [0, 1])
+    net.set_masks(given)
+    given["weight"].fill_(True)
     assert not net.masks["weight"].all()
 
 
-def test_zeros_hold_against_momentum_and_decay_only_by_hold(net: Net) -> None:
+def test_applying_masks_keeps_zeros_under_momentum_and_weight_decay(net: Net) -> None:
     optimizer = torch.optim.SGD(net.model.parameters(), lr=0.1, momentum=0.9, weight_decay=0.1)
     for step in range(4):
         if step == 2:
@@ -73,20 +73,20 @@ def test_zeros_hold_against_momentum_and_decay_only_by_hold(net: Net) -> None:
 
 @pytest.mark.parametrize("shape", [(7, 3), (1, 9), (9, 1), (5,), (3, 2, 2, 2), (0, 4)])
 @pytest.mark.parametrize("piece", [1, 4, 1000])
-def test_masking_piece_by_piece_is_masking_at_once(
+def test_masking_in_pieces_equals_masking_at_once(
     monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...], piece: int
 ) -> None:
-    monkeypatch.setattr(nets, "PIECE", piece)
-    chance = torch.Generator().manual_seed(3)
-    values, alive = torch.randn(shape, generator=chance), torch.rand(shape, generator=chance) > 0.5
-    wanted = torch.where(alive, values, 0)
-    turned = values.T.contiguous().T if values.ndim == 2 else values  # a layout of its own
-    for tensor in (values.clone(), turned.clone(memory_format=torch.preserve_format)):
-        hide(tensor, alive)
-        assert torch.equal(tensor, wanted)
+    monkeypatch.setattr(net_module, "PIECE", piece)
+    generator = torch.Generator().manual_seed(3)
+    values, stays = torch.randn(shape, generator=generator), torch.rand(shape, generator=generator) > 0.5
+    expected = torch.where(stays, values, 0)
+    transposed = values.T.contiguous().T if values.ndim == 2 else values  # another memory layout
+    for tensor in (values.clone(), transposed.clone(memory_format=torch.preserve_format)):
+        hide(tensor, stays)
+        assert torch.equal(tensor, expected)
 
 
-def test_masked_gradients_have_no_vote_in_the_norm(net: Net) -> None:
+def test_gradients_of_masked_weights_are_zeroed(net: Net) -> None:
     net.set_masks(mask([1, 0], [0, 1]))
     net.model(torch.ones(1, 2)).sum().backward()
     net.mask_gradients()
@@ -94,7 +94,7 @@ def test_masked_gradients_have_no_vote_in_the_norm(net: Net) -> None:
     assert net.parameters["weight"].grad.tolist() == [[1.0, 0.0], [0.0, 1.0]]
 
 
-def test_a_soft_net_computes_with_survivors_and_keeps_the_rest(net: Net) -> None:
+def test_a_soft_net_is_masked_within_the_context_alone(net: Net) -> None:
     net.soft = True
     net.set_masks(mask([1, 0], [0, 1]))
     with net.masked():
@@ -102,51 +102,51 @@ def test_a_soft_net_computes_with_survivors_and_keeps_the_rest(net: Net) -> None
     assert net.weights["weight"].tolist() == [[1.0, -2.0], [3.0, -4.0]]
 
 
-def test_loading_is_followed_by_zeroing(net: Net) -> None:
+def test_loading_zeroes_masked_weights(net: Net) -> None:
     net.set_masks(mask([1, 0], [0, 1]))
     net.load({"weight": torch.full((2, 2), 5.0), "bias": torch.zeros(2)})
     assert net.weights["weight"].tolist() == [[5.0, 0.0], [0.0, 5.0]]
 
 
 @pytest.mark.parametrize(
-    ("masks", "words"),
+    ("masks", "message"),
     [
-        ({}, "missing or unasked: 'weight'"),
+        ({}, "missing or unknown: 'weight'"),
         ({"weight": torch.ones(2, 2)}, "torch.float32"),
         ({"weight": torch.ones(2, 3).bool()}, r"\(2, 3\)"),
     ],
 )
-def test_wrong_masks_are_refused_by_name(net: Net, masks: dict[str, Tensor], words: str) -> None:
-    with pytest.raises(SparsityError, match=words):
+def test_wrong_masks_are_refused_by_name(net: Net, masks: dict[str, Tensor], message: str) -> None:
+    with pytest.raises(SparsityError, match=message):
         net.set_masks(masks)
 
 
-def test_a_net_of_other_shape_is_not_loaded(net: Net) -> None:
+def test_tensors_of_another_model_are_not_loaded(net: Net) -> None:
     with pytest.raises(SparsityError, match="'weight' is"):
         net.load({"weight": torch.ones(3, 2), "bias": torch.zeros(2)})
     with pytest.raises(SparsityError, match="differ in 'bias'"):
         net.load({"weight": torch.ones(2, 2)})
 
 
-def test_tied_weights_are_one_parameter_one_mask_one_count() -> None:
+def test_tied_weights_are_one_parameter_in_scope() -> None:
     model = ToyNet()
     assert embeddings(model) == {"words.weight"}
     assert "out.weight" not in state(model)
     body = in_scope(model, "body")
     assert body == ("encoder.weight_ih_l0", "encoder.weight_hh_l0", "down.weight", "odd.weight")
-    assert in_scope(model, "body", exclude=["odd.weight"]) == body[:3]
+    assert in_scope(model, "body", excluded=["odd.weight"]) == body[:3]
     assert in_scope(model, "all-2d") == ("words.weight", *body)
-    assert in_scope(model, "all-2d", exclude=["odd.weight"]) == ("words.weight", *body[:3])
+    assert in_scope(model, "all-2d", excluded=["odd.weight"]) == ("words.weight", *body[:3])
 
 
-def test_a_scope_that_holds_nothing_is_refused() -> None:
+def test_a_scope_without_weights_is_refused() -> None:
     with pytest.raises(SparsityError, match="nothing can be pruned"):
         in_scope(nn.Embedding(3, 2), "body")
-    with pytest.raises(SparsityError, match="spares 'nobody'"):
-        in_scope(ToyNet(), "body", exclude=["nobody"])
+    with pytest.raises(SparsityError, match="the task excludes 'unknown'"):
+        in_scope(ToyNet(), "body", excluded=["unknown"])
 
 
-def test_three_denominators_of_one_mask() -> None:
+def test_one_mask_has_three_sparsities() -> None:
     class Model(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -156,43 +156,43 @@ def test_three_denominators_of_one_mask() -> None:
 
     model = Model()
     masks = {"first.weight": torch.tensor([[1, 0]] * 4).bool()}
-    found = sparsities(model, masks, ["first.weight"])
-    assert found == {"scope": 4 / 8, "weights": 4 / 16, "all": 4 / 32}
+    assert sparsities(model, masks, ["first.weight"]) == {"scope": 4 / 8, "weights": 4 / 16, "all": 4 / 32}
 
 
-def test_a_certificate_counts_and_names(net: Net) -> None:
+def test_a_certificate_counts_weights_and_names_dead_tensors(net: Net) -> None:
     net.set_masks(mask([1, 0], [0, 1]))
-    found = certify(net, Target(sparsity=0.5))
-    assert found["ok"] and found["kept"] == found["wanted"] == 2
-    assert found["tensors"] == {"weight": 0.5} and found["dead_tensors"] == []
-    assert not certify(net, Target(sparsity=0.25))["ok"]  # one weight too few
+    certificate = count_and_check(net, Target(sparsity=0.5))
+    assert certificate.ok and certificate.remaining == certificate.expected == 2
+    assert certificate.tensors == {"weight": 0.5} and certificate.dead_tensors == ()
+    assert not count_and_check(net, Target(sparsity=0.25)).ok  # one weight too few
     net.set_masks(mask([0, 0], [0, 0]))
-    assert certify(net, Target(sparsity=0.5))["dead_tensors"] == ["weight"]
+    assert count_and_check(net, Target(sparsity=0.5)).dead_tensors == ("weight",)
 
 
-def test_one_weight_under_a_mask_breaks_the_certificate(net: Net) -> None:
+def test_a_certificate_fails_for_one_nonzero_masked_weight(net: Net) -> None:
     net.set_masks(mask([1, 0], [0, 1]))
     with torch.no_grad():
         net.parameters["weight"][0, 1] = 1e-30
-    found = certify(net, Target(sparsity=0.5))
-    assert not found["ok"] and found["revived"] == 1 and found["largest_under_mask"] > 0
+    certificate = count_and_check(net, Target(sparsity=0.5))
+    assert not certificate.ok and certificate.revived == 1 and certificate.largest_under_mask > 0
 
 
-def test_a_weight_that_is_no_number_breaks_the_certificate(net: Net) -> None:
+def test_a_certificate_fails_for_a_weight_that_is_not_finite(net: Net) -> None:
     with torch.no_grad():
         net.parameters["weight"][0, 0] = float("nan")
-    assert not certify(net, Target())["ok"]
+    assert not count_and_check(net, Target()).ok
 
 
-def test_one_full_group_breaks_the_certificate_of_a_pattern() -> None:
+def test_a_certificate_fails_for_one_group_outside_the_pattern() -> None:
     model = nn.Sequential(nn.Linear(8, 2, bias=False))
     target, halves = Target.parse("2:4"), torch.tensor([[1, 1, 0, 0, 1, 0, 1, 0]] * 2).bool()
     net = Net(model, ("0.weight",))
     net.set_masks({"0.weight": halves})
-    assert certify(net, target)["ok"]
+    assert count_and_check(net, target).ok
     net.set_masks({"0.weight": torch.tensor([[1, 1, 1, 0, 1, 0, 0, 0]] * 2).bool()})
-    found = certify(net, target)
-    assert found["kept"] == found["wanted"] and found["misfits"] == ["0.weight"] and not found["ok"]
+    certificate = count_and_check(net, target)
+    assert certificate.remaining == certificate.expected and not certificate.ok
+    assert certificate.misfits == ("0.weight",)
 
 
 @pytest.mark.parametrize("shape", [(1,), (3, 3), (2, 4), (5, 7, 2), (0, 3)])
@@ -202,7 +202,7 @@ def test_bits_unpack_to_the_mask_they_were_packed_from(shape: tuple[int, ...]) -
     assert torch.equal(unpacked(packed(drawn), shape), drawn)
 
 
-def test_the_mask_digest_sees_every_bit_and_shape_but_no_order() -> None:
+def test_the_mask_digest_depends_on_every_bit_and_shape_but_not_on_order() -> None:
     masks = {"a": torch.tensor([True, False]), "b": torch.tensor([[True]])}
     assert mask_digest(masks) == mask_digest(dict(reversed(masks.items())))
     assert mask_digest(masks) != mask_digest({**masks, "a": torch.tensor([False, True])})

@@ -1,4 +1,4 @@
-"""Operations: counted by hand, against torch's own counter, and laid to the right weights."""
+"""Operations: by hand, against torch's own counter, and for the right weights."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ def data() -> Tensor:
     return X.clone().requires_grad_()
 
 
-def test_a_layer_by_hand_forward_backward_and_its_own_gradient() -> None:
+def test_operations_of_two_layers_forward_and_backward_by_hand() -> None:
     model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
     found = counted(model, lambda: model(X).sum().backward())
     once = {"0.weight": 2 * 10 * 4 * 3, "2.weight": 2 * 10 * 3 * 2}
-    # nothing asks what slopes reach the data
+    # the data needs no gradient
     assert found.products == {"0.weight": once["0.weight"], "2.weight": 2 * once["2.weight"]}
     assert found.slopes == once
     assert found.total == sum(found.products.values()) + sum(found.slopes.values())
 
 
-def test_without_gradients_only_products_are_made() -> None:
+def test_a_forward_pass_alone_has_products_only() -> None:
     model = nn.Linear(4, 3)
     with torch.no_grad():
         found = counted(model, lambda: model(X))
@@ -67,7 +67,7 @@ MODELS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
 
 
 @pytest.mark.parametrize("title", MODELS)
-def test_all_of_torchs_own_count_is_found_and_laid_to_the_weights(title: str) -> None:
+def test_the_total_is_that_of_torchs_counter_and_belongs_to_the_weights(title: str) -> None:
     make, run = MODELS[title]
     model = make()
     found = counted(model, lambda: run(model).sum().backward())
@@ -76,17 +76,17 @@ def test_all_of_torchs_own_count_is_found_and_laid_to_the_weights(title: str) ->
     assert found.total == own.get_total_flops()
     names = {name for name, weight in model.named_parameters() if weight.ndim > 1}
     assert found.products.keys() == found.slopes.keys() == names
-    # forward and back are two products, a weight's own gradient one; no slope reaches a first state
+    # forward and backward are two products, a weight's own gradient one; a first state has no gradient
     for name in names:
         assert found.slopes[name] <= found.products[name] <= 2 * found.slopes[name] * 5 / 3
-    laid = sum(found.products.values()) + sum(found.slopes.values())
+    assigned = sum(found.products.values()) + sum(found.slopes.values())
     if title != "packed attention":
-        assert laid == pytest.approx(found.total)
-    else:  # rows times rows, twice, thrice over: 2 heads, 5 x 5 scores, 2 features
-        assert found.total - laid == 3 * 2 * (2 * 2 * 2 * 5 * 5 * 2)
+        assert assigned == pytest.approx(found.total)
+    else:  # rows times rows, two products, three times: 2 heads, 5 x 5 scores, 2 features
+        assert found.total - assigned == 3 * 2 * (2 * 2 * 2 * 5 * 5 * 2)
 
 
-def test_a_fused_lstm_takes_what_its_steps_take() -> None:
+def test_a_fused_lstm_has_the_operations_of_its_steps() -> None:
     model = nn.LSTM(4, 3, batch_first=True)
     with torch.no_grad():
         fused = counted(model, lambda: model(X))
@@ -99,17 +99,17 @@ def test_a_fused_lstm_takes_what_its_steps_take() -> None:
     assert fused.products == {"weight_ih_l0": 2 * 10 * 12 * 4, "weight_hh_l0": 2 * 10 * 12 * 3}
 
 
-def test_fused_attention_on_a_cpu_is_counted_as_it_is_written_out() -> None:
-    def looked(*, fused: bool) -> Operations:
+def test_fused_attention_on_a_cpu_has_the_operations_of_written_out_attention() -> None:
+    def attention(*, fused: bool) -> Operations:
         q, k, v = (torch.randn(2, 2, 5, 2, requires_grad=True) for _ in range(3))
         if fused:
             return counted(nn.Identity(), lambda: nn.functional.scaled_dot_product_attention(q, k, v))
         return counted(nn.Identity(), lambda: (q @ k.mT).softmax(-1) @ v)
 
-    assert looked(fused=True).total == looked(fused=False).total == 2 * (2 * 2 * 2 * 5 * 5 * 2)
+    assert attention(fused=True).total == attention(fused=False).total == 2 * (2 * 2 * 2 * 5 * 5 * 2)
 
 
-def test_a_layer_that_predicts_in_one_kernel_takes_what_it_takes_in_many() -> None:
+def test_a_layer_in_one_kernel_has_the_operations_of_many_kernels() -> None:
     model = nn.TransformerEncoderLayer(4, 2, 8, batch_first=True).eval()
     with torch.no_grad():
         one = counted(model, lambda: model(X))
@@ -118,7 +118,7 @@ def test_a_layer_that_predicts_in_one_kernel_takes_what_it_takes_in_many() -> No
 
 
 class Tied(nn.Module):
-    """A table that is the output layer too, and a functional layer that reads half of a weight."""
+    """A table tied to the output layer, and a functional layer that uses half of a weight."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -129,7 +129,7 @@ class Tied(nn.Module):
         return nn.functional.linear(half, self.table.weight)
 
 
-def test_tied_and_functional_uses_and_parts_are_the_weights_own() -> None:
+def test_tied_functional_and_partial_uses_belong_to_the_weight() -> None:
     model = Tied()
     found = counted(model, lambda: model(torch.zeros(10, dtype=torch.long)).sum().backward())
     table, half = 2 * 10 * 7 * 4, 2 * 10 * 4 * 4
@@ -137,25 +137,25 @@ def test_tied_and_functional_uses_and_parts_are_the_weights_own() -> None:
     assert found.slopes == {"table.weight": table, "wide.weight": half}
 
 
-def test_what_autocast_copies_is_still_the_weight() -> None:
+def test_a_copy_by_autocast_counts_as_the_weight() -> None:
     model = nn.Linear(4, 3)
 
     def run() -> None:
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            made = model(data())
-        made.sum().backward()
+            outputs = model(data())
+        outputs.sum().backward()
 
     found = counted(model, run)
     assert found.products == {"weight": 480} and found.slopes == {"weight": 240}
 
 
-def test_activations_computed_anew_are_counted_again() -> None:
+def test_recomputed_activations_are_counted_again() -> None:
     model = nn.Linear(4, 3)
     found = counted(model, lambda: checkpoint(model, data(), use_reentrant=False).sum().backward())
     assert found.slopes == {"weight": 240} and found.products["weight"] >= 480
 
 
-def test_what_is_not_named_is_in_the_total_alone() -> None:
+def test_operations_of_other_weights_are_in_the_total_alone() -> None:
     model, other = nn.Linear(4, 3), nn.Linear(3, 2)
     found = counted(model, lambda: other(model(X)).sum().backward())
     assert found.products == {"weight": 240} and found.slopes == {"weight": 240}

@@ -20,8 +20,8 @@ def bits(*rows: list[int]) -> Tensor:
     return torch.tensor(rows).bool()
 
 
-def worn(model: nn.Module, **masks: Tensor) -> Net:
-    """A net under masks by name, a double underscore for a dot; what is not named stays whole."""
+def masked(model: nn.Module, **masks: Tensor) -> Net:
+    """A net with masks by name, with `__` for a dot; other tensors stay whole."""
     net = Net(model, in_scope(model, "body"))
     net.set_masks(net.full_masks | {name.replace("__", "."): mask for name, mask in masks.items()})
     return net
@@ -35,42 +35,42 @@ def traced(net: Net, *inputs: Tensor) -> dict[str, list[list[int]]]:
 
 @pytest.mark.parametrize("middle", [nn.ReLU(), nn.Tanh(), nn.Sigmoid(), nn.LayerNorm(2), nn.Softplus()])
 @pytest.mark.parametrize("bias", [False, True])
-def test_a_dead_row_makes_the_next_layers_column_a_way_of_nothing(middle: nn.Module, *, bias: bool) -> None:
+def test_a_column_behind_a_dead_row_is_on_no_path(middle: nn.Module, *, bias: bool) -> None:
     model = nn.Sequential(nn.Linear(2, 2, bias=bias), middle, nn.Linear(2, 2, bias=bias))
-    net = worn(model, **{"0__weight": bits([1, 1], [0, 0])})
-    # unit 1 is not reached: 4 survivors of the second layer, of which 2 read it
+    net = masked(model, **{"0__weight": bits([1, 1], [0, 0])})
+    # unit 1 has no input: 2 of the 4 weights of the second layer read it
     assert traced(net, torch.ones(1, 2)) == {"0.weight": [[1, 1], [0, 0]], "2.weight": [[1, 0], [1, 0]]}
 
 
-def test_a_dead_column_makes_the_layer_befores_row_a_way_to_nowhere() -> None:
-    net = worn(nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 1)), **{"2__weight": bits([1, 0])})
+def test_a_row_before_a_dead_column_is_on_no_path() -> None:
+    net = masked(nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 1)), **{"2__weight": bits([1, 0])})
     assert traced(net, torch.ones(1, 2)) == {"0.weight": [[1, 1], [0, 0]], "2.weight": [[1, 0]]}
 
 
 class Residual(nn.Module):
-    """x + B A x of a looked-up x, read by C."""
+    """C (x + B relu(A x)) of an embedded x; without the shortcut C B relu(A x)."""
 
-    def __init__(self, *, kept: bool = True) -> None:
+    def __init__(self, *, shortcut: bool = True) -> None:
         super().__init__()
-        self.table, self.kept = nn.Embedding(3, 2), kept
+        self.table, self.shortcut = nn.Embedding(3, 2), shortcut
         self.a, self.b, self.c = nn.Linear(2, 2), nn.Linear(2, 2), nn.Linear(2, 1)
 
     def forward(self, ids: Tensor) -> Tensor:
         x = self.table(ids)
         branch = self.b(torch.relu(self.a(x)))
-        return cast("Tensor", self.c(x + branch if self.kept else branch))
+        return cast("Tensor", self.c(x + branch if self.shortcut else branch))
 
 
-def test_a_residual_keeps_alive_what_reads_a_dead_branch() -> None:
+def test_a_shortcut_is_a_path_around_a_pruned_branch() -> None:
     masks = {"a__weight": bits([1, 1], [0, 0]), "b__weight": bits([0, 0], [1, 1])}
-    ways = {"a.weight": [[1, 1], [0, 0]], "b.weight": [[0, 0], [1, 0]]}
+    paths = {"a.weight": [[1, 1], [0, 0]], "b.weight": [[0, 0], [1, 0]]}
     ids = torch.zeros(1, dtype=torch.long)
-    assert traced(worn(Residual(), **masks), ids) == ways | {"c.weight": [[1, 1]]}
-    assert traced(worn(Residual(kept=False), **masks), ids) == ways | {"c.weight": [[0, 1]]}
+    assert traced(masked(Residual(), **masks), ids) == paths | {"c.weight": [[1, 1]]}
+    assert traced(masked(Residual(shortcut=False), **masks), ids) == paths | {"c.weight": [[0, 1]]}
 
 
 class Tied(nn.Module):
-    """One matrix, twice in a row."""
+    """One matrix, used two times in sequence."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -82,13 +82,13 @@ class Tied(nn.Module):
         return cast("Tensor", self.second(self.first(x)))
 
 
-def test_a_tied_weight_counts_if_one_of_its_uses_leads_through() -> None:
-    # 0 -> 1 in the first use and nothing reads 1 in the second: both uses end, and so does the weight
-    assert traced(worn(Tied(), first__weight=bits([0, 0], [1, 0])), torch.ones(1, 2)) == {
+def test_a_tied_weight_is_on_a_path_if_one_of_its_uses_is() -> None:
+    # 0 -> 1 in the first use, and nothing reads 1 in the second: no use is on a path
+    assert traced(masked(Tied(), first__weight=bits([0, 0], [1, 0])), torch.ones(1, 2)) == {
         "first.weight": [[0, 0], [0, 0]]
     }
     # 0 -> 0 -> 1: the weight below is used in the second step alone
-    assert traced(worn(Tied(), first__weight=bits([1, 0], [1, 0])), torch.ones(1, 2)) == {
+    assert traced(masked(Tied(), first__weight=bits([1, 0], [1, 0])), torch.ones(1, 2)) == {
         "first.weight": [[1, 0], [1, 0]]
     }
 
@@ -104,15 +104,15 @@ class Gate(nn.Module):
         return torch.tanh(self.value(x)) * torch.sigmoid(self.gate(x))
 
 
-def test_a_dead_gate_is_half_open_and_a_dead_value_shuts_its_gate() -> None:
-    net = worn(Gate(), value__weight=bits([1, 1], [0, 0]), gate__weight=bits([0, 0], [1, 1]))
+def test_a_pruned_gate_stays_half_open_and_a_pruned_value_closes_its_gate() -> None:
+    net = masked(Gate(), value__weight=bits([1, 1], [0, 0]), gate__weight=bits([0, 0], [1, 1]))
     assert traced(net, torch.ones(1, 2)) == {
         "value.weight": [[1, 1], [0, 0]],
         "gate.weight": [[0, 0], [0, 0]],
     }
 
 
-class Looking(nn.Module):
+class Attention(nn.Module):
     """One head of attention over positions."""
 
     def __init__(self, *, bias: bool, fused: bool) -> None:
@@ -131,16 +131,16 @@ class Looking(nn.Module):
 
 @pytest.mark.parametrize("fused", [False, True])
 @pytest.mark.parametrize("bias", [False, True])
-def test_attention_without_queries_is_even_and_passes_values_on(*, bias: bool, fused: bool) -> None:
-    net = worn(Looking(bias=bias, fused=fused), query__weight=bits([0, 0], [0, 0]))
+def test_attention_without_queries_is_uniform_and_its_values_are_on_paths(*, bias: bool, fused: bool) -> None:
+    net = masked(Attention(bias=bias, fused=fused), query__weight=bits([0, 0], [0, 0]))
     found = traced(net, torch.ones(1, 3, dtype=torch.long))
     assert found["value.weight"] == [[1, 1], [1, 1]]
-    # keys meet nothing to suit, unless queries have a bias
+    # keys have no effect, unless queries have a bias
     assert found["key.weight"] == ([[1, 1], [1, 1]] if bias else [[0, 0], [0, 0]])
 
 
 @pytest.mark.parametrize("kind", [nn.RNN, nn.GRU, nn.LSTM])
-def test_a_recurrent_unit_that_nothing_feeds_is_read_by_nobody(kind: Any) -> None:
+def test_weights_that_read_a_recurrent_unit_without_input_are_on_no_path(kind: Any) -> None:
     class Reader(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -151,13 +151,13 @@ def test_a_recurrent_unit_that_nothing_feeds_is_read_by_nobody(kind: Any) -> Non
 
     model = Reader()
     gates = len(model.net.weight_ih_l0) // 2
-    net = worn(
+    net = masked(
         model,
         net__weight_ih_l0=bits([1], [0]).repeat(gates, 1),
         net__weight_hh_l0=bits([1, 1], [0, 1]).repeat(gates, 1),
     )
     found = traced(net, torch.ones(1, 3, 1))
-    # unit 1 reads itself alone: its own loop, its readers and nothing else are off every path
+    # unit 1 reads only itself: its own loop and the weights that read it are on no path
     assert found["net.weight_hh_l0"] == [[1, 0], [0, 0]] * gates
     assert found["out.weight"] == [[1, 0]]
     net.set_masks(net.full_masks | {"net.weight_hh_l0": bits([0, 0], [1, 0]).repeat(gates, 1)})
@@ -167,13 +167,13 @@ def test_a_recurrent_unit_that_nothing_feeds_is_read_by_nobody(kind: Any) -> Non
 
 @settings(max_examples=30)
 @given(st.lists(st.integers(1, 6), min_size=2, max_size=5), st.integers(0, 10_000), st.floats(0.1, 0.9))
-def test_in_a_chain_it_is_what_a_search_from_both_ends_finds(
+def test_paths_of_a_chain_are_those_of_a_search_from_both_ends(
     widths: list[int], seed: int, density: float
 ) -> None:
     torch.manual_seed(seed)
     model = nn.Sequential(*(part for a, b in pairwise(widths) for part in (nn.Linear(a, b), nn.GELU())))
     masks = [torch.rand(b, a) < density for a, b in pairwise(widths)]
-    net = worn(model, **{f"{2 * n}__weight": mask for n, mask in enumerate(masks)})
+    net = masked(model, **{f"{2 * n}__weight": mask for n, mask in enumerate(masks)})
     reached, leaving = [torch.ones(widths[0]).bool()], [torch.ones(widths[-1]).bool()]
     for mask in masks:
         reached.append((mask & reached[-1]).any(1))
@@ -181,27 +181,27 @@ def test_in_a_chain_it_is_what_a_search_from_both_ends_finds(
         leaving.append((mask & leaving[-1][:, None]).any(0))
     found = traced(net, torch.ones(1, widths[0]))
     for n, mask in enumerate(masks):
-        wanted = mask & reached[n] & leaving[-2 - n][:, None]
-        assert found[f"{2 * n}.weight"] == wanted.int().tolist()
+        expected = mask & reached[n] & leaving[-2 - n][:, None]
+        assert found[f"{2 * n}.weight"] == expected.int().tolist()
 
 
-def test_80_wide_layers_neither_overflow_nor_vanish() -> None:
+def test_paths_of_80_wide_layers_neither_overflow_nor_vanish() -> None:
     model = nn.Sequential(*(nn.Linear(64, 64, bias=False) for _ in range(80)))
     narrow = torch.zeros(64, 64).bool()
     narrow[:, 0] = True
-    net = worn(model, **{f"{n}__weight": narrow for n in range(0, 80, 2)})
+    net = masked(model, **{f"{n}__weight": narrow for n in range(0, 80, 2)})
     found = on_paths(net, lambda dark: cast("Tensor", dark(torch.ones(1, 64))))
     assert found is not None
     assert [int(mask.sum()) for mask in found.values()] == [64] * 79 + [64 * 64]
 
 
-def test_where_numbers_leave_the_range_of_floats_nothing_is_said() -> None:
+def test_no_paths_are_returned_if_numbers_leave_the_range_of_floats() -> None:
     model = nn.Sequential(*(nn.Linear(512, 512, bias=False) for _ in range(120)))
     net = Net(model, in_scope(model, "body"))
     assert on_paths(net, lambda dark: cast("Tensor", dark(torch.ones(1, 512)))) is None
 
 
-def test_what_the_outputs_never_ask_for_is_left_out_and_the_net_is_untouched() -> None:
+def test_unused_tensors_are_left_out_and_the_net_is_unchanged() -> None:
     model = nn.ModuleDict({"used": nn.Linear(2, 1), "idle": nn.Linear(2, 2)})
     net = Net(model, in_scope(model, "body"))
     before = {name: value.clone() for name, value in model.state_dict().items()}

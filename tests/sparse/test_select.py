@@ -1,4 +1,4 @@
-"""Selection: exactly so many, the right ones, and no more memory for more weights."""
+"""Selection: the exact number, the right values, and no more memory for more weights."""
 
 from __future__ import annotations
 
@@ -42,25 +42,25 @@ def tensor(draw: st.DrawFn) -> Tensor:
 
 
 def by_sorting(saliency: Mapping[str, Tensor], keep: int, within: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What `largest` promises, said as a sort: by value downwards, then by name, then by place."""
-    places = [
-        (-value, name, place)
+    """The result of `largest` by a sort: by falling value, then by name, then by flat index."""
+    entries = [
+        (-value, name, index)
         for name, values in saliency.items()
-        for place, value in enumerate(values.reshape(-1).tolist())
-        if within[name].reshape(-1)[place]
+        for index, value in enumerate(values.reshape(-1).tolist())
+        if within[name].reshape(-1)[index]
     ]
     masks = {name: torch.zeros(values.numel(), dtype=torch.bool) for name, values in saliency.items()}
-    for _, name, place in sorted(places)[:keep]:
-        masks[name][place] = True
+    for _, name, index in sorted(entries)[:keep]:
+        masks[name][index] = True
     return {name: mask.reshape(saliency[name].shape) for name, mask in masks.items()}
 
 
-def assert_same(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
-    assert list(found) == list(wanted)
-    for name, mask in wanted.items():
-        assert found[name].dtype == torch.bool
-        assert found[name].shape == mask.shape
-        assert found[name].tolist() == mask.tolist(), name
+def assert_same(masks: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    assert list(masks) == list(expected)
+    for name, mask in expected.items():
+        assert masks[name].dtype == torch.bool
+        assert masks[name].shape == mask.shape
+        assert masks[name].tolist() == mask.tolist(), name
 
 
 def test_the_largest_of_all_tensors_stay() -> None:
@@ -70,12 +70,12 @@ def test_the_largest_of_all_tensors_stay() -> None:
     assert masks["b"].tolist() == [True, False]
 
 
-def test_large_negative_values_are_small() -> None:
+def test_large_negative_values_are_pruned_first() -> None:
     masks = largest({"a": torch.tensor([-3.0, -1.0, -2.0, 0.5])}, 2)
     assert masks["a"].tolist() == [False, True, False, True]
 
 
-def test_ties_go_to_the_first_name_and_then_to_the_lowest_place_whatever_the_order_of_the_mapping() -> None:
+def test_ties_go_to_the_first_name_and_then_to_the_lowest_index_in_any_order_of_the_mapping() -> None:
     saliency = {"b": torch.zeros(2, 2), "a": torch.tensor([0.0, -0.0, 0.0])}
     masks = largest(saliency, 4)
     assert list(masks) == ["b", "a"]
@@ -83,12 +83,12 @@ def test_ties_go_to_the_first_name_and_then_to_the_lowest_place_whatever_the_ord
     assert masks["b"].tolist() == [[True, False], [False, False]]
 
 
-def test_ties_run_through_rows_even_where_memory_runs_through_columns() -> None:
+def test_ties_are_settled_row_by_row_in_any_memory_layout() -> None:
     transposed = torch.ones(2, 3).T
     assert largest({"a": transposed}, 3)["a"].tolist() == [[True, True], [True, False], [False, False]]
 
 
-def test_a_narrow_float_is_compared_as_the_number_it_is() -> None:
+def test_floats_of_different_types_are_compared_exactly() -> None:
     third = torch.tensor([1 / 3], dtype=torch.float64)
     narrow = third.to(torch.bfloat16)  # 0.333984375: rounding the threshold to it would make a tie
     masks = largest({"narrow": narrow, "wide": third}, 1)
@@ -97,7 +97,7 @@ def test_a_narrow_float_is_compared_as_the_number_it_is() -> None:
     assert [bool(masks["narrow"]), bool(masks["wide"])] == [False, True]
 
 
-def test_nothing_that_is_not_within_comes_back() -> None:
+def test_only_weights_within_may_stay() -> None:
     saliency = {"a": torch.tensor([5.0, 4.0, 3.0, 2.0])}
     within = {"a": torch.tensor([False, True, False, True])}
     assert largest(saliency, 1, within)["a"].tolist() == [False, True, False, False]
@@ -106,62 +106,62 @@ def test_nothing_that_is_not_within_comes_back() -> None:
 
 @settings(max_examples=400, deadline=None)
 @given(tensors(), st.data())
-def test_it_keeps_what_a_plain_sort_keeps(saliency: dict[str, Tensor], data: st.DataObject) -> None:
+def test_largest_equals_a_sort(saliency: dict[str, Tensor], data: st.DataObject) -> None:
     within = {
         name: torch.tensor(data.draw(st.lists(st.booleans(), min_size=n, max_size=n))).bool().reshape(v.shape)
         for name, v in saliency.items()
         for n in [v.numel()]
     }
     everything = {name: torch.ones(values.shape, dtype=torch.bool) for name, values in saliency.items()}
-    for alive, handed in ((everything, None), (within, within)):
-        keep = data.draw(st.integers(0, sum(int(mask.sum()) for mask in alive.values())))
-        masks = largest(saliency, keep, handed)
+    for unpruned, given_masks in ((everything, None), (within, within)):
+        keep = data.draw(st.integers(0, sum(int(mask.sum()) for mask in unpruned.values())))
+        masks = largest(saliency, keep, given_masks)
         assert sum(int(mask.sum()) for mask in masks.values()) == keep
-        assert_same(masks, by_sorting(saliency, keep, alive))
+        assert_same(masks, by_sorting(saliency, keep, unpruned))
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("levels", [3, 100_000])
-def test_it_keeps_what_a_plain_sort_keeps_over_many_stretches(
+def test_largest_equals_a_sort_over_many_pieces(
     dtype: torch.dtype, levels: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(select, "STRETCH", 50)
-    chance = torch.Generator().manual_seed(levels)
+    monkeypatch.setattr(select, "VALUES_AT_ONCE", 50)
+    generator = torch.Generator().manual_seed(levels)
 
     def noise(*shape: int) -> Tensor:
-        return torch.randint(-levels, levels, shape, generator=chance).to(dtype) / 7
+        return torch.randint(-levels, levels, shape, generator=generator).to(dtype) / 7
 
     saliency = {
         "flat": noise(333),
-        "scattered": noise(70, 9).T,  # a row is longer than a stretch
+        "scattered": noise(70, 9).T,  # a row is longer than a piece
         "blocks": noise(3, 101).T,
         "deep": noise(2, 3, 4, 30).permute(3, 1, 0, 2),
-        "spread": noise(1, 40).expand(5, 40),
+        "expanded": noise(1, 40).expand(5, 40),
     }
-    within = {name: torch.rand(values.shape, generator=chance) < 0.7 for name, values in saliency.items()}
-    within["flat"] = torch.rand(666, generator=chance)[::2] < 0.7
+    within = {name: torch.rand(values.shape, generator=generator) < 0.7 for name, values in saliency.items()}
+    within["flat"] = torch.rand(666, generator=generator)[::2] < 0.7
     for keep in (1, 500, 900):
         assert_same(largest(saliency, keep, within), by_sorting(saliency, keep, within))
 
 
 @pytest.mark.parametrize("keep", [-1, 4])
-def test_keeping_more_than_there_is_or_less_than_nothing_is_refused(keep: int) -> None:
+def test_keeping_a_negative_number_or_more_than_all_is_refused(keep: int) -> None:
     with pytest.raises(SparsityError, match=f"cannot keep {keep} of 3 weights"):
         largest({"a": torch.ones(3)}, keep)
 
 
-def test_keeping_more_than_is_alive_is_refused() -> None:
+def test_keeping_more_than_are_unpruned_is_refused() -> None:
     with pytest.raises(SparsityError, match="cannot keep 2 of 1 weights"):
         largest({"a": torch.ones(3)}, 2, {"a": torch.tensor([True, False, False])})
 
 
-def test_nothing_can_be_kept_of_nothing() -> None:
+def test_no_values_give_empty_masks() -> None:
     assert largest({}, 0) == {}
     assert largest({"a": torch.ones(0, 4)}, 0)["a"].shape == (0, 4)
 
 
 @pytest.mark.parametrize(
-    ("values", "within", "said"),
+    ("values", "within", "message"),
     [
         (torch.tensor([1.0, float("nan")]), None, "a saliency of 'a' is NaN"),
         (torch.tensor([1, 2]), None, "saliencies of 'a' are torch.int64"),
@@ -170,19 +170,19 @@ def test_nothing_can_be_kept_of_nothing() -> None:
         (torch.ones(2), {"a": torch.ones(3).bool()}, r"of shape \(3,\); wanted torch.bool of shape \(2,\)"),
     ],
 )
-def test_what_cannot_be_compared_is_refused_by_name(
-    values: Tensor, within: dict[str, Tensor] | None, said: str
+def test_saliencies_that_cannot_be_compared_are_refused_by_name(
+    values: Tensor, within: dict[str, Tensor] | None, message: str
 ) -> None:
-    with pytest.raises(SparsityError, match=said):
+    with pytest.raises(SparsityError, match=message):
         largest({"a": values}, 1, within)
 
 
-class Ledger(TorchDispatchMode):
-    """Counts the bytes that are alive in storages made since it began."""
+class MemoryLedger(TorchDispatchMode):
+    """Counts the allocated bytes of storages made since it began."""
 
-    def __init__(self, *given: Tensor) -> None:
+    def __init__(self, *known: Tensor) -> None:
         super().__init__()
-        self._given = {values.untyped_storage().data_ptr() for values in given}
+        self._known = {values.untyped_storage().data_ptr() for values in known}
         self._holders: Counter[int] = Counter()
         self._bytes: dict[int, int] = {}
         self.peak = 0
@@ -201,7 +201,7 @@ class Ledger(TorchDispatchMode):
 
     def _hold(self, made: Tensor) -> None:
         storage = made.untyped_storage()
-        if storage.data_ptr() not in self._given:
+        if storage.data_ptr() not in self._known:
             self._holders[storage.data_ptr()] += 1
             self._bytes[storage.data_ptr()] = storage.nbytes()
             weakref.finalize(made, self._drop, storage.data_ptr())
@@ -221,21 +221,21 @@ def by_joining(saliency: Mapping[str, Tensor], keep: int, within: Mapping[str, T
 def extra(
     size: int, run: Callable[[Mapping[str, Tensor], int, Mapping[str, Tensor]], dict[str, Tensor]]
 ) -> tuple[int, set[str]]:
-    """Bytes that a run needs beyond its masks for two tensors of so many values, and its operators."""
-    chance = torch.Generator().manual_seed(0)
+    """Bytes that a run needs beyond its masks, for two tensors of `size` values, and its operators."""
+    generator = torch.Generator().manual_seed(0)
     saliency = {
-        "a": torch.rand(size // 100, 100, generator=chance),
-        "b": torch.rand(100, size // 100, generator=chance).T,
+        "a": torch.rand(size // 100, 100, generator=generator),
+        "b": torch.rand(100, size // 100, generator=generator).T,
     }
-    within = {name: torch.rand(values.shape, generator=chance) < 0.5 for name, values in saliency.items()}
-    with Ledger(*saliency.values(), *within.values()) as ledger:
+    within = {name: torch.rand(values.shape, generator=generator) < 0.5 for name, values in saliency.items()}
+    with MemoryLedger(*saliency.values(), *within.values()) as ledger:
         masks = run(saliency, size // 3, within)
     assert sum(int(mask.sum()) for mask in masks.values()) == pytest.approx(size // 3, abs=2)
     return ledger.peak - 2 * size, ledger.operators
 
 
-def test_ten_times_the_weights_need_no_more_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(select, "STRETCH", 10_000)
+def test_ten_times_the_weights_need_no_more_extra_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(select, "VALUES_AT_ONCE", 10_000)
     small, _ = extra(100_000, largest)
     large, operators = extra(1_000_000, largest)
     assert abs(large - small) < 10_000
@@ -243,7 +243,7 @@ def test_ten_times_the_weights_need_no_more_memory(monkeypatch: pytest.MonkeyPat
     assert not operators & {"sort", "argsort", "topk", "kthvalue", "unique"}
 
 
-def test_the_ledger_would_have_seen_it() -> None:
+def test_the_ledger_finds_the_extra_memory_of_joining() -> None:
     small, _ = extra(100_000, by_joining)
     large, operators = extra(1_000_000, by_joining)
     assert large > small + 4_000_000

@@ -1,4 +1,4 @@
-"""A crowd: tensors cut by rows among holders come to the masks of whole ones."""
+"""A shard group: tensors sharded by rows get the same masks as whole ones."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from smc_eval.errors import SparsityError
-from smc_eval.sparse.allocate import BY_ROWS, allocate
-from smc_eval.sparse.regrow import grown, survivors
+from smc_eval.sparse.allocate import SHARDABLE_DISTRIBUTIONS, allocate
+from smc_eval.sparse.regrow import grown, remaining_after_drop
 from smc_eval.sparse.select import largest
 from smc_eval.sparse.shard_group import UNSHARDED, ShardGroup
 from smc_eval.target import Target
@@ -26,25 +26,25 @@ Held = dict[str, Tensor]
 values = st.sampled_from([0.0, -0.0, 1.0, 1.0, -1.0, 2.0, 1e-40, float("inf")])
 
 
-class Table:
-    """Where holders, a thread each, lay down what they have."""
+class Exchange:
+    """The numbers of all holders; each holder is a thread."""
 
     def __init__(self, size: int) -> None:
-        self.met, self.laid = threading.Barrier(size, timeout=60), dict[int, object]()
+        self.barrier, self.values = threading.Barrier(size, timeout=60), dict[int, object]()
 
 
 class Holder(ShardGroup):
-    """One of those around a table."""
+    """One holder of an exchange."""
 
-    def __init__(self, table: Table, rank: int, size: int) -> None:
-        self.table, self.rank, self.size = table, rank, size
+    def __init__(self, exchange: Exchange, rank: int, size: int) -> None:
+        self.exchange, self.rank, self.size = exchange, rank, size
 
     def _all(self, mine: T) -> list[T]:
-        self.table.laid[self.rank] = mine
-        self.table.met.wait()
-        found = [self.table.laid[rank] for rank in range(self.size)]
-        self.table.met.wait()
-        return found  # type: ignore[return-value]
+        self.exchange.values[self.rank] = mine
+        self.exchange.barrier.wait()
+        everything = [self.exchange.values[rank] for rank in range(self.size)]
+        self.exchange.barrier.wait()
+        return everything  # type: ignore[return-value]
 
     def gather(self, numbers: Sequence[int]) -> list[list[int]]:
         return self._all(list(numbers))
@@ -53,25 +53,25 @@ class Holder(ShardGroup):
         counts.copy_(torch.stack(self._all(counts.clone())).sum(0))
 
 
-def cut(tensor: Tensor, rank: int, size: int) -> Tensor:
-    """The rows of one holder: equally many, but for the last ones, who may have none."""
+def shard_of(tensor: Tensor, rank: int, size: int) -> Tensor:
+    """The rows of one holder: equally many, except for the last holders, which may have none."""
     each = -(-len(tensor) // size)
     return tensor[rank * each : (rank + 1) * each]
 
 
 def together(size: int, act: Callable[[ShardGroup, Callable[[Mapping[str, Tensor]], Held]], Held]) -> Held:
-    """What all holders come to, their rows put together."""
-    table = Table(size)
+    """The results of all holders, their rows joined."""
+    exchange = Exchange(size)
 
-    def one(rank: int) -> Held:
+    def act_as(rank: int) -> Held:
         return act(
-            Holder(table, rank, size),
-            lambda tensors: {name: cut(tensor, rank, size) for name, tensor in tensors.items()},
+            Holder(exchange, rank, size),
+            lambda tensors: {name: shard_of(tensor, rank, size) for name, tensor in tensors.items()},
         )
 
     with ThreadPoolExecutor(size) as threads:
-        found = list(threads.map(one, range(size)))
-    return {name: torch.cat([part[name] for part in found]) for name in found[0]}
+        parts = list(threads.map(act_as, range(size)))
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
 @st.composite
@@ -85,50 +85,50 @@ def matrices(draw: st.DrawFn) -> Held:
     }
 
 
-def same(one: Held, other: Held) -> bool:
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+def same(a: Held, b: Held) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
 @settings(deadline=None, max_examples=60)
 @given(matrices(), st.integers(2, 4), st.data())
-def test_the_largest_of_split_tensors_are_those_of_whole_ones_ties_included(
+def test_the_largest_of_sharded_tensors_are_those_of_whole_ones_ties_included(
     whole: Held, holders: int, data: st.DataObject
 ) -> None:
     total = sum(tensor.numel() for tensor in whole.values())
-    chance = torch.Generator().manual_seed(data.draw(st.integers(0, 9)))
-    within = {name: torch.rand(tensor.shape, generator=chance) < 0.7 for name, tensor in whole.items()}
-    alive = data.draw(st.booleans())
-    most = sum(int(mask.sum()) for mask in within.values()) if alive else total
+    generator = torch.Generator().manual_seed(data.draw(st.integers(0, 9)))
+    within = {name: torch.rand(tensor.shape, generator=generator) < 0.7 for name, tensor in whole.items()}
+    masked = data.draw(st.booleans())
+    most = sum(int(mask.sum()) for mask in within.values()) if masked else total
     keep = data.draw(st.integers(0, most))
-    expected = largest(whole, keep, within if alive else None)
+    expected = largest(whole, keep, within if masked else None)
     found = together(
-        holders, lambda shards, own: largest(own(whole), keep, own(within) if alive else None, shards)
+        holders, lambda shards, own: largest(own(whole), keep, own(within) if masked else None, shards)
     )
     assert same(found, expected)
     assert sum(int(mask.sum()) for mask in found.values()) == keep
 
 
-@pytest.mark.parametrize("spread", BY_ROWS)
+@pytest.mark.parametrize("distribution", SHARDABLE_DISTRIBUTIONS)
 @pytest.mark.parametrize("holders", [2, 3])
-def test_budgets_are_those_of_whole_tensors(distribution: str, holders: int) -> None:
-    chance = torch.Generator().manual_seed(0)
-    whole = {"wide": torch.rand(5, 8, generator=chance), "tall": torch.rand(9, 2, generator=chance)}
+def test_masks_of_sharded_tensors_are_those_of_whole_ones(distribution: str, holders: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    whole = {"wide": torch.rand(5, 8, generator=generator), "tall": torch.rand(9, 2, generator=generator)}
     whole["full"] = torch.ones(1, 3)
     target = Target(sparsity=0.7, distribution=distribution)
     found = together(holders, lambda shards, own: allocate(own(whole), target, shards=shards))
     assert same(found, allocate(whole, target))
 
 
-def test_a_pattern_is_met_in_rows_as_in_the_whole() -> None:
+def test_pattern_masks_of_sharded_tensors_are_those_of_whole_ones() -> None:
     whole = {"a": torch.rand(5, 8, generator=torch.Generator().manual_seed(1))}
     found = together(2, lambda shards, own: allocate(own(whole), Target.parse("2:4"), shards=shards))
     assert same(found, allocate(whole, Target.parse("2:4")))
 
 
-@pytest.mark.parametrize("spread", ["rows", "lamp", "owl"])
-def test_a_spread_that_needs_whole_tensors_is_refused(distribution: str) -> None:
+@pytest.mark.parametrize("distribution", ["rows", "lamp", "owl"])
+def test_a_distribution_that_needs_whole_tensors_is_refused(distribution: str) -> None:
     whole = {"a": torch.rand(4, 2)}
-    with pytest.raises(SparsityError, match=f"spread '{distribution}' needs whole tensors"):
+    with pytest.raises(SparsityError, match=f"distribution '{distribution}' needs whole tensors"):
         together(
             2,
             lambda shards, own: allocate(
@@ -137,43 +137,45 @@ def test_a_spread_that_needs_whole_tensors_is_refused(distribution: str) -> None
         )
 
 
-def test_a_number_that_is_none_is_told_to_all_holders() -> None:
+def test_a_nan_of_one_holder_is_an_error_on_all() -> None:
     whole = {"a": torch.tensor([[1.0], [2.0], [float("nan")]])}
-    told = list[str]()
+    refused = list[int]()
 
     def act(shards: ShardGroup, own: Callable[[Mapping[str, Tensor]], Held]) -> Held:
         with pytest.raises(SparsityError, match="a saliency of 'a' is NaN"):
             largest(own(whole), 1, shards=shards)
-        told.append("a")
+        refused.append(shards.rank)
         return own(whole)
 
     together(2, act)
-    assert told == ["a", "a"]
+    assert sorted(refused) == [0, 1]
 
 
 @pytest.mark.parametrize("signs", [False, True])
 @pytest.mark.parametrize("steep", [None, 1, 40])
-def test_what_drops_and_grows_in_rows_is_what_does_in_the_whole(*, signs: bool, steep: int | None) -> None:
-    chance = torch.Generator().manual_seed(2)
-    whole = {"w": torch.randn(9, 6, generator=chance), "m": torch.rand(9, 6, generator=chance) < 0.5}
+def test_drop_and_grow_of_a_sharded_tensor_equal_those_of_a_whole_one(
+    *, signs: bool, steep: int | None
+) -> None:
+    generator = torch.Generator().manual_seed(2)
+    whole = {"w": torch.randn(9, 6, generator=generator), "m": torch.rand(9, 6, generator=generator) < 0.5}
     whole["w"] *= whole["m"]
-    if steep is not None:  # so many places have a gradient
+    if steep is not None:  # number of places with a gradient
         whole["g"] = torch.zeros(54)
-        whole["g"][torch.randperm(54, generator=chance)[:steep]] = 1.0
+        whole["g"][torch.randperm(54, generator=generator)[:steep]] = 1.0
         whole["g"] = whole["g"].view(9, 6)
 
     def rewired(shards: ShardGroup, own: Callable[[Mapping[str, Tensor]], Held]) -> Held:
-        part, lots = own(whole), torch.Generator().manual_seed(3)
-        stays = survivors(part["w"], part["m"], 0.4, signs=signs, shards=shards)
+        part, draws = own(whole), torch.Generator().manual_seed(3)
+        stays = remaining_after_drop(part["w"], part["m"], 0.4, signs=signs, shards=shards)
         before, after = shards.count([part["m"], stays])
-        return {"m": stays | grown(part.get("g"), ~stays, before - after, lots, shards)}
+        return {"m": stays | grown(part.get("g"), ~stays, before - after, draws, shards)}
 
     found = together(2, rewired)
     assert same(found, rewired(UNSHARDED, dict))
     assert int(found["m"].sum()) == int(whole["m"].sum())
 
 
-def test_whole_shapes_are_known_by_rows() -> None:
+def test_shapes_of_whole_tensors_are_known_to_all_holders() -> None:
     whole = {"a": torch.zeros(5, 2, 3), "b": torch.zeros(1)}
 
     def act(shards: ShardGroup, own: Callable[[Mapping[str, Tensor]], Held]) -> Held:

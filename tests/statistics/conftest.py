@@ -1,4 +1,4 @@
-"""Samples that are small, or of known truth."""
+"""A fixture that makes small samples."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Make = Callable[..., Sample]
 
 @pytest.fixture
 def sample() -> Make:
-    """Makes a sample from nested rows: numbers of seeds x items, or of seeds x items x numbers."""
+    """Makes a sample from rows of shape [seeds, items] or [seeds, items, numbers]."""
 
     def make(rows: object, kind: str = "mean", groups: Sequence[int] = (), data: str = "") -> Sample:
         rows_SNK = np.array(rows, dtype=float)

@@ -1,4 +1,4 @@
-"""Intervals: worked out by hand, agreed with the bootstrap, and as often right as they say."""
+"""Intervals: by hand, against the bootstrap, and their coverage."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smc_eval.statistics import Sample, interval, over_seeds
-from smc_eval.statistics.estimate import Estimate, estimated
+from smc_eval.statistics.estimate import Estimate, estimate_sample
 from smc_eval.statistics.student import quantile
 
 
-def test_seeds_alone_have_students_interval() -> None:
+def test_seeds_without_items_have_students_interval() -> None:
     found = over_seeds([70.0, 72.0, 74.0])
     assert found is not None and found.over == "3 seeds (t)"
     assert found.half == pytest.approx(4.30265 * 2 / 3**0.5, abs=1e-4) and found.low + found.high == 144
@@ -34,7 +34,7 @@ def test_one_seed_has_the_interval_of_its_items(sample) -> None:
 
 def test_the_variance_is_that_of_a_crossed_analysis(sample) -> None:
     rows = np.random.default_rng(0).normal(size=(3, 50)) + np.linspace(0, 5, 50) + np.array([[0], [1], [2]])
-    found = estimated(sample(rows))
+    found = estimate_sample(sample(rows))
     between = 50 * rows.mean(axis=1).var(ddof=1)
     items = 3 * rows.mean(axis=0).var(ddof=1)
     rest = rows - rows.mean(axis=0) - rows.mean(axis=1, keepdims=True) + rows.mean()
@@ -42,12 +42,12 @@ def test_the_variance_is_that_of_a_crossed_analysis(sample) -> None:
     assert found.variance == pytest.approx((between + items - residual) / 150)
 
 
-def test_over_seeds_the_label_counts_both(sample) -> None:
+def test_the_label_gives_seeds_and_items(sample) -> None:
     found = interval(sample(np.random.default_rng(0).normal(size=(3, 1221))))
     assert found is not None and found.over == "3 seeds × 1,221 items"
 
 
-def test_groups_are_fixed_and_only_their_items_vary(sample) -> None:
+def test_only_items_within_groups_vary(sample) -> None:
     apart = sample([[0.0, 0.0, 0.0, 9.0, 9.0, 9.0]], groups=[0, 0, 0, 1, 1, 1])
     found = interval(apart)
     assert found is not None and (found.low, found.high) == (4.5, 4.5)
@@ -68,56 +68,56 @@ def test_one_seeds_percentage_has_wilsons_interval(sample, right, items, low, hi
     assert 100 * right / items in found and found.low >= 0 and found.high <= 100
 
 
-def test_seeds_all_right_or_all_wrong_are_worth_an_answer_each(sample) -> None:
+def test_seeds_all_right_or_all_wrong_count_as_one_answer_each(sample) -> None:
     found = interval(sample([[100.0] * 50] * 2 + [[0.0] * 50] * 2))
     # Wilson's of 2 in 4 with Student's 3.1824: 0.5 -+ 3.1824 root(4/4 + 3.1824^2/4)/(4 + 3.1824^2)
     assert found is not None and (found.low, found.high) == pytest.approx((7.666, 92.334), abs=1e-3)
 
 
-def test_two_seeds_bend_as_three_do_and_are_as_long_as_their_t(sample) -> None:
+def test_an_interval_of_two_seeds_has_the_skew_of_three(sample) -> None:
     found = interval(sample(100.0 * (np.arange(1000) < [[190], [210]]), groups=range(1000)))
-    # only seeds vary, by 1: worth 1 + 0.16/0.01^2 answers, Student's t of one degree 12.706, of two 4.3027
+    # only seeds vary, by 1: effective size 1 + 0.16/0.01^2, Student's t of one degree 12.706, of two 4.3027
     # so 0.2 + 0.01156/2 -+ root(0.10084 (0.16 + 0.01156/4)), all of it over 1.01156
     assert found is not None and (found.low, found.high) == pytest.approx((7.673, 33.013), abs=1e-3)
 
 
-def test_two_seeds_one_all_right_and_one_all_wrong_tell_nothing(sample) -> None:
+def test_two_seeds_one_all_right_and_one_all_wrong_have_the_whole_range(sample) -> None:
     found = interval(sample([[100.0] * 50, [0.0] * 50]))
     assert found is not None and (found.low, found.high) == (0.0, 100.0)
 
 
-def test_seeds_that_agree_are_worth_no_more_than_all_their_answers(sample) -> None:
-    found = interval(sample(100 * np.eye(3, 10)))  # each has one right in ten, and another one
+def test_equal_seeds_count_no_more_than_all_their_answers(sample) -> None:
+    found = interval(sample(100 * np.eye(3, 10)))  # each has one right in ten, on different items
     assert found is not None and (found.low, found.high) == pytest.approx(
         (3.460, 25.621), abs=1e-3
     )  # 3 in 30
 
 
-def test_collapsed_nets_are_not_surely_at_zero(sample) -> None:
-    one, three = interval(sample(np.zeros((1, 1221)))), interval(sample(np.zeros((3, 1221))))
-    assert one is not None and three is not None
+def test_nets_with_no_right_answer_have_an_interval_above_zero(sample) -> None:
+    single, three = interval(sample(np.zeros((1, 1221)))), interval(sample(np.zeros((3, 1221))))
+    assert single is not None and three is not None
     exact = 100 * (1 - 0.025 ** (1 / 1221))  # Clopper & Pearson (1934): 0.302 %
-    assert one.low == three.low == 0 and one.high == pytest.approx(exact, rel=0.05)
-    assert three.high == one.high  # what each net misses tells of items, and of other nets little
+    assert single.low == three.low == 0 and single.high == pytest.approx(exact, rel=0.05)
+    assert three.high == single.high  # items that all nets miss say little about other nets
 
 
 @given(st.integers(0, 10**6), st.integers(1, 4), st.integers(2, 12))
-def test_what_is_wrong_is_as_sure_as_what_is_right(draw: int, seeds: int, items: int) -> None:
+def test_the_interval_of_wrong_answers_mirrors_that_of_right_ones(draw: int, seeds: int, items: int) -> None:
     rows = 100.0 * np.random.default_rng(draw).integers(0, 2, (seeds, items, 1))
     right, wrong = (
-        interval(Sample("mean", one, np.zeros(items, int), np.ones(1), tuple(range(seeds))))
-        for one in (rows, 100 - rows)
+        interval(Sample("mean", answers, np.zeros(items, int), np.ones(1), tuple(range(seeds))))
+        for answers in (rows, 100 - rows)
     )
     assert right is not None and wrong is not None and rows.mean() in right
     assert (right.low, right.high) == pytest.approx((100 - wrong.high, 100 - wrong.low), abs=1e-9)
 
 
-def test_correlations_stay_within_their_ends(sample) -> None:
+def test_an_interval_of_a_correlation_ends_at_1(sample) -> None:
     rho = interval(sample([[[1, 1], [2, 2], [3, 3], [4, 4], [6, 5], [5, 6]]], kind="rank"))
     assert rho is not None and rho.high == 1.0 and rho.low < 34 / 35
 
 
-def test_seeds_that_agree_by_chance_make_nobody_sure() -> None:
+def test_seeds_with_equal_scores_still_have_a_variance() -> None:
     found = Estimate(70.0, seeds=3, items=1000, between=0.0, shared=0.0, own=1.0)
     assert found.variance == pytest.approx(
         0.0253 / 3, rel=0.02
@@ -125,18 +125,18 @@ def test_seeds_that_agree_by_chance_make_nobody_sure() -> None:
 
 
 def kinds() -> dict[str, Sample]:
-    chance = np.random.default_rng(5)
-    items, seeds = chance.normal(size=200), chance.normal(size=(3, 1))
-    answers = np.where(0.2 * seeds + items + chance.normal(size=(3, 200)) > -0.5, 100.0, 0.0)
-    said = items + (1 + 0.2 * seeds) * chance.normal(size=(3, 200))
+    rng = np.random.default_rng(5)
+    items, seeds = rng.normal(size=200), rng.normal(size=(3, 1))
+    answers = np.where(0.2 * seeds + items + rng.normal(size=(3, 200)) > -0.5, 100.0, 0.0)
+    predicted = items + (1 + 0.2 * seeds) * rng.normal(size=(3, 200))
     odds = 1 / (1 + np.exp(-0.4 * items[:, None] - 0.1 * seeds[:, None] - np.array([0.4, 0.0, -0.4, -0.8])))
-    words = chance.integers(5, 30, 200)[:, None]
+    words = rng.integers(5, 30, 200)[:, None]
     ngrams = np.broadcast_to(words - np.arange(4), (3, 200, 4))
     both = np.broadcast_to(np.hstack([words, words + 1]), (3, 200, 2))
     rows = {
         "mean": answers[..., None],
-        "rank": np.stack([said, np.broadcast_to(items, said.shape)], axis=2),
-        "bleu": np.concatenate([chance.binomial(ngrams, odds), ngrams, both], axis=2).astype(float),
+        "rank": np.stack([predicted, np.broadcast_to(items, predicted.shape)], axis=2),
+        "bleu": np.concatenate([rng.binomial(ngrams, odds), ngrams, both], axis=2).astype(float),
     }
     return {
         kind: Sample(kind, rows_SNK, np.arange(200) % 2, np.ones(2), (0, 1, 2))
@@ -153,7 +153,7 @@ def test_closed_form_and_bootstrap_agree(kind: str, seeds: int) -> None:
     assert (drawn.low, drawn.high) == pytest.approx((closed.low, closed.high), abs=0.13 * closed.half)
 
 
-def test_the_bootstrap_is_the_same_every_time() -> None:
+def test_the_bootstrap_depends_on_its_seed_alone() -> None:
     sample = kinds()["mean"]
     assert interval(sample, 500, seed=1) == interval(sample, 500, seed=1) != interval(sample, 500, seed=2)
 
@@ -172,15 +172,17 @@ def test_a_higher_level_is_a_wider_interval_around_the_value(
 
 
 @pytest.mark.parametrize(
-    ("seeds", "right", "differ", "items"),
+    ("seeds", "right", "seed_effect", "items"),
     [(1, 0.7, 0.0, 200), (3, 0.7, 0.2, 200), (5, 0.7, 0.2, 200), (3, 0.01, 0.36, 1200)],
 )
-def test_intervals_cover_as_often_as_they_say(seeds: int, right: float, differ: float, items: int) -> None:
-    chance, held, trials = np.random.default_rng(seeds), 0, 800
-    skill = NormalDist().inv_cdf(right) * math.sqrt(2 + differ**2)
-    for _ in range(trials):  # right where skill + seed + item + chance is above zero
-        latent_SN = skill + differ * chance.normal(size=(seeds, 1)) + chance.normal(size=(seeds, items))
-        rows = np.where(latent_SN + chance.normal(size=items) > 0, 100.0, 0.0)[..., None]
+def test_intervals_cover_the_truth_at_their_level(
+    seeds: int, right: float, seed_effect: float, items: int
+) -> None:
+    rng, covered, trials = np.random.default_rng(seeds), 0, 800
+    skill = NormalDist().inv_cdf(right) * math.sqrt(2 + seed_effect**2)
+    for _ in range(trials):  # right where skill + seed + item + noise is above zero
+        latent_SN = skill + seed_effect * rng.normal(size=(seeds, 1)) + rng.normal(size=(seeds, items))
+        rows = np.where(latent_SN + rng.normal(size=items) > 0, 100.0, 0.0)[..., None]
         found = interval(Sample("mean", rows, np.zeros(items, int), np.ones(1), tuple(range(seeds))))
-        held += found is not None and 100 * right in found
-    assert held / trials == pytest.approx(0.95, abs=0.03)  # trials alone make 0.023
+        covered += found is not None and 100 * right in found
+    assert covered / trials == pytest.approx(0.95, abs=0.03)  # the trials alone vary by 0.023

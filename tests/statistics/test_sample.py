@@ -1,4 +1,4 @@
-"""Samples: items make the table's number again, and move it as they say."""
+"""Samples: items reproduce the table's value, and their influences are derivatives."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ CORPUS = (
 
 
 def record(seed: int, fold: int | None, value: float, n: int, **other: Any) -> Record:
-    """A sound record of one seed and fold."""
-    made = record_with(
+    """A record of one seed and fold."""
+    result = record_with(
         method="dense",
         seed=seed,
         fold=fold,
@@ -38,107 +38,109 @@ def record(seed: int, fold: int | None, value: float, n: int, **other: Any) -> R
         digest=f"{seed}/{fold}",
         score={"value": value, "n": n},
     )
-    return replace(made, **other)
+    return replace(result, **other)
 
 
 def right(*answers: int) -> Items:
-    return Items("mean", tuple((100.0 * one,) for one in answers))
+    return Items("mean", tuple((100.0 * answer,) for answer in answers))
 
 
-def bleu_rows(said: str, wanted: str) -> tuple[float, ...]:
-    """N-grams counted here by hand, as a sentence alone is by sacrebleu."""
-    words, want = said.split(), wanted.split()
+def bleu_rows(hypothesis: str, reference: str) -> tuple[float, ...]:
+    """N-gram counts by hand, equal to those of sacrebleu for one sentence."""
+    words, expected = hypothesis.split(), reference.split()
 
     def grams(of: list[str], n: int) -> list[tuple[str, ...]]:
         return [tuple(of[at : at + n]) for at in range(len(of) - n + 1)]
 
-    rights = [
-        sum(min(grams(words, n).count(g), grams(want, n).count(g)) for g in set(grams(words, n)))
+    matches = [
+        sum(min(grams(words, n).count(g), grams(expected, n).count(g)) for g in set(grams(words, n)))
         for n in (1, 2, 3, 4)
     ]
-    return (*rights, *(len(grams(words, n)) for n in (1, 2, 3, 4)), len(words), len(want))
+    return (*matches, *(len(grams(words, n)) for n in (1, 2, 3, 4)), len(words), len(expected))
 
 
-def square(books: Mapping[tuple[int, int | None], Items], value: Callable[[Items], float]) -> list[Record]:
-    return [record(*place, value(items), len(items.rows)) for place, items in books.items()]
+def cell_records(
+    items_of: Mapping[tuple[int, int | None], Items], value: Callable[[Items], float]
+) -> list[Record]:
+    return [record(*place, value(items), len(items.rows)) for place, items in items_of.items()]
 
 
 def percentage(items: Items) -> float:
     return sum(value for (value,) in items.rows) / len(items.rows)
 
 
-def test_value_is_the_tables_number_folds_and_seeds_and_all() -> None:
-    books = {(0, 0): right(1, 0, 1), (0, 1): right(1), (1, 0): right(1, 1, 1), (1, 1): right(0)}
-    records = square(books, percentage)
-    sample = Sample.of(records, lambda digest: books[int(digest[0]), int(digest[2])])
+def test_the_value_of_a_sample_is_that_of_the_table() -> None:
+    items_of = {(0, 0): right(1, 0, 1), (0, 1): right(1), (1, 0): right(1, 1, 1), (1, 1): right(0)}
+    records = cell_records(items_of, percentage)
+    sample = Sample.of(records, lambda digest: items_of[int(digest[0]), int(digest[2])])
     assert sample is not None and sample.seeds == (0, 1) and sample.size == 4
     assert sample.value() == make_cell_value(records, records, 1).value == 75.0
     assert sample.values_S().tolist() == [75.0, 75.0]
 
 
 @given(st.integers(0, 10**6))
-def test_any_square_of_folds_has_the_tables_number(draw: int) -> None:
-    chance = random.Random(draw)
-    sizes = [chance.randint(1, 9) for _ in range(chance.randint(1, 4))]
-    books = {
-        (seed, fold): right(*(chance.randint(0, 1) for _ in range(size)))
-        for seed in range(chance.randint(1, 4))
+def test_any_sample_of_folds_has_the_value_of_the_table(draw: int) -> None:
+    rng = random.Random(draw)
+    sizes = [rng.randint(1, 9) for _ in range(rng.randint(1, 4))]
+    items_of = {
+        (seed, fold): right(*(rng.randint(0, 1) for _ in range(size)))
+        for seed in range(rng.randint(1, 4))
         for fold, size in enumerate(sizes)
     }
-    records = square(books, percentage)
-    chance.shuffle(records)
-    sample = Sample.of(records, lambda digest: books[int(digest[0]), int(digest[2])])
+    records = cell_records(items_of, percentage)
+    rng.shuffle(records)
+    sample = Sample.of(records, lambda digest: items_of[int(digest[0]), int(digest[2])])
     assert sample is not None
     assert sample.value() == pytest.approx(make_cell_value(records, records, 1).value, rel=1e-14, abs=0)
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=2, max_size=12))
-def test_a_correlation_is_spearmans(pairs: list[tuple[int, int]]) -> None:
+def test_the_value_of_ranks_is_spearmans_rho(pairs: list[tuple[int, int]]) -> None:
     items = Items("rank", tuple((float(a), float(b)) for a, b in pairs))
     rho = spearman(*zip(*items.rows, strict=True))
     sample = Sample.of([record(0, None, rho, len(pairs))], lambda _: items)
     assert sample is not None and sample.value() == rho
 
 
-def test_a_correlation_with_a_number_missing_is_zero() -> None:
+def test_a_correlation_with_a_nan_is_zero() -> None:
     items = Items("rank", ((1.0, 2.0), (float("nan"), 3.0), (4.0, 5.0)))
     sample = Sample.of([record(0, None, 0.0, 3)], lambda _: items)
     assert sample is not None and sample.value() == 0.0 and not sample.parts_SN().any()
 
 
 @pytest.mark.parametrize("sentences", [CORPUS, CORPUS[2:], CORPUS[4:], CORPUS[:1] * 3, (("", "not a word"),)])
-def test_bleu_is_sacrebleus(sentences: tuple[tuple[str, str], ...]) -> None:
+def test_the_value_of_bleu_is_sacrebleus(sentences: tuple[tuple[str, str], ...]) -> None:
     from sacrebleu.metrics.bleu import BLEU
 
-    said, wanted = zip(*sentences, strict=True)
-    score = BLEU(tokenize="none").corpus_score(said, [wanted]).score
+    hypotheses, references = zip(*sentences, strict=True)
+    score = BLEU(tokenize="none").corpus_score(hypotheses, [references]).score
     items = Items("bleu", tuple(bleu_rows(*pair) for pair in sentences))
-    sample = Sample.of([record(0, None, score, len(said))], lambda _: items)
+    sample = Sample.of([record(0, None, score, len(hypotheses))], lambda _: items)
     assert sample is not None and sample.value() == pytest.approx(score, rel=1e-12, abs=1e-12)
 
 
-def test_bleu_of_resampled_sentences_is_sacrebleus_of_those_sentences() -> None:
+def test_bleu_of_resampled_sentences_is_sacrebleus_bleu_of_them() -> None:
     from sacrebleu.metrics.bleu import BLEU
 
     counts = [2, 0, 1, 1, 3]
     items = Items("bleu", tuple(bleu_rows(*pair) for pair in CORPUS))
     chosen = [pair for pair, count in zip(CORPUS, counts, strict=True) for _ in range(count)]
-    said, wanted = zip(*chosen, strict=True)
+    hypotheses, references = zip(*chosen, strict=True)
     sample = Sample("bleu", np.array([items.rows], float), np.zeros(5, int), np.ones(1), (0,))
-    score = BLEU(tokenize="none").corpus_score(said, [wanted]).score
-    assert sample.under(np.array(counts, float)[:, None])[0, 0] == pytest.approx(score, rel=1e-12)
+    score = BLEU(tokenize="none").corpus_score(hypotheses, [references]).score
+    assert sample.reweighted(np.array(counts, float)[:, None])[0, 0] == pytest.approx(score, rel=1e-12)
 
 
 @given(st.lists(st.integers(0, 3), min_size=6, max_size=6), st.integers(0, 99))
-def test_a_correlation_of_resampled_items_is_that_of_those_items(counts: list[int], draw: int) -> None:
+def test_rho_of_resampled_items_is_spearmans_rho_of_them(counts: list[int], draw: int) -> None:
     rows = np.random.default_rng(draw).integers(0, 4, (6, 2)).astype(float)
     chosen = [row for row, count in zip(rows.tolist(), counts, strict=True) for _ in range(count)]
     sample = Sample("rank", rows[None], np.zeros(6, int), np.ones(1), (0,))
     rho = spearman(*zip(*chosen, strict=True)) if chosen else 0.0
-    assert sample.under(np.array(counts, float)[:, None])[0, 0] == pytest.approx(rho, abs=1e-12)
+    assert sample.reweighted(np.array(counts, float)[:, None])[0, 0] == pytest.approx(rho, abs=1e-12)
 
 
-def test_a_score_over_directions_is_the_mean_of_theirs() -> None:
+def test_a_score_over_directions_is_the_mean_of_their_scores() -> None:
     rows = tuple(bleu_rows(*pair) for pair in CORPUS)
     first, second = (
         Sample("bleu", np.array([part], float), np.zeros(len(part), int), np.ones(1), (0,))
@@ -151,14 +153,14 @@ def test_a_score_over_directions_is_the_mean_of_theirs() -> None:
     assert sample.groups_N.tolist() == [0, 0, 0, 1, 1]
 
 
-def made(kind: str) -> Sample:
-    chance = np.random.default_rng(3)
+def random_sample(kind: str) -> Sample:
+    rng = np.random.default_rng(3)
     rows = {
-        "mean": lambda: chance.normal(size=(2, 40, 1)),
-        "rank": lambda: chance.integers(0, 9, (2, 40, 2)).astype(float),
+        "mean": lambda: rng.normal(size=(2, 40, 1)),
+        "rank": lambda: rng.integers(0, 9, (2, 40, 2)).astype(float),
         "bleu": lambda: np.concatenate(
             [
-                chance.integers(1, 5, (2, 40, 1)) // np.array([1, 1, 2, 3]),
+                rng.integers(1, 5, (2, 40, 1)) // np.array([1, 1, 2, 3]),
                 np.full((2, 40, 4), [12, 11, 10, 9]),
                 np.full((2, 40, 2), [12, 14]),
             ],
@@ -169,21 +171,21 @@ def made(kind: str) -> Sample:
 
 
 @pytest.mark.parametrize("kind", ["mean", "rank", "bleu"])
-def test_parts_are_the_derivative_by_each_items_weight(kind: str) -> None:
-    sample, step = made(kind), 1e-6
-    at_SN = sample.under(np.ones((40, 40)) + step * np.eye(40)) - sample.values_S()[:, None]
+def test_parts_are_derivatives_by_the_weights_of_items(kind: str) -> None:
+    sample, step = random_sample(kind), 1e-6
+    at_SN = sample.reweighted(np.ones((40, 40)) + step * np.eye(40)) - sample.values_S()[:, None]
     assert sample.parts_SN() == pytest.approx(at_SN / step, abs=2e-5 * np.abs(at_SN / step).max())
 
 
 @pytest.mark.parametrize("kind", ["mean", "rank", "bleu"])
-def test_parts_of_a_group_sum_to_nothing(kind: str) -> None:
-    parts = made(kind).parts_SN()
+def test_parts_of_a_group_sum_to_zero(kind: str) -> None:
+    parts = random_sample(kind).parts_SN()
     assert np.abs(parts).max() > 0
     assert parts[:, ::2].sum(axis=1) == pytest.approx(0, abs=1e-10)
 
 
 @pytest.mark.parametrize(
-    ("why", "books", "values"),
+    ("reason", "items_of", "values"),
     [
         ("no items", {(0, None): None}, [50.0]),
         ("no item", {(0, None): right()}, [50.0]),
@@ -194,25 +196,30 @@ def test_parts_of_a_group_sum_to_nothing(kind: str) -> None:
         ("a group too few", {(0, None): Items("mean", ((100.0,), (0.0,)), ("en-fr",))}, [50.0]),
     ],
 )
-def test_what_cannot_be_resampled_is_no_sample(why: str, books: dict[Any, Any], values: list[float]) -> None:
-    records = [record(*place, value, 2) for place, value in zip(books, values, strict=True)]
-    kept = dict(zip((one.digest for one in records), books.values(), strict=True))
-    assert Sample.of(records, kept.__getitem__) is None, why
+def test_records_without_complete_items_have_no_sample(
+    reason: str, items_of: dict[Any, Any], values: list[float]
+) -> None:
+    records = [record(*place, value, 2) for place, value in zip(items_of, values, strict=True)]
+    by_digest = dict(zip((record.digest for record in records), items_of.values(), strict=True))
+    assert Sample.of(records, by_digest.__getitem__) is None, reason
 
 
-def test_seeds_that_read_other_data_are_no_sample() -> None:
+def test_seeds_of_different_data_have_no_sample() -> None:
     records = [record(0, 0, 50.0, 2), record(1, 0, 50.0, 2)]
     assert Sample.of(records, lambda _: right(0, 1)) is not None
     for change in ({"digest": "other"}, {"limited": 2}):
-        other = [records[0], replace(records[1], data=records[1].data | change)]
+        other = [records[0], replace(records[1], data=replace(records[1].data, **change))]
         assert Sample.of(other, lambda _: right(0, 1)) is None
 
 
-def test_proteins_of_other_temperatures_are_other_items() -> None:
-    books = {"0/0": Items("rank", ((1.0, 1.0), (2.0, 2.0))), "1/0": Items("rank", ((1.0, 1.0), (2.0, 3.0)))}
-    assert Sample.of([record(0, 0, 1.0, 2), record(1, 0, 1.0, 2)], books.__getitem__) is None
+def test_items_with_other_references_have_no_sample() -> None:
+    items_of = {
+        "0/0": Items("rank", ((1.0, 1.0), (2.0, 2.0))),
+        "1/0": Items("rank", ((1.0, 1.0), (2.0, 3.0))),
+    }
+    assert Sample.of([record(0, 0, 1.0, 2), record(1, 0, 1.0, 2)], items_of.__getitem__) is None
 
 
-def test_scores_without_items_have_none() -> None:
+def test_a_sample_of_scores_has_no_items() -> None:
     sample = Sample.of_seeds({3: 70.0, 5: 80.0})
     assert (sample.value(), sample.size, sample.seeds) == (75.0, 0, (3, 5))

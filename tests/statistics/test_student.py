@@ -1,4 +1,4 @@
-"""Student's t: what tables print, and what integration gives."""
+"""Student's t: against tables and numerical integration."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from smc_eval.statistics.student import quantile, two_sided
 
-# Two-sided 95 % and 99 % points as any table of the distribution has them.
+# Two-sided 95 % and 99 % points from a table of the distribution.
 TABLE = {1: (12.7062, 63.6567), 2: (4.3027, 9.9248), 4: (2.7764, 4.6041), 9: (2.2622, 3.2498)} | {
     30: (2.0423, 2.7500),
     120: (1.9799, 2.6174),
@@ -21,8 +21,7 @@ TABLE = {1: (12.7062, 63.6567), 2: (4.3027, 9.9248), 4: (2.7764, 4.6041), 9: (2.
 
 @pytest.mark.parametrize("freedom", TABLE)
 def test_quantiles_are_those_of_the_tables(freedom: float) -> None:
-    found = quantile(0.95, freedom), quantile(0.99, freedom)
-    assert found == pytest.approx(TABLE[freedom], abs=6e-5)
+    assert (quantile(0.95, freedom), quantile(0.99, freedom)) == pytest.approx(TABLE[freedom], abs=6e-5)
 
 
 @given(st.floats(0, 30), st.floats(0.5, 400))
@@ -36,15 +35,15 @@ def test_tails_are_the_integral_of_the_density(t: float, freedom: float) -> None
 
 
 @given(st.floats(0.01, 0.999), st.floats(1, 1e6))
-def test_quantile_and_tail_undo_each_other(level: float, freedom: float) -> None:
+def test_quantile_and_tail_are_inverse(level: float, freedom: float) -> None:
     assert two_sided(quantile(level, freedom), freedom) == pytest.approx(1 - level, rel=1e-8)
 
 
-def test_with_one_degree_it_is_cauchys() -> None:
+def test_one_degree_of_freedom_is_the_cauchy_distribution() -> None:
     assert two_sided(1.0, 1) == pytest.approx(0.5)
     assert two_sided(1e9, 1) == pytest.approx(2 / math.pi * 1e-9, rel=1e-6)
 
 
-def test_where_the_normal_takes_over_nothing_jumps() -> None:
+def test_the_change_to_the_normal_distribution_is_continuous() -> None:
     assert two_sided(2.5, 99_999) == pytest.approx(two_sided(2.5, 100_001), rel=2e-4)
     assert two_sided(math.inf, 3) == 0 and two_sided(0, 3) == 1

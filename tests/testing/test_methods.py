@@ -1,4 +1,4 @@
-"""One contract over every registered method, ours and whatever else is installed."""
+"""The contract for every registered method, built-in or installed as a plugin."""
 
 from __future__ import annotations
 

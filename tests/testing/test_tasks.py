@@ -1,4 +1,4 @@
-"""One contract over every registered task, on its twin with a tiny net."""
+"""The contract for every registered task, on synthetic data with a tiny net."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The hello plugin keeps the contract of every method, and is found where it is installed."""
+"""The hello plugin passes the contract of every method, and is registered once it is installed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class TestHello(MethodContract):
     method = Hello()
 
 
-def test_the_registry_finds_it_where_it_is_installed() -> None:
+def test_it_is_registered_once_it_is_installed() -> None:
     assert registry.load().checked().methods["hello"] is Hello
 
 
@@ -23,9 +23,9 @@ def test_its_plan_trains_prunes_and_trains_again() -> None:
     assert list(Hello().plan(target)) == [Train(), Prune(by=Relative(), to=target), Train()]
 
 
-def test_a_weight_counts_as_a_share_of_its_row_and_of_its_column() -> None:
+def test_a_saliency_is_the_share_of_the_row_plus_the_share_of_the_column() -> None:
     import torch
 
-    window = SimpleNamespace(weights={"w": torch.tensor([[1.0, -3.0], [0.0, 1.0]])})
-    shares = Relative().saliency(window)["w"]
+    probe = SimpleNamespace(weights={"w": torch.tensor([[1.0, -3.0], [0.0, 1.0]])})
+    shares = Relative().saliency(probe)["w"]
     assert torch.allclose(shares, torch.tensor([[1 / 4 + 1, 3 / 4 + 3 / 4], [0.0, 1 + 1 / 4]]))

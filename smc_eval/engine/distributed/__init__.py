@@ -1,1 +1,1 @@
-"""One cell on many ranks: how they are launched, agree, and share out a net."""
+"""Several ranks compute one cell: launch, communication, and sharded nets."""

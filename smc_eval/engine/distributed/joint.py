@@ -11,14 +11,14 @@ from smc_eval.sparse.net import Net
 
 
 class JointNet(Net):
-    """One rank's copy of a net. Rank 0 decides masks, and all ranks check that they have the same."""
+    """One rank's copy of a net. Rank 0 decides the masks, and all ranks check that theirs are equal."""
 
     def __init__(self, model: nn.Module, scope: Sequence[str], ranks: Ranks) -> None:
         super().__init__(model, scope)
         self.ranks = ranks
 
-    def agreed(self, masks: dict[str, Tensor]) -> dict[str, Tensor]:
-        self.ranks.share(masks[name] for name in self.scope)
+    def synchronized(self, masks: dict[str, Tensor]) -> dict[str, Tensor]:
+        self.ranks.broadcast_tensors(masks[name] for name in self.scope)
         return masks
 
     def set_masks(self, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -28,13 +28,13 @@ class JointNet(Net):
             SparsityError: a rank has other masks.
         """
         grown = super().set_masks(masks)
-        self.ranks.same("masks", self.masks)
+        self.ranks.check_equal("masks", self.masks)
         return grown
 
     def all_reduce(self, mean: float) -> float:
-        return self.ranks.reduce(self.model, mean)
+        return self.ranks.all_reduce_gradients(self.model, mean)
 
-    def summed(self) -> dict[str, Tensor]:
+    def reduced_gradients(self) -> dict[str, Tensor]:
         gradients = self.gradients
-        self.ranks.add(gradients.values())
+        self.ranks.all_reduce(gradients.values())
         return gradients

@@ -1,4 +1,4 @@
-"""What a launcher says: how many ranks carry out a cell together, and which of them this process is."""
+"""Launch: the number of ranks that compute a cell together, and the rank of this process."""
 
 from __future__ import annotations
 
@@ -8,46 +8,46 @@ from smc_eval.errors import UsageError
 
 
 def world_size() -> int:
-    """Ranks that were started together; 1 without a launcher."""
+    """Number of ranks that were started together; 1 without a launcher."""
     return max(1, _number("WORLD_SIZE", 1))
 
 
 def rank() -> int:
-    """This process's number among them, counted from 0; the first speaks and writes for all."""
+    """Rank of this process, counted from 0. Rank 0 prints and writes for all."""
     return _number("RANK", 0) if world_size() > 1 else 0
 
 
 def local_rank() -> int:
-    """Its number among the ranks of this machine: that of its accelerator."""
+    """Rank of this process among those on this machine: the number of its accelerator."""
     return _number("LOCAL_RANK", rank())
 
 
-def refuse_with_ranks(asked: str) -> None:
-    """Refuse, where there are several ranks, what carries out several cells at once.
+def refuse_with_ranks(option: str) -> None:
+    """Refuse an option that runs several cells at once, if there are several ranks.
 
     Raises:
-        UsageError: there are.
+        UsageError: there are several ranks.
     """
     if world_size() > 1:
         raise UsageError(
-            f"{asked} carries out several cells at once, and {world_size()} ranks carry out each together; "
-            "leave out one, the launcher or that"
+            f"{option} runs several cells at once, and {world_size()} ranks run each cell together; "
+            "leave out the option or the launcher"
         )
 
 
-def refuse_without_ranks(asked: str) -> None:
-    """Refuse, where there is one rank, what takes several.
+def refuse_without_ranks(option: str) -> None:
+    """Refuse an option that needs several ranks, if there is one.
 
     Raises:
-        UsageError: there is one.
+        UsageError: there is one rank.
     """
     if world_size() == 1:
         raise UsageError(
-            f"{asked} shares a net out among several ranks, and there is one; "
+            f"{option} needs several ranks, and there is one; "
             "leave it out, or start ranks with torchrun or accelerate launch"
         )
 
 
-def _number(name: str, usual: int) -> int:
-    told = os.environ.get(name, "")
-    return int(told) if told.isdecimal() else usual
+def _number(name: str, default: int) -> int:
+    value = os.environ.get(name, "")
+    return int(value) if value.isdecimal() else default

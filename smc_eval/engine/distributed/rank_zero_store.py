@@ -1,4 +1,4 @@
-"""RankZeroStore: rank 0 reads and writes the store; all ranks get the result, or the error."""
+"""Rank-zero store: rank 0 reads and writes the store; all ranks get the result, or the error."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ class RankZeroStore(Store):
         self.masks = RankZeroMasks(store.masks, ranks)
 
     def open(self) -> None:
-        self._ranks.lead(self._store.open)
+        self._ranks.on_rank_zero(self._store.open)
 
     def check(self) -> None:
-        self._ranks.lead(self._store.check)
+        self._ranks.on_rank_zero(self._store.check)
 
     def nets(self) -> set[str]:
-        return self._ranks.lead(self._store.nets)
+        return self._ranks.on_rank_zero(self._store.nets)
 
     def finished(self, digest: str) -> bool:
-        return self._ranks.lead(lambda: self._store.finished(digest))
+        return self._ranks.on_rank_zero(lambda: self._store.finished(digest))
 
     def save(
         self,
@@ -55,38 +55,38 @@ class RankZeroStore(Store):
         *,
         stays: bool = False,
     ) -> None:
-        self._ranks.lead(lambda: self._store.save(digest, tensors, masks, meta, stays=stays))
+        self._ranks.on_rank_zero(lambda: self._store.save(digest, tensors, masks, meta, stays=stays))
 
     def load(self, digest: str) -> tuple[dict[str, Tensor], dict[str, Tensor], Any] | None:
-        return self._ranks.lead(lambda: self._store.load(digest))
+        return self._ranks.on_rank_zero(lambda: self._store.load(digest))
 
     def drop(self, digest: str) -> None:
-        self._ranks.lead(lambda: self._store.drop(digest))
+        self._ranks.on_rank_zero(lambda: self._store.drop(digest))
 
     def forget(self, digest: str) -> None:
-        self._ranks.lead(lambda: self._store.forget(digest))
+        self._ranks.on_rank_zero(lambda: self._store.forget(digest))
 
     def save_partial(self, digest: str, content: Mapping[str, Any]) -> None:
-        self._ranks.lead(lambda: self._store.save_partial(digest, content))
+        self._ranks.on_rank_zero(lambda: self._store.save_partial(digest, content))
 
     def load_partial(self, digest: str) -> dict[str, Any] | None:
-        return self._ranks.lead(lambda: self._store.load_partial(digest))
+        return self._ranks.on_rank_zero(lambda: self._store.load_partial(digest))
 
     def forget_partial(self, digest: str) -> None:
-        self._ranks.lead(lambda: self._store.forget_partial(digest))
+        self._ranks.on_rank_zero(lambda: self._store.forget_partial(digest))
 
     def save_grid(self, content: Mapping[str, Any]) -> None:
-        self._ranks.lead(lambda: self._store.save_grid(content))
+        self._ranks.on_rank_zero(lambda: self._store.save_grid(content))
 
     def saved_grid(self) -> dict[str, Any] | None:
-        return self._ranks.lead(self._store.saved_grid)
+        return self._ranks.on_rank_zero(self._store.saved_grid)
 
     def log(self, digest: str, text: str = "") -> Path:
-        return self._ranks.lead(lambda: self._store.log(digest, text))
+        return self._ranks.on_rank_zero(lambda: self._store.log(digest, text))
 
     @contextmanager
     def lock(self, digest: str, note: Note, *, wait: bool = True) -> Iterator[None]:
-        """As of any store. Rank 0 waits in short steps, so that the other ranks hear from it meanwhile."""
+        """The lock of any store. Rank 0 waits in short steps, so that the other ranks do not time out."""
         with ExitStack() as held:
 
             def take() -> bool:
@@ -97,7 +97,7 @@ class RankZeroStore(Store):
                 return True
 
             noted = False
-            while not self._ranks.lead(take):
+            while not self._ranks.on_rank_zero(take):
                 if not wait:
                     raise Busy("another process works on it")
                 if not noted:
@@ -108,60 +108,60 @@ class RankZeroStore(Store):
 
 
 class RankZeroRecords(RecordsFile):
-    """The records of such a store."""
+    """The records file of a rank-zero store."""
 
     def __init__(self, records: RecordsFile, ranks: Ranks) -> None:
         super().__init__(records.path.parent)
         self._records, self._ranks = records, ranks
 
     def latest(self) -> dict[str, Record]:
-        latest, self.broken = self._ranks.lead(lambda: (self._records.latest(), self._records.broken))
+        latest, self.broken = self._ranks.on_rank_zero(lambda: (self._records.latest(), self._records.broken))
         return latest
 
     def add(self, record: Record) -> None:
-        self._ranks.lead(lambda: self._records.add(record))
+        self._ranks.on_rank_zero(lambda: self._records.add(record))
 
 
 class RankZeroPredictions(Predictions):
-    """The predictions of such a store."""
+    """The predictions of a rank-zero store."""
 
     def __init__(self, predictions: Predictions, ranks: Ranks) -> None:
         super().__init__(predictions.folder.parent)
         self._predictions, self._ranks = predictions, ranks
 
     def save(self, digest: str, predicted: Sequence[Any], items: Items | None) -> None:
-        self._ranks.lead(lambda: self._predictions.save(digest, predicted, items))
+        self._ranks.on_rank_zero(lambda: self._predictions.save(digest, predicted, items))
 
     def predicted(self, digest: str) -> list[Any] | None:
-        return self._ranks.lead(lambda: self._predictions.predicted(digest))
+        return self._ranks.on_rank_zero(lambda: self._predictions.predicted(digest))
 
     def items(self, digest: str) -> Items | None:
-        return self._ranks.lead(lambda: self._predictions.items(digest))
+        return self._ranks.on_rank_zero(lambda: self._predictions.items(digest))
 
 
 class RankZeroMaskSamples(MaskSamples):
-    """The mask samples of such a store."""
+    """The mask samples of a rank-zero store."""
 
     def __init__(self, samples: MaskSamples, ranks: Ranks) -> None:
         super().__init__(samples.folder.parent)
         self._samples, self._ranks = samples, ranks
 
     def save(self, digest: str, mask_samples: Mapping[str, tuple[int, int, str]]) -> None:
-        self._ranks.lead(lambda: self._samples.save(digest, mask_samples))
+        self._ranks.on_rank_zero(lambda: self._samples.save(digest, mask_samples))
 
     def load(self, digest: str) -> dict[str, MaskSample] | None:
-        return self._ranks.lead(lambda: self._samples.load(digest))
+        return self._ranks.on_rank_zero(lambda: self._samples.load(digest))
 
 
 class RankZeroMasks(MaskFiles):
-    """The whole masks of such a store."""
+    """The whole masks of a rank-zero store."""
 
     def __init__(self, masks: MaskFiles, ranks: Ranks) -> None:
         super().__init__(masks.folder.parent)
         self._masks, self._ranks = masks, ranks
 
     def save(self, digest: str, masks: Mapping[str, Tensor]) -> None:
-        self._ranks.lead(lambda: self._masks.save(digest, masks))
+        self._ranks.on_rank_zero(lambda: self._masks.save(digest, masks))
 
     def load(self, digest: str) -> dict[str, Tensor] | None:
-        return self._ranks.lead(lambda: self._masks.load(digest))
+        return self._ranks.on_rank_zero(lambda: self._masks.load(digest))

@@ -1,4 +1,4 @@
-"""By rows: which cells ranks can carry out that hold rows of a net alone, and why others cannot."""
+"""Shardable cells: which cells can run with their nets sharded by rows, and why others cannot."""
 
 from __future__ import annotations
 
@@ -7,38 +7,37 @@ from collections.abc import Iterable, Iterator
 from smc_eval.capabilities import trained_as
 from smc_eval.errors import UsageError
 from smc_eval.experiment.cell import Chain
-from smc_eval.sparse.allocate import BY_ROWS
+from smc_eval.sparse.allocate import SHARDABLE_DISTRIBUTIONS
 from smc_eval.stages import Prune, Stage, Train
 
 
 def refuse_unshardable(chains: Iterable[Chain]) -> None:
-    """Refuse what a sharded net cannot do, before anything runs.
+    """Refuse cells that cannot be sharded, before anything runs.
 
     Raises:
-        UsageError: names the first cell, what of it needs whole tensors, and what to do.
+        UsageError: names the first cell, the part that needs whole tensors, and the remedy.
     """
     for chain in chains:
-        for fault in unshardable_parts(chain):
-            raise UsageError(
-                f"--shard cannot carry out {chain.cell.label}: {fault}; leave out one of the two"
-            )
+        for reason in unshardable_parts(chain):
+            raise UsageError(f"--shard cannot run {chain.cell.label}: {reason}; leave out one of the two")
 
 
 def unshardable_parts(chain: Chain) -> Iterator[str]:
-    """What of a cell needs more of a net than its rows, in plain words."""
+    """A reason for each part of a cell that needs more of a net than its rows."""
     cell = chain.cell
     if not trained_as(cell.task).only_calls_model:
-        yield f"task {cell.task.card.name!r} uses parts of its net beside calling it, which gather no rows"
+        yield f"task {cell.task.card.name!r} uses parts of its net directly, which gather no rows"
     for link in chain.links:
-        yield from _of(link.stage)
+        yield from _of_stage(link.stage)
     target = cell.target
-    if target.sparsity and target.pattern == "free" and target.distribution not in BY_ROWS:
-        yield f"spread {target.distribution!r} needs whole tensors; these do not: {', '.join(BY_ROWS)}"
+    if target.sparsity and target.pattern == "free" and target.distribution not in SHARDABLE_DISTRIBUTIONS:
+        names = ", ".join(SHARDABLE_DISTRIBUTIONS)
+        yield f"distribution {target.distribution!r} needs whole tensors; these do not: {names}"
     if cell.task.recipe.precision == "fp16":
-        yield "precision fp16 scales losses by what one rank alone sees overflow; bf16 and fp32 need no scale"
+        yield "precision fp16 needs a loss scale, which each rank would choose alone; bf16 and fp32 need none"
 
 
-def _of(stage: Stage) -> Iterator[str]:
+def _of_stage(stage: Stage) -> Iterator[str]:
     match stage:
         case Prune(by=by) if not by.shardable:
             yield f"{type(by).__name__} decides masks from whole tensors, inputs or outputs"

@@ -1,1 +1,1 @@
-"""Where cells run: processes on this machine, SLURM jobs, Ray tasks."""
+"""Executors: processes on this machine, SLURM jobs, Ray tasks."""

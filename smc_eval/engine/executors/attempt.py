@@ -1,4 +1,4 @@
-"""An attempt at a cell: its walk under a lease, and its record, whatever happens."""
+"""Attempt: run a cell while holding its lease, and write its record, whatever happens."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from smc_eval.store.record import Record, blank_record, failed_record
 def attempt(run: CellRun) -> Record | None:
     """Run a cell and write its record; an error becomes a failed record with its reason.
 
-    None where another process is at work on it, and the walk does not wait.
+    None if another process works on the cell, and the run does not wait.
 
     Raises:
-        StoreGone: the store's folder has vanished, and no record can be written.
-        RankLost: another rank has ended, or this one failed alone.
+        StoreGone: the store's folder has vanished, so no record can be written.
+        RankLost: another rank has ended, or this rank failed alone.
     """
     while True:
         try:
             with run.store.lock(run.chain.digest, run.watcher.note, wait=run.options.wait):
-                return _recorded(run)
+                return _run_or_read(run)
         except Busy:
             return None
         except (RankLost, StoreGone):
             raise
-        except LeaseLost as error:  # whoever took over goes on from the last checkpoint
+        except LeaseLost as error:  # the process that took over continues from the last checkpoint
             run.watcher.note(str(error), warning=True)
             if not run.options.wait:
                 return None
@@ -34,49 +34,49 @@ def attempt(run: CellRun) -> Record | None:
             return failed_record(blank_record(run.chain.cell, run.chain), str(error))
 
 
-def _recorded(run: CellRun) -> Record:
-    """The record of a cell that this process holds: read if another was here before, else made."""
-    found = run.store.records.get(run.chain.digest)
-    if found is not None and found.status == "ok":
-        return found
-    result, short = _tried(run)
+def _run_or_read(run: CellRun) -> Record:
+    """The record of a cell whose lease this process holds: read if another process made it, else made."""
+    earlier = run.store.records.get(run.chain.digest)
+    if earlier is not None and earlier.status == "ok":
+        return earlier
+    record, short = _try(run)
     if short:
-        run.watcher.note("out of memory; once more with forward passes of half the size", warning=True)
+        run.watcher.note("out of memory; trying again with forward passes of half the size", warning=True)
         run = run.in_smaller_parts()
         run.device.empty_cache()
-        result, _ = _tried(run)
+        record, _ = _try(run)
     run.store.check()
     try:
-        run.store.records.add(result)
+        run.store.records.add(record)
     except StoreError as error:
         run.watcher.note(str(error), warning=True)
-    if result.status == "ok":
+    if record.status == "ok":
         run.drop_last_net()
-    return result
+    return record
 
 
-def _tried(run: CellRun) -> tuple[Record, bool]:
-    """The record of one try, and whether smaller forward passes may help where it failed."""
+def _try(run: CellRun) -> tuple[Record, bool]:
+    """The record of one try, and whether smaller forward passes may help if it failed."""
     blank = blank_record(run.chain.cell, run.chain)
     try:
         return run.run(), False
     except (Busy, LeaseLost, RankLost, StoreGone):
         raise
     except Exception as error:
-        # all ranks stand here, or else end now
-        short = run.device.ranks.failed(str(error), short=out_of_memory(error))
+        # all ranks come to this point, or else they end
+        short = run.device.ranks.all_failed(str(error), short=out_of_memory(error))
         if short:
-            told = f"out of memory: {first_line(error)}"
+            reason = f"out of memory: {first_line(error)}"
             advice = "try a smaller --recipe batch_size with accumulation"
-            return failed_record(blank, f"{told}; {advice}"), run.options.parts == 1
+            return failed_record(blank, f"{reason}; {advice}"), run.options.parts == 1
         if isinstance(error, SmcError):
             return failed_record(blank, str(error)), False
         log = run.store.log(run.chain.digest, traceback.format_exc())
-        return failed_record(blank, f"{type(error).__name__}: {error}\nfull story in {log}"), False
+        return failed_record(blank, f"{type(error).__name__}: {error}\nthe traceback is in {log}"), False
 
 
 def out_of_memory(error: Exception) -> bool:
-    """Whether an error says that memory ran short, in whatever words."""
+    """Whether an error means that memory ran out; each library has its own error for it."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's
         return True
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)  # torch's, on a CPU

@@ -19,13 +19,13 @@ from smc_eval.store.record import Record, blank_record, failed_record
 from smc_eval.store.store import Store
 
 POLL_SECONDS = 1.0
-"""Seconds between two looks at what other processes did."""
+"""Seconds between two looks at the records of other processes."""
 Event = tuple[int, Progress | Future[Record | None]]
-"""Something happened in a lane: progress, or the end of its cell."""
+"""An event in a lane: progress, or the end of its cell."""
 
 
 class Dispatcher:
-    """One run of many cells: which wait, which run in which lane, and the records of the others.
+    """One run of many cells: the waiting ones, the running ones by lane, and the records of the others.
 
     Any number of dispatchers may work on one store. None takes a cell that another has begun.
     """
@@ -36,14 +36,14 @@ class Dispatcher:
         self.chains, self.store, self.executor, self.options = chains, store, executor, options
         self.watcher, self.known = options.watcher, [*chains, *options.ahead]
         self.shared = shared_nets(self.known)
-        self.place = {chain.digest: number for number, chain in enumerate(chains, 1)}
+        self.number = {chain.digest: number for number, chain in enumerate(chains, 1)}
         self.waiting = {chain.digest: chain for chain in chains}
         self.taken: dict[str, Job] = {}
         """Jobs whose cell another process had; it may still give the cell up."""
         self.lanes: dict[int, Job] = {}
         self.results: dict[str, Record] = {}
         self.before: dict[str, Record] = {}
-        """Failed records that were there when the run began."""
+        """Failed records that existed before the run."""
         self.events = SimpleQueue[Event]()
 
     def run(self) -> list[Record]:
@@ -59,90 +59,90 @@ class Dispatcher:
             self._settle_recorded()
             if not self.waiting and not self.lanes:
                 return [self.results[chain.digest] for chain in self.chains]
-            self._hand_out()
-            self._listen()
+            self._start_cells()
+            self._wait_for_event()
 
     def _settle_recorded(self) -> None:
-        """Settle every cell that has a record by now, also of another process."""
+        """Settle every cell that has a record by now, from this process or another."""
         records = self.store.records.latest()
         for digest, chain in list(self.waiting.items()):
             record = records.get(digest)
             if record and (record.status == "ok" or record is not self.before.get(digest)):
-                lane = self.watcher.lane(self._free())
-                lane.cell(self.place[digest], chain.cell.label)
+                lane = self.watcher.lane(self._free_lane())
+                lane.cell(self.number[digest], chain.cell.label)
                 self._settle(lane, digest, record)
 
-    def _hand_out(self) -> None:
+    def _start_cells(self) -> None:
         """Start a cell in each free slot, while cells are ready."""
         while self.waiting and len(self.lanes) < self.executor.slots:
-            held = self.store.leases.living()
+            leased = self.store.leases.active()
             ours = [job.chain for job in self.lanes.values()]
-            theirs = [chain for digest, chain in self.waiting.items() if digest in held]
-            chain = self.scheduler.next(self.waiting.values(), [*ours, *theirs], self.store.nets(), held)
+            theirs = [chain for digest, chain in self.waiting.items() if digest in leased]
+            chain = self.scheduler.next(self.waiting.values(), [*ours, *theirs], self.store.nets(), leased)
             if chain is None:
                 return
             del self.waiting[chain.digest]
-            lane = self._free()
-            self.watcher.lane(lane).cell(self.place[chain.digest], chain.cell.label)
+            lane = self._free_lane()
+            self.watcher.lane(lane).cell(self.number[chain.digest], chain.cell.label)
             self._submit(lane, self.taken.pop(chain.digest, Job(chain)))
 
-    def _free(self) -> int:
+    def _free_lane(self) -> int:
         return next(lane for lane in range(len(self.lanes) + 1) if lane not in self.lanes)
 
     def _submit(self, lane: int, job: Job) -> None:
         self.lanes[lane] = job
-        future = self.executor.submit(job, lambda told: self.events.put((lane, told)))
+        future = self.executor.submit(job, lambda progress: self.events.put((lane, progress)))
         future.add_done_callback(lambda done: self.events.put((lane, done)))
 
-    def _listen(self) -> None:
+    def _wait_for_event(self) -> None:
         """Pass on progress, until a cell ends or it is time to look at the store."""
         due = time.monotonic() + POLL_SECONDS
         while (left := due - time.monotonic()) > 0:
             try:
-                lane, news = self.events.get(timeout=left)
+                lane, event = self.events.get(timeout=left)
             except Empty:
                 return
-            if isinstance(news, Progress):
-                getattr(self.watcher.lane(lane), news.verb)(*news.words, **news.more)
+            if isinstance(event, Progress):
+                getattr(self.watcher.lane(lane), event.method)(*event.args, **event.kwargs)
             else:
-                self._ended(lane, news)
+                self._end(lane, event)
                 return
 
-    def _ended(self, lane: int, future: Future[Record | None]) -> None:
+    def _end(self, lane: int, future: Future[Record | None]) -> None:
         job = self.lanes.pop(lane)
         digest = job.chain.digest
         try:
-            result = future.result()
+            record = future.result()
         except WorkerDied as death:
-            self._died(lane, job, death)
+            self._retry_or_fail(lane, job, death)
             return
-        if result is None:  # another process has it, or one that died seems to have it still
+        if record is None:  # another process works on it, or died and its lease has not run out
             self.waiting[digest], self.taken[digest] = job.chain, job
         else:
-            self._settle(self.watcher.lane(lane), digest, result)
+            self._settle(self.watcher.lane(lane), digest, record)
 
-    def _died(self, lane: int, job: Job, death: WorkerDied) -> None:
+    def _retry_or_fail(self, lane: int, job: Job, death: WorkerDied) -> None:
         """Run the cell once more after a kill; in smaller parts, if memory was the cause."""
-        if death.killed and not job.again:
+        if death.killed and not job.retried:
             parts = 2 * job.parts if death.memory else job.parts
             how = " with forward passes of half the size" if death.memory else ""
-            self.watcher.lane(lane).note(f"{death}; once more{how}", warning=True)
-            self._submit(lane, replace(job, parts=parts, again=True))
+            self.watcher.lane(lane).note(f"{death}; trying again{how}", warning=True)
+            self._submit(lane, replace(job, parts=parts, retried=True))
             return
         log = self.store.log(job.chain.digest)
-        result = failed_record(blank_record(job.chain.cell, job.chain), f"{death}\nwhat it said is in {log}")
+        record = failed_record(blank_record(job.chain.cell, job.chain), f"{death}\nits output is in {log}")
         self.store.check()
         try:
-            self.store.records.add(result)
+            self.store.records.add(record)
         except StoreError as error:
             self.watcher.note(str(error), warning=True)
-        self._settle(self.watcher.lane(lane), job.chain.digest, result)
+        self._settle(self.watcher.lane(lane), job.chain.digest, record)
 
-    def _settle(self, lane: Watcher, digest: str, result: Record) -> None:
+    def _settle(self, lane: Watcher, digest: str, record: Record) -> None:
         self.waiting.pop(digest, None)
-        self.results[digest] = result
-        lane.result(result)
-        if self.options.keep != "nets" and result.status == "ok":
-            done = {digest for digest, result in self.results.items() if result.status == "ok"}
+        self.results[digest] = record
+        lane.result(record)
+        if self.options.keep != "nets" and record.status == "ok":
+            done = {digest for digest, record in self.results.items() if record.status == "ok"}
             for net in unneeded_nets(self.known, self.shared, done):
                 self.store.forget(net)

@@ -1,4 +1,4 @@
-"""What a run and those who carry out its cells say to each other: settings, jobs, progress, ends."""
+"""Jobs: the messages between a run and the workers that run its cells."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self
 
+from smc_eval.engine.run_options import CHECKPOINT_SECONDS
 from smc_eval.errors import SmcError
 from smc_eval.experiment.cell import Chain
 from smc_eval.store.record import Record
@@ -16,7 +17,7 @@ from smc_eval.store.record import Record
 
 @dataclass(frozen=True)
 class WorkerSettings:
-    """What all workers of a run are told once."""
+    """Settings that all workers of a run get once."""
 
     folder: Path
     device: str
@@ -24,20 +25,22 @@ class WorkerSettings:
     keep: frozenset[str]
     """Digests whose nets stay in the store."""
     masks: bool = False
-    """Leave each cell's masks in the store."""
+    """Keep the masks of each cell in the store."""
+    checkpoint_seconds: float = CHECKPOINT_SECONDS
+    """Seconds between two checkpoints of a training."""
     devices: tuple[str, ...] = ()
-    """The accelerators to share out, as CUDA_VISIBLE_DEVICES names them."""
+    """The accelerators that the workers share, as CUDA_VISIBLE_DEVICES names them."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A cell to carry out."""
+    """A cell to run."""
 
     chain: Chain
     parts: int = 1
-    """In how many parts it makes its forward passes."""
-    again: bool = False
-    """Whether a worker died of it before."""
+    """Number of parts into which its forward passes are cut."""
+    retried: bool = False
+    """Whether a worker died while it ran this cell before."""
 
 
 class WorkerDied(SmcError):
@@ -45,55 +48,55 @@ class WorkerDied(SmcError):
 
     def __init__(self, how: str, *, killed: bool, memory: bool = False) -> None:
         self.killed = killed
-        """Whether it may not have been the cell's fault, so that it is worth another try."""
+        """Whether the cause may not be the cell itself, so that another try is worthwhile."""
         self.memory = memory
-        """Whether it was killed because memory ran short, as far as can be told."""
+        """Whether it was killed because memory ran short, as far as is known."""
         super().__init__(f"its worker {how}" + (" as memory ran short" if memory else ""))
 
     @classmethod
-    def of(cls, code: int, *, memory: bool = False) -> Self:
-        """The death of a process, by its exit code."""
+    def by_exit_code(cls, code: int, *, memory: bool = False) -> Self:
+        """The death of a process that ended with an exit code."""
         return cls(exit_reason(code), killed=code == -signal.SIGKILL, memory=memory)
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Something for a watcher: which verb, and what it is told."""
+    """A call of a watcher's method, in another process."""
 
-    verb: str
-    words: tuple[Any, ...]
-    more: dict[str, Any]
+    method: str
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Finished:
-    """A cell ended; without a record, if another process has it."""
+    """A cell ended. The record is None if another process works on the cell."""
 
-    result: Record | None
+    record: Record | None
 
 
 @dataclass(frozen=True)
 class CannotWork:
-    """The worker cannot work at all."""
+    """The worker cannot run any cell."""
 
     reason: str
 
 
 class Executor(Protocol):
-    """What a run needs of an engine. The future's result is None where another process has the cell."""
+    """Runs cells, wherever that is. A future's result is None if another process works on the cell."""
 
     slots: int
-    """How many cells it carries out at once."""
+    """Number of cells that it runs at once."""
 
-    def submit(self, job: Job, tell: Callable[[Progress], None]) -> Future[Record | None]:
-        """Carry out a cell; `tell` hears of its progress, on any thread."""
+    def submit(self, job: Job, report: Callable[[Progress], None]) -> Future[Record | None]:
+        """Run a cell; `report` gets its progress, on any thread."""
 
     def shutdown(self) -> None:
-        """End, and what is at work with it."""
+        """End, with all cells in progress."""
 
 
 def exit_reason(code: int) -> str:
-    """An exit code in words."""
+    """A phrase for an exit code."""
     if code >= 0:
         return f"ended with exit code {code}"
     try:

@@ -1,9 +1,7 @@
-"""Executors: engines that carry out cells, in the shape of concurrent.futures; here, worker processes.
+"""Local executor: worker processes on this machine, in the form of concurrent.futures.
 
-Others are in slurm.py and ray.py.
-
-A pool that shares queues among its processes dies or hangs with one that is killed (the standard
-library's, loky's); so each worker here has a pipe of its own, and a thread that waits for it.
+A pool whose processes share queues dies or hangs if one of them is killed; that holds for the standard
+library's pool and for loky's. So each worker here has its own pipe, and a thread that waits for it.
 """
 
 from __future__ import annotations
@@ -25,11 +23,11 @@ from smc_eval.errors import UsageError
 from smc_eval.store.record import Record
 
 STOP_TIMEOUT = 5.0
-"""Seconds a worker has to end when it is asked to."""
+"""Seconds that a worker has to end after it is told to."""
 
 
 class Local:
-    """Worker processes on this machine. One that dies fails its cell alone, and is replaced."""
+    """Worker processes on this machine. If one dies, only its cell fails, and another worker starts."""
 
     def __init__(self, settings: WorkerSettings, slots: int) -> None:
         self.slots = slots
@@ -39,13 +37,13 @@ class Local:
             self._idle.put(worker)
         self._threads = ThreadPoolExecutor(slots, initializer=block_sigint)
 
-    def submit(self, job: Job, tell: Callable[[Progress], None]) -> Future[Record | None]:
-        return self._threads.submit(self._carry_out, job, tell)
+    def submit(self, job: Job, report: Callable[[Progress], None]) -> Future[Record | None]:
+        return self._threads.submit(self._run, job, report)
 
-    def _carry_out(self, job: Job, tell: Callable[[Progress], None]) -> Record | None:
+    def _run(self, job: Job, report: Callable[[Progress], None]) -> Record | None:
         worker = self._idle.get()
         try:
-            return worker.carry_out(job, tell)
+            return worker.run(job, report)
         finally:
             self._idle.put(worker)
 
@@ -53,12 +51,12 @@ class Local:
         for worker in self._workers:
             worker.stop()
         self._threads.shutdown(cancel_futures=True)
-        for worker in self._workers:  # one may have been on its way
+        for worker in self._workers:  # one may have started meanwhile
             worker.stop()
 
 
 class Worker:
-    """A process that carries out one cell at a time; started when it is first needed."""
+    """A process that runs one cell at a time; started when it is first needed."""
 
     def __init__(self, settings: WorkerSettings, slot: int) -> None:
         self.settings, self.slot = settings, slot
@@ -66,34 +64,35 @@ class Worker:
         self._process: BaseProcess | None = None
         self._pipe: Connection | None = None
 
-    def carry_out(self, job: Job, tell: Callable[[Progress], None]) -> Record | None:
-        """The record of a cell; None where another process has it.
+    def run(self, job: Job, report: Callable[[Progress], None]) -> Record | None:
+        """The record of a cell; None if another process works on it.
 
         Raises:
             WorkerDied: the process ended before the cell did.
-            UsageError: the process cannot work at all: it has no such device.
+            UsageError: the process cannot run any cell: it has no such device.
         """
         kills = memory_kills()
-        pipe = self._started()
+        pipe = self._connect()
         try:
             pipe.send(job)
             while True:
                 match pipe.recv():
-                    case Finished(result=result):
-                        return result
+                    case Finished(record=record):
+                        return record
                     case CannotWork(reason=reason):
                         raise UsageError(reason)
-                    case told:
-                        tell(told)
+                    case progress:
+                        report(progress)
         except (EOFError, OSError):
-            code = self._code()
+            code = self._exit_code()
             memory = code == -signal.SIGKILL and (kills is None or memory_kills() != kills)
-            raise WorkerDied.of(code, memory=memory) from None
+            raise WorkerDied.by_exit_code(code, memory=memory) from None
 
-    def _started(self) -> Connection:
+    def _connect(self) -> Connection:
+        """The pipe to a living process, which is started if there is none."""
         if self._process is None or self._pipe is None or not self._process.is_alive():
             if self.stopped:
-                raise WorkerDied.of(-signal.SIGTERM)
+                raise WorkerDied.by_exit_code(-signal.SIGTERM)
             here, there = multiprocessing.get_context("spawn").Pipe()
             spawn: Any = multiprocessing.get_context("spawn").Process
             process: BaseProcess = spawn(
@@ -104,19 +103,19 @@ class Worker:
             self._process, self._pipe = process, here
         return self._pipe
 
-    def _code(self) -> int:
-        """How the process ended."""
+    def _exit_code(self) -> int:
+        """The exit code of the process, after it closed its pipe."""
         assert self._process is not None
         self._process.join(STOP_TIMEOUT)
         code = self._process.exitcode
-        if code is None:  # it closed its pipe, but lives on
+        if code is None:  # it closed its pipe, and still runs
             self._process.kill()
             self._process.join()
         self._process = None
         return code if code is not None else -signal.SIGKILL
 
     def stop(self) -> None:
-        """End the process, whatever it is at; what it has kept in the store stays."""
+        """End the process, also in the middle of a cell. Its checkpoints stay in the store."""
         self.stopped = True
         process = self._process
         if process is None:
@@ -129,15 +128,15 @@ class Worker:
 
 
 def block_sigint() -> None:
-    """Let processes that this thread starts be deaf to Ctrl-C: who started them ends them."""
+    """Block Ctrl-C in processes that this thread starts: their parent process ends them."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 
 
-def memory_kills(told: Path = Path("/proc/vmstat")) -> int | None:
-    """How many processes this kernel has killed because memory ran short; None where it does not tell."""
+def memory_kills(vmstat: Path = Path("/proc/vmstat")) -> int | None:
+    """Number of processes that this kernel killed because memory ran short; None if it has no count."""
     try:
-        counts = told.read_text(encoding="ascii")
+        counts = vmstat.read_text(encoding="ascii")
     except OSError:
         return None
-    found = [line.partition(" ")[2] for line in counts.splitlines() if line.startswith("oom_kill ")]
-    return int(found[0]) if found else None
+    kills = [line.partition(" ")[2] for line in counts.splitlines() if line.startswith("oom_kill ")]
+    return int(kills[0]) if kills else None

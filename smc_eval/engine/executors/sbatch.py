@@ -1,4 +1,4 @@
-"""Terms: what a job asks of SLURM, in sbatch's own options."""
+"""sbatch options: the resources of a SLURM job, in sbatch's own words."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from smc_eval.errors import UsageError
 from smc_eval.experiment.parsing import split_list
 
 MINUTES = 240
-"""A job's time limit where none is said."""
+"""Default time limit of a job."""
 RESERVED = frozenset(
     {
         "array",
@@ -30,7 +30,7 @@ RESERVED = frozenset(
         "wrap",
     }
 )
-"""Options of sbatch that are not the user's: a cell is one task, whose output goes where we read it."""
+"""Options of sbatch that are set here: a cell is one task, and its output goes to a known file."""
 KEY = re.compile(r"[a-z][a-z-]*")
 TIME = re.compile(
     r"(?:(?P<days>\d+)-(?P<hours>\d+)(?::(?P<minutes>\d+)(?::\d+)?)?|(?P<clock>\d+(?::\d+){0,2}))"
@@ -45,14 +45,14 @@ class SbatchOptions:
     minutes: int = MINUTES
     threads: int = 1
     local: bool = False
-    """submitit's stand-in for a cluster, processes on this machine: for trying it out."""
+    """Use submitit's local executor, processes on this machine, to try a command without SLURM."""
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """`KEY=VALUE,…`; a comma in brackets is the value's own.
+        """Options from `KEY=VALUE,…`; a comma in brackets belongs to the value.
 
         Raises:
-            UsageError: a key is no option of sbatch's form, or not the user's to say; a value cannot be read.
+            UsageError: a key is no long option of sbatch, or is set here; a value cannot be read.
         """
         options = dict[str, str | bool]()
         for word in split_list([text]):
@@ -60,33 +60,31 @@ class SbatchOptions:
             if not KEY.fullmatch(key) or (equals and not value):
                 raise UsageError(f"--executor slurm: {word!r} is no KEY=VALUE with a long option of sbatch")
             if key in options:
-                raise UsageError(f"--executor slurm: {key!r} is said twice")
+                raise UsageError(f"--executor slurm: {key!r} is given twice")
             if key in RESERVED:
                 raise UsageError(
-                    f"--executor slurm: {key!r} is not for you to say: each cell is one task of one job"
+                    f"--executor slurm: {key!r} cannot be set: each cell is one task of one job; leave it out"
                 )
             options[key] = value if equals else True
         minutes = minutes_in(str(options.pop("time", MINUTES)))
         local = options.pop("cluster", None)
         if local not in {None, "local"}:
-            raise UsageError(
-                f"--executor slurm: cluster={local} is unknown; local tries it out without SLURM"
-            )
+            raise UsageError(f"--executor slurm: cluster={local} is unknown; known: local, for this machine")
         sbatch = cls(options, minutes, local=local is not None)
         cpus = str(options.pop("cpus-per-task", "1"))
         if not cpus.isdecimal() or cpus == "0":
-            raise UsageError(f"--executor slurm: cpus-per-task={cpus} is no count")
+            raise UsageError(f"--executor slurm: cpus-per-task={cpus} is no count; give a number from 1")
         return replace(sbatch, threads=int(cpus))
 
     def with_threads(self, threads: int | None) -> Self:
-        """These, with as many CPUs a job as the user wants threads, if that is said."""
+        """The same options, with as many CPUs for each job as `threads`, if that is given."""
         return replace(self, threads=threads or self.threads)
 
     def executor(self, folder: Any, slots: int, requeues: int) -> Any:
-        """submitit's, for jobs on these terms whose files lie in a folder.
+        """The executor of submitit with these options; `folder` is for its files.
 
         Raises:
-            UsageError: there is no SLURM here.
+            RuntimeError: submitit finds no SLURM here.
         """
         if self.local:
             executor = submitit.LocalExecutor(folder, max_num_timeout=requeues)
@@ -98,7 +96,7 @@ class SbatchOptions:
             time=self.minutes,
             cpus_per_task=self.threads,
             array_parallelism=slots,
-            # since SLURM 22.05 a step is not told by itself how many CPUs the job has
+            # since SLURM 22.05, srun does not take the number of CPUs from its job
             srun_args=[f"--cpus-per-task={self.threads}"],
             additional_parameters={"requeue": True, **self.options},
         )
@@ -106,21 +104,24 @@ class SbatchOptions:
 
 
 def minutes_in(time: str) -> int:
-    """Minutes, of a time limit in any of sbatch's six forms.
+    """Minutes of a time limit, in any of sbatch's six forms.
 
     Raises:
-        UsageError: it is none of them, or less than a minute.
+        UsageError: the form is unknown, or the limit is less than 3 minutes.
     """
-    found = TIME.fullmatch(time)
-    if not found:
+    match = TIME.fullmatch(time)
+    if not match:
         raise UsageError(
             f"--executor slurm: time={time} is no time limit; write minutes, H:MM:SS or D-HH:MM:SS"
         )
-    if clock := found["clock"]:
+    if clock := match["clock"]:
         parts = [int(part) for part in clock.split(":")]
         minutes = parts[0] * 60 + parts[1] if len(parts) == 3 else parts[0]
     else:
-        minutes = (int(found["days"]) * 24 + int(found["hours"])) * 60 + int(found["minutes"] or 0)
+        minutes = (int(match["days"]) * 24 + int(match["hours"])) * 60 + int(match["minutes"] or 0)
     if minutes < 3:
-        raise UsageError(f"--executor slurm: time={time} is too short: jobs are told 90 s before their end")
+        raise UsageError(
+            f"--executor slurm: time={time} is too short: jobs get a signal 90 s before their end; "
+            "write 3 or more"
+        )
     return minutes

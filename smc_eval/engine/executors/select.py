@@ -1,4 +1,4 @@
-"""Engines by their word: which executor `local`, `slurm:partition=gpu` or `ray:HOST:PORT` asks for."""
+"""Select: the executor that `local`, `slurm:partition=gpu` or `ray:HOST:PORT` names."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
     from smc_eval.engine.executors.jobs import Executor
 
 PACKAGES = {"local": None, "ray": "ray", "slurm": "submitit"}
-"""What each engine needs to be installed."""
+"""The package that each executor needs."""
 
 Maker = Callable[[WorkerSettings, int | None], "Executor"]
-"""Makes an executor for a setting and a number of jobs; None leaves that to the engine."""
+"""Makes an executor from settings and a number of jobs; None takes the executor's default."""
 
 
 def executor_for(word: str) -> Maker:
-    """Who makes the executor of a word: `local`, `slurm[:KEY=VALUE,…]` or `ray[:ADDRESS]`.
+    """The maker of an executor: `local`, `slurm[:KEY=VALUE,…]` or `ray[:ADDRESS]`.
 
     Raises:
-        UnknownName: there is no such engine.
-        UsageError: its package is not installed, or what is said behind it cannot be read.
+        UnknownName: there is no such executor.
+        UsageError: its package is not installed, or its options cannot be read.
     """
     name, colon, rest = word.partition(":")
     if name not in PACKAGES:
@@ -47,7 +47,7 @@ def executor_for(word: str) -> Maker:
 
             return partial(Ray, address=rest)
     if colon:
-        raise UsageError(f"--executor {word!r}: local takes nothing behind its name")
+        raise UsageError(f"--executor {word!r}: local has no options")
     return _local
 
 

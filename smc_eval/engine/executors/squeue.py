@@ -1,4 +1,4 @@
-"""The queue of SLURM: how jobs stand in it, and how they are taken out."""
+"""The queue of SLURM: the states of jobs, and how to cancel them."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ LIVE = frozenset(
         "RESV_DEL_HOLD",
     }
 )
-"""States in which a job may yet come to something."""
+"""States in which a job may still give a result."""
 FATAL = frozenset({"TIMEOUT", "CANCELLED", "DEADLINE"})
-"""States that somebody decided on: another try would end the same."""
+"""States that a person or a limit decided: another try would end the same."""
 
 
 def job_states(jobs: Sequence[Any], *, local: bool) -> Mapping[str, str] | None:
-    """The state of each job by its number, as far as it is known; None where SLURM does not answer.
+    """The state of each job by its number, as far as it is known; None if SLURM does not answer.
 
-    Asked of squeue, which every SLURM has, and which tells a job's end for some minutes; accounting
-    is not everywhere.
+    They come from squeue, which every SLURM has, and which shows ended jobs for some minutes. Many
+    clusters have no accounting.
     """
     if local:
         return {job.job_id: job.state for job in jobs}
@@ -52,14 +52,14 @@ def job_states(jobs: Sequence[Any], *, local: bool) -> Mapping[str, str] | None:
         getpass.getuser(),
     ]
     try:
-        told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+        output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
     except (OSError, subprocess.SubprocessError):
         return None
-    return dict(line.split(" ", 1) for line in told.splitlines() if " " in line)
+    return dict(line.split(" ", 1) for line in output.splitlines() if " " in line)
 
 
 def cancel(jobs: Sequence[Any], *, local: bool) -> None:
-    """End jobs, in the queue or at work: politely first, so that they give back their leases."""
+    """End jobs, waiting or running: first with an interrupt, so that they give back their leases."""
     if local:
         for job in jobs:
             job.cancel()
@@ -71,7 +71,7 @@ def cancel(jobs: Sequence[Any], *, local: bool) -> None:
 
 
 def scancel(numbers: Sequence[str]) -> None:
-    """Have SLURM end jobs; a SIGTERM alone they would take for the beginning of a preemption."""
+    """Cancel SLURM jobs. With a plain SIGTERM they would expect a preemption, so SIGINT comes first."""
     for words in (["--signal=INT"], []):
         with suppress(OSError, subprocess.SubprocessError):
             subprocess.run(

@@ -1,4 +1,4 @@
-"""A worker: the process that carries out cells for another, and tells it how they go."""
+"""Worker: the process that runs cells for another process, and reports their progress to it."""
 
 from __future__ import annotations
 
@@ -26,100 +26,106 @@ if TYPE_CHECKING:
     from smc_eval.store.store import Store
 
 PROGRESS_SECONDS = 0.25
-"""Seconds between two tellings of steps."""
+"""Seconds between two reports of steps."""
 
 
 class ProgressSender(Silent):
-    """A watcher that passes on what it hears; of steps, a few a second."""
+    """A watcher that sends its calls elsewhere; of all steps, a few a second."""
 
     def __init__(self, send: Callable[[Progress], object]) -> None:
         self.send, self.due = send, 0.0
 
     def stage(self, label: str, steps: int, done: int) -> None:
         self.due = time.monotonic() + PROGRESS_SECONDS
-        self._tell("stage", label, steps, done)
+        self._report("stage", label, steps, done)
 
     def step(self, done: int, loss: float) -> None:
         if (now := time.monotonic()) >= self.due:
             self.due = now + PROGRESS_SECONDS
-            self._tell("step", done, loss)
+            self._report("step", done, loss)
 
     def note(self, text: str, *, warning: bool = False) -> None:
-        self._tell("note", text, warning=warning)
+        self._report("note", text, warning=warning)
 
-    def _tell(self, verb: str, *words: Any, **more: Any) -> None:
+    def _report(self, method: str, *args: Any, **kwargs: Any) -> None:
         try:
-            self.send(Progress(verb, words, more))
-        except OSError:  # nobody listens: who started this process is no more
+            self.send(Progress(method, args, kwargs))
+        except OSError:  # the process that started this one has ended
             os._exit(1)
 
 
 def serve(pipe: Connection, settings: WorkerSettings, slot: int) -> None:
-    """Carry out the cells that come through a pipe, until it closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the starter ends us
+    """Run the cells that come through a pipe, until it closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the parent ends this process
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    threading.Thread(target=_follow, name="follow", daemon=True).start()
-    if settings.devices:  # before torch looks
+    threading.Thread(target=_exit_with_parent, name="parent", daemon=True).start()
+    if settings.devices:  # before torch reads it
         os.environ["CUDA_VISIBLE_DEVICES"] = settings.devices[slot % len(settings.devices)]
 
     try:
         job = pipe.recv()
         place = open_settings(settings)
         while True:
-            pipe.send(Finished(_attempted(job, settings, place, ProgressSender(pipe.send))))
+            pipe.send(Finished(_attempt(job, settings, place, ProgressSender(pipe.send))))
             job = pipe.recv()
     except (EOFError, BrokenPipeError):
         return
     except Exception as error:
-        pipe.send(_unfit(error))
+        pipe.send(_cannot_work(error))
 
 
-def carry_out(job: Job, settings: WorkerSettings, watcher: Watcher) -> Finished | CannotWork:
-    """Carry out one cell in this process, wherever an engine has put it."""
+def run_job(job: Job, settings: WorkerSettings, watcher: Watcher) -> Finished | CannotWork:
+    """Run one cell in this process, wherever an executor started it."""
     try:
-        return Finished(_attempted(job, settings, open_settings(settings), watcher))
+        return Finished(_attempt(job, settings, open_settings(settings), watcher))
     except Exception as error:
-        return _unfit(error)
+        return _cannot_work(error)
 
 
 def open_settings(settings: WorkerSettings) -> tuple[Store, Device]:
-    """The store and the device as a run has set them."""
+    """The store and the device of a run."""
     from smc_eval.engine.device import Device
     from smc_eval.store.store import Store
 
     return Store(settings.folder), Device(settings.device, settings.threads)
 
 
-def _attempted(
+def _attempt(
     job: Job, settings: WorkerSettings, place: tuple[Store, Device], watcher: Watcher
 ) -> Record | None:
     from smc_eval.engine.cell_run import CellOptions, CellRun
     from smc_eval.engine.executors.attempt import attempt
 
     store, device = place
-    with logged(store, job.chain.digest):
-        options = CellOptions(settings.keep, settings.masks, wait=False, parts=job.parts)
+    with output_in_log(store, job.chain.digest):
+        options = CellOptions(
+            settings.keep,
+            settings.masks,
+            wait=False,
+            checkpoint_seconds=settings.checkpoint_seconds,
+            parts=job.parts,
+        )
         return attempt(CellRun(job.chain, store, device, watcher, options))
 
 
-def _unfit(error: Exception) -> CannotWork:
-    told = str(error) if isinstance(error, SmcError) else f"{type(error).__name__}: {error}"
-    return CannotWork(f"a worker cannot work: {told}")
+def _cannot_work(error: Exception) -> CannotWork:
+    message = str(error) if isinstance(error, SmcError) else f"{type(error).__name__}: {error}"
+    return CannotWork(f"a worker cannot work: {message}")
 
 
 @contextmanager
-def logged(store: Store, digest: str) -> Iterator[None]:
-    """Within, what this process says goes to the cell's log; an empty one is deleted."""
+def output_in_log(store: Store, digest: str) -> Iterator[None]:
+    """Within, the output of this process goes to the cell's log; an empty log is deleted."""
     try:
         path = store.log(digest)
-        spoken = os.open(path, os.O_WRONLY | os.O_APPEND)
-    except (SmcError, OSError):  # what cannot be logged can be worked on
+        log = os.open(path, os.O_WRONLY | os.O_APPEND)
+    except (SmcError, OSError):  # the cell can run without a log
         yield
         return
     before = [os.dup(1), os.dup(2)]
     try:
         for number in (1, 2):
-            os.dup2(spoken, number)
+            os.dup2(log, number)
         faulthandler.enable(2)  # a crash leaves its stack there
         yield
     finally:
@@ -128,14 +134,14 @@ def logged(store: Store, digest: str) -> Iterator[None]:
         for number, old in zip((1, 2), before, strict=True):
             os.dup2(old, number)
             os.close(old)
-        os.close(spoken)
+        os.close(log)
         with suppress(OSError):
             if path.stat().st_size == 0:
                 path.unlink()
 
 
-def _follow() -> None:
-    """End when the process that started this one does."""
+def _exit_with_parent() -> None:
+    """End this process when the process that started it ends."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

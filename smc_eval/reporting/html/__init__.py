@@ -1,1 +1,1 @@
-"""The page: what records say, as one file that settles an argument, and as figures for papers."""
+"""The HTML page of records, as one file, and its figures as files for papers."""

@@ -1,4 +1,4 @@
-"""Certified: what the engine checked of each net, failures first and in sentences."""
+"""The page's table of certificates: the engine's checks of each net, failed ones first."""
 
 from __future__ import annotations
 
@@ -14,69 +14,69 @@ VERDICT_HEADS = (
     "cell",
     "model",
     "verdict",
-    "asked",
+    "target sparsity",
     "reached",
     "effective",
     "all weights",
     "dead",
     "mask",
-    "what is wrong",
+    "problem",
 )
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The certificate of one record as a line of a table."""
+    """The certificate of one record as a row of a table."""
 
-    loud: bool
+    failed: bool
+    """Whether the cell or its certificate failed."""
     cells: tuple[PageCell, ...]
 
 
 def verdicts(records: Sequence[Record]) -> list[Verdict]:
-    """A line a record: those that failed, then those that lost their certificate, then all others."""
+    """One row per record: failed cells, then failed certificates, then all others."""
     order = {"failed": 0, "doubt": 1, "ok": 2, "skipped": 3}
-    return [_line(record) for record in sorted(records, key=lambda record: order[_state(record)])]
+    return [_verdict(record) for record in sorted(records, key=lambda record: order[_state(record)])]
 
 
 def _state(record: Record) -> str:
     return "doubt" if record.status == "ok" and not record.sound else record.status
 
 
-def _line(record: Record) -> Verdict:
+def _verdict(record: Record) -> Verdict:
     state, certificate = _state(record), record.certificate
     words = {"doubt": "not certified", "ok": "certified", "failed": "failed", "skipped": "skipped"}
-    loud = state in {"failed", "doubt"}
     cells = (
-        PageCell(cell_name(record), key=cell_name(record)),
-        PageCell(record.model, key=record.model),
-        PageCell(words[state], key=words[state], state=state),
+        PageCell(cell_name(record), sort_key=cell_name(record)),
+        PageCell(record.model, sort_key=record.model),
+        PageCell(words[state], sort_key=words[state], state=state),
         _share(certificate.asked if certificate else None),
         _share(certificate.reached if certificate else None),
         _share(certificate.effective if certificate else None),
         _share(record.sparsity.all if record.sparsity else None),
         _dead(certificate),
         PageCell(certificate.mask_digest[:8] if certificate else "–"),
-        PageCell(_wrong(record, state)),
+        PageCell(_problem(record, state)),
     )
-    return Verdict(loud, cells)
+    return Verdict(state in {"failed", "doubt"}, cells)
 
 
 def _share(value: float | None) -> PageCell:
-    return PageCell("–") if value is None else PageCell(f"{value:.4f}", key=value)
+    return PageCell("–") if value is None else PageCell(f"{value:.4f}", sort_key=value)
 
 
 def _dead(certificate: Certificate | None) -> PageCell:
-    """Dead tensors, and dead units: rows without inputs and columns without outputs."""
+    """Dead tensors, and dead units: rows and columns without any unpruned weight."""
     if certificate is None:
         return PageCell("–")
     units = sum(sum(pair) for pair in certificate.dead_units.values())
     tensors = len(certificate.dead_tensors)
     return PageCell(
-        f"{tensors} tensors, {units:,} units" if tensors or units else "none", key=tensors + units / 1e9
+        f"{tensors} tensors, {units:,} units" if tensors or units else "none", sort_key=tensors + units / 1e9
     )
 
 
-def _wrong(record: Record, state: str) -> str:
+def _problem(record: Record, state: str) -> str:
     if state == "doubt":
         return failed_checks(record)
     return " ".join(record.reason.splitlines())

@@ -1,4 +1,4 @@
-"""Again: the command lines that make these records, told from the records alone."""
+"""The command lines that reproduce records, derived from the records alone."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from smc_eval.store.record import Record
 from smc_eval.target import SMC_GRID
 
 Flags = tuple[tuple[str, str], ...]
-"""What a record demands of its command line, but for what a command may list."""
+"""The flags of a record's command line, without those that take lists."""
 
 
 def commands_of(records: Sequence[Record], registry: Registry) -> list[str]:
-    """One command for each set of records that a command can make at once."""
+    """As few commands as possible; each makes one set of records."""
     groups: dict[Flags, list[Record]] = {}
     for record in sorted(records, key=lambda record: record.method == DENSE):
         flags = _flags(record, registry)
-        # a dense net comes along with whatever asks for the same task
-        home = next((other for other in groups if set(flags) <= set(other)), flags)
-        groups.setdefault(home if record.method == DENSE else flags, []).append(record)
-    return [_command(flags, found) for flags, found in groups.items()]
+        # a dense net joins a command that has all of its flags
+        fitting = next((other for other in groups if set(flags) <= set(other)), flags)
+        groups.setdefault(fitting if record.method == DENSE else flags, []).append(record)
+    return [_command(flags, group) for flags, group in groups.items()]
 
 
 def _flags(record: Record, registry: Registry) -> Flags:
-    """Model, data and whatever differs from the defaults of protocol, method and task."""
+    """Model, data, and all that differs from the defaults of protocol, method and task."""
     dense, target = record.method == DENSE, record.target
-    kind = registry.methods.get(_head(record.method))
+    kind = registry.methods.get(_base_name(record.method))
     flags = {"model": record.model, "protocol": record.protocol}
     if not dense and target.scope != PROTOCOLS[record.protocol].scope:  # type: ignore[index]
         flags["scope"] = target.scope
     if not dense and target.pattern == "free" and kind and target.distribution != kind.card.distribution:
         flags["distribution"] = target.distribution
-    if changed := _changed(record, registry):
-        flags["recipe"] = changed
+    if changes := _recipe_changes(record, registry):
+        flags["recipe"] = changes
     if record.match and not dense:
         flags["match"] = record.match.label
     flags["data-dir"] = record.data.source
@@ -48,27 +48,27 @@ def _flags(record: Record, registry: Registry) -> Flags:
     return (*flags.items(), *(() if dense else patterns))
 
 
-def _changed(record: Record, registry: Registry) -> str:
-    """What differs from the task's own recipe; nothing where no plugin knows the task."""
-    kind = registry.tasks.get(_head(record.task))
+def _recipe_changes(record: Record, registry: Registry) -> str:
+    """The recipe's differences from the task's own recipe; empty if no plugin has the task."""
+    kind = registry.tasks.get(_base_name(record.task))
     if kind is None:
         return ""
     own = recipe_of(kind, record.model, PROTOCOLS[record.protocol])  # type: ignore[index]
-    differs = {
+    changes = {
         name: value for name, value in record.recipe if value is not None and value != getattr(own, name)
     }
-    return ",".join(f"{name}={_word(value)}" for name, value in differs.items())
+    return ",".join(f"{name}={_text(value)}" for name, value in changes.items())
 
 
-def _word(value: Any) -> str:
+def _text(value: Any) -> str:
     if isinstance(value, list | tuple):
-        return f"[{','.join(map(_word, value))}]"
+        return f"[{','.join(map(_text, value))}]"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _head(words: str) -> str:
+def _base_name(label: str) -> str:
     """The name of a task or method, without its options."""
-    return words.partition(":")[0]
+    return label.partition(":")[0]
 
 
 def _command(flags: Flags, records: Sequence[Record]) -> str:
@@ -91,9 +91,9 @@ def _command(flags: Flags, records: Sequence[Record]) -> str:
 
 
 def _listed(name: str, values: Iterable[str]) -> str:
-    """A comma list; one of a single number ends in a comma, as a bare number of seeds is a count."""
-    said = ",".join(dict.fromkeys(values))
-    return f"{said}," if name == "seeds" and "," not in said else said
+    """A comma-separated list. A single seed gets a comma, as `--seeds 3` is a count."""
+    text = ",".join(dict.fromkeys(values))
+    return f"{text}," if name == "seeds" and "," not in text else text
 
 
 def _sparsities(records: Iterable[Record]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Cost: score against what a net took to get, and who is beaten by nobody."""
+"""Score against cost, and the Pareto front."""
 
 from __future__ import annotations
 
@@ -6,71 +6,78 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from smc_eval.reporting.cost import CostMeasure, flops_cost, pareto_front, prediction_flops, steps_cost
-from smc_eval.reporting.html.figure import HIDDEN_METHODS, ONLY_SHOWN, Figure, VegaSpec, choice, middle
+from smc_eval.reporting.html.figure import (
+    HIDDEN_METHODS,
+    ONLY_SHOWN,
+    Figure,
+    VegaSpec,
+    default_column,
+    menu,
+)
 from smc_eval.reporting.html.packed_rows import Rows
 from smc_eval.reporting.html.style import Style, scales
 from smc_eval.reporting.series import Panel
 
 MEASURES: dict[str, CostMeasure] = {
     "training steps": steps_cost,
-    "training operations, dense": flops_cost("dense"),
-    "training operations, sparse": flops_cost("sparse"),
-    "operations to predict": prediction_flops,
+    "training FLOPs, dense": flops_cost("dense"),
+    "training FLOPs, sparse": flops_cost("sparse"),
+    "prediction FLOPs": prediction_flops,
 }
 
 
-def cost_figure(panel: Panel, name: str, chosen: Sequence[Style]) -> tuple[Figure, Rows] | None:
-    """The figure and its rows; None where no record tells what it cost."""
+def cost_figure(panel: Panel, name: str, styles: Sequence[Style]) -> tuple[Figure, Rows] | None:
+    """The figure and its rows; None if no cost relative to the dense net is known."""
     rows = [row for column in panel.columns for row in _at(panel, column)]
     if not rows:
         return None
     columns = list(dict.fromkeys(row["column"] for row in rows))
     measures = [measure for measure in MEASURES if any(row["measure"] == measure for row in rows)]
     first = "training steps" if "training steps" in measures else measures[0]
+    column = default_column(columns)
     front = [
-        f"{row['label']} ({row['told']} at {row['times']})"
+        f"{row['label']} ({row['score']} at {row['times']})"
         for row in rows
-        if row["front"] and row["column"] == middle(columns) and row["measure"] == first
+        if row["front"] and row["column"] == column and row["measure"] == first
     ]
     figure = Figure(
         f"cost-{name}",
         panel.title,
-        f"{panel.metric} against {first}, in units of the dense net's, for {panel.title}. "
-        f"At {middle(columns)} nobody beats {', '.join(front)}.",
-        _spec(panel.metric, columns, measures, first, chosen),
+        f"{panel.metric} against {first}, relative to the dense net, for {panel.title}. "
+        f"The Pareto front at sparsity {column}: {', '.join(front)}.",
+        _spec(panel.metric, columns, measures, first, styles),
         f"cost-{name}",
     )
     return figure, Rows(tuple(rows))
 
 
 def _at(panel: Panel, column: str) -> Iterator[dict[str, Any]]:
-    """Every method at one sparsity by every measure, and whether it lies on the front."""
+    """Every method at one sparsity by every measure, and whether it is on the Pareto front."""
     for measure, number in MEASURES.items():
-        found: list[dict[str, Any]] = [
+        rows: list[dict[str, Any]] = [
             {
                 "column": column,
                 "measure": measure,
-                "label": line.label,
+                "label": series.label,
                 "cost": cost,
                 "times": f"{cost:.3g} × dense",
-                "value": square.cell_value.value,
-                "told": f"{square.cell_value.value:.{panel.decimals}f}",
+                "value": point.cell_value.value,
+                "score": f"{point.cell_value.value:.{panel.decimals}f}",
             }
-            for line in panel.lines
-            for square in line.squares
-            if square.column == column
-            and square.cell_value.state == "ok"
-            and (cost := line.times(square, number))
+            for series, point in panel.points
+            if point.column == column
+            and point.cell_value.state == "ok"
+            and (cost := series.relative_cost(point, number))
         ]
         sign = 1 if panel.higher else -1
-        ahead = pareto_front([(sign * row["value"], row["cost"]) for row in found])
-        yield from ({**row, "front": first} for row, first in zip(found, ahead, strict=True))
+        fronts = pareto_front([(sign * row["value"], row["cost"]) for row in rows])
+        yield from ({**row, "front": front} for row, front in zip(rows, fronts, strict=True))
 
 
 def _spec(
-    metric: str, columns: list[str], measures: list[str], first: str, chosen: Sequence[Style]
+    metric: str, columns: list[str], measures: list[str], first: str, styles: Sequence[Style]
 ) -> VegaSpec:
-    scale = scales(chosen)
+    scale = scales(styles)
     place = {
         "x": {
             "field": "cost",
@@ -84,15 +91,15 @@ def _spec(
     tip = [
         {"field": "label", "title": "method"},
         {"field": "column", "title": "sparsity"},
-        {"field": "told", "title": "score"},
+        {"field": "score", "title": "score"},
         {"field": "times", "title": "cost"},
     ]
     return {
         "height": 260,
         "params": [
             HIDDEN_METHODS,
-            choice("at", columns, middle(columns), "sparsity"),
-            choice("by", measures, first, "cost as"),
+            menu("at", columns, default_column(columns), "sparsity"),
+            menu("by", measures, first, "cost"),
         ],
         "transform": [{"filter": "datum.column == at && datum.measure == by"}, ONLY_SHOWN],
         "layer": [

@@ -1,4 +1,4 @@
-"""A Figure: a Vega-Lite spec, the data it names, and what it shows in words."""
+"""A Figure: a Vega-Lite spec, the name of its data, and a description in words."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from smc_eval.reporting.html.packed_rows import Matrix, Rows
-from smc_eval.reporting.html.style import painted
+from smc_eval.reporting.html.style import with_light_colours
 
 VegaSpec = dict[str, Any]
-"""A figure as Vega-Lite writes it."""
+"""A figure in Vega-Lite's format."""
 
 FigureData = Mapping[str, Rows | Matrix]
-"""What figures draw, by name; several may draw the same."""
+"""The data of figures by name; several figures may share one."""
 
 VEGA_SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
-"""Names the language of a spec; nothing is loaded from there."""
+"""Names the format of a spec; nothing is loaded from this address."""
 
 FONT = "system-ui, -apple-system, 'Segoe UI', 'Helvetica Neue', 'DejaVu Sans', sans-serif"
 
@@ -41,28 +41,28 @@ CONFIG: VegaSpec = {
 }
 
 STEPS = range(1, 11)
-"""The paper's ten sparsities, in steps that leave 0.8 each."""
+"""The paper's ten sparsities, in steps that keep 0.8 of the weights each."""
 
 TICK_GAP = 0.35
-"""Marks of the axis that are nearer than this to one of the paper's would be written over it."""
+"""Tick labels that are nearer than this to one of the paper's would overlap it."""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One picture of the page; `spec` holds neither data nor width."""
+    """One figure of the page; `spec` has neither data nor width."""
 
     name: str
-    """Of its files: `curves-mawps-gts-scratch`."""
+    """The name of its files: `curves-mawps-gts-scratch`."""
     title: str
     alt: str
-    """What it shows, for those who do not see it."""
+    """A description for screen readers."""
     spec: VegaSpec
     data: str
     note: str = ""
 
     @property
-    def drawn(self) -> VegaSpec:
-        """The spec as the page draws it: as wide as there is room, methods told in one legend for all."""
+    def page_spec(self) -> VegaSpec:
+        """The spec for the page: as wide as its container, without the legend, which all figures share."""
         return {
             "$schema": VEGA_SCHEMA,
             "width": "container",
@@ -72,8 +72,8 @@ class Figure:
             **_legends(self.spec, None),
         }
 
-    def alone(self, data: FigureData) -> VegaSpec:
-        """The spec with its data, a legend and the colours of day, as a file of its own."""
+    def file_spec(self, data: FigureData) -> VegaSpec:
+        """The spec for a file: with its data, a legend and the light theme."""
         whole = {
             "$schema": VEGA_SCHEMA,
             "width": 380,
@@ -82,12 +82,12 @@ class Figure:
             "data": {"name": self.data},
             **_legends(self.spec, {"title": None, "symbolLimit": 0, "labelLimit": 220}),
         }
-        made: VegaSpec = painted(whole)
-        return {**made, "datasets": {self.data: data[self.data].plain()}}
+        spec: VegaSpec = with_light_colours(whole)
+        return {**spec, "datasets": {self.data: data[self.data].plain()}}
 
 
 def _legends(value: Any, legend: VegaSpec | None) -> Any:
-    """A spec with the legend of methods put in, or left out; other legends stay."""
+    """A spec with this legend of methods, or None for no legend; other legends stay."""
     if isinstance(value, dict):
         return {
             key: legend if key == "legend" and part == "methods" else _legends(part, legend)
@@ -97,17 +97,17 @@ def _legends(value: Any, legend: VegaSpec | None) -> Any:
 
 
 def depth_axis(depths: set[float], *, first: float = 0.8) -> VegaSpec:
-    """The x axis: the paper's steps evenly, named by their sparsities, and whatever else was measured."""
+    """The x axis: the paper's steps at even distances, labelled by sparsity, and other measured values."""
     deepest = max([*depths, 2.0])
-    marks = [float(step) for step in STEPS if step <= deepest + 0.5]
-    marks += [round(d, 4) for d in depths if d > 0 and all(abs(d - step) > TICK_GAP for step in STEPS)]
+    ticks = [float(step) for step in STEPS if step <= deepest + 0.5]
+    ticks += [round(d, 4) for d in depths if d > 0 and all(abs(d - step) > TICK_GAP for step in STEPS)]
     return {
         "field": "depth",
         "type": "quantitative",
         "title": "sparsity",
         "scale": {"domain": [min([first, *depths]), deepest + 0.2], "nice": False, "zero": False},
         "axis": {
-            "values": sorted(marks),
+            "values": sorted(ticks),
             "labelExpr": "replace(format(1 - pow(0.8, datum.value), '.3~f'), '0.', '.')",
             "labelOverlap": "greedy",
             "grid": False,
@@ -116,25 +116,26 @@ def depth_axis(depths: set[float], *, first: float = 0.8) -> VegaSpec:
 
 
 def methods_axis(count: int) -> VegaSpec:
-    """The heads of columns that are methods: upright where there is no room to lie."""
+    """The axis of methods: its labels are vertical if there are more than four."""
     few = count <= 4
     return {"orient": "top", "labelAngle": 0 if few else -90, "labelLimit": 110 if few else 150}
 
 
-ONLY_SHOWN: VegaSpec = {"filter": "indexof(off, datum.label) < 0"}
-"""Leaves out what the reader has switched off."""
+HIDDEN_METHODS: VegaSpec = {"name": "hidden", "value": []}
+"""The methods that the reader has hidden."""
 
-HIDDEN_METHODS: VegaSpec = {"name": "off", "value": []}
-"""The methods that a reader has switched off."""
-
-
-def choice(name: str, words: list[str], value: str, title: str) -> VegaSpec:
-    """A parameter that a reader chooses from a list."""
-    return {"name": name, "value": value, "bind": {"input": "select", "options": words, "name": f"{title} "}}
+ONLY_SHOWN: VegaSpec = {"filter": "indexof(hidden, datum.label) < 0"}
+"""Leaves out hidden methods."""
 
 
-def middle(columns: list[str]) -> str:
-    """The column to begin with: the sparsity nearest to 0.672, the middle of the paper's ten."""
+def menu(name: str, options: list[str], value: str, title: str) -> VegaSpec:
+    """A parameter that the reader selects from a list."""
+    select = {"input": "select", "options": options, "name": f"{title} "}
+    return {"name": name, "value": value, "bind": select}
+
+
+def default_column(columns: list[str]) -> str:
+    """The column that is shown first: the sparsity nearest to 0.672, in the middle of the paper's ten."""
     return min(columns, key=lambda column: abs(_number(column) - 0.672))
 
 

@@ -1,4 +1,4 @@
-"""Files: every figure of a page as PDF, SVG and PNG, for papers."""
+"""Every figure of a page as PDF, SVG and PNG, for papers."""
 
 from __future__ import annotations
 
@@ -6,31 +6,31 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from smc_eval.errors import StoreError
-from smc_eval.reporting.html.page import VEGA_LITE, Page, needs
+from smc_eval.reporting.html.page import VEGA_LITE, Page, extra_module
 
 SCALE = 2.5
-"""Dots a point of a PNG: 240 an inch at the size it has."""
+"""Pixels per point of a PNG: 240 per inch at its size."""
 
 
 def save_figures(page: Page, folder: Path) -> Iterator[Path]:
-    """Write them all, each as `NAME.pdf`, `NAME.svg`, `NAME.png`; tells each path once it is there.
+    """Write all figures as `NAME.pdf`, `NAME.svg` and `NAME.png`; yield each path once it is written.
 
     Raises:
-        StoreError: one cannot be written.
+        StoreError: a file cannot be written.
         UsageError: the extra `page` is not installed.
     """
-    convert = needs("vl_convert")
+    convert = extra_module("vl_convert")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for figure in page.figures:
-            spec = figure.alone(page.data)
+            spec = figure.file_spec(page.data)
             svg: str = convert.vegalite_to_svg(spec, vl_version=VEGA_LITE)
-            made = {
+            contents = {
                 "svg": svg.encode(),
                 "pdf": convert.svg_to_pdf(svg),
                 "png": convert.svg_to_png(svg, scale=SCALE),
             }
-            for kind, content in made.items():
+            for kind, content in contents.items():
                 path = folder / f"{figure.name}.{kind}"
                 path.write_bytes(content)
                 yield path

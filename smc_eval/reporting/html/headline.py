@@ -1,4 +1,4 @@
-"""Headline: what was run, how much of it holds, and, red and loud, what does not."""
+"""The page's headline: the run, how many of its cells are certified, and warnings."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from smc_eval.store.record import Record
 
 @dataclass(frozen=True)
 class Headline:
-    """The first thing a reader sees."""
+    """The top of the page."""
 
     title: str
     facts: tuple[tuple[str, str], ...]
-    """A name and what stands behind it."""
+    """Names and values."""
     certified: str
+    """Counts of certified and other cells."""
     whole: bool
-    """Whether everything that ran is certified."""
-    loud: tuple[str, ...]
-    troubles: tuple[str, ...]
+    """Whether no cell and no certificate failed."""
+    warnings: tuple[str, ...]
+    problems: tuple[str, ...]
 
 
 def headline(records: Sequence[Record], notes: Footnotes) -> Headline:
@@ -30,19 +31,19 @@ def headline(records: Sequence[Record], notes: Footnotes) -> Headline:
     doubt = sum(record.status == "ok" and not record.sound for record in records)
     failed = sum(record.status == "failed" for record in records)
     skipped = sum(record.status == "skipped" for record in records)
-    said = [f"{sound:,} of {len(records):,} cells certified"]
-    said += [f"{doubt:,} not certified"] if doubt else []
-    said += [f"{failed:,} failed"] if failed else []
-    said += [f"{skipped:,} refused by their methods"] if skipped else []
+    counts = [f"{sound:,} of {len(records):,} cells certified"]
+    counts += [f"{doubt:,} not certified"] if doubt else []
+    counts += [f"{failed:,} failed"] if failed else []
+    counts += [f"{skipped:,} not supported by their methods"] if skipped else []
     methods = list(dict.fromkeys(record.method for record in records if record.method != DENSE))
     tasks = list(dict.fromkeys(record.task for record in records))
     return Headline(
         f"{_count(methods, 'method') if methods else 'Dense nets'} on {_count(tasks, 'task')}",
         tuple(_facts(records, tasks, methods)),
-        ", ".join(said),
+        ", ".join(counts),
         not doubt and not failed,
-        notes.loud,
-        notes.troubles,
+        notes.warnings,
+        notes.problems,
     )
 
 

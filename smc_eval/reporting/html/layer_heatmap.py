@@ -1,20 +1,19 @@
-"""Heat: how sparse each tensor came out, a row a tensor, a column a method; what is dead is marked."""
+"""Heat map of tensor sparsities: one row per tensor, one column per method; dead tensors are marked."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from smc_eval.reporting.html.figure import Figure, VegaSpec, choice, methods_axis, middle
+from smc_eval.reporting.html.figure import Figure, VegaSpec, default_column, menu, methods_axis
 from smc_eval.reporting.html.packed_rows import Matrix
 from smc_eval.reporting.series import Panel, PlotPoint
 from smc_eval.store.record import Record
 
 LABEL = "length(datum.label) > 34 ? '…' + slice(replace(datum.label, '.weight', ''), -33) : datum.label"
-"""What a tensor is lies at the end of its name."""
-
+"""Long names keep their end, which describes the tensor."""
 
 TensorNumbers = Callable[[Record], Mapping[str, float | None]]
-"""A number for each tensor of a record's net; empty where the record has none."""
+"""A number for each tensor of a record's net; empty if the record has none."""
 
 
 def tensor_sparsities(record: Record) -> Mapping[str, float | None]:
@@ -23,48 +22,50 @@ def tensor_sparsities(record: Record) -> Mapping[str, float | None]:
 
 
 def layer_figure(panel: Panel, name: str) -> tuple[Figure, Matrix] | None:
-    """The figure and its numbers; None where no record tells of tensors."""
-    told = [(line, square) for line, square in panel.squares if tensors(square, tensor_sparsities)]
-    if not told:
+    """The figure and its numbers; None if no record has sparsities of tensors."""
+    drawn = [(series, point) for series, point in panel.points if common_tensors(point, tensor_sparsities)]
+    if not drawn:
         return None
-    names = tuple(dict.fromkeys(n for _, square in told for n in tensors(square, tensor_sparsities)))
+    names = tuple(dict.fromkeys(n for _, point in drawn for n in common_tensors(point, tensor_sparsities)))
     matrix = Matrix(
         names,
         "share",
         tuple(
             (
-                line.label,
-                square.column,
-                square.depth if square.free else 0.0,
-                means(square, names, tensor_sparsities),
+                series.label,
+                point.column,
+                point.depth if point.free else 0.0,
+                tensor_means(point, names, tensor_sparsities),
             )
-            for line, square in told
+            for series, point in drawn
         ),
     )
-    columns = [column for column in panel.columns if any(s.column == column for _, s in told)]
-    dead = sum(value == 1 for *_, values in matrix.squares for value in values)
+    columns = [column for column in panel.columns if any(point.column == column for _, point in drawn)]
+    dead = sum(value == 1 for *_, values in matrix.points for value in values)
     figure = Figure(
         f"layers-{name}",
         panel.title,
-        f"Share of each of {len(names)} tensors that is gone, by method, for {panel.title}. "
-        f"{dead} tensors of {len(told)} squares are dead.",
-        _spec(names, columns, len({line.label for line, _ in told})),
+        f"Sparsity of each of {len(names)} tensors, by method, for {panel.title}. "
+        f"{dead} tensors of {len(drawn)} table cells are dead.",
+        _spec(names, columns, len({series.label for series, _ in drawn})),
         f"layers-{name}",
-        f"{dead} of {len(names) * len(told)} tensors in {len(told)} squares are dead (×).",
+        f"{dead} of {len(names) * len(drawn)} tensors in {len(drawn)} table cells are dead (×).",
     )
     return figure, matrix
 
 
-def tensors(square: PlotPoint, what: TensorNumbers) -> list[str]:
-    """The tensors that all records of a square tell of."""
-    first, *others = (what(record) for record in square.records)
+def common_tensors(point: PlotPoint, numbers_of: TensorNumbers) -> list[str]:
+    """The tensors that all records of a point have."""
+    first, *others = (numbers_of(record) for record in point.records)
     return [name for name in first if all(name in other for other in others)]
 
 
-def means(square: PlotPoint, names: Sequence[str], what: TensorNumbers) -> tuple[float | None, ...]:
-    """Of each tensor the mean over a square's records; None where one does not know it."""
-    told = [what(record) for record in square.records]
-    return tuple(_mean([each.get(name) for each in told]) for name in names)
+def tensor_means(
+    point: PlotPoint, names: Sequence[str], numbers_of: TensorNumbers
+) -> tuple[float | None, ...]:
+    """The mean of each tensor over the records of a point; None if a record lacks it."""
+    numbers = [numbers_of(record) for record in point.records]
+    return tuple(_mean([by_name.get(name) for by_name in numbers]) for name in names)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -94,7 +95,7 @@ def _spec(names: Sequence[str], columns: list[str], methods: int) -> VegaSpec:
     color = {
         "field": "share",
         "type": "quantitative",
-        "title": "gone",
+        "title": "sparsity",
         "scale": {"domain": [0, 1], "scheme": "cividis", "reverse": True},
         "legend": {
             "orient": "bottom",
@@ -107,11 +108,11 @@ def _spec(names: Sequence[str], columns: list[str], methods: int) -> VegaSpec:
     tip = [
         {"field": "tensor"},
         {"field": "label", "title": "method"},
-        {"field": "share", "title": "gone", "format": ".2%"},
+        {"field": "share", "title": "sparsity", "format": ".2%"},
     ]
     return {
         "height": step * len(names),
-        "params": [choice("at", columns, middle(columns), "sparsity")],
+        "params": [menu("at", columns, default_column(columns), "sparsity")],
         "transform": [{"filter": "datum.column == at"}],
         "layer": [
             {

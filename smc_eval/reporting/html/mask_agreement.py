@@ -1,4 +1,4 @@
-"""Alike: how far the masks of two methods, or of two seeds of one, agree."""
+"""Agreement of the masks of two methods, or of two seeds of one method."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
-from smc_eval.reporting.html.figure import Figure, VegaSpec, choice, methods_axis, middle
+from smc_eval.reporting.html.figure import Figure, VegaSpec, default_column, menu, methods_axis
 from smc_eval.reporting.html.packed_rows import Rows
 from smc_eval.reporting.series import Panel, PlotPoint
 from smc_eval.store.mask_samples import FindSamples, MaskSample, iou
 
 MOST_PAIRS = 3
-"""Pairs of nets that are compared for one number: seeds are alike in kind, and sketches cost time."""
+"""Pairs of nets that are compared for one number; more seeds add little and take time."""
 
 
 def agreement_figure(panel: Panel, name: str, find_samples: FindSamples) -> tuple[Figure, Rows] | None:
-    """The figure and its rows; None where no two masks can be compared."""
+    """The figure and its rows; None if no two masks can be compared."""
     rows = [row for column in panel.columns for row in _at(panel, column, find_samples)]
     if not rows:
         return None
@@ -25,12 +25,12 @@ def agreement_figure(panel: Panel, name: str, find_samples: FindSamples) -> tupl
     figure = Figure(
         f"agreement-{name}",
         panel.title,
-        f"Agreement of masks, weights that both keep over weights that either keeps, for {panel.title}. "
-        + _extremes(rows, middle(columns)),
+        f"Agreement of masks (intersection over union of the unpruned weights) for {panel.title}. "
+        + _extremes(rows, default_column(columns)),
         _spec(columns, len({row["a"] for row in rows})),
         f"agreement-{name}",
-        "On the diagonal: two seeds of one method. Elsewhere: two methods from one seed. "
-        "Of two random masks that keep a share d, d / (2 − d) would agree.",
+        "Diagonal: two seeds of one method. Elsewhere: two methods with the same seed. "
+        "Two random masks of density d have an agreement of d / (2 − d).",
     )
     return figure, Rows(tuple(rows))
 
@@ -39,70 +39,71 @@ Pair = tuple[Mapping[str, MaskSample], Mapping[str, MaskSample]]
 
 
 def _at(panel: Panel, column: str, find_samples: FindSamples) -> Iterator[dict[str, Any]]:
-    """Every pair of methods at one sparsity, both ways round, and each method with itself."""
-    squares = {line.label: square for line, square in panel.squares if square.column == column}
-    found = {label: _sketches(square, find_samples) for label, square in squares.items()}
-    for label, nets in found.items():
-        if told := _agreement(squares[label], list(combinations(nets.values(), 2))):
-            yield {"column": column, "a": label, "b": label, **told}
-    for (a, ours), (b, theirs) in combinations(found.items(), 2):
-        pairs = [(ours[place], theirs[place]) for place in ours if place in theirs]
-        if told := _agreement(squares[a], pairs):
-            yield {"column": column, "a": a, "b": b, **told}
-            yield {"column": column, "a": b, "b": a, **told}
+    """Every pair of methods at one sparsity, in both orders, and each method with itself."""
+    points = {series.label: point for series, point in panel.points if point.column == column}
+    samples = {label: _samples(point, find_samples) for label, point in points.items()}
+    for label, nets in samples.items():
+        if agreement := _agreement(points[label], list(combinations(nets.values(), 2))):
+            yield {"column": column, "a": label, "b": label, **agreement}
+    for (a, nets_a), (b, nets_b) in combinations(samples.items(), 2):
+        pairs = [(nets_a[key], nets_b[key]) for key in nets_a if key in nets_b]
+        if agreement := _agreement(points[a], pairs):
+            yield {"column": column, "a": a, "b": b, **agreement}
+            yield {"column": column, "a": b, "b": a, **agreement}
 
 
-def _sketches(
-    square: PlotPoint, find_samples: FindSamples
+def _samples(
+    point: PlotPoint, find_samples: FindSamples
 ) -> dict[tuple[int, int | None], Mapping[str, MaskSample]]:
-    """The sketches of a square's nets by seed and fold; a few will do."""
-    found: dict[tuple[int, int | None], Mapping[str, MaskSample]] = {}
-    for record in square.records:
-        masks = find_samples(record.digest) if len(found) < MOST_PAIRS else None
-        if masks:
-            found[record.seed, record.fold] = masks
-    return found
+    """The mask samples of a point's first few nets, by seed and fold."""
+    samples: dict[tuple[int, int | None], Mapping[str, MaskSample]] = {}
+    for record in point.records:
+        sample = find_samples(record.digest) if len(samples) < MOST_PAIRS else None
+        if sample:
+            samples[record.seed, record.fold] = sample
+    return samples
 
 
-def _agreement(square: PlotPoint, pairs: Sequence[Pair]) -> dict[str, Any]:
-    """Mean agreement of pairs of nets; nothing where none can be compared."""
-    told = [iou(one, other) for one, other in pairs[:MOST_PAIRS]]
-    told = [(value, error) for value, error in told if math.isfinite(value)]
-    if not told:
+def _agreement(point: PlotPoint, pairs: Sequence[Pair]) -> dict[str, Any]:
+    """Mean agreement of pairs of nets; empty if none can be compared."""
+    estimates = [iou(first, second) for first, second in pairs[:MOST_PAIRS]]
+    estimates = [(value, error) for value, error in estimates if math.isfinite(value)]
+    if not estimates:
         return {}
-    error = math.sqrt(sum(error**2 for _, error in told)) / len(told)
-    density = 1 - square.sparsity
+    count = len(estimates)
+    error = math.sqrt(sum(error**2 for _, error in estimates)) / count
+    density = 1 - point.sparsity
     return {
-        "iou": sum(value for value, _ in told) / len(told),
+        "iou": sum(value for value, _ in estimates) / count,
         "chance": density / (2 - density),
-        "sure": f"± {error:.3f} of sampling, {len(told)} pair{'s' if len(told) > 1 else ''} of nets",
+        "error": f"± {error:.3f} sampling error, {count} pair{'s' if count > 1 else ''} of nets",
     }
 
 
 def _extremes(rows: list[dict[str, Any]], column: str) -> str:
-    """The two methods that agree most and least, in words."""
-    between = [row for row in rows if row["column"] == column and row["a"] < row["b"]]
-    if not between:
+    """The pairs of methods that agree most and least, in words."""
+    pairs = [row for row in rows if row["column"] == column and row["a"] < row["b"]]
+    if not pairs:
         return ""
-    most, least = max(between, key=lambda r: r["iou"]), min(between, key=lambda r: r["iou"])
+    most, least = max(pairs, key=lambda row: row["iou"]), min(pairs, key=lambda row: row["iou"])
     return (
-        f"At {column}, {most['a']} and {most['b']} agree most ({most['iou']:.2f}), "
+        f"At sparsity {column}, {most['a']} and {most['b']} agree most ({most['iou']:.2f}), "
         f"{least['a']} and {least['b']} least ({least['iou']:.2f})."
     )
 
 
-def _spec(columns: list[str], most: int) -> VegaSpec:
+def _spec(columns: list[str], methods: int) -> VegaSpec:
     axis = {"type": "nominal", "sort": None, "title": None}
     place = {
-        "x": {**axis, "field": "a", "axis": methods_axis(most)},
+        "x": {**axis, "field": "a", "axis": methods_axis(methods)},
         "y": {**axis, "field": "b", "axis": {"labelLimit": 150, "ticks": False}},
     }
     tip = [
-        {"field": "a", "title": "one"},
-        {"field": "b", "title": "other"},
+        {"field": "a", "title": "method"},
+        {"field": "b", "title": "other method"},
         {"field": "iou", "title": "agreement", "format": ".3f"},
-        {"field": "sure", "title": "sure to"},
-        {"field": "chance", "title": "by chance", "format": ".3f"},
+        {"field": "error", "title": "precision"},
+        {"field": "chance", "title": "random masks", "format": ".3f"},
     ]
     color = {
         "field": "iou",
@@ -112,8 +113,8 @@ def _spec(columns: list[str], most: int) -> VegaSpec:
         "legend": {"orient": "bottom", "gradientLength": 160, "direction": "horizontal"},
     }
     return {
-        "height": 24 * most,
-        "params": [choice("at", columns, middle(columns), "sparsity")],
+        "height": 24 * methods,
+        "params": [menu("at", columns, default_column(columns), "sparsity")],
         "transform": [{"filter": "datum.column == at"}],
         "layer": [
             {

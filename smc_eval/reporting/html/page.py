@@ -1,4 +1,4 @@
-"""The Page: records and what lies beside them, made into sections, and these into one file."""
+"""The Page: tables, figures, certificates and commands of records, as one HTML file."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import smc_eval
@@ -21,7 +22,7 @@ from smc_eval.reporting.html.layer_heatmap import layer_figure
 from smc_eval.reporting.html.mask_agreement import agreement_figure
 from smc_eval.reporting.html.packed_rows import Matrix, Rows
 from smc_eval.reporting.html.score_chart import score_figure
-from smc_eval.reporting.html.style import MARKS, SHADES, Style, styles
+from smc_eval.reporting.html.style import SHAPE_PATHS, THEME_COLOURS, Style, styles_of
 from smc_eval.reporting.html.weight_change import weight_change_figure
 from smc_eval.reporting.series import Panel
 from smc_eval.reporting.summary import Summaries
@@ -31,14 +32,14 @@ from smc_eval.store.mask_samples import FindSamples
 from smc_eval.store.record import Record
 
 VEGA_LITE = "6.4"
-"""The version whose bundle is laid into the page, of those that vl-convert brings."""
+"""The version of Vega-Lite that is embedded in the page; vl-convert ships it."""
 
 FigureAndData = tuple[Figure, Rows | Matrix] | None
 
 
 @dataclass(frozen=True)
 class Section:
-    """One question, a figure a panel; without data, a line that says why."""
+    """One section of figures, one figure per panel; `absent` names panels without data, and why."""
 
     name: str
     title: str
@@ -49,7 +50,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
-    """Everything that is shown."""
+    """The content of the page."""
 
     table: Table
     notes: Footnotes
@@ -57,76 +58,55 @@ class Page:
     styles: tuple[Style, ...]
     sections: tuple[Section, ...]
     data: FigureData
-    shelves: Registry
+    registry: Registry
 
     @classmethod
     def of(
         cls, table: Table, find_samples: FindSamples = lambda _: None, summaries: Summaries | None = None
     ) -> Page:
-        """The page of a table, whose records may have sketches of their masks beside them.
+        """The page of a table; `find_samples` returns the mask samples of a record.
 
-        `summaries` are the table's, where they are at hand.
+        `summaries` are those of the table, if they are computed already.
         """
-        shelves = load()
-        summaries = summaries or Summaries.of(table, shelves.chances)
-        shown = summaries.panels
-        chosen = styles(line.label for panel in shown for line in panel.lines if line.squares)
-        names = _names(shown)
+        registry = load()
+        summaries = summaries or Summaries.of(table, registry.chances)
+        panels = summaries.panels
+        styles = styles_of(series.label for panel in panels for series in panel.series if series.points)
+        names = _names(panels)
         data: dict[str, Rows | Matrix] = {}
 
         def section(
             name: str, title: str, lead: str, make: Callable[[Panel, str], FigureAndData], absent: str
         ) -> Section:
-            figures, wanting = [], []
-            for panel in shown:
-                if (made := make(panel, names[panel.title])) is None:
-                    wanting.append(panel.title)
+            figures, without = [], []
+            for panel in panels:
+                if (drawn := make(panel, names[panel.title])) is None:
+                    without.append(panel.title)
                     continue
-                figure, data[figure.data] = made
+                figure, data[figure.data] = drawn
                 figures.append(figure)
-            whose = "" if not figures else f"{', '.join(wanting)}: "
-            return Section(name, title, lead, tuple(figures), f"{whose}{absent}" if wanting else "")
+            titles = "" if not figures else f"{', '.join(without)}: "
+            return Section(name, title, lead, tuple(figures), f"{titles}{absent}" if without else "")
 
+        score, cost = partial(score_figure, styles=styles), partial(cost_figure, styles=styles)
+        agreement = partial(agreement_figure, find_samples=find_samples)
         sections = (
-            section(
-                "curves", "Score against sparsity", CURVES_LEAD, lambda p, n: score_figure(p, n, chosen), ""
-            ),
-            section(
-                "cost",
-                "Score against cost",
-                COST_LEAD,
-                lambda p, n: cost_figure(p, n, chosen),
-                "no record stands beside a dense net whose cost is known.",
-            ),
-            section(
-                "layers", "Where the weights went", LAYERS_LEAD, layer_figure, "the records name no tensors."
-            ),
-            section(
-                "agreement",
-                "Who keeps the same weights",
-                AGREEMENT_LEAD,
-                lambda p, n: agreement_figure(p, n, find_samples),
-                "no two nets of these records have sketches of their masks beside them, which are kept "
-                "since they are part of the store.",
-            ),
-            section(
-                "moved",
-                "How far weights moved",
-                MOVED_LEAD,
-                weight_change_figure,
-                "the records hold no certificate.",
-            ),
+            section("curves", "Score against sparsity", CURVES_LEAD, score, ""),
+            section("cost", "Score against cost", COST_LEAD, cost, COST_ABSENT),
+            section("layers", "Sparsity of each tensor", LAYERS_LEAD, layer_figure, LAYERS_ABSENT),
+            section("agreement", "Agreement of masks", AGREEMENT_LEAD, agreement, AGREEMENT_ABSENT),
+            section("moved", "Change of weights", MOVED_LEAD, weight_change_figure, MOVED_ABSENT),
         )
-        return cls(table, footnotes(table), summaries, chosen, sections, data, shelves)
+        return cls(table, footnotes(table), summaries, styles, sections, data, registry)
 
     @property
     def html(self) -> str:
-        """The page as one file that loads nothing.
+        """The page as one file that loads no other file.
 
         Raises:
             UsageError: the extra `page` is not installed.
         """
-        jinja, convert = needs("jinja2"), needs("vl_convert")
+        jinja, convert = extra_module("jinja2"), extra_module("vl_convert")
         environment = jinja.Environment(
             loader=jinja.PackageLoader("smc_eval.reporting.html"),
             autoescape=True,
@@ -135,7 +115,7 @@ class Page:
             lstrip_blocks=True,
         )
         text: str = environment.get_template("page.html").render(
-            **self._told, script=convert.javascript_bundle(vl_version=VEGA_LITE)
+            **self._values, script=convert.javascript_bundle(vl_version=VEGA_LITE)
         )
         return text
 
@@ -145,24 +125,24 @@ class Page:
         return tuple(figure for section in self.sections for figure in section.figures)
 
     @property
-    def _told(self) -> Mapping[str, Any]:
+    def _values(self) -> Mapping[str, Any]:
         records = self.table.records
-        drawn = {figure.name: figure.drawn for figure in self.figures}
+        drawn = {figure.name: figure.page_spec for figure in self.figures}
         packed = {name: rows.packed() for name, rows in self.data.items()}
         return {
             "headline": headline(records, self.notes),
             "notes": self.notes,
             "sections": self.sections,
             "styles": self.styles,
-            "shades": SHADES,
+            "theme_colours": THEME_COLOURS,
             "columns": self.table.columns,
-            "further": SUMMARY_HEADS,
-            "marks": MARKS,
+            "summary_heads": SUMMARY_HEADS,
+            "shape_paths": SHAPE_PATHS,
             "rows": list(results_table.page_rows(self.summaries, self.table.columns)),
             "ranking": self.summaries.suite,
             "verdicts": certificates.verdicts(records),
             "verdict_heads": certificates.VERDICT_HEADS,
-            "commands": commands_of(records, self.shelves),
+            "commands": commands_of(records, self.registry),
             "versions": _versions(records),
             "digests": _digests(records),
             "specs": _script(drawn),
@@ -172,27 +152,32 @@ class Page:
 
 
 CURVES_LEAD = (
-    "A line a method; the band is the 95 % interval over seeds and items; level: the dense net; dotted: a "
-    "guess. The axis is spaced like the paper's: each step leaves 0.8 of the weights."
+    "One line per method. Band: 95 % confidence interval over seeds and items. Horizontal line: the dense "
+    "net; dotted: chance level. The axis has the paper's steps: each keeps 0.8 of the weights."
 )
-LAYERS_LEAD = (
-    "The share of each tensor that is gone, in the net's order. A method that empties a tensor (×) cuts "
-    "whatever runs through it, at whatever sparsity the whole net has."
-)
-AGREEMENT_LEAD = "Weights that both nets keep, of those that either keeps."
 COST_LEAD = (
-    "In units of the dense net's own training. The line joins methods that nobody beats in both: better at "
-    "no more cost, or as good for less."
+    "Cost relative to the dense net. The line is the Pareto front: no other method has a better score at no "
+    "higher cost, or as good a score at a lower cost."
 )
+COST_ABSENT = "no cost relative to a dense net is known."
+LAYERS_LEAD = (
+    "In the net's order. ×: a dead tensor, all of whose weights are pruned. It blocks every path through it, "
+    "whatever the sparsity of the whole net."
+)
+LAYERS_ABSENT = "the records have no sparsities of tensors."
+AGREEMENT_LEAD = "Weights that are unpruned in both nets, divided by those that are unpruned in at least one."
+AGREEMENT_ABSENT = "no two nets have stored mask samples that can be compared."
 MOVED_LEAD = (
-    "Where weights barely leave their start, training is lazy, and magnitudes say little of the task."
+    "If weights barely leave their start values, training is lazy, and magnitudes carry little information "
+    "about the task."
 )
+MOVED_ABSENT = "the records have no changes of weights."
 
 
-def _names(shown: Sequence[Panel]) -> dict[str, str]:
-    """A name for the files of each panel, by its title; no two alike."""
+def _names(panels: Sequence[Panel]) -> dict[str, str]:
+    """A distinct file name for each panel, by its title."""
     names: dict[str, str] = {}
-    for panel in shown:
+    for panel in panels:
         model = panel.model.rstrip("/").rpartition("/")[2]
         name = re.sub(r"[^a-z0-9]+", "-", f"{panel.task}-{model}".lower()).strip("-")
         names[panel.title] = f"{name}-{len(names)}" if name in names.values() else name
@@ -200,18 +185,18 @@ def _names(shown: Sequence[Panel]) -> dict[str, str]:
 
 
 def _versions(records: Sequence[Record]) -> dict[str, list[str]]:
-    """Each library's versions; several are told, as numbers may differ between them."""
-    found: dict[str, list[str]] = {}
+    """The versions of each library; if there are several, numbers may differ between them."""
+    versions: dict[str, list[str]] = {}
     for record in records:
         for name, version in record.versions.items():
-            if str(version) not in (known := found.setdefault(name, [])):
+            if str(version) not in (known := versions.setdefault(name, [])):
                 known.append(str(version))
-    return found
+    return versions
 
 
 def _digests(records: Sequence[Record]) -> list[tuple[str, str, str]]:
     """Task, source and digest of all data that was read."""
-    told = {
+    sources = {
         (
             record.task + ("" if record.fold is None else f" fold {record.fold}"),
             record.data.source,
@@ -220,16 +205,16 @@ def _digests(records: Sequence[Record]) -> list[tuple[str, str, str]]:
         for record in records
         if record.status == "ok"
     }
-    return sorted(told)
+    return sorted(sources)
 
 
 def _script(value: object) -> str:
-    """JSON that ends no script element."""
+    """JSON that cannot end a script element."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
-def needs(module: str) -> Any:
+def extra_module(module: str) -> Any:
     """A module of the extra `page`."""
     import importlib
 

@@ -1,4 +1,4 @@
-"""The suite: every number of the table, what each method keeps of the dense net, and what it costs."""
+"""The page's table of all numbers, and of each method's summary."""
 
 from __future__ import annotations
 
@@ -13,45 +13,44 @@ from smc_eval.reporting.summary_table import summary_texts
 
 @dataclass(frozen=True)
 class PageCell:
-    """One square of the page's table."""
+    """One cell of the page's table."""
 
     text: str
-    below: str = ""
-    """Its interval, or what must be known of it."""
-    key: float | str | None = None
-    """By what it is sorted; None comes last."""
+    detail: str = ""
+    """Its interval and remarks, shown below it."""
+    sort_key: float | str | None = None
+    """None is sorted last."""
     state: str = "ok"
     best: bool = False
 
 
 @dataclass(frozen=True)
 class PageRow:
-    """One line of the page's table."""
+    """One row of the page's table."""
 
     names: tuple[str, ...]
     cells: tuple[PageCell, ...]
 
 
 def page_rows(summaries: Summaries, columns: Sequence[str]) -> Iterator[PageRow]:
-    """The lines of the table: names, the table's columns, then `curves.HEADS`."""
-    lines = ((panel, line) for panel in summaries.panels for line in panel.lines)
-    for (panel, line), row in zip(lines, summaries.rows, strict=True):
-        numbers = [_number(panel, line, at, column) for at, column in enumerate(columns)]
-        yield PageRow(
-            (row.task, row.model, row.label), (*numbers, *(PageCell(*one) for one in summary_texts(row)))
-        )
+    """The rows of the table: names, the table's columns, then `SUMMARY_HEADS`."""
+    all_series = ((panel, series) for panel in summaries.panels for series in panel.series)
+    for (panel, series), row in zip(all_series, summaries.rows, strict=True):
+        numbers = [_number(panel, series, at, column) for at, column in enumerate(columns)]
+        texts = [PageCell(*number) for number in summary_texts(row)]
+        yield PageRow((row.task, row.model, row.label), (*numbers, *texts))
 
 
-def _number(panel: Panel, line: Series, at: int, column: str) -> PageCell:
-    cell_value = line.cell_values[at]
-    squares = [*([line.dense] if line.dense else []), *line.squares]
-    square = next((square for square in squares if square.column == column), None)
-    if square is None:
+def _number(panel: Panel, series: Series, at: int, column: str) -> PageCell:
+    cell_value = series.cell_values[at]
+    points = [*([series.dense] if series.dense else []), *series.points]
+    point = next((point for point in points if point.column == column), None)
+    if point is None:
         return PageCell(cell_value.text, state=cell_value.state)
-    sure = square.interval
-    ends = f"{sure.low:.{panel.decimals}f} to {sure.high:.{panel.decimals}f}" if sure else ""
-    below = "; ".join([*([ends] if ends else []), *cell_value.remarks])
-    return PageCell(_digits(cell_value), below, cell_value.value, cell_value.state, cell_value.best)
+    interval, digits = point.interval, panel.decimals
+    ends = f"{interval.low:.{digits}f} to {interval.high:.{digits}f}" if interval else ""
+    detail = "; ".join([*([ends] if ends else []), *cell_value.remarks])
+    return PageCell(_digits(cell_value), detail, cell_value.value, cell_value.state, cell_value.best)
 
 
 def _digits(cell_value: CellValue) -> str:

@@ -1,4 +1,4 @@
-"""Curves: score against sparsity, a line a method, what was published laid under."""
+"""Score against sparsity: one line per method, over the published curves."""
 
 from __future__ import annotations
 
@@ -20,39 +20,39 @@ PUBLISHED_SWITCH: VegaSpec = {
     "bind": {"input": "checkbox", "name": "published curves "},
 }
 
-LEVEL_STYLES: dict[str, tuple[list[int], float]] = {
+LINE_STYLES: dict[str, tuple[list[int], float]] = {
     "chance": ([2, 3], 1),
     "dense": ([1, 0], 1.4),
     "published dense": ([8, 4], 0.8),
 }
-"""Dash and width of what is the same at every sparsity."""
+"""Dash and width of the horizontal lines."""
 
-LEVELLED: tuple[tuple[str, tuple[str, ...]], ...] = (
+HORIZONTAL_LINES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("chance", ()),
     ("dense", ()),
     ("published dense", ("published",)),
 )
-"""Those levels, and on which switch they hang."""
+"""These lines, and the switches that show them."""
 
 TIP = [
     {"field": "label", "title": "method"},
     {"field": "column", "title": "sparsity"},
-    {"field": "told", "title": "score"},
-    {"field": "sure", "title": "95 %"},
-    {"field": "note", "title": "to know"},
+    {"field": "score", "title": "score"},
+    {"field": "interval", "title": "95 % interval"},
+    {"field": "note", "title": "remarks"},
 ]
 
 
-def score_figure(panel: Panel, name: str, chosen: Sequence[Style]) -> tuple[Figure, Rows]:
-    """The figure of a panel and its rows."""
+def score_figure(panel: Panel, name: str, styles: Sequence[Style]) -> tuple[Figure, Rows]:
+    """The figure of a panel, and its rows."""
     task = panel.task.partition(":")[0]
     points = points_for(task, panel.model, panel.metric)
-    rows = [*_levels(panel), *_ours(panel), *_theirs(panel, points)]
+    rows = [*_levels(panel), *_measured(panel), *_published(panel, points)]
     figure = Figure(
         f"curves-{name}",
         panel.title,
-        _told(panel),
-        _spec(panel.metric, rows, chosen),
+        _description(panel),
+        _spec(panel.metric, rows, styles),
         f"scores-{name}",
         _note(panel, task, points),
     )
@@ -60,67 +60,67 @@ def score_figure(panel: Panel, name: str, chosen: Sequence[Style]) -> tuple[Figu
 
 
 def _levels(panel: Panel) -> Iterator[dict[str, Any]]:
-    """The dense net, and a guess."""
-    told = set[float]()
-    for line in panel.lines:
-        if line.dense and line.dense.cell_value.value not in told:
-            told.add(line.dense.cell_value.value)
-            yield {"kind": "dense", "label": "dense", **_number(panel, line.dense)}
+    """The dense nets, and the chance level."""
+    values = set[float]()
+    for series in panel.series:
+        if series.dense and series.dense.cell_value.value not in values:
+            values.add(series.dense.cell_value.value)
+            yield {"kind": "dense", "label": "dense", **_number(panel, series.dense)}
     if panel.chance:
         chance = f"{panel.chance:.{panel.decimals}f}"
-        yield {"kind": "chance", "label": "a guess", "value": panel.chance, "told": chance, "note": "–"}
+        yield {"kind": "chance", "label": "chance level", "value": panel.chance, "score": chance, "note": "–"}
 
 
-def _ours(panel: Panel) -> Iterator[dict[str, Any]]:
-    for line, square in panel.squares:
-        if square.free:
+def _measured(panel: Panel) -> Iterator[dict[str, Any]]:
+    for series, point in panel.points:
+        if point.free:
             yield {
-                "kind": "ours",
-                "label": line.label,
-                "state": square.cell_value.state,
-                "column": square.column,
-                "depth": square.depth,
-                **_number(panel, square),
+                "kind": "measured",
+                "label": series.label,
+                "state": point.cell_value.state,
+                "column": point.column,
+                "depth": point.depth,
+                **_number(panel, point),
             }
 
 
-def _number(panel: Panel, square: PlotPoint) -> dict[str, Any]:
-    """A score, its interval and what else must be known of it."""
-    digits, cell_value, sure = panel.decimals, square.cell_value, square.interval
+def _number(panel: Panel, point: PlotPoint) -> dict[str, Any]:
+    """A score, its interval and remarks."""
+    digits, cell_value, interval = panel.decimals, point.cell_value, point.interval
     remarks = [*cell_value.remarks, *(["its certificate failed"] if cell_value.state == "doubt" else [])]
-    if dead := sum(len(record.dead_tensors) for record in square.records):
-        count = len(square.records)
+    if dead := sum(len(record.dead_tensors) for record in point.records):
+        count = len(point.records)
         remarks.append(f"{dead} dead tensors in {count} net{'s' if count > 1 else ''}")
     row: dict[str, Any] = {
         "value": cell_value.value,
-        "told": f"{cell_value.value:.{digits}f}",
-        "sure": "not known",
+        "score": f"{cell_value.value:.{digits}f}",
+        "interval": "unknown",
+        "note": "; ".join(remarks) or "–",
     }
-    row["note"] = "; ".join(remarks) or "–"
-    if sure:
-        row |= {"low": sure.low, "high": sure.high}
-        row["sure"] = f"{sure.low:.{digits}f} to {sure.high:.{digits}f}, {sure.over}"
+    if interval:
+        row |= {"low": interval.low, "high": interval.high}
+        row["interval"] = f"{interval.low:.{digits}f} to {interval.high:.{digits}f}, {interval.over}"
     return row
 
 
-def _theirs(panel: Panel, points: Sequence[PublishedPoint]) -> Iterator[dict[str, Any]]:
-    """The published points of methods that ours has too, under the label of the first of the name."""
-    ours: dict[str, Series] = {}
-    for line in panel.lines:
-        ours.setdefault(line.method, line)
+def _published(panel: Panel, points: Sequence[PublishedPoint]) -> Iterator[dict[str, Any]]:
+    """The published points of the panel's methods, labelled as the first series of each method."""
+    first_series: dict[str, Series] = {}
+    for series in panel.series:
+        first_series.setdefault(series.method, series)
     for point in points:
         row = {
             "value": point.value,
-            "told": f"{point.value:g} (published, {point.model})",
-            "sure": f"read to ±{point.uncertainty:g} ({point.source}); no interval is published",
+            "score": f"{point.value:g} (published, {point.model})",
+            "interval": f"none published; value read to ±{point.uncertainty:g} ({point.source})",
             "note": point.note or "–",
         }
         if point.method == "dense":
             yield {"kind": "published dense", "label": "dense", **row}
-        elif point.method in ours:
+        elif point.method in first_series:
             yield {
                 "kind": "published",
-                "label": ours[point.method].label,
+                "label": first_series[point.method].label,
                 "column": f"{point.sparsity:g}",
                 "depth": math.log1p(-point.sparsity) / STEP,
                 "odd": bool(point.note),
@@ -129,57 +129,60 @@ def _theirs(panel: Panel, points: Sequence[PublishedPoint]) -> Iterator[dict[str
 
 
 def _note(panel: Panel, task: str, points: Sequence[PublishedPoint]) -> str:
-    """Whose numbers lie under ours, or why none do."""
+    """The source of the published curves, or why there are none."""
     if points:
-        theirs = points[0].model
-        same = theirs.rpartition("/")[2].lower() == panel.model.rpartition("/")[2].lower()
-        model = f"the same model, {theirs}" if same else f"{theirs}, not {panel.model}"
-        return f"Thin: published, with {model}; hollow: not to be taken for a result. {CITATION}."
-    if found := metrics(task):
-        return f"Published as {', '.join(found)}, which is not this score: nothing is laid under."
-    return "SMC-Bench published nothing on this task: nothing is laid under."
+        published = points[0].model
+        same = published.rpartition("/")[2].lower() == panel.model.rpartition("/")[2].lower()
+        model = f"the same model, {published}" if same else f"{published}, not {panel.model}"
+        return f"Thin: published, with {model}; hollow: not a valid result, see its remarks. {CITATION}."
+    if names := metrics(task):
+        return f"SMC-Bench published {', '.join(names)}, which is not this score."
+    return "SMC-Bench published no results of this task."
 
 
-def _told(panel: Panel) -> str:
-    """The figure in words: where each method begins and ends."""
-    dense = next((line.dense for line in panel.lines if line.dense), None)
-    said = [f"{panel.metric} against sparsity for {panel.title}."]
+def _description(panel: Panel) -> str:
+    """The figure in words: the first and the last score of each method."""
+    dense = next((series.dense for series in panel.series if series.dense), None)
+    sentences = [f"{panel.metric} against sparsity for {panel.title}."]
     if dense:
-        said.append(f"Dense: {dense.cell_value.value:.{panel.decimals}f}.")
-    for line in panel.lines:
-        ends = dict.fromkeys((s.column, s.cell_value.value) for s in line.sound[:1] + line.sound[-1:])
-        told = ", ".join(f"{value:.{panel.decimals}f} at {column}" for column, value in ends)
-        said += [f"{line.label}: {told}."] if told else []
-    return " ".join(said)
+        sentences.append(f"Dense: {dense.cell_value.value:.{panel.decimals}f}.")
+    for series in panel.series:
+        first_and_last = series.sound[:1] + series.sound[-1:]
+        ends = dict.fromkeys((point.column, point.cell_value.value) for point in first_and_last)
+        scores = ", ".join(f"{value:.{panel.decimals}f} at {column}" for column, value in ends)
+        sentences += [f"{series.label}: {scores}."] if scores else []
+    return " ".join(sentences)
 
 
-def _spec(metric: str, rows: Sequence[Mapping[str, Any]], chosen: Sequence[Style]) -> VegaSpec:
-    """Layers that have something to draw, from the bottom up."""
-    ours = [row for row in rows if row["kind"] == "ours"]
+def _spec(metric: str, rows: Sequence[Mapping[str, Any]], styles: Sequence[Style]) -> VegaSpec:
+    """The layers that have data, from the bottom up."""
+    measured = [row for row in rows if row["kind"] == "measured"]
+    certified = [row for row in measured if row["state"] == "ok"]
     y = {"field": "value", "type": "quantitative", "title": metric, "scale": {"zero": False}}
     level = {"y": y, "tooltip": [TIP[0], *TIP[2:]]}
     place = {"x": depth_axis({row["depth"] for row in rows if "depth" in row}), "y": y}
     kinds = {row["kind"] for row in rows}
-    layers = [_layer(kind, _rule(*LEVEL_STYLES[kind]), level, *on) for kind, on in LEVELLED if kind in kinds]
-    layers += [_band(place, chosen)] if any("low" in row and row["state"] == "ok" for row in ours) else []
-    layers += _under(place, chosen) if "published" in kinds else []
-    layers += _over(place, chosen) if any(row["state"] == "ok" for row in ours) else []
-    layers += [_doubt(place)] if any(row["state"] == "doubt" for row in ours) else []
-    theirs = [PUBLISHED_SWITCH] if kinds & {"published", "published dense"} else []
-    return {"height": HEIGHT, "params": [HIDDEN_METHODS, *theirs], "layer": layers}
+    levels = [(kind, switch) for kind, switch in HORIZONTAL_LINES if kind in kinds]
+    layers = [_layer(kind, _rule(*LINE_STYLES[kind]), level, *switch) for kind, switch in levels]
+    layers += [_interval_layer(place, styles)] if any("low" in row for row in certified) else []
+    layers += _published_layers(place, styles) if "published" in kinds else []
+    layers += _measured_layers(place, styles) if certified else []
+    layers += [_uncertified_layer(place)] if any(row["state"] == "doubt" for row in measured) else []
+    switches = [PUBLISHED_SWITCH] if kinds & {"published", "published dense"} else []
+    return {"height": HEIGHT, "params": [HIDDEN_METHODS, *switches], "layer": layers}
 
 
-def _band(place: VegaSpec, chosen: Sequence[Style]) -> VegaSpec:
-    """95 % intervals."""
-    color = scales(chosen)["color"]
+def _interval_layer(place: VegaSpec, styles: Sequence[Style]) -> VegaSpec:
+    """The bands of 95 % confidence intervals."""
+    color = scales(styles)["color"]
     ends = {"x": place["x"], "y": {**place["y"], "field": "low"}, "y2": {"field": "high"}, "color": color}
     mark = {"type": "area", "opacity": 0.16}
-    return _layer("ours", mark, ends, "datum.state == 'ok'", "isValid(datum.low)")
+    return _layer("measured", mark, ends, "datum.state == 'ok'", "isValid(datum.low)")
 
 
-def _under(place: VegaSpec, chosen: Sequence[Style]) -> list[VegaSpec]:
-    """What was published."""
-    color = scales(chosen)["color"]
+def _published_layers(place: VegaSpec, styles: Sequence[Style]) -> list[VegaSpec]:
+    """The published curves."""
+    color = scales(styles)["color"]
     inside = {**color, "legend": None}
     hollow = {**inside, "condition": {"test": "datum.odd", "value": "var(--sheet)"}}
     thin = {"type": "line", "strokeWidth": 0.9, "opacity": 0.75}
@@ -190,27 +193,28 @@ def _under(place: VegaSpec, chosen: Sequence[Style]) -> list[VegaSpec]:
     ]
 
 
-def _over(place: VegaSpec, chosen: Sequence[Style]) -> list[VegaSpec]:
-    """Our lines and their marks."""
-    scale, sound = scales(chosen), "datum.state == 'ok'"
+def _measured_layers(place: VegaSpec, styles: Sequence[Style]) -> list[VegaSpec]:
+    """The measured curves and their points."""
+    scale, sound = scales(styles), "datum.state == 'ok'"
     line = {**place, "color": scale["color"], "strokeDash": scale["strokeDash"]}
     marks = {**place, "color": scale["color"], "shape": scale["shape"], "tooltip": TIP}
     mark = {"type": "point", "filled": True, "size": 62, "opacity": 1}
     return [
-        _layer("ours", {"type": "line"}, line, sound),
-        _layer("ours", mark, marks, sound),
+        _layer("measured", {"type": "line"}, line, sound),
+        _layer("measured", mark, marks, sound),
     ]
 
 
-def _doubt(place: VegaSpec) -> VegaSpec:
-    """What lost its certificate: no line leads there."""
+def _uncertified_layer(place: VegaSpec) -> VegaSpec:
+    """Points whose certificate failed; they are on no line."""
     mark = {"type": "point", "shape": "circle", "size": 120, "stroke": "var(--alarm)", "strokeWidth": 2}
-    return _layer("ours", mark, {**place, "tooltip": TIP}, "datum.state == 'doubt'")
+    return _layer("measured", mark, {**place, "tooltip": TIP}, "datum.state == 'doubt'")
 
 
 def _layer(kind: str, mark: VegaSpec, encoding: VegaSpec, *filters: str) -> VegaSpec:
-    kept = [f"datum.kind == '{kind}'", *filters]
-    return {"transform": [*({"filter": one} for one in kept), ONLY_SHOWN], "mark": mark, "encoding": encoding}
+    tests = [f"datum.kind == '{kind}'", *filters]
+    transform = [*({"filter": test} for test in tests), ONLY_SHOWN]
+    return {"transform": transform, "mark": mark, "encoding": encoding}
 
 
 def _rule(dash: list[int], width: float) -> VegaSpec:

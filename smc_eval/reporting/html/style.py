@@ -1,4 +1,4 @@
-"""Style: how a method looks wherever it is drawn, and every colour of the page, by day and by night."""
+"""The style of each method in all figures, and the colours of the page's light and dark theme."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-SHADES = {
+THEME_COLOURS = {
     "paper": ("#fbfbf9", "#14171a"),
     "sheet": ("#ffffff", "#1b1f23"),
     "ink": ("#1c2126", "#e7eaed"),
@@ -25,9 +25,9 @@ SHADES = {
     "hue-5": ("#5b3fb0", "#b7a1ff"),
     "hue-6": ("#47525c", "#c3ccd4"),
 }
-"""By day, by night. Words have a contrast of 4.5 with what they stand on, lines one of 3."""
+"""In the light and the dark theme. Text has a contrast of 4.5 with its background, lines one of 3."""
 
-HUES = sum(name.startswith("hue-") for name in SHADES)
+HUES = sum(name.startswith("hue-") for name in THEME_COLOURS)
 
 SHAPES = (
     "circle",
@@ -39,14 +39,14 @@ SHAPES = (
     "triangle-right",
     "triangle-left",
 )
-"""One more than there are hues, so that no two of the first 56 methods look alike."""
+"""One more than hues, so that the first 56 methods have different pairs of hue and shape."""
 
 DASHES: tuple[tuple[int, ...], ...] = ((1, 0), (7, 3), (2, 2), (8, 2, 2, 2))
 
 
 @dataclass(frozen=True)
 class Style:
-    """A hue, a mark and a dash: for those who do not see hues, mark and dash tell it."""
+    """A hue, a shape and a dash; shape and dash also identify a method without colours."""
 
     label: str
     hue: str
@@ -54,8 +54,8 @@ class Style:
     dash: tuple[int, ...]
 
 
-def styles(labels: Iterable[str]) -> tuple[Style, ...]:
-    """Each label's style, in their order."""
+def styles_of(labels: Iterable[str]) -> tuple[Style, ...]:
+    """The style of each label, in their order."""
     return tuple(
         Style(
             label,
@@ -67,9 +67,9 @@ def styles(labels: Iterable[str]) -> tuple[Style, ...]:
     )
 
 
-def scales(chosen: Sequence[Style]) -> dict[str, Any]:
-    """Encodings of colour, shape and dash that hold in every figure."""
-    labels = [style.label for style in chosen]
+def scales(styles: Sequence[Style]) -> dict[str, Any]:
+    """Encodings of colour, shape and dash, the same in every figure."""
+    labels = [style.label for style in styles]
 
     def scale(values: Sequence[Any]) -> dict[str, Any]:
         return {
@@ -80,24 +80,24 @@ def scales(chosen: Sequence[Style]) -> dict[str, Any]:
         }
 
     return {
-        "color": scale([style.hue for style in chosen]),
-        "shape": scale([style.shape for style in chosen]),
-        "strokeDash": scale([list(style.dash) for style in chosen]),
+        "color": scale([style.hue for style in styles]),
+        "shape": scale([style.shape for style in styles]),
+        "strokeDash": scale([list(style.dash) for style in styles]),
     }
 
 
-def painted(value: Any) -> Any:
-    """A spec with every `var(--…)` replaced by its colour by day, for files that know no style sheet."""
+def with_light_colours(value: Any) -> Any:
+    """A spec with every `var(--…)` replaced by its light colour, for files without a style sheet."""
     if isinstance(value, dict):
-        return {key: painted(part) for key, part in value.items()}
+        return {key: with_light_colours(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
-        return [painted(part) for part in value]
+        return [with_light_colours(part) for part in value]
     if isinstance(value, str) and value.startswith("var(--"):
-        return SHADES[value[6:-1]][0]
+        return THEME_COLOURS[value[6:-1]][0]
     return value
 
 
-MARKS = {
+SHAPE_PATHS = {
     "circle": "M4.5 0A4.5 4.5 0 1 1 -4.5 0A4.5 4.5 0 1 1 4.5 0Z",
     "square": "M-4 -4H4V4H-4Z",
     "triangle-up": "M0 -5L5 4H-5Z",
@@ -107,4 +107,4 @@ MARKS = {
     "triangle-right": "M5 0L-4 5V-5Z",
     "triangle-left": "M-5 0L4 5V-5Z",
 }
-"""The marks as paths, for the legend."""
+"""The shapes as SVG paths, for the legend."""

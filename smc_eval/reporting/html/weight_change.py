@@ -1,11 +1,11 @@
-"""Travel: how far weights moved from where they began, a thin line a tensor, a thick one all together."""
+"""The change of weights from their start values: a thin line per tensor, a thick one for all together."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from smc_eval.reporting.html.figure import Figure, VegaSpec, choice, depth_axis
-from smc_eval.reporting.html.layer_heatmap import means, tensors
+from smc_eval.reporting.html.figure import Figure, VegaSpec, depth_axis, menu
+from smc_eval.reporting.html.layer_heatmap import common_tensors, tensor_means
 from smc_eval.reporting.html.packed_rows import Matrix
 from smc_eval.reporting.series import Panel
 from smc_eval.store.record import Record
@@ -14,40 +14,40 @@ ALL_IN_SCOPE = "all in scope"
 
 
 def weight_change_figure(panel: Panel, name: str) -> tuple[Figure, Matrix] | None:
-    """The figure and its numbers; None where no record tells how far weights moved."""
-    told = [
-        (line, square)
-        for line in panel.lines
-        for square in (*([line.dense] if line.dense else []), *line.squares)
-        if (square.free or square is line.dense) and tensors(square, _tensors)
+    """The figure and its numbers; None if no record has changes of weights."""
+    drawn = [
+        (series, point)
+        for series in panel.series
+        for point in (*([series.dense] if series.dense else []), *series.points)
+        if (point.free or point is series.dense) and common_tensors(point, _tensors)
     ]
-    if not told:
+    if not drawn:
         return None
-    names = tuple(dict.fromkeys(n for _, square in told for n in tensors(square, _tensors)))
-    squares = tuple(
+    names = tuple(dict.fromkeys(n for _, point in drawn for n in common_tensors(point, _tensors)))
+    points = tuple(
         (
-            line.label,
-            square.column,
-            square.depth if square.free else 0.0,
-            (square.mean(_scope), *means(square, names, _tensors)),
+            series.label,
+            point.column,
+            point.depth if point.free else 0.0,
+            (point.mean(_scope), *tensor_means(point, names, _tensors)),
         )
-        for line, square in told
+        for series, point in drawn
     )
-    labels = list(dict.fromkeys(label for label, *_ in squares))
+    labels = list(dict.fromkeys(label for label, *_ in points))
     figure = Figure(
         f"moved-{name}",
         panel.title,
-        f"How far the weights of {len(names)} tensors moved from where they began, relative to "
-        f"their size there, against sparsity, for {panel.title}.",
-        _spec(labels, {square[2] for square in squares}),
+        f"Change of the weights of {len(names)} tensors from their start values, relative to the norm of "
+        f"these, against sparsity, for {panel.title}.",
+        _spec(labels, {point[2] for point in points}),
         f"moved-{name}",
-        f"‖w − w₀‖ / ‖w₀‖ over unpruned weights; thick: {ALL_IN_SCOPE}; at the left end the dense net.",
+        f"‖w − w₀‖ / ‖w₀‖ over unpruned weights; thick line: {ALL_IN_SCOPE}; leftmost points: the dense net.",
     )
-    return figure, Matrix((ALL_IN_SCOPE, *names), "moved", squares, logarithmic=True)
+    return figure, Matrix((ALL_IN_SCOPE, *names), "moved", points, logarithmic=True)
 
 
 def _tensors(record: Record) -> Mapping[str, float | None]:
-    """The change of each tensor's unpruned weights: a weight that a mask sets to zero has not learnt."""
+    """The change of each tensor's unpruned weights; that of pruned weights is not learnt."""
     return record.certificate.moved.tensors_remaining if record.certificate else {}
 
 
@@ -69,13 +69,13 @@ def _spec(labels: Sequence[str], depths: set[float]) -> VegaSpec:
     tip = [
         {"field": "tensor"},
         {"field": "column", "title": "sparsity"},
-        {"field": "moved", "title": "moved", "format": ".3g"},
+        {"field": "moved", "title": "change", "format": ".3g"},
     ]
     thin, thick = f"datum.tensor != '{ALL_IN_SCOPE}'", f"datum.tensor == '{ALL_IN_SCOPE}'"
     return {
         "height": 260,
-        "params": [choice("who", list(labels), labels[0], "method")],
-        "transform": [{"filter": "datum.label == who && datum.moved > 0"}],
+        "params": [menu("method", list(labels), labels[0], "method")],
+        "transform": [{"filter": "datum.label == method && datum.moved > 0"}],
         "layer": [
             {
                 "transform": [{"filter": thin}],

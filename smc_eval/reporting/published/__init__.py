@@ -1,8 +1,8 @@
-"""Published: the numbers of the SMC-Bench paper, each with its source and what is odd about it.
+"""The numbers of the SMC-Bench paper, each with its source and remarks.
 
 Liu, Chen, Zhang, Chen, Huang, Jaiswal & Wang (2023), Sparsity May Cry: Let Us Fail (Current) Sparse
-Neural Networks Together!, ICLR 2023, arXiv:2303.02141. Read off its figures (`figure`; `hidden` where
-another marker lies on top), or taken from the script that drew them (`script`).
+Neural Networks Together!, ICLR 2023, arXiv:2303.02141. Read from its figures (`figure`; `hidden` if
+another marker covers it), or taken from the script that drew them (`script`).
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ CITATION = "Liu et al. (2023), Sparsity May Cry, arXiv:2303.02141"
 
 @dataclass(frozen=True)
 class PublishedPoint:
-    """One number of one figure; tasks and methods go by our names."""
+    """One number of one figure, with the names of tasks and methods of this package."""
 
     task: str
     model: str
     method: str
     sparsity: float
     metric: str
-    """As a task's card says it: `accuracy (%)`."""
+    """As in a task's card: `accuracy (%)`."""
     value: float
     uncertainty: float
-    """How far reading it off may be wrong, in the metric's unit; it is no spread over seeds."""
+    """The error of reading the figure, in the metric's unit; not a deviation over seeds."""
     source: str
     """`script`, `figure`, or `figure, hidden`."""
     note: str = ""
-    """Why it should not be taken for a result; empty for most."""
+    """Why it is not a valid result; empty for most."""
 
 
 @cache
 def published_points() -> tuple[PublishedPoint, ...]:
-    """All of them, dense nets at sparsity 0."""
+    """All points; dense nets have sparsity 0."""
     with VALUES_FILE.open(encoding="utf-8", newline="") as file:
         return tuple(
             PublishedPoint(
@@ -57,9 +57,9 @@ def published_points() -> tuple[PublishedPoint, ...]:
 
 
 def points_for(task: str, model: str, metric: str) -> tuple[PublishedPoint, ...]:
-    """The published points of a task in the same metric: of this model if it is among them, else of one.
+    """The published points of a task in this metric: of this model if published, else of another.
 
-    `task` goes by its name, without options. The caller says which model it is.
+    `task` is a name without options. Callers must give the model that the points have.
     """
     points = [point for point in published_points() if point.task == task and point.metric == metric]
     models = list(dict.fromkeys(point.model for point in points))
@@ -68,10 +68,10 @@ def points_for(task: str, model: str, metric: str) -> tuple[PublishedPoint, ...]
 
 
 def metrics(task: str) -> tuple[str, ...]:
-    """In which metrics a task was published; none where it was not."""
+    """The metrics in which a task was published; empty if it was not."""
     return tuple(dict.fromkeys(point.metric for point in published_points() if point.task == task))
 
 
 def _same(published_as: str, model: str) -> bool:
-    """Whether two words name one checkpoint, with its owner or without."""
+    """Whether two names are of one checkpoint, with or without its owner."""
     return published_as.rpartition("/")[2].lower() == model.rpartition("/")[2].lower()

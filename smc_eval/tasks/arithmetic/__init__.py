@@ -1,1 +1,1 @@
-"""Arithmetic word problems: read a story with numbers in it, write the equation that answers it."""
+"""Arithmetic word problems: a net reads a question with numbers and writes the equation that answers it."""

@@ -1,4 +1,4 @@
-"""Beam search over equations that grow as trees, over all problems of a batch at once."""
+"""Beam search over equations that grow as trees, for all problems of a batch at once."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from torch import Tensor
 from smc_eval.tasks.arithmetic.tree import EncodedProblems, TreeDecoder
 
 LONGEST_EQUATION = 45
-"""Symbols after which an equation is given up as it stands (PROTOCOL 5.6)."""
+"""Symbols after which an unfinished equation is returned as it is (PROTOCOL 5.6)."""
 
 
 @dataclass(frozen=True)
-class Branch:
-    """An equation in the making, and what its next symbol depends on."""
+class Hypothesis:
+    """A partial equation, with the state from which its next symbol is predicted."""
 
     problem: int
     score: float
-    """Sum of its symbols' log-probabilities; nothing makes up for length."""
+    """Sum of the log-probabilities of its symbols, without length normalisation."""
     symbols: tuple[int, ...]
     goals: tuple[Tensor, ...]
-    """Goals still open, the next one last; a finished equation has none."""
+    """Open goals, the next one last; empty for a finished equation."""
     trees: tuple[int | Tensor, ...]
-    """Operators that wait for operands, each followed by its left operand's tree once that is finished."""
+    """Operators that wait for operands, each followed by its left operand's tree if that is finished."""
 
     @property
     def sibling(self) -> Tensor | None:
@@ -36,122 +36,129 @@ class Branch:
 
 
 @dataclass(frozen=True)
-class Offer:
-    """A branch and the symbol it would go on with; none if it is finished."""
+class Extension:
+    """A hypothesis and a symbol to append; no symbol if the hypothesis is finished."""
 
     score: float
-    branch: Branch
+    hypothesis: Hypothesis
     symbol: int | None
     row: int
-    """Of the branch, among those that are open."""
+    """Position of the hypothesis among the open ones."""
     finished: bool
 
 
 @torch.no_grad()
 def search(
     decoder: TreeDecoder, reading: EncodedProblems, width: int, longest: int = LONGEST_EQUATION
-) -> list[Branch]:
-    """The best equation of each problem, as the decoder scores it in eval mode.
+) -> list[Hypothesis]:
+    """The best equation of each problem, by the scores of a decoder in eval mode.
 
-    In each round every open branch offers its `width` best symbols, and the best `width` of a
-    problem's branches go on. Scores only fall, so nothing behind a finished branch can come to
-    stand before it: it is dropped, and a problem whose best branch is finished is done. A branch
-    that is still open after `longest` symbols is given as it stands.
+    In each round, every open hypothesis is extended by its `width` best symbols, and the best `width`
+    hypotheses of each problem are kept. Scores only decrease, so no hypothesis ranked after a finished
+    one can overtake it: they are dropped, and the search of a problem ends when its best hypothesis is
+    finished. After `longest` symbols the best hypothesis is returned even if it is not finished.
     """
-    beams = [[Branch(n, 0.0, (), (root,), ())] for n, root in enumerate(reading.root_NH.unbind())]
+    beams = [[Hypothesis(n, 0.0, (), (root,), ())] for n, root in enumerate(reading.root_NH.unbind())]
     for _ in range(longest):
-        going = [beam for beam in beams if beam[0].goals]
-        if not going:
+        open_beams = [beam for beam in beams if beam[0].goals]
+        if not open_beams:
             break
-        for beam in _round(decoder, reading, width, going):
+        for beam in _round(decoder, reading, width, open_beams):
             beams[beam[0].problem] = beam
     return [beam[0] for beam in beams]
 
 
 def _round(
-    decoder: TreeDecoder, reading: EncodedProblems, width: int, beams: Sequence[Sequence[Branch]]
-) -> list[list[Branch]]:
-    """Every beam with one symbol more on its open branches."""
-    open_ = [branch for beam in beams for branch in beam if branch.goals]
-    open_.sort(key=lambda branch: branch.sibling is not None)
-    siblings = [branch.sibling for branch in open_ if branch.sibling is not None]
-    goal_MH = torch.stack([branch.goals[-1] for branch in open_])
-    problem_M = torch.tensor([branch.problem for branch in open_], device=goal_MH.device)
+    decoder: TreeDecoder, reading: EncodedProblems, width: int, beams: Sequence[Sequence[Hypothesis]]
+) -> list[list[Hypothesis]]:
+    """All beams after one more symbol on each open hypothesis."""
+    open_ = [hypothesis for beam in beams for hypothesis in beam if hypothesis.goals]
+    open_.sort(key=lambda hypothesis: hypothesis.sibling is not None)
+    siblings = [hypothesis.sibling for hypothesis in open_ if hypothesis.sibling is not None]
+    goal_MH = torch.stack([hypothesis.goals[-1] for hypothesis in open_])
+    problem_M = torch.tensor([hypothesis.problem for hypothesis in open_], device=goal_MH.device)
     node_MH = decoder.node(goal_MH, torch.stack(siblings) if siblings else goal_MH[:0])
     context_MH = decoder.context(node_MH, reading, problem_M)
     sums_MC = decoder.log_probabilities(node_MH, context_MH, reading, problem_M)
-    # stable, so that equal sums fall out alike in batches of any size
-    best_MC = [found[:, :width].tolist() for found in sums_MC.sort(dim=-1, descending=True, stable=True)]
-    rows = {id(branch): row for row, branch in enumerate(open_)}
+    # a stable sort, so that ties are broken the same way in batches of any size
+    best_MC = [part[:, :width].tolist() for part in sums_MC.sort(dim=-1, descending=True, stable=True)]
+    rows = {id(hypothesis): row for row, hypothesis in enumerate(open_)}
     operators = decoder.operators.num_embeddings
-    kept: list[list[Offer]] = []
+    chosen: list[list[Extension]] = []
     for beam in beams:
-        offers = list[Offer]()
-        for branch in beam:
-            row = rows.get(id(branch), -1)
-            offers += _offers(branch, row, operators, zip(*(found[row] for found in best_MC), strict=True))
-        kept.append(_best(offers, width))
-    return _grown(decoder, reading, kept, node_MH, context_MH)
+        extensions = list[Extension]()
+        for hypothesis in beam:
+            row = rows.get(id(hypothesis), -1)
+            best = zip(*(part[row] for part in best_MC), strict=True)
+            extensions += _extensions(hypothesis, row, operators, best)
+        chosen.append(_best(extensions, width))
+    return _extended(decoder, reading, chosen, node_MH, context_MH)
 
 
-def _offers(branch: Branch, row: int, operators: int, best: Iterator[tuple[float, int]]) -> Iterator[Offer]:
-    if not branch.goals:
-        yield Offer(branch.score, branch, None, row, finished=True)
+def _extensions(
+    hypothesis: Hypothesis, row: int, operators: int, best: Iterator[tuple[float, int]]
+) -> Iterator[Extension]:
+    if not hypothesis.goals:
+        yield Extension(hypothesis.score, hypothesis, None, row, finished=True)
         return
-    for more, symbol in best:
-        if more != -math.inf:
-            finished = symbol >= operators and len(branch.goals) == 1
-            yield Offer(branch.score + more, branch, symbol, row, finished)
+    for log_probability, symbol in best:
+        if log_probability != -math.inf:
+            finished = symbol >= operators and len(hypothesis.goals) == 1
+            yield Extension(hypothesis.score + log_probability, hypothesis, symbol, row, finished)
 
 
-def _best(offers: Sequence[Offer], width: int) -> list[Offer]:
-    """The best offers in order, up to the first that is finished."""
-    best = sorted(offers, key=lambda offer: -offer.score)[:width]
-    end = next((place for place, offer in enumerate(best, 1) if offer.finished), width)
+def _best(extensions: Sequence[Extension], width: int) -> list[Extension]:
+    """The best extensions in order, up to the first finished one."""
+    best = sorted(extensions, key=lambda extension: -extension.score)[:width]
+    end = next((place for place, extension in enumerate(best, 1) if extension.finished), width)
     return best[:end]
 
 
-def _grown(
+def _extended(
     decoder: TreeDecoder,
     reading: EncodedProblems,
-    kept: Sequence[Sequence[Offer]],
+    chosen: Sequence[Sequence[Extension]],
     node_MH: Tensor,
     context_MH: Tensor,
-) -> list[list[Branch]]:
-    """The branches that the offers make; vectors are computed only of those that go on."""
+) -> list[list[Hypothesis]]:
+    """The hypotheses after their extensions; vectors are computed only for the unfinished ones."""
     device, operators = node_MH.device, decoder.operators.num_embeddings
-    going = [offer for beam in kept for offer in beam if not offer.finished]
-    forks = [offer for offer in going if offer.symbol is not None and offer.symbol < operators]
-    leaves = [offer for offer in going if offer.symbol is not None and offer.symbol >= operators]
-    made = dict[int, Branch]()
+    unfinished = [extension for beam in chosen for extension in beam if not extension.finished]
+    forks = [e for e in unfinished if e.symbol is not None and e.symbol < operators]
+    leaves = [e for e in unfinished if e.symbol is not None and e.symbol >= operators]
+    results = dict[int, Hypothesis]()
     if forks:
-        symbol_K = torch.tensor([offer.symbol for offer in forks], device=device)
-        row_K = torch.tensor([offer.row for offer in forks], device=device)
+        symbol_K = torch.tensor([extension.symbol for extension in forks], device=device)
+        row_K = torch.tensor([extension.row for extension in forks], device=device)
         sides = (goal_KH.unbind() for goal_KH in decoder.goals(symbol_K, node_MH[row_K], context_MH[row_K]))
-        for offer, left, right in zip(forks, *sides, strict=True):
-            goals, trees = (*offer.branch.goals[:-1], right, left), (*offer.branch.trees, offer.symbol)
-            made[id(offer)] = _longer(offer, goals, trees)
+        for extension, left, right in zip(forks, *sides, strict=True):
+            goals = (*extension.hypothesis.goals[:-1], right, left)
+            results[id(extension)] = _append(
+                extension, goals, (*extension.hypothesis.trees, extension.symbol)
+            )
     if leaves:
-        problem_K = torch.tensor([offer.branch.problem for offer in leaves], device=device)
-        leaf_K = torch.tensor([offer.symbol for offer in leaves], device=device) - operators
-        stacks = [offer.branch.trees for offer in leaves]
-        placed = _placed(decoder, stacks, reading.leaves_NCH[problem_K, leaf_K])
-        for offer, trees in zip(leaves, placed, strict=True):
-            made[id(offer)] = _longer(offer, offer.branch.goals[:-1], trees)
-    return [[made.get(id(offer)) or _longer(offer, (), ()) for offer in beam] for beam in kept]
+        problem_K = torch.tensor([extension.hypothesis.problem for extension in leaves], device=device)
+        leaf_K = torch.tensor([extension.symbol for extension in leaves], device=device) - operators
+        stacks = [extension.hypothesis.trees for extension in leaves]
+        merged = _merged(decoder, stacks, reading.leaves_NCH[problem_K, leaf_K])
+        for extension, trees in zip(leaves, merged, strict=True):
+            results[id(extension)] = _append(extension, extension.hypothesis.goals[:-1], trees)
+    return [
+        [results.get(id(extension)) or _append(extension, (), ()) for extension in beam] for beam in chosen
+    ]
 
 
-def _longer(offer: Offer, goals: tuple[Tensor, ...], trees: tuple[int | Tensor, ...]) -> Branch:
-    if offer.symbol is None:
-        return offer.branch
-    symbols = (*offer.branch.symbols, offer.symbol)
-    return Branch(offer.branch.problem, offer.score, symbols, goals, trees)
+def _append(extension: Extension, goals: tuple[Tensor, ...], trees: tuple[int | Tensor, ...]) -> Hypothesis:
+    if extension.symbol is None:
+        return extension.hypothesis
+    symbols = (*extension.hypothesis.symbols, extension.symbol)
+    return Hypothesis(extension.hypothesis.problem, extension.score, symbols, goals, trees)
 
 
-def _placed(
+def _merged(
     decoder: TreeDecoder, stacks: Sequence[tuple[int | Tensor, ...]], finished_KH: Tensor
 ) -> list[tuple[int | Tensor, ...]]:
-    """Finished trees put where they belong: one beside a finished left operand merges with it, upwards."""
+    """Push a finished tree on each stack; a tree after a finished left operand merges with it, repeatedly."""
     open_ = [list(stack) for stack in stacks]
     trees = list(finished_KH.unbind())
     while rows := [k for k, stack in enumerate(open_) if stack and isinstance(stack[-1], Tensor)]:

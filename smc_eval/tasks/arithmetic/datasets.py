@@ -12,7 +12,7 @@ from smc_eval.task import Task
 from smc_eval.tasks.arithmetic.addresses import ASDIV_LICENCE, MAWPS_LICENCE, SVAMP_LICENCE
 from smc_eval.tasks.arithmetic.word_problems import VALUE_ACCURACY, WordProblems
 
-# The official training schedule of both solvers, 50 epochs that halve the rate every 20.
+# The official training schedule of both solvers: 50 epochs, and the learning rate is halved every 20.
 GTS_4 = Recipe(
     epochs=50,
     batch_size=4,
@@ -42,7 +42,7 @@ def problem_card(
     """The card of a data set with a solver."""
     return TaskCard(
         name=f"{data}/{solver}".lower(),
-        summary=f"word problems of {data}, solved by {solver}",
+        summary=f"word problems of {data}, solved with {solver}",
         source=f"{SOURCES[data]}; {SOURCES[solver]}; SMC-Bench, ICLR 2023, arXiv:2303.02141",
         groups=(data.lower(), "arithmetic"),
         metric=VALUE_ACCURACY,
@@ -54,31 +54,35 @@ def problem_card(
 
 
 class Mawps(WordProblems):
-    """MAWPS in the five folds of the SVAMP paper."""
+    """MAWPS, in the five folds of the SVAMP paper."""
 
     data_set: ClassVar[str] = "cv_mawps"
     counts: ClassVar[Sequence[tuple[int, int]]] = ((1537, 384),) * 5
-    read: ClassVar[int] = 36
+    question_tokens: ClassVar[int] = 36
 
 
 class AsdivA(WordProblems):
-    """The arithmetic part of ASDiv in the five folds of the SVAMP paper."""
+    """ASDiv-A, the arithmetic part of ASDiv, in the five folds of the SVAMP paper."""
 
     data_set: ClassVar[str] = "cv_asdiv-a"
     counts: ClassVar[Sequence[tuple[int, int]]] = (*((979, 238),) * 3, (980, 237), (951, 266))
-    read: ClassVar[int] = 30
+    question_tokens: ClassVar[int] = 30
 
 
 class Svamp(WordProblems):
-    """SVAMP's thousand problems, after training on MAWPS and ASDiv-A."""
+    """SVAMP: training on MAWPS and ASDiv-A, tests on SVAMP's thousand problems."""
 
     data_set: ClassVar[str] = "mawps-asdiv-a_svamp"
     counts: ClassVar[Sequence[tuple[int, int]]] = ((3138, 1000),)
-    read: ClassVar[int] = 37
+    question_tokens: ClassVar[int] = 37
 
 
 class MawpsGts(Mawps):
-    """MAWPS by GTS."""
+    """MAWPS, solved with GTS.
+
+    The net reads a word problem and writes its equation as a tree. The score is the share of
+    problems whose equation has the right value.
+    """
 
     card: ClassVar[TaskCard] = problem_card("MAWPS", "GTS", 5, MAWPS_LICENCE)
     graphs: ClassVar[bool] = False
@@ -86,7 +90,11 @@ class MawpsGts(Mawps):
 
 
 class MawpsGraph2Tree(Mawps):
-    """MAWPS by Graph2Tree."""
+    """MAWPS, solved with Graph2Tree.
+
+    As with GTS, a tree decoder writes the equation. Graph convolutions before it relate each number
+    to its words and to the other numbers.
+    """
 
     card: ClassVar[TaskCard] = problem_card("MAWPS", "Graph2Tree", 5, MAWPS_LICENCE)
     graphs: ClassVar[bool] = True
@@ -94,7 +102,11 @@ class MawpsGraph2Tree(Mawps):
 
 
 class AsdivAGts(AsdivA):
-    """ASDiv-A by GTS."""
+    """ASDiv-A, solved with GTS.
+
+    The net reads a word problem and writes its equation as a tree. The score is the share of
+    problems whose equation has the right value.
+    """
 
     card: ClassVar[TaskCard] = problem_card("ASDiv-A", "GTS", 5, ASDIV_LICENCE)
     graphs: ClassVar[bool] = False
@@ -102,7 +114,11 @@ class AsdivAGts(AsdivA):
 
 
 class AsdivAGraph2Tree(AsdivA):
-    """ASDiv-A by Graph2Tree."""
+    """ASDiv-A, solved with Graph2Tree.
+
+    As with GTS, a tree decoder writes the equation. Graph convolutions before it relate each number
+    to its words and to the other numbers.
+    """
 
     card: ClassVar[TaskCard] = problem_card("ASDiv-A", "Graph2Tree", 5, ASDIV_LICENCE)
     graphs: ClassVar[bool] = True
@@ -110,7 +126,11 @@ class AsdivAGraph2Tree(AsdivA):
 
 
 class SvampGts(Svamp):
-    """SVAMP by GTS."""
+    """SVAMP, solved with GTS. The training problems are those of MAWPS and ASDiv-A.
+
+    The net reads a word problem and writes its equation as a tree. The score is the share of
+    problems whose equation has the right value.
+    """
 
     card: ClassVar[TaskCard] = problem_card("SVAMP", "GTS", None, SVAMP_LICENCE)
     graphs: ClassVar[bool] = False
@@ -118,7 +138,11 @@ class SvampGts(Svamp):
 
 
 class SvampGraph2Tree(Svamp):
-    """SVAMP by Graph2Tree."""
+    """SVAMP, solved with Graph2Tree. The training problems are those of MAWPS and ASDiv-A.
+
+    As with GTS, a tree decoder writes the equation. Graph convolutions before it relate each number
+    to its words and to the other numbers.
+    """
 
     card: ClassVar[TaskCard] = problem_card("SVAMP", "Graph2Tree", None, SVAMP_LICENCE)
     graphs: ClassVar[bool] = True

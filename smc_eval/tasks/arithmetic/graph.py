@@ -1,4 +1,4 @@
-"""Graph2Tree's graphs between numbers and words, and the block of graph convolutions that reads them.
+"""Graph2Tree's graphs over numbers and words, and its block of graph convolutions.
 
 Zhang et al., ACL 2020. Shapes: N problems, L tokens, H hidden, O outputs.
 """
@@ -15,34 +15,34 @@ from smc_eval.tasks.arithmetic.problems import Problem
 from smc_eval.tasks.arithmetic.symbols import NUM
 
 Edges = frozenset[tuple[int, int]]
-"""Directed edges between words, as pairs of their places."""
+"""Directed edges between words, as pairs of word positions."""
 
 NEAR_WORDS = 4
-"""Words nearer to a number than this may belong to it."""
+"""A word belongs to a number only if its distance in words is smaller than this."""
 
 
-def order(problem: Problem) -> Edges:
-    """From each number to every smaller one; equal ones point at each other."""
+def comparison_edges(problem: Problem) -> Edges:
+    """Edges from each number to every smaller one; between equal numbers both ways."""
     numbers = list(zip(problem.number_at, problem.numbers, strict=True))
     return frozenset((i, j) for (i, v), (j, w) in product(numbers, numbers) if v >= w and i != j)
 
 
-def cells(problem: Problem) -> Edges:
-    """Between each number and the words near it that tell what it counts, both ways."""
+def cell_edges(problem: Problem) -> Edges:
+    """Edges between each number and the group words near it, both ways."""
     words = [at for at in problem.groups if problem.words[at] != NUM]
     pairs = [(i, j) for i, j in product(problem.number_at, words) if abs(i - j) < NEAR_WORDS]
     return frozenset(pairs) | frozenset((j, i) for i, j in pairs)
 
 
-def attributes(problem: Problem) -> Edges:
-    """`cells`, and edges between words of groups that are the same word."""
+def attribute_edges(problem: Problem) -> Edges:
+    """`cell_edges`, and edges between group words that are the same word."""
     same = product(problem.groups, problem.groups)
     words = problem.words
-    return cells(problem) | frozenset((i, j) for i, j in same if i != j and words[i] == words[j])
+    return cell_edges(problem) | frozenset((i, j) for i, j in same if i != j and words[i] == words[j])
 
 
 class Convolution(nn.Module):
-    """A (X W) + b over graphs A, which are not normalised."""
+    """Graph convolution A (X W) + b with the adjacency matrix A, which is not normalised."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class Convolution(nn.Module):
 
 
 class TwoHops(nn.Module):
-    """Two convolutions over one graph, the second to a quarter of the width."""
+    """Two convolutions over one graph; the second has a quarter of the width."""
 
     def __init__(self, hidden: int, dropout: float) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ class TwoHops(nn.Module):
 
 
 class Norm(nn.Module):
-    """Layer norm as Graph2Tree has it: by the unbiased deviation, to which epsilon is added."""
+    """Graph2Tree's layer norm: divides by the unbiased standard deviation plus epsilon."""
 
     def __init__(self, hidden: int) -> None:
         super().__init__()
@@ -76,12 +76,12 @@ class Norm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(hidden))
 
     def forward(self, x_NLH: Tensor) -> Tensor:
-        spread_NL1 = x_NLH.std(-1, keepdim=True) + 1e-6
-        return self.weight * (x_NLH - x_NLH.mean(-1, keepdim=True)) / spread_NL1 + self.bias
+        deviation_NL1 = x_NLH.std(-1, keepdim=True) + 1e-6
+        return self.weight * (x_NLH - x_NLH.mean(-1, keepdim=True)) / deviation_NL1 + self.bias
 
 
 class GraphBlock(nn.Module):
-    """Four pairs of convolutions, two over each graph, then a feed-forward layer, each added to its input."""
+    """Four pairs of convolutions, two over each graph, then a feed-forward layer; both with a residual."""
 
     def __init__(self, hidden: int, dropout: float = 0.3) -> None:
         super().__init__()
@@ -91,8 +91,8 @@ class GraphBlock(nn.Module):
         self.drop = nn.Dropout(dropout)
 
     def forward(self, states_NLH: Tensor, graphs_NGLL: Tensor) -> Tensor:
-        """States that know their neighbours in the graphs G = 2, `order` and `attributes`."""
+        """States after message passing over the G = 2 graphs, `comparison_edges` and `attribute_edges`."""
         graphs = [graphs_NGLL[:, g].to(states_NLH.dtype) for g in (0, 0, 1, 1)]
-        found = [hop(states_NLH, graph) for hop, graph in zip(self.hops, graphs, strict=True)]
-        joined_NLH = self.norm(torch.cat(found, -1)) + states_NLH
+        messages = [hop(states_NLH, graph) for hop, graph in zip(self.hops, graphs, strict=True)]
+        joined_NLH = self.norm(torch.cat(messages, -1)) + states_NLH
         return cast("Tensor", joined_NLH + self.narrow(self.drop(torch.relu(self.widen(joined_NLH)))))

@@ -1,4 +1,4 @@
-"""Target equations as trees, level by level: all that can be computed at once, over a whole batch."""
+"""Target equations as trees, level by level, so that a whole batch is computed one level at a time."""
 
 from __future__ import annotations
 
@@ -11,36 +11,36 @@ from torch import Tensor
 
 @dataclass
 class SymbolNode:
-    """One symbol of an equation and, under an operator, its two operands."""
+    """One symbol of an equation; an operator also has its two operands."""
 
     problem: int
     symbol: int
     choices: tuple[int, ...]
-    """Symbols that may stand for one that no net can write; else empty."""
+    """Symbols that may replace this one, if it is no output symbol; else empty."""
     inner: bool
-    """Whether a right-hand node will be told of it, so that its tree must be embedded."""
+    """Whether a node to its right depends on this subtree, so that the subtree must be embedded."""
     operands: tuple[SymbolNode, ...] = ()
 
 
 @dataclass(frozen=True)
 class TreeLevel:
-    """All nodes of one depth. Below them stand the operators' left operands, then their right ones.
+    """All nodes of one depth. The next level holds the operators' left operands, then their right ones.
 
     Shapes: M nodes of the level, K operators among them.
     """
 
     problem_M: Tensor
-    """Which problem of the batch each node belongs to."""
+    """The problem of each node, as an index into the batch."""
     symbol_M: Tensor
     operator_K: Tensor
-    """Which of the nodes are operators."""
+    """Positions of the operators among the nodes."""
     inner_J: Tensor
-    """Which of the operators have trees that must be embedded."""
+    """Positions, among the operators, of those whose subtrees must be embedded."""
 
 
 @dataclass(frozen=True)
 class Unknown:
-    """A node whose symbol is none of the net's, and the numbers that may stand for it."""
+    """A node whose symbol is no output symbol, and the numbers that may replace it."""
 
     level: int
     place: int
@@ -52,23 +52,22 @@ class Trees:
     """The target equations of a batch."""
 
     levels: tuple[TreeLevel, ...]
-    """From the roots down; the roots stand in the batch's order."""
+    """From the roots down; the roots are in the order of the batch."""
     unknown: tuple[Unknown, ...] = field(default=())
-    """In the order in which a reader of the equations meets them."""
+    """In the order of the equations and of their symbols."""
 
     @property
     def symbols(self) -> Tensor:
-        """Symbols of all nodes, level after level."""
+        """Symbols of all nodes, level by level."""
         return torch.cat([level.symbol_M for level in self.levels])
 
 
-def trees(
+def build_trees(
     equations: Sequence[Sequence[int]], operators: int, choices: Sequence[dict[int, tuple[int, ...]]]
 ) -> Trees:
-    """Trees of whole prefix equations, given as symbol indices; those below `operators` are operators.
+    """Trees of complete prefix equations of symbol indices; indices below `operators` are operators.
 
-    `choices` holds, for each equation, the symbols that may stand at a place where the equation's
-    own is unknown.
+    `choices` holds, for each equation, the symbols that may replace the unknown symbol at a position.
     """
     order: list[SymbolNode] = []
     nodes = [_parsed(n, equation, operators, choices[n], order) for n, equation in enumerate(equations)]
@@ -97,7 +96,7 @@ def _parsed(
     choices: dict[int, tuple[int, ...]],
     order: list[SymbolNode],
 ) -> SymbolNode:
-    """The equation's root; all its nodes are added to `order`, as they stand in the equation."""
+    """The root of an equation; all its nodes are added to `order`, in the order of the equation."""
 
     def read(*, inner: bool) -> SymbolNode:
         place = len(order) - first

@@ -1,4 +1,4 @@
-"""A word problem, and the reader of the CSV files it comes in."""
+"""Word problems, and reading them from CSV files."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 
 from smc_eval.errors import DataError
 from smc_eval.tasks.csv_rows import quoted, read_csv_rows
-from smc_eval.tasks.equation import fault, number
+from smc_eval.tasks.equation import number, prefix_error
 
 CSV_COLUMNS = ("Question", "Numbers", "Equation", "group_nums")
-"""What is read; `Answer` never is: in some official rows it is not the equation's value."""
+"""The columns that are read. `Answer` is not: in some official rows it is not the equation's value."""
 
 OVERHANG = 3
-"""A group is a window that reaches so far from its word, in MAWPS even over the question's end."""
+"""Words by which a group may reach past the end of the question. Some windows of MAWPS do."""
 
 _NUMBERED = re.compile(r"number([0-9]{1,4})")
 _GROUPS = re.compile(r"\[\s*(?:[0-9]{1,6}(?:\s*,\s*[0-9]{1,6})*)?\s*\]")
@@ -22,26 +22,26 @@ _GROUPS = re.compile(r"\[\s*(?:[0-9]{1,6}(?:\s*,\s*[0-9]{1,6})*)?\s*\]")
 
 @dataclass(frozen=True)
 class Problem:
-    """A question with its numbers taken out, and the equation that answers it."""
+    """A question, its numbers, and the equation that answers it."""
 
     words: tuple[str, ...]
-    """The question, word by word; every number is the word `NUM`."""
+    """The words of the question; every number is replaced by `NUM`."""
     number_at: tuple[int, ...]
-    """Where each number first stands in `words`, in the order of `numbers`."""
+    """Position in `words` of each number's first occurrence, in the order of `numbers`."""
     numbers: tuple[float, ...]
     equation: tuple[str, ...]
-    """Prefix form: `+ - * /`, `N0`, `N1`, … for the numbers, constants as written (`100.0`)."""
+    """In prefix form: `+ - * /`, `N0`, `N1`, … for the numbers, constants as written (`100.0`)."""
     groups: tuple[int, ...]
-    """Indices of the words that tell what the numbers count (Graph2Tree's `group_nums`)."""
+    """Positions of the words near the numbers and of the words they count (Graph2Tree's `group_nums`)."""
     leaked: bool = False
-    """The same question also stands in the training file; the task says so of its test part."""
+    """Whether the same question is in the training file. Set by the task for its test part."""
 
 
 def read_problems(path: Path) -> list[Problem]:
-    """Every problem of a CSV file of the SVAMP repository's layout, plain or `.gz`, in file order.
+    """All problems of a CSV file, plain or `.gz`, in file order. The layout is the SVAMP repository's.
 
     Raises:
-        DataError: the file cannot be read, or a row makes no sense; names file and line.
+        DataError: the file cannot be read, or a row is invalid; the message names file and line.
     """
     problems = []
     for line, row in read_csv_rows(path, CSV_COLUMNS):
@@ -50,17 +50,17 @@ def read_problems(path: Path) -> list[Problem]:
         except ValueError as error:
             raise DataError(f"{path}, line {line}: {error}") from None
     if not problems:
-        raise DataError(f"{path}: no problems in it, nothing below the header")
+        raise DataError(f"{path}: the file has no problems below the header")
     return problems
 
 
 def _problem(row: dict[str, str]) -> Problem:
-    """A problem from the columns of one row; ValueError says what is wrong with it."""
+    """A problem from the columns of one row; a ValueError describes what is wrong."""
     words = row["Question"].split()
     values = [_value(text) for text in row["Numbers"].split()]
-    found = [(at, match) for at, word in enumerate(words) if (match := _NUMBERED.match(word))]
+    matches = [(at, match) for at, word in enumerate(words) if (match := _NUMBERED.match(word))]
     first: dict[int, int] = {}
-    for at, match in found:
+    for at, match in matches:
         words[at] = "NUM"
         first.setdefault(int(match[1]), at)
     if not first:
@@ -84,10 +84,10 @@ def _problem(row: dict[str, str]) -> Problem:
 
 
 def _value(text: str) -> float:
-    found = number(text)
-    if found is None:
-        raise ValueError(f"{quoted(text)} in Numbers is no number")
-    return found
+    parsed = number(text)
+    if parsed is None:
+        raise ValueError(f"{quoted(text)} in Numbers is not a number")
+    return parsed
 
 
 def _equation(text: str, values: int) -> tuple[str, ...]:
@@ -96,19 +96,19 @@ def _equation(text: str, values: int) -> tuple[str, ...]:
         match = _NUMBERED.fullmatch(token)
         if match and int(match[1]) >= values:
             raise ValueError(f"Equation {quoted(text)} has {token}, but Numbers holds only {values} values")
-        if re.fullmatch(r"N[0-9]+", token):  # our own name for number0, never the files'
+        if re.fullmatch(r"N[0-9]+", token):  # our name for number0, not the files'
             raise ValueError(
                 f"Equation {quoted(text)} has {token!r}; a number is written number0, number1, …"
             )
         symbols.append(f"N{int(match[1])}" if match else token)
-    if wrong := fault(symbols):
-        raise ValueError(f"Equation {quoted(text)} is no prefix expression: {wrong}")
+    if error := prefix_error(symbols):
+        raise ValueError(f"Equation {quoted(text)} is not a prefix expression: {error}")
     return tuple(symbols)
 
 
 def _groups(text: str, words: int) -> tuple[int, ...]:
     if not _GROUPS.fullmatch(text.strip()):
-        raise ValueError(f"group_nums {quoted(text)} is no list of word indices such as [1, 2, 3]")
+        raise ValueError(f"group_nums {quoted(text)} is not a list of word indices such as [1, 2, 3]")
     indices = [int(index) for index in re.findall("[0-9]+", text)]
     if indices and max(indices) >= words + OVERHANG:
         raise ValueError(f"group_nums holds {max(indices)}, but Question has only {words} words")

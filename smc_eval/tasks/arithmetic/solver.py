@@ -1,4 +1,4 @@
-"""The solver: a text encoder, a bidirectional LSTM, for Graph2Tree a graph block, and GTS's tree decoder."""
+"""The solver: a text encoder, a bidirectional LSTM, a graph block (Graph2Tree only), GTS's tree decoder."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Solver(nn.Module):
         self.words, self.sequence, self.graph, self.tree = words, sequence, graph, tree
 
     def read(self, batch: ProblemBatch) -> EncodedProblems:
-        """The problems, encoded."""
+        """Encode the problems."""
         real_NL, rows_N = batch.real_NL, torch.arange(len(batch.ids_NL), device=batch.ids_NL.device)
         packed = pack(self.words(batch.ids_NL, real_NL), batch.lengths_N)
         both_NLX = unpack_padded(self.sequence(packed)[0], real_NL.shape[1])
@@ -40,19 +40,19 @@ class Solver(nn.Module):
         return self.tree.read(root_NH, states_NLH, real_NL, numbers_NQH, batch.real_NQ)
 
     def forward(self, batch: ProblemBatch) -> tuple[Tensor, Tensor]:
-        """Mean loss over all symbols of the batch's equations, and the log-probabilities at each."""
+        """The mean loss over all symbols of the equations, and the log-probabilities of each symbol."""
         reading = self.read(batch)
         known = self._known(reading, batch.trees)
         log_MC = cast("Tensor", self.tree(reading, known))
         return nn.functional.nll_loss(log_MC, known.symbols), log_MC
 
     def solve(self, batch: ProblemBatch, width: int) -> list[list[int]]:
-        """Symbols of each problem's best equation, by beam search."""
-        return [list(branch.symbols) for branch in search(self.tree, self.read(batch), width)]
+        """The symbols of each problem's best equation, found by beam search."""
+        return [list(best.symbols) for best in search(self.tree, self.read(batch), width)]
 
     @torch.no_grad()
     def _known(self, reading: EncodedProblems, trees: Trees) -> Trees:
-        """Each unknown symbol replaced by the one of its choices that the net likes best (PROTOCOL 5.5)."""
+        """Replace each unknown symbol by the most probable of its choices (PROTOCOL 5.5)."""
         for unknown in trees.unknown:
             before = sum(len(level.symbol_M) for level in trees.levels[: unknown.level])
             log_C = self.tree(reading, trees)[before + unknown.place]
@@ -66,10 +66,10 @@ class Solver(nn.Module):
         return trees
 
 
-def solver(
+def make_solver(
     words: nn.Module, symbols: Symbols, hidden: int, embedding: int, dropout: float, *, graphs: bool
 ) -> Solver:
-    """An untrained solver around a text encoder that has `features`: Graph2Tree with graphs, else GTS."""
+    """An untrained solver around a text encoder with an attribute `features`: Graph2Tree or GTS."""
     features = cast("int", words.features)
     return Solver(
         words,

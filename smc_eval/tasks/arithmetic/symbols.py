@@ -1,4 +1,4 @@
-"""What a solver reads and writes: the words of the questions, the symbols of the equations."""
+"""Input words of the questions, and output symbols of the equations."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from functools import cached_property
 from itertools import chain
 
 from smc_eval.tasks.arithmetic.problems import Problem
-from smc_eval.tasks.equation import OPERATORS, copied
+from smc_eval.tasks.equation import OPERATORS, copy_index
 
 PAD, NUM, UNK = "PAD", "NUM", "UNK"
 
-OFTEN = 5
-"""A constant used less often is unknown to the solver (PROTOCOL 5.1)."""
+MIN_USES = 5
+"""A constant that is used less often is no output symbol (PROTOCOL 5.1)."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Symbols:
     operators: tuple[str, ...]
     constants: tuple[str, ...]
     copies: int
-    """The most numbers that any question holds."""
+    """The largest number of numbers in a question."""
 
     @property
     def num_start(self) -> int:
@@ -39,7 +39,7 @@ class Symbols:
 
     @cached_property
     def all(self) -> tuple[str, ...]:
-        """Every symbol, in the order of the indices."""
+        """All symbols, in the order of their indices."""
         return (*self.operators, *self.constants, *(f"N{k}" for k in range(self.copies)), UNK)
 
     @cached_property
@@ -50,7 +50,7 @@ class Symbols:
         return len(self.all)
 
     def index(self, symbol: str) -> int:
-        """Index of a symbol; UNK's for one that is not among them."""
+        """Index of a symbol; that of UNK if the symbol is unknown."""
         return self._indices.get(symbol, len(self) - 1)
 
     def symbol(self, index: int) -> str:
@@ -72,28 +72,28 @@ class Vocabulary:
         return len(self.words)
 
     def index(self, word: str) -> int:
-        """Index of a word; UNK's for one that is not among them."""
+        """Index of a word; that of UNK if the word is unknown."""
         return self._indices.get(word, self._indices[UNK])
 
 
-def symbols(train: Sequence[Problem], test: Sequence[Problem]) -> Symbols:
-    """Symbols for these two parts, each kind by first appearance.
+def output_symbols(train: Sequence[Problem], test: Sequence[Problem]) -> Symbols:
+    """Symbols for a training and a test part, each kind in the order of first appearance.
 
-    Operators come from the training targets; constants must be used `OFTEN` over both parts
-    together, which is how the official code counts (PROTOCOL 5.1).
+    Operators are those of the training targets. Constants must occur at least `MIN_USES` times in
+    both parts together, as in the official code (PROTOCOL 5.1).
     """
     targets = [symbol for problem in train for symbol in problem.equation]
     both = chain(targets, (symbol for problem in test for symbol in problem.equation))
-    uses = Counter(symbol for symbol in both if symbol not in OPERATORS and copied(symbol) is None)
+    uses = Counter(symbol for symbol in both if symbol not in OPERATORS and copy_index(symbol) is None)
     return Symbols(
         operators=tuple(dict.fromkeys(symbol for symbol in targets if symbol in OPERATORS)),
-        constants=tuple(symbol for symbol, count in uses.items() if count >= OFTEN),
+        constants=tuple(symbol for symbol, count in uses.items() if count >= MIN_USES),
         copies=max((len(problem.numbers) for problem in chain(train, test)), default=0),
     )
 
 
 def vocabulary(train: Sequence[Problem], test: Sequence[Problem]) -> Vocabulary:
-    """Words of both parts by first appearance; a word with a digit in it is left out, and so UNK."""
+    """Words of both parts in the order of first appearance, without words that hold a digit."""
     words = dict.fromkeys((PAD, NUM, UNK))
     for problem in chain(train, test):
         words.update(dict.fromkeys(word for word in problem.words if not re.search(r"\d", word)))

@@ -1,4 +1,4 @@
-"""Text readers: how a question is cut into tokens, and the net that makes a vector of each."""
+"""Text readers: a tokenizer for questions, and the net that gives a vector for each token."""
 
 from __future__ import annotations
 
@@ -13,44 +13,44 @@ from smc_eval.tasks.arithmetic.symbols import UNK, Vocabulary, vocabulary
 
 
 class Reader(Protocol):
-    """One way to read text."""
+    """A tokenizer with its net."""
 
     padding: int
-    """Id of what fills up a batch."""
+    """Id of the padding token."""
 
-    def cut(self, words: Sequence[str]) -> tuple[list[int], list[int]]:
-        """Ids of all tokens, and for each word the place of its first token."""
+    def tokenize(self, words: Sequence[str]) -> tuple[list[int], list[int]]:
+        """Ids of all tokens, and for each word the position of its first token."""
 
     def net(self, width: int, dropout: float) -> nn.Module:
-        """A net from ids [N, L], and which of them are no padding, to vectors [N, L, features].
+        """A net from ids [N, L] and a mask [N, L] of the real tokens to vectors [N, L, features].
 
-        It has an attribute `features`. Width and dropout are those of embeddings made afresh.
+        It has an attribute `features`. `width` and `dropout` apply to new word embeddings alone.
         """
 
 
-def reader(word: str, train: Sequence[Problem], test: Sequence[Problem]) -> Reader:
+def make_reader(model_name: str, train: Sequence[Problem], test: Sequence[Problem]) -> Reader:
     """The reader that `--model` names.
 
     Raises:
-        ModelError: it names a checkpoint that cannot be had or has no fit tokenizer.
+        ModelError: the checkpoint cannot be loaded or has no suitable tokenizer.
     """
-    if word == "scratch":
+    if model_name == "scratch":
         return WholeWords(vocabulary(train, ()))
     known = vocabulary(train, test)
-    if word == "tiny":
+    if model_name == "tiny":
         return Tiny(tiny.tiny_tokenizer(" ".join(problem.words) for problem in train), known)
-    return Checkpoint(backbone.find_backbone(word), known)
+    return Checkpoint(backbone.find_backbone(model_name), known)
 
 
 class WholeWords:
-    """Tokens are the words of a vocabulary, and their embeddings are trained from scratch."""
+    """Tokens are whole words, and their embeddings are trained from scratch."""
 
     padding = 0
 
     def __init__(self, known: Vocabulary) -> None:
         self.known = known
 
-    def cut(self, words: Sequence[str]) -> tuple[list[int], list[int]]:
+    def tokenize(self, words: Sequence[str]) -> tuple[list[int], list[int]]:
         return [self.known.index(word) for word in words], list(range(len(words)))
 
     def net(self, width: int, dropout: float) -> nn.Module:
@@ -58,28 +58,28 @@ class WholeWords:
 
 
 class SubWords:
-    """Tokens are those of a tokenizer, over the words joined by blanks; unknown words read `UNK`."""
+    """Tokens are those of a tokenizer; words are joined by blanks, and unknown words become `UNK`."""
 
     def __init__(self, tokenizer: Any, known: Vocabulary) -> None:
-        """`tokenizer` is of transformers, and fast: it knows which characters its tokens come from."""
+        """`tokenizer` is a fast tokenizer of transformers, which maps characters to tokens."""
         self.tokenizer, self.known = tokenizer, known
         self.padding: int = tokenizer.pad_token_id or 0
 
-    def cut(self, words: Sequence[str]) -> tuple[list[int], list[int]]:
+    def tokenize(self, words: Sequence[str]) -> tuple[list[int], list[int]]:
         unknown = self.known.index(UNK)
-        read = [UNK if self.known.index(word) == unknown else word for word in words]
-        found = self.tokenizer(" ".join(read))
+        known = [UNK if self.known.index(word) == unknown else word for word in words]
+        encoding = self.tokenizer(" ".join(known))
         first, start = list[int](), 0
-        for word in read:
-            places = (found.char_to_token(at) for at in range(start, start + len(word)))
-            # a word of which the tokenizer keeps nothing stands where the one before it does
+        for word in known:
+            places = (encoding.char_to_token(at) for at in range(start, start + len(word)))
+            # a word without any token gets the position of the word before it
             first.append(next((place for place in places if place is not None), first[-1] if first else 0))
             start += len(word) + 1
-        return list(found["input_ids"]), first
+        return list(encoding["input_ids"]), first
 
 
 class Tiny(SubWords):
-    """A RoBERTa of 2 layers and 128 features that nobody has trained."""
+    """An untrained RoBERTa of 2 layers and 128 features."""
 
     def net(self, width: int, dropout: float) -> nn.Module:
         from transformers import RobertaModel
@@ -90,12 +90,12 @@ class Tiny(SubWords):
 class Checkpoint(SubWords):
     """A pretrained encoder."""
 
-    def __init__(self, found: backbone.Backbone, known: Vocabulary) -> None:
-        super().__init__(pretrained.load_tokenizer(found), known)
-        self.found = found
+    def __init__(self, checkpoint: backbone.Backbone, known: Vocabulary) -> None:
+        super().__init__(pretrained.load_tokenizer(checkpoint), known)
+        self.checkpoint = checkpoint
 
     def net(self, width: int, dropout: float) -> nn.Module:
-        return Contextual(pretrained.load_encoder(self.found))
+        return Contextual(pretrained.load_encoder(self.checkpoint))
 
 
 class WordTable(nn.Module):
@@ -112,7 +112,7 @@ class WordTable(nn.Module):
 
 
 class Contextual(nn.Module):
-    """A transformer encoder: every token is read with all others around it."""
+    """A transformer encoder: the vector of a token depends on all tokens."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""GTS's tree decoder: an equation grows from its root, each node's goal given by those above and left of it.
+"""GTS's tree decoder: an equation grows from its root, and each node depends on nodes above and left of it.
 
 Xie & Sun, IJCAI 2019. Shapes: N problems, S positions of the text, C leaves (constants, then the
 problem's numbers), M nodes of any problems, K operators among them, E embedding, H hidden.
@@ -29,9 +29,9 @@ class Gated(nn.Module):
 
 
 class Affinity(nn.Module):
-    """v tanh(W [query; key] + b): how well each key suits a query.
+    """Additive attention scores v tanh(W [query; key] + b).
 
-    The keys' part of the product is taken once by `keys`, however many queries they meet.
+    `keys` computes the keys' part of the product once for all queries.
     """
 
     def __init__(self, query: int, key: int, hidden: int, *, bias: bool) -> None:
@@ -41,35 +41,35 @@ class Affinity(nn.Module):
         self.score = nn.Linear(hidden, 1, bias=bias)
 
     def keys(self, key_XK: Tensor) -> Tensor:
-        """What a key puts into the join."""
+        """The keys' part of W [query; key] + b."""
         return F.linear(key_XK, self.join.weight[:, self.query :], self.join.bias)
 
     def forward(self, query_MQ: Tensor, keys_MCH: Tensor) -> Tensor:
-        """Affinities [M, C] to keys that `keys` made."""
+        """Scores [M, C] of queries with the output of `keys`."""
         query_MH = F.linear(query_MQ, self.join.weight[:, : self.query])
         return cast("Tensor", self.score(torch.tanh(query_MH[:, None] + keys_MCH))).squeeze(-1)
 
 
 @dataclass(frozen=True)
 class EncodedProblems:
-    """What the decoder knows of a batch of problems before it writes."""
+    """A batch of problems as the decoder reads them."""
 
     root_NH: Tensor
-    """Each problem as a whole: the first goal."""
+    """A vector for each whole problem: the first goal."""
     states_NSH: Tensor
     real_NS: Tensor
-    """Which positions of the text are no padding."""
+    """Which positions of the text are not padding."""
     leaves_NCH: Tensor
-    """Embeddings of what can stand at a leaf."""
+    """Embeddings of the possible leaves."""
     real_NC: Tensor
-    """Which leaves are no padding: a problem has as many numbers as it has."""
+    """Which leaves are not padding: problems differ in their count of numbers."""
     states_keys_NSH: Tensor
     leaves_keys_NCH: Tensor | None
-    """None in training, when each node sees the leaves through a dropout of its own."""
+    """None in training, where dropout of the leaves differs for each node."""
 
 
 class TreeDecoder(nn.Module):
-    """Goal vectors to symbols, and symbols to further goals and to embeddings of finished trees."""
+    """Predicts symbols from goal vectors; computes the goals of operands and embeds finished trees."""
 
     def __init__(self, operators: int, constants: int, hidden: int, embedding: int, dropout: float) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ class TreeDecoder(nn.Module):
     def read(
         self, root_NH: Tensor, states_NSH: Tensor, real_NS: Tensor, numbers_NQH: Tensor, real_NQ: Tensor
     ) -> EncodedProblems:
-        """Bind encoded problems: their texts, and their numbers' states as leaves beside the constants."""
+        """Prepare encoded problems for decoding: the leaves are the constants, then the numbers' states."""
         n = len(root_NH)
         leaves_NCH = torch.cat([self.constants.expand(n, -1, -1), numbers_NQH], 1)
         real_NC = torch.cat([real_NQ.new_ones(n, self.constants.shape[1]), real_NQ], 1)
@@ -97,7 +97,7 @@ class TreeDecoder(nn.Module):
         return EncodedProblems(root_NH, states_NSH, real_NS, leaves_NCH, real_NC, keys_NSH, keys_NCH)
 
     def node(self, goal_MH: Tensor, sibling_KH: Tensor) -> Tensor:
-        """Node vectors; the last K nodes stand right of finished trees, whose embeddings are given."""
+        """Node vectors [M, H]. The last K nodes are right operands; `sibling_KH` embeds their left trees."""
         first, last = self.drop(goal_MH).split([len(goal_MH) - len(sibling_KH), len(sibling_KH)])
         if not len(last):
             return cast("Tensor", self.left(first))
@@ -105,7 +105,7 @@ class TreeDecoder(nn.Module):
         return torch.cat([self.left(first), right_KH]) if len(first) else cast("Tensor", right_KH)
 
     def context(self, node_MH: Tensor, reading: EncodedProblems, problem_M: Tensor) -> Tensor:
-        """What of the text matters at each node: the mean of its states, by attention."""
+        """The text as seen from each node: the attention-weighted mean of its states."""
         affinity_MS = self.attention(self.drop(node_MH), reading.states_keys_NSH[problem_M])
         share_MS = affinity_MS.masked_fill(~reading.real_NS[problem_M], -torch.inf).softmax(-1)
         return torch.einsum("ms,msh->mh", share_MS, reading.states_NSH[problem_M])
@@ -113,7 +113,7 @@ class TreeDecoder(nn.Module):
     def log_probabilities(
         self, node_MH: Tensor, context_MH: Tensor, reading: EncodedProblems, problem_M: Tensor
     ) -> Tensor:
-        """Log-probabilities [M, operators + C] of every symbol; -inf for numbers that a problem lacks."""
+        """Log-probabilities [M, operators + C] of all symbols; -inf for leaves that are padding."""
         query_MQ = self.drop(torch.cat([node_MH, context_MH], 1))
         if reading.leaves_keys_NCH is None:
             keys_MCH = self.leaf.keys(self.drop(reading.leaves_NCH[problem_M]))
@@ -123,21 +123,21 @@ class TreeDecoder(nn.Module):
         return torch.cat([self.operator(query_MQ), leaf_MC], 1).log_softmax(-1)
 
     def goals(self, symbol_K: Tensor, node_KH: Tensor, context_KH: Tensor) -> tuple[Tensor, Tensor]:
-        """Goals of the left and the right operands of operators."""
+        """Goals of the left and of the right operands of operators."""
         inputs = self.drop(node_KH), self.drop(context_KH), self.drop(self.operators(symbol_K))
-        seen = torch.cat(inputs, 1)
-        return self.to_left(seen), self.to_right(seen)
+        joined = torch.cat(inputs, 1)
+        return self.to_left(joined), self.to_right(joined)
 
     def merged(self, symbol_K: Tensor, left_KH: Tensor, right_KH: Tensor) -> Tensor:
-        """Embeddings of trees of an operator and two finished operands."""
+        """Embeddings of trees that consist of an operator and two finished operands."""
         inputs = self.drop(self.operators(symbol_K)), self.drop(left_KH), self.drop(right_KH)
         return cast("Tensor", self.merge(torch.cat(inputs, 1)))
 
     def forward(self, reading: EncodedProblems, trees: Trees) -> Tensor:
-        """Log-probabilities at all nodes of the target trees, level after level, teacher-forced.
+        """Log-probabilities at all nodes of the target trees, level by level, with teacher forcing.
 
-        The targets are known, so finished trees are embedded first, from the leaves up; then
-        goals go down, each level at once. That is all that depends on anything before it.
+        The targets are known, so all subtrees are embedded first, from the leaves up. Then the goals
+        are computed from the root down, one level at a time.
         """
         embedded = self._embedded(reading, trees)
         goal_MH, sibling_KH = reading.root_NH, reading.root_NH[:0]
@@ -156,15 +156,15 @@ class TreeDecoder(nn.Module):
         return self.log_probabilities(torch.cat(nodes), torch.cat(contexts), reading, problem_M)
 
     def _embedded(self, reading: EncodedProblems, trees: Trees) -> list[Tensor]:
-        """Embeddings of every node's tree, by level; 0 where nobody will ask."""
-        found: list[Tensor] = []
+        """Embeddings of the subtree at each node, by level; meaningless for operators that are not inner."""
+        embeddings: list[Tensor] = []
         for level in reversed(trees.levels):
             leaf_M = (level.symbol_M - self.operators.num_embeddings).clamp(min=0)
             embedded_MH = reading.leaves_NCH[level.problem_M, leaf_M]
             if len(level.inner_J):
                 k, inner = len(level.operator_K), level.operator_K[level.inner_J]
-                operands = found[-1][level.inner_J], found[-1][k + level.inner_J]
+                operands = embeddings[-1][level.inner_J], embeddings[-1][k + level.inner_J]
                 merged_JH = self.merged(level.symbol_M[inner], *operands)
                 embedded_MH = embedded_MH.index_copy(0, inner, merged_JH)
-            found.append(embedded_MH)
-        return found[::-1]
+            embeddings.append(embedded_MH)
+        return embeddings[::-1]

@@ -1,4 +1,4 @@
-"""A task of word problems: whatever its data set and solver, what it reads, trains, predicts and scores."""
+"""The task class of word problems, for all data sets and both solvers."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from smc_eval.errors import UsageError
 from smc_eval.score import Score, accuracy
 from smc_eval.task import BUILT_MODELS, Part, Sizes, Source, Task
 from smc_eval.tasks import backbone
-from smc_eval.tasks.arithmetic.addresses import NEEDED
+from smc_eval.tasks.arithmetic.addresses import PROBLEM_FILES
 from smc_eval.tasks.arithmetic.problems import Problem, read_problems
-from smc_eval.tasks.arithmetic.symbols import symbols
+from smc_eval.tasks.arithmetic.symbols import output_symbols
 from smc_eval.tasks.equation import equation_right, value_right
 from smc_eval.tasks.folder import content_digest, find_file
 from smc_eval.tasks.synthetic import synthetic_folder
@@ -35,42 +35,44 @@ TINY_WORD_PROBLEMS = {"epochs": 4, "batch_size": 10, "lr": 4e-3}
 
 
 class WordProblems(Task):
-    """Word problems and a net that reads them and writes their equations, as SMC-Bench has them."""
+    """Word problems as in SMC-Bench: a net reads the question and writes the equation."""
 
     tiny: ClassVar[Mapping[str, Any]] = TINY_WORD_PROBLEMS
     generates: ClassVar[bool] = True
     data_set: ClassVar[str]
     """The folder of its files in the official layout."""
     counts: ClassVar[Sequence[tuple[int, int]]]
-    """Its problems to train on and to be tested on, as published: of each fold, or of the one split."""
-    read: ClassVar[int]
-    """Tokens of a question, roughly."""
+    """Published numbers of training and test problems: of each fold, or of the one split."""
+    question_tokens: ClassVar[int]
+    """Mean length of a question in tokens, roughly."""
     graphs: ClassVar[bool]
-    """Whether graphs between numbers and words are read: Graph2Tree, else GTS."""
+    """Whether the net reads graphs between numbers and words: Graph2Tree if so, else GTS."""
 
     hidden: int | None = Field(None, ge=4, multiple_of=4)
-    """Width of the LSTM's directions and of the decoder; None takes the paper's, 512 for GTS and
-    384 for Graph2Tree, and 64 with `tiny`."""
+    """Width of the decoder and of each LSTM direction. None: as published, 512 for GTS and 384 for
+    Graph2Tree; 64 with `tiny`."""
     embedding: int = Field(768, ge=1)
-    """Width of the operators' embeddings and, with `scratch`, of the words'."""
+    """Width of the operator embeddings and, with `scratch`, of the word embeddings."""
     dropout: float | None = Field(None, ge=0, lt=1)
-    """Of the LSTM, the decoder and, with `scratch`, the word embeddings; None takes the paper's 0.5,
-    and 0.1 with `tiny`, which trains too briefly to bear more."""
+    """Dropout in the LSTM, in the decoder and, with `scratch`, after the word embeddings. None: 0.5, as
+    published; 0.1 with `tiny`, whose training is too short for more."""
     beam: int = Field(5, ge=1)
-    """Equations that are followed at once when predicting."""
+    """Beam width: equations that are kept in parallel when predicting."""
 
     @property
     def width(self) -> int:
-        """Features of a state."""
-        usual = 64 if self.backbone == "tiny" else 384 if self.graphs else 512
-        return self.hidden or usual
+        """Features of a hidden state."""
+        default = 64 if self.backbone == "tiny" else 384 if self.graphs else 512
+        return self.hidden or default
 
     def data_files(self) -> tuple[DataFile, ...]:
-        return NEEDED.get(self.data_set, ())
+        return PROBLEM_FILES.get(self.data_set, ())
 
     def sizes(self) -> Sizes:
         train, test = self.counts[self.fold or 0]
-        return Sizes(train, test, self.read, "files of SMC-Bench, counted; tokens of MAWPS and of samples")
+        return Sizes(
+            train, test, self.question_tokens, "files of SMC-Bench, counted; tokens of MAWPS and of samples"
+        )
 
     def sources(self) -> tuple[Source, ...]:
         data = Source("data", self.folder, content_digest(self._files()))
@@ -80,19 +82,21 @@ class WordProblems(Task):
 
     def data(self, part: Part) -> Sequence[Problem]:
         train, test = self._files()
-        learned = read_problems(train)
+        problems = read_problems(train)
         if part == "train":
-            return learned[: self.limit]
-        seen = {problem.words for problem in learned}
-        return [replace(one, leaked=one.words in seen) for one in read_problems(test)[: self.limit]]
+            return problems[: self.limit]
+        seen = {problem.words for problem in problems}
+        return [
+            replace(problem, leaked=problem.words in seen) for problem in read_problems(test)[: self.limit]
+        ]
 
     def model(self) -> nn.Module:
-        from smc_eval.tasks.arithmetic.solver import solver
+        from smc_eval.tasks.arithmetic.solver import make_solver
 
         encoder = self._encoder
         dropout = self.dropout if self.dropout is not None else 0.1 if self.backbone == "tiny" else 0.5
         words = encoder.reader.net(self.embedding, dropout)
-        return solver(words, encoder.symbols, self.width, self.embedding, dropout, graphs=self.graphs)
+        return make_solver(words, encoder.symbols, self.width, self.embedding, dropout, graphs=self.graphs)
 
     def collate(self, examples: Sequence[Problem]) -> ProblemBatch:
         return self._encoder.batch(examples)
@@ -114,13 +118,13 @@ class WordProblems(Task):
         return [[self._encoder.symbols.symbol(index) for index in equation] for equation in solved]
 
     def score(self, predicted: Sequence[Sequence[str]], examples: Sequence[Problem]) -> Score:
-        both = list(zip(predicted, examples, strict=True))
-        right = [value_right(equation, one.equation, one.numbers) for equation, one in both]
-        same = [equation_right(equation, one.equation, one.numbers) for equation, one in both]
-        fresh = [good for good, one in zip(right, examples, strict=True) if not one.leaked]
-        also = {"equation_accuracy": same}
-        if len(fresh) < len(right):
-            also["value_accuracy_without_leaked"] = fresh
+        pairs = list(zip(predicted, examples, strict=True))
+        right = [value_right(equation, problem.equation, problem.numbers) for equation, problem in pairs]
+        exact = [equation_right(equation, problem.equation, problem.numbers) for equation, problem in pairs]
+        unleaked = [ok for ok, problem in zip(right, examples, strict=True) if not problem.leaked]
+        also = {"equation_accuracy": exact}
+        if len(unleaked) < len(right):
+            also["value_accuracy_without_leaked"] = unleaked
         return accuracy(right, VALUE_ACCURACY, f"value|tol:1e-4|beam:{self.beam}", **also)
 
     def backbone_weights(self, model: nn.Module) -> Collection[str]:
@@ -133,11 +137,11 @@ class WordProblems(Task):
         return ("tree.operator.weight", "tree.leaf.score.weight", "tree.constants")
 
     def _files(self) -> tuple[Path, Path]:
-        """The training file and the one whose score is reported.
+        """The training file and the reported file.
 
         Raises:
-            UsageError: no fold is named where there are folds.
-            DataError: there is no such file.
+            UsageError: the task has folds, and none is chosen.
+            DataError: a file does not exist.
         """
         if self.card.folds and self.fold is None:
             raise UsageError(f"task {self.card.name!r} has {self.card.folds} folds; name one, from 0")
@@ -153,10 +157,10 @@ class WordProblems(Task):
 
 @lru_cache(maxsize=32)
 def _encoder(task: type[WordProblems], folder: str, fold: int | None, backbone: str) -> Encoder:
-    """What turns a task's problems into batches: made once a process, of all its examples."""
+    """The encoder of a task's problems, made once a process from all examples."""
     from smc_eval.tasks.arithmetic.encoding import Encoder
-    from smc_eval.tasks.arithmetic.text_readers import reader
+    from smc_eval.tasks.arithmetic.text_readers import make_reader
 
-    whole = task(folder=folder, fold=fold, backbone=backbone)
-    train, test = whole.data("train"), whole.data("test")
-    return Encoder(reader(backbone, train, test), symbols(train, test), graphs=task.graphs)
+    unlimited = task(folder=folder, fold=fold, backbone=backbone)
+    train, test = unlimited.data("train"), unlimited.data("test")
+    return Encoder(make_reader(backbone, train, test), output_symbols(train, test), graphs=task.graphs)

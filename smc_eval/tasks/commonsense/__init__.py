@@ -1,1 +1,1 @@
-"""Commonsense reasoning: questions with choices, of which a text encoder picks one."""
+"""Commonsense reasoning: a text encoder chooses the answer of a question among several choices."""

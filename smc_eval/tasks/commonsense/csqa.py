@@ -1,4 +1,4 @@
-"""CommonsenseQA: five choices, one of them right; trained by ranking them."""
+"""CommonsenseQA: questions with five choices, trained by ranking the choices."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ from smc_eval.tasks.hub import HUB, HubSet
 CSQA_LABELS = ("A", "B", "C", "D", "E")
 
 FILES = {"train": "train_rand_split.jsonl", "test": "dev_rand_split.jsonl"}
-"""The random split; the answers of its own test file are hidden, so dev is reported."""
+"""The random split. The answers of its test file are hidden, so the dev file is reported."""
 
-SET = HubSet("tau/commonsense_qa", "default", ("question", "choices", "answerKey"))
-"""Its copy on the hub, the same split."""
+CSQA_HUB = HubSet("tau/commonsense_qa", "default", ("question", "choices", "answerKey"))
+"""The same split on the hub."""
 
 CSQA_ADDRESS = "https://s3.amazonaws.com/commensenseqa"
 
@@ -40,13 +40,17 @@ PINNED = (
     (FILES["train"], "58ffa3c8472410e24b8c43f423d89c8a003d8284698a6ed7874355dedd09a2fb", 3_785_890),
     (FILES["test"], "3210497fdaae614ac085d9eb873dd7f4d49b6f965a93adadc803e1229fd8a02a", 471_653),
 )
-"""What the authors' bucket holds, by name, sha256 and bytes."""
+"""Files in the authors' bucket: name, sha256 and bytes."""
 
-CSQA_NOTE = f"also on the hub, by --data-dir hub: {SET.name}"
+CSQA_NOTE = f"also on the hub, by --data-dir hub: {CSQA_HUB.name}"
 
 
 class Csqa(MultipleChoice):
-    """CommonsenseQA, reported on dev."""
+    """CommonsenseQA: questions about everyday knowledge, with five choices.
+
+    The net gives each choice a score, and the highest score is its answer. Scores are those of the
+    dev file, because the answers of the test file are not public.
+    """
 
     card: ClassVar[TaskCard] = TaskCard(
         name="csqa",
@@ -61,7 +65,7 @@ class Csqa(MultipleChoice):
     )
     tiny: ClassVar[Mapping[str, Any]] = {"steps": 50, "warmup": 5, "batch_size": 8, "lr": 1e-3}
     data_set: ClassVar[str] = "commonsenseqa"
-    layout: ClassVar[PairLayout] = PairLayout(once=True)
+    layout: ClassVar[PairLayout] = PairLayout(single_separator=True)
     recipe: Annotated[Recipe, Outside()] = Recipe(
         steps=3000,
         batch_size=16,
@@ -93,51 +97,53 @@ class Csqa(MultipleChoice):
     def files(self) -> tuple[Path, ...]:
         return tuple(self._file(part) for part in FILES)
 
-    def on_hub(self) -> tuple[HubSet]:
-        return (SET,)
+    def hub_sets(self) -> tuple[HubSet]:
+        return (CSQA_HUB,)
 
     def data(self, part: Part) -> Sequence[Question]:
         if self.folder == HUB:
             split = "train" if part == "train" else "validation"
-            return list(islice(SET.read(split, lambda row: [question(official_question(row))]), self.limit))
-        return read_rows(self._file(part), question)[: self.limit]
+            return list(
+                islice(CSQA_HUB.read(split, lambda row: [parse_question(official_question(row))]), self.limit)
+            )
+        return read_rows(self._file(part), parse_question)[: self.limit]
 
     def _file(self, part: str) -> Path:
         return find_file(self.root, f"{self.data_set}/{FILES[part]}")
 
 
 def official_question(row: JsonRow) -> JsonRow:
-    """A row of the hub as it stands in the official files; ValueError says what is wrong with it."""
+    """A row of the hub in the form of the official files; a ValueError describes what is wrong."""
     choices = object_field(row, "choices")
     labels, texts = list_field(choices, "label"), list_field(choices, "text")
     if len(labels) != len(texts):
         raise ValueError(f"{len(labels)} labels of choices, {len(texts)} texts")
-    paired = [{"label": label, "text": said} for label, said in zip(labels, texts, strict=True)]
+    paired = [{"label": label, "text": text} for label, text in zip(labels, texts, strict=True)]
     return {**row, "question": {"stem": any_field(row, "question"), "choices": paired}}
 
 
-def question(row: JsonRow) -> Question:
-    """A row of the official files; ValueError says what is wrong with it."""
-    asked = object_field(row, "question")
-    stem = text_field(asked, "stem")
-    found = dict[str, str]()
-    for choice in list_field(asked, "choices"):
+def parse_question(row: JsonRow) -> Question:
+    """The question of a row of the official files; a ValueError describes what is wrong."""
+    fields = object_field(row, "question")
+    stem = text_field(fields, "stem")
+    texts = dict[str, str]()
+    for choice in list_field(fields, "choices"):
         match choice:
             case {"label": label, "text": _}:
                 if label not in CSQA_LABELS:
                     raise ValueError(
                         f"a choice is labelled {quoted_json(label)}; wanted {', '.join(CSQA_LABELS)}"
                     )
-                if label in found:
+                if label in texts:
                     raise ValueError(f"two choices are labelled {label!r}")
-                found[label] = text_field(choice, "text")
+                texts[label] = text_field(choice, "text")
             case _:
                 raise ValueError(f"a choice is {quoted_json(choice)}; wanted an object with label and text")
-    if missing := [label for label in CSQA_LABELS if label not in found]:
+    if missing := [label for label in CSQA_LABELS if label not in texts]:
         raise ValueError(f"no choice is labelled {', '.join(missing)}; wanted {', '.join(CSQA_LABELS)}")
     if not row.get("answerKey"):
         raise ValueError("no 'answerKey', as in the official test file; wanted one of A, B, C, D, E")
     if (key := any_field(row, "answerKey")) not in CSQA_LABELS:
         raise ValueError(f"'answerKey' is {quoted_json(key)}; wanted one of {', '.join(CSQA_LABELS)}")
-    choices = tuple((f"Q: {stem}", f"A: {said}") for said in found.values())
-    return Question(choices, list(found).index(key))
+    choices = tuple((f"Q: {stem}", f"A: {text}") for text in texts.values())
+    return Question(choices, list(texts).index(key))

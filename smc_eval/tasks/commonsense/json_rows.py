@@ -1,4 +1,4 @@
-"""Rows of JSON: objects as they stand in a file, and what their fields must hold."""
+"""Rows of JSON: parsing the objects of a file, and checking the types of their fields."""
 
 from __future__ import annotations
 
@@ -14,40 +14,40 @@ T = TypeVar("T")
 JsonRow = Mapping[str, Any]
 
 
-def read_rows(path: Path, made: Callable[[JsonRow], T]) -> list[T]:
-    """What `made` makes of each line of a JSON-lines file, in file order; blank lines are passed over.
+def read_rows(path: Path, convert: Callable[[JsonRow], T]) -> list[T]:
+    """Convert each line of a JSON-lines file to an example, in file order; blank lines are skipped.
 
     Raises:
-        DataError: the file cannot be read or is empty, or a line is no JSON object or makes no
-            sense to `made`, which says so by ValueError; names file and line.
+        DataError: the file cannot be read or is empty, a line is not a JSON object, or `convert` raised a
+            ValueError; the message names file and line.
     """
-    found = []
+    examples = []
     for number, line in enumerate(lines(path), 1):
         if line.strip():
             try:
-                found.append(made(parse_object(line)))
+                examples.append(convert(parse_object(line)))
             except ValueError as error:
                 raise DataError(f"{path}, line {number}: {error}") from None
-    if not found:
+    if not examples:
         raise DataError(f"{path}: the file is empty; wanted one JSON object a line")
-    return found
+    return examples
 
 
 def parse_object(content: str) -> JsonRow:
-    """A JSON object; ValueError says what is wrong with the text."""
+    """Parse a JSON object; a ValueError describes what is wrong."""
     try:
         row = json.loads(content)
     except json.JSONDecodeError as error:
         raise ValueError(f"no JSON: {error.msg} at character {error.pos + 1}") from None
-    except ValueError:  # Python reads no number of more than some thousand digits
-        raise ValueError("no JSON that could be read: it holds a number too long") from None
+    except ValueError:  # Python limits the digits of a number
+        raise ValueError("cannot read the JSON: a number has too many digits") from None
     except RecursionError:
-        raise ValueError("no JSON that could be read: it is nested too deeply") from None
-    return _object(row, "it")
+        raise ValueError("cannot read the JSON: it is nested too deeply") from None
+    return _object(row, "the content")
 
 
 def any_field(row: JsonRow, name: str) -> Any:
-    """A field's value; ValueError says which fields there are."""
+    """The value of a field; a ValueError lists the fields if it is missing."""
     if name not in row:
         raise ValueError(f"no {name!r}; found {quoted_json(', '.join(row))}")
     return row[name]
@@ -61,22 +61,22 @@ def object_field(row: JsonRow, name: str) -> JsonRow:
 def list_field(row: JsonRow, name: str) -> list[Any]:
     """A field that holds a list."""
     match any_field(row, name):
-        case list() as found:
-            return found
+        case list() as items:
+            return items
         case other:
             raise ValueError(f"{name!r} is {quoted_json(other)}; wanted a list")
 
 
 def text_field(row: JsonRow, name: str) -> str:
-    """A field that holds text, and more than blanks."""
-    found = text_value(any_field(row, name), name)
-    if not found.strip():
+    """A field that holds text that is not blank."""
+    text = text_value(any_field(row, name), name)
+    if not text.strip():
         raise ValueError(f"{name!r} is empty")
-    return found
+    return text
 
 
 def text_value(value: object, name: str) -> str:
-    """A value that is text; lone halves of UTF-16 pairs, which JSON can hold, are none."""
+    """A value that is text. Lone UTF-16 surrogates, which JSON allows, are refused."""
     match value:
         case str():
             if any("\ud800" <= letter <= "\udfff" for letter in value):
@@ -86,13 +86,13 @@ def text_value(value: object, name: str) -> str:
 
 
 def quoted_json(value: object) -> str:
-    """A value as one can quote it."""
+    """A value in quotes, shortened for an error message."""
     shown = repr(value)
     return shown if len(shown) <= 80 else shown[:77] + "..."
 
 
-def _object(value: object, named: str) -> JsonRow:
+def _object(value: object, name: str) -> JsonRow:
     match value:
         case dict():
             return value
-    raise ValueError(f"{named} is {quoted_json(value)}; wanted a JSON object")
+    raise ValueError(f"{name} is {quoted_json(value)}; wanted a JSON object")

@@ -1,4 +1,4 @@
-"""A task of choosing: a text encoder reads every choice beside its question and gives it one score."""
+"""The task class of multiple-choice questions: a text encoder scores each choice beside its question."""
 
 from __future__ import annotations
 
@@ -29,35 +29,35 @@ CHOICE_ACCURACY = "accuracy (%)"
 
 
 class MultipleChoice(Task):
-    """Questions with choices and a one-output head over a text encoder, as SMC-Bench has them."""
+    """Multiple-choice questions as in SMC-Bench: a head with one output on a text encoder."""
 
-    paper_recipe: ClassVar[Mapping[str, Any]] = {"bucket": 1}  # its batches heed no length
+    paper_recipe: ClassVar[Mapping[str, Any]] = {"bucket": 1}  # its batches are not sorted by length
 
     data_set: ClassVar[str]
     """The folder of its files in the official layout."""
     splits: ClassVar[Sequence[str]] = ("train", "validation")
-    """Those of the set on the hub that are read; the last is reported."""
+    """The splits on the hub that are read; the last one is reported."""
     layout: ClassVar[PairLayout] = PairLayout()
     only_calls_model: ClassVar[bool] = True
 
     dropout: float = Field(0.1, ge=0, lt=1)
-    """Of the head, before and behind its dense layer; the encoder keeps its own."""
+    """Dropout of the head, before and after its dense layer. The encoder keeps its own dropout."""
 
     @abstractmethod
     def files(self) -> Iterable[Path]:
-        """Every file that training or its score depends on, in a fixed order.
+        """All files that training or the score depends on, in a fixed order.
 
         Raises:
-            DataError: one is missing.
+            DataError: a file is missing.
         """
 
     @abstractmethod
-    def on_hub(self) -> Sequence[HubSet]:
-        """The same data on the hub, one set or several configurations of it."""
+    def hub_sets(self) -> Sequence[HubSet]:
+        """The same data on the hub: one or more configurations of a data set."""
 
     def sources(self) -> tuple[Source, ...]:
         if self.folder == HUB:
-            data = hub.joint_source(self.on_hub(), self.splits)
+            data = hub.joint_source(self.hub_sets(), self.splits)
         else:
             data = Source("data", self.folder, content_digest(self.files()))
         return (data,) if self.backbone == "tiny" else (data, backbone.find_backbone(self.backbone).source)
@@ -77,19 +77,19 @@ class MultipleChoice(Task):
         return self.loss_and_outputs(model, batch)[0]
 
     def loss_and_outputs(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
-        """Mean cross entropy over the choices, and their log-probabilities [N, C]."""
+        """Mean cross entropy over the choices, and the log-probabilities [N, C] of the choices."""
         from torch.nn import functional as F
 
         logp_NC = F.log_softmax(model(batch), dim=-1)
         return F.nll_loss(logp_NC, batch.answers_N), logp_NC
 
     def predict(self, model: nn.Module, batch: Any) -> list[int]:
-        """Index of the choice with the highest score; the first of equals."""
+        """Index of the choice with the highest score; the first one of a tie."""
         best: list[int] = model(batch).argmax(-1).tolist()
         return best
 
     def score(self, predicted: Sequence[int], examples: Sequence[Any]) -> Score:
-        right = [guess == one.answer for guess, one in zip(predicted, examples, strict=True)]
+        right = [choice == question.answer for choice, question in zip(predicted, examples, strict=True)]
         return accuracy(right, CHOICE_ACCURACY, "accuracy|by:ranking")
 
     def backbone_weights(self, model: nn.Module) -> Collection[str]:
@@ -102,7 +102,7 @@ class MultipleChoice(Task):
 
     @property
     def root(self) -> Path:
-        """The folder of its files: synthetic, or under the data directory."""
+        """The data folder: that of the synthetic data, or the one that `--data-dir` names."""
         return synthetic_folder(self.data_set) if self.folder == "synthetic" else Path(self.folder)
 
     @property
@@ -111,18 +111,20 @@ class MultipleChoice(Task):
 
 
 def as_tokenized(task: MultipleChoice) -> MultipleChoice:
-    """The task as far as the cutting of its texts depends on it."""
+    """The task with only the fields that its tokenization depends on."""
     return cast("MultipleChoice", trained_as(task)).replace(limit=None, recipe=Recipe(epochs=1), dropout=0.0)
 
 
 @lru_cache(maxsize=16)
 def _pairs(task: MultipleChoice) -> PairReader:
-    """What turns a task's questions into batches: made once a process."""
+    """The reader of a task's questions, made once a process."""
     from smc_eval.tasks.commonsense.pairs import PairReader
     from smc_eval.tasks.commonsense.text_nets import encoder_net
 
-    def learned() -> Iterable[str]:
-        # each once, as an article stands in all its questions
-        return dict.fromkeys(text for one in task.data("train") for choice in one.choices for text in choice)
+    def training_texts() -> Iterable[str]:
+        # each text once: all questions about an article repeat it
+        return dict.fromkeys(
+            text for question in task.data("train") for choice in question.choices for text in choice
+        )
 
-    return PairReader(encoder_net(task.backbone, learned), task.layout)
+    return PairReader(encoder_net(task.backbone, training_texts), task.layout)

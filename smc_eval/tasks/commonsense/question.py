@@ -1,4 +1,4 @@
-"""Questions with choices and sentences with a blank, and how their texts become one input."""
+"""Questions with choices, sentences with a blank, and the layout of their inputs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 LONGEST_INPUT = 512
-"""Tokens of one input at most, in every published recipe; of a net with fewer positions, so many."""
+"""Longest input in tokens, in every published recipe. A net with fewer positions reads less."""
 
 
 @dataclass(frozen=True)
@@ -16,24 +16,24 @@ class Question:
     choices: tuple[tuple[str, str], ...]
     """For each choice the two texts that the net reads."""
     answer: int
-    """Index of the right one."""
+    """Index of the right choice."""
 
 
 @dataclass(frozen=True)
 class PairLayout:
-    """How two texts become one input: in the pair format of the model's own tokenizer, but for these."""
+    """How two texts become one input: the pair format of the tokenizer, with these changes."""
 
-    once: bool = False
-    """One separator between the texts, where the tokenizer has two."""
-    first: int | None = None
-    """Tokens up to the last separator between the texts at most: what is longer is cut there."""
-    cut: bool = False
-    """Whether the end of what is longer than `LONGEST_INPUT` is cut off; else it is an error."""
+    single_separator: bool = False
+    """Put one separator between the texts, also if the tokenizer puts two."""
+    first_limit: int | None = None
+    """Largest number of tokens before the last separator between the texts; further ones are dropped."""
+    truncate: bool = False
+    """Truncate inputs that are longer than `LONGEST_INPUT`; otherwise they are an error."""
 
 
 @dataclass(frozen=True)
 class Blank:
-    """A sentence with a blank, and the two candidates for it."""
+    """A sentence with a blank, and two candidates for the blank."""
 
     before: str
     after: str
@@ -42,5 +42,5 @@ class Blank:
 
     @property
     def choices(self) -> Sequence[tuple[str, str]]:
-        """As pairs to rank: the sentence up to the blank, and from the candidate on."""
-        return [(self.before.rstrip(), one + self.after) for one in self.candidates]
+        """For each candidate a pair to rank: the text before the blank, and the candidate with the rest."""
+        return [(self.before.rstrip(), candidate + self.after) for candidate in self.candidates]

@@ -1,4 +1,4 @@
-"""RACE: questions about an article, four choices each; trained once, reported on two levels."""
+"""RACE: questions about an article with four choices; trained on both levels, reported on each."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ DEV = ("dev/middle", "dev/high")
 TEST = ("test/middle", "test/high")
 
 RACE_COUNTS = {"train": 87_866, "dev/middle": 1436, "dev/high": 3451, "test/middle": 1436, "test/high": 3498}
-"""Questions of each part, as published."""
+"""Published numbers of questions of each part."""
 
 LEVELS = {
     level: HubSet("ehovy/race", level, ("article", "question", "options", "answer"))
     for level in ("middle", "high")
 }
-"""Its copy on the hub, one question a row, by level."""
+"""The copy on the hub by level, with one question a row."""
 
 LICENCE = "for non-commercial research only"
 
@@ -52,18 +52,18 @@ SHA256 = "b2769cc9fdc5c546a693300eb9a966cec6870bd349fbc44ed5225f8ad33006e5"
 RACE_NOTE = "also on the hub, by --data-dir hub: ehovy/race"
 
 SPLITS = {"train": "train", "dev": "validation", "test": "test"}
-"""What its parts are called on the hub."""
+"""Names of the parts on the hub."""
 
 
 class Race(MultipleChoice):
-    """RACE as it is trained: on both levels at once. Where a protocol selects an epoch, dev selects it."""
+    """RACE as it is trained: on both levels. If a protocol selects an epoch, it is selected on dev."""
 
     tiny: ClassVar[Mapping[str, Any]] = {"epochs": 3, "batch_size": 4, "accumulation": 1, "lr": 1e-3}
     data_set: ClassVar[str] = "RACE"
     splits: ClassVar[Sequence[str]] = tuple(SPLITS.values())
-    layout: ClassVar[PairLayout] = PairLayout(first=128, cut=True)
+    layout: ClassVar[PairLayout] = PairLayout(first_limit=128, truncate=True)
     reported: ClassVar[Sequence[str]] = DEV
-    """Folders of the part `test`."""
+    """Folders that make up the part `test`."""
     recipe: Annotated[Recipe, Outside()] = Recipe(
         epochs=5,
         batch_size=1,
@@ -82,31 +82,31 @@ class Race(MultipleChoice):
         )
 
     def sizes(self) -> Sizes:
-        tested = sum(RACE_COUNTS[part] for part in self.reported)
-        about = "Lai et al., tables 2 and 3; tokens of four choices, from 322 words an article"
-        return Sizes(RACE_COUNTS["train"], tested, 1520, about)
+        test = sum(RACE_COUNTS[part] for part in self.reported)
+        source = "Lai et al., tables 2 and 3; tokens of four choices, from 322 words an article"
+        return Sizes(RACE_COUNTS["train"], test, 1520, source)
 
     def files(self) -> Iterator[Path]:
         for part in (*RACE_TRAIN, *DEV, *TEST):
             yield from self._articles(part)
 
-    def on_hub(self) -> tuple[HubSet, ...]:
-        """Both levels. Its configuration `all` is the two of them, in an order of its own."""
+    def hub_sets(self) -> tuple[HubSet, ...]:
+        """Both levels. The configuration `all` is not used: it has the questions in another order."""
         return tuple(LEVELS.values())
 
     def data(self, part: Part) -> Sequence[Question]:
         names = RACE_TRAIN if part == "train" else self.reported
-        found = (one for name in names for one in self._questions(name))
-        return list(islice(found, self.limit))
+        questions = (question for name in names for question in self._questions(name))
+        return list(islice(questions, self.limit))
 
     def trained_as(self) -> Race:
         return Race.model_validate({name: getattr(self, name) for name in Race.model_fields})
 
     def _questions(self, name: str) -> Iterator[Question]:
-        """Those of a level's split, such as `train/middle`."""
+        """The questions of one folder, such as `train/middle`."""
         if self.folder == HUB:
             split, level = name.split("/")
-            yield from LEVELS[level].read(SPLITS[split], lambda row: questions(official_article(row)))
+            yield from LEVELS[level].read(SPLITS[split], lambda row: parse_questions(official_article(row)))
         else:
             for path in self._articles(name):
                 yield from read_article(path)
@@ -116,10 +116,10 @@ class Race(MultipleChoice):
 
 
 def race_card(level: str) -> TaskCard:
-    """The card of a level."""
+    """The card of one level."""
     return TaskCard(
         name=f"race/{level}",
-        summary=f"RACE: questions about an article, trained on both levels, tested on {level} school's",
+        summary=f"RACE: questions about an article; training on both levels, test on {level} school",
         source="Lai et al., EMNLP 2017, arXiv:1704.04683; SMC-Bench, ICLR 2023, arXiv:2303.02141",
         groups=("race", "commonsense"),
         metric=CHOICE_ACCURACY,
@@ -131,60 +131,73 @@ def race_card(level: str) -> TaskCard:
 
 
 class RaceMiddle(Race):
-    """RACE, reported on the questions of middle schools."""
+    """RACE: exam questions about an article, reported on the middle school level.
+
+    The net gives each of four choices a score, and the highest score is its answer. Training uses
+    both levels, so this task shares its trained nets with `race/high`.
+    """
 
     card: ClassVar[TaskCard] = race_card("middle")
     reported: ClassVar[Sequence[str]] = TEST[:1]
 
 
 class RaceHigh(Race):
-    """RACE, reported on the questions of high schools."""
+    """RACE: exam questions about an article, reported on the high school level.
+
+    The net gives each of four choices a score, and the highest score is its answer. Training uses
+    both levels, so this task shares its trained nets with `race/middle`.
+    """
 
     card: ClassVar[TaskCard] = race_card("high")
     reported: ClassVar[Sequence[str]] = TEST[1:]
 
 
 def read_article(path: Path) -> list[Question]:
-    """The questions of one official file: a JSON object with an article and what is asked of it.
+    """The questions of one official file, a JSON object with an article and its questions.
 
     Raises:
-        DataError: the file cannot be read or makes no sense; names it and the question.
+        DataError: the file cannot be read or is invalid; the message names the file and the question.
     """
     try:
-        return list(questions(parse_object("".join(lines(path)))))
+        return list(parse_questions(parse_object("".join(lines(path)))))
     except ValueError as error:
         raise DataError(f"{path}: {error}") from None
 
 
 def official_article(row: JsonRow) -> JsonRow:
-    """A row of the hub, which is one question, as an article of the official files that asks no more."""
-    asked = {f"{name}s": [any_field(row, name)] for name in ("question", "answer")}
-    return {"article": any_field(row, "article"), "options": [any_field(row, "options")], **asked}
+    """A row of the hub in the form of the official files: an article with one question."""
+    lists = {f"{name}s": [any_field(row, name)] for name in ("question", "answer")}
+    return {"article": any_field(row, "article"), "options": [any_field(row, "options")], **lists}
 
 
-def questions(row: JsonRow) -> Iterator[Question]:
-    """Every question of an article; ValueError says what is wrong with it.
+def parse_questions(row: JsonRow) -> Iterator[Question]:
+    """All questions of an article; a ValueError describes what is wrong.
 
-    Choices may be empty or alike: exams are as they are, and the official files hold such.
+    Choices may be empty or equal: the official files have such choices.
     """
     article = " ".join(text_field(row, "article").split())
-    asked, options, answers = (list_field(row, name) for name in ("questions", "options", "answers"))
-    if not asked:
-        raise ValueError("an article without questions")
-    if not len(asked) == len(options) == len(answers):
-        raise ValueError(f"{len(asked)} questions, {len(options)} lists of options, {len(answers)} answers")
-    for number, (said, choices, answer) in enumerate(zip(asked, options, answers, strict=True), 1):
-        whole = text_value(said, f"question {number}")
+    questions, options, answers = (list_field(row, name) for name in ("questions", "options", "answers"))
+    if not questions:
+        raise ValueError("the article has no questions")
+    if not len(questions) == len(options) == len(answers):
+        raise ValueError(
+            f"{len(questions)} questions, {len(options)} lists of options, {len(answers)} answers"
+        )
+    for number, (text, choices, answer) in enumerate(zip(questions, options, answers, strict=True), 1):
+        question = text_value(text, f"question {number}")
         if not isinstance(choices, list) or len(choices) != len(RACE_LABELS):
             raise ValueError(f"options of question {number} are {quoted_json(choices)}; wanted a list of 4")
         if answer not in RACE_LABELS:
             raise ValueError(
                 f"answer of question {number} is {quoted_json(answer)}; wanted one of A, B, C, D"
             )
-        filled = [asking(whole, text_value(choice, f"an option of question {number}")) for choice in choices]
-        yield Question(tuple((one, article) for one in filled), RACE_LABELS.index(answer))
+        filled = [
+            insert_option(question, text_value(choice, f"an option of question {number}"))
+            for choice in choices
+        ]
+        yield Question(tuple((text, article) for text in filled), RACE_LABELS.index(answer))
 
 
-def asking(question: str, option: str) -> str:
-    """Question and option in one: the option in the question's blank, or behind a question without one."""
+def insert_option(question: str, option: str) -> str:
+    """Put the option in each blank `_` of the question, or after a question without a blank."""
     return re.sub("_+", lambda _: option, question) if "_" in question else f"{question} {option}"

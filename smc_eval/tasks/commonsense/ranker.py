@@ -1,4 +1,4 @@
-"""A text encoder with a head that gives every choice one score.
+"""A text encoder with a head that gives each choice one score.
 
 Shapes: N questions, C choices, L tokens, H features.
 """
@@ -15,7 +15,7 @@ from smc_eval.tasks.commonsense.pairs import PairBatch
 
 
 class Ranker(nn.Module):
-    """Dropout, dense layer, tanh, dropout and one output, on the first token's state."""
+    """Dropout, dense layer, tanh, dropout and one output, on the hidden state of the first token."""
 
     def __init__(self, encoder: nn.Module, dropout: float) -> None:
         super().__init__()

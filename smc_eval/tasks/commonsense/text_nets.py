@@ -1,4 +1,4 @@
-"""Nets that read text: which tokenizer cuts it, how many tokens a net reads, and how it is made."""
+"""Nets that read text, with tokenizer and maximal length."""
 
 from __future__ import annotations
 
@@ -14,70 +14,80 @@ from smc_eval.tasks import backbone, pretrained, tiny
 
 @dataclass(frozen=True)
 class TextNet:
-    """A tokenizer, and the net that goes with it."""
+    """A tokenizer with its net."""
 
     name: str
-    """As the user named it."""
+    """The name that the user gave."""
     tokenizer: Any
     longest: int | None
-    """Tokens that the net has positions for; None where it needs none."""
+    """Number of positions of the net, in tokens; None if it has no table of positions."""
     make: Callable[[], nn.Module]
-    """The net before any training here; random parts draw from torch's global generator."""
+    """Makes the net before training; random parts draw from torch's global generator."""
 
     @property
     def padding(self) -> int:
-        """Id of what fills up a batch.
+        """Id of the padding token.
 
         Raises:
             ModelError: the tokenizer has none.
         """
-        return self._token("pad", "which batches are filled up with")
+        return self._token("pad", "which pads batches")
 
     @property
     def mask(self) -> int:
-        """Id of what stands for a hidden token.
+        """Id of the mask token.
 
         Raises:
             ModelError: the tokenizer has none.
         """
-        return self._token("mask", "which stands for what is to be filled in")
+        return self._token("mask", "which replaces the tokens to be predicted")
 
     def _token(self, kind: str, use: str) -> int:
-        found: int | None = getattr(self.tokenizer, f"{kind}_token_id")
-        if found in (None, self.tokenizer.unk_token_id):  # a name that its vocabulary does not hold
+        token: int | None = getattr(self.tokenizer, f"{kind}_token_id")
+        if token in (None, self.tokenizer.unk_token_id):  # unknown: the vocabulary does not hold its name
             raise ModelError(
                 f"the tokenizer of {self.name!r} has no {kind} token, {use}; "
-                f"name the one that the model was trained with as {kind}_token in its tokenizer_config.json"
+                f"set {kind}_token in its tokenizer_config.json to the one of the model's training"
             )
-        return found
+        return token
 
 
-def encoder_net(word: str, texts: Callable[[], Iterable[str]]) -> TextNet:
-    """The text encoder that `--model` names; `texts` are what the tokenizer of `tiny` learns from.
+def encoder_net(model_name: str, texts: Callable[[], Iterable[str]]) -> TextNet:
+    """The text encoder that `--model` names. The tokenizer of `tiny` is trained on `texts`.
 
     Raises:
-        ModelError: it names a checkpoint that cannot be had or has no fit tokenizer.
+        ModelError: the checkpoint cannot be loaded or has no suitable tokenizer.
     """
-    if word == "tiny":
+    if model_name == "tiny":
         tokenizer = tiny.tiny_tokenizer(texts())
-        return TextNet(word, tokenizer, tiny.POSITIONS, lambda: _tiny_encoder(len(tokenizer)))
-    found = backbone.find_backbone(word)
-    reads = pretrained.positions_of(found)
-    return TextNet(word, pretrained.load_tokenizer(found), reads, lambda: pretrained.load_encoder(found))
+        return TextNet(model_name, tokenizer, tiny.POSITIONS, lambda: _tiny_encoder(len(tokenizer)))
+    checkpoint = backbone.find_backbone(model_name)
+    positions = pretrained.positions_of(checkpoint)
+    return TextNet(
+        model_name,
+        pretrained.load_tokenizer(checkpoint),
+        positions,
+        lambda: pretrained.load_encoder(checkpoint),
+    )
 
 
-def masked_net(word: str, texts: Callable[[], Iterable[str]]) -> TextNet:
-    """The same with a head that fills in masked words.
+def masked_net(model_name: str, texts: Callable[[], Iterable[str]]) -> TextNet:
+    """The same with the head for masked words.
 
     Raises:
-        ModelError: as for `load_encoder`.
+        ModelError: as for `encoder_net`.
     """
-    if word == "tiny":
+    if model_name == "tiny":
         tokenizer = tiny.tiny_tokenizer(texts(), mask=True)
-        return TextNet(word, tokenizer, tiny.POSITIONS, lambda: _tiny_masked_model(len(tokenizer)))
-    found = backbone.find_backbone(word)
-    reads = pretrained.positions_of(found)
-    return TextNet(word, pretrained.load_tokenizer(found), reads, lambda: pretrained.load_masked_model(found))
+        return TextNet(model_name, tokenizer, tiny.POSITIONS, lambda: _tiny_masked_model(len(tokenizer)))
+    checkpoint = backbone.find_backbone(model_name)
+    positions = pretrained.positions_of(checkpoint)
+    return TextNet(
+        model_name,
+        pretrained.load_tokenizer(checkpoint),
+        positions,
+        lambda: pretrained.load_masked_model(checkpoint),
+    )
 
 
 def _tiny_encoder(tokens: int) -> nn.Module:

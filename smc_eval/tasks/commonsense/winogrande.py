@@ -1,4 +1,4 @@
-"""WinoGrande: which of two candidates fills the blank, by what a masked language model thinks of each."""
+"""WinoGrande: sentences with a blank and two candidates, which a masked language model scores."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from smc_eval.tasks.commonsense.spans import SpanReader
 
 WINOGRANDE_COUNTS = {"xs": 160, "s": 640, "m": 2558, "l": 10_234, "xl": 40_398}
-"""Sentences of each training file, as published."""
+"""Published numbers of sentences of each training file."""
 
 WINOGRANDE_SIZES = tuple(WINOGRANDE_COUNTS)
 
 WINOGRANDE_NAME = "allenai/winogrande"
-"""Its copy on the hub, a configuration a size; all have the same dev."""
+"""The copy on the hub. It has one configuration for each size; all have the same dev file."""
 
 WINOGRANDE_ADDRESS = "https://storage.googleapis.com/ai2-mosaic/public/winogrande/winogrande_1.1.zip"
 
@@ -46,15 +46,16 @@ WINOGRANDE_COLUMNS = ("sentence", "option1", "option2", "answer")
 ANSWERS = ("1", "2")
 
 TIE = -1
-"""The prediction where both candidates score alike."""
+"""The prediction if both candidates have the same score."""
 
 
 class WinoGrande(MultipleChoice):
-    """WinoGrande, reported on dev.
+    """WinoGrande: sentences with a blank and two candidates. Scores are those of the dev file.
 
-    A masked language model scores a candidate by the mean log-probability of its tokens, all of
-    them masked (spans). A model without such a head ranks the candidates as choices instead
-    (ranking), as Sakaguchi et al. (2020) do. The score's signature says which.
+    Span scoring: all tokens of a candidate are masked, and a masked language model scores it by the
+    mean log-probability of these tokens. Ranking, as in Sakaguchi et al. (2020), is for models
+    without a head for masked words: a new head scores each candidate, as for other multiple-choice
+    tasks. The signature of the score names the method.
     """
 
     card: ClassVar[TaskCard] = TaskCard(
@@ -86,16 +87,16 @@ class WinoGrande(MultipleChoice):
     )
 
     size: Literal["xs", "s", "m", "l", "xl"] = "xl"
-    """Which of the training files is trained on; the published recipe is for `xl`."""
+    """The training file. The published recipe is for `xl`."""
     by: Literal["auto", "spans", "ranking"] = "auto"
-    """How candidates are scored; `auto` is spans where the model has a head for masked words."""
+    """How candidates are scored. `auto`: spans if the model has a head for masked words, else ranking."""
     ties: Literal["wrong", "count"] = "wrong"
-    """Whether two equal scores are a wrong answer or, as in the official code, a right one."""
+    """Whether two equal scores are a wrong answer, or count as right, as in the official code."""
 
     @property
-    def way(self) -> Literal["spans", "ranking"]:
+    def scored_by(self) -> Literal["spans", "ranking"]:
         """How candidates are scored with this model."""
-        return _way(self.backbone) if self.by == "auto" else self.by
+        return _scoring(self.backbone) if self.by == "auto" else self.by
 
     def data_files(self) -> tuple[DataFile, ...]:
         names = [f"train_{size}.jsonl" for size in WINOGRANDE_SIZES] + ["dev.jsonl"]
@@ -112,38 +113,41 @@ class WinoGrande(MultipleChoice):
         return self._file("train"), self._file("test")
 
     def sources(self) -> tuple[Source, ...]:
-        if self.by == "spans" and _way(self.backbone) == "ranking":
+        if self.by == "spans" and _scoring(self.backbone) == "ranking":
             raise ModelError(
                 f"the config.json of model {self.backbone!r} names no architecture ForMaskedLM, "
-                "without which no span can be scored; take winogrande:by=ranking"
+                "which span scoring needs; take winogrande:by=ranking"
             )
         return super().sources()
 
-    def on_hub(self) -> tuple[HubSet]:
+    def hub_sets(self) -> tuple[HubSet]:
         return (HubSet(WINOGRANDE_NAME, f"winogrande_{self.size}", WINOGRANDE_COLUMNS),)
 
     def data(self, part: Part) -> Sequence[Blank]:
         if self.folder == HUB:
             split = "train" if part == "train" else "validation"
-            return list(islice(self.on_hub()[0].read(split, lambda row: [blank(row)]), self.limit))
-        return read_rows(self._file(part), blank)[: self.limit]
+            return list(islice(self.hub_sets()[0].read(split, lambda row: [parse_blank(row)]), self.limit))
+        return read_rows(self._file(part), parse_blank)[: self.limit]
 
     def model(self) -> nn.Module:
-        if self.way == "ranking":
+        if self.scored_by == "ranking":
             return super().model()
         from smc_eval.tasks.commonsense.spans import SpanScorer
 
         return SpanScorer(self._spans.net.make())
 
     def collate(self, examples: Sequence[Any]) -> Any:
-        return self._spans.batch(examples) if self.way == "spans" else super().collate(examples)
+        return self._spans.batch(examples) if self.scored_by == "spans" else super().collate(examples)
 
     def length(self, example: Any) -> int:
-        return self._spans.length(example) if self.way == "spans" else super().length(example)
+        return self._spans.length(example) if self.scored_by == "spans" else super().length(example)
 
     def loss_and_outputs(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
-        """By ranking as other choices are. By spans the mean margin loss, and the log-probabilities
-        [K, V] of the vocabulary at every masked place."""
+        """Loss and outputs of one batch.
+
+        Ranking: as for other multiple-choice tasks. Spans: the mean margin loss, and the
+        log-probabilities [K, V] of the vocabulary at each masked position.
+        """
         from smc_eval.tasks.commonsense.spans import Spans, margin_loss, mean_scores
 
         if not isinstance(batch, Spans):
@@ -152,28 +156,32 @@ class WinoGrande(MultipleChoice):
         return margin_loss(mean_scores(logp_KV, batch), batch.answers_N), logp_KV
 
     def predict(self, model: nn.Module, batch: Any) -> list[int]:
-        """Index of the candidate with the higher score; `TIE` where there is none."""
+        """Index of the candidate with the higher score; `TIE` if both are equal."""
         from smc_eval.tasks.commonsense.spans import Spans, mean_scores
 
         scores_N2 = mean_scores(model(batch), batch) if isinstance(batch, Spans) else model(batch)
         return [TIE if first == second else int(second > first) for first, second in scores_N2.tolist()]
 
     def score(self, predicted: Sequence[int], examples: Sequence[Blank]) -> Score:
-        good = {TIE} if self.ties == "count" else set[int]()
-        right = [guess in {one.answer, *good} for guess, one in zip(predicted, examples, strict=True)]
-        return accuracy(right, CHOICE_ACCURACY, f"accuracy|by:{self.way}|train:{self.size}|ties:{self.ties}")
+        also_right = {TIE} if self.ties == "count" else set[int]()
+        right = [
+            choice in {blank.answer, *also_right} for choice, blank in zip(predicted, examples, strict=True)
+        ]
+        return accuracy(
+            right, CHOICE_ACCURACY, f"accuracy|by:{self.scored_by}|train:{self.size}|ties:{self.ties}"
+        )
 
     def backbone_weights(self, model: nn.Module) -> Collection[str]:
-        if self.way == "spans" and self.backbone != "tiny":
-            return [name for name, _ in model.named_parameters()]  # the head was trained with the rest
+        if self.scored_by == "spans" and self.backbone != "tiny":
+            return [name for name, _ in model.named_parameters()]  # the head is pretrained too
         return super().backbone_weights(model)
 
     def exclude(self, model: nn.Module) -> Collection[str]:
-        return super().exclude(model) if self.way == "ranking" else ()
+        return super().exclude(model) if self.scored_by == "ranking" else ()
 
     def exclude_in_paper(self, model: nn.Module) -> Collection[str]:
-        """By spans the head for masked words, but for what it shares with the embeddings."""
-        if self.way == "ranking":
+        """Spans: the head for masked words, without the weights it shares with the embeddings."""
+        if self.scored_by == "ranking":
             return ()
         base = {id(weight) for weight in cast("Any", model).net.base_model.parameters()}
         return [name for name, weight in model.named_parameters() if id(weight) not in base]
@@ -183,14 +191,14 @@ class WinoGrande(MultipleChoice):
         try:
             return find_file(self.root, f"{self.data_set}/{name}.jsonl")
         except DataError as error:
-            there = [size for size in WINOGRANDE_SIZES if self._holds(f"train_{size}")]
-            if part != "train" or not there:
+            present = [size for size in WINOGRANDE_SIZES if self._has_file(f"train_{size}")]
+            if part != "train" or not present:
                 raise
-            sizes = f"sizes that are there: {', '.join(there)}; take winogrande:size={there[-1]}"
+            sizes = f"sizes in this folder: {', '.join(present)}; take winogrande:size={present[-1]}"
             raise DataError(f"{first_line(error)}\n{sizes}") from None
 
-    def _holds(self, name: str) -> bool:
-        return any((self.root / self.data_set / f"{name}.jsonl{packed}").is_file() for packed in ("", ".gz"))
+    def _has_file(self, name: str) -> bool:
+        return any((self.root / self.data_set / f"{name}.jsonl{gz}").is_file() for gz in ("", ".gz"))
 
     @property
     def _spans(self) -> SpanReader:
@@ -198,32 +206,40 @@ class WinoGrande(MultipleChoice):
 
 
 @lru_cache(maxsize=16)
-def _way(word: str) -> Literal["spans", "ranking"]:
-    """Every batch asks: a model's config is read once a process."""
-    return "spans" if word == "tiny" or backbone.fills_masks(backbone.find_backbone(word)) else "ranking"
+def _scoring(model_name: str) -> Literal["spans", "ranking"]:
+    """The scoring that a model allows. Each batch needs it, so the config is read once a process."""
+    return (
+        "spans"
+        if model_name == "tiny" or backbone.fills_masks(backbone.find_backbone(model_name))
+        else "ranking"
+    )
 
 
 @lru_cache(maxsize=16)
 def _spans(task: WinoGrande) -> SpanReader:
-    """What turns a task's sentences into masked ones: made once a process."""
+    """The reader of a task's sentences, made once a process."""
     from smc_eval.tasks.commonsense.spans import SpanReader
     from smc_eval.tasks.commonsense.text_nets import masked_net
 
-    def learned() -> Iterable[str]:
-        return (one.before + name + one.after for one in task.data("train") for name in one.candidates)
+    def training_texts() -> Iterable[str]:
+        return (
+            blank.before + candidate + blank.after
+            for blank in task.data("train")
+            for candidate in blank.candidates
+        )
 
-    return SpanReader(masked_net(task.backbone, learned))
+    return SpanReader(masked_net(task.backbone, training_texts))
 
 
-def blank(row: JsonRow) -> Blank:
-    """A row of the official files or of the hub, which are alike; ValueError says what is wrong with it."""
+def parse_blank(row: JsonRow) -> Blank:
+    """The sentence of a row of the official files or of the hub; a ValueError describes what is wrong."""
     sentence = text_field(row, "sentence")
     parts = sentence.split("_")
     if len(parts) != 2:
         raise ValueError(f"{len(parts) - 1} blanks `_` in {quoted_json(sentence)}; wanted one")
     first, second = text_field(row, "option1"), text_field(row, "option2")
     if first == second:
-        raise ValueError(f"both options are {quoted_json(first)}")
+        raise ValueError(f"both options are {quoted_json(first)}; wanted two different ones")
     answer = any_field(row, "answer")
     if answer == "":
         raise ValueError("'answer' is empty, as in the official test file; wanted '1' or '2'")

@@ -1,1 +1,1 @@
-"""Proteins: how much heat they bear, told from their sequences alone."""
+"""Proteins: predicting thermostability from the sequence."""

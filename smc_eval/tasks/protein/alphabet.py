@@ -1,4 +1,4 @@
-"""Alphabets: the number of each residue, and the marks a protein encoder wants around a sequence."""
+"""Alphabets: the token id of each residue, and the special tokens around a sequence."""
 
 from __future__ import annotations
 
@@ -15,87 +15,88 @@ ESM = (
     "<cls>", "<pad>", "<eos>", "<unk>",
     *"LAGVSERTIDPKQNFYMHWCXBUZO", ".", "-", "<null_1>", "<mask>",
 )  # fmt: skip
-"""The tokens of ESM-1b and ESM-2, by id."""
+"""The tokens of ESM-1b and ESM-2, in the order of their ids."""
 
 
 @dataclass(frozen=True)
 class Alphabet:
-    """How a protein encoder is written to."""
+    """The input ids of a protein encoder."""
 
     ids: Mapping[str, int]
-    """Of every letter of `RESIDUES`."""
+    """The id of each letter of `RESIDUES`."""
     before: tuple[int, ...]
-    """Ids in front of each sequence, `<cls>` or `[CLS]`: no part of its feature."""
+    """Ids before each sequence, `<cls>` or `[CLS]`. They are not part of its feature."""
     after: tuple[int, ...]
-    """Ids behind it, `<eos>` or `[SEP]`: they are."""
+    """Ids after each sequence, `<eos>` or `[SEP]`. They are part of its feature."""
     padding: int
-    room: int | None = None
-    """Most residues that the encoder has positions for; None where there is no end."""
+    max_residues: int | None = None
+    """Number of residues that the encoder has positions for; None if there is no limit."""
 
-    def encoded(self, sequence: str, most: int | None) -> list[int]:
-        """The ids of a sequence, of its first `most` residues if it is longer."""
-        cut = sequence[: self._cut(most)]
-        return [*self.before, *(self.ids[letter] for letter in cut), *self.after]
+    def encode(self, sequence: str, most: int | None) -> list[int]:
+        """The ids of a sequence, truncated to its first `most` residues."""
+        residues = sequence[: self._limit(most)]
+        return [*self.before, *(self.ids[letter] for letter in residues), *self.after]
 
     def length(self, sequence: str, most: int | None) -> int:
-        """How many ids `encoded` gives."""
-        cut = self._cut(most)
-        kept = len(sequence) if cut is None else min(len(sequence), cut)
-        return len(self.before) + kept + len(self.after)
+        """The number of ids that `encode` returns."""
+        limit = self._limit(most)
+        residues = len(sequence) if limit is None else min(len(sequence), limit)
+        return len(self.before) + residues + len(self.after)
 
-    def _cut(self, most: int | None) -> int | None:
-        return min((limit for limit in (most, self.room) if limit is not None), default=None)
+    def _limit(self, most: int | None) -> int | None:
+        return min((limit for limit in (most, self.max_residues) if limit is not None), default=None)
 
 
 def esm_alphabet() -> Alphabet:
-    """The alphabet of ESM-1b and ESM-2, built here."""
+    """The alphabet of ESM-1b and ESM-2, without a checkpoint."""
     ids = {token: number for number, token in enumerate(ESM)}
     return Alphabet(
         {letter: ids[letter] for letter in RESIDUES}, (ids["<cls>"],), (ids["<eos>"],), ids["<pad>"]
     )
 
 
-def alphabet_of(found: backbone.Backbone) -> Alphabet:
-    """The alphabet of a checkpoint, asked of its tokenizer.
+def alphabet_of(checkpoint: backbone.Backbone) -> Alphabet:
+    """The alphabet of a checkpoint, from its tokenizer.
 
-    Residues are looked up by their letters: some tokenizers want blanks between them, others none.
+    Residues are looked up in the vocabulary, because some tokenizers need blanks between them and
+    others do not.
 
     Raises:
-        ModelError: it has no fit tokenizer.
+        ModelError: the checkpoint has no suitable tokenizer.
     """
-    tokenizer = pretrained.load_tokenizer(found)
-    known: dict[str, int] = tokenizer.get_vocab()
+    tokenizer = pretrained.load_tokenizer(checkpoint)
+    vocabulary: dict[str, int] = tokenizer.get_vocab()
     if tokenizer.pad_token_id is None:
         raise ModelError(
-            f"the tokenizer of {found.word!r} has no padding token; "
-            "name one in its tokenizer_config.json, as pad_token"
+            f"the tokenizer of {checkpoint.name!r} has no padding token; "
+            "set pad_token in its tokenizer_config.json"
         )
-    unknown = known.get("X", tokenizer.unk_token_id)  # for the rare letters that some alphabets lack
-    ids = {letter: known.get(letter, unknown) for letter in RESIDUES}
-    if lacking := [letter for letter, number in ids.items() if number is None]:
+    unknown = vocabulary.get("X", tokenizer.unk_token_id)  # for the rare letters that some alphabets lack
+    ids = {letter: vocabulary.get(letter, unknown) for letter in RESIDUES}
+    if missing := [letter for letter, token in ids.items() if token is None]:
         raise ModelError(
-            f"the tokenizer of {found.word!r} has no token for {', '.join(lacking)}, none for X and none for "
-            "what is unknown"
+            f"the tokenizer of {checkpoint.name!r} has no token for {', '.join(missing)}, none for X and no "
+            "unknown token; give another model"
         )
-    before, after = _marks(tokenizer, found.word)
+    before, after = _special_tokens(tokenizer, checkpoint.name)
     padding: int = tokenizer.pad_token_id
-    return Alphabet(ids, before, after, padding, _room(found, padding, before + after))
+    return Alphabet(ids, before, after, padding, _max_residues(checkpoint, padding, before + after))
 
 
-def _marks(tokenizer: Any, word: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """What the tokenizer puts in front of a sequence and behind it."""
+def _special_tokens(tokenizer: Any, model_name: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The ids that the tokenizer puts before and after a sequence."""
     residue = AMINO_ACIDS[0]
-    whole, middle = list(tokenizer(residue)["input_ids"]), tokenizer.get_vocab()[residue]
-    if whole.count(middle) != 1:
-        raise ModelError(f"the tokenizer of {word!r} reads {residue!r} as {whole}, not as one residue")
-    place = whole.index(middle)
-    return tuple(whole[:place]), tuple(whole[place + 1 :])
+    ids, middle = list(tokenizer(residue)["input_ids"]), tokenizer.get_vocab()[residue]
+    if ids.count(middle) != 1:
+        raise ModelError(f"the tokenizer of {model_name!r} reads {residue!r} as {ids}, not as one residue")
+    place = ids.index(middle)
+    return tuple(ids[:place]), tuple(ids[place + 1 :])
 
 
-def _room(found: backbone.Backbone, padding: int, marks: tuple[int, ...]) -> int | None:
-    """Residues for which there are positions, beside the marks."""
-    table = found.config.get("max_position_embeddings")
-    if not isinstance(table, int) or found.config.get("position_embedding_type") == "rotary":
+def _max_residues(checkpoint: backbone.Backbone, padding: int, special: tuple[int, ...]) -> int | None:
+    """Number of residues with positions, besides the special tokens."""
+    positions = checkpoint.config.get("max_position_embeddings")
+    if not isinstance(positions, int) or checkpoint.config.get("position_embedding_type") == "rotary":
         return None
-    # ESM and RoBERTa count positions from behind the padding's id; in a BERT this leaves one unused
-    return table - (padding + 1) - len(marks)
+    # ESM and RoBERTa count positions from padding id + 1 on; in BERT this leaves one position unused
+    return positions - (padding + 1) - len(special)

@@ -21,16 +21,16 @@ class ProteinBatch:
 
     ids_NL: Tensor
     real_NL: Tensor
-    """Which tokens are no padding: what the encoder attends to."""
-    read_NL: Tensor
-    """Which tokens make the feature: residues and what stands behind them."""
+    """Which tokens are not padding. The encoder attends to them."""
+    pooled_NL: Tensor
+    """Which tokens are averaged to the feature: residues, and the tokens after them."""
     answers_N: Tensor
-    """Classes, or degrees Celsius; in fp32, which holds both exactly enough."""
+    """Classes, or degrees Celsius; in fp32, which is exact enough for both."""
 
 
 def batch_of(proteins: Sequence[Protein], alphabet: Alphabet, most: int | None) -> ProteinBatch:
-    """The proteins as tensors, each cut to its first `most` residues."""
-    encoded = [alphabet.encoded(protein.sequence, most) for protein in proteins]
+    """The proteins as tensors, each truncated to its first `most` residues."""
+    encoded = [alphabet.encode(protein.sequence, most) for protein in proteins]
     lengths_N = torch.tensor([len(ids) for ids in encoded])
     longest = int(lengths_N.max())
     places_L = torch.arange(longest)
@@ -38,6 +38,6 @@ def batch_of(proteins: Sequence[Protein], alphabet: Alphabet, most: int | None) 
     return ProteinBatch(
         ids_NL=torch.tensor([ids + [alphabet.padding] * (longest - len(ids)) for ids in encoded]),
         real_NL=real_NL,
-        read_NL=real_NL & (places_L >= len(alphabet.before)),
+        pooled_NL=real_NL & (places_L >= len(alphabet.before)),
         answers_N=torch.tensor([protein.answer for protein in proteins], dtype=torch.float32),
     )

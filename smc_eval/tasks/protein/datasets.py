@@ -1,4 +1,4 @@
-"""The protein tasks: HotProtein's three sets, as classes and as temperatures, and Meltome."""
+"""The protein tasks: HotProtein's three sets, with classes and with temperatures, and Meltome."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from smc_eval.tasks.protein import hotprotein, meltome
 from smc_eval.tasks.protein.example import Split
 from smc_eval.tasks.protein.thermostability import ACCURACY, RHO, Classes, Temperatures
 
-# The official scripts (AdamW, 2e-2 for the head, 1e-6 for the encoder, OneCycle stepped four times in all)
-# never step one of their two optimizers, so their rates were never tried (PROTOCOL 4.3, Q-P1 and Q-P2).
-# Kept are AdamW, its decay and the four epochs; the head's rate is that of HotProtein's own scripts, the
-# encoder's one at which encoders of this size are usually fine-tuned.
+# The official scripts (AdamW, 2e-2 for the head, 1e-6 for the encoder, four steps of OneCycle in all) never
+# step one of their two optimizers, so their learning rates were never tested (PROTOCOL 4.3, Q-P1 and Q-P2).
+# AdamW, its weight decay and the four epochs are taken from them. The learning rate of the head is that of
+# HotProtein's own scripts; that of the encoder is usual for fine-tuning encoders of this size.
 FINETUNED = Recipe(
     epochs=4,
     batch_size=8,
@@ -38,19 +38,19 @@ HOTPROTEIN = "Chen et al., ICLR 2023, https://openreview.net/forum?id=YDJRFWBMNb
 SMC_BENCH = "SMC-Bench, ICLR 2023, arXiv:2303.02141"
 MELTOME = "Jarzab et al., Nature Methods 2020; FLIP, Dallago et al. (2021), https://github.com/J-SNACKKB/FLIP"
 
-HOTPROTEIN_AT = "links in the README of https://github.com/VITA-Group/HotProtein"
-MELTOME_AT = "from splits/meltome of https://github.com/J-SNACKKB/FLIP"
+HOTPROTEIN_LINKS = "links are in the README of https://github.com/VITA-Group/HotProtein"
+MELTOME_LINKS = "from splits/meltome of https://github.com/J-SNACKKB/FLIP"
 
 HOTPROTEIN_LICENCE = "MIT repository; sequences of UniProt, CC BY 4.0"
 MELTOME_LICENCE = "AFL-3.0"
 
 
-def hot_card(name: str, data: str, classes: int | None, folds: int | None) -> TaskCard:
-    """The card of a set of HotProtein, with its classes or, where there are none, its temperatures."""
-    what = f"which of {classes} classes of heat" if classes else "which growth temperature"
+def hotprotein_card(name: str, data: str, classes: int | None, folds: int | None) -> TaskCard:
+    """The card of a HotProtein set, with classes or, if `classes` is None, with temperatures."""
+    answer = f"thermostability class (of {classes})" if classes else "growth temperature"
     return TaskCard(
         name=name,
-        summary=f"{what} a protein of {data} is of",
+        summary=f"{answer} of the proteins of {data}",
         source=f"HotProtein, {HOTPROTEIN}; {SMC_BENCH}",
         groups=("hotprotein", "protein"),
         metric=ACCURACY if classes else RHO,
@@ -62,35 +62,34 @@ def hot_card(name: str, data: str, classes: int | None, folds: int | None) -> Ta
     )
 
 
-def hot_sizes(release: hotprotein.Release, fold: int | None) -> Sizes:
-    """How large a set of HotProtein is, a tenth of it tested."""
-    tested = release.proteins // 10 + ((fold or 0) < release.proteins % 10)
-    about = "HotProtein, ICLR 2023; tokens measured on HP-S²C2"
-    if release is hotprotein.S:
-        about += "; 182 thousand, of which a tenth is supposed to be tested"
-    return Sizes(release.proteins - tested, tested, 373, about)
+def hotprotein_sizes(release: hotprotein.Release, fold: int | None) -> Sizes:
+    """The sizes of a HotProtein set, with a tenth for testing."""
+    test = release.proteins // 10 + ((fold or 0) < release.proteins % 10)
+    source = "HotProtein, ICLR 2023; tokens measured on HP-S²C2"
+    if release is hotprotein.HP_S:
+        source += "; 182 thousand, with a tenth assumed for testing"
+    return Sizes(release.proteins - test, test, 373, source)
 
 
-def hot_needs(task: HotClasses | HotTemperatures) -> tuple[DataFile, ...]:
-    """A set of HotProtein, in either of its forms."""
+def hotprotein_files(task: HotClasses | HotTemperatures) -> tuple[DataFile, ...]:
+    """The data files of a HotProtein set, in both of its forms."""
     release = task.release
     split = release.split.format(fold="{0..9}") + ("_classification" if isinstance(task, HotClasses) else "")
-    pickled = f"{split}.pkl and {release.fasta} (a folder, .tar, .tar.gz or .fasta)"
-    tabled = f"{release.table}.csv and {release.table}_folds.json"
-    note = f"{pickled}; or {tabled}; {HOTPROTEIN_AT}"
+    pickles = f"{split}.pkl and {release.fasta} (a folder, .tar, .tar.gz or .fasta)"
+    tables = f"{release.table}.csv and {release.table}_folds.json"
+    note = f"{pickles}; or {tables}; {HOTPROTEIN_LINKS}"
     return (DataFile(f"{task.data_set}/", HOTPROTEIN_LICENCE, note=note),)
 
 
 class HotClasses(Classes):
-    """A set of HotProtein by its classes."""
+    """A HotProtein set with classes."""
 
     release: ClassVar[hotprotein.Release]
     recipe: Annotated[Recipe, Outside()] = FINETUNED
 
     bins: tuple[float, ...] | None = None
-    """Degrees Celsius at which the second and each further class begins. They make labels only of a CSV
-    that has temperatures and no column `label`; those of pickles are taken as they are. For five classes no
-    binning is published, so there is no default."""
+    """Lower limits, in °C, of the second and each further class. They are used only for a CSV that has
+    temperatures and no column `label`. For five classes no limits are published, so there is no default."""
 
     @model_validator(mode="after")
     def _one_bin_a_class(self) -> Self:
@@ -98,97 +97,97 @@ class HotClasses(Classes):
             len(self.bins) != self.classes - 1 or sorted(set(self.bins)) != list(self.bins)
         ):
             raise ValueError(
-                f"bins are {self.classes - 1} rising temperatures, one less than there are classes"
+                f"bins must be {self.classes - 1} rising temperatures, one less than there are classes"
             )
         return self
 
     def data_files(self) -> tuple[DataFile, ...]:
-        return hot_needs(self)
+        return hotprotein_files(self)
 
     def sizes(self) -> Sizes:
-        return hot_sizes(self.release, self.fold)
+        return hotprotein_sizes(self.release, self.fold)
 
     def find_split(self, folder: Path) -> Split:
         return hotprotein.find_release(folder, self.release, self.fold or 0, "label", self.bins)
 
 
 class HotTemperatures(Temperatures):
-    """A set of HotProtein by its growth temperatures."""
+    """A HotProtein set with growth temperatures."""
 
     release: ClassVar[hotprotein.Release]
     recipe: Annotated[Recipe, Outside()] = FINETUNED
 
     def data_files(self) -> tuple[DataFile, ...]:
-        return hot_needs(self)
+        return hotprotein_files(self)
 
     def sizes(self) -> Sizes:
-        return hot_sizes(self.release, self.fold)
+        return hotprotein_sizes(self.release, self.fold)
 
     def find_split(self, folder: Path) -> Split:
         return hotprotein.find_release(folder, self.release, self.fold or 0, "temperature")
 
 
 class HpS(HotClasses):
-    """HP-S: the large set, one split."""
+    """HP-S: thermostability of proteins in five classes. The largest set of HotProtein, with one split."""
 
-    card: ClassVar[TaskCard] = hot_card("hp-s", "HP-S", 5, None)
+    card: ClassVar[TaskCard] = hotprotein_card("hp-s", "HP-S", 5, None)
     data_set: ClassVar[str] = "hotprotein/s"
-    release: ClassVar[hotprotein.Release] = hotprotein.S
+    release: ClassVar[hotprotein.Release] = hotprotein.HP_S
     classes: ClassVar[int] = 5
 
 
 class HpS2C2(HotClasses):
-    """HP-S²C2: the two classes lie below and from 75 °C on."""
+    """HP-S²C2: thermostability of proteins in two classes, with a limit at 75 °C."""
 
-    card: ClassVar[TaskCard] = hot_card("hp-s2c2", "HP-S²C2", 2, 10)
+    card: ClassVar[TaskCard] = hotprotein_card("hp-s2c2", "HP-S²C2", 2, 10)
     data_set: ClassVar[str] = "hotprotein/s2c2"
-    release: ClassVar[hotprotein.Release] = hotprotein.S2C2
+    release: ClassVar[hotprotein.Release] = hotprotein.HP_S2C2
     classes: ClassVar[int] = 2
 
     bins: tuple[float, ...] | None = (75.0,)
-    """Degrees Celsius at which the second class begins: the official labels are 1 from 75 on. It makes labels
-    only of a CSV that has temperatures and no column `label`."""
+    """Lower limit of the second class in °C. It is used only for a CSV that has temperatures and no column
+    `label`; the official labels have the limit 75."""
 
 
 class HpS2C5(HotClasses):
-    """HP-S²C5: five classes."""
+    """HP-S²C5: thermostability of proteins in five classes."""
 
-    card: ClassVar[TaskCard] = hot_card("hp-s2c5", "HP-S²C5", 5, 10)
+    card: ClassVar[TaskCard] = hotprotein_card("hp-s2c5", "HP-S²C5", 5, 10)
     data_set: ClassVar[str] = "hotprotein/s2c5"
-    release: ClassVar[hotprotein.Release] = hotprotein.S2C5
+    release: ClassVar[hotprotein.Release] = hotprotein.HP_S2C5
     classes: ClassVar[int] = 5
 
 
 class HpSTm(HotTemperatures):
-    """HP-S by temperature."""
+    """HP-S: the temperature at which the organism of a protein grows. One split."""
 
-    card: ClassVar[TaskCard] = hot_card("hp-s/tm", "HP-S", None, None)
+    card: ClassVar[TaskCard] = hotprotein_card("hp-s/tm", "HP-S", None, None)
     data_set: ClassVar[str] = "hotprotein/s"
-    release: ClassVar[hotprotein.Release] = hotprotein.S
+    release: ClassVar[hotprotein.Release] = hotprotein.HP_S
 
 
 class HpS2C2Tm(HotTemperatures):
-    """HP-S²C2 by temperature."""
+    """HP-S²C2: the temperature at which the organism of a protein grows."""
 
-    card: ClassVar[TaskCard] = hot_card("hp-s2c2/tm", "HP-S²C2", None, 10)
+    card: ClassVar[TaskCard] = hotprotein_card("hp-s2c2/tm", "HP-S²C2", None, 10)
     data_set: ClassVar[str] = "hotprotein/s2c2"
-    release: ClassVar[hotprotein.Release] = hotprotein.S2C2
+    release: ClassVar[hotprotein.Release] = hotprotein.HP_S2C2
 
 
 class HpS2C5Tm(HotTemperatures):
-    """HP-S²C5 by temperature."""
+    """HP-S²C5: the temperature at which the organism of a protein grows."""
 
-    card: ClassVar[TaskCard] = hot_card("hp-s2c5/tm", "HP-S²C5", None, 10)
+    card: ClassVar[TaskCard] = hotprotein_card("hp-s2c5/tm", "HP-S²C5", None, 10)
     data_set: ClassVar[str] = "hotprotein/s2c5"
-    release: ClassVar[hotprotein.Release] = hotprotein.S2C5
+    release: ClassVar[hotprotein.Release] = hotprotein.HP_S2C5
 
 
 class Meltome(Temperatures):
-    """The Meltome atlas in one of FLIP's splits."""
+    """Meltome: the melting temperature of proteins, from the Meltome atlas in one of FLIP's splits."""
 
     card: ClassVar[TaskCard] = TaskCard(
         name="meltome",
-        summary="at which temperature a protein melts",
+        summary="melting temperature of proteins",
         source=f"{MELTOME}; {SMC_BENCH}",
         groups=("protein",),
         metric=RHO,
@@ -200,20 +199,20 @@ class Meltome(Temperatures):
     recipe: Annotated[Recipe, Outside()] = FINETUNED
 
     split: Literal["mixed_split", "human", "human_cell"] = "mixed_split"
-    """Which of FLIP's splits, by its file's name. Which one SMC-Bench used is not known."""
+    """FLIP's split, by the name of its file. It is not known which split SMC-Bench used."""
 
     def data_files(self) -> tuple[DataFile, ...]:
-        note = f"{self.split}.csv of splits.zip, or the older FASTA; {MELTOME_AT}"
+        note = f"{self.split}.csv of splits.zip, or the older FASTA; {MELTOME_LINKS}"
         return (DataFile(f"{self.data_set}/", MELTOME_LICENCE, note=note),)
 
     def sizes(self) -> Sizes | None:
         if self.split != "mixed_split":
             return None
-        return Sizes(24_817, 3134, 690, "FLIP (2021), sizes supposed; tokens of a hundred proteins")
+        return Sizes(24_817, 3134, 690, "FLIP (2021), sizes assumed; tokens of a hundred proteins")
 
     def find_split(self, folder: Path) -> Split:
         return meltome.find_flip(folder, self.split)
 
 
 PROTEIN_TASKS: tuple[type[Task], ...] = (HpS, HpS2C2, HpS2C5, HpSTm, HpS2C2Tm, HpS2C5Tm, Meltome)
-"""The published ones first."""
+"""Those with published results first."""

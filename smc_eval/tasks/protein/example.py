@@ -1,4 +1,4 @@
-"""A protein, and what a split of them must keep."""
+"""Proteins, and the rules for sequences, answers and splits."""
 
 from __future__ import annotations
 
@@ -14,42 +14,42 @@ RESIDUES = "ACDEFGHIKLMNPQRSTVWYXBZUO"
 """The twenty amino acids; X any, B and Z one of two, U selenocysteine, O pyrrolysine."""
 
 STOP = "*"
-"""Where translation ends. It is no residue, and is left out wherever it stands, as FLIP's authors do."""
+"""End of translation. It is not a residue, and is removed everywhere, as FLIP's authors do."""
 
 _NO_RESIDUE = {ord(letter): None for letter in RESIDUES}
 
 
 @dataclass(frozen=True)
 class Protein:
-    """One example."""
+    """One example: a protein with its answer."""
 
     name: str
     sequence: str
     """Capital letters of `RESIDUES`."""
     answer: float
-    """Its class, from 0; or a temperature in °C."""
+    """A class, from 0; or a temperature in °C."""
 
 
 class Split(Protocol):
-    """Files that have been found, and the two parts that can be read from them."""
+    """The files of a data set, and the two parts that are read from them."""
 
     @property
     def files(self) -> Sequence[Path]:
         """All files that are read."""
 
     def parts(self) -> tuple[list[Protein], list[Protein]]:
-        """What is trained on and what is scored.
+        """The training part and the test part.
 
         Raises:
-            DataError: a file cannot be read or makes no sense; names file and line.
+            DataError: a file cannot be read or is invalid; the message names file and line.
         """
 
 
 def residues(text: str) -> str:
-    """A sequence as it is read: in capitals (small letters mark what is masked in FASTA), no stops.
+    """A sequence in capitals, without stops. Small letters, which mark masked regions, are accepted.
 
     Raises:
-        ValueError: it is empty, or a letter stands for no residue.
+        ValueError: the sequence is empty, or a letter is not a residue.
     """
     if not (sequence := letters(text)):
         raise ValueError("the sequence is empty")
@@ -57,19 +57,19 @@ def residues(text: str) -> str:
 
 
 def letters(text: str) -> str:
-    """A piece of a sequence, as `residues` reads it; it may be empty.
+    """A part of a sequence, as for `residues`; it may be empty.
 
     Raises:
-        ValueError: a letter stands for no residue.
+        ValueError: a letter is not a residue.
     """
     sequence = text.upper().replace(STOP, "")
-    if wrong := sequence.translate(_NO_RESIDUE):
-        raise ValueError(f"{wrong[0]!r} in the sequence is no residue; wanted letters of {RESIDUES}")
+    if others := sequence.translate(_NO_RESIDUE):
+        raise ValueError(f"{others[0]!r} in the sequence is not a residue; wanted letters of {RESIDUES}")
     return sequence
 
 
 def class_label(classes: int) -> Callable[[object], float]:
-    """A reader of classes, as a number or in words; ValueError where there is no such class."""
+    """A parser of class labels, given as numbers or text; it raises ValueError for other values."""
 
     def read(value: object) -> float:
         number = _number(value)
@@ -81,28 +81,28 @@ def class_label(classes: int) -> Callable[[object], float]:
 
 
 def celsius(value: object) -> float:
-    """A temperature, as a number or in words; ValueError where it is none."""
+    """Parse a temperature in °C, given as a number or text; ValueError for other values."""
     number = _number(value)
     if not math.isfinite(number) or number < -273.15:
         raise ValueError(f"the temperature is {value!r}; wanted degrees Celsius")
     return number
 
 
-def told_apart(train: Iterable[str], test: Iterable[str], where: str) -> None:
-    """Refuse names that stand twice in a part, or in both.
+def check_disjoint(train: Iterable[str], test: Iterable[str], where: str) -> None:
+    """Refuse a split in which a name occurs twice, in one part or in both, or a part is empty.
 
     Raises:
-        DataError: names the first of them.
+        DataError: the message names the first such protein.
     """
     seen: dict[str, str] = {}
     for part, names in (("train", train), ("test", test)):
         for name in names:
             if name in seen:
                 both = "in train and in test" if seen[name] != part else f"twice in {part}"
-                raise DataError(f"{where}: the protein {name!r} stands {both}; a split must tell them apart")
+                raise DataError(f"{where}: the protein {name!r} is {both}; wanted each protein once")
             seen[name] = part
     if set(seen.values()) != {"train", "test"}:
-        raise DataError(f"{where}: one part holds no proteins; wanted some to train on and some to test on")
+        raise DataError(f"{where}: one part holds no proteins; wanted proteins in train and in test")
 
 
 def _number(value: object) -> float:

@@ -1,4 +1,4 @@
-"""FASTA: sequences under header lines, in one file, or one a file in a folder or an archive."""
+"""FASTA: sequences with header lines, in one file, or one a file in a folder or archive."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from smc_eval.tasks.protein.example import letters, residues
 FASTA_ENDINGS = (".fasta", ".fa", ".faa")
 
 LAYOUTS = ("", ".tar", ".tar.gz", ".tgz", ".fasta", ".fasta.gz")
-"""How a set of sequences may lie: a folder, an archive of it, one file of all; in this order."""
+"""Endings of a set of sequences, in order of preference: a folder, an archive of it, one file of all."""
 
 
 @dataclass(frozen=True)
 class FastaRecord:
-    """A sequence with its header, `>` left out, and the line that stands on."""
+    """A sequence with its header, without `>`, and the line of the header."""
 
     header: str
     sequence: str
     line: int
 
 
-def records(text: Iterable[str], where: str) -> Iterator[FastaRecord]:
-    """The records of a FASTA file, in order; `where` names it in errors.
+def read_records(text: Iterable[str], where: str) -> Iterator[FastaRecord]:
+    """The records of a FASTA file, in order; `where` names the file in error messages.
 
     Raises:
-        DataError: text before the first header, an empty sequence or a letter that is no residue.
+        DataError: text before the first header, an empty sequence, or a letter that is not a residue.
     """
     header, at, parts = None, 0, list[str]()
     for number, line in enumerate(text, 1):
@@ -41,15 +41,15 @@ def records(text: Iterable[str], where: str) -> Iterator[FastaRecord]:
                 yield _record(header, parts, at, where)
             header, at, parts = words[1:].strip(), number, []
         elif words and header is None:
-            raise DataError(f"{where}, line {number}: {quoted(words)} stands before any header; wanted >NAME")
+            raise DataError(f"{where}, line {number}: {quoted(words)} is before any header; wanted >NAME")
         elif words:
             parts.append(_letters(words, number, where))
     if header is not None:
         yield _record(header, parts, at, where)
 
 
-def sequences_in(folder: Path, name: str) -> Path | None:
-    """Where in a folder the sequences of that name lie, in whichever of `LAYOUTS`; None where nowhere."""
+def find_sequences(folder: Path, name: str) -> Path | None:
+    """The path of the sequences with a name, in the first of `LAYOUTS` that exists; None if none does."""
     for ending in LAYOUTS:
         path = folder / f"{name}{ending}"
         if path.is_dir() if not ending else path.is_file():
@@ -57,43 +57,43 @@ def sequences_in(folder: Path, name: str) -> Path | None:
     return None
 
 
-def files(place: Path, names: Iterable[str]) -> list[Path]:
-    """The files in which the sequences of these proteins stand.
+def sequence_files(place: Path, names: Iterable[str]) -> list[Path]:
+    """The files that hold the sequences of these proteins.
 
     Raises:
-        DataError: a folder has no file of a name.
+        DataError: the folder has no file for a protein.
     """
     return [_file(place, name) for name in names] if place.is_dir() else [place]
 
 
-def sequences(place: Path, names: Collection[str]) -> dict[str, str]:
-    """The sequences of these proteins, from wherever `sequences_in` found them.
+def read_sequences(place: Path, names: Collection[str]) -> dict[str, str]:
+    """The sequences of these proteins by name, from a path that `find_sequences` gave.
 
-    In a folder or archive a protein is named by its file, in one file by its header: the accession
-    between bars (`tr|S2KSW0|S2KSW0_9PSED`), or else the first word.
+    In a folder or archive the name of a protein is its file's name. In one file it is taken from the
+    header: the accession between bars (`tr|S2KSW0|S2KSW0_9PSED`), or else the first word.
 
     Raises:
-        DataError: a sequence is missing, stands there twice or holds no residues; names file and line.
+        DataError: a sequence is missing, occurs twice or is invalid; the message names file and line.
     """
     wanted = set(names)
     if place.is_dir():
-        found = {
-            name: _only(lines(path), str(path))
+        sequences = {
+            name: _single_sequence(lines(path), str(path))
             for name, path in ((name, _file(place, name)) for name in wanted)
         }
     elif place.name.endswith((".tar", ".tar.gz", ".tgz")):
-        found = _archived(place, wanted)
+        sequences = _from_archive(place, wanted)
     else:
-        found = _together(place, wanted)
-    if missing := sorted(wanted - found.keys()):
+        sequences = _from_file(place, wanted)
+    if missing := sorted(wanted - sequences.keys()):
         raise DataError(
             f"{place} has no sequence of {missing[0]!r}; {len(missing)} of the split's proteins are missing"
         )
-    return found
+    return sequences
 
 
 def accession(header: str) -> str:
-    """What a header names its protein."""
+    """The name of the protein in a header."""
     first = (header.split() or [""])[0]
     bars = first.split("|")
     return bars[1] if len(bars) > 2 else first
@@ -113,12 +113,12 @@ def _record(header: str, parts: Iterable[str], line: int, where: str) -> FastaRe
         raise DataError(f"{where}, line {line}: {error}") from None
 
 
-def _only(text: Iterable[str], where: str) -> str:
-    """The sequence of a file that holds one."""
-    found = list(records(text, where))
-    if len(found) != 1:
-        raise DataError(f"{where} holds {len(found)} sequences; wanted the one it is named after")
-    return found[0].sequence
+def _single_sequence(text: Iterable[str], where: str) -> str:
+    """The sequence of a file that holds exactly one."""
+    records = list(read_records(text, where))
+    if len(records) != 1:
+        raise DataError(f"{where} holds {len(records)} sequences; wanted the one of its name")
+    return records[0].sequence
 
 
 def _file(folder: Path, name: str) -> Path:
@@ -129,8 +129,8 @@ def _file(folder: Path, name: str) -> Path:
     raise DataError(f"{folder} has no {name}.fasta, though {name!r} is a protein of the split")
 
 
-def _archived(path: Path, wanted: Collection[str]) -> dict[str, str]:
-    found = dict[str, str]()
+def _from_archive(path: Path, wanted: Collection[str]) -> dict[str, str]:
+    sequences = dict[str, str]()
     try:
         with open_file(path) as stream, tarfile.open(fileobj=stream, mode="r|*") as archive:
             for member in archive:
@@ -138,14 +138,14 @@ def _archived(path: Path, wanted: Collection[str]) -> dict[str, str]:
                 if not member.isfile() or inner.suffix not in FASTA_ENDINGS or inner.stem not in wanted:
                     continue
                 where = f"{path}, {member.name}"
-                if inner.stem in found:
+                if inner.stem in sequences:
                     raise DataError(f"{where}: the archive holds {inner.stem!r} twice")
                 content = archive.extractfile(member)
-                assert content is not None  # as it is a file
-                found[inner.stem] = _only(_text(content.read(), where), where)
+                assert content is not None  # it is a file
+                sequences[inner.stem] = _single_sequence(_text(content.read(), where), where)
     except tarfile.TarError as error:
-        raise DataError(f"{path} is cut short or no tar archive ({error}); fetch it again") from None
-    return found
+        raise DataError(f"{path} is truncated or not a tar archive ({error}); fetch it again") from None
+    return sequences
 
 
 def _text(content: bytes, where: str) -> list[str]:
@@ -155,12 +155,12 @@ def _text(content: bytes, where: str) -> list[str]:
         raise DataError(f"{where}: byte {error.object[error.start]:#04x} is not UTF-8") from None
 
 
-def _together(path: Path, wanted: Collection[str]) -> dict[str, str]:
-    found = dict[str, str]()
-    for record in records(lines(path), str(path)):
+def _from_file(path: Path, wanted: Collection[str]) -> dict[str, str]:
+    sequences = dict[str, str]()
+    for record in read_records(lines(path), str(path)):
         name = accession(record.header)
-        if name in found:
-            raise DataError(f"{path}, line {record.line}: {name!r} stands there for the second time")
+        if name in sequences:
+            raise DataError(f"{path}, line {record.line}: {name!r} occurs a second time")
         if name in wanted:
-            found[name] = record.sequence
-    return found
+            sequences[name] = record.sequence
+    return sequences

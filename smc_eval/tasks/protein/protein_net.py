@@ -1,4 +1,4 @@
-"""The net: a protein encoder, the mean of its states, and the head of HotProtein and SMC-Bench.
+"""The protein net: an encoder, the mean of its states, and the head of HotProtein and SMC-Bench.
 
 Shapes: N proteins, L tokens, H features of a state, C outputs.
 """
@@ -14,8 +14,8 @@ from smc_eval.tasks import backbone, pretrained
 from smc_eval.tasks.protein.alphabet import ESM, esm_alphabet
 from smc_eval.tasks.protein.batch import ProteinBatch
 
-WIDTH = 512
-"""Of the head's hidden layer."""
+HEAD_WIDTH = 512
+"""Width of the head's hidden layer."""
 
 
 class Head(nn.Module):
@@ -23,9 +23,9 @@ class Head(nn.Module):
 
     def __init__(self, features: int, outputs: int) -> None:
         super().__init__()
-        self.hidden = nn.Linear(features, WIDTH)
-        self.norm = nn.LayerNorm(WIDTH)
-        self.out = nn.Linear(WIDTH, outputs)
+        self.hidden = nn.Linear(features, HEAD_WIDTH)
+        self.norm = nn.LayerNorm(HEAD_WIDTH)
+        self.out = nn.Linear(HEAD_WIDTH, outputs)
 
     def forward(self, feature_NH: Tensor) -> Tensor:
         """Outputs of shape [N, C]."""
@@ -33,9 +33,9 @@ class Head(nn.Module):
 
 
 class ProteinNet(nn.Module):
-    """Reads proteins; answers `centre + scale * head`, by default the head's own outputs.
+    """Reads proteins and returns `centre + scale * head`, by default the outputs of the head.
 
-    Centre and scale are part of the net, and so of its checkpoint: a stored net answers in degrees.
+    Centre and scale are buffers of the net, so its checkpoint also predicts in °C.
     """
 
     def __init__(self, encoder: nn.Module, outputs: int, centre: float = 0.0, scale: float = 1.0) -> None:
@@ -45,33 +45,35 @@ class ProteinNet(nn.Module):
         self.centre, self.scale = nn.Buffer(torch.tensor(centre)), nn.Buffer(torch.tensor(scale))
 
     def forward(self, batch: ProteinBatch) -> Tensor:
-        """Answers of shape [N, C], in fp32."""
+        """Predictions of shape [N, C], in fp32."""
         states_NLH = self.encoder(input_ids=batch.ids_NL, attention_mask=batch.real_NL.long())[0]
-        # half precision would round degrees to tenths, and the sum of a thousand states to less
+        # half precision would round degrees to tenths, and a sum of a thousand states even more
         with torch.autocast(states_NLH.device.type, enabled=False):
             return self.centre + self.scale * cast(
-                "Tensor", self.head(mean(states_NLH.float(), batch.read_NL))
+                "Tensor", self.head(masked_mean(states_NLH.float(), batch.pooled_NL))
             )
 
 
-def mean(states_NLH: Tensor, read_NL: Tensor) -> Tensor:
-    """The mean of the states that are read, of shape [N, H]; what padding holds does not matter."""
-    kept_NLH = states_NLH.masked_fill(~read_NL[..., None], 0)
-    return kept_NLH.sum(1) / read_NL.sum(1, keepdim=True)
+def masked_mean(states_NLH: Tensor, pooled_NL: Tensor) -> Tensor:
+    """The mean of the states that `pooled_NL` selects, of shape [N, H]; other states may hold any value."""
+    selected_NLH = states_NLH.masked_fill(~pooled_NL[..., None], 0)
+    return selected_NLH.sum(1) / pooled_NL.sum(1, keepdim=True)
 
 
-def protein_encoder(word: str) -> nn.Module:
-    """The encoder that `--model` names: a checkpoint's, or with `tiny` an ESM that nobody has trained.
+def protein_encoder(model_name: str) -> nn.Module:
+    """The encoder that `--model` names: that of a checkpoint, or with `tiny` a small untrained ESM.
 
     Raises:
-        ModelError: the checkpoint cannot be had or is no protein encoder.
+        ModelError: the checkpoint cannot be loaded or is not a protein encoder.
     """
     return (
-        tiny() if word == "tiny" else pretrained.load_encoder(backbone.find_backbone(word, "protein-encoder"))
+        tiny_esm()
+        if model_name == "tiny"
+        else pretrained.load_encoder(backbone.find_backbone(model_name, "protein-encoder"))
     )
 
 
-def tiny() -> nn.Module:
+def tiny_esm() -> nn.Module:
     """An ESM of 2 layers and 64 features, with ESM-2's rotary positions and alphabet."""
     from transformers import EsmConfig, EsmModel
 
@@ -88,6 +90,6 @@ def tiny() -> nn.Module:
         position_embedding_type="rotary",
         token_dropout=True,
     )
-    made = EsmModel(config, add_pooling_layer=False)
-    made.contact_head = None  # type: ignore[assignment]  # nothing reads it
-    return made
+    model = EsmModel(config, add_pooling_layer=False)
+    model.contact_head = None  # type: ignore[assignment]  # it is not used
+    return model

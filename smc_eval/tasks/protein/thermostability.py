@@ -1,4 +1,4 @@
-"""A task of proteins: whatever its split, what it reads, trains, predicts and scores."""
+"""The task classes of proteins, with classes and with temperatures."""
 
 from __future__ import annotations
 
@@ -31,35 +31,35 @@ ACCURACY = "accuracy (%)"
 RHO = "Spearman's rho"
 
 CELSIUS_DIGITS = 2
-"""Decimals of a predicted temperature. Assays tell no hundredth of a degree apart, and a batch's size
-shows only far behind it; so answers that agree to here are ties, whatever batch they came in."""
+"""Decimals of a predicted temperature. No assay is more precise than a hundredth of a degree, and the
+batch size changes only later decimals; so predictions that round to the same value are ties in any batch."""
 
 TINY_PROTEINS = {"epochs": 3, "batch_size": 16, "lr": 2e-3, "warmup": 0}
 """Training on synthetic data takes less than half a second."""
 
 
 class Proteins(Task):
-    """Proteins, and a net that reads their sequences."""
+    """Proteins, and a net that predicts from their sequences."""
 
     version: ClassVar[int] = 2
     tiny: ClassVar[Mapping[str, Any]] = TINY_PROTEINS
-    paper_recipe: ClassVar[Mapping[str, Any]] = {"bucket": 1}  # its batches heed no length
+    paper_recipe: ClassVar[Mapping[str, Any]] = {"bucket": 1}  # its batches are not sorted by length
     only_calls_model: ClassVar[bool] = True
 
     data_set: ClassVar[str]
-    """Its folder inside the data folder; synthetic data has the same one."""
+    """Folder of the files under the data folder, also of synthetic data."""
 
     truncate: int | None = Field(1022, ge=1)
-    """Residues read of each sequence: its first so many, as ESM-1b has positions for no more beside its two
-    marks; None reads all that the model has positions for. The official code cuts to as many tokens, `<cls>`
-    among them, and loses `<eos>`."""
+    """Number of residues that are read, from the first one on. ESM-1b has positions for 1022 residues and two
+    special tokens. None: as many as the model has positions for. The official code truncates to 1022 tokens
+    including `<cls>`, so it drops `<eos>` of long sequences."""
 
     @abstractmethod
     def find_split(self, folder: Path) -> Split:
-        """The split under a data folder.
+        """Find the split in a data folder.
 
         Raises:
-            DataError: it is not there.
+            DataError: the split is not there.
         """
 
     def sources(self) -> tuple[Source, ...]:
@@ -89,14 +89,14 @@ class Proteins(Task):
         return ("head.out.weight",)
 
     def exclude_in_paper(self, model: nn.Module) -> Collection[str]:
-        """All but the linear maps of the encoder, which are those of attention and feed-forward."""
+        """All but the linear layers of the encoder, which are those of attention and feed-forward."""
         from torch import nn
 
-        maps = [
+        layers = [
             module for module in cast("ProteinNet", model).encoder.modules() if isinstance(module, nn.Linear)
         ]
-        pruned = {id(module.weight) for module in maps}
-        return [name for name, weight in model.named_parameters() if id(weight) not in pruned]
+        prunable = {id(layer.weight) for layer in layers}
+        return [name for name, weight in model.named_parameters() if id(weight) not in prunable]
 
     def _split(self) -> Split:
         if self.card.folds and self.fold is None:
@@ -114,7 +114,7 @@ class Proteins(Task):
 
 
 class Classes(Proteins):
-    """Which of some classes a protein is of; accuracy."""
+    """The class of a protein, scored by accuracy."""
 
     classes: ClassVar[int]
 
@@ -122,7 +122,7 @@ class Classes(Proteins):
         return self._net(self.classes)
 
     def loss_and_outputs(self, model: nn.Module, batch: ProteinBatch) -> tuple[Tensor, Tensor]:
-        """The mean loss, and the log-probabilities [N, C] it was made of."""
+        """Mean cross entropy, and the log-probabilities [N, C] of the classes."""
         from torch.nn.functional import log_softmax, nll_loss
 
         log_NC = log_softmax(model(batch), dim=-1)
@@ -136,18 +136,18 @@ class Classes(Proteins):
 
     def score(self, predicted: Sequence[int], examples: Sequence[Protein]) -> Score:
         answers = [protein.answer for protein in examples]
-        right = [guess == answer for guess, answer in zip(predicted, answers, strict=True)]
-        commonest = Counter(answers).most_common(1)[0][0] if answers else None
+        right = [label == answer for label, answer in zip(predicted, answers, strict=True)]
+        largest = Counter(answers).most_common(1)[0][0] if answers else None
         return accuracy(
             right,
             ACCURACY,
             f"accuracy|classes:{self.classes}|residues:{self.truncate or 'all'}",
-            largest_class=[answer == commonest for answer in answers],
+            largest_class=[answer == largest for answer in answers],
         )
 
 
 class Temperatures(Proteins):
-    """The temperature that goes with a protein; Spearman's rank correlation."""
+    """The temperature of a protein, scored by Spearman's rank correlation."""
 
     def model(self) -> nn.Module:
         from statistics import fmean, pstdev
@@ -156,12 +156,15 @@ class Temperatures(Proteins):
         return self._net(1, fmean(celsius), pstdev(celsius) or 1.0)
 
     def loss_and_outputs(self, model: nn.Module, batch: ProteinBatch) -> tuple[Tensor, Tensor]:
-        """Mean squared error, and the answers [N], in standard deviations of the training temperatures."""
+        """Mean squared error, and the predictions [N].
+
+        Both are in standard deviations of the training temperatures.
+        """
         from torch.nn.functional import mse_loss
 
         net = cast("ProteinNet", model)
-        told_N = net(batch).squeeze(-1) / net.scale
-        return mse_loss(told_N, batch.answers_N / net.scale), told_N
+        predicted_N = net(batch).squeeze(-1) / net.scale
+        return mse_loss(predicted_N, batch.answers_N / net.scale), predicted_N
 
     def loss(self, model: nn.Module, batch: ProteinBatch) -> Tensor:
         return self.loss_and_outputs(model, batch)[0]
@@ -180,12 +183,12 @@ class Temperatures(Proteins):
 
 
 @lru_cache(maxsize=32)
-def _alphabet(word: str) -> Alphabet:
-    """What writes sequences for a model: made once a process."""
+def _alphabet(model_name: str) -> Alphabet:
+    """The alphabet of a model, made once a process."""
     from smc_eval.tasks.protein import alphabet
 
     return (
         alphabet.esm_alphabet()
-        if word == "tiny"
-        else alphabet.alphabet_of(backbone.find_backbone(word, "protein-encoder"))
+        if model_name == "tiny"
+        else alphabet.alphabet_of(backbone.find_backbone(model_name, "protein-encoder"))
     )

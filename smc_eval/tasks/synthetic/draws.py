@@ -1,4 +1,4 @@
-"""Dice that fall alike on every machine and every Python."""
+"""Random draws that are the same on every machine and in every Python version."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ T = TypeVar("T")
 
 
 class Draws:
-    """Draws made of `Random.random` alone: the one method whose sequence Python promises to keep."""
+    """Draws from `Random.random` alone: the only method whose sequence Python guarantees."""
 
     def __init__(self, seed: str) -> None:
-        self._random = Random(seed)  # noqa: S311 - nothing secret is drawn
+        self._random = Random(seed)  # noqa: S311 - not used for secrets
 
     def between(self, low: int, high: int) -> int:
-        """A whole number from `low` to `high`, both included."""
+        """An integer from `low` to `high`, both included."""
         return low + int(self._random.random() * (high - low + 1))
 
     def pick(self, items: Sequence[T]) -> T:
@@ -24,7 +24,7 @@ class Draws:
         return items[self.between(0, len(items) - 1)]
 
     def shuffled(self, items: Sequence[T]) -> list[T]:
-        """The items in another order. Fisher and Yates (1938)."""
+        """The items in random order. Fisher and Yates (1938)."""
         order = list(items)
         for last in range(len(order) - 1, 0, -1):
             other = self.between(0, last)

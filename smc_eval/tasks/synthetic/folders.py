@@ -1,4 +1,4 @@
-"""Folders of synthetic data: written once, whole, and named by what they hold."""
+"""Folders of synthetic data: written once, complete, and named by a digest of their files."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from smc_eval.files.atomic import write_atomic
 from smc_eval.tasks.synthetic import multiple_choice, parallel_text, proteins, stories
 
 Files = Mapping[str, bytes]
-"""Contents by official name, `cv_mawps/fold0/train.csv` say: the same on every machine."""
+"""Contents by official name, such as `cv_mawps/fold0/train.csv`; the same on every machine."""
 
 WRITERS: Mapping[str, Callable[[], Files]] = {
     "cv_mawps": stories.mawps,
     "cv_asdiv-a": stories.asdiv,
     "mawps-asdiv-a_svamp": stories.svamp,
-    "hotprotein/s": proteins.s,
-    "hotprotein/s2c2": proteins.s2c2,
-    "hotprotein/s2c5": proteins.s2c5,
+    "hotprotein/s": proteins.hp_s,
+    "hotprotein/s2c2": proteins.hp_s2c2,
+    "hotprotein/s2c5": proteins.hp_s2c5,
     "meltome": proteins.meltome,
     "commonsenseqa": multiple_choice.csqa,
     "winogrande_1.1": multiple_choice.winogrande,
     "RACE": multiple_choice.race,
     "translation": parallel_text.multiway,
 }
-"""What writes the synthetic form of each data set, by the set's folder in the official layout."""
+"""The function that makes the synthetic form of each data set, by the set's official folder."""
 
 
 def synthetic_folder(name: str, into: Path | None = None) -> Path:
@@ -46,13 +46,13 @@ def synthetic_folder(name: str, into: Path | None = None) -> Path:
     """
     if name not in WRITERS:
         raise UnknownName("synthetic data set", name, WRITERS)
-    files = _made(name)
+    files = _files(name)
     failures = []
     for place in [into] if into else _places():
         folder = place / f"synthetic-{_key(files)}"
         try:
             for file, content in files.items():
-                _lay(folder / file, content)
+                _write(folder / file, content)
         except OSError as error:
             failures.append(f"{folder}: {error.strerror}")
         else:
@@ -64,26 +64,26 @@ def synthetic_folder(name: str, into: Path | None = None) -> Path:
 
 
 @cache
-def _made(name: str) -> Files:
+def _files(name: str) -> Files:
     return WRITERS[name]()
 
 
 def _key(files: Files) -> str:
-    whole = hashlib.sha256()
+    total = hashlib.sha256()
     for file in sorted(files):
-        whole.update(hashlib.sha256(file.encode()).digest() + hashlib.sha256(files[file]).digest())
-    return whole.hexdigest()[:16]
+        total.update(hashlib.sha256(file.encode()).digest() + hashlib.sha256(files[file]).digest())
+    return total.hexdigest()[:16]
 
 
 def _places() -> Iterator[Path]:
-    with suppress(RuntimeError):  # a user without a home
+    with suppress(RuntimeError):  # the user has no home directory
         yield Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "smc-eval"
     user = os.getuid() if hasattr(os, "getuid") else ""
     yield Path(tempfile.gettempdir()) / f"smc-eval-{user}"
 
 
-def _lay(path: Path, content: bytes) -> None:
-    """Make the file hold the content; whoever looks meanwhile sees all of it or none."""
+def _write(path: Path, content: bytes) -> None:
+    """Write the content in one step, unless the file already has it."""
     try:
         if path.read_bytes() == content:
             return

@@ -19,39 +19,39 @@ LETTERS = {
     "vi": "abcdđêghiklmnơpstư",
     "zh": "山水火木金土日月天人大小上下中口手心",
 }
-"""What the words of each are spelt with. Nobody speaks them."""
+"""The letters of each language. The words are invented."""
 
-CONCEPTS = {"who": 6, "does": 5, "how": 4, "whom": 6}
-"""Words of a sentence in their order, and how many there are for each place."""
+WORDS_BY_ROLE = {"subject": 6, "verb": 5, "adverb": 4, "object": 6}
+"""The words of a sentence in their order, and the number of words for each role."""
 
-LINES = {"train": 64, "dev": 8, "test": 8}
+LINES_BY_PART = {"train": 64, "dev": 8, "test": 8}
 
 
 def multiway() -> dict[str, bytes]:
-    """One file a language and part. The words of a language are drawn once, and never two alike."""
-    words = {code: _lexicon(code) for code in LETTERS}
+    """One file for each language and part. The words of a language are drawn once, and all differ."""
+    lexicons = {code: _lexicon(code) for code in LETTERS}
     draws, files = Draws("translation, version 1"), dict[str, bytes]()
-    for part, count in LINES.items():
-        said = [
-            [(place, draws.between(0, most - 1)) for place, most in CONCEPTS.items()] for _ in range(count)
+    for part, count in LINES_BY_PART.items():
+        sentences = [
+            [(role, draws.between(0, most - 1)) for role, most in WORDS_BY_ROLE.items()] for _ in range(count)
         ]
-        for code, known in words.items():
+        for code, lexicon in lexicons.items():
             blank = "" if code in {"ja", "zh"} else " "
             files[f"translation/synthetic/{part}.{code}"] = _text(
-                blank.join(map(known.__getitem__, one)) for one in said
+                blank.join(lexicon[concept] for concept in sentence) for sentence in sentences
             )
     return files
 
 
 def _lexicon(code: str) -> dict[tuple[str, int], str]:
-    """A word for each concept."""
+    """A word for each role and number."""
     draws, words = Draws(f"translation, words of {code}"), list[str]()
-    while len(words) < sum(CONCEPTS.values()):
+    while len(words) < sum(WORDS_BY_ROLE.values()):
         word = "".join(draws.pick(LETTERS[code]) for _ in range(draws.between(2, 4)))
         if word not in words:
             words.append(word)
-    places = [(place, number) for place, most in CONCEPTS.items() for number in range(most)]
-    return dict(zip(places, words, strict=True))
+    concepts = [(role, number) for role, most in WORDS_BY_ROLE.items() for number in range(most)]
+    return dict(zip(concepts, words, strict=True))
 
 
 def _text(lines: Iterable[str]) -> bytes:

@@ -1,4 +1,4 @@
-"""Synthetic MAWPS, ASDiv-A and SVAMP: word problems from templates, in their CSV layouts."""
+"""Synthetic MAWPS, ASDiv-A and SVAMP: word problems from templates, in the official CSV layouts."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ STORY_THINGS = ("apples", "books", "coins", "marbles", "shells", "stamps")
 
 @dataclass(frozen=True)
 class Template:
-    """A story whose words alone decide its equation, so that it can be learned."""
+    """A kind of story. Its words alone decide its equation, so that a net can learn it."""
 
     body: str
     ask: str
     equation: str
     kind: str
     sizes: tuple[tuple[int, int], ...]
-    """Least and greatest of each number."""
+    """Smallest and largest value of each number."""
     whole: bool = False
-    """Multiply the first number by the second, so that dividing them leaves no rest."""
+    """Multiply the first number by the second, so that their quotient is an integer."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Story:
         return self.template.ask.format(name=self.name, thing=self.thing)
 
 
-PLAIN = (
+WITHOUT_CONSTANT = (
     Template(
         "{name} has number0 {thing} in a box and number1 {thing} in a bag .",
         "How many {thing} does {name} have altogether ?",
@@ -109,7 +109,7 @@ PLAIN = (
     ),
 )
 
-CONSTANT = (
+WITH_CONSTANT = (
     Template(
         "{name} paid number0 dollars for the {thing} .",
         "How many cents did the {thing} cost ?",
@@ -133,42 +133,54 @@ STORY_RARE = Template(
     "Multiplication",
     ((2, 30),),
 )
-"""Its constant is used too seldom to become a symbol, as 16 training targets of SVAMP have it."""
+"""Its constant is too rare to become a symbol. In SVAMP, 16 training targets have such constants."""
 
 
 def mawps() -> dict[str, bytes]:
-    """Five folds of 80 and 20. In each, four test questions also stand in the training part with
-    other numbers, as many do in MAWPS."""
+    """Five folds of 80 training and 20 test problems.
+
+    In each fold, four test questions are also in the training part with other numbers, as many
+    questions of MAWPS are.
+    """
     draws = Draws("cv_mawps, version 1")
-    told = draws.shuffled(_told(draws, [*islice(cycle(CONSTANT + PLAIN), 88), STORY_RARE, STORY_RARE]))
-    # the retold at 90 + k falls into another fold than its original at k + 1
-    told += [replace(story, numbers=_numbers(draws, story.template)) for story in told[1:11]]
-    return _folds("cv_mawps", [_row(story, float) for story in told])
+    stories = draws.shuffled(
+        _stories(draws, [*islice(cycle(WITH_CONSTANT + WITHOUT_CONSTANT), 88), STORY_RARE, STORY_RARE])
+    )
+    # the repeated story at 90 + k falls into another fold than its original at k + 1
+    stories += [replace(story, numbers=_numbers(draws, story.template)) for story in stories[1:11]]
+    return _folds("cv_mawps", [_row(story, float) for story in stories])
 
 
 def asdiv() -> dict[str, bytes]:
-    """Five folds of 80 and 20, in lower case and without constants, as ASDiv-A is."""
+    """Five folds of 80 training and 20 test problems, in lower case and without constants, as in ASDiv-A."""
     draws = Draws("cv_asdiv-a, version 1")
-    told = draws.shuffled(_told(draws, islice(cycle(PLAIN), 100)))
-    return _folds("cv_asdiv-a", [_row(story, int, Grade="1", Type=story.template.kind) for story in told])
+    stories = draws.shuffled(_stories(draws, islice(cycle(WITHOUT_CONSTANT), 100)))
+    return _folds("cv_asdiv-a", [_row(story, int, Grade="1", Type=story.template.kind) for story in stories])
 
 
 def svamp() -> dict[str, bytes]:
-    """80 to train on, the first 51 as MAWPS writes them and the others as ASDiv-A; 20 to test on."""
+    """80 training problems, 51 in the style of MAWPS and 29 in that of ASDiv-A; 20 test problems."""
     draws = Draws("mawps-asdiv-a_svamp, version 1")
-    told = _told(draws, [*islice(cycle(CONSTANT + PLAIN), 50), STORY_RARE, *islice(cycle(PLAIN), 49)])
-    train = [_row(story, float, "Ques") for story in told[:51]]
-    train += [_row(story, int, "Ques") for story in told[51:80]]
+    stories = _stories(
+        draws,
+        [
+            *islice(cycle(WITH_CONSTANT + WITHOUT_CONSTANT), 50),
+            STORY_RARE,
+            *islice(cycle(WITHOUT_CONSTANT), 49),
+        ],
+    )
+    train = [_row(story, float, "Ques") for story in stories[:51]]
+    train += [_row(story, int, "Ques") for story in stories[51:80]]
     variation = {"Variation Type": "11"}
-    test = [_row(story, int, "Ques", Type=story.template.kind, **variation) for story in told[80:]]
+    test = [_row(story, int, "Ques", Type=story.template.kind, **variation) for story in stories[80:]]
     return {
         "mawps-asdiv-a_svamp/train.csv": _csv(draws.shuffled(train)),
         "mawps-asdiv-a_svamp/dev.csv": _csv(test),
     }
 
 
-def _told(draws: Draws, templates: Iterable[Template]) -> list[Story]:
-    """One story a template, no two with the same words."""
+def _stories(draws: Draws, templates: Iterable[Template]) -> list[Story]:
+    """One story for each template; no two have the same words."""
     stories: dict[tuple[str, str], Story] = {}
     for template in templates:
         story = Story(template, draws.pick(STORY_NAMES), draws.pick(STORY_THINGS), _numbers(draws, template))
@@ -179,7 +191,7 @@ def _told(draws: Draws, templates: Iterable[Template]) -> list[Story]:
 
 
 def _numbers(draws: Draws, template: Template) -> tuple[int, ...]:
-    """Numbers of the template's sizes, all different, so that no wrong equation comes out right."""
+    """Numbers within the template's sizes, all different, so that a wrong equation has a wrong value."""
     while True:
         numbers = [draws.between(low, high) for low, high in template.sizes]
         if template.whole:
@@ -191,14 +203,14 @@ def _numbers(draws: Draws, template: Template) -> tuple[int, ...]:
 def _row(
     story: Story, written: type[int | float], ask: str = "Ques_Statement", **further: str
 ) -> dict[str, str]:
-    """A row in the manner of MAWPS (numbers as `8.0`), or of ASDiv-A (`8`, and lower case).
+    """A row in the style of MAWPS (numbers as `8.0`), or of ASDiv-A (`8`, and lower case).
 
-    `ask` names the column of the question proper, which the official files do not agree on.
+    `ask` is the column of the question's last sentence: its name differs between the official files.
     """
-    told = {"Body": story.body, ask: story.ask}
+    texts = {"Body": story.body, ask: story.ask}
     if written is int:
-        told = {column: text.lower() for column, text in told.items()}
-    question = " ".join(told.values())
+        texts = {column: text.lower() for column, text in texts.items()}
+    question = " ".join(texts.values())
     equation = story.template.equation.replace("number", "N").split()
     return {
         "Question": question,
@@ -207,20 +219,20 @@ def _row(
         "Answer": str(value(equation, [float(number) for number in story.numbers])),
         "group_nums": str(_groups(question.split(), story)),
         **further,
-        **told,
+        **texts,
     }
 
 
 def _groups(words: Sequence[str], story: Story) -> list[int]:
-    """Windows of three words around each number and around what the question asks for.
+    """Windows of three words around each number and around the thing that the question asks for.
 
-    Where it does not say, the last window hangs over the end, as some of MAWPS's do.
+    If the question names no thing, the last window reaches past the end, as some of MAWPS do.
     """
-    asked = len(words) - 1
+    target = len(words) - 1
     if story.thing in story.ask:
-        asked = max(at for at, word in enumerate(words) if word == story.thing)
+        target = max(at for at, word in enumerate(words) if word == story.thing)
     centres = [at for at, word in enumerate(words) if word.startswith("number")]
-    return [at for centre in [*centres, asked] for at in range(centre - 1, centre + 2) if at >= 0]
+    return [at for centre in [*centres, target] for at in range(centre - 1, centre + 2) if at >= 0]
 
 
 def _folds(name: str, rows: Sequence[Mapping[str, str]]) -> dict[str, bytes]:

@@ -1,1 +1,1 @@
-"""Multilingual translation: one net trained on all directions at once, scored in each."""
+"""Multilingual translation: one net is trained on all directions at once and scored in each."""

@@ -1,4 +1,4 @@
-"""Beam search over a batch whose sentences may lead to different languages."""
+"""Beam search over a batch whose sentences may have different target languages."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from transformers import DynamicCache, EncoderDecoderCache, GenerationConfig
 from smc_eval.tasks.translation.codec import Codec, TextBatch
 
 
-class Read(DynamicCache):
-    """Keys and values of the sources. All beams of a sentence read the same, so nothing changes places."""
+class SourceCache(DynamicCache):
+    """Keys and values of the sources. All beams of a sentence share them, so nothing is reordered."""
 
     def reorder_cache(self, beam_idx: Any) -> None:
-        """Leave all where it is."""
+        """Do nothing."""
 
 
-def translated(model: Any, batch: TextBatch, codec: Codec, beam: int) -> list[list[int]]:
-    """The best translation of each sentence, as ids without its prefix and what follows its end.
+def translate(model: Any, batch: TextBatch, codec: Codec, beam: int) -> list[list[int]]:
+    """The best translation of each sentence, as ids without the prefix and the end token.
 
-    Everything that generation depends on is said here; what a checkpoint's own settings say is not
-    heard, so that two models are searched alike. A sentence's translation depends on no other's.
+    All settings of the generation are given here, and those of the checkpoint are ignored, so that the
+    search is the same for all models. The translation of a sentence depends on no other sentence.
     """
     settings = GenerationConfig(  # type: ignore[no-untyped-call]
         num_beams=beam,
@@ -32,17 +32,17 @@ def translated(model: Any, batch: TextBatch, codec: Codec, beam: int) -> list[li
         eos_token_id=codec.end,
         decoder_start_token_id=batch.prefix_NP[:, 0].tolist(),
     )
-    written = DynamicCache(config=model.config.get_text_config(decoder=True))
-    written_NT = model.generate(
+    target_cache = DynamicCache(config=model.config.get_text_config(decoder=True))
+    output_NT = model.generate(
         input_ids=batch.source_NS,
         attention_mask=batch.real_NS.long(),
         decoder_input_ids=batch.prefix_NP,
         generation_config=settings,
-        past_key_values=EncoderDecoderCache(written, Read()),
+        past_key_values=EncoderDecoderCache(target_cache, SourceCache()),
     )
     prefix = batch.prefix_NP.shape[1]
-    return [_until(row[prefix:], codec.end) for row in written_NT.tolist()]
+    return [_up_to(row[prefix:], codec.end) for row in output_NT.tolist()]
 
 
-def _until(ids: list[int], end: int) -> list[int]:
+def _up_to(ids: list[int], end: int) -> list[int]:
     return ids[: ids.index(end)] if end in ids else ids

@@ -1,4 +1,4 @@
-"""From sentences to batches and back: ids, with a token that says which language is written.
+"""From sentences to batches of ids and back, with a token for each language.
 
 Shapes: N sentences, S tokens of sources, T tokens of targets.
 """
@@ -17,10 +17,10 @@ from smc_eval.tasks.translation.corpus import Sentence
 from smc_eval.tasks.translation.languages import LANGUAGES
 
 IGNORED = -100
-"""Label of what no loss is taken of."""
+"""Label of positions that have no loss."""
 
 LanguageSide = Literal["first", "last"]
-"""Where a sentence has its language's token: mBART-50, M2M-100 and NLLB begin with it, mBART ends with it."""
+"""Position of the language token: mBART-50, M2M-100 and NLLB begin a text with it, mBART ends with it."""
 
 
 @dataclass(frozen=True)
@@ -29,78 +29,83 @@ class TextBatch:
 
     source_NS: Tensor
     real_NS: Tensor
-    """Which source tokens are no padding."""
-    given_NT: Tensor
-    """What the decoder sees: the prefix that names the language, then the target."""
+    """Which source tokens are not padding."""
+    decoder_NT: Tensor
+    """Input of the decoder: the prefix with the language token, then the target."""
     label_NT: Tensor
-    """What it is to say next: the target and its end."""
+    """The next token at each position of the decoder: the target, then the end token."""
     prefix_NP: Tensor
-    """What is written before the first word when translating."""
+    """The first tokens of each translation, before its first word."""
 
 
 class Codec:
-    """A tokenizer and the tokens of the languages."""
+    """A tokenizer with the tokens of all languages."""
 
     def __init__(
-        self, tokenizer: Any, place: LanguageSide, longest: int, codes: Sequence[str], word: str
+        self, tokenizer: Any, side: LanguageSide, longest: int, codes: Sequence[str], model_name: str
     ) -> None:
-        """Sources and targets are cut after `longest` tokens.
+        """Sources and targets are truncated to `longest` tokens.
 
         Raises:
-            ModelError: the tokenizer of model `word` knows a language not, or lacks a token that is needed.
+            ModelError: the tokenizer has no token for a language, for padding or for the end.
         """
-        self.tokenizer, self.place, self.longest = tokenizer, place, longest
+        self.tokenizer, self.language_side, self.longest = tokenizer, side, longest
         for role in ("pad", "eos"):
             if getattr(tokenizer, f"{role}_token_id") is None:
                 raise ModelError(
-                    f"the tokenizer of model {word!r} has no {role} token, which translation needs"
+                    f"the tokenizer of model {model_name!r} has no {role} token, which translation needs"
                 )
         self.padding: int = tokenizer.pad_token_id
         self.end: int = tokenizer.eos_token_id
-        known = tokenizer.get_vocab()
+        vocabulary = tokenizer.get_vocab()
         self.language: dict[str, int] = {}
         for code in codes:
             names = LANGUAGES[code].tokens
-            found = next((known[name] for name in names if name in known), None)
-            if found is None:
+            token = next((vocabulary[name] for name in names if name in vocabulary), None)
+            if token is None:
                 raise ModelError(
-                    f"the tokenizer of model {word!r} has no token for {LANGUAGES[code].name} "
+                    f"the tokenizer of model {model_name!r} has no token for {LANGUAGES[code].name} "
                     f"({', '.join(names)}); choose other languages or a multilingual encoder-decoder"
                 )
-            self.language[code] = found
-        self._cut: dict[str, list[int]] = {}
+            self.language[code] = token
+        self._ids: dict[str, list[int]] = {}
 
     def side_lengths(self, sentence: Sentence) -> tuple[int, int]:
-        """Tokens of source and target, those that mark language and end among them."""
+        """Tokens of source and target, including those of language and end."""
         return len(self.ids(sentence.source)) + 2, len(self.ids(sentence.target)) + 2
 
     def ids(self, text: str) -> list[int]:
-        """A text's tokens, without any that mark its ends; each text is cut once."""
-        if text not in self._cut:
-            found = self.tokenizer(text, add_special_tokens=False, verbose=False).input_ids
-            self._cut[text] = found[: self.longest - 2]
-        return self._cut[text]
+        """Ids of a text without special tokens; each text is tokenized once."""
+        if text not in self._ids:
+            ids = self.tokenizer(text, add_special_tokens=False, verbose=False).input_ids
+            self._ids[text] = ids[: self.longest - 2]
+        return self._ids[text]
 
     def batch(self, sentences: Sequence[Sentence]) -> TextBatch:
         """Sentences of any directions as one batch."""
-        sources, given, labels, prefixes = [], [], [], []
-        for one in sentences:
-            here, there = self.language[one.direction.source], self.language[one.direction.target]
-            words, said = self.ids(one.source), self.ids(one.target)
-            first = self.place == "first"
-            sources.append([here, *words, self.end] if first else [*words, self.end, here])
-            prefix = [self.end, there] if first else [there]
+        sources, inputs, labels, prefixes = [], [], [], []
+        for sentence in sentences:
+            direction = sentence.direction
+            source_token, target_token = self.language[direction.source], self.language[direction.target]
+            source, target = self.ids(sentence.source), self.ids(sentence.target)
+            first = self.language_side == "first"
+            sources.append([source_token, *source, self.end] if first else [*source, self.end, source_token])
+            prefix = [self.end, target_token] if first else [target_token]
             prefixes.append(prefix)
-            given.append([*prefix, *said])
-            labels.append([*[IGNORED] * (len(prefix) - 1), *said, self.end])
+            inputs.append([*prefix, *target])
+            labels.append([*[IGNORED] * (len(prefix) - 1), *target, self.end])
         source_NS = _padded(sources, self.padding)
         real_NS = _padded([[1] * len(ids) for ids in sources], 0).bool()
         return TextBatch(
-            source_NS, real_NS, _padded(given, self.padding), _padded(labels, IGNORED), torch.tensor(prefixes)
+            source_NS,
+            real_NS,
+            _padded(inputs, self.padding),
+            _padded(labels, IGNORED),
+            torch.tensor(prefixes),
         )
 
     def text(self, ids: Sequence[int]) -> str:
-        """The words of generated ids."""
+        """The text of generated ids."""
         return str(self.tokenizer.decode(ids, skip_special_tokens=True)).strip()
 
 

@@ -1,4 +1,4 @@
-"""Parallel text on disk: one file a language, or one file a language of each pair; line by line the same."""
+"""Parallel text on disk: aligned files, one a language, or one a language and pair."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from itertools import zip_longest
 from pathlib import Path
 
 from smc_eval.errors import DataError
-from smc_eval.tasks.folder import WAY_OUT, lines
+from smc_eval.tasks.folder import DATA_DIR_HINT, lines
 from smc_eval.tasks.translation.languages import Direction
 
-HOME = "translation"
+CORPORA = "translation"
 """Folder of all corpora under a data folder."""
 
 PARTS = ("train", "test")
 
 Texts = tuple[Path, Path]
-"""The files of a direction: what is read, and what it is translated to."""
+"""The source file and the target file of a direction."""
 
 
 @dataclass(frozen=True)
@@ -29,39 +29,39 @@ class Sentence:
     target: str
 
 
-def corpus(folder: Path, name: str | None, wanted: Sequence[Direction]) -> Path:
-    """The folder of the corpus that is named, or of the only one that has every direction.
+def find_corpus(folder: Path, name: str | None, wanted: Sequence[Direction]) -> Path:
+    """The folder of the named corpus, or of the only corpus that has all directions.
 
     A corpus is a folder `translation/NAME`, or `translation` itself.
 
     Raises:
-        DataError: there is none, or there are several to choose from, or the named one lacks a file.
+        DataError: no corpus has all directions, more than one does, or the named one lacks a file.
     """
-    home = folder / HOME
+    home = folder / CORPORA
     if not home.is_dir():
-        raise DataError(f"the data folder {str(folder)!r} has no folder {HOME!r}; {WAY_OUT}")
+        raise DataError(f"the data folder {str(folder)!r} has no folder {CORPORA!r}; {DATA_DIR_HINT}")
     if name is not None:
         if not (home / name).is_dir():
-            held = ", ".join(sorted(path.name for path in home.iterdir() if path.is_dir())) or "none"
-            raise DataError(f"there is no corpus {name!r} in {home}; it holds: {held}")
-        if lacking := missing(home / name, wanted):
-            raise DataError(lacking)
+            names = ", ".join(sorted(path.name for path in home.iterdir() if path.is_dir())) or "none"
+            raise DataError(f"there is no corpus {name!r} in {home}; it holds: {names}")
+        if message := missing_file(home / name, wanted):
+            raise DataError(message)
         return home / name
     places = [home, *sorted(path for path in home.iterdir() if path.is_dir())]
-    whole = [place for place in places if not missing(place, wanted)]
-    if len(whole) > 1:
-        names = ", ".join(place.name for place in whole)
+    complete = [place for place in places if not missing_file(place, wanted)]
+    if len(complete) > 1:
+        names = ", ".join(place.name for place in complete)
         raise DataError(
             f"{home} has several corpora with these languages: {names}; choose one with the option corpus"
         )
-    if not whole:
-        told = "\n".join(filter(None, (missing(place, wanted) for place in places[:1] + places[1:][:1])))
-        raise DataError(f"no corpus under {home} has all {len(wanted)} directions\n{told.splitlines()[-1]}")
-    return whole[0]
+    if not complete:
+        message = missing_file(places[:2][-1], wanted)
+        raise DataError(f"no corpus under {home} has all {len(wanted)} directions\n{message}")
+    return complete[0]
 
 
-def missing(place: Path, wanted: Sequence[Direction]) -> str:
-    """Which file a corpus lacks first, in words; empty where it has all."""
+def missing_file(place: Path, wanted: Sequence[Direction]) -> str:
+    """An error message for the first file that a corpus lacks; empty if it has all."""
     for part in PARTS:
         for direction in wanted:
             if not text_files(place, part, direction):
@@ -74,49 +74,52 @@ def missing(place: Path, wanted: Sequence[Direction]) -> str:
 
 
 def text_files(place: Path, part: str, direction: Direction) -> Texts | None:
-    """The two files of a direction, plain or `.gz`; of one file a language before one of each pair."""
+    """The two files of a direction, plain or `.gz`. Files of one language come before files of a pair."""
     a, b = direction.source, direction.target
     for stem in (part, f"{part}.{a}-{b}", f"{part}.{b}-{a}"):
-        found = [_file(place / f"{stem}.{code}") for code in (a, b)]
-        if found[0] and found[1]:
-            return found[0], found[1]
+        source, target = (_file(place / f"{stem}.{code}") for code in (a, b))
+        if source and target:
+            return source, target
     return None
 
 
 def read_sentences(files: Texts, direction: Direction) -> list[Sentence]:
-    """The sentences of a direction, in the files' order.
+    """The sentences of a direction, in file order.
 
     Raises:
         DataError: one file has more lines than the other, or a line is empty; names file and line.
     """
-    found = list[Sentence]()
+    sentences = list[Sentence]()
     for number, pair in enumerate(zip_longest(*map(lines, files)), 1):
         source, target = pair
         if source is None or target is None:
             short, long = files if source is None else files[::-1]
             raise DataError(
-                f"{short} ends after {number - 1} lines, {long} goes on; "
-                "both must tell the same, line by line"
+                f"{short} ends after {number - 1} lines, but {long} is longer; "
+                "both must be translations of each other, line by line"
             )
         for path, text in zip(files, (source, target), strict=True):
             if not text.strip():
                 raise DataError(f"{path}, line {number}: the line is empty; wanted a sentence")
-        found.append(Sentence(direction, source.strip(), target.strip()))
-    if not found:
+        sentences.append(Sentence(direction, source.strip(), target.strip()))
+    if not sentences:
         raise DataError(f"{files[0]} is empty; wanted sentences, one a line")
-    return found
+    return sentences
 
 
-def balanced(counts: Mapping[Direction, int], temperature: float) -> dict[Direction, int]:
-    """How often each direction's sentences come, so that its share is (n / N) ^ (1 / temperature).
+def balanced_counts(counts: Mapping[Direction, int], temperature: float) -> dict[Direction, int]:
+    """Training examples of each direction, in proportion to (n / N) ^ (1 / temperature).
 
-    Arivazhagan et al. (2019), section 4.1. The largest comes once and whole; what is smaller is
+    Arivazhagan et al. (2019), section 4.1. The largest direction keeps its size, and smaller ones are
     repeated, so that no sentence is lost.
     """
-    shares = {one: count ** (1 / temperature) for one, count in counts.items()}
-    most = max(counts, key=lambda one: counts[one])
-    return {one: round(counts[most] * share / shares[most]) for one, share in shares.items()}
+    shares = {direction: count ** (1 / temperature) for direction, count in counts.items()}
+    largest = max(counts, key=lambda direction: counts[direction])
+    return {
+        direction: round(counts[largest] * share / shares[largest]) for direction, share in shares.items()
+    }
 
 
 def _file(path: Path) -> Path | None:
-    return next((one for one in (path, path.with_name(f"{path.name}.gz")) if one.is_file()), None)
+    forms = (path, path.with_name(f"{path.name}.gz"))
+    return next((form for form in forms if form.is_file()), None)

@@ -1,4 +1,4 @@
-"""Encoder-decoders: the checkpoint a user names, or a small mBART that nobody has trained."""
+"""Encoder-decoders: a pretrained checkpoint, or a small untrained mBART."""
 
 from __future__ import annotations
 
@@ -14,44 +14,47 @@ if TYPE_CHECKING:
     from torch import nn
 
 DECODER_SIZES = {"tiny": (2, 64, 1000), "scratch": (3, 256, 8000)}
-"""Layers on each side, features and sub-words of the nets that are built here."""
+"""Layers on each side, features and vocabulary size of the nets that are built here."""
 
 
-def codec(word: str, texts: Iterable[str], codes: Sequence[str], longest: int) -> Codec:
-    """What turns sentences into ids for the model that a word names.
+def make_codec(model_name: str, texts: Iterable[str], codes: Sequence[str], longest: int) -> Codec:
+    """The codec of a model, which turns sentences into ids.
 
     Raises:
-        ModelError: it cannot be had, or its tokenizer marks no languages.
+        ModelError: the model cannot be loaded, or its tokenizer has no language tokens.
     """
-    if word in DECODER_SIZES:
-        made = tiny.tiny_tokenizer(texts, DECODER_SIZES[word][2])
-        made.add_special_tokens({"additional_special_tokens": [LANGUAGES[code].region for code in codes]})
-        return Codec(made, "last", longest, codes, word)
-    found = pretrained.load_tokenizer(backbone.find_backbone(word, "encoder-decoder"))
-    return Codec(found, _place(found, codes[0], word), longest, codes, word)
+    if model_name in DECODER_SIZES:
+        tokenizer = tiny.tiny_tokenizer(texts, DECODER_SIZES[model_name][2])
+        language_tokens = [LANGUAGES[code].region for code in codes]
+        tokenizer.add_special_tokens({"additional_special_tokens": language_tokens})
+        return Codec(tokenizer, "last", longest, codes, model_name)
+    tokenizer = pretrained.load_tokenizer(backbone.find_backbone(model_name, "encoder-decoder"))
+    return Codec(tokenizer, _language_side(tokenizer, codes[0], model_name), longest, codes, model_name)
 
 
-def net(word: str, codec: Codec, dropout: float | None, attention_dropout: float | None) -> nn.Module:
-    """The untrained net, or the pretrained one, with these dropouts; None leaves the model's own."""
+def make_net(
+    model_name: str, codec: Codec, dropout: float | None, attention_dropout: float | None
+) -> nn.Module:
+    """The net, untrained or pretrained, with these dropouts; None leaves those of the model."""
     from transformers import GenerationConfig
 
-    if word in DECODER_SIZES:
-        made: Any = _mbart(word, codec, dropout or 0.0, attention_dropout or 0.0)
+    if model_name in DECODER_SIZES:
+        model: Any = _mbart(model_name, codec, dropout or 0.0, attention_dropout or 0.0)
     else:
         changes = {"dropout": dropout, "attention_dropout": attention_dropout}
-        made = pretrained.load_encoder_decoder(
-            backbone.find_backbone(word, "encoder-decoder"),
+        model = pretrained.load_encoder_decoder(
+            backbone.find_backbone(model_name, "encoder-decoder"),
             {k: v for k, v in changes.items() if v is not None},
         )
-    # whatever a checkpoint would have it: all are searched alike
-    made.generation_config = GenerationConfig()  # type: ignore[no-untyped-call]
-    return made  # type: ignore[no-any-return]
+    # removes the checkpoint's settings, so that the search is the same for all models
+    model.generation_config = GenerationConfig()  # type: ignore[no-untyped-call]
+    return model  # type: ignore[no-any-return]
 
 
-def _mbart(word: str, codec: Codec, dropout: float, attention_dropout: float) -> nn.Module:
+def _mbart(model_name: str, codec: Codec, dropout: float, attention_dropout: float) -> nn.Module:
     from transformers import MBartConfig, MBartForConditionalGeneration
 
-    layers, features, _ = DECODER_SIZES[word]
+    layers, features, _ = DECODER_SIZES[model_name]
     config = MBartConfig(
         vocab_size=len(codec.tokenizer),
         max_position_embeddings=512,
@@ -73,8 +76,8 @@ def _mbart(word: str, codec: Codec, dropout: float, attention_dropout: float) ->
     return MBartForConditionalGeneration(config)
 
 
-def _place(tokenizer: Any, code: str, word: str) -> LanguageSide:
-    """Where a tokenizer puts the token of a text's language."""
+def _language_side(tokenizer: Any, code: str, model_name: str) -> LanguageSide:
+    """The side of a text where a tokenizer puts the language token."""
     name = next((name for name in LANGUAGES[code].tokens if name in tokenizer.get_vocab()), None)
     if name is not None and hasattr(tokenizer, "src_lang"):
         tokenizer.src_lang = code if name == f"__{code}__" else name
@@ -82,6 +85,6 @@ def _place(tokenizer: Any, code: str, word: str) -> LanguageSide:
         if tokenizer.convert_tokens_to_ids(name) in (ids[0], ids[-1]):
             return "first" if ids[0] == tokenizer.convert_tokens_to_ids(name) else "last"
     raise ModelError(
-        f"the tokenizer of model {word!r} marks no languages; "
+        f"the tokenizer of model {model_name!r} has no language tokens; "
         "this task takes a multilingual encoder-decoder such as facebook/mbart-large-cc25"
     )

@@ -1,4 +1,4 @@
-"""Languages: their codes in files and in tokenizers, and how BLEU cuts them into words."""
+"""Languages: their codes in file names and in tokenizers, and their tokenizers for BLEU."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Literal
 from smc_eval.errors import UnknownName, UsageError
 
 PIVOT = "en"
-"""What every direction leads from or to, unless all pairs are asked for."""
+"""The source or target of every direction, unless `pairs` is `all`."""
 
 LanguagePairs = Literal["english", "all"]
 
 
 @dataclass(frozen=True)
 class Language:
-    """One language, by the names it goes by."""
+    """A language with its names."""
 
     code: str
     """ISO 639-1, as in file names."""
@@ -25,12 +25,12 @@ class Language:
     """The token of mBART and mBART-50."""
     script: str
     """The token of NLLB, FLORES's code."""
-    cut: str = "13a"
-    """sacrebleu's tokenizer for it: scripts without blanks between words need one of their own."""
+    bleu_tokenizer: str = "13a"
+    """The tokenizer of sacrebleu. Scripts without blanks between words need a special one."""
 
     @property
     def tokens(self) -> tuple[str, ...]:
-        """What a tokenizer may call it: mBART's, NLLB's and M2M-100's token."""
+        """Possible tokens of the language: of mBART, NLLB and M2M-100."""
         return self.region, self.script, f"__{self.code}__"
 
 
@@ -50,14 +50,14 @@ LANGUAGES = {
         Language("zh", "Chinese", "zh_CN", "zho_Hans", "zh"),
     )
 }
-"""English and the ten that SMC-Bench is believed to take, in its order."""
+"""English and ten others. SMC-Bench does not list its languages: these ten and their order are assumed."""
 
 TEN = tuple(code for code in LANGUAGES if code != PIVOT)
 
 
 @dataclass(frozen=True)
 class Direction:
-    """From one language to another."""
+    """A translation direction."""
 
     source: str
     target: str
@@ -67,11 +67,11 @@ class Direction:
 
 
 def directions(codes: Sequence[str], pairs: LanguagePairs) -> Iterator[Direction]:
-    """All directions between languages, or those from and to English alone, in a fixed order.
+    """All directions from and to English, or between any two languages, in a fixed order.
 
     Raises:
-        UnknownName: a code that no language here has.
-        UsageError: a language stands twice, or is English, which is always there.
+        UnknownName: no language has this code.
+        UsageError: a language is named twice, or English is named, which is always included.
     """
     for code in codes:
         if code not in LANGUAGES:
@@ -83,5 +83,5 @@ def directions(codes: Sequence[str], pairs: LanguagePairs) -> Iterator[Direction
             yield Direction(PIVOT, code)
             yield Direction(code, PIVOT)
         return
-    everyone = (PIVOT, *codes)
-    yield from (Direction(one, other) for one in everyone for other in everyone if one != other)
+    all_codes = (PIVOT, *codes)
+    yield from (Direction(source, target) for source in all_codes for target in all_codes if source != target)

@@ -1,4 +1,4 @@
-"""OPUS-100 on the hub: up to a million sentence pairs between English and each of many languages.
+"""OPUS-100 on the hub: up to a million sentence pairs of English with each of many languages.
 
 Zhang et al. (2020), arXiv:2004.11867; the text is OPUS's, Tiedemann (2012).
 """
@@ -17,44 +17,44 @@ from smc_eval.tasks.translation.languages import PIVOT, Direction
 
 OPUS_NAME = "Helsinki-NLP/opus-100"
 
-COLUMN = "translation"
+OPUS_COLUMN = "translation"
 
-MOST_PAIRS_OF = 1_000_000
-"""Training pairs that it has of a language, but of the `FEW`."""
+MAX_PAIRS = 1_000_000
+"""Training pairs of each language with English, except for `SMALLER_PAIRS`."""
 
-FEW = {"gu": 318_306, "my": 24_594}
+SMALLER_PAIRS = {"gu": 318_306, "my": 24_594}
 
-TESTED = 2000
-"""Test pairs of each language."""
+TEST_PAIRS = 2000
+"""Test pairs of each language with English."""
 
 
 def training_pairs(direction: Direction) -> int:
-    """Training pairs of a direction, as published."""
-    return min(FEW.get(code, MOST_PAIRS_OF) for code in (direction.source, direction.target))
+    """The published number of training pairs of a direction."""
+    return min(SMALLER_PAIRS.get(code, MAX_PAIRS) for code in (direction.source, direction.target))
 
 
 def opus_source(directions: Sequence[Direction]) -> Source:
-    """Which text it is, by the commits of all its pairs.
+    """The text of all directions with a digest over the commits of its language pairs.
 
     Raises:
-        DataError: it cannot be had, or a direction does not lead from or to English.
+        DataError: the text cannot be fetched, or a direction is neither from nor to English.
     """
     commits = [pair.source(["train", "test"]).digest for pair in dict.fromkeys(map(_pair, directions))]
     return Source("data", f"{HUB}:{OPUS_NAME}", digest(commits))
 
 
 def opus_sentences(direction: Direction, part: Part, most: int | None) -> list[Sentence]:
-    """The first so many sentences of a direction; pairs with an empty side are passed over, as OPUS has some.
+    """The first `most` sentences of a direction. Pairs with an empty side, which OPUS-100 has, are skipped.
 
     Raises:
-        DataError: the text cannot be had.
+        DataError: the text cannot be fetched.
     """
-    return list(islice(_told(direction, part), most))
+    return list(islice(_sentences(direction, part), most))
 
 
-def _told(direction: Direction, part: Part) -> Iterator[Sentence]:
+def _sentences(direction: Direction, part: Part) -> Iterator[Sentence]:
     for row in _pair(direction).rows(part):
-        source, target = (row[COLUMN][code].strip() for code in (direction.source, direction.target))
+        source, target = (row[OPUS_COLUMN][code].strip() for code in (direction.source, direction.target))
         if source and target:
             yield Sentence(direction, source, target)
 
@@ -62,6 +62,7 @@ def _told(direction: Direction, part: Part) -> Iterator[Sentence]:
 def _pair(direction: Direction) -> HubSet:
     if PIVOT not in (direction.source, direction.target):
         raise DataError(
-            f"{OPUS_NAME} has no text for {direction}; it leads from and to English: choose pairs=english"
+            f"{OPUS_NAME} has no text for {direction}; all its directions are from or to English: "
+            "choose pairs=english"
         )
-    return HubSet(OPUS_NAME, "-".join(sorted((direction.source, direction.target))), (COLUMN,))
+    return HubSet(OPUS_NAME, "-".join(sorted((direction.source, direction.target))), (OPUS_COLUMN,))

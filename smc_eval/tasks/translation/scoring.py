@@ -17,31 +17,31 @@ BLEU_METRIC = "BLEU"
 
 
 def score_directions(predicted: Sequence[str], sentences: Sequence[Sentence], beam: int) -> Score:
-    """Mean over directions of corpus BLEU; each direction's, and mean chrF, beside.
+    """Mean corpus BLEU over all directions; also the BLEU of each direction, and the mean chrF.
 
-    Papineni et al. (2002), Post (2018). Directions differ in how their words are cut, so the
-    signature has one part for each way of cutting.
+    Papineni et al. (2002), Post (2018). Directions differ in their BLEU tokenizer, so the signature
+    has one part for each tokenizer.
     """
     from sacrebleu.metrics.chrf import CHRF
 
     groups: dict[Direction, tuple[list[str], list[str]]] = {}
     rows = list[tuple[float, ...]]()
-    for text, one in zip(predicted, sentences, strict=True):
-        said, wanted = groups.setdefault(one.direction, ([], []))
-        said.append(text)
-        wanted.append(one.target)
-        alone = _metric(one.direction, alone=True).sentence_score(text, [one.target])
-        rows.append((*alone.counts, *alone.totals, alone.sys_len, alone.ref_len))
+    for text, sentence in zip(predicted, sentences, strict=True):
+        outputs, references = groups.setdefault(sentence.direction, ([], []))
+        outputs.append(text)
+        references.append(sentence.target)
+        bleu = _metric(sentence.direction, single=True).sentence_score(text, [sentence.target])
+        rows.append((*bleu.counts, *bleu.totals, bleu.sys_len, bleu.ref_len))
     also: dict[str, float] = {}
     counts: dict[str, int] = {}
     chrf: list[float] = []
     signatures: dict[str, list[str]] = {}
-    for direction, (said, wanted) in groups.items():
+    for direction, (outputs, references) in groups.items():
         metric = _metric(direction)
-        also[str(direction)] = metric.corpus_score(said, [wanted]).score
-        counts[str(direction)] = len(said)
+        also[str(direction)] = metric.corpus_score(outputs, [references]).score
+        counts[str(direction)] = len(outputs)
         signatures.setdefault(str(metric.get_signature()), []).append(str(direction))
-        chrf.append(CHRF().corpus_score(said, [wanted]).score)
+        chrf.append(CHRF().corpus_score(outputs, [references]).score)
     mean = sum(also.values()) / len(also)
     parts = [f"{','.join(names)}: {signature}" for signature, names in signatures.items()]
     also["chrF"] = sum(chrf) / len(chrf)
@@ -52,13 +52,13 @@ def score_directions(predicted: Sequence[str], sentences: Sequence[Sentence], be
         signature="; ".join([f"beam:{beam}", *parts]),
         also=also,
         also_n=counts,
-        items=Items("bleu", tuple(rows), tuple(str(one.direction) for one in sentences)),
+        items=Items("bleu", tuple(rows), tuple(str(sentence.direction) for sentence in sentences)),
     )
 
 
 @cache
-def _metric(direction: Direction, *, alone: bool = False) -> BLEU:
-    """BLEU as the words of a direction's target language are cut: of a corpus, or of a sentence alone."""
+def _metric(direction: Direction, *, single: bool = False) -> BLEU:
+    """BLEU with the tokenizer of the target language: of a corpus, or of a single sentence."""
     from sacrebleu.metrics.bleu import BLEU
 
-    return BLEU(tokenize=LANGUAGES[direction.target].cut, effective_order=alone)
+    return BLEU(tokenize=LANGUAGES[direction.target].bleu_tokenizer, effective_order=single)

@@ -1,4 +1,4 @@
-"""A task of translation: which languages, which text, and what is trained, predicted and scored."""
+"""The task class of multilingual translation, and its three tasks."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from smc_eval.tasks.hub import HUB
 from smc_eval.tasks.synthetic import synthetic_folder
 from smc_eval.tasks.translation import opus, scoring
 from smc_eval.tasks.translation.corpus import (
-    HOME,
+    CORPORA,
     PARTS,
     Sentence,
-    balanced,
-    corpus,
+    balanced_counts,
+    find_corpus,
     read_sentences,
     text_files,
 )
@@ -49,8 +49,8 @@ FAIRSEQ = Recipe(
     schedule="inverse-sqrt",
     warmup=2_500,
 )
-"""Multilingual fine-tuning of mBART as fairseq documents it, which SMC-Bench points to; batches
-are so many sentences here and so many tokens there."""
+"""Multilingual fine-tuning of mBART as in fairseq's documentation, to which SMC-Bench refers. A batch
+is a number of sentences here, and a number of tokens there."""
 
 TINY_TRANSLATION = {
     "steps": 40,
@@ -65,11 +65,11 @@ TINY_TRANSLATION = {
 
 
 class Translation(Task):
-    """Translation in many directions at once. SMC-Bench names neither its languages nor its text.
+    """Translation in many directions with one net.
 
-    The net learns all directions together, each sentence marked with the languages it leads from
-    and to; smaller directions are repeated by temperature. Only its first N of fr, cs, de, gu, ja,
-    my, ro, ru, vi, zh are taken, to and from English, unless `languages` and `training_pairs` say otherwise.
+    The net is trained on all directions together, and a token in each sentence names its language.
+    Smaller directions are repeated, by temperature sampling. SMC-Bench names neither its languages nor
+    its text; the default is the first N of fr, cs, de, gu, ja, my, ro, ru, vi, zh, from and to English.
     """
 
     version: ClassVar[int] = 2  # 2: batches are drawn by the lengths of both sides
@@ -78,27 +78,27 @@ class Translation(Task):
     recipe: Recipe = FAIRSEQ
 
     languages: tuple[str, ...] = ()
-    """Those beside English, by their codes, as in `[\"fr\",\"de\"]`."""
+    """Codes of the languages besides English, as in `[\"fr\",\"de\"]`."""
     pairs: LanguagePairs = "english"
-    """`english`: directions from and to English; `all`: between any two languages."""
+    """`english`: directions from and to English. `all`: directions between any two languages."""
     corpus: str | None = None
-    """Folder under `translation` in the data folder; None takes the only one with these languages.
-    On the hub it is OPUS-100."""
+    """Folder under `translation` in the data folder. None: the only one with these languages. The hub
+    has OPUS-100."""
     sentences: int | None = Field(None, ge=1)
-    """Take only the first so many training sentences of each direction; None takes all."""
+    """Number of training sentences of each direction, from the first one on. None: all."""
     temperature: float = Field(1.5, ge=1)
-    """Of the sampling of directions: 1 keeps their sizes, more evens them out."""
+    """Sampling temperature of directions: 1 keeps their sizes, larger values make them more equal."""
     smoothing: float = Field(0.2, ge=0, lt=1)
     """Label smoothing."""
     dropout: float | None = Field(None, ge=0, lt=1)
-    """None takes 0.3, and 0 for nets that are built here."""
+    """Dropout of the net. None: 0.3, and 0 for `tiny` and `scratch`."""
     attention_dropout: float | None = Field(None, ge=0, lt=1)
-    """None takes 0.1, and 0 for nets that are built here."""
+    """Dropout of attention weights. None: 0.1, and 0 for `tiny` and `scratch`."""
     beam: int = Field(5, ge=1)
-    """Translations that are followed at once when predicting."""
+    """Beam width: translations that are kept in parallel when predicting."""
     longest: int | None = Field(None, ge=4, le=500)
-    """Tokens after which sources, targets and translations are cut; None takes 200, and 40 with `tiny`,
-    whose nets know no end."""
+    """Maximal length of sources, targets and translations in tokens. None: 200, and 40 with `tiny`, whose
+    nets rarely end a sentence."""
 
     @property
     def directions(self) -> tuple[Direction, ...]:
@@ -107,28 +107,26 @@ class Translation(Task):
 
     def data_files(self) -> tuple[DataFile, ...]:
         codes = ", ".join((PIVOT, *self.languages))
-        files = f"train.XX and test.XX for {codes}, or train.XX-YY.XX and train.XX-YY.YY and so on"
+        files = f"train.XX and test.XX for {codes}, or train.XX-YY.XX, train.XX-YY.YY and so on"
         note = f"any parallel text: {files}; also on the hub, by --data-dir hub: {opus.OPUS_NAME}"
-        path = f"{HOME}/{self.corpus}/" if self.corpus else f"{HOME}/"
+        path = f"{CORPORA}/{self.corpus}/" if self.corpus else f"{CORPORA}/"
         return (DataFile(path, self.card.licence, note=note),)
 
     def sizes(self) -> Sizes | None:
-        """OPUS-100's, as SMC-Bench names no text."""
+        """The sizes of OPUS-100: SMC-Bench names no text."""
         if self.corpus or self.pairs != "english":
             return None
         counts = {
-            one: min(opus.training_pairs(one), self.sentences or opus.MOST_PAIRS_OF)
-            for one in self.directions
+            direction: min(opus.training_pairs(direction), self.sentences or opus.MAX_PAIRS)
+            for direction in self.directions
         }
-        train = sum(balanced(counts, self.temperature).values())
-        about = (
-            "OPUS-100, Zhang et al. (2020), supposed; tokens: a batch of 1024 is supposed to be 32 sentences"
-        )
-        return Sizes(train, opus.TESTED * len(counts), 32, about)
+        train = sum(balanced_counts(counts, self.temperature).values())
+        source = "OPUS-100, Zhang et al. (2020), assumed; tokens: 1024 assumed for a batch of 32 sentences"
+        return Sizes(train, opus.TEST_PAIRS * len(counts), 32, source)
 
     @property
-    def reach(self) -> int:
-        """Tokens of one text at most."""
+    def max_tokens(self) -> int:
+        """Maximal length of a text in tokens."""
         return self.longest or (40 if self.backbone == "tiny" else 200)
 
     def sources(self) -> tuple[Source, ...]:
@@ -141,21 +139,23 @@ class Translation(Task):
 
     def data(self, part: Part) -> Sequence[Sentence]:
         most = self.sentences if part == "train" else None
-        found = {one: self._sentences(part, one, most) for one in self.directions}
-        counts = {one: len(own) for one, own in found.items()}
+        texts = {direction: self._sentences(part, direction, most) for direction in self.directions}
+        counts = {direction: len(sentences) for direction, sentences in texts.items()}
         if part == "train":
-            counts = balanced(counts, self.temperature)
-        # in turn, so that a few of them are of all directions
-        turns = zip_longest(*(islice(cycle(own), counts[one]) for one, own in found.items()))
-        return [sentence for turn in turns for sentence in turn if sentence][: self.limit]
+            counts = balanced_counts(counts, self.temperature)
+        # directions alternate, so that `limit` keeps sentences of all of them
+        rows = zip_longest(
+            *(islice(cycle(sentences), counts[direction]) for direction, sentences in texts.items())
+        )
+        return [sentence for row in rows for sentence in row if sentence][: self.limit]
 
     def model(self) -> nn.Module:
-        from smc_eval.tasks.translation.encoder_decoder import net
+        from smc_eval.tasks.translation.encoder_decoder import make_net
 
         built = self.backbone in BUILT_MODELS
         dropout = self.dropout if self.dropout is not None else None if built else 0.3
         attention = self.attention_dropout if self.attention_dropout is not None else None if built else 0.1
-        return net(self.backbone, self._codec, dropout, attention)
+        return make_net(self.backbone, self._codec, dropout, attention)
 
     def length(self, example: Sentence) -> int:
         return max(self.side_lengths(example))
@@ -186,11 +186,9 @@ class Translation(Task):
         return loss, logits_MV.log_softmax(-1)
 
     def predict(self, model: nn.Module, batch: TextBatch) -> list[str]:
-        from smc_eval.tasks.translation.beam_search import translated
+        from smc_eval.tasks.translation.beam_search import translate
 
-        return [
-            self._codec.text(ids) for ids in translated(cast("Any", model), batch, self._codec, self.beam)
-        ]
+        return [self._codec.text(ids) for ids in translate(cast("Any", model), batch, self._codec, self.beam)]
 
     def score(self, predicted: Sequence[str], examples: Sequence[Sentence]) -> Score:
         return scoring.score_directions(predicted, examples, self.beam)
@@ -199,16 +197,18 @@ class Translation(Task):
         return () if self.backbone in BUILT_MODELS else [name for name, _ in model.named_parameters()]
 
     def _logits(self, model: nn.Module, batch: TextBatch) -> Tensor:
-        said = model(
+        output = model(
             input_ids=batch.source_NS,
             attention_mask=batch.real_NS.long(),
-            decoder_input_ids=batch.given_NT,
+            decoder_input_ids=batch.decoder_NT,
             use_cache=False,
         )
-        return cast("Tensor", said.logits)
+        return cast("Tensor", output.logits)
 
     def _source(self) -> Source:
-        files = [path for part in PARTS for one in self.directions for path in self._texts(part, one)]
+        files = [
+            path for part in PARTS for direction in self.directions for path in self._texts(part, direction)
+        ]
         return Source("data", self.folder, content_digest(dict.fromkeys(files)))
 
     def _sentences(self, part: Part, direction: Direction, most: int | None) -> list[Sentence]:
@@ -218,9 +218,9 @@ class Translation(Task):
 
     def _texts(self, part: str, direction: Direction) -> tuple[Path, Path]:
         folder = synthetic_folder("translation") if self.folder == "synthetic" else Path(self.folder)
-        found = text_files(corpus(folder, self.corpus, self.directions), part, direction)
-        assert found is not None, "a corpus has every direction"
-        return found
+        files = text_files(find_corpus(folder, self.corpus, self.directions), part, direction)
+        assert files is not None, "a corpus has every direction"
+        return files
 
     @property
     def _codec(self) -> Codec:
@@ -229,11 +229,11 @@ class Translation(Task):
 
 @lru_cache(maxsize=8)
 def _codec(task: Translation) -> Codec:
-    """What turns a task's sentences into batches: made once a process, of all its training text."""
-    from smc_eval.tasks.translation.encoder_decoder import codec
+    """The codec of a task, made once a process from all its training text."""
+    from smc_eval.tasks.translation.encoder_decoder import make_codec
 
-    texts = [text for one in task.data("train") for text in (one.source, one.target)]
-    return codec(task.backbone, texts, (PIVOT, *task.languages), task.reach)
+    texts = [text for sentence in task.data("train") for text in (sentence.source, sentence.target)]
+    return make_codec(task.backbone, texts, (PIVOT, *task.languages), task.max_tokens)
 
 
 def _card(count: int) -> TaskCard:
@@ -250,24 +250,34 @@ def _card(count: int) -> TaskCard:
 
 
 class TwoToTwo(Translation):
-    """French and Czech."""
+    """Translation between English and 2 languages: French and Czech. One net serves all 4 directions."""
 
     card: ClassVar[TaskCard] = _card(2)
     languages: tuple[str, ...] = TEN[:2]
+    """Codes of the languages besides English, as in `[\"fr\",\"de\"]`."""
 
 
 class FiveToFive(Translation):
-    """French, Czech, German, Gujarati and Japanese."""
+    """Translation between English and 5 languages: French, Czech, German, Gujarati and Japanese.
+
+    One net serves all 10 directions.
+    """
 
     card: ClassVar[TaskCard] = _card(5)
     languages: tuple[str, ...] = TEN[:5]
+    """Codes of the languages besides English, as in `[\"fr\",\"de\"]`."""
 
 
 class TenToTen(Translation):
-    """All ten."""
+    """Translation between English and 10 languages. One net serves all 20 directions.
+
+    The languages are French, Czech, German, Gujarati, Japanese, Burmese, Romanian, Russian,
+    Vietnamese and Chinese.
+    """
 
     card: ClassVar[TaskCard] = _card(10)
     languages: tuple[str, ...] = TEN
+    """Codes of the languages besides English, as in `[\"fr\",\"de\"]`."""
 
 
 TRANSLATION_TASKS = (TwoToTwo, FiveToFive, TenToTen)

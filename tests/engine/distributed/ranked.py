@@ -1,4 +1,4 @@
-"""What the tests of ranks run: cells of a toy, some of which go wrong on the second rank."""
+"""The program of the tests of ranks: cells of a toy, some of which fail on rank 1."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from smc_eval.engine import cell_run, train
+from smc_eval.engine.cell_run import CellRun
 from smc_eval.engine.distributed import launch, ranks
 from smc_eval.engine.run_options import RunOptions
 from smc_eval.engine.runner import run_cells
+from smc_eval.engine.train import Training
 from smc_eval.experiment.cell import Chain
 from smc_eval.method import Method
 from smc_eval.methods.dense import Dense
@@ -38,11 +39,11 @@ from smc_eval.testing import Example, Toy, ToyNet, chain_of
 
 HALF = Target(sparsity=0.5)
 RECIPE = Recipe(steps=12, batch_size=3, accumulation=3, lr=0.01, weight_decay=0.1, clip=1.0)
-"""Of 52 examples: passes for both ranks and one they share; at an epoch's end one of a single example."""
+"""For 52 examples: a pass for each rank and one that they share; an epoch ends with a pass of one example."""
 
 
 class Still(Toy):
-    """No unit drops out, so that numbers of ranks can be compared."""
+    """No dropout, so that the numbers of ranks can be compared."""
 
     recipe: Recipe = RECIPE
 
@@ -53,28 +54,30 @@ class Still(Toy):
 
 
 class Weighed(Still):
-    """Examples weigh unlike, as in a mean over tokens."""
+    """Examples have different weights in the loss, as in a mean over tokens."""
 
     def loss_terms(self, example: Example) -> int:
         return 1 + sum(example[0]) % 7
 
     def collate(self, examples: Sequence[Example]) -> dict[str, Tensor]:
-        return super().collate(examples) | {"terms": torch.tensor([self.loss_terms(one) for one in examples])}
+        return super().collate(examples) | {
+            "terms": torch.tensor([self.loss_terms(example) for example in examples])
+        }
 
     def loss(self, model: nn.Module, batch: Any) -> Tensor:
-        lost_N = nn.functional.cross_entropy(model(batch["tokens"]), batch["answers"], reduction="none")
-        return cast("Tensor", (lost_N * batch["terms"]).sum() / batch["terms"].sum())
+        loss_N = nn.functional.cross_entropy(model(batch["tokens"]), batch["answers"], reduction="none")
+        return cast("Tensor", (loss_N * batch["terms"]).sum() / batch["terms"].sum())
 
 
 class Long(Weighed):
-    """Examples are as long as they weigh."""
+    """Examples are as long as their number of terms."""
 
     def length(self, example: Example) -> int:
         return self.loss_terms(example)
 
 
 class Moon(Weighed):
-    """Cannot be trained on the second rank."""
+    """Cannot be trained on rank 1."""
 
     def loss(self, model: nn.Module, batch: Any) -> Tensor:
         if launch.rank() == 1:
@@ -83,7 +86,7 @@ class Moon(Weighed):
 
 
 class Short(Weighed):
-    """Fits the second rank's memory with one example a pass alone."""
+    """Fits into the memory of rank 1 only with two examples a pass."""
 
     def loss(self, model: nn.Module, batch: Any) -> Tensor:
         if launch.rank() == 1 and len(batch["answers"]) > 2:
@@ -92,7 +95,7 @@ class Short(Weighed):
 
 
 class CrookedNet(ToyNet):
-    """A net whose masks go wrong on the second rank."""
+    """A net whose masks are wrong on rank 1."""
 
 
 class Crooked(Weighed):
@@ -116,54 +119,54 @@ METHODS: dict[str, tuple[Method, Target]] = {
 
 
 def chains(words: Sequence[str]) -> list[Chain]:
-    """The cells of a script's words."""
-    found = {
+    """The cells of these names."""
+    cells = {
         name: chain_of(method, target.with_distribution(method.card.distribution), Weighed())
         for name, (method, target) in METHODS.items()
     }
-    found["tokens"] = chain_of(Dense(), Target(), Long(recipe=RECIPE.model_copy(update={"tokens": 9})))
-    chosen = {"keep": "best", "validation": 0.2, "batch_size": 8, "accumulation": 1}
-    found["best"] = chain_of(Dense(), Target(), Weighed(recipe=RECIPE.model_copy(update=chosen)))
-    found["tuned"] = chain_of(TunedGmp(), HALF, Still())
-    found["drawn"] = chain_of(Gmp(every=2), HALF, Toy(recipe=RECIPE))
-    found |= {kind.__name__: chain_of(MagnitudeBefore(), HALF, kind()) for kind in (Moon, Short, Crooked)}
-    return [found[word] for word in words]
+    cells["tokens"] = chain_of(Dense(), Target(), Long(recipe=RECIPE.model_copy(update={"tokens": 9})))
+    selecting = {"keep": "best", "validation": 0.2, "batch_size": 8, "accumulation": 1}
+    cells["best"] = chain_of(Dense(), Target(), Weighed(recipe=RECIPE.model_copy(update=selecting)))
+    cells["tuned"] = chain_of(TunedGmp(), HALF, Still())
+    cells["drawn"] = chain_of(Gmp(every=2), HALF, Toy(recipe=RECIPE))
+    cells |= {kind.__name__: chain_of(MagnitudeBefore(), HALF, kind()) for kind in (Moon, Short, Crooked)}
+    return [cells[word] for word in words]
 
 
 def hurt(how: str) -> None:
-    """Let the second rank do harm after a few steps, or at a mask."""
-    advance, wear = train.Training._advance, Net.set_masks
+    """Let rank 1 fail after a few steps, or set a wrong mask."""
+    advance, set_masks = Training._advance, Net.set_masks
 
-    def hurting(self: train.Training) -> float:
+    def failing(self: Training) -> float:
         if self.step == 5 and how == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         if self.step == 5 and how == "alone":
             raise RuntimeError("no other rank has seen it")
         return advance(self)
 
-    def bent(self: Net, masks: Any) -> dict[str, Tensor]:
-        grown = wear(self, masks)
+    def set_crooked_masks(self: Net, masks: Any) -> dict[str, Tensor]:
+        grown = set_masks(self, masks)
         if isinstance(self.model, CrookedNet):
             self.masks["down.weight"][0, 0] ^= True
         return grown
 
-    train.Training._advance = hurting  # type: ignore[method-assign]
-    Net.set_masks = bent  # type: ignore[method-assign]
+    Training._advance = failing  # type: ignore[method-assign]
+    Net.set_masks = set_crooked_masks  # type: ignore[method-assign]
 
 
 def main(folder: str, how: str, *words: str) -> None:
-    """Carry out cells in a store and keep their last nets."""
+    """Run cells in a store, and keep their last nets."""
     from datetime import timedelta
 
-    cell_run.CellRun.leave = lambda self: None  # type: ignore[method-assign]
-    train.CHECKPOINT_SECONDS = 0.0
+    CellRun.drop_last_net = lambda self: None  # type: ignore[method-assign]
     ranks.FAILURE_TIMEOUT = timedelta(seconds=3)
     if launch.rank() == 1:
         hurt(how)
-    results = run_cells(chains(words), RunOptions(Path(folder), device="cpu", threads=1, keep="masks"))
+    options = RunOptions(Path(folder), device="cpu", threads=1, keep="masks", checkpoint_seconds=0.0)
+    results = run_cells(chains(words), options)
     if launch.rank() == 0:
         for result in results:
-            print(result.status, result.reason)  # noqa: T201  what the tests read
+            print(result.status, result.reason)  # noqa: T201  the tests read it
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the tests of shards run: cells of a toy and of tiny encoders, whole on one rank and by rows on two."""
+"""The program of the tests of shards: cells of a toy and of tiny encoders, on one rank or sharded on two."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from typing import Any
 from ranked import HALF, METHODS, RECIPE, Long, Moon, Still, Weighed
 from torch import Tensor, nn
 
-from smc_eval.engine import cell_run, train
+from smc_eval.engine.cell_run import CellRun
 from smc_eval.engine.distributed import launch, ranks
 from smc_eval.engine.run_options import RunOptions
 from smc_eval.engine.runner import run_cells
+from smc_eval.engine.train import Training
 from smc_eval.experiment.cell import Chain
 from smc_eval.method import Method
 from smc_eval.methods.dense import Dense
@@ -37,8 +38,8 @@ from smc_eval.testing import Toy, chain_of
 SMALL = Recipe(steps=6, batch_size=4, accumulation=3, lr=1e-3, weight_decay=0.1, clip=1.0)
 
 
-def still(model: nn.Module) -> nn.Module:
-    """No unit drops out, so that numbers of ranks can be compared."""
+def without_dropout(model: nn.Module) -> nn.Module:
+    """No dropout, so that the numbers of ranks can be compared."""
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
@@ -47,12 +48,12 @@ def still(model: nn.Module) -> nn.Module:
 
 class Questions(Csqa):
     def model(self) -> nn.Module:
-        return still(super().model())
+        return without_dropout(super().model())
 
 
 class Blanks(WinoGrande):
     def model(self) -> nn.Module:
-        return still(super().model())
+        return without_dropout(super().model())
 
 
 class Failing(Still):
@@ -72,71 +73,77 @@ MORE: dict[str, tuple[Method, Target]] = {
 
 
 def chains(words: Sequence[str]) -> list[Chain]:
-    """The cells of a script's words."""
-    found = {
+    """The cells of these names."""
+    cells = {
         name: chain_of(method, target.with_distribution(method.card.distribution), Weighed())
         for name, (method, target) in (METHODS | MORE).items()
     }
     text, long = {"limit": 40, "recipe": SMALL}, RECIPE.model_copy(update={"tokens": 9})
-    chosen = RECIPE.model_copy(update={"keep": "best", "validation": 0.1, "batch_size": 8, "accumulation": 1})
-    found["tokens"] = chain_of(Dense(), Target(), Long(recipe=long))
-    found["best"] = chain_of(Gmp(every=2), HALF, Weighed(recipe=chosen))
-    found["csqa"] = chain_of(Gmp(every=1), HALF, Questions(**text))
-    anew = {"limit": 40, "recipe": SMALL.model_copy(update={"checkpointing": True})}
-    found["anew"] = chain_of(MagnitudeAfter(), HALF, Questions(**anew))
-    found["winogrande"] = chain_of(MagnitudeBefore(), HALF, Blanks(**text))
-    found["protein"] = chain_of(Snip(batches=3), HALF, HpS2C2(fold=0, **text))
-    found["degrees"] = chain_of(MagnitudeBefore(), HALF, HpS2C2Tm(fold=0, **text))
+    selecting = RECIPE.model_copy(
+        update={"keep": "best", "validation": 0.1, "batch_size": 8, "accumulation": 1}
+    )
+    cells["tokens"] = chain_of(Dense(), Target(), Long(recipe=long))
+    cells["best"] = chain_of(Gmp(every=2), HALF, Weighed(recipe=selecting))
+    cells["csqa"] = chain_of(Gmp(every=1), HALF, Questions(**text))
+    recomputed = {"limit": 40, "recipe": SMALL.model_copy(update={"checkpointing": True})}
+    cells["recomputed"] = chain_of(MagnitudeAfter(), HALF, Questions(**recomputed))
+    cells["winogrande"] = chain_of(MagnitudeBefore(), HALF, Blanks(**text))
+    cells["protein"] = chain_of(Snip(batches=3), HALF, HpS2C2(fold=0, **text))
+    cells["degrees"] = chain_of(MagnitudeBefore(), HALF, HpS2C2Tm(fold=0, **text))
     half = SMALL.model_copy(update={"precision": "bf16"})
-    found["bf16"] = chain_of(MagnitudeAfter(), HALF, Questions(limit=40, recipe=half))
-    found["drawn"] = chain_of(Gmp(every=2), HALF, Toy(recipe=RECIPE))
-    found |= {kind.__name__: chain_of(MagnitudeBefore(), HALF, kind()) for kind in (Moon, Failing)}
-    return [found[word] for word in words]
+    cells["bf16"] = chain_of(MagnitudeAfter(), HALF, Questions(limit=40, recipe=half))
+    cells["drawn"] = chain_of(Gmp(every=2), HALF, Toy(recipe=RECIPE))
+    cells |= {kind.__name__: chain_of(MagnitudeBefore(), HALF, kind()) for kind in (Moon, Failing)}
+    return [cells[word] for word in words]
 
 
-def weigh(folder: Path) -> None:
-    """Write down, after each training, how much a rank holds."""
-    whole = train.Training.run
+def measure(folder: Path) -> None:
+    """Write to a file, after each training, how many numbers a rank holds."""
+    run = Training.run
 
-    def weighed(self: train.Training, *told: Any) -> None:
-        whole(self, *told)
+    def measured(self: Training, *args: Any) -> None:
+        run(self, *args)
         state = [value for memory in self.optimizer.state.values() for value in memory.values()]
-        held = {"weights": self.net.named.values(), "masks": self.net.masks.values(), "optimizer": state}
+        held = {
+            "weights": self.net.all_parameters.values(),
+            "masks": self.net.masks.values(),
+            "optimizer": state,
+        }
         sizes = {what: sum(tensor.numel() for tensor in tensors) for what, tensors in held.items()}
-        told_in = folder / f"held-{type(self.task).__name__}-{launch.rank()}.json"
-        told_in.write_text(json.dumps(sizes), encoding="utf-8")
+        path = folder / f"held-{type(self.task).__name__}-{launch.rank()}.json"
+        path.write_text(json.dumps(sizes), encoding="utf-8")
 
-    train.Training.run = weighed  # type: ignore[method-assign]
+    Training.run = measured  # type: ignore[method-assign]
 
 
-def break_off(step: int) -> None:
-    """Let the second rank be killed after so many steps."""
-    advance = train.Training._advance
+def kill_last_rank(step: int) -> None:
+    """Kill the last rank after so many steps."""
+    advance = Training._advance
 
-    def dying(self: train.Training) -> float:
+    def dying(self: Training) -> float:
         if self.step == step and launch.rank() == launch.world_size() - 1:
             os.kill(os.getpid(), signal.SIGKILL)
         return advance(self)
 
-    train.Training._advance = dying  # type: ignore[method-assign]
+    Training._advance = dying  # type: ignore[method-assign]
 
 
 def main(folder: str, how: str, *words: str) -> None:
-    """Carry out cells in a store and keep their last nets."""
-    cell_run.CellRun.leave = lambda self: None  # type: ignore[method-assign]
-    train.CHECKPOINT_SECONDS = 0.0
+    """Run cells in a store, and keep their last nets."""
+    CellRun.drop_last_net = lambda self: None  # type: ignore[method-assign]
     ranks.FAILURE_TIMEOUT = timedelta(seconds=3)
     Store(Path(folder)).open()
-    weigh(Path(folder))
+    measure(Path(folder))
     if "kill" in how:
-        break_off(5)
+        kill_last_rank(5)
     shard = "shard" in how
-    results = run_cells(
-        chains(words), RunOptions(Path(folder), device="cpu", threads=1, keep="masks", shard=shard)
+    options = RunOptions(
+        Path(folder), device="cpu", threads=1, keep="masks", checkpoint_seconds=0.0, shard=shard
     )
+    results = run_cells(chains(words), options)
     if launch.rank() == 0:
         for result in results:
-            print(result.status, result.reason)  # noqa: T201  what the tests read
+            print(result.status, result.reason)  # noqa: T201  the tests read it
 
 
 if __name__ == "__main__":

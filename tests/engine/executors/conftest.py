@@ -1,7 +1,11 @@
-"""A task that ends its own process, cells on it, and what they come to if nobody disturbs them."""
+"""A task that ends its own process, cells with it, and the results of an undisturbed run.
+
+No fixture here is used unless a test asks for it.
+"""
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -27,13 +31,10 @@ import os, time
 from pathlib import Path
 from typing import ClassVar
 from smc_eval.card import TaskCard
-from smc_eval.engine import train
 from smc_eval.testing import Toy
 
-train.CHECKPOINT_SECONDS = -1.0
-
 class Fragile(Toy):
-    """In its seventh pass it sends itself the signal that a file names, once; and it counts its passes."""
+    """Counts its passes. In its seventh pass it sends itself the signal in a file, once."""
     card: ClassVar[TaskCard] = Toy.card.model_copy(update={"name": "fragile"})
     file: str
     passes: ClassVar[int] = 0
@@ -43,28 +44,33 @@ class Fragile(Toy):
         with open(self.file + ".passes", "a") as passes:
             passes.write("x")
         if Fragile.passes == 7 and Path(self.file).exists():
-            told = Path(self.file).read_text()
+            text = Path(self.file).read_text()
             Path(self.file).unlink()
-            if told == "wait":
+            if text == "wait":
                 Path(self.file + ".waits").write_text(str(os.getpid()))
-                while True:  # as work does, it lets Python notice an interrupt
+                while True:  # in short steps, so that Python handles an interrupt
                     time.sleep(0.05)
-            os.kill(os.getpid(), int(told))
+            os.kill(os.getpid(), int(text))
         return super().loss(model, batch)
 '''
 
 
 @dataclass(frozen=True)
-class Bench:
-    """Cells that share stages, one of which can be disturbed; and a folder."""
+class Disturbable:
+    """Cells that share stages, in a folder. Their dense training can be disturbed."""
 
     folder: Path
     module: ModuleType
 
     @property
     def file(self) -> Path:
-        """What is to happen in the dense training is written here."""
-        return self.folder / "told"
+        """The file for the signal, or `wait`, that disturbs the dense training."""
+        return self.folder / "signal"
+
+    @property
+    def waits(self) -> Path:
+        """The file that a waiting training writes, with the number of its process."""
+        return self.folder / "signal.waits"
 
     @property
     def chains(self) -> list[Chain]:
@@ -73,15 +79,16 @@ class Bench:
         return [chain_of(Dense(), Target(), task), *(chain_of(method, half, task) for method in methods)]
 
     def passes(self) -> int:
-        """How many forward passes of training there were since this was asked last."""
-        file = self.file.with_name("told.passes")
+        """Number of forward passes of training since the last call."""
+        file = self.file.with_name("signal.passes")
         count = len(file.read_text())
         file.unlink()
         return count
 
-    def run(self, store: str, chains: Sequence[Chain] | None = None, **how: Any) -> list[Record]:
-        how = {"watcher": Silent(), "device": "cpu", "threads": 1, **how}
-        return run_cells(chains or self.chains, RunOptions(self.folder / store, **how))
+    def run(self, store: str, chains: Sequence[Chain] | None = None, **options: Any) -> list[Record]:
+        """Run the cells in a store, with a checkpoint after every step."""
+        options = {"device": "cpu", "threads": 1, "checkpoint_seconds": -1.0, **options}
+        return run_cells(chains or self.chains, RunOptions(self.folder / store, **options))
 
     def nets(self, store: str) -> dict[str, bytes]:
         return {
@@ -90,11 +97,11 @@ class Bench:
         }
 
     def assert_undisturbed(self, store: str, chains: Sequence[Chain] | None = None) -> None:
-        """Records and nets are those of one process that carried out cell after cell; no more is left."""
+        """Records and nets equal those of an undisturbed process, and no other file is left."""
         wanted = self.run("alone", chains)
         latest = Store(self.folder / store).records.latest()
-        assert [without_time(latest[result.digest]) for result in wanted] == [
-            without_time(one) for one in wanted
+        assert [without_time(latest[record.digest]) for record in wanted] == [
+            without_time(record) for record in wanted
         ]
         assert self.nets(store) == self.nets("alone")
         folder = self.folder / store
@@ -103,8 +110,8 @@ class Bench:
         assert not (folder / "slurm").exists()
 
 
-class Listening(Silent):
-    """Remembers what it is told."""
+class Recording(Silent):
+    """Records notes and stages."""
 
     def __init__(self) -> None:
         self.notes, self.stages = list[str](), list[str]()
@@ -117,17 +124,28 @@ class Listening(Silent):
 
 
 @pytest.fixture
-def watcher() -> Listening:
-    """Who listens to a run."""
-    return Listening()
+def sigint() -> Iterator[None]:
+    """SIGINT interrupts this process and those that it starts.
+
+    A shell lets the programs that it starts in the background ignore SIGINT, and their children too.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture
-def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
-    """A bench whose module is found by processes that are started from now on."""
+def watcher() -> Recording:
+    """A watcher that records notes and stages."""
+    return Recording()
+
+
+@pytest.fixture
+def cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Disturbable]:
+    """Cells whose module new processes can import."""
     name = f"fragile_{tmp_path.name.replace('-', '_')}"
     (tmp_path / f"{name}.py").write_text(FRAGILE)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{Path(__file__).resolve().parents[3]}")
-    yield Bench(tmp_path, __import__(name))
+    yield Disturbable(tmp_path, __import__(name))
     del sys.modules[name]

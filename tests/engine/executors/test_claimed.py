@@ -1,4 +1,4 @@
-"""What a run of SLURM jobs leaves when it is killed, and who clears it away."""
+"""The folders of SLURM runs: the next run clears those of killed runs."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from smc_eval.store.store import Store
 
 
 @pytest.fixture
-def dismissed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Numbers of the jobs that SLURM was told to end."""
+def cancelled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Numbers of the jobs that were cancelled."""
     numbers = list[str]()
-    monkeypatch.setattr(slurm, "dismiss", numbers.extend)
+    monkeypatch.setattr(slurm, "scancel", numbers.extend)
     return numbers
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    """A store that is open."""
+    """An open store."""
     store = Store(tmp_path)
     store.open()
     return store
@@ -34,32 +34,30 @@ def submitted(folder: Path, *numbers: str) -> None:
         (folder / f"{number}_submitted.pkl").touch()
 
 
-def test_jobs_of_a_killed_run_are_taken_out_of_the_queue_by_the_next(
-    store: Store, dismissed: list[str]
-) -> None:
+def test_the_next_run_cancels_the_jobs_of_a_killed_run(store: Store, cancelled: list[str]) -> None:
     dead, lease = claim_folder(store, "slurm")
     submitted(dead, "12_0", "12_1")
-    lease.release()  # as it runs out when nobody renews it
+    lease.release()  # as when it is no longer renewed
     own, mine = claim_folder(store, "slurm")
-    assert sorted(dismissed) == ["12_0", "12_1"]
+    assert sorted(cancelled) == ["12_0", "12_1"]
     assert list(own.parent.iterdir()) == [own]
     mine.release()
 
 
-def test_jobs_of_a_living_run_are_left_alone(store: Store, dismissed: list[str]) -> None:
+def test_the_jobs_of_a_living_run_are_not_cancelled(store: Store, cancelled: list[str]) -> None:
     theirs, lease = claim_folder(store, "slurm")
     submitted(theirs, "7")
     _, mine = claim_folder(store, "slurm")
-    assert (dismissed, (theirs / "7_submitted.pkl").exists()) == ([], True)
-    for one in (lease, mine):
-        one.release()
+    assert (cancelled, (theirs / "7_submitted.pkl").exists()) == ([], True)
+    lease.release()
+    mine.release()
 
 
-def test_processes_of_a_killed_run_are_no_jobs(store: Store, dismissed: list[str]) -> None:
-    """The numbers of a stand-in's processes may be anybody's by now."""
+def test_the_local_processes_of_a_killed_run_are_not_cancelled(store: Store, cancelled: list[str]) -> None:
+    """Other processes may have their numbers by now."""
     dead, lease = claim_folder(store, "local")
     submitted(dead, "4711")
     lease.release()
     _, mine = claim_folder(store, "slurm")
-    assert (dismissed, dead.exists()) == ([], False)
+    assert (cancelled, dead.exists()) == ([], False)
     mine.release()

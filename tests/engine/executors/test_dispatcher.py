@@ -1,4 +1,4 @@
-"""Many cells at once: the records of one after the other, and a worker that dies fails its cell alone."""
+"""Several cells at once: the records equal those of a run in order, and a dead worker fails one cell."""
 
 from __future__ import annotations
 
@@ -22,10 +22,12 @@ from smc_eval.engine.progress import Silent
 from smc_eval.engine.run_options import RunOptions
 from smc_eval.engine.runner import run_cells
 from smc_eval.errors import StoreGone, UsageError
+from smc_eval.files import lease
 from smc_eval.methods.dense import Dense
 from smc_eval.methods.lth import LotteryTicket
 from smc_eval.methods.omp import MagnitudeAfter, MagnitudeBefore
-from smc_eval.store import lease
+from smc_eval.sparse.bits import mask_digest
+from smc_eval.store.record import Record
 from smc_eval.store.store import Store
 from smc_eval.target import Target
 from smc_eval.testing import Toy, chain_of, without_time
@@ -47,7 +49,7 @@ class Trouble(Toy):
     def loss(self, model, batch):
         Trouble.passes += 1
         if Trouble.passes % 100 == 3:
-            print("it is going wrong", flush=True)
+            print("something is wrong", flush=True)
             match self.how.partition(" ")[0]:
                 case "kill":
                     os.kill(os.getpid(), signal.SIGKILL)
@@ -62,7 +64,9 @@ class Trouble(Toy):
 '''
 
 
-class Listening(Silent):
+class Recording(Silent):
+    """Records notes."""
+
     def __init__(self) -> None:
         self.notes: list[str] = []
 
@@ -72,7 +76,7 @@ class Listening(Silent):
 
 @pytest.fixture
 def trouble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    """A plugin's module, to be found by workers too."""
+    """A module with a task, which workers can import too."""
     name = f"trouble_{tmp_path.name.replace('-', '_')}"
     (tmp_path / f"{name}.py").write_text(TROUBLE)
     monkeypatch.syspath_prepend(tmp_path)
@@ -80,12 +84,9 @@ def trouble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleT
     del sys.modules[name]
 
 
-def without_cost(results: list[Any]) -> list[dict[str, Any]]:
-    return [without_time(result) for result in results]
-
-
+@pytest.mark.slow
 @pytest.mark.timeout(600)  # each worker imports torch
-def test_two_jobs_end_with_the_records_of_one(tmp_path: Path) -> None:
+def test_two_jobs_give_the_records_of_one(tmp_path: Path) -> None:
     half, fifth = Target(sparsity=0.5), Target(sparsity=0.2)
     methods = (MagnitudeAfter(), LotteryTicket(), MagnitudeBefore())
     chains = [
@@ -94,48 +95,47 @@ def test_two_jobs_end_with_the_records_of_one(tmp_path: Path) -> None:
     ]
     alone = run_cells(chains, RunOptions(tmp_path / "alone", device="cpu", threads=1))
     both = run_cells(chains, RunOptions(tmp_path / "both", device="cpu", threads=1, jobs=2))
-    assert without_cost(both) == without_cost(alone)
+    assert [without_time(record) for record in both] == [without_time(record) for record in alone]
     files = [{path.name for path in (tmp_path / name / "nets").iterdir()} for name in ("alone", "both")]
     assert files[0] == files[1]
     assert not list((tmp_path / "both").glob("**/.*"))
     assert not list((tmp_path / "both" / "leases").iterdir())
-    assert not list((tmp_path / "both" / "logs").iterdir())  # they had nothing to say
+    assert not list((tmp_path / "both" / "logs").iterdir())  # no output, no logs
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)  # each worker imports torch
-def test_a_worker_that_dies_fails_its_cell_alone_and_says_of_what(
-    tmp_path: Path, trouble: ModuleType
-) -> None:
+def test_a_dead_worker_fails_only_its_cell_with_the_cause(tmp_path: Path, trouble: ModuleType) -> None:
     tasks = [trouble.Trouble(how=how) for how in ("kill", "segv", f"once {tmp_path / 'mark'}")]
     chains = [*(chain_of(Dense(), Target(), task) for task in tasks), chain_of(Dense(), Target())]
-    watcher = Listening()
+    watcher = Recording()
     killed, segv, once, fine = run_cells(
         chains, RunOptions(tmp_path / "s", device="cpu", threads=1, watcher=watcher, jobs=2)
     )
     assert (killed.status, segv.status) == ("failed", "failed")
-    assert killed.reason.startswith("its worker was ended by signal SIGKILL\nwhat it said is in ")
+    assert killed.reason.startswith("its worker was ended by signal SIGKILL\nits output is in ")
     assert segv.reason.startswith("its worker was ended by signal SIGSEGV\n")
     log = Path(segv.reason.rpartition(" ")[2]).read_text(encoding="utf-8")
-    assert "it is going wrong" in log and "Fatal Python error: Segmentation fault" in log
-    assert once.sound and once.cost.steps == 12 and "parts" not in once.cost
+    assert "something is wrong" in log and "Fatal Python error: Segmentation fault" in log
+    assert once.sound and once.cost.steps == 12 and once.cost.parts == 1
     assert fine.sound
-    assert sorted(watcher.notes) == ["its worker was ended by signal SIGKILL; once more"] * 2
+    assert sorted(watcher.notes) == ["its worker was ended by signal SIGKILL; trying again"] * 2
     assert Store(tmp_path / "s").records.latest()[killed.digest].status == "failed"
 
 
-def test_a_cell_short_of_memory_runs_once_more_with_halved_passes_and_the_same_steps(
+def test_a_cell_out_of_memory_runs_again_with_half_passes_and_the_same_steps(
     tmp_path: Path, trouble: ModuleType
 ) -> None:
     chains = [chain_of(Dense(), Target(), trouble.Trouble(how=how)) for how in ("memory", "nothing")]
-    watcher = Listening()
+    watcher = Recording()
     short, fine = run_cells(chains, RunOptions(tmp_path / "s", device="cpu", threads=1, watcher=watcher))
-    assert watcher.notes == ["out of memory; once more with forward passes of half the size"]
+    assert watcher.notes == ["out of memory; trying again with forward passes of half the size"]
     assert short.sound and short.digest == chains[0].digest
-    assert short.cost.parts == 2 and "parts" not in fine.cost
+    assert short.cost.parts == 2 and fine.cost.parts == 1
     assert (short.cost.steps, short.cost.examples) == (fine.cost.steps, fine.cost.examples)
 
 
-def test_memory_that_stays_short_fails_the_cell_with_advice(tmp_path: Path, trouble: ModuleType) -> None:
+def test_a_cell_that_runs_out_of_memory_twice_fails_with_advice(tmp_path: Path, trouble: ModuleType) -> None:
     recipe = Toy().recipe.model_copy(update={"batch_size": 20})
     (result,) = run_cells(
         [chain_of(Dense(), Target(), trouble.Trouble(how="memory", recipe=recipe))],
@@ -147,18 +147,18 @@ def test_memory_that_stays_short_fails_the_cell_with_advice(tmp_path: Path, trou
     )
 
 
-class Answering:
-    """An executor whose workers die, or find the cell taken, as they are told."""
+class Scripted:
+    """An executor with given outcomes: a worker's death, or None for a cell that another process has."""
 
     slots = 1
 
-    def __init__(self, *answers: Exception | None) -> None:
-        self.predictions, self.jobs = list(answers), list[Job]()
+    def __init__(self, *outcomes: Exception | None) -> None:
+        self.outcomes, self.jobs = list(outcomes), list[Job]()
 
-    def submit(self, job: Job, tell: Any) -> Future[Any]:
+    def submit(self, job: Job, report: Any) -> Future[Any]:
         self.jobs.append(job)
         future = Future[Any]()
-        match self.predictions.pop(0):
+        match self.outcomes.pop(0):
             case None:
                 future.set_result(None)
             case error:
@@ -168,56 +168,56 @@ class Answering:
     def shutdown(self) -> None: ...
 
 
-def carried_out(folder: Path, answering: Answering) -> Any:
+def dispatched(folder: Path, executor: Scripted) -> list[Record]:
     store = Store(folder)
     store.open()
-    return Dispatcher([chain_of(Dense(), Target())], store, answering, Silent(), bounded=False).run()
+    return Dispatcher([chain_of(Dense(), Target())], store, executor, RunOptions(folder)).run()
 
 
-def test_a_kill_for_memory_halves_the_passes_and_any_other_kill_does_not(tmp_path: Path) -> None:
+def test_only_a_kill_for_memory_halves_the_passes(tmp_path: Path) -> None:
     for memory, parts in ((True, [1, 2]), (False, [1, 1])):
-        answering = Answering(*[WorkerDied.of(-9, memory=memory)] * 2)
-        (result,) = carried_out(tmp_path / str(memory), answering)
-        assert [job.parts for job in answering.jobs] == parts
+        executor = Scripted(*[WorkerDied.by_exit_code(-9, memory=memory)] * 2)
+        (result,) = dispatched(tmp_path / str(memory), executor)
+        assert [job.parts for job in executor.jobs] == parts
         assert result.status == "failed"
         assert result.reason.startswith("its worker was ended by signal SIGKILL")
         assert ("as memory ran short" in result.reason) == memory
 
 
 def test_a_crash_is_not_tried_again(tmp_path: Path) -> None:
-    answering = Answering(WorkerDied.of(-11))
-    carried_out(tmp_path, answering)
-    assert len(answering.jobs) == 1
+    executor = Scripted(WorkerDied.by_exit_code(-11))
+    dispatched(tmp_path, executor)
+    assert len(executor.jobs) == 1
 
 
-def test_a_cell_that_another_process_has_is_waited_for_by_its_record(
+def test_a_cell_of_another_process_ends_with_the_record_of_that_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dispatcher, "POLL_SECONDS", 0.01)
     chain = chain_of(Dense(), Target())
 
-    class Elsewhere(Answering):
-        def submit(self, job: Job, tell: Any) -> Future[Any]:
+    class Elsewhere(Scripted):
+        def submit(self, job: Job, report: Any) -> Future[Any]:
             run_cells([chain], RunOptions(tmp_path, device="cpu"))  # as another machine does
-            return super().submit(job, tell)
+            return super().submit(job, report)
 
-    answering = Elsewhere(None)
-    (result,) = carried_out(tmp_path, answering)
-    assert result.sound and len(answering.jobs) == 1
+    executor = Elsewhere(None)
+    (result,) = dispatched(tmp_path, executor)
+    assert result.sound and len(executor.jobs) == 1
 
 
-def test_a_store_that_vanishes_ends_the_run_and_is_not_made_anew(
+def test_a_store_that_vanishes_ends_the_run_and_is_not_created_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lease, "EXPIRY", 0.2)  # this process lives on, and with it its leases
+    monkeypatch.setattr(lease, "EXPIRY", 0.2)  # this process continues, and its leases with it
 
-    class Pulling(Silent):
+    class Renaming(Silent):
         def step(self, done: int, loss: float) -> None:
             if done == 5:
                 (tmp_path / "s").rename(tmp_path / "away")
 
     with pytest.raises(StoreGone, match="has vanished; bring the folder back"):
-        run_cells([chain_of(Dense(), Target())], RunOptions(tmp_path / "s", device="cpu", watcher=Pulling()))
+        run_cells([chain_of(Dense(), Target())], RunOptions(tmp_path / "s", device="cpu", watcher=Renaming()))
     assert not (tmp_path / "s").exists()
     (tmp_path / "away").rename(tmp_path / "s")
     (result,) = run_cells([chain_of(Dense(), Target())], RunOptions(tmp_path / "s", device="cpu"))
@@ -225,13 +225,13 @@ def test_a_store_that_vanishes_ends_the_run_and_is_not_made_anew(
 
 
 @pytest.mark.timeout(600)  # each worker imports torch
-def test_a_device_that_workers_lack_is_refused(tmp_path: Path) -> None:
+def test_a_device_that_is_missing_in_workers_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no cuda device"):
         run_cells([chain_of(Dense(), Target())], RunOptions(tmp_path, device="cuda:0", jobs=2))
 
 
 @pytest.mark.parametrize(("keep", "left"), [("nets", 1), ("masks", 0), ("results", 0)])
-def test_what_is_kept_bounds_the_disk(tmp_path: Path, keep: Any, left: int) -> None:
+def test_keep_decides_what_stays_in_the_store(tmp_path: Path, keep: Any, left: int) -> None:
     half = chain_of(MagnitudeAfter(), Target(sparsity=0.5))
     chains = [chain_of(Dense(), Target()), chain_of(MagnitudeAfter(), Target(sparsity=0.2)), half]
     *_, result = run_cells(chains, RunOptions(tmp_path, device="cpu", keep=keep))
@@ -240,34 +240,34 @@ def test_what_is_kept_bounds_the_disk(tmp_path: Path, keep: Any, left: int) -> N
     masks = store.masks.load(half.digest)
     assert (masks is not None) == (keep == "masks")
     if masks:
-        from smc_eval.sparse.bits import mask_digest
-
         assert mask_digest(masks) == result.certificate.mask_digest
         path = tmp_path / "masks" / f"{half.digest}.safetensors"
-        path.write_bytes(path.read_bytes()[:-1] + b"\x07")
+        content = path.read_bytes()
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
         assert store.masks.load(half.digest) is None
 
 
-def test_how_a_process_ended_is_said_in_words() -> None:
+def test_exit_codes_have_phrases() -> None:
     assert exit_reason(-signal.SIGABRT) == "was ended by signal SIGABRT"
     assert exit_reason(1) == "ended with exit code 1"
 
 
-def test_kills_for_memory_are_counted_by_the_kernel(tmp_path: Path) -> None:
+def test_the_count_of_memory_kills_comes_from_the_kernel(tmp_path: Path) -> None:
     (tmp_path / "vmstat").write_text("pgfault 12\noom_kill 3\noom_kill_x 9\n")
     assert memory_kills(tmp_path / "vmstat") == 3
     assert memory_kills(tmp_path / "none") is None
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="no /proc to find workers in")
-def test_ctrl_c_stops_all_workers(training: Any) -> None:
+def test_ctrl_c_ends_all_workers(training: Any) -> None:
     words = "--model tiny --tasks mawps/gts --folds 0,1 --method dense --recipe steps=100000 --jobs 2"
     process = training(words, "steps/s")
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (130, "")
-    assert err.splitlines()[-1].startswith("interrupted; what is finished is kept")
+    assert err.splitlines()[-1].startswith("interrupted; finished work is kept")
     assert "Traceback" not in err
     for _ in range(50):
         if not members(process.pid):
@@ -277,13 +277,13 @@ def test_ctrl_c_stops_all_workers(training: Any) -> None:
 
 
 def members(session: int) -> list[int]:
-    """Processes of a session that still live."""
-    found = []
+    """The living processes of a session."""
+    living = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = stat.read_text().rpartition(")")[2].split()
         except OSError:
             continue
         if int(fields[3]) == session and fields[0] != "Z":
-            found.append(int(stat.parent.name))
-    return found
+            living.append(int(stat.parent.name))
+    return living

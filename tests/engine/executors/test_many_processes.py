@@ -1,6 +1,6 @@
-"""Several processes on one store, killed at random: the records of one that nobody disturbed, bit for bit.
+"""Several processes on one store, killed at random: the records of an undisturbed one, bit for bit.
 
-SMC_EVAL_KILLS says how often; `tox -e kills` says 50.
+SMC_EVAL_KILLS is the number of kills; `tox -e kills` sets it to 50.
 """
 
 from __future__ import annotations
@@ -16,8 +16,11 @@ from pathlib import Path
 
 import pytest
 
+from smc_eval.store.record import Record
 from smc_eval.store.store import Store
 from smc_eval.testing import without_time
+
+pytestmark = pytest.mark.slow
 
 KILLS = int(os.environ.get("SMC_EVAL_KILLS", "3"))
 PROCESSES = 4 if KILLS > 10 else 2  # each starts a worker, and both import torch
@@ -25,22 +28,21 @@ PROCESSES = 4 if KILLS > 10 else 2  # each starts a worker, and both import torc
 SLOW = """
 import os, time
 from pathlib import Path
-from smc_eval import lease
-from smc_eval.engine import train, walk
+from smc_eval.engine.cell_run import CellRun
+from smc_eval.files import lease
 from smc_eval.testing import Toy
 
-train.CHECKPOINT_SECONDS = 0.0
 if "EXPIRY" in os.environ:
-    lease.BEAT, lease.EXPIRY = float(os.environ["EXPIRY"]) / 6, float(os.environ["EXPIRY"])
-save = walk.Walk._save
+    lease.RENEWAL, lease.EXPIRY = float(os.environ["EXPIRY"]) / 6, float(os.environ["EXPIRY"])
+save = CellRun._save
 
-def told(self, digest):
+def save_and_log(self, digest):
     save(self, digest)
     if "TRAINED" in os.environ:
         with open(os.environ["TRAINED"], "a") as file:
             file.write(digest + "\\n")
 
-walk.Walk._save = told
+CellRun._save = save_and_log
 
 class Slow(Toy):
     def loss(self, model, batch):
@@ -52,27 +54,28 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from slow import Slow
-from smc_eval.engine.runner import run
-from smc_eval.engine.watch import Silent
+from smc_eval.engine.run_options import RunOptions
+from smc_eval.engine.runner import run_cells
 from smc_eval.methods.dense import Dense
-from smc_eval.methods.lottery import Lottery
-from smc_eval.methods.magnitude import MagnitudeAfter, MagnitudeBefore
+from smc_eval.methods.lth import LotteryTicket
+from smc_eval.methods.omp import MagnitudeAfter, MagnitudeBefore
 from smc_eval.target import Target
-from smc_eval.testing import bound
+from smc_eval.testing import chain_of
 
 if __name__ == "__main__":
     levels = [Target(sparsity=s) for s in (0.2, 0.5)]
-    methods = MagnitudeAfter(), MagnitudeBefore(), Lottery()
-    chains = [bound(method, level, Slow()) for method in methods for level in levels]
-    chains.append(bound(Dense(), Target(), Slow()))
+    methods = MagnitudeAfter(), MagnitudeBefore(), LotteryTicket()
+    chains = [chain_of(method, level, Slow()) for method in methods for level in levels]
+    chains.append(chain_of(Dense(), Target(), Slow()))
     alone = sys.argv[2] == "alone"
-    run(chains, Path(sys.argv[1]), device="cpu", threads=1, watcher=Silent(), jobs=1, alone=alone)
+    options = {"device": "cpu", "threads": 1, "jobs": 1, "checkpoint_seconds": 0.0}
+    run_cells(chains, RunOptions(Path(sys.argv[1]), alone=alone, **options))
 """
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the script, and the store of a run that nobody disturbed."""
+    """A folder with the script, and the store of an undisturbed run."""
     made = tmp_path_factory.mktemp("work")
     (made / "slow.py").write_text(SLOW)
     (made / "script.py").write_text(SCRIPT)
@@ -81,7 +84,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-def records(folder: Path) -> list[dict[str, object]]:
+def records(folder: Path) -> list[Record]:
     latest = Store(folder).records.latest()
     return [without_time(latest[digest]) for digest in sorted(latest)]
 
@@ -93,15 +96,15 @@ def nets(folder: Path) -> list[tuple[str, bytes]]:
 
 
 def spawned(pid: int) -> bool:
-    """Whether a process is a worker: none that only tracks resources."""
+    """Whether a process is a worker, and not a resource tracker."""
     try:
         return b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return False
 
 
-class Hands:
-    """Processes that work on one store, each with a worker of its own."""
+class Processes:
+    """Processes that work on one store, each with its own worker."""
 
     def __init__(self, folder: Path, store: Path, sleep: float, **environment: str) -> None:
         self.command = [sys.executable, str(folder / "script.py"), str(store), "together"]
@@ -122,19 +125,19 @@ class Hands:
             time.sleep(0.1)
 
     def workers(self) -> list[int]:
-        """The worker processes that the living have started."""
-        found = []
+        """The worker processes that the living processes have started."""
+        pids = []
         for process in self.processes:
-            for told in Path(f"/proc/{process.pid}/task").glob("*/children"):
-                found += [pid for pid in map(int, told.read_text().split()) if spawned(pid)]
-        return found
+            for children in Path(f"/proc/{process.pid}/task").glob("*/children"):
+                pids += [pid for pid in map(int, children.read_text().split()) if spawned(pid)]
+        return pids
 
-    def kill(self, chance: random.Random) -> bool:
-        """Kill one of the living, or one of their workers; whether there was any left."""
+    def kill(self, generator: random.Random) -> bool:
+        """Kill one of the living processes or of their workers; returns whether there was one."""
         living = [process for process in self.processes if process.poll() is None]
         if not living:
             return False
-        victim = chance.choice([*(process.pid for process in living), *self.workers()])
+        victim = generator.choice([*(process.pid for process in living), *self.workers()])
         try:
             os.kill(victim, signal.SIGKILL)
         except ProcessLookupError:
@@ -156,42 +159,46 @@ def assert_undisturbed(folder: Path, store: Path) -> None:
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="no /proc to find workers in")
 @pytest.mark.timeout(3600)
-def test_kill_nine_at_random_among_several_processes_changes_nothing(folder: Path) -> None:
+def test_kills_of_several_processes_at_random_times_change_nothing(folder: Path) -> None:
     store = folder / "killed"
-    hands, chance, kills = Hands(folder, store, 0.005 * KILLS), random.Random(11), 0
+    group, generator, kills = Processes(folder, store, 0.005 * KILLS), random.Random(11), 0
     for _ in range(PROCESSES):
-        hands.start()
-    hands.wait_for_a_stage()
+        group.start()
+    group.wait_for_a_stage()
     while kills < KILLS:
-        time.sleep(chance.uniform(0.2, 2.0))
-        if not hands.kill(chance):
-            hands.start()  # all is done, or failed: kill who finds that out
+        time.sleep(generator.uniform(0.2, 2.0))
+        if not group.kill(generator):
+            group.start()  # all processes have ended: the next kill is of one that finds every cell done
             continue
         kills += 1
-    for process in hands.processes:
+    for process in group.processes:
         process.wait(600)
-    subprocess.run(hands.command, check=True, env=hands.environment)
+    subprocess.run(group.command, check=True, env=group.environment)
     assert_undisturbed(folder, store)
-    assert set(Counter(hands.trained.read_text().split()).values()) == {1}
+    assert set(Counter(group.trained.read_text().split()).values()) == {1}
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="no /proc to find workers in")
 @pytest.mark.timeout(900)
-def test_a_stalled_process_is_overtaken_and_corrupts_nothing_when_it_wakes_up(folder: Path) -> None:
+def test_another_process_takes_over_from_a_stalled_one_which_then_corrupts_nothing(folder: Path) -> None:
     store = folder / "stalled"
-    hands = Hands(folder, store, 0.05, EXPIRY="3")
-    hands.start()
-    hands.wait_for_a_stage()
-    (stalled,), (worker,) = hands.processes, hands.workers()
+    group = Processes(folder, store, 0.05, EXPIRY="3")
+    group.start()
+    group.wait_for_a_stage()
+    (stalled,), (worker,) = group.processes, group.workers()
     for pid in (stalled.pid, worker):
         os.kill(pid, signal.SIGSTOP)
     try:
-        subprocess.run(hands.command, check=True, env=hands.environment, timeout=600)
+        subprocess.run(group.command, check=True, env=group.environment, timeout=600)
         assert len(records(store)) == len(records(folder / "alone"))
     finally:
         for pid in (worker, stalled.pid):
             os.kill(pid, signal.SIGCONT)
     assert stalled.wait(600) == 0
-    subprocess.run(hands.command, check=True, env=hands.environment)  # it may have been saving a net
+    subprocess.run(
+        group.command, check=True, env=group.environment
+    )  # it may have stalled while it saved a net
     assert_undisturbed(folder, store)
-    assert max(Counter(hands.trained.read_text().split()).values()) <= 2  # the stage in which it stalled
+    assert (
+        max(Counter(group.trained.read_text().split()).values()) <= 2
+    )  # twice: the stage in which it stalled

@@ -1,4 +1,4 @@
-"""Cells as tasks of a Ray cluster of several nodes, one of which goes, as may any worker."""
+"""Cells as tasks of a Ray cluster of several nodes; workers are killed, and a node is lost."""
 
 from __future__ import annotations
 
@@ -22,15 +22,16 @@ from smc_eval.engine.executors.ray import Ray
 from smc_eval.errors import UsageError
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.timeout(900),  # each worker imports torch
-    pytest.mark.enable_socket,  # nodes talk to each other, on this machine
+    pytest.mark.enable_socket,  # nodes communicate, on this machine
     pytest.mark.filterwarnings("ignore::ResourceWarning"),  # ray's own
 ]
 
 
 @pytest.fixture
-def head(bench: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
-    """A cluster on which nothing can be done yet; its nodes find the bench's module."""
+def head(cells: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    """A cluster without CPUs so far; its nodes can import the module of the cells."""
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     monkeypatch.setenv("RAY_raylet_start_wait_time_s", "120")  # a busy machine is slow to start them
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
@@ -47,72 +48,70 @@ def cluster(head: Cluster) -> Cluster:
     return head
 
 
-def test_tasks_end_with_the_records_of_one_process_and_tell_how_they_go(
-    bench: Any, cluster: Cluster, watcher: Any
+def test_tasks_give_the_records_of_one_process_and_report_progress(
+    cells: Any, cluster: Cluster, watcher: Any
 ) -> None:
-    bench.run("tasks", executor=f"ray:{cluster.address}", watcher=watcher)
+    cells.run("tasks", executor=f"ray:{cluster.address}", watcher=watcher)
     assert "train" in " ".join(watcher.stages) and "prune to 0.5" in watcher.stages
-    bench.assert_undisturbed("tasks")
+    cells.assert_undisturbed("tasks")
 
 
-def test_a_worker_killed_mid_cell_goes_on_from_its_checkpoint_once_more(
-    bench: Any, cluster: Cluster, watcher: Any
+def test_a_cell_whose_worker_is_killed_is_tried_again_from_its_checkpoint(
+    cells: Any, cluster: Cluster, watcher: Any
 ) -> None:
-    bench.file.write_text(str(int(signal.SIGKILL)))
-    few = bench.chains[:2]
-    dense, after = bench.run("tasks", few, executor=f"ray:{cluster.address}", watcher=watcher)
-    assert dense.sound and bench.passes() == after.cost.steps + 1  # the pass in which it died
-    assert watcher.notes[0] == "its worker died; once more"
-    bench.assert_undisturbed("tasks", few)
+    cells.file.write_text(str(int(signal.SIGKILL)))
+    few = cells.chains[:2]
+    dense, after = cells.run("tasks", few, executor=f"ray:{cluster.address}", watcher=watcher)
+    assert dense.sound and cells.passes() == after.cost.steps + 1  # one more: the pass in which it died
+    assert watcher.notes[0] == "its worker died; trying again"
+    cells.assert_undisturbed("tasks", few)
 
 
-def test_a_cell_whose_node_is_lost_goes_on_from_its_checkpoint_elsewhere(
-    bench: Any, head: Cluster, watcher: Any
+def test_a_cell_whose_node_is_lost_continues_from_its_checkpoint_elsewhere(
+    cells: Any, head: Cluster, watcher: Any
 ) -> None:
-    bench.file.write_text("wait")
-    waits = bench.file.with_name("told.waits")
-    ray.init(head.address, log_to_driver=False)  # at the head: that node will not be lost
+    cells.file.write_text("wait")
+    ray.init(head.address, log_to_driver=False)  # at the head, which is not lost
     nodes = {
         node.all_processes["raylet"][0].process.pid: node
         for node in (head.add_node(num_cpus=1), head.add_node(num_cpus=1))
     }
 
     def lose() -> None:
-        while not waits.exists() or not waits.read_text():
+        while not cells.waits.exists() or not cells.waits.read_text():
             time.sleep(0.1)
-        fields = Path(f"/proc/{waits.read_text()}/stat").read_text().rpartition(")")[2].split()
+        fields = Path(f"/proc/{cells.waits.read_text()}/stat").read_text().rpartition(")")[2].split()
         head.remove_node(nodes[int(fields[1])], allow_graceful=False)
 
     thread = threading.Thread(target=lose)
     thread.start()
-    few = bench.chains[:2]
-    dense, after = bench.run("tasks", few, executor=f"ray:{head.address}", watcher=watcher)
+    few = cells.chains[:2]
+    dense, after = cells.run("tasks", few, executor=f"ray:{head.address}", watcher=watcher)
     thread.join()
-    assert dense.sound and bench.passes() == after.cost.steps + 1
-    assert watcher.notes[0] == "its worker died with its node; once more"
-    bench.assert_undisturbed("tasks", few)
+    assert dense.sound and cells.passes() == after.cost.steps + 1
+    assert watcher.notes[0] == "its worker died with its node; trying again"
+    cells.assert_undisturbed("tasks", few)
 
 
-def test_ctrl_c_ends_the_tasks_and_their_leases(bench: Any, cluster: Cluster) -> None:
-    bench.file.write_text("wait")
-    waits = bench.file.with_name("told.waits")
+def test_ctrl_c_ends_the_tasks_and_frees_their_leases(cells: Any, sigint: None, cluster: Cluster) -> None:
+    cells.file.write_text("wait")
 
     def interrupt() -> None:
-        while not waits.exists():
+        while not cells.waits.exists():
             time.sleep(0.1)
         os.kill(os.getpid(), signal.SIGINT)
 
     thread = threading.Thread(target=interrupt)
     thread.start()
     with pytest.raises(KeyboardInterrupt):
-        bench.run("tasks", bench.chains[:2], executor=f"ray:{cluster.address}")
+        cells.run("tasks", cells.chains[:2], executor=f"ray:{cluster.address}")
     thread.join()
-    assert list((bench.folder / "tasks" / "leases").iterdir()) == []
-    bench.run("tasks", bench.chains[:2])
-    bench.assert_undisturbed("tasks", bench.chains[:2])
+    assert list((cells.folder / "tasks" / "leases").iterdir()) == []
+    cells.run("tasks", cells.chains[:2])
+    cells.assert_undisturbed("tasks", cells.chains[:2])
 
 
-def test_what_is_no_cluster_is_refused(tmp_path: Path, cluster: Cluster) -> None:
+def test_a_missing_cluster_and_too_many_threads_are_refused(tmp_path: Path, cluster: Cluster) -> None:
     settings = WorkerSettings(tmp_path, "cpu", 1, frozenset())
     with pytest.raises(UsageError, match="--executor ray:127.0.0.1:1: no cluster answers"):
         Ray(settings, None, address="127.0.0.1:1")

@@ -1,20 +1,24 @@
-"""Records written by hand, and what lies beside them."""
+"""Made-up records and mask samples."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 
+from smc_eval.reporting.series import Panel, panels_of
+from smc_eval.reporting.table import table_of
 from smc_eval.store.mask_samples import MaskSample
 from smc_eval.store.record import Record
 from smc_eval.testing import record_with
 
 
-def made(method: str = "lth", sparsity: float = 0.36, value: float | None = 60.0, **changes: Any) -> Record:
-    """A record of a known task; a value of None makes it a failed one."""
+def make_record(
+    method: str = "lth", sparsity: float = 0.36, value: float | None = 60.0, **changes: Any
+) -> Record:
+    """A record of an installed task; a failed one if `value` is None."""
     sparsity = 0.0 if method == "dense" else sparsity
     seed, fold, ok = (changes.pop(k, d) for k, d in (("seed", 0), ("fold", None), ("ok", True)))
     task, pattern = changes.pop("task", "csqa"), changes.pop("pattern", "free")
@@ -29,7 +33,7 @@ def made(method: str = "lth", sparsity: float = 0.36, value: float | None = 60.0
     return record_with(
         task=task,
         group="g",
-        model="roberta-large",
+        model=changes.pop("model", "roberta-large"),
         method=method,
         seed=seed,
         fold=fold,
@@ -49,39 +53,50 @@ def made(method: str = "lth", sparsity: float = 0.36, value: float | None = 60.0
 @pytest.fixture(scope="session")
 def record() -> Callable[..., Record]:
     """Makes records."""
-    return made
+    return make_record
 
 
-def drawn(bits: str) -> MaskSample:
-    """A tensor of a few weights, each looked at."""
+def first_panel(records: Sequence[Record]) -> Panel:
+    return panels_of(table_of(records), {"csqa": 20.0, "meltome": 0.0})[0]
+
+
+@pytest.fixture(scope="session")
+def panel_of() -> Callable[[Sequence[Record]], Panel]:
+    """Makes the first panel of records."""
+    return first_panel
+
+
+def mask_sample_of(bits: str) -> MaskSample:
+    """The mask of a small tensor, with every place sampled."""
     number = int(bits, 2) << (-len(bits) % 8)
     text = base64.b64encode(number.to_bytes(-(-len(bits) // 8), "big")).decode()
     return MaskSample.read(len(bits), len(bits), text)
 
 
 @pytest.fixture(scope="session")
-def sketch() -> Callable[[str], MaskSample]:
-    """Makes sketches of masks from their bits."""
-    return drawn
+def mask_sample() -> Callable[[str], MaskSample]:
+    """Makes mask samples from their bits."""
+    return mask_sample_of
 
 
 @pytest.fixture(scope="session")
 def several() -> list[Record]:
-    """Two tasks, three methods, two seeds, two sparsities; one cell fails, one is not certified."""
-    found = []
+    """Two tasks, three methods, two seeds, two sparsities; one failed cell, one failed certificate."""
+    records = []
     for seed in (0, 1):
-        found += [
-            made("dense", value=77 + seed, seed=seed),
-            made("dense", value=75, seed=seed, task="race/high"),
+        records += [
+            make_record("dense", value=77 + seed, seed=seed),
+            make_record("dense", value=75, seed=seed, task="race/high"),
         ]
         for method, lost in (("lth", 2), ("omp-after", 5), ("snip", 40)):
             for sparsity in (0.36, 0.672):
                 value = 77 + seed - lost * sparsity * 2
                 tensors = {"a.weight": sparsity, "b.weight": 1.0 if method == "snip" else sparsity}
-                found.append(made(method, sparsity, value, seed=seed, tensors=tensors, steps=100 + lost))
+                changes = {"seed": seed, "tensors": tensors, "steps": 100 + lost}
+                records.append(make_record(method, sparsity, value, **changes))
     return [
-        *found,
-        made("gmp", 0.36, None),
-        made("gmp", 0.672, 50.0, ok=False),
-        made("lth", 0.36, 70.0, task="race/high"),
+        *records,
+        make_record("gmp", 0.36, None),
+        make_record("gmp", 0.672, 50.0, ok=False),
+        make_record("lth", 0.36, 70.0, task="race/high"),
     ]

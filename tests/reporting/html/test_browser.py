@@ -1,4 +1,4 @@
-"""The page in a real browser: it draws, sorts, turns dark, fits a phone, and asks nobody for anything."""
+"""The page in a real browser: it draws, sorts, turns dark, fits a phone and sends no requests."""
 
 from __future__ import annotations
 
@@ -20,19 +20,20 @@ from smc_eval.testing import record_with
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium here: tox -e browser brings one"),
+    pytest.mark.skipif(CHROMIUM is None, reason="chromium is missing: tox -e browser installs it"),
     pytest.mark.skipif(
-        importlib.util.find_spec("playwright") is None, reason="no playwright here: tox -e browser brings it"
+        importlib.util.find_spec("playwright") is None,
+        reason="playwright is missing: tox -e browser installs it",
     ),
-    pytest.mark.enable_socket,  # playwright speaks to the browser; the page to nobody, as is seen below
+    pytest.mark.enable_socket,  # for playwright; a test below checks that the page sends no request
 ]
 
 MARKS = "document.querySelectorAll('[data-figure^=curves] svg .mark-symbol path').length"
-"""Points of our curves and of published ones."""
+"""The number of points of the measured and the published curves."""
 
 
-def result(method: str, sparsity: float, value: float, *, seed: int = 0, ok: bool = True) -> Record:
-    """A record that tells everything a page can show."""
+def make_record(method: str, sparsity: float, value: float, *, seed: int = 0, ok: bool = True) -> Record:
+    """A record with everything that a page can show."""
     moved = {"tensors_remaining": {"a": 0.1, "b": 0.2}}
     operations = {"dense": 10, "sparse": round(10 * (1 - sparsity))}
     return record_with(
@@ -53,21 +54,21 @@ def result(method: str, sparsity: float, value: float, *, seed: int = 0, ok: boo
     )
 
 
-def results() -> list[Record]:
-    found = [result("dense", 0.0, 77.0 + seed, seed=seed) for seed in (0, 1)]
+def make_records() -> list[Record]:
+    records = [make_record("dense", 0.0, 77.0 + seed, seed=seed) for seed in (0, 1)]
     for method, lost in (("lth", 10), ("omp-after", 20), ("snip", 60)):
         for sparsity in (0.2, 0.36, 0.672):
-            found += [result(method, sparsity, 77 + 2 * s - lost * sparsity, seed=s) for s in (0, 1)]
-    return [*found, result("gmp", 0.36, 50.0, ok=False)]
+            records += [make_record(method, sparsity, 77 + 2 * s - lost * sparsity, seed=s) for s in (0, 1)]
+    return [*records, make_record("gmp", 0.36, 50.0, ok=False)]
 
 
 @dataclass
-class Seen:
-    """A page that is open, and what it said and asked for."""
+class OpenPage:
+    """An open page, its messages and its requests."""
 
     page: Any
-    said: list[str] = field(default_factory=list)
-    asked: list[str] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
 
 
 @pytest.fixture(scope="module")
@@ -75,110 +76,110 @@ def browser() -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield opened
-        opened.close()
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
 
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    sketches = {one.digest: {"a": MaskSample.read(8, 8, "8A==")} for one in results()}
+    samples = {record.digest: {"a": MaskSample.read(8, 8, "8A==")} for record in make_records()}
     path = tmp_path_factory.mktemp("page") / "page.html"
-    path.write_text(Page.of(table_of(results()), sketches.get).html, encoding="utf-8")
+    path.write_text(Page.of(table_of(make_records()), samples.get).html, encoding="utf-8")
     return path
 
 
 @pytest.fixture(params=[1280, 390], ids=["desk", "phone"])
-def seen(request: pytest.FixtureRequest, browser: Any, file: Path) -> Iterator[Seen]:
+def opened(request: pytest.FixtureRequest, browser: Any, file: Path) -> Iterator[OpenPage]:
     context = browser.new_context(viewport={"width": request.param, "height": 844}, color_scheme="light")
-    seen = Seen(context.new_page())
-    seen.page.on("console", lambda message: seen.said.append(message.text))
-    seen.page.on("pageerror", lambda error: seen.said.append(str(error)))
-    seen.page.on("request", lambda request: seen.asked.append(request.url))
-    seen.page.goto(file.as_uri())
-    seen.page.wait_for_selector('html[data-ready="yes"]', timeout=60_000)
-    yield seen
+    opened = OpenPage(context.new_page())
+    opened.page.on("console", lambda message: opened.messages.append(message.text))
+    opened.page.on("pageerror", lambda error: opened.messages.append(str(error)))
+    opened.page.on("request", lambda request: opened.requests.append(request.url))
+    opened.page.goto(file.as_uri())
+    opened.page.wait_for_selector('html[data-ready="yes"]', timeout=60_000)
+    yield opened
     context.close()
 
 
-def test_every_figure_is_drawn_and_nothing_is_complained_of(seen: Seen) -> None:
-    drawn = seen.page.locator("[data-figure] svg[role=img]").count()
-    assert drawn == seen.page.locator("[data-figure]").count() == 5
-    assert seen.said == []
+def test_every_figure_is_drawn_without_messages(opened: OpenPage) -> None:
+    drawn = opened.page.locator("[data-figure] svg[role=img]").count()
+    assert drawn == opened.page.locator("[data-figure]").count() == 5
+    assert opened.messages == []
 
 
-def test_the_page_asks_nobody_for_anything(seen: Seen, file: Path) -> None:
-    assert [url for url in seen.asked if not url.startswith("data:")] == [file.as_uri()]
+def test_the_page_sends_no_requests(opened: OpenPage, file: Path) -> None:
+    assert [url for url in opened.requests if not url.startswith("data:")] == [file.as_uri()]
 
 
-def test_it_is_no_wider_than_the_screen(seen: Seen) -> None:
-    assert seen.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    beyond = "[...document.querySelectorAll('figure')].map((one) => one.scrollWidth - one.clientWidth)"
-    assert max(seen.page.evaluate(beyond)) <= 1
+def test_the_page_is_not_wider_than_the_screen(opened: OpenPage) -> None:
+    assert opened.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    beyond = "[...document.querySelectorAll('figure')].map((f) => f.scrollWidth - f.clientWidth)"
+    assert max(opened.page.evaluate(beyond)) <= 1
 
 
-def test_the_table_sorts_by_keyboard(seen: Seen) -> None:
-    head = seen.page.locator("table.suite th button", has_text="0.672")
+def test_the_table_sorts_by_keyboard(opened: OpenPage) -> None:
+    head = opened.page.locator("table.suite th button", has_text="0.672")
 
     def column() -> list[str]:
-        told = "(rows) => rows.map((row) => row.querySelector('th').textContent)"
-        found: list[str] = seen.page.locator("table.suite tbody tr").evaluate_all(told)
-        return found
+        methods = "(rows) => rows.map((row) => row.querySelector('th').textContent)"
+        texts: list[str] = opened.page.locator("table.suite tbody tr").evaluate_all(methods)
+        return texts
 
     head.focus()
-    seen.page.keyboard.press("Enter")
-    assert column() == ["lth", "omp-after", "snip", "gmp"]  # best first; what is missing last
+    opened.page.keyboard.press("Enter")
+    assert column() == ["lth", "omp-after", "snip", "gmp"]  # best first; missing values last
     assert head.locator("..").get_attribute("aria-sort") == "descending"
-    seen.page.keyboard.press("Enter")
+    opened.page.keyboard.press("Enter")
     assert column() == ["snip", "omp-after", "lth", "gmp"]
 
 
-def test_the_switch_turns_it_dark_and_figures_with_it(seen: Seen) -> None:
-    ground = "getComputedStyle(document.body).backgroundColor"
+def test_the_theme_button_turns_page_and_figures_dark(opened: OpenPage) -> None:
+    background = "getComputedStyle(document.body).backgroundColor"
     line = "getComputedStyle(document.querySelector('[data-figure] .mark-line path')).stroke"
-    before = seen.page.evaluate(ground), seen.page.evaluate(line)
-    seen.page.locator("#shade").click()
-    after = seen.page.evaluate(ground), seen.page.evaluate(line)
+    before = opened.page.evaluate(background), opened.page.evaluate(line)
+    opened.page.locator("#theme").click()
+    after = opened.page.evaluate(background), opened.page.evaluate(line)
     assert before[0] == "rgb(251, 251, 249)"
     assert after[0] == "rgb(20, 23, 26)"
     assert before[1] != after[1]
 
 
-def test_a_method_can_be_switched_off_and_on_again(seen: Seen) -> None:
-    whole = seen.page.evaluate(MARKS)
-    key = seen.page.locator(".key", has_text="lth")
+def test_a_method_can_be_hidden_and_shown_again(opened: OpenPage) -> None:
+    whole = opened.page.evaluate(MARKS)
+    key = opened.page.locator(".key", has_text="lth")
     key.click()
-    seen.page.wait_for_function(f"{MARKS} === {whole - 13}")  # three of ours, ten published
+    opened.page.wait_for_function(f"{MARKS} === {whole - 13}")  # three measured points and ten published ones
     assert key.get_attribute("aria-pressed") == "false"
     key.click()
-    seen.page.wait_for_function(f"{MARKS} === {whole}")
+    opened.page.wait_for_function(f"{MARKS} === {whole}")
 
 
-def test_published_curves_can_be_taken_away(seen: Seen) -> None:
-    seen.page.get_by_label("published curves").first.uncheck()
-    seen.page.wait_for_function(f"{MARKS} === 10")  # ours: nine and one in doubt
+def test_published_curves_can_be_hidden(opened: OpenPage) -> None:
+    opened.page.get_by_label("published curves").first.uncheck()
+    opened.page.wait_for_function(f"{MARKS} === 10")  # nine certified points and one uncertified
 
 
-def test_dead_tensors_are_marked_at_the_sparsity_that_is_chosen(seen: Seen) -> None:
+def test_dead_tensors_are_marked_at_the_selected_sparsity(opened: OpenPage) -> None:
     marks = (
         "[...document.querySelectorAll('[data-figure^=layers] text')].filter((t) => t.textContent === '×')"
     )
-    figure = seen.page.locator("figure", has=seen.page.locator("[data-figure^=layers]"))
-    assert seen.page.evaluate(f"{marks}.length") == 1
+    figure = opened.page.locator("figure", has=opened.page.locator("[data-figure^=layers]"))
+    assert opened.page.evaluate(f"{marks}.length") == 1
     figure.get_by_label("sparsity").select_option("0.36")
-    assert seen.page.evaluate(f"{marks}.length") == 1
+    assert opened.page.evaluate(f"{marks}.length") == 1
     heads = figure.locator("svg .role-axis-label").all_text_contents()
-    assert any("gmp" in head for head in heads)  # which is there at 0.36 alone
+    assert any("gmp" in head for head in heads)  # gmp has a record at 0.36 only
 
 
-def test_what_is_not_certified_is_red(seen: Seen) -> None:
+def test_uncertified_numbers_are_red(opened: OpenPage) -> None:
     colour = "getComputedStyle(document.querySelector('td.doubt')).color"
-    assert seen.page.evaluate(colour) == "rgb(179, 20, 29)"
-    assert "1 not certified" in seen.page.locator(".verdict.bad").text_content()
+    assert opened.page.evaluate(colour) == "rgb(179, 20, 29)"
+    assert "1 not certified" in opened.page.locator(".verdict.bad").text_content()
 
 
-def test_it_prints_by_day_whatever_the_screen_shows(seen: Seen) -> None:
-    seen.page.locator("#shade").click()
-    seen.page.emulate_media(media="print")
-    assert seen.page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
-    assert seen.page.evaluate("getComputedStyle(document.body).color") == "rgb(28, 33, 38)"
+def test_the_page_is_printed_in_the_light_theme(opened: OpenPage) -> None:
+    opened.page.locator("#theme").click()
+    opened.page.emulate_media(media="print")
+    assert opened.page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert opened.page.evaluate("getComputedStyle(document.body).color") == "rgb(28, 33, 38)"

@@ -1,4 +1,4 @@
-"""The command on the page makes the very cells of the page."""
+"""The commands on the page make the cells of the page."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from smc_eval.registry import load
 from smc_eval.reporting.html.commands import commands_of
 from smc_eval.store.record import Record, blank_record
 
-SHELVES = load().checked()
+REGISTRY = load().checked()
 
 
 def records(**flags: object) -> list[Record]:
-    """Blank records of all cells of an order."""
-    return [blank_record(cell) for cell in Grid.of(configured(flags), SHELVES).cells()]
+    """Blank records of all cells of a run configuration."""
+    return [blank_record(cell) for cell in Grid.of(configured(flags), REGISTRY).cells()]
 
 
-def obeyed(command: str) -> dict[str, object]:
+def parsed(command: str) -> dict[str, object]:
     """The flags of a command line, as the command line reads them."""
     words, fields = shlex.split(command)[1:], keys()
     dense = "--no-dense" not in words
     words = [word for word in words if word != "--no-dense"]
     pairs = list(zip(words[::2], words[1::2], strict=True))
     several = {"model", "method", "tasks", "sparsity", "recipe", "ablate"}
-    said = {flag[2:]: (value,) if flag[2:] in several else value for flag, value in pairs}
-    return {"dense": dense, **{fields[flag]: value for flag, value in said.items()}}
+    flags = {flag[2:]: (value,) if flag[2:] in several else value for flag, value in pairs}
+    return {"dense": dense, **{fields[flag]: value for flag, value in flags.items()}}
 
 
-def names(found: Iterable[Record]) -> set[str]:
-    return {record.digest for record in found}
+def digests(results: Iterable[Record]) -> set[str]:
+    return {record.digest for record in results}
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def names(found: Iterable[Record]) -> set[str]:
             "tasks": ("csqa",),
             "method": ("omp-after",),
             "scope": "all-2d",
-            "spread": "erk",
+            "distribution": "erk",
         },
         {
             "model": ("tiny",),
@@ -65,15 +65,15 @@ def names(found: Iterable[Record]) -> set[str]:
     ],
     ids=lambda flags: " ".join(f"{v[0] if isinstance(v, tuple) else v}" for v in flags.values()),
 )
-def test_a_run_is_made_again_by_the_command_told_from_its_records(flags: dict[str, object]) -> None:
-    asked = records(**flags)
-    (command,) = commands_of(asked, SHELVES)
-    assert names(records(**obeyed(command))) == names(asked)
+def test_the_command_of_records_makes_the_same_cells(flags: dict[str, object]) -> None:
+    made = records(**flags)
+    (command,) = commands_of(made, REGISTRY)
+    assert digests(records(**parsed(command))) == digests(made)
 
 
-def test_several_models_are_several_commands() -> None:
-    asked = [*records(model=("tiny",), tasks=("svamp/gts",), method=("lth",), sparsity=("0.5",))]
-    asked += records(model=("scratch",), tasks=("svamp/gts",), method=("lth",), sparsity=("0.5",))
-    commands = commands_of(asked, SHELVES)
+def test_there_is_one_command_per_model() -> None:
+    made = [*records(model=("tiny",), tasks=("svamp/gts",), method=("lth",), sparsity=("0.5",))]
+    made += records(model=("scratch",), tasks=("svamp/gts",), method=("lth",), sparsity=("0.5",))
+    commands = commands_of(made, REGISTRY)
     assert [re.search(r"--model (\S+)", command)[1] for command in commands] == ["tiny", "scratch"]  # type: ignore[index]
-    assert names(one for command in commands for one in records(**obeyed(command))) == names(asked)
+    assert digests(record for command in commands for record in records(**parsed(command))) == digests(made)

@@ -1,4 +1,4 @@
-"""The page is one file that loads nothing, says what failed, and shows what strangers wrote as text."""
+"""The page is one file that loads no other file, reports failures, and escapes the texts of plugins."""
 
 from __future__ import annotations
 
@@ -35,75 +35,75 @@ def html(page: Page) -> str:
     return page.html
 
 
-def told(html: str, name: str) -> dict[str, dict[str, object]]:
+def embedded_json(html: str, name: str) -> dict[str, dict[str, object]]:
     """The JSON that the page's script reads."""
-    found = re.search(rf'<script type="application/json" id="{name}">(.*?)</script>', html, flags=re.DOTALL)
-    assert found
-    read: dict[str, dict[str, object]] = json.loads(found[1])
-    return read
+    match = re.search(rf'<script type="application/json" id="{name}">(.*?)</script>', html, flags=re.DOTALL)
+    assert match
+    content: dict[str, dict[str, object]] = json.loads(match[1])
+    return content
 
 
 def test_nothing_is_loaded_from_elsewhere(html: str) -> None:
     outside = re.sub(r"<script.*?</script>", "", html, flags=re.DOTALL)
     assert not re.search(r"""(?:src|href)=["']?(?:https?:)?//|@import|url\(""", outside)
     assert "default-src 'none'" in outside
-    assert "connect-src" not in outside  # so that default-src holds
+    assert "connect-src" not in outside  # so default-src applies
 
 
-def test_what_failed_comes_first_and_is_told(html: str) -> None:
+def test_failures_come_first(html: str) -> None:
     assert html.index("failed the certificate") < html.index('id="table"')
     assert "17 of 19 cells certified, 1 not certified, 1 failed" in html
     assert "out of &lt;memory&gt;" in html
     assert "<memory>" not in html
 
 
-def test_what_the_terminal_and_the_page_show_is_reckoned_once(record: Make) -> None:
+def test_the_terminal_and_the_page_compute_cells_once(record: Make) -> None:
     records = [record(method, seed=seed) for method in ("dense", "lth", "snip") for seed in (0, 1)]
-    asked: list[str] = []
+    requested: list[str] = []
 
-    def look(digest: str) -> Items:
-        asked.append(digest)
+    def find_items(digest: str) -> Items:
+        requested.append(digest)
         return Items("mean", tuple((100.0 * (n < 60),) for n in range(100)))
 
-    table = table_of(records, look)
+    table = table_of(records, find_items)
     assert "60.0±" in render_table(table, "table")
     assert "60.0" in Page.of(table).html
-    assert sorted(asked) == sorted(record.digest for record in records)
+    assert sorted(requested) == sorted(record.digest for record in records)
 
 
-def test_numbers_are_shared_not_repeated(html: str) -> None:
-    specs, data = told(html, "specs"), told(html, "data")
+def test_specs_refer_to_shared_data(html: str) -> None:
+    specs, data = embedded_json(html, "specs"), embedded_json(html, "data")
     assert all("values" not in spec["data"] for spec in specs.values())  # type: ignore[operator]
     assert {spec["data"]["name"] for spec in specs.values()} == set(data)  # type: ignore[index]
 
 
-def test_every_figure_is_told_in_words(page: Page, html: str) -> None:
+def test_every_figure_has_a_description(page: Page, html: str) -> None:
     assert page.figures
     for figure in page.figures:
         assert len(figure.alt) > 40
         assert f'data-figure="{figure.name}"' in html
 
 
-def test_a_strangers_words_end_no_script(record: Make) -> None:
+def test_texts_of_plugins_cannot_end_a_script(record: Make) -> None:
     page = Page.of(table_of([record("x:</script><b>", model="</script><script>alert(1)</script>")]))
     assert "<script>alert(1)" not in page.html
-    assert told(page.html, "specs")
+    assert embedded_json(page.html, "specs")
 
 
-def test_sections_without_data_say_why(page: Page) -> None:
+def test_sections_without_data_give_the_reason(page: Page) -> None:
     absent = {section.name: section.absent for section in page.sections}
     assert absent["curves"] == ""
-    assert "measure" in absent["moved"]
-    assert "sketches" in absent["agreement"]
+    assert "changes of weights" in absent["moved"]
+    assert "mask samples" in absent["agreement"]
 
 
-def test_names_of_files_are_never_alike(record: Make) -> None:
+def test_names_of_files_are_distinct(record: Make) -> None:
     records = [record(task="a/b"), record(task="a-b"), record(task="a/b", model="other/roberta-large")]
     page = Page.of(table_of(records))
     assert len({figure.name for figure in page.figures}) == len(page.figures)
 
 
-def test_what_is_kept_is_told_with_what_it_costs(page: Page) -> None:
+def test_the_table_has_retained_sparsities_and_costs(page: Page) -> None:
     rows = {row.names: row.cells for row in results_table.page_rows(page.summaries, page.table.columns)}
     at = len(page.table.columns)
     lth = rows["csqa", "roberta-large", "lth"]
@@ -112,7 +112,7 @@ def test_what_is_kept_is_told_with_what_it_costs(page: Page) -> None:
     assert rows["csqa", "roberta-large", "snip"][at].text == "< 0.36"
 
 
-def test_ranks_are_of_methods_that_every_task_has(record: Make) -> None:
+def test_only_methods_with_a_curve_on_every_task_are_ranked(record: Make) -> None:
     def run(task: str, *methods: str) -> list[Record]:
         levels = ((0.36, 70.0), (0.672, 60.0))
         made = [record(m, s, v, task=task) for m in methods for s, v in levels]
@@ -125,22 +125,22 @@ def test_ranks_are_of_methods_that_every_task_has(record: Make) -> None:
     assert only.area.value == pytest.approx(sum(expected) / 4)
 
 
-def test_certificates_that_failed_stand_first(several: list[Record]) -> None:
+def test_failed_certificates_come_first(several: list[Record]) -> None:
     verdicts = certificates.verdicts(several)
-    assert [verdict.loud for verdict in verdicts[:3]] == [True, True, False]
-    assert verdicts[1].cells[-1].text == "3 weights left, 2 wanted"
+    assert [verdict.failed for verdict in verdicts[:3]] == [True, True, False]
+    assert verdicts[1].cells[-1].text == "3 weights remain, 2 expected"
 
 
-def test_a_whole_run_is_not_alarmed(record: Make) -> None:
+def test_a_certified_run_has_no_warnings(record: Make) -> None:
     data = {"source": "d", "digest": "x", "limited": None}
     page = Page.of(table_of([record("dense", value=77.0, data=data), record(data=data)]))
-    found = headline(page.table.records, page.notes)
-    assert found.whole
-    assert (found.loud, found.troubles) == ((), ())
-    assert found.certified == "2 of 2 cells certified"
+    top = headline(page.table.records, page.notes)
+    assert top.whole
+    assert (top.warnings, top.problems) == ((), ())
+    assert top.certified == "2 of 2 cells certified"
 
 
-def test_figures_are_files_for_papers(record: Make, tmp_path: Path) -> None:
+def test_figures_are_saved_for_papers(record: Make, tmp_path: Path) -> None:
     page = Page.of(table_of([record("dense", value=77.0), record("lth"), record("lth", 0.672, 50.0)]))
     paths = list(save_figures(page, tmp_path / "figures"))
     assert {path.suffix for path in paths} == {".pdf", ".svg", ".png"}
@@ -152,37 +152,37 @@ def test_figures_are_files_for_papers(record: Make, tmp_path: Path) -> None:
     legend = svg.partition("role-legend-label")[2]
     assert ">lth</text>" in legend
     symbol = svg.partition("role-legend-symbol")[2].partition("</g>")[0]
-    assert 'opacity="1"' in symbol, "a legend's symbols must not be as pale as the bands"
+    assert 'opacity="1"' in symbol, "symbols of the legend must be opaque, unlike bands"
 
 
 @pytest.fixture
 def store(several: list[Record], tmp_path: Path) -> Path:
-    book = RecordsFile(tmp_path / "runs")
+    records_file = RecordsFile(tmp_path / "runs")
     for result in several:
-        book.add(result)
+        records_file.add(result)
     return tmp_path / "runs"
 
 
-def test_the_verb_writes_the_page_beside_the_table(store: Path, tmp_path: Path) -> None:
-    ran = CliRunner().invoke(app, ["report", str(store), "--html", str(tmp_path / "a.html")])
-    assert ran.exit_code == 0, ran.output
-    assert "omp-after" in ran.stdout
+def test_the_command_writes_the_page_and_prints_the_table(store: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["report", str(store), "--html", str(tmp_path / "a.html")])
+    assert result.exit_code == 0, result.output
+    assert "omp-after" in result.stdout
     assert (tmp_path / "a.html").read_text(encoding="utf-8").startswith("<!doctype html>")
 
 
-def test_a_page_that_cannot_be_written_is_refused_before_any_work(store: Path, tmp_path: Path) -> None:
-    ran = CliRunner().invoke(app, ["report", str(store), "--html", str(tmp_path / "no" / "a.html")])
-    assert ran.exit_code == 2
-    assert "make it first" in ran.output
+def test_a_page_that_cannot_be_written_is_refused_first(store: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["report", str(store), "--html", str(tmp_path / "no" / "a.html")])
+    assert result.exit_code == 2
+    assert "create it first" in result.output
 
 
 @pytest.mark.parametrize("module", ["jinja2", "vl_convert"])
-def test_the_extra_is_named_where_it_is_missing(
+def test_a_missing_extra_is_an_error_that_names_it(
     module: str, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, module, None)
-    ran = CliRunner().invoke(app, ["report", str(store), "--html", str(tmp_path / "a.html")])
-    assert ran.exit_code == 2
-    assert f"need {module}" in ran.output
-    assert "smc-eval[page]" in ran.output
+    result = CliRunner().invoke(app, ["report", str(store), "--html", str(tmp_path / "a.html")])
+    assert result.exit_code == 2
+    assert f"need {module}" in result.output
+    assert "smc-eval[page]" in result.output
     assert not (tmp_path / "a.html").exists()

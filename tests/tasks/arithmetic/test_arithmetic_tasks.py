@@ -1,4 +1,4 @@
-"""The six arithmetic tasks: what they read, how they score, and that they learn."""
+"""The six arithmetic tasks: their data, scores and training."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from smc_eval.tasks.arithmetic.datasets import (
 )
 from smc_eval.tasks.arithmetic.problems import Problem
 from smc_eval.tasks.arithmetic.solver import Solver
-from smc_eval.tasks.arithmetic.text_readers import reader
+from smc_eval.tasks.arithmetic.text_readers import make_reader
 from smc_eval.tasks.arithmetic.word_problems import WordProblems
 
 
 def small(kind: type[WordProblems] = MawpsGts, **fields: object) -> WordProblems:
-    """A task on its twin, small enough for a test."""
+    """A task on synthetic data, small enough for a test."""
     fold = 0 if kind.card.folds else None
     return kind.model_validate({"backbone": "scratch", "fold": fold, "hidden": 16, "embedding": 12, **fields})
 
@@ -70,7 +70,7 @@ def test_recipes_are_the_published_ones(
     assert kind(backbone="tiny").width == 64
 
 
-def test_published_shapes_stand_in_the_net() -> None:
+def test_the_net_has_the_published_shapes() -> None:
     task = MawpsGts(backbone="scratch", fold=0)
     shapes = {name: tuple(weight.shape) for name, weight in task.model().named_parameters()}
     assert shapes["sequence.weight_ih_l0"] == (2048, 768)
@@ -89,7 +89,7 @@ def test_published_shapes_stand_in_the_net() -> None:
     assert shapes["tree.constants"] == (1, 2, 512)
 
 
-def test_output_layers_and_tables_are_out_of_the_body() -> None:
+def test_the_body_excludes_output_layers_and_embeddings() -> None:
     task = small(MawpsGraph2Tree)
     model = task.model()
     scope = in_scope(model, "body", task.exclude(model))
@@ -100,7 +100,7 @@ def test_output_layers_and_tables_are_out_of_the_body() -> None:
     assert set(in_scope(model, "all-2d")) == matrices - {"tree.constants"}
 
 
-def test_a_score_counts_values_equations_and_unleaked_problems() -> None:
+def test_a_score_holds_value_equation_and_unleaked_accuracy() -> None:
     numbers = (2.0, 3.0)
     problems = [
         Problem(("NUM", "NUM"), (0, 1), numbers, ("+", "N0", "N1"), (), leaked=leaked)
@@ -113,17 +113,17 @@ def test_a_score_counts_values_equations_and_unleaked_problems() -> None:
     assert score.signature == "value|tol:1e-4|beam:5"
 
 
-def test_without_leaks_nothing_is_said_of_them() -> None:
+def test_without_leaks_there_is_no_unleaked_accuracy() -> None:
     one = Problem(("NUM",), (0,), (2.0,), ("N0",), ())
     assert small().score([["N0"]], [one]).also == {"equation_accuracy": 100.0}
 
 
-def test_leaked_questions_are_told_in_the_test_part_alone() -> None:
+def test_leaked_questions_are_marked_in_the_test_part_alone() -> None:
     task = small()
     train = {problem.words for problem in task.data("train")}
-    told = [problem.leaked for problem in task.data("test")]
-    assert told == [problem.words in train for problem in task.data("test")]
-    assert sum(told) == 4
+    leaked = [problem.leaked for problem in task.data("test")]
+    assert leaked == [problem.words in train for problem in task.data("test")]
+    assert sum(leaked) == 4
     assert not any(problem.leaked for problem in task.data("train"))
 
 
@@ -133,7 +133,7 @@ def test_real_files_are_read(data_dir: Path) -> None:
     assert sum(problem.leaked for problem in task.data("test")) == 128
 
 
-def test_a_task_with_folds_asks_for_one() -> None:
+def test_a_task_with_folds_needs_a_fold() -> None:
     with pytest.raises(UsageError, match=r"'mawps/gts' has 5 folds; name one"):
         MawpsGts(backbone="scratch").data("train")
 
@@ -143,14 +143,15 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         MawpsGts(backbone="scratch", folder=str(tmp_path), fold=3).sources()
 
 
-def test_a_hub_model_while_offline_says_what_would_help() -> None:
+def test_a_hub_model_without_a_connection_is_reported_with_three_remedies() -> None:
     with pytest.raises(ModelError) as caught:
-        MawpsGts(backbone="nobody/nothing-of-this-name", fold=0).sources()
-    told = str(caught.value)
-    assert "connect" in told and "hf download nobody/nothing-of-this-name" in told and "local folder" in told
+        MawpsGts(backbone="org/no-such-model", fold=0).sources()
+    message = str(caught.value)
+    for remedy in ("connect", "hf download org/no-such-model", "local folder"):
+        assert remedy in message
 
 
-def test_predictions_are_plain_json_and_blind_to_their_batch() -> None:
+def test_predictions_are_plain_json_and_do_not_depend_on_the_batch() -> None:
     torch.manual_seed(0)
     for kind in (MawpsGts, MawpsGraph2Tree):
         task = small(kind)
@@ -165,25 +166,25 @@ def test_predictions_are_plain_json_and_blind_to_their_batch() -> None:
 
 
 @pytest.mark.parametrize(("kind", "hidden", "lr"), [(SvampGts, 64, 5e-3), (SvampGraph2Tree, 32, 1e-2)])
-def test_a_net_learns_a_handful_of_problems(kind: type[WordProblems], hidden: int, lr: float) -> None:
+def test_a_net_learns_eight_problems(kind: type[WordProblems], hidden: int, lr: float) -> None:
     torch.manual_seed(0)
     task = small(kind, hidden=hidden, embedding=32, dropout=0.0)
     examples = task.data("train")[:8]
-    model = task.model().eval()  # the graph block's own dropout sleeps too
+    model = task.model().eval()  # eval mode also turns off the dropout of the graph block
     optimizer = torch.optim.Adam(model.parameters(), lr=lr)
     for _ in range(160):
         optimizer.zero_grad()
         task.loss(model, task.collate(examples)).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-    found = predict(task, model, examples, task.recipe, Device("cpu"))
-    assert task.score(found, examples).also["equation_accuracy"] >= 75
+    predicted = predict(task, model, examples, task.recipe, Device("cpu"))
+    assert task.score(predicted, examples).also["equation_accuracy"] >= 75
 
 
-def test_scratch_knows_no_word_of_the_test_part_alone() -> None:
+def test_scratch_does_not_know_words_of_the_test_part_alone() -> None:
     train = [Problem(("some", "NUM"), (1,), (1.0,), ("N0",), ())]
     test = [Problem(("other", "some", "NUM"), (2,), (1.0,), ("N0",), ())]
-    read = reader("scratch", train, test)
-    assert read.cut(test[0].words) == ([2, 3, 1], [0, 1, 2])  # UNK, the first word, NUM
+    text_reader = make_reader("scratch", train, test)
+    assert text_reader.tokenize(test[0].words) == ([2, 3, 1], [0, 1, 2])  # UNK, the first word, NUM
 
 
 def test_reading_data_needs_no_tensors() -> None:

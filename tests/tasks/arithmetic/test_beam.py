@@ -1,4 +1,4 @@
-"""Beam search: greedy at width 1, exact where it can be checked, and blind to its batch."""
+"""Beam search: greedy at width 1, equal to a naive search, and independent of the batch."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from smc_eval.tasks.arithmetic.beam import LONGEST_EQUATION, Branch, search
-from smc_eval.tasks.arithmetic.levels import trees
+from smc_eval.tasks.arithmetic.beam import LONGEST_EQUATION, Hypothesis, search
+from smc_eval.tasks.arithmetic.levels import build_trees
 from smc_eval.tasks.arithmetic.tree import EncodedProblems, TreeDecoder
 
 HIDDEN, COUNTS = 8, (3, 1, 2)
 
 
 def a_decoder(seed: int) -> TreeDecoder:
-    """Three operators and a constant, sharp enough that equations differ."""
+    """Three operators and a constant; large weights, so that equations differ."""
     torch.manual_seed(seed)
     decoder = TreeDecoder(operators=3, constants=1, hidden=HIDDEN, embedding=5, dropout=0.5).eval()
     with torch.no_grad():
         for weight in decoder.parameters():
             weight.mul_(3)
-        decoder.operator.bias.sub_(1)  # equations come to an end
+        decoder.operator.bias.sub_(1)  # so that equations end
     return decoder
 
 
 def a_reading(decoder: TreeDecoder, rows: Sequence[int] = (0, 1, 2)) -> EncodedProblems:
-    """Random problems, some of them chosen; padded to the longest chosen."""
-    chance = torch.Generator().manual_seed(7)
-    root, states = torch.randn(3, HIDDEN, generator=chance), torch.randn(3, 5, HIDDEN, generator=chance)
-    numbers = torch.randn(3, 3, HIDDEN, generator=chance)
+    """Some of three random problems, padded to the longest of them."""
+    generator = torch.Generator().manual_seed(7)
+    root, states = torch.randn(3, HIDDEN, generator=generator), torch.randn(3, 5, HIDDEN, generator=generator)
+    numbers = torch.randn(3, 3, HIDDEN, generator=generator)
     chosen, most = list(rows), max(COUNTS[row] for row in rows)
     real_NQ = torch.arange(most) < torch.tensor([COUNTS[row] for row in rows])[:, None]
     real_NS = torch.arange(5) < torch.tensor([(5, 3, 4)[row] for row in rows])[:, None]
@@ -44,19 +44,21 @@ def a_reading(decoder: TreeDecoder, rows: Sequence[int] = (0, 1, 2)) -> EncodedP
     )
 
 
-def whole(equation: Sequence[int]) -> bool:
+def is_complete(equation: Sequence[int]) -> bool:
     wanted = 1
     for symbol in equation:
         wanted += 1 if symbol < 3 else -1
     return wanted == 0
 
 
-def taught(decoder: TreeDecoder, reading: EncodedProblems, row: int, equation: Sequence[int]) -> Tensor:
-    """Log-probabilities at the nodes of a whole equation, teacher-forced."""
-    shape = trees([equation], 3, [{}])
-    levels = tuple(replace(one, problem_M=torch.full_like(one.problem_M, row)) for one in shape.levels)
-    one = replace(reading, root_NH=reading.root_NH[row : row + 1])
-    return cast("Tensor", decoder(one, replace(shape, levels=levels))).detach()
+def teacher_forced(
+    decoder: TreeDecoder, reading: EncodedProblems, row: int, equation: Sequence[int]
+) -> Tensor:
+    """Log-probabilities at the nodes of a complete equation, with teacher forcing."""
+    shape = build_trees([equation], 3, [{}])
+    levels = tuple(replace(level, problem_M=torch.full_like(level.problem_M, row)) for level in shape.levels)
+    one_problem = replace(reading, root_NH=reading.root_NH[row : row + 1])
+    return cast("Tensor", decoder(one_problem, replace(shape, levels=levels))).detach()
 
 
 def log_probability(
@@ -68,15 +70,15 @@ def log_probability(
 def naive(
     decoder: TreeDecoder, reading: EncodedProblems, row: int, width: int, longest: int
 ) -> tuple[int, ...]:
-    """Every prefix scored anew from its start, by completing it with leaves; nothing is dropped early."""
+    """A slow search: each prefix is completed with leaves and scored from its start; nothing is dropped."""
     beam: list[tuple[float, tuple[int, ...]]] = [(0.0, ())]
     symbols = range(3 + 1 + COUNTS[row])
     for _ in range(longest):
-        if all(equation and whole(equation) for _, equation in beam):
+        if all(equation and is_complete(equation) for _, equation in beam):
             break
-        grown = [one for one in beam if one[1] and whole(one[1])]
+        grown = [(score, equation) for score, equation in beam if equation and is_complete(equation)]
         for score, equation in beam:
-            if not (equation and whole(equation)):
+            if not (equation and is_complete(equation)):
                 more = sorted(
                     ((prefix_score(decoder, reading, row, (*equation, s)), s) for s in symbols), reverse=True
                 )
@@ -87,7 +89,7 @@ def naive(
 
 
 def prefix_score(decoder: TreeDecoder, reading: EncodedProblems, row: int, prefix: Sequence[int]) -> float:
-    """Sum of the log-probabilities of a prefix's symbols; those that complete it do not count."""
+    """Sum of the log-probabilities of a prefix, without the symbols that complete it."""
     operators = sum(symbol < 3 for symbol in prefix)
     missing = operators + 1 - (len(prefix) - operators)
     filled = [*prefix, *[3] * missing]
@@ -97,12 +99,14 @@ def prefix_score(decoder: TreeDecoder, reading: EncodedProblems, row: int, prefi
 def at(
     decoder: TreeDecoder, reading: EncodedProblems, row: int, equation: Sequence[int], place: int
 ) -> float:
-    """Log-probability of the symbol at a place of a whole equation, teacher-forced."""
-    return float(taught(decoder, reading, row, equation)[level_order(equation).index(place), equation[place]])
+    """Log-probability of the symbol at a position of a complete equation, with teacher forcing."""
+    return float(
+        teacher_forced(decoder, reading, row, equation)[level_order(equation).index(place), equation[place]]
+    )
 
 
 def level_order(equation: Sequence[int]) -> list[int]:
-    """Places of the symbols, level by level; in each all left operands, then all right ones."""
+    """Positions of the symbols, level by level; in each level all left operands, then all right ones."""
     operands: dict[int, tuple[int, int]] = {}
 
     def read(place: int) -> int:
@@ -113,78 +117,78 @@ def level_order(equation: Sequence[int]) -> list[int]:
         return read(right)
 
     read(0)
-    found, level = list[int](), [0]
+    order, level = list[int](), [0]
     while level:
-        found += level
+        order += level
         parents = [place for place in level if place in operands]
         level = [operands[place][side] for side in (0, 1) for place in parents]
-    return found
+    return order
 
 
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("width", [1, 2, 5])
-def test_the_search_is_the_naive_one(width: int, seed: int) -> None:
+def test_the_search_gives_the_result_of_a_naive_search(width: int, seed: int) -> None:
     decoder = a_decoder(seed)
     reading = a_reading(decoder)
-    found = search(decoder, reading, width, longest=5)
-    assert [branch.symbols for branch in found] == [
+    best = search(decoder, reading, width, longest=5)
+    assert [hypothesis.symbols for hypothesis in best] == [
         naive(decoder, reading, row, width, 5) for row in range(3)
     ]
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_a_score_is_the_log_probability_of_its_equation(seed: int) -> None:
+def test_a_score_is_the_log_probability_of_the_equation(seed: int) -> None:
     decoder = a_decoder(seed)
     reading = a_reading(decoder)
-    for row, branch in enumerate(search(decoder, reading, 5)):
-        assert branch.goals == () or len(branch.symbols) == LONGEST_EQUATION
-        if not branch.goals:
-            assert branch.score == pytest.approx(
-                log_probability(decoder, reading, row, branch.symbols), abs=1e-4
+    for row, hypothesis in enumerate(search(decoder, reading, 5)):
+        assert hypothesis.goals == () or len(hypothesis.symbols) == LONGEST_EQUATION
+        if not hypothesis.goals:
+            assert hypothesis.score == pytest.approx(
+                log_probability(decoder, reading, row, hypothesis.symbols), abs=1e-4
             )
 
 
-def test_a_wide_beam_finds_the_likeliest_of_all_short_equations() -> None:
+def test_a_wide_beam_finds_the_most_probable_short_equation() -> None:
     decoder = a_decoder(3)
     reading = a_reading(decoder)
-    for row, branch in enumerate(search(decoder, reading, 400, longest=3)):
+    for row, hypothesis in enumerate(search(decoder, reading, 400, longest=3)):
         symbols = range(4 + COUNTS[row])
-        short = [e for n in (1, 3) for e in itertools.product(symbols, repeat=n) if whole(e)]
+        short = [e for n in (1, 3) for e in itertools.product(symbols, repeat=n) if is_complete(e)]
         short = [e for e in short if len(e) == 1 or (e[0] < 3 <= min(e[1:]))]
         best = max(log_probability(decoder, reading, row, equation) for equation in short)
-        assert branch.score >= best - 1e-4
-        if not branch.goals:
-            assert branch.score == pytest.approx(best, abs=1e-4)
+        assert hypothesis.score >= best - 1e-4
+        if not hypothesis.goals:
+            assert hypothesis.score == pytest.approx(best, abs=1e-4)
 
 
 @given(st.integers(0, 50), st.sampled_from([1, 3, 5]))
 def test_predictions_do_not_depend_on_the_batch(seed: int, width: int) -> None:
     decoder = a_decoder(seed)
-    together = [branch.symbols for branch in search(decoder, a_reading(decoder), width, longest=12)]
+    together = [hypothesis.symbols for hypothesis in search(decoder, a_reading(decoder), width, longest=12)]
     alone = [search(decoder, a_reading(decoder, [row]), width, longest=12)[0].symbols for row in range(3)]
     assert together == alone
 
 
-def test_equal_scores_fall_out_alike_in_any_batch() -> None:
+def test_ties_are_broken_the_same_way_in_any_batch() -> None:
     decoder = a_decoder(0)
     for weight in decoder.parameters():
-        weight.data.zero_()  # as pruning to death leaves it: every symbol is as likely as any other
-    together = [branch.symbols for branch in search(decoder, a_reading(decoder), 5, longest=9)]
+        weight.data.zero_()  # as after extreme pruning: all symbols are equally probable
+    together = [hypothesis.symbols for hypothesis in search(decoder, a_reading(decoder), 5, longest=9)]
     alone = [search(decoder, a_reading(decoder, [row]), 5, longest=9)[0].symbols for row in range(3)]
     assert together == alone
 
 
-def test_an_equation_without_end_is_given_up() -> None:
+def test_an_equation_without_end_stops_at_the_limit() -> None:
     decoder = a_decoder(0)
     decoder.operator.bias.data += 100  # operators only
-    branches = search(decoder, a_reading(decoder), 2)
-    assert [len(branch.symbols) for branch in branches] == [LONGEST_EQUATION] * 3
-    assert all(branch.goals for branch in branches)
+    hypotheses = search(decoder, a_reading(decoder), 2)
+    assert [len(hypothesis.symbols) for hypothesis in hypotheses] == [LONGEST_EQUATION] * 3
+    assert all(hypothesis.goals for hypothesis in hypotheses)
 
 
-def test_no_number_is_chosen_that_a_problem_lacks() -> None:
+def test_only_numbers_of_the_problem_are_chosen() -> None:
     decoder = a_decoder(0)
-    decoder.operator.bias.data -= 100  # a leaf at once
+    decoder.operator.bias.data -= 100  # the first symbol is a leaf
     best = search(decoder, a_reading(decoder), 30)
-    assert all(isinstance(branch, Branch) and branch.goals == () for branch in best)
-    assert all(branch.symbols[0] < 4 + count for branch, count in zip(best, COUNTS, strict=True))
+    assert all(isinstance(hypothesis, Hypothesis) and hypothesis.goals == () for hypothesis in best)
+    assert all(hypothesis.symbols[0] < 4 + count for hypothesis, count in zip(best, COUNTS, strict=True))

@@ -1,4 +1,4 @@
-"""Tokenizers made by hand, one word a token, so that inputs can be written out; and small checkpoints."""
+"""Tokenizers with whole words as tokens, so that inputs can be written by hand; and small checkpoints."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import torch
 WORDS = ("Q:", "A:", "where", "is", "it", "here", "now", "the", "cup", "fell", "story", "x")
 
 
-def tokenizer(special: tuple[str, ...], frame: Any, **named: str) -> Any:
-    """A tokenizer of whole words with a frame around them."""
+def tokenizer(special: tuple[str, ...], post_processor: Any, **options: str) -> Any:
+    """A tokenizer of whole words, with special tokens around them."""
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    made = Tokenizer(models.WordLevel({word: at for at, word in enumerate((*special, *WORDS))}, special[-1]))
-    made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    made.post_processor = frame
-    return PreTrainedTokenizerFast(tokenizer_object=made, unk_token=special[-1], **named)
+    words = Tokenizer(models.WordLevel({word: at for at, word in enumerate((*special, *WORDS))}, special[-1]))
+    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    words.post_processor = post_processor
+    return PreTrainedTokenizerFast(tokenizer_object=words, unk_token=special[-1], **options)
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def bert() -> Any:
 
 @pytest.fixture(scope="session")
 def small() -> dict[str, int]:
-    """Options of a config that make a net small."""
+    """Config options for a small net."""
     return {
         "hidden_size": 8,
         "num_hidden_layers": 2,
@@ -73,13 +73,13 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory, small: dict[str, int]) 
 
     def save(*, head: bool = True, mask: bool = True, pad: bool = True, positions: int = 130) -> Path:
         folder = tmp_path_factory.mktemp("checkpoint") / "small"
-        made = tiny.tiny_tokenizer(texts, 400, mask=mask)
+        own_tokenizer = tiny.tiny_tokenizer(texts, 400, mask=mask)
         if not pad:
-            made.pad_token = None
-        made.save_pretrained(folder)
+            own_tokenizer.pad_token = None
+        own_tokenizer.save_pretrained(folder)
         torch.manual_seed(0)
         config = RobertaConfig(
-            vocab_size=len(made), max_position_embeddings=positions, type_vocab_size=1, **small
+            vocab_size=len(own_tokenizer), max_position_embeddings=positions, type_vocab_size=1, **small
         )
         net = RobertaForMaskedLM(config) if head else RobertaModel(config)
         net.save_pretrained(folder)

@@ -1,4 +1,4 @@
-"""CommonsenseQA as it stands in its files, real, synthetic and broken."""
+"""CommonsenseQA in real, synthetic and broken files."""
 
 from __future__ import annotations
 
@@ -20,42 +20,42 @@ def row(**changes: Any) -> dict[str, Any]:
     return {"answerKey": "B", "id": "0", "question": {"stem": "Where?", "choices": labelled}, **changes}
 
 
-def asked(*choices: Any, **changes: Any) -> dict[str, Any]:
-    return row(question={"stem": "Where?", "choices": list(choices), **changes})
+def row_of(*parts: Any, **changes: Any) -> dict[str, Any]:
+    return row(question={"stem": "Where?", "choices": list(parts), **changes})
 
 
-def five(*labels: str) -> list[dict[str, str]]:
+def choices(*labels: str) -> list[dict[str, str]]:
     return [{"label": label, "text": f"place {label}"} for label in labels]
 
 
-def laid(folder: Path, *rows: Any, name: str = "dev_rand_split.jsonl") -> Path:
+def write_rows(folder: Path, *rows: Any, name: str = "dev_rand_split.jsonl") -> Path:
     path = folder / "commonsenseqa" / name
     path.parent.mkdir(exist_ok=True)
     path.write_text("".join(f"{one if isinstance(one, str) else json.dumps(one)}\n" for one in rows))
     return path
 
 
-def test_a_question_is_read_with_every_choice_beside_it(tmp_path: Path) -> None:
-    laid(tmp_path, row(), "", row(answerKey="E"))
+def test_a_question_is_read_as_pairs_with_its_choices(tmp_path: Path) -> None:
+    write_rows(tmp_path, row(), "", row(answerKey="E"))
     first, second = Csqa(folder=str(tmp_path)).data("test")
     assert first == Question(tuple(("Q: Where?", f"A: place {label}") for label in "ABCDE"), 1)
     assert second.answer == 4
 
 
-def test_choices_keep_the_files_order(tmp_path: Path) -> None:
-    laid(tmp_path, asked(*five("C", "A", "B", "E", "D")))
+def test_choices_keep_the_order_of_the_file(tmp_path: Path) -> None:
+    write_rows(tmp_path, row_of(*choices("C", "A", "B", "E", "D")))
     (one,) = Csqa(folder=str(tmp_path)).data("test")
     assert [choice for _, choice in one.choices][one.answer] == "A: place B"
     assert one.answer == 2
 
 
-def test_plain_and_gz_are_read_alike_and_have_one_digest(tmp_path: Path) -> None:
+def test_plain_and_gz_files_give_the_same_data_and_digest(tmp_path: Path) -> None:
     tasks = []
     for packed in (False, True):
         folder = tmp_path / str(packed)
         folder.mkdir()
         for name in ("train_rand_split.jsonl", "dev_rand_split.jsonl"):
-            path = laid(folder, row(), name=name)
+            path = write_rows(folder, row(), name=name)
             if packed:
                 path.with_name(f"{name}.gz").write_bytes(gzip.compress(path.read_bytes()))
                 path.unlink()
@@ -71,49 +71,49 @@ BROKEN = [
     ({"id": "0", "question": row()["question"]}, "no 'answerKey', as in the official test file"),
     (row(question="Where?"), "'question' is 'Where?'; wanted a JSON object"),
     ({"answerKey": "A", "id": "0"}, "no 'question'; found 'answerKey, id'"),
-    (asked(*five(*"ABCDE"), stem=" "), "'stem' is empty"),
-    (asked(*five(*"ABCDE"), stem=7), "'stem' is 7; wanted text"),
-    (asked(*five(*"ABCD")), "no choice is labelled E; wanted A, B, C, D, E"),
-    (asked(*five(*"ABCDD")), "two choices are labelled 'D'"),
-    (asked(*five(*"ABCDEA")), "two choices are labelled 'A'"),
-    (asked(*five(*"ABCD1")), "a choice is labelled '1'; wanted A, B, C, D, E"),
-    (asked(*five(*"ABCD"), {"label": "E"}), "a choice is {'label': 'E'}; wanted an object with label"),
-    (asked(*five(*"ABCD"), {"label": "E", "text": ""}), "'text' is empty"),
-    (asked(*five(*"ABCD"), {"label": "E", "text": None}), "'text' is None; wanted text"),
-    (asked(*five(*"ABCD"), {"label": "E", "text": "\ud800"}), "'text' holds half a character"),
-    (asked(*five(*"ABCD"), {"label": {}, "text": "x"}), "a choice is labelled {}"),
+    (row_of(*choices(*"ABCDE"), stem=" "), "'stem' is empty"),
+    (row_of(*choices(*"ABCDE"), stem=7), "'stem' is 7; wanted text"),
+    (row_of(*choices(*"ABCD")), "no choice is labelled E; wanted A, B, C, D, E"),
+    (row_of(*choices(*"ABCDD")), "two choices are labelled 'D'"),
+    (row_of(*choices(*"ABCDEA")), "two choices are labelled 'A'"),
+    (row_of(*choices(*"ABCD1")), "a choice is labelled '1'; wanted A, B, C, D, E"),
+    (row_of(*choices(*"ABCD"), {"label": "E"}), "a choice is {'label': 'E'}; wanted an object with label"),
+    (row_of(*choices(*"ABCD"), {"label": "E", "text": ""}), "'text' is empty"),
+    (row_of(*choices(*"ABCD"), {"label": "E", "text": None}), "'text' is None; wanted text"),
+    (row_of(*choices(*"ABCD"), {"label": "E", "text": "\ud800"}), "'text' holds half a character"),
+    (row_of(*choices(*"ABCD"), {"label": {}, "text": "x"}), "a choice is labelled {}"),
     (row(question={"stem": "Where?", "choices": "ABCDE"}), "'choices' is 'ABCDE'; wanted a list"),
-    ("[1, 2]", "it is [1, 2]; wanted a JSON object"),
+    ("[1, 2]", "the content is [1, 2]; wanted a JSON object"),
     ("{", "no JSON: Expecting property name"),
-    ('{"answerKey": 1' + "1" * 5000 + "}", "no JSON that could be read: it holds a number too long"),
-    ("[" * 100_000, "no JSON that could be read: it is nested too deeply"),
+    ('{"answerKey": 1' + "1" * 5000 + "}", "cannot read the JSON: a number has too many digits"),
+    ("[" * 100_000, "cannot read the JSON: it is nested too deeply"),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("wrong", "said"), BROKEN, ids=[said[:40] for _, said in BROKEN])
-def test_a_row_that_makes_no_sense_is_named_by_file_and_line(tmp_path: Path, wrong: Any, said: str) -> None:
-    path = laid(tmp_path, row(), wrong)
+@pytest.mark.parametrize(("wrong", "message"), BROKEN, ids=[message[:40] for _, message in BROKEN])
+def test_an_invalid_row_is_reported_with_file_and_line(tmp_path: Path, wrong: Any, message: str) -> None:
+    path = write_rows(tmp_path, row(), wrong)
     with pytest.raises(DataError) as caught:
         Csqa(folder=str(tmp_path)).data("test")
     assert str(caught.value).startswith(f"{path}, line 2: ")
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert len(str(caught.value)) < 400
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (b"", "the file is empty; wanted one JSON object a line"),
         (b"\n\n", "the file is empty"),
         ('{"stem": "é"}'.encode("latin-1"), "line 1: byte 0xe9 is not UTF-8"),
     ],
 )
-def test_a_file_that_is_no_set_of_questions_is_refused(tmp_path: Path, content: bytes, said: str) -> None:
-    path = laid(tmp_path)
+def test_a_file_without_questions_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
+    path = write_rows(tmp_path)
     path.write_bytes(content)
     with pytest.raises(DataError) as caught:
         Csqa(folder=str(tmp_path)).data("test")
-    assert str(path) in str(caught.value) and said in str(caught.value)
+    assert str(path) in str(caught.value) and message in str(caught.value)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
@@ -149,4 +149,4 @@ def test_real_files_are_read(data_dir: Path) -> None:
     )
     assert test[0].answer == 2
     most = Counter(one.answer for one in test).most_common(1)[0][1]
-    assert most / len(test) < 0.25  # no label is a way to guess
+    assert most / len(test) < 0.25  # the most frequent label is no good guess

@@ -1,4 +1,4 @@
-"""Two texts as one input, token by token; and the head that scores it."""
+"""Two texts as one input, token by token, and the head that scores it."""
 
 from __future__ import annotations
 
@@ -32,42 +32,42 @@ def read(tokenizer: Any, layout: PairLayout, first: str, second: str) -> str:
 
 
 def test_csqa_has_one_separator_between_question_and_answer(roberta: Any, bert: Any) -> None:
-    found = read(roberta, Csqa.layout, "Q: where is it", "A: here")
-    assert found == "<s> Q: where is it </s> A: here </s>"
+    tokens = read(roberta, Csqa.layout, "Q: where is it", "A: here")
+    assert tokens == "<s> Q: where is it </s> A: here </s>"
     assert read(bert, Csqa.layout, "Q: where is it", "A: here") == "[CLS] Q: where is it [SEP] A: here [SEP]"
 
 
-def test_race_has_the_pair_format_of_the_models_own_tokenizer(roberta: Any, bert: Any) -> None:
-    found = read(roberta, Race.layout, "where is it here", "the cup fell")
-    assert found == "<s> where is it here </s> </s> the cup fell </s>"
-    assert found == roberta.decode(roberta("where is it here", "the cup fell")["input_ids"])
+def test_race_has_the_pair_format_of_the_tokenizer(roberta: Any, bert: Any) -> None:
+    tokens = read(roberta, Race.layout, "where is it here", "the cup fell")
+    assert tokens == "<s> where is it here </s> </s> the cup fell </s>"
+    assert tokens == roberta.decode(roberta("where is it here", "the cup fell")["input_ids"])
     assert read(bert, Race.layout, "where is it", "the cup") == "[CLS] where is it [SEP] the cup [SEP]"
 
 
-def test_race_cuts_the_question_to_128_tokens_and_the_whole_to_512(roberta: Any) -> None:
+def test_race_truncates_the_question_to_128_tokens_and_the_input_to_512(roberta: Any) -> None:
     just = read(roberta, Race.layout, "x " * 126, "the cup").split()
     assert just == ["<s>", *["x"] * 126, "</s>", "</s>", "the", "cup", "</s>"]
     over = read(roberta, Race.layout, "x " * 127, "the cup").split()
-    assert over == ["<s>", *["x"] * 127, "</s>", "the", "cup", "</s>"]  # its own end is lost
+    assert over == ["<s>", *["x"] * 127, "</s>", "the", "cup", "</s>"]  # one separator is dropped
     assert read(roberta, Race.layout, "x " * 999, "the cup").split() == over
     whole = read(roberta, Race.layout, "it is", "cup " * 999).split()
     assert whole == ["<s>", "it", "is", "</s>", "</s>", *["cup"] * 507]
 
 
-def test_a_single_separator_is_never_cut(bert: Any) -> None:
-    found = read(bert, Race.layout, "x " * 999, "the cup").split()
-    assert found == ["[CLS]", *["x"] * 127, "[SEP]", "the", "cup", "[SEP]"]
+def test_a_single_separator_is_never_dropped(bert: Any) -> None:
+    tokens = read(bert, Race.layout, "x " * 999, "the cup").split()
+    assert tokens == ["[CLS]", *["x"] * 127, "[SEP]", "the", "cup", "[SEP]"]
 
 
-def test_types_tell_the_second_text_where_the_tokenizer_does(roberta: Any, bert: Any) -> None:
-    for layout in (PairLayout(), PairLayout(once=True)):
+def test_types_mark_the_second_text_if_the_tokenizer_has_types(roberta: Any, bert: Any) -> None:
+    for layout in (PairLayout(), PairLayout(single_separator=True)):
         _, types = PairReader(net(bert), layout).pair("where is", "the cup fell")
         assert types == [0, 0, 0, 0, 1, 1, 1, 1]
         assert types == bert("where is", "the cup fell")["token_type_ids"]
         assert not any(PairReader(net(roberta), layout).pair("where is", "the cup fell")[1])
 
 
-def test_a_net_with_fewer_positions_gets_fewer_tokens(roberta: Any) -> None:
+def test_a_net_with_fewer_positions_reads_fewer_tokens(roberta: Any) -> None:
     reader = PairReader(net(roberta, 10), Race.layout)
     assert len(reader.pair("it is", "cup " * 99)[0]) == 10
     with pytest.raises(
@@ -76,7 +76,7 @@ def test_a_net_with_fewer_positions_gets_fewer_tokens(roberta: Any) -> None:
         PairReader(net(roberta, 10), Csqa.layout).pair("Q: x x x x", "A: x x x x")
 
 
-def test_a_tokenizer_that_joins_texts_without_a_separator_is_refused(roberta: Any) -> None:
+def test_a_tokenizer_without_a_separator_is_refused(roberta: Any) -> None:
     from tokenizers import processors
 
     roberta.backend_tokenizer.post_processor = processors.TemplateProcessing(
@@ -88,16 +88,16 @@ def test_a_tokenizer_that_joins_texts_without_a_separator_is_refused(roberta: An
 
 def test_a_tokenizer_without_padding_is_refused(roberta: Any) -> None:
     roberta.pad_token = None
-    with pytest.raises(ModelError, match="tokenizer of 'hand' has no pad token, which batches are filled"):
+    with pytest.raises(ModelError, match="tokenizer of 'hand' has no pad token, which pads batches"):
         PairReader(net(roberta), PairLayout())
 
 
-def test_a_batch_is_padded_to_its_longest_choice(roberta: Any) -> None:
+def test_a_batch_is_padded_to_the_longest_choice(roberta: Any) -> None:
     both = [
         Question((("Q: it", "A: here"), ("Q: it", "A: now now")), 1),
         Question((("Q: it is", "A: x"), ("Q: it is", "A: x")), 0),
     ]
-    batch = PairReader(net(roberta), PairLayout(once=True)).batch(both)
+    batch = PairReader(net(roberta), PairLayout(single_separator=True)).batch(both)
     assert batch.ids_NCL.shape == (2, 2, 8)
     assert batch.real_NCL.sum(-1).tolist() == [[7, 8], [8, 8]]
     assert batch.ids_NCL[0, 0, 7] == roberta.pad_token_id
@@ -106,19 +106,19 @@ def test_a_batch_is_padded_to_its_longest_choice(roberta: Any) -> None:
 
 
 @pytest.mark.parametrize("task", [Csqa(), Race(), WinoGrande(), WinoGrande(by="ranking")], ids=str)
-def test_a_length_is_what_a_question_takes_of_a_batch(task: MultipleChoice) -> None:
+def test_the_length_is_the_number_of_tokens_in_a_batch(task: MultipleChoice) -> None:
     for one in task.data("train")[:9]:
         batch = task.collate([one])
         assert task.length(one) == next(iter(vars(batch).values())).numel()
 
 
-def test_a_length_knows_what_is_cut(roberta: Any) -> None:
+def test_the_length_counts_truncated_inputs(roberta: Any) -> None:
     reader = PairReader(net(roberta), Race.layout)
     for first, second in [("x " * 126, "cup"), ("x " * 127, "cup"), ("x", "cup " * 999), ("x", "cup")]:
         assert reader.length(Question(((first, second),), 0)) == len(reader.pair(first, second)[0])
 
 
-def test_each_text_is_cut_once(roberta: Any) -> None:
+def test_each_text_is_tokenized_once(roberta: Any) -> None:
     calls = []
 
     class Counting:
@@ -148,17 +148,13 @@ def test_the_head_is_dense_tanh_and_one_output_on_the_first_token(
 ) -> None:
     ranker = Ranker(encoder("roberta", small), 0.1).eval()
     batch = PairReader(net(roberta), PairLayout()).batch([Question((("it", "here"), ("it", "now now")), 1)])
-    first = ranker.encoder(input_ids=batch.ids_NCL[0, 0, :6][None]).last_hidden_state[
-        0, 0
-    ]  # without its padding
+    first = ranker.encoder(input_ids=batch.ids_NCL[0, 0, :6][None]).last_hidden_state[0, 0]  # without padding
     by_hand = ranker.out.weight[0] @ torch.tanh(ranker.dense.weight @ first + ranker.dense.bias)
     assert ranker(batch).shape == (1, 2)
     assert ranker(batch)[0, 0].item() == pytest.approx((by_hand + ranker.out.bias[0]).item(), abs=1e-6)
 
 
-def test_dropout_of_the_head_stands_before_and_behind_the_dense_layer(
-    roberta: Any, small: dict[str, int]
-) -> None:
+def test_the_head_has_dropout_before_and_after_the_dense_layer(roberta: Any, small: dict[str, int]) -> None:
     ranker = Ranker(encoder("roberta", small), 0.5)
     ranker.drop.train()
     batch = PairReader(net(roberta), PairLayout()).batch([Question((("it", "here"),), 0)])
@@ -170,16 +166,16 @@ def test_dropout_of_the_head_stands_before_and_behind_the_dense_layer(
 
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # DeBERTa, before transformers 5.23
 @pytest.mark.parametrize("kind", ["bert", "electra", "roberta", "distilbert", "mpnet", "deberta-v2"])
-def test_any_text_encoder_is_ranked_by_and_types_go_where_they_are_known(
+def test_any_text_encoder_can_rank_and_gets_types_if_it_takes_them(
     kind: str, bert: Any, small: dict[str, int]
 ) -> None:
-    one = {"type_vocab_size": 1} if kind == "roberta" else {}  # as all its checkpoints have
+    one = {"type_vocab_size": 1} if kind == "roberta" else {}  # as in all its checkpoints
     ranker = Ranker(encoder(kind, small | one), 0.0)
     assert ranker.typed == (kind in ("bert", "electra"))
     assert ranker(PairReader(net(bert), PairLayout()).batch([Question((("it", "here"),), 0)])).shape == (1, 1)
 
 
-def test_the_mean_loss_is_cross_entropy_over_choices_and_comes_with_log_probabilities() -> None:
+def test_the_loss_is_cross_entropy_over_choices_and_comes_with_log_probabilities() -> None:
     task = Csqa()
     batch = task.collate(task.data("train")[:2])
     scores = torch.tensor([[1.0, 2, 3, 4, 5], [0, 0, 0, 0, 0]])
@@ -190,7 +186,7 @@ def test_the_mean_loss_is_cross_entropy_over_choices_and_comes_with_log_probabil
     assert task.loss(lambda _batch: scores, batch) == loss  # type: ignore[arg-type]
 
 
-def test_pretrained_is_the_encoder_and_spared_the_output_layer(checkpoint: Callable[..., Path]) -> None:
+def test_the_encoder_is_pretrained_and_the_output_layer_is_excluded(checkpoint: Callable[..., Path]) -> None:
     folder = checkpoint(head=False)
     task = Csqa(backbone=str(folder))
     assert [source.role for source in task.sources()] == ["data", "model"]

@@ -1,4 +1,4 @@
-"""RACE as it stands in its files; trained once and reported on two levels."""
+"""RACE in its files; trained once and reported on two levels."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from smc_eval.cli.plan import _line, _owner
+from smc_eval.cli.plan_tree import stage_trees
 from smc_eval.errors import DataError
 from smc_eval.experiment.cell import Cell, Chain, chain, shared_nets
 from smc_eval.methods.dense import Dense
@@ -18,7 +18,7 @@ from smc_eval.methods.omp import MagnitudeAfter
 from smc_eval.planning.plan import Plan
 from smc_eval.protocol import PAPER, SOUND
 from smc_eval.target import Target
-from smc_eval.tasks.commonsense.race import Race, RaceHigh, RaceMiddle, asking, read_article
+from smc_eval.tasks.commonsense.race import Race, RaceHigh, RaceMiddle, insert_option, read_article
 
 ARTICLE = {
     "article": "The cup  fell.\n It broke.",
@@ -29,68 +29,68 @@ ARTICLE = {
 }
 
 
-def laid(path: Path, **changes: Any) -> Path:
+def write_article(path: Path, **changes: Any) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(ARTICLE | changes))
     return path
 
 
-def whole(folder: Path) -> Path:
+def write_release(folder: Path) -> Path:
     for part in ("train", "dev", "test"):
         for level in ("middle", "high"):
             for number in (1, 2, 10):
-                asked = [f"{part} {level} {number}?", "_"]
-                laid(folder / "RACE" / part / level / f"{number}.txt", questions=asked)
+                questions = [f"{part} {level} {number}?", "_"]
+                write_article(folder / "RACE" / part / level / f"{number}.txt", questions=questions)
     return folder
 
 
-def opening(task: Race, part: Any) -> list[str]:
-    """The first question of each article, as far as its number."""
+def first_questions(task: Race, part: Any) -> list[str]:
+    """The first question of each article, up to its number."""
     return [one.choices[0][0].partition("?")[0] for one in task.data(part)[::2]]
 
 
-def test_an_option_stands_in_the_questions_blank_or_behind_it() -> None:
-    assert asking("What fell?", "a cup") == "What fell? a cup"
-    assert asking("The cup _ .", "fell") == "The cup fell ."
-    assert asking("_ fell, and ___ broke", r"a \1") == r"a \1 fell, and a \1 broke"
+def test_an_option_is_put_in_the_blank_or_after_the_question() -> None:
+    assert insert_option("What fell?", "a cup") == "What fell? a cup"
+    assert insert_option("The cup _ .", "fell") == "The cup fell ."
+    assert insert_option("_ fell, and ___ broke", r"a \1") == r"a \1 fell, and a \1 broke"
 
 
-def test_questions_share_an_article_whose_blanks_are_one_each(tmp_path: Path) -> None:
-    first, second = read_article(laid(tmp_path / "1.txt"))
+def test_questions_share_an_article_with_normalised_white_space(tmp_path: Path) -> None:
+    first, second = read_article(write_article(tmp_path / "1.txt"))
     assert first.choices[3] == ("What fell? rain", "The cup fell. It broke.")
     assert second.choices[1] == ("The cup stood .", "The cup fell. It broke.")
     assert (first.answer, second.answer) == (0, 3)
 
 
 def test_both_levels_train_and_each_reports_its_own(tmp_path: Path) -> None:
-    folder = str(whole(tmp_path))
+    folder = str(write_release(tmp_path))
     middle, high = RaceMiddle(folder=folder), RaceHigh(folder=folder)
     trained = [f"train {level} {number}" for level in ("middle", "high") for number in (1, 2, 10)]
-    assert opening(middle, "train") == opening(high, "train") == trained
-    assert opening(middle, "test") == ["test middle 1", "test middle 2", "test middle 10"]
-    assert opening(high, "test") == ["test high 1", "test high 2", "test high 10"]
+    assert first_questions(middle, "train") == first_questions(high, "train") == trained
+    assert first_questions(middle, "test") == ["test middle 1", "test middle 2", "test middle 10"]
+    assert first_questions(high, "test") == ["test high 1", "test high 2", "test high 10"]
 
 
-def bound(task: Race, method: Any, target: Target, protocol: Any = SOUND) -> Chain:
+def chain_for(task: Race, method: Any, target: Target, protocol: Any = SOUND) -> Chain:
     cell = Cell(task=task, method=method, target=target, protocol=protocol)
     return chain(cell, task.sources(), len(task.data("train")))
 
 
-def test_the_plan_of_both_levels_contains_one_training() -> None:
-    squares = [(Dense(), Target()), (MagnitudeAfter(), Target(sparsity=0.5))]
-    chains = [bound(kind(), *square) for kind in (RaceMiddle, RaceHigh) for square in squares]
+def test_the_plan_of_both_levels_has_one_training() -> None:
+    cells = [(Dense(), Target()), (MagnitudeAfter(), Target(sparsity=0.5))]
+    chains = [chain_for(kind(), *cell) for kind in (RaceMiddle, RaceHigh) for cell in cells]
     plan = Plan.of(chains, finished=lambda digest: False)
     assert len(plan.roots) == 1
     assert len({chain.digest for chain in chains}) == 4
-    assert plan.owed == 2 * Race().recipe.total(48)  # dense, and the training after the pruning
+    assert plan.steps_to_run == 2 * Race().recipe.total(48)  # dense, and the training after the pruning
     assert shared_nets(chains) == {chains[0].links[-1].digest, chains[1].links[-1].digest}
 
 
 def test_a_plan_on_the_screen_names_both_levels() -> None:
-    chains = [bound(kind(), Dense(), Target()) for kind in (RaceMiddle, RaceHigh)]
-    (root,) = Plan.of(chains, finished=lambda digest: False).roots
-    assert _owner(root) == "race/middle, race/high · tiny, seed 0"
-    assert _line(root.after, frozenset()).endswith("→ race/middle dense, race/high dense")
+    chains = [chain_for(kind(), Dense(), Target()) for kind in (RaceMiddle, RaceHigh)]
+    (tree,) = stage_trees(Plan.of(chains, finished=lambda digest: False))
+    assert str(tree.label) == "race/middle, race/high · tiny, seed 0"
+    assert str(tree.children[-1].label).endswith("→ race/middle dense, race/high dense")
 
 
 def test_reading_data_needs_no_tensors() -> None:
@@ -103,36 +103,36 @@ def test_reading_data_needs_no_tensors() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_levels_with_other_models_or_recipes_are_trained_apart() -> None:
+def test_levels_with_different_models_or_recipes_are_trained_separately() -> None:
     recipe = Race().recipe.model_copy(update={"lr": 1.0})
     one, other = (
-        bound(task, Dense(), Target()) for task in (RaceMiddle(), RaceHigh(recipe=recipe))
+        chain_for(task, Dense(), Target()) for task in (RaceMiddle(), RaceHigh(recipe=recipe))
     )  # fmt: skip
     assert one.start == other.start and one.links[0].digest != other.links[0].digest
-    assert bound(RaceHigh(dropout=0.2), Dense(), Target()).start != one.start
+    assert chain_for(RaceHigh(dropout=0.2), Dense(), Target()).start != one.start
 
 
-def test_what_a_protocol_selects_by_is_dev_and_never_the_level_that_is_reported(tmp_path: Path) -> None:
-    folder = str(whole(tmp_path))
+def test_a_protocol_selects_checkpoints_on_dev_and_never_on_the_reported_level(tmp_path: Path) -> None:
+    folder = str(write_release(tmp_path))
     for task in (RaceMiddle(folder=folder), RaceHigh(folder=folder)):
         trained = task.trained_as()
         assert trained == Race(folder=folder)
-        assert opening(trained, "test") == [
+        assert first_questions(trained, "test") == [
             f"dev {level} {n}" for level in ("middle", "high") for n in (1, 2, 10)
         ]
-    chains = [bound(kind(folder=folder), Dense(), Target(), PAPER) for kind in (RaceMiddle, RaceHigh)]
+    chains = [chain_for(kind(folder=folder), Dense(), Target(), PAPER) for kind in (RaceMiddle, RaceHigh)]
     assert chains[0].links == chains[1].links
 
 
 def test_a_limit_counts_questions(tmp_path: Path) -> None:
-    task = RaceHigh(folder=str(whole(tmp_path)), limit=3)
+    task = RaceHigh(folder=str(write_release(tmp_path)), limit=3)
     assert (len(task.data("train")), len(task.data("test"))) == (3, 3)
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
-        ({"questions": [], "options": [], "answers": []}, "an article without questions"),
+        ({"questions": [], "options": [], "answers": []}, "the article has no questions"),
         ({"article": " \n"}, "'article' is empty"),
         ({"article": None}, "'article' is None; wanted text"),
         ({"answers": ["A"]}, "2 questions, 2 lists of options, 1 answers"),
@@ -146,22 +146,22 @@ def test_a_limit_counts_questions(tmp_path: Path) -> None:
         ({"questions": "What?"}, "'questions' is 'What?'; wanted a list"),
     ],
 )
-def test_an_article_that_makes_no_sense_is_named(tmp_path: Path, changes: Any, said: str) -> None:
-    path = laid(whole(tmp_path) / "RACE/test/high/2.txt", **changes)
+def test_an_invalid_article_is_reported(tmp_path: Path, changes: Any, message: str) -> None:
+    path = write_article(write_release(tmp_path) / "RACE/test/high/2.txt", **changes)
     with pytest.raises(DataError) as caught:
         RaceHigh(folder=str(tmp_path)).data("test")
-    assert str(caught.value).startswith(f"{path}: ") and said in str(caught.value)
+    assert str(caught.value).startswith(f"{path}: ") and message in str(caught.value)
 
 
-def test_a_file_in_another_encoding_is_named_with_line_and_byte(tmp_path: Path) -> None:
-    path = whole(tmp_path) / "RACE/train/middle/1.txt"
+def test_a_file_in_another_encoding_is_reported_with_line_and_byte(tmp_path: Path) -> None:
+    path = write_release(tmp_path) / "RACE/train/middle/1.txt"
     path.write_bytes('{"article":\n"caf\xe9"}'.encode("latin-1"))
     with pytest.raises(DataError, match=r"1.txt, line 2: byte 0xe9 is not UTF-8"):
         RaceHigh(folder=str(tmp_path)).data("train")
 
 
-def test_a_missing_level_is_named(tmp_path: Path) -> None:
-    laid(tmp_path / "RACE/train/middle/1.txt")
+def test_a_missing_level_is_reported(tmp_path: Path) -> None:
+    write_article(tmp_path / "RACE/train/middle/1.txt")
     with pytest.raises(DataError, match=r"has no RACE/train/high"):
         RaceMiddle(folder=str(tmp_path)).sources()
 

@@ -1,4 +1,4 @@
-"""Rows of the hub give what the official files give."""
+"""Rows of the hub and the official files give the same data."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ Cached = Callable[[str, Mapping[str, Rows]], None]
 
 @pytest.fixture
 def cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cached:
-    """Lays rows into the hub's local cache, by `CONFIG/SPLIT`, where its client would have put them."""
+    """Writes rows to the local cache of the hub, by `CONFIG/SPLIT`, in the places that its client uses."""
     from datasets import Dataset
 
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
 
-    def lay(name: str, splits: Mapping[str, Rows]) -> None:
+    def write(name: str, splits: Mapping[str, Rows]) -> None:
         place = tmp_path / "cache" / f"datasets--{name.replace('/', '--')}"
         (place / "refs" / PARQUET).parent.mkdir(parents=True, exist_ok=True)
         (place / "refs" / PARQUET).write_text(COMMIT)
@@ -42,16 +42,16 @@ def cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cached:
             folder.mkdir(parents=True)
             Dataset.from_list([dict(row) for row in rows]).to_parquet(folder / "0000.parquet")
 
-    return lay
+    return write
 
 
-def lined(path: Path, rows: Rows) -> None:
+def write_lines(path: Path, rows: Rows) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
 def flat(number: int, **changes: Any) -> dict[str, Any]:
-    """A row of CommonsenseQA as the hub has it."""
+    """A row of CommonsenseQA on the hub."""
     return {
         "id": str(number),
         "question": f"Where is {number}?",
@@ -63,17 +63,17 @@ def flat(number: int, **changes: Any) -> dict[str, Any]:
 
 
 def nested(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The same as the official files have it."""
+    """The same row in the official files."""
     choices = [{"label": l, "text": t} for l, t in zip(*row["choices"].values(), strict=True)]  # noqa: E741
-    asked = {"question_concept": "it", "choices": choices, "stem": row["question"]}
-    return {"answerKey": row["answerKey"], "id": row["id"], "question": asked}
+    question = {"question_concept": "it", "choices": choices, "stem": row["question"]}
+    return {"answerKey": row["answerKey"], "id": row["id"], "question": question}
 
 
-def test_commonsenseqa_is_the_same(cached: Cached, tmp_path: Path) -> None:
+def test_commonsenseqa_on_the_hub_is_the_same(cached: Cached, tmp_path: Path) -> None:
     train, dev = [flat(n) for n in range(7)], [flat(n) for n in range(7, 11)]
     cached("tau/commonsense_qa", {"default/train": train, "default/validation": dev})
-    lined(tmp_path / "commonsenseqa" / "train_rand_split.jsonl", [nested(row) for row in train])
-    lined(tmp_path / "commonsenseqa" / "dev_rand_split.jsonl", [nested(row) for row in dev])
+    write_lines(tmp_path / "commonsenseqa" / "train_rand_split.jsonl", [nested(row) for row in train])
+    write_lines(tmp_path / "commonsenseqa" / "dev_rand_split.jsonl", [nested(row) for row in dev])
     hub, files = Csqa(folder="hub"), Csqa(folder=str(tmp_path))
     assert hub.data("train") == files.data("train")
     assert hub.data("test") == files.data("test")
@@ -83,7 +83,7 @@ def test_commonsenseqa_is_the_same(cached: Cached, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"answerKey": ""}, "no 'answerKey'"),
         ({"choices": {"label": list("ABCD"), "text": ["x"] * 5}}, "4 labels of choices, 5 texts"),
@@ -91,27 +91,29 @@ def test_commonsenseqa_is_the_same(cached: Cached, tmp_path: Path) -> None:
         ({"question": " "}, "'stem' is empty"),
     ],
 )
-def test_a_row_that_makes_no_sense_is_named(cached: Cached, changes: dict[str, Any], said: str) -> None:
+def test_an_invalid_row_is_reported_by_number(cached: Cached, changes: dict[str, Any], message: str) -> None:
     cached("tau/commonsense_qa", {"default/train": [flat(0), flat(1, **changes)]})
     with pytest.raises(DataError) as caught:
         Csqa(folder="hub").data("train")
     assert str(caught.value).startswith("hub:tau/commonsense_qa/default, train, row 2: ")
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def sentence(number: int) -> dict[str, str]:
-    told = f"Ann thanked Bea {number} times because _ had helped."
-    return {"sentence": told, "option1": "Ann", "option2": "Bea", "answer": "12"[number % 2]}
+    text = f"Ann thanked Bea {number} times because _ had helped."
+    return {"sentence": text, "option1": "Ann", "option2": "Bea", "answer": "12"[number % 2]}
 
 
-def test_winogrande_is_the_same_in_every_size(cached: Cached, tmp_path: Path) -> None:
+def test_winogrande_on_the_hub_is_the_same_in_every_size(cached: Cached, tmp_path: Path) -> None:
     dev = [sentence(n) for n in range(3)]
     for count, size in enumerate(("xs", "xl"), 4):
         train = [sentence(n) for n in range(count)]
         config = f"winogrande_{size}"
         cached("allenai/winogrande", {f"{config}/train": train, f"{config}/validation": dev})
-        lined(tmp_path / "winogrande_1.1" / f"train_{size}.jsonl", [{"qID": "q", **one} for one in train])
-        lined(tmp_path / "winogrande_1.1" / "dev.jsonl", [{"qID": "q", **one} for one in dev])
+        write_lines(
+            tmp_path / "winogrande_1.1" / f"train_{size}.jsonl", [{"qID": "q", **one} for one in train]
+        )
+        write_lines(tmp_path / "winogrande_1.1" / "dev.jsonl", [{"qID": "q", **one} for one in dev])
         hub, files = WinoGrande(folder="hub", size=size), WinoGrande(folder=str(tmp_path), size=size)
         assert hub.data("train") == files.data("train")
         assert hub.data("test") == files.data("test")
@@ -119,8 +121,8 @@ def test_winogrande_is_the_same_in_every_size(cached: Cached, tmp_path: Path) ->
         assert hub.sources()[0].name == f"hub:allenai/winogrande/{config}"
 
 
-def asked(level: str, part: str) -> list[dict[str, Any]]:
-    """Two articles of RACE as the hub has them, the first with two questions."""
+def race_rows(level: str, part: str) -> list[dict[str, Any]]:
+    """Two articles of RACE on the hub, the first with two questions."""
     return [
         {
             "example_id": f"{level}{article}.txt",
@@ -134,14 +136,14 @@ def asked(level: str, part: str) -> list[dict[str, Any]]:
     ]
 
 
-def test_race_is_the_same_by_level(cached: Cached, tmp_path: Path) -> None:
+def test_race_on_the_hub_is_the_same_for_each_level(cached: Cached, tmp_path: Path) -> None:
     for level in ("middle", "high"):
         cached(
             "ehovy/race",
-            {f"{level}/{split}": asked(level, split) for split in ("train", "validation", "test")},
+            {f"{level}/{split}": race_rows(level, split) for split in ("train", "validation", "test")},
         )
         for part, split in (("train", "train"), ("dev", "validation"), ("test", "test")):
-            rows = asked(level, split)
+            rows = race_rows(level, split)
             for number in (1, 2):
                 own = [row for row in rows if row["example_id"] == f"{level}{number}.txt"]
                 article = {
@@ -150,7 +152,7 @@ def test_race_is_the_same_by_level(cached: Cached, tmp_path: Path) -> None:
                     "options": [row["options"] for row in own],
                     "answers": [row["answer"] for row in own],
                 }
-                lined(tmp_path / "RACE" / part / level / f"{number}.txt", [article])
+                write_lines(tmp_path / "RACE" / part / level / f"{number}.txt", [article])
     for kind in (Race, RaceMiddle, RaceHigh):
         hub, files = kind(folder="hub"), kind(folder=str(tmp_path))
         assert hub.data("train") == files.data("train")
@@ -162,8 +164,8 @@ def test_race_is_the_same_by_level(cached: Cached, tmp_path: Path) -> None:
     assert middle.sources()[0].name == "hub:ehovy/race/middle+high"
 
 
-def test_what_the_cache_lacks_is_told_and_how_to_get_it(cached: Cached) -> None:
-    cached("ehovy/race", {"middle/train": asked("middle", "train")})
+def test_missing_files_of_the_cache_are_reported_with_a_remedy(cached: Cached) -> None:
+    cached("ehovy/race", {"middle/train": race_rows("middle", "train")})
     with pytest.raises(DataError, match="HF_HUB_OFFLINE is set") as caught:
         RaceMiddle(folder="hub").sources()
     assert "hf download" in str(caught.value)
@@ -177,17 +179,17 @@ def test_what_the_cache_lacks_is_told_and_how_to_get_it(cached: Cached) -> None:
         (Meltome(), "meltome"),
     ],
 )
-def test_what_the_hub_does_not_have_is_told_with_the_files_that_are_wanted(
+def test_a_task_without_data_on_the_hub_is_reported_with_its_files(
     task: Any, files: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "hub").mkdir()  # a folder of that name is ./hub: the word means the hub to every task alike
+    (tmp_path / "hub").mkdir()  # `hub` always means the hub; this folder is ./hub
     for read in (task.replace(folder="hub").sources, lambda: task.replace(folder="hub").data("test")):
-        with pytest.raises(DataError, match=f"^there is no official copy of {files} on the hub; a folder"):
+        with pytest.raises(DataError, match=f"^the hub has no official copy of {files}; wanted a folder"):
             read()
 
 
-def test_the_environment_can_name_the_hub_as_the_flag_does(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_variable_can_name_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SMC_EVAL_DATA", "hub")
-    order = configured({"tasks": ("csqa",), "model": ("tiny",), "method": ("omp-after",)})
-    assert [task.folder for task in Grid.of(order, registry()).tasks] == ["hub"]
+    config = configured({"tasks": ("csqa",), "model": ("tiny",), "method": ("omp-after",)})
+    assert [task.folder for task in Grid.of(config, registry()).tasks] == ["hub"]

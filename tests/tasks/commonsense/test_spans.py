@@ -1,4 +1,4 @@
-"""Candidates scored by their own masked tokens: which they are, what a net thinks of them, what is lost."""
+"""Span scoring: the masked tokens of a candidate, its score, and the loss."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def blank(before: str, after: str, *candidates: str, answer: int = 0) -> Blank:
 
 
 def wordpieces() -> Any:
-    """BERT's kind: lower case, accents dropped, pieces after `##`."""
+    """Like BERT's: lower case, accents dropped, pieces after `##`."""
     from tokenizers import BertWordPieceTokenizer
     from transformers import PreTrainedTokenizerFast
 
-    made = BertWordPieceTokenizer()
-    made.train_from_iterator(SENTENCES, 80, show_progress=False)
+    tokenizer = BertWordPieceTokenizer()
+    tokenizer.train_from_iterator(SENTENCES, 80, show_progress=False)
     names = {
         "pad_token": "[PAD]",
         "mask_token": "[MASK]",
@@ -45,25 +45,25 @@ def wordpieces() -> Any:
         "sep_token": "[SEP]",
         "unk_token": "[UNK]",
     }
-    return PreTrainedTokenizerFast(tokenizer_object=made._tokenizer, **names)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer._tokenizer, **names)
 
 
 def pieces() -> Any:
-    """SentencePiece's kind: a blank becomes a part of the word behind it."""
+    """Like SentencePiece: a blank becomes part of the word after it."""
     from tokenizers import SentencePieceUnigramTokenizer
     from transformers import PreTrainedTokenizerFast
 
-    made = SentencePieceUnigramTokenizer()
+    tokenizer = SentencePieceUnigramTokenizer()
     special = ["<unk>", "<pad>", "<mask>"]
-    made.train_from_iterator(
+    tokenizer.train_from_iterator(
         SENTENCES, vocab_size=60, show_progress=False, special_tokens=special, unk_token="<unk>"
     )
     names = {"pad_token": "<pad>", "mask_token": "<mask>", "unk_token": "<unk>"}
-    return PreTrainedTokenizerFast(tokenizer_object=made._tokenizer, **names)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer._tokenizer, **names)
 
 
 def masked(tokenizer: Any, one: Blank) -> list[str]:
-    """Both inputs, as text."""
+    """Both inputs as text."""
     ids = SpanReader(net(tokenizer)).batch([one]).ids_N2L[0]
     return [tokenizer.decode(row[row != tokenizer.pad_token_id]) for row in ids]
 
@@ -73,12 +73,12 @@ def test_every_token_of_a_candidate_is_masked_and_no_other() -> None:
     one = blank("the cup fell on ", " because", "Anna", "it")
     batch = SpanReader(net(BYTES)).batch([one])
     assert batch.masked_N2L.sum(-1).tolist() == [[len(tokens), 1]]
-    assert BYTES.decode(batch.own_K) == " Anna it"  # the blank before a word is a part of its first token
+    assert BYTES.decode(batch.own_K) == " Anna it"  # the blank before a word is part of its first token
     unmasked = batch.ids_N2L[0, 0][~batch.masked_N2L[0, 0]]
     assert BYTES.decode(unmasked[unmasked != BYTES.pad_token_id]) == "<s>the cup fell on because</s>"
 
 
-def test_a_candidate_is_masked_in_its_sentence_token_by_token(roberta: Any) -> None:
+def test_a_mask_replaces_each_token_of_a_candidate(roberta: Any) -> None:
     roberta.add_special_tokens({"mask_token": "<mask>"})
     one = blank("where is ", " now", "the cup", "x")
     assert masked(roberta, one) == [
@@ -87,15 +87,17 @@ def test_a_candidate_is_masked_in_its_sentence_token_by_token(roberta: Any) -> N
     ]
 
 
-@pytest.mark.parametrize("made", [wordpieces(), pieces(), BYTES], ids=["wordpiece", "unigram", "bytes"])
+@pytest.mark.parametrize("tokenizer", [wordpieces(), pieces(), BYTES], ids=["wordpiece", "unigram", "bytes"])
 @pytest.mark.parametrize(
     ("before", "after"),
     [("", " fell on it"), ("it was ", "'s cup"), ("met (", "), and laughed"), ("the cup of ", "")],
 )
 @pytest.mark.parametrize("name", ["Anna", "Clara-Ann", "Zoë"])
-def test_spans_are_right_for_any_fast_tokenizer(made: Any, before: str, after: str, name: str) -> None:
-    filled = SpanReader(net(made)).filled(before, name, after)
-    offsets = made(before + name + after, return_offsets_mapping=True)["offset_mapping"]
+def test_spans_are_right_for_all_kinds_of_fast_tokenizers(
+    tokenizer: Any, before: str, after: str, name: str
+) -> None:
+    filled = SpanReader(net(tokenizer)).fill(before, name, after)
+    offsets = tokenizer(before + name + after, return_offsets_mapping=True)["offset_mapping"]
     inside = [offsets[at] for at in filled.places]
     text = before + name + after
     start, stop = inside[0][0], inside[-1][1]
@@ -107,52 +109,54 @@ def test_spans_are_right_for_any_fast_tokenizer(made: Any, before: str, after: s
     name=st.text(st.sampled_from("abé漢🙂'"), min_size=1, max_size=6),
     after=st.text(st.sampled_from("ab )'é漢🙂"), max_size=8),
 )
-def test_the_masked_tokens_hold_the_candidate_whole(before: str, name: str, after: str) -> None:
-    filled = SpanReader(net(BYTES)).filled(before, name, after)
-    held = BYTES.decode([filled.ids[at] for at in filled.places])
-    assert name in held
-    assert held.strip() in before + name + after
+def test_the_masked_tokens_hold_the_whole_candidate(before: str, name: str, after: str) -> None:
+    filled = SpanReader(net(BYTES)).fill(before, name, after)
+    decoded = BYTES.decode([filled.ids[at] for at in filled.places])
+    assert name in decoded
+    assert decoded.strip() in before + name + after
 
 
-def test_another_way_of_counting_finds_the_same_span() -> None:
-    """The official code counts the tokens before the candidate, and those of the candidate with its blank."""
+def test_the_count_of_the_official_code_gives_the_same_span() -> None:
+    """It counts the tokens before the candidate, and those of the candidate with its blank."""
 
     def count(text: str) -> int:
         return len(BYTES(text, add_special_tokens=False)["input_ids"])
 
     for before, name, after in [("the cup fell on ", "Anna", " now"), ("Ben met ", "Clara-Ann", ", and")]:
-        filled = SpanReader(net(BYTES)).filled(before, name, after)
+        filled = SpanReader(net(BYTES)).fill(before, name, after)
         start = 1 + count(before.rstrip())
         assert filled.places == range(start, start + count(f" {name}"))
 
 
-def test_a_sentence_longer_than_the_net_reads_is_refused() -> None:
+def test_a_sentence_that_is_too_long_for_the_net_is_refused() -> None:
     with pytest.raises(DataError, match=r"is \d+ tokens long; the model 'hand' reads 9"):
-        SpanReader(net(BYTES, 9)).filled("the cup fell on Anna because it was ", "Ben", "")
+        SpanReader(net(BYTES, 9)).fill("the cup fell on Anna because it was ", "Ben", "")
 
 
-def test_a_candidate_of_which_nothing_is_kept_is_refused() -> None:
+def test_a_candidate_without_any_token_is_refused() -> None:
     from tokenizers import normalizers
 
-    made = wordpieces()
-    made.backend_tokenizer.normalizer = normalizers.Replace("Ben", "")
-    with pytest.raises(DataError, match="the tokenizer of 'hand' keeps nothing of the option 'Ben'"):
-        SpanReader(net(made)).filled("it was ", "Ben", " there")
+    tokenizer = wordpieces()
+    tokenizer.backend_tokenizer.normalizer = normalizers.Replace("Ben", "")
+    with pytest.raises(DataError, match="the tokenizer of 'hand' gives no token for the option 'Ben'"):
+        SpanReader(net(tokenizer)).fill("it was ", "Ben", " there")
 
 
 def test_a_tokenizer_without_a_mask_is_refused() -> None:
-    with pytest.raises(ModelError, match="tokenizer of 'hand' has no mask token, which stands for what"):
+    with pytest.raises(
+        ModelError, match="tokenizer of 'hand' has no mask token, which replaces the tokens to be predicted"
+    ):
         SpanReader(net(tiny.tiny_tokenizer(SENTENCES, 300)))
 
 
-def test_a_mask_that_the_vocabulary_does_not_hold_is_none(roberta: Any) -> None:
+def test_a_mask_that_is_not_in_the_vocabulary_is_refused(roberta: Any) -> None:
     roberta.mask_token = "<mask>"
     with pytest.raises(ModelError, match="has no mask token"):
         SpanReader(net(roberta))
 
 
 def by_hand(log_probs: list[float]) -> tuple[Tensor, Spans]:
-    """Log-probabilities of own tokens: two of the first candidate, one of the second."""
+    """A batch with given log-probabilities: two tokens of the first candidate, one of the second."""
     logp_KV = torch.full((3, 4), -9.0)
     own_K = torch.tensor([2, 0, 3])
     logp_KV[range(3), own_K] = torch.tensor(log_probs)
@@ -161,7 +165,7 @@ def by_hand(log_probs: list[float]) -> tuple[Tensor, Spans]:
     return logp_KV, Spans(blank_N2L, blank_N2L.bool(), masked_N2L, own_K, torch.tensor([0]))
 
 
-def test_a_score_is_the_mean_over_the_candidates_own_tokens() -> None:
+def test_a_score_is_the_mean_over_the_tokens_of_the_candidate() -> None:
     assert mean_scores(*by_hand([-1.0, -3.0, -0.5])).tolist() == [[-2.0, -0.5]]
 
 
@@ -173,7 +177,7 @@ def test_a_score_is_the_mean_over_the_candidates_own_tokens() -> None:
         (-1.0, -1.5, 1.0),  # right by more than the margin
     ],
 )
-def test_the_margin_loss_is_the_published_one(right: float, wrong: float, loss: float) -> None:
+def test_the_margin_loss_has_the_published_values(right: float, wrong: float, loss: float) -> None:
     scores = torch.tensor([[right, wrong]])
     assert margin_loss(scores, torch.tensor([0])).item() == pytest.approx(loss)
     assert margin_loss(scores.flip(1), torch.tensor([1])).item() == pytest.approx(loss)
@@ -189,7 +193,7 @@ KINDS = ["roberta", "bert", "distilbert", "electra", "albert", "mpnet", "deberta
 
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # DeBERTa, before transformers 5.23
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_head_that_reads_masked_places_alone_says_what_it_says_of_all(
+def test_the_head_gives_the_same_at_masked_positions_alone_as_at_all_positions(
     kind: str, small: dict[str, int]
 ) -> None:
     from transformers import AutoConfig, AutoModelForMaskedLM
@@ -203,14 +207,14 @@ def test_a_head_that_reads_masked_places_alone_says_what_it_says_of_all(
     batch = SpanReader(net(BYTES)).batch(
         [blank("the cup fell on ", " because", "Anna", "it"), blank("", " laughed", "Clara-Ann", "Ben")]
     )
-    found = SpanScorer(model)(batch)
+    log_probabilities = SpanScorer(model)(batch)
     logits = model(
         input_ids=batch.ids_N2L.flatten(0, 1), attention_mask=batch.real_N2L.flatten(0, 1).long()
     ).logits
-    wanted = logits.log_softmax(-1)[batch.masked_N2L.flatten(0, 1)]
-    assert found.shape == (len(batch.own_K), len(BYTES))
-    assert torch.allclose(found, wanted, atol=1e-5)
-    found.sum().backward()
+    expected = logits.log_softmax(-1)[batch.masked_N2L.flatten(0, 1)]
+    assert log_probabilities.shape == (len(batch.own_K), len(BYTES))
+    assert torch.allclose(log_probabilities, expected, atol=1e-5)
+    log_probabilities.sum().backward()
     assert not model.base_model._forward_hooks
 
 
@@ -245,7 +249,7 @@ def test_a_pretrained_model_is_loaded_with_its_head(checkpoint: Callable[..., Pa
     assert set(task.backbone_weights(model)) == set(own)
     assert task.exclude(model) == ()
     out = set(in_scope(model, "all-2d")) - set(in_scope(model, "all-2d", task.exclude_in_paper(model)))
-    assert out == {"net.lm_head.dense.weight"}  # what it writes with is tied to the embeddings, and stays in
+    assert out == {"net.lm_head.dense.weight"}  # the output matrix is tied to the embeddings, and stays
     batch = task.collate(task.data("train")[:4])
     loss, logp_KV = task.loss_and_outputs(model, batch)
     assert loss.isfinite() and logp_KV.shape[0] == len(batch.own_K)

@@ -1,4 +1,4 @@
-"""WinoGrande as it stands in its files, and how its two candidates are compared."""
+"""WinoGrande in its files, and the two ways to compare its candidates."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from smc_eval.tasks.commonsense.winogrande import WINOGRANDE_SIZES, WinoGrande
 
 
 def row(**changes: Any) -> dict[str, Any]:
-    told = "Ann thanked Bea because _ had helped."
-    return {"qID": "Q-1", "sentence": told, "option1": "Ann", "option2": "Bea", "answer": "2", **changes}
+    sentence = "Ann thanked Bea because _ had helped."
+    return {"qID": "Q-1", "sentence": sentence, "option1": "Ann", "option2": "Bea", "answer": "2", **changes}
 
 
-def laid(folder: Path, *rows: Any, name: str = "dev.jsonl") -> Path:
+def write_rows(folder: Path, *rows: Any, name: str = "dev.jsonl") -> Path:
     path = folder / "winogrande_1.1" / name
     path.parent.mkdir(exist_ok=True)
     path.write_text("".join(json.dumps(one) + "\n" for one in rows))
     return path
 
 
-def test_a_sentence_is_parted_at_its_blank(tmp_path: Path) -> None:
-    laid(tmp_path, row())
+def test_a_sentence_is_split_at_its_blank(tmp_path: Path) -> None:
+    write_rows(tmp_path, row())
     (one,) = WinoGrande(folder=str(tmp_path)).data("test")
     assert one == Blank("Ann thanked Bea because ", " had helped.", ("Ann", "Bea"), 1)
 
 
-def test_ranked_candidates_stand_at_the_head_of_the_second_text() -> None:
+def test_ranked_candidates_begin_the_second_text() -> None:
     one = Blank("Ann thanked Bea because ", " had helped.", ("Ann", "Bea"), 1)
     assert one.choices == [
         ("Ann thanked Bea because", "Ann had helped."),
@@ -45,56 +45,56 @@ def test_ranked_candidates_stand_at_the_head_of_the_second_text() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"sentence": "Ann helped."}, "0 blanks `_` in 'Ann helped.'; wanted one"),
         ({"sentence": "_ helped _."}, "2 blanks `_` in '_ helped _.'; wanted one"),
         ({"sentence": ""}, "'sentence' is empty"),
         ({"option1": ""}, "'option1' is empty"),
         ({"option2": None}, "'option2' is None; wanted text"),
-        ({"option1": "Bea"}, "both options are 'Bea'"),
+        ({"option1": "Bea"}, "both options are 'Bea'; wanted two different ones"),
         ({"answer": ""}, "'answer' is empty, as in the official test file; wanted '1' or '2'"),
         ({"answer": "3"}, "'answer' is '3'; wanted '1' or '2'"),
         ({"answer": 1}, "'answer' is 1; wanted '1' or '2'"),
         ({"answer": ["1"]}, "'answer' is ['1']; wanted '1' or '2'"),
     ],
 )
-def test_a_row_that_makes_no_sense_is_named_by_file_and_line(
-    tmp_path: Path, changes: dict[str, Any], said: str
+def test_an_invalid_row_is_reported_with_file_and_line(
+    tmp_path: Path, changes: dict[str, Any], message: str
 ) -> None:
-    path = laid(tmp_path, row(), row(**changes))
+    path = write_rows(tmp_path, row(), row(**changes))
     with pytest.raises(DataError) as caught:
         WinoGrande(folder=str(tmp_path)).data("test")
-    assert str(caught.value) == f"{path}, line 2: {said}"
+    assert str(caught.value) == f"{path}, line 2: {message}"
 
 
 @pytest.mark.parametrize("name", ["option2", "answer", "sentence"])
-def test_a_missing_field_is_named(tmp_path: Path, name: str) -> None:
-    laid(tmp_path, {key: value for key, value in row().items() if key != name})
+def test_a_missing_field_is_reported(tmp_path: Path, name: str) -> None:
+    write_rows(tmp_path, {key: value for key, value in row().items() if key != name})
     with pytest.raises(DataError, match=rf"line 1: no '{name}'; found 'qID"):
         WinoGrande(folder=str(tmp_path)).data("test")
 
 
-def test_the_size_decides_which_file_is_trained_on(tmp_path: Path) -> None:
+def test_the_size_selects_the_training_file(tmp_path: Path) -> None:
     sizes = [len(WinoGrande(size=size).data("train")) for size in WINOGRANDE_SIZES]
     assert sizes == sorted(set(sizes))
     assert WinoGrande().size == "xl"
     assert len({WinoGrande(size=size).digest() for size in WINOGRANDE_SIZES}) == 5
 
 
-def test_a_size_that_is_not_there_names_its_file_and_those_that_are(tmp_path: Path) -> None:
-    laid(tmp_path, row(), name="train_xs.jsonl")
-    laid(tmp_path, row(), name="train_m.jsonl")
+def test_a_missing_size_is_reported_with_its_file_and_the_existing_sizes(tmp_path: Path) -> None:
+    write_rows(tmp_path, row(), name="train_xs.jsonl")
+    write_rows(tmp_path, row(), name="train_m.jsonl")
     with pytest.raises(DataError) as caught:
         WinoGrande(folder=str(tmp_path)).sources()
-    told = str(caught.value)
-    assert "has no winogrande_1.1/train_xl.jsonl or winogrande_1.1/train_xl.jsonl.gz" in told
-    assert told.endswith("sizes that are there: xs, m; take winogrande:size=m")
+    message = str(caught.value)
+    assert "has no winogrande_1.1/train_xl.jsonl or winogrande_1.1/train_xl.jsonl.gz" in message
+    assert message.endswith("sizes in this folder: xs, m; take winogrande:size=m")
     with pytest.raises(DataError, match="has no winogrande_1.1/dev.jsonl"):
         WinoGrande(folder=str(tmp_path), size="m").sources()
 
 
-def test_a_model_without_a_head_for_masks_ranks_and_the_record_says_so(
+def test_a_model_without_a_head_for_masked_words_ranks_and_the_signature_shows_it(
     checkpoint: Callable[..., Path],
 ) -> None:
     plain = str(checkpoint(head=False))
@@ -107,7 +107,7 @@ def test_a_model_without_a_head_for_masks_ranks_and_the_record_says_so(
         WinoGrande(backbone=plain, by="spans").sources()
 
 
-def test_a_model_with_such_a_head_scores_spans_unless_it_is_told_to_rank(
+def test_a_model_with_such_a_head_scores_spans_unless_by_is_ranking(
     checkpoint: Callable[..., Path],
 ) -> None:
     whole = str(checkpoint())
@@ -120,7 +120,7 @@ def test_a_model_with_such_a_head_scores_spans_unless_it_is_told_to_rank(
     assert ranking.score([], []).signature == "accuracy|by:ranking|train:xl|ties:wrong"
 
 
-def test_a_checkpoint_that_claims_a_head_and_has_none_is_refused(checkpoint: Callable[..., Path]) -> None:
+def test_a_checkpoint_that_lacks_the_head_of_its_config_is_refused(checkpoint: Callable[..., Path]) -> None:
     folder = checkpoint(head=False)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"architectures": ["RobertaForMaskedLM"]}))
@@ -135,7 +135,7 @@ def test_spans_need_a_mask_token_and_ranking_does_not(checkpoint: Callable[..., 
     assert isinstance(WinoGrande(backbone=folder, by="ranking").model(), Ranker)
 
 
-def test_a_tie_is_no_choice_and_wrong_unless_ties_count() -> None:
+def test_a_tie_is_wrong_unless_ties_count() -> None:
     task = WinoGrande(by="ranking")
     examples = task.data("test")[:3]
     batch = task.collate(examples)

@@ -1,4 +1,4 @@
-"""A checkpoint of proteins, small enough for a test."""
+"""A small protein checkpoint."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from smc_eval.tasks.protein.alphabet import ESM
 
 @pytest.fixture(scope="session")
 def esm_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A very small ESM-1b with positions for 10 tokens, saved with a head as such checkpoints are."""
+    """A very small ESM-1b with positions for 10 tokens, saved with a head, as is usual."""
     from transformers import EsmConfig, EsmForSequenceClassification
 
     folder = tmp_path_factory.mktemp("esm") / "small"

@@ -1,4 +1,4 @@
-"""Pickles of splits: read as they are, and never run."""
+"""Pickles of splits: read, and never executed."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from smc_eval.tasks.protein.pickles import Names, read_names
 GOOD = {"train_names": ["a", "b"], "train_labels": [0, 80.5], "test_names": ["c"], "test_labels": [1]}
 
 
-def written(folder: Path, content: object, protocol: int = 2) -> Path:
+def write_pickle(folder: Path, content: object, protocol: int = 2) -> Path:
     path = folder / "d1_0.pkl"
     path.write_bytes(content if isinstance(content, bytes) else pickle.dumps(content, protocol=protocol))
     return path
 
 
-def said(path: Path) -> str:
+def error_message(path: Path) -> str:
     with pytest.raises(DataError) as caught:
         read_names(path)
     assert str(caught.value).startswith(str(path))
@@ -35,20 +35,20 @@ def said(path: Path) -> str:
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-def test_four_lists_are_read_whatever_the_protocol(tmp_path: Path, protocol: int) -> None:
-    names = read_names(written(tmp_path, {**GOOD, "further": None}, protocol))
+def test_four_lists_are_read_in_any_protocol(tmp_path: Path, protocol: int) -> None:
+    names = read_names(write_pickle(tmp_path, {**GOOD, "further": None}, protocol))
     assert names.train == [("a", 0), ("b", 80.5)]
     assert names.test == [("c", 1)]
 
 
-def test_compressed_reads_alike(tmp_path: Path) -> None:
+def test_a_compressed_pickle_gives_the_same(tmp_path: Path) -> None:
     packed = tmp_path / "d1_0.pkl.gz"
-    packed.write_bytes(gzip.compress(written(tmp_path, GOOD).read_bytes()))
+    packed.write_bytes(gzip.compress(write_pickle(tmp_path, GOOD).read_bytes()))
     assert read_names(packed) == read_names(tmp_path / "d1_0.pkl")
 
 
 class Bomb:
-    """Makes a folder when it is unpickled by whoever lets it."""
+    """Makes a folder when an ordinary unpickler loads it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -59,17 +59,17 @@ class Bomb:
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 @pytest.mark.parametrize("field", ["train_names", "test_labels", "further"])
-def test_nothing_in_it_is_executed(tmp_path: Path, protocol: int, field: str) -> None:
-    path = written(tmp_path, {**GOOD, field: [Bomb(tmp_path / "exploded")]}, protocol)
-    told = said(path)
-    assert "mkdir" in told and "it was not executed" in told
+def test_code_in_a_pickle_is_not_executed(tmp_path: Path, protocol: int, field: str) -> None:
+    path = write_pickle(tmp_path, {**GOOD, field: [Bomb(tmp_path / "exploded")]}, protocol)
+    message = error_message(path)
+    assert "mkdir" in message and "it was not executed" in message
     assert not (tmp_path / "exploded").exists()
-    pickle.loads(path.read_bytes())  # it would have gone off
+    pickle.loads(path.read_bytes())  # an ordinary unpickler executes the code
     assert (tmp_path / "exploded").exists()
 
 
 @pytest.mark.parametrize(
-    ("content", "what"),
+    ("content", "name"),
     [
         (b"c__builtin__\neval\n(S'1+1'\ntR.", "eval"),
         (b"cposix\nsystem\n(S'true'\ntR.", "posix.system"),
@@ -84,8 +84,10 @@ def test_nothing_in_it_is_executed(tmp_path: Path, protocol: int, field: str) ->
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )  # fmt: skip
-def test_whatever_needs_a_name_of_pythons_is_refused_by_it(tmp_path: Path, content: bytes, what: str) -> None:
-    assert what in said(written(tmp_path, content))
+def test_an_object_that_needs_a_class_or_function_is_refused_by_name(
+    tmp_path: Path, content: bytes, name: str
+) -> None:
+    assert name in error_message(write_pickle(tmp_path, content))
 
 
 @pytest.mark.parametrize(
@@ -100,20 +102,23 @@ def test_whatever_needs_a_name_of_pythons_is_refused_by_it(tmp_path: Path, conte
         ({**GOOD, "test_labels": [True]}, "test_labels[0] is a bool; wanted int or float"),
         ({**GOOD, "test_labels": [[1]]}, "test_labels[0] is a list; wanted int or float"),
         ({**GOOD, "train_labels": [1]}, "2 train_names, but 1 train_labels"),
-        (b"", "cut short or no pickle"),
-        (b"name,label\n", "cut short or no pickle"),
-        (b"\x80\x04\x82\x01.", "cut short or no pickle"),  # a code of the extension registry
-        (b"\x80\x04]\x94}\x94\x81.", "cut short or no pickle"),  # an object made of no class
-        (b"\x80\x02]r\xff\xff\xff\x7f.", "cut short or no pickle"),  # a memo of two thousand million
-        (b"\x8e" + struct.pack("<Q", 1 << 62), "cut short or no pickle"),  # four exabytes, it says
+        (b"", "truncated or not a pickle"),
+        (b"name,label\n", "truncated or not a pickle"),
+        (b"\x80\x04\x82\x01.", "truncated or not a pickle"),  # an extension registry code
+        (b"\x80\x04]\x94}\x94\x81.", "truncated or not a pickle"),  # an object without a class
+        (b"\x80\x02]r\xff\xff\xff\x7f.", "truncated or not a pickle"),  # a memo index of two thousand million
+        (
+            b"\x8e" + struct.pack("<Q", 1 << 62),
+            "truncated or not a pickle",
+        ),  # an announced size of four exabytes
     ],
 )
-def test_other_content_is_told(tmp_path: Path, content: object, words: str) -> None:
-    assert words in said(written(tmp_path, content))
+def test_other_content_is_reported(tmp_path: Path, content: object, words: str) -> None:
+    assert words in error_message(write_pickle(tmp_path, content))
 
 
 def read(path: Path) -> tuple[Names, str]:
-    """The split, or what is wrong with it; anything else that is raised fails the test."""
+    """The split or the message of a DataError; any other exception fails the test."""
     try:
         return read_names(path), ""
     except DataError as error:
@@ -121,10 +126,10 @@ def read(path: Path) -> tuple[Names, str]:
 
 
 @given(st.binary(max_size=60), st.integers(0, 200))
-def test_whatever_the_bytes_there_is_a_split_or_a_data_error(
+def test_any_bytes_give_a_split_or_a_data_error(
     tmp_path_factory: pytest.TempPathFactory, noise: bytes, at: int
 ) -> None:
-    whole = pickle.dumps(GOOD, protocol=2)
-    path = written(tmp_path_factory.mktemp("any"), whole[:at] + noise + whole[at + len(noise) :])
-    names, wrong = read(path)
-    assert str(path) in wrong or all(isinstance(name, str) for name, _ in names.train + names.test)
+    pickled = pickle.dumps(GOOD, protocol=2)
+    path = write_pickle(tmp_path_factory.mktemp("any"), pickled[:at] + noise + pickled[at + len(noise) :])
+    names, message = read(path)
+    assert str(path) in message or all(isinstance(name, str) for name, _ in names.train + names.test)

@@ -1,4 +1,4 @@
-"""The seven protein tasks: what they read, how they are trained, and what they score."""
+"""The seven protein tasks: their data, training and scores."""
 
 from __future__ import annotations
 
@@ -46,16 +46,16 @@ def test_the_seven_tasks_are_named_grouped_and_folded() -> None:
         ("hp-s2c5/tm", 10, "Spearman's rho"),
         ("meltome", None, "Spearman's rho"),
     ]
-    shelves = load()
-    assert {kind.card.name for kind in shelves.named_tasks("protein")} == {
+    registry = load()
+    assert {kind.card.name for kind in registry.named_tasks("protein")} == {
         kind.card.name for kind in PROTEIN_TASKS
     }
-    assert len(shelves.named_tasks("hotprotein")) == 6
+    assert len(registry.named_tasks("hotprotein")) == 6
     assert [kind.card.chance for kind in PROTEIN_TASKS] == [20, 50, 20, 0, 0, 0, 0]
 
 
 @pytest.mark.parametrize("kind", PROTEIN_TASKS, ids=lambda kind: kind.card.name)
-def test_every_task_reads_its_twin(kind: type[Proteins]) -> None:
+def test_every_task_reads_synthetic_data(kind: type[Proteins]) -> None:
     train, test = (small(kind).data(part) for part in ("train", "test"))
     assert len(train) + len(test) == 100
     assert not {one.name for one in train} & {one.name for one in test}
@@ -63,7 +63,7 @@ def test_every_task_reads_its_twin(kind: type[Proteins]) -> None:
         assert {one.answer for one in train} == set(range(kind.classes))  # type: ignore[attr-defined]
 
 
-def test_the_twins_classes_are_those_of_its_temperatures() -> None:
+def test_synthetic_classes_follow_from_the_temperatures() -> None:
     for classes, degrees, bins in (
         (HpS2C2, HpS2C2Tm, (75.0,)),
         (HpS, HpSTm, (10.0, 30.0, 50.0, 75.0)),
@@ -75,7 +75,7 @@ def test_the_twins_classes_are_those_of_its_temperatures() -> None:
             assert labelled.answer == sum(measured.answer >= edge for edge in bins)
 
 
-def test_encoder_and_head_learn_at_their_own_rates(esm_folder: Path) -> None:
+def test_encoder_and_head_have_their_own_learning_rates(esm_folder: Path) -> None:
     task = small(HpS2C2, backbone=str(esm_folder))
     model = task.model()
     names = dict(model.named_parameters()).keys()
@@ -87,7 +87,7 @@ def test_encoder_and_head_learn_at_their_own_rates(esm_folder: Path) -> None:
     assert [source.role for source in task.sources()] == ["data", "model"]
 
 
-def test_every_matrix_is_in_the_body_but_embeddings_and_the_output_layer() -> None:
+def test_the_body_holds_all_matrices_except_embeddings_and_the_output_layer() -> None:
     task = small(HpS)
     model = task.model()
     scope = in_scope(model, "body", task.exclude(model))
@@ -95,7 +95,7 @@ def test_every_matrix_is_in_the_body_but_embeddings_and_the_output_layer() -> No
     assert matrices - set(scope) == {"encoder.embeddings.word_embeddings.weight", "head.out.weight"}
 
 
-def test_the_papers_scope_holds_attention_and_feed_forward_alone() -> None:
+def test_the_scope_of_the_paper_holds_attention_and_feed_forward_alone() -> None:
     task = small(HpS)
     model = task.model()
     scope = in_scope(model, "all-2d", task.exclude_in_paper(model))
@@ -108,7 +108,7 @@ def test_the_papers_scope_holds_attention_and_feed_forward_alone() -> None:
     assert len(scope) == 2 * (4 + 2)  # layers of queries, keys, values, output; up, down
 
 
-def test_judged_gives_the_loss_and_what_it_is_made_of() -> None:
+def test_the_loss_comes_with_the_log_probabilities_of_the_classes() -> None:
     task = small(HpS)
     assert isinstance(task, HpS)
     model, examples = task.model().eval(), task.data("train")[:5]
@@ -120,7 +120,7 @@ def test_judged_gives_the_loss_and_what_it_is_made_of() -> None:
     assert torch.allclose(loss, by_hand) and torch.equal(loss, task.loss(model, batch))
 
 
-def test_a_temperature_is_learned_in_standard_deviations_and_told_in_degrees() -> None:
+def test_a_temperature_is_trained_in_standard_deviations_and_predicted_in_degrees() -> None:
     task = small(HpSTm)
     celsius = torch.tensor([one.answer for one in task.data("train")], dtype=torch.float64)
     model, batch = task.model().eval(), task.collate(task.data("train")[:6])
@@ -135,12 +135,12 @@ def test_a_temperature_is_learned_in_standard_deviations_and_told_in_degrees() -
     )
 
 
-def test_temperatures_that_are_all_alike_divide_nothing_by_zero() -> None:
+def test_equal_temperatures_cause_no_division_by_zero() -> None:
     model = small(HpSTm, limit=1).model()
     assert float(model.scale) == 1.0
 
 
-def test_scores_are_counted_by_hand() -> None:
+def test_scores_worked_out_by_hand() -> None:
     proteins = [Protein(str(n), "M", answer) for n, answer in enumerate((1, 0, 1, 1))]
     score = small(HpS2C2).score([1, 1, 1, 0], proteins)
     assert (score.metric, score.value, score.n) == ("accuracy (%)", 50.0, 4)
@@ -154,7 +154,7 @@ def test_scores_are_counted_by_hand() -> None:
 
 
 @pytest.mark.parametrize("kind", [HpS2C5, Meltome])
-def test_predictions_are_plain_json_and_blind_to_their_batch(kind: type[Proteins]) -> None:
+def test_predictions_are_plain_json_and_do_not_depend_on_the_batch(kind: type[Proteins]) -> None:
     torch.manual_seed(0)
     task, device = small(kind), Device("cpu", threads=1)
     model, examples = task.model(), task.data("test")
@@ -166,18 +166,18 @@ def test_predictions_are_plain_json_and_blind_to_their_batch(kind: type[Proteins
 
 
 @pytest.mark.parametrize("bins", [(), (1.0, 2.0, 3.0), (1.0, 2.0, 3.0, 3.0), (4.0, 3.0, 2.0, 1.0)])
-def test_bins_are_one_less_than_classes_and_rise(bins: tuple[float, ...]) -> None:
-    with pytest.raises(ValidationError, match="bins are 4 rising temperatures"):
+def test_bins_must_rise_and_be_one_less_than_classes(bins: tuple[float, ...]) -> None:
+    with pytest.raises(ValidationError, match="bins must be 4 rising temperatures"):
         HpS2C5(bins=bins)
     assert HpS2C5(bins=(1.0, 2.0, 3.0, 4.0)).digest() != HpS2C5().digest()
 
 
-def test_five_classes_have_no_bins_of_their_own_and_two_have_the_official_one() -> None:
+def test_five_classes_have_no_default_bins_and_two_classes_have_the_official_one() -> None:
     assert HpS2C5().bins is None and HpS().bins is None
     assert HpS2C2().bins == (75.0,)
 
 
-def test_a_task_with_folds_asks_for_one() -> None:
+def test_a_task_with_folds_needs_a_fold() -> None:
     with pytest.raises(UsageError, match=r"'hp-s2c2' has 10 folds; name one"):
         HpS2C2().data("train")
 
@@ -190,11 +190,13 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_a_model_of_another_kind_is_refused_before_training(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert", "architectures": ["BertModel"]}))
     (tmp_path / "vocab.txt").write_text("the\nof\n")
-    with pytest.raises(ModelError, match="no protein encoder .its 2 tokens"):
+    with pytest.raises(ModelError, match="not a protein encoder .its 2 tokens"):
         small(HpS, backbone=str(tmp_path)).sources()
 
 
-def test_what_is_read_is_part_of_the_name_and_where_it_lies_is_not(tmp_path: Path) -> None:
+def test_options_of_the_input_change_the_digest_of_the_task_and_folds_that_of_the_data(
+    tmp_path: Path,
+) -> None:
     assert small(HpS, truncate=100).digest() != small(HpS).digest()
     assert small(Meltome, split="human").digest() != small(Meltome).digest()
     first, second = (small(HpS2C2, fold=fold).sources()[0].digest for fold in (0, 1))
@@ -203,8 +205,8 @@ def test_what_is_read_is_part_of_the_name_and_where_it_lies_is_not(tmp_path: Pat
 
 def test_reading_data_needs_no_tensors() -> None:
     code = (
-        "import sys; from smc_eval.tasks.protein.datasets import TASKS; "
-        "tasks = [kind(fold=0 if kind.card.folds else None) for kind in TASKS]; "
+        "import sys; from smc_eval.tasks.protein.datasets import PROTEIN_TASKS; "
+        "tasks = [kind(fold=0 if kind.card.folds else None) for kind in PROTEIN_TASKS]; "
         "[(task.sources(), task.data('train')) for task in tasks]; "
         "assert not {'torch', 'transformers'} & sys.modules.keys()"
     )
@@ -213,7 +215,7 @@ def test_reading_data_needs_no_tensors() -> None:
 
 @pytest.mark.skipif(not importlib.util.find_spec(ESM2), reason=f"the package {ESM2} is not installed")
 @pytest.mark.parametrize("kind", [HpS2C2, HpS2C2Tm])
-def test_a_real_encoder_takes_a_few_steps(kind: type[Proteins]) -> None:
+def test_a_real_encoder_can_be_trained(kind: type[Proteins]) -> None:
     task = small(kind, backbone=f"pkg:{ESM2}")
     torch.manual_seed(0)
     model = task.model()
@@ -229,7 +231,7 @@ def test_a_real_encoder_takes_a_few_steps(kind: type[Proteins]) -> None:
 
 
 @pytest.mark.skipif(not importlib.util.find_spec(ESM2), reason=f"the package {ESM2} is not installed")
-def test_a_real_protein_model_is_refused_by_a_task_of_text() -> None:
+def test_a_real_protein_model_is_refused_by_a_text_task() -> None:
     from smc_eval.tasks.arithmetic.datasets import MawpsGts
 
     with pytest.raises(ModelError, match="is a protein encoder"):

@@ -1,4 +1,4 @@
-"""Spearman's rho: exact, blind to order, and told apart from its absence."""
+"""Spearman's rho: exact, independent of the order of examples, and 0 where it is undefined."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pairs = st.lists(st.tuples(numbers, numbers), max_size=30)
 
 
 def by_counting(first: list[float], second: list[float]) -> float:
-    """Pearson's correlation of ranks, each rank counted by comparing with every other value."""
+    """Pearson's correlation of ranks; each rank is counted by comparison with all other values."""
 
     def ranks(values: list[float]) -> list[float]:
         return [
@@ -27,9 +27,9 @@ def by_counting(first: list[float], second: list[float]) -> float:
 
     a, b = ranks(first), ranks(second)
     mean = (len(a) + 1) / 2
-    both = sum((x - mean) * (y - mean) for x, y in zip(a, b, strict=True))
-    distribution = math.prod(sum((x - mean) ** 2 for x in row) for row in (a, b))
-    return both / math.sqrt(distribution) if distribution else 0.0
+    covariance = sum((x - mean) * (y - mean) for x, y in zip(a, b, strict=True))
+    variance = math.prod(sum((x - mean) ** 2 for x in row) for row in (a, b))
+    return covariance / math.sqrt(variance) if variance else 0.0
 
 
 @pytest.mark.parametrize(
@@ -46,21 +46,21 @@ def by_counting(first: list[float], second: list[float]) -> float:
         ([1, math.nan, 3], [1, 2, 3], 0.0),
     ],
 )
-def test_worked_cases(first: list[float], second: list[float], rho: float) -> None:
+def test_cases_worked_out_by_hand(first: list[float], second: list[float], rho: float) -> None:
     assert spearman(first, second) == pytest.approx(rho, abs=1e-15)
 
 
 @given(pairs)
-def test_it_is_what_counting_every_rank_gives(rows: list[tuple[float, float]]) -> None:
+def test_rho_equals_the_correlation_of_counted_ranks(rows: list[tuple[float, float]]) -> None:
     first, second = [a for a, _ in rows], [b for _, b in rows]
     assert spearman(first, second) == pytest.approx(by_counting(first, second), abs=1e-12)
 
 
 @given(pairs, st.randoms(use_true_random=False))
 def test_the_order_of_examples_changes_no_digit(
-    rows: list[tuple[float, float]], chance: random.Random
+    rows: list[tuple[float, float]], generator: random.Random
 ) -> None:
-    other = chance.sample(rows, len(rows))
+    other = generator.sample(rows, len(rows))
     first, second = [spearman([a for a, _ in these], [b for _, b in these]) for these in (rows, other)]
     assert first == second
 

@@ -1,4 +1,4 @@
-"""Twins: small, learnable, the same everywhere, and never to be mistaken for the real thing."""
+"""Synthetic word problems: small, learnable, the same on every machine, and marked as synthetic."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from smc_eval.errors import DataError, UnknownName
 from smc_eval.tasks.arithmetic.problems import read_problems
-from smc_eval.tasks.arithmetic.symbols import symbols
+from smc_eval.tasks.arithmetic.symbols import output_symbols
 from smc_eval.tasks.equation import value
 from smc_eval.tasks.folder import content_digest, find_file, lines
 from smc_eval.tasks.synthetic import synthetic_folder
@@ -32,8 +32,8 @@ def parts(folder, name, fold):
 
 
 @pytest.fixture(scope="module")
-def shelf(tmp_path_factory):
-    return tmp_path_factory.mktemp("twins")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("synthetic")
 
 
 @pytest.mark.parametrize(
@@ -44,27 +44,27 @@ def shelf(tmp_path_factory):
         ("mawps-asdiv-a_svamp", "5e23491a6749df1436ba08d1c9b612b25f271d04dc9766074c8eb70cfc0310d6"),
     ],
 )
-def test_a_twin_is_the_same_byte_for_byte_on_every_machine(shelf, name, digest):
-    folder = synthetic_folder(name, shelf)
+def test_synthetic_data_is_the_same_byte_for_byte_on_every_machine(cache, name, digest):
+    folder = synthetic_folder(name, cache)
     assert content_digest(sorted(folder.rglob("*.csv"))) == digest
 
 
 @pytest.mark.parametrize("name", PROBLEMS)
-def test_every_fold_has_eighty_and_twenty_problems_that_all_come_to_something(shelf, name):
+def test_every_fold_has_eighty_and_twenty_problems_with_a_value(cache, name):
     for fold in folds(name):
-        train, test = parts(synthetic_folder(name, shelf), name, fold)
+        train, test = parts(synthetic_folder(name, cache), name, fold)
         assert (len(train), len(test)) == (80, 20)
         assert all(value(problem.equation, problem.numbers) is not None for problem in train + test)
         assert {len(problem.numbers) for problem in train} >= {2, 3}
 
 
 @pytest.mark.parametrize("name", ["cv_mawps", "cv_asdiv-a"])
-def test_the_test_parts_of_the_folds_are_all_problems_once(shelf, name):
+def test_the_test_parts_of_the_folds_hold_each_problem_once(cache, name):
     tested = [
-        problem for fold in folds(name) for problem in parts(synthetic_folder(name, shelf), name, fold)[1]
+        problem for fold in folds(name) for problem in parts(synthetic_folder(name, cache), name, fold)[1]
     ]
     for fold in folds(name):
-        train, test = parts(synthetic_folder(name, shelf), name, fold)
+        train, test = parts(synthetic_folder(name, cache), name, fold)
         assert sorted(map(repr, train + test)) == sorted(map(repr, tested))
 
 
@@ -76,35 +76,35 @@ def test_the_test_parts_of_the_folds_are_all_problems_once(shelf, name):
         ("mawps-asdiv-a_svamp", {"12.0", "100.0"}, 0),
     ],
 )
-def test_symbols_and_leaks_are_of_the_real_sets_kind(shelf, name, constants, leaked):
+def test_symbols_and_leaks_are_like_those_of_the_real_sets(cache, name, constants, leaked):
     for fold in folds(name):
-        train, test = parts(synthetic_folder(name, shelf), name, fold)
-        found = symbols(train, test)
-        assert sorted(found.operators) == ["*", "+", "-", "/"]
-        assert set(found.constants) == constants
-        rare = {s for p in train + test for s in p.equation if found.symbol(found.index(s)) == "UNK"}
+        train, test = parts(synthetic_folder(name, cache), name, fold)
+        known = output_symbols(train, test)
+        assert sorted(known.operators) == ["*", "+", "-", "/"]
+        assert set(known.constants) == constants
+        rare = {s for p in train + test for s in p.equation if known.symbol(known.index(s)) == "UNK"}
         assert rare == ({"25.0"} if constants else set())
-        asked = {problem.words for problem in train}
-        assert sum(problem.words in asked for problem in test) == leaked
+        questions = {problem.words for problem in train}
+        assert sum(problem.words in questions for problem in test) == leaked
 
 
 @pytest.mark.parametrize("name", PROBLEMS)
-def test_the_words_of_a_question_but_names_and_things_decide_its_equation(shelf, name):
+def test_the_words_of_a_question_without_names_and_things_decide_its_equation(cache, name):
     filling = {word for filler in STORY_NAMES + STORY_THINGS for word in (filler, filler.lower())}
-    known = {}
+    equations = {}
     for fold in folds(name):
-        train, test = parts(synthetic_folder(name, shelf), name, fold)
+        train, test = parts(synthetic_folder(name, cache), name, fold)
         for problem in train + test:
             story = tuple(word for word in problem.words if word not in filling)
-            assert known.setdefault(story, problem.equation) == problem.equation
+            assert equations.setdefault(story, problem.equation) == problem.equation
         trained = {problem.equation for problem in train}
         assert {problem.equation for problem in test} - trained <= {("*", "N0", "25.0")}
 
 
 @pytest.mark.parametrize("name", PROBLEMS)
-def test_groups_are_windows_around_numbers(shelf, name):
+def test_groups_are_windows_around_numbers(cache, name):
     for fold in folds(name):
-        train, test = parts(synthetic_folder(name, shelf), name, fold)
+        train, test = parts(synthetic_folder(name, cache), name, fold)
         for problem in train + test:
             for at in problem.number_at:
                 assert {at, at + 1} <= set(problem.groups)
@@ -121,31 +121,31 @@ HEADERS = {
 
 
 @pytest.mark.parametrize(("file", "header"), HEADERS.items())
-def test_twins_have_the_official_columns(shelf, file, header):
-    assert next(lines(find_file(synthetic_folder(file.split("/")[0], shelf), file))) == f"{header}\n"
+def test_synthetic_files_have_the_official_columns(cache, file, header):
+    assert next(lines(find_file(synthetic_folder(file.split("/")[0], cache), file))) == f"{header}\n"
 
 
 @pytest.mark.parametrize(("file", "header"), HEADERS.items())
-def test_the_official_columns_are_those_of_the_official_files(data_dir, file, header):
+def test_the_official_files_have_the_official_columns(data_dir, file, header):
     assert next(lines(find_file(data_dir, file))).strip() == header
 
 
 @pytest.mark.parametrize("name", PROBLEMS)
-def test_the_answer_column_holds_the_equations_value(name):
+def test_the_column_answer_holds_the_value_of_the_equation(name):
     for content in WRITERS[name]().values():
         for row in csv.DictReader(io.StringIO(content.decode())):
             equation = row["Equation"].replace("number", "N").split()
             assert float(row["Answer"]) == value(equation, [float(n) for n in row["Numbers"].split()])
 
 
-def test_a_twin_is_written_once_and_used_again(tmp_path):
+def test_synthetic_data_is_written_once_and_used_again(tmp_path):
     folder = synthetic_folder("cv_mawps", tmp_path)
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.csv")}
     assert synthetic_folder("cv_mawps", tmp_path) == folder
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()} == before
 
 
-def test_a_twin_says_so_in_its_path_and_leaves_real_files_alone(tmp_path):
+def test_the_path_shows_that_data_is_synthetic_and_real_files_stay(tmp_path):
     real = tmp_path / "cv_mawps" / "fold0" / "dev.csv"
     real.parent.mkdir(parents=True)
     real.write_text("real")
@@ -155,7 +155,7 @@ def test_a_twin_says_so_in_its_path_and_leaves_real_files_alone(tmp_path):
     assert real.read_text() == "real"
 
 
-def test_a_twin_that_was_altered_or_cut_short_is_mended(tmp_path):
+def test_altered_or_missing_synthetic_files_are_written_again(tmp_path):
     folder = synthetic_folder("cv_asdiv-a", tmp_path)
     whole = content_digest(sorted(folder.rglob("*.csv")))
     find_file(folder, "cv_asdiv-a/fold0/dev.csv").write_text("Question")
@@ -163,9 +163,11 @@ def test_a_twin_that_was_altered_or_cut_short_is_mended(tmp_path):
     assert content_digest(sorted(synthetic_folder("cv_asdiv-a", tmp_path).rglob("*.csv"))) == whole
 
 
-def test_many_may_ask_for_a_twin_at_once(tmp_path):
-    asking = "from pathlib import Path; from smc_eval.tasks.synthetic import twin; "
-    code = f"{asking} twin('cv_mawps', Path({str(tmp_path)!r}))"
+def test_several_threads_and_processes_can_write_synthetic_data_at_once(tmp_path):
+    code = (
+        "from pathlib import Path; from smc_eval.tasks.synthetic.folders import synthetic_folder; "
+        f"synthetic_folder('cv_mawps', Path({str(tmp_path)!r}))"
+    )
     processes = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(2)]
     with ThreadPoolExecutor(8) as pool:
         folders = set(pool.map(lambda _: synthetic_folder("cv_mawps", tmp_path), range(16)))
@@ -175,28 +177,32 @@ def test_many_may_ask_for_a_twin_at_once(tmp_path):
     assert len(parts(folder, "cv_mawps", "/fold4")[0]) == 80
 
 
-def test_by_default_a_twin_lies_in_the_users_cache(tmp_path, monkeypatch):
+def test_by_default_synthetic_data_is_in_the_cache_of_the_user(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert synthetic_folder("cv_mawps").parent == tmp_path / "smc-eval"
 
 
-def test_where_no_cache_can_be_written_the_temporary_folder_serves(tmp_path, monkeypatch):
+def test_the_temporary_folder_is_used_if_the_cache_cannot_be_written(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     (tmp_path / "tmp").mkdir()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
     assert synthetic_folder("cv_mawps").is_relative_to(tmp_path / "tmp")
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "file"))
-    with pytest.raises(DataError, match=r"cannot write the twin of cv_mawps .*set XDG_CACHE_HOME or TMPDIR"):
+    with pytest.raises(
+        DataError, match=r"cannot write synthetic data for cv_mawps .*set XDG_CACHE_HOME or TMPDIR"
+    ):
         synthetic_folder("cv_mawps")
 
 
-def test_a_set_without_a_twin_is_named(tmp_path):
-    with pytest.raises(UnknownName, match="no twin is named 'cv_mawp'; did you mean 'cv_mawps'"):
+def test_an_unknown_set_is_reported(tmp_path):
+    with pytest.raises(
+        UnknownName, match="no synthetic data set is named 'cv_mawp'; did you mean 'cv_mawps'"
+    ):
         synthetic_folder("cv_mawp", tmp_path)
 
 
-def test_dice_fall_as_they_always_did():
+def test_draws_never_change():
     draws = Draws("seed")
     assert [draws.between(1, 6) for _ in range(12)] == [1, 2, 6, 2, 1, 6, 5, 4, 4, 4, 5, 3]
     assert draws.shuffled("abcdef") == ["b", "e", "d", "f", "c", "a"]

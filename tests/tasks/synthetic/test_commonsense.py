@@ -1,4 +1,4 @@
-"""Twins of the commonsense sets: the same everywhere, laid out as the official files are, and learned."""
+"""Synthetic commonsense data: the same on every machine, in the official layout, and learnable."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from smc_eval.testing import chain_of, run_chain
 
 
 @pytest.fixture(scope="module")
-def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("twins")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("synthetic")
 
 
 @pytest.mark.parametrize(
@@ -33,40 +33,40 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("RACE", 48, "61cc2186b2cb82d0b4e125b1a51b76423a3fb49c39c432f4639236457db28f68"),
     ],
 )
-def test_a_twin_is_the_same_byte_for_byte_on_every_machine(
-    shelf: Path, name: str, files: int, digest: str
+def test_synthetic_data_is_the_same_byte_for_byte_on_every_machine(
+    cache: Path, name: str, files: int, digest: str
 ) -> None:
-    found = sorted(path for path in synthetic_folder(name, shelf).rglob("*") if path.is_file())
-    assert len(found) == files
-    assert content_digest(found) == digest
+    paths = sorted(path for path in synthetic_folder(name, cache).rglob("*") if path.is_file())
+    assert len(paths) == files
+    assert content_digest(paths) == digest
 
 
 @pytest.mark.parametrize(
     ("kind", "train", "test"),
     [(Csqa, 96, 40), (WinoGrande, 128, 40), (RaceMiddle, 48, 20), (RaceHigh, 48, 20)],
 )
-def test_sizes_are_what_they_are(kind: type[MultipleChoice], train: int, test: int) -> None:
+def test_the_sizes_of_synthetic_data(kind: type[MultipleChoice], train: int, test: int) -> None:
     assert (len(kind().data("train")), len(kind().data("test"))) == (train, test)
 
 
 @pytest.mark.parametrize("kind", [Csqa, WinoGrande, RaceMiddle, RaceHigh])
-def test_every_answer_is_right_now_and_then(kind: type[MultipleChoice]) -> None:
+def test_every_choice_is_sometimes_right(kind: type[MultipleChoice]) -> None:
     train = kind().data("train")
     assert {one.answer for one in train} == set(range(len(train[0].choices)))
 
 
-def test_a_size_of_winogrande_is_the_head_of_the_next() -> None:
+def test_each_size_of_winogrande_is_the_beginning_of_the_next() -> None:
     parts = [WinoGrande(size=size).data("train") for size in WINOGRANDE_SIZES]
     for less, more in pairwise(parts):
         assert list(more[: len(less)]) == list(less)
 
 
-def test_both_sentences_of_a_pair_stand_in_one_file_and_have_other_answers(shelf: Path) -> None:
+def test_both_sentences_of_a_pair_are_in_one_file_and_have_different_answers(cache: Path) -> None:
     for name in ("train_xs", "train_xl", "dev"):
         rows = [
             json.loads(line)
             for line in lines(
-                find_file(synthetic_folder("winogrande_1.1", shelf), f"winogrande_1.1/{name}.jsonl")
+                find_file(synthetic_folder("winogrande_1.1", cache), f"winogrande_1.1/{name}.jsonl")
             )
         ]
         for one, other in zip(rows[::2], rows[1::2], strict=True):
@@ -75,7 +75,7 @@ def test_both_sentences_of_a_pair_stand_in_one_file_and_have_other_answers(shelf
 
 
 def shape(value: Any) -> Any:
-    """A JSON value as far as its names and kinds go; of a list its first item."""
+    """The keys and types of a JSON value; for a list, those of its first item."""
     match value:
         case dict():
             return {key: shape(value[key]) for key in sorted(value)}
@@ -100,12 +100,14 @@ def first(folder: Path, name: str) -> Any:
         "RACE/test/high",
     ],
 )
-def test_twins_are_laid_out_as_the_official_files_are(data_dir: Path, shelf: Path, name: str) -> None:
-    assert shape(first(synthetic_folder(name.partition("/")[0], shelf), name)) == shape(first(data_dir, name))
+def test_synthetic_files_have_the_official_layout(data_dir: Path, cache: Path, name: str) -> None:
+    assert shape(first(synthetic_folder(name.partition("/")[0], cache), name)) == shape(first(data_dir, name))
 
 
 @pytest.mark.parametrize("kind", [Csqa, WinoGrande, RaceHigh])
-def test_a_twin_is_learned_by_tiny_in_its_recipe(tmp_path: Path, kind: type[MultipleChoice]) -> None:
+def test_the_tiny_model_learns_synthetic_data_with_its_recipe(
+    tmp_path: Path, kind: type[MultipleChoice]
+) -> None:
     task = kind()
     result, _, _ = run_chain(
         chain_of(Dense(), Target(), task.replace(recipe=task.recipe.model_copy(update=dict(kind.tiny)))),

@@ -1,4 +1,4 @@
-"""Twins of proteins: the same everywhere, in the official layouts, and learnable from residues alone."""
+"""Synthetic proteins: the same on every machine, in the official layouts, and learnable from residues."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from smc_eval.tasks.synthetic.proteins import COLD, HOT
         ("meltome", "e7bbd8107c9fa85a3e9b7037abe72990fd0d05f0450c13bd683d6c766617fa93", 1),
     ],
 )
-def test_a_twin_is_the_same_byte_for_byte_on_every_machine(
+def test_synthetic_data_is_the_same_byte_for_byte_on_every_machine(
     tmp_path: Path, name: str, digest: str, files: int
 ) -> None:
     folder = synthetic_folder(name, tmp_path)
@@ -31,8 +31,8 @@ def test_a_twin_is_the_same_byte_for_byte_on_every_machine(
     assert (len(paths), content_digest(paths)) == (files, digest)
 
 
-def test_the_folds_test_every_protein_once(tmp_path: Path) -> None:
-    for name, release in (("hotprotein/s2c2", hotprotein.S2C2), ("hotprotein/s2c5", hotprotein.S2C5)):
+def test_each_protein_is_tested_in_one_fold(tmp_path: Path) -> None:
+    for name, release in (("hotprotein/s2c2", hotprotein.HP_S2C2), ("hotprotein/s2c5", hotprotein.HP_S2C5)):
         tested: list[str] = []
         for fold in range(10):
             train, test = hotprotein.find_release(
@@ -43,7 +43,7 @@ def test_the_folds_test_every_protein_once(tmp_path: Path) -> None:
         assert len(set(tested)) == 100
 
 
-def test_the_share_of_some_residues_tells_the_temperature(tmp_path: Path) -> None:
+def test_the_share_of_hot_residues_predicts_the_temperature(tmp_path: Path) -> None:
     assert len(HOT + COLD) == len(set(HOT + COLD)) == 20
     train, test = meltome.find_flip(synthetic_folder("meltome", tmp_path), "mixed_split").parts()
     shares = [fmean(letter in HOT for letter in one.sequence) for one in train + test]

@@ -1,4 +1,4 @@
-"""Parallel text: found by its official names, and refused where the languages do not tell the same."""
+"""Parallel text: found by official names, and refused if the files are not aligned."""
 
 from __future__ import annotations
 
@@ -8,14 +8,20 @@ from pathlib import Path
 import pytest
 
 from smc_eval.errors import DataError, UnknownName, UsageError
-from smc_eval.tasks.translation.corpus import Sentence, balanced, corpus, read_sentences, text_files
+from smc_eval.tasks.translation.corpus import (
+    Sentence,
+    balanced_counts,
+    find_corpus,
+    read_sentences,
+    text_files,
+)
 from smc_eval.tasks.translation.languages import Direction, directions
 from smc_eval.tasks.translation.translation import TwoToTwo
 
 FRENCH = Direction("en", "fr")
 
 
-def lay(folder: Path, **files: str) -> Path:
+def write_corpus(folder: Path, **files: str) -> Path:
     """A data folder; `corpus__train_en` stands for translation/corpus/train.en."""
     for name, text in files.items():
         place, _, file = name.partition("__")
@@ -25,26 +31,26 @@ def lay(folder: Path, **files: str) -> Path:
     return folder
 
 
-def test_directions_lead_from_and_to_english_or_between_any_two() -> None:
+def test_directions_are_from_and_to_english_or_between_any_two_languages() -> None:
     assert [str(one) for one in directions(("fr", "cs"), "english")] == ["en-fr", "fr-en", "en-cs", "cs-en"]
     assert len(list(directions(("fr", "cs"), "all"))) == 6
 
 
 @pytest.mark.parametrize(
-    ("codes", "told"),
+    ("codes", "message"),
     [
         (("fr", "xx"), "no language is named 'xx'"),
         (("fr", "fr"), "name each once"),
         (("fr", "en"), "leave out 'en'"),
     ],
 )
-def test_languages_that_cannot_be_meant_are_refused(codes: tuple[str, ...], told: str) -> None:
-    with pytest.raises((UnknownName, UsageError), match=told):
+def test_invalid_languages_are_refused(codes: tuple[str, ...], message: str) -> None:
+    with pytest.raises((UnknownName, UsageError), match=message):
         list(directions(codes, "english"))
 
 
-def test_text_comes_one_file_a_language_or_one_a_pair_named_either_way(tmp_path: Path) -> None:
-    lay(
+def test_text_has_one_file_a_language_or_one_a_pair_in_either_order(tmp_path: Path) -> None:
+    write_corpus(
         tmp_path,
         a__train_en="one\n",
         a__train_fr="un\n",
@@ -59,7 +65,7 @@ def test_text_comes_one_file_a_language_or_one_a_pair_named_either_way(tmp_path:
     assert text_files(home / "a", "test", FRENCH) is None
 
 
-def test_gzipped_text_reads_the_same(tmp_path: Path) -> None:
+def test_gzipped_text_gives_the_same(tmp_path: Path) -> None:
     for code, text in (("en", "one\n"), ("fr", "un\n")):
         with gzip.open(tmp_path / f"train.{code}.gz", "wt", encoding="utf-8") as stream:
             stream.write(text)
@@ -68,25 +74,25 @@ def test_gzipped_text_reads_the_same(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("english", "french", "told"),
+    ("english", "french", "message"),
     [
-        ("one\ntwo\n", "un\n", r"train\.fr ends after 1 lines, .*train\.en goes on"),
+        ("one\ntwo\n", "un\n", r"train\.fr ends after 1 lines, .*train\.en is longer"),
         ("one\n\n", "un\ndeux\n", r"train\.en, line 2: the line is empty"),
         ("", "", r"train\.en is empty; wanted sentences"),
     ],
 )
-def test_lines_that_do_not_align_are_told_by_file_and_line(
-    tmp_path: Path, english: str, french: str, told: str
+def test_files_that_are_not_aligned_are_reported_with_file_and_line(
+    tmp_path: Path, english: str, french: str, message: str
 ) -> None:
-    lay(tmp_path, a__train_en=english, a__train_fr=french)
+    write_corpus(tmp_path, a__train_en=english, a__train_fr=french)
     files = text_files(tmp_path / "translation" / "a", "train", FRENCH)
     assert files is not None
-    with pytest.raises(DataError, match=told):
+    with pytest.raises(DataError, match=message):
         read_sentences(files, FRENCH)
 
 
-def test_bytes_that_are_no_text_are_told_by_file_and_line(tmp_path: Path) -> None:
-    lay(tmp_path, a__train_en="one\n", a__train_fr="")
+def test_bytes_that_are_not_text_are_reported_with_file_and_line(tmp_path: Path) -> None:
+    write_corpus(tmp_path, a__train_en="one\n", a__train_fr="")
     (tmp_path / "translation" / "a" / "train.fr").write_bytes(b"\xff\n")
     files = text_files(tmp_path / "translation" / "a", "train", FRENCH)
     assert files is not None
@@ -94,35 +100,35 @@ def test_bytes_that_are_no_text_are_told_by_file_and_line(tmp_path: Path) -> Non
         read_sentences(files, FRENCH)
 
 
-def test_the_only_corpus_with_all_languages_is_taken_and_a_choice_is_the_users(tmp_path: Path) -> None:
+def test_the_only_corpus_with_all_languages_is_taken_and_several_need_a_choice(tmp_path: Path) -> None:
     whole = {f"{part}_{code}": "x\n" for part in ("train", "test") for code in ("en", "fr")}
-    lay(tmp_path, **{f"a__{name}": text for name, text in whole.items()}, b__train_en="x\n")
-    assert corpus(tmp_path, None, [FRENCH]).name == "a"
+    write_corpus(tmp_path, **{f"a__{name}": text for name, text in whole.items()}, b__train_en="x\n")
+    assert find_corpus(tmp_path, None, [FRENCH]).name == "a"
     with pytest.raises(DataError, match=r"b has no train text for en-fr; wanted train\.en and train\.fr"):
-        corpus(tmp_path, "b", [FRENCH])
+        find_corpus(tmp_path, "b", [FRENCH])
     with pytest.raises(DataError, match="there is no corpus 'c' in .*; it holds: a, b"):
-        corpus(tmp_path, "c", [FRENCH])
-    lay(tmp_path, **{f"b__{name}": text for name, text in whole.items()})
+        find_corpus(tmp_path, "c", [FRENCH])
+    write_corpus(tmp_path, **{f"b__{name}": text for name, text in whole.items()})
     with pytest.raises(DataError, match="several corpora with these languages: a, b; choose one"):
-        corpus(tmp_path, None, [FRENCH])
+        find_corpus(tmp_path, None, [FRENCH])
 
 
-def test_a_folder_without_the_languages_says_what_is_missing(tmp_path: Path) -> None:
-    lay(tmp_path, a__train_en="x\n")
+def test_a_folder_without_the_languages_is_reported_with_the_missing_file(tmp_path: Path) -> None:
+    write_corpus(tmp_path, a__train_en="x\n")
     with pytest.raises(
         DataError, match=r"no corpus under .* has all 2 directions\n.*a has no train text"
-    ) as told:
-        corpus(tmp_path, None, [FRENCH, Direction("fr", "en")])
-    assert len(str(told.value).splitlines()) <= 3
+    ) as message:
+        find_corpus(tmp_path, None, [FRENCH, Direction("fr", "en")])
+    assert len(str(message.value).splitlines()) <= 3
     with pytest.raises(DataError, match="has no folder 'translation'"):
-        corpus(tmp_path / "translation", None, [FRENCH])
+        find_corpus(tmp_path / "translation", None, [FRENCH])
 
 
 def test_small_directions_are_repeated_by_temperature() -> None:
     big, small = FRENCH, Direction("en", "gu")
-    assert balanced({big: 800, small: 100}, 1.0) == {big: 800, small: 100}
-    assert balanced({big: 800, small: 100}, 1.5) == {big: 800, small: 200}  # 8 ^ (2/3) = 4
-    assert balanced({big: 800, small: 100}, 1e9) == {big: 800, small: 800}
+    assert balanced_counts({big: 800, small: 100}, 1.0) == {big: 800, small: 100}
+    assert balanced_counts({big: 800, small: 100}, 1.5) == {big: 800, small: 200}  # 8 ^ (2/3) = 4
+    assert balanced_counts({big: 800, small: 100}, 1e9) == {big: 800, small: 800}
 
 
 def test_real_text_in_both_layouts(data_dir: Path) -> None:

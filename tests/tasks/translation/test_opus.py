@@ -1,4 +1,4 @@
-"""OPUS-100 gives the same sentences as files would."""
+"""OPUS-100 on the hub gives the same sentences as files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COMMIT = "f" * 40
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The hub's local cache with English and French, English and Czech, as it lays them out."""
+    """The local cache of the hub with English and French, English and Czech, in its layout."""
     from datasets import Dataset
 
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
@@ -35,7 +35,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_the_hub_gives_what_files_would(cache: Path, tmp_path: Path) -> None:
+def test_the_hub_and_files_give_the_same(cache: Path, tmp_path: Path) -> None:
     home = tmp_path / "files" / "translation" / "opus"
     home.mkdir(parents=True)
     for code in ("fr", "cs"):
@@ -50,7 +50,7 @@ def test_the_hub_gives_what_files_would(cache: Path, tmp_path: Path) -> None:
     assert hub.sources()[0].digest != files.sources()[0].digest
 
 
-def test_only_the_first_sentences_are_taken_if_so_many_are_asked_for(cache: Path) -> None:
+def test_the_option_sentences_takes_the_first_sentences(cache: Path) -> None:
     direction = Direction("fr", "en")
     assert opus_sentences(direction, "train", 1) == [Sentence(direction, "fr 0", "train 0")]
     assert len(TwoToTwo(folder="hub", sentences=2).data("train")) == 4 * 2
@@ -58,5 +58,5 @@ def test_only_the_first_sentences_are_taken_if_so_many_are_asked_for(cache: Path
 
 
 def test_directions_without_english_are_refused(cache: Path) -> None:
-    with pytest.raises(DataError, match="has no text for fr-cs; it leads from and to English"):
+    with pytest.raises(DataError, match="has no text for fr-cs; all its directions are from or to English"):
         opus_sentences(Direction("fr", "cs"), "train", None)

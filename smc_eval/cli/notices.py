@@ -1,0 +1,73 @@
+"""Notices: what a run replaces or leaves out. `run`, `work` and `plan` print the same lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import typer
+
+from smc_eval.experiment.config import RunConfig
+from smc_eval.experiment.grid import Grid
+from smc_eval.experiment.parsing import parse_models
+from smc_eval.planning.resolve import ResolvedCell, unresolved_lines
+from smc_eval.planning.sparsity_search import left_out
+
+
+@dataclass(frozen=True)
+class Notices:
+    """Lines for the user, by their kind. The fields are keys of `plan --json`."""
+
+    warnings: tuple[str, ...]
+    """Settings that make results unusable."""
+    kept_models: tuple[str, ...]
+    """Tasks that keep their published model, although another model was named."""
+    left_out: tuple[str, ...]
+    """Methods that `--find` does not search."""
+    unresolved: tuple[str, ...]
+    """Cells that cannot run, a line for each reason."""
+
+    @classmethod
+    def of(cls, config: RunConfig, grid: Grid, cells: Iterable[ResolvedCell] = ()) -> Notices:
+        """The notices of a grid and of its resolved cells."""
+        return cls(
+            warnings=tuple(limit_warning(config)),
+            kept_models=tuple(kept_models(config, grid)),
+            left_out=tuple(f"{line}, and is not searched" for line in left_out(grid)) if config.find else (),
+            unresolved=tuple(unresolved_lines(cells)),
+        )
+
+    def lines(self) -> Iterator[str]:
+        """All notices, as `plan` prints them."""
+        yield from (f"warning: {line}" for line in self.warnings)
+        yield from (f"note: {line}" for line in (*self.kept_models, *self.left_out))
+        yield from self.unresolved
+
+
+def print_notices(config: RunConfig, grid: Grid) -> None:
+    """Print the notices of a grid before it runs; with `--quiet`, only the warnings."""
+    notices = Notices.of(config, grid)
+    for line in notices.lines():
+        if line.startswith("warning: "):
+            typer.secho(line, err=True, fg="yellow", bold=True)
+        elif not config.quiet:
+            typer.echo(line, err=True)
+
+
+def limit_warning(config: RunConfig) -> Iterator[str]:
+    """The warning of `--limit`, whose results are no results."""
+    if config.limit:
+        yield (
+            f"--limit {config.limit} keeps only {config.limit} examples of each part; "
+            "these are no results, and every record says so"
+        )
+
+
+def kept_models(config: RunConfig, grid: Grid) -> list[str]:
+    """Tasks that keep their published model, although another model was named."""
+    named = {word for words in parse_models(config.model).values() for word in words}
+    tasks = dict.fromkeys((t.card.name, t.backbone) for t in grid.tasks if named and t.backbone not in named)
+    return [
+        f"task {name!r} keeps its published model {model!r}; it accepts none of the named models"
+        for name, model in tasks
+    ]

@@ -1,0 +1,35 @@
+"""Initial net: the model and its scope before any training, as the start digest seeds them."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from smc_eval.capabilities import excluded, excluded_in_paper
+from smc_eval.engine.device import Device
+from smc_eval.engine.distributed.joint import JointNet
+from smc_eval.sparse.net import Net, state
+from smc_eval.sparse.scope import in_scope
+from smc_eval.target import Target
+from smc_eval.task import Task
+
+
+def initial_net(task: Task, target: Target, start: str, device: Device) -> Net:
+    """The net before any training. It is sharded if the ranks shard nets."""
+    model, ranks = initial_model(task, start, device), device.ranks
+    left_out = excluded(task, model) if target.scope == "body" else excluded_in_paper(task, model)
+    names = in_scope(model, target.scope, left_out, target.include, target.exclude)
+    if ranks.shard_nets:
+        from smc_eval.engine.distributed.shards import ShardedNet  # FSDP takes seconds to import
+
+        device.empty_cache()  # only the garbage collector frees what FSDP attaches to a net
+        return ShardedNet(model, names, ranks, device.torch_device.type)
+    return Net(model, names) if ranks.size == 1 else JointNet(model, names, ranks)
+
+
+def initial_model(task: Task, start: str, device: Device) -> nn.Module:
+    """The model of that net, with the values of rank 0: on the device, or on the CPU to be sharded."""
+    device.seed(start, same_on_all_ranks=True)
+    ranks = device.ranks
+    model = task.model().to("cpu" if ranks.shard_nets else device.torch_device)
+    ranks.broadcast_tensors(state(model).values())
+    return model

@@ -1,0 +1,93 @@
+"""The verbs list and show: what is installed, and broken plugins."""
+
+from __future__ import annotations
+
+import json
+
+from smc_eval.methods import smc_eval_methods
+
+TERMS = ("--model", "tiny", "--tasks", "terms", "--method", "omp-after", "--sparsity", "0.5")
+
+
+def test_the_lists_name_everything(invoke) -> None:
+    shown = invoke("list").stdout
+    for name in ("sums/gts", "terms/gts", "lth", "omp-after", "random-before", "toys"):
+        assert name in shown
+    assert "omp-after" not in invoke("list", "tasks").stdout
+    lists = json.loads(invoke("list", "--json").stdout)
+    assert {name: len(rows) for name, rows in lists.items()} == {
+        "tasks": 5,
+        "methods": len(smc_eval_methods()),
+        "protocols": 2,
+        "plugins": 1,
+    }
+    assert lists["tasks"][0] | {"source": ""} == {
+        "name": "sums/gts", "summary": "toy sums", "source": "", "groups": ["sums", "maths"], "chance": 0.0,
+        "metric": "accuracy (%)", "folds": 2, "accepts": ["scratch", "tiny"], "published": "scratch",
+        "licence": "none needed", "package": "toys",
+    }  # fmt: skip
+
+
+def test_an_unknown_list_is_refused_with_the_nearest(invoke, refused) -> None:
+    assert "no list is named 'task'; did you mean 'tasks'" in refused(invoke("list", "task"))
+
+
+def test_a_method_is_shown_with_its_card_its_options_and_its_plan(invoke) -> None:
+    shown = " ".join(invoke("show", "lth").stdout.split())
+    for line in (
+        "lth (method): ",
+        "share float = 0.2 ",
+        "1. train by the task's recipe",
+        "prune by magnitude to 0.5",
+        "rewind weights to 'start'",
+    ):
+        assert line in shown
+
+
+def test_a_task_is_shown_with_its_card_and_its_recipe(invoke, refused) -> None:
+    shown = invoke("show", "sums/gts").stdout
+    for line in ("toy sums", "scratch, tiny", "none needed", "in two folds", "steps=3", "tiny: steps=2"):
+        assert line in shown
+    assert "tasks: sums/gts, terms/gts" in invoke("show", "maths").stdout
+    assert "no method, task, group or protocol is named 'lht'; did you mean 'lth'" in refused(
+        invoke("show", "lht")
+    )
+
+
+def test_a_task_without_a_docstring_is_shown_without_that_of_its_base_class(invoke) -> None:
+    shown = invoke("show", "terms/gts").stdout
+    assert "toy terms" in shown
+    assert "Find the token that occurs twice" not in shown  # the docstring of Toy
+
+
+def test_a_protocol_is_shown_with_everything_that_it_changes(invoke) -> None:
+    shown = " ".join(invoke("show", "paper").stdout.split())
+    for line in (
+        "scope all-2d",
+        "decoupled False",
+        "keep best",
+        "gmp every=1000, events=4",
+        "snip batches=1",
+    ):
+        assert line in shown
+    assert "batches" not in invoke("show", "sound").stdout
+    assert [line.split()[:2] for line in invoke("list", "protocols").stdout.splitlines()[1:]] == [
+        ["sound", "body"],
+        ["paper", "all-2d"],
+    ]
+
+
+def test_a_broken_plugin_stops_every_verb_and_is_listed(invoke, install, refused) -> None:
+    install("bad-apple", "import nowhere_to_be_found")
+    for words in (TERMS, ("list",), ("show", "lth"), ("plan", *TERMS)):
+        assert "plugin 'bad-apple' of bad-apple 3.1 cannot be imported" in refused(invoke(*words))
+    ended = invoke("list", "plugins")
+    assert ended.exit_code == 0
+    apple, toys = ended.stdout.splitlines()[1:]
+    assert apple.split()[:4] == ["bad-apple", "3.1", "bad-apple", "BROKEN"]
+    assert toys.split()[:4] == ["toys", "3.1", "toys", "ok"]
+
+
+def test_a_used_name_stops_the_program(invoke, install, refused) -> None:
+    install("copycat", "from smc_eval.methods import smc_eval_methods")
+    assert "of toys 3.1 uses a name twice: two methods are named 'dense'" in refused(invoke(*TERMS))

@@ -1,0 +1,78 @@
+"""The chart of scores shows the measured and the published curves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from smc_eval.reporting.html.packed_rows import Rows
+from smc_eval.reporting.html.score_chart import score_figure
+from smc_eval.reporting.html.style import styles_of
+from smc_eval.reporting.series import Panel
+from smc_eval.store.record import Record
+
+Make = Callable[..., Record]
+MakePanel = Callable[[Sequence[Record]], Panel]
+
+
+def chart(panel: Panel) -> tuple[Any, list[dict[str, Any]]]:
+    figure, rows = score_figure(panel, "x", styles_of(series.label for series in panel.series))
+    return figure, rows.plain()
+
+
+def test_published_points_are_shown_for_the_methods_of_the_panel(record: Make, panel_of: MakePanel) -> None:
+    _, rows = chart(panel_of([record("dense", value=76.0), record("lth:share=0.3"), record("sparsegpt")]))
+    published = [row for row in rows if row["kind"] == "published"]
+    assert {row["label"] for row in published} == {"lth:share=0.3"}
+    assert len(published) == 10
+    assert [row["value"] for row in rows if row["kind"] == "published dense"] == [77.4]
+
+
+def test_an_ablated_method_is_not_the_published_one(record: Make, panel_of: MakePanel) -> None:
+    figure, rows = chart(panel_of([record("lth+shuffle")]))
+    assert not [row for row in rows if row["kind"] == "published"]
+    assert "+shuffle" in figure.alt
+
+
+def test_a_published_artefact_is_hollow_and_has_a_note(record: Make, panel_of: MakePanel) -> None:
+    records = [record("omp-before", 0.893, 1.0, task="svamp/gts", metric="value accuracy (%)")]
+    _, rows = chart(panel_of(records))
+    published = {row["column"]: row for row in rows if row["kind"] == "published"}
+    assert published["0.893"]["odd"]
+    assert "collapsed" in published["0.893"]["note"]
+    assert not published["0.2"]["odd"]
+
+
+def test_the_note_names_the_published_model(record: Make, panel_of: MakePanel) -> None:
+    assert "the same model, roberta-large" in chart(panel_of([record()]))[0].note
+    assert "roberta-large, not tiny" in chart(panel_of([record(model="tiny")]))[0].note
+    other = record(task="meltome", metric="Spearman's rho", value=0.5)
+    assert "which is not this score" in chart(panel_of([other]))[0].note
+
+
+def test_the_dense_net_and_the_chance_level_are_horizontal_lines(record: Make, panel_of: MakePanel) -> None:
+    _, rows = chart(panel_of([record("dense", value=76.0), record("lth"), record("snip")]))
+    assert [row["value"] for row in rows if row["kind"] == "dense"] == [76.0]
+    assert [row["value"] for row in rows if row["kind"] == "chance"] == [20.0]
+
+
+def test_uncertified_points_are_marked_and_on_no_line(record: Make, panel_of: MakePanel) -> None:
+    figure, rows = chart(panel_of([record("lth", 0.36, 60.0), record("lth", 0.672, 50.0, ok=False)]))
+    states = {row["column"]: (row["state"], row["note"]) for row in rows if row["kind"] == "measured"}
+    assert states["0.672"][0] == "doubt"
+    assert "certificate failed" in states["0.672"][1]
+    alarms = [layer for layer in figure.spec["layer"] if layer["mark"].get("stroke") == "var(--alarm)"]
+    assert [layer["transform"][1] for layer in alarms] == [{"filter": "datum.state == 'doubt'"}]
+
+
+def test_layers_without_data_are_left_out(record: Make, panel_of: MakePanel) -> None:
+    figure, _ = chart(panel_of([record("sparsegpt", task="t")]))
+    assert [layer["mark"]["type"] for layer in figure.spec["layer"]] == ["line", "point"]
+
+
+def test_figures_refer_to_their_rows_by_name(several: list[Record], panel_of: MakePanel) -> None:
+    panel = panel_of(several)
+    figure, rows = score_figure(panel, "x", styles_of(series.label for series in panel.series))
+    assert isinstance(rows, Rows)
+    assert figure.page_spec["data"] == {"name": "scores-x"}
+    assert "values" not in str(figure.page_spec["data"])

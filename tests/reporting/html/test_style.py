@@ -1,0 +1,52 @@
+"""Styles are distinct, and colours have enough contrast."""
+
+from __future__ import annotations
+
+import pytest
+
+from smc_eval.reporting.html.style import (
+    DASHES,
+    HUES,
+    SHAPES,
+    THEME_COLOURS,
+    styles_of,
+    with_light_colours,
+)
+
+
+def test_the_first_56_methods_have_different_styles() -> None:
+    styles = styles_of(f"m{n}" for n in range(HUES * len(SHAPES)))
+    assert len({(style.hue, style.shape) for style in styles}) == len(styles) == 56
+
+
+def test_the_first_28_methods_differ_without_colours() -> None:
+    styles = styles_of(f"m{n}" for n in range(7 * len(DASHES)))
+    assert len({(style.shape, style.dash) for style in styles}) == 28
+
+
+def test_a_spec_for_a_file_has_no_variables_of_a_style_sheet() -> None:
+    assert with_light_colours({"a": ["var(--ink)", ("var(--hue-0)", 1)]}) == {
+        "a": [THEME_COLOURS["ink"][0], [THEME_COLOURS["hue-0"][0], 1]]
+    }
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance, WCAG 2.2."""
+    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(first: str, second: str) -> float:
+    low, high = sorted((luminance(first), luminance(second)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
+def test_text_and_lines_have_enough_contrast_in_both_themes(theme: int) -> None:
+    colours = {name: pair[theme] for name, pair in THEME_COLOURS.items()}
+    for background in ("paper", "sheet", "wash"):
+        for text in ("ink", "soft", "link", "alarm", "good"):
+            assert contrast(colours[text], colours[background]) >= 4.5, (text, background)
+    assert contrast(colours["alarm"], colours["blush"]) >= 4.5
+    assert all(contrast(colours[f"hue-{n}"], colours["sheet"]) >= 3 for n in range(HUES))

@@ -1,0 +1,141 @@
+"""Capabilities: the default of each function, and its value for a task that has the method."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import pytest
+from torch import Tensor, nn
+
+from smc_eval import capabilities
+from smc_eval.capabilities import (
+    HasBackbone,
+    HasDataFiles,
+    HasExclusions,
+    HasLength,
+    HasLossTerms,
+    HasOutputs,
+    HasPaperExclusions,
+    HasSideLengths,
+    Sized,
+    TrainedAs,
+    backbone_weights,
+    data_files,
+    excluded,
+    excluded_in_paper,
+    loss_terms,
+    published_sizes,
+    side_lengths,
+    trained_as,
+)
+from smc_eval.data_file import DataFile
+from smc_eval.task import Sizes, Task
+from smc_eval.testing import Toy, ToyNet
+
+FILE = DataFile("toy/train.json", licence="MIT")
+SIZES = Sizes(train=52, test=20, tokens=5, source="toy")
+
+
+class Bare(Toy):
+    """A task with the seven required methods only."""
+
+    loss_and_outputs: ClassVar[None] = None  # type: ignore[assignment]
+
+    def loss(self, model: nn.Module, batch: Any) -> Tensor:
+        return nn.functional.cross_entropy(model(batch["tokens"]), batch["answers"])
+
+
+class Rich(Toy):
+    """A task with every capability."""
+
+    def length(self, example: Any) -> int:
+        return len(example[0])
+
+    def loss_terms(self, example: Any) -> int:
+        return example[1] + 1
+
+    def backbone_weights(self, model: nn.Module) -> list[str]:
+        return ["words.weight"]
+
+    def exclude(self, model: nn.Module) -> list[str]:
+        return ["odd.weight"]
+
+    def exclude_in_paper(self, model: nn.Module) -> list[str]:
+        return ["down.weight"]
+
+    def data_files(self) -> tuple[DataFile, ...]:
+        return (FILE,)
+
+    def sizes(self) -> Sizes | None:
+        return SIZES
+
+    def trained_as(self) -> Task:
+        return Toy(limit=self.limit)
+
+
+class TwoSides(Rich):
+    """A task whose examples have two sides: they replace the length."""
+
+    def side_lengths(self, example: Any) -> tuple[int, ...]:
+        return len(example[0]), 1
+
+
+EXAMPLES = [((1, 2, 1), 1), ((3, 3), 3)]
+
+
+def test_a_task_without_capabilities_has_the_defaults() -> None:
+    task, model = Bare(), ToyNet()
+    assert side_lengths(task, EXAMPLES) == [(1,), (1,)]
+    assert loss_terms(task, EXAMPLES) == 2
+    assert backbone_weights(task, model) == excluded(task, model) == excluded_in_paper(task, model) == ()
+    assert data_files(task) == ()
+    assert published_sizes(task) is None
+    assert trained_as(task) is task
+
+
+def test_a_task_with_capabilities_overrides_each_default() -> None:
+    task, model = Rich(limit=3), ToyNet()
+    assert side_lengths(task, EXAMPLES) == [(3,), (2,)]
+    assert side_lengths(TwoSides(), EXAMPLES) == [(3, 1), (2, 1)]
+    assert loss_terms(task, EXAMPLES) == 2 + 4
+    assert list(backbone_weights(task, model)) == ["words.weight"]
+    assert list(excluded(task, model)) == ["odd.weight"]
+    assert list(excluded_in_paper(task, model)) == ["down.weight"]
+    assert data_files(task) == (FILE,)
+    assert published_sizes(task) is SIZES
+    assert trained_as(task) == Toy(limit=3)
+
+
+@pytest.mark.parametrize(
+    ("capability", "names"),
+    [
+        (HasLength, {"length"}),
+        (HasSideLengths, {"side_lengths"}),
+        (HasLossTerms, {"loss_terms"}),
+        (HasOutputs, {"loss_and_outputs"}),
+        (HasBackbone, {"backbone_weights"}),
+        (HasExclusions, {"exclude"}),
+        (HasPaperExclusions, {"exclude_in_paper"}),
+        (HasDataFiles, {"data_files"}),
+        (Sized, {"sizes"}),
+        (TrainedAs, {"trained_as"}),
+    ],
+)
+def test_a_capability_is_one_method_and_having_it_is_enough(capability: type, names: set[str]) -> None:
+    assert {name for name in vars(capability) if not name.startswith("_")} == names
+    assert isinstance(TwoSides(), capability)
+    assert not isinstance(Bare(), capability)
+
+
+def test_every_capability_is_tested_here() -> None:
+    protocols = {
+        name for name, value in vars(capabilities).items() if getattr(value, "_is_protocol", False) is True
+    }
+    assert protocols - {"Protocol"} == {
+        "HasBackbone", "HasDataFiles", "HasExclusions", "HasLength", "HasLossTerms", "HasOutputs",
+        "HasPaperExclusions", "HasSideLengths", "Sized", "TrainedAs",
+    }  # fmt: skip
+
+
+def test_a_subclass_gives_a_capability_up_by_a_class_variable() -> None:
+    assert isinstance(Toy(), HasOutputs) and not isinstance(Bare(), HasOutputs)

@@ -1,0 +1,92 @@
+"""The contract of tasks fails for tasks that break it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import pytest
+from torch import Tensor, nn
+
+from smc_eval.card import TaskCard
+from smc_eval.score import Score
+from smc_eval.task import Source
+from smc_eval.testing import TaskContract, Toy
+
+COUNTER = itertools.count(1)
+
+
+class SumLoss(Toy):
+    """The loss is a sum over the batch, not a mean."""
+
+    card: ClassVar[TaskCard] = Toy.card
+
+    def loss_and_outputs(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
+        loss, log_NC = super().loss_and_outputs(model, batch)
+        return loss * len(log_NC), log_NC
+
+
+class ForgetsLimit(Toy):
+    """Ignores the option `limit`."""
+
+    card: ClassVar[TaskCard] = Toy.card
+
+    def data(self, part: Any) -> Sequence[Any]:
+        return Toy().data(part)
+
+
+class NewDigests(Toy):
+    """Its data has another digest each time."""
+
+    card: ClassVar[TaskCard] = Toy.card
+
+    def sources(self) -> tuple[Source, ...]:
+        return (Source("data", "synthetic", str(next(COUNTER))),)
+
+
+class PredictsByBatch(Toy):
+    """A prediction depends on the size of its batch."""
+
+    card: ClassVar[TaskCard] = Toy.card
+
+    def predict(self, model: nn.Module, batch: Any) -> list[int]:
+        return [len(batch["tokens"])] * len(batch["tokens"])
+
+
+class ScoresHalf(Toy):
+    """The score leaves out an example."""
+
+    card: ClassVar[TaskCard] = Toy.card
+
+    def score(self, predicted: Sequence[int], examples: Sequence[Any]) -> Score:
+        return super().score(predicted[1:], examples[1:])
+
+
+Check = Callable[[TaskContract], None]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "check"),
+    [
+        (
+            SumLoss(),
+            TaskContract.test_the_loss_of_a_batch_is_the_mean_over_its_examples_weighted_by_their_terms,
+        ),
+        (ForgetsLimit(), TaskContract.test_both_parts_have_examples_and_obey_the_limit),
+        (NewDigests(), TaskContract.test_its_sources_have_digests_and_are_stable),
+        (PredictsByBatch(), TaskContract.test_predictions_do_not_depend_on_the_evaluation_batch_size),
+        (ScoresHalf(), TaskContract.test_the_score_counts_every_example),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Toy) else "",
+)
+def test_a_wrong_task_fails_and_the_toy_passes(wrong: Toy, check: Check) -> None:
+    def contract_of(tested: Toy) -> TaskContract:
+        class Contract(TaskContract):
+            task = tested
+
+        return Contract()
+
+    check(contract_of(Toy()))
+    with pytest.raises(AssertionError):
+        check(contract_of(wrong))
