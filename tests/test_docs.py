@@ -1,4 +1,4 @@
-"""What the documents say is what the code does."""
+"""The documents agree with the code."""
 
 from __future__ import annotations
 
@@ -6,27 +6,33 @@ import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from typer.main import get_command
 from typer.testing import CliRunner
 
 import smc_eval
-from smc_eval import hookspecs, registry
+from smc_eval import Target, hookspecs, registry, spec
 from smc_eval.card import Card
 from smc_eval.cli import app
 from smc_eval.experiment.grid import recipe_of
 from smc_eval.experiment.parsing import parse_spec
 from smc_eval.protocol import PROTOCOLS, Protocol
 from smc_eval.recipe import Recipe
+from smc_eval.store.records import RecordsFile
+from smc_eval.testing import record_with, step_view
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PLUGINS = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
+HOME = "https://github.com/smc-eval/smc-eval/blob/main/"
 DOCUMENTS = sorted(
     [*ROOT.glob("*.md"), *ROOT.glob("benchmarks/*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("plugins/*/*.md")]
 )
-SHELVES = registry.load().checked()
-KINDS = (*SHELVES.methods.values(), *SHELVES.tasks.values())
+REGISTRY = registry.load().checked()
+KINDS = (*REGISTRY.methods.values(), *REGISTRY.tasks.values())
 CARDS = [kind.card for kind in KINDS if kind.__module__.startswith("smc_eval.")]
 
 
@@ -36,26 +42,26 @@ def blocks(text: str, language: str) -> list[str]:
 
 
 def signatures() -> Iterator[str]:
-    """The hooks as they are written, without what only a type checker reads."""
+    """The hooks as they are written, without comments for type checkers."""
     source = Path(hookspecs.__file__).read_text(encoding="utf-8")
     for line in re.findall(r"^@hookspec\n(def .*)$", source, flags=re.MULTILINE):
         yield line.partition("  #")[0]
 
 
-def test_both_hooks_are_found_by_this_check() -> None:
+def test_this_check_finds_both_hooks() -> None:
     assert len(list(signatures())) == 2
 
 
 @pytest.mark.parametrize("signature", list(signatures()))
 def test_every_hook_is_shown_with_its_exact_signature(signature: str) -> None:
-    assert any(signature in block for block in blocks(README, "python"))
+    assert any(signature in block for block in blocks(PLUGINS, "python"))
 
 
 def test_the_example_of_the_readme_is_the_plugin_that_is_tested() -> None:
     plugin = ROOT / "plugins" / "smc-eval-hello"
     assert (plugin / "smc_eval_hello.py").read_text(encoding="utf-8") in blocks(README, "python")
     whole = (plugin / "pyproject.toml").read_text(encoding="utf-8")
-    (shown,) = (tomllib.loads(block) for block in blocks(README, "toml"))
+    (shown,) = (tomllib.loads(block) for block in blocks(PLUGINS, "toml"))
     assert shown["project"].items() <= tomllib.loads(whole)["project"].items()
 
 
@@ -75,30 +81,69 @@ def test_ci_runs_the_second_command_of_the_readme() -> None:
     assert tests.strip() in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
 
 
-def test_the_first_command_runs_in_every_shelf() -> None:
+def test_the_first_command_runs_every_task() -> None:
     main, *_ = blocks(README, "sh")
     assert "smc-eval --model tiny --method omp-after --tasks all --sparsity 0.5,0.8" in main
 
 
-def test_every_flag_the_readme_names_is_one() -> None:
+def test_the_readme_is_one_page() -> None:
+    assert len(README.splitlines()) <= 150
+
+
+def test_every_flag_that_the_documents_name_exists() -> None:
     command = get_command(app)
     commands = [command, *getattr(command, "commands", {}).values()]
     known = {
         flag for one in commands for option in one.params for flag in (*option.opts, *option.secondary_opts)
     }
-    shown = {flag for block in blocks(README, "sh") for flag in re.findall(r"smc-eval[^\n]*", block)}
+    texts = [path.read_text(encoding="utf-8") for path in DOCUMENTS]
+    shown = {
+        line
+        for text in texts
+        for block in blocks(text, "sh")
+        for line in re.findall(r"smc-eval[^\n]*", block.replace("\\\n", " "))
+    }
     named = {flag for line in shown for flag in re.findall(r"(?<=\s)--[a-z][a-z-]*", line)}
     assert named <= known | {"--help"}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_every_link_inside_the_house_leads_somewhere(document: Path) -> None:
-    links = re.findall(r"\]\((?!https?://)([^)#\s]+)", document.read_text(encoding="utf-8"))
+def test_every_link_into_the_repository_leads_somewhere(document: Path) -> None:
+    text = document.read_text(encoding="utf-8")
+    absolute = re.findall(rf"\]\({re.escape(HOME)}([^)#\s]+)", text)
+    assert [link for link in absolute if not (ROOT / link).exists()] == []
+    links = re.findall(r"\]\((?!https?://)([^)#\s]+)", text)
     assert [link for link in links if not (document.parent / link).exists()] == []
 
 
-def test_the_table_of_the_readme_names_every_task_and_method() -> None:
+def test_links_of_the_readme_are_absolute() -> None:
+    assert re.findall(r"\]\((?!https://)[^)]*\)", README) == []
+
+
+def test_the_readme_names_every_task_and_method() -> None:
     assert [card.name for card in CARDS if f"`{card.name}`" not in README] == []
+
+
+def test_the_updater_of_the_documents_prunes_at_half_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spec, "_CLAIMED", dict(spec._CLAIMED))
+    (example,) = (block for block in blocks(PLUGINS, "python") if "SmallestGoAtHalfTime" in block)
+    names: dict[str, Any] = {"__name__": "example"}
+    exec(compile(example, "plugins.md", "exec", dont_inherit=True), names)
+    updater = names["SmallestGoAtHalfTime"](to=Target(sparsity=0.5))
+    for step, remaining in ((1, 4), (2, 2)):
+        view = step_view({"w": torch.tensor([[0.1, 0.4, 0.3, 0.2]])}, {}, at=step, steps=4)
+        updater.update(view, updater.init(view.weights, view.masks))
+        assert int(view.masks["w"].sum()) == remaining
+
+
+def test_the_records_are_read_as_the_document_shows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    RecordsFile(tmp_path / "smc-eval-runs").add(record_with(task="t/a", method="lth"))
+    monkeypatch.chdir(tmp_path)
+    (example,) = blocks((ROOT / "docs" / "records.md").read_text(encoding="utf-8"), "python")
+    exec(example, {})
+    assert capsys.readouterr().out == "t/a lth 80.0 0.5\n"
 
 
 # The table of docs/protocols.md, by its columns.
@@ -128,11 +173,11 @@ def found(protocol: Protocol, key: str) -> object:
     name, colon, option = key.rpartition(":")
     if not colon:
         return getattr(protocol, option)
-    if name in SHELVES.groups and option in Recipe.model_fields:
-        kinds = SHELVES.groups[name]
+    if name in REGISTRY.groups and option in Recipe.model_fields:
+        kinds = REGISTRY.groups[name]
         (value,) = {getattr(recipe_of(kind, kind.card.published, protocol), option) for kind in kinds}
         return value
-    kind = SHELVES.methods.get(name) or SHELVES.tasks[name]
+    kind = REGISTRY.methods.get(name) or REGISTRY.tasks[name]
     own = kind.paper if protocol.name == "paper" else {}
     return own.get(option, kind.model_fields[option].default)
 
@@ -158,8 +203,8 @@ def test_every_value_in_the_table_of_protocols_is_the_codes(protocol: Protocol) 
 @pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=PROTOCOLS)
 def test_all_that_a_protocol_changes_stands_in_the_table(protocol: Protocol) -> None:
     wanted = {field for field in Protocol.model_fields if field != "name"}
-    wanted |= {f"{name}:{option}" for name, kind in SHELVES.methods.items() for option in kind.paper}
-    wanted |= {f"{name}:{option}" for name, kind in SHELVES.tasks.items() for option in kind.paper}
+    wanted |= {f"{name}:{option}" for name, kind in REGISTRY.methods.items() for option in kind.paper}
+    wanted |= {f"{name}:{option}" for name, kind in REGISTRY.tasks.items() for option in kind.paper}
     assert wanted <= {key for key, _ in values(protocol.name)}
 
 
@@ -167,7 +212,7 @@ def test_what_the_table_suggests_can_be_said() -> None:
     for key, value in SUGGESTED:
         name, _, option = key.partition(":")
         assert (
-            str(getattr(parse_spec(SHELVES.methods[name], {option: value}, "option", name), option)) == value
+            str(getattr(parse_spec(REGISTRY.methods[name], {option: value}, "option", name), option)) == value
         )
 
 
