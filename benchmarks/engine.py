@@ -84,7 +84,7 @@ def new_training(task: Task, device: Device) -> Training:
 
 
 def compared(
-    what: str, ours: Callable[[int], object], bare: Callable[[int], object], seconds: float
+    what: str, engine: Callable[[int], object], bare: Callable[[int], object], seconds: float
 ) -> float:
     """Print and return the ratio of two rates, the median over rounds without the first."""
     times: tuple[list[float], list[float]] = [], []
@@ -93,13 +93,13 @@ def compared(
         number = len(times[0])
         for which in (0, 1) if number % 2 == 0 else (1, 0):
             began = clock()
-            (ours, bare)[which](number)
+            (engine, bare)[which](number)
             times[which].append(clock() - began)
-    mine, other = (each[1:] for each in times)
-    ratio = median(b / a for a, b in zip(mine, other, strict=True))
+    own, other = (each[1:] for each in times)
+    ratio = median(b / a for a, b in zip(own, other, strict=True))
     print(
-        f"  {what} {1000 * median(mine):7.1f} ms, bare {1000 * median(other):7.1f} ms; "
-        f"rate {ratio:.3f} of bare, median of {len(mine)}",
+        f"  {what} {1000 * median(own):7.1f} ms, bare {1000 * median(other):7.1f} ms; "
+        f"rate {ratio:.3f} of bare, median of {len(own)}",
         flush=True,
     )
     return ratio
@@ -115,10 +115,10 @@ def trained(task: Task, seconds: float, device: Device) -> tuple[nn.Module, floa
     def bare_step(number: int) -> None:
         bare.step(batches[number], task.recipe.rate(number, order.total))
 
-    def our_step(_: int) -> None:
+    def engine_step(_: int) -> None:
         training._advance()  # noqa: SLF001  # the loop without files and progress
 
-    return training.net.model, compared("training", our_step, bare_step, seconds)
+    return training.net.model, compared("training", engine_step, bare_step, seconds)
 
 
 def evaluated(task: Task, model: nn.Module, seconds: float, device: Device) -> float:
@@ -132,10 +132,10 @@ def evaluated(task: Task, model: nn.Module, seconds: float, device: Device) -> f
         with torch.no_grad():
             task.predict(model, task.collate(batches[number % len(batches)]))
 
-    def ours(number: int) -> None:
+    def engine(number: int) -> None:
         predict(task, model, batches[number % len(batches)], recipe, device)
 
-    return compared("evaluation", ours, bare, seconds)
+    return compared("evaluation", engine, bare, seconds)
 
 
 def main() -> None:

@@ -78,7 +78,8 @@ def measured(chains: list[Chain], jobs: int) -> RunSeconds:
 
 def processor() -> float:
     """Processor seconds of this process and of its ended children."""
-    return sum(resource.getrusage(who).ru_utime + resource.getrusage(who).ru_stime for who in PROCESSES)
+    usages = [resource.getrusage(processes) for processes in PROCESSES]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 def main() -> None:

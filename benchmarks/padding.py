@@ -81,14 +81,14 @@ def cut(
     return [[examples[i] for i in order[part.start : part.stop]] for part in passes]
 
 
-def rates(task: Task, mine: list[Any], file: list[Any], turns: int) -> float:
+def rates(task: Task, own: list[Any], file: list[Any], turns: int) -> float:
     """The rate in the engine's order, as a multiple of the rate in the file's order."""
     model = task.model().eval()
     read: nn.Module = cast("Any", model).get_encoder() if hasattr(model, "get_encoder") else model
     spent = [0.0, 0.0]
     with torch.no_grad():
         for turn in range(-1, turns):
-            for which, batches in enumerate((mine, file)):
+            for which, batches in enumerate((own, file)):
                 began = clock()
                 for examples in batches[turn::turns] if turn >= 0 else batches[:1]:  # first to warm up
                     batch = task.collate(examples)
@@ -114,15 +114,15 @@ def main() -> None:
         lengths = [sides[0] for sides in side_lengths(task, examples)]
         order = sorted(range(len(lengths)), key=lengths.__getitem__)
         size = task.recipe.eval_batch_size
-        mine = cut(examples, lengths, order, size, token_limit(task, task.recipe, device))
+        own = cut(examples, lengths, order, size, token_limit(task, task.recipe, device))
         file = cut(examples, lengths, range(len(lengths)), size, None)
-        ours, others = (Count(map(task.collate, batches), training=False) for batches in (mine, file))
-        at_best, faster = others.all / others.real, rates(task, mine, file, args.turns)
-        print(f"  evaluation  {ours.padding:6.1%} padding; in the file's order {others.padding:.1%}")
+        engine, others = (Count(map(task.collate, batches), training=False) for batches in (own, file))
+        at_best, faster = others.all / others.real, rates(task, own, file, args.turns)
+        print(f"  evaluation  {engine.padding:6.1%} padding; in the file's order {others.padding:.1%}")
         print(
             f"  evaluation  {faster:6.2f} times the rate of that order; no padding: {at_best:.2f}", flush=True
         )
-        reached &= max(after.padding, ours.padding) <= PADDING and faster >= min(FASTER, 0.9 * at_best)
+        reached &= max(after.padding, engine.padding) <= PADDING and faster >= min(FASTER, 0.9 * at_best)
     print(f"target: {PADDING:.0%} padding at most, {FASTER:g} times the rate where lengths allow it")
     raise SystemExit(not reached)
 

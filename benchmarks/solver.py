@@ -168,7 +168,7 @@ def seconds(act: Callable[[], object]) -> float:
     return clock() - began
 
 
-class Ours:
+class Engine:
     """The solver as the engine runs it."""
 
     def __init__(self, task: WordProblems) -> None:
@@ -190,7 +190,7 @@ class Ours:
         ]
 
 
-class Reference(Ours):
+class Reference(Engine):
     """The same solver, symbol by symbol."""
 
     def __init__(self, task: WordProblems) -> None:
@@ -207,7 +207,7 @@ class Reference(Ours):
         return [Stepwise(self.net, self.task.collate([problem])).best(self.task.beam) for problem in problems]
 
 
-def stepped(side: Ours, problems: Sequence[Problem]) -> None:
+def stepped(side: Engine, problems: Sequence[Problem]) -> None:
     """One optimizer step."""
     side.net.train()
     side.optimizer.zero_grad()
@@ -218,23 +218,26 @@ def stepped(side: Ours, problems: Sequence[Problem]) -> None:
 def measured(task: WordProblems, steps: int, problems: int, repeats: int) -> None:
     """Print the two rates of a solver beside those of the reference."""
     Device("cpu").seed("solver")
-    ours, plain = Ours(task), Reference(task)
+    engine, plain = Engine(task), Reference(task)
     train, test, size = task.data("train"), task.data("test")[:problems], task.recipe.batch_size
-    check_losses(ours, plain, test[:size])
+    check_losses(engine, plain, test[:size])
     times = []
     for step in range(steps + 1):
         batch = [train[place % len(train)] for place in range(step * size, step * size + size)]
-        times.append([seconds(partial(stepped, side, batch)) for side in (ours, plain)])
+        times.append([seconds(partial(stepped, side, batch)) for side in (engine, plain)])
     print(f"{task.card.name}, batch {size}, {torch.get_num_threads()} threads, data {task.folder}")
     print_rates("training", "steps/s", *zip(*times[1:], strict=True))  # the first one allocates buffers
     some = test[::8]
-    check_losses(ours, plain, test[:size])
+    check_losses(engine, plain, test[:size])
     with torch.no_grad():
         times = [
-            [seconds(partial(side.solved, part)) / len(part) for side, part in ((ours, test), (plain, some))]
+            [
+                seconds(partial(side.solved, part)) / len(part)
+                for side, part in ((engine, test), (plain, some))
+            ]
             for _ in range(repeats)
         ]
-        pairs = list(zip(ours.solved(some), plain.solved(some), strict=True))
+        pairs = list(zip(engine.solved(some), plain.solved(some), strict=True))
     print_rates("decoding", "problems/s", *zip(*times, strict=True))
     same = sum(equation == other for equation, other in pairs)
     length = sum(len(equation) for equation, _ in pairs) / len(pairs)
@@ -242,20 +245,20 @@ def measured(task: WordProblems, steps: int, problems: int, repeats: int) -> Non
 
 
 @torch.no_grad()
-def check_losses(ours: Ours, plain: Reference, problems: Sequence[Problem]) -> None:
+def check_losses(engine: Engine, plain: Reference, problems: Sequence[Problem]) -> None:
     """Copy the weights to the reference; end the program if the losses differ."""
-    plain.net.load_state_dict(ours.net.state_dict())
-    for side in (ours, plain):
+    plain.net.load_state_dict(engine.net.state_dict())
+    for side in (engine, plain):
         side.net.eval()
-    own, other = float(ours.loss(problems)), float(plain.loss(problems))
+    own, other = float(engine.loss(problems)), float(plain.loss(problems))
     if not math.isclose(own, other, rel_tol=1e-4):
         raise SystemExit(f"the loss is {own:.6f}, the reference's {other:.6f}")
 
 
-def print_rates(act: str, unit: str, ours: Sequence[float], plain: Sequence[float]) -> None:
+def print_rates(act: str, unit: str, engine: Sequence[float], plain: Sequence[float]) -> None:
     """Print both rates, and the median ratio of neighbouring turns."""
-    ratio = median(other / own for own, other in zip(ours, plain, strict=True))
-    print(f"  {act} {1 / median(ours):.2f} {unit}, reference {1 / median(plain):.2f}: {ratio:.2f} x")
+    ratio = median(other / own for own, other in zip(engine, plain, strict=True))
+    print(f"  {act} {1 / median(engine):.2f} {unit}, reference {1 / median(plain):.2f}: {ratio:.2f} x")
 
 
 def main() -> None:

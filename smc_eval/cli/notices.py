@@ -25,7 +25,9 @@ class Notices:
     left_out: tuple[str, ...]
     """Methods that `--find` does not search."""
     unresolved: tuple[str, ...]
-    """Cells that cannot run, a line for each reason."""
+    """Cells that cannot run.
+
+    A line for each reason."""
 
     @classmethod
     def of(cls, config: RunConfig, grid: Grid, cells: Iterable[ResolvedCell] = ()) -> Notices:

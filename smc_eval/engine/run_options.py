@@ -10,7 +10,6 @@ from smc_eval.engine.progress import Silent, Watcher
 from smc_eval.experiment.cell import Chain
 from smc_eval.experiment.config import Keep
 
-
 CHECKPOINT_SECONDS = 30.0
 """Default seconds between two checkpoints of a training."""
 

@@ -61,6 +61,7 @@ class Chain:
     start: str
     """Digest of the untrained net. It seeds weights and the order of batches, whatever the method."""
     links: tuple[Link, ...]
+    """In the order in which they run."""
     sources: tuple[Source, ...]
     examples: int
     """Training examples; they determine the steps of an epoch."""

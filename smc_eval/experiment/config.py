@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
 
-from smc_eval.errors import UnknownName, UsageError
-from smc_eval.experiment.parsing import parse_spec
+from smc_eval.errors import UnknownName
+from smc_eval.experiment.parsing import parse_spec, read_toml
 from smc_eval.recipe import Precision
 from smc_eval.spec import Spec
 from smc_eval.target import Distribution, Scope
@@ -145,12 +144,7 @@ def read_grid_file(grid: str) -> dict[str, Any]:
         path = GRIDS / f"{grid}.toml"
         if not path.is_file():
             raise UnknownName("grid", grid, [file.stem for file in GRIDS.glob("*.toml")])
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"cannot read grid {path}: {error.strerror}") from None
-    except ValueError as error:
-        raise UsageError(f"grid {path} is no TOML: {error}") from None
+    content = read_toml(path, "grid")
     return {key: value for name, raw in content.items() for key, value in [_field_value(name, raw, path)]}
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from pydantic import ValidationError
@@ -21,6 +23,20 @@ MOST_SEEDS = 100
 S = TypeVar("S", bound=Spec)
 
 _GROUP = re.compile(r"[a-z0-9]+([-/][a-z0-9]+)*")
+
+
+def read_toml(path: Path, what: str) -> dict[str, Any]:
+    """The content of a TOML file; `what` names it in errors: `grid`, `rates`.
+
+    Raises:
+        UsageError: the file is missing or is no TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"cannot read {what} {path}: {error.strerror}") from None
+    except ValueError as error:
+        raise UsageError(f"{what} {path} is no TOML: {error}") from None
 
 
 def split_list(values: Iterable[str]) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from smc_eval.errors import UnknownName, UsageError
-from smc_eval.experiment.parsing import parse_spec
+from smc_eval.experiment.parsing import parse_spec, read_toml
 from smc_eval.spec import Spec
 from smc_eval.stages import Stage, Train
 from smc_eval.task import Task
@@ -86,12 +85,7 @@ def read_rates(path: Path, names: Sequence[str]) -> tuple[DeviceRate, ...]:
         UnknownName: the file has another key, or a task or group that is unknown.
         UsageError: it cannot be read, is no TOML, or a value is wrong.
     """
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"cannot read rates {path}: {error.strerror}") from None
-    except ValueError as error:
-        raise UsageError(f"rates {path} is no TOML: {error}") from None
+    content = read_toml(path, "rates")
     for key in content:
         if key != "rate":
             raise UnknownName(f"key of rates {path}", key, ["rate"])

@@ -22,7 +22,9 @@ class Footnotes:
     warnings: tuple[str, ...]
     """Why these numbers, or some of them, are not results."""
     problems: tuple[str, ...]
-    """Failed, refused and uncertified cells, and dead tensors; equal ones are counted, not repeated."""
+    """Failed, refused and uncertified cells, and dead tensors.
+
+    Equal ones are counted, not repeated."""
     settings: tuple[str, ...]
     """Metric, scope, distribution, protocol, model, data, seeds, folds, signatures."""
     totals: tuple[str, ...]

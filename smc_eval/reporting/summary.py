@@ -57,6 +57,7 @@ class SuiteRank:
     label: str
     tasks: int
     area: Area
+    """The mean of its areas; all tasks have the same weight."""
 
 
 @dataclass(frozen=True)

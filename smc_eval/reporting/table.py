@@ -43,7 +43,9 @@ class Table:
     records: tuple[Record, ...]
     """The records that the rows were made of."""
     results: tuple[Record, ...]
-    """All records that were passed in, in their order, with earlier records of the same cells."""
+    """All records that were passed in, in their order.
+
+    They include earlier records of the same cells."""
 
     @property
     def repeated(self) -> int:

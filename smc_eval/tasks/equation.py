@@ -9,7 +9,7 @@ from collections.abc import Sequence
 OPERATORS = ("+", "-", "*", "/")
 
 VALUE_TOLERANCE = 1e-4
-"""Two values count as equal if they differ by less than this (PROTOCOL 5.6)."""
+"""Two values count as equal if they differ by less than this, as in the official code."""
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _COPY = re.compile(r"N([0-9]{1,4})")

@@ -128,17 +128,17 @@ huge = torch.ones(200 * 2**20 // 4)
 before, _ = device.peak_memory()
 del huge
 device.reset_peak_memory()
-after, whose = device.peak_memory()
+after, peak_of = device.peak_memory()
 held = torch.ones(100 * 2**20 // 4)
-print(before, after, device.peak_memory()[0], whose)
+print(before, after, device.peak_memory()[0], peak_of)
 """
 
 
 def test_the_peak_memory_of_a_cell_does_not_include_earlier_memory() -> None:
     # in its own process: the system may count freed memory of a long one for a while
     ended = subprocess.run([sys.executable, "-c", PEAKS], capture_output=True, text=True, check=True)
-    *peaks, whose = ended.stdout.split()
-    if whose == "process":
+    *peaks, peak_of = ended.stdout.split()
+    if peak_of == "process":
         pytest.skip("this system cannot reset the peak")
     before, after, last = map(int, peaks)
     assert after < before - 100 * 2**20

@@ -220,9 +220,9 @@ def test_a_task_without_outputs_is_refused_by_name() -> None:
 def test_a_missing_teacher_is_refused_by_name() -> None:
     class Untaught(Taught):
         def plan(self, target: Target) -> Iterator[Stage]:
-            yield Train(distil=Distillation(teacher="nobody"))
+            yield Train(distil=Distillation(teacher="missing"))
 
-    with pytest.raises(PlanError, match="stage 1 of 'taught' goes back to 'nobody'; names so far: start"):
+    with pytest.raises(PlanError, match="stage 1 of 'taught' goes back to 'missing'; names so far: start"):
         chain_of(Untaught(), Target())
 
 

@@ -23,7 +23,7 @@ from smc_eval.errors import UsageError
 from smc_eval.store.record import Record
 
 STOP_TIMEOUT = 5.0
-"""Seconds that a worker has to end after it is told to."""
+"""Seconds that a worker has to end after a SIGTERM."""
 
 
 class Local:

@@ -114,9 +114,7 @@ class Ray:
     def _connect(self, address: str) -> None:
         if not self._ours:
             return
-        os.environ.setdefault(
-            "RAY_USAGE_STATS_ENABLED", "0"
-        )  # else ray sends reports of its use
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # else ray sends reports of its use
         host, _, port = address.removeprefix("ray://").rpartition(":")
         try:
             if port.isdecimal():  # ray itself waits many minutes for a missing cluster

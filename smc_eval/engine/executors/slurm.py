@@ -231,7 +231,7 @@ def outcome(job: Any) -> Record | UsageError | None:
 
 
 def claim_folder(store: Store, kind: str) -> tuple[Path, Lease]:
-    """A folder for a run's jobs, and the lease that shows that the run is alive.
+    """A folder for the jobs of a run, and the lease that the run holds on it.
 
     The folders of dead runs are deleted, and their jobs cancelled, because they would hold up this run.
 

@@ -42,8 +42,10 @@ class Section:
     """One section of figures, one figure per panel; `absent` names panels without data, and why."""
 
     name: str
+    """Part of the names of its figures' files."""
     title: str
     lead: str
+    """The text above its figures."""
     figures: tuple[Figure, ...]
     absent: str = ""
 
@@ -56,6 +58,7 @@ class Page:
     notes: Footnotes
     summaries: Summaries
     styles: tuple[Style, ...]
+    """One for each method, the same in all figures."""
     sections: tuple[Section, ...]
     data: FigureData
     registry: Registry

@@ -49,9 +49,11 @@ class Style:
     """A hue, a shape and a dash; shape and dash also identify a method without colours."""
 
     label: str
+    """The method's."""
     hue: str
     shape: str
     dash: tuple[int, ...]
+    """Lengths of its strokes and gaps, in pixels."""
 
 
 def styles_of(labels: Iterable[str]) -> tuple[Style, ...]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from smc_eval.tasks.arithmetic.tree import EncodedProblems, TreeDecoder
 
 LONGEST_EQUATION = 45
-"""Symbols after which an unfinished equation is returned as it is (PROTOCOL 5.6)."""
+"""Symbols after which an unfinished equation is returned as it is."""
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ class Solver(nn.Module):
 
     @torch.no_grad()
     def _known(self, reading: EncodedProblems, trees: Trees) -> Trees:
-        """Replace each unknown symbol by the most probable of its choices (PROTOCOL 5.5)."""
+        """Replace each unknown symbol by the most probable of its choices (docs/protocols.md, N4)."""
         for unknown in trees.unknown:
             before = sum(len(level.symbol_M) for level in trees.levels[: unknown.level])
             log_C = self.tree(reading, trees)[before + unknown.place]

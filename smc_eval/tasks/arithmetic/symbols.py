@@ -15,7 +15,7 @@ from smc_eval.tasks.equation import OPERATORS, copy_index
 PAD, NUM, UNK = "PAD", "NUM", "UNK"
 
 MIN_USES = 5
-"""A constant that is used less often is no output symbol (PROTOCOL 5.1)."""
+"""A constant that is used less often is no output symbol, as in the official code."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def output_symbols(train: Sequence[Problem], test: Sequence[Problem]) -> Symbols
     """Symbols for a training and a test part, each kind in the order of first appearance.
 
     Operators are those of the training targets. Constants must occur at least `MIN_USES` times in
-    both parts together, as in the official code (PROTOCOL 5.1).
+    both parts together, as in the official code.
     """
     targets = [symbol for problem in train for symbol in problem.equation]
     both = chain(targets, (symbol for problem in test for symbol in problem.equation))

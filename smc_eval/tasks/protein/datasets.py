@@ -17,7 +17,7 @@ from smc_eval.tasks.protein.example import Split
 from smc_eval.tasks.protein.thermostability import ACCURACY, RHO, Classes, Temperatures
 
 # The official scripts (AdamW, 2e-2 for the head, 1e-6 for the encoder, four steps of OneCycle in all) never
-# step one of their two optimizers, so their learning rates were never tested (PROTOCOL 4.3, Q-P1 and Q-P2).
+# step one of their two optimizers, so their learning rates were never tested (docs/protocols.md, T3).
 # AdamW, its weight decay and the four epochs are taken from them. The learning rate of the head is that of
 # HotProtein's own scripts; that of the encoder is usual for fine-tuning encoders of this size.
 FINETUNED = Recipe(

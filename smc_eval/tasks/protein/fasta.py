@@ -25,6 +25,7 @@ class FastaRecord:
     header: str
     sequence: str
     line: int
+    """Line number of the header, from 1."""
 
 
 def read_records(text: Iterable[str], where: str) -> Iterator[FastaRecord]:

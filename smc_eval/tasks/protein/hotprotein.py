@@ -40,6 +40,7 @@ class Release:
     split: str
     """Name of its pickles: `d1_{fold}`."""
     fasta: str
+    """Name of its sequences, without an ending."""
     table: str
     """Name of its CSV: `hp_s2c2`."""
     classes: int

@@ -23,6 +23,7 @@ class Template:
 
     body: str
     ask: str
+    """The question at its end."""
     equation: str
     kind: str
     sizes: tuple[tuple[int, int], ...]
@@ -39,6 +40,7 @@ class Story:
     name: str
     thing: str
     numbers: tuple[int, ...]
+    """In the order of the template."""
 
     @property
     def body(self) -> str:

@@ -21,6 +21,7 @@ class Language:
     code: str
     """ISO 639-1, as in file names."""
     name: str
+    """In English."""
     region: str
     """The token of mBART and mBART-50."""
     script: str

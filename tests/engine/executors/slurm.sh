@@ -1,6 +1,6 @@
 #!/bin/sh
-# A SLURM of one node, from Debian's packages, for tests: installs what is missing, starts what is not running.
-# As root, in a container of one's own; needs neither systemd nor cgroups. `sh slurm.sh stop` ends it.
+# Installs and starts a SLURM of one node for tests, from Debian's packages.
+# Needs root, in a container; needs neither systemd nor cgroups. `sh slurm.sh stop` ends it.
 set -eu
 
 if [ "${1:-start}" = stop ]; then
@@ -23,7 +23,7 @@ ClusterName=smc-eval
 SlurmctldHost=$host(127.0.0.1)
 SlurmUser=root
 AuthType=auth/munge
-# a requeued job waits until the credentials of its first start have expired: two minutes, if that is not said
+# a requeued job waits until the credentials of its first start expire; the default is two minutes
 AuthInfo=cred_expire=5
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none

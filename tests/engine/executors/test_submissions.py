@@ -1,4 +1,4 @@
-"""The SLURM executor on a made-up cluster, whose jobs run in this process or end as a test says."""
+"""The SLURM executor on a made-up cluster: jobs run in this process, or end in a state that a test sets."""
 
 from __future__ import annotations
 
