@@ -41,35 +41,25 @@ if TYPE_CHECKING:
 __version__ = "0.2.0"
 
 MODULES = {
-    "capabilities": (
-        "HasBackbone",
-        "HasDataFiles",
-        "HasExclusions",
-        "HasLength",
-        "HasLossTerms",
-        "HasOutputs",
-        "HasPaperExclusions",
-        "HasSideLengths",
-        "Sized",
-        "TrainedAs",
-    ),
-    "card": ("MethodCard", "TaskCard"),
-    "data_file": ("DataFile",),
-    "errors": ("DataError", "ModelError", "PluginError", "SmcError", "SparsityError", "UsageError"),
-    "hookspecs": ("hookimpl",),
-    "method": ("Method",),
-    "pruner": ("Criterion", "Probe", "Pruner", "masks"),
-    "recipe": ("Recipe",),
-    "score": ("Items", "Score", "accuracy"),
-    "sparse.inputs": ("InputObserver", "Reducible"),
-    "sparse.shard_group": ("ShardGroup",),
-    "spec": ("Outside", "Spec"),
-    "stages": ("START", "Distillation", "Prune", "Rewind", "Stage", "Train"),
-    "target": ("Distribution", "Scope", "Target"),
-    "task": ("Part", "Sizes", "Source", "Task"),
-    "updater": ("StepView", "Updater"),
+    "capabilities": "HasBackbone HasDataFiles HasExclusions HasLength HasLossTerms HasOutputs "
+    "HasPaperExclusions HasSideLengths Sized TrainedAs",
+    "card": "MethodCard TaskCard",
+    "data_file": "DataFile",
+    "errors": "DataError ModelError PluginError SmcError SparsityError UsageError",
+    "hookspecs": "hookimpl",
+    "method": "Method",
+    "pruner": "Criterion Probe Pruner masks",
+    "recipe": "Recipe",
+    "score": "Items Score accuracy",
+    "sparse.inputs": "InputObserver Reducible",
+    "sparse.shard_group": "ShardGroup",
+    "spec": "Outside Spec",
+    "stages": "START Distillation Prune Rewind Stage Train",
+    "target": "Distribution Scope Target",
+    "task": "Part Sizes Source Task",
+    "updater": "StepView Updater",
 }
-"""The module of each public name, and its names."""
+"""The public names of each module."""
 
 __all__ = [
     "START",
@@ -126,7 +116,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     for module, names in MODULES.items():
-        if name in names:
+        if name in names.split():
             value = getattr(import_module(f"smc_eval.{module}"), name)
             globals()[name] = value
             return value

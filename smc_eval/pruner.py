@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from smc_eval.errors import PluginError
+from smc_eval.sparse.net_view import NetView
 from smc_eval.spec import Spec
 from smc_eval.target import Target
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
     from smc_eval.sparse.inputs import InputObserver
@@ -19,30 +19,13 @@ if TYPE_CHECKING:
     from smc_eval.sparse.tensors import Masks, Tensors
 
 
-class Probe(Protocol):
+class Probe(NetView, Protocol):
     """A pruner's view of the net and of its training data.
 
-    Tensors are keyed by parameter name, one for each weight in scope. Batches are drawn from the training
-    data at random; all functions of one probe use the same batches. Every pass over a batch is counted
-    in the cost of the method.
+    `weights`, `masks`, `shards` and `generator` are those of `NetView`. Batches are drawn from the
+    training data at random; all functions of one probe use the same batches. Every pass over a batch is
+    counted in the cost of the method.
     """
-
-    @property
-    def weights(self) -> Tensors:
-        """Weights in scope; pruned weights are zero."""
-
-    @property
-    def masks(self) -> Tensors:
-        """Current masks, one bool tensor for each weight in scope; True means unpruned."""
-
-    @property
-    def shards(self) -> ShardGroup:
-        """The ranks that hold the other rows of each tensor; usually there are none. It counts and draws
-        over all rows."""
-
-    @property
-    def generator(self) -> torch.Generator:
-        """Random generator of this stage, on the CPU. Its seed depends on all earlier stages."""
 
     def gradients(self, batches: int, *, dropout: bool = True) -> dict[str, Tensor]:
         """Mean gradient of the training loss over some batches. Pruned weights have gradients too."""

@@ -6,23 +6,21 @@ from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
+from smc_eval.sparse.net_view import NetView
 from smc_eval.spec import Spec
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
-    from smc_eval.sparse.shard_group import ShardGroup
     from smc_eval.sparse.tensors import Tensors
 
     UpdaterState = dict[str, Tensor]
 
 
-class StepView(Protocol):
+class StepView(NetView, Protocol):
     """An updater's view of one optimizer step: after the backward pass, before the weights change.
 
-    Tensors are keyed by parameter name, one for each weight in scope. They belong to the net: an updater
-    must not write to them.
+    `weights`, `masks`, `shards` and `generator` are those of `NetView`.
     """
 
     @property
@@ -38,28 +36,11 @@ class StepView(Protocol):
         """Finished share of the stage, in [0, 1): `step / steps`."""
 
     @property
-    def weights(self) -> Tensors:
-        """Weights in scope. Pruned weights are zero; under a soft updater they keep their values."""
-
-    @property
     def grads(self) -> Tensors:
         """Dense gradients of this step: pruned weights have gradients too.
 
         Reading them costs the FLOPs of a dense backward pass; see `Updater.dense_gradient_steps`.
         """
-
-    @property
-    def masks(self) -> Tensors:
-        """Current masks, one bool tensor for each weight in scope; True means unpruned."""
-
-    @property
-    def shards(self) -> ShardGroup:
-        """The ranks that hold the other rows of each tensor; usually there are none. It counts and draws
-        over all rows."""
-
-    @property
-    def generator(self) -> torch.Generator:
-        """Random generator of this stage, on the CPU. Checkpoints save its state."""
 
     def skip(self) -> None:
         """Skip the optimizer step: no weight changes at this step."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import typer
 
@@ -14,8 +14,7 @@ from smc_eval.planning.resolve import ResolvedCell, unresolved_lines
 from smc_eval.planning.sparsity_search import left_out
 
 
-@dataclass(frozen=True)
-class Notices:
+class Notices(NamedTuple):
     """Lines for the user, by their kind. The fields are keys of `plan --json`."""
 
     warnings: tuple[str, ...]

@@ -89,7 +89,7 @@ def plan(
     notices = Notices.of(config, grid, resolved)
     if config.json_file:
         content = _json(planned, resolved) | _bounds(grid, search_list) | _kept_nets(store, chains)
-        content |= asdict(notices) | {"makespans": makespans.document() if makespans else None}
+        content |= notices._asdict() | {"makespans": makespans.document() if makespans else None}
         typer.echo(json.dumps(content, indent=1, allow_nan=False))
         return
     from rich.console import Console

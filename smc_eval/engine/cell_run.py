@@ -32,7 +32,7 @@ from smc_eval.sparse.scope import sparsities
 from smc_eval.stages import Prune, Rewind, Train
 from smc_eval.store.certificate import Certificate
 from smc_eval.store.record import ReachedSparsity, Record, blank_record, scored_record
-from smc_eval.store.store import Store
+from smc_eval.store.store import Store, StoredNet
 from smc_eval.target import Target
 
 VERSIONS = ("smc-eval", "torch", "transformers", "accelerate", "numpy")
@@ -149,7 +149,7 @@ class CellRun:
         self.usage.changes, self.usage.regrown = self.net.changes, self.net.regrown
         stays, meta = digest in self.options.keep, asdict(self.usage)
         tensors, masks = self.net.gathered(self.net.state), self.net.gathered(self.net.masks)
-        self.store.save(digest, tensors, masks, meta, stays=stays)
+        self.store.save(digest, StoredNet(tensors, masks, meta), stays=stays)
         self.store.forget_partial(digest)
 
     def _drop(self, digest: str) -> None:

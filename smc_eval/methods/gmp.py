@@ -91,8 +91,8 @@ class Cubic(Gradual):
         return state
 
     def densities(self, steps: int, density: float) -> Iterator[tuple[int, float]]:
-        """The densities of its events."""
-        return ((step, min(density, density)) for step, density in super().densities(steps, density))
+        """The densities of its events, but never above that of the net."""
+        return ((step, min(density, scheduled)) for step, scheduled in super().densities(steps, density))
 
     def dense_gradient_steps(self, steps: int) -> Sequence[int]:
         """No step: magnitudes need no gradient."""
@@ -109,7 +109,21 @@ def refuse_backward(since: float, until: float) -> None:
         raise ValueError(f"a schedule from {since:g} to {until:g} of training goes backward")
 
 
-class Gmp(Method):
+class GradualMethod(Method):
+    """Sparsity rises during a part of training."""
+
+    since: float = Field(0.1, ge=0, le=1)
+    """Share of training at which pruning begins."""
+    until: float = Field(0.8, ge=0, le=1)
+    """Share of training at which the target is reached."""
+
+    @model_validator(mode="after")
+    def _forward(self) -> Self:
+        refuse_backward(self.since, self.until)
+        return self
+
+
+class Gmp(GradualMethod):
     """Prune the smallest weights during training, by a cubic schedule.
 
     Zhu & Gupta prune every 100 to 1000 steps and see no difference. Here it is every 100 steps, or fewer
@@ -125,19 +139,10 @@ class Gmp(Method):
     )
     paper: ClassVar[Mapping[str, Any]] = {"every": 1000, "events": 4}
 
-    since: float = Field(0.1, ge=0, le=1)
-    """Share of training at which pruning begins."""
-    until: float = Field(0.8, ge=0, le=1)
-    """Share of training at which the target is reached."""
     every: PositiveInt = 100
     """Optimizer steps between two prunings."""
     events: PositiveInt = 20
     """Smallest number of prunings. In a short training the interval shrinks to reach it."""
-
-    @model_validator(mode="after")
-    def _forward(self) -> Self:
-        refuse_backward(self.since, self.until)
-        return self
 
     def plan(self, target: Target) -> Iterator[Stage]:
         """Train under the schedule."""

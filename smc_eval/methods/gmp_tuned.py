@@ -28,10 +28,11 @@ class TunedGmp(Method):
     card: ClassVar[MethodCard] = MethodCard(
         name="gmp-tuned",
         summary="gradual magnitude pruning, longer for sparser nets, with the dense net as teacher",
-        source="Kurtic, Hoefler & Alistarh (2023), arXiv:2312.13547; Zhu & Gupta (2017), equation 1; "
-        "Hinton et al. (2015), section 2",
-        when="during",
+        source="Kurtic, Hoefler & Alistarh (2023), arXiv:2312.13547; "
+        "schedule: Zhu & Gupta (2017), arXiv:1710.01878, equation 1; "
+        "distillation: Hinton et al. (2015), arXiv:1503.02531, section 2",
         scopes=("body",),
+        when="during",
     )
     pace: float = Field(1.0, gt=0)
     """Lengths of the recipe for each halving of the remaining weights; at least one in all."""
@@ -47,9 +48,8 @@ class TunedGmp(Method):
     @model_validator(mode="after")
     def _forward(self) -> Self:
         if self.since >= self.until:
-            raise ValueError(
-                f"pruning begins at {self.since:g} and ends at {self.until:g}; since must be below until"
-            )
+            found = f"pruning begins at {self.since:g} and ends at {self.until:g}"
+            raise ValueError(f"{found}; since must be below until")
         return self
 
     def plan(self, target: Target) -> Iterator[Stage]:

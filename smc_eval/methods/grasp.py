@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import PositiveInt
 
 from smc_eval.card import MethodCard
-from smc_eval.method import Method
+from smc_eval.methods.one_shot import OneShotBefore
 from smc_eval.methods.snip import SNIP_BATCHES
-from smc_eval.pruner import Criterion, Probe
-from smc_eval.stages import Prune, Stage, Train
-from smc_eval.target import Target
+from smc_eval.pruner import Criterion, Probe, Pruner
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,7 +39,7 @@ class GradientFlow(Criterion):
         return {name: products[name].mul_(weight) for name, weight in probe.weights.items()}
 
 
-class Grasp(Method):
+class Grasp(OneShotBefore):
     """Prune the weights whose removal increases the gradient norm most, then train."""
 
     card: ClassVar[MethodCard] = MethodCard(
@@ -56,7 +53,6 @@ class Grasp(Method):
     """Training batches that gradient and Hessian are averaged over. With few, the embeddings of unseen tokens
     have saliency zero."""
 
-    def plan(self, target: Target) -> Iterator[Stage]:
-        """Prune, train."""
-        yield Prune(by=GradientFlow(batches=self.batches), to=target)
-        yield Train()
+    def pruner(self) -> Pruner:
+        """Gradient flow."""
+        return GradientFlow(batches=self.batches)

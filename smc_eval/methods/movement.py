@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import PositiveInt
 
 from smc_eval.card import MethodCard
-from smc_eval.method import Method
-from smc_eval.methods.gmp import Gradual, refuse_backward
+from smc_eval.methods.gmp import Gradual, GradualMethod
 from smc_eval.pruner import masks
 from smc_eval.sparse.schedule import window
 from smc_eval.stages import Stage, Train
@@ -57,32 +56,24 @@ class Move(Gradual):
         return self.to if target is None and late > 0 and late % self.every == 0 else target
 
 
-class Movement(Method):
+class Movement(GradualMethod):
     """Keep the weights that move away from zero during training, by a cubic schedule.
 
     The remaining weights are chosen again at each step, as published, also in the cool-down after `until`.
-    The published schedule for SQuAD warms up for a tenth of training and cools down for a fifth.
+    Before `since`, the warm-up, weights are only scored. The published schedule for SQuAD warms up for a
+    tenth of training and cools down for a fifth.
     """
 
     card: ClassVar[MethodCard] = MethodCard(
         name="movement",
         summary="movement pruning in training, cubic schedule",
         source="Sanh, Wolf & Rush (2020), arXiv:2005.07683, equations 4 to 6 (hard, top v)",
-        when="during",
-        distribution="uniform",
         distributions=("global", "uniform", "erk"),
+        distribution="uniform",
+        when="during",
     )
-    since: float = Field(0.1, ge=0, le=1)
-    """Share of training at which pruning begins. The warm-up before it only scores."""
-    until: float = Field(0.8, ge=0, le=1)
-    """Share of training at which the target is reached. The rest is the cool-down."""
     every: PositiveInt = 1
     """Optimizer steps between two choices of the remaining weights. A larger number is cheaper."""
-
-    @model_validator(mode="after")
-    def _forward(self) -> Self:
-        refuse_backward(self.since, self.until)
-        return self
 
     def plan(self, target: Target) -> Iterator[Stage]:
         """Train under the schedule."""

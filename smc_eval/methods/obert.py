@@ -94,8 +94,6 @@ class OptimalBertSurgeon(Method):
         source="Kurtic et al. (2022), arXiv:2203.07259, section 3; Fisher blocks: arXiv:2004.14340",
         when="after",
     )
-    # SMC-Bench: the diagonal alone, from the batches of an epoch, 609 on CommonsenseQA
-    paper: ClassVar[Mapping[str, Any]] = {"block": 1, "gradients": 609}
 
     block: int = Field(50, ge=1, le=1024)
     """Consecutive weights of a tensor that compensate for each other. 1 takes only the diagonal: no weight
@@ -112,6 +110,8 @@ class OptimalBertSurgeon(Method):
     memory: Annotated[int, Outside()] = Field(4096, ge=16)
     """MiB that Fisher matrices can take at once: 9 x `block` bytes for each weight. A smaller limit costs
     more passes over the same batches and changes no result."""
+    # SMC-Bench: the diagonal alone, from the batches of an epoch, 609 on CommonsenseQA
+    paper: ClassVar[Mapping[str, Any]] = {"block": 1, "gradients": 609}
 
     def plan(self, target: Target) -> Iterator[Stage]:
         """Train; then for each level prune, round by round, and train."""

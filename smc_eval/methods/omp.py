@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
 from smc_eval.card import MethodCard
-from smc_eval.method import Method
-from smc_eval.pruner import Criterion, Probe
-from smc_eval.stages import Prune, Stage, Train
-from smc_eval.target import Target
+from smc_eval.methods.one_shot import OneShotAfter, OneShotBefore
+from smc_eval.pruner import Criterion, Probe, Pruner
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,9 +22,8 @@ class Magnitude(Criterion):
         return {name: weight.abs() for name, weight in probe.weights.items()}
 
 
-class MagnitudeBefore(Method):
-    """Prune the smallest weights of the untrained net, then train. Pretrained and random weights are
-    compared."""
+class MagnitudeBefore(OneShotBefore):
+    """Prune the smallest weights of the untrained net, whether pretrained or random; then train."""
 
     card: ClassVar[MethodCard] = MethodCard(
         name="omp-before",
@@ -36,13 +32,12 @@ class MagnitudeBefore(Method):
         when="before",
     )
 
-    def plan(self, target: Target) -> Iterator[Stage]:
-        """Prune, train."""
-        yield Prune(by=Magnitude(), to=target)
-        yield Train()
+    def pruner(self) -> Pruner:
+        """Magnitude."""
+        return Magnitude()
 
 
-class MagnitudeAfter(Method):
+class MagnitudeAfter(OneShotAfter):
     """Train, prune the smallest weights, then train on with the whole recipe."""
 
     card: ClassVar[MethodCard] = MethodCard(
@@ -52,8 +47,6 @@ class MagnitudeAfter(Method):
         when="after",
     )
 
-    def plan(self, target: Target) -> Iterator[Stage]:
-        """Train, prune, train."""
-        yield Train()
-        yield Prune(by=Magnitude(), to=target)
-        yield Train()
+    def pruner(self) -> Pruner:
+        """Magnitude."""
+        return Magnitude()

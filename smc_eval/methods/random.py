@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
 from smc_eval.card import MethodCard
-from smc_eval.method import Method
-from smc_eval.pruner import Criterion, Probe
-from smc_eval.stages import Prune, Stage, Train
-from smc_eval.target import Target
+from smc_eval.methods.one_shot import OneShotAfter, OneShotBefore
+from smc_eval.pruner import Criterion, Probe, Pruner
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,7 +22,7 @@ class RandomSaliency(Criterion):
         return {name: probe.shards.drawn(weight, probe.generator) for name, weight in probe.weights.items()}
 
 
-class RandomBefore(Method):
+class RandomBefore(OneShotBefore):
     """Prune weights at random, then train."""
 
     card: ClassVar[MethodCard] = MethodCard(
@@ -35,13 +32,12 @@ class RandomBefore(Method):
         when="before",
     )
 
-    def plan(self, target: Target) -> Iterator[Stage]:
-        """Prune, train."""
-        yield Prune(by=RandomSaliency(), to=target)
-        yield Train()
+    def pruner(self) -> Pruner:
+        """Random saliency."""
+        return RandomSaliency()
 
 
-class RandomAfter(Method):
+class RandomAfter(OneShotAfter):
     """Train, prune weights at random, then train on with the whole recipe."""
 
     card: ClassVar[MethodCard] = MethodCard(
@@ -51,8 +47,6 @@ class RandomAfter(Method):
         when="after",
     )
 
-    def plan(self, target: Target) -> Iterator[Stage]:
-        """Train, prune, train."""
-        yield Train()
-        yield Prune(by=RandomSaliency(), to=target)
-        yield Train()
+    def pruner(self) -> Pruner:
+        """Random saliency."""
+        return RandomSaliency()

@@ -23,8 +23,6 @@ from smc_eval.updater import StepView, Updater
 if TYPE_CHECKING:
     from torch import Tensor
 
-SOURCE = "Evci et al. (2020), arXiv:1911.11134, algorithm 1; start: "
-
 
 class Regrow(Updater):
     """At some steps, each tensor prunes a share of its weights and grows as many others.
@@ -140,15 +138,22 @@ class RigL(Method):
         yield Train(updater=Regrow(share=self.share, end=self.end, stop=self.stop, every=self.every))
 
 
+def rigl_card(start: str, name: str, source: str) -> MethodCard:
+    """The card of a RigL that starts from the masks of another method."""
+    return MethodCard(
+        name=f"{start}-rigl",
+        summary=f"RigL, started from {name}",
+        source=f"Evci et al. (2020), arXiv:1911.11134, algorithm 1; start: {source}",
+        when="during",
+        patterns=("free",),
+    )
+
+
 class MagnitudeRigL(RigL):
     """RigL, started from one-shot magnitude pruning."""
 
-    card: ClassVar[MethodCard] = MethodCard(
-        name="omp-rigl",
-        summary="RigL, started from one-shot magnitude pruning",
-        source=SOURCE + "Han et al. (2015), arXiv:1506.02626",
-        when="during",
-        patterns=("free",),
+    card: ClassVar[MethodCard] = rigl_card(
+        "omp", "one-shot magnitude pruning", "Han et al. (2015), arXiv:1506.02626"
     )
 
     def first(self) -> Pruner:
@@ -159,13 +164,7 @@ class MagnitudeRigL(RigL):
 class SensitivityRigL(RigL):
     """RigL, started from SNIP."""
 
-    card: ClassVar[MethodCard] = MethodCard(
-        name="snip-rigl",
-        summary="RigL, started from SNIP",
-        source=SOURCE + "Lee et al. (2019), arXiv:1810.02340",
-        when="during",
-        patterns=("free",),
-    )
+    card: ClassVar[MethodCard] = rigl_card("snip", "SNIP", "Lee et al. (2019), arXiv:1810.02340")
     paper: ClassVar[Mapping[str, Any]] = {**RigL.paper, "batches": 1}
 
     batches: PositiveInt = Sensitivity().batches
@@ -179,13 +178,7 @@ class SensitivityRigL(RigL):
 class RandomRigL(RigL):
     """RigL, started from random pruning."""
 
-    card: ClassVar[MethodCard] = MethodCard(
-        name="random-rigl",
-        summary="RigL, started from random pruning",
-        source=SOURCE + "random, section 3",
-        when="during",
-        patterns=("free",),
-    )
+    card: ClassVar[MethodCard] = rigl_card("random", "random pruning", "random, section 3")
 
     def first(self) -> Pruner:
         """Random saliency."""

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import PositiveInt
 
 from smc_eval.card import MethodCard
-from smc_eval.method import Method
-from smc_eval.pruner import Criterion, Probe
-from smc_eval.stages import Prune, Stage, Train
-from smc_eval.target import Target
+from smc_eval.methods.one_shot import OneShotBefore
+from smc_eval.pruner import Criterion, Probe, Pruner
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,7 +37,7 @@ class Sensitivity(Criterion):
         return {name: gradients[name].mul_(weight).abs_() for name, weight in probe.weights.items()}
 
 
-class Snip(Method):
+class Snip(OneShotBefore):
     """Prune the weights with the least effect on the loss, then train."""
 
     card: ClassVar[MethodCard] = MethodCard(
@@ -53,7 +51,6 @@ class Snip(Method):
     """Training batches that the gradient is averaged over. With few, the embeddings of unseen tokens have
     saliency zero and are pruned first."""
 
-    def plan(self, target: Target) -> Iterator[Stage]:
-        """Prune, train."""
-        yield Prune(by=Sensitivity(batches=self.batches), to=target)
-        yield Train()
+    def pruner(self) -> Pruner:
+        """Connection sensitivity."""
+        return Sensitivity(batches=self.batches)

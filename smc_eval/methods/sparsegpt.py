@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field, PositiveInt
 
 from smc_eval.card import MethodCard
-from smc_eval.method import Method
+from smc_eval.methods.one_shot import OneShotAfter
 from smc_eval.methods.wanda import WandaScore
 from smc_eval.pruner import Probe, Pruner
-from smc_eval.stages import Prune, Stage, Train
 from smc_eval.target import Target
 
 if TYPE_CHECKING:
@@ -80,7 +79,7 @@ class Reconstruction(Pruner):
             yield names
 
 
-class SparseGPT(Method):
+class SparseGPT(OneShotAfter):
     """Train, prune and update the remaining weights, then train on with the whole recipe."""
 
     card: ClassVar[MethodCard] = MethodCard(
@@ -88,8 +87,8 @@ class SparseGPT(Method):
         summary="one-shot layer-wise reconstruction of the trained net, then the whole recipe again",
         source="Frantar & Alistarh (2023), arXiv:2301.00774, algorithm 1",
         when="after",
-        distribution="uniform",
         distributions=("uniform", "erk", "owl"),
+        distribution="uniform",
     )
     batches: PositiveInt = 32
     """Training batches that are run forward: with 4 examples a batch, 128 examples as published."""
@@ -100,9 +99,8 @@ class SparseGPT(Method):
     memory: PositiveInt = 1024
     """Mebibytes of Gram matrices at a time. A net that needs more takes several passes over the batches."""
 
-    def plan(self, target: Target) -> Iterator[Stage]:
-        """Train, prune, train."""
-        by = Reconstruction(batches=self.batches, damping=self.damping, block=self.block, memory=self.memory)
-        yield Train()
-        yield Prune(by=by, to=target)
-        yield Train()
+    def pruner(self) -> Pruner:
+        """Reconstruction, layer by layer."""
+        return Reconstruction(
+            batches=self.batches, damping=self.damping, block=self.block, memory=self.memory
+        )

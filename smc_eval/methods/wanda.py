@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import PositiveInt
 
 from smc_eval.card import MethodCard
-from smc_eval.method import Method
-from smc_eval.pruner import Criterion, Probe
-from smc_eval.stages import Prune, Stage, Train
-from smc_eval.target import Target
+from smc_eval.methods.one_shot import OneShotAfter
+from smc_eval.pruner import Criterion, Probe, Pruner
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,7 +33,7 @@ class WandaScore(Criterion):
         return {name: squares.scaled(name) for name in probe.weights}
 
 
-class Wanda(Method):
+class Wanda(OneShotAfter):
     """Train, prune the weights that contribute least to each output, then train on with the whole recipe."""
 
     card: ClassVar[MethodCard] = MethodCard(
@@ -49,8 +46,6 @@ class Wanda(Method):
     batches: PositiveInt = 32
     """Training batches that are run forward: with 4 examples a batch, 128 examples as published."""
 
-    def plan(self, target: Target) -> Iterator[Stage]:
-        """Train, prune, train."""
-        yield Train()
-        yield Prune(by=WandaScore(batches=self.batches), to=target)
-        yield Train()
+    def pruner(self) -> Pruner:
+        """Magnitude times input norm."""
+        return WandaScore(batches=self.batches)

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from smc_eval.method import DENSE
 from smc_eval.reporting.cell_value import CellValue, FindItems, decimals, make_cell_value
@@ -20,8 +20,7 @@ RowKey = tuple[str, tuple[tuple[str, Any], ...]]
 """A row within its task and model: the method, and the facets that separate it from other rows."""
 
 
-@dataclass(frozen=True)
-class TableRow:
+class TableRow(NamedTuple):
     """One method on one task with one model."""
 
     task: str

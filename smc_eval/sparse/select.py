@@ -55,7 +55,7 @@ def largest(
     }
     if keep == 0:
         return masks
-    threshold = _kth_largest(saliency, keep, within, masks, shards)
+    threshold = _kth_largest(keep, saliency, within, masks, shards)
     above = 0
     for _, values, unpruned, stays in _pieces(saliency, within, masks):
         torch.gt(values, threshold, out=stays)
@@ -143,8 +143,8 @@ def available(
 
 
 def _kth_largest(
-    saliency: Mapping[str, Tensor],
     rank: int,
+    saliency: Mapping[str, Tensor],
     within: Mapping[str, Tensor] | None,
     masks: Mapping[str, Tensor],
     shards: ShardGroup,

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from smc_eval.errors import Busy, StoreError, StoreGone
 from smc_eval.files.atomic import draft_path, sweep_drafts, write_atomic, write_synced
@@ -32,6 +32,17 @@ FOLDERS = ("nets", "masks", "mask_samples", "partial", "predictions", "leases", 
 GRID_FILE = "grid.json"
 SEAL_BYTES = 32
 """Bytes of the SHA-256 at the start of a checkpoint file."""
+
+
+class StoredNet(NamedTuple):
+    """A finished net as it is stored."""
+
+    tensors: dict[str, Tensor]
+    """Parameters and buffers by name."""
+    masks: dict[str, Tensor]
+    """Bool, by the names of the pruned tensors; True means unpruned. Empty for a dense net."""
+    meta: Any
+    """What else its cell needs to go on, as JSON."""
 
 
 class Store:
@@ -109,15 +120,7 @@ class Store:
         """Whether the store has the net of this digest, judged by its meta file alone."""
         return (self.folder / "nets" / digest / "meta.json").exists()
 
-    def save(
-        self,
-        digest: str,
-        tensors: Mapping[str, Tensor],
-        masks: Mapping[str, Tensor],
-        meta: Any,
-        *,
-        stays: bool = False,
-    ) -> None:
+    def save(self, digest: str, net: StoredNet, *, stays: bool = False) -> None:
         """Save a finished net: all of it, or nothing.
 
         A net that `stays` serves other cells too: `drop` does not delete it.
@@ -129,10 +132,10 @@ class Store:
 
         from smc_eval.sparse.bits import packed
 
-        bits = {name: packed(mask) for name, mask in masks.items()}
-        files = {"net.safetensors": save(_plain(tensors)), "masks.safetensors": save(bits)}
+        bits = {name: packed(mask) for name, mask in net.masks.items()}
+        files = {"net.safetensors": save(_plain(net.tensors)), "masks.safetensors": save(bits)}
         seals = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-        files["meta.json"] = json.dumps({"seals": seals, "meta": meta, "stays": stays}).encode()
+        files["meta.json"] = json.dumps({"seals": seals, "meta": net.meta, "stays": stays}).encode()
         final = self.folder / "nets" / digest
         self.check()
         with self._writing(final):
@@ -148,8 +151,8 @@ class Store:
             finally:
                 shutil.rmtree(draft, ignore_errors=True)
 
-    def load(self, digest: str) -> tuple[dict[str, Tensor], dict[str, Tensor], Any] | None:
-        """A finished net's tensors, masks and meta; None where it is missing, cut short or altered."""
+    def load(self, digest: str) -> StoredNet | None:
+        """A finished net; None where it is missing, cut short or altered."""
         from safetensors.torch import load
 
         from smc_eval.sparse.bits import unpacked
@@ -162,7 +165,7 @@ class Store:
                 return None
             tensors, bits = load(files["net.safetensors"]), load(files["masks.safetensors"])
             masks = {name: unpacked(packed, tensors[name].shape) for name, packed in bits.items()}
-            return tensors, masks, sealed["meta"]
+            return StoredNet(tensors, masks, sealed["meta"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
 

@@ -11,17 +11,28 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from smc_eval.errors import ModelError
 from smc_eval.files.checksum import combined_sha256, file_sha256
 from smc_eval.task import Source
 from smc_eval.tasks import hub, kinds
 
+if TYPE_CHECKING:
+    from torch import nn
+
 READ_ENDINGS = (".json", ".txt", ".model", ".safetensors", ".bin")
 """Endings of the files in a checkpoint folder that a model or its tokenizer is loaded from."""
 
 PACKAGE = "pkg:"
+
+REFUSALS = {
+    "HFValidationError": "is neither a folder nor a hub id such as roberta-base",
+    "GatedRepoError": "is gated; accept its terms on the hub and log in with: hf auth login",
+    "RepositoryNotFoundError": "is not on the hub, or it is private; check the name",
+    "RemoteEntryNotFoundError": "has no config.json on the hub, so it is no transformers model",
+}
+"""What an error of the hub says of a model, by the error's class."""
 
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
@@ -93,6 +104,13 @@ def fills_masks(backbone: Backbone) -> bool:
     """Whether the config names a head for masked words."""
     heads = backbone.config.get("architectures") or ()
     return any(str(head).endswith("ForMaskedLM") for head in heads)
+
+
+def encoder_weights(model_name: str, model: nn.Module) -> list[str]:
+    """Names of the weights in a net's part `encoder`, which are pretrained; none for `tiny`."""
+    if model_name == "tiny":
+        return []
+    return [name for name, _ in model.named_parameters() if name.startswith("encoder.")]
 
 
 def folder_digest(folder: Path) -> str:
@@ -181,18 +199,9 @@ def _fetch_snapshot(model_name: str) -> Path:
         if not hub.hub_reachable():
             raise offline_error(model_name)
         return Path(hf_hub_download(model_name, "config.json")).parent
-    except errors.HFValidationError:
-        raise ModelError(f"{model_name!r} is neither a folder nor a hub id such as roberta-base") from None
-    except errors.GatedRepoError:
-        raise ModelError(
-            f"the model {model_name!r} is gated; accept its terms on the hub and log in with: hf auth login"
-        ) from None
-    except errors.RepositoryNotFoundError:
-        raise ModelError(f"the hub has no model {model_name!r}, or it is private; check the name") from None
-    except errors.RemoteEntryNotFoundError:
-        raise ModelError(
-            f"the hub's {model_name!r} has no config.json, so it is not a transformers model"
-        ) from None
+    except tuple(getattr(errors, name) for name in REFUSALS) as error:
+        reason = next(REFUSALS[kind.__name__] for kind in type(error).mro() if kind.__name__ in REFUSALS)
+        raise ModelError(f"the model {model_name!r} {reason}") from None
     except (OSError, errors.OfflineModeIsEnabled, errors.HfHubHTTPError):  # LocalEntryNotFoundError is one
         raise offline_error(model_name) from None
 

@@ -45,11 +45,11 @@ class Toy(Task):
 
     card: ClassVar[TaskCard] = TaskCard(
         name="toy",
+        accepts=("tiny",),
+        published="tiny",
         summary="find the token that occurs twice",
         source="smc-eval",
         metric="accuracy (%)",
-        accepts=("tiny",),
-        published="tiny",
     )
     only_calls_model: ClassVar[bool] = True
     recipe: Recipe = Recipe(steps=12, batch_size=8, lr=0.01, weight_decay=0.1)

@@ -52,6 +52,17 @@ def due(updater: Cubic, steps: int) -> dict[int, float]:
     return {step: to.sparsity for step, to in events.items() if to}
 
 
+def test_a_net_that_is_sparser_than_the_schedule_keeps_its_density() -> None:
+    updater = Cubic(to=Target(sparsity=0.8), since=0.1, until=0.9, every=20, events=1)
+    assert list(updater.densities(100, 0.3)) == [
+        (10, 0.3),
+        (30, 0.3),
+        (50, pytest.approx(0.3)),
+        (70, pytest.approx(0.2125)),
+        (90, pytest.approx(0.2)),
+    ]
+
+
 def test_the_schedule_of_a_hundred_steps_is_as_computed_by_hand() -> None:
     updater = Cubic(to=Target(sparsity=0.8), since=0.1, until=0.9, every=20, events=1)
     # progress: 0, 1/4, 1/2, 3/4, 1; remaining share of the sparsity: 1, 27/64, 1/8, 1/64, 0

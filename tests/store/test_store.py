@@ -16,7 +16,7 @@ import torch
 from smc_eval.errors import Busy, LeaseLost, StoreError
 from smc_eval.files.atomic import Owner
 from smc_eval.spec import digest
-from smc_eval.store.store import Store
+from smc_eval.store.store import Store, StoredNet
 
 TENSORS = {"a": torch.arange(6.0).view(2, 3), "b": torch.tensor([1, 2])}
 MASKS = {"a": torch.tensor([[True, False, True], [False, False, True]])}
@@ -46,7 +46,7 @@ def snapshot(folder: Path) -> dict[str, bytes | None]:
 
 
 def test_a_net_is_loaded_as_it_was_saved(store: Store) -> None:
-    store.save("d", TENSORS, MASKS, {"steps": 3})
+    store.save("d", StoredNet(TENSORS, MASKS, {"steps": 3}))
     loaded = store.load("d")
     assert loaded is not None
     tensors, masks, meta = loaded
@@ -57,7 +57,7 @@ def test_a_net_is_loaded_as_it_was_saved(store: Store) -> None:
 @pytest.mark.parametrize("name", ["net.safetensors", "masks.safetensors", "meta.json"])
 @pytest.mark.parametrize("harm", ["cut", "alter", "remove"])
 def test_a_net_cut_short_or_altered_is_not_loaded(store: Store, name: str, harm: str) -> None:
-    store.save("d", TENSORS, MASKS, None)
+    store.save("d", StoredNet(TENSORS, MASKS, None))
     path = store.folder / "nets" / "d" / name
     content = path.read_bytes()
     match harm:
@@ -93,7 +93,7 @@ def test_a_full_disk_leaves_the_old_checkpoint_and_no_drafts(
     with pytest.raises(StoreError, match="No space left"):
         store.save_partial("d", {"step": 2})
     with pytest.raises(StoreError, match="No space left"):
-        store.save("n", TENSORS, MASKS, None)
+        store.save("n", StoredNet(TENSORS, MASKS, None))
     monkeypatch.undo()
     assert store.load_partial("d") == {"step": 1}
     assert store.load("n") is None
@@ -151,12 +151,12 @@ def test_a_second_holder_of_a_stage_waits_and_notes_it(store: Store) -> None:
 
 
 def test_a_net_that_another_process_saved_is_not_written_again(store: Store) -> None:
-    store.save("d", TENSORS, MASKS, {"steps": 3})
+    store.save("d", StoredNet(TENSORS, MASKS, {"steps": 3}))
     before = (store.folder / "nets" / "d").stat().st_ino
-    store.save("d", TENSORS, MASKS, {"steps": 3})
+    store.save("d", StoredNet(TENSORS, MASKS, {"steps": 3}))
     assert (store.folder / "nets" / "d").stat().st_ino == before
     (store.folder / "nets" / "d" / "net.safetensors").write_bytes(b"")
-    store.save("d", TENSORS, MASKS, {"steps": 3})
+    store.save("d", StoredNet(TENSORS, MASKS, {"steps": 3}))
     assert store.load("d") is not None
 
 
@@ -168,7 +168,7 @@ def test_a_process_that_lost_its_lease_writes_no_more(store: Store) -> None:
         with pytest.raises(LeaseLost):
             store.save_partial("d", {"step": 2})
         with pytest.raises(LeaseLost):
-            store.save("d", TENSORS, MASKS, None)
+            store.save("d", StoredNet(TENSORS, MASKS, None))
     assert store.load_partial("d") == {"step": 1} and store.load("d") is None
     assert store.leases.owner("d") is not None  # the lease of the other process stays
 

@@ -17,7 +17,7 @@ from smc_eval.store.masks import MaskFiles
 from smc_eval.store.predictions import Predictions
 from smc_eval.store.record import Record
 from smc_eval.store.records import RecordsFile
-from smc_eval.store.store import Note, Store
+from smc_eval.store.store import Note, Store, StoredNet
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,18 +46,10 @@ class RankZeroStore(Store):
     def finished(self, digest: str) -> bool:
         return self._ranks.on_rank_zero(lambda: self._store.finished(digest))
 
-    def save(
-        self,
-        digest: str,
-        tensors: Mapping[str, Tensor],
-        masks: Mapping[str, Tensor],
-        meta: Any,
-        *,
-        stays: bool = False,
-    ) -> None:
-        self._ranks.on_rank_zero(lambda: self._store.save(digest, tensors, masks, meta, stays=stays))
+    def save(self, digest: str, net: StoredNet, *, stays: bool = False) -> None:
+        self._ranks.on_rank_zero(lambda: self._store.save(digest, net, stays=stays))
 
-    def load(self, digest: str) -> tuple[dict[str, Tensor], dict[str, Tensor], Any] | None:
+    def load(self, digest: str) -> StoredNet | None:
         return self._ranks.on_rank_zero(lambda: self._store.load(digest))
 
     def drop(self, digest: str) -> None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import smc_eval
 from smc_eval.errors import UsageError
@@ -37,8 +36,7 @@ VEGA_LITE = "6.4"
 FigureAndData = tuple[Figure, Rows | Matrix] | None
 
 
-@dataclass(frozen=True)
-class Section:
+class Section(NamedTuple):
     """One section of figures, one figure per panel; `absent` names panels without data, and why."""
 
     name: str
@@ -50,8 +48,7 @@ class Section:
     absent: str = ""
 
 
-@dataclass(frozen=True)
-class Page:
+class Page(NamedTuple):
     """The content of the page."""
 
     table: Table

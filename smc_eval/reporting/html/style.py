@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 THEME_COLOURS = {
     "paper": ("#fbfbf9", "#14171a"),
@@ -44,8 +43,7 @@ SHAPES = (
 DASHES: tuple[tuple[int, ...], ...] = ((1, 0), (7, 3), (2, 2), (8, 2, 2, 2))
 
 
-@dataclass(frozen=True)
-class Style:
+class Style(NamedTuple):
     """A hue, a shape and a dash; shape and dash also identify a method without colours."""
 
     label: str

@@ -85,7 +85,6 @@ class MawpsGts(Mawps):
     """
 
     card: ClassVar[TaskCard] = problem_card("MAWPS", "GTS", 5, MAWPS_LICENCE)
-    graphs: ClassVar[bool] = False
     recipe: Annotated[Recipe, Outside()] = GTS_4
 
 
@@ -97,8 +96,8 @@ class MawpsGraph2Tree(Mawps):
     """
 
     card: ClassVar[TaskCard] = problem_card("MAWPS", "Graph2Tree", 5, MAWPS_LICENCE)
-    graphs: ClassVar[bool] = True
     recipe: Annotated[Recipe, Outside()] = GRAPH2TREE_8
+    graphs: ClassVar[bool] = True
 
 
 class AsdivAGts(AsdivA):
@@ -109,7 +108,6 @@ class AsdivAGts(AsdivA):
     """
 
     card: ClassVar[TaskCard] = problem_card("ASDiv-A", "GTS", 5, ASDIV_LICENCE)
-    graphs: ClassVar[bool] = False
     recipe: Annotated[Recipe, Outside()] = GTS_4
 
 
@@ -121,8 +119,8 @@ class AsdivAGraph2Tree(AsdivA):
     """
 
     card: ClassVar[TaskCard] = problem_card("ASDiv-A", "Graph2Tree", 5, ASDIV_LICENCE)
-    graphs: ClassVar[bool] = True
     recipe: Annotated[Recipe, Outside()] = GRAPH2TREE_8
+    graphs: ClassVar[bool] = True
 
 
 class SvampGts(Svamp):
@@ -133,7 +131,6 @@ class SvampGts(Svamp):
     """
 
     card: ClassVar[TaskCard] = problem_card("SVAMP", "GTS", None, SVAMP_LICENCE)
-    graphs: ClassVar[bool] = False
     recipe: Annotated[Recipe, Outside()] = GTS_8
 
 
@@ -145,8 +142,8 @@ class SvampGraph2Tree(Svamp):
     """
 
     card: ClassVar[TaskCard] = problem_card("SVAMP", "Graph2Tree", None, SVAMP_LICENCE)
-    graphs: ClassVar[bool] = True
     recipe: Annotated[Recipe, Outside()] = GRAPH2TREE_8
+    graphs: ClassVar[bool] = True
 
 
 ARITHMETIC_TASKS: tuple[type[Task], ...] = (

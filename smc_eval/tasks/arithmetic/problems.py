@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from smc_eval.errors import DataError
 from smc_eval.tasks.csv_rows import quoted, read_csv_rows
@@ -20,8 +20,7 @@ _NUMBERED = re.compile(r"number([0-9]{1,4})")
 _GROUPS = re.compile(r"\[\s*(?:[0-9]{1,6}(?:\s*,\s*[0-9]{1,6})*)?\s*\]")
 
 
-@dataclass(frozen=True)
-class Problem:
+class Problem(NamedTuple):
     """A question, its numbers, and the equation that answers it."""
 
     words: tuple[str, ...]

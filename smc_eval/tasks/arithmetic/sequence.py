@@ -121,8 +121,11 @@ def unrolled_lstm(
         input_gate, forget_gate = sums_DNG[..., : 2 * hidden].sigmoid().chunk(2, -1)
         candidate = sums_DNG[..., 2 * hidden : 3 * hidden].tanh()
         output_gate = sums_DNG[..., 3 * hidden :].sigmoid()
-        added = input_gate * candidate
-        cell_DNH = forget_gate * cells[-1][:, :n] + added if cells else added
+        # in this order of products, which decides the last bits of the second derivative
+        if cells:
+            cell_DNH = forget_gate * cells[-1][:, :n] + input_gate * candidate
+        else:
+            cell_DNH = input_gate * candidate
         cells.append(cell_DNH)
         states.append(output_gate * cell_DNH.tanh())
         gates.append(torch.cat([input_gate, forget_gate, candidate, output_gate], -1))

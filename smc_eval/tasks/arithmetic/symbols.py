@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,8 +19,32 @@ MIN_USES = 5
 """A constant that is used less often is no output symbol, as in the official code."""
 
 
+class Indexed(ABC):
+    """Words or symbols with an index each. Unknown ones have the index of UNK."""
+
+    @property
+    @abstractmethod
+    def all(self) -> tuple[str, ...]:
+        """All of them, in the order of their indices."""
+
+    @cached_property
+    def _indices(self) -> dict[str, int]:
+        return {symbol: index for index, symbol in enumerate(self.all)}
+
+    def __len__(self) -> int:
+        return len(self.all)
+
+    def index(self, symbol: str) -> int:
+        """Index of a symbol; that of UNK if the symbol is unknown."""
+        return self._indices.get(symbol, self._indices[UNK])
+
+    def symbol(self, index: int) -> str:
+        """The symbol at an index."""
+        return self.all[index]
+
+
 @dataclass(frozen=True)
-class Symbols:
+class Symbols(Indexed):
     """Output symbols by index: operators, constants, copies N0, N1, …, and UNK as the last."""
 
     operators: tuple[str, ...]
@@ -42,38 +67,17 @@ class Symbols:
         """All symbols, in the order of their indices."""
         return (*self.operators, *self.constants, *(f"N{k}" for k in range(self.copies)), UNK)
 
-    @cached_property
-    def _indices(self) -> dict[str, int]:
-        return {symbol: index for index, symbol in enumerate(self.all)}
-
-    def __len__(self) -> int:
-        return len(self.all)
-
-    def index(self, symbol: str) -> int:
-        """Index of a symbol; that of UNK if the symbol is unknown."""
-        return self._indices.get(symbol, len(self) - 1)
-
-    def symbol(self, index: int) -> str:
-        """The symbol at an index."""
-        return self.all[index]
-
 
 @dataclass(frozen=True)
-class Vocabulary:
+class Vocabulary(Indexed):
     """Input words by index: PAD, NUM, UNK, then the words of the questions."""
 
     words: tuple[str, ...]
 
-    @cached_property
-    def _indices(self) -> dict[str, int]:
-        return {word: index for index, word in enumerate(self.words)}
-
-    def __len__(self) -> int:
-        return len(self.words)
-
-    def index(self, word: str) -> int:
-        """Index of a word; that of UNK if the word is unknown."""
-        return self._indices.get(word, self._indices[UNK])
+    @property
+    def all(self) -> tuple[str, ...]:
+        """The words."""
+        return self.words
 
 
 def output_symbols(train: Sequence[Problem], test: Sequence[Problem]) -> Symbols:

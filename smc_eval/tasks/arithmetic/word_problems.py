@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
@@ -45,7 +44,7 @@ class WordProblems(Task):
     """Published numbers of training and test problems: of each fold, or of the one split."""
     question_tokens: ClassVar[int]
     """Mean length of a question in tokens, roughly."""
-    graphs: ClassVar[bool]
+    graphs: ClassVar[bool] = False
     """Whether the net reads graphs between numbers and words: Graph2Tree if so, else GTS."""
 
     hidden: int | None = Field(None, ge=4, multiple_of=4)
@@ -87,7 +86,7 @@ class WordProblems(Task):
             return problems[: self.limit]
         seen = {problem.words for problem in problems}
         return [
-            replace(problem, leaked=problem.words in seen) for problem in read_problems(test)[: self.limit]
+            problem._replace(leaked=problem.words in seen) for problem in read_problems(test)[: self.limit]
         ]
 
     def model(self) -> nn.Module:

@@ -21,7 +21,7 @@ from smc_eval.tasks.commonsense.json_rows import (
     read_rows,
     text_field,
 )
-from smc_eval.tasks.commonsense.multiple_choice import CHOICE_ACCURACY, MultipleChoice
+from smc_eval.tasks.commonsense.multiple_choice import ROBERTA, MultipleChoice, choice_card
 from smc_eval.tasks.commonsense.question import PairLayout, Question
 from smc_eval.tasks.folder import find_file
 from smc_eval.tasks.hub import HUB, HubSet
@@ -52,15 +52,11 @@ class Csqa(MultipleChoice):
     dev file, because the answers of the test file are not public.
     """
 
-    card: ClassVar[TaskCard] = TaskCard(
-        name="csqa",
-        summary="CommonsenseQA: which of five choices answers a question",
-        source="Talmor et al., NAACL 2019, arXiv:1811.00937; SMC-Bench, ICLR 2023, arXiv:2303.02141",
-        groups=("commonsense",),
-        metric=CHOICE_ACCURACY,
+    card: ClassVar[TaskCard] = choice_card(
+        "csqa",
+        "CommonsenseQA: which of five choices answers a question",
+        "Talmor et al., NAACL 2019, arXiv:1811.00937",
         chance=20.0,
-        accepts=("text-encoder", "tiny"),
-        published="roberta-large",
         licence="MIT",
     )
     tiny: ClassVar[Mapping[str, Any]] = {"steps": 50, "warmup": 5, "batch_size": 8, "lr": 1e-3}
@@ -70,12 +66,9 @@ class Csqa(MultipleChoice):
         steps=3000,
         batch_size=16,
         bucket=50,
-        lr=1e-5,
-        betas=(0.9, 0.98),
-        eps=1e-6,
-        weight_decay=0.01,
         schedule="linear",
         warmup=150,
+        **ROBERTA,
     )
 
     def data_files(self) -> tuple[DataFile, ...]:

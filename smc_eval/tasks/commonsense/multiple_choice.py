@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 from pydantic import Field
 
 from smc_eval.capabilities import trained_as
+from smc_eval.card import TaskCard
 from smc_eval.recipe import Recipe
 from smc_eval.score import Score, accuracy
 from smc_eval.task import Source, Task
@@ -26,6 +27,26 @@ if TYPE_CHECKING:
     from smc_eval.tasks.commonsense.pairs import PairBatch, PairReader
 
 CHOICE_ACCURACY = "accuracy (%)"
+
+ROBERTA: Mapping[str, Any] = {"lr": 1e-5, "betas": (0.9, 0.98), "eps": 1e-6, "weight_decay": 0.01}
+"""Adam as in fairseq's recipes for RoBERTa on these data sets."""
+
+
+def choice_card(
+    name: str, summary: str, source: str, chance: float, licence: str, groups: tuple[str, ...] = ()
+) -> TaskCard:
+    """The card of a data set; `chance` is the accuracy of guessing, in per cent."""
+    return TaskCard(
+        name=name,
+        summary=summary,
+        source=f"{source}; SMC-Bench, ICLR 2023, arXiv:2303.02141",
+        groups=(*groups, "commonsense"),
+        metric=CHOICE_ACCURACY,
+        chance=chance,
+        accepts=("text-encoder", "tiny"),
+        published="roberta-large",
+        licence=licence,
+    )
 
 
 class MultipleChoice(Task):
@@ -93,9 +114,7 @@ class MultipleChoice(Task):
         return accuracy(right, CHOICE_ACCURACY, "accuracy|by:ranking")
 
     def backbone_weights(self, model: nn.Module) -> Collection[str]:
-        if self.backbone == "tiny":
-            return ()
-        return [name for name, _ in model.named_parameters() if name.startswith("encoder.")]
+        return backbone.encoder_weights(self.backbone, model)
 
     def exclude(self, model: nn.Module) -> Collection[str]:
         return ("out.weight",)
@@ -119,7 +138,7 @@ def as_tokenized(task: MultipleChoice) -> MultipleChoice:
 def _pairs(task: MultipleChoice) -> PairReader:
     """The reader of a task's questions, made once a process."""
     from smc_eval.tasks.commonsense.pairs import PairReader
-    from smc_eval.tasks.commonsense.text_nets import encoder_net
+    from smc_eval.tasks.commonsense.text_nets import text_net
 
     def training_texts() -> Iterable[str]:
         # each text once: all questions about an article repeat it
@@ -127,4 +146,4 @@ def _pairs(task: MultipleChoice) -> PairReader:
             text for question in task.data("train") for choice in question.choices for text in choice
         )
 
-    return PairReader(encoder_net(task.backbone, training_texts), task.layout)
+    return PairReader(text_net(task.backbone, training_texts), task.layout)

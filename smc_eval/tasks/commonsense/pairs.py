@@ -9,7 +9,7 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -43,8 +43,7 @@ class PairBatch:
     answers_N: Tensor
 
 
-@dataclass(frozen=True)
-class Frame:
+class Frame(NamedTuple):
     """The special tokens around and between two texts, and the token types of all parts."""
 
     head: tuple[int, ...]

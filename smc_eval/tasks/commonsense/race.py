@@ -23,7 +23,7 @@ from smc_eval.tasks.commonsense.json_rows import (
     text_field,
     text_value,
 )
-from smc_eval.tasks.commonsense.multiple_choice import CHOICE_ACCURACY, MultipleChoice
+from smc_eval.tasks.commonsense.multiple_choice import ROBERTA, MultipleChoice, choice_card
 from smc_eval.tasks.commonsense.question import PairLayout, Question
 from smc_eval.tasks.folder import find_files, lines
 from smc_eval.tasks.hub import HUB, HubSet
@@ -69,10 +69,7 @@ class Race(MultipleChoice):
         batch_size=1,
         accumulation=8,
         eval_batch_size=16,
-        lr=1e-5,
-        betas=(0.9, 0.98),
-        eps=1e-6,
-        weight_decay=0.01,
+        **ROBERTA,
     )
 
     def data_files(self) -> tuple[DataFile, ...]:
@@ -117,16 +114,13 @@ class Race(MultipleChoice):
 
 def race_card(level: str) -> TaskCard:
     """The card of one level."""
-    return TaskCard(
-        name=f"race/{level}",
-        summary=f"RACE: questions about an article; training on both levels, test on {level} school",
-        source="Lai et al., EMNLP 2017, arXiv:1704.04683; SMC-Bench, ICLR 2023, arXiv:2303.02141",
-        groups=("race", "commonsense"),
-        metric=CHOICE_ACCURACY,
+    return choice_card(
+        f"race/{level}",
+        f"RACE: questions about an article; training on both levels, test on {level} school",
+        "Lai et al., EMNLP 2017, arXiv:1704.04683",
         chance=25.0,
-        accepts=("text-encoder", "tiny"),
-        published="roberta-large",
         licence=LICENCE,
+        groups=("race",),
     )
 
 

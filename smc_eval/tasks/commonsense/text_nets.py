@@ -52,51 +52,27 @@ class TextNet:
         return token
 
 
-def encoder_net(model_name: str, texts: Callable[[], Iterable[str]]) -> TextNet:
-    """The text encoder that `--model` names. The tokenizer of `tiny` is trained on `texts`.
+def text_net(model_name: str, texts: Callable[[], Iterable[str]], *, masked: bool = False) -> TextNet:
+    """The text encoder that `--model` names; `masked` adds its head for masked words.
+
+    The tokenizer of `tiny` is trained on `texts`.
 
     Raises:
-        ModelError: the checkpoint cannot be loaded or has no suitable tokenizer.
+        ModelError: the checkpoint cannot be loaded, or has no suitable tokenizer or no such head.
     """
     if model_name == "tiny":
-        tokenizer = tiny.tiny_tokenizer(texts())
-        return TextNet(model_name, tokenizer, tiny.POSITIONS, lambda: _tiny_encoder(len(tokenizer)))
+        tokenizer = tiny.tiny_tokenizer(texts(), mask=masked)
+        return TextNet(
+            model_name, tokenizer, tiny.POSITIONS, lambda: _tiny_model(len(tokenizer), masked=masked)
+        )
     checkpoint = backbone.find_backbone(model_name)
     positions = pretrained.positions_of(checkpoint)
-    return TextNet(
-        model_name,
-        pretrained.load_tokenizer(checkpoint),
-        positions,
-        lambda: pretrained.load_encoder(checkpoint),
-    )
+    load = pretrained.load_masked_model if masked else pretrained.load_encoder
+    return TextNet(model_name, pretrained.load_tokenizer(checkpoint), positions, lambda: load(checkpoint))
 
 
-def masked_net(model_name: str, texts: Callable[[], Iterable[str]]) -> TextNet:
-    """The same with the head for masked words.
+def _tiny_model(tokens: int, *, masked: bool) -> nn.Module:
+    from transformers import RobertaForMaskedLM, RobertaModel
 
-    Raises:
-        ModelError: as for `encoder_net`.
-    """
-    if model_name == "tiny":
-        tokenizer = tiny.tiny_tokenizer(texts(), mask=True)
-        return TextNet(model_name, tokenizer, tiny.POSITIONS, lambda: _tiny_masked_model(len(tokenizer)))
-    checkpoint = backbone.find_backbone(model_name)
-    positions = pretrained.positions_of(checkpoint)
-    return TextNet(
-        model_name,
-        pretrained.load_tokenizer(checkpoint),
-        positions,
-        lambda: pretrained.load_masked_model(checkpoint),
-    )
-
-
-def _tiny_encoder(tokens: int) -> nn.Module:
-    from transformers import RobertaModel
-
-    return RobertaModel(tiny.tiny_config(tokens), add_pooling_layer=False)
-
-
-def _tiny_masked_model(tokens: int) -> nn.Module:
-    from transformers import RobertaForMaskedLM
-
-    return RobertaForMaskedLM(tiny.tiny_config(tokens))
+    config = tiny.tiny_config(tokens)
+    return RobertaForMaskedLM(config) if masked else RobertaModel(config, add_pooling_layer=False)

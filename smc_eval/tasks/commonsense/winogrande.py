@@ -17,7 +17,13 @@ from smc_eval.spec import Outside
 from smc_eval.task import Part, Sizes, Source
 from smc_eval.tasks import backbone
 from smc_eval.tasks.commonsense.json_rows import JsonRow, any_field, quoted_json, read_rows, text_field
-from smc_eval.tasks.commonsense.multiple_choice import CHOICE_ACCURACY, MultipleChoice, as_tokenized
+from smc_eval.tasks.commonsense.multiple_choice import (
+    CHOICE_ACCURACY,
+    ROBERTA,
+    MultipleChoice,
+    as_tokenized,
+    choice_card,
+)
 from smc_eval.tasks.commonsense.question import Blank
 from smc_eval.tasks.folder import find_file
 from smc_eval.tasks.hub import HUB, HubSet
@@ -58,18 +64,14 @@ class WinoGrande(MultipleChoice):
     tasks. The signature of the score names the method.
     """
 
-    card: ClassVar[TaskCard] = TaskCard(
-        name="winogrande",
-        summary="WinoGrande: which of two candidates fills the blank",
-        source="Sakaguchi et al., AAAI 2020, arXiv:1907.10641; SMC-Bench, ICLR 2023, arXiv:2303.02141",
-        groups=("commonsense",),
-        metric=CHOICE_ACCURACY,
-        chance=50.0,
-        accepts=("text-encoder", "tiny"),
-        published="roberta-large",
-        licence="CC BY 4.0",
-    )
     version: ClassVar[int] = 2
+    card: ClassVar[TaskCard] = choice_card(
+        "winogrande",
+        "WinoGrande: which of two candidates fills the blank",
+        "Sakaguchi et al., AAAI 2020, arXiv:1907.10641",
+        licence="CC BY 4.0",
+        chance=50.0,
+    )
     tiny: ClassVar[Mapping[str, Any]] = {"steps": 60, "warmup": 5, "batch_size": 16, "lr": 1e-3}
     paper: ClassVar[Mapping[str, Any]] = {"ties": "count"}
     data_set: ClassVar[str] = "winogrande_1.1"
@@ -78,12 +80,9 @@ class WinoGrande(MultipleChoice):
         batch_size=32,
         bucket=50,
         eval_batch_size=32,
-        lr=1e-5,
-        betas=(0.9, 0.98),
-        eps=1e-6,
-        weight_decay=0.01,
         schedule="linear",
         warmup=2375,
+        **ROBERTA,
     )
 
     size: Literal["xs", "s", "m", "l", "xl"] = "xl"
@@ -219,7 +218,7 @@ def _scoring(model_name: str) -> Literal["spans", "ranking"]:
 def _spans(task: WinoGrande) -> SpanReader:
     """The reader of a task's sentences, made once a process."""
     from smc_eval.tasks.commonsense.spans import SpanReader
-    from smc_eval.tasks.commonsense.text_nets import masked_net
+    from smc_eval.tasks.commonsense.text_nets import text_net
 
     def training_texts() -> Iterable[str]:
         return (
@@ -228,7 +227,7 @@ def _spans(task: WinoGrande) -> SpanReader:
             for candidate in blank.candidates
         )
 
-    return SpanReader(masked_net(task.backbone, training_texts))
+    return SpanReader(text_net(task.backbone, training_texts, masked=True))
 
 
 def parse_blank(row: JsonRow) -> Blank:

@@ -16,7 +16,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from smc_eval.errors import DataError
 from smc_eval.tasks.csv_rows import quoted, read_csv_rows
@@ -31,8 +31,7 @@ LONGEST_NAME = 200
 """Longest name of a protein: it is also a file name."""
 
 
-@dataclass(frozen=True)
-class Release:
+class Release(NamedTuple):
     """A HotProtein set with the names of its files."""
 
     places: tuple[str, ...]

@@ -81,9 +81,7 @@ class Proteins(Task):
         return _alphabet(self.backbone).length(example.sequence, self.truncate)
 
     def backbone_weights(self, model: nn.Module) -> Collection[str]:
-        if self.backbone == "tiny":
-            return ()
-        return [name for name, _ in model.named_parameters() if name.startswith("encoder.")]
+        return backbone.encoder_weights(self.backbone, model)
 
     def exclude(self, model: nn.Module) -> Collection[str]:
         return ("head.out.weight",)

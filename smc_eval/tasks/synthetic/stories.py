@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from itertools import cycle, islice
+from typing import NamedTuple
 
 from smc_eval.tasks.equation import value
 from smc_eval.tasks.synthetic.draws import Draws
@@ -17,8 +17,7 @@ STORY_NAMES = ("Anna", "Ben", "Clara", "David", "Emma", "Felix", "Grace", "Henry
 STORY_THINGS = ("apples", "books", "coins", "marbles", "shells", "stamps")
 
 
-@dataclass(frozen=True)
-class Template:
+class Template(NamedTuple):
     """A kind of story. Its words alone decide its equation, so that a net can learn it."""
 
     body: str
@@ -32,8 +31,7 @@ class Template:
     """Multiply the first number by the second, so that their quotient is an integer."""
 
 
-@dataclass(frozen=True)
-class Story:
+class Story(NamedTuple):
     """A template with name, thing and numbers filled in."""
 
     template: Template
@@ -149,7 +147,7 @@ def mawps() -> dict[str, bytes]:
         _stories(draws, [*islice(cycle(WITH_CONSTANT + WITHOUT_CONSTANT), 88), STORY_RARE, STORY_RARE])
     )
     # the repeated story at 90 + k falls into another fold than its original at k + 1
-    stories += [replace(story, numbers=_numbers(draws, story.template)) for story in stories[1:11]]
+    stories += [story._replace(numbers=_numbers(draws, story.template)) for story in stories[1:11]]
     return _folds("cv_mawps", [_row(story, float) for story in stories])
 
 
@@ -187,7 +185,7 @@ def _stories(draws: Draws, templates: Iterable[Template]) -> list[Story]:
     for template in templates:
         story = Story(template, draws.pick(STORY_NAMES), draws.pick(STORY_THINGS), _numbers(draws, template))
         while (story.body, story.ask) in stories:
-            story = replace(story, name=draws.pick(STORY_NAMES), thing=draws.pick(STORY_THINGS))
+            story = story._replace(name=draws.pick(STORY_NAMES), thing=draws.pick(STORY_THINGS))
         stories[story.body, story.ask] = story
     return list(stories.values())
 

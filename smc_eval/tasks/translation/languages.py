@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from smc_eval.errors import UnknownName, UsageError
 
@@ -14,8 +14,7 @@ PIVOT = "en"
 LanguagePairs = Literal["english", "all"]
 
 
-@dataclass(frozen=True)
-class Language:
+class Language(NamedTuple):
     """A language with its names."""
 
     code: str

@@ -38,16 +38,16 @@ if TYPE_CHECKING:
 
 FAIRSEQ = Recipe(
     steps=40_000,
+    warmup=2_500,
+    schedule="inverse-sqrt",
+    lr=3e-5,
+    betas=(0.9, 0.98),
+    eps=1e-6,
     batch_size=32,
     accumulation=2,
     tokens=1024,
     bucket=100,
     eval_batch_size=64,
-    lr=3e-5,
-    betas=(0.9, 0.98),
-    eps=1e-6,
-    schedule="inverse-sqrt",
-    warmup=2_500,
 )
 """Multilingual fine-tuning of mBART as in fairseq's documentation, to which SMC-Bench refers. A batch
 is a number of sentences here, and a number of tokens there."""
