@@ -29,9 +29,11 @@ def custom_masks(
     """
     names = matched_names(list(weights), list(tensors))
     masks = {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in weights.items()}
-    for name, theirs in names.items():
+    for name, given_name in names.items():
         read = nonzero_mask if kind == "weights" else written_mask
-        masks[name] = read(theirs, tensors[theirs], name, weights[name].shape).to(weights[name].device)
+        masks[name] = read(given_name, tensors[given_name], name, weights[name].shape).to(
+            weights[name].device
+        )
     if all(bool(mask.all()) for mask in masks.values()):
         reason = "none of them is exactly zero" if kind == "weights" else "every mask is all ones"
         raise SparsityError(
@@ -41,67 +43,72 @@ def custom_masks(
     return masks
 
 
-def matched_names(ours: Sequence[str], theirs: Sequence[str]) -> dict[str, str]:
-    """Their name for each of our names: the equal one, or one that differs only in its prefix.
+def matched_names(scope_names: Sequence[str], given_names: Sequence[str]) -> dict[str, str]:
+    """The given name for each name in scope: the equal one, or one that differs only in its prefix.
 
     Equal names are taken alone, where there are any. Else prefixes are compared: a net wraps the modules
     of a checkpoint in its own, so `words.net.layer.0.weight` may be `bert.layer.0.weight` there. One pair
-    of prefixes holds for all names. Each of our names votes for the pairs that leave the longest suffix
+    of prefixes holds for all names. Each name in scope votes for the pairs that leave the longest suffix
     in common, at least a module and its parameter; the pair with most votes wins.
 
     Raises:
         SparsityError: no name matches, or two pairs of prefixes have equally many votes.
     """
-    available = set(theirs)
-    if exact := {name: name for name in ours if name in available}:
+    available = set(given_names)
+    if exact := {name: name for name in scope_names if name in available}:
         return exact
     by_suffix: dict[str, list[str]] = {}
-    for name in theirs:
+    for name in given_names:
         for suffix in _suffixes(name):
             by_suffix.setdefault(suffix, []).append(name)
     votes = Counter[tuple[str, str]]()
-    for name in ours:
+    for name in scope_names:
         longest = next((suffix for suffix in _suffixes(name) if suffix in by_suffix), None)
         if longest:
             votes.update((_prefix(name, longest), _prefix(other, longest)) for other in by_suffix[longest])
     ranked = votes.most_common(2)
     if not ranked:
         raise SparsityError(
-            f"no given name matches a name in scope: given {_some(theirs)}; in scope {_some(ours)}"
+            f"no given name matches a name in scope: given {_some(given_names)}; "
+            f"in scope {_some(scope_names)}"
         )
     (pair, most), *others = ranked
     if others and others[0][1] == most:
-        (mine, yours), (mine_too, yours_too) = pair, others[0][0]
+        (scope_prefix, given_prefix), (scope_other, given_other) = pair, others[0][0]
         raise SparsityError(
-            f"the given names are ambiguous: {mine + '…'!r} could be {yours + '…'!r}, or "
-            f"{mine_too + '…'!r} be {yours_too + '…'!r}, for {most} tensors each"
+            f"the given names are ambiguous: {scope_prefix + '…'!r} could be {given_prefix + '…'!r}, or "
+            f"{scope_other + '…'!r} be {given_other + '…'!r}, for {most} tensors each"
         )
-    mine, yours = pair
-    candidates = {name: yours + name[len(mine) :] for name in ours if name.startswith(mine)}
+    scope_prefix, given_prefix = pair
+    candidates = {
+        name: given_prefix + name[len(scope_prefix) :]
+        for name in scope_names
+        if name.startswith(scope_prefix)
+    }
     return {name: other for name, other in candidates.items() if other in available}
 
 
-def nonzero_mask(theirs: str, weight: Tensor, name: str, shape: Sequence[int]) -> Tensor:
+def nonzero_mask(given_name: str, weight: Tensor, name: str, shape: Sequence[int]) -> Tensor:
     """True where a weight is not zero."""
-    _check(theirs, weight, name, shape)
+    _check(given_name, weight, name, shape)
     return weight != 0
 
 
-def written_mask(theirs: str, mask: Tensor, name: str, shape: Sequence[int]) -> Tensor:
+def written_mask(given_name: str, mask: Tensor, name: str, shape: Sequence[int]) -> Tensor:
     """A mask from any stored form: bool, zeros and ones, or eight bits to a byte."""
     size = torch.Size(shape).numel()
     if mask.dtype == torch.uint8 and mask.shape == (-(-size // 8),) and mask.shape != tuple(shape):
         return unpacked(mask, tuple(shape))
-    _check(theirs, mask, name, shape)
+    _check(given_name, mask, name, shape)
     if not bool(((mask == 0) | (mask == 1)).all()):
-        raise SparsityError(f"the given mask {theirs!r} has values other than 0 and 1")
+        raise SparsityError(f"the given mask {given_name!r} has values other than 0 and 1")
     return mask == 1
 
 
-def _check(theirs: str, tensor: Tensor, name: str, shape: Sequence[int]) -> None:
+def _check(given_name: str, tensor: Tensor, name: str, shape: Sequence[int]) -> None:
     if tensor.shape != tuple(shape):
         raise SparsityError(
-            f"the given {theirs!r} is {tuple(tensor.shape)}, but {name!r} of the net is {tuple(shape)}; "
+            f"the given {given_name!r} is {tuple(tensor.shape)}, but {name!r} of the net is {tuple(shape)}; "
             "is it of another model?"
         )
 

@@ -61,21 +61,22 @@ def compare_samples(
         raise UsageError(
             f"no seed is in both: {_listed(a.seeds)} and {_listed(b.seeds)}; run both with the same seeds"
         )
+    a, b = a.only(seeds), b.only(seeds)
     difference = contrast(a, b)
     interval, p = None, 1.0
     if difference.has_variance:
         half, p = difference.half_width(level), difference.p_value()
         low, high = difference.value - half, difference.value + half
         if resamples:
-            a, b = (a.only(seeds), b.only(seeds)) if difference.items else (a.by_seed(), b.by_seed())
-            draws_B = np.subtract(*draws([a, b], resamples, difference.freedom, seed))
+            pair = [sample if difference.items else sample.by_seed() for sample in (a, b)]
+            draws_B = np.subtract(*draws(pair, resamples, difference.freedom, seed))
             low, high = np.quantile(draws_B, [(1 - level) / 2, (1 + level) / 2]).tolist()
             farther = np.count_nonzero(np.abs(draws_B - difference.value) >= abs(difference.value))
             p = (int(farther) + 1) / (resamples + 1)
         interval = Interval(low, high, level, difference.over)
     return Comparison(
-        a.only(seeds).value(),
-        b.only(seeds).value(),
+        a.value(),
+        b.value(),
         difference.value,
         interval,
         p,

@@ -30,6 +30,24 @@ def test_only_common_seeds_are_compared() -> None:
     assert (found.a, found.b, found.seeds) == (15.0, 16.5, 2)
 
 
+def test_a_bootstrap_of_seeds_draws_common_seeds_in_pairs(sample) -> None:
+    noise = np.random.default_rng(0).normal(scale=20, size=(4, 30))
+    a, b = sample(noise, data="one"), sample(noise + 1, data="other")
+    both = compare_samples(a.only([0, 1, 2]), b.only([0, 1, 2]), resamples=200)
+    assert both.interval is not None and both.interval.low == pytest.approx(
+        both.interval.high
+    )  # all differ by 1
+    for some, others in (
+        (a, b.only([2, 0, 1])),
+        (a.only([0, 1, 2]), b),
+        (a.only([3, 0, 1]), b.only([1, 0, 3])),
+    ):
+        found = compare_samples(some, others, resamples=200)
+        assert found.items == 0 and found.seeds == 3 and found.interval is not None
+        assert found.difference == pytest.approx(-1)
+        assert (found.interval.low, found.interval.high) == pytest.approx((-1, -1))
+
+
 def test_answers_of_one_seed_have_nearly_mcnemars_test() -> None:
     a, b = np.zeros(400), np.zeros(400)
     a[:30], b[20:35] = 100, 100  # 20 right in a alone, 5 in b alone, 10 in both

@@ -1,6 +1,6 @@
 """The cost of updaters: whole trainings against dense training of the same net.
 
-    python benchmarks/rules.py --steps 800 --turn 10
+    python benchmarks/updaters.py --steps 800 --turn 10
 
 Trainings of one transformer encoder run side by side, each for a turn of a few steps: A B C D, D C B A,
 and again, so that other programs slow all of them equally. Two ratios are printed for each kind, to the dense
