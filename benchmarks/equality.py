@@ -137,7 +137,7 @@ def same(before: Path, after: Path) -> int:
     if old.keys() != new.keys():
         raise SystemExit(f"{len(old.keys() ^ new.keys())} digests of {len(old)} differ")
     for digest, record in old.items():
-        pairs = [(kept(record), kept(renamed(new[digest]))), *files(before, after, digest)]
+        pairs = [(compared_fields(record), compared_fields(renamed(new[digest]))), *files(before, after, digest)]
         for what, (wanted, found) in zip(("record", *COMPARED), pairs, strict=True):
             if wanted != found:
                 raise SystemExit(
@@ -146,7 +146,7 @@ def same(before: Path, after: Path) -> int:
     return len(old)
 
 
-def kept(record: Mapping[str, Any]) -> dict[str, Any]:
+def compared_fields(record: Mapping[str, Any]) -> dict[str, Any]:
     """What must be equal of a record: all but schema, seal, versions, seconds and memory."""
     cost = {
         k: v for k, v in record["cost"].items() if k not in ("seconds", "peak_memory_mb", "peak_memory_of")

@@ -149,7 +149,7 @@ def test_the_records_are_read_as_the_document_shows(
 # The table of docs/protocols.md, by its columns.
 
 
-def told() -> Iterator[tuple[str, str, str, str, str]]:
+def table_rows() -> Iterator[tuple[str, str, str, str, str]]:
     """Its rows: id, the official code, `paper`, `sound`, why."""
     for line in (ROOT / "docs" / "protocols.md").read_text(encoding="utf-8").splitlines():
         cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
@@ -159,16 +159,16 @@ def told() -> Iterator[tuple[str, str, str, str, str]]:
 
 def values(protocol: str) -> Iterator[tuple[str, str]]:
     """`name=value` and `name:option=value` of a protocol's column, options one by one."""
-    for row in told():
-        for said in re.findall(r"`([a-z][^`]*=[^`…]+)`", row[2 if protocol == "paper" else 3]):
-            if said.startswith("--") or "=[" in said:
+    for row in table_rows():
+        for text in re.findall(r"`([a-z][^`]*=[^`…]+)`", row[2 if protocol == "paper" else 3]):
+            if text.startswith("--") or "=[" in text:
                 continue
-            name, colon, options = said.rpartition(":")
+            name, colon, options = text.rpartition(":")
             for option in options.split(","):
                 yield f"{name}{colon}{option.partition('=')[0]}", option.partition("=")[2]
 
 
-def found(protocol: Protocol, key: str) -> object:
+def value_in_code(protocol: Protocol, key: str) -> object:
     """What the code has for a key of the table."""
     name, colon, option = key.rpartition(":")
     if not colon:
@@ -183,11 +183,11 @@ def found(protocol: Protocol, key: str) -> object:
 
 
 SUGGESTED = {("snip:batches", "101"), ("lth:rewind", "rate"), ("obert:levels", "10")}
-"""Values of the table that no protocol has: what a user may say."""
+"""Values of the table that no protocol has: a user may set them."""
 
 
 def test_the_table_of_protocols_has_rows_with_names_of_their_own() -> None:
-    names = [row[0] for row in told()]
+    names = [row[0] for row in table_rows()]
     assert len(names) > 45 and len(set(names)) == len(names)
     for letter in {name[0] for name in names}:
         own = [int(name[1:]) for name in names if name[0] == letter]
@@ -197,7 +197,7 @@ def test_the_table_of_protocols_has_rows_with_names_of_their_own() -> None:
 @pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=PROTOCOLS)
 def test_every_value_in_the_table_of_protocols_is_the_codes(protocol: Protocol) -> None:
     pairs = set(values(protocol.name)) - SUGGESTED
-    assert {(key, str(found(protocol, key))) for key, _ in pairs} == pairs
+    assert {(key, str(value_in_code(protocol, key))) for key, _ in pairs} == pairs
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=PROTOCOLS)
