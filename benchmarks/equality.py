@@ -137,7 +137,10 @@ def same(before: Path, after: Path) -> int:
     if old.keys() != new.keys():
         raise SystemExit(f"{len(old.keys() ^ new.keys())} digests of {len(old)} differ")
     for digest, record in old.items():
-        pairs = [(compared_fields(record), compared_fields(renamed(new[digest]))), *files(before, after, digest)]
+        pairs = [
+            (compared_fields(record), compared_fields(renamed(new[digest]))),
+            *files(before, after, digest),
+        ]
         for what, (wanted, found) in zip(("record", *COMPARED), pairs, strict=True):
             if wanted != found:
                 raise SystemExit(
