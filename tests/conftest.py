@@ -21,8 +21,12 @@ os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"  # toy nets 
 # Removed, so that no test reads real data because of the environment.
 REAL = Path(os.environ.pop("SMC_EVAL_DATA", "") or ROOT.parent / "shared" / "data")
 
-# a shared machine can be slow
-settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# A shared machine can be slow. The same examples each time: one state of the code gives one result.
+# `--hypothesis-profile random` draws others, and many more.
+settings.register_profile(
+    "tests", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
+)
+settings.register_profile("random", settings.get_profile("tests"), derandomize=False, max_examples=1000)
 settings.load_profile("tests")
 
 
