@@ -34,6 +34,7 @@ METAVARS = {
     "jobs": "N",
     "executor": "local|slurm[:KEY=VALUE,…]|ray[:ADDRESS]",
     "threads": "N",
+    "checkpoint-every": "SECONDS",
 }
 """Placeholders for the values of flags in the help, where the type of the field gives none."""
 

@@ -30,7 +30,18 @@ GRID_SCHEMA = 2
 """Version of a store's `grid.json`."""
 
 MACHINE_FLAGS = frozenset(
-    {"device", "executor", "format", "jobs", "json_file", "output", "quiet", "shard", "threads"}
+    {
+        "checkpoint_every",
+        "device",
+        "executor",
+        "format",
+        "jobs",
+        "json_file",
+        "output",
+        "quiet",
+        "shard",
+        "threads",
+    }
 )
 """Flags that each machine sets for itself, like its data folder. All others belong to the grid."""
 
@@ -106,6 +117,7 @@ def run_resolved(
                 keep=config.keep,
                 executor=config.executor,
                 shard=config.shard,
+                checkpoint_seconds=config.checkpoint_every,
                 ahead=ahead,
                 watcher=watcher,
                 **options,

@@ -19,7 +19,6 @@ from smc_eval.engine.flop_meter import FlopMeter
 from smc_eval.engine.initial_net import initial_model, initial_net
 from smc_eval.engine.probe import NetProbe
 from smc_eval.engine.progress import Watcher
-from smc_eval.engine.run_options import CHECKPOINT_SECONDS
 from smc_eval.engine.train import Training
 from smc_eval.engine.usage import Usage
 from smc_eval.errors import SparsityError, StoreError, TrainingError
@@ -32,7 +31,8 @@ from smc_eval.sparse.scope import sparsities
 from smc_eval.stages import Prune, Rewind, Train
 from smc_eval.store.certificate import Certificate
 from smc_eval.store.record import ReachedSparsity, Record, blank_record, scored_record
-from smc_eval.store.store import Store, StoredNet
+from smc_eval.store.store import Store
+from smc_eval.store.stored_net import StoredNet
 from smc_eval.target import Target
 
 VERSIONS = ("smc-eval", "torch", "transformers", "accelerate", "numpy")
@@ -48,8 +48,8 @@ class CellOptions:
     """Keep the masks of the last net in the store."""
     wait: bool = True
     """Wait for a stage that another process works on; else give up the cell as busy."""
-    checkpoint_seconds: float = CHECKPOINT_SECONDS
-    """Seconds between two checkpoints of a training."""
+    checkpoint_seconds: float | None = None
+    """Seconds between two checkpoints of a training. None: at most 3 % of the training time goes to them."""
     parts: int = 1
     """Number of parts into which batches are cut, to fit into memory. Optimizer steps stay the same."""
 

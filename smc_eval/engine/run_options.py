@@ -10,9 +10,6 @@ from smc_eval.engine.progress import Silent, Watcher
 from smc_eval.experiment.cell import Chain
 from smc_eval.experiment.config import Keep
 
-CHECKPOINT_SECONDS = 30.0
-"""Default seconds between two checkpoints of a training."""
-
 
 @dataclass(frozen=True)
 class RunOptions:
@@ -34,8 +31,8 @@ class RunOptions:
     """Run cells again that failed in an earlier run."""
     shard: bool = False
     """Shard each net by rows over the ranks."""
-    checkpoint_seconds: float = CHECKPOINT_SECONDS
-    """Seconds between two checkpoints of a training."""
+    checkpoint_seconds: float | None = None
+    """Seconds between two checkpoints of a training. None: at most 3 % of the training time goes to them."""
     ahead: Sequence[Chain] = ()
     """Chains that may be needed later. The nets that they would share stay in the store."""
     watcher: Watcher = field(default_factory=Silent)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from smc_eval.engine.activations import recomputed
 from smc_eval.engine.batches import Batches, Passes, predict, smaller_recipe
+from smc_eval.engine.checkpoint_interval import CheckpointInterval
 from smc_eval.engine.device import Device
 from smc_eval.engine.flop_meter import FlopMeter
 from smc_eval.engine.objective import Objective
@@ -113,17 +114,18 @@ class Training:
             self.updater_state = self.updater.init(net.weights, net.full_masks)
         self.meter, self.selection_meter = FlopMeter(net), FlopMeter(net)
 
-    def run(self, store: Store, watcher: Watcher, checkpoint_seconds: float) -> None:
+    def run(self, store: Store, watcher: Watcher, checkpoint_seconds: float | None) -> None:
         """Train to the end of the stage, from a checkpoint if there is one.
 
-        A checkpoint is saved every `checkpoint_seconds`.
+        A checkpoint is saved every `checkpoint_seconds`; None leaves the interval to `CheckpointInterval`.
         """
         if saved := store.load_partial(self.digest):
             self._restore(saved)
+            del saved
             watcher.note(f"resumed at step {self.step} of {self.last}")
         watcher.stage(f"train {self.last - self.first} steps", self.last - self.first, self.step - self.first)
         self.net.model.train()
-        saved_at, began = time.monotonic(), time.perf_counter()
+        began, interval = time.perf_counter(), CheckpointInterval(checkpoint_seconds, self._size)
         with recomputed(self.net.model, wanted=self.recipe.checkpointing):
             while self.step < self.last:
                 loss = self._advance()
@@ -133,11 +135,12 @@ class Training:
                 now = time.perf_counter()
                 self.usage.seconds["train"] += now - began
                 began = now
-                late = self.device.ranks.broadcast(time.monotonic() - saved_at > checkpoint_seconds)
-                if late and self.step < self.last:
-                    store.save_partial(self.digest, self._checkpoint())
-                    saved_at, began = time.monotonic(), time.perf_counter()
+                if self.device.ranks.broadcast(interval.due) and self.step < self.last:
+                    with interval.saving():
+                        store.save_partial(self.digest, self._checkpoint())
+                    began = time.perf_counter()
         self.net.soft = False
+        self.net.forget_gradients()
         for meter in (self.meter, self.selection_meter):
             self.usage.spend("train", meter.spent())
         if self.best.weights:
@@ -262,6 +265,11 @@ class Training:
             masks = {name: mask.cpu().clone() for name, mask in self.net.masks.items()}
             self.best = Best(value, self.step, weights, masks)
 
+    @property
+    def _size(self) -> int:
+        """About the bytes of a checkpoint: the weights and, for most optimizers, two moments of each."""
+        return 3 * sum(tensor.nbytes for tensor in self.net.state.values())
+
     def _checkpoint(self) -> dict[str, Any]:
         """Everything that the next step depends on, and the counts."""
         gathered, best = self.net.gathered, self.best
@@ -280,13 +288,14 @@ class Training:
             "meters": [self.meter.state(), self.selection_meter.state()],
         }
 
-    def _restore(self, saved: Mapping[str, Any]) -> None:
+    def _restore(self, saved: dict[str, Any]) -> None:
+        """Continue from a `_checkpoint`, which loses its tensors: only one copy of each stays in memory."""
         self.step = saved["step"]
         device, sharded = self.device.torch_device, self.net.sharded
         # masked weights may have hidden values: load them before the masks are set
         self.net.masks = {}
-        self.net.load(saved["weights"])
-        self.net.masks = {name: mask.to(device) for name, mask in sharded(saved["masks"]).items()}
+        self.net.load(saved.pop("weights"))
+        self.net.masks = {name: mask.to(device) for name, mask in sharded(saved.pop("masks")).items()}
         self.net.changes, self.net.regrown = saved["counts"]
         restore_state(self.optimizer, self.net, saved["optimizer"])
         self.scaler.load_state_dict(saved["scaler"])

@@ -109,6 +109,9 @@ class RunConfig(Spec):
     no cell needs it. Default: nets."""
     threads: int | None = Field(None, ge=1)
     """CPU threads of each job. Default: 1 if all models are tiny, else torch's default (or cores / jobs)."""
+    checkpoint_every: float | None = Field(None, ge=0)
+    """Seconds between two checkpoints of a training. Default: at least 30, and so many that checkpoints take
+    at most 3 % of the training time."""
     shard: bool = False
     """Shard each parameter by rows over the ranks of torchrun (FSDP2), for nets larger than one device;
     docs/ranks.md lists the methods and tasks that support it. Default: off."""

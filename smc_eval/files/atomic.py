@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import IO
 from uuid import uuid4
 
 STALE = 3600.0
@@ -59,20 +63,44 @@ class Owner:
 
 def write_synced(path: Path, content: bytes) -> None:
     """Write a file and flush it to disk."""
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    path.write_bytes(content)
+    sync(path)
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[IO[bytes]]:
+    """A draft beside a file, open to write. At the end of the block it gets the file's name, on disk.
+
+    After an error the draft is deleted, and the file is unchanged.
+    """
+    draft = draft_path(path)
+    try:
+        with draft.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+        sync(path.parent)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def write_atomic(path: Path, content: bytes) -> None:
-    """Write a draft beside a file, then rename it to the file's name."""
-    draft = draft_path(path)
+    """Replace a file by this content, in one step."""
+    with atomic_file(path) as file:
+        file.write(content)
+
+
+def sync(path: Path) -> None:
+    """Flush a file, or the names in a folder, to disk. Else a power failure may undo a rename."""
+    handle = os.open(path, os.O_RDONLY)
     try:
-        write_synced(draft, content)
-        draft.replace(path)
+        os.fsync(handle)
+    except OSError as error:
+        if path.is_file() or error.errno not in {errno.EINVAL, errno.ENOTSUP}:  # folders of some drives
+            raise
     finally:
-        draft.unlink(missing_ok=True)
+        os.close(handle)
 
 
 def server_time(folder: Path) -> float:

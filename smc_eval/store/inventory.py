@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from smc_eval.experiment.cell import Chain, shared_nets
-from smc_eval.files.checksum import file_sha256
-from smc_eval.store.store import FOLDERS, SEAL_BYTES, Store
+from smc_eval.files.sealed import open_sealed
+from smc_eval.store.store import FOLDERS, Store
+from smc_eval.store.stored_net import files_are_whole, sealed_meta
 
 RECOMPUTABLE = ("nets", "partial", "masks", "logs")
 """Folders without results: their files may be deleted, and are computed again where they are needed."""
@@ -62,10 +61,10 @@ def broken(store: Store) -> Iterator[str]:
     for item in stored_items(store):
         match item.folder:
             case "nets":
-                whole = _net_is_whole(item.path)
+                meta = sealed_meta(item.path)
+                whole = meta is not None and files_are_whole(item.path, meta)
             case "partial":
-                content = item.path.read_bytes()
-                whole = hashlib.sha256(content[SEAL_BYTES:]).digest() == content[:SEAL_BYTES]
+                whole = _is_sealed(item.path)
             case "predictions":
                 whole = store.predictions.predicted(item.digest) is not None
             case "mask_samples":
@@ -81,11 +80,11 @@ def broken(store: Store) -> Iterator[str]:
         yield f"{store.records.path.name} has {store.records.broken} broken lines"
 
 
-def _net_is_whole(folder: Path) -> bool:
+def _is_sealed(path: Path) -> bool:
     try:
-        seals = json.loads((folder / "meta.json").read_text(encoding="utf-8"))["seals"]
-        return all(file_sha256(folder / name) == seal for name, seal in seals.items())
-    except (OSError, ValueError, KeyError):
+        with open_sealed(path, path.name):
+            return True
+    except (OSError, ValueError):
         return False
 
 

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 from smc_eval.errors import Busy, StoreError, StoreGone
-from smc_eval.files.atomic import draft_path, sweep_drafts, write_atomic, write_synced
+from smc_eval.files.atomic import draft_path, sweep_drafts, sync, write_atomic
 from smc_eval.files.lease import POLLS, Lease, Leases
+from smc_eval.files.sealed import open_sealed, write_sealed
 from smc_eval.store.layout import LAYOUT, LAYOUT_FILE, check_layout
 from smc_eval.store.mask_samples import MaskSamples
 from smc_eval.store.masks import MaskFiles
 from smc_eval.store.predictions import Predictions
 from smc_eval.store.records import RecordsFile
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from smc_eval.store.stored_net import META, StoredNet, sealed_meta
 
 Note = Callable[[str], object]
 """Takes a line of progress, such as that the store waits for another process."""
@@ -30,19 +27,6 @@ Note = Callable[[str], object]
 FOLDERS = ("nets", "masks", "mask_samples", "partial", "predictions", "leases", "logs")
 """The folders in which files are written."""
 GRID_FILE = "grid.json"
-SEAL_BYTES = 32
-"""Bytes of the SHA-256 at the start of a checkpoint file."""
-
-
-class StoredNet(NamedTuple):
-    """A finished net as it is stored."""
-
-    tensors: dict[str, Tensor]
-    """Parameters and buffers by name."""
-    masks: dict[str, Tensor]
-    """Bool, by the names of the pruned tensors; True means unpruned. Empty for a dense net."""
-    meta: Any
-    """What else its cell needs to go on, as JSON."""
 
 
 class Store:
@@ -118,7 +102,7 @@ class Store:
 
     def finished(self, digest: str) -> bool:
         """Whether the store has the net of this digest, judged by its meta file alone."""
-        return (self.folder / "nets" / digest / "meta.json").exists()
+        return (self.folder / "nets" / digest / META).exists()
 
     def save(self, digest: str, net: StoredNet, *, stays: bool = False) -> None:
         """Save a finished net: all of it, or nothing.
@@ -128,54 +112,29 @@ class Store:
         Raises:
             StoreError: it cannot be written.
         """
-        from safetensors.torch import save
-
-        from smc_eval.sparse.bits import packed
-
-        bits = {name: packed(mask) for name, mask in net.masks.items()}
-        files = {"net.safetensors": save(_plain(net.tensors)), "masks.safetensors": save(bits)}
-        seals = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-        files["meta.json"] = json.dumps({"seals": seals, "meta": net.meta, "stays": stays}).encode()
         final = self.folder / "nets" / digest
         self.check()
         with self._writing(final):
             draft = draft_path(final)
             try:
                 draft.mkdir()
-                for name, content in files.items():
-                    write_synced(draft / name, content)
+                net.write(draft, digest, stays=stays)
                 if final.exists() and self.load(digest) is None:  # broken
                     self._delete(final)
                 if not final.exists():  # else another process saved it: the same digest, the same net
                     draft.rename(final)
+                    sync(final.parent)
             finally:
                 shutil.rmtree(draft, ignore_errors=True)
 
     def load(self, digest: str) -> StoredNet | None:
-        """A finished net; None where it is missing, cut short or altered."""
-        from safetensors.torch import load
-
-        from smc_eval.sparse.bits import unpacked
-
-        folder = self.folder / "nets" / digest
-        try:
-            sealed = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-            files = {name: (folder / name).read_bytes() for name in sealed["seals"]}
-            if any(hashlib.sha256(files[name]).hexdigest() != seal for name, seal in sealed["seals"].items()):
-                return None
-            tensors, bits = load(files["net.safetensors"]), load(files["masks.safetensors"])
-            masks = {name: unpacked(packed, tensors[name].shape) for name, packed in bits.items()}
-            return StoredNet(tensors, masks, sealed["meta"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
+        """A finished net; None where it is missing, cut short or altered, or is another net."""
+        return StoredNet.read(self.folder / "nets" / digest)
 
     def drop(self, digest: str) -> None:
         """Delete a net, unless it was saved with `stays`, perhaps by another grid."""
-        try:
-            sealed = json.loads((self.folder / "nets" / digest / "meta.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            sealed = {}
-        if not sealed.get("stays"):
+        meta = sealed_meta(self.folder / "nets" / digest)
+        if not (meta and meta["stays"]):
             self.forget(digest)
 
     def forget(self, digest: str) -> None:
@@ -191,27 +150,20 @@ class Store:
         """
         import torch
 
-        stream = io.BytesIO()
-        torch.save(dict(content), stream)
-        payload = stream.getvalue()
         path = self.folder / "partial" / digest
         self.check()
         with self._writing(path):
-            write_atomic(path, hashlib.sha256(payload).digest() + payload)
+            write_sealed(path, digest, lambda file: torch.save(dict(content), file))
 
     def load_partial(self, digest: str) -> dict[str, Any] | None:
         """The state of a training in progress; None where it is missing, cut short or altered."""
         import torch
 
         try:
-            content = (self.folder / "partial" / digest).read_bytes()
-        except OSError:
+            with open_sealed(self.folder / "partial" / digest, digest) as file:
+                loaded: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+        except (OSError, ValueError):
             return None
-        if hashlib.sha256(content[SEAL_BYTES:]).digest() != content[:SEAL_BYTES]:
-            return None
-        loaded: dict[str, Any] = torch.load(
-            io.BytesIO(content[SEAL_BYTES:]), map_location="cpu", weights_only=True
-        )
         return loaded
 
     def forget_partial(self, digest: str) -> None:
@@ -300,8 +252,3 @@ class Store:
             yield
         except OSError as error:
             raise StoreError(f"cannot write {path}: {error.strerror}") from None
-
-
-def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors for a checkpoint file: on the CPU, contiguous, each with memory of its own."""
-    return {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}

@@ -52,7 +52,7 @@ def chain_of(
 
 
 def run_chain(
-    cell_chain: Chain, folder: Path, watcher: Silent | None = None, checkpoint_seconds: float = 30.0
+    cell_chain: Chain, folder: Path, watcher: Silent | None = None, checkpoint_seconds: float | None = None
 ) -> tuple[Record, dict[str, Tensor], dict[str, Tensor]]:
     """Run a chain in a store. Returns its record, and the tensors and masks of its last net."""
     store = Store(folder)

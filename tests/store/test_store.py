@@ -16,7 +16,8 @@ import torch
 from smc_eval.errors import Busy, LeaseLost, StoreError
 from smc_eval.files.atomic import Owner
 from smc_eval.spec import digest
-from smc_eval.store.store import Store, StoredNet
+from smc_eval.store.store import Store
+from smc_eval.store.stored_net import StoredNet
 
 TENSORS = {"a": torch.arange(6.0).view(2, 3), "b": torch.tensor([1, 2])}
 MASKS = {"a": torch.tensor([[True, False, True], [False, False, True]])}

@@ -17,7 +17,8 @@ from smc_eval.store.masks import MaskFiles
 from smc_eval.store.predictions import Predictions
 from smc_eval.store.record import Record
 from smc_eval.store.records import RecordsFile
-from smc_eval.store.store import Note, Store, StoredNet
+from smc_eval.store.store import Note, Store
+from smc_eval.store.stored_net import StoredNet
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self
 
-from smc_eval.engine.run_options import CHECKPOINT_SECONDS
 from smc_eval.errors import SmcError
 from smc_eval.experiment.cell import Chain
 from smc_eval.store.record import Record
@@ -26,8 +25,8 @@ class WorkerSettings:
     """Digests whose nets stay in the store."""
     masks: bool = False
     """Keep the masks of each cell in the store."""
-    checkpoint_seconds: float = CHECKPOINT_SECONDS
-    """Seconds between two checkpoints of a training."""
+    checkpoint_seconds: float | None = None
+    """Seconds between two checkpoints of a training. None: at most 3 % of the training time goes to them."""
     devices: tuple[str, ...] = ()
     """The accelerators that the workers share, as CUDA_VISIBLE_DEVICES names them."""
 
