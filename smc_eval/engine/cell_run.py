@@ -28,8 +28,9 @@ from smc_eval.sparse.allocate import expected
 from smc_eval.sparse.mask_sample import sample_masks
 from smc_eval.sparse.net import Net, state
 from smc_eval.sparse.scope import sparsities
+from smc_eval.sparse.weight_change import weight_change
 from smc_eval.stages import Prune, Rewind, Train
-from smc_eval.store.certificate import Certificate
+from smc_eval.store.certificate import Certificate, WeightChange
 from smc_eval.store.record import ReachedSparsity, Record, blank_record, scored_record
 from smc_eval.store.store import Store
 from smc_eval.store.stored_net import StoredNet
@@ -289,10 +290,16 @@ class CellRun:
 
     def _certificate(self, net: Net, target: Target | None) -> Certificate:
         """The certificate of the whole net, made on rank 0."""
-        ranks, start = self.device.ranks, self._initial_model()
+        ranks, moved = self.device.ranks, self._weight_change(net)
         device = self.device.on_cpu() if ranks.shard_nets else self.device
         batches = Batches(self.task, self.task.recipe, self.chain.start, device)
-        return ranks.on_rank_zero(lambda: certify(net, target, batches, start))
+        return ranks.on_rank_zero(lambda: certify(net, target, batches, moved))
+
+    def _weight_change(self, net: Net) -> WeightChange:
+        """The distance of a net from its start, which does not stay in memory."""
+        start = self._initial_model()
+        weights = dict(start.named_parameters())
+        return self.device.ranks.on_rank_zero(lambda: WeightChange(**weight_change(net, weights)))
 
 
 def round_targets(goal: Target, density: float, count: int) -> list[Target]:

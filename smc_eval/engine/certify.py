@@ -17,24 +17,22 @@ from smc_eval.sparse.net import Net
 from smc_eval.sparse.paths import on_paths
 from smc_eval.sparse.pattern import fits
 from smc_eval.sparse.stored_size import stored_bytes
-from smc_eval.sparse.weight_change import weight_change
 from smc_eval.store.certificate import Certificate, StoredBytes, WeightChange
 from smc_eval.target import Target
 
-PATH_BATCHES, PATH_BATCH_SIZE = 8, 4
-"""At most this many small batches are used to find paths; fewer if they reach every weight before."""
+PATH_EXAMPLES, PATH_GROUP = 32, 4
+"""At most this many examples are used to find paths, one by one to save memory. No more are used if some
+groups of them reach every tensor."""
 
 
-def certify(net: Net, target: Target | None, batches: Batches, start: nn.Module) -> Certificate:
-    """The certificate of a net that began as `start`. For custom masks, `target` is None.
+def certify(net: Net, target: Target | None, batches: Batches, moved: WeightChange) -> Certificate:
+    """The certificate of a net that moved so far from its start. For custom masks, `target` is None.
 
     `ok` is True if four checks pass: as many weights remain as the target demands, every group fits
     its N:M pattern, every weight under a mask is zero, and every parameter is a finite number. Dead
     tensors and dead units are listed; they do not fail the certificate.
     """
-    certificate = count_and_check(net, target)
-    change = weight_change(net, dict(start.named_parameters()))
-    certificate = replace(certificate, moved=WeightChange(**change))
+    certificate = replace(count_and_check(net, target), moved=moved)
     # paths through values that are not finite mean nothing
     effective = effective_sparsity(net, batches) if certificate.finite else None
     if effective is None:
@@ -115,12 +113,13 @@ def effective_sparsity(net: Net, batches: Batches) -> tuple[float, dict[str, flo
     if not isinstance(task, HasOutputs):
         return None
     reached: dict[str, Tensor] = {}
-    for batch in batches.sample(PATH_BATCHES, "paths", PATH_BATCH_SIZE):
-        part = on_paths(net, partial(_outputs, task, batch))
+    for number, example in enumerate(batches.sample(PATH_EXAMPLES, "paths", 1), 1):
+        part = on_paths(net, partial(_outputs, task, example))
         if part is None:
             return None
-        reached |= {name: reached[name] | mask if name in reached else mask for name, mask in part.items()}
-        if reached.keys() == set(net.scope):
+        for name, mask in part.items():
+            reached[name] = reached[name].logical_or_(mask) if name in reached else mask
+        if number % PATH_GROUP == 0 and reached.keys() == set(net.scope):
             break
     sizes = {name: weight.numel() for name, weight in net.weights.items()}
     counts = dict.fromkeys(sizes, 0) | {name: int(mask.count_nonzero()) for name, mask in reached.items()}

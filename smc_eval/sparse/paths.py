@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,9 @@ from smc_eval.sparse.shadow import Shadowing, attention, positive, shadow
 from smc_eval.sparse.unrolled import over_mean, unrolled, unrolled_cell
 
 Function = Callable[..., Tensor]
+
+GROUP_BYTES = 2**29
+"""Bytes of the derivatives that are in memory at once, unless one weight alone needs more."""
 
 LAYERS = "linear conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d"
 
@@ -35,8 +38,8 @@ def on_paths(net: Net, outputs: Callable[[nn.Module], Tensor]) -> dict[str, Tens
     - Tensors that the outputs do not use, on this batch, are left out.
 
     The model is not changed. Returns None where a number left the range of floats, as 0 would then not
-    mean that there is no path. Costs a forward and two backward passes, and two copies of the parameters
-    in double precision.
+    mean that there is no path. Costs a forward pass, a backward pass, and another one for each group of
+    weights; and a copy of the parameters in double precision.
     """
     dark = shadow(net.model)
     named = dict(dark.named_parameters())
@@ -51,29 +54,46 @@ def on_paths(net: Net, outputs: Callable[[nn.Module], Tensor]) -> dict[str, Tens
         for name, weight in net.model.named_parameters():
             if weight.is_floating_point():
                 named[name].copy_(masks.get(name, weight != 0))
-    slopes = _slopes(partial(outputs, dark), tracing, [named[name] for name in net.scope])
-    if not all(bool(slope.isfinite().all()) for slope in slopes if slope is not None):
-        return None
-    return {
-        name: masks[name] & (slope != 0)
-        for name, slope in zip(net.scope, slopes, strict=True)
-        if slope is not None
-    }
+    reached = dict[str, Tensor]()
+    weights = {name: named[name] for name in net.scope}
+    for name, slope in _slopes(partial(outputs, dark), tracing, weights):
+        if not bool(slope.isfinite().all()):
+            return None
+        reached[name] = masks[name] & (slope != 0)
+    return reached
 
 
-def _slopes(outputs: Function, tracing: Tracing, weights: Sequence[Tensor]) -> Sequence[Tensor | None]:
-    """d²R / dw ds of each weight; None where R has no such term at all."""
-    nothing = [None] * len(weights)
+def _slopes(
+    outputs: Function, tracing: Tracing, weights: Mapping[str, Tensor]
+) -> Iterator[tuple[str, Tensor]]:
+    """d²R / dw ds of each weight by name; weights are left out where R has no such term at all."""
     with torch.enable_grad():
         with tracing:
             total = positive(outputs()).sum()
         if not total.requires_grad:
-            return nothing
+            return
         by_scale = torch.autograd.grad(total, [tracing.scale], create_graph=True, allow_unused=True)
         slope: Tensor | None = by_scale[0]
+        del total, by_scale
         if slope is None or not slope.requires_grad:
-            return nothing
-        return torch.autograd.grad(slope, weights, allow_unused=True)
+            return
+    for names in _groups(weights):
+        chosen = [weights[name] for name in names]
+        slopes = torch.autograd.grad(slope, chosen, allow_unused=True, retain_graph=True)
+        parts = zip(names, cast("Sequence[Tensor | None]", slopes), strict=True)
+        yield from ((name, part) for name, part in parts if part is not None)
+
+
+def _groups(weights: Mapping[str, Tensor]) -> Iterator[list[str]]:
+    """Names of weights that are differentiated together, in order: few enough to fit into memory."""
+    names, size = list[str](), 0
+    for name, weight in weights.items():
+        if names and size + weight.nbytes > GROUP_BYTES:
+            yield names
+            names, size = [], 0
+        names.append(name)
+        size += weight.nbytes
+    yield names
 
 
 class Tracing(Shadowing):
