@@ -173,7 +173,9 @@ def files(before: Path, after: Path, digest: str) -> list[tuple[Any, Any]]:
     found: list[tuple[Any, Any]] = []
     for folder in COMPARED[:2]:
         paths = before / KEYS[folder] / f"{digest}.json.gz", after / folder / f"{digest}.json.gz"
-        found.append((gzip.decompress(paths[0].read_bytes()), gzip.decompress(paths[1].read_bytes())))
+        old, new = (json.loads(gzip.decompress(path.read_bytes())) for path in paths)
+        new = {key: value for key, value in new.items() if key not in ("digest", "seal")}
+        found.append((old, new.get("samples", new)))
     masks = [load_file(store / "masks" / f"{digest}.safetensors") for store in (before, after)]
     bits = [{name: part.numpy().tobytes() for name, part in sorted(mask.items())} for mask in masks]
     return [*found, (bits[0], bits[1])]

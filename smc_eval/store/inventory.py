@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from smc_eval.errors import StoreError
 from smc_eval.experiment.cell import Chain, shared_nets
 from smc_eval.files.sealed import open_sealed
 from smc_eval.store.store import FOLDERS, Store
@@ -70,14 +71,34 @@ def broken(store: Store) -> Iterator[str]:
             case "mask_samples":
                 whole = store.mask_samples.load(item.digest) is not None
             case "masks":
-                whole = store.masks.load(item.digest) is not None
+                whole = _masks_are_whole(store, item.digest)
             case _:
                 continue
         if not whole:
-            yield f"{item.folder}/{item.name} is cut short or altered"
+            yield f"{item.folder}/{item.name} is cut short or altered, or is that of another cell"
+    yield from _broken_grid_and_records(store)
+
+
+def _broken_grid_and_records(store: Store) -> Iterator[str]:
+    try:
+        store.saved_grid()
+    except StoreError as error:
+        yield str(error)
     store.records.latest()
     if store.records.broken:
         yield f"{store.records.path.name} has {store.records.broken} broken lines"
+    if store.records.path.exists() and store.records.path.read_bytes()[-1:] not in {b"", b"\n"}:
+        yield f"the last line of {store.records.path.name} is cut short"
+
+
+def _masks_are_whole(store: Store, digest: str) -> bool:
+    """Whether a cell's masks are whole, and are those of its certificate."""
+    from smc_eval.sparse.bits import mask_digest
+
+    masks, record = store.masks.load(digest), store.records.get(digest)
+    if masks is None:
+        return False
+    return not (record and record.certificate) or record.certificate.mask_digest == mask_digest(masks)
 
 
 def _is_sealed(path: Path) -> bool:

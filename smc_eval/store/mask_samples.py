@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from smc_eval.store.predictions import read_json_gz, write_json_gz
+from smc_eval.files.sealed_json import read_sealed_json, write_sealed_json
 
 SAMPLES_FOLDER = "mask_samples"
 """Their folder inside a store; one file for each record."""
@@ -46,16 +46,16 @@ class MaskSamples:
         Raises:
             StoreError: they cannot be written.
         """
-        write_json_gz(self._path(digest), dict(mask_samples))
+        write_sealed_json(self._path(digest), digest, {"samples": dict(mask_samples)})
 
     def load(self, digest: str) -> dict[str, MaskSample] | None:
         """The samples of a cell's net; None where they are missing or broken."""
-        content = read_json_gz(self._path(digest))
+        content = read_sealed_json(self._path(digest), digest)
         try:
             if content is None:
                 return None
-            return {name: MaskSample.read(*parts) for name, parts in content.items()}
-        except (TypeError, ValueError):
+            return {name: MaskSample.read(*parts) for name, parts in content["samples"].items()}
+        except (KeyError, TypeError, ValueError):
             return None
 
     def _path(self, digest: str) -> Path:

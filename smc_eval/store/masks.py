@@ -20,7 +20,8 @@ MASKS_FOLDER = "masks"
 class MaskFiles:
     """The masks of a store's cells, by the digest of the cell: bits by parameter name, as safetensors.
 
-    The file's metadata has the shapes, and the digest of the masks as in the cell's certificate.
+    The file's metadata has the cell's digest, the shapes, and the digest of the masks as in the cell's
+    certificate.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -37,7 +38,7 @@ class MaskFiles:
         from smc_eval.sparse.bits import mask_digest, packed
 
         shapes = json.dumps({name: list(mask.shape) for name, mask in masks.items()})
-        metadata = {"shapes": shapes, "digest": mask_digest(masks)}
+        metadata = {"cell": digest, "shapes": shapes, "digest": mask_digest(masks)}
         path = self.folder / f"{digest}.safetensors"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -53,9 +54,10 @@ class MaskFiles:
 
         try:
             with safe_open(self.folder / f"{digest}.safetensors", "pt") as file:
-                metadata = file.metadata()
+                metadata = file.metadata() or {}
                 shapes = json.loads(metadata["shapes"])
                 masks = {name: unpacked(file.get_tensor(name), tuple(shapes[name])) for name in file.keys()}  # noqa: SIM118
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError):
             return None
-        return masks if mask_digest(masks) == metadata["digest"] else None
+        whole = (metadata.get("cell"), metadata.get("digest")) == (digest, mask_digest(masks))
+        return masks if whole else None

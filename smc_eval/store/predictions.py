@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from smc_eval.errors import StoreError
-from smc_eval.files.atomic import write_atomic
+from smc_eval.files.sealed_json import read_sealed_json, write_sealed_json
 from smc_eval.score import Items
 
 PREDICTIONS_FOLDER = "predictions"
@@ -29,19 +26,17 @@ class Predictions:
         Raises:
             StoreError: they cannot be written.
         """
-        write_json_gz(
-            self._path(digest),
-            {"predicted": list(predicted), "items": asdict(items) if items else None},
-        )
+        content = {"predicted": list(predicted), "items": asdict(items) if items else None}
+        write_sealed_json(self._path(digest), digest, content)
 
     def predicted(self, digest: str) -> list[Any] | None:
         """The predictions of a cell in the order of its examples; None where they are missing or broken."""
-        content = read_json_gz(self._path(digest))
+        content = read_sealed_json(self._path(digest), digest)
         return content["predicted"] if content else None
 
     def items(self, digest: str) -> Items | None:
         """Each example's part of a cell's score; None where it is missing or broken."""
-        content = read_json_gz(self._path(digest))
+        content = read_sealed_json(self._path(digest), digest)
         if not content or not content["items"]:
             return None
         kind, rows, groups = (content["items"][name] for name in ("kind", "rows", "groups"))
@@ -49,29 +44,6 @@ class Predictions:
 
     def _path(self, digest: str) -> Path:
         return self.folder / f"{digest}.json.gz"
-
-
-def write_json_gz(path: Path, content: dict[str, Any]) -> None:
-    """Write a file of compressed JSON: whole, or not at all.
-
-    Raises:
-        StoreError: it cannot be written.
-    """
-    compressed = gzip.compress(json.dumps(content, ensure_ascii=False).encode(), mtime=0)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, compressed)
-    except OSError as error:
-        raise StoreError(f"cannot write {path}: {error.strerror}") from None
-
-
-def read_json_gz(path: Path) -> dict[str, Any] | None:
-    """The content of a file of `write_json_gz`; None where it is missing or broken."""
-    try:
-        content: dict[str, Any] = json.loads(gzip.decompress(path.read_bytes()))
-    except (OSError, EOFError, ValueError):
-        return None
-    return content
 
 
 def items_in(folders: Sequence[Path]) -> Callable[[str], Items | None]:

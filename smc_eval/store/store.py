@@ -14,6 +14,7 @@ from smc_eval.errors import Busy, StoreError, StoreGone
 from smc_eval.files.atomic import draft_path, sweep_drafts, sync, write_atomic
 from smc_eval.files.lease import POLLS, Lease, Leases
 from smc_eval.files.sealed import open_sealed, write_sealed
+from smc_eval.spec import digest as json_digest
 from smc_eval.store.layout import LAYOUT, LAYOUT_FILE, check_layout
 from smc_eval.store.mask_samples import MaskSamples
 from smc_eval.store.masks import MaskFiles
@@ -177,22 +178,28 @@ class Store:
             StoreError: it cannot be written.
         """
         path = self.folder / GRID_FILE
+        sealed = {**content, "seal": json_digest(content)}
         with self._writing(path):
-            write_atomic(path, json.dumps(content, indent=1, ensure_ascii=False).encode())
+            write_atomic(path, json.dumps(sealed, indent=1, ensure_ascii=False).encode())
 
     def saved_grid(self) -> dict[str, Any] | None:
         """The grid that was started last; None where there is none.
 
         Raises:
-            StoreError: it cannot be read.
+            StoreError: it cannot be read, or is altered.
         """
         path = self.folder / GRID_FILE
         try:
             content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            whole = content.pop("seal") == json_digest(content)
         except FileNotFoundError:
             return None
-        except (OSError, ValueError) as error:
-            raise StoreError(f"cannot read {path}: {error}; start the grid again") from None
+        except OSError as error:
+            raise StoreError(f"cannot read {path}: {error.strerror}") from None
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            whole = False
+        if not whole:
+            raise StoreError(f"{path} is cut short or altered; start the grid again")
         return content
 
     def log(self, digest: str, text: str = "") -> Path:

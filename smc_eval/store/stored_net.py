@@ -80,7 +80,7 @@ def sealed_meta(folder: Path) -> dict[str, Any] | None:
         meta = json.loads((folder / META).read_text(encoding="utf-8"))
         seal = meta.pop("seal")
         return meta if digest(meta) == seal and meta["digest"] == folder.name else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 

@@ -29,7 +29,7 @@ def test_work_with_flags_starts_a_grid_and_others_join_it(invoke) -> None:
 def test_the_grid_of_a_store_has_the_configuration_and_the_cells(invoke) -> None:
     assert invoke(*TERMS, "--quiet", "--include", "down").exit_code == 0
     grid = json.loads(GRID.read_text())
-    assert grid.keys() == {"schema", "release", "config", "cells"}
+    assert grid.keys() == {"schema", "release", "config", "cells", "seal"}
     assert grid["schema"] == 2
     assert grid["config"] == {
         "model": ["tiny"],
@@ -54,22 +54,25 @@ def test_only_a_worker_that_starts_the_grid_runs_failed_cells_again(invoke) -> N
 
 def test_work_refuses_to_start_if_cell_digests_differ(invoke, refused) -> None:
     assert invoke(*TERMS, "--quiet").exit_code == 0
-    grid = json.loads(GRID.read_text())
+    store = Store(Path("smc-eval-runs"))
+    grid = store.saved_grid()
     (digest, label), *rest = grid["cells"].items()
-    GRID.write_text(json.dumps(grid | {"cells": {digest[::-1]: label, **dict(rest)}}))
+    store.save_grid(grid | {"cells": {digest[::-1]: label, **dict(rest)}})
     message = refused(invoke("work", "--quiet"))
     assert "1 of 2 cells differ here" in message and "(first: terms/gts dense 0 seed 0)" in message
 
 
 def test_work_refuses_the_grid_of_another_release_and_a_broken_one(invoke, refused) -> None:
     assert invoke(*TERMS, "--quiet").exit_code == 0
-    grid = json.loads(GRID.read_text())
-    GRID.write_text(json.dumps(grid | {"release": "0.0.1"}))
+    store = Store(Path("smc-eval-runs"))
+    grid = store.saved_grid()
+    store.save_grid(grid | {"release": "0.0.1"})
     assert "release '0.0.1' of smc-eval started the grid" in refused(invoke("work", "--quiet"))
-    GRID.write_text(json.dumps(grid | {"schema": 1}))
+    store.save_grid(grid | {"schema": 1})
     assert "start the grid again" in refused(invoke("work", "--quiet"))
-    GRID.write_text("{")
-    assert "start the grid again" in refused(invoke("work", "--quiet"))
+    for content in ("{", "[]", json.dumps(grid | {"seal": "0"})):
+        GRID.write_text(content)
+        assert "is cut short or altered; start the grid again" in refused(invoke("work", "--quiet"))
 
 
 def test_work_refuses_a_search(invoke, refused) -> None:
