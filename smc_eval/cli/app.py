@@ -58,9 +58,9 @@ class VerbGroup(TyperGroup):
                 f"error: {message[:1].lower()}{message[1:]}\nsee smc-eval --help, smc-eval run --help",
                 err=True,
             )
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
             typer.echo("interrupted; finished work is kept: issue the same command again to go on", err=True)
-            raise typer.Exit(130) from None
+            raise typer.Exit(getattr(error, "exit_code", 130)) from None
         raise typer.Exit(2)
 
 

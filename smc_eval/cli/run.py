@@ -108,6 +108,7 @@ def run_resolved(
         if chains:
             from smc_eval.engine.run_options import RunOptions
             from smc_eval.engine.runner import run_cells
+            from smc_eval.engine.stop_signals import STOP_SIGNALS
 
             run_options = RunOptions(
                 Path(config.output),
@@ -122,7 +123,8 @@ def run_resolved(
                 watcher=watcher,
                 **options,
             )
-            records = iter(run_cells(chains, run_options))
+            with STOP_SIGNALS.handled():
+                records = iter(run_cells(chains, run_options))
         else:
             records = iter(())
     return [next(records) if cell.chain else cell.record for cell in resolved]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -25,6 +26,7 @@ from smc_eval.engine.optimizer import (
     set_learning_rate,
 )
 from smc_eval.engine.progress import Watcher
+from smc_eval.engine.stop_signals import STOP_SIGNALS
 from smc_eval.engine.usage import Usage
 from smc_eval.errors import TrainingError
 from smc_eval.experiment.cell import Link
@@ -123,10 +125,11 @@ class Training:
             self._restore(saved)
             del saved
             watcher.note(f"resumed at step {self.step} of {self.last}")
-        watcher.stage(f"train {self.last - self.first} steps", self.last - self.first, self.step - self.first)
         self.net.model.train()
         began, interval = time.perf_counter(), CheckpointInterval(checkpoint_seconds, self._size)
-        with recomputed(self.net.model, wanted=self.recipe.checkpointing):
+        with recomputed(self.net.model, wanted=self.recipe.checkpointing), self._stops_after_a_step():
+            steps = self.last - self.first
+            watcher.stage(f"train {steps} steps", steps, self.step - self.first)
             while self.step < self.last:
                 loss = self._advance()
                 watcher.step(self.step - self.first, loss)
@@ -135,10 +138,12 @@ class Training:
                 now = time.perf_counter()
                 self.usage.seconds["train"] += now - began
                 began = now
-                if self.device.ranks.broadcast(interval.due) and self.step < self.last:
+                stop = STOP_SIGNALS.pending is not None
+                if self.device.ranks.broadcast(stop or interval.due) and self.step < self.last:
                     with interval.saving():
                         store.save_partial(self.digest, self._checkpoint())
                     began = time.perf_counter()
+                STOP_SIGNALS.check()
         self.net.soft = False
         self.net.forget_gradients()
         for meter in (self.meter, self.selection_meter):
@@ -150,6 +155,10 @@ class Training:
             self.net.load_shards(self.best.weights)
             watcher.note(f"kept the net of step {self.best.step}, the best of its epochs")
         self.net.apply_masks()
+
+    def _stops_after_a_step(self) -> AbstractContextManager[None]:
+        """Within, a stop signal waits for the end of the step. Ranks end at once, as the launcher demands."""
+        return STOP_SIGNALS.deferred() if self.device.ranks.size == 1 else nullcontext()
 
     def _advance(self) -> float:
         """Make one optimizer step; returns the mean loss of its batches."""

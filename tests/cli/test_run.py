@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import signal
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from smc_eval.store.store import Store
 
 TERMS = ("--model", "tiny", "--tasks", "terms", "--method", "omp-after", "--sparsity", "0.5")
 
@@ -206,12 +207,18 @@ def test_an_interruption_prints_how_to_go_on(invoke, monkeypatch: pytest.MonkeyP
     assert "issue the same command again to go on" in ended.stderr
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for one process alone")
-def test_ctrl_c_during_training_exits_with_130_and_no_traceback(training: Any) -> None:
+@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
+def test_a_signal_ends_a_training_with_a_checkpoint_and_one_line(
+    training: Any, tmp_path: Path, name: str, code: int, jobs: int
+) -> None:
     words = "--model tiny --tasks mawps/gts --folds 0 --method dense --recipe steps=100000 --threads 1"
-    process = training(words, "train 100000 steps")
-    process.send_signal(signal.SIGINT)
+    process = training(f"{words} --jobs {jobs}", "train 100000 steps")
+    process.send_signal(signal.Signals[name])
     out, err = process.communicate(timeout=60)
-    assert (process.returncode, out) == (130, "")
+    assert (process.returncode, out) == (code, "")
     assert err.splitlines()[-1].startswith("interrupted; finished work is kept")
     assert "Traceback" not in err
+    (checkpoint,) = (tmp_path / "partial").glob("[!.]*")
+    saved = Store(tmp_path).load_partial(checkpoint.name)
+    assert saved is not None and saved["step"] > 0

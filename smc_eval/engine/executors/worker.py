@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from smc_eval.engine.executors.jobs import CannotWork, Finished, Progress
 from smc_eval.engine.progress import Silent
+from smc_eval.engine.stop_signals import STOP_SIGNALS, Stopped
 from smc_eval.errors import SmcError
 from smc_eval.store.record import Record
 
@@ -56,20 +57,25 @@ class ProgressSender(Silent):
 
 def serve(pipe: Connection, settings: WorkerSettings, slot: int) -> None:
     """Run the cells that come through a pipe, until it closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the parent ends this process
+    for name in ("SIGINT", "SIGHUP"):  # a terminal sends them to all; the parent ends this process
+        if number := getattr(signal, name, None):
+            signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     threading.Thread(target=_exit_with_parent, name="parent", daemon=True).start()
     if settings.devices:  # before torch reads it
         os.environ["CUDA_VISIBLE_DEVICES"] = settings.devices[slot % len(settings.devices)]
 
     try:
-        job = pipe.recv()
-        place = open_settings(settings)
-        while True:
-            pipe.send(Finished(_attempt(job, settings, place, ProgressSender(pipe.send))))
+        with STOP_SIGNALS.handled():
             job = pipe.recv()
+            place = open_settings(settings)
+            while True:
+                pipe.send(Finished(_attempt(job, settings, place, ProgressSender(pipe.send))))
+                job = pipe.recv()
     except (EOFError, BrokenPipeError):
         return
+    except Stopped as error:  # the parent ends this process; a training has saved its state
+        sys.exit(error.exit_code)
     except Exception as error:
         pipe.send(_cannot_work(error))
 
