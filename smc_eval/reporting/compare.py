@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from smc_eval.errors import UnknownName, UsageError
 from smc_eval.method import DENSE
 from smc_eval.reporting.cell_value import FindItems
-from smc_eval.reporting.table import ANY, column_names, distinct, facets, sparsity_key
+from smc_eval.reporting.table import ANY, column_names, distinct, facet_text, facets, sparsity_key
 from smc_eval.statistics.paired import Comparison, compare_samples, holm, seeds_needed
 from smc_eval.statistics.sample import Sample
 from smc_eval.store.record import Record, scores_by_seed
@@ -175,8 +175,9 @@ def _side(records: Sequence[Record], word: str, find_items: FindItems) -> Side:
     samples = {}
     for key, group in groups.items():
         for name in facets(group[0]):
-            values = {str(facets(record).get(name)) for record in group} - {ANY}
-            if len(values) > 1:
+            found = {facets(record).get(name) for record in group} - {ANY}
+            values = set(map(facet_text, found))
+            if len(found) > 1:
                 raise UsageError(
                     f"{method!r} has several rows on {key[0]}: {name} {', '.join(sorted(values))}; "
                     f"choose one, as in --where {name}={min(values)}"
@@ -190,7 +191,7 @@ def _unlike(first: Record, second: Record) -> dict[str, tuple[str, str]]:
     """The facets in which two records differ, without those that a method may choose."""
     a, b = facets(first), facets(second)
     return {
-        name: (str(a[name]), str(b.get(name)))
+        name: (facet_text(a[name]), facet_text(b.get(name)))
         for name in a
         if name not in OWN_FACETS and ANY not in {a[name], b.get(name)} and a[name] != b.get(name)
     }
@@ -201,6 +202,6 @@ def _matches(record: Record, where: Mapping[str, str]) -> bool:
     for name, value in where.items():
         if name not in values:
             raise UnknownName("facet", name, values)
-        if str(values[name]) not in {value, ANY}:
+        if values[name] is not ANY and facet_text(values[name]) != value:
             return False
     return True
