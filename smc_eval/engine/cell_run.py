@@ -38,7 +38,7 @@ from smc_eval.store.store import Store
 from smc_eval.store.stored_net import StoredNet
 from smc_eval.target import Target
 
-VERSIONS = ("smc-eval", "torch", "transformers", "accelerate", "numpy")
+VERSIONS = ("smc-eval", "torch", "transformers", "tokenizers", "sentencepiece", "accelerate", "numpy")
 
 
 @dataclass(frozen=True)
