@@ -18,8 +18,6 @@ from smc_eval.task import Part, Sizes, Task
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-PARTS: tuple[Part, ...] = ("train", "test")
-
 
 @runtime_checkable
 class HasLength(Protocol):
@@ -199,9 +197,11 @@ def content(task: Task, example: Any) -> Hashable:
         return None
 
 
-def left_out(task: Task) -> dict[str, int]:
+def left_out_examples(task: Task) -> dict[str, int]:
     """Number of examples of each part that are left out of the data. Default: none."""
-    return {part: task.left_out(part) for part in PARTS} if isinstance(task, LeavesOut) else {}
+    if not isinstance(task, LeavesOut):
+        return {}
+    return {"train": task.left_out("train"), "test": task.left_out("test")}
 
 
 def unknown_tokens(task: Task, examples: Sequence[Any]) -> Mapping[str, float]:

@@ -31,7 +31,7 @@ from smc_eval.capabilities import (
     data_files,
     excluded,
     excluded_in_paper,
-    left_out,
+    left_out_examples,
     loss_terms,
     published_sizes,
     side_lengths,
@@ -124,7 +124,7 @@ def test_a_task_without_capabilities_has_the_defaults() -> None:
     assert content(task, EXAMPLES[0]) == content(task, ([1, 2, 1], 1)) != content(task, EXAMPLES[1])
     assert content(task, Pair("a", 1)) == content(task, Pair("a", 1)) != content(task, Pair("a", 2))
     assert content(task, (nn.Linear(1, 1), 1)) is None
-    assert left_out(task) == unknown_tokens(task, EXAMPLES) == ceiling(task, EXAMPLES) == {}
+    assert left_out_examples(task) == unknown_tokens(task, EXAMPLES) == ceiling(task, EXAMPLES) == {}
 
 
 def test_a_task_with_capabilities_overrides_each_default() -> None:
@@ -139,7 +139,7 @@ def test_a_task_with_capabilities_overrides_each_default() -> None:
     assert published_sizes(task) is SIZES
     assert trained_as(task) == Toy(limit=3)
     assert content(task, EXAMPLES[0]) == (1, 2, 1)
-    assert left_out(task) == {"train": 5, "test": 4}
+    assert left_out_examples(task) == {"train": 5, "test": 4}
     assert unknown_tokens(task, EXAMPLES) == {"toy": 0.5} and ceiling(task, EXAMPLES) == {"toy": 98}
 
 

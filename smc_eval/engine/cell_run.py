@@ -23,7 +23,7 @@ from smc_eval.engine.train import Training
 from smc_eval.engine.usage import Usage
 from smc_eval.errors import SparsityError, StoreError, TrainingError
 from smc_eval.experiment.cell import Chain, Link
-from smc_eval.experiment.data_facts import DataFacts, ceiling, data_facts, full_score
+from smc_eval.experiment.data_facts import DataFacts, data_facts, full_score, score_ceiling
 from smc_eval.recipe import Recipe
 from smc_eval.score import Score
 from smc_eval.sparse.allocate import expected
@@ -283,7 +283,7 @@ class CellRun:
         task = self.chain.cell.task
         data = next((source.digest for source in self.chain.sources if source.role == "data"), "")
         score = full_score(task, predicted, examples, data)
-        return replace(score, ceiling=ceiling(task, data)), data_facts(task, data)
+        return replace(score, ceiling=score_ceiling(task, data)), data_facts(task, data)
 
     def _gathered_net(self) -> Net:
         """The net with all its rows. Of a sharded net, rank 0 has the values, on the CPU."""

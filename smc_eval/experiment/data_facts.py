@@ -66,9 +66,9 @@ def count_repeats(task: Task, data_digest: str) -> Repeats | None:
     return Repeats(*(sum(flags[kind] for flags in repeated) for kind in (0, 1)))
 
 
-def ceiling(task: Task, data_digest: str) -> Mapping[str, float]:
+def score_ceiling(task: Task, data_digest: str) -> Mapping[str, float]:
     """The highest possible score of each part of a score, computed once a process; empty if not known."""
-    return _ceiling(_Data(task.digest(), task.folder, data_digest, task))
+    return _score_ceiling(_Data(task.digest(), task.folder, data_digest, task))
 
 
 def full_score(task: Task, predicted: Sequence[Any], examples: Sequence[Any], data_digest: str) -> Score:
@@ -112,11 +112,11 @@ def _repeated(data: _Data) -> list[tuple[bool, bool]] | None:
 def _data_facts(data: _Data) -> DataFacts:
     return DataFacts(
         count_repeats(data.task, data.data_digest),
-        capabilities.left_out(data.task),
+        capabilities.left_out_examples(data.task),
         capabilities.unknown_tokens(data.task, data.task.data("test")),
     )
 
 
 @lru_cache(maxsize=32)
-def _ceiling(data: _Data) -> Mapping[str, float]:
+def _score_ceiling(data: _Data) -> Mapping[str, float]:
     return capabilities.ceiling(data.task, data.task.data("test"))

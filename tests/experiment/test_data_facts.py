@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from smc_eval.experiment.data_facts import Repeats, ceiling, count_repeats, data_facts, full_score
+from smc_eval.experiment.data_facts import Repeats, count_repeats, data_facts, full_score, score_ceiling
 from smc_eval.methods.omp import MagnitudeBefore
+from smc_eval.recipe import Recipe
 from smc_eval.registry import registry
 from smc_eval.score import Score
 from smc_eval.target import Target
@@ -133,11 +134,28 @@ def test_mawps_has_the_known_leaks(data_dir: Path, fold: int, leaked: int) -> No
 
 
 def test_the_ceiling_is_the_score_of_references_that_went_through_the_tokenizer() -> None:
-    assert ceiling(Toy(), "toy") == {}
+    assert score_ceiling(Toy(), "toy") == {}
     task = TwoToTwo(longest=12, limit=40)
     data = task.sources()[0].digest
-    found = ceiling(task, data)
+    found = score_ceiling(task, data)
     assert found.keys() == {"en-fr", "fr-en", "en-cs", "cs-en"}
     perfect = task.score([task._codec.rewritten(s.target) for s in task.data("test")], task.data("test"))
     assert dict(found) == {name: perfect.also[name] for name in found}
-    assert ceiling(task.replace(longest=None), data)["en-fr"] >= found["en-fr"]
+    assert score_ceiling(task.replace(longest=None), data)["en-fr"] >= found["en-fr"]
+
+
+def test_a_cell_of_translation_records_what_its_tokenizer_loses_and_its_data_leaves_out(
+    tmp_path: Path,
+) -> None:
+    home = tmp_path / "data" / "translation"
+    home.mkdir(parents=True)
+    texts = {"en": "one man\ntwo men\n\n", "fr": "un homme\ndeux hommes\ntrois\n", "cs": "muž\n\nmuži\n"}
+    for part in ("train", "test"):
+        for code, text in texts.items():
+            (home / f"{part}.{code}").write_text(text, encoding="utf-8")
+    task = TwoToTwo(folder=str(tmp_path / "data"), longest=9, recipe=Recipe(steps=1, batch_size=2))
+    record = run_chain(chain_of(MagnitudeBefore(), Target(sparsity=0.5), task), tmp_path / "runs")[0]
+    assert record.data.left_out == {"train": 6, "test": 6}
+    assert record.data.unknown_tokens == {"en": 0.0, "fr": 0.0, "cs": 0.0}
+    assert record.data.repeats == Repeats(in_train=6, in_test=0) and record.score is not None
+    assert record.score.ceiling.keys() == {"en-fr", "fr-en", "en-cs", "cs-en"}

@@ -78,6 +78,11 @@ class Codec:
             self.language[code] = token
         self._ids: dict[str, list[int]] = {}
 
+    @property
+    def normalizes(self) -> bool:
+        """Whether a table of replacements was found in the files of the tokenizer, or it needs none."""
+        return self.normalize is not unchanged or not getattr(self.tokenizer, "is_fast", True)
+
     def side_lengths(self, sentence: Sentence) -> tuple[int, int]:
         """Tokens of source and target, including those of language and end."""
         return len(self.ids(sentence.source)) + 2, len(self.ids(sentence.target)) + 2

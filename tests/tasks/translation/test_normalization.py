@@ -18,6 +18,7 @@ from smc_eval.tasks.translation.codec import Codec
 from smc_eval.tasks.translation.corpus import Sentence
 from smc_eval.tasks.translation.encoder_decoder import make_codec
 from smc_eval.tasks.translation.languages import LANGUAGES, Direction
+from smc_eval.tasks.translation.normalization import unchanged
 from smc_eval.tasks.translation.translation import Translation
 from smc_eval.tasks.translation.vocabulary import check_vocabulary, unknown_shares
 
@@ -187,16 +188,34 @@ def test_the_share_of_unknown_tokens_is_counted_for_each_language(checkpoint: Ma
     assert unknown_shares(codec, sentences("zh", "人人☃") * 5, most=1) == {"en": 0.0, "zh": 1 / (known + 1)}
 
 
-def test_a_high_share_of_unknown_tokens_is_an_error_that_names_language_and_remedy(checkpoint: Make) -> None:
-    codec = codec_of(checkpoint("MBartTokenizer", "alone"))
+def test_a_high_share_of_unknown_tokens_is_an_error_that_names_language_and_remedy(
+    checkpoint: Make,
+) -> None:
+    codec, strange = codec_of(checkpoint("MBartTokenizer", "alone")), f"☃{TEXTS['zh']}☃"
     check_vocabulary(codec, sentences("zh", TEXTS["zh"]), "given")
+    share = codec.unknown_share([strange])
+    assert share > 0.03
     with pytest.raises(ModelError) as error:
-        check_vocabulary(codec, sentences("zh", f"{TEXTS['zh']}☃"), "given")
-    share = codec.unknown_share([f"{TEXTS['zh']}☃"])
-    assert str(error.value).startswith(
-        f"{share:.1%} of the Chinese tokens are unknown to the tokenizer of model 'given'; wanted at most 2%"
+        check_vocabulary(codec, sentences("zh", strange), "given")
+    assert str(error.value) == (
+        f"{share:.1%} of the Chinese tokens are unknown to the tokenizer of model 'given'; "
+        "wanted at most 3%, as they vanish from sources and references\n"
+        "choose other languages or another model"
     )
-    assert "put the SentencePiece model" in str(error.value)
+    codec.normalize = unchanged
+    with pytest.raises(ModelError, match="beside its config.json"):
+        check_vocabulary(codec, sentences("zh", TEXTS["zh"].replace(",", "，") * 9), "given")
+
+
+def test_a_sentencepiece_model_that_transformers_cannot_read_names_protobuf(
+    checkpoint: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(error_message: str = "") -> None:
+        raise ImportError("no protobuf")
+
+    monkeypatch.setattr("transformers.convert_slow_tokenizer.import_protobuf", missing)
+    with pytest.raises(ModelError, match=r"cannot be read by transformers; update protobuf"):
+        codec_of(checkpoint("MBartTokenizer", "alone"))
 
 
 def test_a_task_refuses_a_tokenizer_that_does_not_know_its_text_before_training(
