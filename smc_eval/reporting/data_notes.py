@@ -28,9 +28,7 @@ def data_notes(records: Sequence[Record]) -> Iterator[str]:
             words = ", ".join(f"{name} {share:.1%}" for name, share in high.items())
             yield f"unknown tokens in the test data of {task}: {words}"
     for task, group in _tasks(records):
-        yield from dict.fromkeys(
-            _ceiling(task, record, decimals(group)) for record in group if _has_one(record)
-        )
+        yield from dict.fromkeys(_ceiling(task, record) for record in group if _has_one(record))
 
 
 def _repeats(records: Sequence[Record]) -> Iterator[str]:
@@ -69,10 +67,11 @@ def _has_one(record: Record) -> bool:
     return record.score is not None and bool(record.score.ceiling)
 
 
-def _ceiling(task: str, record: Record, digits: int) -> str:
+def _ceiling(task: str, record: Record) -> str:
     """The best possible score of a task, with the parts of which it is lowest and highest."""
     assert record.score is not None
     parts = sorted(record.score.ceiling.items(), key=lambda part: part[1])
+    digits = 1 if parts[-1][1] > 1 else 3
     ends = " to ".join(f"{value:.{digits}f} ({name})" for name, value in dict((parts[0], parts[-1])).items())
     mean = fmean(value for _, value in parts)
     return (
