@@ -8,17 +8,20 @@ import json
 import shutil
 import unicodedata
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import sentencepiece
+from transformers import AutoTokenizer
 
 from smc_eval.errors import ModelError
+from smc_eval.tasks.backbone import Backbone
 from smc_eval.tasks.translation.codec import Codec
 from smc_eval.tasks.translation.corpus import Sentence
 from smc_eval.tasks.translation.encoder_decoder import make_codec
 from smc_eval.tasks.translation.languages import LANGUAGES, Direction
-from smc_eval.tasks.translation.normalization import unchanged
+from smc_eval.tasks.translation.normalization import file_normalization, unchanged
 from smc_eval.tasks.translation.translation import Translation
 from smc_eval.tasks.translation.vocabulary import check_vocabulary, unknown_shares
 
@@ -166,6 +169,20 @@ def test_a_tokenizer_without_a_table_of_replacements_gets_the_text_as_it_is(
     (tmp_path / "tokenizer.json").write_text(json.dumps({**settings, "normalizer": None}), encoding="utf-8")
     codec = codec_of(tmp_path)
     assert codec.normalize("１，") == "１，" and 3 in codec.ids("１，")
+
+
+def test_the_files_of_a_model_of_the_hub_are_those_of_its_commit_in_the_cache(
+    checkpoint: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = "c" * 40
+    snapshot = tmp_path / "models--some--mbart" / "snapshots" / commit
+    shutil.copytree(checkpoint("MBartTokenizer", "json"), snapshot)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    found = Backbone("some/mbart", "some/mbart", commit, {}, "encoder-decoder")
+    tokenizer = AutoTokenizer.from_pretrained(snapshot)
+    assert file_normalization(found, tokenizer)("１２") == "12"
+    other = replace(found, commit="d" * 40)
+    assert file_normalization(other, tokenizer) is unchanged
 
 
 def test_a_broken_sentencepiece_model_is_one_line(checkpoint: Make, tmp_path: Path) -> None:
