@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from smc_eval.capabilities import (
         HasBackbone,
+        HasCeiling,
+        HasContent,
         HasDataFiles,
         HasExclusions,
         HasLength,
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
         HasOutputs,
         HasPaperExclusions,
         HasSideLengths,
+        HasUnknownTokens,
+        LeavesOut,
         Sized,
         TrainedAs,
     )
@@ -41,8 +45,8 @@ if TYPE_CHECKING:
 __version__ = "0.2.0"
 
 MODULES = {
-    "capabilities": "HasBackbone HasDataFiles HasExclusions HasLength HasLossTerms HasOutputs "
-    "HasPaperExclusions HasSideLengths Sized TrainedAs",
+    "capabilities": "HasBackbone HasCeiling HasContent HasDataFiles HasExclusions HasLength HasLossTerms "
+    "HasOutputs HasPaperExclusions HasSideLengths HasUnknownTokens LeavesOut Sized TrainedAs",
     "card": "MethodCard TaskCard",
     "data_file": "DataFile",
     "errors": "DataError ModelError PluginError SmcError SparsityError UsageError",
@@ -69,6 +73,8 @@ __all__ = [
     "Distillation",
     "Distribution",
     "HasBackbone",
+    "HasCeiling",
+    "HasContent",
     "HasDataFiles",
     "HasExclusions",
     "HasLength",
@@ -76,8 +82,10 @@ __all__ = [
     "HasOutputs",
     "HasPaperExclusions",
     "HasSideLengths",
+    "HasUnknownTokens",
     "InputObserver",
     "Items",
+    "LeavesOut",
     "Method",
     "MethodCard",
     "ModelError",

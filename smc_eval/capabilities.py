@@ -6,11 +6,14 @@ below call the method, or give the default for a task without it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from smc_eval.data_file import DataFile
-from smc_eval.task import Sizes, Task
+from smc_eval.errors import PluginError
+from smc_eval.spec import digest
+from smc_eval.task import Part, Sizes, Task
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -106,6 +109,38 @@ class TrainedAs(Protocol):
         """The task that is used to train and prune. It is equal for all tasks that share their nets."""
 
 
+@runtime_checkable
+class HasContent(Protocol):
+    """The net reads only a part of an example. Two examples are the same if this part is equal."""
+
+    def content(self, example: Any) -> Hashable:
+        """What the net reads of an example, without the answer: equal for equal inputs only."""
+
+
+@runtime_checkable
+class LeavesOut(Protocol):
+    """Some examples of the files are left out, because they are incomplete."""
+
+    def left_out(self, part: Part) -> int:
+        """Number of examples of a part that `data` leaves out."""
+
+
+@runtime_checkable
+class HasUnknownTokens(Protocol):
+    """A tokenizer reads the text. Tokens that it does not know are lost."""
+
+    def unknown_tokens(self, examples: Sequence[Any]) -> Mapping[str, float]:
+        """Share of unknown tokens in some examples, in [0, 1], by language or by other kinds of text."""
+
+
+@runtime_checkable
+class HasCeiling(Protocol):
+    """A net without a mistake would not have the best score, because of how predictions are written."""
+
+    def ceiling(self, examples: Sequence[Any]) -> Mapping[str, float]:
+        """Highest possible score of some examples, in the metric's unit, for each part of the score."""
+
+
 def side_lengths(task: Task, examples: Iterable[Any]) -> list[tuple[int, ...]]:
     """Number of tokens of each side of each example. Default: one side of one token."""
     if isinstance(task, HasSideLengths):
@@ -150,3 +185,39 @@ def published_sizes(task: Task) -> Sizes | None:
 def trained_as(task: Task) -> Task:
     """The task that is used to train and prune. Default: the task itself."""
     return task.trained_as() if isinstance(task, TrainedAs) else task
+
+
+def content(task: Task, example: Any) -> Hashable:
+    """What the net reads of an example. Default: all of it as JSON; None if it has no such form."""
+    if isinstance(task, HasContent):
+        return task.content(example)
+    try:
+        return digest(_plain(example))
+    except PluginError:
+        return None
+
+
+def left_out_examples(task: Task) -> dict[str, int]:
+    """Number of examples of each part that are left out of the data. Default: none."""
+    if not isinstance(task, LeavesOut):
+        return {}
+    return {"train": task.left_out("train"), "test": task.left_out("test")}
+
+
+def unknown_tokens(task: Task, examples: Sequence[Any]) -> Mapping[str, float]:
+    """Share of unknown tokens in some examples, by language. Default: not known."""
+    return task.unknown_tokens(examples) if isinstance(task, HasUnknownTokens) else {}
+
+
+def ceiling(task: Task, examples: Sequence[Any]) -> Mapping[str, float]:
+    """Highest possible score of some examples, for each part of the score. Default: not known."""
+    return task.ceiling(examples) if isinstance(task, HasCeiling) else {}
+
+
+def _plain(value: Any) -> Any:
+    """A value with its dataclasses as mappings."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {item.name: _plain(getattr(value, item.name)) for item in fields(value)}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value

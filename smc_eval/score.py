@@ -39,6 +39,8 @@ class Score:
     """Further scores of the same predictions, by name, in the same unit."""
     also_n: Mapping[str, int] = field(default_factory=dict)
     """Number of examples of each further score, unless it is `n`."""
+    ceiling: Mapping[str, float] = field(default_factory=dict)
+    """Highest possible score of each part, if predictions cannot be perfect. The engine sets it."""
     items: Items | None = field(default=None, repr=False, compare=False)
     """The contribution of each example. It is stored beside the record, not in it."""
 

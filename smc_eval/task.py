@@ -28,15 +28,19 @@ Part = Literal["train", "test"]
 CAPABILITIES = frozenset(
     {
         "backbone_weights",
+        "ceiling",
+        "content",
         "data_files",
         "exclude",
         "exclude_in_paper",
+        "left_out",
         "length",
         "loss_and_outputs",
         "loss_terms",
         "side_lengths",
         "sizes",
         "trained_as",
+        "unknown_tokens",
     }
 )
 """Names of the optional methods of a task, which `smc_eval.capabilities` describes."""

@@ -15,6 +15,7 @@ from smc_eval.errors import UnknownName
 from smc_eval.experiment.config import Format
 from smc_eval.experiment.parsing import parse_pairs
 from smc_eval.reporting.compare import PairedComparison, compare_methods
+from smc_eval.reporting.differences import in_words
 from smc_eval.reporting.text_table import TextTable
 from smc_eval.store.predictions import items_in
 
@@ -140,14 +141,18 @@ def _document(pair: PairedComparison, a: str, b: str) -> dict[str, Any]:
         "better": {"a": a, "b": b}.get(pair.better, pair.better),
         "seeds_needed": pair.needed,
         "unlike": {name: list(values) for name, values in pair.unlike.items()},
+        "differing": {name: list(values) for name, values in pair.differing.items()},
     }
 
 
 def _warnings(comparisons: Sequence[PairedComparison], a: str, b: str) -> Iterator[str]:
-    """Facets in which the two methods differ."""
+    """Facets in which the two methods differ, and versions in which their records do."""
     unlike = {name: values for pair in comparisons for name, values in pair.unlike.items()}
     for name, (first, second) in unlike.items():
         yield f"NOT COMPARABLE: {name} is {first} for {a} and {second} for {b}; choose with --where {name}=…"
+    differences = {in_words(pair.differing): pair for pair in reversed(comparisons) if pair.differing}
+    for words, pair in reversed(differences.items()):
+        yield f"VERSIONS DIFFER: {words} ({pair.task} {pair.level}); scores may, for this reason alone"
 
 
 def _notes(comparisons: Sequence[PairedComparison], a: str, b: str, unsound: int) -> Iterator[str]:

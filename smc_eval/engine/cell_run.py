@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -23,7 +23,9 @@ from smc_eval.engine.train import Training
 from smc_eval.engine.usage import Usage
 from smc_eval.errors import SparsityError, StoreError, TrainingError
 from smc_eval.experiment.cell import Chain, Link
+from smc_eval.experiment.data_facts import DataFacts, data_facts, full_score, score_ceiling
 from smc_eval.recipe import Recipe
+from smc_eval.score import Score
 from smc_eval.sparse.allocate import expected
 from smc_eval.sparse.mask_sample import sample_masks
 from smc_eval.sparse.net import Net, state
@@ -38,7 +40,7 @@ from smc_eval.target import Target
 
 LARGE_NET = 2**27
 """Bytes of a net above which unused memory is given back between stages."""
-VERSIONS = ("smc-eval", "torch", "transformers", "accelerate", "numpy")
+VERSIONS = ("smc-eval", "torch", "transformers", "tokenizers", "sentencepiece", "accelerate", "numpy")
 
 
 @dataclass(frozen=True)
@@ -260,7 +262,7 @@ class CellRun:
         with self.usage.timed("predict"):
             meter, recipe = FlopMeter(self.net), smaller_recipe(cell.task.recipe, self.options.parts)
             predicted = predict(cell.task, self.net.model, examples, recipe, self.device, meter)
-            score = ranks.on_rank_zero(lambda: cell.task.score(predicted, examples))
+            score, facts = ranks.on_rank_zero(lambda: self._score(predicted, examples))
         self.usage.spend("predict", meter.spent())
         cost = self.usage.cost(*self.device.peak_memory())  # without the memory of the certificate
         self._free_memory()
@@ -273,6 +275,7 @@ class CellRun:
         custom = cell.method.card.when == "custom"
         reached = ranks.on_rank_zero(lambda: sparsities(net.model, net.masks, net.scope))
         blank = blank_record(cell, self.chain)
+        blank = replace(blank, data=blank.data.with_facts(facts))
         if custom:  # no sparsity was asked: the record has the one that was found
             blank = replace(blank, target=replace(blank.target, sparsity=reached["scope"]))
         return scored_record(
@@ -283,6 +286,13 @@ class CellRun:
             cost=cost,
             versions=versions() | self.device.description,
         )
+
+    def _score(self, predicted: Sequence[Any], examples: Sequence[Any]) -> tuple[Score, DataFacts]:
+        """The score of the predictions, and the facts about the data that it is a score of."""
+        task = self.chain.cell.task
+        data = next((source.digest for source in self.chain.sources if source.role == "data"), "")
+        score = full_score(task, predicted, examples, data)
+        return replace(score, ceiling=score_ceiling(task, data)), data_facts(task, data)
 
     def _gathered_net(self) -> Net:
         """The net with all its rows. Of a sharded net, rank 0 has the values, on the CPU."""

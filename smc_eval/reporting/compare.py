@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from smc_eval.errors import UnknownName, UsageError
 from smc_eval.method import DENSE
 from smc_eval.reporting.cell_value import FindItems
+from smc_eval.reporting.differences import differing
 from smc_eval.reporting.table import ANY, column_names, distinct, facet_text, facets, sparsity_key
 from smc_eval.statistics.paired import Comparison, compare_samples, holm, seeds_needed
 from smc_eval.statistics.sample import Sample
@@ -39,6 +40,8 @@ class PairedComparison:
     """Corrected by Holm's method for all comparisons that are shown together."""
     unlike: Mapping[str, tuple[str, str]]
     """Facets in which their records differ, apart from the method, and both values."""
+    differing: Mapping[str, tuple[str, ...]]
+    """Versions that differ between any of their records, and digests of their data; all values."""
 
     @property
     def better(self) -> str:
@@ -62,7 +65,8 @@ class Side:
     method: str
     at: SparsityLevel | None
     """The one sparsity that is compared; None means all."""
-    samples: Mapping[ComparisonKey, tuple[Sample, Record]]
+    samples: Mapping[ComparisonKey, tuple[Sample, Sequence[Record]]]
+    """Each sample with its records."""
 
     @property
     def single(self) -> bool:
@@ -99,7 +103,8 @@ def compare_methods(
     names = column_names(selected)
     comparisons = []
     for key_a, key_b, comparison in tested:
-        record_a, record_b = first.samples[key_a][1], second.samples[key_b][1]
+        records_a, records_b = first.samples[key_a][1], second.samples[key_b][1]
+        record_a, record_b = records_a[0], records_b[0]
         assert record_a.score is not None
         comparisons.append(
             PairedComparison(
@@ -111,6 +116,7 @@ def compare_methods(
                 comparison=comparison,
                 p=next(corrected) if comparison.interval else 1.0,
                 unlike=_unlike(record_a, record_b),
+                differing=differing([*records_a, *records_b]),
             )
         )
     return comparisons
@@ -166,7 +172,7 @@ def _equal(level: SparsityLevel, wanted: str) -> bool:
 
 
 def _side(records: Sequence[Record], word: str, find_items: FindItems) -> Side:
-    """The samples of a method, each with one of its records."""
+    """The samples of a method, each with its records."""
     method, level = _parse_side(word, records)
     groups: dict[ComparisonKey, list[Record]] = {}
     for record in records:
@@ -183,7 +189,7 @@ def _side(records: Sequence[Record], word: str, find_items: FindItems) -> Side:
                     f"choose one, as in --where {name}={min(values)}"
                 )
         sample = Sample.of(group, find_items)
-        samples[key] = sample or Sample.of_seeds(scores_by_seed(group)), group[0]
+        samples[key] = sample or Sample.of_seeds(scores_by_seed(group)), group
     return Side(method, level, samples)
 
 

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,8 @@ def as_json(table: Table, summaries: Summaries | None = None) -> str:
 
 
 def as_csv(table: Table, summaries: Summaries | None = None) -> str:
-    """One line per record, in their order; further numbers of the score are columns `also_NAME`.
+    """One line per record, in their order; further numbers of the score are columns `also_NAME`, and the
+    highest possible scores `ceiling_NAME`.
 
     `mean` and its interval are those of the table cell that a record is part of. With summaries, there
     is one line per curve, then one per method over all tasks, instead of records.
@@ -113,10 +114,18 @@ def _csv_line(result: Record, cell_value: CellValue | None) -> dict[str, Any]:
             for kind in ("dense", "sparse")
         },
         **{f"seconds_{name}": cost.get("seconds", {}).get(name) for name in ("train", "prune", "predict")},
-        **{f"data_{name}": value for name, value in plain["data"].items()},
+        **_flat("data", plain["data"]),
         "digest": result.digest,
         **{f"also_{name.replace(' ', '_')}": value for name, value in score.get("also", {}).items()},
+        **{f"ceiling_{name}": value for name, value in score.get("ceiling", {}).items()},
     }
+
+
+def _flat(name: str, value: Any) -> dict[str, Any]:
+    """A value by its name; the parts of a mapping as `NAME_PART`."""
+    if not isinstance(value, Mapping):
+        return {name: value}
+    return {key: part for inner, own in value.items() for key, part in _flat(f"{name}_{inner}", own).items()}
 
 
 def as_markdown(table: Table, summaries: Summaries | None = None) -> str:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from smc_eval.errors import first_line
 from smc_eval.method import DENSE
 from smc_eval.reporting.cell_value import DISCONNECTED
+from smc_eval.reporting.data_notes import data_notes
+from smc_eval.reporting.differences import between_rows, within_means
 from smc_eval.reporting.table import ANY, Table, facet_text, facets, short_sparsities
 from smc_eval.store.record import Record
 
@@ -26,7 +28,8 @@ class Footnotes:
 
     Equal ones are counted, not repeated."""
     settings: tuple[str, ...]
-    """Metric, scope, distribution, protocol, model, data, seeds, folds, signatures."""
+    """Metric, scope, distribution, protocol, model, data, seeds, folds, signatures, differing versions, and
+    what was counted in the data."""
     totals: tuple[str, ...]
     """Counts of cells, and their cost."""
 
@@ -35,7 +38,9 @@ def footnotes(table: Table) -> Footnotes:
     """The footnotes of a table, from the records that it was made of."""
     records = table.records
     problems = (*_problems(records), *_dead_tensors(records))
-    return Footnotes(tuple(_warnings(records)), problems, tuple(_settings(table)), tuple(_totals(table)))
+    warnings = (*_warnings(records), *within_means(table))
+    settings = (*_settings(table), *between_rows(table), *data_notes(records))
+    return Footnotes(warnings, problems, settings, tuple(_totals(table)))
 
 
 def _warnings(records: Sequence[Record]) -> Iterator[str]:

@@ -9,12 +9,13 @@ from typing import Any
 
 import smc_eval
 from smc_eval.errors import DataError, ModelError, SmcError, StoreError, UsageError, first_line
+from smc_eval.experiment.data_facts import Repeats, count_repeats, full_score
 from smc_eval.experiment.grid import chosen_tasks
 from smc_eval.experiment.parsing import parse_spec
 from smc_eval.registry import Registry, guarded
 from smc_eval.score import Items, Score
 from smc_eval.store.predictions import Predictions
-from smc_eval.store.record import Record, ScoreRecord, scored_record
+from smc_eval.store.record import Record, scored_record
 from smc_eval.store.records import RecordsFile
 from smc_eval.task import Task
 
@@ -33,20 +34,23 @@ class Rescored:
     """Why it cannot be computed."""
     items_changed: bool = False
     """Whether its items differ from the stored ones."""
+    repeats: Repeats | None = None
+    """Test examples that are not new."""
 
     @property
     def rescored_record(self) -> Record:
         """The record with the new score, and the release that computed it."""
         assert self.score is not None
         versions = {**self.record.versions, "score": f"smc-eval {smc_eval.__version__}"}
-        return replace(scored_record(self.record, self.score), versions=versions)
+        data = replace(self.record.data, repeats=self.repeats)
+        return replace(scored_record(self.record, self.score), versions=versions, data=data)
 
     @property
     def changes(self) -> dict[str, tuple[Any, Any]]:
         """The stored and the new value of each part of the score that differs, by name."""
         if self.score is None:
             return {}
-        old, new = _score_fields(self.record.score), _score_fields(self.rescored_record.score)
+        old, new = _fields(self.record), _fields(self.rescored_record)
         names = dict.fromkeys([*old, *new])
         return {
             name: (old.get(name), new.get(name))
@@ -87,9 +91,12 @@ class Rescorer:
             )
         if len(predicted) != len(examples):
             raise StoreError(f"{len(predicted)} predictions are stored for {len(examples)} examples")
-        score = guarded(task, lambda: task.score(predicted, examples))
+        score = guarded(task, lambda: full_score(task, predicted, examples, digest))
+        if record.score:  # needs the tokenizer of the model, which may be gone
+            score = replace(score, ceiling=record.score.ceiling)
+        repeats = guarded(task, lambda: count_repeats(task, digest))
         changed = _items_json(score.items) != _items_json(predictions.items(record.digest))
-        return Rescored(record, score, items_changed=changed)
+        return Rescored(record, score, items_changed=changed, repeats=repeats)
 
     def _task(self, record: Record) -> tuple[Task, str, Sequence[Any]]:
         """The task of a record, the digest of its data, and its test examples."""
@@ -147,15 +154,16 @@ def _digest(task: Task) -> str:
     return next((source.digest for source in sources if source.role == "data"), "")
 
 
-def _score_fields(score: ScoreRecord | None) -> dict[str, Any]:
-    """The parts of a score by name, with its further numbers."""
+def _fields(record: Record) -> dict[str, Any]:
+    """The parts of a record's score by name, with its further numbers, and the repeats in its data."""
     fields = dict[str, Any]()
-    for name, value in asdict(score).items() if score else ():
+    for name, value in asdict(record.score).items() if record.score else ():
         if isinstance(value, Mapping):
             fields |= {f"{name} {inner}": part for inner, part in value.items()}
         else:
             fields[name] = value
-    return fields
+    counts = asdict(record.data.repeats) if record.data.repeats else {}
+    return fields | {f"repeats {name}": count for name, count in counts.items()}
 
 
 def _items_json(items: Items | None) -> str | None:

@@ -11,6 +11,7 @@ from pydantic import Field, TypeAdapter
 
 from smc_eval.experiment.budget import Budget
 from smc_eval.experiment.cell import Cell, Chain
+from smc_eval.experiment.data_facts import DataFacts, Repeats
 from smc_eval.recipe import Recipe
 from smc_eval.score import Score, pooled
 from smc_eval.spec import digest
@@ -51,6 +52,18 @@ class DataSource:
     """Empty where nothing was read."""
     limited: int | None
     """The value of `--limit`."""
+    repeats: Annotated[Repeats | None, Field(exclude_if=lambda v: v is None)] = None
+    """Test examples that are not new. None if they were not counted."""
+    left_out: Annotated[Mapping[str, int], Field(exclude_if=lambda v: not v)] = field(default_factory=dict)
+    """Number of incomplete examples that are left out of each part."""
+    unknown_tokens: Annotated[Mapping[str, float], Field(exclude_if=lambda v: not v)] = field(
+        default_factory=dict
+    )
+    """Share of unknown tokens in the test data, in [0, 1], by language."""
+
+    def with_facts(self, facts: DataFacts) -> DataSource:
+        """The same data with what was counted in it."""
+        return replace(self, **vars(facts))
 
 
 @dataclass(frozen=True)
@@ -66,6 +79,7 @@ class ScoreRecord:
     signature: str
     also: Mapping[str, float] = field(default_factory=dict)
     also_n: Mapping[str, int] = field(default_factory=dict)
+    ceiling: Annotated[Mapping[str, float], Field(exclude_if=lambda v: not v)] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

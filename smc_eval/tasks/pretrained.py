@@ -173,6 +173,11 @@ def _readable_errors(backbone: Backbone, failure: str) -> Iterator[None]:
                 f"the tensors of model {backbone.name!r} have other shapes than in its config.json; "
                 "give the config that was saved with them"
             ) from None
+        if "tiktoken" in str(error):  # transformers' answer if a SentencePiece model cannot be read
+            raise ModelError(
+                f"the SentencePiece model of {backbone.name!r} cannot be read by transformers; "
+                "update protobuf (pip install -U protobuf), or put a tokenizer.json beside its config.json"
+            ) from None
         reason = shorten(str(error) or type(error).__name__, 300, placeholder=" …").rstrip(".")
         raise ModelError(
             f"the model {backbone.name!r} {failure}: {reason}\n"

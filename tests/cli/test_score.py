@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from smc_eval import registry
+from smc_eval.experiment.data_facts import Repeats
 from smc_eval.score import Items, accuracy
 from smc_eval.store.predictions import Predictions
 
@@ -25,8 +27,9 @@ def there(tmp_path: Path) -> Path:
     return folder
 
 
-def data(folder: Path) -> dict[str, str]:
-    return {"source": str(folder), "digest": DIGEST}
+def data(folder: Path) -> dict[str, Any]:
+    """The data of a record; both parts of the toy task are the same four lines."""
+    return {"source": str(folder), "digest": DIGEST, "repeats": {"in_train": 4, "in_test": 0}}
 
 
 def test_a_wrong_score_is_corrected_and_the_record_names_the_release(invoke, stores, record, there) -> None:
@@ -57,6 +60,15 @@ def test_an_equal_score_is_not_written_again(invoke, stores, record, there) -> N
     before = Path("runs/results.jsonl").read_bytes()
     assert invoke("score", "runs").stdout == "scored 1 again: 0 changed, 1 as before\n"
     assert Path("runs/results.jsonl").read_bytes() == before
+
+
+def test_a_record_of_an_older_release_gets_the_count_of_repeated_examples(
+    invoke, stores, record, there
+) -> None:
+    old = {**data(there), "repeats": None}
+    stores.add("runs", record(task="lines/a", fold=0, value=50.0, data=old), ["a", "b", "x", "x"], RIGHT)
+    assert "repeats in_train none → 4; repeats in_test none → 0" in invoke("score", "runs").stdout
+    assert stores.latest("runs")[0].data.repeats == Repeats(in_train=4, in_test=0)
 
 
 def test_a_dry_run_prints_the_change_and_writes_nothing(invoke, stores, record, there) -> None:

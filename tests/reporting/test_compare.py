@@ -126,6 +126,22 @@ def test_other_differences_than_the_method_are_reported(make: Any) -> None:
     assert same.unlike == {}
 
 
+def test_versions_and_data_that_differ_between_any_two_records_of_a_comparison_are_reported(
+    make: Any,
+) -> None:
+    def with_torch(method: str, seed: int, torch: str, **changes: Any) -> Record:
+        return make(method, 0.5, 80, seed=seed, versions={"torch": torch}, **changes)
+
+    records = [with_torch("a", 0, "2.13.0"), with_torch("a", 1, "2.13.0"), with_torch("b", 0, "2.13.0")]
+    (same,) = compare_methods([*records, with_torch("b", 1, "2.13.0")], find_items, "a", "b")
+    assert same.differing == {}
+    (result,) = compare_methods([*records, with_torch("b", 1, "2.12.0")], find_items, "a", "b")
+    assert result.differing == {"torch": ("2.12.0", "2.13.0")}
+    changed = with_torch("b", 1, "2.13.0", data_digest="b" * 64)
+    (result,) = compare_methods([*records, changed], find_items, "a", "b")
+    assert result.differing == {"data": ("bbbbbbbb", "da7a")}
+
+
 def test_comparisons_without_an_interval_do_not_count_in_the_correction(make: Any) -> None:
     records = [make(method, level, value) for level in (0.5, 0.9) for method, value in (("a", 60), ("b", 50))]
 
@@ -199,6 +215,22 @@ def test_a_sparsity_is_matched_to_three_decimals_or_more(make: Any, word: str) -
 def test_one_method_and_sparsity_named_twice_is_refused(make: Any) -> None:
     with pytest.raises(UsageError, match="named twice; name two methods, or one at two sparsities"):
         compare_methods([make("a", 1 - 0.8**5, 80)], find_items, "a@0.672", "a@0.67232")
+
+
+def test_the_command_warns_of_versions_that_differ(make: Any, tmp_path: Path) -> None:
+    records_file = RecordsFile(tmp_path)
+    for method, torch in (("a", "2.12.0"), ("b", "2.13.0")):
+        for level in (0.5, 0.9):
+            records_file.add(make(method, level, 80, task="t", versions={"torch": torch}))
+
+    def run(*words: str) -> str:
+        words = ("compare", "a", "b", str(tmp_path), *words)
+        return CliRunner().invoke(app, words, catch_exceptions=False).stdout
+
+    warning = "VERSIONS DIFFER: torch 2.12.0 | 2.13.0 (t 0.5); scores may, for this reason alone"
+    assert " ".join(run().split()).count(warning) == 1
+    for plain in json.loads(run("--format", "json")):
+        assert plain["differing"] == {"torch": ["2.12.0", "2.13.0"]}
 
 
 def test_the_command_prints_every_format_and_refuses_wrong_names(make: Any, tmp_path: Path) -> None:

@@ -89,6 +89,19 @@ def test_a_record_that_enters_no_mean_has_none(record) -> None:
     assert [sound["mean"], unsound["mean"], failed["mean"]] == ["80.0", "", ""]
 
 
+def test_what_was_counted_in_the_data_and_the_best_possible_scores_are_columns(record) -> None:
+    data = {
+        "repeats": {"in_train": 3, "in_test": 1},
+        "left_out": {"train": 2},
+        "unknown_tokens": {"zh": 0.01},
+    }
+    text = as_csv(table_of([record(data=data, score={"ceiling": {"en-zh": 66.0}})]))
+    (line,) = csv.DictReader(io.StringIO(text))
+    assert (line["data_repeats_in_train"], line["data_repeats_in_test"]) == ("3", "1")
+    assert (line["data_left_out_train"], line["data_unknown_tokens_zh"]) == ("2", "0.01")
+    assert (line["data_source"], line["ceiling_en-zh"]) == ("there", "66.0")
+
+
 def test_csv_has_one_line_per_record(few) -> None:
     text = as_csv(table_of(few))
     assert len(text.splitlines()) == 1 + len(few)

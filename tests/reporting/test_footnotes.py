@@ -109,3 +109,71 @@ def test_a_budget_of_all_rows_is_named_in_the_footer_only(record) -> None:
         "match steps: training of a cell along its whole chain, relative to the dense recipe"
     ]
     assert not any(line.startswith("match") for line in footnotes(table_of([record("lth")])).settings)
+
+
+def test_repeated_examples_are_counted_over_folds_with_the_score_without_them(record) -> None:
+    def one(fold: int, value: float, without: float, **changes):
+        data = {"repeats": {"in_train": 30 + fold, "in_test": 2}, "digest": f"fold {fold}"}
+        return record(value=value, fold=fold, also={"without_repeats": without}, data=data, **changes)
+
+    results = [one(0, 80.0, 70.0), one(1, 60.0, 57.5), one(1, 60.0, 58.0, seed=1)]
+    clean = record(task="t/b", data={"repeats": {"in_train": 0, "in_test": 0}})
+    gone = record(task="t/c", data={"repeats": {"in_train": 100, "in_test": 0}})
+    settings = footnotes(table_of([*results, clean, gone, record(task="t/older")])).settings
+    assert [line for line in settings if line.startswith("repeated")] == [
+        (
+            "repeated in the test data of t/a: 61 of 200 examples also stand in train, 4 stand twice; "
+            "without them, scores change by -10.0 to -2.0"
+        ),
+        (
+            "repeated in the test data of t/c: 100 of 100 examples also stand in train, 0 stand twice; "
+            "no other example is left"
+        ),
+        "repeated in the test data: no example of t/b",
+    ]
+
+
+def test_what_is_left_out_or_unknown_and_the_highest_score_are_footnotes(record) -> None:
+    data = {"left_out": {"train": 3, "test": 0}, "unknown_tokens": {"en": 0.0, "zh": 0.0123}}
+    ceiling = {"en-zh": 66.04, "zh-en": 99.96, "en-fr": 98.0}
+    settings = footnotes(
+        table_of([record(data=data, score={"ceiling": ceiling}), record(task="t/b")])
+    ).settings
+    assert settings[-3:] == (
+        "left out of t/a as incomplete: 3 train examples",
+        "unknown tokens in the test data of t/a: zh 1.2%",
+        (
+            "best possible accuracy (%) of t/a: 88.0, from 66.0 (en-zh) to 100.0 (zh-en): "
+            "references through the tokenizer and back"
+        ),
+    )
+
+
+def test_versions_that_differ_within_a_mean_are_a_warning_and_between_rows_a_footnote(record) -> None:
+    def with_torch(torch: str, **changes):
+        return record(versions={"torch": torch, "threads": len(torch)}, **changes)
+
+    mixed = [with_torch("2.12"), with_torch("2.13.0", seed=1), with_torch("2.13.0", sparsity=0.6)]
+    notes = footnotes(table_of([*mixed, with_torch("2.12", sparsity=0.6, seed=1)]))
+    assert notes.warnings == (
+        "VERSIONS DIFFER WITHIN A MEAN: torch 2.12 | 2.13.0 (t/a omp-after 0.5 and 1 more)",
+    )
+    rows = footnotes(table_of([with_torch("2.12"), with_torch("2.13.0", method="lth")]))
+    assert rows.warnings == ()
+    assert (
+        "versions of t/a: torch 2.12 | 2.13.0 (they differ: scores may, for this reason alone)"
+        in rows.settings
+    )
+
+
+def test_a_version_that_a_record_does_not_name_and_that_of_a_failed_cell_differ_from_nothing(record) -> None:
+    other = record(value=None, seed=2, versions={"torch": "1.0"})
+    notes = footnotes(table_of([record(versions={"torch": "2.13.0"}), record(seed=1), other]))
+    assert notes.warnings == () and not any("versions" in line for line in notes.settings)
+
+
+def test_data_that_changed_in_its_folder_between_two_seeds_is_a_warning(record) -> None:
+    notes = footnotes(table_of([record(data_digest="a" * 64), record(seed=1, data_digest="b" * 64)]))
+    assert notes.warnings == ("VERSIONS DIFFER WITHIN A MEAN: data aaaaaaaa | bbbbbbbb (t/a omp-after 0.5)",)
+    folds = [record(fold=fold, data_digest=str(fold) * 64) for fold in (0, 1)]
+    assert footnotes(table_of(folds)).warnings == ()

@@ -22,7 +22,15 @@ CHOSEN = record_with(target={"include": ["*.query"], "exclude": ["re:.*1"]}, cos
 PATHS = record_with(
     certificate={"effective": 0.6, "effective_tensors": {"a": 0.6}, "dead_units": {"a": [1, 2]}}
 )
-RECORDS = pytest.mark.parametrize("record", [record_with(), FAILED, MATCHED, CHOSEN, PATHS])
+FACTS = record_with(
+    data={
+        "repeats": {"in_train": 3, "in_test": 1},
+        "left_out": {"train": 2, "test": 0},
+        "unknown_tokens": {"zh": 0.01},
+    },
+    score={"ceiling": {"en-zh": 66.0}},
+)
+RECORDS = pytest.mark.parametrize("record", [record_with(), FAILED, MATCHED, CHOSEN, PATHS, FACTS])
 
 
 @RECORDS

@@ -32,8 +32,6 @@ class Problem(NamedTuple):
     """In prefix form: `+ - * /`, `N0`, `N1`, … for the numbers, constants as written (`100.0`)."""
     groups: tuple[int, ...]
     """Positions of the words near the numbers and of the words they count (Graph2Tree's `group_nums`)."""
-    leaked: bool = False
-    """Whether the same question is in the training file. Set by the task for its test part."""
 
 
 def read_problems(path: Path) -> list[Problem]:

@@ -81,13 +81,7 @@ class WordProblems(Task):
 
     def data(self, part: Part) -> Sequence[Problem]:
         train, test = self._files()
-        problems = read_problems(train)
-        if part == "train":
-            return problems[: self.limit]
-        seen = {problem.words for problem in problems}
-        return [
-            problem._replace(leaked=problem.words in seen) for problem in read_problems(test)[: self.limit]
-        ]
+        return read_problems(train if part == "train" else test)[: self.limit]
 
     def model(self) -> nn.Module:
         from smc_eval.tasks.arithmetic.solver import make_solver
@@ -99,6 +93,9 @@ class WordProblems(Task):
 
     def collate(self, examples: Sequence[Problem]) -> ProblemBatch:
         return self._encoder.batch(examples)
+
+    def content(self, example: Problem) -> tuple[str, ...]:
+        return example.words
 
     def length(self, example: Problem) -> int:
         return len(example.words)
@@ -120,11 +117,7 @@ class WordProblems(Task):
         pairs = list(zip(predicted, examples, strict=True))
         right = [value_right(equation, problem.equation, problem.numbers) for equation, problem in pairs]
         exact = [equation_right(equation, problem.equation, problem.numbers) for equation, problem in pairs]
-        unleaked = [ok for ok, problem in zip(right, examples, strict=True) if not problem.leaked]
-        also = {"equation_accuracy": exact}
-        if len(unleaked) < len(right):
-            also["value_accuracy_without_leaked"] = unleaked
-        return accuracy(right, VALUE_ACCURACY, f"value|tol:1e-4|beam:{self.beam}", **also)
+        return accuracy(right, VALUE_ACCURACY, f"value|tol:1e-4|beam:{self.beam}", equation_accuracy=exact)
 
     def backbone_weights(self, model: nn.Module) -> Collection[str]:
         if self.backbone in BUILT_MODELS:

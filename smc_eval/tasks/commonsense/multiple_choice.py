@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
@@ -93,6 +93,10 @@ class MultipleChoice(Task):
 
     def length(self, example: Any) -> int:
         return self._pairs.length(example)
+
+    def content(self, example: Any) -> Hashable:
+        """The choices in any order: whoever wrote the file may have shuffled them."""
+        return tuple(sorted(example.choices))
 
     def loss(self, model: nn.Module, batch: Any) -> Tensor:
         return self.loss_and_outputs(model, batch)[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -103,6 +103,25 @@ def check_disjoint(train: Iterable[str], test: Iterable[str], where: str) -> Non
             seen[name] = part
     if set(seen.values()) != {"train", "test"}:
         raise DataError(f"{where}: one part holds no proteins; wanted proteins in train and in test")
+
+
+def check_folds(folds: Mapping[str, Iterable[str]]) -> None:
+    """Refuse a protein that is in the test part of two folds; the keys say where each fold was read.
+
+    Its predictions would count twice in the mean over folds, and the folds were not made by a partition.
+
+    Raises:
+        DataError: the message names the first such protein, and both folds.
+    """
+    seen: dict[str, str] = {}
+    for where, names in folds.items():
+        for name in dict.fromkeys(names):
+            if name in seen:
+                raise DataError(
+                    f"the protein {name!r} is tested in two folds: {seen[name]} and {where}; "
+                    "wanted each protein in the test part of one fold"
+                )
+            seen[name] = where
 
 
 def _number(value: object) -> float:

@@ -22,10 +22,21 @@ from smc_eval.errors import DataError
 from smc_eval.tasks.csv_rows import quoted, read_csv_rows
 from smc_eval.tasks.folder import DATA_DIR_HINT, open_file
 from smc_eval.tasks.protein import fasta
-from smc_eval.tasks.protein.example import Protein, Split, celsius, check_disjoint, class_label, residues
+from smc_eval.tasks.protein.example import (
+    Protein,
+    Split,
+    celsius,
+    check_disjoint,
+    check_folds,
+    class_label,
+    residues,
+)
 from smc_eval.tasks.protein.pickles import Names, read_names
 
 Answer = Literal["label", "temperature"]
+
+FOLDS = 10
+"""Folds of the cross-validation."""
 
 LONGEST_NAME = 200
 """Longest name of a protein: it is also a file name."""
@@ -67,13 +78,16 @@ def find_release(
     Raises:
         DataError: the fold has no files; the message names the wanted ones.
     """
-    name = release.split.format(fold=fold) + ("_classification" if answer == "label" else "")
+    ending = "_classification" if answer == "label" else ""
+    name = release.split.format(fold=fold) + ending
     read = class_label(release.classes) if answer == "label" else celsius
     lone_pickle: Path | None = None
     for place in _places(folder, release):
         if split := _file(place, f"{name}.pkl"):
             if sequences := fasta.find_sequences(place, release.fasta):
-                return PickleSplit(split, sequences, read)
+                names = dict.fromkeys(f"{release.split.format(fold=n)}{ending}.pkl" for n in range(FOLDS))
+                others = [path for other in names if (path := _file(place, other)) and path != split]
+                return PickleSplit(split, sequences, read, tuple(others))
             lone_pickle = split
     for place in _places(folder, release):
         table, folds = _file(place, f"{release.table}.csv"), _file(place, f"{release.table}_folds.json")
@@ -89,6 +103,8 @@ class PickleSplit:
     split: Path
     fasta: Path
     read: Callable[[object], float]
+    others: tuple[Path, ...] = ()
+    """The pickles of other folds. Nothing is read of them but the names of their test proteins."""
 
     @property
     def files(self) -> list[Path]:
@@ -101,9 +117,11 @@ class PickleSplit:
         return self._proteins(names.train, known), self._proteins(names.test, known)
 
     def _names(self) -> Names:
-        """The names of both parts, after a check that they are disjoint and safe as file names."""
+        """The names of both parts, checked to be disjoint, tested in one fold, and safe as file names."""
         names = read_names(self.split)
         check_disjoint([name for name, _ in names.train], [name for name, _ in names.test], str(self.split))
+        tested = {self.split: names.test, **{path: read_names(path).test for path in self.others}}
+        check_folds({str(path): [name for name, _ in test] for path, test in tested.items()})
         for name, _ in names.train + names.test:
             if not 0 < len(name) <= LONGEST_NAME or "/" in name or "\\" in name:
                 raise DataError(f"{self.split}: {quoted(name)} is not a name of a protein")
@@ -167,15 +185,23 @@ class TableSplit:
         )
 
     def _test_names(self) -> list[str]:
-        """The test proteins of the fold, in file order."""
+        """The test proteins of the fold, in file order, checked to be tested in no other fold."""
         content = _json(self.folds)
-        part = content.get(str(self.fold)) if isinstance(content, dict) else None
-        names = part.get("test") if isinstance(part, dict) else None
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        folds = content if isinstance(content, dict) else {}
+        tests = {fold: _names(part) for fold, part in folds.items()}
+        names = tests.get(str(self.fold))
+        if names is None:
             raise DataError(
                 f'{self.folds} has no fold {self.fold}; wanted {{"{self.fold}": {{"test": [NAME, …]}}, …}}'
             )
+        check_folds({f"fold {fold} of {self.folds}": test for fold, test in tests.items() if test})
         return names
+
+
+def _names(part: object) -> list[str] | None:
+    """The test proteins of a fold; None if there is no list of names."""
+    names = part.get("test") if isinstance(part, dict) else None
+    return names if isinstance(names, list) and all(isinstance(name, str) for name in names) else None
 
 
 def _json(path: Path) -> Any:

@@ -80,6 +80,9 @@ class Proteins(Task):
     def length(self, example: Protein) -> int:
         return _alphabet(self.backbone).length(example.sequence, self.truncate)
 
+    def content(self, example: Protein) -> str:
+        return example.sequence
+
     def backbone_weights(self, model: nn.Module) -> Collection[str]:
         return backbone.encoder_weights(self.backbone, model)
 

@@ -5,7 +5,7 @@ Shapes: N sentences, S tokens of sources, T tokens of targets.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ from torch import Tensor
 from smc_eval.errors import ModelError
 from smc_eval.tasks.translation.corpus import Sentence
 from smc_eval.tasks.translation.languages import LANGUAGES
+from smc_eval.tasks.translation.normalization import Normalize, unchanged
 
 IGNORED = -100
 """Label of positions that have no loss."""
@@ -42,14 +43,21 @@ class Codec:
     """A tokenizer with the tokens of all languages."""
 
     def __init__(
-        self, tokenizer: Any, side: LanguageSide, longest: int, codes: Sequence[str], model_name: str
+        self,
+        tokenizer: Any,
+        side: LanguageSide,
+        longest: int,
+        codes: Sequence[str],
+        model_name: str,
+        normalize: Normalize = unchanged,
     ) -> None:
-        """Sources and targets are truncated to `longest` tokens.
+        """Texts are normalized, then tokenized. Sources and targets are truncated to `longest` tokens.
 
         Raises:
             ModelError: the tokenizer has no token for a language, for padding or for the end.
         """
         self.tokenizer, self.language_side, self.longest = tokenizer, side, longest
+        self.normalize = normalize
         for role in ("pad", "eos"):
             if getattr(tokenizer, f"{role}_token_id") is None:
                 raise ModelError(
@@ -70,6 +78,11 @@ class Codec:
             self.language[code] = token
         self._ids: dict[str, list[int]] = {}
 
+    @property
+    def normalizes(self) -> bool:
+        """Whether a table of replacements was found in the files of the tokenizer, or it needs none."""
+        return self.normalize is not unchanged or not getattr(self.tokenizer, "is_fast", True)
+
     def side_lengths(self, sentence: Sentence) -> tuple[int, int]:
         """Tokens of source and target, including those of language and end."""
         return len(self.ids(sentence.source)) + 2, len(self.ids(sentence.target)) + 2
@@ -77,9 +90,22 @@ class Codec:
     def ids(self, text: str) -> list[int]:
         """Ids of a text without special tokens; each text is tokenized once."""
         if text not in self._ids:
-            ids = self.tokenizer(text, add_special_tokens=False, verbose=False).input_ids
-            self._ids[text] = ids[: self.longest - 2]
+            self._ids[text] = self._all_ids(text)[: self.longest - 2]
         return self._ids[text]
+
+    def unknown_share(self, texts: Iterable[str]) -> float:
+        """Share of tokens of some texts that are unknown, in [0, 1]. Truncation does not matter to it."""
+        unknown: int | None = getattr(self.tokenizer, "unk_token_id", None)
+        found = total = 0
+        for text in texts:
+            ids = self._all_ids(text)
+            found += sum(token == unknown for token in ids)
+            total += len(ids)
+        return found / total if total else 0.0
+
+    def rewritten(self, text: str) -> str:
+        """A text as a net writes it that makes no mistake: through the tokenizer and back."""
+        return self.text(self.ids(text))
 
     def batch(self, sentences: Sequence[Sentence]) -> TextBatch:
         """Sentences of any directions as one batch."""
@@ -107,6 +133,10 @@ class Codec:
     def text(self, ids: Sequence[int]) -> str:
         """The text of generated ids."""
         return str(self.tokenizer.decode(ids, skip_special_tokens=True)).strip()
+
+    def _all_ids(self, text: str) -> list[int]:
+        normal = self.normalize(text)
+        return list(self.tokenizer(normal, add_special_tokens=False, verbose=False).input_ids)
 
 
 def _padded(rows: Sequence[Sequence[int]], filler: int) -> Tensor:

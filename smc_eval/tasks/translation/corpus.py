@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -83,13 +83,13 @@ def text_files(place: Path, part: str, direction: Direction) -> Texts | None:
     return None
 
 
-def read_sentences(files: Texts, direction: Direction) -> list[Sentence]:
-    """The sentences of a direction, in file order.
+def read_pairs(files: Texts) -> list[tuple[str, str]]:
+    """The lines of two files in pairs, in file order; a line may be blank.
 
     Raises:
-        DataError: one file has more lines than the other, or a line is empty; names file and line.
+        DataError: one file has more lines than the other, or both have none; names the file.
     """
-    sentences = list[Sentence]()
+    pairs = list[tuple[str, str]]()
     for number, pair in enumerate(zip_longest(*map(lines, files)), 1):
         source, target = pair
         if source is None or target is None:
@@ -98,13 +98,28 @@ def read_sentences(files: Texts, direction: Direction) -> list[Sentence]:
                 f"{short} ends after {number - 1} lines, but {long} is longer; "
                 "both must be translations of each other, line by line"
             )
-        for path, text in zip(files, (source, target), strict=True):
-            if not text.strip():
-                raise DataError(f"{path}, line {number}: the line is empty; wanted a sentence")
-        sentences.append(Sentence(direction, source.strip(), target.strip()))
-    if not sentences:
-        raise DataError(f"{files[0]} is empty; wanted sentences, one a line")
-    return sentences
+        pairs.append((source, target))
+    if not any(source.strip() and target.strip() for source, target in pairs):
+        raise DataError(f"{files[0]} is empty, or {files[1]} is; wanted sentences, one a line")
+    return pairs
+
+
+def without_blanks(
+    pairs: Iterable[tuple[str, str]], direction: Direction, most: int | None
+) -> tuple[list[Sentence], int]:
+    """The first `most` sentences, and the number of pairs before the last one that have a blank side.
+
+    Such pairs are left out: parallel text marks a sentence without a translation by a blank line.
+    """
+    sentences, blank = list[Sentence](), 0
+    for source, target in pairs:
+        if most is not None and len(sentences) == most:
+            break
+        if source.strip() and target.strip():
+            sentences.append(Sentence(direction, source.strip(), target.strip()))
+        else:
+            blank += 1
+    return sentences, blank
 
 
 def balanced_counts(counts: Mapping[Direction, int], temperature: float) -> dict[Direction, int]:

@@ -9,6 +9,7 @@ from smc_eval.errors import ModelError
 from smc_eval.tasks import backbone, pretrained, tiny
 from smc_eval.tasks.translation.codec import Codec, LanguageSide
 from smc_eval.tasks.translation.languages import LANGUAGES
+from smc_eval.tasks.translation.normalization import file_normalization
 
 if TYPE_CHECKING:
     from torch import nn
@@ -28,8 +29,10 @@ def make_codec(model_name: str, texts: Iterable[str], codes: Sequence[str], long
         language_tokens = [LANGUAGES[code].region for code in codes]
         tokenizer.add_special_tokens({"additional_special_tokens": language_tokens})
         return Codec(tokenizer, "last", longest, codes, model_name)
-    tokenizer = pretrained.load_tokenizer(backbone.find_backbone(model_name, "encoder-decoder"))
-    return Codec(tokenizer, _language_side(tokenizer, codes[0], model_name), longest, codes, model_name)
+    found = backbone.find_backbone(model_name, "encoder-decoder")
+    tokenizer = pretrained.load_tokenizer(found)
+    side = _language_side(tokenizer, codes[0], model_name)
+    return Codec(tokenizer, side, longest, codes, model_name, file_normalization(found, tokenizer))
 
 
 def make_net(

@@ -6,13 +6,11 @@ Zhang et al. (2020), arXiv:2004.11867; the text is OPUS's, Tiedemann (2012).
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import islice
 
 from smc_eval.errors import DataError
 from smc_eval.spec import digest
 from smc_eval.task import Part, Source
 from smc_eval.tasks.hub import HUB, HubSet
-from smc_eval.tasks.translation.corpus import Sentence
 from smc_eval.tasks.translation.languages import PIVOT, Direction
 
 OPUS_NAME = "Helsinki-NLP/opus-100"
@@ -43,20 +41,14 @@ def opus_source(directions: Sequence[Direction]) -> Source:
     return Source("data", f"{HUB}:{OPUS_NAME}", digest(commits))
 
 
-def opus_sentences(direction: Direction, part: Part, most: int | None) -> list[Sentence]:
-    """The first `most` sentences of a direction. Pairs with an empty side, which OPUS-100 has, are skipped.
+def opus_pairs(direction: Direction, part: Part) -> Iterator[tuple[str, str]]:
+    """The rows of a direction: source and target. Some rows of OPUS-100 have a blank side.
 
     Raises:
         DataError: the text cannot be fetched.
     """
-    return list(islice(_sentences(direction, part), most))
-
-
-def _sentences(direction: Direction, part: Part) -> Iterator[Sentence]:
     for row in _pair(direction).rows(part):
-        source, target = (row[OPUS_COLUMN][code].strip() for code in (direction.source, direction.target))
-        if source and target:
-            yield Sentence(direction, source, target)
+        yield row[OPUS_COLUMN][direction.source], row[OPUS_COLUMN][direction.target]
 
 
 def _pair(direction: Direction) -> HubSet:

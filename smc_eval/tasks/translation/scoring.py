@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -54,6 +54,17 @@ def score_directions(predicted: Sequence[str], sentences: Sequence[Sentence], be
         also_n=counts,
         items=Items("bleu", tuple(rows), tuple(str(sentence.direction) for sentence in sentences)),
     )
+
+
+def ceilings(rewrite: Callable[[str], str], sentences: Iterable[Sentence]) -> dict[str, float]:
+    """The BLEU of each direction's references after `rewrite`: what a net without a mistake would score."""
+    groups: dict[Direction, list[str]] = {}
+    for sentence in sentences:
+        groups.setdefault(sentence.direction, []).append(sentence.target)
+    return {
+        str(direction): _metric(direction).corpus_score(list(map(rewrite, texts)), [texts]).score
+        for direction, texts in groups.items()
+    }
 
 
 @cache

@@ -26,8 +26,9 @@ from smc_eval.tasks.translation.corpus import (
     Sentence,
     balanced_counts,
     find_corpus,
-    read_sentences,
+    read_pairs,
     text_files,
+    without_blanks,
 )
 from smc_eval.tasks.translation.languages import PIVOT, TEN, Direction, LanguagePairs, directions
 
@@ -72,7 +73,7 @@ class Translation(Task):
     its text; the default is the first N of fr, cs, de, gu, ja, my, ro, ru, vi, zh, from and to English.
     """
 
-    version: ClassVar[int] = 2  # 2: batches are drawn by the lengths of both sides
+    version: ClassVar[int] = 3  # 2: batches are drawn by the lengths of both sides; 3: text is normalized
     tiny: ClassVar[Mapping[str, Any]] = TINY_TRANSLATION
     generates: ClassVar[bool] = True
     recipe: Recipe = FAIRSEQ
@@ -139,7 +140,7 @@ class Translation(Task):
 
     def data(self, part: Part) -> Sequence[Sentence]:
         most = self.sentences if part == "train" else None
-        texts = {direction: self._sentences(part, direction, most) for direction in self.directions}
+        texts = {direction: self._read(part, direction, most)[0] for direction in self.directions}
         counts = {direction: len(sentences) for direction, sentences in texts.items()}
         if part == "train":
             counts = balanced_counts(counts, self.temperature)
@@ -148,6 +149,22 @@ class Translation(Task):
             *(islice(cycle(sentences), counts[direction]) for direction, sentences in texts.items())
         )
         return [sentence for row in rows for sentence in row if sentence][: self.limit]
+
+    def left_out(self, part: Part) -> int:
+        """Pairs of all directions with a blank side."""
+        most = self.sentences if part == "train" else None
+        return sum(self._read(part, direction, most)[1] for direction in self.directions)
+
+    def content(self, example: Sentence) -> tuple[str, ...]:
+        return str(example.direction), example.source
+
+    def unknown_tokens(self, examples: Sequence[Sentence]) -> Mapping[str, float]:
+        from smc_eval.tasks.translation.vocabulary import unknown_shares
+
+        return unknown_shares(self._codec, examples)
+
+    def ceiling(self, examples: Sequence[Sentence]) -> Mapping[str, float]:
+        return scoring.ceilings(self._codec.rewritten, examples)
 
     def model(self) -> nn.Module:
         from smc_eval.tasks.translation.encoder_decoder import make_net
@@ -211,10 +228,11 @@ class Translation(Task):
         ]
         return Source("data", self.folder, content_digest(dict.fromkeys(files)))
 
-    def _sentences(self, part: Part, direction: Direction, most: int | None) -> list[Sentence]:
-        if self.folder == HUB:
-            return opus.opus_sentences(direction, part, most)
-        return read_sentences(self._texts(part, direction), direction)[:most]
+    def _read(self, part: Part, direction: Direction, most: int | None) -> tuple[list[Sentence], int]:
+        """The sentences of a direction, and the number of pairs that are left out."""
+        hub = self.folder == HUB
+        pairs = opus.opus_pairs(direction, part) if hub else read_pairs(self._texts(part, direction))
+        return without_blanks(pairs, direction, most)
 
     def _texts(self, part: str, direction: Direction) -> tuple[Path, Path]:
         folder = synthetic_folder("translation") if self.folder == "synthetic" else Path(self.folder)
@@ -229,11 +247,20 @@ class Translation(Task):
 
 @lru_cache(maxsize=8)
 def _codec(task: Translation) -> Codec:
-    """The codec of a task, made once a process from all its training text."""
-    from smc_eval.tasks.translation.encoder_decoder import make_codec
+    """The codec of a task, made once a process from all its training text, and checked.
 
-    texts = [text for sentence in task.data("train") for text in (sentence.source, sentence.target)]
-    return make_codec(task.backbone, texts, (PIVOT, *task.languages), task.max_tokens)
+    Raises:
+        ModelError: the model cannot be loaded, or its tokenizer does not know a language.
+    """
+    from smc_eval.tasks.translation.encoder_decoder import make_codec
+    from smc_eval.tasks.translation.vocabulary import check_vocabulary
+
+    sentences = task.data("train")
+    texts = (text for sentence in sentences for text in (sentence.source, sentence.target))
+    codec = make_codec(task.backbone, texts, (PIVOT, *task.languages), task.max_tokens)
+    for checked in () if task.backbone in BUILT_MODELS else (sentences, task.data("test")):
+        check_vocabulary(codec, checked, task.backbone)
+    return codec
 
 
 def _card(count: int) -> TaskCard:

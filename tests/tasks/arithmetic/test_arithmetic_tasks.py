@@ -100,37 +100,25 @@ def test_the_body_excludes_output_layers_and_embeddings() -> None:
     assert set(in_scope(model, "all-2d")) == matrices - {"tree.constants"}
 
 
-def test_a_score_holds_value_equation_and_unleaked_accuracy() -> None:
+def test_a_score_holds_value_and_equation_accuracy() -> None:
     numbers = (2.0, 3.0)
-    problems = [
-        Problem(("NUM", "NUM"), (0, 1), numbers, ("+", "N0", "N1"), (), leaked=leaked)
-        for leaked in (True, True, False, False)
-    ]
+    problems = [Problem(("NUM", "NUM"), (0, 1), numbers, ("+", "N0", "N1"), ())] * 4
     predicted = [["+", "N0", "N1"], ["*", "N0", "N1"], ["+", "N1", "N0"], ["+", "N0"]]
     score = small().score(predicted, problems)
     assert (score.metric, score.value, score.n) == ("value accuracy (%)", 50.0, 4)
-    assert score.also == {"equation_accuracy": 25.0, "value_accuracy_without_leaked": 50.0}
+    assert score.also == {"equation_accuracy": 25.0}
     assert score.signature == "value|tol:1e-4|beam:5"
 
 
-def test_without_leaks_there_is_no_unleaked_accuracy() -> None:
-    one = Problem(("NUM",), (0,), (2.0,), ("N0",), ())
-    assert small().score([["N0"]], [one]).also == {"equation_accuracy": 100.0}
-
-
-def test_leaked_questions_are_marked_in_the_test_part_alone() -> None:
-    task = small()
-    train = {problem.words for problem in task.data("train")}
-    leaked = [problem.leaked for problem in task.data("test")]
-    assert leaked == [problem.words in train for problem in task.data("test")]
-    assert sum(leaked) == 4
-    assert not any(problem.leaked for problem in task.data("train"))
+def test_a_question_is_the_same_whatever_its_numbers_and_its_equation_are() -> None:
+    first = Problem(("NUM", "pens"), (0,), (2.0,), ("N0",), ())
+    other = first._replace(numbers=(3.0,), equation=("+", "N0", "N0"))
+    assert small().content(first) == small().content(other) != small().content(first._replace(words=("NUM",)))
 
 
 def test_real_files_are_read(data_dir: Path) -> None:
     task = MawpsGts(backbone="scratch", folder=str(data_dir), fold=0)
     assert (len(task.data("train")), len(task.data("test"))) == (1537, 384)
-    assert sum(problem.leaked for problem in task.data("test")) == 128
 
 
 def test_a_task_with_folds_needs_a_fold() -> None:

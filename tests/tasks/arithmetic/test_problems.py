@@ -32,7 +32,6 @@ def test_a_row_is_read_as_a_problem(tmp_path):
             numbers=(8.0, -2.5),
             equation=("*", "+", "N0", "N1", "100.0"),
             groups=(0, 1, 2),
-            leaked=False,
         )
     ]
 

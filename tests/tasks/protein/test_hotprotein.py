@@ -267,6 +267,33 @@ def test_a_broken_file_of_folds_is_reported(tmp_path: Path, folds: object, words
     assert words in message and "hp_s2c2_folds.json" in message
 
 
+def test_a_protein_that_two_folds_test_is_refused_with_both_folds(tmp_path: Path) -> None:
+    place = tmp_path / "hotprotein" / "s2c2"
+    place.mkdir(parents=True)
+    (place / "hp_s2c2.csv").write_text(CSV)
+    (place / "hp_s2c2_folds.json").write_text(json.dumps({**FOLDS, "2": {"test": ["P2", "P3"]}}))
+    for fold in (0, 1, 2):
+        with pytest.raises(
+            DataError, match="'P3' is tested in two folds: fold 0 of .*json and fold 2 of .*json"
+        ):
+            hotprotein.find_release(tmp_path, hotprotein.HP_S2C2, fold, "label").parts()
+
+
+def test_a_protein_in_the_test_parts_of_two_pickles_is_refused(release: Callable[..., Path]) -> None:
+    folder = release()
+    other = {**SPLIT, "train_names": ["P3", "P4"], "test_names": ["P1", "P2"]}
+    path = folder / "hotprotein" / "s2c2" / "d1_7_classification.pkl"
+    path.write_bytes(pickle.dumps(other, protocol=2))
+    split = hotprotein.find_release(folder, hotprotein.HP_S2C2, 0, "label")
+    assert split.parts() and path not in split.files
+    path.write_bytes(
+        pickle.dumps({**other, "train_names": ["P2", "P4"], "test_names": ["P1", "P3"]}, protocol=2)
+    )
+    split = hotprotein.find_release(folder, hotprotein.HP_S2C2, 0, "label")
+    with pytest.raises(DataError, match=r"'P3' is tested in two folds: .*d1_0_c.*\.pkl and .*d1_7_c.*\.pkl"):
+        split.parts()
+
+
 @pytest.mark.parametrize("layout", ["folder", ".tar.gz", ".fasta"])
 @pytest.mark.parametrize(
     ("sequence", "words"), [("M1", "line 2: '1'"), ("", "line 1: the sequence is empty")]

@@ -9,11 +9,13 @@ import pytest
 
 from smc_eval.errors import DataError, UnknownName, UsageError
 from smc_eval.tasks.translation.corpus import (
+    PARTS,
     Sentence,
     balanced_counts,
     find_corpus,
-    read_sentences,
+    read_pairs,
     text_files,
+    without_blanks,
 )
 from smc_eval.tasks.translation.languages import Direction, directions
 from smc_eval.tasks.translation.translation import TwoToTwo
@@ -61,7 +63,7 @@ def test_text_has_one_file_a_language_or_one_a_pair_in_either_order(tmp_path: Pa
     for place, wanted in (("a", ("one", "un")), ("b", ("two", "deux"))):
         files = text_files(home / place, "train", FRENCH)
         assert files is not None
-        assert read_sentences(files, FRENCH) == [Sentence(FRENCH, *wanted)]
+        assert read_pairs(files) == [tuple(f"{word}\n" for word in wanted)]
     assert text_files(home / "a", "test", FRENCH) is None
 
 
@@ -70,15 +72,15 @@ def test_gzipped_text_gives_the_same(tmp_path: Path) -> None:
         with gzip.open(tmp_path / f"train.{code}.gz", "wt", encoding="utf-8") as stream:
             stream.write(text)
     files = text_files(tmp_path, "train", FRENCH)
-    assert files is not None and read_sentences(files, FRENCH) == [Sentence(FRENCH, "one", "un")]
+    assert files is not None and read_pairs(files) == [("one\n", "un\n")]
 
 
 @pytest.mark.parametrize(
     ("english", "french", "message"),
     [
         ("one\ntwo\n", "un\n", r"train\.fr ends after 1 lines, .*train\.en is longer"),
-        ("one\n\n", "un\ndeux\n", r"train\.en, line 2: the line is empty"),
-        ("", "", r"train\.en is empty; wanted sentences"),
+        ("", "", r"train\.en is empty, or .*train\.fr is; wanted sentences"),
+        ("one\n\n", "\ndeux\n", r"train\.en is empty, or .*train\.fr is; wanted sentences"),
     ],
 )
 def test_files_that_are_not_aligned_are_reported_with_file_and_line(
@@ -88,7 +90,27 @@ def test_files_that_are_not_aligned_are_reported_with_file_and_line(
     files = text_files(tmp_path / "translation" / "a", "train", FRENCH)
     assert files is not None
     with pytest.raises(DataError, match=message):
-        read_sentences(files, FRENCH)
+        read_pairs(files)
+
+
+def test_a_blank_line_takes_its_translation_with_it_and_is_counted(tmp_path: Path) -> None:
+    write_corpus(tmp_path, a__train_en="one\n\n three \n\u3000\nfive\n", a__train_fr="un\ndeux\ntrois\n\n \n")
+    files = text_files(tmp_path / "translation" / "a", "train", FRENCH)
+    assert files is not None
+    kept = [Sentence(FRENCH, "one", "un"), Sentence(FRENCH, "three", "trois")]
+    assert without_blanks(read_pairs(files), FRENCH, None) == (kept, 3)
+    assert without_blanks(read_pairs(files), FRENCH, 2) == (kept, 1)
+
+
+def test_a_task_leaves_blank_lines_out_of_both_of_their_directions(tmp_path: Path) -> None:
+    texts = {"en": "one\ntwo\nthree\n", "fr": "un\n\ntrois\n", "cs": "jedna\ndva\n\n"}
+    write_corpus(tmp_path, **{f"a__{part}_{code}": text for part in PARTS for code, text in texts.items()})
+    task = TwoToTwo(folder=str(tmp_path))
+    assert [task.left_out(part) for part in PARTS] == [4, 4]
+    assert [(str(s.direction), s.source) for s in task.data("test")] == [
+        ("en-fr", "one"), ("fr-en", "un"), ("en-cs", "one"), ("cs-en", "jedna"),
+        ("en-fr", "three"), ("fr-en", "trois"), ("en-cs", "two"), ("cs-en", "dva"),
+    ]  # fmt: skip
 
 
 def test_bytes_that_are_not_text_are_reported_with_file_and_line(tmp_path: Path) -> None:
@@ -97,7 +119,7 @@ def test_bytes_that_are_not_text_are_reported_with_file_and_line(tmp_path: Path)
     files = text_files(tmp_path / "translation" / "a", "train", FRENCH)
     assert files is not None
     with pytest.raises(DataError, match=r"train\.fr, line 1: byte 0xff is not UTF-8"):
-        read_sentences(files, FRENCH)
+        read_pairs(files)
 
 
 def test_the_only_corpus_with_all_languages_is_taken_and_several_need_a_choice(tmp_path: Path) -> None:

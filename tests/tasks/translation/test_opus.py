@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from smc_eval.errors import DataError
-from smc_eval.tasks.translation.corpus import Sentence
+from smc_eval.tasks.translation.corpus import Sentence, without_blanks
 from smc_eval.tasks.translation.languages import Direction
-from smc_eval.tasks.translation.opus import opus_sentences
+from smc_eval.tasks.translation.opus import opus_pairs
 from smc_eval.tasks.translation.translation import TwoToTwo
 
 COMMIT = "f" * 40
@@ -52,11 +52,18 @@ def test_the_hub_and_files_give_the_same(cache: Path, tmp_path: Path) -> None:
 
 def test_the_option_sentences_takes_the_first_sentences(cache: Path) -> None:
     direction = Direction("fr", "en")
-    assert opus_sentences(direction, "train", 1) == [Sentence(direction, "fr 0", "train 0")]
+    first = [Sentence(direction, "fr 0", "train 0")]
+    assert without_blanks(opus_pairs(direction, "train"), direction, 1) == (first, 0)
     assert len(TwoToTwo(folder="hub", sentences=2).data("train")) == 4 * 2
     assert len(TwoToTwo(folder="hub", sentences=2).data("test")) == 4 * 2
 
 
 def test_directions_without_english_are_refused(cache: Path) -> None:
     with pytest.raises(DataError, match="has no text for fr-cs; all its directions are from or to English"):
-        opus_sentences(Direction("fr", "cs"), "train", None)
+        list(opus_pairs(Direction("fr", "cs"), "train"))
+
+
+def test_rows_with_a_blank_side_are_counted(cache: Path) -> None:
+    task = TwoToTwo(folder="hub")
+    assert [task.left_out(part) for part in ("train", "test")] == [4, 4]
+    assert TwoToTwo(folder="hub", sentences=1).left_out("train") == 0
