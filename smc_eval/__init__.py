@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         HasLength,
         HasLossTerms,
         HasOutputs,
+        HasPadding,
         HasPaperExclusions,
         HasSideLengths,
         Sized,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from smc_eval.pruner import Criterion, Probe, Pruner, masks
     from smc_eval.recipe import Recipe
     from smc_eval.score import Items, Score, accuracy
-    from smc_eval.sparse.inputs import InputObserver, Reducible
+    from smc_eval.sparse.inputs import InputObserver, Reducible, TransposedObserver
     from smc_eval.sparse.shard_group import ShardGroup
     from smc_eval.spec import Outside, Spec
     from smc_eval.stages import START, Distillation, Prune, Rewind, Stage, Train
@@ -42,7 +43,7 @@ __version__ = "0.2.0"
 
 MODULES = {
     "capabilities": "HasBackbone HasDataFiles HasExclusions HasLength HasLossTerms HasOutputs "
-    "HasPaperExclusions HasSideLengths Sized TrainedAs",
+    "HasPadding HasPaperExclusions HasSideLengths Sized TrainedAs",
     "card": "MethodCard TaskCard",
     "data_file": "DataFile",
     "errors": "DataError ModelError PluginError SmcError SparsityError UsageError",
@@ -51,7 +52,7 @@ MODULES = {
     "pruner": "Criterion Probe Pruner masks",
     "recipe": "Recipe",
     "score": "Items Score accuracy",
-    "sparse.inputs": "InputObserver Reducible",
+    "sparse.inputs": "InputObserver Reducible TransposedObserver",
     "sparse.shard_group": "ShardGroup",
     "spec": "Outside Spec",
     "stages": "START Distillation Prune Rewind Stage Train",
@@ -74,6 +75,7 @@ __all__ = [
     "HasLength",
     "HasLossTerms",
     "HasOutputs",
+    "HasPadding",
     "HasPaperExclusions",
     "HasSideLengths",
     "InputObserver",
@@ -106,6 +108,7 @@ __all__ = [
     "TaskCard",
     "Train",
     "TrainedAs",
+    "TransposedObserver",
     "Updater",
     "UsageError",
     "accuracy",

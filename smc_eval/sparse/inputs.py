@@ -156,11 +156,17 @@ class InputWatch(TorchFunctionMode):
             observer(name, (rows, columns), self._real_rows(name, x.detach()))
 
     def _real_rows(self, name: str, x: Tensor) -> Tensor:
-        """The inputs as rows, without padding. Inputs that may still have some are noted."""
+        """The inputs as rows, without padding. Inputs that may still have some are noted.
+
+        Inputs that a call shares among its rows, such as relative positions, count once for each row, so
+        that the number of rows in a call does not matter.
+        """
         leading, rows = tuple(x.shape[:-1]), x.reshape(-1, x.shape[-1])
         size, padding = self.reading.size, self.reading.padding
         if size:  # the net itself may add positions
             noted = len(leading) == 2 and leading[0] == size[0] and leading[1] > size[1]
+            if len(leading) == 2 and leading[0] == 1 and leading[1] != size[0]:
+                rows = rows.repeat(size[0], 1)
         elif padding:
             noted = leading in (padding, (padding[0] * padding[1],))
         elif self.real is None or bool(self.real.all()):

@@ -109,3 +109,18 @@ def test_a_budget_of_all_rows_is_named_in_the_footer_only(record) -> None:
         "match steps: training of a cell along its whole chain, relative to the dense recipe"
     ]
     assert not any(line.startswith("match") for line in footnotes(table_of([record("lth")])).settings)
+
+
+def test_inputs_that_a_method_did_not_see_are_told_once_for_each_task_and_method(record) -> None:
+    parts = [
+        {"unseen": 0.25, "unseen_tensors": {"a": 1.0, "b": 0.5, "c": 1.0}, "padded": []},
+        {"unseen": 0.1234, "unseen_tensors": {"a": 1.0}, "padded": ["d"]},
+    ]
+    results = [record("wanda", seed=seed, inputs=inputs) for seed, inputs in enumerate(parts)]
+    assert footnotes(table_of([*results, record("lth")])).problems == (
+        (
+            "wanda saw no input of 25.00% of the weights in scope of t/a (a and 2 more tensors): "
+            "there it knew the weights alone"
+        ),
+        "wanda on t/a: inputs of d may include padding",
+    )
