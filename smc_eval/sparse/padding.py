@@ -92,7 +92,9 @@ def _cut(forward: Callable[..., Any], reading: Reading, *, own: bool) -> Callabl
         real_ML = mask_ML != 0
         rows, tokens = real_ML.shape
         if bool(real_ML.all()):
-            with reading.of((rows, tokens) if own else None):
+            # an encoder-decoder has two lengths; its encoder says its own
+            one_length = own and not any(_of_other_side(*argument) for argument in arguments.items())
+            with reading.of((rows, tokens) if one_length else None):
                 return forward(*args, **kwargs)
         try:
             groups = row_groups(real_ML) if own and len(args) <= len(names) else []
@@ -137,13 +139,18 @@ def part_of(name: str, value: Any, places_G: Tensor, length: int, real_ML: Tenso
     """
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
-    if not isinstance(value, Tensor) or name.startswith(OTHER_SIDES) or value.ndim < 2:
+    if not isinstance(value, Tensor) or _of_other_side(name, value) or value.ndim < 2:
         raise Unsplittable
     if value.shape[:2] == real_ML.shape:
         return value[places_G, :length]
     if value.shape[:2] == (1, real_ML.shape[1]):  # one row of positions for all
         return value[:, :length]
     raise Unsplittable
+
+
+def _of_other_side(name: str, value: Any) -> bool:
+    """Whether an argument has a length of its own, as the targets of an encoder-decoder have."""
+    return value is not None and name.startswith(OTHER_SIDES)
 
 
 def joined(

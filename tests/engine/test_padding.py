@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -20,20 +21,36 @@ from smc_eval.sparse.input_stats import Grams, Squares
 from smc_eval.sparse.net import Net
 from smc_eval.sparse.scope import in_scope
 from smc_eval.target import Target
-from smc_eval.task import Task
+from smc_eval.task import Part, Task
 from smc_eval.tasks.arithmetic.datasets import MawpsGraph2Tree, MawpsGts
 from smc_eval.tasks.commonsense.csqa import Csqa
 from smc_eval.tasks.commonsense.winogrande import WinoGrande
 from smc_eval.tasks.protein.datasets import Meltome
+from smc_eval.tasks.translation.corpus import Sentence
 from smc_eval.tasks.translation.translation import TwoToTwo
 from smc_eval.testing import Toy
 
 EXAMPLES = 12
 
+
+class Uneven(TwoToTwo):
+    """Sentences of different lengths on both sides."""
+
+    def data(self, part: Part) -> Sequence[Sentence]:
+        return [
+            replace(
+                sentence,
+                source=" ".join(sentence.source.split()[: 1 + n % 4]),
+                target=" ".join(sentence.target.split()[: 1 + n // 2 % 3]),
+            )
+            for n, sentence in enumerate(super().data(part))
+        ]
+
+
 TASKS: dict[str, Callable[[], Task]] = {
     "encoder": lambda: Csqa(limit=EXAMPLES),
     "masked words": lambda: WinoGrande(limit=EXAMPLES),
-    "encoder-decoder": lambda: TwoToTwo(limit=EXAMPLES),
+    "encoder-decoder": lambda: Uneven(limit=EXAMPLES),
     "protein encoder": lambda: Meltome(limit=EXAMPLES),
     "LSTM": lambda: MawpsGts(fold=0, limit=EXAMPLES),
     "LSTM and graphs": lambda: MawpsGraph2Tree(fold=0, limit=EXAMPLES),

@@ -148,6 +148,26 @@ def test_positions_that_a_net_adds_itself_are_told() -> None:
     assert "encoder.layer.0.intermediate.dense.weight" in watch.sight.padded
 
 
+def test_the_encoder_of_an_encoder_decoder_reads_rows_apart_and_the_decoder_does_not() -> None:
+    torch.manual_seed(0)
+    sizes = dict.fromkeys(("encoder_layers", "decoder_layers", "decoder_attention_heads"), 1)
+    sizes |= {"encoder_attention_heads": 1, "encoder_ffn_dim": 24, "decoder_ffn_dim": 24, "d_model": 16}
+    net = AutoModel.from_config(AutoConfig.for_model("mbart", **(SMALL | sizes))).eval()
+    ids_ML, real_ML = padded()
+    rows: dict[str, int] = {}
+
+    def observer(name: str, _region: Any, x_NI: Tensor) -> None:
+        rows[name] = rows.get(name, 0) + int(x_NI.any(1).sum())  # zeros add nothing to a sum
+
+    weights = {name: weight.detach() for name, weight in net.named_parameters() if weight.ndim >= 2}
+    # sources of 8 tokens, and targets of as many that have no mask: they all count
+    with torch.no_grad(), observing(net, weights, observer):
+        net(input_ids=ids_ML, attention_mask=real_ML, decoder_input_ids=ids_ML)
+    assert rows["encoder.layers.0.fc1.weight"] == int(real_ML.sum()) == 22
+    assert rows["decoder.layers.0.encoder_attn.k_proj.weight"] == 22
+    assert rows["decoder.layers.0.encoder_attn.q_proj.weight"] == rows["decoder.layers.0.fc1.weight"] == 32
+
+
 @pytest.mark.parametrize(
     ("mask", "groups"),
     [
