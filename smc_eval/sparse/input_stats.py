@@ -6,6 +6,7 @@ Shapes: N rows, I inputs, O outputs.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from bisect import bisect_left
 from collections.abc import Collection, Iterator, Mapping
 from itertools import pairwise
 
@@ -110,9 +111,12 @@ class InputStats(ABC):
                 f"the inputs that {name!r} multiplies are not finite; train it with a lower lr"
             )
         edges = sorted({0, outputs, *(edge for first, last, _ in sums for edge in (first, last))})
-        for start, stop in pairwise(edges):
-            over = [total for (first, last, _), total in sums.items() if first <= start and stop <= last]
-            yield slice(start, stop), (sum(over[1:], over[0]) if over else None)
+        over: list[list[Tensor]] = [[] for _ in edges[1:]]
+        for (first, last, _), total in sums.items():
+            for band in range(bisect_left(edges, first), bisect_left(edges, last)):
+                over[band].append(total)
+        for (start, stop), totals in zip(pairwise(edges), over, strict=True):
+            yield slice(start, stop), (sum(totals[1:], totals[0]) if totals else None)
 
 
 class Squares(InputStats):

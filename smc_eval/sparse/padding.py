@@ -73,7 +73,10 @@ def _takes_mask(module: nn.Module) -> bool | None:
     body = getattr(module, "base_model", None)
     if body is not None:  # a body inside a head is cut, and not the head: hooks on the body see all rows
         return True if body is module else None
-    return False if MASK in inspect.signature(module.forward).parameters else None
+    try:
+        return False if MASK in inspect.signature(module.forward).parameters else None
+    except (TypeError, ValueError):  # a compiled module has no signature
+        return None
 
 
 def _cut(forward: Callable[..., Any], reading: Reading, *, own: bool) -> Callable[..., Any]:
