@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         HasLength,
         HasLossTerms,
         HasOutputs,
+        HasPadding,
         HasPaperExclusions,
         HasSideLengths,
         HasUnknownTokens,
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from smc_eval.pruner import Criterion, Probe, Pruner, masks
     from smc_eval.recipe import Recipe
     from smc_eval.score import Items, Score, accuracy
-    from smc_eval.sparse.inputs import InputObserver, Reducible
+    from smc_eval.sparse.inputs import InputObserver, Reducible, TransposedObserver
     from smc_eval.sparse.shard_group import ShardGroup
     from smc_eval.spec import Outside, Spec
     from smc_eval.stages import START, Distillation, Prune, Rewind, Stage, Train
@@ -46,7 +47,7 @@ __version__ = "0.2.0"
 
 MODULES = {
     "capabilities": "HasBackbone HasCeiling HasContent HasDataFiles HasExclusions HasLength HasLossTerms "
-    "HasOutputs HasPaperExclusions HasSideLengths HasUnknownTokens LeavesOut Sized TrainedAs",
+    "HasOutputs HasPadding HasPaperExclusions HasSideLengths HasUnknownTokens LeavesOut Sized TrainedAs",
     "card": "MethodCard TaskCard",
     "data_file": "DataFile",
     "errors": "DataError ModelError PluginError SmcError SparsityError UsageError",
@@ -55,7 +56,7 @@ MODULES = {
     "pruner": "Criterion Probe Pruner masks",
     "recipe": "Recipe",
     "score": "Items Score accuracy",
-    "sparse.inputs": "InputObserver Reducible",
+    "sparse.inputs": "InputObserver Reducible TransposedObserver",
     "sparse.shard_group": "ShardGroup",
     "spec": "Outside Spec",
     "stages": "START Distillation Prune Rewind Stage Train",
@@ -80,6 +81,7 @@ __all__ = [
     "HasLength",
     "HasLossTerms",
     "HasOutputs",
+    "HasPadding",
     "HasPaperExclusions",
     "HasSideLengths",
     "HasUnknownTokens",
@@ -114,6 +116,7 @@ __all__ = [
     "TaskCard",
     "Train",
     "TrainedAs",
+    "TransposedObserver",
     "Updater",
     "UsageError",
     "accuracy",

@@ -59,6 +59,19 @@ class HasOutputs(Protocol):
 
 
 @runtime_checkable
+class HasPadding(Protocol):
+    """An example alone has padding, such as choices of different lengths, in a net that is not a net of
+    transformers. Those need no declaration: their attention mask shows it."""
+
+    def real_tokens(self, batch: Any) -> Tensor:
+        """Which tokens of a batch are not padding: a bool tensor [..., L].
+
+        Inputs of weights with the shape [..., L, I], or with the leading dimensions joined to one, then
+        count without padding. Other inputs count whole.
+        """
+
+
+@runtime_checkable
 class HasBackbone(Protocol):
     """Part of the model is pretrained."""
 
@@ -155,6 +168,11 @@ def loss_terms(task: Task, examples: Sequence[Any]) -> int:
     if isinstance(task, HasLossTerms):
         return sum(task.loss_terms(example) for example in examples)
     return len(examples)
+
+
+def real_tokens(task: Task, batch: Any) -> Tensor | None:
+    """Which tokens of a batch are not padding. Default: None, unknown."""
+    return task.real_tokens(batch) if isinstance(task, HasPadding) else None
 
 
 def backbone_weights(task: Task, model: nn.Module) -> Collection[str]:

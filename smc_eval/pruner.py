@@ -43,11 +43,17 @@ class Probe(NetView, Protocol):
         dropout."""
 
     def inputs(self, batches: int, see: InputObserver) -> None:
-        """Pass the inputs of each weight to `see`, in a forward pass over the batches of `gradients`.
+        """Pass the inputs of each weight to `see`, in forward passes over the examples of `gradients`.
 
         Without dropout. `see(name, (rows, columns), x_NI)`: these rows and columns of `weight.flatten(1)`
         multiplied the N rows of `x_NI`. A weight that is used several times is passed as often. A weight
-        that no linear map uses, such as a lookup table, is never passed.
+        that no linear map uses, such as a lookup table, is never passed. Inputs of a convolution are
+        unfolded. If `see` is a `TransposedObserver`, `see.transposed(name, (rows, columns), x_NI)` gets the
+        inputs of weights whose rows are inputs, as in `x @ weight`.
+
+        Padding is no input: only examples without padding share a pass, and nets of transformers read the
+        rows of each length apart; see `smc_eval.capabilities.HasPadding`. The record tells the share of the
+        weights of which no input was passed. Above a half, the cell fails.
         """
 
     def flow(self, batches: int) -> dict[str, Tensor]:

@@ -37,6 +37,7 @@ CAPABILITIES = frozenset(
         "length",
         "loss_and_outputs",
         "loss_terms",
+        "real_tokens",
         "side_lengths",
         "sizes",
         "trained_as",

@@ -19,6 +19,7 @@ from smc_eval.capabilities import (
     HasLength,
     HasLossTerms,
     HasOutputs,
+    HasPadding,
     HasPaperExclusions,
     HasSideLengths,
     HasUnknownTokens,
@@ -34,6 +35,7 @@ from smc_eval.capabilities import (
     left_out_examples,
     loss_terms,
     published_sizes,
+    real_tokens,
     side_lengths,
     trained_as,
     unknown_tokens,
@@ -64,6 +66,9 @@ class Rich(Toy):
 
     def loss_terms(self, example: Any) -> int:
         return example[1] + 1
+
+    def real_tokens(self, batch: Any) -> Tensor:
+        return batch["tokens"] > 0
 
     def backbone_weights(self, model: nn.Module) -> list[str]:
         return ["words.weight"]
@@ -119,6 +124,7 @@ def test_a_task_without_capabilities_has_the_defaults() -> None:
     assert side_lengths(task, EXAMPLES) == [(1,), (1,)]
     assert loss_terms(task, EXAMPLES) == 2
     assert backbone_weights(task, model) == excluded(task, model) == excluded_in_paper(task, model) == ()
+    assert real_tokens(task, task.collate(EXAMPLES[:1])) is None
     assert data_files(task) == ()
     assert published_sizes(task) is None
     assert trained_as(task) is task
@@ -136,6 +142,8 @@ def test_a_task_with_capabilities_overrides_each_default() -> None:
     assert list(backbone_weights(task, model)) == ["words.weight"]
     assert list(excluded(task, model)) == ["odd.weight"]
     assert list(excluded_in_paper(task, model)) == ["down.weight"]
+    real_NL = real_tokens(task, task.collate([((2, 0), 2)]))
+    assert real_NL is not None and real_NL.tolist() == [[True, False]]
     assert data_files(task) == (FILE,)
     assert published_sizes(task) is SIZES
     assert trained_as(task) == Toy(limit=3)
@@ -151,6 +159,7 @@ def test_a_task_with_capabilities_overrides_each_default() -> None:
         (HasSideLengths, {"side_lengths"}),
         (HasLossTerms, {"loss_terms"}),
         (HasOutputs, {"loss_and_outputs"}),
+        (HasPadding, {"real_tokens"}),
         (HasBackbone, {"backbone_weights"}),
         (HasExclusions, {"exclude"}),
         (HasPaperExclusions, {"exclude_in_paper"}),
@@ -175,7 +184,8 @@ def test_every_capability_is_tested_here() -> None:
     }
     assert protocols - {"Protocol"} == {
         "HasBackbone", "HasCeiling", "HasContent", "HasDataFiles", "HasExclusions", "HasLength",
-        "HasLossTerms", "HasOutputs", "HasPaperExclusions", "HasSideLengths", "HasUnknownTokens",
+        "HasLossTerms", "HasOutputs", "HasPadding", "HasPaperExclusions", "HasSideLengths",
+        "HasUnknownTokens",
         "LeavesOut", "Sized", "TrainedAs",
     }  # fmt: skip
 

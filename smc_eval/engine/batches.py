@@ -6,12 +6,13 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import torch
 
 from smc_eval.capabilities import loss_terms, side_lengths
-from smc_eval.engine.device import Device
+from smc_eval.engine.device import Device, tensor_shapes
 from smc_eval.engine.distributed.ranks import Ranks
 from smc_eval.engine.flop_meter import FlopMeter
 from smc_eval.recipe import Recipe
@@ -54,11 +55,25 @@ class Batches:
         """A number of training batches, in an order of their own; after an epoch another one begins."""
         return (self.batch(places) for places in self._sampled_places(batches, name, size))
 
-    def sample_for_rank(self, batches: int, name: str) -> Iterator[Any]:
-        """This rank's part of the same batches. A batch is never divided, so the padding is the same."""
-        ranks = self.device.ranks
-        own = list(self._sampled_places(batches, name, None))[ranks.rank :: ranks.size]
-        return (self.batch(places) for places in own)
+    def sample_unpadded(self, batches: int, name: str) -> list[list[int]]:
+        """The places of the same examples in other batches, in which no example pads another.
+
+        Examples share a batch if each alone makes tensors of the same shapes.
+        """
+        alike: dict[Any, list[int]] = {}
+        for place in chain.from_iterable(self._sampled_places(batches, name, None)):
+            alone = self.task.collate([self.examples[place]])
+            alike.setdefault(tensor_shapes(alone), []).append(place)
+        size, tokens = (n and part_size(n, self.parts) for n in (self.recipe.batch_size, self.recipe.tokens))
+        return [
+            places[part.start : part.stop]
+            for places in alike.values()
+            for part in pass_ranges([self.lengths[i] for i in places], size or 1, tokens)
+        ]
+
+    def tokens(self, places: Sequence[int]) -> int:
+        """Tokens of a batch of these examples, padding included."""
+        return padded_tokens([self.lengths[i] for i in places])
 
     def sample_passes(
         self, batches: int, name: str, size: int | None = None, *, whole: bool = False
@@ -181,7 +196,7 @@ class Passes:
         return self._tokens([*own, *filler_passes(self.parts, ranks)])
 
     def _tokens(self, parts: Sequence[Sequence[int]]) -> int:
-        return sum(padded_tokens([self.batches.lengths[i] for i in part]) for part in parts)
+        return sum(self.batches.tokens(part) for part in parts)
 
 
 def own_passes(parts: Sequence[Sequence[int]], ranks: Ranks) -> Iterator[tuple[Sequence[int], int]]:

@@ -30,6 +30,7 @@ from smc_eval.sparse.allocate import expected
 from smc_eval.sparse.mask_sample import sample_masks
 from smc_eval.sparse.net import Net, state
 from smc_eval.sparse.scope import sparsities
+from smc_eval.sparse.sight import refuse_blind
 from smc_eval.sparse.weight_change import weight_change
 from smc_eval.stages import Prune, Rewind, Train
 from smc_eval.store.certificate import Certificate, WeightChange
@@ -201,6 +202,10 @@ class CellRun:
             self.watcher.step(number, 0.0)
         for meter in probe.meters.values():
             self.usage.spend("prune", meter.spent())
+        if probe.sight:
+            unseen = probe.sight.unseen(self.net.shapes)
+            refuse_blind(type(stage.by).__name__, unseen, self.net.shapes)
+            self.usage.look(unseen, probe.sight.padded)
 
     def _rewind(self, back: str) -> None:
         """Load the weights of an earlier point; the masks stay."""
@@ -284,6 +289,7 @@ class CellRun:
             sparsity=ReachedSparsity(**reached),
             certificate=self._certificate(net, None if custom else cell.target),
             cost=cost,
+            inputs=self.usage.inputs(self.net.shapes),
             versions=versions() | self.device.description,
         )
 

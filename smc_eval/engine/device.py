@@ -188,6 +188,20 @@ class Device:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit, "process"
 
 
+def tensor_shapes(batch: Any) -> Any:
+    """The shapes of all tensors of a batch, in a form that can be a key."""
+    match batch:
+        case Tensor():
+            return tuple(batch.shape)
+        case Mapping():
+            return tuple((key, tensor_shapes(value)) for key, value in batch.items())
+        case list() | tuple():
+            return tuple(tensor_shapes(value) for value in batch)
+    if dataclasses.is_dataclass(batch) and not isinstance(batch, type):
+        return tuple(tensor_shapes(getattr(batch, field.name)) for field in dataclasses.fields(batch))
+    return None
+
+
 def accelerators(device: str) -> list[str]:
     """The accelerators that several processes may share, as CUDA_VISIBLE_DEVICES names them.
 

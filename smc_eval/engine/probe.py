@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from smc_eval.capabilities import HasOutputs
+from smc_eval.capabilities import HasOutputs, real_tokens
 from smc_eval.engine.batches import Batches, Passes
 from smc_eval.engine.device import Device
 from smc_eval.engine.flop_meter import FlopMeter
@@ -21,6 +21,7 @@ from smc_eval.sparse.flow import flow
 from smc_eval.sparse.inputs import InputObserver, Reducible, observing
 from smc_eval.sparse.net import Net
 from smc_eval.sparse.shard_group import ShardGroup
+from smc_eval.sparse.sight import Sight
 from smc_eval.spec import digest
 
 
@@ -33,6 +34,8 @@ class NetProbe:
         self.generator: torch.Generator = device.generator(name)
         self.meters: dict[str, FlopMeter] = {}
         """A meter for each kind of pass."""
+        self.sight: Sight | None = None
+        """What the pruner has seen of inputs; None if it did not look."""
 
     @property
     def weights(self) -> Mapping[str, Tensor]:
@@ -76,17 +79,32 @@ class NetProbe:
 
     @torch.no_grad()
     def inputs(self, batches: int, see: InputObserver) -> None:
-        model, ranks = self._net.model, self._device.ranks
+        model, ranks, meter = self._net.model, self._device.ranks, self._meter("inputs")
+        own = passes = self._batches.sample_unpadded(batches, self._name)
         # the results of a plain function cannot be added up: each rank then runs all batches
-        sample = self._batches.sample_for_rank if isinstance(see, Reducible) else self._batches.sample
-        with self._scoring(dropout=False), observing(model, self._net.weights, see), ranks.errors_shared():
-            for batch in sample(batches, self._name):
-                with self._metered("inputs"), self._device.autocast(self._batches.recipe.precision):
+        if shared := isinstance(see, Reducible) and ranks.size > 1:
+            own = passes[ranks.rank :: ranks.size]
+        with (
+            self._scoring(dropout=False),
+            observing(model, self._net.weights, see) as watch,
+            ranks.errors_shared(),
+        ):
+            for places in own:
+                batch = self._batches.batch(places)
+                watch.real = real_tokens(self._batches.task, batch)
+                with (
+                    meter.over(self._batches.tokens(places)),
+                    self._device.autocast(self._batches.recipe.precision),
+                ):
                     self._batches.task.loss(model, batch)
         self._usage.scoring_passes += batches
-        if isinstance(see, Reducible) and ranks.size > 1:
-            own = len(range(ranks.rank, batches, ranks.size))
-            self._meter("inputs").add_remote_tokens(batches - own)
+        self.sight = self.sight or Sight()
+        self.sight.add(ranks.gather(watch.sight) if shared else [watch.sight])
+        totals = [sum(map(self._batches.tokens, some)) for some in (passes, own)]
+        meter.add_remote_tokens(totals[0] - totals[1])
+        meter.dense_gradients(totals[0])
+        if shared:
+            assert isinstance(see, Reducible)
             keys = sorted({key for own_keys in ranks.gather(list(see.keys())) for key in own_keys})
             ranks.all_reduce(see.sum_at(key) for key in keys)
 

@@ -165,7 +165,7 @@ class Training:
         net, updater = self.net, self.updater
         set_learning_rate(self.optimizer, self.recipe.rate(self.step, self.batches.total))
         net.forget_gradients()
-        passes = self.batches.step(self.step)
+        passes, forward_masks = self.batches.step(self.step), net.masks
         with net.masked(), self.meter.over(passes.own_tokens):
             mean = self._backward(passes)
         self.meter.add_remote_tokens(passes.tokens - passes.own_tokens)
@@ -179,7 +179,10 @@ class Training:
         if updater:  # before masked gradients are zeroed: the updater may read them
             self.updater_state = updater.update(view, self.updater_state)
             self._count_dense(view, passes.tokens)
-        if (self.recipe.clip and not net.soft) or (updater and not updater.straight_through):
+        masking = updater and not updater.straight_through
+        if net.soft and masking:
+            net.mask_gradients(forward_masks)  # the M of the pass masks the gradient of W * M
+        elif not net.soft and (self.recipe.clip or masking):
             net.mask_gradients()  # masked weights do not count in the clipping norm, and do not change
         if self.recipe.clip:
             weights = net.all_parameters.values()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
-from smc_eval.store.record import ActivityFlops, ActivitySeconds, Cost, FlopCount
+from smc_eval.sparse.sight import unseen_share
+from smc_eval.store.record import ActivityFlops, ActivitySeconds, Cost, FlopCount, ObservedInputs
 
 Activity = Literal["train", "prune", "predict"]
 """What a cell spends time and operations on. Selecting an epoch is part of training."""
@@ -39,6 +40,10 @@ class Usage:
     """Weights that grew back."""
     parts: int = 1
     """Largest number of parts into which batches were cut to fit into memory."""
+    unseen: dict[str, float] = field(default_factory=dict)
+    """Share of each tensor of which a pruner that looks at inputs saw none; only tensors that have some."""
+    padded: list[str] = field(default_factory=list)
+    """Tensors whose inputs may have included padding when a pruner looked at them."""
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(ACTIVITIES, 0.0))
     """Wall-clock seconds by activity."""
     flops: dict[str, dict[str, int]] = field(
@@ -53,6 +58,11 @@ class Usage:
         before = self.flops[activity]
         self.flops[activity] = {kind: count + operations[kind] for kind, count in before.items()}
 
+    def look(self, unseen: Mapping[str, float], padded: Iterable[str]) -> None:
+        """Add what a pruner has not seen of the inputs."""
+        worst = {name: max(share, self.unseen.get(name, 0.0)) for name, share in unseen.items()}
+        self.unseen, self.padded = self.unseen | worst, sorted({*self.padded, *padded})
+
     @contextmanager
     def timed(self, activity: Activity) -> Iterator[None]:
         """Add the wall-clock seconds spent within, also if an error ends them."""
@@ -61,6 +71,12 @@ class Usage:
             yield
         finally:
             self.seconds[activity] += time.perf_counter() - since
+
+    def inputs(self, shapes: Mapping[str, tuple[int, ...]]) -> ObservedInputs | None:
+        """What the record says of unseen and padded inputs; None if there is nothing to say."""
+        if not self.unseen and not self.padded:
+            return None
+        return ObservedInputs(unseen_share(self.unseen, shapes), self.unseen, tuple(self.padded))
 
     def cost(self, peak_bytes: int, peak_of: str) -> Cost:
         """These counts and the peak memory, as the record has them."""

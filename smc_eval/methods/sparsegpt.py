@@ -24,9 +24,11 @@ class Reconstruction(Pruner):
 
     Frantar & Alistarh (2023), algorithm 1. All layers see the inputs of the unpruned net. The published
     code instead gives each block the outputs of the pruned blocks before it. Columns of a weight that are
-    multiplied separately count as uncorrelated. A tensor that no linear map uses keeps its largest
-    magnitudes, without an update.
+    multiplied separately count as uncorrelated. Inputs of a convolution are unfolded. A tensor that no
+    linear map uses keeps its largest magnitudes, without an update.
     """
+
+    version: ClassVar[int] = 2  # padding counted, and convolutions and `x @ weight` were not seen
 
     batches: PositiveInt = 32
     """Training batches that are run forward."""
@@ -52,16 +54,18 @@ class Reconstruction(Pruner):
         for names in self._sweeps(weights):
             grams = Grams(weights, names)
             probe.inputs(self.batches, grams)
+            grams.refuse_pattern(target.pattern)
             for name in names:
                 quota = counts[name] if target.pattern == "free" else target.group
-                masks[name], mended[name] = reconstruct(
-                    weights[name],
-                    within[name],
+                mask_OI, mended_OI = reconstruct(
+                    grams.matrix(name, weights[name]),
+                    grams.matrix(name, within[name]),
                     grams.bands(name),
                     quota,
                     damping=self.damping,
                     block=self.block,
                 )
+                masks[name], mended[name] = grams.shaped(name, mask_OI), grams.shaped(name, mended_OI)
         probe.mend(mended)
         return masks
 

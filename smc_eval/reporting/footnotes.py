@@ -11,7 +11,7 @@ from smc_eval.reporting.cell_value import DISCONNECTED
 from smc_eval.reporting.data_notes import data_notes
 from smc_eval.reporting.differences import between_rows, within_means
 from smc_eval.reporting.table import ANY, Table, facet_text, facets, short_sparsities
-from smc_eval.store.record import Record
+from smc_eval.store.record import ObservedInputs, Record
 
 REASON_LINES = 3
 """Lines of a reason that are shown; the records hold all."""
@@ -24,7 +24,7 @@ class Footnotes:
     warnings: tuple[str, ...]
     """Why these numbers, or some of them, are not results."""
     problems: tuple[str, ...]
-    """Failed, refused and uncertified cells, and dead tensors.
+    """Failed, refused and uncertified cells, dead tensors, and inputs that a method did not see.
 
     Equal ones are counted, not repeated."""
     settings: tuple[str, ...]
@@ -37,7 +37,7 @@ class Footnotes:
 def footnotes(table: Table) -> Footnotes:
     """The footnotes of a table, from the records that it was made of."""
     records = table.records
-    problems = (*_problems(records), *_dead_tensors(records))
+    problems = (*_problems(records), *_dead_tensors(records), *_inputs(records))
     warnings = (*_warnings(records), *within_means(table))
     settings = (*_settings(table), *between_rows(table), *data_notes(records))
     return Footnotes(warnings, problems, settings, tuple(_totals(table)))
@@ -77,11 +77,32 @@ def _dead_tensors(records: Sequence[Record]) -> Iterator[str]:
             groups.setdefault(names, []).append(record)
     largest_first = sorted(groups.items(), key=lambda group: -len(group[1]))
     for names, nets in largest_first[:REASON_LINES]:
-        tensors = " and ".join(names) if len(names) < 3 else f"{names[0]} and {len(names) - 1} more tensors"
         more = f" and {len(nets) - 1} more" if len(nets) > 1 else ""
-        yield f"all weights pruned in {tensors}: {cell_name(nets[0])}{more}"
+        yield f"all weights pruned in {_named(names)}: {cell_name(nets[0])}{more}"
     if others := sum(len(nets) for _, nets in largest_first[REASON_LINES:]):
         yield f"all weights pruned in other tensors of {others} more; their certificates name the tensors"
+
+
+def _inputs(records: Sequence[Record]) -> Iterator[str]:
+    """Inputs that a method did not see, or that may include padding: once for each task and method."""
+    groups: dict[tuple[str, str], list[ObservedInputs]] = {}
+    for record in records:
+        if record.status == "ok" and record.inputs:
+            groups.setdefault((record.method, record.task), []).append(record.inputs)
+    for (method, task), inputs in groups.items():
+        worst = max(inputs, key=lambda each: each.unseen)
+        if worst.unseen:
+            yield (
+                f"{method} saw no input of {worst.unseen:.2%} of the weights in scope of {task} "
+                f"({_named(tuple(worst.unseen_tensors))}): there it knew the weights alone"
+            )
+        if padded := tuple(dict.fromkeys(name for each in inputs for name in each.padded)):
+            yield f"{method} on {task}: inputs of {_named(padded)} may include padding"
+
+
+def _named(names: Sequence[str]) -> str:
+    """Names of tensors, as short as possible."""
+    return " and ".join(names) if len(names) < 3 else f"{names[0]} and {len(names) - 1} more tensors"
 
 
 def _settings(table: Table) -> Iterator[str]:

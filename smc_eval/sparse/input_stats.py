@@ -6,6 +6,7 @@ Shapes: N rows, I inputs, O outputs.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from bisect import bisect_left
 from collections.abc import Collection, Iterator, Mapping
 from itertools import pairwise
 
@@ -16,7 +17,10 @@ from smc_eval.errors import SparsityError
 from smc_eval.sparse.inputs import Region
 
 Band = tuple[slice, Tensor | None]
-"""Rows of a weight that multiplied the same inputs, and the sum over these; None if there were none."""
+"""Outputs of a weight that multiplied the same inputs, and the sum over these; None if there were none."""
+
+Key = tuple[str, int, int, bool]
+"""A weight's name, its first output, the output after its last, and whether its rows are inputs."""
 
 
 class InputStats(ABC):
@@ -25,25 +29,66 @@ class InputStats(ABC):
     def __init__(self, weights: Mapping[str, Tensor], names: Collection[str]) -> None:
         """`names` are the weights whose inputs are summed."""
         self.weights, self.names = weights, frozenset(names)
-        self.sums: dict[str, dict[tuple[int, int], Tensor]] = {name: {} for name in names}
+        self.sums: dict[str, dict[tuple[int, int, bool], Tensor]] = {name: {} for name in names}
 
     def __call__(self, name: str, region: Region, x_NI: Tensor) -> None:
-        if name not in self.names:
-            return
-        rows, columns = region
-        self.add(self.sum_at((name, rows.start, rows.stop)), columns, x_NI)
+        if name in self.names:
+            rows, columns = region
+            self.add(self.sum_at((name, rows.start, rows.stop, False)), columns, x_NI)
 
-    def keys(self) -> list[tuple[str, int, int]]:
-        """The keys of all sums: a weight's name, its first row, and the row after its last."""
-        return [(name, *rows) for name, sums in self.sums.items() for rows in sums]
+    def transposed(self, name: str, region: Region, x_NI: Tensor) -> None:
+        """The inputs of a weight whose rows are inputs."""
+        if name in self.names:
+            rows, columns = region
+            self.add(self.sum_at((name, columns.start, columns.stop, True)), rows, x_NI)
 
-    def sum_at(self, key: tuple[str, int, int]) -> Tensor:
-        """The sum over all inputs of these rows of a weight; zeros if there were none yet."""
-        name, first, last = key
+    def keys(self) -> list[Key]:
+        """The keys of all sums."""
+        return [(name, *span) for name, sums in self.sums.items() for span in sums]
+
+    def sum_at(self, key: Key) -> Tensor:
+        """The sum over all inputs of these outputs of a weight; zeros if there were none yet."""
+        name, first, last, turned = key
         sums, weight = self.sums[name], self.weights[name]
-        if (first, last) not in sums:
-            sums[first, last] = self.zero(weight[0].numel(), weight)
-        return sums[first, last]
+        if (first, last, turned) not in sums:
+            sums[first, last, turned] = self.zero(len(weight) if turned else weight[0].numel(), weight)
+        return sums[first, last, turned]
+
+    def turned(self, name: str) -> bool:
+        """Whether the rows of a weight are inputs, as in `x @ weight`; of most weights, columns are.
+
+        Raises:
+            SparsityError: it was used both ways.
+        """
+        ways = {turned for _, _, turned in self.sums[name]}
+        if len(ways) > 1:
+            raise SparsityError(
+                f"{name!r} multiplies inputs by its rows and by its columns, so its weights have two inputs "
+                "each; leave it out with --exclude, or choose a method that sees no inputs"
+            )
+        return True in ways
+
+    def matrix(self, name: str, tensor: Tensor) -> Tensor:
+        """A tensor of a weight's shape as [O, I]; it may be a view."""
+        return tensor.flatten(1).T if self.turned(name) else tensor.flatten(1)
+
+    def shaped(self, name: str, matrix_OI: Tensor) -> Tensor:
+        """The inverse of `matrix`."""
+        matrix = matrix_OI.T if self.turned(name) else matrix_OI
+        return matrix.reshape(self.weights[name].shape)
+
+    def refuse_pattern(self, pattern: str) -> None:
+        """Refuse an N:M pattern if it would group the outputs of a weight: its groups lie along rows.
+
+        Raises:
+            SparsityError: the rows of a weight are inputs, and the pattern is not `free`.
+        """
+        turned = next((name for name in self.sums if pattern != "free" and self.turned(name)), None)
+        if turned:
+            raise SparsityError(
+                f"pattern {pattern} groups weights along rows, and the rows of {turned!r} are inputs "
+                "(x @ weight), so a group would have one input only; leave it out with --exclude"
+            )
 
     @abstractmethod
     def zero(self, inputs: int, weight: Tensor) -> Tensor:
@@ -54,20 +99,24 @@ class InputStats(ABC):
         """Add the inputs of some columns to a sum."""
 
     def bands(self, name: str) -> Iterator[Band]:
-        """A weight's rows in bands of equal inputs; most weights are one band.
+        """A weight's outputs in bands of equal inputs; most weights are one band.
 
         Raises:
-            SparsityError: inputs were not finite numbers, or too large to be squared.
+            SparsityError: inputs were not finite numbers, or too large to be squared; or `turned` raises.
         """
-        sums, rows = self.sums[name], len(self.weights[name])
+        sums, weight = self.sums[name], self.weights[name]
+        outputs = weight[0].numel() if self.turned(name) else len(weight)
         if not all(bool(total.isfinite().all()) for total in sums.values()):
             raise SparsityError(
                 f"the inputs that {name!r} multiplies are not finite; train it with a lower lr"
             )
-        edges = sorted({0, rows, *(edge for span in sums for edge in span)})
-        for start, stop in pairwise(edges):
-            over = [total for (first, last), total in sums.items() if first <= start and stop <= last]
-            yield slice(start, stop), (sum(over[1:], over[0]) if over else None)
+        edges = sorted({0, outputs, *(edge for first, last, _ in sums for edge in (first, last))})
+        over: list[list[Tensor]] = [[] for _ in edges[1:]]
+        for (first, last, _), total in sums.items():
+            for band in range(bisect_left(edges, first), bisect_left(edges, last)):
+                over[band].append(total)
+        for (start, stop), totals in zip(pairwise(edges), over, strict=True):
+            yield slice(start, stop), (sum(totals[1:], totals[0]) if totals else None)
 
 
 class Squares(InputStats):
@@ -81,12 +130,11 @@ class Squares(InputStats):
 
     def scaled(self, name: str) -> Tensor:
         """Magnitudes of a weight, each times the norm of its input; times 1 where no input was seen."""
-        weight = self.weights[name]
-        values_OI = weight.abs().flatten(1)
-        for rows, squares_I in self.bands(name):
+        values_OI = self.matrix(name, self.weights[name].abs())
+        for outputs, squares_I in self.bands(name):
             if squares_I is not None:
-                values_OI[rows] *= squares_I.sqrt().to(values_OI.dtype)
-        return values_OI.view(weight.shape)
+                values_OI[outputs] *= squares_I.sqrt().to(values_OI.dtype)
+        return self.shaped(name, values_OI)
 
 
 class Grams(InputStats):

@@ -16,7 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from smc_eval.sparse.padding import Reading, without_padding
+from smc_eval.sparse.patches import ARGUMENTS, CONVOLUTIONS, unfolded
 from smc_eval.sparse.recurrent import lower_layers, multiplied_rows
+from smc_eval.sparse.sight import Sight
 
 Region = tuple[slice, slice]
 """Rows and columns of `weight.flatten(1)`."""
@@ -27,6 +30,17 @@ class InputObserver(Protocol):
 
     def __call__(self, name: str, region: Region, x_NI: Tensor, /) -> None:
         """The rows and columns `region` of the weight `name` multiplied N rows of inputs."""
+
+
+@runtime_checkable
+class TransposedObserver(Protocol):
+    """An `InputObserver` that also gets the inputs of weights whose rows are inputs, as in `x @ weight`.
+
+    Other observers do not get them.
+    """
+
+    def transposed(self, name: str, region: Region, x_NI: Tensor, /) -> None:
+        """The rows `region` of the weight `name` are inputs; its columns multiplied N rows of inputs."""
 
 
 @runtime_checkable
@@ -43,44 +57,52 @@ class Reducible(Protocol):
         """One sum; zeros where this rank has nothing yet."""
 
 
-PRODUCTS = (torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.mm, Tensor.mm)
+PRODUCTS = (torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.mm, Tensor.mm, torch.mv, Tensor.mv)
 CELLS = (torch.lstm_cell, torch.gru_cell, torch.rnn_tanh_cell, torch.rnn_relu_cell)
 
 
 @contextmanager
-def observing(model: nn.Module, weights: Mapping[str, Tensor], observer: InputObserver) -> Iterator[None]:
+def observing(
+    model: nn.Module, weights: Mapping[str, Tensor], observer: InputObserver
+) -> Iterator[InputWatch]:
     """Within, `observer(name, region, x_NI)` is called whenever one of these weights multiplies rows.
 
     The arguments of torch's own functions are inspected, so any kind of layer may be used: `linear`,
-    products with a transposed matrix, recurrent cells, `nn.MultiheadAttention`. Recurrent layers are
+    products with a matrix, convolutions, recurrent cells, `nn.MultiheadAttention`. Recurrent layers are
     observed by module, because their kernels call no function. A weight is identified by its memory:
     tied weights are one, a view of some rows or columns is a part of the weight, and a copy is not
-    observed. Other products (lookup tables, convolutions, `einsum`, projections of an LSTM) are not
-    observed. Padding counts where the model multiplies it.
+    observed. Other products (lookup tables, `einsum`, batches of matrices, transposed convolutions,
+    projections of an LSTM) are not observed. Padding is no input: see `without_padding`, and `real`.
     """
-    watch = InputWatch(weights, observer)
     recurrent = [module for module in model.modules() if isinstance(module, nn.RNNBase)]
-    usual = [vars(module).get("forward") for module in recurrent]
-    for module in recurrent:
-        module.forward = watch.recurrent(module)
-    try:
-        with watch:
-            yield
-    finally:
-        for module, forward in zip(recurrent, usual, strict=True):
-            del module.forward
-            if forward is not None:
-                module.forward = forward
+    with without_padding(model) as reading:
+        watch = InputWatch(weights, observer, reading)
+        usual = [vars(module).get("forward") for module in recurrent]
+        for module in recurrent:
+            module.forward = watch.recurrent(module)
+        try:
+            with watch:
+                yield watch
+        finally:
+            for module, forward in zip(recurrent, usual, strict=True):
+                del module.forward
+                if forward is not None:
+                    module.forward = forward
 
 
 class InputWatch(TorchFunctionMode):
     """Inspects calls of torch functions, and reports those that multiply one of the weights."""
 
-    def __init__(self, weights: Mapping[str, Tensor], observer: InputObserver) -> None:
+    def __init__(self, weights: Mapping[str, Tensor], observer: InputObserver, reading: Reading) -> None:
         super().__init__()
-        self.observer = observer
+        self.observer, self.reading = observer, reading
         self.weights = sorted(weights.items(), key=lambda named: named[1].data_ptr())
         self.starts = [weight.data_ptr() for _, weight in self.weights]
+        self.sight = Sight()
+        """What was reported so far."""
+        self.real: Tensor | None = None
+        """Which tokens of the batch are real, where the task declares it: inputs of the same leading
+        dimensions lose the others."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -97,19 +119,67 @@ class InputWatch(TorchFunctionMode):
         if func is F.linear:
             x, weight = [*args, *(kwargs[key] for key in ("input", "weight") if key in kwargs)][:2]
             self.report(weight, x)
-        elif func in PRODUCTS and len(args) == 2 and isinstance(args[1], Tensor) and args[1].ndim == 2:
-            self.report(args[1].t(), args[0])
+        elif func in PRODUCTS and len(args) == 2 and all(isinstance(arg, Tensor) for arg in args):
+            self._inspect_product(*args)
         elif func is torch.addmm and len(args) == 3:
-            self.report(args[2].t(), args[1])
+            self._inspect_product(*args[1:])
+        elif func in CONVOLUTIONS:
+            arguments = dict(zip(ARGUMENTS, args, strict=False)) | dict(kwargs)
+            weight = arguments["weight"].flatten(1)
+            if self._find(weight):  # else it need not be unfolded
+                for outputs, x_NI in unfolded(arguments):
+                    self.report(weight[outputs], x_NI)
         elif func in CELLS:
             hidden = args[1][0] if func is torch.lstm_cell else args[1]
             self.report(args[2], args[0])
             self.report(args[3], hidden)
 
+    def _inspect_product(self, left: Tensor, right: Tensor) -> None:
+        """Report the inputs of `x @ weight` or of `weight @ x`."""
+        if right.ndim == 2:
+            self.report(right.t(), left)
+        if left.ndim == 2:
+            self.report(left, right.mT if right.ndim > 1 else right)
+
     def report(self, weight_OI: Tensor, x: Tensor) -> None:
         """Report the rows that a matrix multiplied, if it is one of the weights or a part of one."""
-        if weight_OI.ndim == 2 and (weight := self._find(weight_OI)):
-            self.observer(*weight, x.detach().reshape(-1, weight_OI.shape[1]))
+        if weight_OI.ndim != 2:
+            return
+        observer: Callable[[str, Region, Tensor], None] = self.observer
+        found = self._find(weight_OI)
+        if found is None and isinstance(self.observer, TransposedObserver):
+            observer, found = self.observer.transposed, self._find(weight_OI.t())
+        if found:
+            name, (rows, columns) = found
+            edges = rows.start, rows.stop, columns.start, columns.stop
+            self.sight.rectangles.setdefault(name, set()).add(edges)
+            observer(name, (rows, columns), self._real_rows(name, x.detach()))
+
+    def _real_rows(self, name: str, x: Tensor) -> Tensor:
+        """The inputs as rows, without padding. Inputs that may still have some are noted.
+
+        Inputs that a call shares among its rows, such as relative positions, count once for each row, so
+        that the number of rows in a call does not matter.
+        """
+        leading, rows = tuple(x.shape[:-1]), x.reshape(-1, x.shape[-1])
+        size, padding = self.reading.size, self.reading.padding
+        if size:  # the net itself may add positions
+            noted = len(leading) == 2 and leading[0] == size[0] and leading[1] > size[1]
+            if len(leading) == 2 and leading[0] == 1 and leading[1] != size[0]:
+                rows = rows.repeat(size[0], 1)
+        elif padding:
+            noted = leading in (padding, (padding[0] * padding[1],))
+        elif self.real is None or bool(self.real.all()):
+            noted = False
+        else:
+            real_ML = self.real.flatten(0, -2)
+            shapes = {tuple(self.real.shape), tuple(real_ML.shape)}
+            if leading in shapes and real_ML.shape[0] != real_ML.shape[1]:
+                return rows[real_ML.flatten()]
+            noted = len(leading) > 1 or len(rows) == real_ML.numel()
+        if noted:
+            self.sight.padded.add(name)
+        return rows
 
     def _find(self, matrix: Tensor) -> tuple[str, Region] | None:
         """The weight of which a matrix is a rectangle, and the rows and columns of that rectangle."""

@@ -130,13 +130,16 @@ class Net:
     @torch.no_grad()
     def apply_masks(self) -> None:
         """Write zeros into the masked weights. Call it after an optimizer step, a load or a pruner."""
-        for weight, mask in self._masked():
+        for weight, mask in self._masked(self.masks):
             hide(weight, mask)
 
     @torch.no_grad()
-    def mask_gradients(self) -> None:
-        """Zero the gradients of masked weights, so that they do not count in the clipping norm."""
-        for weight, mask in self._masked():
+    def mask_gradients(self, masks: Mapping[str, Tensor] | None = None) -> None:
+        """Zero the gradients of weights under some masks, by default the present ones.
+
+        These weights then do not count in the clipping norm.
+        """
+        for weight, mask in self._masked(self.masks if masks is None else masks):
             if weight.grad is not None:
                 hide(weight.grad, mask)
 
@@ -173,9 +176,9 @@ class Net:
         """Within, `callback` gets each tensor that replaces a parameter in a forward pass, and its name."""
         yield
 
-    def _masked(self) -> Iterator[tuple[nn.Parameter, Tensor]]:
-        parameters = self.parameters if self.masks else {}
-        for name, mask in self.masks.items():
+    def _masked(self, masks: Mapping[str, Tensor]) -> Iterator[tuple[nn.Parameter, Tensor]]:
+        parameters = self.parameters if masks else {}
+        for name, mask in masks.items():
             yield parameters[name], mask
 
     @contextmanager

@@ -27,3 +27,8 @@ def cubic(initial: float, final: float, share: float) -> float:
 def cosine(initial: float, final: float, share: float) -> float:
     """Half a cosine wave from `initial` to `final`. Evci et al. (2020), section 3, with `final` = 0."""
     return final + (initial - final) / 2 * (1 + math.cos(math.pi * share))
+
+
+def linear(step: int, warmup: int, steps: int) -> float:
+    """Share of a rate that rises from 0 for `warmup` steps, and then falls to 0 at the end of `steps`."""
+    return step / warmup if step < warmup else (steps - step) / (steps - warmup)

@@ -156,6 +156,20 @@ class Cost:
 
 
 @dataclass(frozen=True)
+class ObservedInputs:
+    """What a method that looks at the inputs of weights did not see."""
+
+    __pydantic_config__ = RECORD_CONFIG
+
+    unseen: float
+    """Share of the weights in scope of which no input was seen: there the method knew the weights alone."""
+    unseen_tensors: Mapping[str, float]
+    """The same of each tensor that has some."""
+    padded: tuple[str, ...]
+    """Tensors whose inputs may include padding."""
+
+
+@dataclass(frozen=True)
 class Record:
     """All results of one cell."""
 
@@ -183,6 +197,8 @@ class Record:
     sparsity: ReachedSparsity | None = None
     certificate: Certificate | None = None
     cost: Cost | None = None
+    inputs: Annotated[ObservedInputs | None, Field(exclude_if=lambda v: v is None)] = None
+    """Only where a method did not see all inputs, or where they may include padding."""
     versions: Mapping[str, str | bool | int] = field(default_factory=dict)
     """Of Python, the libraries and the device."""
 

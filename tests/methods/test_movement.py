@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +69,11 @@ def test_masks_change_from_the_warm_up_to_the_end() -> None:
     ]  # fmt: skip
 
 
-def test_gradients_do_not_change_pruned_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The net trains on masks times weights: under plain SGD, weights that stay pruned keep their values."""
+def test_the_masks_of_the_forward_pass_decide_which_weights_a_step_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The net trains on W * M. Under plain SGD, M = 0 keeps a weight, also if this step unprunes it; M = 1
+    changes it, also if this step prunes it."""
     steps: list[tuple[dict[str, Tensor], dict[str, Tensor]]] = []
     advance = Training._advance
 
@@ -89,10 +93,57 @@ def test_gradients_do_not_change_pruned_weights(tmp_path: Path, monkeypatch: pyt
     task = Toy(recipe=Toy().recipe.model_copy(update=changed))
     record = run_chain(chain_of(Movement(), Target(sparsity=0.8, distribution="uniform"), task), tmp_path)[0]
     assert record.certificate.ok and record.certificate.regrown > 0
-    (before, _), (after, masks) = steps[-2:]
-    for name, mask in masks.items():
-        assert torch.equal(after[name][~mask], before[name][~mask])
-        assert after[name][~mask].any() and not torch.equal(after[name][mask], before[name][mask])
+    dropped_count = grown_count = 0
+    for (before, forward), (after, masks) in pairwise(steps):
+        for name, mask in forward.items():
+            assert torch.equal(after[name][~mask], before[name][~mask])
+            dropped, grown = mask & ~masks[name], masks[name] & ~mask
+            learnt = before[name][dropped] != after[name][dropped]
+            dropped_count, grown_count = dropped_count + int(learnt.sum()), grown_count + int(grown.sum())
+    assert dropped_count and grown_count
+
+
+def test_adamw_learns_the_scores_as_torchs_does_at_a_linear_rate() -> None:
+    torch.manual_seed(0)
+    updater = Move(to=Target(sparsity=0.5), since=0.2, until=0.8, learning="adamw")
+    scores = torch.zeros(1, 2, requires_grad=True)
+    optimizer = torch.optim.AdamW([scores], lr=1.0, weight_decay=0.0)
+    # warm-up over 0.2 * 10 steps, then down to 0 at the end
+    rates = [0.0, 0.5, 1.0, 7 / 8, 6 / 8, 5 / 8, 4 / 8, 3 / 8, 2 / 8, 1 / 8]
+    state = updater.init({"a": WEIGHTS["a"]}, {})
+    for step, rate in enumerate(rates):
+        gradient = torch.randn(1, 2)
+        view = step_view({"a": WEIGHTS["a"]}, {"a": gradient}, at=step, steps=len(rates))
+        view.net.soft = True
+        state = updater.update(view, state)
+        optimizer.param_groups[0]["lr"] = rate
+        scores.grad = gradient * WEIGHTS["a"]  # dL/dM of W * M
+        optimizer.step()
+        torch.testing.assert_close(state["a"][..., 0], scores.detach())
+    assert view.net.masks["a"].tolist() == [
+        [bool(scores[0, 0] > scores[0, 1]), bool(scores[0, 1] > scores[0, 0])]
+    ]
+
+
+def test_the_course_of_the_rate_changes_the_order_of_scores() -> None:
+    # -g w: 3 and 0 at the first step, 0 and 2 at each of two later ones: the sum prefers the second weight
+    # AdamW divides by the size of the gradients, and its rates are 1, 2/3 and 1/3
+    gradients = ([[-3.0, 0.0]], [[0.0, -2.0]], [[0.0, -2.0]])
+    kept = {}
+    for learning in ("sum", "adamw"):
+        updater = Move(to=Target(sparsity=0.5), since=0.0, until=0.6, learning=learning)
+        state = updater.init({"a": torch.ones(1, 2)}, {})
+        for step, gradient in enumerate(gradients):
+            view = step_view({"a": torch.ones(1, 2)}, {"a": torch.tensor(gradient)}, at=step, steps=3)
+            view.net.soft = True
+            state = updater.update(view, state)
+        kept[learning] = view.net.masks["a"].tolist()
+    assert kept == {"sum": [[False, True]], "adamw": [[True, False]]}
+
+
+def test_a_net_whose_scores_adamw_learnt_is_certified(tmp_path: Path) -> None:
+    chain = chain_of(Movement(learning="adamw"), Target(sparsity=0.8, distribution="uniform"))
+    assert run_chain(chain, tmp_path)[0].certificate.ok
 
 
 def test_an_epoch_is_selected_by_the_predictions_of_the_masked_net(

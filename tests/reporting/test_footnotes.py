@@ -177,3 +177,18 @@ def test_data_that_changed_in_its_folder_between_two_seeds_is_a_warning(record) 
     assert notes.warnings == ("VERSIONS DIFFER WITHIN A MEAN: data aaaaaaaa | bbbbbbbb (t/a omp-after 0.5)",)
     folds = [record(fold=fold, data_digest=str(fold) * 64) for fold in (0, 1)]
     assert footnotes(table_of(folds)).warnings == ()
+
+
+def test_inputs_that_a_method_did_not_see_are_told_once_for_each_task_and_method(record) -> None:
+    parts = [
+        {"unseen": 0.25, "unseen_tensors": {"a": 1.0, "b": 0.5, "c": 1.0}, "padded": []},
+        {"unseen": 0.1234, "unseen_tensors": {"a": 1.0}, "padded": ["d"]},
+    ]
+    results = [record("wanda", seed=seed, inputs=inputs) for seed, inputs in enumerate(parts)]
+    assert footnotes(table_of([*results, record("lth")])).problems == (
+        (
+            "wanda saw no input of 25.00% of the weights in scope of t/a (a and 2 more tensors): "
+            "there it knew the weights alone"
+        ),
+        "wanda on t/a: inputs of d may include padding",
+    )

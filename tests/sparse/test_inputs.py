@@ -11,12 +11,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from transformers import AutoModel, BartConfig, RobertaConfig
+from transformers.pytorch_utils import Conv1D
 
 from smc_eval.capabilities import excluded
 from smc_eval.engine.batches import Batches
 from smc_eval.engine.device import Device
 from smc_eval.engine.probe import NetProbe
 from smc_eval.engine.usage import Usage
+from smc_eval.errors import SparsityError
+from smc_eval.sparse import patches
 from smc_eval.sparse.input_stats import Grams, Squares
 from smc_eval.sparse.inputs import observing
 from smc_eval.sparse.net import Net
@@ -133,6 +136,115 @@ def test_observing_changes_no_output_and_ends_completely() -> None:
     number = len(shown)
     net(x)
     assert len(shown) == number == 4  # two weights in each of two layers
+
+
+# convolutions
+
+
+def by_torch(x: Tensor, conv: nn.Conv1d | nn.Conv2d) -> Tensor:
+    """The patches of a convolution by `F.unfold`, as [groups, N * P, I * K]."""
+    lift = (1,) if isinstance(conv, nn.Conv1d) else ()
+    x = x if lift == () else x[:, :, None]
+    widths = [(*(first for _ in lift), *each) for first, each in ((1, conv.kernel_size), (1, conv.dilation))]
+    padding = (*(0 for _ in lift), *conv.padding)
+    columns = F.unfold(x, widths[0], widths[1], padding, (*(1 for _ in lift), *conv.stride))
+    return torch.cat(list(columns.unflatten(1, (conv.groups, -1))), -1).mT
+
+
+CONVOLUTIONS: dict[str, tuple[nn.Module, tuple[int, ...]]] = {
+    "1 x 1": (nn.Conv1d(6, 4, 1), (2, 6, 5)),
+    "1 x 1 in groups": (nn.Conv1d(6, 4, 1, groups=2), (2, 6, 5)),
+    "strided and padded": (nn.Conv1d(3, 4, 3, stride=2, padding=1), (2, 3, 7)),
+    "dilated": (nn.Conv1d(3, 4, 3, dilation=2), (2, 3, 9)),
+    "by channel": (nn.Conv1d(4, 4, 3, padding=1, groups=4), (2, 4, 6)),
+    "images": (nn.Conv2d(3, 4, (3, 2), stride=(2, 1), padding=(1, 0), dilation=(1, 2)), (2, 3, 6, 7)),
+    "images in groups": (nn.Conv2d(4, 6, 3, groups=2), (2, 4, 5, 5)),
+}
+
+
+@pytest.mark.parametrize("kind", CONVOLUTIONS)
+def test_a_convolution_multiplies_the_patches_that_torch_unfolds(kind: str) -> None:
+    conv, shape = CONVOLUTIONS[kind]
+    assert isinstance(conv, (nn.Conv1d, nn.Conv2d))
+    x = torch.randn(shape)
+    found, expected = observed(conv, lambda: conv(x)), by_torch(x, conv)
+    outputs, inputs = conv.out_channels // conv.groups, conv.weight[0].numel()
+    assert list(found) == [
+        ("weight", f"{g * outputs}:{(g + 1) * outputs}, 0:{inputs}") for g in range(conv.groups)
+    ]
+    for rows, expected_NI in zip(found.values(), expected, strict=True):
+        torch.testing.assert_close(torch.cat(rows), expected_NI.reshape(-1, inputs))
+    # and their product is the output
+    products = [
+        torch.cat(rows) @ weight.flatten(1).T
+        for rows, weight in zip(found.values(), conv.weight.chunk(conv.groups), strict=True)
+    ]
+    y = torch.cat(products, 1) + (conv.bias if conv.bias is not None else 0)
+    torch.testing.assert_close(y, conv(x).flatten(2).mT.flatten(0, 1), atol=1e-5, rtol=1e-5)
+
+
+def test_a_convolution_of_volumes_and_one_that_keeps_its_size_are_unfolded() -> None:
+    for conv, x in (
+        (nn.Conv3d(2, 3, (1, 2, 2), stride=(1, 1, 2)), torch.randn(2, 2, 3, 3, 4)),
+        (nn.Conv1d(2, 3, 4, padding="same", dilation=2), torch.randn(2, 2, 9)),
+        (nn.Conv1d(2, 3, 2, padding="valid"), torch.randn(2, 9)),  # one example, not in a batch
+    ):
+        (rows,) = observed(conv, lambda conv=conv, x=x: conv(x)).values()
+        assert conv.bias is not None
+        y = torch.cat(rows) @ conv.weight.flatten(1).T + conv.bias
+        expected = conv(x) if x.ndim == conv.weight.ndim else conv(x)[None]
+        torch.testing.assert_close(y, expected.flatten(2).mT.flatten(0, 1), atol=1e-5, rtol=1e-5)
+
+
+def test_many_patches_are_unfolded_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    conv, x = nn.Conv1d(2, 3, 3), torch.randn(5, 2, 6)
+    (whole,) = observed(conv, lambda: conv(x)).values()
+    monkeypatch.setattr(patches, "NUMBERS_AT_ONCE", 1)
+    (parts,) = observed(conv, lambda: conv(x)).values()
+    assert (len(whole), len(parts)) == (1, 5) and torch.equal(torch.cat(whole), torch.cat(parts))
+
+
+# weights whose rows are inputs, and vectors
+
+
+def test_inputs_of_a_layer_as_in_gpt_2_are_those_of_the_equal_linear_layer() -> None:
+    torch.manual_seed(0)
+    turned, linear, x_23I = Conv1D(4, 5), nn.Linear(5, 4), torch.randn(2, 3, 5)
+    with torch.no_grad():
+        linear.weight.copy_(turned.weight.T)
+    found = []
+    for net in (turned, linear):
+        weights = {"weight": net.weight.detach()}
+        squares, grams = Squares(weights, weights), Grams(weights, weights)
+        for stats in (squares, grams):
+            with torch.no_grad(), observing(net, weights, stats):
+                net(x_23I)
+        ((rows, gram_II),) = grams.bands("weight")
+        found.append((rows, gram_II, squares.matrix("weight", squares.scaled("weight"))))
+    assert found[0][0] == found[1][0] == slice(0, 4)
+    torch.testing.assert_close(found[0][1:], found[1][1:])
+    expected_I = x_23I.reshape(-1, 5).norm(dim=0)
+    torch.testing.assert_close(found[0][2], linear.weight.detach().abs() * expected_I)
+
+
+def test_a_weight_that_multiplies_a_vector_is_observed() -> None:
+    net, x_3, x_32 = nn.Linear(3, 2, bias=False), torch.tensor([1.0, 2.0, 3.0]), torch.randn(3, 2)
+    for run, rows in (
+        (lambda: net.weight @ x_3, [[1.0, 2.0, 3.0]]),
+        (lambda: torch.mv(net.weight, x_3), [[1.0, 2.0, 3.0]]),
+        (lambda: torch.mm(net.weight, x_32), x_32.T.tolist()),
+    ):
+        assert as_lists(observed(net, run)) == {("weight", "0:2, 0:3"): [rows]}
+
+
+def test_a_weight_with_inputs_on_both_sides_is_refused() -> None:
+    net, x_23, x_22 = nn.Linear(3, 2, bias=False), torch.randn(2, 3), torch.randn(2, 2)
+    weights = {"weight": net.weight.detach()}
+    squares = Squares(weights, weights)
+    with torch.no_grad(), observing(net, weights, squares):
+        net(x_23), x_22 @ net.weight
+    with pytest.raises(SparsityError, match="'weight' multiplies inputs by its rows and by its columns"):
+        squares.scaled("weight")
 
 
 # recurrent layers
@@ -325,9 +437,11 @@ def test_inputs_of_an_encoder_equal_those_of_hooks(attention: str) -> None:
     tokens, real = torch.randint(3, 30, (2, 7)), torch.ones(2, 7).long()
     real[1, 4:] = 0
     found = joined(observed(net, lambda: net(tokens, attention_mask=real)))
-    expected = hooked(net, lambda: net(tokens, attention_mask=real))
-    assert found.keys() == expected.keys() == set(in_scope(net, "body"))
-    assert all(torch.equal(found[name], rows) for name, rows in expected.items())
+    padded = hooked(net, lambda: net(tokens, attention_mask=real))
+    assert found.keys() == padded.keys() == set(in_scope(net, "body"))
+    for name, rows in padded.items():
+        expected = rows.view(2, 7, -1)[real.bool()]
+        torch.testing.assert_close(sorted_rows(found[name]), sorted_rows(expected), atol=1e-5, rtol=1e-4)
 
 
 def test_inputs_of_an_encoder_decoder_equal_those_of_hooks() -> None:
