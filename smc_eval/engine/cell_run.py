@@ -185,12 +185,13 @@ class CellRun:
         label = f"prune to {goal.sparsity:.4g}" if stage.to else "set custom masks"
         self.watcher.stage(label, len(levels), 0)
         self.device.seed(digest)
-        probe = NetProbe(self.net, self._batches(self.task.recipe), digest, self.usage, self.device)
+        batches, by = self._batches(self.task.recipe), stage.by.identity
+        probe = NetProbe(self.net, batches, digest, self.usage, self.device, by)
         for number, to in enumerate(levels, 1):
-            self.net.set_masks(stage.by.prune(probe, to))
+            probe.set_masks(stage.by.prune(probe, to))
             self.watcher.step(number, 0.0)
         for meter in probe.meters.values():
-            self.usage.spend("prune", meter.spent())
+            self.usage.spend("prune", meter.spent(), meter.operations.uncounted)
 
     def _rewind(self, back: str) -> None:
         """Load the weights of an earlier point; the masks stay."""
@@ -253,7 +254,7 @@ class CellRun:
             meter, recipe = FlopMeter(self.net), smaller_recipe(cell.task.recipe, self.options.parts)
             predicted = predict(cell.task, self.net.model, examples, recipe, self.device, meter)
             score = ranks.on_rank_zero(lambda: cell.task.score(predicted, examples))
-        self.usage.spend("predict", meter.spent())
+        self.usage.spend("predict", meter.spent(), meter.operations.uncounted)
         cost = self.usage.cost(*self.device.peak_memory())  # without the memory of the certificate
         net = self._gathered_net()
         self.store.check()

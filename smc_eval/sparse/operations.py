@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right, insort
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import torch
@@ -14,8 +15,30 @@ from torch.utils.flop_counter import flop_registry, sdpa_backward_flop, sdpa_flo
 
 aten = torch.ops.aten
 
+
+
+def _bilinear_flop(left: Tensor, weight: Tensor, right: Tensor, *dims: Any, out_val: Any) -> int:
+    """Operations of `_trilinear`, which `nn.Bilinear` and its gradients call: sum of a · b · c.
+
+    Each cell of the common shape of the three factors takes two multiplications and an addition.
+    """
+    shape = torch.Size([])
+    for factor, expanded in zip((left, weight, right), dims[:3], strict=True):
+        for dim in sorted(expanded):
+            factor = factor.unsqueeze(dim)
+        shape = torch.broadcast_shapes(shape, factor.shape)
+    return 3 * shape.numel()
+
+
 FORMULAS: Mapping[Any, Callable[..., int]] = {
     **flop_registry,
+    aten.mv: lambda matrix, vector, out_val=None: 2 * matrix.numel(),
+    aten.addmv: lambda add, matrix, vector, out_val=None, **scales: 2 * matrix.numel(),
+    aten.dot: lambda a, b, out_val=None: 2 * a.numel(),
+    aten.vdot: lambda a, b, out_val=None: 2 * a.numel(),
+    aten.addr: lambda add, a, b, out_val=None, **scales: 2 * a.numel() * b.numel(),
+    aten.addbmm: lambda add, a, b, out_val=None, **scales: 2 * a.numel() * b.shape[-1],
+    aten._trilinear: _bilinear_flop,
     aten._scaled_dot_product_flash_attention_for_cpu: sdpa_flop,
     aten._scaled_dot_product_flash_attention_for_cpu_backward: sdpa_backward_flop,
 }
@@ -34,6 +57,14 @@ multiplies every row of the first argument."""
 
 FUSED_ATTENTION = {aten._native_multi_head_attention, aten._transformer_encoder_layer_fwd}
 """Fused kernels that also multiply rows with rows, for attention."""
+
+PRODUCTS = {"mm", "bmm", "addmm", "baddbmm", "mv", "dot", "matmul", "linear", "conv", "convolution", "rnn", "lstm", "gru"}
+PRODUCTS |= {"attention", "cdist", "euclidean", "fft", "linalg"}
+NO_PRODUCTS = {"cell", "check", "cross", "diagonal", "flatten", "norm"}
+"""Words in the names of torch's kernels that multiply and add, and words in the names of those that do not."""
+
+TORCHS = {"aten", "c10d", "_c10d_functional", "_c10d_functional_autograd", "fsdp", "prim", "prims", "profiler"}
+"""Namespaces of torch's own kernels. What another kernel does is not known."""
 
 COPIES = {aten._to_copy, aten.clone, aten.stack, aten.cat}
 """Results of these, made of weights alone, count as the weights."""
@@ -56,6 +87,8 @@ class Operations:
     """By weight: its products with inputs, and with the gradients of outputs."""
     slopes: dict[str, float] = field(default_factory=dict)
     """By weight: the operations of its own gradient."""
+    uncounted: dict[str, int] = field(default_factory=dict)
+    """Kernels that multiply, or may multiply, and have no formula: how often each ran. They count as 0."""
 
     def add(self, count: float, shares: Shares, kind: dict[str, float]) -> None:
         """Count operations of these weights; `kind` is `products` or `slopes`."""
@@ -73,6 +106,7 @@ class Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
     operations of a weight's own gradient belong to the weight that the node of the backward pass reaches
     through views alone. A part counts as the whole. The total alone counts the operations of no weight:
     attention of rows to rows, arithmetic results of weights, and recomputed activations without a weight.
+    Kernels that multiply and have no formula are listed as uncounted. Elementwise arithmetic counts as 0.
     """
 
     def __init__(self, weights: Mapping[str, Tensor], into: Operations) -> None:
@@ -97,6 +131,9 @@ class Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._count(kind, args, kwargs, out)
         elif kind in FUSED:
             self._count_fused(kind, args)
+        elif is_uncounted(kind):
+            name = str(kind)
+            self.operations.uncounted[name] = self.operations.uncounted.get(name, 0) + 1
         elif kind in COPIES and (shares := self._joined_shares(flat_tensors(args[:1]))):
             self._register(out, shares)
         return out
@@ -161,6 +198,14 @@ class Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
             elif node.name().removesuffix("0").removesuffix("Backward") in VIEWS:
                 ahead += [following for following, _ in node.next_functions]
         return {name: size / sum(sizes.values()) for name, size in sizes.items()}
+
+
+@cache
+def is_uncounted(kind: Any) -> bool:
+    """Whether a kernel without a formula multiplies and adds, by the words of its name; or is not torch's."""
+    namespace, _, name = str(kind).partition(".")
+    words = set(name.split("_"))
+    return namespace not in TORCHS or bool(words & PRODUCTS and not words & NO_PRODUCTS)
 
 
 def memory_place(tensor: Tensor) -> tuple[int, int]:
