@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from smc_eval.capabilities import trained_as
 from smc_eval.engine.batches import Batches, predict, smaller_recipe
 from smc_eval.engine.certify import certify
+from smc_eval.store.checked_score import checked_score, reported_examples
 from smc_eval.engine.device import Device
 from smc_eval.engine.flop_meter import FlopMeter
 from smc_eval.engine.initial_net import initial_model, initial_net
@@ -76,6 +77,7 @@ class CellRun:
     def run(self) -> Record:
         """Run every stage that is not finished yet, then score the net."""
         self.device.reset_peak_memory()
+        reported_examples(self.chain.cell.task)  # before any training
         self.usage, self._net = Usage(), self._initial_net()
         done = self._resume(0)
         while done < len(self.chain.links):
@@ -247,13 +249,13 @@ class CellRun:
     def _scored(self) -> Record:
         """Predict the reported split, score the predictions, certify the net."""
         cell, ranks = self.chain.cell, self.device.ranks
-        examples = cell.task.data("test")
+        examples = reported_examples(cell.task)
         self.watcher.stage(f"predict {len(examples)} examples", 1, 0)
         self.device.seed(self.chain.digest)
         with self.usage.timed("predict"):
             meter, recipe = FlopMeter(self.net), smaller_recipe(cell.task.recipe, self.options.parts)
             predicted = predict(cell.task, self.net.model, examples, recipe, self.device, meter)
-            score = ranks.on_rank_zero(lambda: cell.task.score(predicted, examples))
+            score = ranks.on_rank_zero(lambda: checked_score(cell.task, predicted, examples))
         self.usage.spend("predict", meter.spent(), meter.operations.uncounted)
         cost = self.usage.cost(*self.device.peak_memory())  # without the memory of the certificate
         net = self._gathered_net()

@@ -67,12 +67,8 @@ def run_cells(chains: Sequence[Chain], options: RunOptions) -> list[Record]:
 
 def _warn_of_broken_records(store: Store, watcher: Watcher) -> None:
     store.records.latest()
-    if store.records.broken:
-        watcher.note(
-            f"{store.records.broken} broken records in {store.records.path} are ignored; "
-            "their cells run again",
-            warning=True,
-        )
+    if store.records.faults:
+        watcher.note(f"{store.records.warning}; their cells run again", warning=True)
 
 
 def _accept_shards(chains: Sequence[Chain]) -> None:

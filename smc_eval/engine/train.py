@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from smc_eval.engine.activations import recomputed
 from smc_eval.engine.batches import Batches, Passes, predict, smaller_recipe
+from smc_eval.store.checked_score import checked_score
 from smc_eval.engine.checkpoint_interval import CheckpointInterval
 from smc_eval.engine.device import Device
 from smc_eval.engine.flop_meter import FlopMeter
@@ -231,7 +232,7 @@ class Training:
             predicted = predict(
                 self.task, self.net.model, examples, recipe, self.device, self.selection_meter
             )
-        score = self.device.ranks.on_rank_zero(lambda: self.task.score(predicted, examples))
+        score = self.device.ranks.on_rank_zero(lambda: checked_score(self.task, predicted, examples))
         self.usage.selections += 1
         value = score.value if score.higher_is_better else -score.value
         remaining, before = (

@@ -13,6 +13,7 @@ from smc_eval.experiment.grid import chosen_tasks
 from smc_eval.experiment.parsing import parse_spec
 from smc_eval.registry import Registry, guarded
 from smc_eval.score import Items, Score
+from smc_eval.store.checked_score import checked_score
 from smc_eval.store.predictions import Predictions
 from smc_eval.store.record import Record, ScoreRecord, scored_record
 from smc_eval.store.records import RecordsFile
@@ -87,7 +88,7 @@ class Rescorer:
             )
         if len(predicted) != len(examples):
             raise StoreError(f"{len(predicted)} predictions are stored for {len(examples)} examples")
-        score = guarded(task, lambda: task.score(predicted, examples))
+        score = guarded(task, lambda: checked_score(task, predicted, examples))
         changed = _items_json(score.items) != _items_json(predictions.items(record.digest))
         return Rescored(record, score, items_changed=changed)
 

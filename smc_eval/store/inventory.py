@@ -76,8 +76,7 @@ def broken(store: Store) -> Iterator[str]:
         if not whole:
             yield f"{item.folder}/{item.name} is cut short or altered"
     store.records.latest()
-    if store.records.broken:
-        yield f"{store.records.path.name} has {store.records.broken} broken lines"
+    yield from (f"{store.records.path.name} {fault}" for fault in store.records.faults)
 
 
 def _is_sealed(path: Path) -> bool:

@@ -242,7 +242,11 @@ def blank_record(cell: Cell, chain: Chain | None = None) -> Record:
 
 
 def failed_record(record: Record, reason: str) -> Record:
-    """The same record with status `failed` and the reason, in one to three lines."""
+    """The same record with status `failed` and the reason, in one to three lines.
+
+    What UTF-8 cannot hold, such as half a character of a file name, is written with a backslash.
+    """
+    reason = reason.encode("utf-8", "backslashreplace").decode()
     return replace(record, status="failed", reason=reason)
 
 

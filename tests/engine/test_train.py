@@ -347,7 +347,7 @@ def test_steps_that_the_loss_scaler_skips_are_counted(tmp_path: Path) -> None:
     task = overflowing(2.0**8, steps=12)
     result = run_chain(chain_of(Dense(), Target(), task), tmp_path)[0]
     assert result.cost.steps == 12 and 0 < result.cost.skipped_steps < 12
-    again = run_chain(chain_of(Dense(), Target(), overflowing(1.0, steps=12)), tmp_path)[0]
+    again = run_chain(chain_of(Dense(), Target(), overflowing(2.0**-3, steps=12)), tmp_path)[0]
     assert again.cost.skipped_steps == 0 and "skipped_steps" not in again.to_json()["cost"]
 
 

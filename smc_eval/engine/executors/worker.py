@@ -70,7 +70,7 @@ def serve(pipe: Connection, settings: WorkerSettings, slot: int) -> None:
             job = pipe.recv()
     except (EOFError, BrokenPipeError):
         return
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         pipe.send(_cannot_work(error))
 
 
@@ -78,7 +78,7 @@ def run_job(job: Job, settings: WorkerSettings, watcher: Watcher) -> Finished | 
     """Run one cell in this process, wherever an executor started it."""
     try:
         return Finished(_attempt(job, settings, open_settings(settings), watcher))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         return _cannot_work(error)
 
 
@@ -108,7 +108,7 @@ def _attempt(
         return attempt(CellRun(job.chain, store, device, watcher, options))
 
 
-def _cannot_work(error: Exception) -> CannotWork:
+def _cannot_work(error: BaseException) -> CannotWork:
     message = str(error) if isinstance(error, SmcError) else f"{type(error).__name__}: {error}"
     return CannotWork(f"a worker cannot work: {message}")
 
