@@ -26,6 +26,7 @@ from smc_eval.errors import SparsityError, StoreError, TrainingError
 from smc_eval.experiment.cell import Chain, Link
 from smc_eval.recipe import Recipe
 from smc_eval.sparse.allocate import expected
+from smc_eval.sparse.derived import not_finite
 from smc_eval.sparse.mask_sample import sample_masks
 from smc_eval.sparse.net import Net, state
 from smc_eval.sparse.scope import sparsities
@@ -110,7 +111,9 @@ class CellRun:
         return further
 
     def _initial_net(self) -> Net:
-        return initial_net(self.task, self.chain.cell.target, self.chain.start, self.device)
+        stages = [link.stage for link in self.chain.links]
+        pruned = any(isinstance(s, Prune) or (isinstance(s, Train) and s.updater) for s in stages)
+        return initial_net(self.task, self.chain.cell.target, self.chain.start, self.device, pruned=pruned)
 
     def _initial_model(self) -> nn.Module:
         return initial_model(self.task, self.chain.start, self.device)
@@ -227,7 +230,7 @@ class CellRun:
 
         Raises:
             SparsityError: a pruner left another number of weights than it was asked to.
-            TrainingError: a parameter is not finite.
+            TrainingError: a parameter, or a matrix that a module makes of parameters, is not finite.
         """
         if isinstance(link.stage, Prune) and link.stage.to is not None:
             wanted, left = expected(self.net.shapes, link.stage.to), self.net.remaining_count
@@ -243,6 +246,11 @@ class CellRun:
                 raise TrainingError(
                     f"{name!r} has values that are not finite after {type(link.stage).__name__}"
                 )
+        for derived in not_finite(self.net.model):
+            raise TrainingError(
+                f"{derived} is not finite after {type(link.stage).__name__}: perhaps all weights of a row "
+                "are pruned; leave it out by --exclude, or choose another --distribution"
+            )
         if not self.device.ranks.shard_nets:  # else each rank has its own rows
             self.device.ranks.check_equal("weights", parameters)
 

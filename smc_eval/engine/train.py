@@ -23,6 +23,7 @@ from smc_eval.engine.training_step import TrainingStep
 from smc_eval.engine.usage import Usage
 from smc_eval.errors import TrainingError
 from smc_eval.experiment.cell import Link
+from smc_eval.sparse.derived import not_finite
 from smc_eval.sparse.net import Net
 from smc_eval.spec import digest
 from smc_eval.stages import Train
@@ -205,6 +206,7 @@ class Training:
             return
         parameters = self.net.all_parameters.items()
         wild = [f"weight {name!r}" for name, weight in parameters if not bool(weight.isfinite().all())]
+        wild += not_finite(self.net.model)
         wild += [
             f"gradient of {name!r}"
             for name, weight in parameters
