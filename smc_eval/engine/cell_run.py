@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from smc_eval.capabilities import trained_as
-from smc_eval.engine.batches import Batches, predict, smaller_recipe
+from smc_eval.engine.batches import Batches, predict, prediction_recipe
+from smc_eval.engine.batch_effect import has_batch_effect
 from smc_eval.engine.certify import certify
 from smc_eval.store.checked_score import checked_score, reported_examples
 from smc_eval.engine.device import Device
@@ -168,6 +169,7 @@ class CellRun:
             case Train(recipe=recipe):
                 assert recipe is not None
                 batches = self._batches(recipe)
+                batches.one_by_one = recipe.keep == "best" and self._one_by_one()
                 teacher = self._teacher(link.back) if link.back else None
                 training = Training(self.net, link, batches, self.usage, self.device, teacher)
                 training.run(self.store, self.watcher, self.options.checkpoint_seconds)
@@ -259,9 +261,11 @@ class CellRun:
         cell, ranks = self.chain.cell, self.device.ranks
         examples = reported_examples(cell.task)
         self.watcher.stage(f"predict {len(examples)} examples", 1, 0)
+        one_by_one = self._one_by_one()
+        recipe = prediction_recipe(cell.task.recipe, self.options.parts, one_by_one=one_by_one)
         self.device.seed(self.chain.digest)
         with self.usage.timed("predict"):
-            meter, recipe = FlopMeter(self.net), smaller_recipe(cell.task.recipe, self.options.parts)
+            meter = FlopMeter(self.net)
             predicted = predict(cell.task, self.net.model, examples, recipe, self.device, meter)
             score = ranks.on_rank_zero(lambda: checked_score(cell.task, predicted, examples))
         self.usage.spend("predict", meter.spent(), meter.operations.uncounted)
@@ -280,11 +284,26 @@ class CellRun:
         return scored_record(
             blank,
             score,
+            one_by_one=one_by_one,
             sparsity=ReachedSparsity(**reached),
             certificate=self._certificate(net, None if custom else cell.target),
             cost=cost,
             versions=versions() | self.device.description,
         )
+
+    def _one_by_one(self) -> bool:
+        """Whether examples are predicted one by one: what shares a batch changes what the net makes of them.
+
+        The net before any training decides, so that all cells of a start digest are predicted alike.
+        """
+        task, key = self.chain.cell.task, (self.chain.start, self.chain.cell.task.digest())
+        if key not in self.device.batch_effects:
+            device = self.device.on_cpu() if self.device.ranks.shard_nets else self.device
+            model, examples = self._initial_model(), task.data("test")
+            self.device.batch_effects[key] = self.device.ranks.on_rank_zero(
+                lambda: has_batch_effect(task, model, examples, device)
+            )
+        return self.device.batch_effects[key]
 
     def _gathered_net(self) -> Net:
         """The net with all its rows. Of a sharded net, rank 0 has the values, on the CPU."""

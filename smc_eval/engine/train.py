@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from smc_eval.engine.activations import recomputed
-from smc_eval.engine.batches import Batches, Passes, predict, smaller_recipe
+from smc_eval.engine.batches import Batches, Passes, predict, prediction_recipe
 from smc_eval.store.checked_score import checked_score
 from smc_eval.engine.checkpoint_interval import CheckpointInterval
 from smc_eval.engine.device import Device
@@ -229,7 +229,8 @@ class Training:
         of the stage are compared.
         """
         examples = self.batches.validation or self.task.data("test")
-        recipe = smaller_recipe(self.recipe, self.batches.parts)
+        batches = self.batches
+        recipe = prediction_recipe(self.recipe, batches.parts, one_by_one=batches.one_by_one)
         with self.net.masked():
             predicted = predict(
                 self.task, self.net.model, examples, recipe, self.device, self.selection_meter

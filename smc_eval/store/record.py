@@ -19,6 +19,9 @@ from smc_eval.store.certificate import RECORD_CONFIG, Certificate
 RECORD_SCHEMA = 2
 """Version of the JSON of a record."""
 
+ONE_BY_ONE = "|batch:1"
+"""End of the signature of a score whose examples were predicted one by one."""
+
 EMPTY_PARTS = ("match", "sparsity", "certificate", "cost")
 """Parts that are an empty object in JSON, and None in Python, where a record lacks them."""
 
@@ -66,6 +69,9 @@ class ScoreRecord:
     signature: str
     also: Mapping[str, float] = field(default_factory=dict)
     also_n: Mapping[str, int] = field(default_factory=dict)
+    one_by_one: Annotated[bool, Field(exclude_if=lambda v: not v)] = False
+    """Whether each example was predicted alone, because padding or other examples of a batch change what this
+    net makes of it."""
 
 
 @dataclass(frozen=True)
@@ -250,9 +256,16 @@ def failed_record(record: Record, reason: str) -> Record:
     return replace(record, status="failed", reason=reason)
 
 
-def scored_record(record: Record, score: Score, **parts: Any) -> Record:
-    """The same record with a score; `parts` are other fields of the record."""
+def scored_record(record: Record, score: Score, *, one_by_one: bool | None = None, **parts: Any) -> Record:
+    """The same record with a score; `parts` are other fields of the record.
+
+    `one_by_one`: whether each example was predicted alone; None takes it from the record.
+    """
+    if one_by_one is None:
+        one_by_one = record.score is not None and record.score.one_by_one
     plain = {name: value for name, value in vars(score).items() if name != "items"}
+    if one_by_one:
+        plain |= {"one_by_one": True, "signature": score.signature + ONE_BY_ONE}
     return replace(record, status="ok", score=ScoreRecord(**plain), **parts)
 
 
