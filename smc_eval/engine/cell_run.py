@@ -12,10 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from smc_eval.capabilities import trained_as
-from smc_eval.engine.batches import Batches, predict, prediction_recipe
 from smc_eval.engine.batch_effect import has_batch_effect
+from smc_eval.engine.batches import Batches, predict, prediction_recipe
 from smc_eval.engine.certify import certify
-from smc_eval.store.checked_score import checked_score, reported_examples
 from smc_eval.engine.device import Device
 from smc_eval.engine.flop_meter import FlopMeter
 from smc_eval.engine.initial_net import initial_model, initial_net
@@ -34,6 +33,7 @@ from smc_eval.sparse.scope import sparsities
 from smc_eval.sparse.weight_change import weight_change
 from smc_eval.stages import Prune, Rewind, Train
 from smc_eval.store.certificate import Certificate, WeightChange
+from smc_eval.store.checked_score import checked_score, reported_examples
 from smc_eval.store.record import ReachedSparsity, Record, blank_record, scored_record
 from smc_eval.store.store import Store
 from smc_eval.store.stored_net import StoredNet

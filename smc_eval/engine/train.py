@@ -7,12 +7,10 @@ import time
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from smc_eval.engine.activations import recomputed
 from smc_eval.engine.batches import Batches, Passes, predict, prediction_recipe
-from smc_eval.store.checked_score import checked_score
 from smc_eval.engine.checkpoint_interval import CheckpointInterval
 from smc_eval.engine.device import Device
 from smc_eval.engine.flop_meter import FlopMeter
@@ -27,6 +25,7 @@ from smc_eval.sparse.derived import not_finite
 from smc_eval.sparse.net import Net
 from smc_eval.spec import digest
 from smc_eval.stages import Train
+from smc_eval.store.checked_score import checked_score
 from smc_eval.store.store import Store
 
 
@@ -139,7 +138,7 @@ class Training:
         return mean
 
     def _step_optimizer(self, *, skipped: bool) -> None:
-        """Let the optimizer step, unless the updater skips it. The scaler skips it where gradients overflow."""
+        """Let the optimizer step, unless the updater skips it, or the scaler because of an overflow."""
         scale = self.scaler.get_scale()
         if not skipped:
             self.scaler.step(self.optimizer)

@@ -53,9 +53,7 @@ class Usage:
     skipped_steps: int = 0
     """Optimizer steps that the loss scaler skipped, because a gradient overflowed."""
 
-    def spend(
-        self, activity: Activity, operations: Mapping[str, int], uncounted: Iterable[str] = ()
-    ) -> None:
+    def spend(self, activity: Activity, operations: Mapping[str, int], uncounted: Iterable[str] = ()) -> None:
         """Add operations, `dense` and `sparse`, and the kernels that could not be counted."""
         self.uncounted = sorted({*self.uncounted, *uncounted})
         before = self.flops[activity]

@@ -96,8 +96,8 @@ def _settings(table: Table) -> Iterator[str]:
         yield f"signature of {tasks}: {' | '.join(signatures)}{differ}"
     if alone := [record for record in records if record.score and record.score.one_by_one]:
         yield (
-            f"predicted one by one{_tasks_of(alone, records)}: padding or other examples of a batch change what "
-            "this net makes of an example"
+            f"predicted one by one{_tasks_of(alone, records)}: padding or other examples of a batch change "
+            "what this net makes of an example"
         )
 
 

@@ -115,16 +115,23 @@ def derived_weights(model: nn.Module) -> Iterator[Derived]:
             by = ", ".join(type(step).__name__ for step in maps)
             yield Derived(prefix + label, by, module, originals, _evaluated(maps, maps))
         for hook in module._forward_pre_hooks.values():  # noqa: SLF001  torch has no other list of them
-            label = getattr(hook, "name", None) or getattr(hook, "_tensor_name", None)
-            if not isinstance(label, str) or not isinstance(getattr(module, label, None), Tensor):
+            made = _made_by(module, hook)
+            if made is None:
                 continue
             own = module.named_parameters(recurse=False)
-            originals = {names[id(p)]: p for name, p in own if name.startswith(f"{label}_") and id(p) in names}
+            originals = {names[id(p)]: p for name, p in own if name.startswith(f"{made}_") and id(p) in names}
             # attention reads the weight of its last layer and never calls that layer, so no hook runs
-            stale = id(module) in attention
-            yield Derived(
-                prefix + label, type(hook).__name__, module, originals, _by_hook(module, hook, label), stale
-            )
+            stale, compute = id(module) in attention, _by_hook(module, hook, made)
+            yield Derived(prefix + made, type(hook).__name__, module, originals, compute, stale)
+
+
+def _made_by(module: nn.Module, hook: object) -> str | None:
+    """The name of the tensor that a hook of torch's older norms and masks makes; None for another hook."""
+    names: list[object] = [getattr(hook, attribute, None) for attribute in ("name", "_tensor_name")]
+    made = [
+        name for name in names if isinstance(name, str) and isinstance(getattr(module, name, None), Tensor)
+    ]
+    return made[0] if made else None
 
 
 def _parametrizations(module: nn.Module) -> Iterator[tuple[str, ParametrizationList]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right, insort
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -16,28 +17,37 @@ from torch.utils.flop_counter import flop_registry, sdpa_backward_flop, sdpa_flo
 aten = torch.ops.aten
 
 
+def _product(matrix: int, other: int | None = None) -> Callable[..., int]:
+    """Operations of a product: two for each number of an argument, times the columns of another."""
 
-def _bilinear_flop(left: Tensor, weight: Tensor, right: Tensor, *dims: Any, out_val: Any) -> int:
+    def count(*args: Any, **_: Any) -> int:
+        return 2 * int(args[matrix].numel()) * (1 if other is None else int(args[other].shape[-1]))
+
+    return count
+
+
+def _bilinear_flop(left: Tensor, weight: Tensor, right: Tensor, *dims: Any, **_: Any) -> int:
     """Operations of `_trilinear`, which `nn.Bilinear` and its gradients call: sum of a · b · c.
 
     Each cell of the common shape of the three factors takes two multiplications and an addition.
     """
-    shape = torch.Size([])
+    sizes: list[int] = []
     for factor, expanded in zip((left, weight, right), dims[:3], strict=True):
+        shape = list(factor.shape)
         for dim in sorted(expanded):
-            factor = factor.unsqueeze(dim)
-        shape = torch.broadcast_shapes(shape, factor.shape)
-    return 3 * shape.numel()
+            shape.insert(dim, 1)
+        sizes = [max(pair) for pair in zip(sizes or shape, shape, strict=True)]
+    return 3 * math.prod(sizes)
 
 
 FORMULAS: Mapping[Any, Callable[..., int]] = {
     **flop_registry,
-    aten.mv: lambda matrix, vector, out_val=None: 2 * matrix.numel(),
-    aten.addmv: lambda add, matrix, vector, out_val=None, **scales: 2 * matrix.numel(),
-    aten.dot: lambda a, b, out_val=None: 2 * a.numel(),
-    aten.vdot: lambda a, b, out_val=None: 2 * a.numel(),
-    aten.addr: lambda add, a, b, out_val=None, **scales: 2 * a.numel() * b.numel(),
-    aten.addbmm: lambda add, a, b, out_val=None, **scales: 2 * a.numel() * b.shape[-1],
+    aten.mv: _product(0),
+    aten.addmv: _product(1),
+    aten.dot: _product(0),
+    aten.vdot: _product(0),
+    aten.addr: _product(1, 2),
+    aten.addbmm: _product(1, 2),
     aten._trilinear: _bilinear_flop,
     aten._scaled_dot_product_flash_attention_for_cpu: sdpa_flop,
     aten._scaled_dot_product_flash_attention_for_cpu_backward: sdpa_backward_flop,
@@ -58,12 +68,35 @@ multiplies every row of the first argument."""
 FUSED_ATTENTION = {aten._native_multi_head_attention, aten._transformer_encoder_layer_fwd}
 """Fused kernels that also multiply rows with rows, for attention."""
 
-PRODUCTS = {"mm", "bmm", "addmm", "baddbmm", "mv", "dot", "matmul", "linear", "conv", "convolution", "rnn", "lstm", "gru"}
-PRODUCTS |= {"attention", "cdist", "euclidean", "fft", "linalg"}
+PRODUCTS = {
+    "mm",
+    "bmm",
+    "addmm",
+    "baddbmm",
+    "mv",
+    "dot",
+    "matmul",
+    "linear",
+    "conv",
+    "convolution",
+    "rnn",
+    "lstm",
+    "gru",
+}
+PRODUCTS |= {"rnn", "lstm", "gru", "attention", "cdist", "euclidean", "fft", "linalg"}
 NO_PRODUCTS = {"cell", "check", "cross", "diagonal", "flatten", "norm"}
-"""Words in the names of torch's kernels that multiply and add, and words in the names of those that do not."""
+"""Words in the names of torch's kernels that multiply and add, and in the names of those that do not."""
 
-TORCHS = {"aten", "c10d", "_c10d_functional", "_c10d_functional_autograd", "fsdp", "prim", "prims", "profiler"}
+TORCHS = {
+    "aten",
+    "c10d",
+    "_c10d_functional",
+    "_c10d_functional_autograd",
+    "fsdp",
+    "prim",
+    "prims",
+    "profiler",
+}
 """Namespaces of torch's own kernels. What another kernel does is not known."""
 
 COPIES = {aten._to_copy, aten.clone, aten.stack, aten.cat}

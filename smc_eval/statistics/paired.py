@@ -26,7 +26,7 @@ class Comparison:
     b: float
     difference: float
     interval: Interval | None
-    """None where the error of the difference cannot be estimated. It never leaves the range of differences."""
+    """None where the error of the difference cannot be estimated. It stays within their range."""
     p: float
     """Two-sided; 1 where there is no interval."""
     seeds: int

@@ -63,9 +63,12 @@ class Lengths(Toy):
 
     def data(self, part: Part) -> Sequence[Any]:
         long = [
-            ((tokens * 2)[: 3 + number % 7], answer) for number, (tokens, answer) in enumerate(super().data(part))
+            ((tokens * 2)[: 3 + number % 7], answer)
+            for number, (tokens, answer) in enumerate(super().data(part))
         ]
-        return [(tokens[::-1] if number % 2 else tokens, answer) for number, (tokens, answer) in enumerate(long)]
+        return [
+            (tokens[::-1] if number % 2 else tokens, answer) for number, (tokens, answer) in enumerate(long)
+        ]
 
     def length(self, example: Any) -> int:
         return len(example[0])
@@ -107,7 +110,9 @@ def test_the_toy_has_no_batch_effect_and_its_net_keeps_its_mode() -> None:
 def scored(task: Toy, folder: Path, method: Any = None, **recipe: Any) -> tuple[Record, list[Any]]:
     task = task.replace(recipe=task.recipe.model_copy(update=recipe))
     method = method or Dense()
-    record = run_chain(chain_of(method, Target(sparsity=0.5 if method.card.name != "dense" else 0), task), folder)[0]
+    record = run_chain(
+        chain_of(method, Target(sparsity=0.5 if method.card.name != "dense" else 0), task), folder
+    )[0]
     predicted = Store(folder).predictions.predicted(record.digest)
     assert predicted is not None
     return record, predicted
@@ -122,6 +127,7 @@ def test_one_score_whatever_shares_the_batch_and_the_record_says_so(tmp_path: Pa
         assert Record.from_json(record.to_json()) == record
     pruned, _ = scored(Lengths(), tmp_path / "pruned", MagnitudeAfter())
     assert pruned.score is not None and pruned.score.one_by_one
+    assert pruned.cost is not None and pruned.cost.uncounted == ("aten._fft_c2c",)  # told: not counted
     guarded, _ = scored(Lengths(how="guarded"), tmp_path / "guarded")
     assert guarded.score is not None and guarded.score.signature == "accuracy"
     assert "one_by_one" not in guarded.to_json()["score"]

@@ -1,4 +1,4 @@
-"""Derived weights, with torch's own: a zero of the parameter is a zero of the matrix, or the net is refused."""
+"""Derived weights, with torch's own: a zero of the parameter is one of the matrix, or the net is refused."""
 
 from __future__ import annotations
 
@@ -20,10 +20,12 @@ from smc_eval.methods.dense import Dense
 from smc_eval.methods.gmp import Gmp
 from smc_eval.methods.omp import MagnitudeAfter
 from smc_eval.pruner import Probe, Pruner
+from smc_eval.recipe import Recipe
 from smc_eval.sparse.derived import derived_weights, refuse_lost_zeros, scales
 from smc_eval.sparse.net import Net
 from smc_eval.stages import Prune, Stage
 from smc_eval.target import Target
+from smc_eval.task import Task
 from smc_eval.testing import Toy, chain_of, run_chain
 
 
@@ -60,7 +62,10 @@ HOLDING: dict[str, Callable[[nn.Module], nn.Module]] = {
     "old spectral norm": torch.nn.utils.spectral_norm,
 }
 LOSING: dict[str, tuple[Callable[[nn.Module], nn.Module], str]] = {
-    "orthogonal": (parametrizations.orthogonal, "_Orthogonal makes 'down.weight' of it, where its zeros are not"),
+    "orthogonal": (
+        parametrizations.orthogonal,
+        "_Orthogonal makes 'down.weight' of it, where its zeros are not",
+    ),
     "symmetric": (with_map(Symmetric), "Symmetric makes 'down.weight' of it, where its zeros are not zeros"),
     "shifted": (with_map(Shifted), "Shifted makes 'down.weight' of it, where its zeros are not zeros"),
     "torch's own masks": (
@@ -212,7 +217,9 @@ def test_the_fast_path_of_attention_uses_the_pruned_weights(monkeypatch: pytest.
 
 
 def test_a_pruned_last_layer_of_attention_holds_its_zeros(tmp_path: Path) -> None:
-    result, weights, masks = run_chain(chain_of(MagnitudeAfter(), Target(sparsity=0.5), DerivedToy()), tmp_path)
+    result, weights, masks = run_chain(
+        chain_of(MagnitudeAfter(), Target(sparsity=0.5), DerivedToy()), tmp_path
+    )
     assert result.sound
     mask = masks["attention.out_proj.weight"]
     assert bool((~mask).any()) and not bool(weights["attention.out_proj.weight"][~mask].any())
@@ -234,9 +241,10 @@ class Restless(torch.optim.SGD):
 def test_an_optimizer_that_moves_weights_without_a_gradient_moves_no_pruned_weight(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        train, "make_optimizer", lambda task, net, recipe: Restless([{"params": list(net.model.parameters()), "lr": recipe.lr, "peak": recipe.lr}])
-    )  # fmt: skip
+    def restless(task: Task, net: Net, recipe: Recipe) -> Restless:
+        return Restless([{"params": list(net.model.parameters()), "lr": recipe.lr, "peak": recipe.lr}])
+
+    monkeypatch.setattr(train, "make_optimizer", restless)
 
     class Watched(Toy):
         """Fails where a forward pass meets a pruned weight that is not zero."""

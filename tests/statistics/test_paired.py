@@ -90,8 +90,9 @@ def test_an_interval_of_a_difference_stays_within_the_range_of_differences(sampl
     seeds = compare_samples(Sample.of_seeds({0: 90, 1: 99}, ends), Sample.of_seeds({0: 1, 1: 2}, ends))
     assert seeds.interval is not None and (seeds.difference, seeds.interval.high) == (93, 100)
     assert seeds.interval.low == pytest.approx(93 - 12.7062 * 4, abs=1e-3)
+    rising, mixed = [[i, i] for i in range(5)], [[i, i + 2 * (i == 3)] for i in range(5)]
     up, down = (
-        sample([[[i, sign * i] for i in range(5)], [[i, sign * (i + 2 * (i == 3))] for i in range(5)]], kind="rank")
+        sample([[[i, sign * j] for i, j in rows] for rows in (rising, mixed)], kind="rank")
         for sign in (1, -1)
     )
     ranks = compare_samples(up, down)

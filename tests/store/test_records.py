@@ -170,7 +170,9 @@ def test_one_bad_line_never_hides_the_others_and_is_named(tmp_path: Path) -> Non
         more.write("7\n" + sealed(digest="d3"))
     assert set(file.latest()) == {"d1", "d2", "d3"}
     assert file.faults[4:] == ["line 7 (cut short or altered)"]
-    assert file.warning.startswith(f"{file.path}: skipped line 2 (cut") and file.warning.endswith(" and 2 more")
+    assert file.warning.startswith(f"{file.path}: skipped line 2 (cut") and file.warning.endswith(
+        " and 2 more"
+    )
 
 
 def test_a_record_that_json_cannot_hold_is_refused_and_leaves_the_file_as_it_was(tmp_path: Path) -> None:
