@@ -7,7 +7,7 @@ from torch import nn
 from smc_eval.capabilities import excluded, excluded_in_paper
 from smc_eval.engine.device import Device
 from smc_eval.engine.distributed.joint import JointNet
-from smc_eval.sparse.derived import refuse_lost_zeros, scales
+from smc_eval.sparse.derived import refuse_lost_zeros, scale_parameters
 from smc_eval.sparse.net import Net, state
 from smc_eval.sparse.scope import in_scope
 from smc_eval.target import Target
@@ -22,7 +22,9 @@ def initial_net(task: Task, target: Target, start: str, device: Device, *, prune
     """
     model, ranks = initial_model(task, start, device), device.ranks
     left_out = excluded(task, model) if target.scope == "body" else excluded_in_paper(task, model)
-    names = in_scope(model, target.scope, {*left_out, *scales(model)}, target.include, target.exclude)
+    names = in_scope(
+        model, target.scope, {*left_out, *scale_parameters(model)}, target.include, target.exclude
+    )
     if pruned:
         refuse_lost_zeros(model, names)
     if ranks.shard_nets:

@@ -19,7 +19,7 @@ from smc_eval.engine.usage import Usage
 from smc_eval.errors import SparsityError
 from smc_eval.sparse.flow import flow
 from smc_eval.sparse.inputs import InputObserver, Reducible, observing
-from smc_eval.sparse.net import BITS, Net
+from smc_eval.sparse.net import WHOLE_NUMBERS, Net
 from smc_eval.sparse.shard_group import ShardGroup
 from smc_eval.spec import digest
 
@@ -212,7 +212,7 @@ def seal(tensor: Tensor) -> tuple[int, int]:
     """Two sums over the bits of a tensor, by its rows and by its columns: a write changes one of them."""
     if not tensor.numel():
         return 0, 0
-    bits = tensor.view(BITS[tensor.element_size()]).reshape(len(tensor), -1)
+    bits = tensor.view(WHOLE_NUMBERS[tensor.element_size()]).reshape(len(tensor), -1)
     sums = [bits.sum(dim, dtype=torch.int64) for dim in (0, 1)]
     by_column, by_row = (
         int((each * torch.arange(1, len(each) + 1, device=each.device)).sum()) for each in sums

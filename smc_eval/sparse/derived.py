@@ -35,7 +35,7 @@ class Derived:
     """Whether its module uses it without computing it anew."""
 
 
-def scales(model: nn.Module) -> frozenset[str]:
+def scale_parameters(model: nn.Module) -> frozenset[str]:
     """Names of parameters that scale or change a derived matrix and are not of its shape.
 
     They are no matrices of weights, and are in no scope: the lengths of weight norm.

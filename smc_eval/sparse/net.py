@@ -15,7 +15,7 @@ from smc_eval.sparse.shard_group import UNSHARDED, ShardGroup
 PIECE = 2**19
 """Weights that are masked at once on a CPU: 2 MiB of floats."""
 
-BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+WHOLE_NUMBERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 """The whole numbers that have the bits of a float, by its bytes."""
 
 
@@ -247,7 +247,7 @@ def hide(values: Tensor, mask: Tensor) -> None:
     bools.
     """
     rows = PIECE * len(values) // max(1, values.numel()) if values.device.type == "cpu" else len(values)
-    whole = values.view(BITS[values.element_size()]), mask.view(torch.uint8)
+    whole = values.view(WHOLE_NUMBERS[values.element_size()]), mask.view(torch.uint8)
     for part, part_mask in zip(*(torch.split(each, max(1, rows)) for each in whole), strict=True):
         part.mul_(part_mask)
 

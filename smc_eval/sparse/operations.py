@@ -68,7 +68,7 @@ multiplies every row of the first argument."""
 FUSED_ATTENTION = {aten._native_multi_head_attention, aten._transformer_encoder_layer_fwd}
 """Fused kernels that also multiply rows with rows, for attention."""
 
-PRODUCTS = {
+MULTIPLYING = {
     "mm",
     "bmm",
     "addmm",
@@ -83,8 +83,8 @@ PRODUCTS = {
     "lstm",
     "gru",
 }
-PRODUCTS |= {"rnn", "lstm", "gru", "attention", "cdist", "euclidean", "fft", "linalg"}
-NO_PRODUCTS = {"cell", "check", "cross", "diagonal", "flatten", "norm"}
+MULTIPLYING |= {"rnn", "lstm", "gru", "attention", "cdist", "euclidean", "fft", "linalg"}
+NOT_MULTIPLYING = {"cell", "check", "cross", "diagonal", "flatten", "norm"}
 """Words in the names of torch's kernels that multiply and add, and in the names of those that do not."""
 
 TORCHS = {
@@ -238,7 +238,7 @@ def is_uncounted(kind: Any) -> bool:
     """Whether a kernel without a formula multiplies and adds, by the words of its name; or is not torch's."""
     namespace, _, name = str(kind).partition(".")
     words = set(name.split("_"))
-    return namespace not in TORCHS or bool(words & PRODUCTS and not words & NO_PRODUCTS)
+    return namespace not in TORCHS or bool(words & MULTIPLYING and not words & NOT_MULTIPLYING)
 
 
 def memory_place(tensor: Tensor) -> tuple[int, int]:

@@ -21,7 +21,7 @@ from smc_eval.methods.gmp import Gmp
 from smc_eval.methods.omp import MagnitudeAfter
 from smc_eval.pruner import Probe, Pruner
 from smc_eval.recipe import Recipe
-from smc_eval.sparse.derived import derived_weights, refuse_lost_zeros, scales
+from smc_eval.sparse.derived import derived_weights, refuse_lost_zeros, scale_parameters
 from smc_eval.sparse.net import Net
 from smc_eval.stages import Prune, Stage
 from smc_eval.target import Target
@@ -107,7 +107,7 @@ def test_zeros_of_a_normed_weight_are_zeros_of_the_matrix_that_is_used(kind: str
     (derived,) = derived_weights(model)
     matrices = [name for name, weight in derived.parameters.items() if weight.shape == (8, 8)]
     assert derived.label == "down.weight" and len(matrices) == 1
-    assert scales(model) == derived.parameters.keys() - set(matrices)
+    assert scale_parameters(model) == derived.parameters.keys() - set(matrices)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     refuse_lost_zeros(model, matrices)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
