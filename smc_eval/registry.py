@@ -141,7 +141,7 @@ def guarded(plugin: Spec, call: Callable[[], T]) -> T:
         return call()
     except SmcError:
         raise
-    except Exception as error:  # a plugin can raise anything
+    except (Exception, SystemExit) as error:  # a plugin can raise anything
         last = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{Path(last.filename).name}:{last.lineno}"
         message = f"{plugin.identity} failed: {type(error).__name__}: {first_line(error)} ({where})"
@@ -171,7 +171,7 @@ def _classes(
     """Import a plugin, register its hooks and call them: its methods and tasks by name."""
     try:
         module = point.load()
-    except Exception as error:  # a plugin's module can raise anything
+    except (Exception, SystemExit) as error:  # a plugin's module can raise anything
         raise PluginError(f"cannot be imported: {_one_line(error)}") from error
     others = list(manager.get_plugins())
     if module in others:
@@ -189,7 +189,7 @@ def _classes(
         for hook in ("smc_eval_methods", "smc_eval_tasks"):
             results = manager.subset_hook_caller(hook, others)()
             classes.append([kind for result in results for kind in result])
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise PluginError(f"failed in its hook: {_one_line(error)}") from error
     methods = {kind.card.name: kind for kind in _checked_classes(classes[0], Method, MethodCard)}
     tasks = {kind.card.name: kind for kind in _checked_classes(classes[1], Task, TaskCard)}

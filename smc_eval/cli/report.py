@@ -115,8 +115,8 @@ def records_of(folders: list[Path]) -> list[Record]:
     for folder in folders:
         file = records_file(folder)
         latest |= file.latest()
-        if file.broken:
-            typer.echo(f"warning: {file.broken} broken records in {file.path} are skipped", err=True)
+        if file.faults:
+            typer.echo(f"warning: {file.warning}", err=True)
     if not latest:
         raise UsageError(f"there are no records in {', '.join(map(str, folders))}")
     return same_data(latest.values())

@@ -29,6 +29,9 @@ from smc_eval.store.record import Record, same_data
 GRID_SCHEMA = 2
 """Version of a store's `grid.json`."""
 
+ISOLATED = True
+"""Whether cells run in a worker process even if one runs at a time, so that a crash costs one cell alone."""
+
 MACHINE_FLAGS = frozenset(
     {
         "checkpoint_every",
@@ -117,6 +120,7 @@ def run_resolved(
                 jobs=config.jobs,
                 keep=config.keep,
                 executor=config.executor,
+                isolated=ISOLATED,
                 shard=config.shard,
                 checkpoint_seconds=config.checkpoint_every,
                 ahead=ahead,

@@ -39,6 +39,8 @@ class Batches:
         count = recipe.held_out(self.total)
         order = self._order("held out", self.total) if count else list(range(self.total))
         self.examples = [examples[i] for i in sorted(order[count:])]
+        self.one_by_one = False
+        """Whether examples are predicted one by one, because the net has a batch effect."""
         self.validation: Sequence[Any] = [examples[i] for i in sorted(order[:count])]
         """Held out of training to select the best epoch; empty unless the recipe asks for it."""
         sides = side_lengths(task, self.examples)
@@ -274,11 +276,10 @@ def part_size(size: int, parts: int) -> int:
     return -(-size // parts)
 
 
-def smaller_recipe(recipe: Recipe, parts: int) -> Recipe:
-    """A recipe with smaller evaluation batches, for predicting where memory is short."""
-    if parts == 1:
-        return recipe
-    return recipe.model_copy(update={"eval_batch_size": part_size(recipe.eval_batch_size, parts)})
+def prediction_recipe(recipe: Recipe, parts: int, *, one_by_one: bool) -> Recipe:
+    """A recipe for predicting: with smaller evaluation batches where memory is short, or of one example."""
+    size = 1 if one_by_one else part_size(recipe.eval_batch_size, parts)
+    return recipe.model_copy(update={"eval_batch_size": size})
 
 
 def predict(

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from smc_eval.capabilities import trained_as
-from smc_eval.engine.batches import Batches, predict, smaller_recipe
+from smc_eval.engine.batch_effect import has_batch_effect
+from smc_eval.engine.batches import Batches, predict, prediction_recipe
 from smc_eval.engine.certify import certify
 from smc_eval.engine.device import Device
 from smc_eval.engine.flop_meter import FlopMeter
@@ -23,10 +24,12 @@ from smc_eval.engine.train import Training
 from smc_eval.engine.usage import Usage
 from smc_eval.errors import SparsityError, StoreError, TrainingError
 from smc_eval.experiment.cell import Chain, Link
+from smc_eval.experiment.checked_score import reported_examples
 from smc_eval.experiment.data_facts import DataFacts, data_facts, full_score, score_ceiling
 from smc_eval.recipe import Recipe
 from smc_eval.score import Score
 from smc_eval.sparse.allocate import expected
+from smc_eval.sparse.derived import not_finite
 from smc_eval.sparse.mask_sample import sample_masks
 from smc_eval.sparse.net import Net, state
 from smc_eval.sparse.scope import sparsities
@@ -81,6 +84,7 @@ class CellRun:
     def run(self) -> Record:
         """Run every stage that is not finished yet, then score the net."""
         self.device.reset_peak_memory()
+        reported_examples(self.chain.cell.task)  # before any training
         self.usage, self._net = Usage(), self._initial_net()
         done = self._resume(0)
         while done < len(self.chain.links):
@@ -114,7 +118,9 @@ class CellRun:
         return further
 
     def _initial_net(self) -> Net:
-        return initial_net(self.task, self.chain.cell.target, self.chain.start, self.device)
+        stages = [link.stage for link in self.chain.links]
+        pruned = any(isinstance(s, Prune) or (isinstance(s, Train) and s.updater) for s in stages)
+        return initial_net(self.task, self.chain.cell.target, self.chain.start, self.device, pruned=pruned)
 
     def _initial_model(self) -> nn.Module:
         return initial_model(self.task, self.chain.start, self.device)
@@ -169,6 +175,7 @@ class CellRun:
             case Train(recipe=recipe):
                 assert recipe is not None
                 batches = self._batches(recipe)
+                batches.one_by_one = recipe.keep == "best" and self._one_by_one()
                 teacher = self._teacher(link.back) if link.back else None
                 training = Training(self.net, link, batches, self.usage, self.device, teacher)
                 training.run(self.store, self.watcher, self.options.checkpoint_seconds)
@@ -196,12 +203,13 @@ class CellRun:
         label = f"prune to {goal.sparsity:.4g}" if stage.to else "set custom masks"
         self.watcher.stage(label, len(levels), 0)
         self.device.seed(digest)
-        probe = NetProbe(self.net, self._batches(self.task.recipe), digest, self.usage, self.device)
+        batches, by = self._batches(self.task.recipe), stage.by.identity
+        probe = NetProbe(self.net, batches, digest, self.usage, self.device, by)
         for number, to in enumerate(levels, 1):
-            self.net.set_masks(stage.by.prune(probe, to))
+            probe.set_masks(stage.by.prune(probe, to))
             self.watcher.step(number, 0.0)
         for meter in probe.meters.values():
-            self.usage.spend("prune", meter.spent())
+            self.usage.spend("prune", meter.spent(), meter.operations.uncounted)
         if probe.sight:
             unseen = probe.sight.unseen(self.net.shapes)
             refuse_blind(type(stage.by).__name__, unseen, self.net.shapes)
@@ -239,7 +247,7 @@ class CellRun:
 
         Raises:
             SparsityError: a pruner left another number of weights than it was asked to.
-            TrainingError: a parameter is not finite.
+            TrainingError: a parameter, or a matrix that a module makes of parameters, is not finite.
         """
         if isinstance(link.stage, Prune) and link.stage.to is not None:
             wanted, left = expected(self.net.shapes, link.stage.to), self.net.remaining_count
@@ -255,20 +263,27 @@ class CellRun:
                 raise TrainingError(
                     f"{name!r} has values that are not finite after {type(link.stage).__name__}"
                 )
+        for derived in not_finite(self.net.model):
+            raise TrainingError(
+                f"{derived} is not finite after {type(link.stage).__name__}: perhaps all weights of a row "
+                "are pruned; leave it out by --exclude, or choose another --distribution"
+            )
         if not self.device.ranks.shard_nets:  # else each rank has its own rows
             self.device.ranks.check_equal("weights", parameters)
 
     def _scored(self) -> Record:
         """Predict the reported split, score the predictions, certify the net."""
         cell, ranks = self.chain.cell, self.device.ranks
-        examples = cell.task.data("test")
+        examples = reported_examples(cell.task)
         self.watcher.stage(f"predict {len(examples)} examples", 1, 0)
+        one_by_one = self._one_by_one()
+        recipe = prediction_recipe(cell.task.recipe, self.options.parts, one_by_one=one_by_one)
         self.device.seed(self.chain.digest)
         with self.usage.timed("predict"):
-            meter, recipe = FlopMeter(self.net), smaller_recipe(cell.task.recipe, self.options.parts)
+            meter = FlopMeter(self.net)
             predicted = predict(cell.task, self.net.model, examples, recipe, self.device, meter)
             score, facts = ranks.on_rank_zero(lambda: self._score(predicted, examples))
-        self.usage.spend("predict", meter.spent())
+        self.usage.spend("predict", meter.spent(), meter.operations.uncounted)
         cost = self.usage.cost(*self.device.peak_memory())  # without the memory of the certificate
         self._free_memory()
         net = self._gathered_net()
@@ -286,6 +301,7 @@ class CellRun:
         return scored_record(
             blank,
             score,
+            one_by_one=one_by_one,
             sparsity=ReachedSparsity(**reached),
             certificate=self._certificate(net, None if custom else cell.target),
             cost=cost,
@@ -299,6 +315,20 @@ class CellRun:
         data = next((source.digest for source in self.chain.sources if source.role == "data"), "")
         score = full_score(task, predicted, examples, data)
         return replace(score, ceiling=score_ceiling(task, data)), data_facts(task, data)
+
+    def _one_by_one(self) -> bool:
+        """Whether examples are predicted one by one: what shares a batch changes what the net makes of them.
+
+        The net before any training decides, so that all cells of a start digest are predicted alike.
+        """
+        task, key = self.chain.cell.task, (self.chain.start, self.chain.cell.task.digest())
+        if key not in self.device.batch_effects:
+            device = self.device.on_cpu() if self.device.ranks.shard_nets else self.device
+            model, examples = self._initial_model(), task.data("test")
+            self.device.batch_effects[key] = self.device.ranks.on_rank_zero(
+                lambda: has_batch_effect(task, model, examples, device)
+            )
+        return self.device.batch_effects[key]
 
     def _gathered_net(self) -> Net:
         """The net with all its rows. Of a sharded net, rank 0 has the values, on the CPU."""

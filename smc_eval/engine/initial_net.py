@@ -7,17 +7,26 @@ from torch import nn
 from smc_eval.capabilities import excluded, excluded_in_paper
 from smc_eval.engine.device import Device
 from smc_eval.engine.distributed.joint import JointNet
+from smc_eval.sparse.derived import refuse_lost_zeros, scale_parameters
 from smc_eval.sparse.net import Net, state
 from smc_eval.sparse.scope import in_scope
 from smc_eval.target import Target
 from smc_eval.task import Task
 
 
-def initial_net(task: Task, target: Target, start: str, device: Device) -> Net:
-    """The net before any training. It is sharded if the ranks shard nets."""
+def initial_net(task: Task, target: Target, start: str, device: Device, *, pruned: bool = True) -> Net:
+    """The net before any training. It is sharded if the ranks shard nets.
+
+    Raises:
+        SparsityError: no weight is in scope, or the net is to be `pruned` and cannot hold zeros.
+    """
     model, ranks = initial_model(task, start, device), device.ranks
     left_out = excluded(task, model) if target.scope == "body" else excluded_in_paper(task, model)
-    names = in_scope(model, target.scope, left_out, target.include, target.exclude)
+    names = in_scope(
+        model, target.scope, {*left_out, *scale_parameters(model)}, target.include, target.exclude
+    )
+    if pruned:
+        refuse_lost_zeros(model, names)
     if ranks.shard_nets:
         from smc_eval.engine.distributed.shards import ShardedNet  # FSDP takes seconds to import
 

@@ -19,7 +19,7 @@ from smc_eval.engine.usage import Usage
 from smc_eval.errors import SparsityError
 from smc_eval.sparse.flow import flow
 from smc_eval.sparse.inputs import InputObserver, Reducible, observing
-from smc_eval.sparse.net import Net
+from smc_eval.sparse.net import WHOLE_NUMBERS, Net
 from smc_eval.sparse.shard_group import ShardGroup
 from smc_eval.sparse.sight import Sight
 from smc_eval.spec import digest
@@ -28,9 +28,12 @@ from smc_eval.spec import digest
 class NetProbe:
     """`smc_eval.pruner.Probe` over a net, its training data and the random generator of a stage."""
 
-    def __init__(self, net: Net, batches: Batches, name: str, usage: Usage, device: Device) -> None:
-        """`name` is the stage's digest. Everything random is seeded from it."""
+    def __init__(
+        self, net: Net, batches: Batches, name: str, usage: Usage, device: Device, by: str = "a pruner"
+    ) -> None:
+        """`name` is the stage's digest. Everything random is seeded from it. `by` names the pruner."""
         self._net, self._batches, self._name, self._usage, self._device = net, batches, name, usage, device
+        self._by, self._seals = by, self._current_seals()
         self.generator: torch.Generator = device.generator(name)
         self.meters: dict[str, FlopMeter] = {}
         """A meter for each kind of pass."""
@@ -182,12 +185,54 @@ class NetProbe:
 
     @torch.no_grad()
     def mend(self, weights: Mapping[str, Tensor]) -> None:
+        self.check_unwritten()
         parameters = self._net.parameters
         for name, value in weights.items():
             if name not in parameters or parameters[name].shape != value.shape:
                 raise SparsityError(
-                    f"a pruner mended {name!r}, no weight in scope of shape {tuple(value.shape)}"
+                    f"{self._by} mended {name!r}, no weight in scope of shape {tuple(value.shape)}"
                 )
             parameters[name].copy_(value)
         self._device.ranks.broadcast_tensors(parameters[name] for name in weights)
         self._net.apply_masks()
+        self._seals = self._current_seals()
+
+    def set_masks(self, masks: Mapping[str, Tensor]) -> None:
+        """Set the pruner's masks.
+
+        Raises:
+            SparsityError: the pruner wrote into the net, or the masks do not fit it.
+        """
+        self.check_unwritten()
+        self._net.set_masks(masks)
+        self._seals = self._current_seals()
+
+    def check_unwritten(self) -> None:
+        """Check that the weights and masks are those that the pruner was shown, or has mended.
+
+        Raises:
+            SparsityError: the pruner wrote into one.
+        """
+        for (kind, name), seal in self._current_seals().items():
+            if seal != self._seals[kind, name]:
+                raise SparsityError(
+                    f"{self._by} wrote into {name!r} of probe.{kind}, which belong to the net; "
+                    "it may return masks, and change weights by probe.mend alone"
+                )
+
+    def _current_seals(self) -> dict[tuple[str, str], tuple[int, int]]:
+        tensors = {("weights", name): weight for name, weight in self._net.weights.items()}
+        tensors |= {("masks", name): mask for name, mask in self._net.masks.items()}
+        return {place: seal(tensor) for place, tensor in tensors.items()}
+
+
+def seal(tensor: Tensor) -> tuple[int, int]:
+    """Two sums over the bits of a tensor, by its rows and by its columns: a write changes one of them."""
+    if not tensor.numel():
+        return 0, 0
+    bits = tensor.view(WHOLE_NUMBERS[tensor.element_size()]).reshape(len(tensor), -1)
+    sums = [bits.sum(dim, dtype=torch.int64) for dim in (0, 1)]
+    by_column, by_row = (
+        int((each * torch.arange(1, len(each) + 1, device=each.device)).sum()) for each in sums
+    )
+    return by_column, by_row

@@ -27,6 +27,9 @@ class RunOptions:
     executor: str = "local"
     alone: bool = True
     """Wait for cells in progress elsewhere. If False, other cells run meanwhile."""
+    isolated: bool = False
+    """Run cells in a worker process even where one runs at a time. A cell that ends its process, by a crash
+    of a library or for want of memory, then costs itself alone."""
     retry: bool = True
     """Run cells again that failed in an earlier run."""
     shard: bool = False

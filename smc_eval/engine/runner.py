@@ -12,7 +12,8 @@ from smc_eval.engine.distributed.rank_zero_store import RankZeroStore
 from smc_eval.engine.distributed.shardable import refuse_unshardable
 from smc_eval.engine.executors.attempt import attempt
 from smc_eval.engine.executors.dispatcher import Dispatcher
-from smc_eval.engine.executors.jobs import WorkerSettings
+from smc_eval.engine.executors.jobs import Executor, WorkerSettings
+from smc_eval.engine.executors.local import Local
 from smc_eval.engine.executors.select import executor_for
 from smc_eval.engine.progress import Silent, Watcher
 from smc_eval.engine.run_options import RunOptions
@@ -25,8 +26,8 @@ from smc_eval.store.store import Store
 def run_cells(chains: Sequence[Chain], options: RunOptions) -> list[Record]:
     """The records of all chains, in order. Finished cells are read from the store, the others run.
 
-    One local job runs the cells in order, in this process. Several jobs run them at once, in worker
-    processes. Ranks that a launcher started run each cell together.
+    One local job runs the cells in order: in this process, or in a worker process if they are isolated.
+    Several jobs run them at once, in worker processes. Ranks that a launcher started run each cell together.
 
     Raises:
         UsageError: the device or the executor does not exist, or ranks cannot run these cells.
@@ -47,7 +48,8 @@ def run_cells(chains: Sequence[Chain], options: RunOptions) -> list[Record]:
     _warn_of_broken_records(store, options.watcher)
     shared = shared_nets([*chains, *options.ahead])
     _drop_left_nets(chains, store, shared)
-    if options.executor == "local" and options.alone and (options.jobs or max(1, len(devices))) == 1:
+    one = options.executor == "local" and options.alone and (options.jobs or max(1, len(devices))) == 1
+    if one and (launch.world_size() > 1 or not options.isolated):
         return _run_in_order(chains, store, device or Device(options.device, options.threads), options)
     settings = WorkerSettings(
         options.folder.absolute(),
@@ -58,7 +60,8 @@ def run_cells(chains: Sequence[Chain], options: RunOptions) -> list[Record]:
         checkpoint_seconds=options.checkpoint_seconds,
         devices=tuple(devices),
     )
-    executor = make(settings, options.jobs)
+    # one worker takes the threads that this process would take, so that its numbers are the same
+    executor: Executor = Local(settings, 1) if one else make(settings, options.jobs)
     try:
         return Dispatcher(chains, store, executor, options).run()
     finally:
@@ -67,12 +70,8 @@ def run_cells(chains: Sequence[Chain], options: RunOptions) -> list[Record]:
 
 def _warn_of_broken_records(store: Store, watcher: Watcher) -> None:
     store.records.latest()
-    if store.records.broken:
-        watcher.note(
-            f"{store.records.broken} broken records in {store.records.path} are ignored; "
-            "their cells run again",
-            warning=True,
-        )
+    if store.records.faults:
+        watcher.note(f"{store.records.warning}; their cells run again", warning=True)
 
 
 def _accept_shards(chains: Sequence[Chain]) -> None:

@@ -4,81 +4,31 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from smc_eval.engine.activations import recomputed
-from smc_eval.engine.batches import Batches, Passes, predict, smaller_recipe
+from smc_eval.engine.batches import Batches, Passes, predict, prediction_recipe
 from smc_eval.engine.checkpoint_interval import CheckpointInterval
 from smc_eval.engine.device import Device
 from smc_eval.engine.flop_meter import FlopMeter
 from smc_eval.engine.objective import Objective
-from smc_eval.engine.optimizer import (
-    clear_state,
-    gathered_state,
-    make_optimizer,
-    restore_state,
-    set_learning_rate,
-)
+from smc_eval.engine.optimizer import gathered_state, make_optimizer, restore_state, set_learning_rate
 from smc_eval.engine.progress import Watcher
 from smc_eval.engine.stop_signals import STOP_SIGNALS
+from smc_eval.engine.training_step import TrainingStep
 from smc_eval.engine.usage import Usage
 from smc_eval.errors import TrainingError
 from smc_eval.experiment.cell import Link
+from smc_eval.experiment.checked_score import checked_score
+from smc_eval.sparse.derived import not_finite
 from smc_eval.sparse.net import Net
-from smc_eval.sparse.shard_group import ShardGroup
 from smc_eval.spec import digest
 from smc_eval.stages import Train
 from smc_eval.store.store import Store
-
-
-@dataclass
-class TrainingStep:
-    """`smc_eval.updater.StepView` of the net at one optimizer step."""
-
-    net: Net
-    optimizer: torch.optim.Optimizer
-    generator: torch.Generator
-    step: int
-    steps: int
-    skipped: bool = False
-    read: bool = False
-    """Whether the gradients were read; then those of masked weights count too."""
-
-    @property
-    def progress(self) -> float:
-        return self.step / self.steps
-
-    @property
-    def weights(self) -> Mapping[str, Tensor]:
-        return self.net.weights
-
-    @property
-    def grads(self) -> Mapping[str, Tensor]:
-        self.read = True
-        return self.net.gradients
-
-    @property
-    def masks(self) -> Mapping[str, Tensor]:
-        return self.net.full_masks
-
-    @property
-    def shards(self) -> ShardGroup:
-        return self.net.shards
-
-    def skip(self) -> None:
-        self.skipped = True
-
-    def set_masks(self, masks: Mapping[str, Tensor]) -> None:
-        parameters = self.net.parameters
-        grown = self.net.set_masks(masks)
-        if not self.net.soft:
-            clear_state(self.optimizer, {parameters[name]: back for name, back in grown.items()})
 
 
 @dataclass
@@ -111,6 +61,8 @@ class Training:
         self.generator = device.generator(digest(self.digest, "updater"))
         self.updater_state: dict[str, Tensor] = {}
         self.best = Best()
+        self.stepped = 0
+        """Steps of this stage that the optimizer made: neither the updater nor the scaler skipped them."""
         if self.updater:
             net.soft = self.updater.soft
             self.updater_state = self.updater.init(net.weights, net.full_masks)
@@ -144,10 +96,11 @@ class Training:
                         store.save_partial(self.digest, self._checkpoint())
                     began = time.perf_counter()
                 STOP_SIGNALS.check()
+        self._check_stepped()
         self.net.soft = False
         self.net.forget_gradients()
         for meter in (self.meter, self.selection_meter):
-            self.usage.spend("train", meter.spent())
+            self.usage.spend("train", meter.spent(), meter.operations.uncounted)
         if self.best.weights:
             self.net.masks = {
                 name: mask.to(self.device.torch_device) for name, mask in self.best.masks.items()
@@ -177,7 +130,8 @@ class Training:
         self._check(mean)
         view = self._view()
         if updater:  # before masked gradients are zeroed: the updater may read them
-            self.updater_state = updater.update(view, self.updater_state)
+            with view.unwritten():
+                self.updater_state = updater.update(view, self.updater_state)
             self._count_dense(view, passes.tokens)
         masking = updater and not updater.straight_through
         if net.soft and masking:
@@ -187,15 +141,40 @@ class Training:
         if self.recipe.clip:
             weights = net.all_parameters.values()
             nn.utils.clip_grads_with_norm_(weights, self.recipe.clip, net.gradient_norm())
-        if not view.skipped:
-            self.scaler.step(self.optimizer)
-        self.scaler.update()
+        self._step_optimizer(skipped=view.skipped)
         if not net.soft:
             net.apply_masks()  # momentum and decay changed masked weights
         self.step += 1
         self.usage.steps += 1
         self.usage.examples += self._examples_in(self.step - 1)
         return mean
+
+    def _step_optimizer(self, *, skipped: bool) -> None:
+        """Let the optimizer step, unless the updater skips it, or the scaler because of an overflow."""
+        scale = self.scaler.get_scale()
+        if not skipped:
+            self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if not skipped:
+            overflowed = self.scaler.get_scale() < scale  # the only reason for which it falls
+            self.usage.skipped_steps += overflowed
+            self.stepped += not overflowed
+
+    def _check_stepped(self) -> None:
+        """Refuse a training in which no weight ever moved.
+
+        Raises:
+            TrainingError: every optimizer step was skipped.
+        """
+        if self.last == self.first or self.stepped:
+            return
+        by, advice = "the updater", ""
+        if self.updater:
+            by = self.updater.identity
+        if self.scaler.is_enabled():
+            by, advice = "the loss scaler", "; gradients overflow in fp16: try --recipe precision=bf16"
+        count = self.last - self.first
+        raise TrainingError(f"{by} skipped all {count} steps of this training: no weight moved{advice}")
 
     def _backward(self, passes: Passes) -> float:
         """Compute the gradients of one step, added up over all ranks; returns the mean loss."""
@@ -219,9 +198,9 @@ class Training:
         return min(size, len(self.batches.examples) - (step % epoch) * size)
 
     def _view(self) -> TrainingStep:
-        return TrainingStep(
-            self.net, self.optimizer, self.generator, self.step - self.first, self.last - self.first
-        )
+        step, steps = self.step - self.first, self.last - self.first
+        by = self.updater.identity if self.updater else ""
+        return TrainingStep(self.net, self.optimizer, self.generator, step, steps, by)
 
     def _count_dense(self, view: TrainingStep, tokens: int) -> None:
         """Count the step's gradients as dense if the updater read them, or if masked weights learn."""
@@ -238,6 +217,7 @@ class Training:
             return
         parameters = self.net.all_parameters.items()
         wild = [f"weight {name!r}" for name, weight in parameters if not bool(weight.isfinite().all())]
+        wild += not_finite(self.net.model)
         wild += [
             f"gradient of {name!r}"
             for name, weight in parameters
@@ -260,12 +240,13 @@ class Training:
         of the stage are compared.
         """
         examples = self.batches.validation or self.task.data("test")
-        recipe = smaller_recipe(self.recipe, self.batches.parts)
+        batches = self.batches
+        recipe = prediction_recipe(self.recipe, batches.parts, one_by_one=batches.one_by_one)
         with self.net.masked():
             predicted = predict(
                 self.task, self.net.model, examples, recipe, self.device, self.selection_meter
             )
-        score = self.device.ranks.on_rank_zero(lambda: self.task.score(predicted, examples))
+        score = self.device.ranks.on_rank_zero(lambda: checked_score(self.task, predicted, examples))
         self.usage.selections += 1
         value = score.value if score.higher_is_better else -score.value
         remaining, before = (
@@ -287,6 +268,7 @@ class Training:
         gathered, best = self.net.gathered, self.best
         return {
             "step": self.step,
+            "stepped": self.stepped,
             "weights": gathered(self.net.state),
             "masks": gathered(self.net.masks),
             "counts": [self.net.changes, self.net.regrown],
@@ -303,6 +285,7 @@ class Training:
     def _restore(self, saved: dict[str, Any]) -> None:
         """Continue from a `_checkpoint`, which loses its tensors: only one copy of each stays in memory."""
         self.step = saved["step"]
+        self.stepped = saved.get("stepped", self.step - self.first)
         device, sharded = self.device.torch_device, self.net.sharded
         # masked weights may have hidden values: load them before the masks are set
         self.net.masks = {}

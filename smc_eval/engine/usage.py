@@ -53,8 +53,14 @@ class Usage:
     its density. Training includes teachers' passes and selection; pruning is the scoring passes;
     predicting is of the reported split."""
 
-    def spend(self, activity: Activity, operations: Mapping[str, int]) -> None:
-        """Add operations, `dense` and `sparse`."""
+    uncounted: list[str] = field(default_factory=list)
+    """Kernels that multiply and whose operations are not in `flops`, because no formula is known."""
+    skipped_steps: int = 0
+    """Optimizer steps that the loss scaler skipped, because a gradient overflowed."""
+
+    def spend(self, activity: Activity, operations: Mapping[str, int], uncounted: Iterable[str] = ()) -> None:
+        """Add operations, `dense` and `sparse`, and the kernels that could not be counted."""
+        self.uncounted = sorted({*self.uncounted, *uncounted})
         before = self.flops[activity]
         self.flops[activity] = {kind: count + operations[kind] for kind, count in before.items()}
 
@@ -91,4 +97,6 @@ class Usage:
             peak_memory_mb=round(peak_bytes / 2**20),
             peak_memory_of=peak_of,
             parts=self.parts,
+            skipped_steps=self.skipped_steps,
+            uncounted=tuple(self.uncounted),
         )

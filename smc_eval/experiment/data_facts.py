@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from smc_eval import capabilities
+from smc_eval.experiment.checked_score import checked_score
 from smc_eval.score import Score
 from smc_eval.task import Task
 
@@ -75,8 +76,11 @@ def full_score(task: Task, predicted: Sequence[Any], examples: Sequence[Any], da
     """The score of the test examples, and among its further numbers the score without the repeated ones.
 
     Of examples that stand several times in the test data, the first one stays.
+
+    Raises:
+        PluginError: no record can hold the predictions or the score; names the task.
     """
-    score = task.score(predicted, examples)
+    score = checked_score(task, predicted, examples)
     repeated = _repeated(_Data(task.digest(), task.folder, data_digest, task))
     if repeated is None or not any(any(flags) for flags in repeated):
         return score

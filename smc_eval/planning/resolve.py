@@ -89,7 +89,7 @@ class Resolver:
 
     def _resolved(self, cell: Cell) -> tuple[Chain, TaskData]:
         try:
-            cell.method.accept(cell.target)
+            guarded(cell.method, lambda: cell.method.accept(cell.target))
         except UsageError as error:
             raise RefusedTarget(str(error)) from None
         task = cell.task

@@ -54,11 +54,11 @@ class CellValue:
     @cached_property
     def sample(self) -> Sample | None:
         """Its seeds and items, or seeds alone if items are not stored; None for one seed without items."""
-        from smc_eval.statistics.sample import Sample  # loads numpy, which single seeds do not need
+        from smc_eval.statistics.sample import Sample, ends_of  # loads numpy, which single seeds do not need
 
         sample = Sample.of(self.records, self.find_items) if self.find_items and self.records else None
         if sample is None and len(scores := scores_by_seed(self.records)) > 1:
-            return Sample.of_seeds(scores)
+            return Sample.of_seeds(scores, ends_of(self.records))
         return sample
 
     @cached_property
@@ -69,8 +69,7 @@ class CellValue:
         """
         from smc_eval.statistics.interval import interval
 
-        computed = interval(self.sample) if self.sample else None
-        return computed if computed and computed.half else None
+        return interval(self.sample) if self.sample else None
 
     @property
     def table_interval(self) -> Interval | None:

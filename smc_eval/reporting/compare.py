@@ -12,7 +12,7 @@ from smc_eval.reporting.cell_value import FindItems
 from smc_eval.reporting.differences import differing
 from smc_eval.reporting.table import ANY, column_names, distinct, facet_text, facets, sparsity_key
 from smc_eval.statistics.paired import Comparison, compare_samples, holm, seeds_needed
-from smc_eval.statistics.sample import Sample
+from smc_eval.statistics.sample import Sample, ends_of
 from smc_eval.store.record import Record, scores_by_seed
 
 OWN_FACETS = ("distribution", "match", "factor", "inside")
@@ -189,7 +189,7 @@ def _side(records: Sequence[Record], word: str, find_items: FindItems) -> Side:
                     f"choose one, as in --where {name}={min(values)}"
                 )
         sample = Sample.of(group, find_items)
-        samples[key] = sample or Sample.of_seeds(scores_by_seed(group)), group
+        samples[key] = sample or Sample.of_seeds(scores_by_seed(group), ends_of(group)), group
     return Side(method, level, samples)
 
 

@@ -120,6 +120,11 @@ def _settings(table: Table) -> Iterator[str]:
     ).items():
         differ = " (they differ: scores are not comparable)" if len(signatures) > 1 else ""
         yield f"signature of {tasks}: {' | '.join(signatures)}{differ}"
+    if alone := [record for record in records if record.score and record.score.one_by_one]:
+        yield (
+            f"predicted one by one{_tasks_of(alone, records)}: padding or other examples of a batch change "
+            "what this net makes of an example"
+        )
 
 
 def _totals(table: Table) -> Iterator[str]:
@@ -135,6 +140,12 @@ def _totals(table: Table) -> Iterator[str]:
     if table.repeated:
         yield f"not shown: {table.repeated} earlier records of the same cells"
     yield from _cost(records)
+    costs = [record.cost for record in records if record.cost]
+    if skipped := sum(cost.skipped_steps for cost in costs):
+        of = sum(cost.steps for cost in costs if cost.skipped_steps)
+        yield f"skipped by the loss scaler of fp16: {skipped:,} of {of:,} optimizer steps"
+    if uncounted := sorted({kernel for cost in costs for kernel in cost.uncounted}):
+        yield f"not counted in operations, as no formula is known: {', '.join(uncounted)}"
 
 
 def _shared(table: Table) -> Iterator[str]:

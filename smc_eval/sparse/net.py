@@ -15,6 +15,9 @@ from smc_eval.sparse.shard_group import UNSHARDED, ShardGroup
 PIECE = 2**19
 """Weights that are masked at once on a CPU: 2 MiB of floats."""
 
+WHOLE_NUMBERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+"""The whole numbers that have the bits of a float, by its bytes."""
+
 
 class Net:
     """A model and one bool mask for each weight in scope, by canonical parameter name; True stays.
@@ -238,14 +241,17 @@ class Net:
 
 
 def hide(values: Tensor, mask: Tensor) -> None:
-    """Multiply by the mask, in place.
+    """Write +0.0 where the mask is False, in place, whatever was there: also over an inf or a NaN.
 
-    torch converts the mask to floats first. On a CPU, pieces keep these floats in the cache: three times
-    as fast as all at once. Bytes are converted twice as fast as bools.
+    The bits are multiplied, as whole numbers, by 1 or 0. A product of floats would leave -0.0 for each
+    negative value, which no file compresses well, and keep inf and NaN as NaN. `masked_fill_` is ten times
+    slower on a CPU. torch converts the mask to the type of the bits first. On a CPU, pieces keep the
+    converted mask in the cache: three times as fast as all at once. Bytes are converted twice as fast as
+    bools.
     """
     rows = PIECE * len(values) // max(1, values.numel()) if values.device.type == "cpu" else len(values)
-    parts, masks = (torch.split(each, max(1, rows)) for each in (values, mask.view(torch.uint8)))
-    for part, part_mask in zip(parts, masks, strict=True):
+    whole = values.view(WHOLE_NUMBERS[values.element_size()]), mask.view(torch.uint8)
+    for part, part_mask in zip(*(torch.split(each, max(1, rows)) for each in whole), strict=True):
         part.mul_(part_mask)
 
 

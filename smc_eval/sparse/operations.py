@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right, insort
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import torch
@@ -14,8 +16,39 @@ from torch.utils.flop_counter import flop_registry, sdpa_backward_flop, sdpa_flo
 
 aten = torch.ops.aten
 
+
+def _product(matrix: int, other: int | None = None) -> Callable[..., int]:
+    """Operations of a product: two for each number of an argument, times the columns of another."""
+
+    def count(*args: Any, **_: Any) -> int:
+        return 2 * int(args[matrix].numel()) * (1 if other is None else int(args[other].shape[-1]))
+
+    return count
+
+
+def _bilinear_flop(left: Tensor, weight: Tensor, right: Tensor, *dims: Any, **_: Any) -> int:
+    """Operations of `_trilinear`, which `nn.Bilinear` and its gradients call: sum of a · b · c.
+
+    Each cell of the common shape of the three factors takes two multiplications and an addition.
+    """
+    sizes: list[int] = []
+    for factor, expanded in zip((left, weight, right), dims[:3], strict=True):
+        shape = list(factor.shape)
+        for dim in sorted(expanded):
+            shape.insert(dim, 1)
+        sizes = [max(pair) for pair in zip(sizes or shape, shape, strict=True)]
+    return 3 * math.prod(sizes)
+
+
 FORMULAS: Mapping[Any, Callable[..., int]] = {
     **flop_registry,
+    aten.mv: _product(0),
+    aten.addmv: _product(1),
+    aten.dot: _product(0),
+    aten.vdot: _product(0),
+    aten.addr: _product(1, 2),
+    aten.addbmm: _product(1, 2),
+    aten._trilinear: _bilinear_flop,
     aten._scaled_dot_product_flash_attention_for_cpu: sdpa_flop,
     aten._scaled_dot_product_flash_attention_for_cpu_backward: sdpa_backward_flop,
 }
@@ -34,6 +67,37 @@ multiplies every row of the first argument."""
 
 FUSED_ATTENTION = {aten._native_multi_head_attention, aten._transformer_encoder_layer_fwd}
 """Fused kernels that also multiply rows with rows, for attention."""
+
+MULTIPLYING = {
+    "mm",
+    "bmm",
+    "addmm",
+    "baddbmm",
+    "mv",
+    "dot",
+    "matmul",
+    "linear",
+    "conv",
+    "convolution",
+    "rnn",
+    "lstm",
+    "gru",
+}
+MULTIPLYING |= {"rnn", "lstm", "gru", "attention", "cdist", "euclidean", "fft", "linalg"}
+NOT_MULTIPLYING = {"cell", "check", "cross", "diagonal", "flatten", "norm"}
+"""Words in the names of torch's kernels that multiply and add, and in the names of those that do not."""
+
+TORCHS = {
+    "aten",
+    "c10d",
+    "_c10d_functional",
+    "_c10d_functional_autograd",
+    "fsdp",
+    "prim",
+    "prims",
+    "profiler",
+}
+"""Namespaces of torch's own kernels. What another kernel does is not known."""
 
 COPIES = {aten._to_copy, aten.clone, aten.stack, aten.cat}
 """Results of these, made of weights alone, count as the weights."""
@@ -56,6 +120,8 @@ class Operations:
     """By weight: its products with inputs, and with the gradients of outputs."""
     slopes: dict[str, float] = field(default_factory=dict)
     """By weight: the operations of its own gradient."""
+    uncounted: dict[str, int] = field(default_factory=dict)
+    """Kernels that multiply, or may multiply, and have no formula: how often each ran. They count as 0."""
 
     def add(self, count: float, shares: Shares, kind: dict[str, float]) -> None:
         """Count operations of these weights; `kind` is `products` or `slopes`."""
@@ -73,6 +139,7 @@ class Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
     operations of a weight's own gradient belong to the weight that the node of the backward pass reaches
     through views alone. A part counts as the whole. The total alone counts the operations of no weight:
     attention of rows to rows, arithmetic results of weights, and recomputed activations without a weight.
+    Kernels that multiply and have no formula are listed as uncounted. Elementwise arithmetic counts as 0.
     """
 
     def __init__(self, weights: Mapping[str, Tensor], into: Operations) -> None:
@@ -97,6 +164,9 @@ class Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._count(kind, args, kwargs, out)
         elif kind in FUSED:
             self._count_fused(kind, args)
+        elif is_uncounted(kind):
+            name = str(kind)
+            self.operations.uncounted[name] = self.operations.uncounted.get(name, 0) + 1
         elif kind in COPIES and (shares := self._joined_shares(flat_tensors(args[:1]))):
             self._register(out, shares)
         return out
@@ -161,6 +231,14 @@ class Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
             elif node.name().removesuffix("0").removesuffix("Backward") in VIEWS:
                 ahead += [following for following, _ in node.next_functions]
         return {name: size / sum(sizes.values()) for name, size in sizes.items()}
+
+
+@cache
+def is_uncounted(kind: Any) -> bool:
+    """Whether a kernel without a formula multiplies and adds, by the words of its name; or is not torch's."""
+    namespace, _, name = str(kind).partition(".")
+    words = set(name.split("_"))
+    return namespace not in TORCHS or bool(words & MULTIPLYING and not words & NOT_MULTIPLYING)
 
 
 def memory_place(tensor: Tensor) -> tuple[int, int]:

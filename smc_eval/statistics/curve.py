@@ -14,9 +14,9 @@ import numpy as np
 
 from smc_eval.errors import UsageError
 from smc_eval.statistics.estimate import contrast, estimate_sample
-from smc_eval.statistics.interval import Interval
+from smc_eval.statistics.interval import Interval, within
 from smc_eval.statistics.resample import draws
-from smc_eval.statistics.sample import Sample
+from smc_eval.statistics.sample import UNBOUNDED, Sample
 from smc_eval.statistics.shapes import Floats
 
 RESAMPLES = 2000
@@ -105,7 +105,7 @@ class Curve:
             unknown = np.isnan(at_B)  # the dense net is no better than chance: any sparsity is possible
             low_B, high_B = np.where(unknown, 0.0, at_B), np.where(unknown, 1.0, at_B)
             low, high = _nearest(low_B, (1 - level) / 2), _nearest(high_B, (1 + level) / 2)
-            interval = Interval(min(low, last), max(high, first), level, self._over)
+            interval = within((0.0, 1.0), min(low, last), max(high, first), level, self._over)
         if at <= 0:
             return SparsityAtRetention(share, first, interval, "below")
         return (
@@ -269,7 +269,7 @@ def suite(
         unknown = np.isnan(mean_B)
         low_B, high_B = np.where(unknown, -np.inf, mean_B), np.where(unknown, np.inf, mean_B)
         ends = _nearest(low_B, (1 - level) / 2), _nearest(high_B, (1 + level) / 2)
-        interval = Interval(*ends, level, _over_all(curves))
+        interval = within(UNBOUNDED, *ends, level, _over_all(curves))
     return Area(value, interval, over, len(curves))
 
 

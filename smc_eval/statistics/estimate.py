@@ -13,6 +13,9 @@ from smc_eval.statistics.sample import Sample
 from smc_eval.statistics.shapes import Floats, Ints
 from smc_eval.statistics.student import quantile, two_sided
 
+LEAST_ERROR = 1e-9
+"""A smaller standard error is rounding: the numbers that it comes from are equal."""
+
 FLOOR_QUANTILE = 0.025
 """The variance of seeds is at least this quantile of its distribution when only items differ."""
 
@@ -74,8 +77,12 @@ class Estimate:
 
     @property
     def has_variance(self) -> bool:
-        """Whether there are enough seeds or items to estimate a variance."""
-        return self.seeds > 1 or self.items > 1
+        """Whether the error is known: there are several seeds or items, and they are not all equal.
+
+        Equal numbers, such as two seeds with one score or a perfect rank correlation, do not show how far
+        others would lie. An error of 0 would be wrong, so none is given.
+        """
+        return (self.seeds > 1 or self.items > 1) and self.error > LEAST_ERROR
 
     def variance_over(self, seeds: int) -> float:
         """Variance of the value over this many seeds."""
@@ -89,10 +96,11 @@ class Estimate:
         return quantile(level, self._freedom(seeds)) * math.sqrt(self.variance_over(seeds))
 
     def p_value(self) -> float:
-        """Probability of a value at least as far from zero, if the true value is zero."""
-        if self.value == 0:
+        """Probability of a value at least as far from zero, if the true value is zero; 1 where the error
+        is unknown."""
+        if self.value == 0 or not self.has_variance:
             return 1.0
-        return two_sided(self.value / self.error, self.freedom) if self.error else 0.0
+        return two_sided(self.value / self.error, self.freedom)
 
     @property
     def _between(self) -> float:

@@ -10,11 +10,8 @@ import numpy as np
 
 from smc_eval.statistics.estimate import Estimate, estimate_sample
 from smc_eval.statistics.resample import draws
-from smc_eval.statistics.sample import Sample
+from smc_eval.statistics.sample import UNBOUNDED, Sample
 from smc_eval.statistics.student import quantile
-
-SCORE_RANGES = {"rank": (-1.0, 1.0), "bleu": (0.0, 100.0)}
-"""The range of a score, by kind."""
 
 MIN_SKEW_FREEDOM = 2.0
 """Least degrees of freedom for the skew of a percentage's interval: those of three seeds."""
@@ -42,16 +39,18 @@ class Interval:
 def interval(
     sample: Sample, resamples: int | None = None, level: float = 0.95, seed: int = 0
 ) -> Interval | None:
-    """The interval of a sample's value over its seeds and items; None where there is one of each.
+    """The interval of a sample's value over its seeds and items; None where its error is unknown.
 
+    That is so for one seed without items, and where all of them are equal: a perfect rank correlation, two
+    seeds with one score. An interval never leaves the range of the score.
     The closed form is fast, and the table shows it: the value ± Student's t times its error, or
     Wilson's interval for percentages, which is asymmetric. With `resamples`, the crossed bootstrap. Both
     use the same variance.
     """
     estimate = estimate_sample(sample)
-    if not estimate.has_variance:
+    if not estimate.has_variance and not sample.binary:
         return None
-    if resamples:
+    if resamples and estimate.has_variance:
         (value_B,) = draws([sample], resamples, estimate.freedom, seed)
         low, high = np.quantile(value_B, [(1 - level) / 2, (1 + level) / 2]).tolist()
     elif sample.binary:
@@ -59,8 +58,7 @@ def interval(
     else:
         half = estimate.half_width(level)
         low, high = estimate.value - half, estimate.value + half
-    least, most = SCORE_RANGES.get(sample.kind, (0.0, 100.0) if sample.binary else (-math.inf, math.inf))
-    return Interval(max(least, low), min(most, high), level, estimate.over)
+    return within(sample.range, low, high, level, estimate.over)
 
 
 def _wilson(estimate: Estimate, level: float) -> tuple[float, float]:
@@ -84,6 +82,17 @@ def _wilson(estimate: Estimate, level: float) -> tuple[float, float]:
     return min(estimate.value, 100 * (middle - half)), max(estimate.value, 100 * (middle + half))
 
 
-def over_seeds(values: Sequence[float], level: float = 0.95) -> Interval | None:
-    """Student's t interval of the mean of seeds' scores; None for a single seed."""
-    return interval(Sample.of_seeds(dict(enumerate(values))), level=level) if len(values) > 1 else None
+def within(ends: tuple[float, float], low: float, high: float, level: float, over: str) -> Interval | None:
+    """An interval cut to a range; None where nothing of it is left but a point."""
+    low, high = max(ends[0], low), min(ends[1], high)
+    return Interval(low, high, level, over) if low < high else None
+
+
+def over_seeds(
+    values: Sequence[float], level: float = 0.95, ends: tuple[float, float] = UNBOUNDED
+) -> Interval | None:
+    """Student's t interval of the mean of seeds' scores; None for a single seed, and where all are equal.
+
+    `ends` are the smallest and the largest possible score, such as 0 and 100.
+    """
+    return interval(Sample.of_seeds(dict(enumerate(values)), ends), level=level) if len(values) > 1 else None

@@ -10,7 +10,7 @@ import numpy as np
 
 from smc_eval.errors import UsageError
 from smc_eval.statistics.estimate import Estimate, contrast
-from smc_eval.statistics.interval import Interval
+from smc_eval.statistics.interval import Interval, within
 from smc_eval.statistics.resample import draws
 from smc_eval.statistics.sample import Sample
 
@@ -26,7 +26,7 @@ class Comparison:
     b: float
     difference: float
     interval: Interval | None
-    """None where the error of the difference cannot be estimated."""
+    """None where the error of the difference cannot be estimated. It stays within their range."""
     p: float
     """Two-sided; 1 where there is no interval."""
     seeds: int
@@ -73,7 +73,8 @@ def compare_samples(
             low, high = np.quantile(draws_B, [(1 - level) / 2, (1 + level) / 2]).tolist()
             farther = np.count_nonzero(np.abs(draws_B - difference.value) >= abs(difference.value))
             p = (int(farther) + 1) / (resamples + 1)
-        interval = Interval(low, high, level, difference.over)
+        ends = a.range[0] - b.range[1], a.range[1] - b.range[0]
+        interval = within(ends, low, high, level, difference.over)
     return Comparison(
         a.value(),
         b.value(),
@@ -100,10 +101,11 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def seeds_needed(comparison: Comparison, power: float = 0.8) -> int | None:
     """How many seeds are needed to find a difference of this size with this power.
 
-    None for a single seed or no difference, or if these items are too few for any number of seeds.
+    None for a single seed, no difference or an unknown error, or if these items are too few for any number
+    of seeds.
     """
     estimate = comparison.estimate
-    if estimate is None or estimate.seeds < 2 or not estimate.value:
+    if estimate is None or estimate.seeds < 2 or not estimate.value or not estimate.has_variance:
         return None
 
     def enough(seeds: int) -> bool:

@@ -25,6 +25,11 @@ ROW_WIDTHS = {"mean": 1, "rank": 2, "bleu": 10}
 REFERENCE_COLUMNS = {"mean": (1, 1), "rank": (1, 2), "bleu": (9, 10)}
 """Columns of the reference, which are equal for every net, by kind."""
 
+RANGES = {"rank": (-1.0, 1.0), "bleu": (0.0, 100.0), "percent": (0.0, 100.0)}
+"""The smallest and the largest score, by kind of items, and of a percentage."""
+
+UNBOUNDED = (-math.inf, math.inf)
+
 ItemsKey = tuple[tuple[object, ...], ...]
 """Identity of the items: fold, digest and limit of the data, number of examples and kind, by fold."""
 
@@ -41,6 +46,8 @@ class Sample:
     """Weight of each group in the score: a fold's number of examples, in equal parts for its groups."""
     seeds: tuple[int, ...]
     data: ItemsKey = ()
+    ends: tuple[float, float] = UNBOUNDED
+    """The smallest and the largest score, as its metric says."""
 
     @classmethod
     def of(cls, records: Sequence[Record], items: Callable[[str], Items | None]) -> Sample | None:
@@ -64,15 +71,14 @@ class Sample:
         rows_SNK = np.array(
             [[row for _, own in folds for row in own.rows] for folds in seeds.values()], dtype=float
         )
-        return cls(
-            folds[0].kind, rows_SNK, groups_N, weights_G, tuple(seeds), tuple(i[:-1] for i in identity)
-        )
+        key, ends = tuple(i[:-1] for i in identity), ends_of(records)
+        return cls(folds[0].kind, rows_SNK, groups_N, weights_G, tuple(seeds), key, ends)
 
     @classmethod
-    def of_seeds(cls, values: Mapping[int, float]) -> Sample:
-        """A sample of seeds' scores without items: one item a seed."""
+    def of_seeds(cls, values: Mapping[int, float], ends: tuple[float, float] = UNBOUNDED) -> Sample:
+        """A sample of seeds' scores without items: one item a seed. `ends` are those of the score."""
         rows_SNK = np.array(list(values.values()), dtype=float).reshape(-1, 1, 1)
-        return cls("mean", rows_SNK, np.zeros(1, dtype=np.intp), np.ones(1), tuple(values))
+        return cls("mean", rows_SNK, np.zeros(1, dtype=np.intp), np.ones(1), tuple(values), ends=ends)
 
     @property
     def size(self) -> int:
@@ -84,6 +90,11 @@ class Sample:
     def binary(self) -> bool:
         """Whether each item is wrong (0) or right (100)."""
         return bool(self.size) and self.kind == "mean" and bool(np.isin(self.rows_SNK, (0.0, 100.0)).all())
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """The smallest and the largest possible score."""
+        return RANGES.get("percent" if self.binary else self.kind, self.ends)
 
     def values_S(self) -> Floats:
         """The score of each seed, its folds pooled."""
@@ -125,11 +136,20 @@ class Sample:
     def only(self, seeds: Sequence[int]) -> Sample:
         """The sample of some of its seeds, in the given order."""
         rows_SNK = self.rows_SNK[[self.seeds.index(seed) for seed in seeds]]
-        return Sample(self.kind, rows_SNK, self.groups_N, self.weights_G, tuple(seeds), self.data)
+        return Sample(self.kind, rows_SNK, self.groups_N, self.weights_G, tuple(seeds), self.data, self.ends)
 
     def by_seed(self) -> Sample:
         """The scores of the same seeds, without items."""
-        return Sample.of_seeds(dict(zip(self.seeds, self.values_S().tolist(), strict=True)))
+        return Sample.of_seeds(dict(zip(self.seeds, self.values_S().tolist(), strict=True)), self.range)
+
+
+def ends_of(records: Sequence[Record]) -> tuple[float, float]:
+    """The smallest and the largest score of some records, by the name of their metric; else unbounded."""
+    metrics = {record.score.metric.lower() for record in records if record.score}
+    (metric,) = metrics if len(metrics) == 1 else ("",)
+    if "%" in metric or "bleu" in metric:
+        return RANGES["percent"]
+    return RANGES["rank"] if "rho" in metric or "rank correlation" in metric else UNBOUNDED
 
 
 def _reweighted(kind: str, rows_SNK: Floats, counts_NB: Floats) -> Floats:

@@ -85,8 +85,7 @@ def _broken_grid_and_records(store: Store) -> Iterator[str]:
     except StoreError as error:
         yield str(error)
     store.records.latest()
-    if store.records.broken:
-        yield f"{store.records.path.name} has {store.records.broken} broken lines"
+    yield from (f"{store.records.path.name} {fault}" for fault in store.records.faults)
     if store.records.path.exists() and store.records.path.read_bytes()[-1:] not in {b"", b"\n"}:
         yield f"the last line of {store.records.path.name} is cut short"
 

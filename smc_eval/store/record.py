@@ -20,6 +20,9 @@ from smc_eval.store.certificate import RECORD_CONFIG, Certificate
 RECORD_SCHEMA = 2
 """Version of the JSON of a record."""
 
+ONE_BY_ONE = "|batch:1"
+"""End of the signature of a score whose examples were predicted one by one."""
+
 EMPTY_PARTS = ("match", "sparsity", "certificate", "cost")
 """Parts that are an empty object in JSON, and None in Python, where a record lacks them."""
 
@@ -80,6 +83,9 @@ class ScoreRecord:
     also: Mapping[str, float] = field(default_factory=dict)
     also_n: Mapping[str, int] = field(default_factory=dict)
     ceiling: Annotated[Mapping[str, float], Field(exclude_if=lambda v: not v)] = field(default_factory=dict)
+    one_by_one: Annotated[bool, Field(exclude_if=lambda v: not v)] = False
+    """Whether each example was predicted alone, because padding or other examples of a batch change what this
+    net makes of it."""
 
 
 @dataclass(frozen=True)
@@ -153,6 +159,10 @@ class Cost:
     """Whether the peak is that of the cell or of the whole process."""
     parts: Annotated[int, Field(exclude_if=lambda v: v == 1)] = 1
     """Parts that each batch was split into, to fit into memory."""
+    skipped_steps: Annotated[int, Field(exclude_if=lambda v: not v)] = 0
+    """Steps of `steps` that the loss scaler of fp16 skipped, because a gradient overflowed."""
+    uncounted: Annotated[tuple[str, ...], Field(exclude_if=lambda v: not v)] = ()
+    """Kernels that multiply and whose operations are not in `flops`, because no formula is known."""
 
 
 @dataclass(frozen=True)
@@ -268,13 +278,24 @@ def blank_record(cell: Cell, chain: Chain | None = None) -> Record:
 
 
 def failed_record(record: Record, reason: str) -> Record:
-    """The same record with status `failed` and the reason, in one to three lines."""
+    """The same record with status `failed` and the reason, in one to three lines.
+
+    What UTF-8 cannot hold, such as half a character of a file name, is written with a backslash.
+    """
+    reason = reason.encode("utf-8", "backslashreplace").decode()
     return replace(record, status="failed", reason=reason)
 
 
-def scored_record(record: Record, score: Score, **parts: Any) -> Record:
-    """The same record with a score; `parts` are other fields of the record."""
+def scored_record(record: Record, score: Score, *, one_by_one: bool | None = None, **parts: Any) -> Record:
+    """The same record with a score; `parts` are other fields of the record.
+
+    `one_by_one`: whether each example was predicted alone; None takes it from the record.
+    """
+    if one_by_one is None:
+        one_by_one = record.score is not None and record.score.one_by_one
     plain = {name: value for name, value in vars(score).items() if name != "items"}
+    if one_by_one:
+        plain |= {"one_by_one": True, "signature": score.signature + ONE_BY_ONE}
     return replace(record, status="ok", score=ScoreRecord(**plain), **parts)
 
 

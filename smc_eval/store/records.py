@@ -6,7 +6,7 @@ import json
 import os
 from pathlib import Path
 
-from smc_eval.errors import StoreError
+from smc_eval.errors import PluginError, StoreError, first_line
 from smc_eval.files.lease import Leases
 from smc_eval.spec import digest
 from smc_eval.store.record import RECORD_SCHEMA, Record
@@ -15,24 +15,50 @@ RECORDS_NAME = "results.jsonl"
 """Name of the records file inside a store."""
 
 
+SHOWN_FAULTS = 3
+"""Skipped lines that a warning names."""
+
+
+class BrokenLine(ValueError):
+    """A line that was cut short or altered."""
+
+
+class ForeignSchema(ValueError):
+    """A whole line that another release wrote."""
+
+
 class RecordsFile:
     """The records of a store: JSON lines, each sealed by a digest of its content.
 
-    A line that was cut short or altered is skipped, and its cell runs again.
+    A line that was cut short or altered, or that another release wrote, is skipped and named in `faults`.
+    It never hides the others; its cell runs again.
     """
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / RECORDS_NAME
-        self.broken = 0
-        """Lines skipped so far."""
-        self._bytes_read = 0
+        self.faults: list[str] = []
+        """Each line skipped so far: its number, and why."""
+        self._bytes_read = self._lines_read = 0
         self._latest: dict[str, Record] = {}
+
+    @property
+    def broken(self) -> int:
+        """Number of lines skipped so far."""
+        return len(self.faults)
+
+    @property
+    def warning(self) -> str:
+        """The file with its skipped lines, in one line; empty if there are none."""
+        if not self.faults:
+            return ""
+        more = f" and {self.broken - SHOWN_FAULTS} more" if self.broken > SHOWN_FAULTS else ""
+        return f"{self.path}: skipped {'; '.join(self.faults[:SHOWN_FAULTS])}{more}"
 
     def latest(self) -> dict[str, Record]:
         """The newest whole record of each cell, by digest. Reads only the lines added since the last call.
 
         Raises:
-            StoreError: the file cannot be read, or another release wrote it.
+            StoreError: the file cannot be read, or another release wrote all of it.
         """
         try:
             with self.path.open("rb") as file:
@@ -43,47 +69,46 @@ class RecordsFile:
         except OSError as error:
             raise StoreError(f"cannot read {self.path}: {error.strerror}") from None
         whole = added.rfind(b"\n") + 1  # another process may be writing the rest
-        for line in added[:whole].splitlines():
-            record = self._parsed(line.decode(errors="replace"))
-            if record is None:
-                self.broken += 1
-            else:
+        foreign: ForeignSchema | None = None
+        for number, line in enumerate(added[:whole].split(b"\n")[:-1], self._lines_read + 1):
+            try:
+                record = parsed(line.decode(errors="replace"))
                 self._latest[record.digest] = record
+            except ForeignSchema as error:
+                foreign = foreign or error
+                self.faults.append(f"line {number} ({error})")
+            except BrokenLine:
+                self.faults.append(f"line {number} (cut short or altered)")
+        if foreign and not self._latest:
+            self.faults.clear()  # the next call reads the file again
+            raise StoreError(
+                f"{self.path} has {foreign}; this release has schema {RECORD_SCHEMA}; "
+                "choose another --output, or use the release that wrote the store"
+            )
         self._bytes_read += whole
+        self._lines_read += added.count(b"\n")
         return dict(self._latest)
 
     def get(self, digest: str) -> Record | None:
         """The newest whole record of one cell; None where it has none.
 
         Raises:
-            StoreError: the file cannot be read, or another release wrote it.
+            StoreError: the file cannot be read, or another release wrote all of it.
         """
         return self.latest().get(digest)
-
-    def _parsed(self, line: str) -> Record | None:
-        try:
-            record = json.loads(line)
-            seal = record.pop("seal")
-            if seal != digest(record):
-                return None
-            if (schema := record.pop("schema")) != RECORD_SCHEMA:
-                raise StoreError(
-                    f"{self.path} has records of schema {schema!r}, written by another release of smc-eval; "
-                    f"this release has schema {RECORD_SCHEMA}; choose another --output, or use the release "
-                    "that wrote the store"
-                )
-            return Record.from_json(record)
-        except (ValueError, TypeError, KeyError, AttributeError):
-            return None
 
     def add(self, record: Record) -> None:
         """Append one record: whole and on disk, or not at all.
 
         Raises:
-            StoreError: the file cannot be written.
+            StoreError: the file cannot be written, or the record holds what JSON has not.
         """
-        plain = {"schema": RECORD_SCHEMA, **record.to_json()}
-        line = json.dumps({**plain, "seal": digest(plain)}, ensure_ascii=False) + "\n"
+        try:
+            plain = {"schema": RECORD_SCHEMA, **record.to_json()}
+            sealed = {**plain, "seal": digest(plain)}
+            content = (json.dumps(sealed, ensure_ascii=False, allow_nan=False) + "\n").encode()
+        except (ValueError, TypeError, RecursionError, PluginError) as error:
+            raise StoreError(f"cannot write a record to {self.path}: {first_line(error)}") from None
         try:
             leases = Leases(self.path.parent / "leases")
             leases.folder.mkdir(parents=True, exist_ok=True)
@@ -92,9 +117,9 @@ class RecordsFile:
                 end = file.seek(0, os.SEEK_END)
                 if end:  # a killed writer left no line end: begin a new line
                     file.seek(end - 1)
-                    line = line if file.read(1) == b"\n" else "\n" + line
+                    content = content if file.read(1) == b"\n" else b"\n" + content
                 try:
-                    left = memoryview(line.encode())
+                    left = memoryview(content)
                     while left:
                         left = left[file.write(left) :]
                     os.fsync(file.fileno())
@@ -103,3 +128,24 @@ class RecordsFile:
                     raise
         except OSError as error:
             raise StoreError(f"cannot write {self.path}: {error.strerror}") from None
+
+
+def parsed(line: str) -> Record:
+    """The record of a line.
+
+    Raises:
+        BrokenLine: the line was cut short or altered.
+        ForeignSchema: another release wrote it.
+    """
+    try:
+        record = json.loads(line)
+        seal = record.pop("seal")
+        schema = record["schema"] if seal == digest(record) else None
+        if schema == RECORD_SCHEMA:
+            del record["schema"]
+            return Record.from_json(record)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, PluginError):
+        raise BrokenLine from None
+    if schema is None:
+        raise BrokenLine
+    raise ForeignSchema(f"records of schema {schema!r}, written by another release of smc-eval")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from smc_eval.engine.cell_run import CellOptions, CellRun
 from smc_eval.engine.device import Device
 from smc_eval.engine.progress import Silent
-from smc_eval.engine.train import TrainingStep
+from smc_eval.engine.training_step import TrainingStep
 from smc_eval.experiment.budget import Budget
 from smc_eval.experiment.cell import Cell, Chain, chain
 from smc_eval.method import Method

@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from smc_eval import registry, spec
-from smc_eval.cli import app
+from smc_eval.cli import app, run
 from smc_eval.score import Items
 from smc_eval.store.predictions import Predictions
 from smc_eval.store.record import Record
@@ -132,6 +132,7 @@ def invoke(install: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     install("toys", TOYS)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(run, "ISOLATED", False)  # a worker process takes seconds to start
     return lambda *words: CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
 
 

@@ -24,10 +24,10 @@ def test_a_report_joins_folders(invoke) -> None:
     ]  # fmt: skip
 
 
-def test_broken_records_are_counted_in_a_warning(invoke, stores, record) -> None:
+def test_broken_records_are_named_in_a_warning(invoke, stores, record) -> None:
     stores.add("runs", record())
     with Path("runs/results.jsonl").open("a") as file:
         file.write("{}\n")
     ended = invoke("report", "runs")
     assert ended.exit_code == 0
-    assert "warning: 1 broken records in runs/results.jsonl are skipped" in ended.stderr
+    assert "warning: runs/results.jsonl: skipped line 2 (cut short or altered)\n" in ended.stderr

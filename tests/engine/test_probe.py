@@ -239,7 +239,7 @@ def test_mended_weights_are_masked() -> None:
     net, probe, _, _ = probed(Toy())
     masks = {name: torch.ones_like(w, dtype=torch.bool) for name, w in net.weights.items()}
     masks["odd.weight"][0] = False
-    net.set_masks(masks)
+    probe.set_masks(masks)
     probe.mend({"odd.weight": torch.full((5, 7), 3.0)})
     assert net.weights["odd.weight"].tolist() == [[0.0] * 7] + [[3.0] * 7] * 4
     with pytest.raises(SparsityError, match=r"mended 'odd.weight', no weight in scope of shape \(7, 5\)"):

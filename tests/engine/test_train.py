@@ -15,7 +15,8 @@ from smc_eval.errors import SparsityError, TrainingError, UsageError
 from smc_eval.method import Method
 from smc_eval.methods.dense import Dense
 from smc_eval.methods.omp import Magnitude
-from smc_eval.pruner import Probe, Pruner
+from smc_eval.pruner import Criterion, Probe, Pruner
+from smc_eval.recipe import Recipe
 from smc_eval.stages import Prune, Stage, Train
 from smc_eval.target import Target
 from smc_eval.testing import MethodContract, Toy, chain_of, run_chain
@@ -254,3 +255,127 @@ class Unchanged(Pruner):
 
     def prune(self, probe: Probe, target: Target) -> dict[str, Tensor]:
         return dict(probe.masks)
+
+
+class Writing(Criterion):
+    """Magnitude, which also writes: in place, by numpy, two values that change places, or into a mask."""
+
+    how: str = "in place"
+
+    def saliency(self, probe: Probe) -> dict[str, Tensor]:
+        weight = probe.weights["odd.weight"]
+        match self.how:
+            case "in place":
+                weight[0, 0] += 1
+            case "numpy":
+                weight.numpy()[2, 3] = 5.0
+            case "swap":
+                weight[0, :2] = weight[0, :2].flip(0).clone()
+            case "then mends":
+                weight[0, 0] += 1
+                probe.mend({"down.weight": probe.weights["down.weight"].clone()})
+        return {name: weight.abs() for name, weight in probe.weights.items()}
+
+
+class Written(Method):
+    card: ClassVar[MethodCard] = MethodCard(name="written", summary="writes", source="none", when="before")
+    how: str = "in place"
+
+    def plan(self, target: Target) -> Iterator[Stage]:
+        yield Prune(by=Writing(how=self.how), to=target)
+        yield Train()
+
+
+@pytest.mark.parametrize("how", ["in place", "numpy", "swap", "then mends"])
+def test_a_pruner_that_writes_into_a_weight_is_refused_by_name(tmp_path: Path, how: str) -> None:
+    with pytest.raises(SparsityError, match=r"Writing wrote into 'odd.weight' of probe.weights"):
+        run_chain(chain_of(Written(how=how), Target(sparsity=0.5)), tmp_path)
+
+
+class Scribble(Updater):
+    """An updater that writes into what it is shown, at the third step."""
+
+    into: str = "weights"
+
+    def init(self, weights: Any, masks: Any) -> dict[str, Tensor]:
+        return {}
+
+    def update(self, view: StepView, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        if view.step == 2:
+            if self.into == "weights, then new masks":
+                view.weights["odd.weight"].mul_(2)
+                view.set_masks({name: mask.clone() for name, mask in view.masks.items()})
+            else:
+                getattr(view, self.into)["odd.weight"][0] = 1
+        elif view.step == 1:
+            view.set_masks({name: mask.clone() for name, mask in view.masks.items()})
+        return state
+
+
+class Scribbling(Swapping):
+    into: str = "weights"
+
+    def plan(self, target: Target) -> Iterator[Stage]:
+        yield Prune(by=Magnitude(), to=target)
+        yield Train(updater=Scribble(into=self.into))
+
+
+@pytest.mark.parametrize("into", ["weights", "masks", "grads", "weights, then new masks"])
+def test_an_updater_that_writes_into_its_view_is_refused_by_name(tmp_path: Path, into: str) -> None:
+    with pytest.raises(SparsityError, match=rf"Scribble wrote into 'odd.weight' of its view's {into[:5]}"):
+        run_chain(chain_of(Scribbling(into=into), Target(sparsity=0.5)), tmp_path)
+
+
+class Overflowing(Toy):
+    """The toy with a loss whose scaled gradients overflow in fp16 until the scale is small enough."""
+
+    recipe: Recipe = Recipe(steps=12, batch_size=8, lr=0.01, precision="fp16")
+    factor: float = 1.0
+
+    def loss(self, model: nn.Module, batch: Any) -> Tensor:
+        loss = super().loss(model, batch)
+        return loss * self.factor if model.training else loss
+
+
+def overflowing(factor: float, steps: int) -> Overflowing:
+    recipe = Overflowing.model_fields["recipe"].default.model_copy(update={"steps": steps})
+    return Overflowing(factor=factor, recipe=recipe)
+
+
+def test_steps_that_the_loss_scaler_skips_are_counted(tmp_path: Path) -> None:
+    # fp16 ends at 2^16, and the scale begins at 2^16: a slope of about 2^5 is too large until it is halved
+    task = overflowing(2.0**8, steps=12)
+    result = run_chain(chain_of(Dense(), Target(), task), tmp_path)[0]
+    assert result.cost.steps == 12 and 0 < result.cost.skipped_steps < 12
+    again = run_chain(chain_of(Dense(), Target(), overflowing(2.0**-3, steps=12)), tmp_path)[0]
+    assert again.cost.skipped_steps == 0 and "skipped_steps" not in again.to_json()["cost"]
+
+
+def test_a_training_that_never_stepped_fails(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="the loss scaler skipped all 3 steps of this training"):
+        run_chain(chain_of(Dense(), Target(), overflowing(2.0**30, steps=3)), tmp_path)
+
+
+class Idle(Updater):
+    def init(self, weights: Any, masks: Any) -> dict[str, Tensor]:
+        return {}
+
+    def update(self, view: StepView, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        view.skip()
+        return state
+
+
+class Idling(Paused):
+    def plan(self, target: Target) -> Iterator[Stage]:
+        yield Train(updater=Idle())
+
+
+def test_a_training_whose_updater_skips_every_step_fails_by_its_name(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="Idle skipped all 12 steps of this training"):
+        run_chain(chain_of(Idling(), Target()), tmp_path)
+
+
+def test_no_pruned_weight_of_a_trained_net_is_negative_zero(tmp_path: Path) -> None:
+    _, weights, masks = run_chain(chain_of(Swapping(), Target(sparsity=0.5)), tmp_path)
+    for name, mask in masks.items():
+        assert not weights[name][~mask].signbit().any() and not weights[name][~mask].any()

@@ -86,6 +86,43 @@ def test_masking_in_pieces_equals_masking_at_once(
         assert torch.equal(tensor, expected)
 
 
+FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.float8_e4m3fn)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_a_masked_value_is_positive_zero_whatever_it_was(dtype: torch.dtype) -> None:
+    values = torch.tensor([[-1.0, 2.0, -0.0, float("nan"), -3.0, -0.0]]).to(dtype)
+    if dtype != torch.float8_e4m3fn:  # has no infinity
+        values[0, 1] = -float("inf")
+    hide(values, torch.tensor([[False, False, False, False, True, True]]))
+    plain = values.to(torch.float32)
+    assert plain.tolist() == [[0.0, 0.0, 0.0, 0.0, -3.0, -0.0]]
+    assert plain.signbit().tolist() == [[False, False, False, False, True, True]]
+
+
+def test_masks_end_values_and_gradients_that_are_not_finite(net: Net) -> None:
+    net.set_masks(mask([1, 0], [0, 1]))
+    net.model(torch.ones(1, 2)).sum().backward()
+    weight = net.parameters["weight"]
+    assert weight.grad is not None
+    with torch.no_grad():
+        weight[0, 1], weight[1, 0] = float("inf"), float("nan")
+        weight.grad[0, 1], weight.grad[1, 0] = float("nan"), -float("inf")
+    net.apply_masks()
+    net.mask_gradients()
+    assert weight.tolist() == [[1.0, 0.0], [0.0, -4.0]]
+    assert weight.grad.tolist() == [[1.0, 0.0], [0.0, 1.0]]
+
+
+@pytest.mark.parametrize("soft", [False, True])
+def test_no_zero_of_a_net_is_negative(soft: bool) -> None:  # noqa: FBT001
+    negative = Net(linear([-1.0, -2.0], [-3.0, -4.0]), ["weight"])
+    negative.soft = soft
+    negative.set_masks(mask([1, 0], [0, 1]))
+    with negative.masked():
+        assert negative.weights["weight"].signbit().tolist() == [[True, False], [False, True]]
+
+
 def test_gradients_of_masked_weights_are_zeroed(net: Net) -> None:
     net.set_masks(mask([1, 0], [0, 1]))
     net.model(torch.ones(1, 2)).sum().backward()

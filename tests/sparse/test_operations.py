@@ -117,6 +117,83 @@ def test_a_layer_in_one_kernel_has_the_operations_of_many_kernels() -> None:
     assert (one.total, one.products) == (many.total, many.products) and one.total > 0
 
 
+def run_of(function: Callable[..., Any], *shapes: tuple[int, ...]) -> Operations:
+    """The operations of a function forward and backward; its first factor is the weight."""
+    weight, *others = (torch.randn(shape, requires_grad=True) for shape in shapes)
+    found = Operations()
+    with Counting({"w": weight.detach()}, found):
+        function(weight, *others).sum().backward()
+    return found
+
+
+@pytest.mark.parametrize(
+    ("function", "shapes", "forward"),
+    [
+        (torch.mv, [(3, 4), (4,)], 2 * 3 * 4),
+        (lambda w, x: w @ x, [(3, 4), (4,)], 2 * 3 * 4),
+        (lambda w, x: torch.addmv(torch.zeros(3), w, x), [(3, 4), (4,)], 2 * 3 * 4),
+        (torch.dot, [(5,), (5,)], 2 * 5),
+        (torch.vdot, [(5,), (5,)], 2 * 5),
+        (lambda w, x: torch.addr(torch.zeros(5, 3), w, x), [(5,), (3,)], 2 * 5 * 3),
+        (lambda w, x: torch.addbmm(torch.zeros(3, 2), w, x), [(7, 3, 4), (7, 4, 2)], 2 * 7 * 3 * 4 * 2),
+    ],
+)
+def test_products_with_vectors_are_counted_for_their_weight(function: Any, shapes: Any, forward: int) -> None:
+    with torch.no_grad():
+        found = run_of_forward(function, shapes)
+    assert (found.total, found.products, found.uncounted) == (forward, {"w": forward}, {})
+    assert run_of(function, *shapes).total >= forward
+
+
+def run_of_forward(function: Callable[..., Any], shapes: list[tuple[int, ...]]) -> Operations:
+    weight, *others = (torch.randn(shape) for shape in shapes)
+    found = Operations()
+    with Counting({"w": weight}, found):
+        function(weight, *others)
+    return found
+
+
+def test_a_bilinear_layer_is_counted_forward_and_backward() -> None:
+    model = nn.Bilinear(4, 6, 3)
+    left, right = torch.randn(5, 4, requires_grad=True), torch.randn(5, 6, requires_grad=True)
+    found = counted(model, lambda: model(left, right).sum().backward())
+    once = 3 * 5 * 3 * 4 * 6  # rows, outputs, two inputs: two multiplications and an addition
+    assert found.products == {"weight": 3 * once}  # forward, and the gradients of both inputs
+    assert found.slopes == {"weight": once} and found.total == 4 * once and not found.uncounted
+
+
+@pytest.mark.parametrize(
+    ("run", "kernel"),
+    [
+        (lambda: torch.fft.fft(torch.randn(8)), "aten._fft_r2c"),
+        (lambda: torch.cdist(torch.randn(30, 4), torch.randn(30, 4)), "aten._euclidean_dist"),
+        (lambda: torch.linalg.solve(torch.eye(3), torch.ones(3)), "aten._linalg_solve_ex"),
+        (lambda: foreign(torch.ones(2)), "smc_eval_tests.twice"),
+    ],
+)
+def test_a_product_without_a_formula_is_named(run: Callable[[], Any], kernel: str) -> None:
+    found = counted(nn.Identity(), run)
+    assert found.total == 0 and found.uncounted == {kernel: 1}
+
+
+@torch.library.custom_op("smc_eval_tests::twice", mutates_args=())
+def foreign(x: Tensor) -> Tensor:
+    return 2 * x
+
+
+def test_what_multiplies_no_matrices_is_not_called_uncounted() -> None:
+    def run() -> None:
+        x = torch.randn(4, 8, requires_grad=True)
+        y = nn.functional.layer_norm(nn.functional.gelu(x), (8,)).softmax(-1).tanh()
+        y = y + torch.linalg.vector_norm(x) + nn.functional.interpolate(y[None], size=8, mode="linear")[0]
+        y = y * nn.functional.embedding(torch.zeros(4, dtype=torch.long), torch.randn(3, 8)) + x.mean().abs()
+        torch.linalg.cross(y[:, :3], x[:, :3]).sum().backward()
+        nn.LSTM(8, 5, batch_first=True)(x[None])[0].sum().backward()
+        nn.GRUCell(8, 5)(x).sum().backward()
+
+    assert counted(nn.Identity(), run).uncounted == {}
+
+
 class Tied(nn.Module):
     """A table tied to the output layer, and a functional layer that uses half of a weight."""
 

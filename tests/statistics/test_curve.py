@@ -211,3 +211,13 @@ def test_all_numbers_of_a_curve_use_the_same_draws(monkeypatch: pytest.MonkeyPat
     assert first == (tested.sparsity_at(0.95), tested.sparsity_at(0.99), tested.area())
     tested.area(seed=1)
     assert len(calls) == 2
+
+
+def test_a_curve_whose_scores_do_not_vary_has_no_interval_of_zero_width() -> None:
+    def seeds(value: float) -> Sample:
+        return Sample.of_seeds({0: value, 1: value})
+
+    flat = Curve(seeds(90.0), {0.5: seeds(88.0), 0.8: seeds(60.0)})
+    found = flat.sparsity_at(0.95)
+    assert found is not None and found.bounded == "within" and found.interval is None
+    assert flat.area().interval is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from statistics import NormalDist
 
 import numpy as np
@@ -12,13 +13,67 @@ from hypothesis import strategies as st
 
 from smc_eval.statistics import Sample, interval, over_seeds
 from smc_eval.statistics.estimate import Estimate, estimate_sample
+from smc_eval.statistics.sample import ends_of
 from smc_eval.statistics.student import quantile
+from smc_eval.testing import record_with
 
 
 def test_seeds_without_items_have_students_interval() -> None:
     found = over_seeds([70.0, 72.0, 74.0])
     assert found is not None and found.over == "3 seeds (t)"
     assert found.half == pytest.approx(4.30265 * 2 / 3**0.5, abs=1e-4) and found.low + found.high == 144
+
+
+@pytest.mark.parametrize(
+    ("rows", "kind", "value"),
+    [
+        ([[[1, 10], [2, 20], [3, 30]]], "rank", 1.0),  # perfect
+        ([[[1, 30], [2, 20], [3, 10]]] * 2, "rank", -1.0),  # perfectly wrong, twice
+        ([[[5, 10], [5, 20], [5, 30]]], "rank", 0.0),  # a constant prediction
+        ([[[9, 8, 7, 6, 9, 8, 7, 6, 9, 9], [5, 4, 3, 2, 5, 4, 3, 2, 5, 5]]], "bleu", 100.0),
+        ([[[0, 0, 0, 0, 9, 8, 7, 6, 9, 9], [0, 0, 0, 0, 5, 4, 3, 2, 5, 5]]], "bleu", 0.0),
+        ([[2.5, 2.5, 2.5], [2.5, 2.5, 2.5]], "mean", 2.5),
+    ],
+)
+@pytest.mark.parametrize("resamples", [None, 100])
+def test_where_nothing_varies_there_is_no_interval(sample, rows, kind, value, resamples) -> None:
+    made = sample(rows, kind=kind)
+    assert made.value() == pytest.approx(value) and interval(made, resamples) is None
+
+
+def test_seeds_with_one_score_and_no_items_have_no_interval() -> None:
+    assert over_seeds([70.0, 70.0]) is None
+    assert over_seeds([0.1 + 0.2, 0.3]) is None  # equal but for rounding
+
+
+@pytest.mark.parametrize("right", [0, 1])
+def test_a_bootstrap_of_equal_answers_has_wilsons_interval(sample, right: int) -> None:
+    made = sample([[100.0 * right] * 20])
+    assert interval(made, resamples=100) == interval(made) is not None
+
+
+def test_an_interval_of_seeds_stays_within_the_range_of_its_score() -> None:
+    found = over_seeds([98.0, 100.0], ends=(0.0, 100.0))
+    assert found is not None and found.high == 100.0
+    assert found.low == pytest.approx(99 - 12.7062, abs=1e-3)
+    wide = over_seeds([98.0, 100.0])
+    assert wide is not None and wide.high == pytest.approx(99 + 12.7062, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("metric", "ends"),
+    [
+        ("accuracy (%)", (0.0, 100.0)),
+        ("BLEU", (0.0, 100.0)),
+        ("Spearman's rho", (-1.0, 1.0)),
+        ("loss", (-math.inf, math.inf)),
+    ],
+)
+def test_the_range_of_a_score_follows_from_its_metric(metric: str, ends: tuple[float, float]) -> None:
+    score = record_with().score
+    assert score is not None
+    records = [replace(record_with(), score=replace(score, metric=metric))]
+    assert ends_of(records) == Sample.of_seeds({0: 1.0}, ends_of(records)).range == ends
 
 
 def test_one_seed_without_items_has_no_interval() -> None:
@@ -49,8 +104,11 @@ def test_the_label_gives_seeds_and_items(sample) -> None:
 
 def test_only_items_within_groups_vary(sample) -> None:
     apart = sample([[0.0, 0.0, 0.0, 9.0, 9.0, 9.0]], groups=[0, 0, 0, 1, 1, 1])
-    found = interval(apart)
-    assert found is not None and (found.low, found.high) == (4.5, 4.5)
+    assert estimate_sample(apart).variance == 0 and interval(apart) is None
+    near = interval(sample([[0.0, 0.0, 0.3, 9.0, 9.0, 9.3]], groups=[0, 0, 0, 1, 1, 1]))
+    # each group's mean has the variance 0.03 / 3; the sum of two means over 2
+    error = (2 * 0.03 / 3) ** 0.5 / 2
+    assert near is not None and near.half == pytest.approx(quantile(0.95, 5) * error)
 
 
 @pytest.mark.parametrize(

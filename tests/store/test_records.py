@@ -148,6 +148,46 @@ def test_records_of_another_schema_are_refused_by_name(tmp_path: Path) -> None:
         file.latest()
 
 
+def test_one_bad_line_never_hides_the_others_and_is_named(tmp_path: Path) -> None:
+    lines = [
+        sealed(digest="d1"),
+        "{}\n",
+        sealed(schema=RECORD_SCHEMA + 1),
+        "[" * 100_000 + "\n",  # too deep for the JSON reader
+        sealed(digest="d2"),
+        '{"seal": "", "value": NaN}\n',
+    ]
+    file = RecordsFile(tmp_path)
+    file.path.write_text("".join(lines), encoding="utf-8")
+    assert set(file.latest()) == {"d1", "d2"}
+    assert file.faults == [
+        "line 2 (cut short or altered)",
+        f"line 3 (records of schema {RECORD_SCHEMA + 1}, written by another release of smc-eval)",
+        "line 4 (cut short or altered)",
+        "line 6 (cut short or altered)",
+    ]
+    with file.path.open("a", encoding="utf-8") as more:
+        more.write("7\n" + sealed(digest="d3"))
+    assert set(file.latest()) == {"d1", "d2", "d3"}
+    assert file.faults[4:] == ["line 7 (cut short or altered)"]
+    assert file.warning.startswith(f"{file.path}: skipped line 2 (cut") and file.warning.endswith(
+        " and 2 more"
+    )
+
+
+def test_a_record_that_json_cannot_hold_is_refused_and_leaves_the_file_as_it_was(tmp_path: Path) -> None:
+    file = RecordsFile(tmp_path)
+    file.add(RECORD)
+    before = file.path.read_bytes()
+    infinite = scored_record(RECORD, Score("m", float("inf"), 1))
+    for record in (infinite, replace(RECORD, reason="\udcff"), replace(RECORD, versions={"a": object()})):
+        with pytest.raises(StoreError, match="cannot write a record to"):
+            file.add(record)
+    assert file.path.read_bytes() == before
+    file.add(failed_record(RECORD, "no file \udcff"))
+    assert file.latest()["d1"].reason == "no file \\udcff"
+
+
 WRITER = """
 import sys
 from dataclasses import replace

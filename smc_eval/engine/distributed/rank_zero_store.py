@@ -108,7 +108,7 @@ class RankZeroRecords(RecordsFile):
         self._records, self._ranks = records, ranks
 
     def latest(self) -> dict[str, Record]:
-        latest, self.broken = self._ranks.on_rank_zero(lambda: (self._records.latest(), self._records.broken))
+        latest, self.faults = self._ranks.on_rank_zero(lambda: (self._records.latest(), self._records.faults))
         return latest
 
     def add(self, record: Record) -> None:

@@ -26,7 +26,7 @@ from torch.distributed.rendezvous import rendezvous
 from torch.nn.modules.batchnorm import _NormBase
 
 from smc_eval.engine.distributed import launch
-from smc_eval.errors import RankLost, SparsityError, UsageError, first_line
+from smc_eval.errors import PluginError, RankLost, SparsityError, UsageError, first_line
 
 RANK_TIMEOUT = timedelta(minutes=30)
 """How long a rank waits for the others at one point. A rank that died is noticed at once."""
@@ -68,8 +68,8 @@ class Ranks:
                 outcome = [act(), None]
             except RankLost:
                 raise
-            except Exception as error:
-                outcome = [None, _portable(error)]
+            except (Exception, SystemExit) as error:
+                outcome = [None, _portable(_exception(error))]
         with self._communicating():
             distributed.broadcast_object_list(outcome, src=0, device=torch.device("cpu"))
         value, failure = outcome
@@ -95,8 +95,8 @@ class Ranks:
             yield
         except RankLost:
             raise
-        except Exception as error:
-            failure = error
+        except (Exception, SystemExit) as error:
+            failure = _exception(error)
         failed = torch.tensor([failure is not None], dtype=torch.int32)
         with self._communicating():
             distributed.all_reduce(failed)
@@ -310,3 +310,10 @@ def _portable(error: Exception) -> Exception:
         sent = RuntimeError(f"{type(error).__name__}: {error}")
     sent.add_note(story)
     return sent
+
+
+def _exception(error: Exception | SystemExit) -> Exception:
+    """The error itself; that of sys.exit as one that ends the cell, not the rank."""
+    if isinstance(error, Exception):
+        return error
+    return PluginError(f"sys.exit({error.code!r}) was called")

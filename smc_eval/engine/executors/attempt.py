@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from pathlib import Path
 
 from smc_eval.engine.cell_run import CellRun
 from smc_eval.errors import Busy, LeaseLost, RankLost, SmcError, StoreError, StoreGone, first_line
@@ -31,7 +32,7 @@ def attempt(run: CellRun) -> Record | None:
             if not run.options.wait:
                 return None
         except StoreError as error:
-            return failed_record(blank_record(run.chain.cell, run.chain), str(error))
+            return failed_record(blank_of(run), str(error))
 
 
 def _run_or_read(run: CellRun) -> Record:
@@ -48,8 +49,9 @@ def _run_or_read(run: CellRun) -> Record:
     run.store.check()
     try:
         run.store.records.add(record)
-    except StoreError as error:
+    except StoreError as error:  # no reader will find it: so it is no result
         run.watcher.note(str(error), warning=True)
+        record = record if record.status == "failed" else failed_record(blank_of(run), str(error))
     if record.status == "ok":
         run.drop_last_net()
     return record
@@ -57,12 +59,12 @@ def _run_or_read(run: CellRun) -> Record:
 
 def _try(run: CellRun) -> tuple[Record, bool]:
     """The record of one try, and whether smaller forward passes may help if it failed."""
-    blank = blank_record(run.chain.cell, run.chain)
+    blank = blank_of(run)
     try:
         return run.run(), False
     except (Busy, LeaseLost, RankLost, StoreGone):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # sys.exit in a plugin ends its cell alone
         # all ranks come to this point, or else they end
         short = run.device.ranks.all_failed(str(error), short=out_of_memory(error))
         if short:
@@ -72,10 +74,23 @@ def _try(run: CellRun) -> tuple[Record, bool]:
         if isinstance(error, SmcError):
             return failed_record(blank, str(error)), False
         log = run.store.log(run.chain.digest, traceback.format_exc())
-        return failed_record(blank, f"{type(error).__name__}: {error}\nthe traceback is in {log}"), False
+        return failed_record(blank, f"{in_words(error)}\nthe traceback is in {log}"), False
 
 
-def out_of_memory(error: Exception) -> bool:
+def in_words(error: BaseException) -> str:
+    """An unforeseen error in one line, or in the lines of its own message."""
+    if not isinstance(error, SystemExit):
+        return f"{type(error).__name__}: {error}"
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"sys.exit({error.code!r}) was called in {Path(last.filename).name}, line {last.lineno}"
+
+
+def blank_of(run: CellRun) -> Record:
+    """The record of a cell without any result."""
+    return blank_record(run.chain.cell, run.chain)
+
+
+def out_of_memory(error: BaseException) -> bool:
     """Whether an error means that memory ran out; each library has its own error for it."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's
         return True

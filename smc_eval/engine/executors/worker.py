@@ -76,7 +76,7 @@ def serve(pipe: Connection, settings: WorkerSettings, slot: int) -> None:
         return
     except Stopped as error:  # the parent ends this process; a training has saved its state
         sys.exit(error.exit_code)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         pipe.send(_cannot_work(error))
 
 
@@ -84,7 +84,7 @@ def run_job(job: Job, settings: WorkerSettings, watcher: Watcher) -> Finished | 
     """Run one cell in this process, wherever an executor started it."""
     try:
         return Finished(_attempt(job, settings, open_settings(settings), watcher))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         return _cannot_work(error)
 
 
@@ -114,7 +114,7 @@ def _attempt(
         return attempt(CellRun(job.chain, store, device, watcher, options))
 
 
-def _cannot_work(error: Exception) -> CannotWork:
+def _cannot_work(error: BaseException) -> CannotWork:
     message = str(error) if isinstance(error, SmcError) else f"{type(error).__name__}: {error}"
     return CannotWork(f"a worker cannot work: {message}")
 

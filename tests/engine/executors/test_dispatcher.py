@@ -56,6 +56,8 @@ class Trouble(Toy):
                 case "once" if not Path(self.how[5:]).exists():
                     Path(self.how[5:]).touch()
                     os.kill(os.getpid(), signal.SIGKILL)
+                case "exit":
+                    os._exit(0)
                 case "segv":
                     os.kill(os.getpid(), signal.SIGSEGV)
         if self.how == "memory" and len(batch["answers"]) > 4:
@@ -121,6 +123,22 @@ def test_a_dead_worker_fails_only_its_cell_with_the_cause(tmp_path: Path, troubl
     assert fine.sound
     assert sorted(watcher.notes) == ["its worker was ended by signal SIGKILL; trying again"] * 2
     assert Store(tmp_path / "s").records.latest()[killed.digest].status == "failed"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)  # each worker imports torch
+def test_an_isolated_cell_that_ends_its_process_costs_itself_alone(
+    tmp_path: Path, trouble: ModuleType
+) -> None:
+    tasks = [trouble.Trouble(how=how) for how in ("segv", "exit")]
+    chains = [*(chain_of(Dense(), Target(), task) for task in tasks), chain_of(Dense(), Target())]
+    options = RunOptions(tmp_path / "s", device="cpu", threads=1, isolated=True)
+    segv, ended, fine = run_cells(chains, options)
+    assert segv.reason.startswith("its worker was ended by signal SIGSEGV\nits output is in ")
+    assert ended.reason.startswith("its worker ended with exit code 0\nits output is in ")
+    (wanted,) = run_cells(chains[2:], RunOptions(tmp_path / "here", device="cpu", threads=1))
+    assert without_time(fine) == without_time(wanted)
+    assert not list((tmp_path / "s" / "leases").iterdir())
 
 
 def test_a_cell_out_of_memory_runs_again_with_half_passes_and_the_same_steps(
