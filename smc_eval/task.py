@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from smc_eval.card import TaskCard
 from smc_eval.recipe import Recipe
@@ -33,6 +33,20 @@ class Source:
     """`synthetic`, a folder or a hub id."""
     digest: str
     """SHA-256 of the content, or the commit on the hub."""
+
+
+@dataclass(frozen=True)
+class CheckpointUse:
+    """What a net took of the tensors of its checkpoint. It took all that are not named here."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    unused: tuple[str, ...] = ()
+    """Tensors that the net does not take: of heads and poolers, and position ids."""
+    tied: Mapping[str, str] = field(default_factory=dict)
+    """Parameters that are one tensor with another, as loaded."""
+    untied: Mapping[str, str] = field(default_factory=dict)
+    """Pairs that the config ties, and that are two tensors, because their values in the file differ."""
 
 
 @dataclass(frozen=True)
