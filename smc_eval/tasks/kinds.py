@@ -29,6 +29,16 @@ VOCABULARIES = ("vocab.txt", "vocab.json", "tokenizer.json")
 MASKED_HEADS = ("XLMWithLMHeadModel", "FlaubertWithLMHeadModel")
 """Classes with a head for masked words whose names end as those of causal language models do."""
 
+LONGEST_TEXT = 512
+"""The longest input of a text task, in tokens."""
+
+UNFIT: Mapping[str, str] = {
+    "mra": "without a CUDA kernel that it fetches from the hub, transformers takes its attention as zero",
+    "perceiver": "its states are those of latents, and not one for each token",
+    "reformer": "it trains on inputs of one fixed length alone",
+}
+"""Model types with a head for masked words that no task can use, and why."""
+
 FIELD_TYPES: Mapping[str, tuple[type, ...]] = {
     "model_type": (str,),
     "architectures": (list,),
@@ -45,6 +55,9 @@ FIELD_TYPES: Mapping[str, tuple[type, ...]] = {
     "position_embedding_type": (str,),
     "quantization_config": (dict,),
     "transformers_weights": (str,),
+    "attention_type": (str,),
+    "num_random_blocks": (int,),
+    "block_size": (int,),
 }
 """Fields of a config.json that are read here or by a task, with their types. All may be null."""
 
@@ -77,8 +90,28 @@ def check_kind(
         raise wrong_kind(model_name, f"an encoder-decoder ({heads[0]})", kind)
     if config.get("is_decoder") or config.get("causal") or is_causal_head(heads[0]):
         raise wrong_kind(model_name, f"a causal language model ({heads[0]})", kind)
+    if reason := _unfit(config):
+        raise wrong_kind(model_name, f"a {config['model_type']} model, which cannot be used: {reason}", kind)
     if tokens is not None:
         check_tokens(tokens, kind, model_name)
+
+
+def _unfit(config: Mapping[str, Any]) -> str | None:
+    """Why an encoder would compute something else than it should, or nothing; None if it can be used."""
+    model_type = config["model_type"]
+    if model_type == "xmod" and not config.get("default_language"):
+        return "its config.json names no default_language, without which it reads no text"
+    if model_type == "yoso" and config.get("use_expectation") is False:
+        return "use_expectation is false, and its random hashes need a CUDA kernel"
+    if model_type == "big_bird" and config.get("attention_type", "block_sparse") == "block_sparse":
+        # below this length it switches to full attention, for all batches to come
+        blocks, size = config.get("num_random_blocks", 3), config.get("block_size", 64)
+        if (5 + 2 * blocks) * size < LONGEST_TEXT:
+            return (
+                "with these blocks, the length of the first batch decides which attention it has from then on; "
+                "set attention_type to original_full in its config.json"
+            )
+    return UNFIT.get(model_type)
 
 
 def check_fields(config: Mapping[str, Any], model_name: str) -> None:

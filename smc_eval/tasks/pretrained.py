@@ -64,7 +64,7 @@ def positions_of(backbone: Backbone) -> int | None:
     with _readable_errors(backbone, "cannot be built from its config.json"), torch.device("meta"):
         config = AutoConfig.from_pretrained(backbone.location, revision=backbone.commit)
         model = AutoModel.from_config(config)  # type: ignore[no-untyped-call]
-    wanted = getattr(config, "max_position_embeddings", None)
+    wanted = getattr(config.get_text_config(), "max_position_embeddings", None)
     tables = [table for table in model.modules() if isinstance(table, torch.nn.Embedding)]
     counts = [
         # RoBERTa and others start to count after the position of the padding
