@@ -149,3 +149,12 @@ class Task(Spec):
     def replace(self, **fields: Any) -> Self:
         """The same task with other field values, validated."""
         return type(self).model_validate({**{n: getattr(self, n) for n in type(self).model_fields}, **fields})
+
+
+def used_checkpoint(model: nn.Module) -> CheckpointUse | None:
+    """What a net took of its checkpoint; None if it was made without one.
+
+    The part that was loaded has it as its attribute `checkpoint_use`.
+    """
+    uses = (getattr(part, "checkpoint_use", None) for part in model.modules())
+    return next((use for use in uses if isinstance(use, CheckpointUse)), None)

@@ -35,6 +35,7 @@ from smc_eval.store.record import ReachedSparsity, Record, blank_record, scored_
 from smc_eval.store.store import Store
 from smc_eval.store.stored_net import StoredNet
 from smc_eval.target import Target
+from smc_eval.task import used_checkpoint
 
 VERSIONS = ("smc-eval", "torch", "transformers", "accelerate", "numpy")
 
@@ -272,6 +273,7 @@ class CellRun:
             sparsity=ReachedSparsity(**reached),
             certificate=self._certificate(net, None if custom else cell.target),
             cost=cost,
+            checkpoint=used_checkpoint(self.net.model),
             versions=versions() | self.device.description,
         )
 

@@ -34,7 +34,7 @@ class Footnotes:
 def footnotes(table: Table) -> Footnotes:
     """The footnotes of a table, from the records that it was made of."""
     records = table.records
-    problems = (*_problems(records), *_dead_tensors(records))
+    problems = (*_problems(records), *_dead_tensors(records), *_untied(records))
     return Footnotes(tuple(_warnings(records)), problems, tuple(_settings(table)), tuple(_totals(table)))
 
 
@@ -77,6 +77,17 @@ def _dead_tensors(records: Sequence[Record]) -> Iterator[str]:
         yield f"all weights pruned in {tensors}: {cell_name(nets[0])}{more}"
     if others := sum(len(nets) for _, nets in largest_first[REASON_LINES:]):
         yield f"all weights pruned in other tensors of {others} more; their certificates name the tensors"
+
+
+def _untied(records: Sequence[Record]) -> Iterator[str]:
+    """Models whose config ties two tensors that differ in the file."""
+    models = dict[str, str]()
+    for record in records:
+        if record.checkpoint and record.checkpoint.untied:
+            name, other = next(iter(record.checkpoint.untied.items()))
+            models.setdefault(record.model, f"{name} and {other}")
+    for model, pair in models.items():
+        yield f"model {model}: its config.json ties {pair}, but their values in the file differ: they are two tensors"
 
 
 def _settings(table: Table) -> Iterator[str]:

@@ -12,7 +12,7 @@ from smc_eval.tasks import checkpoint_files as files
 from smc_eval.tasks.foreign_tensors import refuse_foreign
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
 UNUSED_PARTS = ("pooler", "contact_head")
 """Parts of an encoder that no task uses, and that some checkpoints lack."""
@@ -52,12 +52,6 @@ def checkpoint_use(
     tied = {name: to for name, to in ties.items() if net.get_parameter(name) is net.get_parameter(to)}
     untied = {name: to for name, to in ties.items() if name not in tied}
     return CheckpointUse(tuple(unused), tied, untied)
-
-
-def used_checkpoint(model: nn.Module) -> CheckpointUse | None:
-    """What a net, or a part of it, took of its checkpoint; None if it was loaded from none."""
-    uses = (getattr(part, "checkpoint_use", None) for part in model.modules())
-    return next((use for use in uses if isinstance(use, CheckpointUse)), None)
 
 
 def refuse_missing(net: Any, missing: Collection[str], model_name: str) -> None:
