@@ -87,7 +87,7 @@ def _untied(records: Sequence[Record]) -> Iterator[str]:
             name, other = next(iter(record.checkpoint.untied.items()))
             models.setdefault(record.model, f"{name} and {other}")
     for model, pair in models.items():
-        yield f"model {model}: its config.json ties {pair}, but their values in the file differ: they are two tensors"
+        yield f"model {model}: its config.json ties {pair}; their values in the file differ, so they are two"
 
 
 def _settings(table: Table) -> Iterator[str]:

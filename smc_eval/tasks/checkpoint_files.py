@@ -24,7 +24,8 @@ WEIGHT_FILES = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
-"""Files that hold the weights, or name the files that do. The first that exists is read, as transformers does."""
+"""Files that hold the weights, or name the files that do. The first that exists is read, as by
+transformers."""
 
 EXPLICIT_WEIGHTS = "transformers_weights"
 """Field of a config.json that names another file of weights."""
@@ -50,7 +51,21 @@ ADAPTER_ENDINGS = (".json", ".safetensors", ".bin", ".pt")
 PACKED_FIELDS = ("quantization_config", "compression_config", "sparsity_config", "quantization")
 """Fields of a config.json that describe how weights are packed."""
 
-UNSCALED = ("BOOL", "I8", "U8", "I16", "U16", "I32", "U32", "I64", "U64", "F8_E4M3", "F8_E5M2", "F8_E8M0", "F4")
+UNSCALED = (
+    "BOOL",
+    "I8",
+    "U8",
+    "I16",
+    "U16",
+    "I32",
+    "U32",
+    "I64",
+    "U64",
+    "F8_E4M3",
+    "F8_E5M2",
+    "F8_E8M0",
+    "F4",
+)
 """Types, by their names in safetensors, that stand for weights only together with a scale."""
 
 
@@ -156,8 +171,8 @@ def refuse_packed(config: Mapping[str, Any], model_name: str) -> None:
             if told := part.get(name):
                 raise ModelError(
                     f"the model {model_name!r} is packed or quantised: its config.json has {where}{name} "
-                    f"({packed_format(told)}); give its plain weights in fp32, fp16 or bf16, decompressed by the "
-                    "library that packed them, without this field"
+                    f"({packed_format(told)}); give its plain weights in fp32, fp16 or bf16, decompressed by "
+                    "the library that packed them, without this field"
                 )
 
 
@@ -168,7 +183,7 @@ def packed_format(told: object) -> str:
 
 
 def refuse_unreadable(weights: list[Path], model_name: str) -> None:
-    """Refuse what the headers of safetensors show: tensors of other programs, and weights without their scale.
+    """Refuse what headers of safetensors show: tensors of other programs, and weights without their scale.
 
     Raises:
         ModelError: there are some; the first is named.
@@ -183,8 +198,8 @@ def refuse_unreadable(weights: list[Path], model_name: str) -> None:
 def unscaled(model_name: str, name: str, dtype: str) -> ModelError:
     """The error for a weight of a type that needs a scale."""
     return ModelError(
-        f"the tensor {name!r} of model {model_name!r} holds values of type {dtype}; without a scale they are no "
-        "weights; give the weights in fp32, fp16 or bf16"
+        f"the tensor {name!r} of model {model_name!r} holds values of type {dtype}; without a scale they are "
+        "no weights; give the weights in fp32, fp16 or bf16"
     )
 
 

@@ -1,4 +1,4 @@
-"""Checkpoint tensors: all tensors of a checkpoint's files, read here so that nothing else decides what is read."""
+"""Checkpoint tensors: those of a checkpoint's files, read here so that nothing else decides what is read."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def read_tensors(backbone: Backbone) -> dict[str, Tensor]:
         own = _read_file(path, backbone.name)
         if twice := sorted(own.keys() & tensors.keys()):
             raise ModelError(
-                f"two files of model {backbone.name!r} hold the tensor {twice[0]!r}, the second is {path.name}; "
-                "remove the files that do not belong to it"
+                f"two files of model {backbone.name!r} hold the tensor {twice[0]!r}, the second is "
+                f"{path.name}; remove the files that do not belong to it"
             )
         tensors |= own
     return _apart(tensors)
@@ -59,7 +59,7 @@ def _paths(backbone: Backbone) -> list[Path]:
 
 def _fetched(backbone: Backbone, name: str) -> Path | None:
     """A file of a hub id in the local cache, fetched if need be; None if there is none."""
-    from transformers.utils import cached_file
+    from transformers.utils.hub import cached_file
 
     path = cached_file(
         backbone.location,
@@ -81,8 +81,8 @@ def _read_file(path: Path, model_name: str) -> dict[str, Tensor]:
     state: Any = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise ModelError(
-            f"the model {model_name!r} cannot be loaded: its {path.name} is no state dict, which maps names to "
-            "tensors and holds nothing else"
+            f"the model {model_name!r} cannot be loaded: its {path.name} is no state dict, which maps names "
+            "to tensors and holds nothing else"
         )
     return state
 

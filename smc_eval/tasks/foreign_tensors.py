@@ -20,14 +20,16 @@ class Foreign:
 
 FOREIGN = (
     Foreign(
-        re.compile(r"(^|[._])(lora|loha|lokr|hada|ia3|vera|oft|hra|prompt)_|\.(adapters?|modules_to_save|base_layer)\."),
+        re.compile(
+            r"(^|[._])(lora|loha|lokr|hada|ia3|vera|oft|hra|prompt)_|\.(adapters?|modules_to_save|base_layer)\."
+        ),
         "part of an adapter",
         "merge the adapter into the weights and save them (peft: merge_and_unload)",
     ),
     Foreign(
         re.compile(r"_orig$|(weight|bias)_mask$|(^|\.)parametrizations\.|\.(weight|bias)_(g|v|u)$"),
         "half of a weight that a hook computes (pruning or parametrisation of torch)",
-        "make it permanent and save the plain weights (torch.nn.utils.prune.remove, parametrize.remove_parametrizations)",
+        "make it permanent and save the plain weights (prune.remove, parametrize.remove_parametrizations)",
     ),
     Foreign(
         re.compile(r"\.(bitmask|compressed|row_offsets)$|weight_(packed|shape)$"),
@@ -67,6 +69,6 @@ def refuse_foreign(names: Iterable[str], model_name: str) -> None:
         name, one = found[0]
         more = sum(other is one for _, other in found) - 1
         raise ModelError(
-            f"the tensor {name!r} of model {model_name!r}{f' and {more} more' if more else ''} would be ignored: "
-            f"it is {one.description}; {one.remedy}"
+            f"the tensor {name!r} of model {model_name!r}{f' and {more} more' if more else ''} would be "
+            f"ignored: it is {one.description}; {one.remedy}"
         )

@@ -91,7 +91,8 @@ def check_kind(
     if config.get("is_decoder") or config.get("causal") or is_causal_head(heads[0]):
         raise wrong_kind(model_name, f"a causal language model ({heads[0]})", kind)
     if reason := _unfit(config):
-        raise wrong_kind(model_name, f"a {config['model_type']} model, which cannot be used: {reason}", kind)
+        description = f"a {config['model_type']} model, which cannot be used: {reason}"
+        raise wrong_kind(model_name, description, kind)
     if tokens is not None:
         check_tokens(tokens, kind, model_name)
 
@@ -108,7 +109,7 @@ def _unfit(config: Mapping[str, Any]) -> str | None:
         blocks, size = config.get("num_random_blocks", 3), config.get("block_size", 64)
         if (5 + 2 * blocks) * size < LONGEST_TEXT:
             return (
-                "with these blocks, the length of the first batch decides which attention it has from then on; "
+                "with these blocks, the length of the first batch decides which attention it has later on; "
                 "set attention_type to original_full in its config.json"
             )
     return UNFIT.get(model_type)
@@ -128,7 +129,8 @@ def check_fields(config: Mapping[str, Any], model_name: str) -> None:
         if not right or (name == "architectures" and not all(isinstance(head, str) for head in value)):
             wanted = "a list of names" if name == "architectures" else types[0].__name__
             raise ModelError(
-                f"the config.json of model {model_name!r} has {name} = {shorten(repr(value), 60)}; wanted {wanted}"
+                f"the config.json of model {model_name!r} has {name} = {shorten(repr(value), 60)}; "
+                f"wanted {wanted}"
             )
 
 

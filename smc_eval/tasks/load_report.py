@@ -1,4 +1,4 @@
-"""Load report: what a net took of its checkpoint. A tensor that it should have taken, or lacks, is an error."""
+"""Load report: what a net took of its checkpoint. A tensor that it should take, or lacks, is an error."""
 
 from __future__ import annotations
 
@@ -28,7 +28,11 @@ STACK = re.compile(r"\.\d+\.[^.]+\.")
 
 
 def checkpoint_use(
-    net: Any, tensors: Mapping[str, Tensor], report: Mapping[str, Any], ties: Mapping[str, str], model_name: str
+    net: Any,
+    tensors: Mapping[str, Tensor],
+    report: Mapping[str, Any],
+    ties: Mapping[str, str],
+    model_name: str,
 ) -> CheckpointUse:
     """What a net took of the tensors of its checkpoint.
 
@@ -40,12 +44,13 @@ def checkpoint_use(
             took integers as weights, or a tensor that the checkpoint holds twice.
     """
     refuse_missing(net, report["missing_keys"], model_name)
-    unused = sorted(report["unexpected_keys"])
+    unused = sorted({*report["unexpected_keys"], *_left_out(net, tensors)})
     refuse_foreign(unused, model_name)
     if strays := [name for name in unused if not may_go_unused(name, net, tensors)]:
         raise ModelError(
-            f"the checkpoint {model_name!r} holds {len(strays)} tensors that its net does not take, {strays[0]!r} "
-            "first; its config.json belongs to a smaller or another net: give the config that was saved with them"
+            f"the checkpoint {model_name!r} holds {len(strays)} tensors that its net does not take, "
+            f"{strays[0]!r} first\n"
+            "its config.json belongs to a smaller or another net: give the config that was saved with them"
         )
     _refuse_integers(net, tensors, unused, model_name)
     _refuse_doubles(net, tensors, model_name)
@@ -77,19 +82,29 @@ def refuse_missing(net: Any, missing: Collection[str], model_name: str) -> None:
 
 
 def may_go_unused(name: str, net: Any, tensors: Iterable[str]) -> bool:
-    """Whether a tensor of the checkpoint changes nothing in the net's outputs: of a head, a pooler, or computed."""
+    """Whether the net may leave a tensor: it is of another head or of a pooler, or the net computes it."""
     parts = name.split(".")
     if _computed(name) or _declared(net, "unexpected", name) or set(UNUSED_PARTS).intersection(parts):
         return True
     if STACK.search(name):
         return False
     own, prefix = list(net.state_dict()), f"{net.base_model_prefix}."
-    if any(given.startswith(prefix) for given in tensors):
-        if name.startswith(prefix):
-            return False
+    if name.startswith(prefix) and any(given.startswith(prefix) for given in tensors):
+        return False
     # of a head that the net takes it may leave nothing
     branch = ".".join(parts[:2] if parts[0] == HEADS else parts[:1]) + "."
     return not any(own_name.startswith(branch) for own_name in own)
+
+
+def _left_out(net: Any, tensors: Iterable[str]) -> list[str]:
+    """The tensors of parts that were taken out of the net after loading."""
+    own = net.state_dict()
+    return [
+        name
+        for name in tensors
+        if set(UNUSED_PARTS).intersection(name.split("."))
+        and not {name, name.removeprefix(f"{net.base_model_prefix}.")}.intersection(own)
+    ]
 
 
 def _computed(name: str) -> bool:
@@ -120,9 +135,11 @@ def _refuse_doubles(net: Any, tensors: Mapping[str, Tensor], model_name: str) ->
     known = dict[str, str]()
     for name in tensors:
         plain = name.removeprefix(f"{net.base_model_prefix}.")
-        plain = re.sub(r"LayerNorm\.gamma$", "LayerNorm.weight", re.sub(r"LayerNorm\.beta$", "LayerNorm.bias", plain))
+        plain = re.sub(
+            r"LayerNorm\.gamma$", "LayerNorm.weight", re.sub(r"LayerNorm\.beta$", "LayerNorm.bias", plain)
+        )
         if (other := known.setdefault(plain, name)) != name:
             raise ModelError(
-                f"the checkpoint {model_name!r} holds {plain!r} of its net twice, as {other!r} and as {name!r}; "
-                "remove the one that does not belong to it"
+                f"the checkpoint {model_name!r} holds {plain!r} of its net twice, as {other!r} and as "
+                f"{name!r}; remove the one that does not belong to it"
             )

@@ -187,7 +187,8 @@ def _readable_errors(backbone: Backbone, failure: str) -> Iterator[None]:
     from transformers.utils import logging
 
     python_errors = (OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError)
-    python_errors = (*python_errors, AssertionError, ArithmeticError, ImportError)
+    # a config of wrong values can cause any of these
+    further_errors = (AssertionError, ArithmeticError, ImportError)
     library_errors = (SafetensorError, pickle.UnpicklingError, StrictDataclassError)
 
     verbosity = logging.get_verbosity()
@@ -195,7 +196,7 @@ def _readable_errors(backbone: Backbone, failure: str) -> Iterator[None]:
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         yield
-    except (*python_errors, *library_errors) as error:
+    except (*python_errors, *further_errors, *library_errors) as error:
         if backbone.commit and isinstance(error, OSError):
             raise offline_error(backbone.name) from None
         if "ignore_mismatched_sizes" in str(error):

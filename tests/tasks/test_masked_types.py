@@ -1,4 +1,4 @@
-"""Every model type with a head for masked words that transformers knows: it runs and is right, or is refused."""
+"""Every model type with a head for masked words that transformers knows runs and is right, or is refused."""
 
 from __future__ import annotations
 
