@@ -109,3 +109,13 @@ def test_a_budget_of_all_rows_is_named_in_the_footer_only(record) -> None:
         "match steps: training of a cell along its whole chain, relative to the dense recipe"
     ]
     assert not any(line.startswith("match") for line in footnotes(table_of([record("lth")])).settings)
+
+
+def test_a_head_that_its_config_ties_and_its_file_does_not_is_told_once(record) -> None:
+    untied = {"model": "mine", "checkpoint": {"untied": {"head.weight": "words.weight"}}}
+    tied = {"model": "other", "checkpoint": {"tied": {"head.weight": "words.weight"}}}
+    results = [record(**untied), record(seed=1, **untied), record(**tied), record()]
+    assert [line for line in footnotes(table_of(results)).problems if "ties" in line] == [
+        "model mine: its config.json ties head.weight and words.weight; their values in the file differ, "
+        "so they are two"
+    ]

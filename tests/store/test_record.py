@@ -22,7 +22,8 @@ CHOSEN = record_with(target={"include": ["*.query"], "exclude": ["re:.*1"]}, cos
 PATHS = record_with(
     certificate={"effective": 0.6, "effective_tensors": {"a": 0.6}, "dead_units": {"a": [1, 2]}}
 )
-RECORDS = pytest.mark.parametrize("record", [record_with(), FAILED, MATCHED, CHOSEN, PATHS])
+LOADED = record_with(checkpoint={"unused": ["lm_head.bias"], "tied": {"a": "b"}, "untied": {"c": "d"}})
+RECORDS = pytest.mark.parametrize("record", [record_with(), FAILED, MATCHED, CHOSEN, PATHS, LOADED])
 
 
 @RECORDS
@@ -65,7 +66,7 @@ def test_parts_that_a_failed_cell_lacks_are_empty_objects_and_its_score_is_null(
 
 def test_what_is_not_set_is_not_written() -> None:
     plain = record_with().to_json()
-    assert not {"include", "exclude"} & plain["target"].keys()
+    assert not {"include", "exclude"} & plain["target"].keys() and "checkpoint" not in plain
     assert "parts" not in plain["cost"] and "effective_tensors" not in plain["certificate"]
 
 
