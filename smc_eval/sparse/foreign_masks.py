@@ -27,7 +27,7 @@ NNCF_OPERATION = re.compile(r"(.+)\.pre_ops\.\d+\.op\._?binary_mask$")
 
 
 def plain_tensors(tensors: Mapping[str, Tensor], content: Literal["weights", "masks"]) -> dict[str, Tensor]:
-    """The weights, zero where they are pruned, or the masks; the tensors of other libraries under plain names.
+    """The weights, zero where they are pruned, or the masks; those of other libraries under plain names.
 
     Raises:
         SparsityError: a part of a packed weight is missing or does not fit, or a mask has no weight.
@@ -65,7 +65,8 @@ def _unpacked(name: str, bits_RB: Tensor | None, shape: Tensor | None) -> Tensor
     expected = (*rows_columns[:-1], -(-rows_columns[-1] // 8))
     if tuple(bits_RB.shape) != expected:
         raise SparsityError(
-            f"the bitmask of {name!r} is {tuple(bits_RB.shape)}; for a weight {tuple(rows_columns)} it is {expected}"
+            f"the bitmask of {name!r} is {tuple(bits_RB.shape)}; "
+            f"for a weight {tuple(rows_columns)} it is {expected}"
         )
     flags = np.unpackbits(bits_RB.cpu().numpy(), axis=-1, count=rows_columns[-1], bitorder="little")
     return torch.from_numpy(flags).bool().reshape(rows_columns)
@@ -87,7 +88,7 @@ def _masked(name: str, mask: Tensor, weight_name: str, tensors: Mapping[str, Ten
     weight = tensors.get(weight_name)
     if weight is None or weight.shape != mask.shape:
         raise SparsityError(
-            f"the mask {name!r} of NNCF is for {weight_name!r}, which is not in the file, or has another shape; "
-            "give the whole checkpoint"
+            f"the mask {name!r} of NNCF is for {weight_name!r}, which is not in the file, or has another "
+            "shape; give the whole checkpoint"
         )
     return weight.masked_fill(~mask, 0)

@@ -34,7 +34,7 @@ INDEX = ".index.json"
 
 NEVER_READ = (
     *(".md", ".rst", ".pdf", ".html", ".png", ".jpg", ".jpeg", ".gif", ".svg", ".csv", ".tsv", ".log"),
-    *(".py", ".ipynb", ".sh", ".yaml", ".yml", ".zip", ".gz", ".tar", ".lock"),
+    *(".py", ".ipynb", ".sh", ".yaml", ".yml", ".zip", ".gz", ".tar", ".lock", ".sav", ".pkl", ".pickle"),
     *(".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".ot", ".onnx", ".gguf", ".npz"),
 )
 """Endings of files that decide nothing: documents, programs, and files of tensors that nothing names,
@@ -79,8 +79,14 @@ def deciding_files(folder: Path, config: Mapping[str, Any], model_name: str) -> 
         ModelError: a file of weights is missing, or the folder cannot be read.
     """
     weights = weight_files(folder, config, model_name)
+    # 0.1.0 counted all of these, where the weights are one, and digests stay
+    also = ".bin" if weights[-1].suffix == ".bin" else None
     try:
-        others = [path for path in folder.iterdir() if path.is_file() and not _decides_nothing(path)]
+        others = [
+            path
+            for path in folder.iterdir()
+            if path.is_file() and (path.suffix == also or not _decides_nothing(path))
+        ]
     except OSError as error:
         raise ModelError(f"cannot read the model folder {str(folder)!r}: {error.strerror}") from None
     return sorted({*weights, *others})

@@ -115,7 +115,8 @@ def test_a_head_that_its_config_ties_and_its_file_does_not_is_told_once(record) 
     untied = {"model": "mine", "checkpoint": {"untied": {"head.weight": "words.weight"}}}
     tied = {"model": "other", "checkpoint": {"tied": {"head.weight": "words.weight"}}}
     results = [record(**untied), record(seed=1, **untied), record(**tied), record()]
-    assert [line for line in footnotes(table_of(results)).problems if "ties" in line] == [
+    told = (
         "model mine: its config.json ties head.weight and words.weight; their values in the file differ, "
         "so they are two"
-    ]
+    )
+    assert [line for line in footnotes(table_of(results)).problems if "ties" in line] == [told]
