@@ -52,20 +52,8 @@ PACKED_FIELDS = ("quantization_config", "compression_config", "sparsity_config",
 """Fields of a config.json that describe how weights are packed."""
 
 UNSCALED = (
-    "BOOL",
-    "I8",
-    "U8",
-    "I16",
-    "U16",
-    "I32",
-    "U32",
-    "I64",
-    "U64",
-    "F8_E4M3",
-    "F8_E5M2",
-    "F8_E8M0",
-    "F4",
-)
+    "BOOL", "I8", "U8", "I16", "U16", "I32", "U32", "I64", "U64", "F8_E4M3", "F8_E5M2", "F8_E8M0", "F4"
+)  # fmt: skip
 """Types, by their names in safetensors, that stand for weights only together with a scale."""
 
 
@@ -79,7 +67,7 @@ def deciding_files(folder: Path, config: Mapping[str, Any], model_name: str) -> 
         ModelError: a file of weights is missing, or the folder cannot be read.
     """
     weights = weight_files(folder, config, model_name)
-    # 0.1.0 counted all of these, where the weights are one, and digests stay
+    # beside pickled weights every file of their ending counts, as in earlier releases: digests stay
     also = ".bin" if weights[-1].suffix == ".bin" else None
     try:
         others = [
@@ -99,7 +87,7 @@ def weight_files(folder: Path, config: Mapping[str, Any], model_name: str) -> li
         ModelError: there are none, or the index is wrong.
     """
     named = config.get(EXPLICIT_WEIGHTS)
-    names = (str(named),) if named else WEIGHT_FILES
+    names = (_inside(str(named), "config.json", model_name),) if named else WEIGHT_FILES
     first = next((folder / name for name in names if (folder / name).is_file()), None)
     if first is None:
         raise ModelError(
@@ -111,8 +99,9 @@ def weight_files(folder: Path, config: Mapping[str, Any], model_name: str) -> li
     shards = [folder / name for name in shard_names(first, model_name)]
     if missing := next((path for path in shards if not path.is_file()), None):
         raise ModelError(
-            f"the model {model_name!r} cannot be loaded: {first.name} names {missing.relative_to(folder)}, "
-            "which does not exist\ngive a complete checkpoint, as save_pretrained writes it"
+            f"the model {model_name!r} cannot be loaded: {first.name} names "
+            f"{missing.relative_to(folder).as_posix()}, which does not exist\n"
+            "give a complete checkpoint, as save_pretrained writes it"
         )
     return [first, *shards]
 
@@ -121,16 +110,29 @@ def shard_names(index: Path, model_name: str) -> list[str]:
     """The names of the files that an index names, relative to its folder, in order.
 
     Raises:
-        ModelError: the index is not one.
+        ModelError: the index is not one, or names a file outside of its folder.
     """
     try:
-        names = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
-        return sorted({str(name) for name in names})
+        places = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+        names = sorted({str(place) for place in places})
     except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        names = []
+    if not names:
         raise ModelError(
             f"the model {model_name!r} cannot be loaded: its {index.name} names no files; "
             "it must have a weight_map"
-        ) from None
+        )
+    return [_inside(name, index.name, model_name) for name in names]
+
+
+def _inside(name: str, where: str, model_name: str) -> str:
+    """The name of a file, if it lies in the folder of the model or below it."""
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise ModelError(
+            f"the model {model_name!r} cannot be loaded: its {where} names {name!r}, a file outside of its "
+            "folder; put the file there"
+        )
+    return name
 
 
 def folder_digest(folder: Path, config: Mapping[str, Any], model_name: str) -> str:

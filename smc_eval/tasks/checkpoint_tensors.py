@@ -84,6 +84,11 @@ def _read_file(path: Path, model_name: str) -> dict[str, Tensor]:
             f"the model {model_name!r} cannot be loaded: its {path.name} is no state dict, which maps names "
             "to tensors and holds nothing else"
         )
+    if sparse := next((name for name, value in state.items() if value.layout != torch.strided), None):
+        raise ModelError(
+            f"the model {model_name!r} cannot be loaded: {path.name} holds {sparse!r} in a sparse layout; "
+            "save it dense (Tensor.to_dense)"
+        )
     return state
 
 

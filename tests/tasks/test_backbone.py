@@ -238,7 +238,19 @@ def test_the_digest_of_a_cached_hub_model_is_its_commit(
     assert checkpoint.source.digest == commit
     assert len(pretrained.load_tokenizer(checkpoint)) == checkpoint.config["vocab_size"]
     assert sum(1 for _ in pretrained.load_encoder(checkpoint).parameters()) > 20
-    (repository / "snapshots" / commit / "model.safetensors").unlink()
+    snapshot = repository / "snapshots" / commit
+    whole = pretrained.load_encoder(checkpoint).state_dict()
+    (snapshot / "model.safetensors").rename(snapshot / "all.safetensors")
+    index = {"weight_map": {"any": "all.safetensors"}}
+    (snapshot / "model.safetensors.index.json").write_text(json.dumps(index))
+    sharded = pretrained.load_encoder(checkpoint).state_dict()
+    assert all(torch.equal(sharded[name], value) for name, value in whole.items())
+    (snapshot / "adapter_config.json").write_text("{}")
+    assert "holds an adapter" in error_message(lambda: pretrained.load_encoder(checkpoint))
+    (snapshot / "adapter_config.json").unlink()
+    (snapshot / "all.safetensors").unlink()
+    assert "not complete in the local cache" in error_message(lambda: pretrained.load_encoder(checkpoint))
+    (snapshot / "model.safetensors.index.json").unlink()
     assert "not complete in the local cache" in error_message(lambda: pretrained.load_encoder(checkpoint))
 
 

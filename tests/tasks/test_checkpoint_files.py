@@ -121,6 +121,24 @@ def test_the_file_that_the_config_names_is_the_one_that_counts(make: Make) -> No
     assert digest(folder) != first
 
 
+@pytest.mark.parametrize("place", ["../other.safetensors", "/other.safetensors"])
+def test_a_file_outside_of_the_folder_is_refused(make: Make, place: str) -> None:
+    folder = make(transformers_weights=place)
+    assert f"its config.json names {place!r}, a file outside of its folder" in refusal(folder)
+    folder = make()
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": place}}))
+    assert f"its model.safetensors.index.json names {place!r}, a file outside" in refusal(folder)
+
+
+@pytest.mark.parametrize("content", ["[]", "{", '{"weight_map": {}}', '{"weight_map": 3}'])
+def test_an_index_that_names_no_files_is_refused(make: Make, content: str) -> None:
+    folder = make()
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors.index.json").write_text(content)
+    assert "names no files; it must have a weight_map" in refusal(folder)
+
+
 def test_a_folder_without_weights_is_refused_before_anything_runs(make: Make) -> None:
     folder = make()
     (folder / "model.safetensors").unlink()

@@ -162,6 +162,13 @@ def test_tensors_of_other_programs_are_refused_in_a_pickle_too(tmp_path: Path) -
     assert "query.lora_A' of model" in refusal(encoder, tmp_path)
 
 
+def test_a_sparse_layout_is_refused_by_name(tmp_path: Path) -> None:
+    saved(tmp_path, pickled=True)
+    state = torch.load(tmp_path / "pytorch_model.bin")
+    torch.save(state | {LAYER: torch.eye(8).to_sparse()}, tmp_path / "pytorch_model.bin")
+    assert f"holds {LAYER!r} in a sparse layout; save it dense" in refusal(encoder, tmp_path)
+
+
 def test_two_names_for_one_tensor_are_refused(tmp_path: Path) -> None:
     rewritten(tmp_path, saved(tmp_path) | {LAYER.removeprefix("bert."): torch.zeros(8, 8)})
     message = refusal(encoder, tmp_path)
