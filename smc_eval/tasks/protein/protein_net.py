@@ -41,7 +41,7 @@ class ProteinNet(nn.Module):
     def __init__(self, encoder: nn.Module, outputs: int, centre: float = 0.0, scale: float = 1.0) -> None:
         super().__init__()
         self.encoder = encoder
-        self.head = Head(cast("Any", encoder).config.get_text_config().hidden_size, outputs)
+        self.head = Head(cast("Any", encoder).config.hidden_size, outputs)
         self.centre, self.scale = nn.Buffer(torch.tensor(centre)), nn.Buffer(torch.tensor(scale))
 
     def forward(self, batch: ProteinBatch) -> Tensor:
