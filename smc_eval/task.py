@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from smc_eval.card import TaskCard
 from smc_eval.errors import PluginError
@@ -56,6 +56,20 @@ class Source:
     """`synthetic`, a folder or a hub id."""
     digest: str
     """SHA-256 of the content, or the commit on the hub."""
+
+
+@dataclass(frozen=True)
+class CheckpointUse:
+    """What a net took of the tensors of its checkpoint. It took all that are not named here."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    unused: tuple[str, ...] = ()
+    """Tensors that the net does not take: of heads and poolers, and position ids."""
+    tied: Mapping[str, str] = field(default_factory=dict)
+    """Parameters that are one tensor with another, as loaded."""
+    untied: Mapping[str, str] = field(default_factory=dict)
+    """Pairs that the config ties, and that are two tensors, because their values in the file differ."""
 
 
 @dataclass(frozen=True)
@@ -171,3 +185,12 @@ class Task(Spec):
     def replace(self, **fields: Any) -> Self:
         """The same task with other field values, validated."""
         return type(self).model_validate({**{n: getattr(self, n) for n in type(self).model_fields}, **fields})
+
+
+def used_checkpoint(model: nn.Module) -> CheckpointUse | None:
+    """What a net took of its checkpoint; None if it was made without one.
+
+    The part that was loaded has it as its attribute `checkpoint_use`.
+    """
+    uses = (getattr(part, "checkpoint_use", None) for part in model.modules())
+    return next((use for use in uses if isinstance(use, CheckpointUse)), None)

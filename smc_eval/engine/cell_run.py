@@ -41,6 +41,7 @@ from smc_eval.store.record import ReachedSparsity, Record, blank_record, scored_
 from smc_eval.store.store import Store
 from smc_eval.store.stored_net import StoredNet
 from smc_eval.target import Target
+from smc_eval.task import used_checkpoint
 
 LARGE_NET = 2**27
 """Bytes of a net above which unused memory is given back between stages."""
@@ -306,6 +307,7 @@ class CellRun:
             certificate=self._certificate(net, None if custom else cell.target),
             cost=cost,
             inputs=self.usage.inputs(self.net.shapes),
+            checkpoint=used_checkpoint(self.net.model),
             versions=versions() | self.device.description,
         )
 

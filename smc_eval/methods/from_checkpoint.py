@@ -46,13 +46,15 @@ class CustomMasks(Pruner):
     def prune(self, probe: Probe, target: Target) -> dict[str, Tensor]:
         """A mask for each weight in scope, matched by name. The target is not used."""
         from smc_eval.sparse.custom_masks import custom_masks
+        from smc_eval.sparse.foreign_masks import plain_tensors
 
         if self.path is None:
             return custom_masks(probe.weights, probe.weights, "weights")
         files = checkpoint_files(self.path)
         if checkpoint_sha256(files) != self.sha256:
             raise ModelError(f"{self.path} has changed since this run was planned; issue the command again")
-        return custom_masks(probe.weights, load_tensors(files), self.content)
+        tensors = plain_tensors(load_tensors(files), self.content)
+        return custom_masks(probe.weights, tensors, self.content)
 
 
 class FromCheckpoint(Method):

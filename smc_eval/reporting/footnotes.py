@@ -37,7 +37,7 @@ class Footnotes:
 def footnotes(table: Table) -> Footnotes:
     """The footnotes of a table, from the records that it was made of."""
     records = table.records
-    problems = (*_problems(records), *_dead_tensors(records), *_inputs(records))
+    problems = (*_problems(records), *_dead_tensors(records), *_inputs(records), *_untied(records))
     warnings = (*_warnings(records), *within_means(table))
     settings = (*_settings(table), *between_rows(table), *data_notes(records))
     return Footnotes(warnings, problems, settings, tuple(_totals(table)))
@@ -103,6 +103,17 @@ def _inputs(records: Sequence[Record]) -> Iterator[str]:
 def _named(names: Sequence[str]) -> str:
     """Names of tensors, as short as possible."""
     return " and ".join(names) if len(names) < 3 else f"{names[0]} and {len(names) - 1} more tensors"
+
+
+def _untied(records: Sequence[Record]) -> Iterator[str]:
+    """Models whose config ties two tensors that differ in the file."""
+    models = dict[str, str]()
+    for record in records:
+        if record.checkpoint and record.checkpoint.untied:
+            name, other = next(iter(record.checkpoint.untied.items()))
+            models.setdefault(record.model, f"{name} and {other}")
+    for model, pair in models.items():
+        yield f"model {model}: its config.json ties {pair}; their values in the file differ, so they are two"
 
 
 def _settings(table: Table) -> Iterator[str]:

@@ -16,6 +16,7 @@ from smc_eval.recipe import Recipe
 from smc_eval.score import Score, pooled
 from smc_eval.spec import digest
 from smc_eval.store.certificate import RECORD_CONFIG, Certificate
+from smc_eval.task import CheckpointUse
 
 RECORD_SCHEMA = 2
 """Version of the JSON of a record."""
@@ -209,6 +210,8 @@ class Record:
     cost: Cost | None = None
     inputs: Annotated[ObservedInputs | None, Field(exclude_if=lambda v: v is None)] = None
     """Only where a method did not see all inputs, or where they may include padding."""
+    checkpoint: Annotated[CheckpointUse | None, Field(exclude_if=lambda v: v is None)] = None
+    """What the net took of its checkpoint; missing if it was made without one."""
     versions: Mapping[str, str | bool | int] = field(default_factory=dict)
     """Of Python, the libraries and the device."""
 

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import json
 import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from smc_eval.errors import ModelError
-from smc_eval.files.checksum import combined_sha256, file_sha256
 from smc_eval.task import Source
+from smc_eval.tasks import checkpoint_files as files
 from smc_eval.tasks import hub, kinds
 
 if TYPE_CHECKING:
     from torch import nn
-
-READ_ENDINGS = (".json", ".txt", ".model", ".safetensors", ".bin")
-"""Endings of the files in a checkpoint folder that a model or its tokenizer is loaded from."""
 
 PACKAGE = "pkg:"
 
@@ -55,9 +51,13 @@ class Backbone:
         """The model with its digest: the commit on the hub, or SHA-256 over the files of a folder.
 
         Raises:
-            ModelError: a file of the folder cannot be read.
+            ModelError: a file of the folder is missing or cannot be read, or its weights lack their scale.
         """
-        return Source("model", self.name, self.commit or folder_digest(Path(self.location)))
+        if self.commit:
+            return Source("model", self.name, self.commit)
+        folder = Path(self.location)
+        files.refuse_unreadable(files.weight_files(folder, self.config, self.name), self.name)
+        return Source("model", self.name, files.folder_digest(folder, self.config, self.name))
 
 
 def find_backbone(model_name: str, kind: kinds.ModelKind = "text-encoder") -> Backbone:
@@ -69,7 +69,9 @@ def find_backbone(model_name: str, kind: kinds.ModelKind = "text-encoder") -> Ba
         ModelError: the checkpoint does not exist, cannot be reached, or is of another kind.
     """
     folder, commit = _locate(model_name)
+    files.refuse_adapters(folder, model_name)
     config = _config(folder, model_name)
+    files.refuse_packed(config, model_name)
     kinds.check_kind(config, kinds.tokens_in(folder), kind, model_name)
     return Backbone(model_name, model_name if commit else str(folder), commit, config, kind)
 
@@ -102,8 +104,7 @@ def available_offline(model_name: str) -> bool:
 
 def fills_masks(backbone: Backbone) -> bool:
     """Whether the config names a head for masked words."""
-    heads = backbone.config.get("architectures") or ()
-    return any(str(head).endswith("ForMaskedLM") for head in heads)
+    return any(kinds.is_masked_head(head) for head in backbone.config.get("architectures") or ())
 
 
 def encoder_weights(model_name: str, model: nn.Module) -> list[str]:
@@ -111,32 +112,6 @@ def encoder_weights(model_name: str, model: nn.Module) -> list[str]:
     if model_name == "tiny":
         return []
     return [name for name, _ in model.named_parameters() if name.startswith("encoder.")]
-
-
-def folder_digest(folder: Path) -> str:
-    """SHA-256 over the names and contents of all files that are read from a checkpoint folder.
-
-    Raises:
-        ModelError: a file cannot be read.
-    """
-    try:
-        files = sorted(path for path in folder.iterdir() if path.suffix in READ_ENDINGS and path.is_file())
-        if any(path.suffix == ".safetensors" for path in files):
-            files = [path for path in files if path.suffix != ".bin"]  # transformers ignores them
-        parts = list[str]()
-        for path in files:
-            stat = path.stat()
-            name = hashlib.sha256(path.name.encode()).hexdigest()
-            parts += [name, _sha256_once(path, stat.st_size, stat.st_mtime_ns)]
-    except OSError as error:
-        raise ModelError(f"cannot read the model folder {str(folder)!r}: {error.strerror}") from None
-    return combined_sha256(parts)
-
-
-@lru_cache(maxsize=1024)
-def _sha256_once(path: Path, _size: int, _changed: int) -> str:
-    """SHA-256 of a file, computed again only if its size or modification time differs."""
-    return file_sha256(path)
 
 
 def _locate(model_name: str) -> tuple[Path, str | None]:

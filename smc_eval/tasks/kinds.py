@@ -6,6 +6,7 @@ import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from string import ascii_uppercase
+from textwrap import shorten
 from typing import Any, Literal
 
 from smc_eval.errors import ModelError
@@ -25,6 +26,42 @@ VOCABULARIES = ("vocab.txt", "vocab.json", "tokenizer.json")
 """Files of a checkpoint folder that list its tokens."""
 
 
+MASKED_HEADS = ("XLMWithLMHeadModel", "FlaubertWithLMHeadModel")
+"""Classes with a head for masked words whose names end as those of causal language models do."""
+
+LONGEST_TEXT = 512
+"""The longest input of a text task, in tokens."""
+
+UNFIT: Mapping[str, str] = {
+    "mra": "without a CUDA kernel that it fetches from the hub, transformers takes its attention as zero",
+    "perceiver": "its states are those of latents, and not one for each token",
+    "reformer": "it trains on inputs of one fixed length alone",
+}
+"""Model types with a head for masked words that no task can use, and why."""
+
+FIELD_TYPES: Mapping[str, tuple[type, ...]] = {
+    "model_type": (str,),
+    "architectures": (list,),
+    "is_decoder": (bool,),
+    "is_encoder_decoder": (bool,),
+    "causal": (bool,),
+    "tie_word_embeddings": (bool,),
+    "vocab_size": (int,),
+    "hidden_size": (int,),
+    "num_hidden_layers": (int,),
+    "num_attention_heads": (int,),
+    "max_position_embeddings": (int,),
+    "type_vocab_size": (int,),
+    "position_embedding_type": (str,),
+    "quantization_config": (dict,),
+    "transformers_weights": (str,),
+    "attention_type": (str,),
+    "num_random_blocks": (int,),
+    "block_size": (int,),
+}
+"""Fields of a config.json that are read here or by a task, with their types. All may be null."""
+
+
 class WrongKind(ModelError):
     """The checkpoint exists, but the task takes another kind."""
 
@@ -39,6 +76,7 @@ def check_kind(
     Raises:
         ModelError: the model is of another kind.
     """
+    check_fields(config, model_name)
     if "model_type" not in config:
         raise ModelError(
             f"the config.json of model {model_name!r} names no model_type, so it is not a transformers model"
@@ -50,10 +88,60 @@ def check_kind(
         return
     if config.get("is_encoder_decoder"):
         raise wrong_kind(model_name, f"an encoder-decoder ({heads[0]})", kind)
-    if config.get("is_decoder") or str(heads[0]).endswith(("ForCausalLM", "LMHeadModel")):
+    if config.get("is_decoder") or config.get("causal") or is_causal_head(heads[0]):
         raise wrong_kind(model_name, f"a causal language model ({heads[0]})", kind)
+    if reason := _unfit(config):
+        description = f"a {config['model_type']} model, which cannot be used: {reason}"
+        raise wrong_kind(model_name, description, kind)
     if tokens is not None:
         check_tokens(tokens, kind, model_name)
+
+
+def _unfit(config: Mapping[str, Any]) -> str | None:
+    """Why an encoder would compute something else than it should, or nothing; None if it can be used."""
+    model_type = config["model_type"]
+    if model_type == "xmod" and not config.get("default_language"):
+        return "its config.json names no default_language, without which it reads no text"
+    if model_type == "yoso" and config.get("use_expectation") is False:
+        return "use_expectation is false, and its random hashes need a CUDA kernel"
+    if model_type == "big_bird" and config.get("attention_type", "block_sparse") == "block_sparse":
+        # below this length it switches to full attention, for all batches to come
+        blocks, size = config.get("num_random_blocks", 3), config.get("block_size", 64)
+        if (5 + 2 * blocks) * size < LONGEST_TEXT:
+            return (
+                "with these blocks, the length of the first batch decides which attention it has later on; "
+                "set attention_type to original_full in its config.json"
+            )
+    return UNFIT.get(model_type)
+
+
+def check_fields(config: Mapping[str, Any], model_name: str) -> None:
+    """Refuse a config with a field of a wrong type.
+
+    Raises:
+        ModelError: there is one; it is named, with its value.
+    """
+    for name, types in FIELD_TYPES.items():
+        value = config.get(name)
+        if value is None:
+            continue
+        right = isinstance(value, types) and (bool in types or not isinstance(value, bool))
+        if not right or (name == "architectures" and not all(isinstance(head, str) for head in value)):
+            wanted = "a list of names" if name == "architectures" else types[0].__name__
+            raise ModelError(
+                f"the config.json of model {model_name!r} has {name} = {shorten(repr(value), 60)}; "
+                f"wanted {wanted}"
+            )
+
+
+def is_masked_head(architecture: str) -> bool:
+    """Whether a class of transformers has a head for masked words, by its name."""
+    return architecture.endswith("ForMaskedLM") or architecture in MASKED_HEADS
+
+
+def is_causal_head(architecture: str) -> bool:
+    """Whether a class of transformers is a causal language model, by its name."""
+    return architecture.endswith(("ForCausalLM", "LMHeadModel")) and architecture not in MASKED_HEADS
 
 
 def check_tokens(tokens: Collection[str], kind: ModelKind, model_name: str) -> None:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import copy
+import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from textwrap import shorten
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from smc_eval.errors import ModelError
 from smc_eval.tasks import kinds
 from smc_eval.tasks.backbone import Backbone, offline_error
+from smc_eval.tasks.checkpoint_tensors import read_tensors
+from smc_eval.tasks.load_report import UNUSED_PARTS, checkpoint_use
 
 if TYPE_CHECKING:
     from torch import nn
-
-UNUSED_PARTS = ("pooler", "contact_head")
-"""Parts of an encoder that no task uses, and that some checkpoints lack."""
 
 
 def load_encoder(backbone: Backbone) -> nn.Module:
@@ -26,7 +27,7 @@ def load_encoder(backbone: Backbone) -> nn.Module:
     """
     from transformers import AutoModel
 
-    return _loaded(backbone, AutoModel, "encoder")
+    return _loaded(backbone, AutoModel)
 
 
 def load_masked_model(backbone: Backbone) -> nn.Module:
@@ -37,7 +38,7 @@ def load_masked_model(backbone: Backbone) -> nn.Module:
     """
     from transformers import AutoModelForMaskedLM
 
-    return _loaded(backbone, AutoModelForMaskedLM, "masked-LM")
+    return _loaded(backbone, AutoModelForMaskedLM)
 
 
 def load_encoder_decoder(backbone: Backbone, settings: Mapping[str, Any]) -> nn.Module:
@@ -48,7 +49,7 @@ def load_encoder_decoder(backbone: Backbone, settings: Mapping[str, Any]) -> nn.
     """
     from transformers import AutoModelForSeq2SeqLM
 
-    return _loaded(backbone, AutoModelForSeq2SeqLM, "encoder-decoder", settings)
+    return _loaded(backbone, AutoModelForSeq2SeqLM, settings)
 
 
 def positions_of(backbone: Backbone) -> int | None:
@@ -63,7 +64,7 @@ def positions_of(backbone: Backbone) -> int | None:
     with _readable_errors(backbone, "cannot be built from its config.json"), torch.device("meta"):
         config = AutoConfig.from_pretrained(backbone.location, revision=backbone.commit)
         model = AutoModel.from_config(config)  # type: ignore[no-untyped-call]
-    wanted = getattr(config, "max_position_embeddings", None)
+    wanted = getattr(config.get_text_config(), "max_position_embeddings", None)
     tables = [table for table in model.modules() if isinstance(table, torch.nn.Embedding)]
     counts = [
         # RoBERTa and others start to count after the position of the padding
@@ -74,9 +75,29 @@ def positions_of(backbone: Backbone) -> int | None:
     return min(counts, default=None)
 
 
-def _loaded(backbone: Backbone, auto: Any, what: str, settings: Mapping[str, Any] | None = None) -> nn.Module:
-    """The net of an Auto class without its `UNUSED_PARTS`; an error if the checkpoint lacks weights."""
-    import torch
+def _loaded(backbone: Backbone, auto: Any, settings: Mapping[str, Any] | None = None) -> nn.Module:
+    """The net of an Auto class without its `UNUSED_PARTS`, with `checkpoint_use` as an attribute."""
+    with _readable_errors(backbone, "cannot be loaded"):
+        config = _config(backbone, settings or {})
+        tensors = read_tensors(backbone)
+        model, report, ties = _filled(auto, config, tensors)
+    # a class without this option calls its pooler in any case
+    takes_none = "add_pooling_layer" in inspect.signature(type(model).__init__).parameters
+    for part in UNUSED_PARTS:
+        if getattr(model, part, None) is not None:
+            setattr(model, part, _nothing() if part == "pooler" and not takes_none else None)
+    model.checkpoint_use = checkpoint_use(model, tensors, report, ties, backbone.name)
+    return model  # type: ignore[no-any-return]
+
+
+def _nothing() -> nn.Module:
+    from torch import nn
+
+    return nn.Identity()
+
+
+def _config(backbone: Backbone, settings: Mapping[str, Any]) -> Any:
+    """The config with these settings, of a model type that the task can use."""
     from transformers import AutoConfig
     from transformers.models.auto.modeling_auto import (
         MODEL_FOR_MASKED_LM_MAPPING_NAMES,
@@ -84,38 +105,46 @@ def _loaded(backbone: Backbone, auto: Any, what: str, settings: Mapping[str, Any
     )
 
     writes_text = backbone.kind == "encoder-decoder"
-    with _readable_errors(backbone, "cannot be loaded"):
-        config = AutoConfig.from_pretrained(backbone.location, revision=backbone.commit)
-        if config.is_encoder_decoder and not writes_text:  # some config files do not state it
-            raise kinds.wrong_kind(backbone.name, f"an encoder-decoder ({config.model_type})", backbone.kind)
-        # a model is an encoder if transformers has a masked-LM class for it
-        model_types = (
-            MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES if writes_text else MODEL_FOR_MASKED_LM_MAPPING_NAMES
-        )
-        if config.model_type not in model_types:
-            raise kinds.wrong_kind(backbone.name, f"a {config.model_type} model", backbone.kind)
-        for name, value in (settings or {}).items():
-            if not hasattr(config, name):
-                raise ModelError(
-                    f"the config of model {backbone.name!r} has no {name!r}, which this task sets"
-                )
-            setattr(config, name, value)
-        model, report = auto.from_pretrained(
-            backbone.location,
-            revision=backbone.commit,
-            config=config,
-            output_loading_info=True,
-            dtype=torch.float32,
-        )
-    for part in UNUSED_PARTS:
-        if getattr(model, part, None) is not None:
-            setattr(model, part, None)
-    if missing := sorted(set(report["missing_keys"]) & {name for name, _ in model.named_parameters()}):
-        raise ModelError(
-            f"the checkpoint {backbone.name!r} lacks {len(missing)} {what} tensors, {missing[0]!r} first; "
-            "it is incomplete, or its config.json belongs to another architecture"
-        )
-    return model  # type: ignore[no-any-return]
+    config = AutoConfig.from_pretrained(backbone.location, revision=backbone.commit)
+    if config.is_encoder_decoder and not writes_text:  # some config files do not state it
+        raise kinds.wrong_kind(backbone.name, f"an encoder-decoder ({config.model_type})", backbone.kind)
+    # a model is an encoder if transformers has a masked-LM class for it
+    model_types = (
+        MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES if writes_text else MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    )
+    if config.model_type not in model_types:
+        raise kinds.wrong_kind(backbone.name, f"a {config.model_type} model", backbone.kind)
+    for name, value in settings.items():
+        if not hasattr(config, name):
+            raise ModelError(f"the config of model {backbone.name!r} has no {name!r}, which this task sets")
+        setattr(config, name, value)
+    return config
+
+
+def _filled(auto: Any, config: Any, tensors: Mapping[str, Any]) -> tuple[Any, dict[str, Any], dict[str, str]]:
+    """The net of an Auto class with these tensors, the full report of loading, and the ties of the config.
+
+    transformers leaves names out of its report, by patterns of the class. Here nothing is left out.
+    """
+    import torch
+
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        blank = auto.from_config(copy.deepcopy(config))
+    whole = type(blank)
+    reporting_all = type(
+        whole.__name__,
+        (whole,),
+        {
+            "__module__": whole.__module__,
+            "__qualname__": whole.__qualname__,
+            "_adjust_missing_and_unexpected_keys": lambda _model, _report: None,
+        },
+    )
+    model, report = cast("Any", reporting_all).from_pretrained(
+        None, config=config, state_dict=dict(tensors), output_loading_info=True, dtype=torch.float32
+    )
+    model.__class__ = whole
+    return model, report, dict(getattr(blank, "all_tied_weights_keys", None) or {})
 
 
 def load_tokenizer(backbone: Backbone) -> Any:
@@ -157,7 +186,9 @@ def _readable_errors(backbone: Backbone, failure: str) -> Iterator[None]:
     from safetensors import SafetensorError
     from transformers.utils import logging
 
-    python_errors = (OSError, RuntimeError, ValueError, KeyError)
+    python_errors = (OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError)
+    # a config of wrong values can cause any of these
+    further_errors = (AssertionError, ArithmeticError, ImportError)
     library_errors = (SafetensorError, pickle.UnpicklingError, StrictDataclassError)
 
     verbosity = logging.get_verbosity()
@@ -165,7 +196,7 @@ def _readable_errors(backbone: Backbone, failure: str) -> Iterator[None]:
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         yield
-    except (*python_errors, *library_errors) as error:
+    except (*python_errors, *further_errors, *library_errors) as error:
         if backbone.commit and isinstance(error, OSError):
             raise offline_error(backbone.name) from None
         if "ignore_mismatched_sizes" in str(error):

@@ -192,3 +192,14 @@ def test_inputs_that_a_method_did_not_see_are_told_once_for_each_task_and_method
         ),
         "wanda on t/a: inputs of d may include padding",
     )
+
+
+def test_a_head_that_its_config_ties_and_its_file_does_not_is_told_once(record) -> None:
+    untied = {"model": "mine", "checkpoint": {"untied": {"head.weight": "words.weight"}}}
+    tied = {"model": "other", "checkpoint": {"tied": {"head.weight": "words.weight"}}}
+    results = [record(**untied), record(seed=1, **untied), record(**tied), record()]
+    told = (
+        "model mine: its config.json ties head.weight and words.weight; their values in the file differ, "
+        "so they are two"
+    )
+    assert [line for line in footnotes(table_of(results)).problems if "ties" in line] == [told]

@@ -30,7 +30,8 @@ FACTS = record_with(
     },
     score={"ceiling": {"en-zh": 66.0}},
 )
-RECORDS = pytest.mark.parametrize("record", [record_with(), FAILED, MATCHED, CHOSEN, PATHS, FACTS])
+LOADED = record_with(checkpoint={"unused": ["lm_head.bias"], "tied": {"a": "b"}, "untied": {"c": "d"}})
+RECORDS = pytest.mark.parametrize("record", [record_with(), FAILED, MATCHED, CHOSEN, PATHS, FACTS, LOADED])
 
 
 @RECORDS
@@ -73,7 +74,7 @@ def test_parts_that_a_failed_cell_lacks_are_empty_objects_and_its_score_is_null(
 
 def test_what_is_not_set_is_not_written() -> None:
     plain = record_with().to_json()
-    assert not {"include", "exclude"} & plain["target"].keys()
+    assert not {"include", "exclude"} & plain["target"].keys() and "checkpoint" not in plain
     assert "parts" not in plain["cost"] and "effective_tensors" not in plain["certificate"]
 
 

@@ -148,7 +148,7 @@ def test_a_config_that_is_not_json_is_reported(copied: Callable[..., Path]) -> N
         ({"model_type": "bart", "architectures": ["BartModel"]}, "an encoder-decoder"),
         ({"model_type": "gpt2", "architectures": ["GPT2Model"]}, "a gpt2 model"),
         ({"model_type": "unknown"}, "cannot be loaded"),
-        ({"hidden_size": "wide"}, "'hidden_size' expected int"),
+        ({"hidden_size": "wide"}, "has hidden_size = 'wide'; wanted int"),
         ({"num_attention_heads": 3}, "cannot be loaded"),
     ],
 )
@@ -184,7 +184,7 @@ def test_weights_of_other_shapes_or_fewer_layers_are_refused(copied: Callable[..
         "num_hidden_layers": 3,
     }
     (folder / "config.json").write_text(json.dumps(config))
-    assert "lacks 16 encoder tensors" in error_message(
+    assert "lacks 16 tensors of its net" in error_message(
         lambda: pretrained.load_encoder(backbone.find_backbone(str(folder)))
     )
 
@@ -238,7 +238,19 @@ def test_the_digest_of_a_cached_hub_model_is_its_commit(
     assert checkpoint.source.digest == commit
     assert len(pretrained.load_tokenizer(checkpoint)) == checkpoint.config["vocab_size"]
     assert sum(1 for _ in pretrained.load_encoder(checkpoint).parameters()) > 20
-    (repository / "snapshots" / commit / "model.safetensors").unlink()
+    snapshot = repository / "snapshots" / commit
+    whole = pretrained.load_encoder(checkpoint).state_dict()
+    (snapshot / "model.safetensors").rename(snapshot / "all.safetensors")
+    index = {"weight_map": {"any": "all.safetensors"}}
+    (snapshot / "model.safetensors.index.json").write_text(json.dumps(index))
+    sharded = pretrained.load_encoder(checkpoint).state_dict()
+    assert all(torch.equal(sharded[name], value) for name, value in whole.items())
+    (snapshot / "adapter_config.json").write_text("{}")
+    assert "holds an adapter" in error_message(lambda: pretrained.load_encoder(checkpoint))
+    (snapshot / "adapter_config.json").unlink()
+    (snapshot / "all.safetensors").unlink()
+    assert "not complete in the local cache" in error_message(lambda: pretrained.load_encoder(checkpoint))
+    (snapshot / "model.safetensors.index.json").unlink()
     assert "not complete in the local cache" in error_message(lambda: pretrained.load_encoder(checkpoint))
 
 

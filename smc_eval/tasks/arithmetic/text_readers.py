@@ -117,7 +117,7 @@ class Contextual(nn.Module):
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
         self.net = net
-        self.features: int = cast("Any", net).config.hidden_size
+        self.features: int = cast("Any", net).config.get_text_config().hidden_size
 
     def forward(self, ids_NL: Tensor, real_NL: Tensor) -> Tensor:
         return cast("Tensor", self.net(input_ids=ids_NL, attention_mask=real_NL.long()).last_hidden_state)

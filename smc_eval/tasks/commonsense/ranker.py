@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from smc_eval.tasks.commonsense.pairs import PairBatch
+from smc_eval.tasks.commonsense.text_nets import check_states
 
 
 class Ranker(nn.Module):
@@ -19,7 +20,7 @@ class Ranker(nn.Module):
 
     def __init__(self, encoder: nn.Module, dropout: float) -> None:
         super().__init__()
-        config = cast("Any", encoder).config
+        config = cast("Any", encoder).config.get_text_config()
         self.encoder = encoder
         self.dense = nn.Linear(config.hidden_size, config.hidden_size)
         self.out = nn.Linear(config.hidden_size, 1)
@@ -32,8 +33,10 @@ class Ranker(nn.Module):
     def forward(self, batch: PairBatch) -> Tensor:
         """Scores [N, C]."""
         types = {"token_type_ids": batch.types_NCL.flatten(0, 1)} if self.typed else {}
+        ids_ML = batch.ids_NCL.flatten(0, 1)
         states_MLH = self.encoder(
-            input_ids=batch.ids_NCL.flatten(0, 1), attention_mask=batch.real_NCL.flatten(0, 1).long(), **types
+            input_ids=ids_ML, attention_mask=batch.real_NCL.flatten(0, 1).long(), **types
         ).last_hidden_state
+        check_states(states_MLH, ids_ML)
         hidden_MH = torch.tanh(self.dense(self.drop(states_MLH[:, 0])))
         return cast("Tensor", self.out(self.drop(hidden_MH)).view(batch.answers_N.shape[0], -1))

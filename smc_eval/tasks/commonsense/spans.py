@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from smc_eval.errors import DataError
 from smc_eval.tasks.commonsense.question import LONGEST_INPUT
-from smc_eval.tasks.commonsense.text_nets import TextNet
+from smc_eval.tasks.commonsense.text_nets import TextNet, check_states
 
 if TYPE_CHECKING:
     from smc_eval.tasks.commonsense.question import Blank
@@ -121,6 +121,7 @@ class SpanScorer(nn.Module):
         masked_ML = batch.masked_N2L.flatten(0, 1)
 
         def pick(_module: nn.Module, _args: Any, states: Any) -> Any:
+            check_states(states.last_hidden_state, masked_ML)
             # the head works on each position alone; at all positions it costs as much as the encoder
             states.last_hidden_state = states.last_hidden_state[masked_ML][None]
             return states

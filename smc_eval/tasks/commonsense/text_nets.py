@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from smc_eval.errors import ModelError
 from smc_eval.tasks import backbone, pretrained, tiny
@@ -69,6 +69,19 @@ def text_net(model_name: str, texts: Callable[[], Iterable[str]], *, masked: boo
     positions = pretrained.positions_of(checkpoint)
     load = pretrained.load_masked_model if masked else pretrained.load_encoder
     return TextNet(model_name, pretrained.load_tokenizer(checkpoint), positions, lambda: load(checkpoint))
+
+
+def check_states(states_MLH: Tensor, ids_ML: Tensor) -> None:
+    """Refuse an encoder whose states are not one for each token, in their order.
+
+    Raises:
+        ModelError: it has more or fewer.
+    """
+    if states_MLH.shape[:2] != ids_ML.shape:
+        raise ModelError(
+            f"the encoder gives states of shape {tuple(states_MLH.shape)} for {tuple(ids_ML.shape)} tokens; "
+            "this task reads one state for each token: give another model"
+        )
 
 
 def _tiny_model(tokens: int, *, masked: bool) -> nn.Module:

@@ -124,7 +124,7 @@ def test_a_checkpoint_that_lacks_the_head_of_its_config_is_refused(checkpoint: C
     folder = checkpoint(head=False)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"architectures": ["RobertaForMaskedLM"]}))
-    with pytest.raises(ModelError, match=r"lacks \d+ masked-LM tensors, 'lm_head"):
+    with pytest.raises(ModelError, match=r"lacks 6 tensors of its net, 'lm_head"):
         WinoGrande(backbone=str(folder)).model()
 
 
