@@ -10,7 +10,7 @@ from smc_eval.planning.makespan import Lengths, RemainingStages, Schedule, remai
 from smc_eval.planning.plan import Plan
 from smc_eval.planning.scheduler import Scheduler
 
-UNKNOWN_MAKESPAN = "unknown makespan: the rate of some task and model to run is unknown"
+UNKNOWN_MAKESPAN = "makespan unknown: the hours of some task and model are unknown"
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,13 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
 
-from smc_eval.errors import SmcError, UnknownName
+from smc_eval.errors import SmcError, UnknownName, counted
 from smc_eval.experiment.grid import recipe_of
 from smc_eval.method import Method
 from smc_eval.planning.plan import describe_stage
 from smc_eval.protocol import PROTOCOLS, SOUND, SUMMARIES, Protocol
 from smc_eval.recipe import Recipe
-from smc_eval.registry import Registry, load
+from smc_eval.registry import LISTED, Registry, load
 from smc_eval.spec import Spec
 from smc_eval.target import Target
 from smc_eval.task import Task
@@ -68,8 +68,8 @@ def show(
 ) -> None:
     """Show one method, task, group or protocol in full.
 
-    Of a method: source, options with defaults, and the stages of its plan. Of a task: source, metric, models,
-    options and recipes. Of a protocol: everything that it changes.
+    For a method it shows source, supported targets, options with defaults, and the stages of its plan. For
+    a task: source, metric, models, options and recipes. For a protocol: everything that it changes.
     """
     registry = load().checked()
     blocks = []
@@ -84,7 +84,7 @@ def show(
         blocks.append(_protocol(registry, PROTOCOLS[name]))
     if not blocks:
         known = [*registry.methods, *registry.tasks, *registry.groups, *PROTOCOLS]
-        raise UnknownName("method, task, group or protocol", name, known)
+        raise UnknownName("method, task, group or protocol", name, known, see=LISTED)
     typer.echo("\n\n".join("\n".join(lines) for lines in blocks))
 
 
@@ -116,14 +116,14 @@ def _rows(registry: Registry, kind: str) -> list[dict[str, Any]]:
 def _short_row(kind: str, row: dict[str, Any]) -> Sequence[object]:
     match kind:
         case "tasks":
-            folds = f"{row['folds']} folds" if row["folds"] else "one split"
+            folds = counted(row["folds"], "fold") if row["folds"] else "one split"
             return row["name"], row["metric"], folds, ", ".join(row["groups"]), row["summary"]
         case "methods":
             return row["name"], row["when"], ", ".join(row["patterns"]), row["summary"]
         case "protocols":
             return row["name"], row["scope"], f"scores the {row['keep']} net", row["summary"]
         case _:
-            content = f"{len(row['methods'])} methods, {len(row['tasks'])} tasks"
+            content = f"{counted(len(row['methods']), 'method')}, {counted(len(row['tasks']), 'task')}"
             status = "ok" if row["status"] == "ok" else "BROKEN"
             return row["package"], row["version"], row["name"], status, row["reason"] or content
 

@@ -73,7 +73,7 @@ def store(
     if prune != bool(older or size or results_only):
         raise UsageError("--prune needs one of --older, --size, --results-only, and these need --prune")
     if not (folder / LAYOUT_FILE).is_file():
-        raise UsageError(f"{str(folder)!r} is no store; name a folder of an earlier --output")
+        raise UsageError(f"{str(folder)!r} is not a store; name a folder of an earlier --output")
     opened = Store(folder)
     opened.open()
     if prune:
@@ -93,7 +93,7 @@ def _verify(store: Store) -> None:
     typer.echo(
         "broken files are ignored, and computed again when they are needed"
         if lines
-        else "all files are whole"
+        else "all files are complete"
     )
     if lines:
         raise typer.Exit(1)
@@ -109,7 +109,7 @@ def _prune(store: Store, age: float | None, most: int | None, *, results_only: b
     items = prunable(store, older=age, most=most, results_only=results_only)
     for item in items:
         delete(store, item)
-    typer.echo(f"deleted {len(items)} files and nets, {bytes_text(sum(item.bytes for item in items))}")
+    typer.echo(f"deleted {len(items)} of the files and nets, {bytes_text(sum(item.bytes for item in items))}")
 
 
 def store_lines(store: Store) -> list[str]:

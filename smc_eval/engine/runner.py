@@ -16,7 +16,7 @@ from smc_eval.engine.executors.jobs import WorkerSettings
 from smc_eval.engine.executors.select import executor_for
 from smc_eval.engine.progress import Silent, Watcher
 from smc_eval.engine.run_options import RunOptions
-from smc_eval.errors import UsageError
+from smc_eval.errors import UsageError, counted
 from smc_eval.experiment.cell import Chain, shared_nets, unneeded_nets
 from smc_eval.store.record import Record
 from smc_eval.store.store import Store
@@ -69,7 +69,7 @@ def _warn_of_broken_records(store: Store, watcher: Watcher) -> None:
     store.records.latest()
     if store.records.broken:
         watcher.note(
-            f"{store.records.broken} broken records in {store.records.path} are ignored; "
+            f"ignored {counted(store.records.broken, 'broken record')} in {store.records.path}; "
             "their cells run again",
             warning=True,
         )

@@ -27,6 +27,7 @@ class Move(Gradual):
     nothing: S starts at zero, and only its order matters.
     """
 
+    title: ClassVar[str] = "movement scores"
     soft: ClassVar[bool] = True
     shardable: ClassVar[bool] = True
     # only scores use the straight-through gradient; the loss sees a pruned weight as W * 0, as published

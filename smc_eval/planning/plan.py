@@ -233,8 +233,8 @@ def describe_stage(stage: Stage, length: int | None = None) -> str:
                 how = "by a recipe of its own"
             part = "" if stage.length == 1 else f", {stage.length:g} times as long"
             part += "" if (stage.start, stage.stop) == (0, 1) else f", {stage.start:.0%} to {stage.stop:.0%}"
-            updater = f" under {_actor_text(stage.updater)}" if stage.updater else ""
-            distil = f", taught by {stage.distil.teacher!r}" if stage.distil else ""
+            updater = f" with {_actor_text(stage.updater)}" if stage.updater else ""
+            distil = f", distilled from {stage.distil.teacher!r}" if stage.distil else ""
             name = f" (point {stage.name!r})" if stage.name else ""
             return f"train {how}{part}{updater}{distil}{name}"
         case Prune():
@@ -261,8 +261,10 @@ def _actor_text(actor: Pruner | Updater) -> str:
         for name in fields
         if fields[name].repr and (value := getattr(actor, name)) != fields[name].default
     ]
-    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(actor).__name__).lower()
-    return words + (f"({', '.join(options)})" if options else "")
+    given = f"({', '.join(options)})" if options else ""
+    if isinstance(actor, Updater) and actor.title:
+        return f"{actor.title} {given}".rstrip()
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(actor).__name__).lower() + given
 
 
 def _option_text(value: object) -> str:

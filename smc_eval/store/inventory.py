@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from smc_eval.errors import StoreError
+from smc_eval.errors import StoreError, counted
 from smc_eval.experiment.cell import Chain, shared_nets
 from smc_eval.files.sealed import open_sealed
 from smc_eval.store.store import FOLDERS, Store
@@ -86,7 +86,7 @@ def _broken_grid_and_records(store: Store) -> Iterator[str]:
         yield str(error)
     store.records.latest()
     if store.records.broken:
-        yield f"{store.records.path.name} has {store.records.broken} broken lines"
+        yield f"{store.records.path.name} has {counted(store.records.broken, 'broken line')}"
     if store.records.path.exists() and store.records.path.read_bytes()[-1:] not in {b"", b"\n"}:
         yield f"the last line of {store.records.path.name} is cut short"
 

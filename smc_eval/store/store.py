@@ -89,7 +89,7 @@ class Store:
         if not (self.folder / LAYOUT_FILE).exists():
             raise StoreGone(
                 f"the store {self.folder} has vanished; "
-                "bring the folder back and issue the same command again to go on"
+                "bring the folder back and run the same command again to continue"
             )
         for lease in self._held:
             lease.check()

@@ -125,8 +125,8 @@ class TaskContract:
         losses: list[float] = []
 
         class LossLog(Silent):
-            def step(self, done: int, loss: float) -> None:
-                losses.append(loss)
+            def step(self, done: int, loss: float | None) -> None:
+                losses.extend([] if loss is None else [loss])
 
         from smc_eval.methods.dense import Dense
 

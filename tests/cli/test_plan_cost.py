@@ -54,7 +54,7 @@ def test_operations_need_a_model_of_known_size(invoke) -> None:
         ("[[rate]]\nsecond = 1", "no key of rate 1 of r.toml is named 'second'; did you mean 'seconds'?"),
         ("[[rate]]\nseconds = 1\nflops = 2", "rate 1 of r.toml: give a rate either seconds or flops"),
         ("[[rate]]\nseconds = -1", "key 'seconds' of rate 1 of r.toml is -1"),
-        ("[[rate]", "rates r.toml is no TOML"),
+        ("[[rate]", "rates r.toml is not a valid TOML file"),
     ],
 )
 def test_a_wrong_file_of_rates_is_refused(invoke, refused, content: str, message: str) -> None:

@@ -204,7 +204,7 @@ def test_an_interruption_prints_how_to_go_on(invoke, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(runner, "run_cells", interrupted)
     ended = invoke(*TERMS, "--quiet")
     assert ended.exit_code == 130
-    assert "issue the same command again to go on" in ended.stderr
+    assert "run the same command again to continue" in ended.stderr
 
 
 @pytest.mark.parametrize("jobs", [1, 2])

@@ -110,11 +110,11 @@ def test_uncertified_records_are_not_compared(make: Any) -> None:
         compare_methods([make("a", 0.5, 80, ok=False), make("b", 0.5, 50)], find_items, "a", "b")
 
 
-def test_one_of_several_rows_of_a_method_is_selected_by_a_facet(make: Any) -> None:
+def test_one_of_several_rows_of_a_method_is_selected_by_a_field(make: Any) -> None:
     records = [make("a", 0.5, 80), make("a", 0.5, 20, distribution="erk"), make("b", 0.5, 50)]
     with pytest.raises(UsageError, match="'a' has several rows on t/a: distribution erk, global; choose one"):
         compare_methods(records, find_items, "a", "b")
-    with pytest.raises(UnknownName, match="facet"):
+    with pytest.raises(UnknownName, match="no field of --where is named 'distribtion'; did you mean 'distribution'"):
         compare_methods(records, find_items, "a", "b", {"distribtion": "erk"})
 
 
