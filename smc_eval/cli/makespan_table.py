@@ -57,7 +57,7 @@ class Makespans:
                     "workers": schedule.workers,
                     "makespan": schedule.makespan,
                     "utilisation": schedule.utilisation,
-                    "makespan_naive": naive.makespan if naive else None,
+                    "makespan_without_sharing": naive.makespan if naive else None,
                 }
                 for schedule, naive in self._rows()
             ],

@@ -16,7 +16,7 @@ from smc_eval.store.records import RECORDS_NAME
 if TYPE_CHECKING:
     from smc_eval.store.store import Store
 
-SECONDS = {"m": 60, "h": 3600, "d": 86400, "w": 604800}
+AGE_SECONDS = {"m": 60, "h": 3600, "d": 86400, "w": 604800}
 BYTES = {"kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 FOLDER_NOTES = {
     "nets": "nets that several cells share",
@@ -146,7 +146,7 @@ def parse_age(word: str) -> float:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([mhdw])", word)
     if not match:
         raise UsageError(f"--older {word!r} cannot be read; give a number and m, h, d or w, as in 30d")
-    return float(match[1]) * SECONDS[match[2]]
+    return float(match[1]) * AGE_SECONDS[match[2]]
 
 
 def parse_size(word: str) -> int:

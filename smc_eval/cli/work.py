@@ -24,6 +24,7 @@ from smc_eval.experiment.config import RunConfig
 from smc_eval.experiment.grid import Grid
 from smc_eval.planning.resolve import RefusedTarget, ResolvedCell, Resolver, unresolved_lines
 from smc_eval.registry import registry
+from smc_eval.store.layout import check_layout
 
 
 def work(config: RunConfig) -> None:
@@ -37,6 +38,7 @@ def work(config: RunConfig) -> None:
     launch.refuse_with_ranks("work")
     if config.find:
         raise UsageError("--find chooses its next cells by the last results; use run --find --jobs N")
+    check_layout(Path(config.output))
     cells = dict[str, str]()
     if joining := not config.model_fields_set - MACHINE_FLAGS - {"data_dir"}:
         config, cells = joined_config(config)

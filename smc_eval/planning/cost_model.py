@@ -59,13 +59,13 @@ class TrainingCost:
     cells: int
     steps: int
     """Optimizer steps to run."""
-    naive: int
+    steps_without_sharing: int
     """Steps if cells shared no stages and nothing were done yet."""
     flops: float | None
     """Operations of the steps to run; None if those of an example are unknown."""
     seconds: float | None
     """Seconds of the steps to run; None if no rate is known."""
-    seconds_naive: float | None
+    seconds_without_sharing: float | None
 
 
 def unknown_flops(_task: Task) -> None:

@@ -164,10 +164,10 @@ class Plan:
             model=model,
             cells=len(chains),
             steps=sum(count for _, count in left),
-            naive=sum(count for _, count in alone),
+            steps_without_sharing=sum(count for _, count in alone),
             flops=sum_known(flops_of(stage, count, flops) for stage, count in left),
             seconds=sum_known(seconds_of(rate, stage, count, flops) for stage, count in left),
-            seconds_naive=sum_known(seconds_of(rate, stage, count, flops) for stage, count in alone),
+            seconds_without_sharing=sum_known(seconds_of(rate, stage, count, flops) for stage, count in alone),
         )
 
     def totals(self) -> dict[str, Any]:
@@ -178,12 +178,12 @@ class Plan:
             "cells_scored": len(self.scored),
             "stages": len(self.nodes),
             "stages_to_do": sum(node.todo for node in self.nodes),
-            "steps_to_pay": self.steps_to_run,
+            "steps_to_run": self.steps_to_run,
             "steps_shared": self.steps_shared,
-            "steps_naive": self.steps_naive,
-            "seconds_to_pay": sum_known(cost.seconds for cost in costs),
-            "seconds_naive": sum_known(cost.seconds_naive for cost in costs),
-            "flops_to_pay": sum_known(cost.flops for cost in costs),
+            "steps_without_sharing": self.steps_naive,
+            "seconds_to_run": sum_known(cost.seconds for cost in costs),
+            "seconds_without_sharing": sum_known(cost.seconds_without_sharing for cost in costs),
+            "flops_to_run": sum_known(cost.flops for cost in costs),
         }
 
 

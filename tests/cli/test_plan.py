@@ -49,10 +49,10 @@ def test_only_a_fork_indents_the_tree(invoke) -> None:
 def test_after_a_run_the_plan_has_nothing_to_run(invoke) -> None:
     assert invoke(*TERMS, "--quiet").exit_code == 0
     totals = json.loads(invoke("plan", *TERMS, "--json").stdout)["totals"]
-    assert (totals["steps_to_pay"], totals["cells_scored"], totals["seconds_to_pay"]) == (0, 2, 0.0)
+    assert (totals["steps_to_run"], totals["cells_scored"], totals["seconds_to_run"]) == (0, 2, 0.0)
     more = json.loads(invoke("plan", *TERMS, "--seeds", "2", "--json").stdout)["totals"]
-    assert (more["steps_to_pay"], more["steps_shared"]) == (4, 8)
-    assert more["seconds_to_pay"] > 0
+    assert (more["steps_to_run"], more["steps_shared"]) == (4, 8)
+    assert more["seconds_to_run"] > 0
     assert "[done]" in invoke("plan", *TERMS).stdout
 
 

@@ -30,4 +30,4 @@ def test_broken_records_are_counted_in_a_warning(invoke, stores, record) -> None
         file.write("{}\n")
     ended = invoke("report", "runs")
     assert ended.exit_code == 0
-    assert "warning: 1 broken records in runs/results.jsonl are skipped" in ended.stderr
+    assert "warning: skipped 1 broken record in runs/results.jsonl" in ended.stderr

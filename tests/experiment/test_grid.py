@@ -244,9 +244,9 @@ def test_folder_limit_and_fold_are_set_in_the_task(tmp_path: Path) -> None:
     ("fields", "message"),
     [
         ({"tasks": ("summs",)}, "no task or group is named 'summs'; did you mean 'sums'"),
-        ({"tasks": ()}, "no task to run; name some with --tasks: sums/gts"),
+        ({"tasks": ()}, "no task to run; name some with --tasks, as in --tasks all; see smc-eval list tasks"),
         ({"method": ("lht",)}, "no method is named 'lht'; did you mean 'lth'"),
-        ({"method": (), "dense": False}, "no method to run; name one with --method: lth"),
+        ({"method": (), "dense": False}, "no method to run; name one with --method, as in --method lth; see smc-eval list methods"),
         ({"method": ("lth:shard=0.1",)}, "no option of method 'lth' is named 'shard'; did you mean 'share'"),
         ({"method": ("lth:share=2",)}, "option 'share' of method 'lth' is '2'; it should be less than 1"),
         ({"method": ("all:share=0.1",)}, "--method all takes no options; give them to one method by name"),

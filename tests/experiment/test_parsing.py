@@ -187,7 +187,7 @@ def test_a_wrong_value_is_refused_with_the_description_of_the_option() -> None:
         parsed(share="1.0")
     with pytest.raises(UsageError, match="'up'; it should be 'gradient' or 'random'"):
         parsed(grow="up")
-    with pytest.raises(UsageError, match=r"option 'betas' of method 'toy' is '\[0.9', no list"):
+    with pytest.raises(UsageError, match=r"option 'betas' of method 'toy' is '\[0.9', not a list"):
         parsed(betas="[0.9")
 
 

