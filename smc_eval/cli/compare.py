@@ -153,14 +153,16 @@ def _warnings(comparisons: Sequence[PairedComparison], a: str, b: str) -> Iterat
 def _notes(comparisons: Sequence[PairedComparison], a: str, b: str, unsound: int) -> Iterator[str]:
     intervals = [pair.comparison.interval for pair in comparisons if pair.comparison.interval]
     if overs := dict.fromkeys(interval.over for interval in intervals):
-        yield f"paired over {'; '.join(overs)}; p (Holm) is corrected for {counted(len(intervals), 'comparison')}"
+        comparisons_text = counted(len(intervals), "comparison")
+        yield f"paired over {'; '.join(overs)}; p (Holm) is corrected for {comparisons_text}"
     if any(pair.comparison.seeds == 1 and pair.comparison.interval for pair in comparisons):
         yield "one seed: the interval covers other examples, but not other seeds"
     if len(intervals) < len(comparisons):
         yield "unknown: one seed, and no predictions are stored; a new run stores them"
     for pair in comparisons:
         if pair.better == "tie" and pair.needed:
-            yield f"{pair.task} {pair.level}: about {counted(pair.needed, 'seed')} would show a difference of this size"
+            needed = counted(pair.needed, "seed")
+            yield f"{pair.task} {pair.level}: about {needed} would show a difference of this size"
         elif pair.better == "tie" and pair.comparison.seeds > 1 and pair.comparison.difference:
             yield f"{pair.task} {pair.level}: no number of seeds shows this difference on so few examples"
     if unsound:

@@ -176,7 +176,9 @@ def _table(costs: Iterable[TrainingCost]) -> Table:
     for name in ("cells", "steps to run", "without sharing", "FLOPs", "hours", "without sharing"):
         table.add_column(name, justify="right", no_wrap=True)
     for cost in costs:
-        hours = [None if part is None else part / 3600 for part in (cost.seconds, cost.seconds_without_sharing)]
+        hours = [
+            None if part is None else part / 3600 for part in (cost.seconds, cost.seconds_without_sharing)
+        ]
         table.add_row(
             ", ".join(cost.tasks),
             cost.model,
@@ -204,7 +206,9 @@ def _sums(planned: Plan, kept_nets: str) -> Iterator[str]:
 def _time_line(planned: Plan, sums: dict[str, Any]) -> str:
     seconds, flops = sums["seconds_to_run"], sums["flops_to_run"]
     if seconds is None:
-        names = [f"{', '.join(cost.tasks)} with {cost.model}" for cost in planned.costs() if cost.seconds is None]
+        names = [
+            f"{', '.join(cost.tasks)} with {cost.model}" for cost in planned.costs() if cost.seconds is None
+        ]
         place = names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else "")
         if planned.given:
             return f"hours unknown: the given rates do not cover {place}"

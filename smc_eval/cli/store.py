@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from smc_eval.errors import UsageError
+from smc_eval.errors import UsageError, counted
 from smc_eval.store.layout import LAYOUT_FILE
 from smc_eval.store.records import RECORDS_NAME
 
@@ -109,7 +109,7 @@ def _prune(store: Store, age: float | None, most: int | None, *, results_only: b
     items = prunable(store, older=age, most=most, results_only=results_only)
     for item in items:
         delete(store, item)
-    typer.echo(f"deleted {len(items)} of the files and nets, {bytes_text(sum(item.bytes for item in items))}")
+    typer.echo(f"deleted {counted(len(items), 'item')}, {bytes_text(sum(item.bytes for item in items))}")
 
 
 def store_lines(store: Store) -> list[str]:

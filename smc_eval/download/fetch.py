@@ -119,9 +119,7 @@ def _download_verified(file: DataFile, part: Path, report: Report) -> None:
         )
     sha256 = file_sha256(part)
     if not file.sha256:
-        report(
-            f"no known checksum for {file.address}; the downloaded file has sha256 {sha256}"
-        )
+        report(f"no known checksum for {file.address}; the downloaded file has sha256 {sha256}")
     elif sha256 != file.sha256:
         discard(part)
         raise DownloadError(

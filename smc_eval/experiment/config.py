@@ -65,7 +65,8 @@ class RunConfig(Spec):
     protocol: Literal["sound", "paper"] = "sound"
     """Choices for all methods: sound, or paper for those of SMC-Bench. Default: sound."""
     seeds: str = "1"
-    """Number of seeds (3 means 0,1,2), or a list (0,1,2; write `5,` with the comma for seed 5 only). Default: 1."""
+    """Number of seeds (3 means 0,1,2), or a list (0,1,2; write `5,` with the comma for seed 5 only).
+    Default: 1."""
     folds: str = "all"
     """Folds of tasks with cross-validation: all, or a list, counted from 0. Default: all."""
     recipe: tuple[str, ...] = ()

@@ -104,7 +104,9 @@ def _methods(config: RunConfig, registry: Registry, protocol: Protocol) -> Itera
             method = parsing.parse_spec(kind, {**own, **options}, "option", f"method {name!r}")
             methods.setdefault(method.digest(), method)
     if not methods:
-        raise UsageError(f"no method to run; name one with --method, as in --method lth; see {LISTED} methods")
+        raise UsageError(
+            f"no method to run; name one with --method, as in --method lth; see {LISTED} methods"
+        )
     yield from sorted(methods.values(), key=lambda method: method.card.when != "none")
 
 
@@ -195,6 +197,8 @@ def _models(config: RunConfig, registry: Registry, kinds: list[type[Task]]) -> d
     read passes: the task refuses it later, with the reason.
     """
     models = parsing.parse_models(config.model)
+    for word in {word for words in models.values() for word in words}:
+        _refuse_misspelled(word)
     for group in models:
         if group is not None:
             members = registry.named_tasks(group)
@@ -221,11 +225,7 @@ def _accepts(kind: type[Task], word: str) -> bool:
 
 @cache
 def _is_kind(word: str, wanted: Any) -> bool:
-    """Whether a checkpoint is of a kind, or cannot be read.
-
-    Raises:
-        UnknownName: it cannot be read, and its name is nearly that of a model that tasks build.
-    """
+    """Whether a checkpoint is of a kind, or cannot be read."""
     # imported here, because it loads all tasks
     from smc_eval.tasks.backbone import find_backbone
     from smc_eval.tasks.kinds import WrongKind
@@ -235,10 +235,28 @@ def _is_kind(word: str, wanted: Any) -> bool:
     except WrongKind:
         return False
     except ModelError:
-        if get_close_matches(word, BUILT_MODELS, n=1, cutoff=0.75):
-            raise UnknownName("model", word, BUILT_MODELS) from None
         return True
     return True
+
+
+def _refuse_misspelled(word: str) -> None:
+    """Refuse a model that cannot be read, if its name is nearly that of a model that tasks build.
+
+    Raises:
+        UnknownName: it is probably a typing error.
+    """
+    if word in BUILT_MODELS or not get_close_matches(word, BUILT_MODELS, n=1, cutoff=0.75):
+        return
+    # imported here, because it loads all tasks
+    from smc_eval.tasks.backbone import find_backbone
+    from smc_eval.tasks.kinds import WrongKind
+
+    try:
+        find_backbone(word, "text-encoder")
+    except WrongKind:  # it can be read
+        return
+    except ModelError:
+        raise UnknownName("model", word, BUILT_MODELS) from None
 
 
 def data_folder(word: str) -> str:

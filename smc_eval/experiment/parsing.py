@@ -151,7 +151,9 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     Raises:
         UsageError: it is neither, or the count is 0.
     """
-    numbers = _numbers(text, "--seeds", "a count such as 3, or a list such as 0,1,2 (`5,` with the comma for seed 5 only)")
+    numbers = _numbers(
+        text, "--seeds", "a count such as 3, or a list such as 0,1,2 (`5,` with the comma for seed 5 only)"
+    )
     if "," in text:
         return numbers
     if not 1 <= numbers[0] <= MOST_SEEDS:

@@ -179,7 +179,9 @@ class SensitivityRigL(RigL):
 class RandomRigL(RigL):
     """RigL, started from random pruning."""
 
-    card: ClassVar[MethodCard] = rigl_card("random", "random pruning", "random masks, as in section 3 of the same paper")
+    card: ClassVar[MethodCard] = rigl_card(
+        "random", "random pruning", "random masks, as in section 3 of the same paper"
+    )
 
     def first(self) -> Pruner:
         """Random saliency."""

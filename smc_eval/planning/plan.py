@@ -167,7 +167,9 @@ class Plan:
             steps_without_sharing=sum(count for _, count in alone),
             flops=sum_known(flops_of(stage, count, flops) for stage, count in left),
             seconds=sum_known(seconds_of(rate, stage, count, flops) for stage, count in left),
-            seconds_without_sharing=sum_known(seconds_of(rate, stage, count, flops) for stage, count in alone),
+            seconds_without_sharing=sum_known(
+                seconds_of(rate, stage, count, flops) for stage, count in alone
+            ),
         )
 
     def totals(self) -> dict[str, Any]:

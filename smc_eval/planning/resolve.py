@@ -13,7 +13,6 @@ from smc_eval.registry import guarded
 from smc_eval.store.record import Record, blank_record, failed_record
 from smc_eval.task import BUILT_MODELS, Source, Task
 
-
 NO_DATA = "no --data-dir was given"
 """Why published sizes replace data that was not read."""
 

@@ -116,9 +116,7 @@ def compare_methods(
     return comparisons
 
 
-def _pairs(
-    first: Side, second: Side, records: Sequence[Record]
-) -> list[tuple[ComparisonKey, ComparisonKey]]:
+def _pairs(first: Side, second: Side, records: Sequence[Record]) -> list[tuple[ComparisonKey, ComparisonKey]]:
     """The keys of both sides that are compared, in the table's order; never a sample with itself."""
     rows = list(dict.fromkeys((record.task, record.model) for record in records))
     columns = list(column_names(records))
@@ -212,7 +210,9 @@ def _selected(records: Sequence[Record], where: Mapping[str, str]) -> list[Recor
     Raises:
         UnknownName: there is no such field, or no record has its value; names the values.
     """
-    selected = [(record, {"task": record.task, "model": record.model, **facets(record)}) for record in records]
+    selected = [
+        (record, {"task": record.task, "model": record.model, **facets(record)}) for record in records
+    ]
     for name, value in where.items():
         if unlike := next((fields for _, fields in selected if name not in fields), None):
             raise UnknownName("field of --where", name, unlike)

@@ -42,7 +42,7 @@ def test_a_plan_with_nothing_to_run_needs_no_rate(invoke) -> None:
 def test_operations_need_a_model_of_known_size(invoke) -> None:
     ended = invoke("plan", *TERMS, "--flops", "1e12")
     last = ended.stdout.splitlines()[-1]
-    assert last == "unknown rate: the given rates do not cover some task and model to run"
+    assert last == "hours unknown: the given rates do not cover terms/gts with tiny"
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,12 @@ def test_makespans_are_in_the_json(invoke, rates: Path) -> None:
     assert content["makespans"] == {
         "critical_path": {"seconds": 1200.0, "cell": "terms/gts omp-after 0.2 seed 0"},
         "workers": [
-            {"workers": 3, "makespan": 1200.0, "utilisation": pytest.approx(2 / 3), "makespan_without_sharing": 1800.0}
+            {
+                "workers": 3,
+                "makespan": 1200.0,
+                "utilisation": pytest.approx(2 / 3),
+                "makespan_without_sharing": 1800.0,
+            }
         ],
     }
     assert json.loads(invoke(*THREE, "--json", "--rates", rates).stdout)["makespans"] is None

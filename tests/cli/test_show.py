@@ -56,7 +56,10 @@ def test_a_method_is_shown_with_its_card_its_options_and_its_plan(invoke) -> Non
         ("gmp-tuned", "scopes body"),
         ("sparsegpt", "batches whole number = 32 "),
         ("from-checkpoint", "mask text|none = none "),
-        ("random-rigl", "arXiv:1911.11134, algorithm 1; start: random masks, as in section 3 of the same paper"),
+        (
+            "random-rigl",
+            "arXiv:1911.11134, algorithm 1; start: random masks, as in section 3 of the same paper",
+        ),
         ("random-rigl", "2. train by the task's recipe with drop-and-grow mask updates"),
         ("gmp-tuned", "with the cubic GMP schedule (to=0.5, since=0.07, until=0.87), distilled from 'dense'"),
     ],
@@ -81,9 +84,7 @@ def test_the_columns_of_the_lists_have_heads_and_the_words_of_the_readme(invoke)
 
 def test_an_unknown_name_gives_few_names_and_the_command_that_lists_all(invoke, refused) -> None:
     message = refused(invoke("show", "nosuch"))
-    assert message == (
-        "error: no method, task, group or protocol is named 'nosuch'; see smc-eval list\n"
-    )
+    assert message == ("error: no method, task, group or protocol is named 'nosuch'; see smc-eval list\n")
 
 
 def test_a_task_is_shown_with_its_card_and_its_recipe(invoke, refused) -> None:

@@ -28,7 +28,7 @@ def test_a_store_is_listed_verified_and_pruned(invoke) -> None:
     assert verified.exit_code == 1 and f"broken: nets/{net.name} is cut short or altered" in verified.stdout
     table = invoke("report", "smc-eval-runs").stdout
     pruned = invoke("store", "smc-eval-runs", "--prune", "--results-only")
-    assert pruned.stdout.startswith("deleted 1 files and nets, ")
+    assert pruned.stdout.startswith("deleted 1 item, ")
     assert not list(Path("smc-eval-runs/nets").iterdir())
     assert invoke("report", "smc-eval-runs").stdout == table
     assert invoke("store", "smc-eval-runs", "--verify").exit_code == 0

@@ -158,7 +158,9 @@ def test_a_file_with_a_wrong_checksum_differs_compressed_or_not(
             Finding("found", f"{path}, sha256 as pinned") in list(verify_task(Csqa(folder=str(home))))
         ) is good
         assert cli("data", "verify", home, "csqa").exit_code == (0 if good else 1)
-    assert findings(Csqa(folder=str(home)), "checksum differs") == [f"{path}: sha256 {right}; pinned is {'0' * 64}"]
+    assert findings(Csqa(folder=str(home)), "checksum differs") == [
+        f"{path}: sha256 {right}; pinned is {'0' * 64}"
+    ]
 
 
 def test_a_file_of_an_option_that_is_not_chosen_may_be_missing(home: Path, cli: Callable[..., Any]) -> None:

@@ -246,7 +246,10 @@ def test_folder_limit_and_fold_are_set_in_the_task(tmp_path: Path) -> None:
         ({"tasks": ("summs",)}, "no task or group is named 'summs'; did you mean 'sums'"),
         ({"tasks": ()}, "no task to run; name some with --tasks, as in --tasks all; see smc-eval list tasks"),
         ({"method": ("lht",)}, "no method is named 'lht'; did you mean 'lth'"),
-        ({"method": (), "dense": False}, "no method to run; name one with --method, as in --method lth; see smc-eval list methods"),
+        (
+            {"method": (), "dense": False},
+            "no method to run; name one with --method, as in --method lth; see smc-eval list methods",
+        ),
         ({"method": ("lth:shard=0.1",)}, "no option of method 'lth' is named 'shard'; did you mean 'share'"),
         ({"method": ("lth:share=2",)}, "option 'share' of method 'lth' is '2'; it should be less than 1"),
         ({"method": ("all:share=0.1",)}, "--method all takes no options; give them to one method by name"),
@@ -256,7 +259,10 @@ def test_folder_limit_and_fold_are_set_in_the_task(tmp_path: Path) -> None:
             "--model proteins=tiny: no task of 'proteins' accepts this model; they accept: protein-encoder",
         ),
         ({"tasks": ("sums:size=xs",)}, "no option of task 'sums/gts' is named 'size'"),
-        ({"tasks": ("terms:fold=1",)}, "'fold' is not an option of task 'terms/gts'; it has a flag of its own"),
+        (
+            {"tasks": ("terms:fold=1",)},
+            "'fold' is not an option of task 'terms/gts'; it has a flag of its own",
+        ),
         ({"sparsity": ("1.0",)}, r"sparsity 1.0 lies outside \[0, 1\)"),
         ({"sparsity": ("4:2",)}, "sparsity '4:2' keeps 4 of every 2; N must be below M"),
         ({"sparsity": ("2:x",)}, "sparsity '2:x' is not an N:M pattern"),
