@@ -1,7 +1,8 @@
 """The command line of `smc-eval`.
 
-Exit codes: 0 every cell is done; 1 some cell or a download failed, the others are done and shown; 2 the command
-line, or a file that it names, is wrong, and nothing ran; 130, 143, 129 interrupted by SIGINT, SIGTERM, SIGHUP.
+Exit codes: 0 every cell is done; 1 some cell or a download failed, the others are done and shown; 2 the
+command line, or a file that it names, is wrong, and nothing ran; 130, 143, 129 interrupted by SIGINT,
+SIGTERM, SIGHUP.
 """
 
 from __future__ import annotations

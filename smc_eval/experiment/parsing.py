@@ -158,7 +158,8 @@ def parse_seeds(text: str) -> tuple[int, ...]:
         return numbers
     if not 1 <= numbers[0] <= MOST_SEEDS:
         raise UsageError(
-            f"--seeds {text} would be {counted(numbers[0], 'seed')}; write `{numbers[0]},` (with the comma) for seed {numbers[0]} only"
+            f"--seeds {text} would be {counted(numbers[0], 'seed')}; "
+            f"write `{numbers[0]},` (with the comma) for seed {numbers[0]} only"
         )
     return tuple(range(numbers[0]))
 

@@ -20,9 +20,9 @@ class TunedGmp(Method):
 
     The paper requires: embeddings and head stay dense; training, sparsification and learning-rate
     schedule are longer for sparser targets; the dense net is the teacher, with a tuned weight of
-    its loss and a tuned temperature. Schedule, weight and temperature have the defaults of the authors' recipe for 90 %
-    (arXiv:2203.07259). The growth of the length is our own choice: it is proportional to the number of
-    times that the remaining weights are halved.
+    its loss and a tuned temperature. Schedule, weight and temperature have the defaults of the authors'
+    recipe for 90 % (arXiv:2203.07259). The growth of the length is our own choice: it is proportional to
+    the number of times that the remaining weights are halved.
     """
 
     card: ClassVar[MethodCard] = MethodCard(

@@ -122,7 +122,7 @@ def test_a_list_of_reasons_is_at_most_three_lines() -> None:
     assert _joined(["a\nwhat to do"]) == "a\nwhat to do"
     assert _joined(["a\nwhat to do", "b\nwhat to do"]) == "a\nalso: b"
     assert _joined(["a", "b", "c"]) == "a\nalso: b\nalso: c"
-    hint = "shown if you run one task or method at a time"
+    hint = "shown if you run one task at a time"
     assert _joined(["a", "b", "c", "d"]) == f"a\nalso: b\nalso: c; and 1 more reason, {hint}"
     assert _joined(["a", "b", "c", "d", "e"]) == f"a\nalso: b\nalso: c; and 2 more reasons, {hint}"
 

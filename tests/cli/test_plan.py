@@ -26,7 +26,8 @@ def test_a_plan_shows_the_tree_of_stages_and_the_steps_to_run(invoke) -> None:
         "9 cells, 0 of them scored; 15 stages, 15 to do",
         "18 optimizer steps to run, of 18 in all stages; 30 without sharing",
         "3 shared nets stay in the store; their size is known once the store has one",
-        "hours unknown: nothing has been trained here yet for sums/gts with tiny and 1 more; give --rates or --flops",
+        "hours unknown: nothing has been trained here yet for sums/gts with tiny and 1 more; "
+        "give --rates or --flops",
     ]
     assert not Path("smc-eval-runs").exists()
 
