@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import re
 import tomllib
@@ -142,10 +143,11 @@ def test_the_task_of_the_documents_keeps_the_contract_of_tasks(
 ) -> None:
     monkeypatch.setattr(spec, "_CLAIMED", dict(spec._CLAIMED))
     (example,) = (block for block in blocks(PLUGINS, "python") if "class Largest(Task)" in block)
-    names: dict[str, Any] = {"__name__": "example"}
-    exec(compile(example, "plugins.md", "exec", dont_inherit=True), names)
-    assert names["smc_eval_tasks"]() == [names["Largest"]]
-    contract = type("TestLargest", (TaskContract,), {"task": names["Largest"]()})()
+    (tmp_path / "largest_of_the_documents.py").write_text(example, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    module = importlib.import_module("largest_of_the_documents")
+    assert module.smc_eval_tasks() == [module.Largest]
+    contract = type("TestLargest", (TaskContract,), {"task": module.Largest()})()
     tests = [getattr(contract, name) for name in dir(TaskContract) if name.startswith("test_")]
     assert len(tests) > 10
     for test in tests:
