@@ -179,7 +179,8 @@ def _joined(reasons: Sequence[str]) -> str:
         return reasons[0]
     also = [f"also: {first_line(reason)}" for reason in reasons[1:3]]
     if (more := len(reasons) - 3) > 0:
-        also[-1] += f"; and {counted(more, 'more reason')}, shown if you run one task at a time"
+        others = counted(more, "more reason")
+        also[-1] += f"; and {others}, shown if you run one task at a time"
     return "\n".join([first_line(reasons[0]), *also])
 
 

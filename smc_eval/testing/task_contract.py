@@ -114,7 +114,9 @@ class TaskContract:
         model = self.task.model()
         loss = self.task.loss(model, self.task.collate(self.task.data("train")[:3]))
         loss.backward()  # type: ignore[no-untyped-call]
-        assert loss.shape == (), f"loss() has shape {tuple(loss.shape)}; wanted a scalar, the mean of the batch"
+        assert loss.shape == (), (
+            f"loss() has shape {tuple(loss.shape)}; wanted a scalar, the mean of the batch"
+        )
         assert bool(loss.isfinite()), f"loss() is {float(loss)}; wanted a finite number"
         assert any(weight.grad is not None for weight in model.parameters()), (
             "loss() gives no parameter a gradient"

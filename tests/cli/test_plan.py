@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from smc_eval.planning.resolve import Resolver
+
 TERMS = ("--model", "tiny", "--tasks", "terms", "--method", "omp-after", "--sparsity", "0.5")
 
 
@@ -26,10 +28,21 @@ def test_a_plan_shows_the_tree_of_stages_and_the_steps_to_run(invoke) -> None:
         "9 cells, 0 of them scored; 15 stages, 15 to do",
         "18 optimizer steps to run, of 18 in all stages; 30 without sharing",
         "3 shared nets stay in the store; their size is known once the store has one",
-        "hours unknown: nothing has been trained here yet for sums/gts with tiny and 1 more; "
-        "give --rates or --flops",
+        (
+            "hours unknown: nothing has been trained here yet for sums/gts with tiny and 1 more; "
+            "give --rates or --flops"
+        ),
     ]
     assert not Path("smc-eval-runs").exists()
+
+
+def test_an_interrupted_plan_promises_nothing(invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Resolver, "resolve_all", interrupted)
+    ended = invoke("plan", *TERMS)
+    assert (ended.exit_code, ended.stderr) == (130, "interrupted\n")
 
 
 def test_only_a_fork_indents_the_tree(invoke) -> None:
