@@ -45,7 +45,9 @@ class UnknownName(UsageError):
     def __init__(self, what: str, name: str, names: Iterable[str], *, see: str = "") -> None:
         known = sorted(names)
         near = _near(name, known)
-        hint = f"did you mean {' or '.join(map(repr, near))}?" if near else ""
+        *others, last = map(repr, near or [""])
+        choice = f"{', '.join(others)} or {last}" if others else last
+        hint = f"did you mean {choice}?" if near else ""
         every = f"known: {', '.join(known) or 'none'}"
         if see and len(every) > KNOWN_LENGTH:
             every = f"see {see}"

@@ -212,8 +212,8 @@ def _time_line(planned: Plan, sums: dict[str, Any]) -> str:
         place = names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else "")
         if planned.given:
             return f"hours unknown: the given rates do not cover {place}"
-        work = "" if flops is None else f" ({flops:.2g} operations)"
-        return f"hours unknown: nothing has been trained here yet for {place}; give --rates or --flops{work}"
+        work = "" if flops is None else f" ({flops:.2g} operations in all)"
+        return f"hours unknown: nothing has been trained here yet for {place}{work}; give --rates or --flops"
     text = f"about {time_text(seconds)} of training to run"
     if planned.given:
         text += " on a device of the given rate"

@@ -200,7 +200,8 @@ def _reason_lines(reasons_and_cells: Iterable[tuple[str, Cell]], predicate: str)
     reasons = dict[str, list[str]]()
     for reason, cell in reasons_and_cells:
         reasons.setdefault(reason, []).append(cell.label)
-    return [
-        f"{counted(len(labels), 'cell')} {predicate} ({labels[0]}{', …' if len(labels) > 1 else ''}): {reason}"
-        for reason, labels in reasons.items()
-    ]
+    lines = []
+    for reason, labels in reasons.items():
+        more = ", …" if len(labels) > 1 else ""
+        lines.append(f"{counted(len(labels), 'cell')} {predicate} ({labels[0]}{more}): {reason}")
+    return lines

@@ -23,7 +23,7 @@ TERMS = ("--model", "tiny", "--tasks", "terms", "--method", "omp-after", "--spar
         (("--tasks", "term"), "no task or group is named 'term'; did you mean 'terms'"),
         (
             ("--method", "omp"),
-            "named 'omp'; did you mean 'omp-after' or 'omp-before' or 'omp-rigl'? see smc-eval",
+            "named 'omp'; did you mean 'omp-after', 'omp-before' or 'omp-rigl'? see smc-eval",
         ),
         (("--method", "opm-after"), "no method is named 'opm-after'; did you mean 'omp-after'"),
         (("--method", "lth:shar=0.1"), "no option of method 'lth' is named 'shar'; did you mean 'share'"),
