@@ -17,7 +17,6 @@ import importlib
 import json
 import os
 import signal
-import string
 import subprocess
 import sys
 import tempfile
@@ -144,22 +143,18 @@ def bare(model: str, file: Path, recipe: str) -> None:
 
 
 def make_checkpoint(folder: Path, hidden: int) -> None:
-    """A RoBERTa with random weights, 24 layers unless it is small, and a tokenizer of single characters."""
+    """A RoBERTa with random weights, 24 layers unless it is small; its tokenizer knows whole words."""
     import torch
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast, RobertaConfig, RobertaForMaskedLM
 
-    signs = string.ascii_lowercase + string.digits + string.punctuation
-    words = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", *signs, *("##" + sign for sign in signs)]
-    tokenizer = Tokenizer(
-        models.WordPiece(
-            {word: at for at, word in enumerate(words)},
-            unk_token="<unk>",  # noqa: S106 - no password
-            max_input_chars_per_word=60,
-        )
-    )
-    tokenizer.normalizer = normalizers.Lowercase()
+    from smc_eval.tasks.commonsense.csqa import Csqa
+
+    tokenizer = Tokenizer(models.WordLevel(unk_token="<unk>"))  # noqa: S106 - no password
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    questions = [" ".join(map(" ".join, example.choices)) for example in Csqa().data("train")]
+    tokenizer.train_from_iterator(questions, trainers.WordLevelTrainer(special_tokens=special))
     ends = [("<s>", 0), ("</s>", 2)]
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=ends

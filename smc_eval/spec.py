@@ -65,8 +65,7 @@ class Spec(BaseModel):
         if "identity" not in vars(cls):
             cls.identity = f"{package_of(cls.__module__)}:{cls.__qualname__}"
         _claim(cls.identity, cls)
-        annotations = inspect.get_annotations(cls)
-        for name in (name for name in annotations if not _is_class_variable(annotations[name])):
+        for name in options_of(cls):
             for base in cls.__mro__[1:]:
                 if callable(vars(base).get(name)):
                     raise PluginError(
@@ -110,6 +109,12 @@ class Spec(BaseModel):
 
 _CLAIMED: dict[str, str] = {}
 """Module and name of the class with each identity."""
+
+
+def options_of(cls: type) -> list[str]:
+    """Names of the fields that a class itself declares."""
+    annotations = inspect.get_annotations(cls)
+    return [name for name, annotation in annotations.items() if not _is_class_variable(annotation)]
 
 
 def _is_class_variable(annotation: object) -> bool:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field
 
 from smc_eval.card import TaskCard
+from smc_eval.errors import PluginError
 from smc_eval.recipe import Recipe
 from smc_eval.score import Score
-from smc_eval.spec import Outside, Spec, label
+from smc_eval.spec import Outside, Spec, label, options_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -22,6 +23,23 @@ BUILT_MODELS = ("tiny", "scratch")
 
 Part = Literal["train", "test"]
 """`test` is the split whose score is reported, whatever the name of its file."""
+
+
+CAPABILITIES = frozenset(
+    {
+        "backbone_weights",
+        "data_files",
+        "exclude",
+        "exclude_in_paper",
+        "length",
+        "loss_and_outputs",
+        "loss_terms",
+        "side_lengths",
+        "sizes",
+        "trained_as",
+    }
+)
+"""Names of the optional methods of a task, which `smc_eval.capabilities` describes."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +78,19 @@ class Task(Spec):
     Examples and batches can be of any type. A batch is a tensor, or a dataclass, tuple, list or dict of
     tensors. Options are fields, each with a default; users set them with `--tasks NAME:OPTION=VALUE`.
     """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Refuse an option that has the name of an optional method: the engine would call it.
+
+        Raises:
+            PluginError: there is one.
+        """
+        super().__init_subclass__(**kwargs)
+        if taken := sorted(CAPABILITIES & {*options_of(cls)}):
+            raise PluginError(
+                f"{cls.identity} has a field named {taken[0]!r}, which is a method of smc_eval.capabilities; "
+                "rename the field"
+            )
 
     card: ClassVar[TaskCard]
     """Name, source, metric and accepted models."""

@@ -29,7 +29,8 @@ from smc_eval.capabilities import (
     trained_as,
 )
 from smc_eval.data_file import DataFile
-from smc_eval.task import Sizes, Task
+from smc_eval.errors import PluginError
+from smc_eval.task import CAPABILITIES, Sizes, Task
 from smc_eval.testing import Toy, ToyNet
 
 FILE = DataFile("toy/train.json", licence="MIT")
@@ -139,3 +140,21 @@ def test_every_capability_is_tested_here() -> None:
 
 def test_a_subclass_gives_a_capability_up_by_a_class_variable() -> None:
     assert isinstance(Toy(), HasOutputs) and not isinstance(Bare(), HasOutputs)
+
+
+def test_every_capability_is_a_name_that_no_option_may_have() -> None:
+    own = [
+        kind
+        for kind in vars(capabilities).values()
+        if getattr(kind, "__module__", "") == capabilities.__name__
+    ]
+    protocols = [kind for kind in own if getattr(kind, "_is_protocol", False)]
+    methods = {name for kind in protocols for name in vars(kind) if not name.startswith("_")}
+    assert methods == CAPABILITIES
+    assert len(protocols) == len(methods) == 10
+
+
+@pytest.mark.parametrize("name", sorted(CAPABILITIES))
+def test_an_option_with_the_name_of_a_capability_is_refused(name: str) -> None:
+    with pytest.raises(PluginError, match=f"has a field named '{name}', which .* rename the field"):
+        type("Long", (Bare,), {"__module__": __name__, "__annotations__": {name: int}, name: 5})

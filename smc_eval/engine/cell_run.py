@@ -36,6 +36,8 @@ from smc_eval.store.store import Store
 from smc_eval.store.stored_net import StoredNet
 from smc_eval.target import Target
 
+LARGE_NET = 2**27
+"""Bytes of a net above which unused memory is given back between stages."""
 VERSIONS = ("smc-eval", "torch", "transformers", "accelerate", "numpy")
 
 
@@ -100,6 +102,7 @@ class CellRun:
             further = self._resume(done)
             if further == done:
                 self._run_stage(link)
+                self._free_memory()
                 self._check(link)
                 self._save(link.digest)
                 further += 1
@@ -173,6 +176,11 @@ class CellRun:
             case Rewind():
                 assert link.back is not None
                 self._rewind(link.back)
+
+    def _free_memory(self) -> None:
+        """Give back the memory that a stage of a large net leaves; a small net leaves little."""
+        if sum(tensor.nbytes for tensor in self.net.state.values()) > LARGE_NET:
+            self.device.empty_cache()
 
     def _batches(self, recipe: Recipe) -> Batches:
         self.usage.parts = max(self.usage.parts, self.options.parts)
@@ -256,6 +264,7 @@ class CellRun:
             score = ranks.on_rank_zero(lambda: cell.task.score(predicted, examples))
         self.usage.spend("predict", meter.spent())
         cost = self.usage.cost(*self.device.peak_memory())  # without the memory of the certificate
+        self._free_memory()
         net = self._gathered_net()
         self.store.check()
         if self.options.masks:

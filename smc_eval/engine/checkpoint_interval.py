@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-SECONDS = 30.0
+MIN_SECONDS = 30.0
 """Fewest seconds between two checkpoints, unless the user sets the interval."""
 SHARE = 0.03
 """Largest share of the training time that checkpoints take, unless the user sets the interval."""
@@ -17,7 +17,7 @@ BYTES_PER_SECOND = 100e6
 class CheckpointInterval:
     """The time between two checkpoints of one training.
 
-    With `seconds`, that many. Else at least `SECONDS`, and so many that all checkpoints together take at
+    With `seconds`, that many. Else at least `MIN_SECONDS`, and so many that all checkpoints together take at
     most `SHARE` of the seconds of training so far. The last checkpoint predicts the seconds of the next
     one, and `size`, in bytes, those of the first.
     """
@@ -34,7 +34,7 @@ class CheckpointInterval:
         if self.seconds is not None:
             return now - self.saved > self.seconds
         training = now - self.began - self.spent
-        return now - self.saved > SECONDS and self.spent + self.predicted <= SHARE * training
+        return now - self.saved > MIN_SECONDS and self.spent + self.predicted <= SHARE * training
 
     @contextmanager
     def saving(self) -> Iterator[None]:

@@ -13,7 +13,7 @@ from smc_eval.files.atomic import atomic_file
 
 SEAL_BYTES = 32
 """Bytes of the SHA-256 at the start of a sealed file."""
-BLOCK = 2**20
+READ_BYTES = 2**20
 """Bytes that are read at once."""
 
 
@@ -40,7 +40,7 @@ class HashingWriter(io.RawIOBase):
         return len(content)
 
 
-class Content(io.RawIOBase):
+class SealedContent(io.RawIOBase):
     """The content of a sealed file as a file of its own, which begins after the seal."""
 
     def __init__(self, file: IO[bytes]) -> None:
@@ -96,13 +96,13 @@ def open_sealed(path: Path, name: str) -> Iterator[IO[bytes]]:
     """
     with path.open("rb") as file:
         seal, sha = file.read(SEAL_BYTES), _named(name)
-        while block := file.read(BLOCK):
+        while block := file.read(READ_BYTES):
             sha.update(block)
         if sha.digest() != seal:
             raise ValueError(
                 f"{path} is cut short or altered, or was sealed under another name: not {name!r}"
             )
-        yield cast("IO[bytes]", Content(file))
+        yield cast("IO[bytes]", SealedContent(file))
 
 
 def _named(name: str) -> hashlib._Hash:

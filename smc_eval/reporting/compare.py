@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from smc_eval.errors import UnknownName, UsageError
 from smc_eval.method import DENSE
 from smc_eval.reporting.cell_value import FindItems
-from smc_eval.reporting.table import ANY, column_names, distinct, facets, sparsity_key
+from smc_eval.reporting.table import ANY, column_names, distinct, facet_text, facets, sparsity_key
 from smc_eval.statistics.paired import Comparison, compare_samples, holm, seeds_needed
 from smc_eval.statistics.sample import Sample
 from smc_eval.store.record import Record, scores_by_seed
@@ -183,8 +183,9 @@ def _side(records: Sequence[Record], word: str, find_items: FindItems) -> Side:
     samples = {}
     for key, group in groups.items():
         for name in facets(group[0]):
-            values = {str(facets(record).get(name)) for record in group} - {ANY}
-            if len(values) > 1:
+            found = {facets(record).get(name) for record in group} - {ANY}
+            values = set(map(facet_text, found))
+            if len(found) > 1:
                 raise UsageError(
                     f"{method!r} has several rows on {key[0]}: {name} {', '.join(sorted(values))}; "
                     f"choose one, as in --where {name}={min(values)}"
@@ -198,7 +199,7 @@ def _unlike(first: Record, second: Record) -> dict[str, tuple[str, str]]:
     """The facets in which two records differ, without those that a method may choose."""
     a, b = facets(first), facets(second)
     return {
-        name: (str(a[name]), str(b.get(name)))
+        name: (facet_text(a[name]), facet_text(b.get(name)))
         for name in a
         if name not in OWN_FACETS and ANY not in {a[name], b.get(name)} and a[name] != b.get(name)
     }
@@ -216,8 +217,13 @@ def _selected(records: Sequence[Record], where: Mapping[str, str]) -> list[Recor
     for name, value in where.items():
         if unlike := next((fields for _, fields in selected if name not in fields), None):
             raise UnknownName("field of --where", name, unlike)
-        values = {str(fields[name]) for _, fields in selected}
-        if values and not values & {value, ANY}:
+        fitting = [
+            (record, fields)
+            for record, fields in selected
+            if fields[name] is ANY or facet_text(fields[name]) == value
+        ]
+        if selected and not fitting:
+            values = {facet_text(fields[name]) for _, fields in selected}
             raise UnknownName(f"{name} of a certified record", value, values)
-        selected = [(record, fields) for record, fields in selected if str(fields[name]) in {value, ANY}]
+        selected = fitting
     return [record for record, _ in selected]

@@ -96,6 +96,7 @@ def _csv_line(result: Record, cell_value: CellValue | None) -> dict[str, Any]:
         **{name: getattr(result, name) for name in ("task", "group", "model", "method", "protocol")},
         **{name: getattr(result, name) for name in ("seed", "fold")},
         **plain["target"],
+        **{name: ", ".join(getattr(result.target, name)) for name in ("include", "exclude")},
         "match": result.match.label if result.match else None,
         "status": result.status,
         "reason": " / ".join(result.reason.splitlines()),

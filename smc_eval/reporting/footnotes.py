@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from smc_eval.errors import first_line
 from smc_eval.method import DENSE
 from smc_eval.reporting.cell_value import DISCONNECTED
-from smc_eval.reporting.table import ANY, Table, facets, short_sparsities
+from smc_eval.reporting.table import ANY, Table, facet_text, facets, short_sparsities
 from smc_eval.store.record import Record
 
 REASON_LINES = 3
@@ -118,8 +118,8 @@ def _shared(table: Table) -> Iterator[str]:
     for record in table.records:
         for name, values in shared.items():
             value = facets(record)[name]
-            if value not in {ANY, None, *values}:
-                values.append(value)
+            if value not in {ANY, None} and (text := facet_text(value)) not in values:
+                values.append(text)
     settings = "; ".join(f"{name} {', '.join(values)}" for name, values in shared.items() if values)
     yield f"columns: sparsity (share of pruned weights in scope); {settings}"
     budgets = dict.fromkeys(record.match.label for record in table.records if record.match)

@@ -6,15 +6,23 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from enum import Enum
 from typing import Any, NamedTuple
 
 from smc_eval.method import DENSE
 from smc_eval.reporting.cell_value import CellValue, FindItems, decimals, make_cell_value
 from smc_eval.store.record import Record
 
-ANY = "*"
-"""Value of a facet that has no effect: the distribution of an N:M pattern; distribution, scope and budget of
-a dense net; the data of a cell that read none."""
+
+class NoEffect(Enum):
+    """Value of a facet that has no effect: the distribution of an N:M pattern; distribution, scope and budget
+    of a dense net; the data of a cell that read none. No text equals it."""
+
+    ANY = "any"
+
+
+ANY = NoEffect.ANY
+"""The value of a facet that has no effect."""
 
 RowKey = tuple[str, tuple[tuple[str, Any], ...]]
 """A row within its task and model: the method, and the facets that separate it from other rows."""
@@ -97,8 +105,8 @@ def facets(result: Record) -> dict[str, Any]:
         "protocol": result.protocol,
         "scope": ANY if dense else result.target.scope,
         "distribution": result.target.distribution if free and not dense else ANY,
-        "include": ANY if dense else ", ".join(result.target.include) or None,
-        "exclude": ANY if dense else ", ".join(result.target.exclude) or None,
+        "include": ANY if dense else result.target.include or None,
+        "exclude": ANY if dense else result.target.exclude or None,
         "data": result.data.source if result.data.digest else ANY,
         "limit": result.data.limited,
         "match": ANY if dense else match and match.measure,
@@ -107,10 +115,15 @@ def facets(result: Record) -> dict[str, Any]:
     }
 
 
+def facet_text(value: Any) -> str:
+    """The value of a facet as the table has it; patterns with commas between them."""
+    return ", ".join(value) if isinstance(value, tuple) else str(value)
+
+
 def _identity(result: Record) -> str:
     """Equal for records of one cell. Digests are not, if data, model or release have changed."""
     place = (result.task, result.model, result.method, result.seed, result.fold)
-    return json.dumps([place, sparsity_key(result), facets(result)], sort_keys=True, default=str)
+    return json.dumps([place, sparsity_key(result), facets(result)], sort_keys=True, default=repr)
 
 
 def sparsity_key(result: Record) -> tuple[str, float]:
@@ -204,7 +217,7 @@ def _label(key: RowKey) -> str:
     method, separating = key
     plain = ("protocol", "scope", "distribution", "data")
     words = [
-        str(value) if name in plain else f"{name}={value}"
+        facet_text(value) if name in plain else f"{name}={facet_text(value)}"
         for name, value in separating
         if value is not None and value != ANY
     ]

@@ -169,7 +169,7 @@ class Record:
     sparsity: ReachedSparsity | None = None
     certificate: Certificate | None = None
     cost: Cost | None = None
-    versions: Mapping[str, str | int] = field(default_factory=dict)
+    versions: Mapping[str, str | bool | int] = field(default_factory=dict)
     """Of Python, the libraries and the device."""
 
     @property

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from smc_eval.reporting.footnotes import footnotes
 from smc_eval.reporting.table import short_sparsities, table_of
-from smc_eval.store.record import same_data
+from smc_eval.store.record import Record, same_data
 from smc_eval.target import SMC_GRID
 
 
@@ -222,3 +224,17 @@ def test_budgets_have_separate_rows_each_with_the_dense_net_of_equal_training(re
     assert "match steps=3, steps: training of a cell along its whole chain, relative to the dense recipe" in (
         footnotes(table_of(records)).settings
     )
+
+
+def test_a_pattern_that_is_a_star_has_a_row_of_its_own(record) -> None:
+    def chosen(*include: str, seed: int = 0) -> Record:
+        plain = record("omp-after", 0.5, seed=seed)
+        return replace(plain, target=replace(plain.target, include=include), digest=f"{include} {seed}")
+
+    table = table_of([chosen(), chosen("*"), chosen("*", seed=1), chosen("a"), chosen("a", "b")])
+    assert {row.method: len(row.cell_values[0].records) for row in table.rows} == {
+        "omp-after": 1,
+        "omp-after (include=*)": 2,
+        "omp-after (include=a)": 1,
+        "omp-after (include=a, b)": 1,
+    }
