@@ -99,7 +99,7 @@ class MaskSwitch(Silent):
             self.masks = allocate(sizes, Target(sparsity=self.sparsity))
             self.since = clock()
 
-    def step(self, done: int, loss: float) -> None:
+    def step(self, done: int, loss: float | None) -> None:
         net = self.cell_run.net
         self.times[bool(net.masks)].append(clock() - self.since)
         net.masks = self.masks if done % 4 in {1, 2} else {}

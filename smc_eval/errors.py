@@ -4,6 +4,7 @@ SmcError
 ├── UsageError          the command line, or a file that it names, is wrong
 │   ├── UnknownName     no task, method, option or field has this name
 │   ├── DataError       a data folder, file or line is missing or malformed
+│   │   └── DownloadError  a file could not be downloaded
 │   └── ModelError      a checkpoint is missing, broken or of the wrong kind
 ├── PluginError         a plugin cannot be loaded or breaks its contract
 ├── PlanError           the stages of a method's plan contradict each other
@@ -18,7 +19,8 @@ SmcError
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 
@@ -31,17 +33,45 @@ class UsageError(SmcError):
 
 
 class UnknownName(UsageError):
-    """Nothing has this name. The message gives the nearest known name and all known names."""
+    """Nothing has this name. The message gives near names, and all known names if they are few.
 
-    def __init__(self, what: str, name: str, names: Iterable[str]) -> None:
+    Args:
+        what: what is named: a method, a task.
+        name: the unknown name.
+        names: all known names.
+        see: where to find the known names if they are too many for a message: `smc-eval list`.
+    """
+
+    def __init__(self, what: str, name: str, names: Iterable[str], *, see: str = "") -> None:
         known = sorted(names)
-        near = get_close_matches(name, known, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ";"
-        super().__init__(f"no {what} is named {name!r}{hint} known: {', '.join(known) or 'none'}")
+        near = _near(name, known)
+        *others, last = map(repr, near or [""])
+        choice = f"{', '.join(others)} or {last}" if others else last
+        hint = f"did you mean {choice}?" if near else ""
+        every = f"known: {', '.join(known) or 'none'}"
+        if see and len(every) > KNOWN_LENGTH:
+            every = f"see {see}"
+        super().__init__(f"no {what} is named {name!r}; {hint}{' ' * bool(hint)}{every}")
+
+
+KNOWN_LENGTH = 100
+"""Characters of a list of known names that fits into a message."""
+
+
+def _near(name: str, known: Sequence[str]) -> list[str]:
+    """At most three known names: those of which the name is a whole part, or else the nearest."""
+    part = re.compile(rf"\b{re.escape(name)}\b")
+    longer = [other for other in known if len(name) > 1 and part.search(other)]
+    first = sorted(longer, key=lambda other: not other.startswith(name))
+    return first[:3] or get_close_matches(name, known, n=1)
 
 
 class DataError(UsageError):
     """A data folder, file or line is missing or malformed."""
+
+
+class DownloadError(DataError):
+    """A file could not be downloaded. The command line is not at fault."""
 
 
 class ModelError(UsageError):
@@ -70,7 +100,7 @@ class RankLost(SmcError):
     def __init__(self, why: str, *, reported: bool = False) -> None:
         self.reported = reported
         """Whether another process reports it to the user."""
-        super().__init__(f"{why}; finished work is kept: issue the same command again to go on")
+        super().__init__(f"{why}; finished work is kept: run the same command again to continue")
 
 
 class StoreError(SmcError):
@@ -93,3 +123,9 @@ def first_line(text: object) -> str:
     """The first line of an error or of a text; empty if there is none."""
     lines = str(text).strip().splitlines()
     return lines[0] if lines else ""
+
+
+def counted(number: int, noun: str) -> str:
+    """A number and its noun, in the plural unless the number is 1: `1 cell`, `0 cells`, `3 matches`."""
+    ending = "es" if noun.endswith(("ch", "sh", "s", "x")) else "s"
+    return f"{number} {noun}{'' if number == 1 else ending}"

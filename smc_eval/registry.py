@@ -26,6 +26,9 @@ T = TypeVar("T")
 ALL = "all"
 """The group of all tasks, or all methods. No card can have this name."""
 
+LISTED = "smc-eval list"
+"""The command that lists all names."""
+
 
 @dataclass(frozen=True)
 class Plugin:
@@ -40,6 +43,13 @@ class Plugin:
     """The error of a broken plugin, with its package; otherwise empty."""
     methods: tuple[str, ...] = ()
     tasks: tuple[str, ...] = ()
+
+    @property
+    def remedy(self) -> str:
+        """What a user can do about a broken plugin; empty for the built-in ones."""
+        if self.package == OWN_PACKAGE:
+            return ""
+        return f"\nrepair or update {self.package}, or remove it: pip uninstall {self.package}"
 
     def __str__(self) -> str:
         return f"plugin {self.name!r} of {self.package} {self.version}"
@@ -61,7 +71,7 @@ class Registry:
         """
         for plugin in self.plugins:
             if plugin.status == "broken":
-                raise PluginError(plugin.reason)
+                raise PluginError(plugin.reason + plugin.remedy)
         return self
 
     @property
@@ -85,7 +95,7 @@ class Registry:
             UnknownName: there is none.
         """
         if name not in self.methods:
-            raise UnknownName("method", name, self.methods)
+            raise UnknownName("method", name, self.methods, see=LISTED)
         return self.methods[name]
 
     def named_tasks(self, name: str) -> list[type[Task]]:
@@ -98,7 +108,7 @@ class Registry:
             return [self.tasks[name]]
         groups = self.groups
         if name not in groups:
-            raise UnknownName("task or group", name, [*self.tasks, *groups])
+            raise UnknownName("task or group", name, [*self.tasks, *groups], see=LISTED)
         return groups[name]
 
 

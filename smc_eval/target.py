@@ -57,7 +57,7 @@ class Target(Spec):
                 try:
                     re.compile(pattern.removeprefix(REGEX))
                 except re.error as error:
-                    raise ValueError(f"{pattern!r} is no regular expression: {error}") from None
+                    raise ValueError(f"{pattern!r} is not a valid regular expression: {error}") from None
         return patterns
 
     @model_validator(mode="after")
@@ -93,7 +93,7 @@ class Target(Spec):
         """
         if ":" in word:
             if not re.fullmatch(r"[1-9][0-9]*:[1-9][0-9]*", word):
-                raise UsageError(f"sparsity {word!r} is no N:M pattern; write 2:4 to keep 2 of every 4")
+                raise UsageError(f"sparsity {word!r} is not an N:M pattern; write 2:4 to keep 2 of every 4")
             n, m = (int(part) for part in word.split(":"))
             if n >= m:
                 raise UsageError(f"sparsity {word!r} keeps {n} of every {m}; N must be below M, as in 2:4")

@@ -74,6 +74,8 @@ class Updater(Spec):
                 return state
     """
 
+    title: ClassVar[str] = ""
+    """What plans print after `train … with`. Empty: the words of the class's name."""
     soft: ClassVar[bool] = False
     """Whether pruned weights keep their values behind the mask, and can return with them."""
     straight_through: ClassVar[bool] = True

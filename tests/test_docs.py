@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import re
 import tomllib
 from collections.abc import Iterator
@@ -15,14 +17,14 @@ from typer.testing import CliRunner
 
 import smc_eval
 from smc_eval import Target, hookspecs, registry, spec
-from smc_eval.card import Card
+from smc_eval.card import Card, TaskCard
 from smc_eval.cli import app
 from smc_eval.experiment.grid import recipe_of
 from smc_eval.experiment.parsing import parse_spec
 from smc_eval.protocol import PROTOCOLS, Protocol
 from smc_eval.recipe import Recipe
 from smc_eval.store.records import RecordsFile
-from smc_eval.testing import record_with, step_view
+from smc_eval.testing import TaskContract, record_with, step_view
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -134,6 +136,41 @@ def test_the_updater_of_the_documents_prunes_at_half_time(monkeypatch: pytest.Mo
         view = step_view({"w": torch.tensor([[0.1, 0.4, 0.3, 0.2]])}, {}, at=step, steps=4)
         updater.update(view, updater.init(view.weights, view.masks))
         assert int(view.masks["w"].sum()) == remaining
+
+
+def test_the_task_of_the_documents_keeps_the_contract_of_tasks(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(spec, "_CLAIMED", dict(spec._CLAIMED))
+    (example,) = (block for block in blocks(PLUGINS, "python") if "class Largest(Task)" in block)
+    (tmp_path / "largest_of_the_documents.py").write_text(example, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    module = importlib.import_module("largest_of_the_documents")
+    assert module.smc_eval_tasks() == [module.Largest]
+    contract = type("TestLargest", (TaskContract,), {"task": module.Largest()})()
+    tests = [getattr(contract, name) for name in dir(TaskContract) if name.startswith("test_")]
+    assert len(tests) > 10
+    for test in tests:
+        test(**({"tmp_path": tmp_path} if "tmp_path" in inspect.signature(test).parameters else {}))
+
+
+def test_the_fields_of_a_card_of_a_task_stand_in_the_documents() -> None:
+    table = PLUGINS.partition("The fields of a `TaskCard`")[2]
+    assert [name for name in TaskCard.model_fields if f"`{name}`" not in table] == []
+
+
+def test_the_distributions_of_every_method_stand_in_the_documents() -> None:
+    text = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
+    table = text.partition("| method | default distribution |")[2].partition("\n\n")[0]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()[2:]]
+    shown = {name: row for row in rows for name in (re.findall(r"`([^`]+)`", row[0]) or row[:1])}
+    for name, kind in REGISTRY.methods.items():
+        if kind.__module__.startswith("smc_eval.") and kind.card.when not in {"none", "custom"}:
+            _, default, supported = shown.get(name, shown["all others"])
+            assert default == f"`{kind.card.distribution}`"
+            wanted = kind.card.distributions
+            assert supported == (", ".join(f"`{one}`" for one in wanted) if wanted else "all")
+    assert shown.keys() - {"all others"} <= REGISTRY.methods.keys()
 
 
 def test_the_records_are_read_as_the_document_shows(

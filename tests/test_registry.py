@@ -84,8 +84,9 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Env
 def refusal(environment: Environment) -> str:
     with pytest.raises(PluginError) as caught:
         environment.load().checked()
-    message = str(caught.value)
-    assert len(message.splitlines()) == 1
+    message, remedy = str(caught.value).splitlines()
+    package = message.partition(" of ")[2].partition(" ")[0]
+    assert remedy == f"repair or update {package}, or remove it: pip uninstall {package}"
     return message
 
 

@@ -31,10 +31,10 @@ def test_a_number_and_a_pattern_are_parsed() -> None:
         ("-0.1", r"outside \[0, 1\)"),
         ("nan", r"outside \[0, 1\)"),
         ("90%", "neither a number nor a pattern"),
-        ("2:", "no N:M pattern"),
-        ("0:4", "no N:M pattern"),
+        ("2:", "not an N:M pattern"),
+        ("0:4", "not an N:M pattern"),
         ("4:4", "N must be below M"),
-        ("a:b", "no N:M pattern"),
+        ("a:b", "not an N:M pattern"),
     ],
 )
 def test_other_texts_are_refused(word: str, message: str) -> None:
@@ -100,5 +100,5 @@ def test_a_pattern_matches_the_name_of_a_parameter_or_of_its_module(pattern: str
 
 
 def test_an_invalid_regular_expression_is_refused() -> None:
-    with pytest.raises(ValidationError, match=r"'re:\(' is no regular expression"):
+    with pytest.raises(ValidationError, match=r"'re:\(' is not a valid regular expression"):
         Target(include=("re:(",))

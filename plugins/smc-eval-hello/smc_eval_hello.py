@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Relative(Criterion):
-    """|w| as a share of its row, plus |w| as a share of its column: no row or column is emptied early."""
+    """|w| as a share of its row, plus that of its column: no row or column loses all its weights early."""
 
     def saliency(self, probe: Probe) -> dict[str, Tensor]:
         shares = {}

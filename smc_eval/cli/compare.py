@@ -11,7 +11,7 @@ import typer
 
 from smc_eval.cli.flags import FORMATS
 from smc_eval.cli.report import Folders, records_of
-from smc_eval.errors import UnknownName
+from smc_eval.errors import UnknownName, counted
 from smc_eval.experiment.config import Format
 from smc_eval.experiment.parsing import parse_pairs
 from smc_eval.reporting.compare import PairedComparison, compare_methods
@@ -146,7 +146,7 @@ def _document(pair: PairedComparison, a: str, b: str) -> dict[str, Any]:
 
 
 def _warnings(comparisons: Sequence[PairedComparison], a: str, b: str) -> Iterator[str]:
-    """Facets in which the two methods differ, and versions in which their records do."""
+    """Fields in which the two methods differ, and versions in which their records do."""
     unlike = {name: values for pair in comparisons for name, values in pair.unlike.items()}
     for name, (first, second) in unlike.items():
         yield f"NOT COMPARABLE: {name} is {first} for {a} and {second} for {b}; choose with --where {name}=…"
@@ -158,16 +158,18 @@ def _warnings(comparisons: Sequence[PairedComparison], a: str, b: str) -> Iterat
 def _notes(comparisons: Sequence[PairedComparison], a: str, b: str, unsound: int) -> Iterator[str]:
     intervals = [pair.comparison.interval for pair in comparisons if pair.comparison.interval]
     if overs := dict.fromkeys(interval.over for interval in intervals):
-        yield f"paired over {'; '.join(overs)}; p (Holm) is corrected for {len(intervals)} comparisons"
+        comparisons_text = counted(len(intervals), "comparison")
+        yield f"paired over {'; '.join(overs)}; p (Holm) is corrected for {comparisons_text}"
     if any(pair.comparison.seeds == 1 and pair.comparison.interval for pair in comparisons):
         yield "one seed: the interval covers other examples, but not other seeds"
     if len(intervals) < len(comparisons):
         yield "unknown: one seed, and no predictions are stored; a new run stores them"
     for pair in comparisons:
         if pair.better == "tie" and pair.needed:
-            yield f"{pair.task} {pair.level}: about {pair.needed} seeds would show a difference of this size"
+            needed = counted(pair.needed, "seed")
+            yield f"{pair.task} {pair.level}: about {needed} would show a difference of this size"
         elif pair.better == "tie" and pair.comparison.seeds > 1 and pair.comparison.difference:
             yield f"{pair.task} {pair.level}: no number of seeds shows this difference on so few examples"
     if unsound:
-        yield f"{unsound} records without a sound certificate are left out"
+        yield f"left out: {counted(unsound, 'record')} without a sound certificate"
     yield f"difference: {a} - {b}"

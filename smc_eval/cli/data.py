@@ -14,7 +14,7 @@ from smc_eval.capabilities import data_files
 from smc_eval.cli.flags import VerbCommand
 from smc_eval.cli.show import columns
 from smc_eval.data_file import DataFile
-from smc_eval.errors import UsageError
+from smc_eval.errors import DownloadError, UsageError
 from smc_eval.experiment.config import DATA_VARIABLE
 from smc_eval.experiment.grid import chosen_tasks, data_folder
 from smc_eval.experiment.parsing import parse_spec
@@ -66,7 +66,8 @@ def verify(
     folder: Annotated[
         str,
         typer.Argument(
-            metavar="DIR|hub", help="A data folder in the official layout, or hub for the hub's local copies."
+            metavar="DIR|hub|synthetic",
+            help="A data folder in the official layout, hub for the hub's local copies, or synthetic.",
         ),
     ],
     names: TaskNames = None,
@@ -77,15 +78,15 @@ def verify(
     """
     from smc_eval.download.verify import verify_task
 
-    whole = True
+    complete = True
     for task in _tasks(names, data_folder(folder)):
         findings = list(verify_task(task))
         good = all(finding.good for finding in findings)
-        typer.echo(f"{task.label}: {'whole' if good else 'not whole'}")
+        typer.echo(f"{task.label}: {'complete' if good else 'incomplete'}")
         for finding in findings:
-            typer.echo(f"  {finding.status:<7} {finding.message}")
-        whole = whole and good
-    if not whole:
+            typer.echo(f"  {finding.status:<16} {finding.message}")
+        complete = complete and good
+    if not complete:
         raise typer.Exit(1)
 
 
@@ -101,14 +102,18 @@ def fetch(
     """Download the data files that a folder lacks.
 
     Addresses and checksums are fixed. An interrupted download continues. Licences are those of the data sets:
-    see data list. Exit code 1: a file must be downloaded by hand.
+    see data list. Exit code 1: a file could not be downloaded, or must be downloaded by hand.
     """
     from smc_eval.download.fetch import fetch_files
 
     if folder in {"hub", "synthetic"}:
-        raise UsageError(f"{folder!r} is no folder to write files to; give one with --data-dir DIR")
+        raise UsageError(f"{folder!r} is not a folder to write files to; give one with --data-dir DIR")
     files = [file for task in _tasks(names, "synthetic") for file in data_files(task)]
-    by_hand = fetch_files(files, Path(folder), typer.echo)
+    try:
+        by_hand = fetch_files(files, Path(folder), typer.echo)
+    except DownloadError as error:  # the command line is right
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from None
     for file in by_hand:
         source = file.note or "its task names no source"
         typer.echo(f"{file.path}: no address is pinned; {source}", err=True)

@@ -10,7 +10,7 @@ from smc_eval.planning.makespan import Lengths, RemainingStages, Schedule, remai
 from smc_eval.planning.plan import Plan
 from smc_eval.planning.scheduler import Scheduler
 
-UNKNOWN_MAKESPAN = "unknown makespan: the rate of some task and model to run is unknown"
+UNKNOWN_MAKESPAN = "makespan unknown: the hours of some task and model are unknown"
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Makespans:
                     "workers": schedule.workers,
                     "makespan": schedule.makespan,
                     "utilisation": schedule.utilisation,
-                    "makespan_naive": naive.makespan if naive else None,
+                    "makespan_without_sharing": naive.makespan if naive else None,
                 }
                 for schedule, naive in self._rows()
             ],

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import typer
 
+from smc_eval.errors import counted
 from smc_eval.experiment.config import RunConfig
 from smc_eval.experiment.grid import Grid
 from smc_eval.experiment.parsing import parse_models
@@ -59,7 +60,7 @@ def limit_warning(config: RunConfig) -> Iterator[str]:
     """The warning of `--limit`, whose results are no results."""
     if config.limit:
         yield (
-            f"--limit {config.limit} keeps only {config.limit} examples of each part; "
+            f"--limit {config.limit} keeps only {counted(config.limit, 'example')} of each part; "
             "these are no results, and every record says so"
         )
 

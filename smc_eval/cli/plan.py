@@ -17,6 +17,7 @@ from smc_eval.cli.notices import Notices
 from smc_eval.cli.plan_tree import stage_trees, start_label
 from smc_eval.cli.search_table import bisection_of
 from smc_eval.cli.store import bytes_text
+from smc_eval.errors import counted
 from smc_eval.experiment import parsing
 from smc_eval.experiment.cell import Chain, shared_nets
 from smc_eval.experiment.config import RunConfig
@@ -134,9 +135,9 @@ def _bound_lines(grid: Grid, search_list: Sequence[SparsitySearch]) -> Iterator[
 
 def _json(planned: Plan, resolved: Sequence[ResolvedCell]) -> dict[str, Any]:
     return {
-        "schema": 1,
+        "schema": 2,
         "totals": planned.totals(),
-        "prices": [asdict(cost) for cost in planned.costs()],
+        "costs": [asdict(cost) for cost in planned.costs()],
         "published": assumption_lines(resolved),
         "starts": [
             {
@@ -146,7 +147,7 @@ def _json(planned: Plan, resolved: Sequence[ResolvedCell]) -> dict[str, Any]:
             }
             for root in planned.roots
         ],
-        "unbound": [
+        "cannot_run": [
             {"cell": cell.cell.label, "reason": str(cell.error)} for cell in resolved if not cell.chain
         ],
     }
@@ -175,11 +176,13 @@ def _table(costs: Iterable[TrainingCost]) -> Table:
     for name in ("cells", "steps to run", "without sharing", "FLOPs", "hours", "without sharing"):
         table.add_column(name, justify="right", no_wrap=True)
     for cost in costs:
-        hours = [None if part is None else part / 3600 for part in (cost.seconds, cost.seconds_naive)]
+        hours = [
+            None if part is None else part / 3600 for part in (cost.seconds, cost.seconds_without_sharing)
+        ]
         table.add_row(
             ", ".join(cost.tasks),
             cost.model,
-            *(f"{count:,}" for count in (cost.cells, cost.steps, cost.naive)),
+            *(f"{count:,}" for count in (cost.cells, cost.steps, cost.steps_without_sharing)),
             "?" if cost.flops is None else f"{cost.flops:.2g}",
             *("?" if part is None else f"{part:,.3g}" if part < 100 else f"{part:,.0f}" for part in hours),
         )
@@ -189,29 +192,33 @@ def _table(costs: Iterable[TrainingCost]) -> Table:
 def _sums(planned: Plan, kept_nets: str) -> Iterator[str]:
     sums = planned.totals()
     yield (
-        f"{sums['cells']} cells, {sums['cells_scored']} of them scored; "
-        f"{sums['stages']} stages, {sums['stages_to_do']} to do"
+        f"{counted(sums['cells'], 'cell')}, {sums['cells_scored']} of them scored; "
+        f"{counted(sums['stages'], 'stage')}, {sums['stages_to_do']} to do"
     )
     yield (
-        f"{sums['steps_to_pay']} optimizer steps to run, of {sums['steps_shared']} in all stages; "
-        f"{sums['steps_naive']} without sharing"
+        f"{counted(sums['steps_to_run'], 'optimizer step')} to run, of {sums['steps_shared']} in all stages; "
+        f"{sums['steps_without_sharing']} without sharing"
     )
     yield kept_nets
     yield _time_line(planned, sums)
 
 
 def _time_line(planned: Plan, sums: dict[str, Any]) -> str:
-    seconds, flops = sums["seconds_to_pay"], sums["flops_to_pay"]
-    if seconds is None and planned.given:
-        return "unknown rate: the given rates do not cover some task and model to run"
+    seconds, flops = sums["seconds_to_run"], sums["flops_to_run"]
     if seconds is None:
-        unknown = "unknown rate: the store has no trained record of some task and model to run"
-        return unknown if flops is None else f"{unknown}; {flops:.2g} operations, --flops gives their hours"
+        names = [
+            f"{', '.join(cost.tasks)} with {cost.model}" for cost in planned.costs() if cost.seconds is None
+        ]
+        place = names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else "")
+        if planned.given:
+            return f"hours unknown: the given rates do not cover {place}"
+        work = "" if flops is None else f" ({flops:.2g} operations in all)"
+        return f"hours unknown: nothing has been trained here yet for {place}{work}; give --rates or --flops"
     text = f"about {time_text(seconds)} of training to run"
     if planned.given:
         text += " on a device of the given rate"
-    if planned.given and sums["seconds_naive"] is not None:
-        text += f", {time_text(sums['seconds_naive'])} without sharing"
+    if planned.given and sums["seconds_without_sharing"] is not None:
+        text += f", {time_text(sums['seconds_without_sharing'])} without sharing"
     return text
 
 
@@ -231,7 +238,8 @@ def _kept_nets(store: Store, chains: Sequence[Chain]) -> dict[str, int | None]:
 def _kept_nets_line(store: Store, chains: Sequence[Chain]) -> str:
     """The nets that a run would keep on disk."""
     kept = _kept_nets(store, chains)
-    nets = f"{kept['nets_kept']} shared nets stay in the store"
+    number = kept["nets_kept"] or 0
+    nets = f"{counted(number, 'shared net')} {'stays' if number == 1 else 'stay'} in the store"
     if kept["bytes_kept"] is None:
         return f"{nets}; their size is known once the store has one"
     return f"{nets}, about {bytes_text(kept['bytes_kept'])}; --keep results deletes them"

@@ -99,7 +99,7 @@ class ProgressState:
         self.cell_label = self.stage_label = ""
         self.busy = False
         self.steps = self.first = self.done = 0
-        self.loss = 0.0
+        self.loss: float | None = None
         self.worked = 0
         """Cells that this run has executed, without those from the store."""
         self.worked_seconds = 0.0
@@ -118,10 +118,10 @@ class ProgressState:
         self.cell_began = self.clock()
 
     def stage(self, label: str, steps: int, done: int) -> None:
-        self.stage_label, self.steps, self.first, self.done, self.loss = label, steps, done, done, 0.0
+        self.stage_label, self.steps, self.first, self.done, self.loss = label, steps, done, done, None
         self.stage_began = self.clock()
 
-    def step(self, done: int, loss: float) -> None:
+    def step(self, done: int, loss: float | None) -> None:
         self.done, self.loss = done, loss
 
     def note(self, text: str, *, warning: bool = False) -> None:
@@ -161,7 +161,7 @@ class ProgressState:
         if self.steps <= 1:
             return f"{self.stage_label}, {_hours(seconds)}"
         words = [self.stage_label, f"{self.done}/{self.steps}"]
-        if self.loss:
+        if self.loss is not None:
             words.append(f"loss {self.loss:.4g}")
         if fresh > 0 and seconds > 0:
             rate = fresh / seconds
@@ -194,7 +194,7 @@ class LineProgress(ProgressState):
         super().stage(label, steps, done)
         self._print_if_due()
 
-    def step(self, done: int, loss: float) -> None:
+    def step(self, done: int, loss: float | None) -> None:
         self.done, self.loss = done, loss
         self._print_if_due()
 
@@ -236,7 +236,7 @@ class LiveProgress(ProgressState):
         super().stage(label, steps, done)
         self.bars.update(self.cell_bar, total=max(1, steps), completed=done)
 
-    def step(self, done: int, loss: float) -> None:
+    def step(self, done: int, loss: float | None) -> None:
         super().step(done, loss)
         self.bars.update(self.cell_bar, completed=done)
 

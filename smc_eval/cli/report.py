@@ -9,7 +9,7 @@ import typer
 
 from smc_eval.cli.flags import FORMATS
 from smc_eval.cli.run import print_results
-from smc_eval.errors import UsageError
+from smc_eval.errors import UsageError, counted
 from smc_eval.experiment.config import configured
 from smc_eval.registry import load
 from smc_eval.reporting.export import check_writable, write_text
@@ -55,8 +55,8 @@ def report(
         typer.Option(
             "--html",
             metavar="FILE",
-            help="Write one HTML page with curves, layers, costs and certificates. It needs no network. "
-            "Default: no page.",
+            help="Write one HTML page with curves, layers, costs and certificates. It needs no network, but "
+            "pip install 'smc-eval[page]'. Default: no page.",
         ),
     ] = None,
     figures: Annotated[
@@ -64,13 +64,14 @@ def report(
         typer.Option(
             "--figures",
             metavar="DIR",
-            help="Write the figures of the page as PDF, SVG and PNG. Default: no figures.",
+            help="Write the figures of the page as PDF, SVG and PNG; needs pip install 'smc-eval[page]'. "
+            "Default: no figures.",
         ),
     ] = None,
 ) -> None:
     """Print the results of earlier runs from their records.
 
-    It runs no net. Of two records of one cell, that of the later folder counts.
+    It runs no net. If two folders have a record of the same cell, the later folder's is used.
     """
     flags = {"format": form, "json_file": json_file}
     config = configured({name: value for name, value in flags.items() if value is not None})
@@ -101,7 +102,7 @@ def write_page(page: Page, html: Path | None, figures: Path | None) -> None:
         from smc_eval.reporting.html.figure_files import save_figures
 
         count = len(list(save_figures(page, figures)))
-        typer.echo(f"figures: {count} files in {figures}", err=True)
+        typer.echo(f"figures: {counted(count, 'file')} in {figures}", err=True)
 
 
 def records_of(folders: list[Path]) -> list[Record]:

@@ -190,10 +190,14 @@ def check_outputs(config: RunConfig) -> None:
     output = Path(config.output)
     check_layout(output)
     try:
-        output.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=output):
+        with tempfile.TemporaryFile(dir=_nearest_folder(output)):
             pass
     except OSError as error:
         raise StoreError(
             f"cannot write to --output {config.output!r}: {error.strerror}; choose another folder"
         ) from None
+
+
+def _nearest_folder(path: Path) -> Path:
+    """The path itself, or the nearest of its parents that exists. A refused run leaves no new folder."""
+    return next(place for place in (path.absolute(), *path.absolute().parents) if place.exists())

@@ -64,7 +64,8 @@ def outcome_line(search: SparsitySearch) -> str:
     if not search.scores:
         return f"{name}: dense {search.dense:.4g}"
     sparsity, score = search.scores[-1]
-    return f"{name} at {sparsity:g}: {score:.4g}, {'keeps' if search.bracket.tried[-1][1] else 'loses'}"
+    side = "above" if search.bracket.tried[-1][1] else "below"
+    return f"{name} at {sparsity:g}: {score:.4g}, {side} {100 * search.bracket.search.share:g} %"
 
 
 def _print_table(searches: Sequence[SparsitySearch], records: Sequence[Record]) -> None:

@@ -10,15 +10,16 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
 
-from smc_eval.errors import SmcError, UnknownName
+from smc_eval.card import MethodCard
+from smc_eval.errors import SmcError, UnknownName, counted
 from smc_eval.experiment.grid import recipe_of
 from smc_eval.method import Method
 from smc_eval.planning.plan import describe_stage
 from smc_eval.protocol import PROTOCOLS, SOUND, SUMMARIES, Protocol
 from smc_eval.recipe import Recipe
-from smc_eval.registry import Registry, load
+from smc_eval.registry import LISTED, Registry, load
 from smc_eval.spec import Spec
-from smc_eval.target import Target
+from smc_eval.target import Distribution, Target
 from smc_eval.task import Task
 
 LISTS = ("tasks", "methods", "protocols", "plugins")
@@ -33,6 +34,20 @@ WHEN = {
     "custom": "with masks from a checkpoint or a file",
 }
 """Texts for the values of `MethodCard.when`."""
+
+SHORT_WHEN = {"none": "no pruning", "iterative": "in rounds", "custom": "custom masks"}
+"""Shorter texts for `list`, as in the README; any other value is followed by `training`."""
+
+HEADS = {
+    "tasks": ("name", "metric", "folds", "groups", "summary"),
+    "methods": ("name", "pruning", "patterns", "summary"),
+    "protocols": ("name", "scope", "score", "summary"),
+    "plugins": ("package", "version", "plugin", "status", "content"),
+}
+"""Heads of the columns of `list`."""
+
+TYPES = {str: "text", int: "whole number", float: "number", bool: "true|false", type(None): "none"}
+"""Words for the types of options."""
 
 SAMPLE_TARGETS = ("0.5", "0.8", "2:4")
 """Targets for the plan of a method: the first that it accepts is shown."""
@@ -58,8 +73,9 @@ def list_plugins(
         return
     blocks = []
     for name, rows in lists.items():
-        lines = columns([[str(cell or "") for cell in _short_row(name, row)] for row in rows])
-        blocks.append("\n".join([f"{name}:", *(f"  {line}" for line in lines or ["none"])]))
+        cells = [[str(cell or "") for cell in _short_row(name, row)] for row in rows]
+        lines = columns([[*HEADS[name]], *cells]) if cells else ["none"]
+        blocks.append("\n".join([f"{name}:", *(f"  {line}" for line in lines)]))
     typer.echo("\n\n".join(blocks))
 
 
@@ -68,8 +84,8 @@ def show(
 ) -> None:
     """Show one method, task, group or protocol in full.
 
-    Of a method: source, options with defaults, and the stages of its plan. Of a task: source, metric, models,
-    options and recipes. Of a protocol: everything that it changes.
+    For a method it shows source, supported targets, options with defaults, and the stages of its plan. For
+    a task: source, metric, models, options and recipes. For a protocol: everything that it changes.
     """
     registry = load().checked()
     blocks = []
@@ -84,7 +100,7 @@ def show(
         blocks.append(_protocol(registry, PROTOCOLS[name]))
     if not blocks:
         known = [*registry.methods, *registry.tasks, *registry.groups, *PROTOCOLS]
-        raise UnknownName("method, task, group or protocol", name, known)
+        raise UnknownName("method, task, group or protocol", name, known, see=LISTED)
     typer.echo("\n\n".join("\n".join(lines) for lines in blocks))
 
 
@@ -116,14 +132,15 @@ def _rows(registry: Registry, kind: str) -> list[dict[str, Any]]:
 def _short_row(kind: str, row: dict[str, Any]) -> Sequence[object]:
     match kind:
         case "tasks":
-            folds = f"{row['folds']} folds" if row["folds"] else "one split"
+            folds = counted(row["folds"], "fold") if row["folds"] else "one split"
             return row["name"], row["metric"], folds, ", ".join(row["groups"]), row["summary"]
         case "methods":
-            return row["name"], row["when"], ", ".join(row["patterns"]), row["summary"]
+            when = SHORT_WHEN.get(row["when"], f"{row['when']} training")
+            return row["name"], when, ", ".join(row["patterns"]), row["summary"]
         case "protocols":
             return row["name"], row["scope"], f"scores the {row['keep']} net", row["summary"]
         case _:
-            content = f"{len(row['methods'])} methods, {len(row['tasks'])} tasks"
+            content = f"{counted(len(row['methods']), 'method')}, {counted(len(row['tasks']), 'task')}"
             status = "ok" if row["status"] == "ok" else "BROKEN"
             return row["package"], row["version"], row["name"], status, row["reason"] or content
 
@@ -140,10 +157,11 @@ def _method(kind: type[Method]) -> list[str]:
     card, method = kind.card, kind()
     lines = [
         f"{card.name} (method): {card.summary}",
-        f"  source    {card.source}",
-        f"  prunes    {WHEN[card.when]}",
-        f"  patterns  {', '.join(card.patterns)}",
-        f"  class     {kind.identity}",
+        f"  source        {card.source}",
+        f"  prunes        {WHEN[card.when]}",
+        f"  patterns      {', '.join(card.patterns)}",
+        *_supported(card),
+        f"  class         {kind.identity}",
         "  options",
         *_options(kind),
     ]
@@ -158,6 +176,16 @@ def _method(kind: type[Method]) -> list[str]:
         ]
         break
     return lines
+
+
+def _supported(card: MethodCard) -> list[str]:
+    """The distributions of a method, its default first, and its scopes if it does not support all."""
+    if card.when in {"none", "custom"}:
+        return []
+    others = [one for one in card.distributions or get_args(Distribution) if one != card.distribution]
+    also = f"; also {', '.join(others)}" if others else ""
+    scopes = [f"  scopes        {', '.join(card.scopes)}"] if card.scopes else []
+    return [f"  distribution  {card.distribution} (default){also}", *scopes]
 
 
 def _accepted_target(method: Method, word: str) -> Target:
@@ -193,7 +221,7 @@ def _task(kind: type[Task]) -> list[str]:
 def _recipe_text(recipe: Recipe) -> str:
     """The fields of a recipe that differ from the defaults."""
     fields = Recipe.model_fields
-    return ", ".join(f"{n}={v}" for n in fields if (v := getattr(recipe, n)) != fields[n].default)
+    return ", ".join(f"{n}={_typed(v)}" for n in fields if (v := getattr(recipe, n)) != fields[n].default)
 
 
 def _protocol(registry: Registry, protocol: Protocol) -> list[str]:
@@ -222,7 +250,7 @@ def _recipe_changes(kind: type[Task], protocol: Protocol) -> str:
 
 
 def _pairs(options: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name}={value}" for name, value in options.items())
+    return ", ".join(f"{name}={_typed(value)}" for name, value in options.items())
 
 
 def _options(kind: type[Spec], omit: Collection[str] = ()) -> list[str]:
@@ -232,16 +260,25 @@ def _options(kind: type[Spec], omit: Collection[str] = ()) -> list[str]:
         if name in omit:
             continue
         text = " ".join((field.description or "").split())
-        rows.append([name, _type(field.annotation), f"= {field.default!r}", text])
+        rows.append([name, _type(field.annotation), f"= {_typed(field.default)}", text])
     return [f"    {line}" for line in columns(rows)] or ["    none"]
 
 
 def _type(annotation: Any) -> str:
     """A type in words: the values of a choice, the names of other types."""
+    if annotation in TYPES:
+        return TYPES[annotation]
     if get_origin(annotation) is Literal:
         return "|".join(map(str, get_args(annotation)))
     if get_origin(annotation) in (Union, UnionType):
         return "|".join(map(_type, get_args(annotation)))
-    if annotation is type(None):
-        return "none"
+    if get_origin(annotation) in (tuple, list):
+        return f"list of {_type(get_args(annotation)[0])}"
     return annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")
+
+
+def _typed(value: object) -> str:
+    """A value as users type it: `none`, `true`, `[0.9,0.98]`."""
+    if isinstance(value, tuple | list):
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return str(value).lower() if value is None or isinstance(value, bool) else str(value)

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from smc_eval.errors import UsageError
+from smc_eval.errors import UsageError, counted
 from smc_eval.store.layout import LAYOUT_FILE
 from smc_eval.store.records import RECORDS_NAME
 
 if TYPE_CHECKING:
     from smc_eval.store.store import Store
 
-SECONDS = {"m": 60, "h": 3600, "d": 86400, "w": 604800}
+AGE_SECONDS = {"m": 60, "h": 3600, "d": 86400, "w": 604800}
 BYTES = {"kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 FOLDER_NOTES = {
     "nets": "nets that several cells share",
@@ -73,7 +73,7 @@ def store(
     if prune != bool(older or size or results_only):
         raise UsageError("--prune needs one of --older, --size, --results-only, and these need --prune")
     if not (folder / LAYOUT_FILE).is_file():
-        raise UsageError(f"{str(folder)!r} is no store; name a folder of an earlier --output")
+        raise UsageError(f"{str(folder)!r} is not a store; name a folder of an earlier --output")
     opened = Store(folder)
     opened.open()
     if prune:
@@ -93,7 +93,7 @@ def _verify(store: Store) -> None:
     typer.echo(
         "broken files are ignored, and computed again when they are needed"
         if lines
-        else "all files are whole"
+        else "all files are complete"
     )
     if lines:
         raise typer.Exit(1)
@@ -109,7 +109,7 @@ def _prune(store: Store, age: float | None, most: int | None, *, results_only: b
     items = prunable(store, older=age, most=most, results_only=results_only)
     for item in items:
         delete(store, item)
-    typer.echo(f"deleted {len(items)} files and nets, {bytes_text(sum(item.bytes for item in items))}")
+    typer.echo(f"deleted {counted(len(items), 'item')}, {bytes_text(sum(item.bytes for item in items))}")
 
 
 def store_lines(store: Store) -> list[str]:
@@ -146,7 +146,7 @@ def parse_age(word: str) -> float:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([mhdw])", word)
     if not match:
         raise UsageError(f"--older {word!r} cannot be read; give a number and m, h, d or w, as in 30d")
-    return float(match[1]) * SECONDS[match[2]]
+    return float(match[1]) * AGE_SECONDS[match[2]]
 
 
 def parse_size(word: str) -> int:

@@ -19,11 +19,12 @@ from smc_eval.cli.run import (
     save_grid,
 )
 from smc_eval.engine.distributed import launch
-from smc_eval.errors import StoreError, UsageError
+from smc_eval.errors import StoreError, UsageError, counted
 from smc_eval.experiment.config import RunConfig
 from smc_eval.experiment.grid import Grid
 from smc_eval.planning.resolve import RefusedTarget, ResolvedCell, Resolver, unresolved_lines
 from smc_eval.registry import registry
+from smc_eval.store.layout import check_layout
 
 
 def work(config: RunConfig) -> None:
@@ -37,11 +38,12 @@ def work(config: RunConfig) -> None:
     launch.refuse_with_ranks("work")
     if config.find:
         raise UsageError("--find chooses its next cells by the last results; use run --find --jobs N")
-    check_outputs(config)
+    check_layout(Path(config.output))
     cells = dict[str, str]()
     if joining := not config.model_fields_set - MACHINE_FLAGS - {"data_dir"}:
         config, cells = joined_config(config)
     grid = Grid.of(config, registry())
+    check_outputs(config)
     print_notices(config, grid)
     resolved = Resolver().resolve_all(grid.cells())
     if joining:
@@ -52,7 +54,7 @@ def work(config: RunConfig) -> None:
     print_results(results_table(records, config), config)
     failed = sum(record.status == "failed" for record in records)
     if failed:
-        typer.echo(f"{failed} cells failed; start the grid again to try them once more", err=True)
+        typer.echo(f"{counted(failed, 'cell')} failed; start the grid again to try once more", err=True)
         raise typer.Exit(1)
 
 
@@ -90,7 +92,7 @@ def refuse_other_cells(cells: dict[str, str], resolved: Sequence[ResolvedCell], 
     if differing or len(digests) > len(cells):
         unread = [cell for cell in resolved if not isinstance(cell.error, RefusedTarget)]
         raise UsageError(
-            f"{len(differing)} of {len(cells)} cells differ here from the grid in {output!r}"
+            f"{len(differing)} of {counted(len(cells), 'cell')} differ here from the grid in {output!r}"
             + (f" (first: {differing[0]})" if differing else "")
             + "".join(f"; {line}" for line in unresolved_lines(unread)[:1])
             + "\nuse the same data, checkpoints and versions of plugins on all machines"

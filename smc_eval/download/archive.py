@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO, cast
 
-from smc_eval.errors import DataError
+from smc_eval.errors import DownloadError
 
 BROKEN_ARCHIVE = (
     zipfile.BadZipFile,
@@ -33,7 +33,7 @@ def unpack(archive: Path, address: str, wanted: Sequence[str], into: Path) -> No
     the machine that packed the archive.
 
     Raises:
-        DataError: the archive cannot be read, lacks a wanted file, or holds a link or a name that
+        DownloadError: the archive cannot be read, lacks a wanted file, or holds a link or a name that
             leads out of the folder; then nothing has been written.
     """
     with tempfile.TemporaryDirectory(dir=into, prefix=".unpacking-") as folder:
@@ -44,11 +44,11 @@ def unpack(archive: Path, address: str, wanted: Sequence[str], into: Path) -> No
                 if _is_wanted(path, wanted):
                     _write(stage / path, member, content, address)
         except BROKEN_ARCHIVE as error:
-            raise DataError(f"{address} is not a complete archive: {error}; fetch it again") from None
+            raise DownloadError(f"{address} is not a complete archive: {error}; fetch it again") from None
         except OSError as error:
-            raise DataError(f"cannot unpack {address}: {error.strerror or error}") from None
+            raise DownloadError(f"cannot unpack {address}: {error.strerror or error}") from None
         if missing := [name for name in wanted if not (stage / name).exists()]:
-            raise DataError(f"the archive {address} holds no {missing[0]}; download the file by hand")
+            raise DownloadError(f"the archive {address} holds no {missing[0]}; download the file by hand")
         for name in wanted:
             _move(stage / name, into / name)
 
@@ -79,7 +79,7 @@ def _decompressed(archive: Path) -> IO[bytes]:
 def _safe_path(member: str, address: str) -> PurePosixPath:
     path = PurePosixPath(member)
     if path.is_absolute() or ".." in path.parts or "\\" in member or PureWindowsPath(member).drive:
-        raise DataError(
+        raise DownloadError(
             f"the archive {address} holds {member!r}, which leads out of its folder; nothing was unpacked"
         )
     return path
@@ -93,7 +93,7 @@ def _is_wanted(path: PurePosixPath, wanted: Sequence[str]) -> bool:
 
 def _write(path: Path, member: str, content: IO[bytes] | None, address: str) -> None:
     if content is None:
-        raise DataError(f"the archive {address} holds {member!r}, a link or device; nothing was unpacked")
+        raise DownloadError(f"the archive {address} holds {member!r}, a link or device; nothing was unpacked")
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as stream:
         shutil.copyfileobj(content, stream)

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from smc_eval.data_file import DataFile
 from smc_eval.download.archive import unpack
 from smc_eval.download.http import discard, download, finish
-from smc_eval.errors import DataError
+from smc_eval.errors import DataError, DownloadError
 from smc_eval.files.checksum import file_sha256
 from smc_eval.files.lease import Leases
 from smc_eval.tasks.folder import content_sha256
@@ -113,18 +113,16 @@ def _download_verified(file: DataFile, part: Path, report: Report) -> None:
     complete = download(file.address, part)
     if not (complete or file.sha256):
         discard(part)
-        raise DataError(
+        raise DownloadError(
             f"the server of {file.address} gives no length, and no checksum is known, so an incomplete "
             "download could not be noticed; download the file by hand"
         )
     sha256 = file_sha256(part)
     if not file.sha256:
-        report(
-            f"NOT PINNED: no checksum is known for {file.address}; the downloaded file has sha256 {sha256}"
-        )
+        report(f"no known checksum for {file.address}; the downloaded file has sha256 {sha256}")
     elif sha256 != file.sha256:
         discard(part)
-        raise DataError(
+        raise DownloadError(
             f"{file.address} does not have the pinned checksum; the download was deleted\n"
             f"sha256 found:  {sha256}\nsha256 pinned: {file.sha256}"
         )

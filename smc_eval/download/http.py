@@ -15,7 +15,7 @@ from urllib import request
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 
-from smc_eval.errors import DataError
+from smc_eval.errors import DataError, DownloadError
 
 SCHEMES = ("http", "https")
 
@@ -52,7 +52,7 @@ def download(address: str, part: Path) -> bool:
     starts again from the beginning if the remote file has changed, or if the server cannot resume.
 
     Raises:
-        DataError: there is no such file, the server cannot be reached, the connection broke, or the
+        DownloadError: there is no such file, the server cannot be reached, the connection broke, or the
             file cannot be written.
     """
     if urlsplit(address).scheme not in SCHEMES:
@@ -147,21 +147,21 @@ class _RangeNotSatisfiable(Exception):
 
 @contextmanager
 def _readable_errors(address: str) -> Iterator[None]:
-    """Turn any failure of the server or the connection into a DataError."""
+    """Turn any failure of the server or the connection into a DownloadError."""
     try:
         yield
     except HTTPError as error:
         error.close()
         if error.code == 416:
             raise _RangeNotSatisfiable from None
-        raise DataError(
+        raise DownloadError(
             f"{address} answers {error.code} {error.reason}; it may have moved: download the file by hand, "
             "see smc-eval data list"
         ) from None
     except (HTTPException, OSError) as error:  # URLError is one
         reason = error.reason if isinstance(error, URLError) else error
         message = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
-        raise DataError(
+        raise DownloadError(
             f"cannot reach {address}: {message}\n"
             "fetch on a machine with a connection, and copy the data folder; or download the file by hand"
         ) from None
@@ -171,7 +171,7 @@ def _described(address: str, response: HTTPResponse) -> tuple[RemoteFile, int]:
     """The file that a response describes, and the position of its first byte; -1 if that is unclear."""
     head = response.headers
     if (coding := head.get("Content-Encoding", "identity")) != "identity":
-        raise DataError(
+        raise DownloadError(
             f"{address} was sent with the encoding {coding}, which was not requested; "
             "download the file by hand"
         )
@@ -197,8 +197,8 @@ def _copy(response: HTTPResponse, stream: IO[bytes], address: str) -> None:
     os.fsync(stream.fileno())  # before it gets its final name, which promises a complete file
 
 
-def _connection_broke(address: str, reason: str) -> DataError:
-    return DataError(
+def _connection_broke(address: str, reason: str) -> DownloadError:
+    return DownloadError(
         f"the connection to {address} broke: {reason}\n"
         "the partial download is kept: run the same command again to continue it"
     )

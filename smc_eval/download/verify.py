@@ -21,7 +21,7 @@ from smc_eval.tasks.hub import HUB
 class Finding:
     """The result of one check."""
 
-    status: Literal["has", "lacks", "differs", "read", "fails"]
+    status: Literal["found", "missing", "checksum differs", "read", "cannot be read"]
     message: str
 
     @property
@@ -31,7 +31,7 @@ class Finding:
         A missing file is no fault by itself: the data may be there in another form, or the file may
         belong to an option that was not chosen.
         """
-        return self.status not in {"differs", "fails"}
+        return self.status not in {"checksum differs", "cannot be read"}
 
 
 def verify_task(task: Task) -> Iterator[Finding]:
@@ -50,16 +50,16 @@ def verify_task(task: Task) -> Iterator[Finding]:
 def _check_file(file: DataFile, root: Path) -> Finding:
     path = file.under(root)
     if path is None:
-        return Finding("lacks", file.path)
+        return Finding("missing", file.path)
     if not file.sha256 or file.in_archive:
-        return Finding("has", file.path)
+        return Finding("found", file.path)
     try:
         sha256 = content_sha256(path)
     except SmcError as error:
-        return Finding("fails", first_line(error))
+        return Finding("cannot be read", first_line(error))
     if sha256 != file.sha256:
-        return Finding("differs", f"{file.path}: sha256 {sha256}; pinned is {file.sha256}")
-    return Finding("has", f"{file.path}, sha256 as pinned")
+        return Finding("checksum differs", f"{file.path}: sha256 {sha256}; pinned is {file.sha256}")
+    return Finding("found", f"{file.path}, sha256 as pinned")
 
 
 def _read(task: Task, prefix: str) -> Iterator[Finding]:
@@ -81,7 +81,7 @@ def _read(task: Task, prefix: str) -> Iterator[Finding]:
     if counts:
         yield Finding("read", f"{prefix}{', '.join(counts)}")
     for message, name in errors.items():
-        yield Finding("fails", f"{prefix}{name}: {message}")
+        yield Finding("cannot be read", f"{prefix}{name}: {message}")
 
 
 def _count(task: Task, part: Part) -> int:

@@ -201,14 +201,15 @@ class CellRun:
         """Compute and set masks, in as many rounds of equal ratio as the stage has."""
         goal = stage.to or self.chain.cell.target.dense()
         levels = round_targets(goal, self.net.density, stage.rounds)
-        label = f"prune to {goal.sparsity:.4g}" if stage.to else "set custom masks"
+        level = f"{goal.sparsity:.4g}" if goal.pattern == "free" else goal.pattern
+        label = f"prune to {level}" if stage.to else "set custom masks"
         self.watcher.stage(label, len(levels), 0)
         self.device.seed(digest)
         batches, by = self._batches(self.task.recipe), stage.by.identity
         probe = NetProbe(self.net, batches, digest, self.usage, self.device, by)
         for number, to in enumerate(levels, 1):
             probe.set_masks(stage.by.prune(probe, to))
-            self.watcher.step(number, 0.0)
+            self.watcher.step(number, None)
         for meter in probe.meters.values():
             self.usage.spend("prune", meter.spent(), meter.operations.uncounted)
         if probe.sight:
@@ -239,7 +240,7 @@ class CellRun:
             for link in self.chain.links:
                 self.store.forget(link.digest)
             raise StoreError(
-                f"the net {back[:12]} to go back to has left the store; issue the same command again"
+                f"the net {back[:12]} to go back to has left the store; run the same command again"
             )
         return stored[0]
 

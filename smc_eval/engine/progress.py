@@ -19,8 +19,8 @@ class Watcher(Protocol):
     def stage(self, label: str, steps: int, done: int) -> None:
         """A stage begins; `done` of its `steps` are done already."""
 
-    def step(self, done: int, loss: float) -> None:
-        """So many steps of the stage are done."""
+    def step(self, done: int, loss: float | None) -> None:
+        """So many steps of the stage are done; the loss is None if the stage has none."""
 
     def note(self, text: str, *, warning: bool = False) -> None:
         """A message, such as a resumed training or a wait. Warnings are shown even with `--quiet`."""
@@ -41,7 +41,7 @@ class Silent:
 
     def stage(self, label: str, steps: int, done: int) -> None: ...
 
-    def step(self, done: int, loss: float) -> None: ...
+    def step(self, done: int, loss: float | None) -> None: ...
 
     def note(self, text: str, *, warning: bool = False) -> None: ...
 

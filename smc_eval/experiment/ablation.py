@@ -1,4 +1,4 @@
-"""Ablated: a method with one of its choices undone, as a sanity check."""
+"""Ablated: a method with its masks, values or order replaced, as a sanity check."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Inverse(Criterion):
 
 
 class Ablated(Method):
-    """A method with one of its choices undone. Su et al. (2020); Frankle et al. (2021).
+    """A method with its masks, values or order replaced. Su et al. (2020); Frankle et al. (2021).
 
     `shuffle`, `random`: other masks with the same number of unpruned weights in each tensor replace the last
     ones, and the net rewinds to its weights from before any pruning. `reinit`: the masks stay, the unpruned
@@ -110,7 +110,7 @@ class Ablated(Method):
             )
 
     def plan(self, target: Target) -> Iterator[Stage]:
-        """The plan of the method with its choice undone."""
+        """The plan of the method with its masks, values or order replaced."""
         stages = list(self.method.plan(target))
         if self.how == "invert":
             yield from (_inverted(stage) for stage in stages)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from smc_eval.errors import UnknownName
-from smc_eval.experiment.parsing import parse_spec, read_toml
+from smc_eval.experiment.parsing import COMMAND_LINE, parse_spec, read_toml
 from smc_eval.recipe import Precision
 from smc_eval.spec import Spec
 from smc_eval.target import Distribution, Scope
@@ -46,7 +46,8 @@ class RunConfig(Spec):
     of unpruned weights (reinit), or the least salient weights kept (invert). Comma list. Repeatable.
     Default: none."""
     tasks: tuple[str, ...] = ()
-    """Tasks: NAME[:key=value,…], groups of tasks, comma lists, or all. Repeatable. Required."""
+    """Tasks: NAME[:key=value,…], groups of tasks, comma lists, or all. Repeatable. Required, unless
+    --grid names them, or work joins a grid."""
     sparsity: tuple[str, ...] = ("smc",)
     """Shares of weights to prune, in [0, 1); N:M patterns, which keep N of every M weights; or smc, the ten
     sparsities of the paper. Comma list. Repeatable. Default: smc."""
@@ -64,7 +65,8 @@ class RunConfig(Spec):
     protocol: Literal["sound", "paper"] = "sound"
     """Choices for all methods: sound, or paper for those of SMC-Bench. Default: sound."""
     seeds: str = "1"
-    """Number of seeds (3 means 0,1,2), or a list (0,1,2; write 5, for seed 5 alone). Default: 1."""
+    """Number of seeds (3 means 0,1,2), or a list (0,1,2; write `5,` with the comma for seed 5 only).
+    Default: 1."""
     folds: str = "all"
     """Folds of tasks with cross-validation: all, or a list, counted from 0. Default: all."""
     recipe: tuple[str, ...] = ()
@@ -132,7 +134,7 @@ def configured(flags: Mapping[str, Any], grid: str | None = None) -> RunConfig:
     environment = {"data_dir": folder} if (folder := os.environ.get(DATA_VARIABLE)) else {}
     if environment and file.get("data_dir") == PUBLISHED:
         del file["data_dir"]  # a data folder is better than published sizes
-    return parse_spec(RunConfig, {**environment, **file, **_keyed(flags)}, "flag", "the command line")
+    return parse_spec(RunConfig, {**environment, **file, **_keyed(flags)}, *COMMAND_LINE)
 
 
 def read_grid_file(grid: str) -> dict[str, Any]:
@@ -166,7 +168,7 @@ def _field_value(name: str, raw: object, path: Path) -> tuple[str, Any]:
     if key == "no-dense" and isinstance(raw, bool):
         return "dense", not raw
     if key not in known:
-        raise UnknownName(f"key of grid {path}", name, known)
+        raise UnknownName(f"key of grid {path}", name, known, see="smc-eval run --help")
     field = RunConfig.model_fields[known[key]]
     value: Any = raw
     if field.annotation == tuple[str, ...]:

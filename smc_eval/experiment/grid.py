@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any, get_args
@@ -16,7 +17,7 @@ from smc_eval.experiment.config import PUBLISHED, RunConfig
 from smc_eval.method import DENSE, Method
 from smc_eval.protocol import PROTOCOLS, Protocol
 from smc_eval.recipe import Recipe
-from smc_eval.registry import ALL, Registry
+from smc_eval.registry import ALL, LISTED, Registry
 from smc_eval.spec import Spec
 from smc_eval.target import Distribution, Target
 from smc_eval.task import BUILT_MODELS, Task
@@ -85,7 +86,7 @@ def _targets(config: RunConfig, protocol: Protocol) -> Iterator[Target]:
     """The targets of a configuration, each once."""
     chosen = {"include": config.include, "exclude": config.exclude}
     for target in parsing.parse_targets(config.sparsity, config.scope or protocol.scope):
-        yield parsing.check_spec(Target, {**dict(target), **chosen}, "flag", "the command line")
+        yield parsing.check_spec(Target, {**dict(target), **chosen}, *parsing.COMMAND_LINE)
 
 
 def _methods(config: RunConfig, registry: Registry, protocol: Protocol) -> Iterator[Method]:
@@ -103,7 +104,9 @@ def _methods(config: RunConfig, registry: Registry, protocol: Protocol) -> Itera
             method = parsing.parse_spec(kind, {**own, **options}, "option", f"method {name!r}")
             methods.setdefault(method.digest(), method)
     if not methods:
-        raise UsageError(f"no method to run; name one with --method: {', '.join(registry.methods)}")
+        raise UsageError(
+            f"no method to run; name one with --method, as in --method lth; see {LISTED} methods"
+        )
     yield from sorted(methods.values(), key=lambda method: method.card.when != "none")
 
 
@@ -129,8 +132,7 @@ def _tasks(config: RunConfig, registry: Registry, protocol: Protocol) -> Iterato
     """The tasks of a configuration: each with its models, recipe, data and folds."""
     chosen = chosen_tasks(config.tasks, registry)
     if not chosen:
-        known = ", ".join([*registry.tasks, *registry.groups])
-        raise UsageError(f"no task to run; name some with --tasks: {known}")
+        raise UsageError(f"no task to run; name some with --tasks, as in --tasks all; see {LISTED} tasks")
     models = _models(config, registry, list(dict.fromkeys(kind for kind, _ in chosen)))
     changes = parsing.parse_pairs(config.recipe, "--recipe")
     if config.precision:
@@ -139,7 +141,7 @@ def _tasks(config: RunConfig, registry: Registry, protocol: Protocol) -> Iterato
         raise UsageError("--recipe gives both epochs and steps; give one")
     parsing.amend_recipe(Recipe(epochs=1), changes, "--recipe")
     folder = PUBLISHED if config.data_dir == PUBLISHED else data_folder(config.data_dir)
-    folds = parsing.parse_folds(config.folds)
+    folds = _chosen_folds(config.folds, [kind for kind, _ in chosen])
     tasks = dict[str, Task]()
     for kind, words in chosen:
         options = {**(kind.paper if protocol.name == "paper" else {}), **words}
@@ -173,7 +175,7 @@ def chosen_tasks(words: Iterable[str], registry: Registry) -> list[tuple[type[Ta
     for kind, options in chosen:
         if flagged := sorted(options.keys() & Task.model_fields):
             raise UsageError(
-                f"{flagged[0]!r} is no option of task {kind.card.name!r}; it has a flag of its own"
+                f"{flagged[0]!r} is not an option of task {kind.card.name!r}; it has a flag of its own"
             )
     return chosen
 
@@ -195,6 +197,8 @@ def _models(config: RunConfig, registry: Registry, kinds: list[type[Task]]) -> d
     read passes: the task refuses it later, with the reason.
     """
     models = parsing.parse_models(config.model)
+    for word in {word for words in models.values() for word in words}:
+        _refuse_misspelled(word)
     for group in models:
         if group is not None:
             members = registry.named_tasks(group)
@@ -235,6 +239,26 @@ def _is_kind(word: str, wanted: Any) -> bool:
     return True
 
 
+def _refuse_misspelled(word: str) -> None:
+    """Refuse a model that cannot be read, if its name is nearly that of a model that tasks build.
+
+    Raises:
+        UnknownName: it is probably a typing error.
+    """
+    if word in BUILT_MODELS or not get_close_matches(word, BUILT_MODELS, n=1, cutoff=0.75):
+        return
+    # imported here, because it loads all tasks
+    from smc_eval.tasks.backbone import find_backbone
+    from smc_eval.tasks.kinds import WrongKind
+
+    try:
+        find_backbone(word, "text-encoder")
+    except WrongKind:  # it can be read
+        return
+    except ModelError:
+        raise UnknownName("model", word, BUILT_MODELS) from None
+
+
 def data_folder(word: str) -> str:
     """The value of `--data-dir`: an existing folder, `hub` or `synthetic`.
 
@@ -249,6 +273,18 @@ def data_folder(word: str) -> str:
         )
         raise DataError(f"{fault}; give a folder in the official layout, hub or synthetic")
     return word
+
+
+def _chosen_folds(text: str, kinds: Sequence[type[Task]]) -> tuple[int, ...] | None:
+    """The folds of `--folds`; None for all.
+
+    Raises:
+        UsageError: the text cannot be read, or folds are chosen and no task has any.
+    """
+    folds, names = parsing.parse_folds(text), [kind.card.name for kind in kinds if not kind.card.folds]
+    if folds is not None and len(names) == len(kinds):
+        raise UsageError(f"--folds {text}: task {names[0]!r} has no folds, only one split; leave out --folds")
+    return folds
 
 
 def _folds(kind: type[Task], chosen: tuple[int, ...] | None) -> tuple[int | None, ...]:

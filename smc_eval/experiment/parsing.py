@@ -11,11 +11,14 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import ValidationError
 
-from smc_eval.errors import UnknownName, UsageError
+from smc_eval.errors import UnknownName, UsageError, counted
 from smc_eval.experiment.budget import Budget, BudgetMeasure
 from smc_eval.recipe import Recipe
 from smc_eval.spec import Spec
 from smc_eval.target import SMC_GRID, Scope, Target
+
+COMMAND_LINE = ("flag", "the command line")
+"""Noun and owner of flags in errors, see `parse_spec`."""
 
 MOST_SEEDS = 100
 """A larger count is refused: it is probably meant as one seed."""
@@ -36,7 +39,7 @@ def read_toml(path: Path, what: str) -> dict[str, Any]:
     except OSError as error:
         raise UsageError(f"cannot read {what} {path}: {error.strerror}") from None
     except ValueError as error:
-        raise UsageError(f"{what} {path} is no TOML: {error}") from None
+        raise UsageError(f"{what} {path} is not a valid TOML file: {error}") from None
 
 
 def split_list(values: Iterable[str]) -> list[str]:
@@ -54,7 +57,7 @@ def parse_pairs(values: Iterable[str], flag: str) -> dict[str, str]:
     for word in split_list(values):
         key, equals, value = word.partition("=")
         if not equals or not key:
-            raise UsageError(f"{flag} {word!r} is no key=value")
+            raise UsageError(f"{flag} {word!r} is not of the form key=value")
         pairs[key.strip()] = value.strip()
     return pairs
 
@@ -84,7 +87,8 @@ def parse_named(values: Iterable[str], noun: str) -> list[tuple[str, dict[str, s
                 continue
             key, equals, value = option.partition("=")
             if not equals or not key:
-                raise UsageError(f"option {option!r} of {noun} {name!r} is no key=value")
+                fault = f"has no value; write {option}=VALUE" if not equals else "has no name"
+                raise UsageError(f"option {option!r} of {noun} {name!r} {fault}")
             if key in options:
                 raise UsageError(f"option {key!r} of {noun} {name!r} is given twice")
             options[key] = value
@@ -136,7 +140,7 @@ def parse_budget(text: str) -> Budget:
     head, _, options = text.partition(":")
     measure, equals, factor = head.partition("=")
     if measure not in get_args(BudgetMeasure):
-        raise UnknownName("budget to --match", measure, get_args(BudgetMeasure))
+        raise UnknownName("budget of --match", measure, get_args(BudgetMeasure))
     fields = {"measure": measure, **({"factor": factor} if equals else {})}
     return parse_spec(Budget, {**fields, **parse_pairs([options], "--match")}, "option", f"--match {text}")
 
@@ -147,12 +151,15 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     Raises:
         UsageError: it is neither, or the count is 0.
     """
-    numbers = _numbers(text, "--seeds", "a count such as 3, or a list such as 0,1,2 (5, for seed 5 alone)")
+    numbers = _numbers(
+        text, "--seeds", "a count such as 3, or a list such as 0,1,2 (`5,` with the comma for seed 5 only)"
+    )
     if "," in text:
         return numbers
     if not 1 <= numbers[0] <= MOST_SEEDS:
         raise UsageError(
-            f"--seeds {text} would be {numbers[0]} seeds; write {numbers[0]}, for that seed alone"
+            f"--seeds {text} would be {counted(numbers[0], 'seed')}; "
+            f"write `{numbers[0]},` (with the comma) for seed {numbers[0]} only"
         )
     return tuple(range(numbers[0]))
 
@@ -232,7 +239,12 @@ def check_spec(kind: type[S], values: Mapping[str, Any], noun: str, owner: str) 
             raise UsageError(f"{owner}: {message}") from None
         meaning = next((f.description for n, f in kind.model_fields.items() if where in (n, f.alias)), None)
         about = f" ({where}: {' '.join(meaning.split())})" if meaning else ""
-        raise UsageError(f"{noun} {where!r} of {owner} is {first['input']!r}; {message}{about}") from None
+        culprit = f"{noun} {where!r} of {owner}"
+        if (noun, owner) == COMMAND_LINE:
+            culprit = f"--{where.replace('_', '-')}"
+            if first["type"] == "value_error":  # it names the part that is wrong, and says what is wanted
+                raise UsageError(f"{culprit}: {message}") from None
+        raise UsageError(f"{culprit} is {first['input']!r}; {message}{about}") from None
 
 
 def _names(kind: type[Spec]) -> list[str]:
@@ -261,7 +273,7 @@ def _value(kind: type[Spec], key: str, value: object, where: str) -> object:
         try:
             return json.loads(value)
         except ValueError:
-            raise UsageError(f"{where} is {value!r}, no list such as [0.9,0.98]") from None
+            raise UsageError(f"{where} is {value!r}, not a list such as [0.9,0.98]") from None
     return value
 
 

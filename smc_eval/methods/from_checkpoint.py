@@ -174,5 +174,5 @@ def _load_file(path: Path) -> dict[str, Tensor]:
         message = first_line(error)[:160] or type(error).__name__
         raise ModelError(f"{path} cannot be read as tensors: {message}") from error
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise ModelError(f"{path} is no state dict; it must map names to tensors, and nothing else")
+        raise ModelError(f"{path} is not a state dict; it must map names to tensors, and nothing else")
     return state

@@ -70,6 +70,7 @@ class Gradual(Updater):
 class Cubic(Gradual):
     """Prunes the smallest of the unpruned weights. No weight returns."""
 
+    title: ClassVar[str] = "the cubic GMP schedule"
     shardable: ClassVar[bool] = True
 
     def init(self, weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -19,10 +19,10 @@ class TunedGmp(Method):
     """Prune gradually in a longer training, with the dense net as teacher.
 
     The paper requires: embeddings and head stay dense; training, sparsification and learning-rate
-    schedule are longer for sparser targets; the dense net is the teacher, with tuned hardness and
-    temperature. Schedule, hardness and temperature have the defaults of the authors' recipe for 90 %
-    (arXiv:2203.07259). The growth of the length is our own choice: it is proportional to the number of
-    times that the remaining weights are halved.
+    schedule are longer for sparser targets; the dense net is the teacher, with a tuned weight of
+    its loss and a tuned temperature. Schedule, weight and temperature have the defaults of the authors'
+    recipe for 90 % (arXiv:2203.07259). The growth of the length is our own choice: it is proportional to
+    the number of times that the remaining weights are halved.
     """
 
     card: ClassVar[MethodCard] = MethodCard(
@@ -35,13 +35,13 @@ class TunedGmp(Method):
         when="during",
     )
     pace: float = Field(1.0, gt=0)
-    """Lengths of the recipe for each halving of the remaining weights; at least one in all."""
+    """Length factor: lengths of the recipe for each halving of the remaining weights; at least one in all."""
     since: float = Field(0.07, ge=0, lt=1)
     """Share of the training at which pruning begins."""
     until: float = Field(0.87, gt=0, le=1)
     """Share of the training at which the target is reached."""
     hardness: float = Field(1.0, gt=0, le=1)
-    """Share of the loss that comes from the dense net. The rest comes from the task."""
+    """Distillation weight: share of the loss that comes from the dense net. The rest comes from the task."""
     temperature: float = Field(2.0, gt=0)
     """Temperature of both nets. Above 1, the dense net's probabilities of wrong classes weigh more."""
 

@@ -38,6 +38,7 @@ class Move(Gradual):
     """
 
     version: ClassVar[int] = 2  # before, the masks of the next step masked the gradient
+    title: ClassVar[str] = "movement scores"
     soft: ClassVar[bool] = True
     shardable: ClassVar[bool] = True
     # only scores use the straight-through gradient; the loss sees a pruned weight as W * 0, as published

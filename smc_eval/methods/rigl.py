@@ -32,6 +32,7 @@ class Regrow(Updater):
     to grow, and keeps its number of weights exactly.
     """
 
+    title: ClassVar[str] = "drop-and-grow mask updates"
     shardable: ClassVar[bool] = True
 
     grow: Literal["gradient", "chance"] = "gradient"
@@ -178,7 +179,9 @@ class SensitivityRigL(RigL):
 class RandomRigL(RigL):
     """RigL, started from random pruning."""
 
-    card: ClassVar[MethodCard] = rigl_card("random", "random pruning", "random, section 3")
+    card: ClassVar[MethodCard] = rigl_card(
+        "random", "random pruning", "random masks, as in section 3 of the same paper"
+    )
 
     def first(self) -> Pruner:
         """Random saliency."""

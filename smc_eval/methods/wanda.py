@@ -66,7 +66,7 @@ class Wanda(OneShotAfter):
 
     card: ClassVar[MethodCard] = MethodCard(
         name="wanda",
-        summary="magnitude times input norm of the trained net, by output, then the whole recipe again",
+        summary="magnitude times input norm of the trained net, per output row, then the whole recipe again",
         source="Sun et al. (2024), arXiv:2306.11695, equation 1",
         when="after",
         distribution="rows",

@@ -59,13 +59,13 @@ class TrainingCost:
     cells: int
     steps: int
     """Optimizer steps to run."""
-    naive: int
+    steps_without_sharing: int
     """Steps if cells shared no stages and nothing were done yet."""
     flops: float | None
     """Operations of the steps to run; None if those of an example are unknown."""
     seconds: float | None
     """Seconds of the steps to run; None if no rate is known."""
-    seconds_naive: float | None
+    seconds_without_sharing: float | None
 
 
 def unknown_flops(_task: Task) -> None:
@@ -91,7 +91,7 @@ def read_rates(path: Path, names: Sequence[str]) -> tuple[DeviceRate, ...]:
             raise UnknownName(f"key of rates {path}", key, ["rate"])
     tables = content.get("rate", [])
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-        raise UsageError(f"'rate' of rates {path} is no list of tables; begin each with [[rate]]")
+        raise UsageError(f"'rate' of rates {path} is not a list of tables; begin each with [[rate]]")
     rates = tuple(
         parse_spec(DeviceRate, table, "key", f"rate {number} of {path}")
         for number, table in enumerate(tables, 1)

@@ -164,10 +164,12 @@ class Plan:
             model=model,
             cells=len(chains),
             steps=sum(count for _, count in left),
-            naive=sum(count for _, count in alone),
+            steps_without_sharing=sum(count for _, count in alone),
             flops=sum_known(flops_of(stage, count, flops) for stage, count in left),
             seconds=sum_known(seconds_of(rate, stage, count, flops) for stage, count in left),
-            seconds_naive=sum_known(seconds_of(rate, stage, count, flops) for stage, count in alone),
+            seconds_without_sharing=sum_known(
+                seconds_of(rate, stage, count, flops) for stage, count in alone
+            ),
         )
 
     def totals(self) -> dict[str, Any]:
@@ -178,12 +180,12 @@ class Plan:
             "cells_scored": len(self.scored),
             "stages": len(self.nodes),
             "stages_to_do": sum(node.todo for node in self.nodes),
-            "steps_to_pay": self.steps_to_run,
+            "steps_to_run": self.steps_to_run,
             "steps_shared": self.steps_shared,
-            "steps_naive": self.steps_naive,
-            "seconds_to_pay": sum_known(cost.seconds for cost in costs),
-            "seconds_naive": sum_known(cost.seconds_naive for cost in costs),
-            "flops_to_pay": sum_known(cost.flops for cost in costs),
+            "steps_without_sharing": self.steps_naive,
+            "seconds_to_run": sum_known(cost.seconds for cost in costs),
+            "seconds_without_sharing": sum_known(cost.seconds_without_sharing for cost in costs),
+            "flops_to_run": sum_known(cost.flops for cost in costs),
         }
 
 
@@ -233,8 +235,8 @@ def describe_stage(stage: Stage, length: int | None = None) -> str:
                 how = "by a recipe of its own"
             part = "" if stage.length == 1 else f", {stage.length:g} times as long"
             part += "" if (stage.start, stage.stop) == (0, 1) else f", {stage.start:.0%} to {stage.stop:.0%}"
-            updater = f" under {_actor_text(stage.updater)}" if stage.updater else ""
-            distil = f", taught by {stage.distil.teacher!r}" if stage.distil else ""
+            updater = f" with {_actor_text(stage.updater)}" if stage.updater else ""
+            distil = f", distilled from {stage.distil.teacher!r}" if stage.distil else ""
             name = f" (point {stage.name!r})" if stage.name else ""
             return f"train {how}{part}{updater}{distil}{name}"
         case Prune():
@@ -261,8 +263,10 @@ def _actor_text(actor: Pruner | Updater) -> str:
         for name in fields
         if fields[name].repr and (value := getattr(actor, name)) != fields[name].default
     ]
-    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(actor).__name__).lower()
-    return words + (f"({', '.join(options)})" if options else "")
+    given = f"({', '.join(options)})" if options else ""
+    if isinstance(actor, Updater) and actor.title:
+        return f"{actor.title} {given}".rstrip()
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(actor).__name__).lower() + given
 
 
 def _option_text(value: object) -> str:

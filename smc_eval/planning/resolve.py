@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from smc_eval.capabilities import published_sizes
-from smc_eval.errors import DataError, SmcError, UsageError, first_line
+from smc_eval.errors import DataError, SmcError, UsageError, counted, first_line
 from smc_eval.experiment.cell import Cell, Chain, chain
 from smc_eval.experiment.config import PUBLISHED
 from smc_eval.registry import guarded
 from smc_eval.store.record import Record, blank_record, failed_record
 from smc_eval.task import BUILT_MODELS, Source, Task
+
+NO_DATA = "no --data-dir was given"
+"""Why published sizes replace data that was not read."""
 
 
 @dataclass(frozen=True)
@@ -82,9 +85,7 @@ class Resolver:
                 resolved.append(ResolvedCell(cell, None, error))
         errors = [cell.error for cell in resolved]
         if errors and all(isinstance(error, UsageError) for error in errors):
-            reasons = list(dict.fromkeys(map(str, errors)))
-            more = f" (and {len(reasons) - 1} other reasons)" if len(reasons) > 1 else ""
-            raise UsageError(reasons[0] + more)
+            raise UsageError(_joined(list(dict.fromkeys(map(str, errors)))))
         return resolved
 
     def _resolved(self, cell: Cell) -> tuple[Chain, TaskData]:
@@ -134,7 +135,7 @@ def assume_task(task: Task) -> TaskData:
     except DataError as error:
         if (sizes := published_sizes(task)) is None:
             raise
-        why = "no data is named" if task.folder == PUBLISHED else first_line(error)
+        why = NO_DATA if task.folder == PUBLISHED else first_line(error)
         assumptions = (*assumptions, why)
         count = min(sizes.train, task.limit or sizes.train)
     sources = (Source("data", task.folder, PUBLISHED), Source("model", task.backbone, PUBLISHED))
@@ -172,6 +173,17 @@ def unread_model(task: Task) -> tuple[str, ...]:
     return ()
 
 
+def _joined(reasons: Sequence[str]) -> str:
+    """Several reasons in at most three lines; a single one as it is."""
+    if len(reasons) == 1:
+        return reasons[0]
+    also = [f"also: {first_line(reason)}" for reason in reasons[1:3]]
+    if (more := len(reasons) - 3) > 0:
+        others = counted(more, "more reason")
+        also[-1] += f"; and {others}, shown if you run one task at a time"
+    return "\n".join([first_line(reasons[0]), *also])
+
+
 def unresolved_lines(cells: Iterable[ResolvedCell]) -> list[str]:
     """The cells that cannot run, a line for each reason."""
     return _reason_lines(((str(one.error), one.cell) for one in cells if not one.chain), "cannot run")
@@ -188,7 +200,8 @@ def _reason_lines(reasons_and_cells: Iterable[tuple[str, Cell]], predicate: str)
     reasons = dict[str, list[str]]()
     for reason, cell in reasons_and_cells:
         reasons.setdefault(reason, []).append(cell.label)
-    return [
-        f"{len(labels)} cells {predicate} ({labels[0]}{', …' if len(labels) > 1 else ''}): {reason}"
-        for reason, labels in reasons.items()
-    ]
+    lines = []
+    for reason, labels in reasons.items():
+        more = ", …" if len(labels) > 1 else ""
+        lines.append(f"{counted(len(labels), 'cell')} {predicate} ({labels[0]}{more}): {reason}")
+    return lines

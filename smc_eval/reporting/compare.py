@@ -88,11 +88,11 @@ def compare_methods(
         UsageError: a method has none at the requested sparsity, or several rows to choose from; or the two
             have nothing in common.
     """
-    selected = [record for record in distinct(records) if record.sound and _matches(record, where or {})]
+    selected = _selected([record for record in distinct(records) if record.sound], where or {})
     first, second = (_side(selected, word, find_items) for word in (a, b))
     if (first.method, first.at) == (second.method, second.at):
         raise UsageError(f"{a!r} was named twice; name two methods, or one at two sparsities")
-    pairs = _pairs(first, second)
+    pairs = _pairs(first, second, selected)
     if not pairs:
         raise UsageError(f"{a!r} and {b!r} have no task, model and sparsity in common")
     tested = [
@@ -122,9 +122,16 @@ def compare_methods(
     return comparisons
 
 
-def _pairs(first: Side, second: Side) -> list[tuple[ComparisonKey, ComparisonKey]]:
-    """The keys of both sides that are compared; never a sample with itself."""
-    return sorted(
+def _pairs(first: Side, second: Side, records: Sequence[Record]) -> list[tuple[ComparisonKey, ComparisonKey]]:
+    """The keys of both sides that are compared, in the table's order; never a sample with itself."""
+    rows = list(dict.fromkeys((record.task, record.model) for record in records))
+    columns = list(column_names(records))
+
+    def place(pair: tuple[ComparisonKey, ComparisonKey]) -> tuple[int, int, int]:
+        (task, model, level), (_, _, other) = pair
+        return rows.index((task, model)), columns.index(level), columns.index(other)
+
+    pairs = (
         (key_a, key_b)
         for key_a in first.samples
         for key_b in second.samples
@@ -132,6 +139,7 @@ def _pairs(first: Side, second: Side) -> list[tuple[ComparisonKey, ComparisonKey
         and (first.single or second.single or key_a == key_b)
         and (first.method, key_a) != (second.method, key_b)
     )
+    return sorted(pairs, key=place)
 
 
 def _level(name_a: str, name_b: str) -> str:
@@ -203,11 +211,25 @@ def _unlike(first: Record, second: Record) -> dict[str, tuple[str, str]]:
     }
 
 
-def _matches(record: Record, where: Mapping[str, str]) -> bool:
-    values = {"task": record.task, "model": record.model, **facets(record)}
+def _selected(records: Sequence[Record], where: Mapping[str, str]) -> list[Record]:
+    """The records whose fields have these values.
+
+    Raises:
+        UnknownName: there is no such field, or no record has its value; names the values.
+    """
+    selected = [
+        (record, {"task": record.task, "model": record.model, **facets(record)}) for record in records
+    ]
     for name, value in where.items():
-        if name not in values:
-            raise UnknownName("facet", name, values)
-        if values[name] is not ANY and facet_text(values[name]) != value:
-            return False
-    return True
+        if unlike := next((fields for _, fields in selected if name not in fields), None):
+            raise UnknownName("field of --where", name, unlike)
+        fitting = [
+            (record, fields)
+            for record, fields in selected
+            if fields[name] is ANY or facet_text(fields[name]) == value
+        ]
+        if selected and not fitting:
+            values = {facet_text(fields[name]) for _, fields in selected}
+            raise UnknownName(f"{name} of a certified record", value, values)
+        selected = fitting
+    return [record for record, _ in selected]

@@ -1,4 +1,4 @@
-"""Altered masks and weights: a sanity check puts them in place of a method's own choice."""
+"""Ablated masks and weights, used by `--ablate` in place of a method's own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Synaptic flow: how much of the flow through a net's linear shadow passes each weight.
+"""Synaptic flow per weight, in a linearised copy of the net.
 
 Tanaka et al. (2020), "Pruning neural networks without any data by iteratively conserving synaptic flow",
 arXiv:2006.05467, equation 1 with the R of algorithm 1: R sums the outputs of the net in which

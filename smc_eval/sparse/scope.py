@@ -46,7 +46,8 @@ def in_scope(
             if not any(matches(name, [pattern]) for name in names):
                 raise SparsityError(
                     f"--{flag} {pattern!r} matches no tensor in scope {scope!r} of {net}, "
-                    f"which has {len(names)}: {', '.join(names[:2])}, …"
+                    f"which has {len(names)}: {', '.join(names[:2])}, …\n"
+                    f"write a pattern that matches a name, such as '*.{_last_module(names[0])}'"
                 )
     chosen = tuple(
         name for name in names if (not include or matches(name, include)) and not matches(name, exclude)
@@ -54,6 +55,11 @@ def in_scope(
     if not chosen:
         raise SparsityError(f"--include and --exclude leave no tensor in scope {scope!r} of {net}")
     return chosen
+
+
+def _last_module(name: str) -> str:
+    """The last module in the name of a parameter: `query` of `encoder.layer.0.query.weight`."""
+    return (name.rpartition(".")[0] or name).rpartition(".")[2]
 
 
 def _scope(model: nn.Module, scope: Scope, excluded: Collection[str]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The linear shadow of a net: positive weights, inputs of 1, and constant factors for activations and norms.
+"""A linearised copy of a net, its linear shadow: positive weights, inputs of 1, fixed activations and norms.
 
 The shadow of any net computes sums of products of absolute weights. A copy of the model runs the same
 Python code, while other functions take the place of torch's:

@@ -1,4 +1,4 @@
-"""Recurrent layers in a linear shadow: the new state is the sum of the sums of all gates.
+"""Recurrent layers in a linearised copy of a net: the new state is the sum of the sums of all gates.
 
 Shapes: N sequences, L steps, R rows of all steps together, I inputs, H features of a state,
 G directions times layers.

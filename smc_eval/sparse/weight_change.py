@@ -1,4 +1,4 @@
-"""Weight change: the distance of the weights from their start values."""
+"""Weight change: the distance of the weights from their initial values."""
 
 from __future__ import annotations
 

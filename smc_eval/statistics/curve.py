@@ -1,4 +1,5 @@
-"""A Curve of scores over sparsity: the sparsity at a retention, and the mean retention."""
+"""A Curve of scores over sparsity: the sparsity at which a given share of the dense score
+remains, and the mean share."""
 
 # S seeds, P points of a curve, B resamples.
 

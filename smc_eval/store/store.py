@@ -34,7 +34,7 @@ class Store:
     """A folder that any number of processes may share. No file in it is ever partly written.
 
     layout              version of these folders and files
-    results.jsonl       one sealed record for each finished or failed cell
+    results.jsonl       one record, with a checksum, for each finished or failed cell
     predictions/        the predictions of each scored cell
     nets/DIGEST/        net.safetensors (an ordinary checkpoint), masks.safetensors (bits), meta.json
     mask_samples/       some entries of the masks of each scored net
@@ -89,7 +89,7 @@ class Store:
         if not (self.folder / LAYOUT_FILE).exists():
             raise StoreGone(
                 f"the store {self.folder} has vanished; "
-                "bring the folder back and issue the same command again to go on"
+                "bring the folder back and run the same command again to continue"
             )
         for lease in self._held:
             lease.check()

@@ -26,7 +26,7 @@ REFUSALS = {
     "HFValidationError": "is neither a folder nor a hub id such as roberta-base",
     "GatedRepoError": "is gated; accept its terms on the hub and log in with: hf auth login",
     "RepositoryNotFoundError": "is not on the hub, or it is private; check the name",
-    "RemoteEntryNotFoundError": "has no config.json on the hub, so it is no transformers model",
+    "RemoteEntryNotFoundError": "has no config.json on the hub, so it is not a transformers model",
 }
 """What an error of the hub says of a model, by the error's class."""
 

@@ -36,7 +36,7 @@ class Interrupting(Silent):
     def __init__(self, after: int) -> None:
         self.left = after
 
-    def step(self, done: int, loss: float) -> None:
+    def step(self, done: int, loss: float | None) -> None:
         self.left -= 1
         if self.left < 0:
             raise Interruption

@@ -53,29 +53,38 @@ class TaskContract:
     """The loss of the last steps must be below that of the first. It is the number of steps of each."""
 
     def test_its_sources_have_digests_and_are_stable(self) -> None:
-        assert self.task.sources() == self.task.sources()
-        assert {source.role for source in self.task.sources()} >= {"data"}
-        assert all(source.digest for source in self.task.sources())
+        sources = self.task.sources()
+        assert sources == self.task.sources(), "sources() returns another value when it is called again"
+        assert "data" in {source.role for source in sources}, "sources() has no source with role 'data'"
+        assert all(source.digest for source in sources), "a source of sources() has an empty digest"
 
     def test_the_data_folder_is_not_part_of_its_digest(self) -> None:
-        assert self.task.replace(folder="elsewhere").digest() == self.task.digest()
+        moved = self.task.replace(folder="elsewhere")
+        assert moved.digest() == self.task.digest(), "the digest depends on the path of the data folder"
 
     def test_the_recipe_is_not_part_of_its_digest(self) -> None:
         other = self.task.recipe.model_copy(update={"lr": self.task.recipe.lr * 2})
-        assert self.task.replace(recipe=other).digest() == self.task.digest()
+        assert self.task.replace(recipe=other).digest() == self.task.digest(), (
+            "the digest depends on the recipe; keep the field `recipe` as Task declares it"
+        )
 
     def test_the_task_it_is_trained_as_has_the_same_data_and_recipe(self) -> None:
         trained = trained_as(self.task)
-        assert trained_as(trained) == trained
-        assert trained.sources() == self.task.sources()
-        assert trained.recipe == self.task.recipe
-        assert list(trained.data("train")) == list(self.task.data("train"))
+        assert trained_as(trained) == trained, "the task of trained_as() is itself trained as another task"
+        assert trained.sources() == self.task.sources(), "the task of trained_as() has other sources"
+        assert trained.recipe == self.task.recipe, "the task of trained_as() has another recipe"
+        assert list(trained.data("train")) == list(self.task.data("train")), (
+            "the task of trained_as() has other training examples"
+        )
 
     def test_both_parts_have_examples_and_obey_the_limit(self) -> None:
         for part in ("train", "test"):
             examples = self.task.data(part)
-            assert len(examples) > 2
-            assert list(self.task.replace(limit=2).data(part)) == list(examples[:2])
+            assert len(examples) > 2, f"data({part!r}) has {len(examples)} examples; wanted 3 or more"
+            assert list(self.task.replace(limit=2).data(part)) == list(examples[:2]), (
+                f"data({part!r}) with limit=2 does not return its first two examples; "
+                "end it with [: self.limit]"
+            )
 
     def test_equal_seeds_give_equal_nets(self) -> None:
         device, nets = Device("cpu", threads=1), []
@@ -87,20 +96,31 @@ class TaskContract:
     def test_the_names_it_returns_are_names_of_parameters(self) -> None:
         model = self.task.model()
         names = dict(model.named_parameters()).keys()
-        assert set(excluded(self.task, model)) <= names
-        assert set(excluded_in_paper(self.task, model)) <= names
-        assert set(backbone_weights(self.task, model)) <= names
+        for method, returned in (
+            ("exclude", excluded(self.task, model)),
+            ("exclude_in_paper", excluded_in_paper(self.task, model)),
+            ("backbone_weights", backbone_weights(self.task, model)),
+        ):
+            unknown = sorted(set(returned) - names)
+            assert not unknown, f"{method}() names {unknown[0]!r}, which is no parameter of model()"
 
     def test_published_sizes_are_positive(self) -> None:
         sizes = published_sizes(self.task)
-        assert sizes is None or (min(sizes.train, sizes.test, sizes.tokens) > 0 and sizes.source)
+        assert sizes is None or (min(sizes.train, sizes.test, sizes.tokens) > 0 and sizes.source), (
+            f"sizes() returns {sizes}; wanted positive numbers and a source"
+        )
 
     def test_the_loss_is_a_finite_scalar_with_a_gradient(self) -> None:
         model = self.task.model()
         loss = self.task.loss(model, self.task.collate(self.task.data("train")[:3]))
         loss.backward()  # type: ignore[no-untyped-call]
-        assert loss.shape == () and bool(loss.isfinite())
-        assert any(weight.grad is not None for weight in model.parameters())
+        assert loss.shape == (), (
+            f"loss() has shape {tuple(loss.shape)}; wanted a scalar, the mean of the batch"
+        )
+        assert bool(loss.isfinite()), f"loss() is {float(loss)}; wanted a finite number"
+        assert any(weight.grad is not None for weight in model.parameters()), (
+            "loss() gives no parameter a gradient"
+        )
 
     def test_the_loss_of_a_batch_is_the_mean_over_its_examples_weighted_by_their_terms(self) -> None:
         model, examples = self.task.model().eval(), self.task.data("train")[:4]
@@ -108,7 +128,11 @@ class TaskContract:
         with torch.no_grad():
             whole = float(self.task.loss(model, self.task.collate(examples)))
             losses = [terms * float(self.task.loss(model, part)) for terms, part in parts]
-        assert whole == pytest.approx(sum(losses) / sum(terms for terms, _ in parts), rel=1e-3)
+        mean = sum(losses) / sum(terms for terms, _ in parts)
+        assert whole == pytest.approx(mean, rel=1e-3), (
+            f"the loss of four examples is {whole:.6g}, and the mean of their own losses is {mean:.6g}; "
+            "return the mean over the batch, or implement loss_terms()"
+        )
 
     def test_a_task_that_only_calls_the_model_uses_the_same_weights_for_each_example(self) -> None:
         if not self.task.only_calls_model:
@@ -118,21 +142,26 @@ class TaskContract:
             net = OnlyCallable(self.task.model())
             self.task.loss(net, self.task.collate([example])).backward()  # type: ignore[no-untyped-call]
             used.append([weight.grad is not None for weight in net.parameters()])
-        assert used[0] == used[1] == used[2]
-        assert len(self.task.predict(net.eval(), self.task.collate(examples))) == 3
+        assert used[0] == used[1] == used[2], "only_calls_model is true, but examples use other weights"
+        count = len(self.task.predict(net.eval(), self.task.collate(examples)))
+        assert count == 3, f"predict() returns {count} predictions for 3 examples"
 
     def test_training_lowers_the_loss(self, tmp_path: Path) -> None:
         losses: list[float] = []
 
         class LossLog(Silent):
-            def step(self, done: int, loss: float) -> None:
-                losses.append(loss)
+            def step(self, done: int, loss: float | None) -> None:
+                losses.extend([] if loss is None else [loss])
 
         from smc_eval.methods.dense import Dense
 
         recipe = self.task.recipe.model_copy(update={"epochs": None, "steps": 5 * self.steps, "warmup": 0})
         run_chain(chain_of(Dense(), Target(), self.task.replace(recipe=recipe)), tmp_path, LossLog())
-        assert sum(losses[-self.steps :]) < sum(losses[: self.steps])
+        first, last = (sum(part) / self.steps for part in (losses[: self.steps], losses[-self.steps :]))
+        assert last < first, (
+            f"the mean loss of the last {self.steps} steps is {last:.4g}, that of the first is {first:.4g}; "
+            "training must lower it: check the gradient, the learning rate, or set `steps` higher"
+        )
 
     def test_predictions_do_not_depend_on_the_evaluation_batch_size(self) -> None:
         device = Device("cpu", threads=1)
@@ -148,14 +177,23 @@ class TaskContract:
             )
             for size in (1, 3, 7)
         ]
-        assert predicted[0] == predicted[1] == predicted[2]
+        assert predicted[0] == predicted[1] == predicted[2], (
+            "predictions differ between evaluation batches of 1, 3 and 7 examples; "
+            "a prediction must not depend on the other examples of its batch"
+        )
 
     def test_the_score_counts_every_example(self) -> None:
         examples = self.task.data("test")[:5]
         model = self.task.model()
         predicted = predict(self.task, model, examples, self.task.recipe, Device("cpu", threads=1))
         score = self.task.score(predicted, examples)
-        assert score.n == 5 and score.metric == self.task.card.metric and score.signature
+        assert score.n == 5, f"score() counts {score.n} of 5 examples (Score.n)"
+        assert score.metric == self.task.card.metric, (
+            f"Score.metric is {score.metric!r}, and the card has {self.task.card.metric!r}"
+        )
+        assert score.signature, (
+            "Score.signature is empty; state all details that must be equal for two scores to be comparable"
+        )
 
     def test_the_order_of_batches_depends_only_on_the_seed(self) -> None:
         small = {"batch_size": 1, "accumulation": 1, "tokens": None}
@@ -164,4 +202,5 @@ class TaskContract:
             [Batches(self.task, recipe, start, device).step(step).parts for step in range(10)]
             for start in "aab"
         )
-        assert first == again != other
+        assert first == again, "two runs with one seed have other batches; data() must not draw at random"
+        assert first != other, "runs with two seeds have the same batches; is data('train') too small?"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from smc_eval.engine.executors import select, slurm
+from smc_eval.errors import counted
+from smc_eval.planning.resolve import _joined
 
 TERMS = ("--model", "tiny", "--tasks", "terms", "--method", "omp-after", "--sparsity", "0.5")
 
@@ -18,6 +21,10 @@ TERMS = ("--model", "tiny", "--tasks", "terms", "--method", "omp-after", "--spar
     ("words", "message"),
     [
         (("--tasks", "term"), "no task or group is named 'term'; did you mean 'terms'"),
+        (
+            ("--method", "omp"),
+            "named 'omp'; did you mean 'omp-after', 'omp-before' or 'omp-rigl'? see smc-eval",
+        ),
         (("--method", "opm-after"), "no method is named 'opm-after'; did you mean 'omp-after'"),
         (("--method", "lth:shar=0.1"), "no option of method 'lth' is named 'shar'; did you mean 'share'"),
         (("--method", "lth:share=big"), "'share' of method 'lth' is 'big'"),
@@ -26,29 +33,31 @@ TERMS = ("--model", "tiny", "--tasks", "terms", "--method", "omp-after", "--spar
         (("--sparsity", "1"), "sparsity 1 lies outside [0, 1)"),
         (("--sparsity", "-0.5"), "sparsity -0.5 lies outside [0, 1)"),
         (("--sparsity", "4:4"), "sparsity '4:4' keeps 4 of every 4"),
-        (("--sparsity", "2:"), "sparsity '2:' is no N:M pattern"),
+        (("--sparsity", "2:"), "sparsity '2:' is not an N:M pattern"),
         (
             ("--distribution", "even"),
-            "flag 'distribution' of the command line is 'even'; it should be 'global'",
+            "--distribution is 'even'; it should be 'global'",
         ),
         (("--spread", "erk"), "--spread"),
-        (("--include", "re:("), "'re:(' is no regular expression"),
-        (("--exclude", "*.a", "--exclude", "re:["), "'re:[' is no regular expression"),
+        (("--include", "re:("), "--include: 're:(' is not a valid regular expression"),
+        (("--exclude", "*.a", "--exclude", "re:["), "--exclude: 're:[' is not a valid regular expression"),
         (("--seeds", "many"), "--seeds 'many' cannot be read"),
+        (("--model", "tinny"), "no model is named 'tinny'; did you mean 'tiny'? known: scratch, tiny"),
+        (("--folds", "3"), "--folds 3: task 'terms/gts' has no folds, only one split; leave out --folds"),
         (("--folds", "some"), "--folds 'some' cannot be read"),
         (
             ("--limit", "0"),
-            "flag 'limit' of the command line is '0'; it should be greater than or equal to 1",
+            "--limit is '0'; it should be greater than or equal to 1",
         ),
-        (("--threads", "two"), "flag 'threads' of the command line is 'two'"),
-        (("--jobs", "0"), "flag 'jobs' of the command line is '0'"),
-        (("--keep", "all"), "flag 'keep' of the command line is 'all'"),
-        (("--format", "html"), "flag 'format' of the command line is 'html'"),
+        (("--threads", "two"), "--threads is 'two'"),
+        (("--jobs", "0"), "--jobs is '0'"),
+        (("--keep", "all"), "--keep is 'all'"),
+        (("--format", "html"), "--format is 'html'"),
         (
             ("--protocol", "loud"),
-            "flag 'protocol' of the command line is 'loud'; it should be 'sound' or 'paper'",
+            "--protocol is 'loud'; it should be 'sound' or 'paper'",
         ),
-        (("--match", "time"), "no budget to --match is named 'time'; known: flops, steps"),
+        (("--match", "time"), "no budget of --match is named 'time'; known: flops, steps"),
         (("--match", "steps=-1"), "'factor' of --match steps=-1 is '-1'"),
         (("--find", "95"), "--find '95' cannot be read; write s@95"),
         (("--find", "s@95"), "--find searches for the sparsity, --sparsity 0.5 sets it; leave out one"),
@@ -85,6 +94,80 @@ def test_an_executor_that_is_not_installed_is_refused_with_the_package_to_instal
     monkeypatch.setattr(select, "find_spec", lambda _: None)
     message = refused(invoke(*TERMS, "--quiet", "--executor", name))
     assert f"--executor {name} needs {select.PACKAGES[name]}: pip install 'smc-eval[{name}]'" in message
+
+
+@pytest.mark.parametrize(
+    ("words", "verb"),
+    [
+        (("show",), "smc-eval show"),
+        (("data", "fetch", "terms"), "smc-eval data fetch"),
+        (("compare", "a"), "smc-eval compare"),
+        (("--modle", "tiny"), "smc-eval run"),
+        (("plan", "--modle", "tiny"), "smc-eval plan"),
+    ],
+)
+def test_a_command_line_that_cannot_be_parsed_names_the_help_of_its_verb(
+    refused, invoke, words: tuple[str, ...], verb: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SMC_EVAL_DATA", raising=False)
+    assert refused(invoke(*words)).splitlines()[-1] == f"see {verb} --help"
+
+
+def test_all_reasons_are_printed_where_no_cell_can_run(invoke, refused) -> None:
+    message = refused(invoke("--model", "tiny", "--tasks", "broken,lines/a", "--quiet"))
+    assert message == ("error: train.csv, line 3: no number\nalso: there is no synthetic/lines.txt\n")
+
+
+def test_a_list_of_reasons_is_at_most_three_lines() -> None:
+    assert _joined(["a\nwhat to do"]) == "a\nwhat to do"
+    assert _joined(["a\nwhat to do", "b\nwhat to do"]) == "a\nalso: b"
+    assert _joined(["a", "b", "c"]) == "a\nalso: b\nalso: c"
+    hint = "shown if you run one task at a time"
+    assert _joined(["a", "b", "c", "d"]) == f"a\nalso: b\nalso: c; and 1 more reason, {hint}"
+    assert _joined(["a", "b", "c", "d", "e"]) == f"a\nalso: b\nalso: c; and 2 more reasons, {hint}"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("work", "--output", "new/runs"),
+        ("work", "--tasks", "nosuch", "--output", "new/runs"),
+        ("--model", "tiny", "--tasks", "broken", "--output", "new/runs"),
+        (*TERMS, "--executor", "nosuch", "--output", "new/runs"),
+    ],
+)
+def test_a_refused_run_leaves_no_folder(invoke, refused, words: tuple[str, ...]) -> None:
+    refused(invoke(*words))
+    assert not Path("new").exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_cannot_be_made_is_refused_before_anything_runs(invoke, refused) -> None:
+    Path("locked").mkdir(mode=0o500)
+    assert "cannot write to --output 'locked/runs'" in refused(invoke(*TERMS, "--output", "locked/runs"))
+
+
+def test_ctrl_c_while_the_program_is_imported_prints_one_line() -> None:
+    source = """
+import builtins, sys
+real = builtins.__import__
+def interrupted(name, *rest):
+    if name == "typer":
+        raise KeyboardInterrupt
+    return real(name, *rest)
+builtins.__import__ = interrupted
+from smc_eval.cli import main
+main()
+"""
+    ended = subprocess.run([sys.executable, "-c", source], check=False, capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "interrupted\n")
+
+
+@pytest.mark.parametrize(
+    ("number", "noun", "text"), [(0, "cell", "0 cells"), (1, "cell", "1 cell"), (2, "match", "2 matches")]
+)
+def test_a_noun_is_in_the_plural_unless_there_is_one(number: int, noun: str, text: str) -> None:
+    assert counted(number, noun) == text
 
 
 def test_an_unknown_verb_is_refused_with_the_nearest(invoke, refused) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from smc_eval.planning.resolve import Resolver
+
 TERMS = ("--model", "tiny", "--tasks", "terms", "--method", "omp-after", "--sparsity", "0.5")
 
 
@@ -26,9 +28,21 @@ def test_a_plan_shows_the_tree_of_stages_and_the_steps_to_run(invoke) -> None:
         "9 cells, 0 of them scored; 15 stages, 15 to do",
         "18 optimizer steps to run, of 18 in all stages; 30 without sharing",
         "3 shared nets stay in the store; their size is known once the store has one",
-        "unknown rate: the store has no trained record of some task and model to run",
+        (
+            "hours unknown: nothing has been trained here yet for sums/gts with tiny and 1 more; "
+            "give --rates or --flops"
+        ),
     ]
     assert not Path("smc-eval-runs").exists()
+
+
+def test_an_interrupted_plan_promises_nothing(invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Resolver, "resolve_all", interrupted)
+    ended = invoke("plan", *TERMS)
+    assert (ended.exit_code, ended.stderr) == (130, "interrupted\n")
 
 
 def test_only_a_fork_indents_the_tree(invoke) -> None:
@@ -49,10 +63,10 @@ def test_only_a_fork_indents_the_tree(invoke) -> None:
 def test_after_a_run_the_plan_has_nothing_to_run(invoke) -> None:
     assert invoke(*TERMS, "--quiet").exit_code == 0
     totals = json.loads(invoke("plan", *TERMS, "--json").stdout)["totals"]
-    assert (totals["steps_to_pay"], totals["cells_scored"], totals["seconds_to_pay"]) == (0, 2, 0.0)
+    assert (totals["steps_to_run"], totals["cells_scored"], totals["seconds_to_run"]) == (0, 2, 0.0)
     more = json.loads(invoke("plan", *TERMS, "--seeds", "2", "--json").stdout)["totals"]
-    assert (more["steps_to_pay"], more["steps_shared"]) == (4, 8)
-    assert more["seconds_to_pay"] > 0
+    assert (more["steps_to_run"], more["steps_shared"]) == (4, 8)
+    assert more["seconds_to_run"] > 0
     assert "[done]" in invoke("plan", *TERMS).stdout
 
 

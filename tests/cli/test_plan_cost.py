@@ -29,7 +29,7 @@ def test_a_plan_gives_hours_by_the_given_rates(invoke) -> None:
     assert table[1] == ["terms/gts", "tiny", "2", "4", "6", "?", "2", "3"]
     assert shown[-1] == "about 3.3 h of training to run on a device of the given rate, 5.0 h without sharing"
     assert len(shown) == 9  # no stages
-    prices = json.loads(invoke(*words, "--rates", "rates.toml", "--json").stdout)["prices"]
+    prices = json.loads(invoke(*words, "--rates", "rates.toml", "--json").stdout)["costs"]
     assert [price["seconds"] for price in prices] == [4800.0, 7200.0]
 
 
@@ -42,19 +42,19 @@ def test_a_plan_with_nothing_to_run_needs_no_rate(invoke) -> None:
 def test_operations_need_a_model_of_known_size(invoke) -> None:
     ended = invoke("plan", *TERMS, "--flops", "1e12")
     last = ended.stdout.splitlines()[-1]
-    assert last == "unknown rate: the given rates do not cover some task and model to run"
+    assert last == "hours unknown: the given rates do not cover terms/gts with tiny"
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         ("[[rates]]\nseconds = 1", "no key of rates r.toml is named 'rates'; did you mean 'rate'?"),
-        ("rate = 3", "'rate' of rates r.toml is no list of tables; begin each with [[rate]]"),
+        ("rate = 3", "'rate' of rates r.toml is not a list of tables; begin each with [[rate]]"),
         ("[[rate]]\ntask = 'term'\nseconds = 1", "no task or group of rates r.toml is named 'term'"),
         ("[[rate]]\nsecond = 1", "no key of rate 1 of r.toml is named 'second'; did you mean 'seconds'?"),
         ("[[rate]]\nseconds = 1\nflops = 2", "rate 1 of r.toml: give a rate either seconds or flops"),
         ("[[rate]]\nseconds = -1", "key 'seconds' of rate 1 of r.toml is -1"),
-        ("[[rate]", "rates r.toml is no TOML"),
+        ("[[rate]", "rates r.toml is not a valid TOML file"),
     ],
 )
 def test_a_wrong_file_of_rates_is_refused(invoke, refused, content: str, message: str) -> None:
@@ -85,7 +85,12 @@ def test_makespans_are_in_the_json(invoke, rates: Path) -> None:
     assert content["makespans"] == {
         "critical_path": {"seconds": 1200.0, "cell": "terms/gts omp-after 0.2 seed 0"},
         "workers": [
-            {"workers": 3, "makespan": 1200.0, "utilisation": pytest.approx(2 / 3), "makespan_naive": 1800.0}
+            {
+                "workers": 3,
+                "makespan": 1200.0,
+                "utilisation": pytest.approx(2 / 3),
+                "makespan_without_sharing": 1800.0,
+            }
         ],
     }
     assert json.loads(invoke(*THREE, "--json", "--rates", rates).stdout)["makespans"] is None
@@ -93,7 +98,7 @@ def test_makespans_are_in_the_json(invoke, rates: Path) -> None:
 
 def test_without_rates_the_makespan_is_unknown(invoke) -> None:
     shown = invoke(*THREE, "--workers", "8").stdout.splitlines()
-    assert shown[-1] == "unknown makespan: the rate of some task and model to run is unknown"
+    assert shown[-1] == "makespan unknown: the hours of some task and model are unknown"
     assert json.loads(invoke(*THREE, "--workers", "8", "--json").stdout)["makespans"] is None
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import io
 import time
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from smc_eval.cli.progress import LiveProgress, WarningsOnly, progress_on
-from smc_eval.engine.progress import Watcher
+from smc_eval.cli.progress import LineProgress, LiveProgress, WarningsOnly, progress_on
+from smc_eval.engine.progress import Silent, Watcher
+from smc_eval.methods.omp import MagnitudeBefore
+from smc_eval.target import Target
+from smc_eval.testing.cell_runs import chain_of, run_chain
 
 
 class Clock:
@@ -232,6 +236,29 @@ def test_a_console_that_cannot_be_written_does_not_stop_a_run(record, clock, fau
         watcher.cell(1, "t/a dense 0 seed 0")
         work(watcher, clock)
         watcher.result(record("dense"))
+
+
+def test_a_loss_of_zero_is_shown_and_a_stage_without_a_loss_shows_none(clock) -> None:
+    state = LineProgress(plain(), clock)
+    state.stage("train 4 steps", 4, 0)
+    assert state.stage_progress() == "train 4 steps, 0/4"
+    state.step(1, 0.0)
+    assert state.stage_progress() == "train 4 steps, 1/4, loss 0"
+    state.stage("prune to 2:4", 4, 0)
+    state.step(1, None)
+    assert state.stage_progress() == "prune to 2:4, 1/4"
+
+
+@pytest.mark.parametrize(("word", "label"), [("2:4", "prune to 2:4"), ("0.5", "prune to 0.5")])
+def test_a_pruning_is_named_by_the_target_of_the_user(tmp_path: Path, word: str, label: str) -> None:
+    labels: list[str] = []
+
+    class Labels(Silent):
+        def stage(self, label: str, steps: int, done: int) -> None:
+            labels.append(label)
+
+    run_chain(chain_of(MagnitudeBefore(), Target.parse(word)), tmp_path, Labels())
+    assert labels[0] == label
 
 
 def test_characters_that_a_console_lacks_become_question_marks(clock) -> None:

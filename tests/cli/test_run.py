@@ -177,7 +177,7 @@ def test_every_row_of_a_matched_run_trains_for_the_same_steps(invoke) -> None:
     words = ("--tasks", "terms", "--method", "omp-after,lth,snip:batches=1", "--sparsity", "0.2")
     words = (*words, "--recipe", "steps=8", "--match", "steps")
     planned = json.loads(invoke("plan", *words, "--json").stdout)
-    assert (planned["totals"]["steps_naive"], planned["match"]) == (4 * 8, "steps")
+    assert (planned["totals"]["steps_without_sharing"], planned["match"]) == (4 * 8, "steps")
     assert (
         "every chain has the training budget of --match steps" in invoke("plan", *words).stdout.splitlines()
     )
@@ -204,7 +204,7 @@ def test_an_interruption_prints_how_to_go_on(invoke, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(runner, "run_cells", interrupted)
     ended = invoke(*TERMS, "--quiet")
     assert ended.exit_code == 130
-    assert "issue the same command again to go on" in ended.stderr
+    assert "run the same command again to continue" in ended.stderr
 
 
 @pytest.mark.parametrize("jobs", [1, 2])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from smc_eval.methods import smc_eval_methods
 
 TERMS = ("--model", "tiny", "--tasks", "terms", "--method", "omp-after", "--sparsity", "0.5")
@@ -36,12 +38,53 @@ def test_a_method_is_shown_with_its_card_its_options_and_its_plan(invoke) -> Non
     shown = " ".join(invoke("show", "lth").stdout.split())
     for line in (
         "lth (method): ",
-        "share float = 0.2 ",
+        "share number = 0.2 ",
         "1. train by the task's recipe",
         "prune by magnitude to 0.5",
         "rewind weights to 'start'",
     ):
         assert line in shown
+
+
+@pytest.mark.parametrize(
+    ("method", "line"),
+    [
+        ("wanda", "distribution rows (default); also global, uniform, erk, lamp, owl"),
+        ("set", "distribution erk (default); also global, uniform, rows, lamp, owl"),
+        ("sparsegpt", "distribution uniform (default); also erk, owl"),
+        ("movement", "distribution uniform (default); also global, erk"),
+        ("gmp-tuned", "scopes body"),
+        ("sparsegpt", "batches whole number = 32 "),
+        ("from-checkpoint", "mask text|none = none "),
+        (
+            "random-rigl",
+            "arXiv:1911.11134, algorithm 1; start: random masks, as in section 3 of the same paper",
+        ),
+        ("random-rigl", "2. train by the task's recipe with drop-and-grow mask updates"),
+        ("gmp-tuned", "with the cubic GMP schedule (to=0.5, since=0.07, until=0.87), distilled from 'dense'"),
+    ],
+)
+def test_a_method_is_shown_with_what_it_supports_in_words(invoke, method: str, line: str) -> None:
+    assert line in " ".join(invoke("show", method).stdout.split())
+
+
+def test_no_distribution_is_shown_for_a_method_that_chooses_no_weights(invoke) -> None:
+    assert "distribution" not in invoke("show", "dense").stdout
+    assert "distribution " not in invoke("show", "from-checkpoint").stdout
+
+
+def test_the_columns_of_the_lists_have_heads_and_the_words_of_the_readme(invoke) -> None:
+    lines = invoke("list", "methods").stdout.splitlines()
+    assert lines[1].split() == ["name", "pruning", "patterns", "summary"]
+    assert any(line.startswith("  lth ") and "in rounds" in line for line in lines)
+    assert any(line.startswith("  dense ") and "no pruning" in line for line in lines)
+    assert any(line.startswith("  snip ") and "before training" in line for line in lines)
+    assert invoke("list", "plugins").stdout.splitlines()[1].split()[:2] == ["package", "version"]
+
+
+def test_an_unknown_name_gives_few_names_and_the_command_that_lists_all(invoke, refused) -> None:
+    message = refused(invoke("show", "nosuch"))
+    assert message == ("error: no method, task, group or protocol is named 'nosuch'; see smc-eval list\n")
 
 
 def test_a_task_is_shown_with_its_card_and_its_recipe(invoke, refused) -> None:
@@ -72,6 +115,7 @@ def test_a_protocol_is_shown_with_everything_that_it_changes(invoke) -> None:
         assert line in shown
     assert "batches" not in invoke("show", "sound").stdout
     assert [line.split()[:2] for line in invoke("list", "protocols").stdout.splitlines()[1:]] == [
+        ["name", "scope"],
         ["sound", "body"],
         ["paper", "all-2d"],
     ]
@@ -80,10 +124,12 @@ def test_a_protocol_is_shown_with_everything_that_it_changes(invoke) -> None:
 def test_a_broken_plugin_stops_every_verb_and_is_listed(invoke, install, refused) -> None:
     install("bad-apple", "import nowhere_to_be_found")
     for words in (TERMS, ("list",), ("show", "lth"), ("plan", *TERMS)):
-        assert "plugin 'bad-apple' of bad-apple 3.1 cannot be imported" in refused(invoke(*words))
+        message = refused(invoke(*words))
+        assert "plugin 'bad-apple' of bad-apple 3.1 cannot be imported" in message
+        assert message.endswith("\nrepair or update bad-apple, or remove it: pip uninstall bad-apple\n")
     ended = invoke("list", "plugins")
     assert ended.exit_code == 0
-    apple, toys = ended.stdout.splitlines()[1:]
+    _, apple, toys = ended.stdout.splitlines()[1:]
     assert apple.split()[:4] == ["bad-apple", "3.1", "bad-apple", "BROKEN"]
     assert toys.split()[:4] == ["toys", "3.1", "toys", "ok"]
 

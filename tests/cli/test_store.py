@@ -20,7 +20,7 @@ def test_a_store_is_listed_verified_and_pruned(invoke) -> None:
     lines = ended.stdout.splitlines()
     assert lines[0].split()[:2] == ["nets", "1"] and lines[0].endswith("nets that several cells share")
     assert len({line.index(line.split()[2]) for line in lines[:6] if line.split()[1] == "0"}) == 1  # aligned
-    assert lines[-2:] == ["processes: none", "all files are whole"]
+    assert lines[-2:] == ["processes: none", "all files are complete"]
     (net,) = Path("smc-eval-runs/nets").iterdir()
     weights = net / "net.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"!")
@@ -28,7 +28,7 @@ def test_a_store_is_listed_verified_and_pruned(invoke) -> None:
     assert verified.exit_code == 1 and f"broken: nets/{net.name} is cut short or altered" in verified.stdout
     table = invoke("report", "smc-eval-runs").stdout
     pruned = invoke("store", "smc-eval-runs", "--prune", "--results-only")
-    assert pruned.stdout.startswith("deleted 1 files and nets, ")
+    assert pruned.stdout.startswith("deleted 1 item, ")
     assert not list(Path("smc-eval-runs/nets").iterdir())
     assert invoke("report", "smc-eval-runs").stdout == table
     assert invoke("store", "smc-eval-runs", "--verify").exit_code == 0
@@ -61,7 +61,7 @@ def test_the_oldest_files_are_pruned_first(invoke, words: tuple[str, ...], left:
         (("--older", "1h"), "--prune needs one of"),
         (("--prune", "--older", "soon"), "--older 'soon' cannot be read"),
         (("--prune", "--size", "5"), "--size '5' cannot be read"),
-        ((), "is no store"),
+        ((), "is not a store"),
     ],
 )
 def test_a_wrong_option_is_refused(invoke, refused, words: tuple[str, ...], message: str) -> None:

@@ -48,7 +48,7 @@ def test_only_a_worker_that_starts_the_grid_runs_failed_cells_again(invoke) -> N
     (digest,) = (d for d, record in store.records.latest().items() if record.method == "omp-after")
     store.records.add(failed_record(store.records.latest()[digest], "out of memory"))
     ended = invoke("work", "--quiet")
-    assert ended.exit_code == 1 and "1 cells failed; start the grid again" in ended.stderr
+    assert ended.exit_code == 1 and "1 cell failed; start the grid again" in ended.stderr
     assert invoke("work", *TERMS, "--quiet").exit_code == 0
 
 

@@ -55,13 +55,13 @@ def test_every_task_lists_its_files_with_licence_and_address_or_note(kind: type[
 @pytest.mark.parametrize("kind", BUILT_IN, ids=lambda kind: kind.card.name)
 def test_a_task_reads_the_files_that_it_lists(kind: type[Task], home: Path) -> None:
     task = kind(folder=str(home))
-    assert [one.message for one in verify_task(task) if one.status == "fails"] == []
+    assert [one.message for one in verify_task(task) if one.status == "cannot be read"] == []
     last = task.data_files()[-1]  # the first may belong to an option that is not chosen
     path = last.under(home)
     assert path
     shutil.rmtree(path) if last.folder else path.unlink()
-    assert findings(task, "lacks") == [last.path]
-    assert findings(task, "fails")
+    assert findings(task, "missing") == [last.path]
+    assert findings(task, "cannot be read")
 
 
 def test_list_prints_path_size_checksum_address_and_licence(cli: Callable[..., Any]) -> None:
@@ -101,13 +101,13 @@ def test_a_complete_folder_passes_and_its_examples_are_counted(home: Path, cli: 
     assert outcome.exit_code == 0, outcome.output
     lines = outcome.stdout.splitlines()
     assert lines[:4] == [
-        "svamp/gts: whole",
-        "  has     mawps-asdiv-a_svamp/train.csv",
-        "  has     mawps-asdiv-a_svamp/dev.csv",
-        "  read    train 80, test 20",
+        "svamp/gts: complete",
+        "  found            mawps-asdiv-a_svamp/train.csv",
+        "  found            mawps-asdiv-a_svamp/dev.csv",
+        "  read             train 80, test 20",
     ]
-    assert sum(line.startswith("  read    fold ") for line in lines) == 10
-    assert any(line.startswith("  read    train ") and ", selection " in line for line in lines)
+    assert sum(line.startswith("  read             fold ") for line in lines) == 10
+    assert any(line.startswith("  read             train ") and ", selection " in line for line in lines)
 
 
 def test_a_missing_file_is_named_and_the_rest_is_read(home: Path, cli: Callable[..., Any]) -> None:
@@ -115,11 +115,11 @@ def test_a_missing_file_is_named_and_the_rest_is_read(home: Path, cli: Callable[
     outcome = cli("data", "verify", home, "mawps/gts", "svamp/gts")
     assert outcome.exit_code == 1
     lines = outcome.stdout.splitlines()
-    assert "mawps/gts: not whole" in lines and "svamp/gts: whole" in lines
-    assert "  lacks   cv_mawps/fold3/train.csv" in lines
-    assert "  has     cv_mawps/fold3/dev.csv" in lines
-    assert "  read    fold 2, train 80, test 20" in lines
-    (fails,) = (line for line in lines if line.startswith("  fails "))
+    assert "mawps/gts: incomplete" in lines and "svamp/gts: complete" in lines
+    assert "  missing          cv_mawps/fold3/train.csv" in lines
+    assert "  found            cv_mawps/fold3/dev.csv" in lines
+    assert "  read             fold 2, train 80, test 20" in lines
+    (fails,) = (line for line in lines if line.startswith("  cannot be read "))
     assert "fold 3, train: " in fails and "has no cv_mawps/fold3/train.csv" in fails
 
 
@@ -131,16 +131,16 @@ def test_the_first_error_of_a_broken_file_is_reported_with_file_and_line(
     path.write_text("\n".join([*rows[:4], "{", *rows[5:]]))
     outcome = cli("data", "verify", home, "csqa")
     assert outcome.exit_code == 1
-    assert f"  fails   test: {path}, line 5: no JSON: " in outcome.stdout
-    assert "  read    train " in outcome.stdout
+    assert f"  cannot be read   test: {path}, line 5: not valid JSON: " in outcome.stdout
+    assert "  read             train " in outcome.stdout
 
 
 def test_the_part_that_selects_a_checkpoint_is_read_too(home: Path) -> None:
     path = next((home / "RACE" / "dev" / "high").iterdir())
     path.write_text("{")
     task = registry().tasks["race/middle"](folder=str(home))
-    (error,) = findings(task, "fails")
-    assert error.startswith(f"selection: {path}: no JSON")
+    (error,) = findings(task, "cannot be read")
+    assert error.startswith(f"selection: {path}: not valid JSON")
 
 
 def test_a_file_with_a_wrong_checksum_differs_compressed_or_not(
@@ -155,10 +155,12 @@ def test_a_file_with_a_wrong_checksum_differs_compressed_or_not(
         files = (DataFile(path, "MIT", "https://x", sha256),)
         monkeypatch.setattr(Csqa, "data_files", lambda self, files=files: files)
         assert (
-            Finding("has", f"{path}, sha256 as pinned") in list(verify_task(Csqa(folder=str(home))))
+            Finding("found", f"{path}, sha256 as pinned") in list(verify_task(Csqa(folder=str(home))))
         ) is good
         assert cli("data", "verify", home, "csqa").exit_code == (0 if good else 1)
-    assert findings(Csqa(folder=str(home)), "differs") == [f"{path}: sha256 {right}; pinned is {'0' * 64}"]
+    assert findings(Csqa(folder=str(home)), "checksum differs") == [
+        f"{path}: sha256 {right}; pinned is {'0' * 64}"
+    ]
 
 
 def test_a_file_of_an_option_that_is_not_chosen_may_be_missing(home: Path, cli: Callable[..., Any]) -> None:
@@ -166,7 +168,7 @@ def test_a_file_of_an_option_that_is_not_chosen_may_be_missing(home: Path, cli: 
     assert cli("data", "verify", home, "winogrande").exit_code == 1
     outcome = cli("data", "verify", home, "winogrande:size=s")
     assert outcome.exit_code == 0, outcome.output
-    assert "  lacks   winogrande_1.1/train_xl.jsonl" in outcome.stdout
+    assert "  missing          winogrande_1.1/train_xl.jsonl" in outcome.stdout
 
 
 def test_a_task_that_raises_an_unexpected_error_is_named(
@@ -187,9 +189,9 @@ def test_a_task_that_raises_an_unexpected_error_is_named(
         (("verify", "nowhere"), "there is no data directory 'nowhere'"),
         (("verify", ".", "csq"), "no task or group is named 'csq'; did you mean 'csqa'?"),
         (("list", "csqa:colour=red"), "no option of task 'csqa' is named 'colour'"),
-        (("list", "csqa:folder=x"), "'folder' is no option of task 'csqa'"),
+        (("list", "csqa:folder=x"), "'folder' is not an option of task 'csqa'"),
         (("fetch", "csqa"), "missing option '--data-dir'"),
-        (("fetch", "csqa", "--data-dir", "hub"), "'hub' is no folder to write files to"),
+        (("fetch", "csqa", "--data-dir", "hub"), "'hub' is not a folder to write files to"),
         (("fetch",), "missing argument 'TASKS"),
         (("lst",), "no such command 'lst'"),
     ],
@@ -255,7 +257,7 @@ def test_a_file_missing_on_the_server_is_reported_and_earlier_files_are_kept(
     first, second = serve_csqa(web, monkeypatch)
     del web.files[second]
     outcome = cli("data", "fetch", "csqa", "--data-dir", tmp_path)
-    assert outcome.exit_code == 2
+    assert outcome.exit_code == 1  # the command line is right
     assert outcome.stderr.startswith(f"error: {web.address(second)} answers 404 Not Found")
     assert (tmp_path / "commonsenseqa" / first).is_file()
 

@@ -121,7 +121,7 @@ def test_a_file_without_a_known_checksum_is_fetched_with_a_warning(
     web: Any, tmp_path: Path, fetched: Callable[..., list[str]]
 ) -> None:
     lines = fetched(pinned(web, "train.csv", TRAIN, sha256=""))
-    assert any(line.startswith("NOT PINNED: ") and sha256(TRAIN) in line for line in lines)
+    assert any(line.startswith("no known checksum for ") and sha256(TRAIN) in line for line in lines)
     assert contents(tmp_path) == {"set/train.csv": TRAIN}
     assert fetched(pinned(web, "train.csv", TRAIN, sha256="")) == [
         "set/train.csv: already there, not checked"

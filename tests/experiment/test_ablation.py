@@ -1,4 +1,4 @@
-"""Ablated methods: one choice is undone, everything else stays."""
+"""Ablated methods: masks, values or order are replaced, everything else stays."""
 
 from __future__ import annotations
 

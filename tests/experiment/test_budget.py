@@ -269,7 +269,7 @@ def test_the_label_of_a_budget_is_what_was_typed(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "error", "message"),
     [
-        ("step", UnknownName, "no budget to --match is named 'step'; did you mean 'steps'"),
+        ("step", UnknownName, "no budget of --match is named 'step'; did you mean 'steps'"),
         ("steps=0", UsageError, "'factor' of --match steps=0 is '0'; it should be greater than 0"),
         ("steps=many", UsageError, "'factor' of --match steps=many is 'many'"),
         ("steps=", UsageError, "'factor' of --match steps= is ''"),

@@ -60,7 +60,7 @@ def test_flags_take_precedence_over_a_grid_file(tmp_path: Path) -> None:
     [
         ('sparsitty = "smc"', r"no key of grid .*mine.toml is named 'sparsitty'; did you mean 'sparsity'"),
         ('spread = "erk"', r"no key of grid .*mine.toml is named 'spread'"),
-        ("tasks = [", "mine.toml is no TOML: "),
+        ("tasks = [", "mine.toml is not a valid TOML file: "),
         ("limit = 0", r"key 'limit' of grid .*mine.toml is 0; it should be greater than or equal to 1"),
         (
             'protocol = "papper"',

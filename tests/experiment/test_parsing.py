@@ -60,7 +60,7 @@ def test_one_method_with_two_sets_of_options_is_two_methods() -> None:
     ("text", "message"),
     [
         ("share=0.1,lth", "gives option 'share=0.1' to no method"),
-        ("lth:share", "option 'share' of method 'lth' is no key=value"),
+        ("lth:share", "option 'share' of method 'lth' has no value; write share=VALUE"),
         ("lth:share=1,share=2", "option 'share' of method 'lth' is given twice"),
     ],
 )
@@ -187,7 +187,7 @@ def test_a_wrong_value_is_refused_with_the_description_of_the_option() -> None:
         parsed(share="1.0")
     with pytest.raises(UsageError, match="'up'; it should be 'gradient' or 'random'"):
         parsed(grow="up")
-    with pytest.raises(UsageError, match=r"option 'betas' of method 'toy' is '\[0.9', no list"):
+    with pytest.raises(UsageError, match=r"option 'betas' of method 'toy' is '\[0.9', not a list"):
         parsed(betas="[0.9")
 
 
@@ -203,7 +203,7 @@ def test_an_unknown_recipe_field_is_refused() -> None:
         UnknownName, match="no field of --recipe is named 'batchsize'; did you mean 'batch_size'"
     ):
         parsing.amend_recipe(Recipe(epochs=1), {"batchsize": "4"}, "--recipe")
-    with pytest.raises(UsageError, match="--recipe 'lr' is no key=value"):
+    with pytest.raises(UsageError, match="--recipe 'lr' is not of the form key=value"):
         parsing.parse_pairs(["lr"], "--recipe")
 
 

@@ -202,7 +202,7 @@ def test_the_error_of_a_broken_file_names_it(tmp_path: Path, name: str) -> None:
 
 def test_the_error_of_a_file_that_is_no_state_dict_names_it(tmp_path: Path) -> None:
     torch.save({"epoch": 3, "state": pruned()}, tmp_path / "a.pt")
-    with pytest.raises(ModelError, match=r"a.pt is no state dict; it must map names to tensors"):
+    with pytest.raises(ModelError, match=r"a.pt is not a state dict; it must map names to tensors"):
         run_chain(chain_of(FromCheckpoint(path=str(tmp_path / "a.pt")), Target()), tmp_path / "store")
 
 

@@ -30,7 +30,7 @@ def test_its_plan_is_that_of_the_paper() -> None:
         ),
     ]
     assert describe_stage(list(TunedGmp().plan(NINTH))[2]).startswith(
-        "train by the task's recipe, 3.32 times as long under cubic(to=0.9, "
+        "train by the task's recipe, 3.32 times as long with the cubic GMP schedule (to=0.9, "
     )
 
 

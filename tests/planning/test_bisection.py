@@ -132,7 +132,7 @@ def test_the_label_of_a_search_is_what_was_typed() -> None:
         ("s@101", "--find 's@101' cannot be read"),
         ("s@95:whithin=1", "no option of --find s@95 is named 'whithin'; did you mean 'within'"),
         ("s@95:within=0", "'within' of --find s@95 is '0'"),
-        ("s@95:within", "--find 'within' is no key=value"),
+        ("s@95:within", "--find 'within' is not of the form key=value"),
         ("s@95:low=0.9,high=0.8", "the bracket from 0.9 to 0.8 is narrower than within=0.01"),
     ],
 )

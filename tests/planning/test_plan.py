@@ -56,12 +56,12 @@ def test_methods_that_prune_after_training_share_one_dense_training() -> None:
         "cells_scored": 0,
         "stages": 1 + 4 * 2,
         "stages_to_do": 9,
-        "steps_to_pay": 50,
+        "steps_to_run": 50,
         "steps_shared": 50,
-        "steps_naive": 90,
-        "seconds_to_pay": None,
-        "seconds_naive": None,
-        "flops_to_pay": None,
+        "steps_without_sharing": 90,
+        "seconds_to_run": None,
+        "seconds_without_sharing": None,
+        "flops_to_run": None,
     }
 
 
@@ -151,11 +151,18 @@ def test_a_cost_has_the_steps_to_run_and_those_without_sharing() -> None:
     # per step a batch of 8, and per example three passes of 5 operations
     plan = Plan.of(chains, set().__contains__, given=[DeviceRate(flops=60.0)], forward_flops=lambda task: 5.0)
     first, second = plan.costs()
-    assert (first.tasks, first.model, first.cells, first.steps, first.naive) == (("toy",), "tiny", 3, 30, 50)
-    assert (first.flops, first.seconds, first.seconds_naive) == (30 * 8 * 15, 60.0, 100.0)
+    assert (first.tasks, first.model, first.cells, first.steps, first.steps_without_sharing) == (
+        ("toy",),
+        "tiny",
+        3,
+        30,
+        50,
+    )
+    assert (first.flops, first.seconds, first.seconds_without_sharing) == (30 * 8 * 15, 60.0, 100.0)
     assert (second.model, second.steps, second.seconds) == ("other", 40, 80.0)
     assert (
-        plan.totals() | {"steps_to_pay": 70, "seconds_to_pay": 140.0, "seconds_naive": 180.0} == plan.totals()
+        plan.totals() | {"steps_to_run": 70, "seconds_to_run": 140.0, "seconds_without_sharing": 180.0}
+        == plan.totals()
     )
 
 

@@ -124,7 +124,7 @@ def test_each_fold_has_its_own_size() -> None:
 def test_race_costs_one_training_for_both_levels() -> None:
     (cost,) = planned("race", method=("dense",)).costs()
     assert (cost.tasks, cost.cells, cost.steps) == (("race/middle", "race/high"), 2, 5 * 10_984)
-    assert cost.naive == 2 * cost.steps
+    assert cost.steps_without_sharing == 2 * cost.steps
 
 
 def test_data_that_is_present_is_read_and_a_missing_model_is_named() -> None:
@@ -133,7 +133,7 @@ def test_data_that_is_present_is_read_and_a_missing_model_is_named() -> None:
     assert cell.chain and cell.chain.examples == len(Csqa().data("train"))
     reason = "the model 'roberta-large' is not in the local cache"
     assert assumption_lines([cell]) == [
-        f"1 cells planned with published sizes (csqa dense 0 seed 0): {reason}"
+        f"1 cell planned with published sizes (csqa dense 0 seed 0): {reason}"
     ]
     assert unresolved_lines([cell]) == []
 

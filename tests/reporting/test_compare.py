@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from smc_eval.cli.app import app
+from smc_eval.cli import app
 from smc_eval.errors import UnknownName, UsageError
 from smc_eval.reporting.compare import compare_methods
 from smc_eval.score import Items
@@ -110,12 +110,32 @@ def test_uncertified_records_are_not_compared(make: Any) -> None:
         compare_methods([make("a", 0.5, 80, ok=False), make("b", 0.5, 50)], find_items, "a", "b")
 
 
-def test_one_of_several_rows_of_a_method_is_selected_by_a_facet(make: Any) -> None:
+def test_one_of_several_rows_of_a_method_is_selected_by_a_field(make: Any) -> None:
     records = [make("a", 0.5, 80), make("a", 0.5, 20, distribution="erk"), make("b", 0.5, 50)]
     with pytest.raises(UsageError, match="'a' has several rows on t/a: distribution erk, global; choose one"):
         compare_methods(records, find_items, "a", "b")
-    with pytest.raises(UnknownName, match="facet"):
+    with pytest.raises(UnknownName, match="no field of --where is named 'distribtion'; did you mean 'dist"):
         compare_methods(records, find_items, "a", "b", {"distribtion": "erk"})
+
+
+def test_a_value_that_no_record_has_is_named_with_the_values_that_occur(make: Any) -> None:
+    records = [make("a", 0.5, 80), make("b", 0.5, 50)]
+    with pytest.raises(UnknownName, match=r"no task of a certified record is named 't/b'; .*known: t/a"):
+        compare_methods(records, find_items, "a", "b", {"task": "t/b"})
+
+
+def test_comparisons_are_in_the_order_of_the_table(make: Any) -> None:
+    pattern = {"target": {"sparsity": 0.5, "pattern": "2:4", "distribution": "uniform"}}
+    records = [
+        make(method, 0.5, value, task=task, **changes)
+        for task in ("race/middle", "race/high")
+        for changes in (pattern, {})
+        for method, value in (("a", 80), ("b", 50))
+    ]
+    results = compare_methods(records, find_items, "a", "b")
+    assert [(result.task, result.level) for result in results] == [
+        ("race/middle", "0.5"), ("race/middle", "2:4"), ("race/high", "0.5"), ("race/high", "2:4"),
+    ]  # fmt: skip
 
 
 def test_other_differences_than_the_method_are_reported(make: Any) -> None:
@@ -246,7 +266,7 @@ def test_the_command_prints_every_format_and_refuses_wrong_names(make: Any, tmp_
     assert shown.exit_code == 0
     line = " ".join(shown.stdout.splitlines()[2].split())
     assert line == "t 0.5 80.0 50.0 +30.0 +20.6 to +39.4 <0.001 <0.001 a"
-    assert "paired over 100 items of one seed; p (Holm) is corrected for 1 comparisons" in shown.stdout
+    assert "paired over 100 items of one seed; p (Holm) is corrected for 1 comparison" in shown.stdout
     (plain,) = json.loads(run("a", "b", str(tmp_path), "--format", "json").stdout)
     assert plain["a"] == {"method": "a", "score": 80} and plain["better"] == "a"
     assert run("a", "b", str(tmp_path), "--format", "csv").stdout.startswith(

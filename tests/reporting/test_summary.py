@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from smc_eval.cli.app import app
+from smc_eval.cli import app
 from smc_eval.reporting.html.results_table import page_rows
 from smc_eval.reporting.summary import MethodSummary, Summaries
 from smc_eval.reporting.summary_table import SUMMARY_HEADS, plain_values, summary_texts, text_tables

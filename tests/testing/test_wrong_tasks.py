@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import pytest
@@ -63,24 +64,43 @@ class ScoresHalf(Toy):
         return super().score(predicted[1:], examples[1:])
 
 
+class HasNoSignature(Toy):
+    """The score does not say how it was computed."""
+
+    card: ClassVar[TaskCard] = Toy.card
+
+    def score(self, predicted: Sequence[int], examples: Sequence[Any]) -> Score:
+        return replace(super().score(predicted, examples), signature="")
+
+
 Check = Callable[[TaskContract], None]
 
 
 @pytest.mark.parametrize(
-    ("wrong", "check"),
+    ("wrong", "check", "words"),
     [
         (
             SumLoss(),
             TaskContract.test_the_loss_of_a_batch_is_the_mean_over_its_examples_weighted_by_their_terms,
+            "return the mean over the batch, or implement loss_terms",
         ),
-        (ForgetsLimit(), TaskContract.test_both_parts_have_examples_and_obey_the_limit),
-        (NewDigests(), TaskContract.test_its_sources_have_digests_and_are_stable),
-        (PredictsByBatch(), TaskContract.test_predictions_do_not_depend_on_the_evaluation_batch_size),
-        (ScoresHalf(), TaskContract.test_the_score_counts_every_example),
+        (
+            ForgetsLimit(),
+            TaskContract.test_both_parts_have_examples_and_obey_the_limit,
+            r"data\('train'\) with limit=2 does not return its first two examples",
+        ),
+        (NewDigests(), TaskContract.test_its_sources_have_digests_and_are_stable, "another value when it is"),
+        (
+            PredictsByBatch(),
+            TaskContract.test_predictions_do_not_depend_on_the_evaluation_batch_size,
+            "must not depend on the other examples of its batch",
+        ),
+        (ScoresHalf(), TaskContract.test_the_score_counts_every_example, "counts 4 of 5 examples"),
+        (HasNoSignature(), TaskContract.test_the_score_counts_every_example, "Score.signature is empty"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Toy) else "",
 )
-def test_a_wrong_task_fails_and_the_toy_passes(wrong: Toy, check: Check) -> None:
+def test_a_wrong_task_fails_with_words_and_the_toy_passes(wrong: Toy, check: Check, words: str) -> None:
     def contract_of(tested: Toy) -> TaskContract:
         class Contract(TaskContract):
             task = tested
@@ -88,5 +108,5 @@ def test_a_wrong_task_fails_and_the_toy_passes(wrong: Toy, check: Check) -> None
         return Contract()
 
     check(contract_of(Toy()))
-    with pytest.raises(AssertionError):
+    with pytest.raises(AssertionError, match=words):
         check(contract_of(wrong))

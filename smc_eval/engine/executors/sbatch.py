@@ -58,7 +58,7 @@ class SbatchOptions:
         for word in split_list([text]):
             key, equals, value = word.partition("=")
             if not KEY.fullmatch(key) or (equals and not value):
-                raise UsageError(f"--executor slurm: {word!r} is no KEY=VALUE with a long option of sbatch")
+                raise UsageError(f"--executor slurm: {word!r} is not KEY=VALUE with a long option of sbatch")
             if key in options:
                 raise UsageError(f"--executor slurm: {key!r} is given twice")
             if key in RESERVED:
@@ -73,7 +73,7 @@ class SbatchOptions:
         sbatch = cls(options, minutes, local=local is not None)
         cpus = str(options.pop("cpus-per-task", "1"))
         if not cpus.isdecimal() or cpus == "0":
-            raise UsageError(f"--executor slurm: cpus-per-task={cpus} is no count; give a number from 1")
+            raise UsageError(f"--executor slurm: cpus-per-task={cpus} is not a count; give a number from 1")
         return replace(sbatch, threads=int(cpus))
 
     def with_threads(self, threads: int | None) -> Self:
@@ -112,7 +112,7 @@ def minutes_in(time: str) -> int:
     match = TIME.fullmatch(time)
     if not match:
         raise UsageError(
-            f"--executor slurm: time={time} is no time limit; write minutes, H:MM:SS or D-HH:MM:SS"
+            f"--executor slurm: time={time} is not a time limit; write minutes, H:MM:SS or D-HH:MM:SS"
         )
     if clock := match["clock"]:
         parts = [int(part) for part in clock.split(":")]

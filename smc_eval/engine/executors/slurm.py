@@ -65,6 +65,8 @@ class Submission:
     task: CellTask
     report: Callable[[Progress], None]
     future: Future[Record | None]
+    local: bool = False
+    """Whether submitit's stand-in for SLURM runs it on this machine."""
     job: Any = None
     """submitit's, once SLURM has it."""
     state: str = ""
@@ -75,7 +77,8 @@ class Submission:
         """Set the state of the job, and report a change."""
         if state != self.state:
             self.state = state
-            label = f"SLURM job {self.job.job_id} is {state.lower()}"
+            where = "local" if self.local else "SLURM"
+            label = f"{where} job {self.job.job_id} is {state.lower()}"
             self.report(Progress("stage", (label, 1, 0), {}))
 
 
@@ -110,7 +113,7 @@ class Slurm:
         self._thread.start()
 
     def submit(self, job: Job, report: Callable[[Progress], None]) -> Future[Record | None]:
-        submission = Submission(CellTask(job, self.settings), report, Future())
+        submission = Submission(CellTask(job, self.settings), report, Future(), local=self.sbatch.local)
         if self._fault:
             raise self._fault
         self._new.put(submission)

@@ -40,7 +40,7 @@ class ProgressSender(Silent):
         self.due = time.monotonic() + PROGRESS_SECONDS
         self._report("stage", label, steps, done)
 
-    def step(self, done: int, loss: float) -> None:
+    def step(self, done: int, loss: float | None) -> None:
         if (now := time.monotonic()) >= self.due:
             self.due = now + PROGRESS_SECONDS
             self._report("step", done, loss)

@@ -168,7 +168,7 @@ LAYERS_ABSENT = "the records have no sparsities of tensors."
 AGREEMENT_LEAD = "Weights that are unpruned in both nets, divided by those that are unpruned in at least one."
 AGREEMENT_ABSENT = "no two nets have stored mask samples that can be compared."
 MOVED_LEAD = (
-    "If weights barely leave their start values, training is lazy, and magnitudes carry little information "
+    "If weights barely leave their initial values, training is lazy, and magnitudes carry little information "
     "about the task."
 )
 MOVED_ABSENT = "the records have no changes of weights."

@@ -1,4 +1,4 @@
-"""The change of weights from their start values: a thin line per tensor, a thick one for all together."""
+"""The change of weights from their initial values: a thin line per tensor, a thick one for all together."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def weight_change_figure(panel: Panel, name: str) -> tuple[Figure, Matrix] | Non
     figure = Figure(
         f"moved-{name}",
         panel.title,
-        f"Change of the weights of {len(names)} tensors from their start values, relative to the norm of "
+        f"Change of the weights of {len(names)} tensors from their initial values, relative to the norm of "
         f"these, against sparsity, for {panel.title}.",
         _spec(labels, {point[2] for point in points}),
         f"moved-{name}",

@@ -38,7 +38,7 @@ def parse_object(content: str) -> JsonRow:
     try:
         row = json.loads(content)
     except json.JSONDecodeError as error:
-        raise ValueError(f"no JSON: {error.msg} at character {error.pos + 1}") from None
+        raise ValueError(f"not valid JSON: {error.msg} at character {error.pos + 1}") from None
     except ValueError:  # Python limits the digits of a number
         raise ValueError("cannot read the JSON: a number has too many digits") from None
     except RecursionError:

@@ -149,7 +149,7 @@ def test_other_verbs_than_run_happen_only_on_rank_0(monkeypatch: pytest.MonkeyPa
 def test_an_error_of_another_rank_is_printed_by_that_rank(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys.modules["smc_eval.cli.app"], "RANK_ERROR_DELAY", 0.0)
+    monkeypatch.setattr(sys.modules["smc_eval.cli.program"], "RANK_ERROR_DELAY", 0.0)
     monkeypatch.setattr(sys, "__stderr__", sys.stderr)
     result = CliRunner().invoke(app, ["--tasks", "nosuch"], env={"WORLD_SIZE": "2", "RANK": "1"})
     assert result.exit_code == 2

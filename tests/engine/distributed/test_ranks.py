@@ -136,7 +136,7 @@ def test_a_killed_rank_ends_the_other_with_a_reason_and_loses_nothing(tmp_path: 
     ran = launched(tmp_path, "kill", "drawn")
     assert ran.returncode != 0 and ran.stdout == ""
     assert "another of 2 ranks has ended" in ran.stderr or "the launcher ends this rank" in ran.stderr
-    assert "issue the same command again to go on" in ran.stderr
+    assert "run the same command again to continue" in ran.stderr
     assert records(tmp_path) == {}
     assert [path.name for path in tmp_path.rglob(".*")] == []
     assert len(list((tmp_path / "partial").iterdir())) == 1
@@ -190,7 +190,7 @@ def test_control_c_ends_all_ranks(tmp_path: Path) -> None:
     _, rest = process.communicate(timeout=300)
     assert process.returncode != 0
     lines.append(rest)
-    assert "".join(lines).count("issue the same command again to go on") == 1
+    assert "".join(lines).count("run the same command again to continue") == 1
     with pytest.raises(ProcessLookupError):
         os.killpg(process.pid, 0)
     assert records(tmp_path) == {}

@@ -117,7 +117,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("killed")
     ran = launched(folder, "shard-kill", "gmp")
     assert ran.returncode != 0 and ran.stdout == ""
-    assert "issue the same command again to go on" in ran.stderr
+    assert "run the same command again to continue" in ran.stderr
     assert records(folder) == {} and len(list((folder / "partial").iterdir())) == 1
     return folder
 

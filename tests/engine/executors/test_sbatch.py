@@ -44,14 +44,14 @@ def test_time_limits_have_all_forms_of_sbatch(words: str, minutes: int) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("time=soon", "time=soon is no time limit; write minutes, H:MM:SS or D-HH:MM:SS"),
+        ("time=soon", "time=soon is not a time limit; write minutes, H:MM:SS or D-HH:MM:SS"),
         ("time=2", "time=2 is too short: jobs get a signal 90 s before their end"),
-        ("Partition=gpu", "'Partition=gpu' is no KEY=VALUE with a long option of sbatch"),
-        ("partition=", "'partition=' is no KEY=VALUE"),
+        ("Partition=gpu", "'Partition=gpu' is not KEY=VALUE with a long option of sbatch"),
+        ("partition=", "'partition=' is not KEY=VALUE"),
         ("partition=gpu,partition=cpu", "'partition' is given twice"),
         ("array=1-9", "'array' cannot be set: each cell is one task of one job"),
         ("ntasks=2", "'ntasks' cannot be set"),
-        ("cpus-per-task=0", "cpus-per-task=0 is no count"),
+        ("cpus-per-task=0", "cpus-per-task=0 is not a count"),
         ("cluster=moon", "cluster=moon is unknown; known: local"),
     ],
 )

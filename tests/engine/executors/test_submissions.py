@@ -80,7 +80,7 @@ def run(cells: Any, watcher: Any, count: int = 2) -> list[Any]:
 
 def test_jobs_give_the_records_of_one_process(cells: Any, cluster: Cluster, watcher: Any) -> None:
     run(cells, watcher, 3)
-    assert watcher.stages[0] == "SLURM job 1 is pending"
+    assert watcher.stages[0] == "local job 1 is pending"
     cells.assert_undisturbed("jobs")
 
 

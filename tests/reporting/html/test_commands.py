@@ -42,7 +42,7 @@ def digests(results: Iterable[Record]) -> set[str]:
     [
         {"model": ("tiny",), "tasks": ("csqa",), "method": ("lth,snip",)},
         {"model": ("tiny",), "tasks": ("mawps",), "method": ("lth:share=0.3",), "sparsity": ("0.5,2:4",)},
-        {"model": ("tiny",), "tasks": ("csqa,svamp",), "method": ("gmp",), "seeds": "3,", "folds": "0,"},
+        {"model": ("tiny",), "tasks": ("csqa,mawps",), "method": ("gmp",), "seeds": "3,", "folds": "0,"},
         {"model": ("tiny",), "tasks": ("mawps/gts",), "method": ("snip",), "seeds": "2", "folds": "1,3"},
         {"model": ("tiny",), "tasks": ("csqa",), "method": ("omp-after",), "protocol": "paper"},
         {

@@ -84,7 +84,7 @@ BROKEN = [
     (row_of(*choices(*"ABCD"), {"label": {}, "text": "x"}), "a choice is labelled {}"),
     (row(question={"stem": "Where?", "choices": "ABCDE"}), "'choices' is 'ABCDE'; wanted a list"),
     ("[1, 2]", "the content is [1, 2]; wanted a JSON object"),
-    ("{", "no JSON: Expecting property name"),
+    ("{", "not valid JSON: Expecting property name"),
     ('{"answerKey": 1' + "1" * 5000 + "}", "cannot read the JSON: a number has too many digits"),
     ("[" * 100_000, "cannot read the JSON: it is nested too deeply"),
 ]  # fmt: skip

@@ -23,6 +23,9 @@ from smc_eval.errors import RankLost, SmcError
 PROGRAM_FLAGS = ("--help", "--version")
 """Flags of the program itself. Any other first flag belongs to `run`."""
 
+VERBS_THAT_CONTINUE = ("run", "work", "data")
+"""Verbs that continue where an earlier one was interrupted."""
+
 RANK_ERROR_DELAY = 3.0
 """Seconds that a rank waits before it prints its own error; the launcher usually ends it earlier."""
 
@@ -54,12 +57,13 @@ class VerbGroup(TyperGroup):
                 report_rank_error(error)
         except CommandLineError as error:
             message = getattr(error, "format_message", error.__str__)()
-            typer.echo(
-                f"error: {message[:1].lower()}{message[1:]}\nsee smc-eval --help, smc-eval run --help",
-                err=True,
-            )
+            place = getattr(error, "ctx", None)  # of the verb, where it is known
+            verb = place.command_path if place else f"{ctx.command_path} run"
+            typer.echo(f"error: {message[:1].lower()}{message[1:]}\nsee {verb} --help", err=True)
         except KeyboardInterrupt as error:
-            typer.echo("interrupted; finished work is kept: issue the same command again to go on", err=True)
+            kept = ctx.invoked_subcommand in VERBS_THAT_CONTINUE
+            hint = "; finished work is kept: run the same command again to continue" if kept else ""
+            typer.echo(f"interrupted{hint}", err=True)
             raise typer.Exit(getattr(error, "exit_code", 130)) from None
         raise typer.Exit(2)
 
@@ -113,8 +117,8 @@ command("store")(store.store)
 app.add_typer(data.data, name="data")
 
 
-def main() -> None:
-    """The program `smc-eval`. Of several ranks only rank 0 prints; the others print only their failures."""
+def run_program() -> None:
+    """Run the command line. Of several ranks only rank 0 prints; the others print only their failures."""
     try:
         if launch.rank() > 0:
             sys.excepthook = lambda *error: traceback.print_exception(*error, file=sys.__stderr__)
