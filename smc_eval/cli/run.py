@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import typer
@@ -125,7 +126,11 @@ def run_resolved(
             records = iter(run_cells(chains, run_options))
         else:
             records = iter(())
-    return [next(records) if cell.chain else cell.record for cell in resolved]
+    found = [next(records) if cell.chain else cell.record for cell in resolved]
+    return [  # a record of the store was made with other models named
+        replace(record, refused_models=cell.cell.refused_models)
+        for cell, record in zip(resolved, found, strict=True)
+    ]
 
 
 def save_grid(config: RunConfig, resolved: Sequence[ResolvedCell]) -> None:

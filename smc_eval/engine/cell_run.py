@@ -272,6 +272,7 @@ class CellRun:
             sparsity=ReachedSparsity(**reached),
             certificate=self._certificate(net, None if custom else cell.target),
             cost=cost,
+            notes=(*blank.notes, *self.usage.notes),
             versions=versions() | self.device.description,
         )
 

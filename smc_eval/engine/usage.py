@@ -39,6 +39,8 @@ class Usage:
     """Weights that grew back."""
     parts: int = 1
     """Largest number of parts into which batches were cut to fit into memory."""
+    notes: list[str] = field(default_factory=list)
+    """What pruners tell the reader, each line once."""
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(ACTIVITIES, 0.0))
     """Wall-clock seconds by activity."""
     flops: dict[str, dict[str, int]] = field(

@@ -14,7 +14,7 @@ from smc_eval.errors import PlanError, UsageError
 from smc_eval.experiment.budget import Budget
 from smc_eval.method import Method
 from smc_eval.protocol import Protocol
-from smc_eval.spec import OmitDefault, Spec, digest
+from smc_eval.spec import OmitDefault, Outside, Spec, digest
 from smc_eval.stages import START, Distillation, Prune, Rewind, Stage, Train
 from smc_eval.target import Target
 from smc_eval.task import Source, Task
@@ -33,6 +33,8 @@ class Cell(Spec):
     seed: int = 0
     budget: Annotated[Budget | None, OmitDefault()] = None
     """Training budget; None leaves the training to the method."""
+    refused_models: Annotated[tuple[str, ...], Outside()] = ()
+    """Why the task keeps its published model: a sentence for each model that was named for it."""
 
     @property
     def label(self) -> str:

@@ -36,6 +36,8 @@ class CustomMasks(Pruner):
     """Masks that already exist: the zeros of the net, the zeros of the weights in a file, or the masks in a
     file."""
 
+    version: ClassVar[int] = 2  # 2: reads pairs of torch's pruning, sparse layouts and wrapped names
+
     path: Annotated[str | None, Outside()] = None
     """File or folder; None takes the zeros of the net itself."""
     content: Literal["weights", "masks"] = "weights"
@@ -48,11 +50,13 @@ class CustomMasks(Pruner):
         from smc_eval.sparse.custom_masks import custom_masks
 
         if self.path is None:
-            return custom_masks(probe.weights, probe.weights, "weights")
+            return custom_masks(probe.weights, probe.weights, "weights").masks
         files = checkpoint_files(self.path)
         if checkpoint_sha256(files) != self.sha256:
             raise ModelError(f"{self.path} has changed since this run was planned; issue the command again")
-        return custom_masks(probe.weights, load_tensors(files), self.content)
+        made = custom_masks(probe.weights, load_tensors(files), self.content)
+        probe.note(f"{Path(self.path).name}: {made.coverage}")
+        return made.masks
 
 
 class FromCheckpoint(Method):
@@ -61,7 +65,9 @@ class FromCheckpoint(Method):
 
     Weights in scope are pruned where the weights of `--model` are exactly zero, or those of another
     checkpoint (`path`), or where a file of masks is zero (`mask`). Only the masks come from there: the
-    weights are always those of `--model`. Names can differ by a prefix.
+    weights are always those of `--model`. Names can differ by a prefix, and by the parts that wrappers add.
+    The state dict may be inside another dict; its tensors may be sparse, or pairs of
+    `torch.nn.utils.prune`. The record says how many tensors in scope were found.
     """
 
     card: ClassVar[MethodCard] = MethodCard(
@@ -162,6 +168,8 @@ def _load_file(path: Path) -> dict[str, Tensor]:
     import torch
     from safetensors.torch import load_file
 
+    from smc_eval.sparse.plain_tensors import find_state_dict
+
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
@@ -171,6 +179,7 @@ def _load_file(path: Path) -> dict[str, Tensor]:
     except Exception as error:  # a broken file can raise anything
         message = first_line(error)[:160] or type(error).__name__
         raise ModelError(f"{path} cannot be read as tensors: {message}") from error
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise ModelError(f"{path} is no state dict; it must map names to tensors, and nothing else")
-    return state
+    try:
+        return find_state_dict(state)
+    except ValueError as error:
+        raise ModelError(f"{path} is no state dict: {error}") from None

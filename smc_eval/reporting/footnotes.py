@@ -39,12 +39,18 @@ def footnotes(table: Table) -> Footnotes:
 
 
 def _warnings(records: Sequence[Record]) -> Iterator[str]:
-    synthetic = [record for record in records if record.data.source == "synthetic"]
+    # a cell that read nothing says nothing of the data
+    synthetic = [record for record in records if record.data.source == "synthetic" and record.data.digest]
     if synthetic:
         yield f"SYNTHETIC DATA: not a result{_tasks_of(synthetic, records)}"
     for limit in sorted({record.data.limited for record in records if record.data.limited}):
         limited = [record for record in records if record.data.limited == limit]
         yield f"LIMITED to {limit} examples of each part: not a result{_tasks_of(limited, records)}"
+    kept = dict[tuple[str, str, tuple[str, ...]], None]()
+    for record in records:
+        if record.refused_models:
+            kept[record.task, record.model, record.refused_models] = None
+    yield from (kept_model_line(*one) for one in kept)
     if count := sum(_uncertified(record) for record in records):
         results = f"{len(records)} result{'' if len(records) == 1 else 's'}"
         yield f"! {count} of {results} failed the certificate; means of certified results exclude them"
@@ -89,11 +95,28 @@ def _settings(table: Table) -> Iterator[str]:
         yield "score: " + "; ".join(f"{metric}, {which} is better" for metric, which in metrics.items())
     yield from _shared(table)
     yield from _repetitions(table)
+    yield from _notes(records)
     for tasks, signatures in _by_tasks(
         records, lambda record: record.score and record.score.signature
     ).items():
         differ = " (they differ: scores are not comparable)" if len(signatures) > 1 else ""
         yield f"signature of {tasks}: {' | '.join(signatures)}{differ}"
+
+
+def _notes(records: Iterable[Record]) -> Iterator[str]:
+    """What methods tell of their cells, each text once, with its first cell and the number of others."""
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        for text in record.notes:
+            groups.setdefault(text, []).append(record)
+    for text, group in groups.items():
+        more = f" and {len(group) - 1} more" if len(group) > 1 else ""
+        yield f"note on {cell_name(group[0])}{more}: {text}"
+
+
+def kept_model_line(task: str, model: str, reasons: Iterable[str]) -> str:
+    """That a task keeps its published model, and why it uses none of the named ones."""
+    return f"task {task!r} keeps its published model {model!r}: {'; '.join(reasons)}"
 
 
 def _totals(table: Table) -> Iterator[str]:
@@ -128,8 +151,8 @@ def _shared(table: Table) -> Iterator[str]:
         yield f"match {matches}: training of a cell along its whole chain, relative to the dense recipe"
     if len(table.models) == 1:
         yield f"model: {table.models[0]}"
-    sources = dict.fromkeys(record.data.source for record in table.records)
-    yield f"data: {', '.join(sources)}"
+    if sources := dict.fromkeys(record.data.source for record in table.records if record.data.digest):
+        yield f"data: {', '.join(sources)}"
 
 
 def _repetitions(table: Table) -> Iterator[str]:

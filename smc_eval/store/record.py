@@ -15,6 +15,7 @@ from smc_eval.recipe import Recipe
 from smc_eval.score import Score, pooled
 from smc_eval.spec import digest
 from smc_eval.store.certificate import RECORD_CONFIG, Certificate
+from smc_eval.task import Source
 
 RECORD_SCHEMA = 2
 """Version of the JSON of a record."""
@@ -46,7 +47,7 @@ class DataSource:
     __pydantic_config__ = RECORD_CONFIG
 
     source: str
-    """`synthetic`, `hub` or a folder."""
+    """`synthetic`, `hub` or a folder; where nothing was read, the folder that was asked for, or empty."""
     digest: str
     """Empty where nothing was read."""
     limited: int | None
@@ -169,6 +170,10 @@ class Record:
     sparsity: ReachedSparsity | None = None
     certificate: Certificate | None = None
     cost: Cost | None = None
+    refused_models: Annotated[tuple[str, ...], Field(exclude_if=lambda v: not v)] = ()
+    """Why the task kept its published model: a sentence for each model that was named for it."""
+    notes: Annotated[tuple[str, ...], Field(exclude_if=lambda v: not v)] = ()
+    """What a reader must know of this result, in sentences."""
     versions: Mapping[str, str | int] = field(default_factory=dict)
     """Of Python, the libraries and the device."""
 
@@ -216,10 +221,14 @@ def _adapter() -> TypeAdapter[Record]:
     return TypeAdapter(Record)
 
 
-def blank_record(cell: Cell, chain: Chain | None = None) -> Record:
-    """The record of a cell that has not run; its status is `skipped`."""
-    sources = {source.role: source for source in chain.sources} if chain else {}
-    task, data = cell.task, sources.get("data")
+def blank_record(cell: Cell, chain: Chain | None = None, sources: Iterable[Source] = ()) -> Record:
+    """The record of a cell that has not run; its status is `skipped`.
+
+    `sources` are those of its task, if it has no chain.
+    """
+    task, read = cell.task, {source.role: source for source in (chain.sources if chain else sources)}
+    data = read.get("data")
+    asked = "" if task.folder == "synthetic" else task.folder  # a task can have data of its own
     return Record(
         task=task.label,
         group=task.card.groups[0] if task.card.groups else task.card.name,
@@ -230,10 +239,11 @@ def blank_record(cell: Cell, chain: Chain | None = None) -> Record:
         fold=task.fold,
         target=TargetRecord(**dict(cell.target)),
         recipe=task.recipe,
-        data=DataSource(data.name if data else task.folder, data.digest if data else "", task.limit),
+        data=DataSource(data.name if data else asked, data.digest if data else "", task.limit),
         digest=chain.digest if chain else digest(cell),
         status="skipped",
         match=cell.budget,
+        refused_models=cell.refused_models,
     )
 
 

@@ -41,7 +41,8 @@ def _flags(record: Record, registry: Registry) -> Flags:
         flags["recipe"] = changes
     if record.match and not dense:
         flags["match"] = record.match.label
-    flags["data-dir"] = record.data.source
+    if record.data.source:
+        flags["data-dir"] = record.data.source
     if record.data.limited:
         flags["limit"] = str(record.data.limited)
     patterns = [("include", word) for word in target.include] + [("exclude", word) for word in target.exclude]
