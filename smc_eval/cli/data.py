@@ -19,6 +19,7 @@ from smc_eval.experiment.config import DATA_VARIABLE
 from smc_eval.experiment.grid import chosen_tasks, data_folder
 from smc_eval.experiment.parsing import parse_spec
 from smc_eval.registry import ALL, registry
+from smc_eval.reporting.printable import printable
 from smc_eval.task import Task
 
 data = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
@@ -81,9 +82,9 @@ def verify(
     for task in _tasks(names, data_folder(folder)):
         findings = list(verify_task(task))
         good = all(finding.good for finding in findings)
-        typer.echo(f"{task.label}: {'whole' if good else 'not whole'}")
+        typer.echo(f"{printable(task.label)}: {'whole' if good else 'not whole'}")
         for finding in findings:
-            typer.echo(f"  {finding.status:<7} {finding.message}")
+            typer.echo(f"  {finding.status:<7} {printable(finding.message)}")
         whole = whole and good
     if not whole:
         raise typer.Exit(1)

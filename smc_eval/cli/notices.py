@@ -12,6 +12,7 @@ from smc_eval.experiment.grid import Grid
 from smc_eval.planning.resolve import ResolvedCell, unresolved_lines
 from smc_eval.planning.sparsity_search import left_out
 from smc_eval.reporting.footnotes import kept_model_line
+from smc_eval.reporting.printable import printable_lines
 
 
 class Notices(NamedTuple):
@@ -48,7 +49,7 @@ class Notices(NamedTuple):
 def print_notices(config: RunConfig, grid: Grid) -> None:
     """Print the notices of a grid before it runs; with `--quiet`, only the warnings."""
     notices = Notices.of(config, grid)
-    for line in notices.lines():
+    for line in map(printable_lines, notices.lines()):
         if line.startswith("warning: "):
             typer.secho(line, err=True, fg="yellow", bold=True)
         elif not config.quiet:

@@ -26,6 +26,7 @@ from smc_eval.planning.plan import Plan, StageNode, describe_stage
 from smc_eval.planning.resolve import ResolvedCell, Resolver, assumption_lines
 from smc_eval.planning.sparsity_search import SparsitySearch, first_cells, most_cells, searches
 from smc_eval.registry import registry
+from smc_eval.reporting.printable import printable, printable_lines
 from smc_eval.reporting.text_table import UNLIMITED_WIDTH
 from smc_eval.store.layout import check_layout
 from smc_eval.task import BUILT_MODELS, Task
@@ -104,7 +105,7 @@ def plan(
         console.print()
     sums = [*_sums(planned, _kept_nets_line(store, chains)), *assumption_lines(resolved)]
     for line in (*_bound_lines(grid, search_list), *sums, *notices.lines()):
-        console.print(line, markup=False, highlight=False)
+        console.print(printable_lines(line), markup=False, highlight=False)
     for line in makespans.lines(time_text) if makespans else [UNKNOWN_MAKESPAN] * bool(counts):
         console.print(line, markup=False, highlight=False)
 
@@ -168,6 +169,7 @@ def _table(costs: Iterable[TrainingCost]) -> Table:
     """The cost by task and model."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for name in ("task", "model"):
@@ -177,8 +179,8 @@ def _table(costs: Iterable[TrainingCost]) -> Table:
     for cost in costs:
         hours = [None if part is None else part / 3600 for part in (cost.seconds, cost.seconds_naive)]
         table.add_row(
-            ", ".join(cost.tasks),
-            cost.model,
+            Text(printable(", ".join(cost.tasks))),
+            Text(printable(cost.model)),
             *(f"{count:,}" for count in (cost.cells, cost.steps, cost.naive)),
             "?" if cost.flops is None else f"{cost.flops:.2g}",
             *("?" if part is None else f"{part:,.3g}" if part < 100 else f"{part:,.0f}" for part in hours),

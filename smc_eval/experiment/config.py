@@ -12,6 +12,7 @@ from pydantic import Field
 
 from smc_eval.errors import UnknownName
 from smc_eval.experiment.parsing import parse_spec, read_toml
+from smc_eval.files.user_path import is_file
 from smc_eval.recipe import Precision
 from smc_eval.spec import Spec
 from smc_eval.target import Distribution, Scope
@@ -143,9 +144,9 @@ def read_grid_file(grid: str) -> dict[str, Any]:
         UsageError: the file is missing or is no TOML.
     """
     path = Path(grid)
-    if path.suffix != ".toml" and not path.is_file():
+    if path.suffix != ".toml" and not is_file(path):
         path = GRIDS / f"{grid}.toml"
-        if not path.is_file():
+        if not is_file(path):
             raise UnknownName("grid", grid, [file.stem for file in GRIDS.glob("*.toml")])
     content = read_toml(path, "grid")
     return {key: value for name, raw in content.items() for key, value in [_field_value(name, raw, path)]}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import get_args
 
 from smc_eval.errors import DataError, UnknownName, UsageError
@@ -13,6 +12,7 @@ from smc_eval.experiment.budget import Budget
 from smc_eval.experiment.cell import Cell
 from smc_eval.experiment.config import PUBLISHED, RunConfig
 from smc_eval.experiment.model_choice import ModelChoice
+from smc_eval.files.user_path import is_file, is_folder
 from smc_eval.method import DENSE, Method
 from smc_eval.protocol import PROTOCOLS, Protocol
 from smc_eval.recipe import Recipe
@@ -215,10 +215,10 @@ def data_folder(word: str) -> str:
     Raises:
         DataError: there is no such folder.
     """
-    if word not in {"synthetic", "hub"} and not Path(word).is_dir():
+    if word not in {"synthetic", "hub"} and not is_folder(word):
         fault = (
             f"{word!r} is a file, no data directory"
-            if Path(word).exists()
+            if is_file(word)
             else f"there is no data directory {word!r}"
         )
         raise DataError(f"{fault}; give a folder in the official layout, hub or synthetic")

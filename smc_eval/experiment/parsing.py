@@ -17,6 +17,15 @@ from smc_eval.recipe import Recipe
 from smc_eval.spec import Spec
 from smc_eval.target import SMC_GRID, Scope, Target
 
+LONGEST_TOML = 2**20
+"""Bytes of a TOML file. A longer one is refused, and so is one without an end."""
+
+DEEPEST_TOML = 8
+"""Levels of tables and lists in a TOML file."""
+
+LONGEST_TEXT = 4096
+"""Characters of a value. No path is longer."""
+
 MOST_SEEDS = 100
 """A larger count is refused: it is probably meant as one seed."""
 
@@ -32,11 +41,30 @@ def read_toml(path: Path, what: str) -> dict[str, Any]:
         UsageError: the file is missing or is no TOML.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            text = file.read(LONGEST_TOML + 1)
+        if len(text) > LONGEST_TOML:
+            raise UsageError(f"{what} {path} is longer than {LONGEST_TOML:,} bytes; is it another file?")
+        content = tomllib.loads(text.decode())
     except OSError as error:
         raise UsageError(f"cannot read {what} {path}: {error.strerror}") from None
     except ValueError as error:
         raise UsageError(f"{what} {path} is no TOML: {error}") from None
+    except RecursionError:
+        raise UsageError(f"{what} {path} is nested too deeply; wanted one key for each flag") from None
+    if _depth(content) > DEEPEST_TOML:
+        raise UsageError(f"{what} {path} is nested too deeply; wanted one key for each flag")
+    return content
+
+
+def _depth(content: object) -> int:
+    """Levels of tables and lists, at most one more than are allowed."""
+    level, depth = [content], 0
+    while level and depth <= DEEPEST_TOML:
+        parts = [part for part in level if isinstance(part, dict | list)]
+        level = [v for part in parts for v in (part.values() if isinstance(part, dict) else part)]
+        depth += bool(parts)
+    return depth
 
 
 def split_list(values: Iterable[str]) -> list[str]:
@@ -220,6 +248,7 @@ def check_spec(kind: type[S], values: Mapping[str, Any], noun: str, owner: str) 
         UnknownName: the Spec has no such field; names the nearest.
         UsageError: a value is wrong for its field; gives the meaning of the field.
     """
+    _refuse_texts(values, noun, owner)
     try:
         return kind.model_validate(values)
     except ValidationError as error:
@@ -233,6 +262,27 @@ def check_spec(kind: type[S], values: Mapping[str, Any], noun: str, owner: str) 
         meaning = next((f.description for n, f in kind.model_fields.items() if where in (n, f.alias)), None)
         about = f" ({where}: {' '.join(meaning.split())})" if meaning else ""
         raise UsageError(f"{noun} {where!r} of {owner} is {first['input']!r}; {message}{about}") from None
+
+
+def _refuse_texts(values: Mapping[str, Any], noun: str, owner: str) -> None:
+    """Refuse texts that name no file and can stand in no record.
+
+    Raises:
+        UsageError: a text has a zero byte or bytes that are no UTF-8, or is too long.
+    """
+    for name, value in values.items():
+        for text in value if isinstance(value, list | tuple) else (value,):
+            if not isinstance(text, str):
+                continue
+            if len(text) > LONGEST_TEXT:
+                raise UsageError(
+                    f"{noun} {name!r} of {owner} is {text[:40] + '…'!r}; it has {len(text):,} characters, "
+                    f"more than {LONGEST_TEXT:,}"
+                )
+            if "\0" in text or any("\ud800" <= sign <= "\udfff" for sign in text):
+                raise UsageError(
+                    f"{noun} {name!r} of {owner} is {text!r}; it has a zero byte, or bytes that are no UTF-8"
+                )
 
 
 def _names(kind: type[Spec]) -> list[str]:
@@ -260,7 +310,7 @@ def _value(kind: type[Spec], key: str, value: object, where: str) -> object:
     if isinstance(value, str) and value.startswith("["):
         try:
             return json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise UsageError(f"{where} is {value!r}, no list such as [0.9,0.98]") from None
     return value
 

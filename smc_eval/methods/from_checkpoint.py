@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,8 @@ from pydantic import Field, PrivateAttr, model_validator
 from smc_eval.card import MethodCard
 from smc_eval.errors import ModelError, first_line
 from smc_eval.files.checksum import combined_sha256, file_sha256
+from smc_eval.files.json_text import parse_json
+from smc_eval.files.user_path import is_file, is_folder, user_path
 from smc_eval.method import Method
 from smc_eval.pruner import Probe, Pruner
 from smc_eval.spec import Outside
@@ -110,8 +111,8 @@ def checkpoint_files(path: str) -> list[Path]:
     Raises:
         ModelError: the checkpoint or a shard is missing.
     """
-    file = Path(path).expanduser()
-    if file.is_dir():
+    file = user_path(path)
+    if is_folder(file):
         names = (*WHOLE_FILES, *INDICES)
         present = [file / name for name in names if (file / name).is_file()]
         if not present:
@@ -119,7 +120,7 @@ def checkpoint_files(path: str) -> list[Path]:
         file = present[0]
     if file.name in INDICES:
         return _shards(file)
-    if not file.is_file():
+    if not is_file(file):
         raise ModelError(f"there is no checkpoint {path}; give a folder, or a file: {', '.join(READABLE)}")
     if file.suffix not in READABLE:
         raise ModelError(f"{path} has an unknown ending; give a file with one of {', '.join(READABLE)}")
@@ -128,7 +129,7 @@ def checkpoint_files(path: str) -> list[Path]:
 
 def _shards(index: Path) -> list[Path]:
     try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        names = sorted(set(parse_json(index.read_bytes())["weight_map"].values()))
     except (OSError, ValueError, KeyError, AttributeError, TypeError):
         raise ModelError(f"{index} names no shards; it must have a weight_map") from None
     shards = [index.parent / str(name) for name in names]

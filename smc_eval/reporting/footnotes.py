@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from smc_eval.errors import first_line
 from smc_eval.method import DENSE
 from smc_eval.reporting.cell_value import DISCONNECTED
+from smc_eval.reporting.printable import printable, printable_lines
 from smc_eval.reporting.table import ANY, Table, facets, short_sparsities
 from smc_eval.store.record import Record
 
@@ -35,7 +36,12 @@ def footnotes(table: Table) -> Footnotes:
     """The footnotes of a table, from the records that it was made of."""
     records = table.records
     problems = (*_problems(records), *_dead_tensors(records))
-    return Footnotes(tuple(_warnings(records)), problems, tuple(_settings(table)), tuple(_totals(table)))
+    return Footnotes(
+        tuple(map(printable, _warnings(records))),
+        tuple(map(printable_lines, problems)),
+        tuple(map(printable, _settings(table))),
+        tuple(map(printable, _totals(table))),
+    )
 
 
 def _warnings(records: Sequence[Record]) -> Iterator[str]:
@@ -223,7 +229,7 @@ def cell_name(record: Record) -> str:
     level = f" {short_sparsities([sparsity])[sparsity] if pattern == 'free' else pattern}"
     fold = "" if record.fold is None else f" fold {record.fold}"
     shown = "" if record.method == DENSE else level
-    return f"{record.task}{fold} {record.method}{shown} seed {record.seed}"
+    return printable(f"{record.task}{fold} {record.method}{shown} seed {record.seed}")
 
 
 def _tasks_of(some: Sequence[Record], records: Sequence[Record]) -> str:

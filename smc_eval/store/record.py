@@ -14,11 +14,13 @@ from smc_eval.experiment.cell import Cell, Chain
 from smc_eval.recipe import Recipe
 from smc_eval.score import Score, pooled
 from smc_eval.spec import digest
-from smc_eval.store.certificate import RECORD_CONFIG, Certificate
+from smc_eval.store.certificate import RECORD_CONFIG, Certificate, Count, Share
 from smc_eval.task import Source
 
 RECORD_SCHEMA = 2
 """Version of the JSON of a record."""
+
+Seconds = Annotated[float, Field(ge=0)]
 
 EMPTY_PARTS = ("match", "sparsity", "certificate", "cost")
 """Parts that are an empty object in JSON, and None in Python, where a record lacks them."""
@@ -30,8 +32,8 @@ class TargetRecord:
 
     __pydantic_config__ = RECORD_CONFIG
 
-    sparsity: float
-    pattern: str
+    sparsity: Share
+    pattern: Annotated[str, Field(pattern=r"^(free|[1-9][0-9]*:[1-9][0-9]*)$")]
     distribution: str
     scope: str
     include: Annotated[tuple[str, ...], Field(exclude_if=lambda v: not v)] = ()
@@ -50,7 +52,7 @@ class DataSource:
     """`synthetic`, `hub` or a folder; where nothing was read, the folder that was asked for, or empty."""
     digest: str
     """Empty where nothing was read."""
-    limited: int | None
+    limited: Count | None
     """The value of `--limit`."""
 
 
@@ -62,7 +64,7 @@ class ScoreRecord:
 
     metric: str
     value: float
-    n: int
+    n: Count
     higher_is_better: bool
     signature: str
     also: Mapping[str, float] = field(default_factory=dict)
@@ -75,11 +77,11 @@ class ReachedSparsity:
 
     __pydantic_config__ = RECORD_CONFIG
 
-    scope: float
+    scope: Share
     """Of the tensors in scope."""
-    weights: float
+    weights: Share
     """Of all tensors with two or more dimensions, embeddings left out."""
-    all: float
+    all: Share
     """Of all parameters."""
 
 
@@ -89,9 +91,9 @@ class ActivitySeconds:
 
     __pydantic_config__ = RECORD_CONFIG
 
-    train: float
-    prune: float
-    predict: float
+    train: Seconds
+    prune: Seconds
+    predict: Seconds
 
 
 @dataclass(frozen=True)
@@ -100,9 +102,9 @@ class FlopCount:
 
     __pydantic_config__ = RECORD_CONFIG
 
-    dense: int
+    dense: Count
     """As if nothing were pruned."""
-    sparse: int
+    sparse: Count
     """If pruned weights cost nothing."""
 
 
@@ -123,19 +125,19 @@ class Cost:
 
     __pydantic_config__ = RECORD_CONFIG
 
-    steps: int
+    steps: Count
     """Optimizer steps."""
-    examples: int
+    examples: Count
     """Training examples seen, with repetition."""
-    scoring_passes: int
+    scoring_passes: Count
     """Batches that pruners passed through the net."""
-    teacher_passes: int
+    teacher_passes: Count
     """Batches that a teacher predicted."""
-    selections: int
+    selections: Count
     """How often a validation split was predicted to select an epoch."""
     seconds: ActivitySeconds
     flops: ActivityFlops
-    peak_memory_mb: int
+    peak_memory_mb: Count
     peak_memory_of: str
     """Whether the peak is that of the cell or of the whole process."""
     parts: Annotated[int, Field(exclude_if=lambda v: v == 1)] = 1
@@ -154,9 +156,9 @@ class Record:
     model: str
     method: str
     """The method with its options, where they are not the defaults: `lth:share=0.1`."""
-    protocol: str
-    seed: int
-    fold: int | None
+    protocol: Literal["sound", "paper"]
+    seed: Count
+    fold: Count | None
     target: TargetRecord
     recipe: Recipe
     data: DataSource

@@ -6,7 +6,8 @@ import json
 import os
 from pathlib import Path
 
-from smc_eval.errors import StoreError
+from smc_eval.errors import PluginError, StoreError
+from smc_eval.files.json_text import parse_json
 from smc_eval.files.lease import Leases
 from smc_eval.spec import digest
 from smc_eval.store.record import RECORD_SCHEMA, Record
@@ -62,7 +63,7 @@ class RecordsFile:
 
     def _parsed(self, line: str) -> Record | None:
         try:
-            record = json.loads(line)
+            record = parse_json(line)
             seal = record.pop("seal")
             if seal != digest(record):
                 return None
@@ -73,7 +74,8 @@ class RecordsFile:
                     "that wrote the store"
                 )
             return Record.from_json(record)
-        except (ValueError, TypeError, KeyError, AttributeError):
+        # numbers that are not finite, and what is nested deeply, have no digest: PluginError, RecursionError
+        except (ValueError, TypeError, KeyError, AttributeError, PluginError, RecursionError):
             return None
 
     def add(self, record: Record) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from smc_eval.errors import Busy, StoreError, StoreGone
 from smc_eval.files.atomic import draft_path, sweep_drafts, sync, write_atomic
+from smc_eval.files.json_text import parse_json
 from smc_eval.files.lease import POLLS, Lease, Leases
 from smc_eval.files.sealed import open_sealed, write_sealed
 from smc_eval.store.layout import LAYOUT, LAYOUT_FILE, check_layout
@@ -188,11 +189,13 @@ class Store:
         """
         path = self.folder / GRID_FILE
         try:
-            content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            content = parse_json(path.read_bytes())
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
             raise StoreError(f"cannot read {path}: {error}; start the grid again") from None
+        if not isinstance(content, dict):
+            raise StoreError(f"cannot read {path}: it holds no JSON object; start the grid again")
         return content
 
     def log(self, digest: str, text: str = "") -> Path:

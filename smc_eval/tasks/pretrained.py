@@ -61,8 +61,10 @@ def positions_of(backbone: Backbone) -> int | None:
     from transformers import AutoConfig, AutoModel
 
     with _readable_errors(backbone, "cannot be built from its config.json"), torch.device("meta"):
-        config = AutoConfig.from_pretrained(backbone.location, revision=backbone.commit)
-        model = AutoModel.from_config(config)  # type: ignore[no-untyped-call]
+        config = AutoConfig.from_pretrained(
+            backbone.location, revision=backbone.commit, trust_remote_code=False
+        )
+        model = AutoModel.from_config(config, trust_remote_code=False)  # type: ignore[no-untyped-call]
     wanted = getattr(config, "max_position_embeddings", None)
     tables = [table for table in model.modules() if isinstance(table, torch.nn.Embedding)]
     counts = [
@@ -85,7 +87,9 @@ def _loaded(backbone: Backbone, auto: Any, what: str, settings: Mapping[str, Any
 
     writes_text = backbone.kind == "encoder-decoder"
     with _readable_errors(backbone, "cannot be loaded"):
-        config = AutoConfig.from_pretrained(backbone.location, revision=backbone.commit)
+        config = AutoConfig.from_pretrained(
+            backbone.location, revision=backbone.commit, trust_remote_code=False
+        )
         if config.is_encoder_decoder and not writes_text:  # some config files do not state it
             raise kinds.wrong_kind(backbone.name, f"an encoder-decoder ({config.model_type})", backbone.kind)
         # a model is an encoder if transformers has a masked-LM class for it
@@ -106,6 +110,7 @@ def _loaded(backbone: Backbone, auto: Any, what: str, settings: Mapping[str, Any
             config=config,
             output_loading_info=True,
             dtype=torch.float32,
+            trust_remote_code=False,
         )
     for part in UNUSED_PARTS:
         if getattr(model, part, None) is not None:
@@ -127,7 +132,9 @@ def load_tokenizer(backbone: Backbone) -> Any:
     from transformers import AutoTokenizer
 
     with _readable_errors(backbone, "has no tokenizer that can be loaded"):
-        tokenizer = AutoTokenizer.from_pretrained(backbone.location, revision=backbone.commit)
+        tokenizer = AutoTokenizer.from_pretrained(
+            backbone.location, revision=backbone.commit, trust_remote_code=False
+        )
     if backbone.kind == "text-encoder" and not tokenizer.is_fast:
         raise ModelError(
             f"the tokenizer of {backbone.name!r}, {type(tokenizer).__name__}, cannot map characters to "
