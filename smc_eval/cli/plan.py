@@ -75,7 +75,9 @@ def plan(
 
     known, counts = registry(), () if workers is None else parsing.parse_workers(workers)
     given = read_rates(rates, [*known.tasks, *known.groups]) if rates else ()
-    given += (DeviceRate(task=ANY_TASK, flops=flops),) if flops else ()
+    if flops:
+        of_all = {"task": ANY_TASK, "flops": flops}
+        given += (parsing.check_spec(DeviceRate, of_all, "flag", "the command line"),)
     grid = Grid.of(config, known)
     check_layout(Path(config.output))
     search_list = searches(grid, bisection_of(config)) if config.find else []

@@ -23,8 +23,8 @@ LONGEST_TOML = 2**20
 DEEPEST_TOML = 8
 """Levels of tables and lists in a TOML file."""
 
-LONGEST_TEXT = 4096
-"""Characters of a value. No path is longer."""
+LONGEST_TEXT = 2**16
+"""Characters of a value. A longer one is no list that anyone wrote."""
 
 MOST_SEEDS = 100
 """A larger count is refused: it is probably meant as one seed."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 import unicodedata
 
-LONGEST_LINE = 2000
+LONGEST_LINE = 1000
 """Characters of a line of an error that are shown."""
 
-_NUMBER = re.compile(r"[-+]?[\d.,]+(e[-+]?\d+)?[\s%±]*([-+(\d.,%±\s]|to)*\)?", re.IGNORECASE)
+_ONE = r"[-+]?\d[\d.,]*(e[-+]?\d+)?%?"
+_NUMBER = re.compile(rf"{_ONE}(\s*±\s*{_ONE})?(\s*\({_ONE}( to {_ONE})?\))?", re.IGNORECASE)
 
 
 def printable(text: str) -> str:

@@ -146,12 +146,12 @@ def short_sparsities(sparsities: Sequence[float]) -> dict[float, str]:
         return f"{sparsity:.{digits}f}".rstrip("0").rstrip(".")
 
     def digits(sparsity: float) -> int:
-        least = max(3, 1 + math.ceil(-math.log10(1 - sparsity))) if sparsity < 1 else 3
+        least = min(16, max(3, 1 + math.ceil(-math.log10(1 - sparsity)))) if sparsity < 1 else 3
         others = [other for other in sparsities if other != sparsity]
         for count in range(least, MOST_DIGITS):
             if all(written(other, count) != written(sparsity, count) for other in others):
                 return count
-        return max(least, MOST_DIGITS)
+        return MOST_DIGITS
 
     return {sparsity: written(sparsity, digits(sparsity)) for sparsity in sparsities}
 

@@ -175,6 +175,11 @@ def _readable_errors(backbone: Backbone, failure: str) -> Iterator[None]:
     except (*python_errors, *library_errors) as error:
         if backbone.commit and isinstance(error, OSError):
             raise offline_error(backbone.name) from None
+        if "trust_remote_code" in str(error):
+            raise ModelError(
+                f"the model {backbone.name!r} brings Python code of its own, which smc-eval never runs; "
+                "give a model of a type that transformers knows"
+            ) from None
         if "ignore_mismatched_sizes" in str(error):
             raise ModelError(
                 f"the tensors of model {backbone.name!r} have other shapes than in its config.json; "
