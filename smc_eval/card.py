@@ -58,6 +58,6 @@ class TaskCard(Card):
     accepts: tuple[Accepts, ...]
     """Kinds of model that it accepts."""
     published: str
-    """The model of the published numbers. It is the default, and replaces a model that the task rejects."""
+    """The model of the published numbers. It is the default, and a task of a group keeps it if it rejects the named model."""
     licence: str = "unstated"
     """Licence of the data."""

@@ -38,7 +38,8 @@ class RunConfig(Spec):
 
     model: tuple[str, ...] = ()
     """Model: a hub id, a folder, pkg:NAME, scratch or tiny. GROUP=MODEL sets it for one group or task.
-    Repeatable. Default: each task's published model. Tasks that accept no named model keep it too."""
+    Repeatable. Default: each task's published model. Tasks of a group that accept no named model keep it
+    too, and the table says so; a task that is named alone is refused."""
     method: tuple[str, ...] = ()
     """Methods: NAME[:key=value,…], comma lists, or all (every method except those with custom masks).
     Repeatable. Default: only the dense baseline."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from smc_eval.errors import SparsityError
 from smc_eval.sparse.bits import unpacked
-from smc_eval.sparse.plain_tensors import Content, bare, by_bare_name, plain_tensors
+from smc_eval.sparse.plain_tensors import FileContent, bare, by_bare_name, plain_tensors
 
 
 class MatchedMasks(NamedTuple):
@@ -19,21 +19,23 @@ class MatchedMasks(NamedTuple):
 
     masks: dict[str, Tensor]
     """True stays. A weight that was not found stays whole."""
-    found: tuple[str, ...]
+    matched: tuple[str, ...]
     """The weights in scope that have a tensor of equal or similar name."""
 
     @property
     def coverage(self) -> str:
         """How many tensors were found, in words; names the first that was not."""
-        missing = [name for name in self.masks if name not in self.found]
-        count = f"{len(self.found)} of {len(self.masks)} tensors in scope found"
+        missing = [name for name in self.masks if name not in self.matched]
+        count = f"{len(self.matched)} of {len(self.masks)} tensors in scope found"
         if not missing:
             return count
         others = f" and {len(missing) - 1} more stay" if len(missing) > 1 else " stays"
         return f"{count}; {missing[0]!r}{others} whole"
 
 
-def custom_masks(weights: Mapping[str, Tensor], tensors: Mapping[str, Tensor], kind: Content) -> MatchedMasks:
+def custom_masks(
+    weights: Mapping[str, Tensor], tensors: Mapping[str, Tensor], kind: FileContent
+) -> MatchedMasks:
     """A mask for each weight, True stays, from tensors of equal or similar names.
 
     `kind` "weights": every value that is not exactly zero stays. "masks": 1 or True stays; masks may

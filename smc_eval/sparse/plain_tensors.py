@@ -11,7 +11,7 @@ from torch import Tensor
 
 from smc_eval.errors import SparsityError
 
-Content = Literal["weights", "masks"]
+FileContent = Literal["weights", "masks"]
 
 WRAPPERS = frozenset(
     {
@@ -63,7 +63,7 @@ def _search(content: object, place: str, depth: int, found: dict[str, dict[str, 
         _search(value, f"{place}.{key}" if place else key, depth - 1, found)
 
 
-def plain_tensors(given: Mapping[str, Tensor], content: Content) -> dict[str, Tensor]:
+def plain_tensors(given: Mapping[str, Tensor], content: FileContent) -> dict[str, Tensor]:
     """Dense tensors by the names of their weights, from any of the forms below.
 
     Sparse and quantized layouts become dense. `torch.nn.utils.prune` stores `weight_orig` and `weight_mask`:
@@ -115,7 +115,7 @@ def _pair_of(name: str, names: Collection[str]) -> tuple[str, str] | None:
     return None
 
 
-def _joined(name: str, pair: Mapping[str, tuple[str, Tensor]], content: Content) -> Tensor:
+def _joined(name: str, pair: Mapping[str, tuple[str, Tensor]], content: FileContent) -> Tensor:
     """The weight of a pair, or its mask."""
     if "whole" in pair:
         return pair["whole"][1]

@@ -59,8 +59,8 @@ def test_weights_under_torchs_masks_are_those_that_it_makes_permanent(permanent:
 def test_masks_of_torchs_pruning_can_be_given_as_masks() -> None:
     given = {name: part for name, part in Small().half_pruned(permanent=0).items() if name.endswith("_mask")}
     made = custom_masks(WEIGHTS, given, "masks")
-    assert set(made.found) == {name.removesuffix("_mask") for name in given}
-    assert all(torch.equal(made.masks[name], MASKS[name]) for name in made.found)
+    assert set(made.matched) == {name.removesuffix("_mask") for name in given}
+    assert all(torch.equal(made.masks[name], MASKS[name]) for name in made.matched)
 
 
 def test_a_net_under_torchs_sparsifier_lacks_its_masks_and_is_refused() -> None:
