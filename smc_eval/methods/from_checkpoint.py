@@ -51,7 +51,7 @@ class CustomMasks(Pruner):
         from smc_eval.sparse.custom_masks import custom_masks
 
         if self.path is None:
-            return custom_masks(probe.weights, probe.weights, "weights").masks
+            return custom_masks(weights := probe.weights, weights, "weights").masks
         files = checkpoint_files(self.path)
         if checkpoint_sha256(files) != self.sha256:
             raise ModelError(f"{self.path} has changed since this run was planned; issue the command again")

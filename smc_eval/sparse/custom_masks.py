@@ -45,7 +45,7 @@ def custom_masks(
         SparsityError: no name matches, or several match equally well; a tensor cannot be read; a shape or a
             mask's value is wrong; or nothing is pruned.
     """
-    plain = plain_tensors(tensors, kind)
+    plain = tensors if tensors is weights else plain_tensors(tensors, kind)  # a net's own names are plain
     names = matched_names(list(weights), list(plain))
     masks = {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in weights.items()}
     for name, given_name in names.items():

@@ -74,6 +74,13 @@ def test_weights_that_are_exactly_zero_are_pruned() -> None:
     assert bool(masks["b.weight"].all()) and masks["a.weight"].dtype == torch.bool
 
 
+def test_the_names_of_a_net_itself_are_never_taken_for_parts_of_a_pair() -> None:
+    own = {"a.parametrizations.weight.original": MASK.float(), "b.weight_orig": torch.ones(2, 2)}
+    masks = custom_masks(own, own, "weights").masks
+    assert torch.equal(masks["a.parametrizations.weight.original"], MASK.bool())
+    assert bool(masks["b.weight_orig"].all())
+
+
 @pytest.mark.parametrize(
     "mask", [MASK.bool(), MASK.to(torch.uint8), MASK.float(), MASK.bfloat16(), packed(MASK.bool())]
 )
