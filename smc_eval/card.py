@@ -58,6 +58,7 @@ class TaskCard(Card):
     accepts: tuple[Accepts, ...]
     """Kinds of model that it accepts."""
     published: str
-    """The model of the published numbers. It is the default, and replaces a model that the task rejects."""
+    """The model of the published numbers. It is the default, and a task of a group that rejects the named
+    model keeps it."""
     licence: str = "unstated"
     """Licence of the data."""

@@ -64,6 +64,10 @@ class Probe(NetView, Protocol):
         in scope was used; the flow of an unused weight is 0. Only for pruners with `needs_outputs`.
         """
 
+    def note(self, text: str) -> None:
+        """Tell the reader something about these masks, in one line. It stands in the record and below the
+        table."""
+
     def mend(self, weights: Tensors) -> None:
         """Give unpruned weights new values. The masks are applied again afterwards.
 

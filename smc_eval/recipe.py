@@ -12,27 +12,31 @@ from smc_eval.spec import Spec
 Precision = Literal["fp32", "bf16", "fp16"]
 
 
+MOST = 10**9
+"""The largest number of steps, and of anything else that a recipe counts."""
+
+
 class Recipe(Spec):
     """Optimizer, learning rates, schedule, length, batches and the selection of a net."""
 
-    epochs: float | None = Field(None, ge=0)
+    epochs: float | None = Field(None, ge=0, le=1e6)
     """Length in passes over the training examples. Give either `epochs` or `steps`."""
-    steps: int | None = Field(None, ge=0)
+    steps: int | None = Field(None, ge=0, le=MOST)
     """Length in optimizer steps; 0 trains nothing."""
-    batch_size: int = Field(8, ge=1)
+    batch_size: int = Field(8, ge=1, le=MOST)
     """Examples in one forward pass."""
-    accumulation: int = Field(1, ge=1)
+    accumulation: int = Field(1, ge=1, le=MOST)
     """Forward passes in one optimizer step."""
-    tokens: int | None = Field(None, ge=1)
+    tokens: int | None = Field(None, ge=1, le=MOST)
     """Largest number of tokens in one forward pass, padding included; twice as many when predicting. A larger
     batch is computed in parts, sorted by length; their gradients add up to that of the batch. None sets
     no limit."""
-    bucket: int = Field(1, ge=1)
+    bucket: int = Field(1, ge=1, le=MOST)
     """Number of batches that are drawn together and sorted by length, to reduce padding; 1 draws each batch
     on its own."""
     checkpointing: bool = False
     """Recompute activations in the backward pass instead of storing them: less memory, more time."""
-    eval_batch_size: int = Field(64, ge=1)
+    eval_batch_size: int = Field(64, ge=1, le=MOST)
     """Examples in one forward pass when predicting. No score depends on it."""
     optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
     """`adamw` decouples weight decay; `adam` adds it to the gradient, as SMC-Bench's arithmetic code does."""
@@ -51,9 +55,9 @@ class Recipe(Spec):
     schedule: Literal["constant", "linear", "inverse-sqrt", "step"] = "constant"
     """Learning-rate schedule: `linear` falls to 0 at the end; `inverse-sqrt` falls with the square root of
     the step; `step` multiplies by `gamma` every `period` epochs."""
-    warmup: int = Field(0, ge=0)
+    warmup: int = Field(0, ge=0, le=MOST)
     """Steps in which the learning rate rises from 0 to its peak."""
-    period: int = Field(20, ge=1)
+    period: int = Field(20, ge=1, le=MOST)
     """Epochs between two reductions of schedule `step`."""
     gamma: float = Field(0.5, gt=0, le=1)
     """Factor of each reduction of schedule `step`."""

@@ -79,7 +79,7 @@ class Prune(Spec):
     """Makes the masks."""
     to: Target | None
     """The target of the masks. With None the pruner decides, for instance by masks from a file."""
-    rounds: int = Field(1, ge=1)
+    rounds: int = Field(1, ge=1, le=10_000)
     """Number of rounds. Each prunes the same share of the remaining weights, with new saliencies."""
 
     @model_validator(mode="after")

@@ -92,7 +92,7 @@ class Target(Spec):
             UsageError: the text is neither a number in [0, 1) nor an N:M pattern with N < M.
         """
         if ":" in word:
-            if not re.fullmatch(r"[1-9][0-9]*:[1-9][0-9]*", word):
+            if not re.fullmatch(r"[1-9][0-9]{0,5}:[1-9][0-9]{0,5}", word):
                 raise UsageError(f"sparsity {word!r} is not an N:M pattern; write 2:4 to keep 2 of every 4")
             n, m = (int(part) for part in word.split(":"))
             if n >= m:
@@ -106,7 +106,7 @@ class Target(Spec):
             raise UsageError(
                 f"sparsity {word} lies outside [0, 1); it is the share of pruned weights, 0.9 for 90 %"
             )
-        return cls(sparsity=sparsity, distribution=distribution, scope=scope)
+        return cls(sparsity=sparsity + 0.0, distribution=distribution, scope=scope)
 
     def at(self, sparsity: float) -> Target:
         """The same target at another sparsity, as an intermediate step towards it.

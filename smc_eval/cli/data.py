@@ -19,6 +19,7 @@ from smc_eval.experiment.config import DATA_VARIABLE
 from smc_eval.experiment.grid import chosen_tasks, data_folder
 from smc_eval.experiment.parsing import parse_spec
 from smc_eval.registry import ALL, registry
+from smc_eval.reporting.printable import printable
 from smc_eval.task import Task
 
 data = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
@@ -82,9 +83,9 @@ def verify(
     for task in _tasks(names, data_folder(folder)):
         findings = list(verify_task(task))
         good = all(finding.good for finding in findings)
-        typer.echo(f"{task.label}: {'complete' if good else 'incomplete'}")
+        typer.echo(f"{printable(task.label)}: {'complete' if good else 'incomplete'}")
         for finding in findings:
-            typer.echo(f"  {finding.status:<16} {finding.message}")
+            typer.echo(f"  {finding.status:<16} {printable(finding.message)}")
         complete = complete and good
     if not complete:
         raise typer.Exit(1)

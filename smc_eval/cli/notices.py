@@ -10,9 +10,10 @@ import typer
 from smc_eval.errors import counted
 from smc_eval.experiment.config import RunConfig
 from smc_eval.experiment.grid import Grid
-from smc_eval.experiment.parsing import parse_models
 from smc_eval.planning.resolve import ResolvedCell, unresolved_lines
 from smc_eval.planning.sparsity_search import left_out
+from smc_eval.reporting.footnotes import kept_model_line
+from smc_eval.reporting.printable import printable_lines
 
 
 class Notices(NamedTuple):
@@ -34,22 +35,22 @@ class Notices(NamedTuple):
         """The notices of a grid and of its resolved cells."""
         return cls(
             warnings=tuple(limit_warning(config)),
-            kept_models=tuple(kept_models(config, grid)),
+            kept_models=tuple(kept_models(grid)),
             left_out=tuple(f"{line}, and is not searched" for line in left_out(grid)) if config.find else (),
             unresolved=tuple(unresolved_lines(cells)),
         )
 
     def lines(self) -> Iterator[str]:
         """All notices, as `plan` prints them."""
-        yield from (f"warning: {line}" for line in self.warnings)
-        yield from (f"note: {line}" for line in (*self.kept_models, *self.left_out))
+        yield from (f"warning: {line}" for line in (*self.warnings, *self.kept_models))
+        yield from (f"note: {line}" for line in self.left_out)
         yield from self.unresolved
 
 
 def print_notices(config: RunConfig, grid: Grid) -> None:
     """Print the notices of a grid before it runs; with `--quiet`, only the warnings."""
     notices = Notices.of(config, grid)
-    for line in notices.lines():
+    for line in map(printable_lines, notices.lines()):
         if line.startswith("warning: "):
             typer.secho(line, err=True, fg="yellow", bold=True)
         elif not config.quiet:
@@ -65,11 +66,7 @@ def limit_warning(config: RunConfig) -> Iterator[str]:
         )
 
 
-def kept_models(config: RunConfig, grid: Grid) -> list[str]:
-    """Tasks that keep their published model, although another model was named."""
-    named = {word for words in parse_models(config.model).values() for word in words}
-    tasks = dict.fromkeys((t.card.name, t.backbone) for t in grid.tasks if named and t.backbone not in named)
-    return [
-        f"task {name!r} keeps its published model {model!r}; it accepts none of the named models"
-        for name, model in tasks
-    ]
+def kept_models(grid: Grid) -> list[str]:
+    """Tasks that keep their published model although another was named, with the reasons."""
+    published = {task.card.name: task.card.published for task in grid.tasks}
+    return [kept_model_line(name, published[name], reasons) for name, reasons in grid.refused_models]

@@ -27,6 +27,7 @@ from smc_eval.planning.plan import Plan, StageNode, describe_stage
 from smc_eval.planning.resolve import ResolvedCell, Resolver, assumption_lines
 from smc_eval.planning.sparsity_search import SparsitySearch, first_cells, most_cells, searches
 from smc_eval.registry import registry
+from smc_eval.reporting.printable import printable, printable_lines
 from smc_eval.reporting.text_table import UNLIMITED_WIDTH
 from smc_eval.store.layout import check_layout
 from smc_eval.task import BUILT_MODELS, Task
@@ -75,7 +76,9 @@ def plan(
 
     known, counts = registry(), () if workers is None else parsing.parse_workers(workers)
     given = read_rates(rates, [*known.tasks, *known.groups]) if rates else ()
-    given += (DeviceRate(task=ANY_TASK, flops=flops),) if flops else ()
+    if flops:
+        of_all = {"task": ANY_TASK, "flops": flops}
+        given += (parsing.check_spec(DeviceRate, of_all, "flag", "the command line"),)
     grid = Grid.of(config, known)
     check_layout(Path(config.output))
     search_list = searches(grid, bisection_of(config)) if config.find else []
@@ -105,7 +108,7 @@ def plan(
         console.print()
     sums = [*_sums(planned, _kept_nets_line(store, chains)), *assumption_lines(resolved)]
     for line in (*_bound_lines(grid, search_list), *sums, *notices.lines()):
-        console.print(line, markup=False, highlight=False)
+        console.print(printable_lines(line), markup=False, highlight=False)
     for line in makespans.lines(time_text) if makespans else [UNKNOWN_MAKESPAN] * bool(counts):
         console.print(line, markup=False, highlight=False)
 
@@ -169,6 +172,7 @@ def _table(costs: Iterable[TrainingCost]) -> Table:
     """The cost by task and model."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for name in ("task", "model"):
@@ -180,8 +184,8 @@ def _table(costs: Iterable[TrainingCost]) -> Table:
             None if part is None else part / 3600 for part in (cost.seconds, cost.seconds_without_sharing)
         ]
         table.add_row(
-            ", ".join(cost.tasks),
-            cost.model,
+            Text(printable(", ".join(cost.tasks))),
+            Text(printable(cost.model)),
             *(f"{count:,}" for count in (cost.cells, cost.steps, cost.steps_without_sharing)),
             "?" if cost.flops is None else f"{cost.flops:.2g}",
             *("?" if part is None else f"{part:,.3g}" if part < 100 else f"{part:,.0f}" for part in hours),

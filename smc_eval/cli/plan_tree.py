@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from smc_eval.experiment.cell import Cell
 from smc_eval.planning.plan import Plan, StageNode, describe_stage, describe_target
+from smc_eval.reporting.printable import printable
 
 if TYPE_CHECKING:
     from rich.tree import Tree
@@ -24,7 +25,7 @@ def stage_trees(plan: Plan) -> list[Tree]:
     trees = []
     for roots in groups.values():
         more = f"  and {len(roots) - 1} more with other folds or seeds" if len(roots) > 1 else ""
-        trees.append(Tree(Text(start_label(roots[0]) + more, style="bold")))
+        trees.append(Tree(Text(printable(start_label(roots[0]) + more), style="bold")))
         _grow(trees[-1], roots[0], plan.scored)
     return trees
 
@@ -46,7 +47,7 @@ def _grow(tree: Tree, root: StageNode, scored: frozenset[str]) -> None:
         parent, first, prefix = waiting.pop()
         run = list(_run(first))
         style = "" if first.todo else "dim"
-        child, last = parent.add(Text(prefix + _line(run, scored), style=style)), run[-1]
+        child, last = parent.add(Text(printable(prefix + _line(run, scored)), style=style)), run[-1]
         single = len(last.after) == 1
         waiting += [
             (parent if single else child, node, "then " if single else "") for node in reversed(last.after)

@@ -19,6 +19,7 @@ from smc_eval.cli import compare, data, plan, report, run, score, show, store, w
 from smc_eval.cli.flags import VerbCommand, with_config_flags
 from smc_eval.engine.distributed import launch
 from smc_eval.errors import RankLost, SmcError
+from smc_eval.reporting.printable import error_lines
 
 PROGRAM_FLAGS = ("--help", "--version")
 """Flags of the program itself. Any other first flag belongs to `run`."""
@@ -50,13 +51,13 @@ class VerbGroup(TyperGroup):
             return super().invoke(ctx)
         except RankLost as error:
             if not error.reported:  # on any rank
-                typer.echo(f"error: {error}", file=sys.__stderr__)
+                typer.echo(f"error: {error_lines(error)}", file=sys.__stderr__)
         except SmcError as error:
-            typer.echo(f"error: {error}", err=True)
+            typer.echo(f"error: {error_lines(error)}", err=True)
             if launch.rank() > 0:
                 report_rank_error(error)
         except CommandLineError as error:
-            message = getattr(error, "format_message", error.__str__)()
+            message = error_lines(getattr(error, "format_message", error.__str__)())
             place = getattr(error, "ctx", None)  # of the verb, where it is known
             verb = place.command_path if place else f"{ctx.command_path} run"
             typer.echo(f"error: {message[:1].lower()}{message[1:]}\nsee {verb} --help", err=True)
@@ -72,7 +73,7 @@ def report_rank_error(error: SmcError) -> None:
     """Print an error of a rank other than 0, unless rank 0 has it too: the launcher then ends this rank."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the launcher ends ranks with SIGTERM
     time.sleep(RANK_ERROR_DELAY)
-    typer.echo(f"error: on rank {launch.rank()}: {error}", file=sys.__stderr__)
+    typer.echo(f"error: on rank {launch.rank()}: {error_lines(error)}", file=sys.__stderr__)
 
 
 def version(value: bool) -> None:  # noqa: FBT001  typer calls it

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from smc_eval.engine.progress import Silent, Watcher
 from smc_eval.errors import first_line
+from smc_eval.reporting.printable import printable, printable_lines
 from smc_eval.store.record import Record, ScoreRecord
 
 Clock = Callable[[], float]
@@ -213,7 +214,7 @@ class DescriptionColumn(ProgressColumn):
     """The text beside a bar, computed whenever the bar is drawn."""
 
     def render(self, task: Task) -> Text:
-        return Text(task.fields["describe"]())
+        return Text(printable(task.fields["describe"]()))
 
 
 class LiveProgress(ProgressState):
@@ -272,7 +273,7 @@ def bars_on(console: Console, clock: Clock) -> Progress:
 
 
 def _print(console: Console, line: str, style: str = "") -> None:
-    console.print(Text(line, style), soft_wrap=not console.is_terminal, highlight=False)
+    console.print(Text(printable_lines(line), style), soft_wrap=not console.is_terminal, highlight=False)
 
 
 def _hours(seconds: float) -> str:

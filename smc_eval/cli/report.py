@@ -13,6 +13,7 @@ from smc_eval.errors import UsageError, counted
 from smc_eval.experiment.config import configured
 from smc_eval.registry import load
 from smc_eval.reporting.export import check_writable, write_text
+from smc_eval.reporting.printable import printable
 from smc_eval.reporting.summary import Summaries
 from smc_eval.reporting.table import table_of
 from smc_eval.store import mask_samples, predictions
@@ -97,12 +98,12 @@ def write_page(page: Page, html: Path | None, figures: Path | None) -> None:
     """
     if html:
         write_text(html, page.html)
-        typer.echo(f"page: {html}", err=True)
+        typer.echo(f"page: {printable(str(html))}", err=True)
     if figures:
         from smc_eval.reporting.html.figure_files import save_figures
 
         count = len(list(save_figures(page, figures)))
-        typer.echo(f"figures: {counted(count, 'file')} in {figures}", err=True)
+        typer.echo(f"figures: {counted(count, 'file')} in {printable(str(figures))}", err=True)
 
 
 def records_of(folders: list[Path]) -> list[Record]:
@@ -117,7 +118,7 @@ def records_of(folders: list[Path]) -> list[Record]:
         file = records_file(folder)
         latest |= file.latest()
         if file.faults:
-            typer.echo(f"warning: {file.warning}", err=True)
+            typer.echo(f"warning: {printable(file.warning)}", err=True)
     if not latest:
         raise UsageError(f"there are no records in {', '.join(map(str, folders))}")
     return same_data(latest.values())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import typer
@@ -20,6 +21,7 @@ from smc_eval.planning.resolve import ResolvedCell, Resolver, unresolved_lines
 from smc_eval.planning.sparsity_search import SparsitySearch, run_rounds, searches
 from smc_eval.registry import registry
 from smc_eval.reporting.export import check_writable, write_text
+from smc_eval.reporting.printable import printable_lines
 from smc_eval.reporting.summary import Summaries
 from smc_eval.reporting.table import Table, table_of
 from smc_eval.store.layout import check_layout
@@ -82,7 +84,7 @@ def run_searches(sparsity_searches: Sequence[SparsitySearch], grid: Grid, config
     for new_states, new_records in rounds:
         for before, after in zip(states, new_states, strict=True):
             if after != before and not config.quiet:
-                typer.echo(outcome_line(after), err=True)
+                typer.echo(printable_lines(outcome_line(after)), err=True)
         records, states = [*records, *new_records], new_states
     if launch.rank() == 0:
         print_searches(states, records, config)
@@ -131,7 +133,11 @@ def run_resolved(
                 records = iter(run_cells(chains, run_options))
         else:
             records = iter(())
-    return [next(records) if cell.chain else cell.record for cell in resolved]
+    found = [next(records) if cell.chain else cell.record for cell in resolved]
+    return [  # a record of the store was made with other models named
+        replace(record, refused_models=cell.cell.refused_models)
+        for cell, record in zip(resolved, found, strict=True)
+    ]
 
 
 def save_grid(config: RunConfig, resolved: Sequence[ResolvedCell]) -> None:

@@ -12,6 +12,7 @@ from smc_eval.cli.report import Folders, records_file
 from smc_eval.experiment.grid import data_folder
 from smc_eval.registry import registry
 from smc_eval.reporting.footnotes import cell_name
+from smc_eval.reporting.printable import error_lines
 from smc_eval.reporting.rescore import Rescored, Rescorer, write_rescored
 from smc_eval.store.predictions import Predictions
 
@@ -46,11 +47,11 @@ def score(
             counts["changed"] += bool(rescored.changes)
             counts["items_changed"] += rescored.items_changed
             if rescored.changes:
-                typer.echo(f"{cell_name(rescored.record)}: {'; '.join(_changes(rescored))}")
+                typer.echo(error_lines(f"{cell_name(rescored.record)}: {'; '.join(_changes(rescored))}"))
             if not dry_run:
                 write_rescored(rescored, records, predictions)
     for line in _failure_lines(failures):
-        typer.echo(line, err=True)
+        typer.echo(error_lines(line), err=True)
     typer.echo(_sum_line(counts, dry_run=dry_run))
     if not counts["scored"]:
         raise typer.Exit(1)

@@ -14,7 +14,7 @@ from smc_eval.errors import UsageError
 from smc_eval.experiment.config import RunConfig
 from smc_eval.planning.bisection import Bisection
 from smc_eval.planning.sparsity_search import SparsitySearch
-from smc_eval.reporting.export import document, write_text
+from smc_eval.reporting.export import CONTROL_SIGNS, document, write_text
 from smc_eval.reporting.text_table import UNLIMITED_WIDTH
 from smc_eval.store.record import Record
 
@@ -47,7 +47,7 @@ def bisection_of(config: RunConfig) -> Bisection:
 def print_searches(searches: Sequence[SparsitySearch], records: Sequence[Record], config: RunConfig) -> None:
     """Print the results of searches, to the standard output and to the file of `--json`."""
     content = {**document(records), "found": [search.document() for search in searches]}
-    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    text = json.dumps(content, indent=2, ensure_ascii=False).translate(CONTROL_SIGNS) + "\n"
     if config.json_file == "-" or config.format == "json":
         typer.echo(text, nl=False)
     else:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from smc_eval.errors import UsageError, counted
+from smc_eval.reporting.printable import printable
 from smc_eval.store.layout import LAYOUT_FILE
 from smc_eval.store.records import RECORDS_NAME
 
@@ -79,7 +80,7 @@ def store(
     if prune:
         _prune(opened, age, most, results_only=results_only)
     for line in store_lines(opened):
-        typer.echo(line)
+        typer.echo(printable(line))
     if verify:
         _verify(opened)
 
@@ -89,7 +90,7 @@ def _verify(store: Store) -> None:
 
     lines = list(broken(store))
     for line in lines:
-        typer.echo(f"broken: {line}")
+        typer.echo(f"broken: {printable(line)}")
     typer.echo(
         "broken files are ignored, and computed again when they are needed"
         if lines

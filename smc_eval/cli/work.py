@@ -22,6 +22,7 @@ from smc_eval.engine.distributed import launch
 from smc_eval.errors import StoreError, UsageError, counted
 from smc_eval.experiment.config import RunConfig
 from smc_eval.experiment.grid import Grid
+from smc_eval.experiment.parsing import check_spec
 from smc_eval.planning.resolve import RefusedTarget, ResolvedCell, Resolver, unresolved_lines
 from smc_eval.registry import registry
 from smc_eval.store.layout import check_layout
@@ -78,7 +79,14 @@ def joined_config(own: RunConfig) -> tuple[RunConfig, dict[str, str]]:
             f"{__version__!r}; join with the same release, or start the grid again"
         )
     flags = {RunConfig.model_fields[name].alias or name: getattr(own, name) for name in own.model_fields_set}
-    return RunConfig.model_validate({**grid["config"], **flags}), grid["cells"]
+    saved, cells = grid.get("config"), grid.get("cells")
+    if not isinstance(saved, dict) or not isinstance(cells, dict) or not all(map(_is_text, cells.values())):
+        raise StoreError(f"the grid in {own.output!r} is not as run and work write it; start the grid again")
+    return check_spec(RunConfig, {**saved, **flags}, "key", f"the grid in {own.output!r}"), cells
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
 
 
 def refuse_other_cells(cells: dict[str, str], resolved: Sequence[ResolvedCell], output: str) -> None:

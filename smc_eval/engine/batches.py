@@ -15,6 +15,7 @@ from smc_eval.capabilities import loss_terms, side_lengths
 from smc_eval.engine.device import Device, tensor_shapes
 from smc_eval.engine.distributed.ranks import Ranks
 from smc_eval.engine.flop_meter import FlopMeter
+from smc_eval.errors import DataError
 from smc_eval.recipe import Recipe
 from smc_eval.spec import digest
 from smc_eval.task import Task
@@ -39,6 +40,8 @@ class Batches:
         count = recipe.held_out(self.total)
         order = self._order("held out", self.total) if count else list(range(self.total))
         self.examples = [examples[i] for i in sorted(order[count:])]
+        if not self.examples:  # a batch would be looked for without end
+            raise DataError(f"task {task.label!r} has no training examples; check its data and its options")
         self.one_by_one = False
         """Whether examples are predicted one by one, because the net has a batch effect."""
         self.validation: Sequence[Any] = [examples[i] for i in sorted(order[:count])]

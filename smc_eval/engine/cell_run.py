@@ -309,6 +309,7 @@ class CellRun:
             cost=cost,
             inputs=self.usage.inputs(self.net.shapes),
             checkpoint=used_checkpoint(self.net.model),
+            notes=(*blank.notes, *self.usage.notes),
             versions=versions() | self.device.description,
         )
 

@@ -183,6 +183,10 @@ class NetProbe:
             self.meters[kind] = FlopMeter(self._net)
         return self.meters[kind]
 
+    def note(self, text: str) -> None:
+        if text not in self._usage.notes:
+            self._usage.notes.append(text)
+
     @torch.no_grad()
     def mend(self, weights: Mapping[str, Tensor]) -> None:
         self.check_unwritten()

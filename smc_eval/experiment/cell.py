@@ -6,21 +6,26 @@ from collections.abc import Collection, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Annotated
 
 from smc_eval.capabilities import HasOutputs, trained_as
-from smc_eval.errors import PlanError, UsageError
+from smc_eval.errors import DataError, PlanError, UsageError
 from smc_eval.experiment.budget import Budget
 from smc_eval.method import Method
 from smc_eval.protocol import Protocol
-from smc_eval.spec import OmitDefault, Spec, digest
+from smc_eval.recipe import Recipe
+from smc_eval.spec import OmitDefault, Outside, Spec, digest
 from smc_eval.stages import START, Distillation, Prune, Rewind, Stage, Train
 from smc_eval.target import Target
 from smc_eval.task import Source, Task
 
 ENGINE = 2
 """Raise it when the engine computes other numbers from the same stages."""
+
+
+MOST_STAGES = 10_000
+"""A longer plan is refused; it may have no end."""
 
 
 class Cell(Spec):
@@ -33,6 +38,8 @@ class Cell(Spec):
     seed: int = 0
     budget: Annotated[Budget | None, OmitDefault()] = None
     """Training budget; None leaves the training to the method."""
+    refused_models: Annotated[tuple[str, ...], Outside()] = ()
+    """Why the task keeps its published model: a sentence for each model that was named for it."""
 
     @property
     def label(self) -> str:
@@ -88,20 +95,11 @@ def chain(cell: Cell, sources: tuple[Source, ...], examples: int) -> Chain:
             the budget cannot be met.
         PlanError: the plan goes back to a net that it never named.
     """
-    cell.method.accept(cell.target)
-    recipe = cell.task.recipe
-    if recipe.keep == "best" and not recipe.validation and cell.protocol.keep != "best":
-        raise UsageError(
-            f"protocol {cell.protocol.name!r} does not select a net on the reported split; "
-            "keep=best needs held-out training examples, as in --recipe keep=best,validation=0.1"
-        )
+    _accept(cell, examples)
     read = [(source.role, source.digest) for source in sources]
     start = digest("start", ENGINE, trained_as(cell.task), cell.protocol, cell.seed, read)
     points, links, last = {START: start}, list[Link](), start
-    stages = list(cell.method.plan(cell.target))
-    if cell.budget:
-        stages = cell.budget.fitted(stages, recipe, examples, cell.method.card.name)
-    for number, stage in enumerate(stages, 1):
+    for number, stage in enumerate(_planned(cell, examples), 1):
         back, name = _back(stage), f"stage {number} of {cell.method.card.name!r}"
         if back is not None and back not in points:
             raise PlanError(f"{name} goes back to {back!r}; names so far: {', '.join(points)}")
@@ -130,6 +128,44 @@ def chain(cell: Cell, sources: tuple[Source, ...], examples: int) -> Chain:
     return Chain(cell, start, tuple(links), sources, examples)
 
 
+def _accept(cell: Cell, examples: int) -> None:
+    """Refuse a cell that can be seen to fail before it runs.
+
+    Raises:
+        UsageError: the method refuses the target, the recipe would select on the reported split, or its
+            validation share leaves one side empty.
+        DataError: there are no training examples.
+    """
+    cell.method.accept(cell.target)
+    recipe = cell.task.recipe
+    if not examples:
+        raise DataError(f"task {cell.task.label!r} has no training examples; check its data")
+    _refuse_split(recipe, examples)
+    if recipe.keep == "best" and not recipe.validation and cell.protocol.keep != "best":
+        raise UsageError(
+            f"protocol {cell.protocol.name!r} does not select a net on the reported split; "
+            "keep=best needs held-out training examples, as in --recipe keep=best,validation=0.1"
+        )
+
+
+def _planned(cell: Cell, examples: int) -> list[Stage]:
+    """The stages of a cell's plan, fitted to its budget.
+
+    Raises:
+        PlanError: the plan has too many stages, or no end.
+        UsageError: the budget cannot be met.
+    """
+    stages = list(islice(cell.method.plan(cell.target), MOST_STAGES + 1))
+    if len(stages) > MOST_STAGES:
+        raise PlanError(
+            f"the plan of {cell.method.label!r} for sparsity {cell.target.sparsity:g} has more than "
+            f"{MOST_STAGES:,} stages; choose larger steps"
+        )
+    if cell.budget:
+        stages = cell.budget.fitted(stages, cell.task.recipe, examples, cell.method.card.name)
+    return stages
+
+
 def _back(stage: Stage) -> str | None:
     """Name of the earlier net that a stage rewinds to or learns from."""
     match stage:
@@ -153,6 +189,7 @@ def _trains(cell: Cell, stage: Train, examples: int) -> bool:
     """
     assert stage.recipe is not None
     method, task = cell.method.card.name, cell.task
+    _refuse_split(stage.recipe, examples)
     if stage.distil and not isinstance(task, HasOutputs):
         raise UsageError(
             f"method {method!r} learns from a teacher's outputs, "
@@ -166,6 +203,23 @@ def _trains(cell: Cell, stage: Train, examples: int) -> bool:
             "give it some, as in --recipe epochs=1"
         )
     return False
+
+
+def _refuse_split(recipe: Recipe, examples: int) -> None:
+    """Refuse a validation share that leaves one side of the split empty.
+
+    Raises:
+        UsageError: no example is held out, so that the reported split would select the net; or none is left.
+    """
+    if not recipe.validation:
+        return
+    held_out = recipe.held_out(examples)
+    if 0 < held_out < examples:
+        return
+    raise UsageError(
+        f"validation={recipe.validation:g} holds out {held_out} of {examples} training examples; "
+        "at least one must be held out, and one must be left"
+    )
 
 
 def shared_nets(chains: Sequence[Chain]) -> frozenset[str]:

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from smc_eval.errors import UnknownName
 from smc_eval.experiment.parsing import COMMAND_LINE, parse_spec, read_toml
+from smc_eval.files.user_path import is_file
 from smc_eval.recipe import Precision
 from smc_eval.spec import Spec
 from smc_eval.target import Distribution, Scope
@@ -37,7 +38,8 @@ class RunConfig(Spec):
 
     model: tuple[str, ...] = ()
     """Model: a hub id, a folder, pkg:NAME, scratch or tiny. GROUP=MODEL sets it for one group or task.
-    Repeatable. Default: each task's published model. Tasks that accept no named model keep it too."""
+    Repeatable. Default: each task's published model. Tasks of a group that accept no named model keep it
+    too, and the table says so; a task that is named alone is refused."""
     method: tuple[str, ...] = ()
     """Methods: NAME[:key=value,…], comma lists, or all (every method except those with custom masks).
     Repeatable. Default: only the dense baseline."""
@@ -145,9 +147,9 @@ def read_grid_file(grid: str) -> dict[str, Any]:
         UsageError: the file is missing or is no TOML.
     """
     path = Path(grid)
-    if path.suffix != ".toml" and not path.is_file():
+    if path.suffix != ".toml" and not is_file(path):
         path = GRIDS / f"{grid}.toml"
-        if not path.is_file():
+        if not is_file(path):
             raise UnknownName("grid", grid, [file.stem for file in GRIDS.glob("*.toml")])
     content = read_toml(path, "grid")
     return {key: value for name, raw in content.items() for key, value in [_field_value(name, raw, path)]}

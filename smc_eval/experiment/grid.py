@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from difflib import get_close_matches
-from functools import cache
-from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
-from smc_eval.errors import DataError, ModelError, UnknownName, UsageError
+from smc_eval.errors import DataError, UnknownName, UsageError
 from smc_eval.experiment import parsing
 from smc_eval.experiment.ablation import Ablated, How
 from smc_eval.experiment.budget import Budget
 from smc_eval.experiment.cell import Cell
 from smc_eval.experiment.config import PUBLISHED, RunConfig
+from smc_eval.experiment.model_choice import ModelChoice
+from smc_eval.files.user_path import is_file, is_folder
 from smc_eval.method import DENSE, Method
 from smc_eval.protocol import PROTOCOLS, Protocol
 from smc_eval.recipe import Recipe
 from smc_eval.registry import ALL, LISTED, Registry
 from smc_eval.spec import Spec
 from smc_eval.target import Distribution, Target
-from smc_eval.task import BUILT_MODELS, Task
+from smc_eval.task import Task
 
 
 class Grid(Spec):
@@ -36,6 +35,8 @@ class Grid(Spec):
     protocol: Protocol
     budget: Budget | None = None
     """Training budget of each cell; None leaves the training to the methods."""
+    refused_models: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """Names of tasks that keep their published model although others were named, each with the reasons."""
 
     @classmethod
     def of(cls, config: RunConfig, registry: Registry) -> Grid:
@@ -45,14 +46,17 @@ class Grid(Spec):
             UsageError: a name or value is unknown or wrong, or two do not go together.
         """
         protocol = PROTOCOLS[config.protocol]
+        chosen = _chosen_tasks(config, registry)
+        models = ModelChoice.of(config, registry, list(dict.fromkeys(kind for kind, _ in chosen)))
         return cls(
-            tasks=tuple(_tasks(config, registry, protocol)),
+            tasks=tuple(_tasks(config, chosen, models, protocol)),
             methods=tuple(_ablated(_methods(config, registry, protocol), config.ablate)),
             targets=tuple(_targets(config, protocol)),
             distribution=config.distribution,
             seeds=parsing.parse_seeds(config.seeds),
             protocol=protocol,
             budget=parsing.parse_budget(config.match) if config.match else None,
+            refused_models=tuple(models.refused.items()),
         )
 
     def cells(self) -> Iterator[Cell]:
@@ -67,7 +71,15 @@ class Grid(Spec):
         """One cell. A budget that equals the dense recipe leaves the dense net without a budget."""
         dense = method.card.when == "none"
         budget = self.budget.of_dense if self.budget and dense else self.budget
-        return Cell(task=task, method=method, target=target, protocol=self.protocol, seed=seed, budget=budget)
+        return Cell(
+            task=task,
+            method=method,
+            target=target,
+            protocol=self.protocol,
+            seed=seed,
+            budget=budget,
+            refused_models=dict(self.refused_models).get(task.card.name, ()),
+        )
 
     def _targets_of(self, method: Method) -> Iterator[Target]:
         """The targets of a method; for the dense net and for custom masks, one target of sparsity 0."""
@@ -128,12 +140,20 @@ def _ablated(methods: Iterable[Method], ablate: Iterable[str]) -> Iterator[Metho
             yield from (Ablated(method=method, how=how) for how in hows)
 
 
-def _tasks(config: RunConfig, registry: Registry, protocol: Protocol) -> Iterator[Task]:
-    """The tasks of a configuration: each with its models, recipe, data and folds."""
+def _chosen_tasks(config: RunConfig, registry: Registry) -> list[tuple[type[Task], dict[str, str]]]:
     chosen = chosen_tasks(config.tasks, registry)
     if not chosen:
         raise UsageError(f"no task to run; name some with --tasks, as in --tasks all; see {LISTED} tasks")
-    models = _models(config, registry, list(dict.fromkeys(kind for kind, _ in chosen)))
+    return chosen
+
+
+def _tasks(
+    config: RunConfig,
+    chosen: Iterable[tuple[type[Task], dict[str, str]]],
+    models: ModelChoice,
+    protocol: Protocol,
+) -> Iterator[Task]:
+    """The tasks of a configuration: each with its models, recipe, data and folds."""
     changes = parsing.parse_pairs(config.recipe, "--recipe")
     if config.precision:
         changes["precision"] = config.precision
@@ -145,7 +165,7 @@ def _tasks(config: RunConfig, registry: Registry, protocol: Protocol) -> Iterato
     tasks = dict[str, Task]()
     for kind, words in chosen:
         options = {**(kind.paper if protocol.name == "paper" else {}), **words}
-        for backbone in models[kind.card.name]:
+        for backbone in models.of_task[kind.card.name]:
             own = recipe_of(kind, backbone, protocol)
             for fold in _folds(kind, folds):
                 values = {
@@ -190,85 +210,16 @@ def recipe_of(kind: type[Task], backbone: str, protocol: Protocol) -> Recipe:
     return protocol.recipe(own)
 
 
-def _models(config: RunConfig, registry: Registry, kinds: list[type[Task]]) -> dict[str, list[str]]:
-    """The models of each task: those for the task, its smallest group, or all; else its published model.
-
-    A model that tasks build, such as `tiny`, is used only if the card accepts it. A checkpoint that cannot be
-    read passes: the task refuses it later, with the reason.
-    """
-    models = parsing.parse_models(config.model)
-    for word in {word for words in models.values() for word in words}:
-        _refuse_misspelled(word)
-    for group in models:
-        if group is not None:
-            members = registry.named_tasks(group)
-            if not any(_accepts(kind, word) for kind in members for word in models[group]):
-                kinds_of_model = sorted({name for kind in members for name in kind.card.accepts})
-                raise UsageError(
-                    f"--model {group}={models[group][0]}: no task of {group!r} accepts this model; "
-                    f"they accept: {', '.join(kinds_of_model)}"
-                )
-    chosen = dict[str, list[str]]()
-    for kind in kinds:
-        levels = (kind.card.name, *kind.card.groups, ALL, None)
-        named = next((models[level] for level in levels if level in models), [])
-        accepted = [word for word in dict.fromkeys(named) if _accepts(kind, word)]
-        chosen[kind.card.name] = accepted or [kind.card.published]
-    return chosen
-
-
-def _accepts(kind: type[Task], word: str) -> bool:
-    if word in BUILT_MODELS:
-        return word in kind.card.accepts
-    return any(_is_kind(word, wanted) for wanted in kind.card.accepts if wanted not in BUILT_MODELS)
-
-
-@cache
-def _is_kind(word: str, wanted: Any) -> bool:
-    """Whether a checkpoint is of a kind, or cannot be read."""
-    # imported here, because it loads all tasks
-    from smc_eval.tasks.backbone import find_backbone
-    from smc_eval.tasks.kinds import WrongKind
-
-    try:
-        find_backbone(word, wanted)
-    except WrongKind:
-        return False
-    except ModelError:
-        return True
-    return True
-
-
-def _refuse_misspelled(word: str) -> None:
-    """Refuse a model that cannot be read, if its name is nearly that of a model that tasks build.
-
-    Raises:
-        UnknownName: it is probably a typing error.
-    """
-    if word in BUILT_MODELS or not get_close_matches(word, BUILT_MODELS, n=1, cutoff=0.75):
-        return
-    # imported here, because it loads all tasks
-    from smc_eval.tasks.backbone import find_backbone
-    from smc_eval.tasks.kinds import WrongKind
-
-    try:
-        find_backbone(word, "text-encoder")
-    except WrongKind:  # it can be read
-        return
-    except ModelError:
-        raise UnknownName("model", word, BUILT_MODELS) from None
-
-
 def data_folder(word: str) -> str:
     """The value of `--data-dir`: an existing folder, `hub` or `synthetic`.
 
     Raises:
         DataError: there is no such folder.
     """
-    if word not in {"synthetic", "hub"} and not Path(word).is_dir():
+    if word not in {"synthetic", "hub"} and not is_folder(word):
         fault = (
             f"{word!r} is a file, no data directory"
-            if Path(word).exists()
+            if is_file(word)
             else f"there is no data directory {word!r}"
         )
         raise DataError(f"{fault}; give a folder in the official layout, hub or synthetic")

@@ -19,6 +19,14 @@ from smc_eval.target import SMC_GRID, Scope, Target
 
 COMMAND_LINE = ("flag", "the command line")
 """Noun and owner of flags in errors, see `parse_spec`."""
+LONGEST_TOML = 2**20
+"""Bytes of a TOML file. A longer one is refused, and so is one without an end."""
+
+DEEPEST_TOML = 8
+"""Levels of tables and lists in a TOML file."""
+
+LONGEST_TEXT = 2**16
+"""Characters of a value. A longer one is no list that anyone wrote."""
 
 MOST_SEEDS = 100
 """A larger count is refused: it is probably meant as one seed."""
@@ -35,11 +43,30 @@ def read_toml(path: Path, what: str) -> dict[str, Any]:
         UsageError: the file is missing or is no TOML.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            text = file.read(LONGEST_TOML + 1)
+        if len(text) > LONGEST_TOML:
+            raise UsageError(f"{what} {path} is longer than {LONGEST_TOML:,} bytes; is it another file?")
+        content = tomllib.loads(text.decode())
     except OSError as error:
         raise UsageError(f"cannot read {what} {path}: {error.strerror}") from None
     except ValueError as error:
         raise UsageError(f"{what} {path} is not a valid TOML file: {error}") from None
+    except RecursionError:
+        raise UsageError(f"{what} {path} is nested too deeply; wanted one key for each flag") from None
+    if _depth(content) > DEEPEST_TOML:
+        raise UsageError(f"{what} {path} is nested too deeply; wanted one key for each flag")
+    return content
+
+
+def _depth(content: object) -> int:
+    """Levels of tables and lists, at most one more than are allowed."""
+    level, depth = [content], 0
+    while level and depth <= DEEPEST_TOML:
+        parts = [part for part in level if isinstance(part, dict | list)]
+        level = [v for part in parts for v in (part.values() if isinstance(part, dict) else part)]
+        depth += bool(parts)
+    return depth
 
 
 def split_list(values: Iterable[str]) -> list[str]:
@@ -227,6 +254,7 @@ def check_spec(kind: type[S], values: Mapping[str, Any], noun: str, owner: str) 
         UnknownName: the Spec has no such field; names the nearest.
         UsageError: a value is wrong for its field; gives the meaning of the field.
     """
+    _refuse_texts(values, noun, owner)
     try:
         return kind.model_validate(values)
     except ValidationError as error:
@@ -245,6 +273,27 @@ def check_spec(kind: type[S], values: Mapping[str, Any], noun: str, owner: str) 
             if first["type"] == "value_error":  # it names the part that is wrong, and says what is wanted
                 raise UsageError(f"{culprit}: {message}") from None
         raise UsageError(f"{culprit} is {first['input']!r}; {message}{about}") from None
+
+
+def _refuse_texts(values: Mapping[str, Any], noun: str, owner: str) -> None:
+    """Refuse texts that name no file and can stand in no record.
+
+    Raises:
+        UsageError: a text has a zero byte or bytes that are no UTF-8, or is too long.
+    """
+    for name, value in values.items():
+        for text in value if isinstance(value, list | tuple) else (value,):
+            if not isinstance(text, str):
+                continue
+            if len(text) > LONGEST_TEXT:
+                raise UsageError(
+                    f"{noun} {name!r} of {owner} is {text[:40] + '…'!r}; it has {len(text):,} characters, "
+                    f"more than {LONGEST_TEXT:,}"
+                )
+            if "\0" in text or any("\ud800" <= sign <= "\udfff" for sign in text):
+                raise UsageError(
+                    f"{noun} {name!r} of {owner} is {text!r}; it has a zero byte, or bytes that are no UTF-8"
+                )
 
 
 def _names(kind: type[Spec]) -> list[str]:
@@ -272,7 +321,7 @@ def _value(kind: type[Spec], key: str, value: object, where: str) -> object:
     if isinstance(value, str) and value.startswith("["):
         try:
             return json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise UsageError(f"{where} is {value!r}, not a list such as [0.9,0.98]") from None
     return value
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,8 @@ from pydantic import Field, PrivateAttr, model_validator
 from smc_eval.card import MethodCard
 from smc_eval.errors import ModelError, first_line
 from smc_eval.files.checksum import combined_sha256, file_sha256
+from smc_eval.files.json_text import parse_json
+from smc_eval.files.user_path import is_file, is_folder, user_path
 from smc_eval.method import Method
 from smc_eval.pruner import Probe, Pruner
 from smc_eval.spec import Outside
@@ -36,6 +37,8 @@ class CustomMasks(Pruner):
     """Masks that already exist: the zeros of the net, the zeros of the weights in a file, or the masks in a
     file."""
 
+    version: ClassVar[int] = 2  # 2: reads pairs of torch's pruning, sparse layouts and wrapped names
+
     path: Annotated[str | None, Outside()] = None
     """File or folder; None takes the zeros of the net itself."""
     content: Literal["weights", "masks"] = "weights"
@@ -49,12 +52,14 @@ class CustomMasks(Pruner):
         from smc_eval.sparse.foreign_masks import plain_tensors
 
         if self.path is None:
-            return custom_masks(probe.weights, probe.weights, "weights")
+            return custom_masks(weights := probe.weights, weights, "weights").masks
         files = checkpoint_files(self.path)
         if checkpoint_sha256(files) != self.sha256:
             raise ModelError(f"{self.path} has changed since this run was planned; issue the command again")
         tensors = plain_tensors(load_tensors(files), self.content)
-        return custom_masks(probe.weights, tensors, self.content)
+        made = custom_masks(probe.weights, tensors, self.content)
+        probe.note(f"{Path(self.path).name}: {made.coverage}")
+        return made.masks
 
 
 class FromCheckpoint(Method):
@@ -63,7 +68,9 @@ class FromCheckpoint(Method):
 
     Weights in scope are pruned where the weights of `--model` are exactly zero, or those of another
     checkpoint (`path`), or where a file of masks is zero (`mask`). Only the masks come from there: the
-    weights are always those of `--model`. Names can differ by a prefix.
+    weights are always those of `--model`. Names can differ by a prefix, and by the parts that wrappers add.
+    The state dict may be inside another dict; its tensors may be sparse, or pairs of
+    `torch.nn.utils.prune`. The record says how many tensors in scope were found.
     """
 
     card: ClassVar[MethodCard] = MethodCard(
@@ -106,8 +113,8 @@ def checkpoint_files(path: str) -> list[Path]:
     Raises:
         ModelError: the checkpoint or a shard is missing.
     """
-    file = Path(path).expanduser()
-    if file.is_dir():
+    file = user_path(path)
+    if is_folder(file):
         names = (*WHOLE_FILES, *INDICES)
         present = [file / name for name in names if (file / name).is_file()]
         if not present:
@@ -115,7 +122,7 @@ def checkpoint_files(path: str) -> list[Path]:
         file = present[0]
     if file.name in INDICES:
         return _shards(file)
-    if not file.is_file():
+    if not is_file(file):
         raise ModelError(f"there is no checkpoint {path}; give a folder, or a file: {', '.join(READABLE)}")
     if file.suffix not in READABLE:
         raise ModelError(f"{path} has an unknown ending; give a file with one of {', '.join(READABLE)}")
@@ -124,7 +131,7 @@ def checkpoint_files(path: str) -> list[Path]:
 
 def _shards(index: Path) -> list[Path]:
     try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        names = sorted(set(parse_json(index.read_bytes())["weight_map"].values()))
     except (OSError, ValueError, KeyError, AttributeError, TypeError):
         raise ModelError(f"{index} names no shards; it must have a weight_map") from None
     shards = [index.parent / str(name) for name in names]
@@ -164,6 +171,8 @@ def _load_file(path: Path) -> dict[str, Tensor]:
     import torch
     from safetensors.torch import load_file
 
+    from smc_eval.sparse.plain_tensors import find_state_dict
+
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
@@ -173,6 +182,7 @@ def _load_file(path: Path) -> dict[str, Tensor]:
     except Exception as error:  # a broken file can raise anything
         message = first_line(error)[:160] or type(error).__name__
         raise ModelError(f"{path} cannot be read as tensors: {message}") from error
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise ModelError(f"{path} is not a state dict; it must map names to tensors, and nothing else")
-    return state
+    try:
+        return find_state_dict(state)
+    except ValueError as error:
+        raise ModelError(f"{path} is not a state dict: {error}") from None

@@ -36,11 +36,13 @@ class ResolvedCell:
     error: SmcError | None = None
     assumptions: tuple[str, ...] = ()
     """Why published sizes are used. A chain with assumptions can be planned, but not run."""
+    sources: tuple[Source, ...] = ()
+    """What other cells of the task read, if there are any."""
 
     @property
     def record(self) -> Record:
         """The record of a cell that cannot run: failed, or skipped if its method refuses the target."""
-        record = blank_record(self.cell)
+        record = blank_record(self.cell, sources=self.sources)
         if isinstance(self.error, RefusedTarget):
             return replace(record, reason=str(self.error))
         return failed_record(record, str(self.error))
@@ -83,10 +85,16 @@ class Resolver:
                 resolved.append(ResolvedCell(cell, chain, assumptions=data.assumptions))
             except SmcError as error:
                 resolved.append(ResolvedCell(cell, None, error))
+        resolved = [one if one.chain else replace(one, sources=self._sources(one.cell)) for one in resolved]
         errors = [cell.error for cell in resolved]
         if errors and all(isinstance(error, UsageError) for error in errors):
             raise UsageError(_joined(list(dict.fromkeys(map(str, errors)))))
         return resolved
+
+    def _sources(self, cell: Cell) -> tuple[Source, ...]:
+        """The sources of a cell's task, if a cell has read them."""
+        data = self._read.get((cell.task.digest(), cell.task.folder))
+        return data.sources if isinstance(data, TaskData) else ()
 
     def _resolved(self, cell: Cell) -> tuple[Chain, TaskData]:
         try:

@@ -14,11 +14,15 @@ from smc_eval.errors import StoreError, UsageError
 from smc_eval.files.atomic import write_atomic
 from smc_eval.reporting.cell_value import CellValue
 from smc_eval.reporting.footnotes import footnotes
+from smc_eval.reporting.printable import spreadsheet_text
 from smc_eval.reporting.summary import Summaries
 from smc_eval.reporting.summary_table import plain_values, text_tables
 from smc_eval.reporting.table import Table, TableRow
 from smc_eval.reporting.text_table import booktabs, latex, markdown
 from smc_eval.store.record import RECORD_SCHEMA, Record
+
+CONTROL_SIGNS = {code: f"\\u{code:04x}" for code in (*range(0x7F, 0xA0), 0x2028, 0x2029)}
+"""Control characters that JSON allows, and a terminal may obey, with their escapes."""
 
 
 def document(results: Sequence[Record]) -> dict[str, Any]:
@@ -33,7 +37,8 @@ def as_json(table: Table, summaries: Summaries | None = None) -> str:
         "table": _cells(table),
         **(plain_values(summaries) if summaries else {}),
     }
-    return json.dumps(values, indent=2, ensure_ascii=False) + "\n"
+    text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
+    return text.translate(CONTROL_SIGNS)
 
 
 def as_csv(table: Table, summaries: Summaries | None = None) -> str:
@@ -56,8 +61,11 @@ def as_csv(table: Table, summaries: Summaries | None = None) -> str:
     columns = list(dict.fromkeys(name for line in lines for name in line)) or ["task"]
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
+    writer.writerow({name: spreadsheet_text(name) for name in columns})
+    writer.writerows(
+        {name: spreadsheet_text(value) if isinstance(value, str) else value for name, value in line.items()}
+        for line in lines
+    )
     return text.getvalue()
 
 
@@ -101,6 +109,7 @@ def _csv_line(result: Record, cell_value: CellValue | None) -> dict[str, Any]:
         "match": result.match.label if result.match else None,
         "status": result.status,
         "reason": " / ".join(result.reason.splitlines()),
+        "notes": "; ".join((*result.refused_models, *result.notes)),
         **{name: score.get(name) for name in ("metric", "value", "n", "higher_is_better", "signature")},
         **_interval_values(cell_value),
         **{f"sparsity_{name}": plain["sparsity"].get(name) for name in ("scope", "weights", "all")},

@@ -10,6 +10,7 @@ from smc_eval.method import DENSE
 from smc_eval.reporting.cell_value import DISCONNECTED
 from smc_eval.reporting.data_notes import data_notes
 from smc_eval.reporting.differences import between_rows, within_means
+from smc_eval.reporting.printable import printable, printable_lines
 from smc_eval.reporting.table import ANY, Table, facet_text, facets, short_sparsities
 from smc_eval.store.record import ObservedInputs, Record
 
@@ -40,16 +41,27 @@ def footnotes(table: Table) -> Footnotes:
     problems = (*_problems(records), *_dead_tensors(records), *_inputs(records), *_untied(records))
     warnings = (*_warnings(records), *within_means(table))
     settings = (*_settings(table), *between_rows(table), *data_notes(records))
-    return Footnotes(warnings, problems, settings, tuple(_totals(table)))
+    return Footnotes(
+        tuple(map(printable, warnings)),
+        tuple(map(printable_lines, problems)),
+        tuple(map(printable, settings)),
+        tuple(map(printable, _totals(table))),
+    )
 
 
 def _warnings(records: Sequence[Record]) -> Iterator[str]:
-    synthetic = [record for record in records if record.data.source == "synthetic"]
+    # a cell that read nothing says nothing of the data
+    synthetic = [record for record in records if record.data.source == "synthetic" and record.data.digest]
     if synthetic:
         yield f"SYNTHETIC DATA: not a result{_tasks_of(synthetic, records)}"
     for limit in sorted({record.data.limited for record in records if record.data.limited}):
         limited = [record for record in records if record.data.limited == limit]
         yield f"LIMITED to {limit} examples of each part: not a result{_tasks_of(limited, records)}"
+    kept = dict[tuple[str, str, tuple[str, ...]], None]()
+    for record in records:
+        if record.refused_models:
+            kept[record.task, record.model, record.refused_models] = None
+    yield from (kept_model_line(*one) for one in kept)
     if count := sum(_uncertified(record) for record in records):
         results = f"{len(records)} result{'' if len(records) == 1 else 's'}"
         yield f"! {count} of {results} failed the certificate; means of certified results exclude them"
@@ -126,6 +138,7 @@ def _settings(table: Table) -> Iterator[str]:
         yield "score: " + "; ".join(f"{metric}, {which} is better" for metric, which in metrics.items())
     yield from _shared(table)
     yield from _repetitions(table)
+    yield from _notes(records)
     for tasks, signatures in _by_tasks(
         records, lambda record: record.score and record.score.signature
     ).items():
@@ -136,6 +149,22 @@ def _settings(table: Table) -> Iterator[str]:
             f"predicted one by one{_tasks_of(alone, records)}: padding or other examples of a batch change "
             "what this net makes of an example"
         )
+
+
+def _notes(records: Iterable[Record]) -> Iterator[str]:
+    """What methods tell of their cells, each text once, with its first cell and the number of others."""
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        for text in record.notes:
+            groups.setdefault(text, []).append(record)
+    for text, group in groups.items():
+        more = f" and {len(group) - 1} more" if len(group) > 1 else ""
+        yield f"note on {cell_name(group[0])}{more}: {text}"
+
+
+def kept_model_line(task: str, model: str, reasons: Iterable[str]) -> str:
+    """That a task keeps its published model, and why it uses none of the named ones."""
+    return f"task {task!r} keeps its published model {model!r}: {'; '.join(reasons)}"
 
 
 def _totals(table: Table) -> Iterator[str]:
@@ -176,8 +205,8 @@ def _shared(table: Table) -> Iterator[str]:
         yield f"match {matches}: training of a cell along its whole chain, relative to the dense recipe"
     if len(table.models) == 1:
         yield f"model: {table.models[0]}"
-    sources = dict.fromkeys(record.data.source for record in table.records)
-    yield f"data: {', '.join(sources)}"
+    if sources := dict.fromkeys(record.data.source for record in table.records if record.data.digest):
+        yield f"data: {', '.join(sources)}"
 
 
 def _repetitions(table: Table) -> Iterator[str]:
@@ -248,7 +277,7 @@ def cell_name(record: Record) -> str:
     level = f" {short_sparsities([sparsity])[sparsity] if pattern == 'free' else pattern}"
     fold = "" if record.fold is None else f" fold {record.fold}"
     shown = "" if record.method == DENSE else level
-    return f"{record.task}{fold} {record.method}{shown} seed {record.seed}"
+    return printable(f"{record.task}{fold} {record.method}{shown} seed {record.seed}")
 
 
 def _tasks_of(some: Sequence[Record], records: Sequence[Record]) -> str:

@@ -24,6 +24,9 @@ class NoEffect(Enum):
 ANY = NoEffect.ANY
 """The value of a facet that has no effect."""
 
+MOST_DIGITS = 18
+"""Decimals that tell any two floats below 1 apart, if they are close to 1."""
+
 RowKey = tuple[str, tuple[tuple[str, Any], ...]]
 """A row within its task and model: the method, and the facets that separate it from other rows."""
 
@@ -129,7 +132,14 @@ def _identity(result: Record) -> str:
 def sparsity_key(result: Record) -> tuple[str, float]:
     """`dense` or the pattern, and the sparsity without rounding noise."""
     kind = DENSE if result.method == DENSE else result.target.pattern
-    return kind, round(result.target.sparsity, 9)
+    return kind, without_noise(result.target.sparsity)
+
+
+def without_noise(sparsity: float) -> float:
+    """A sparsity without rounding noise: to nine decimals, or to three digits of a density below 1e-6."""
+    if sparsity >= 1:
+        return 1.0
+    return round(sparsity, max(9, 2 - math.floor(math.log10(1 - sparsity))))
 
 
 def column_names(records: Iterable[Record]) -> dict[tuple[str, float], str]:
@@ -149,12 +159,12 @@ def short_sparsities(sparsities: Sequence[float]) -> dict[float, str]:
         return f"{sparsity:.{digits}f}".rstrip("0").rstrip(".")
 
     def digits(sparsity: float) -> int:
-        least = max(3, 1 + math.ceil(-math.log10(1 - sparsity)))
+        least = min(16, max(3, 1 + math.ceil(-math.log10(1 - sparsity)))) if sparsity < 1 else 3
         others = [other for other in sparsities if other != sparsity]
-        for count in range(least, 9):
+        for count in range(least, MOST_DIGITS):
             if all(written(other, count) != written(sparsity, count) for other in others):
                 return count
-        return 9
+        return MOST_DIGITS
 
     return {sparsity: written(sparsity, digits(sparsity)) for sparsity in sparsities}
 

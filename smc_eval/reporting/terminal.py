@@ -18,6 +18,7 @@ from smc_eval.experiment.config import Format
 from smc_eval.reporting.cell_value import CellValue
 from smc_eval.reporting.export import as_csv, as_json, as_latex, as_markdown
 from smc_eval.reporting.footnotes import Footnotes, footnotes
+from smc_eval.reporting.printable import printable, printable_lines
 from smc_eval.reporting.summary import Summaries
 from smc_eval.reporting.summary_table import text_tables
 from smc_eval.reporting.table import Table, TableRow
@@ -106,7 +107,8 @@ class ConsoleWriter:
     console: Console
 
     def text(self, content: str, style: str = "") -> Text:
-        """A text without markup."""
+        """A text without markup and without control characters."""
+        content = printable_lines(content)
         if self.console.options.ascii_only:
             code = self.console.encoding
             content = content.translate(ASCII_SIGNS).encode(code, "replace").decode(code)
@@ -148,7 +150,7 @@ class TableLayout:
                 continue
             yield self._empty_drawing(piece, writer)
             for (task, model), rows in _groups(self.table):
-                title = f"{task} · {model}" if len(self.table.models) > 1 else task
+                title = printable(f"{task} · {model}" if len(self.table.models) > 1 else task)
                 yield writer.text(title, "bold cyan")
                 yield self._filled_drawing(rows, piece, writer, header=False)
 
@@ -177,7 +179,7 @@ class TableLayout:
         ]
 
     def _name(self, head: str, row: TableRow) -> str:
-        name: str = getattr(row, head)
+        name = printable(getattr(row, head))
         return name if self.flat else f" {name}"
 
     def _lines(self, cell_value: CellValue) -> tuple[str, ...]:

@@ -8,6 +8,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from smc_eval.reporting.printable import printable, spreadsheet_text
+
 LATEX_SIGNS = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -50,7 +52,8 @@ class TextTable:
     def csv(self) -> str:
         """Heads and rows, no notes."""
         text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([self.heads, *self.flat_rows])
+        rows = [map(spreadsheet_text, row) for row in (self.heads, *self.flat_rows)]
+        csv.writer(text, lineterminator="\n").writerows(rows)
         return text.getvalue()
 
     @property
@@ -103,12 +106,12 @@ def booktabs(
 
 def latex(text: str) -> str:
     """The text with LaTeX's special characters escaped."""
-    return "".join(LATEX_SIGNS.get(sign, sign) for sign in text)
+    return "".join(LATEX_SIGNS.get(sign, sign) for sign in printable(text))
 
 
 def markdown(text: str) -> str:
     """The text with Markdown's special characters escaped."""
-    return re.sub(r"([\\`*_<>\[\]|])", r"\\\1", text)
+    return re.sub(r"([\\`*_<>\[\]|])", r"\\\1", printable(text))
 
 
 def _number(text: str) -> str:

@@ -4,56 +4,82 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from typing import Literal
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from smc_eval.errors import SparsityError
 from smc_eval.sparse.bits import unpacked
+from smc_eval.sparse.plain_tensors import FileContent, bare, by_bare_name, plain_tensors
 
-Content = Literal["weights", "masks"]
+
+class MatchedMasks(NamedTuple):
+    """Masks of all weights in scope, and which of them were found."""
+
+    masks: dict[str, Tensor]
+    """True stays. A weight that was not found stays whole."""
+    matched: tuple[str, ...]
+    """The weights in scope that have a tensor of equal or similar name."""
+
+    @property
+    def coverage(self) -> str:
+        """How many tensors were found, in words; names the first that was not."""
+        missing = [name for name in self.masks if name not in self.matched]
+        count = f"{len(self.matched)} of {len(self.masks)} tensors in scope found"
+        if not missing:
+            return count
+        others = f" and {len(missing) - 1} more stay" if len(missing) > 1 else " stays"
+        return f"{count}; {missing[0]!r}{others} whole"
 
 
 def custom_masks(
-    weights: Mapping[str, Tensor], tensors: Mapping[str, Tensor], kind: Content
-) -> dict[str, Tensor]:
+    weights: Mapping[str, Tensor], tensors: Mapping[str, Tensor], kind: FileContent
+) -> MatchedMasks:
     """A mask for each weight, True stays, from tensors of equal or similar names.
 
     `kind` "weights": every value that is not exactly zero stays. "masks": 1 or True stays; masks may
-    also be packed as the store packs them. A weight without a matching tensor stays whole.
+    also be packed as the store packs them. Tensors can have any form of `plain_tensors`.
 
     Raises:
-        SparsityError: no name matches, or several match equally well; a shape or a mask's value is wrong;
-            or nothing is pruned.
+        SparsityError: no name matches, or several match equally well; a tensor cannot be read; a shape or a
+            mask's value is wrong; or nothing is pruned.
     """
-    names = matched_names(list(weights), list(tensors))
+    plain = tensors if tensors is weights else plain_tensors(tensors, kind)  # a net's own names are plain
+    names = matched_names(list(weights), list(plain))
     masks = {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in weights.items()}
     for name, given_name in names.items():
         read = nonzero_mask if kind == "weights" else written_mask
-        masks[name] = read(given_name, tensors[given_name], name, weights[name].shape).to(
-            weights[name].device
-        )
+        masks[name] = read(given_name, plain[given_name], name, weights[name].shape).to(weights[name].device)
+    made = MatchedMasks(masks, tuple(names))
     if all(bool(mask.all()) for mask in masks.values()):
         reason = "none of them is exactly zero" if kind == "weights" else "every mask is all ones"
         raise SparsityError(
-            f"the given {kind} prune nothing in scope: {reason}, in {len(names)} tensors; "
-            "give a pruned checkpoint"
+            f"the given {kind} prune nothing in scope: {len(names)} of {len(weights)} tensors in scope "
+            f"found, and {reason}; give a pruned checkpoint"
         )
-    return masks
+    return made
 
 
 def matched_names(scope_names: Sequence[str], given_names: Sequence[str]) -> dict[str, str]:
     """The given name for each name in scope: the equal one, or one that differs only in its prefix.
 
-    Equal names are taken alone, where there are any. Else prefixes are compared: a net wraps the modules
-    of a checkpoint in its own, so `words.net.layer.0.weight` may be `bert.layer.0.weight` there. One pair
-    of prefixes holds for all names. Each name in scope votes for the pairs that leave the longest suffix
-    in common, at least a module and its parameter; the pair with most votes wins.
+    Parts that wrappers of modules add, such as `module` and `_orig_mod`, do not count. Equal names are taken
+    alone, where there are any. Else prefixes are compared: a net wraps the modules of a checkpoint in its
+    own, so `words.net.layer.0.weight` may be `bert.layer.0.weight` there. One pair of prefixes holds for
+    all names. Each name in scope votes for the pairs that leave the longest suffix in common, at least a
+    module and its parameter; the pair with most votes wins.
 
     Raises:
-        SparsityError: no name matches, or two pairs of prefixes have equally many votes.
+        SparsityError: no name matches, two pairs of prefixes have equally many votes, or two given names
+            differ only in the parts of wrappers.
     """
+    given = by_bare_name(given_names)
+    names = _matched_bare_names([bare(name) for name in scope_names], list(given))
+    return {name: given[names[bare(name)]] for name in scope_names if bare(name) in names}
+
+
+def _matched_bare_names(scope_names: Sequence[str], given_names: Sequence[str]) -> dict[str, str]:
     available = set(given_names)
     if exact := {name: name for name in scope_names if name in available}:
         return exact

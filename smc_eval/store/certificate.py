@@ -8,8 +8,15 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
-RECORD_CONFIG = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+RECORD_CONFIG = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 """Records have exactly their fields; the JSON Schema has the docstrings of these."""
+
+
+Share = Annotated[float, Field(ge=0, le=1)]
+"""A part of a whole, as a sparsity is."""
+
+Count = Annotated[int, Field(ge=0, le=10**30)]
+"""How many. More than the limit is no count of anything, and no float."""
 
 
 @dataclass(frozen=True)
@@ -18,10 +25,10 @@ class StoredBytes:
 
     __pydantic_config__ = RECORD_CONFIG
 
-    dense: int
-    bitmask: int
+    dense: Count
+    bitmask: Count
     """Unpruned values, and one bit for each weight in scope."""
-    csr: int
+    csr: Count
     """Compressed sparse rows."""
 
 
@@ -48,25 +55,25 @@ class Certificate:
     ok: bool
     failed: tuple[str, ...]
     """Each check that failed, in words."""
-    asked: float | None
+    asked: Share | None
     """Sparsity that was asked; None for custom masks."""
-    reached: float
+    reached: Share
     """Sparsity of the scope."""
-    remaining: int
+    remaining: Count
     """Unpruned weights in scope."""
-    expected: int
+    expected: Count
     """Unpruned weights that the target demands."""
-    in_scope: int
+    in_scope: Count
     """Weights in scope."""
     largest_under_mask: float
     """Largest absolute value under a mask; must be 0."""
-    revived: int
+    revived: Count
     """Weights under masks that are not zero; must be 0."""
     finite: bool
     """Whether every parameter is a finite number."""
     misfits: tuple[str, ...]
     """Tensors that break the N:M pattern."""
-    tensors: Mapping[str, float]
+    tensors: Mapping[str, Share]
     """Sparsity of each tensor in scope."""
     dead_tensors: tuple[str, ...]
     """Tensors without any unpruned weight."""

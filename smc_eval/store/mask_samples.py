@@ -27,6 +27,8 @@ class MaskSample(NamedTuple):
     @classmethod
     def read(cls, size: int, places: int, bits: str) -> MaskSample:
         """A sample as it is stored: eight places a byte, the first the highest bit, in base 64."""
+        if not (type(size) is type(places) is int and 0 <= places <= size):
+            raise ValueError(f"{places!r} of {size!r} is no number of places")
         return cls(size, places, int.from_bytes(base64.b64decode(bits, validate=True), "big"))
 
 
@@ -94,7 +96,7 @@ def iou(first: Mapping[str, MaskSample], second: Mapping[str, MaskSample]) -> tu
     # of a place, both - value * either: the mean is shared - value * joined, a square (1 - value)² or value²
     variance = sum(
         size**2
-        / (places - 1)
+        / max(1, places - 1)
         * (shared * (1 - value) ** 2 + (joined - shared) * value**2 - (shared - value * joined) ** 2)
         for size, places, shared, joined in sampled
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from smc_eval.errors import StoreError
 from smc_eval.files.atomic import write_atomic
+from smc_eval.files.json_text import parse_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -55,7 +56,7 @@ class MaskFiles:
         try:
             with safe_open(self.folder / f"{digest}.safetensors", "pt") as file:
                 metadata = file.metadata() or {}
-                shapes = json.loads(metadata["shapes"])
+                shapes = parse_json(metadata["shapes"])
                 masks = {name: unpacked(file.get_tensor(name), tuple(shapes[name])) for name in file.keys()}  # noqa: SIM118
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError):
             return None

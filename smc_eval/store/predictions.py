@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import cache
+from math import isfinite
 from pathlib import Path
 from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from smc_eval.files.sealed_json import read_sealed_json, write_sealed_json
 from smc_eval.score import Items
@@ -31,19 +35,41 @@ class Predictions:
 
     def predicted(self, digest: str) -> list[Any] | None:
         """The predictions of a cell in the order of its examples; None where they are missing or broken."""
-        content = read_sealed_json(self._path(digest), digest)
+        content = self._content(digest)
         return content["predicted"] if content else None
 
     def items(self, digest: str) -> Items | None:
         """Each example's part of a cell's score; None where it is missing or broken."""
+        content = self._content(digest)
+        return items_of(content["items"]) if content and content["items"] else None
+
+    def _content(self, digest: str) -> dict[str, Any] | None:
+        """The content of a cell's file; None where it is missing, or is none that `save` writes."""
         content = read_sealed_json(self._path(digest), digest)
-        if not content or not content["items"]:
+        if not content or not isinstance(content.get("predicted"), list) or "items" not in content:
             return None
-        kind, rows, groups = (content["items"][name] for name in ("kind", "rows", "groups"))
-        return Items(kind, tuple(map(tuple, rows)), tuple(groups))
+        if content["items"] and items_of(content["items"]) is None:
+            return None
+        return content
 
     def _path(self, digest: str) -> Path:
         return self.folder / f"{digest}.json.gz"
+
+
+def items_of(plain: object) -> Items | None:
+    """The items of plain JSON values; None where a part is missing, of another type or not finite."""
+    try:
+        items = _adapter().validate_python(plain)
+    except ValidationError:
+        return None
+    widths = {len(row) for row in items.rows}
+    fits = len(widths) <= 1 and len(items.groups) in {0, len(items.rows)}
+    return items if fits and all(isfinite(value) for row in items.rows for value in row) else None
+
+
+@cache
+def _adapter() -> TypeAdapter[Items]:
+    return TypeAdapter(Items)
 
 
 def items_in(folders: Sequence[Path]) -> Callable[[str], Items | None]:

@@ -15,14 +15,16 @@ from smc_eval.experiment.data_facts import DataFacts, Repeats
 from smc_eval.recipe import Recipe
 from smc_eval.score import Score, pooled
 from smc_eval.spec import digest
-from smc_eval.store.certificate import RECORD_CONFIG, Certificate
-from smc_eval.task import CheckpointUse
+from smc_eval.store.certificate import RECORD_CONFIG, Certificate, Count, Share
+from smc_eval.task import CheckpointUse, Source
 
 RECORD_SCHEMA = 2
 """Version of the JSON of a record."""
 
 ONE_BY_ONE = "|batch:1"
 """End of the signature of a score whose examples were predicted one by one."""
+
+Seconds = Annotated[float, Field(ge=0)]
 
 EMPTY_PARTS = ("match", "sparsity", "certificate", "cost")
 """Parts that are an empty object in JSON, and None in Python, where a record lacks them."""
@@ -34,8 +36,8 @@ class TargetRecord:
 
     __pydantic_config__ = RECORD_CONFIG
 
-    sparsity: float
-    pattern: str
+    sparsity: Share
+    pattern: Annotated[str, Field(pattern=r"^(free|[1-9][0-9]*:[1-9][0-9]*)$")]
     distribution: str
     scope: str
     include: Annotated[tuple[str, ...], Field(exclude_if=lambda v: not v)] = ()
@@ -51,10 +53,10 @@ class DataSource:
     __pydantic_config__ = RECORD_CONFIG
 
     source: str
-    """`synthetic`, `hub` or a folder."""
+    """`synthetic`, `hub` or a folder; where nothing was read, the folder that was asked for, or empty."""
     digest: str
     """Empty where nothing was read."""
-    limited: int | None
+    limited: Count | None
     """The value of `--limit`."""
     repeats: Annotated[Repeats | None, Field(exclude_if=lambda v: v is None)] = None
     """Test examples that are not new. None if they were not counted."""
@@ -78,7 +80,7 @@ class ScoreRecord:
 
     metric: str
     value: float
-    n: int
+    n: Count
     higher_is_better: bool
     signature: str
     also: Mapping[str, float] = field(default_factory=dict)
@@ -95,11 +97,11 @@ class ReachedSparsity:
 
     __pydantic_config__ = RECORD_CONFIG
 
-    scope: float
+    scope: Share
     """Of the tensors in scope."""
-    weights: float
+    weights: Share
     """Of all tensors with two or more dimensions, embeddings left out."""
-    all: float
+    all: Share
     """Of all parameters."""
 
 
@@ -109,9 +111,9 @@ class ActivitySeconds:
 
     __pydantic_config__ = RECORD_CONFIG
 
-    train: float
-    prune: float
-    predict: float
+    train: Seconds
+    prune: Seconds
+    predict: Seconds
 
 
 @dataclass(frozen=True)
@@ -120,9 +122,9 @@ class FlopCount:
 
     __pydantic_config__ = RECORD_CONFIG
 
-    dense: int
+    dense: Count
     """As if nothing were pruned."""
-    sparse: int
+    sparse: Count
     """If pruned weights cost nothing."""
 
 
@@ -143,19 +145,19 @@ class Cost:
 
     __pydantic_config__ = RECORD_CONFIG
 
-    steps: int
+    steps: Count
     """Optimizer steps."""
-    examples: int
+    examples: Count
     """Training examples seen, with repetition."""
-    scoring_passes: int
+    scoring_passes: Count
     """Batches that pruners passed through the net."""
-    teacher_passes: int
+    teacher_passes: Count
     """Batches that a teacher predicted."""
-    selections: int
+    selections: Count
     """How often a validation split was predicted to select an epoch."""
     seconds: ActivitySeconds
     flops: ActivityFlops
-    peak_memory_mb: int
+    peak_memory_mb: Count
     peak_memory_of: str
     """Whether the peak is that of the cell or of the whole process."""
     parts: Annotated[int, Field(exclude_if=lambda v: v == 1)] = 1
@@ -192,9 +194,9 @@ class Record:
     model: str
     method: str
     """The method with its options, where they are not the defaults: `lth:share=0.1`."""
-    protocol: str
-    seed: int
-    fold: int | None
+    protocol: Literal["sound", "paper"]
+    seed: Count
+    fold: Count | None
     target: TargetRecord
     recipe: Recipe
     data: DataSource
@@ -212,6 +214,10 @@ class Record:
     """Only where a method did not see all inputs, or where they may include padding."""
     checkpoint: Annotated[CheckpointUse | None, Field(exclude_if=lambda v: v is None)] = None
     """What the net took of its checkpoint; missing if it was made without one."""
+    refused_models: Annotated[tuple[str, ...], Field(exclude_if=lambda v: not v)] = ()
+    """Why the task kept its published model: a sentence for each model that was named for it."""
+    notes: Annotated[tuple[str, ...], Field(exclude_if=lambda v: not v)] = ()
+    """What a reader must know of this result, in sentences."""
     versions: Mapping[str, str | bool | int] = field(default_factory=dict)
     """Of Python, the libraries and the device."""
 
@@ -259,10 +265,14 @@ def _adapter() -> TypeAdapter[Record]:
     return TypeAdapter(Record)
 
 
-def blank_record(cell: Cell, chain: Chain | None = None) -> Record:
-    """The record of a cell that has not run; its status is `skipped`."""
-    sources = {source.role: source for source in chain.sources} if chain else {}
-    task, data = cell.task, sources.get("data")
+def blank_record(cell: Cell, chain: Chain | None = None, sources: Iterable[Source] = ()) -> Record:
+    """The record of a cell that has not run; its status is `skipped`.
+
+    `sources` are those of its task, if it has no chain.
+    """
+    task, read = cell.task, {source.role: source for source in (chain.sources if chain else sources)}
+    data = read.get("data")
+    asked = "" if task.folder == "synthetic" else task.folder  # a task can have data of its own
     return Record(
         task=task.label,
         group=task.card.groups[0] if task.card.groups else task.card.name,
@@ -273,10 +283,11 @@ def blank_record(cell: Cell, chain: Chain | None = None) -> Record:
         fold=task.fold,
         target=TargetRecord(**dict(cell.target)),
         recipe=task.recipe,
-        data=DataSource(data.name if data else task.folder, data.digest if data else "", task.limit),
+        data=DataSource(data.name if data else asked, data.digest if data else "", task.limit),
         digest=chain.digest if chain else digest(cell),
         status="skipped",
         match=cell.budget,
+        refused_models=cell.refused_models,
     )
 
 

@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from smc_eval.errors import Busy, StoreError, StoreGone
+from smc_eval.errors import Busy, PluginError, StoreError, StoreGone
 from smc_eval.files.atomic import draft_path, sweep_drafts, sync, write_atomic
+from smc_eval.files.json_text import parse_json
 from smc_eval.files.lease import POLLS, Lease, Leases
 from smc_eval.files.sealed import open_sealed, write_sealed
 from smc_eval.spec import digest as json_digest
@@ -190,13 +191,13 @@ class Store:
         """
         path = self.folder / GRID_FILE
         try:
-            content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            content: dict[str, Any] = parse_json(path.read_bytes())
             whole = content.pop("seal") == json_digest(content)
         except FileNotFoundError:
             return None
         except OSError as error:
             raise StoreError(f"cannot read {path}: {error.strerror}") from None
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        except (ValueError, KeyError, TypeError, AttributeError, PluginError):
             whole = False
         if not whole:
             raise StoreError(f"{path} is cut short or altered; start the grid again")

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from smc_eval.errors import StoreError
+from smc_eval.errors import PluginError, StoreError
 from smc_eval.files.atomic import sync, write_synced
 from smc_eval.files.checksum import file_sha256
+from smc_eval.files.json_text import parse_json
 from smc_eval.spec import digest
 
 if TYPE_CHECKING:
@@ -77,10 +78,10 @@ class StoredNet(NamedTuple):
 def sealed_meta(folder: Path) -> dict[str, Any] | None:
     """The content of the meta file of a net; None where it is not whole, or is of another net."""
     try:
-        meta = json.loads((folder / META).read_text(encoding="utf-8"))
+        meta = parse_json((folder / META).read_bytes())
         seal = meta.pop("seal")
         return meta if digest(meta) == seal and meta["digest"] == folder.name else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, PluginError, RecursionError):
         return None
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import re
 from collections.abc import Mapping
@@ -13,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from smc_eval.errors import ModelError
+from smc_eval.files.json_text import parse_json
+from smc_eval.files.user_path import is_folder, user_path
 from smc_eval.task import Source
 from smc_eval.tasks import checkpoint_files as files
 from smc_eval.tasks import hub, kinds
@@ -89,7 +90,7 @@ def available_offline(model_name: str) -> bool:
     """Whether a model can be read without the hub: it is a folder, a package, or in the local cache."""
     if (
         model_name.startswith(PACKAGE)
-        or Path(model_name).expanduser().is_dir()
+        or is_folder(user_path(model_name))
         or not _HUB_ID.fullmatch(model_name)
     ):
         return True  # or it is an error that needs no hub
@@ -118,8 +119,8 @@ def _locate(model_name: str) -> tuple[Path, str | None]:
     """The folder of a checkpoint, and its commit if it is from the hub."""
     if model_name.startswith(PACKAGE):
         return _in_package(model_name), None
-    if Path(model_name).expanduser().is_dir():
-        return Path(model_name).expanduser(), None
+    if is_folder(user_path(model_name)):
+        return user_path(model_name), None
     if _HUB_ID.fullmatch(model_name) and not model_name.startswith("."):
         folder = _from_hub(model_name)
         return folder, folder.name
@@ -196,7 +197,7 @@ def offline_error(model_name: str) -> ModelError:
 def _config(folder: Path, model_name: str) -> dict[str, Any]:
     path = folder / "config.json"
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = parse_json(path.read_bytes())
     except FileNotFoundError:
         raise ModelError(
             f"the model folder {model_name!r} has no config.json; wanted a folder that save_pretrained wrote"

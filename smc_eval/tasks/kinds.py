@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from string import ascii_uppercase
@@ -10,6 +9,7 @@ from textwrap import shorten
 from typing import Any, Literal
 
 from smc_eval.errors import ModelError
+from smc_eval.files.json_text import parse_json
 
 ModelKind = Literal["text-encoder", "protein-encoder", "encoder-decoder"]
 
@@ -174,7 +174,7 @@ def tokens_in(folder: Path) -> Collection[str] | None:
     for name in VOCABULARIES:
         try:
             text = (folder / name).read_text(encoding="utf-8")
-            if tokens := text.split() if name.endswith(".txt") else _tokens_of_json(json.loads(text)):
+            if tokens := text.split() if name.endswith(".txt") else _tokens_of_json(parse_json(text)):
                 return tokens
         except (OSError, ValueError):  # loading it will raise an error
             continue

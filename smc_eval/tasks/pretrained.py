@@ -62,8 +62,10 @@ def positions_of(backbone: Backbone) -> int | None:
     from transformers import AutoConfig, AutoModel
 
     with _readable_errors(backbone, "cannot be built from its config.json"), torch.device("meta"):
-        config = AutoConfig.from_pretrained(backbone.location, revision=backbone.commit)
-        model = AutoModel.from_config(config)  # type: ignore[no-untyped-call]
+        config = AutoConfig.from_pretrained(
+            backbone.location, revision=backbone.commit, trust_remote_code=False
+        )
+        model = AutoModel.from_config(config, trust_remote_code=False)  # type: ignore[no-untyped-call]
     wanted = getattr(config.get_text_config(), "max_position_embeddings", None)
     tables = [table for table in model.modules() if isinstance(table, torch.nn.Embedding)]
     counts = [
@@ -105,7 +107,7 @@ def _config(backbone: Backbone, settings: Mapping[str, Any]) -> Any:
     )
 
     writes_text = backbone.kind == "encoder-decoder"
-    config = AutoConfig.from_pretrained(backbone.location, revision=backbone.commit)
+    config = AutoConfig.from_pretrained(backbone.location, revision=backbone.commit, trust_remote_code=False)
     if config.is_encoder_decoder and not writes_text:  # some config files do not state it
         raise kinds.wrong_kind(backbone.name, f"an encoder-decoder ({config.model_type})", backbone.kind)
     # a model is an encoder if transformers has a masked-LM class for it
@@ -129,7 +131,7 @@ def _filled(auto: Any, config: Any, tensors: Mapping[str, Any]) -> tuple[Any, di
     import torch
 
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
-        blank = auto.from_config(copy.deepcopy(config))
+        blank = auto.from_config(copy.deepcopy(config), trust_remote_code=False)
     whole = type(blank)
     reporting_all = type(
         whole.__name__,
@@ -141,7 +143,12 @@ def _filled(auto: Any, config: Any, tensors: Mapping[str, Any]) -> tuple[Any, di
         },
     )
     model, report = cast("Any", reporting_all).from_pretrained(
-        None, config=config, state_dict=dict(tensors), output_loading_info=True, dtype=torch.float32
+        None,
+        config=config,
+        state_dict=dict(tensors),
+        output_loading_info=True,
+        dtype=torch.float32,
+        trust_remote_code=False,
     )
     model.__class__ = whole
     return model, report, dict(getattr(blank, "all_tied_weights_keys", None) or {})
@@ -156,7 +163,9 @@ def load_tokenizer(backbone: Backbone) -> Any:
     from transformers import AutoTokenizer
 
     with _readable_errors(backbone, "has no tokenizer that can be loaded"):
-        tokenizer = AutoTokenizer.from_pretrained(backbone.location, revision=backbone.commit)
+        tokenizer = AutoTokenizer.from_pretrained(
+            backbone.location, revision=backbone.commit, trust_remote_code=False
+        )
     if backbone.kind == "text-encoder" and not tokenizer.is_fast:
         raise ModelError(
             f"the tokenizer of {backbone.name!r}, {type(tokenizer).__name__}, cannot map characters to "
@@ -199,6 +208,11 @@ def _readable_errors(backbone: Backbone, failure: str) -> Iterator[None]:
     except (*python_errors, *further_errors, *library_errors) as error:
         if backbone.commit and isinstance(error, OSError):
             raise offline_error(backbone.name) from None
+        if "trust_remote_code" in str(error):
+            raise ModelError(
+                f"the model {backbone.name!r} brings Python code of its own, which smc-eval never runs; "
+                "give a model of a type that transformers knows"
+            ) from None
         if "ignore_mismatched_sizes" in str(error):
             raise ModelError(
                 f"the tensors of model {backbone.name!r} have other shapes than in its config.json; "

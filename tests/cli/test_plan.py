@@ -80,18 +80,29 @@ def test_a_plan_has_the_bytes_of_its_shared_nets(invoke) -> None:
     assert content["bytes_kept"] == sum(file.stat().st_size for file in net.iterdir())
 
 
+KEPT = (
+    "task 'terms/gts' keeps its published model 'tiny': this task does not build 'scratch'; it accepts: tiny"
+)
 NOTICES = {
     "warnings": (
         "--limit 9 keeps only 9 examples of each part; these are no results, and every record says so",
     ),
-    "kept_models": (
-        "task 'pruned' keeps its published model 'tiny'; it accepts none of the named models",
-        "task 'broken' keeps its published model 'tiny'; it accepts none of the named models",
-    ),
+    "kept_models": (KEPT,),
     "left_out": (),
     "unresolved": ("2 cells cannot run (broken dense 0 seed 0, …): train.csv, line 3: no number",),
 }
-NOTICED = ("--model", "scratch", "--tasks", "pruned,broken", "--method", "omp-after", "--limit", "9")
+NOTICED = (
+    "--model",
+    "maths=scratch",
+    "--tasks",
+    "maths,broken",
+    "--folds",
+    "0",
+    "--method",
+    "omp-after",
+    "--limit",
+    "9",
+)
 SEARCHED = ("--tasks", "terms", "--method", "omp-after,from-checkpoint", "--find", "s@95:within=0.5,runs=1")
 NOT_SEARCHED = "method 'from-checkpoint' takes custom masks, and is not searched"
 
@@ -113,8 +124,8 @@ def test_plan_and_run_print_the_same_notices(
     invoke, words: tuple[str, ...], notices: dict[str, tuple[str, ...]]
 ) -> None:
     lines = [
-        *(f"warning: {line}" for line in notices["warnings"]),
-        *(f"note: {line}" for line in (*notices["kept_models"], *notices["left_out"])),
+        *(f"warning: {line}" for line in (*notices["warnings"], *notices["kept_models"])),
+        *(f"note: {line}" for line in notices["left_out"]),
         *notices["unresolved"],
     ]
     planned = invoke("plan", *words)

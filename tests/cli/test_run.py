@@ -94,11 +94,50 @@ def test_a_reason_is_printed_once_for_all_cells_that_it_stops(invoke) -> None:
 
 def test_a_task_that_keeps_its_published_model_is_named(invoke) -> None:
     ended = invoke("--model", "scratch", "--tasks", "maths", "--folds", "1", "--json", "-")
-    assert "note: task 'terms/gts' keeps its published model 'tiny'" in ended.stderr
+    reason = "this task does not build 'scratch'; it accepts: tiny"
+    line = f"task 'terms/gts' keeps its published model 'tiny': {reason}"
+    assert f"warning: {line}" in ended.stderr.splitlines()
     assert {(r["task"], r["model"], r["fold"]) for r in results(ended.stdout)} == {
         ("sums/gts", "scratch", 1),
         ("terms/gts", "tiny", None),
     }
+    assert {(r["task"], *r.get("refused_models", ())) for r in results(ended.stdout)} == {
+        ("sums/gts",),
+        ("terms/gts", reason),
+    }
+    quiet = invoke("--model", "scratch", "--tasks", "maths", "--folds", "1", "--quiet")
+    assert quiet.stderr.splitlines() == [f"warning: {line}"] and line in quiet.stdout.splitlines()
+    assert line in invoke("report", "smc-eval-runs").stdout.splitlines()
+    assert f"warning: {line}" in invoke("plan", "--model", "scratch", "--tasks", "maths", "--quiet").stdout
+
+
+def test_a_kept_model_is_told_of_the_run_that_names_another_and_of_no_other(invoke) -> None:
+    words = ("--tasks", "maths", "--folds", "1", "--quiet", "--json", "-")
+    plain = results(invoke(*words).stdout)
+    named = results(invoke(*words, "--model", "scratch").stdout)
+    again = results(invoke(*words).stdout)
+    assert plain == again
+    assert [r.pop("refused_models", None) for r in named] == [
+        None,
+        ["this task does not build 'scratch'; it accepts: tiny"],
+    ]
+    assert named == plain  # the same cells, from the store
+
+
+def test_a_task_that_is_named_alone_never_gets_another_model(invoke, refused) -> None:
+    message = refused(invoke("--model", "scratch", "--tasks", "sums,terms/gts"))
+    reason = "this task does not build 'scratch'; it accepts: tiny"
+    assert message.splitlines() == [
+        f"error: task 'terms/gts' cannot run with --model scratch: {reason}",
+        "leave the task out, or give it a model of its own: --model terms/gts=MODEL",
+    ]
+    ended = invoke("--model", "scratch", "--model", "terms/gts=tiny", "--tasks", "sums,terms/gts", "--quiet")
+    assert ended.exit_code == 0, ended.output
+
+
+def test_a_model_that_no_task_can_use_is_refused(invoke, refused) -> None:
+    message = refused(invoke("--model", "tiny", "--model", "scratch", "--tasks", "terms"))
+    assert "no task to run can use --model scratch; task 'terms/gts': this task does not build" in message
 
 
 def test_include_prunes_only_the_named_tensors(invoke) -> None:

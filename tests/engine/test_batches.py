@@ -14,7 +14,7 @@ from torch import nn
 
 from smc_eval.engine.batches import Batches, length_key, pass_ranges, predict
 from smc_eval.engine.device import Device
-from smc_eval.errors import UsageError
+from smc_eval.errors import DataError, UsageError
 from smc_eval.methods.dense import Dense
 from smc_eval.recipe import Recipe
 from smc_eval.target import Target
@@ -45,6 +45,11 @@ def test_a_pass_has_at_most_so_many_examples_in_order() -> None:
     assert places([3, 1, 2, 5, 4], 2, None) == [[0, 1], [2, 3], [4]]
     assert places([3, 1, 2, 5], 2, None) == [[0, 1], [2, 3]]
     assert places([], 2, None) == []
+
+
+def test_batches_of_no_examples_are_refused_and_not_looked_for_without_end() -> None:
+    with pytest.raises(DataError, match="task 'toy' has no training examples"):
+        batches(Recipe(steps=1, validation=0.995))
 
 
 def test_a_limit_of_tokens_counts_padding_in_any_order() -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 import pytest
 
 from smc_eval.card import MethodCard
-from smc_eval.errors import PlanError, UsageError
+from smc_eval.errors import DataError, PlanError, UsageError
 from smc_eval.experiment.cell import Chain
 from smc_eval.method import Method
 from smc_eval.methods.dense import Dense
@@ -19,7 +19,8 @@ from smc_eval.methods.random import RandomAfter, RandomBefore
 from smc_eval.recipe import Recipe
 from smc_eval.stages import Rewind, Stage, Train
 from smc_eval.target import SMC_GRID, Target
-from smc_eval.testing import Toy, chain_of
+from smc_eval.task import Part
+from smc_eval.testing import Example, Toy, chain_of
 
 HALF = Target(sparsity=0.5)
 
@@ -42,6 +43,47 @@ def test_the_rounds_of_lth_are_exactly_the_sparsities_of_the_paper() -> None:
     assert list(round_sparsities(0.2, 0.5)) == [*SMC_GRID[:3], 0.5]
     assert list(round_sparsities(0.5, 0.75)) == [0.5, 0.75]
     assert list(round_sparsities(0.2, 0.0)) == []
+
+
+@pytest.mark.parametrize(
+    ("validation", "examples", "held_out"), [(0.9, 2, 2), (0.1, 3, 0), (0.5, 1, 0), (0.999, 52, 52)]
+)
+def test_a_validation_share_that_leaves_one_side_empty_is_refused(
+    validation: float, examples: int, held_out: int
+) -> None:
+    task = Toy(limit=examples, recipe=Recipe(epochs=1, keep="best", validation=validation))
+    message = f"validation={validation:g} holds out {held_out} of {examples} training examples"
+    for method in (Dense(), MagnitudeBefore(), LotteryTicket()):
+        with pytest.raises(UsageError, match=message):
+            chain_of(method, HALF if method.card.when != "none" else Target(), task)
+    assert chain_of(
+        Dense(), Target(), task.replace(limit=None, recipe=Recipe(epochs=1, validation=0.5))
+    ).links
+
+
+def test_a_task_without_training_examples_is_refused() -> None:
+    class Empty(Toy):
+        def data(self, part: Part) -> Sequence[Example]:
+            return [] if part == "train" else super().data(part)
+
+    with pytest.raises(DataError, match="task 'toy' has no training examples; check its data"):
+        chain_of(Dense(), Target(), Empty())
+
+
+class Endless(Method):
+    card: ClassVar[MethodCard] = MethodCard(name="endless", summary="a toy", source="none", when="during")
+
+    def plan(self, target: Target) -> Iterator[Stage]:
+        while True:
+            yield Train()
+
+
+@pytest.mark.parametrize("method", [Endless(), LotteryTicket(share=1e-9), LotteryTicket(share=1e-17)])
+def test_a_plan_without_an_end_is_refused(method: Method) -> None:
+    with pytest.raises(
+        PlanError, match=r"for sparsity 0\.5 has more than 10,000 stages; choose larger steps"
+    ):
+        chain_of(method, HALF)
 
 
 def test_methods_share_equal_stages() -> None:

@@ -215,6 +215,48 @@ def test_a_task_keeps_its_published_model_if_a_checkpoint_is_of_another_kind(tmp
     }
 
 
+OTHER_KINDS = {
+    "gpt2": ("a causal language model (GPT2LMHeadModel)", {"architectures": ["GPT2LMHeadModel"]}),
+    "llama": ("a causal language model (LlamaForCausalLM)", {"architectures": ["LlamaForCausalLM"]}),
+    "t5": (
+        "an encoder-decoder (T5ForConditionalGeneration)",
+        {"architectures": ["T5ForConditionalGeneration"], "is_encoder_decoder": True},
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", OTHER_KINDS)
+def test_a_checkpoint_of_another_kind_is_refused_with_the_reason(tmp_path: Path, kind: str) -> None:
+    reason, config = OTHER_KINDS[kind]
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": kind, **config}))
+    for tasks, beginning in (
+        (("terms/gts",), "task 'terms/gts' cannot run with --model "),
+        (("proteins,terms/gts",), "task 'proteins' cannot run with --model "),
+        (("terms",), "no task to run can use --model "),
+        (("all",), "no task to run can use --model "),
+    ):
+        with pytest.raises(UsageError) as caught:
+            grid(tasks=tasks, model=(str(tmp_path),), folds="0")
+        message = str(caught.value)
+        assert message.startswith(f"{beginning}{tmp_path}") and len(message.splitlines()) <= 3
+        assert f"the model {str(tmp_path)!r} is {reason}; this task takes a " in message
+
+
+def test_a_task_of_a_group_that_keeps_its_model_gives_the_reason_to_every_cell() -> None:
+    made = grid(tasks=("all",), model=("tiny", "proteins=org/esm"), folds="0")
+    assert made.refused_models == ()  # the protein task has a model of its own
+    made = grid(tasks=("all",), model=("tiny",), folds="0")
+    told = "this task does not build 'tiny'; it accepts: protein-encoder"
+    assert made.refused_models == (("proteins", (told,)),)
+    assert {(cell.task.card.name, *cell.refused_models) for cell in made.cells()} == {
+        ("sums/gts",),
+        ("terms/gts",),
+        ("proteins", told),
+    }
+    plain = [cell.digest() for cell in grid(tasks=("proteins",)).cells()]
+    assert [cell.digest() for cell in made.cells() if cell.refused_models] == plain
+
+
 def test_the_papers_options_of_a_task_hold_under_its_protocol_unless_given() -> None:
     def sizes(**fields: Any) -> list[str]:
         return [

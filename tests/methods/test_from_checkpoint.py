@@ -64,7 +64,9 @@ def test_zeros_outside_the_scope_give_no_masks(tmp_path: Path) -> None:
 
 
 def test_a_net_without_zeros_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SparsityError, match="none of them is exactly zero, in 4 tensors"):
+    with pytest.raises(
+        SparsityError, match="4 of 4 tensors in scope found, and none of them is exactly zero"
+    ):
         run_chain(chain_of(FromCheckpoint(), Target()), tmp_path)
 
 
@@ -200,10 +202,53 @@ def test_the_error_of_a_broken_file_names_it(tmp_path: Path, name: str) -> None:
         run_chain(chain_of(FromCheckpoint(path=str(tmp_path / name)), Target()), tmp_path / "store")
 
 
-def test_the_error_of_a_file_that_is_no_state_dict_names_it(tmp_path: Path) -> None:
-    torch.save({"epoch": 3, "state": pruned()}, tmp_path / "a.pt")
-    with pytest.raises(ModelError, match=r"a.pt is not a state dict; it must map names to tensors"):
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"epoch": 3}, "it must map names to tensors"),
+        ([torch.ones(2, 2)], "it must map names to tensors"),
+        (
+            {"state_dict": pruned(), "ema": pruned(4)},
+            "it holds several: 'state_dict', 'ema'; save one of them alone",
+        ),
+    ],
+)
+def test_the_error_of_a_file_that_is_no_state_dict_names_it(
+    tmp_path: Path, content: Any, message: str
+) -> None:
+    torch.save(content, tmp_path / "a.pt")
+    with pytest.raises(ModelError, match=rf"a.pt is not a state dict: {message}"):
         run_chain(chain_of(FromCheckpoint(path=str(tmp_path / "a.pt")), Target()), tmp_path / "store")
+
+
+@pytest.mark.parametrize("place", [("state_dict",), ("epoch_3", "model"), ()])
+def test_a_state_dict_inside_other_dicts_is_found(tmp_path: Path, place: tuple[str, ...]) -> None:
+    moments = {"state": {0: {"exp_avg": torch.ones(5, 7)}}, "param_groups": [{"lr": 0.1}]}
+    content: Any = pruned()
+    for name in place:
+        content = {name: content, "epoch": 3, "optimizer": moments, "losses": torch.ones(9)}
+    torch.save(content, tmp_path / "a.pt")
+    assert zeros(pruned(), masks_of(FromCheckpoint(path=str(tmp_path / "a.pt")), tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("left_out", "said"),
+    [
+        (0, ""),
+        (1, "; 'encoder.weight_ih_l0' stays whole"),
+        (2, "; 'encoder.weight_ih_l0' and 1 more stay whole"),
+    ],
+)
+def test_the_record_says_how_many_tensors_in_scope_were_found(
+    tmp_path: Path, left_out: int, said: str
+) -> None:
+    scope = ["encoder.weight_ih_l0", "encoder.weight_hh_l0", "down.weight", "odd.weight"]
+    file = tmp_path / "a.safetensors"
+    save_file({name: weight for name, weight in pruned().items() if name not in scope[:left_out]}, file)
+    chain = chain_of(FromCheckpoint(path=str(file)), Target(), Toy(recipe=NO_TRAINING))
+    for _ in range(2):  # the second one finds the net in the store
+        record = run_chain(chain, tmp_path / "store")[0]
+        assert record.notes == (f"a.safetensors: {4 - left_out} of 4 tensors in scope found{said}",)
 
 
 @pytest.mark.parametrize(

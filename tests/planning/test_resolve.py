@@ -115,3 +115,25 @@ def test_the_error_of_a_plan_names_its_method() -> None:
     resolved = Resolver().resolve_all(grid(Toy, method=("broken",)).cells())
     assert [bool(cell.chain) for cell in resolved] == [True, False]
     assert "BrokenPlan failed: ZeroDivisionError" in resolved[1].record.reason
+
+
+class OwnData(Toy):
+    """A task with data of its own, whatever `--data-dir` says."""
+
+    card: ClassVar[TaskCard] = card("own-data")
+
+    def sources(self) -> tuple[Source, ...]:
+        return (Source("data", "letters of the alphabet", "26"),)
+
+
+def test_a_skipped_cell_names_the_data_that_the_other_cells_of_its_task_read() -> None:
+    cells = grid(OwnData, method=("lth,omp-after",), sparsity=("2:4",)).cells()
+    skipped = [cell.record.data for cell in Resolver().resolve_all(cells) if not cell.chain]
+    assert [(data.source, data.digest) for data in skipped] == [("letters of the alphabet", "26")]
+
+
+def test_a_cell_whose_data_was_not_read_calls_it_nothing() -> None:
+    resolved = Resolver().resolve_all(grid(Toy, Unread).cells())
+    assert {(one.record.data.source, one.record.data.digest) for one in resolved if not one.chain} == {
+        ("", "")
+    }

@@ -203,3 +203,24 @@ def test_a_head_that_its_config_ties_and_its_file_does_not_is_told_once(record) 
         "so they are two"
     )
     assert [line for line in footnotes(table_of(results)).problems if "ties" in line] == [told]
+
+
+def test_data_is_called_synthetic_only_by_cells_that_read_it(record) -> None:
+    skipped = {"value": None, "status": "skipped", "reason": "no 2:4", "data": {"digest": ""}}
+    notes = footnotes(table_of([record(), record("lth", source="synthetic", **skipped)]))
+    assert notes.warnings == () and "data: there" in notes.settings
+    notes = footnotes(table_of([record(source="synthetic"), record("lth", source="synthetic", **skipped)]))
+    assert notes.warnings == ("SYNTHETIC DATA: not a result (t/a)",)
+
+
+def test_a_task_that_keeps_its_published_model_is_named_with_the_reason(record) -> None:
+    kept = [record(seed=seed, task="t/b", refused_models=["it is a causal LM"]) for seed in range(2)]
+    assert footnotes(table_of([record(), *kept])).warnings == (
+        "task 't/b' keeps its published model 'tiny': it is a causal LM",
+    )
+
+
+def test_what_a_method_tells_of_a_cell_stands_once_below_the_table(record) -> None:
+    results = [record(seed=seed, notes=["3 of 4 tensors in scope found"]) for seed in range(3)]
+    (note,) = [line for line in footnotes(table_of(results)).settings if line.startswith("note")]
+    assert note == "note on t/a omp-after 0.5 seed 0 and 2 more: 3 of 4 tensors in scope found"

@@ -16,6 +16,21 @@ def test_equal_names_are_matched_alone() -> None:
     assert matched_names(["a.weight", "b.weight"], ["b.weight", "x.a.weight"]) == {"b.weight": "b.weight"}
 
 
+WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
+
+
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+def test_parts_that_wrappers_add_anywhere_in_a_name_do_not_count(wrapper: str) -> None:
+    theirs = {name: name.replace("encoder.layer.0", f"encoder.{wrapper}.layer.0.{wrapper}") for name in OURS}
+    assert matched_names(OURS, list(theirs.values())) == theirs
+    assert matched_names(list(theirs.values()), OURS) == {there: here for here, there in theirs.items()}
+
+
+def test_two_names_that_differ_only_in_a_wrapper_are_refused() -> None:
+    with pytest.raises(SparsityError, match=r"'a\.weight' and 'module\.a\.weight' are of one weight"):
+        matched_names(["a.weight"], ["a.weight", "module.a.weight"])
+
+
 @pytest.mark.parametrize("prefix", ["bert.", "", "module.bert."])
 def test_prefixes_on_both_sides_may_differ(prefix: str) -> None:
     theirs = [f"{prefix}encoder.layer.{n}.out.weight" for n in (0, 1)]
@@ -54,16 +69,23 @@ MASK = torch.tensor([[1, 0, 1], [0, 1, 1]])
 
 def test_weights_that_are_exactly_zero_are_pruned() -> None:
     given = {"a.weight": torch.tensor([[0.5, 0.0, -0.0], [1e-30, -2.0, 0.0]])}
-    masks = custom_masks(WEIGHTS, given, "weights")
+    masks = custom_masks(WEIGHTS, given, "weights").masks
     assert masks["a.weight"].int().tolist() == [[1, 0, 0], [1, 1, 0]]
     assert bool(masks["b.weight"].all()) and masks["a.weight"].dtype == torch.bool
+
+
+def test_the_names_of_a_net_itself_are_never_taken_for_parts_of_a_pair() -> None:
+    own = {"a.parametrizations.weight.original": MASK.float(), "b.weight_orig": torch.ones(2, 2)}
+    masks = custom_masks(own, own, "weights").masks
+    assert torch.equal(masks["a.parametrizations.weight.original"], MASK.bool())
+    assert bool(masks["b.weight_orig"].all())
 
 
 @pytest.mark.parametrize(
     "mask", [MASK.bool(), MASK.to(torch.uint8), MASK.float(), MASK.bfloat16(), packed(MASK.bool())]
 )
 def test_masks_may_be_bools_numbers_or_bits(mask: torch.Tensor) -> None:
-    assert torch.equal(custom_masks(WEIGHTS, {"a.weight": mask}, "masks")["a.weight"], MASK.bool())
+    assert torch.equal(custom_masks(WEIGHTS, {"a.weight": mask}, "masks").masks["a.weight"], MASK.bool())
 
 
 @pytest.mark.parametrize(
@@ -72,9 +94,13 @@ def test_masks_may_be_bools_numbers_or_bits(mask: torch.Tensor) -> None:
         (
             torch.ones(2, 3),
             "weights",
-            "prune nothing in scope: none of them is exactly zero, in 1",
+            "prune nothing in scope: 1 of 2 tensors in scope found, and none of them is exactly zero",
         ),
-        (torch.ones(2, 3).bool(), "masks", "prune nothing in scope: every mask is all ones"),
+        (
+            torch.ones(2, 3).bool(),
+            "masks",
+            "prune nothing in scope: 1 of 2 tensors in scope found, and every mask is all ones",
+        ),
         (
             torch.zeros(3, 2),
             "weights",

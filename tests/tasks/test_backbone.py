@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import json
 import os
@@ -94,6 +95,40 @@ def test_the_digest_of_a_folder_covers_all_files_that_are_read(
         assert backbone.find_backbone(str(folder)).source.digest != first
         (folder / name).write_bytes(content)
     assert backbone.find_backbone(str(folder)).source.digest == first
+
+
+MARKER = "import pathlib; pathlib.Path({path!r}).touch()\nclass Own:\n    pass\n"
+
+
+def test_code_of_a_checkpoint_is_never_run_and_nothing_is_asked(
+    copied: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asked(*_: object) -> str:
+        raise AssertionError("a question reached the user")
+
+    monkeypatch.setattr("builtins.input", asked)
+    marker = tmp_path / "it-ran"
+    names = ("AutoConfig", "AutoModel", "AutoModelForMaskedLM", "AutoTokenizer")
+    folder = copied(model_type="own-type", auto_map=dict.fromkeys(names, "own.Own"))
+    (folder / "own.py").write_text(MARKER.format(path=str(marker)))
+    found = backbone.find_backbone(str(folder))
+    for load in (pretrained.load_encoder, pretrained.load_masked_model, pretrained.positions_of):
+        message = error_message(lambda load=load: load(found))  # type: ignore[misc]
+        assert "brings Python code of its own, which smc-eval never runs" in message
+    assert not marker.exists()
+
+
+def test_every_loader_of_transformers_is_told_to_run_no_code(root: Path) -> None:
+    calls = [
+        call
+        for path in (root / "smc_eval").rglob("*.py")
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(call, ast.Call)
+        and isinstance(call.func, ast.Attribute)
+        and call.func.attr in {"from_pretrained", "from_config", "load_dataset", "pipeline"}
+    ]
+    told = [{word.arg: ast.unparse(word.value) for word in call.keywords} for call in calls]
+    assert len(told) >= 5 and all(words.get("trust_remote_code") == "False" for words in told)
 
 
 def test_finding_a_model_needs_no_tensors(small: Path) -> None:

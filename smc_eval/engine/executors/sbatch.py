@@ -33,7 +33,7 @@ RESERVED = frozenset(
 """Options of sbatch that are set here: a cell is one task, and its output goes to a known file."""
 KEY = re.compile(r"[a-z][a-z-]*")
 TIME = re.compile(
-    r"(?:(?P<days>\d+)-(?P<hours>\d+)(?::(?P<minutes>\d+)(?::\d+)?)?|(?P<clock>\d+(?::\d+){0,2}))"
+    r"(?:(?P<days>\d{1,6})-(?P<hours>\d{1,6})(?::(?P<minutes>\d{1,6})(?::\d{1,6})?)?|(?P<clock>\d{1,6}(?::\d{1,6}){0,2}))"
 )
 
 
@@ -59,6 +59,8 @@ class SbatchOptions:
             key, equals, value = word.partition("=")
             if not KEY.fullmatch(key) or (equals and not value):
                 raise UsageError(f"--executor slurm: {word!r} is not KEY=VALUE with a long option of sbatch")
+            if not value.isprintable():  # a line of its own would be a command of the job
+                raise UsageError(f"--executor slurm: {word!r} has a line break or another control character")
             if key in options:
                 raise UsageError(f"--executor slurm: {key!r} is given twice")
             if key in RESERVED:

@@ -33,7 +33,7 @@ def _flags(record: Record, registry: Registry) -> Flags:
     dense, target = record.method == DENSE, record.target
     kind = registry.methods.get(_base_name(record.method))
     flags = {"model": record.model, "protocol": record.protocol}
-    if not dense and target.scope != PROTOCOLS[record.protocol].scope:  # type: ignore[index]
+    if not dense and target.scope != PROTOCOLS[record.protocol].scope:
         flags["scope"] = target.scope
     if not dense and target.pattern == "free" and kind and target.distribution != kind.card.distribution:
         flags["distribution"] = target.distribution
@@ -41,7 +41,8 @@ def _flags(record: Record, registry: Registry) -> Flags:
         flags["recipe"] = changes
     if record.match and not dense:
         flags["match"] = record.match.label
-    flags["data-dir"] = record.data.source
+    if record.data.source:
+        flags["data-dir"] = record.data.source
     if record.data.limited:
         flags["limit"] = str(record.data.limited)
     patterns = [("include", word) for word in target.include] + [("exclude", word) for word in target.exclude]
@@ -53,7 +54,7 @@ def _recipe_changes(record: Record, registry: Registry) -> str:
     kind = registry.tasks.get(_base_name(record.task))
     if kind is None:
         return ""
-    own = recipe_of(kind, record.model, PROTOCOLS[record.protocol])  # type: ignore[index]
+    own = recipe_of(kind, record.model, PROTOCOLS[record.protocol])
     changes = {
         name: value for name, value in record.recipe if value is not None and value != getattr(own, name)
     }
@@ -104,6 +105,6 @@ def _sparsities(records: Iterable[Record]) -> list[str]:
     rest = free - set(smc) if len(smc) == len(SMC_GRID) else free
     return [
         *(["smc"] if len(rest) < len(free) else []),
-        *(f"{s:.10g}" for s in sorted(rest)),
+        *(f"{s:.10g}" if float(f"{s:.10g}") < 1 else repr(s) for s in sorted(rest)),
         *sorted(patterns),
     ]

@@ -8,6 +8,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 from smc_eval.errors import DataError
+from smc_eval.files.user_path import is_folder
 from smc_eval.tasks.folder import DATA_DIR_HINT, lines
 from smc_eval.tasks.translation.languages import Direction
 
@@ -41,7 +42,9 @@ def find_corpus(folder: Path, name: str | None, wanted: Sequence[Direction]) -> 
     if not home.is_dir():
         raise DataError(f"the data folder {str(folder)!r} has no folder {CORPORA!r}; {DATA_DIR_HINT}")
     if name is not None:
-        if not (home / name).is_dir():
+        if name in {"", ".", ".."} or {"/", "\\", "\0"} & set(name):
+            raise DataError(f"corpus {name!r} is no name of a folder in {home}; wanted a plain name, no path")
+        if not is_folder(home / name):
             names = ", ".join(sorted(path.name for path in home.iterdir() if path.is_dir())) or "none"
             raise DataError(f"there is no corpus {name!r} in {home}; it holds: {names}")
         if message := missing_file(home / name, wanted):

@@ -53,6 +53,11 @@ def test_time_limits_have_all_forms_of_sbatch(words: str, minutes: int) -> None:
         ("ntasks=2", "'ntasks' cannot be set"),
         ("cpus-per-task=0", "cpus-per-task=0 is not a count"),
         ("cluster=moon", "cluster=moon is unknown; known: local"),
+        ("comment=a\n#SBATCH --uid=0", "has a line break or another control character"),
+        ("comment=a\rrm -r x", "has a line break or another control character"),
+        ("comment=a\u2028b", "has a line break or another control character"),
+        ("partition=gpu\x1b[2J", "has a line break or another control character"),
+        ("time=" + "9" * 5000, "is no time limit"),
     ],
 )
 def test_wrong_options_are_refused_before_anything_runs(words: str, message: str) -> None:

@@ -146,6 +146,20 @@ def test_a_folder_without_the_languages_is_reported_with_the_missing_file(tmp_pa
         find_corpus(tmp_path / "translation", None, [FRENCH])
 
 
+@pytest.mark.parametrize(
+    "name", ["..", "../..", ".", "", "../secret", "/", "a/b", "..\\x", "a" * 5000, "a\0b"]
+)
+def test_a_corpus_stays_in_the_data_folder(tmp_path: Path, name: str) -> None:
+    home = tmp_path / "data" / "translation"
+    home.mkdir(parents=True)
+    (tmp_path / "data" / "secret").mkdir()
+    for place in (tmp_path, tmp_path / "data", home, tmp_path / "data" / "secret"):
+        for file in ("train.en", "train.de", "test.en", "test.de"):
+            (place / file).write_text("a line\n")
+    with pytest.raises(DataError, match=r"no name of a folder in|there is no corpus"):
+        find_corpus(tmp_path / "data", name, directions(("de",), "english"))
+
+
 def test_small_directions_are_repeated_by_temperature() -> None:
     big, small = FRENCH, Direction("en", "gu")
     assert balanced_counts({big: 800, small: 100}, 1.0) == {big: 800, small: 100}
