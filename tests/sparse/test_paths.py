@@ -29,7 +29,6 @@ def masked(model: nn.Module, **masks: Tensor) -> Net:
 
 def traced(net: Net, *inputs: Tensor) -> dict[str, list[list[int]]]:
     found = on_paths(net, lambda dark: cast("Tensor", dark(*inputs)))
-    assert found is not None
     return {name: mask.int().tolist() for name, mask in found.items()}
 
 
