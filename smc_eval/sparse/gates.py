@@ -13,15 +13,24 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from smc_eval.sparse.unrolled import over_mean, packed_like, packed_rows
+from smc_eval.sparse.unrolled import packed_like, packed_rows
 
 State = tuple[Tensor, Tensor]
 """What a layer passes on, and its memory; they are one tensor unless it is an LSTM."""
 
 
+def leveled(x: Tensor, dims: int | tuple[int, ...] = -1) -> Tensor:
+    """Divide by a power of two near the mean, so that numbers neither overflow nor vanish.
+
+    It is a constant. What differs between positions still does.
+    """
+    mean = x.detach().mean(dims, keepdim=True)
+    return x / torch.where(mean > 0, mean, 1).log2().round().exp2()
+
+
 def curved(x: Tensor, dims: int | tuple[int, ...] = -1) -> Tensor:
-    """A function that is 0 at 0 and has a second derivative: y + y², where the mean of y is 1."""
-    y = over_mean(x, dims)
+    """A function that is 0 at 0 and has a second derivative: y + y², where y is x on a level near 1."""
+    y = leveled(x, dims)
     return y + y * y
 
 
@@ -85,18 +94,18 @@ def _step(kind: str, sums_NX: Tensor, state: State, layer: Any, end: str) -> Sta
     if kind == "GRU":
         reset, update = (half_open(x) for x in (sums_NX + recurrent_NX).chunk(3, -1)[:2])
         new = curved(sums_NX.chunk(3, -1)[2] + reset * recurrent_NX.chunk(3, -1)[2])
-        passed_NP = over_mean(new * (1 + update) + update * passed_NP)
+        passed_NP = leveled(new * (1 + update) + update * passed_NP)
         return passed_NP, passed_NP
     if kind != "LSTM":
         total = sums_NX + recurrent_NX
-        passed_NP = over_mean(total) if kind == "RNN_RELU" else curved(total)
+        passed_NP = leveled(total) if kind == "RNN_RELU" else curved(total)
         return passed_NP, passed_NP
     input_, forget, cell, output = (sums_NX + recurrent_NX).chunk(4, -1)
-    memory_NH = over_mean(half_open(forget) * memory_NH + half_open(input_) * curved(cell))
+    memory_NH = leveled(half_open(forget) * memory_NH + half_open(input_) * curved(cell))
     passed_NP = half_open(output) * curved(memory_NH)
     if getattr(layer, "proj_size", 0):
         passed_NP = passed_NP @ getattr(layer, f"weight_hr{end}").T
-    return over_mean(passed_NP), memory_NH
+    return leveled(passed_NP), memory_NH
 
 
 def _kind(layer: nn.RNNBase | nn.RNNCellBase) -> str:

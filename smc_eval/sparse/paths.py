@@ -13,7 +13,7 @@ from torch.autograd import forward_ad
 from smc_eval.errors import SparsityError
 from smc_eval.sparse.net import Net
 from smc_eval.sparse.shadow import ACTIVATIONS, positive, shadow
-from smc_eval.sparse.tracing import Tracing, curved
+from smc_eval.sparse.tracing import Tracing, curved, generic
 
 
 class Untraceable(SparsityError):
@@ -68,13 +68,8 @@ def _fill(weight: Tensor, mask: Tensor) -> None:
     """Write generic positive numbers where the mask is True, and 0 elsewhere."""
     weight.copy_(mask)
     for dim, size in enumerate(weight.shape):
-        steps = torch.arange(1, size + 1, dtype=weight.dtype, device=weight.device)
         shape = [size if other == dim else 1 for other in range(weight.ndim)]
-        weight.mul_(((steps * GOLDEN).frac() + 0.5).view(shape))
-
-
-GOLDEN = (5**0.5 - 1) / 2
-"""Its multiples modulo 1 are all different."""
+        weight.mul_(generic(shape, weight.dtype, weight.device))
 
 
 def _moving_terms(outputs: Callable[[], Tensor], tracing: Tracing) -> Tensor | None:

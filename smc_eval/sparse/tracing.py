@@ -13,6 +13,7 @@ differentiation, so every function of torch keeps the pair. No term cancels, so 
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -24,9 +25,8 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from smc_eval.sparse.gates import curved, half_open, traced_cell, traced_layer
+from smc_eval.sparse.gates import curved, half_open, leveled, traced_cell, traced_layer
 from smc_eval.sparse.shadow import MASKING_VALUE, Shadowing, positive
-from smc_eval.sparse.unrolled import over_mean
 
 Function = Callable[..., Any]
 
@@ -58,7 +58,9 @@ class Tracing(Shadowing):
         self._codes = WeakTensorKeyDictionary()
         """Floats that are made of numbers such as ids, and floats that are all 0 or 1."""
         self._shares = WeakTensorKeyDictionary()
-        """Results of a softmax, each with its uniform part and the part that scores move."""
+        """Results of a softmax, each with its uniform part, the part that scores move, and its dimension."""
+        self._scores = WeakTensorKeyDictionary()
+        """Products of two traced values: for each of the last dimensions what differs along it."""
         for module in model.modules():
             own = (*vars(module).values(), *module.buffers(recurse=False))
             self._constants.update({each: True for each in own if isinstance(each, Tensor)})
@@ -86,6 +88,7 @@ class Tracing(Shadowing):
             self._layer: LAYERS,
             self._lookup: "embedding embedding_bag",
             self._chosen: "__getitem__ index_select gather take take_along_dim",
+            self._masked: "masked_fill masked_fill_ where",
             self._moved: SHAPES.replace("__getitem__ ", ""),
             self._product: "mul multiply __mul__ __rmul__",
             self._matrix_product: "matmul __matmul__ __rmatmul__ mm bmm mv dot einsum",
@@ -110,10 +113,10 @@ class Tracing(Shadowing):
         return result
 
     def data_like(self, like: Tensor) -> Tensor:
-        """Inputs of this shape: 1 everywhere, and an input moves each."""
+        """Inputs of this shape: other positive numbers at other places, and an input moves each."""
         double = torch.float32 if like.device.type == "mps" else torch.float64
-        ones = torch.ones(like.shape, dtype=double, device=like.device)
-        return forward_ad.make_dual(ones.clone().requires_grad_(), ones)
+        numbers = generic(like.shape, double, like.device)
+        return forward_ad.make_dual(numbers.clone().requires_grad_(), numbers)
 
     def _seen(self, x: Any) -> Any:
         """An argument; floats from outside the model become inputs."""
@@ -156,12 +159,12 @@ class Tracing(Shadowing):
         return cast("Tensor", func(inputs, weight, *args, **kwargs))
 
     def _lookup(self, func: Function, ids: Tensor, weight: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """The mean row of the table, whatever is looked up."""
+        """The mean row of the table, whatever is looked up, times another number at each place."""
         if not weight.requires_grad:  # then only the sample weights of a bag do
             return cast("Tensor", func(ids, weight, *args, **kwargs))
         shape = func(ids, weight.detach(), *args, **kwargs).shape
-        row = weight.mean(0)
-        return forward_ad.make_dual(row, row).expand(shape)
+        rows = weight.mean(0) * generic((*shape[:-1], 1), weight.dtype, weight.device)
+        return forward_ad.make_dual(rows, rows)
 
     def _chosen(self, func: Function, x: Tensor, *args: Any, **kwargs: Any) -> Any:
         """Elements of a tensor. Rows that ids from outside choose are looked up."""
@@ -180,25 +183,58 @@ class Tracing(Shadowing):
             result = x
         else:
             result = func(x, *args, **kwargs)
-        if isinstance(x, Tensor) and x in self._shares and isinstance(result, Tensor) and result is not x:
-            self._shares[result] = tuple(func(part, *args, **kwargs) for part in self._shares[x])
+        if isinstance(x, Tensor) and isinstance(result, Tensor) and result is not x:
+            self._follow(x, result, lambda y: cast("Tensor", func(y, *args, **kwargs)))
         return result
 
+    def _follow(self, x: Tensor, result: Tensor, change: Callable[[Tensor], Tensor]) -> None:
+        """Note of a changed value what was noted of the value itself."""
+        if x in self._shares:
+            uniform, moved, dim = self._shares[x]
+            new = _new_place(change, x.shape, dim)
+            if new is not None:
+                self._shares[result] = (change(uniform), change(moved), new)
+        if x in self._scores:
+            places = {_new_place(change, x.shape, dim): part for dim, part in self._scores[x].items()}
+            self._scores[result] = {
+                dim: (lambda part=part: change(part())) for dim, part in places.items() if dim is not None
+            }
+
+    def _masked(self, func: Function, *args: Any, **kwargs: Any) -> Any:
+        """Values of which some are masked."""
+        result = func(*args, **kwargs)
+        for x in args:
+            if isinstance(x, Tensor) and x in self._scores and x.shape == result.shape:
+                self._scores[result] = self._scores[x]
+        return result
+
+    def _differing(self, x: Tensor, dim: int, open_: Tensor) -> Tensor:
+        """The terms of scores that differ between the open positions."""
+        parts = self._scores[x] if x in self._scores else {}
+        if dim in parts:
+            return cast("Tensor", parts[dim]())
+        high = torch.where(open_, x.detach(), 0).amax(dim, keepdim=True)
+        low = torch.where(open_, x.detach(), torch.inf).amin(dim, keepdim=True)
+        return torch.where(high - low > SAME_VALUE * high, x, 0)
+
     def _softmax(self, _: Any, x: Tensor, dim: int | None = None, *__: Any, **___: Any) -> Tensor:
-        """Shares: of each row the same for all positions that are not masked, moved by all its scores."""
-        dim = -1 if dim is None else dim
+        """Shares: of each row the same for all positions that are not masked.
+
+        They are moved by what differs between its scores: a summand of all has no effect.
+        """
+        dim = -1 if dim is None else dim if dim < 0 else dim - x.ndim
         open_ = x >= 0
         uniform = _uniform(open_, dim)
-        total = torch.where(open_, x, 0).sum(dim, keepdim=True)
-        moved = uniform * _several(total, open_.sum(dim, keepdim=True))
+        differing = torch.where(open_, self._differing(x, dim, open_), 0)
+        moved = uniform * _several(differing.sum(dim, keepdim=True), open_.sum(dim, keepdim=True))
         shares = uniform + moved
-        self._shares[shares] = (uniform, moved)
+        self._shares[shares] = (uniform, moved, dim)
         return shares
 
     def _attention(
         self, _: Any, query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any
     ) -> Tensor:
-        """Attention: a row's shares are all moved by the sum of its scores."""
+        """Attention: a row's shares are all moved by what differs between its scores."""
         options = dict(zip(("attn_mask", "dropout_p", "is_causal"), args, strict=False)) | kwargs
         query, key, value = (x if x.requires_grad else self.data_like(x) for x in (query, key, value))
         if options.get("enable_gqa"):
@@ -210,11 +246,13 @@ class Tracing(Shadowing):
         if mask is not None:
             open_ = open_ & (mask if mask.dtype == torch.bool else mask > MASKING_VALUE)
         uniform = _uniform(open_, -1).to(value.dtype)
-        total = (query * (uniform @ key)).sum(-1, keepdim=True)
+        keys, varied, result = _varying(key, -2), _varying(value, -2), uniform @ value
+        total = query.new_zeros(*query.shape[:-1], 1)
+        if keys is not None:
+            total = (query * (uniform @ keys)).sum(-1, keepdim=True)
         if mask is not None and mask.requires_grad:
-            total = total + torch.where(open_, mask, 0).sum(-1, keepdim=True)
-        result = uniform @ value
-        varied = _varying(value, -2)
+            differing = torch.where(open_, self._differing(mask, -1, open_), 0)
+            total = total + differing.sum(-1, keepdim=True)
         if varied is None:
             return result
         return result + _several(total, open_.sum(-1, keepdim=True)) * (uniform @ varied)
@@ -238,31 +276,50 @@ class Tracing(Shadowing):
 
         return self._shared(func, [factor(x) for x in args], {name: factor(x) for name, x in kwargs.items()})
 
-    _matrix_product = _product
+    def _matrix_product(self, func: Function, *args: Any, **kwargs: Any) -> Tensor:
+        result = self._product(func, *args, **kwargs)
+        if any(isinstance(x, nn.Parameter) for x in args[-1:]) and args[-1].ndim > 2:  # noqa: PLR2004
+            return result
+        places = _contracted(func, args)
+        if places is not None and all(isinstance(x, Tensor) and x.requires_grad for x in args[-2:]):
+            left, right = args[-2:]
+            first = args[:-2]
+
+            def with_rows() -> Tensor:
+                rows = _varying(left, places[0])
+                return result.new_zeros(result.shape) if rows is None else func(*first, rows, right)
+
+            def with_columns() -> Tensor:
+                columns = _varying(right, places[1])
+                return result.new_zeros(result.shape) if columns is None else func(*first, left, columns)
+
+            self._scores[result] = {-2: with_rows, -1: with_columns}
+        return result
 
     def _shared(self, func: Function, args: list[Any], kwargs: Mapping[str, Any]) -> Tensor:
         """A product, of which a factor may be shares."""
-        flat = list(_flat(args))
-        place = next((n for n, x in enumerate(flat) if isinstance(x, Tensor) and x in self._shares), None)
-        factors = [x for x in flat if isinstance(x, Tensor)]
-        if place is None or len(factors) != 2 or len(flat) != len(list(args)):  # noqa: PLR2004 - two factors
+        place = next((n for n, x in enumerate(args) if isinstance(x, Tensor) and x in self._shares), None)
+        factors = [x for x in args if isinstance(x, (Tensor, int, float))]
+        if place is None or len(factors) != 2:  # noqa: PLR2004 - two factors
             return cast("Tensor", func(*args, **kwargs))
-        uniform, moved = self._shares[flat[place]]
-        other = next(x for x in factors if x is not flat[place])
+        shares = args[place]
+        uniform, moved, dim = self._shares[shares]
+        second = shares is factors[1]
+        other = factors[0] if second else factors[1]
 
-        def product(share: Tensor, value: Tensor) -> Tensor:
-            return cast(
-                "Tensor",
-                func(*(share if n == place else value if x is other else x for n, x in enumerate(flat)), **kwargs),
-            )
+        def product(share: Tensor, value: Any) -> Tensor:
+            pair = (value, share) if second else (share, value)
+            return cast("Tensor", func(*(x for x in args if isinstance(x, str)), *pair, **kwargs))
 
-        if not other.requires_grad:
-            result = product(flat[place], other)
-            self._shares[result] = (product(uniform, other), product(moved, other))
+        result = product(shares, other)
+        if not isinstance(other, Tensor) or not other.requires_grad:
+            if func.__name__ in ELEMENTWISE:
+                self._shares[result] = (product(uniform, other), product(moved, other), dim)
             return result
-        matrices = func.__name__ in {"matmul", "__matmul__", "bmm", "mm"}
-        varied = _varying(other, (-2 if factors[0] is not other else -1) if matrices else None)
-        flow = product(uniform, other)
+        positions = _positions(func, args, dim, second=second)
+        if positions is None:
+            return result
+        varied, flow = _varying(other, positions), product(uniform, other)
         return flow if varied is None else flow + product(moved, varied)
 
     def _product_and_sum(
@@ -275,8 +332,8 @@ class Tracing(Shadowing):
             return cast("Tensor", self._product(torch.mul, x, half_open(y)))
         y = y.abs() if isinstance(y, Tensor) else abs(y)
         result = func(x, torch.where(y == 0, 1, y) if isinstance(y, Tensor) else y, **kwargs)
-        if x in self._shares:
-            self._shares[result] = tuple(part / y for part in self._shares[x])
+        if isinstance(x, Tensor) and result.shape == x.shape:
+            self._follow(x, result, lambda part: part / y)
         return cast("Tensor", result)
 
     def _sum(self, func: Function, x: Any, y: Any, alpha: float = 1) -> Tensor:
@@ -287,7 +344,22 @@ class Tracing(Shadowing):
         like = x if isinstance(x, Tensor) and x.requires_grad else y
         left, right = self._term(x, like), self._term(y, like, minus=minus)
         left, right = (left, right) if isinstance(left, Tensor) else (right, left)
-        return torch.add(left, right, alpha=abs(alpha))
+        result = torch.add(left, right, alpha=abs(alpha))
+        self._follow_sum(left, right, result)
+        return result
+
+    def _follow_sum(self, left: Tensor, right: Any, result: Tensor) -> None:
+        """What differs between the values of a sum is the sum of what differs between those of its parts."""
+        parts = [x for x in (left, right) if isinstance(x, Tensor) and x.requires_grad]
+        dims = {dim for x in parts if x in self._scores for dim in self._scores[x]}
+
+        def differing(dim: int) -> Tensor:
+            every = torch.ones((), dtype=torch.bool, device=result.device)
+            terms = [self._differing(x, dim, every.expand(x.shape)) for x in parts if x.shape[dim] > 1]
+            return sum(terms[1:], terms[0]).expand(result.shape)
+
+        if dims:
+            self._scores[result] = {dim: partial(differing, dim) for dim in dims}
 
     def _sum_in_place(self, func: Function, x: Tensor, y: Any, alpha: float = 1) -> Tensor:
         return x.add_(self._term(y, x, minus="sub" in func.__name__), alpha=abs(alpha))
@@ -305,6 +377,7 @@ class Tracing(Shadowing):
         return torch.where(x <= MASKING_VALUE, x, x.abs()).to(like.dtype)
 
 
+ELEMENTWISE = frozenset("mul multiply __mul__ __rmul__".split())
 CASTS = frozenset("to float double half bfloat16 type type_as".split())
 
 
@@ -322,22 +395,72 @@ def _moving(x: Any) -> Tensor | None:
     return forward_ad.unpack_dual(x).tangent if isinstance(x, Tensor) and x.is_floating_point() else None
 
 
-def _varying(value: Tensor, positions: int | None) -> Tensor | None:
-    """The terms of a value that differ between positions; None if there are none.
+def generic(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Positive numbers around 1, all different."""
+    numbers = torch.arange(1, math.prod(shape) + 1, dtype=dtype, device=device)
+    return ((numbers * GOLDEN).frac() + 0.5).view(*shape)
 
-    Moving terms do. Constants do if their numbers do, or if they stand beside moving terms of another
-    position; `positions` is their dimension, where it is known.
+
+GOLDEN = (5**0.5 - 1) / 2
+"""Its multiples modulo 1 are all different."""
+
+
+def _varying(value: Tensor, positions: int) -> Tensor | None:
+    """The terms of a value that differ between positions, a dimension; None if there are none.
+
+    Values that differ do so in their moving terms, and constants in all of their terms.
     """
-    moving = _moving(value)
-    if positions is None:
-        return None if moving is None else forward_ad.make_dual(moving, moving)
-    fixed = torch.ones_like(value, dtype=torch.bool) if moving is None else moving == 0
     low, high = value.detach().amin(positions, True), value.detach().amax(positions, True)
-    some = fixed.any(positions, True) & ((high - low > SAME_VALUE * high) | ~fixed.all(positions, True))
+    differ = high - low > SAME_VALUE * high
+    if not bool(differ.any()):
+        return None
+    moving = _moving(value)
     if moving is None:
-        return torch.where(some, value, 0) if bool(some.any()) else None
-    twice = forward_ad.make_dual(moving, moving)
-    return torch.where(fixed & some, value, twice) if bool(some.any()) else twice
+        return torch.where(differ, value, 0)
+    fixed, twice = moving == 0, forward_ad.make_dual(moving, moving)
+    some = torch.where(fixed, value, twice) if bool(fixed.any()) else twice
+    return some if bool(differ.all()) else torch.where(differ, some, 0)
+
+
+def _contracted(func: Function, args: Sequence[Any]) -> tuple[int, int] | None:
+    """The dimensions of both factors that are the last two of a product of matrices."""
+    if func.__name__ == "einsum":
+        spec = str(args[0]).replace(" ", "")
+        left, _, right = spec.partition("->")[0].partition(",")
+        row, column = (spec[-2:] if "->" in spec else "  ")
+        if row in left and row not in right and column in right and column not in left:
+            return left.index(row) - len(left), right.index(column) - len(right)
+        return None
+    if len(args) != 2 or any(not isinstance(x, Tensor) or x.ndim < 2 for x in args):  # noqa: PLR2004
+        return None
+    return -2, -1
+
+
+def _positions(func: Function, args: Sequence[Any], dim: int, *, second: bool) -> int | None:
+    """The dimension of the other factor that shares are multiplied with, and added up over."""
+    if func.__name__ in ELEMENTWISE:
+        return dim
+    if func.__name__ == "einsum":
+        left, _, right = str(args[0]).replace(" ", "").partition("->")[0].partition(",")
+        own, other = (right, left) if second else (left, right)
+        letter = own[dim]
+        return other.index(letter) - len(other) if letter in other else None
+    if second:
+        return -1 if dim == -2 or args[1].ndim == 1 else None
+    return max(-2, -args[1].ndim) if dim == -1 else None
+
+
+def _new_place(change: Callable[[Tensor], Tensor], shape: Sequence[int], dim: int) -> int | None:
+    """Where a dimension is after a change of shape, counted from the end; None if it is nowhere."""
+    if shape[dim] == 1:
+        return None
+    lone = [1] * len(shape)
+    lone[dim] = shape[dim]
+    result = change(torch.arange(float(shape[dim]), dtype=torch.float64).view(lone).expand(shape).contiguous())
+    for place in range(-result.ndim, 0):
+        if result.shape[place] > 1 and bool((result.select(place, 0) != result.select(place, 1)).any()):
+            return place
+    return None
 
 
 def _uniform(open_: Tensor, dim: int) -> Tensor:
@@ -394,25 +517,25 @@ def _channels(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
 def _layer_norm(
     _: Any, x: Tensor, shape: Sequence[int], weight: Any = None, bias: Any = None, *__: Any, **___: Any
 ) -> Tensor:
-    return _scaled(over_mean(x, tuple(range(-len(shape), 0))), weight, bias)
+    return _scaled(leveled(x, tuple(range(-len(shape), 0))), weight, bias)
 
 
 def _group_norm(
     _: Any, x: Tensor, groups: int, weight: Any = None, bias: Any = None, *__: Any, **___: Any
 ) -> Tensor:
-    return _channels(over_mean(x, tuple(range(1, x.ndim))), weight, bias)
+    return _channels(leveled(x, tuple(range(1, x.ndim))), weight, bias)
 
 
 def _batch_norm(
     _: Any, x: Tensor, mean: Any, var: Any, weight: Any = None, bias: Any = None, *__: Any, **___: Any
 ) -> Tensor:
-    return _channels(over_mean(x, tuple(range(x.ndim))), weight, bias)
+    return _channels(leveled(x, tuple(range(x.ndim))), weight, bias)
 
 
 def _instance_norm(
     _: Any, x: Tensor, weight: Any = None, bias: Any = None, *__: Any, **___: Any
 ) -> Tensor:
-    return _channels(over_mean(x, tuple(range(2, x.ndim))), weight, bias)
+    return _channels(leveled(x, tuple(range(2, x.ndim))), weight, bias)
 
 
 def _mean(func: Function, x: Tensor, dim: Any = None, *args: Any, **kwargs: Any) -> Tensor:
