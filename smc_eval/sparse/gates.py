@@ -19,24 +19,24 @@ State = tuple[Tensor, Tensor]
 """What a layer passes on, and its memory; they are one tensor unless it is an LSTM."""
 
 
-def leveled(x: Tensor, dims: int | tuple[int, ...] = -1) -> Tensor:
-    """Divide by a power of two near the mean, so that numbers neither overflow nor vanish.
+def leveled(x: Tensor) -> Tensor:
+    """Divide by a power of two near the maximum, so that numbers neither overflow nor vanish.
 
-    It is a constant. What differs between positions still does.
+    It is one constant for all elements: what is the same at two positions stays the same.
     """
-    mean = x.detach().mean(dims, keepdim=True)
-    return x / torch.where(mean > 0, mean, 1).log2().round().exp2()
+    top = x.detach().amax() if x.numel() else x.new_ones(())
+    return x / torch.where(top > 0, top, 1).log2().round().exp2()
 
 
-def curved(x: Tensor, dims: int | tuple[int, ...] = -1) -> Tensor:
+def curved(x: Tensor) -> Tensor:
     """A function that is 0 at 0 and has a second derivative: y + y², where y is x on a level near 1."""
-    y = leveled(x, dims)
+    y = leveled(x)
     return y + y * y
 
 
-def half_open(x: Tensor, dims: int | tuple[int, ...] = -1) -> Tensor:
+def half_open(x: Tensor) -> Tensor:
     """The same with a constant, for a function that is not 0 at 0."""
-    return curved(x, dims) + 1
+    return curved(x) + 1
 
 
 def traced_layer(

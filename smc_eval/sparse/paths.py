@@ -61,7 +61,7 @@ def on_paths(
         moving = _moving_terms(partial(outputs, dark), Tracing(dark))
         if moving is not None and moving.requires_grad:
             torch.autograd.backward(moving, inputs=[named[name] for name in net.scope])
-    return {name: mask & masks[name] for name, mask in reached.items()}
+    return {name: reached[name].logical_and_(masks[name]) for name in net.scope if name in reached}
 
 
 def _fill(weight: Tensor, mask: Tensor) -> None:

@@ -470,7 +470,7 @@ def _uniform(open_: Tensor, dim: int) -> Tensor:
 
 def _several(total: Tensor, count: Tensor) -> Tensor:
     """How far scores move shares: not at all where there is one position."""
-    return torch.where(count > 1, curved(total, tuple(range(total.ndim))), 0)
+    return torch.where(count > 1, curved(total), 0)
 
 
 def _same(_: Any, x: Tensor, *__: Any, **___: Any) -> Tensor:
@@ -487,7 +487,7 @@ def _half_open(_: Any, x: Tensor, *__: Any, **___: Any) -> Tensor:
 
 def _gated(_: Any, x: Tensor, dim: int = -1) -> Tensor:
     value, gate = x.chunk(2, dim)
-    return value * half_open(gate, dim)
+    return value * half_open(gate)
 
 
 def _power(func: Function, x: Any, exponent: Any) -> Any:
@@ -517,25 +517,25 @@ def _channels(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
 def _layer_norm(
     _: Any, x: Tensor, shape: Sequence[int], weight: Any = None, bias: Any = None, *__: Any, **___: Any
 ) -> Tensor:
-    return _scaled(leveled(x, tuple(range(-len(shape), 0))), weight, bias)
+    return _scaled(leveled(x), weight, bias)
 
 
 def _group_norm(
     _: Any, x: Tensor, groups: int, weight: Any = None, bias: Any = None, *__: Any, **___: Any
 ) -> Tensor:
-    return _channels(leveled(x, tuple(range(1, x.ndim))), weight, bias)
+    return _channels(leveled(x), weight, bias)
 
 
 def _batch_norm(
     _: Any, x: Tensor, mean: Any, var: Any, weight: Any = None, bias: Any = None, *__: Any, **___: Any
 ) -> Tensor:
-    return _channels(leveled(x, tuple(range(x.ndim))), weight, bias)
+    return _channels(leveled(x), weight, bias)
 
 
 def _instance_norm(
     _: Any, x: Tensor, weight: Any = None, bias: Any = None, *__: Any, **___: Any
 ) -> Tensor:
-    return _channels(leveled(x, tuple(range(2, x.ndim))), weight, bias)
+    return _channels(leveled(x), weight, bias)
 
 
 def _mean(func: Function, x: Tensor, dim: Any = None, *args: Any, **kwargs: Any) -> Tensor:
