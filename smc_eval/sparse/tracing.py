@@ -113,10 +113,10 @@ class Tracing(Shadowing):
         return result
 
     def data_like(self, like: Tensor) -> Tensor:
-        """Inputs of this shape: other positive numbers at other places, and an input moves each."""
+        """Inputs of this shape: 1 everywhere, and an input moves each."""
         double = torch.float32 if like.device.type == "mps" else torch.float64
-        numbers = generic(like.shape, double, like.device)
-        return forward_ad.make_dual(numbers.clone().requires_grad_(), numbers)
+        ones = torch.ones(like.shape, dtype=double, device=like.device)
+        return forward_ad.make_dual(ones.clone().requires_grad_(), ones)
 
     def _seen(self, x: Any) -> Any:
         """An argument; floats from outside the model become inputs."""
@@ -159,12 +159,12 @@ class Tracing(Shadowing):
         return cast("Tensor", func(inputs, weight, *args, **kwargs))
 
     def _lookup(self, func: Function, ids: Tensor, weight: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """The mean row of the table, whatever is looked up, times another number at each place."""
+        """The mean row of the table, whatever is looked up."""
         if not weight.requires_grad:  # then only the sample weights of a bag do
             return cast("Tensor", func(ids, weight, *args, **kwargs))
         shape = func(ids, weight.detach(), *args, **kwargs).shape
-        rows = weight.mean(0) * generic((*shape[:-1], 1), weight.dtype, weight.device)
-        return forward_ad.make_dual(rows, rows)
+        row = weight.mean(0)
+        return forward_ad.make_dual(row, row).expand(shape)
 
     def _chosen(self, func: Function, x: Tensor, *args: Any, **kwargs: Any) -> Any:
         """Elements of a tensor. Rows that ids from outside choose are looked up."""
@@ -213,9 +213,9 @@ class Tracing(Shadowing):
         parts = self._scores[x] if x in self._scores else {}
         if dim in parts:
             return cast("Tensor", parts[dim]())
-        high = torch.where(open_, x.detach(), 0).amax(dim, keepdim=True)
-        low = torch.where(open_, x.detach(), torch.inf).amin(dim, keepdim=True)
-        return torch.where(high - low > SAME_VALUE * high, x, 0)
+        moving = _moving(x)
+        differ = _unlike(x, dim, open_)
+        return torch.where(differ if moving is None else differ | (moving != 0), x, 0)
 
     def _softmax(self, _: Any, x: Tensor, dim: int | None = None, *__: Any, **___: Any) -> Tensor:
         """Shares: of each row the same for all positions that are not masked.
@@ -408,18 +408,28 @@ GOLDEN = (5**0.5 - 1) / 2
 def _varying(value: Tensor, positions: int) -> Tensor | None:
     """The terms of a value that differ between positions, a dimension; None if there are none.
 
-    Values that differ do so in their moving terms, and constants in all of their terms.
+    Moving terms do. Constants do if their numbers do, or if they stand beside moving terms of another
+    position.
     """
-    low, high = value.detach().amin(positions, True), value.detach().amax(positions, True)
-    differ = high - low > SAME_VALUE * high
-    if not bool(differ.any()):
-        return None
     moving = _moving(value)
+    fixed = torch.ones_like(value, dtype=torch.bool) if moving is None else moving == 0
+    if moving is not None and not bool(fixed.any()):
+        return forward_ad.make_dual(moving, moving)
+    differ = fixed & (_unlike(value, positions) | ~fixed.all(positions, keepdim=True))
     if moving is None:
-        return torch.where(differ, value, 0)
-    fixed, twice = moving == 0, forward_ad.make_dual(moving, moving)
-    some = torch.where(fixed, value, twice) if bool(fixed.any()) else twice
-    return some if bool(differ.all()) else torch.where(differ, some, 0)
+        return torch.where(differ, value, 0) if bool(differ.any()) else None
+    return torch.where(differ, value, forward_ad.make_dual(moving, moving))
+
+
+def _unlike(value: Tensor, positions: int, open_: Tensor | None = None) -> Tensor:
+    """Where the numbers of open positions are not all the same, up to rounding."""
+    numbers = value.detach()
+    high, low = (numbers, numbers) if open_ is None else (
+        torch.where(open_, numbers, -torch.inf),
+        torch.where(open_, numbers, torch.inf),
+    )
+    high, low = high.amax(positions, keepdim=True), low.amin(positions, keepdim=True)
+    return high - low > SAME_VALUE * high.abs()
 
 
 def _contracted(func: Function, args: Sequence[Any]) -> tuple[int, int] | None:
