@@ -111,9 +111,7 @@ class CellRun:
         return further
 
     def _initial_net(self) -> Net:
-        return initial_net(
-            self.task, self.chain.cell.target, self.chain.start, self.device, self._found_use
-        )
+        return initial_net(self.task, self.chain.cell.target, self.chain.start, self.device, self._found_use)
 
     def _found_use(self, model: nn.Module) -> NetUse:
         """What the task uses of a net before any training: from the store, or found and stored."""

@@ -33,9 +33,9 @@ def certify(net: Net, target: Target | None, batches: Batches, moved: WeightChan
     tensors and dead units are listed; they do not fail the certificate.
     """
     certificate = replace(count_and_check(net, target), moved=moved)
+    if not certificate.finite:
+        return replace(certificate, effective_unknown="some weights are not finite numbers")
     try:
-        if not certificate.finite:
-            raise Untraceable("some weights are not finite numbers")
         whole, tensors = effective_sparsity(net, batches)
     except Untraceable as error:
         return replace(certificate, effective_unknown=str(error))

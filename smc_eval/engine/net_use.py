@@ -23,7 +23,9 @@ def find_use(model: nn.Module, batches: Batches) -> NetUse:
     it, neither in evaluation nor in training mode. A gradient that is zero is a gradient. Most nets use
     all of their tensors on the first batch; else every training example is read twice.
     """
-    waiting = {name: weight for name, weight in model.named_parameters() if _counts(weight)}
+    waiting: dict[str, Tensor] = {
+        name: weight for name, weight in model.named_parameters() if _counts(weight)
+    }
     looked_up = LookUps({id(weight): name for name, weight in waiting.items()})
     with _unchanged(model, batches):
         for training in (False, True):
@@ -31,8 +33,7 @@ def find_use(model: nn.Module, batches: Batches) -> NetUse:
             for places in _passes(batches):
                 if not waiting:
                     break
-                for weight in model.parameters():
-                    weight.requires_grad_(False)
+                model.requires_grad_(False)
                 for weight in waiting.values():
                     weight.requires_grad_(True)
                 with looked_up, torch.enable_grad(), batches.device.autocast(batches.recipe.precision):

@@ -79,6 +79,17 @@ def _dead_tensors(records: Sequence[Record]) -> Iterator[str]:
         yield f"all weights pruned in other tensors of {others} more; their certificates name the tensors"
 
 
+def _unused(records: Sequence[Record]) -> Iterator[str]:
+    """Matrices that a net does not use, by task and model."""
+    groups: dict[tuple[str, str], tuple[str, ...]] = {}
+    for record in records:
+        if record.certificate and record.certificate.unused:
+            groups.setdefault((record.task, record.model), record.certificate.unused)
+    for (task, model), names in groups.items():
+        more = f" and {len(names) - 1} more matrices" if len(names) > 1 else ""
+        yield f"not used by {task}/{model}, in no scope: {names[0]}{more}"
+
+
 def _settings(table: Table) -> Iterator[str]:
     records = table.records
     metrics: dict[str, str] = {}
@@ -88,6 +99,7 @@ def _settings(table: Table) -> Iterator[str]:
     if metrics:
         yield "score: " + "; ".join(f"{metric}, {which} is better" for metric, which in metrics.items())
     yield from _shared(table)
+    yield from _unused(records)
     yield from _repetitions(table)
     for tasks, signatures in _by_tasks(
         records, lambda record: record.score and record.score.signature

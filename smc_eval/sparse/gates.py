@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd import forward_ad
 from torch.nn.utils.rnn import PackedSequence
 
 from smc_eval.sparse.unrolled import packed_like, packed_rows
+from smc_eval.sparse.varying import dual
 
 State = tuple[Tensor, Tensor]
 """What a layer passes on, and its memory; they are one tensor unless it is an LSTM."""
@@ -31,7 +31,7 @@ def leveled(x: Tensor) -> Tensor:
 
 def _still(x: Tensor) -> Tensor:
     """A constant whose moving terms are written out as 0: torch is slow where they are not."""
-    return forward_ad.make_dual(x, torch.zeros_like(x))
+    return dual(x, torch.zeros_like(x))
 
 
 def curved(x: Tensor) -> Tensor:
@@ -61,11 +61,9 @@ def traced_layer(
             both.append(read)
             last.append(state)
         rows = torch.cat(both, -1)
-    passed, memory = (torch.stack(parts) for parts in zip(*last, strict=True))
-    outputs, passed = packed_like(layer, inputs, rows, passed)
-    if layer.mode != "LSTM":
-        return outputs, passed
-    return outputs, (passed, packed_like(layer, inputs, rows, memory)[1])
+    ends = [packed_like(layer, inputs, rows, torch.stack(parts)) for parts in zip(*last, strict=True)]
+    passed, memory = (end if isinstance(end, Tensor) else end[0] for _, end in ends)
+    return ends[0][0], (passed, memory) if layer.mode == "LSTM" else passed
 
 
 def traced_cell(layer: nn.RNNCellBase, inputs: Tensor, hx: Tensor | State | None = None) -> Tensor | State:

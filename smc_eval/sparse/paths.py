@@ -11,18 +11,18 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 
 from smc_eval.errors import SparsityError
+from smc_eval.sparse.gates import curved
 from smc_eval.sparse.net import Net
 from smc_eval.sparse.shadow import ACTIVATIONS, positive, shadow
-from smc_eval.sparse.tracing import Tracing, curved, generic
+from smc_eval.sparse.tracing import Tracing
+from smc_eval.sparse.varying import generic, moving_terms
 
 
 class Untraceable(SparsityError):
     """The paths of this net are unknown. The message says why."""
 
 
-def on_paths(
-    net: Net, outputs: Callable[[nn.Module], Tensor], *, dense: bool = False
-) -> dict[str, Tensor]:
+def on_paths(net: Net, outputs: Callable[[nn.Module], Tensor], *, dense: bool = False) -> dict[str, Tensor]:
     """For each tensor in scope, a mask of the weights on a path from inputs to outputs.
 
     A weight w lies on a path if ∂²out/∂w∂x of some output and some input x is not 0 for almost all
@@ -78,7 +78,7 @@ def _moving_terms(outputs: Callable[[], Tensor], tracing: Tracing) -> Tensor | N
         with forward_ad.dual_level(), torch.enable_grad():
             with tracing:
                 result = outputs()
-            moving = forward_ad.unpack_dual(positive(result).sum()).tangent
+            moving = moving_terms(positive(result).sum())
             return None if moving is None else moving.clone()
     except (torch.OutOfMemoryError, MemoryError):
         raise
@@ -99,7 +99,8 @@ def _collecting(weights: Mapping[str, Tensor], reached: dict[str, Tensor]) -> It
         reached[name] = slope != 0
 
     handles = [
-        weight.register_post_accumulate_grad_hook(partial(collect, name)) for name, weight in weights.items()
+        weight.register_post_accumulate_grad_hook(partial(collect, name))  # type: ignore[no-untyped-call]
+        for name, weight in weights.items()
     ]
     try:
         yield

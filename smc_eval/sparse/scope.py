@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from smc_eval.errors import SparsityError
 from smc_eval.target import Scope, matches
 
-
 NORMS = (nn.LayerNorm, nn.RMSNorm, nn.GroupNorm, nn.modules.batchnorm._NormBase)  # noqa: SLF001 - no public name
 """Modules whose weights are gains, of any number of dimensions."""
 

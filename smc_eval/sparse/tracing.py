@@ -13,7 +13,6 @@ differentiation, so every function of torch keeps the pair. No term cancels, so 
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -22,16 +21,23 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.autograd import forward_ad
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from smc_eval.sparse.gates import curved, half_open, leveled, traced_cell, traced_layer
-from smc_eval.sparse.shadow import MASKING_VALUE, Shadowing, positive
+from smc_eval.sparse.gates import curved, half_open, traced_cell, traced_layer
+from smc_eval.sparse.shadow import MASKING_VALUE, Shadowing
+from smc_eval.sparse.traced_functions import TRACED_FUNCTIONS
+from smc_eval.sparse.varying import (
+    ELEMENTWISE,
+    dual,
+    last_places,
+    moving_terms,
+    new_place,
+    summed_place,
+    unlike,
+    varying,
+)
 
 Function = Callable[..., Any]
-
-SAME_VALUE = 1e-9
-"""Constants of two positions that differ relatively by less are equal, up to rounding."""
 
 LAYERS = "linear conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d"
 SHAPES = (
@@ -39,10 +45,11 @@ SHAPES = (
     "movedim to float double half bfloat16 type type_as dropout __getitem__ view_as expand_as repeat narrow"
 )
 """Functions that move the elements of a softmax, and leave each as it is."""
+CASTS = frozenset(["to", "float", "double", "half", "bfloat16", "type", "type_as"])
 
 
 def _load_formulas() -> None:
-    """Load torch's formulas of forward differentiation; on loading they warn of a deprecation of torch's own."""
+    """Load torch's formulas of forward differentiation; they warn of a deprecation of torch's own."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         import_module("torch._decomp.decompositions_for_jvp")
@@ -67,22 +74,6 @@ class Tracing(Shadowing):
             if isinstance(module, (nn.RNNBase, nn.RNNCellBase)):
                 module.forward = partial(self._recurrent, module)
         named: dict[Function, str] = {
-            _same: "relu relu_ relu6 hardtanh hardtanh_ leaky_relu leaky_relu_ rrelu prelu threshold "
-            "clamp clamp_ clip clip_ neg negative __neg__ abs",
-            _curved: "gelu silu elu elu_ selu selu_ celu celu_ mish hardswish tanh tanh_ softsign sin erf",
-            _half_open: "sigmoid sigmoid_ hardsigmoid softplus exp cos log log1p reciprocal",
-            _gated: "glu",
-            _power: "pow __pow__",
-            _log_softmax: "log_softmax logsigmoid",
-            _layer_norm: "layer_norm",
-            _group_norm: "group_norm",
-            _batch_norm: "batch_norm",
-            _instance_norm: "instance_norm",
-            _mean: "mean",
-            _highest: "amax amin max min maximum minimum",
-            _loss: "cross_entropy nll_loss mse_loss l1_loss smooth_l1_loss kl_div ctc_loss "
-            "binary_cross_entropy binary_cross_entropy_with_logits cosine_embedding_loss",
-            _packed: "_pack_padded_sequence",
             self._attention: "scaled_dot_product_attention",
             self._softmax: "softmax",
             self._layer: LAYERS,
@@ -97,7 +88,8 @@ class Tracing(Shadowing):
             self._sum: "add __add__ __radd__ sub subtract __sub__ rsub __rsub__",
             self._sum_in_place: "add_ __iadd__ sub_ __isub__",
         }
-        super().__init__({name: function for function, names in named.items() for name in names.split()})
+        replaced = {name: function for function, names in named.items() for name in names.split()}
+        super().__init__(TRACED_FUNCTIONS | replaced)
 
     def __torch_function__(
         self,
@@ -116,7 +108,7 @@ class Tracing(Shadowing):
         """Inputs of this shape: 1 everywhere, and an input moves each."""
         double = torch.float32 if like.device.type == "mps" else torch.float64
         ones = torch.ones(like.shape, dtype=double, device=like.device)
-        return forward_ad.make_dual(ones.clone().requires_grad_(), ones)
+        return dual(ones.clone().requires_grad_(), ones)
 
     def _seen(self, x: Any) -> Any:
         """An argument; floats from outside the model become inputs."""
@@ -164,16 +156,16 @@ class Tracing(Shadowing):
             return cast("Tensor", func(ids, weight, *args, **kwargs))
         shape = func(ids, weight.detach(), *args, **kwargs).shape
         row = weight.mean(0)
-        return forward_ad.make_dual(row, row).expand(shape)
+        return dual(row, row).expand(shape)
 
     def _chosen(self, func: Function, x: Tensor, *args: Any, **kwargs: Any) -> Any:
         """Elements of a tensor. Rows that ids from outside choose are looked up."""
         result = self._moved(func, x, *args, **kwargs)
         places = [y for y in _flat((*args, *kwargs.values())) if isinstance(y, Tensor)]
         outside = [y for y in places if y.dtype != torch.bool and y not in self._constants]
-        if not outside or not isinstance(result, Tensor) or _moving(x) is not None:
+        if not outside or not isinstance(result, Tensor) or moving_terms(x) is not None:
             return result
-        return forward_ad.make_dual(result, result)
+        return dual(result, result)
 
     def _moved(self, func: Function, x: Any, *args: Any, **kwargs: Any) -> Any:
         if func.__name__ in CASTS:  # values that depend on weights keep their float type
@@ -191,11 +183,11 @@ class Tracing(Shadowing):
         """Note of a changed value what was noted of the value itself."""
         if x in self._shares:
             uniform, moved, dim = self._shares[x]
-            new = _new_place(change, x.shape, dim)
+            new = new_place(change, x.shape, dim)
             if new is not None:
                 self._shares[result] = (change(uniform), change(moved), new)
         if x in self._scores:
-            places = {_new_place(change, x.shape, dim): part for dim, part in self._scores[x].items()}
+            places = {new_place(change, x.shape, dim): part for dim, part in self._scores[x].items()}
             self._scores[result] = {
                 dim: (lambda part=part: change(part())) for dim, part in places.items() if dim is not None
             }
@@ -210,11 +202,11 @@ class Tracing(Shadowing):
 
     def _differing(self, x: Tensor, dim: int, open_: Tensor) -> Tensor:
         """The terms of scores that differ between the open positions."""
-        parts = self._scores[x] if x in self._scores else {}
+        parts = self._scores[x] if x in self._scores else {}  # noqa: SIM401 - get has no types
         if dim in parts:
             return cast("Tensor", parts[dim]())
-        moving = _moving(x)
-        differ = _unlike(x, dim, open_)
+        moving = moving_terms(x)
+        differ = unlike(x, dim, open_)
         return torch.where(differ if moving is None else differ | (moving != 0), x, 0)
 
     def _softmax(self, _: Any, x: Tensor, dim: int | None = None, *__: Any, **___: Any) -> Tensor:
@@ -246,7 +238,7 @@ class Tracing(Shadowing):
         if mask is not None:
             open_ = open_ & (mask if mask.dtype == torch.bool else mask > MASKING_VALUE)
         uniform = _uniform(open_, -1).to(value.dtype)
-        keys, varied, result = _varying(key, -2), _varying(value, -2), uniform @ value
+        keys, varied, result = varying(key, -2), varying(value, -2), uniform @ value
         total = query.new_zeros(*query.shape[:-1], 1)
         if keys is not None:
             total = (query * (uniform @ keys)).sum(-1, keepdim=True)
@@ -261,7 +253,7 @@ class Tracing(Shadowing):
         """A product. A factor of 0s and 1s is an input if no input moves the other factors."""
         places = [*_flat(args), *_flat(kwargs.values())]
         like: Tensor = next(x for x in places if isinstance(x, Tensor) and x.requires_grad)
-        moving = any(_moving(x) is not None for x in places)
+        moving = any(moving_terms(x) is not None for x in places)
 
         def factor(x: Any) -> Any:
             if isinstance(x, (list, tuple)):
@@ -278,19 +270,19 @@ class Tracing(Shadowing):
 
     def _matrix_product(self, func: Function, *args: Any, **kwargs: Any) -> Tensor:
         result = self._product(func, *args, **kwargs)
-        if any(isinstance(x, nn.Parameter) for x in args[-1:]) and args[-1].ndim > 2:  # noqa: PLR2004
+        if any(isinstance(x, nn.Parameter) for x in args[-1:]) and args[-1].ndim > 2:
             return result
-        places = _contracted(func, args)
+        places = last_places(func, args)
         if places is not None and all(isinstance(x, Tensor) and x.requires_grad for x in args[-2:]):
             left, right = args[-2:]
             first = args[:-2]
 
             def with_rows() -> Tensor:
-                rows = _varying(left, places[0])
+                rows = varying(left, places[0])
                 return result.new_zeros(result.shape) if rows is None else func(*first, rows, right)
 
             def with_columns() -> Tensor:
-                columns = _varying(right, places[1])
+                columns = varying(right, places[1])
                 return result.new_zeros(result.shape) if columns is None else func(*first, left, columns)
 
             self._scores[result] = {-2: with_rows, -1: with_columns}
@@ -300,7 +292,7 @@ class Tracing(Shadowing):
         """A product, of which a factor may be shares."""
         place = next((n for n, x in enumerate(args) if isinstance(x, Tensor) and x in self._shares), None)
         factors = [x for x in args if isinstance(x, (Tensor, int, float))]
-        if place is None or len(factors) != 2:  # noqa: PLR2004 - two factors
+        if place is None or len(factors) != 2:
             return cast("Tensor", func(*args, **kwargs))
         shares = args[place]
         uniform, moved, dim = self._shares[shares]
@@ -316,10 +308,10 @@ class Tracing(Shadowing):
             if func.__name__ in ELEMENTWISE:
                 self._shares[result] = (product(uniform, other), product(moved, other), dim)
             return result
-        positions = _positions(func, args, dim, second=second)
+        positions = summed_place(func, args, dim, second=second)
         if positions is None:
             return result
-        varied, flow = _varying(other, positions), product(uniform, other)
+        varied, flow = varying(other, positions), product(uniform, other)
         return flow if varied is None else flow + product(moved, varied)
 
     def _product_and_sum(
@@ -329,7 +321,7 @@ class Tracing(Shadowing):
 
     def _quotient(self, func: Function, x: Any, y: Any, **kwargs: Any) -> Tensor:
         if isinstance(y, Tensor) and y.requires_grad:
-            return cast("Tensor", self._product(torch.mul, x, half_open(y)))
+            return self._product(torch.mul, x, half_open(y))
         y = y.abs() if isinstance(y, Tensor) else abs(y)
         result = func(x, torch.where(y == 0, 1, y) if isinstance(y, Tensor) else y, **kwargs)
         if isinstance(x, Tensor) and result.shape == x.shape:
@@ -377,10 +369,6 @@ class Tracing(Shadowing):
         return torch.where(x <= MASKING_VALUE, x, x.abs()).to(like.dtype)
 
 
-ELEMENTWISE = frozenset("mul multiply __mul__ __rmul__".split())
-CASTS = frozenset("to float double half bfloat16 type type_as".split())
-
-
 def _flat(values: Iterable[Any]) -> Iterable[Any]:
     """Values, and the values in lists and tuples."""
     for value in values:
@@ -388,89 +376,6 @@ def _flat(values: Iterable[Any]) -> Iterable[Any]:
             yield from _flat(value)
         else:
             yield value
-
-
-def _moving(x: Any) -> Tensor | None:
-    """The moving terms of a value; None if there are none."""
-    return forward_ad.unpack_dual(x).tangent if isinstance(x, Tensor) and x.is_floating_point() else None
-
-
-def generic(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Positive numbers around 1, all different."""
-    numbers = torch.arange(1, math.prod(shape) + 1, dtype=dtype, device=device)
-    return ((numbers * GOLDEN).frac() + 0.5).view(*shape)
-
-
-GOLDEN = (5**0.5 - 1) / 2
-"""Its multiples modulo 1 are all different."""
-
-
-def _varying(value: Tensor, positions: int) -> Tensor | None:
-    """The terms of a value that differ between positions, a dimension; None if there are none.
-
-    Moving terms do. Constants do if their numbers do, or if they stand beside moving terms of another
-    position.
-    """
-    moving = _moving(value)
-    fixed = torch.ones_like(value, dtype=torch.bool) if moving is None else moving == 0
-    if moving is not None and not bool(fixed.any()):
-        return forward_ad.make_dual(moving, moving)
-    differ = fixed & (_unlike(value, positions) | ~fixed.all(positions, keepdim=True))
-    if moving is None:
-        return torch.where(differ, value, 0) if bool(differ.any()) else None
-    return torch.where(differ, value, forward_ad.make_dual(moving, moving))
-
-
-def _unlike(value: Tensor, positions: int, open_: Tensor | None = None) -> Tensor:
-    """Where the numbers of open positions are not all the same, up to rounding."""
-    numbers = value.detach()
-    high, low = (numbers, numbers) if open_ is None else (
-        torch.where(open_, numbers, -torch.inf),
-        torch.where(open_, numbers, torch.inf),
-    )
-    high, low = high.amax(positions, keepdim=True), low.amin(positions, keepdim=True)
-    return high - low > SAME_VALUE * high.abs()
-
-
-def _contracted(func: Function, args: Sequence[Any]) -> tuple[int, int] | None:
-    """The dimensions of both factors that are the last two of a product of matrices."""
-    if func.__name__ == "einsum":
-        spec = str(args[0]).replace(" ", "")
-        left, _, right = spec.partition("->")[0].partition(",")
-        row, column = (spec[-2:] if "->" in spec else "  ")
-        if row in left and row not in right and column in right and column not in left:
-            return left.index(row) - len(left), right.index(column) - len(right)
-        return None
-    if len(args) != 2 or any(not isinstance(x, Tensor) or x.ndim < 2 for x in args):  # noqa: PLR2004
-        return None
-    return -2, -1
-
-
-def _positions(func: Function, args: Sequence[Any], dim: int, *, second: bool) -> int | None:
-    """The dimension of the other factor that shares are multiplied with, and added up over."""
-    if func.__name__ in ELEMENTWISE:
-        return dim
-    if func.__name__ == "einsum":
-        left, _, right = str(args[0]).replace(" ", "").partition("->")[0].partition(",")
-        own, other = (right, left) if second else (left, right)
-        letter = own[dim]
-        return other.index(letter) - len(other) if letter in other else None
-    if second:
-        return -1 if dim == -2 or args[1].ndim == 1 else None
-    return max(-2, -args[1].ndim) if dim == -1 else None
-
-
-def _new_place(change: Callable[[Tensor], Tensor], shape: Sequence[int], dim: int) -> int | None:
-    """Where a dimension is after a change of shape, counted from the end; None if it is nowhere."""
-    if shape[dim] == 1:
-        return None
-    lone = [1] * len(shape)
-    lone[dim] = shape[dim]
-    result = change(torch.arange(float(shape[dim]), dtype=torch.float64).view(lone).expand(shape).contiguous())
-    for place in range(-result.ndim, 0):
-        if result.shape[place] > 1 and bool((result.select(place, 0) != result.select(place, 1)).any()):
-            return place
-    return None
 
 
 def _uniform(open_: Tensor, dim: int) -> Tensor:
@@ -481,99 +386,3 @@ def _uniform(open_: Tensor, dim: int) -> Tensor:
 def _several(total: Tensor, count: Tensor) -> Tensor:
     """How far scores move shares: not at all where there is one position."""
     return torch.where(count > 1, curved(total), 0)
-
-
-def _same(_: Any, x: Tensor, *__: Any, **___: Any) -> Tensor:
-    return x
-
-
-def _curved(_: Any, x: Tensor, *__: Any, **___: Any) -> Tensor:
-    return curved(x)
-
-
-def _half_open(_: Any, x: Tensor, *__: Any, **___: Any) -> Tensor:
-    return half_open(x)
-
-
-def _gated(_: Any, x: Tensor, dim: int = -1) -> Tensor:
-    value, gate = x.chunk(2, dim)
-    return value * half_open(gate)
-
-
-def _power(func: Function, x: Any, exponent: Any) -> Any:
-    """A root is part of a norm that is written out: a constant."""
-    if not isinstance(exponent, (int, float)) or not isinstance(x, Tensor):
-        return half_open(exponent if isinstance(exponent, Tensor) and exponent.requires_grad else x)
-    if abs(exponent) == 0.5:  # noqa: PLR2004 - a root
-        return func(x, exponent).detach()
-    return func(x, exponent) if exponent >= 1 else half_open(x)
-
-
-def _log_softmax(_: Any, x: Tensor, *__: Any, **___: Any) -> Tensor:
-    return positive(x)
-
-
-def _scaled(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
-    """Gain and bias of a norm; the mean that it subtracts is a constant."""
-    x = x + 1 if weight is None else (x + 1) * weight
-    return x if bias is None else x + bias
-
-
-def _channels(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
-    shape = (1, -1, *(1,) * (x.ndim - 2))
-    return _scaled(x, *(None if each is None else each.view(shape) for each in (weight, bias)))
-
-
-def _layer_norm(
-    _: Any, x: Tensor, shape: Sequence[int], weight: Any = None, bias: Any = None, *__: Any, **___: Any
-) -> Tensor:
-    return _scaled(leveled(x), weight, bias)
-
-
-def _group_norm(
-    _: Any, x: Tensor, groups: int, weight: Any = None, bias: Any = None, *__: Any, **___: Any
-) -> Tensor:
-    return _channels(leveled(x), weight, bias)
-
-
-def _batch_norm(
-    _: Any, x: Tensor, mean: Any, var: Any, weight: Any = None, bias: Any = None, *__: Any, **___: Any
-) -> Tensor:
-    return _channels(leveled(x), weight, bias)
-
-
-def _instance_norm(
-    _: Any, x: Tensor, weight: Any = None, bias: Any = None, *__: Any, **___: Any
-) -> Tensor:
-    return _channels(leveled(x), weight, bias)
-
-
-def _mean(func: Function, x: Tensor, dim: Any = None, *args: Any, **kwargs: Any) -> Tensor:
-    """A mean over the last dimension with `keepdim` is part of a norm written out: no path."""
-    keepdim = kwargs.get("keepdim", bool(args) and args[0])
-    mean = cast("Tensor", func(x, *(() if dim is None else (dim,)), *args, **kwargs))
-    return mean.detach() if keepdim and dim in (-1, x.ndim - 1, [-1], (-1,)) else mean
-
-
-def _highest(func: Function, x: Tensor, *args: Any, **kwargs: Any) -> Any:
-    """A maximum may be any of its values: their sum."""
-    other = args[0] if args and isinstance(args[0], Tensor) else kwargs.get("other")
-    if isinstance(other, Tensor):
-        return torch.where(other > MASKING_VALUE, other, 0) + x if other.ndim else x
-    if not args and not kwargs:
-        return x.sum()
-    result = func(x, *args, **kwargs)
-    total = positive(x).sum(*args, **kwargs)
-    return total if isinstance(result, Tensor) else type(result)((total, result[1]))
-
-
-def _loss(_: Any, x: Tensor, *__: Any, **___: Any) -> Tensor:
-    """A loss is not traced."""
-    return x.detach().sum()
-
-
-def _packed(func: Function, x: Tensor, lengths: Tensor, batch_first: bool) -> tuple[Tensor, Tensor]:  # noqa: FBT001 - torch's
-    """Rows of a packed sequence, one step after the other."""
-    sizes: Tensor = func(x.detach(), lengths, batch_first)[1]
-    steps = x.transpose(0, 1) if batch_first else x
-    return torch.cat([steps[n, :size] for n, size in enumerate(sizes.tolist())]), sizes

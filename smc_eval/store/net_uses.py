@@ -39,7 +39,9 @@ class NetUses:
         """The use of a start's net; None where it is not known yet, or broken."""
         content = read_json_gz(self._path(start))
         try:
-            return None if content is None else NetUse(*(tuple(content[name]) for name in ("unused", "tables")))
+            return (
+                None if content is None else NetUse(*(tuple(content[name]) for name in ("unused", "tables")))
+            )
         except (KeyError, TypeError):
             return None
 

@@ -16,8 +16,12 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from smc_eval.sparse.net import Net
 from smc_eval.sparse.paths import on_paths
 
-DRAWS, NOISE = 12, 1e-10
-MASKS = 12
+DRAWS = 12
+"""Random weights of each net. Of units that are off for an input, some draws have one that is on."""
+NOISE = 1e-10
+"""Derivatives below are rounding."""
+MASKS = 6
+"""Masks of each net; the first net is dense."""
 IDS = torch.tensor([[0, 1, 2, 1], [3, 2, 0, 4]])
 
 
@@ -50,9 +54,7 @@ def mixed_derivatives(net: Net, inputs: tuple[Tensor, ...]) -> dict[str, Tensor]
         if not slope.requires_grad:
             continue
         weights = [named[name] for name in net.scope]
-        for name, part in zip(
-            net.scope, torch.autograd.grad(slope, weights, allow_unused=True), strict=True
-        ):
+        for name, part in zip(net.scope, torch.autograd.grad(slope, weights, allow_unused=True), strict=True):
             if part is not None:
                 found[name] |= part.abs() > NOISE
     return {name: mask & net.full_masks[name] for name, mask in found.items()}
@@ -83,7 +85,7 @@ class Of(nn.Module):
         return self.function(self, *inputs)
 
 
-def attention(fused: bool, *, causal: bool = False, mask: Tensor | None = None) -> Callable[..., Tensor]:
+def attention(*, fused: bool, causal: bool = False, mask: Tensor | None = None) -> Callable[..., Tensor]:
     def forward(net: Any, ids: Tensor) -> Tensor:
         x = net.table(ids) if hasattr(net, "table") else ids
         q, k, v = net.q(x), net.k(x), net.v(x)
@@ -156,7 +158,7 @@ def pooled(net: Any, x: Tensor) -> Tensor:
     return cast("Tensor", net.out((shares * net.v(x)).sum(1)))
 
 
-def multi(weighted: bool) -> Of:
+def multi(*, weighted: bool) -> Of:
     net = Of(multihead, net=nn.MultiheadAttention(4, 2, batch_first=True), out=nn.Linear(4, 2))
     net.weighted = weighted  # type: ignore[assignment]
     return net
@@ -212,9 +214,7 @@ NETS: dict[str, tuple[Callable[[], nn.Module], Tensor]] = {
     ),
     "LSTM with a projection": (lambda: recurrent(nn.LSTM, proj_size=2), torch.randn(2, 3, 2)),
     "packed GRU": (
-        lambda: Of(
-            packed, table=nn.Embedding(5, 2), net=nn.GRU(2, 3, batch_first=True), out=nn.Linear(3, 2)
-        ),
+        lambda: Of(packed, table=nn.Embedding(5, 2), net=nn.GRU(2, 3, batch_first=True), out=nn.Linear(3, 2)),
         IDS,
     ),
     "RNN cell": (lambda: Of(cells, net=nn.RNNCell(2, 3), out=nn.Linear(3, 2)), torch.randn(2, 3, 2)),
@@ -229,7 +229,10 @@ NETS: dict[str, tuple[Callable[[], nn.Module], Tensor]] = {
         lambda: Of(lambda net, x: torch.einsum("nli,io->nlo", x, net.p).tanh() @ net.q, p=(3, 3), q=(3, 2)),
         FLOATS,
     ),
-    "a raw summand": (lambda: Of(lambda net, x: net.c((x + net.p).tanh()), p=(4, 3), c=nn.Linear(3, 2)), FLOATS),
+    "a raw summand": (
+        lambda: Of(lambda net, x: net.c((x + net.p).tanh()), p=(4, 3), c=nn.Linear(3, 2)),
+        FLOATS,
+    ),
     "a raw factor": (lambda: Of(lambda net, x: (x * net.p) @ net.q, p=(4, 3), q=(3, 2)), FLOATS),
     "a raw shortcut": (
         lambda: Of(lambda net, x: (x + torch.relu(x @ net.p)) @ net.q, p=(3, 3), q=(3, 2)),
@@ -238,14 +241,18 @@ NETS: dict[str, tuple[Callable[[], nn.Module], Tensor]] = {
     "a gate": (
         lambda: Of(
             lambda net, x: net.c(torch.tanh(net.a(x)) * torch.sigmoid(net.b(x))),
-            a=nn.Linear(3, 3), b=nn.Linear(3, 3), c=nn.Linear(3, 2),
+            a=nn.Linear(3, 3),
+            b=nn.Linear(3, 3),
+            c=nn.Linear(3, 2),
         ),
         FLOATS,
     ),
     "a part that is left": (
         lambda: Of(
             lambda net, x: net.c((1 - torch.sigmoid(net.a(x))) * net.b(x)),
-            a=nn.Linear(3, 3), b=nn.Linear(3, 3), c=nn.Linear(3, 2),
+            a=nn.Linear(3, 3),
+            b=nn.Linear(3, 3),
+            c=nn.Linear(3, 2),
         ),
         FLOATS,
     ),
@@ -254,12 +261,18 @@ NETS: dict[str, tuple[Callable[[], nn.Module], Tensor]] = {
         FLOATS,
     ),
     "a bilinear layer": (
-        lambda: Of(lambda net, x: net.c(net.a(x, net.b(x))), a=nn.Bilinear(3, 3, 3), b=nn.Linear(3, 3),
-                   c=nn.Linear(3, 2)),
+        lambda: Of(
+            lambda net, x: net.c(net.a(x, net.b(x))),
+            a=nn.Bilinear(3, 3, 3),
+            b=nn.Linear(3, 3),
+            c=nn.Linear(3, 2),
+        ),
         FLOATS,
     ),
     "convolutions": (
-        lambda: nn.Sequential(nn.Conv1d(4, 3, 2), nn.Tanh(), nn.Conv1d(3, 2, 1), nn.ReLU(), nn.Conv1d(2, 2, 1)),
+        lambda: nn.Sequential(
+            nn.Conv1d(4, 3, 2), nn.Tanh(), nn.Conv1d(3, 2, 1), nn.ReLU(), nn.Conv1d(2, 2, 1)
+        ),
         FLOATS,
     ),
 }

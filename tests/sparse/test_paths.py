@@ -226,7 +226,9 @@ def test_paths_through_a_function_that_torch_cannot_differentiate_forwards_are_u
         on_paths(net, lambda dark: torch.cdist(dark(torch.ones(3, 2)), dark(torch.ones(3, 2))))
 
 
-@pytest.mark.parametrize("data", [torch.ones(1, 2), torch.randn(1, 2), torch.nn.functional.one_hot(torch.tensor([1]))])
+@pytest.mark.parametrize(
+    "data", [torch.ones(1, 2), torch.randn(1, 2), torch.nn.functional.one_hot(torch.tensor([1]))]
+)
 def test_a_net_of_raw_matrices_is_traced(data: Tensor) -> None:
     net = masked(nn.ParameterDict({"p": torch.ones(2, 2), "q": torch.ones(2, 1)}), p=bits([1, 0], [1, 0]))
     found = on_paths(net, lambda dark: (data.float() @ cast("Any", dark).p).relu() @ cast("Any", dark).q)
