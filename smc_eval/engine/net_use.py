@@ -39,7 +39,7 @@ def find_use(model: nn.Module, batches: Batches) -> NetUse:
                 with looked_up, torch.enable_grad(), batches.device.autocast(batches.recipe.precision):
                     loss = batches.task.loss(model, batches.batch(places))
                 waiting = dict(_unreached(loss, waiting))
-    return NetUse(tuple(waiting), tuple(sorted(looked_up.found)))
+    return NetUse(tuple(waiting), tuple(sorted(looked_up.seen_tables)))
 
 
 class LookUps(TorchFunctionMode):
@@ -49,7 +49,7 @@ class LookUps(TorchFunctionMode):
         super().__init__()
         self.names = names
         """Names of parameters by their `id`."""
-        self.found = set[str]()
+        self.seen_tables = set[str]()
 
     def __torch_function__(
         self,
@@ -61,7 +61,7 @@ class LookUps(TorchFunctionMode):
         kwargs = kwargs or {}
         if getattr(func, "__name__", "") in LOOKUPS:
             table = kwargs.get("weight", args[1] if len(args) > 1 else None)
-            self.found |= {self.names[id(table)]} if id(table) in self.names else set()
+            self.seen_tables |= {self.names[id(table)]} if id(table) in self.names else set()
         return func(*args, **kwargs)
 
 

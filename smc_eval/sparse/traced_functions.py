@@ -10,8 +10,7 @@ from torch import Tensor
 
 from smc_eval.sparse.gates import curved, half_open, leveled
 from smc_eval.sparse.shadow import MASKING_VALUE, positive
-
-Function = Callable[..., Any]
+from smc_eval.sparse.varying import Function
 
 
 def _same(_: Any, x: Tensor, *__: Any, **___: Any) -> Tensor:

@@ -28,6 +28,7 @@ from smc_eval.sparse.shadow import MASKING_VALUE, Shadowing
 from smc_eval.sparse.traced_functions import TRACED_FUNCTIONS
 from smc_eval.sparse.varying import (
     ELEMENTWISE,
+    Function,
     dual,
     last_places,
     moving_terms,
@@ -37,10 +38,8 @@ from smc_eval.sparse.varying import (
     varying,
 )
 
-Function = Callable[..., Any]
-
 LAYERS = "linear conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d"
-SHAPES = (
+RESHAPING = (
     "view reshape transpose permute unsqueeze squeeze expand flatten unflatten contiguous clone swapaxes "
     "movedim to float double half bfloat16 type type_as dropout __getitem__ view_as expand_as repeat narrow"
 )
@@ -80,7 +79,7 @@ class Tracing(Shadowing):
             self._lookup: "embedding embedding_bag",
             self._chosen: "__getitem__ index_select gather take take_along_dim",
             self._masked: "masked_fill masked_fill_ where",
-            self._moved: SHAPES.replace("__getitem__ ", ""),
+            self._moved: RESHAPING.replace("__getitem__ ", ""),
             self._product: "mul multiply __mul__ __rmul__",
             self._matrix_product: "matmul __matmul__ __rmatmul__ mm bmm mv dot einsum",
             self._product_and_sum: "addmm baddbmm addmv addbmm",

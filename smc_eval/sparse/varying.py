@@ -34,10 +34,10 @@ def moving_terms(x: Any) -> Tensor | None:
 def generic(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
     """Positive numbers around 1, all different."""
     numbers = torch.arange(1, math.prod(shape) + 1, dtype=dtype, device=device)
-    return ((numbers * GOLDEN).frac() + 0.5).view(*shape)
+    return ((numbers * GOLDEN_RATIO).frac() + 0.5).view(*shape)
 
 
-GOLDEN = (5**0.5 - 1) / 2
+GOLDEN_RATIO = (5**0.5 - 1) / 2
 """Its multiples modulo 1 are all different."""
 
 
