@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from smc_eval.sparse.unrolled import packed_like, packed_rows
+from smc_eval.sparse.unrolled import like_inputs, step_rows
 from smc_eval.sparse.varying import dual
 
 State = tuple[Tensor, Tensor]
@@ -49,7 +49,7 @@ def traced_layer(
     layer: nn.RNNBase, inputs: Tensor | PackedSequence, hx: Tensor | State | None = None
 ) -> tuple[Tensor | PackedSequence, Tensor | State]:
     """The traced forward pass of an RNN, GRU or LSTM, of one or more layers and directions."""
-    rows, sizes = packed_rows(layer, inputs)
+    rows, sizes = step_rows(layer, inputs)
     first = _first(layer, inputs, hx, sizes[0], rows)
     last = list[State]()
     for number in range(layer.num_layers):
@@ -61,7 +61,7 @@ def traced_layer(
             both.append(read)
             last.append(state)
         rows = torch.cat(both, -1)
-    ends = [packed_like(layer, inputs, rows, torch.stack(parts)) for parts in zip(*last, strict=True)]
+    ends = [like_inputs(layer, inputs, rows, torch.stack(parts)) for parts in zip(*last, strict=True)]
     passed, memory = (end if isinstance(end, Tensor) else end[0] for _, end in ends)
     return ends[0][0], (passed, memory) if layer.mode == "LSTM" else passed
 
