@@ -129,8 +129,7 @@ def _reached(net: Net, task: HasOutputs, batches: Batches, *, dense: bool = Fals
     """Masks of the weights that some example reaches."""
     reached: dict[str, Tensor] = {}
     for number, example in enumerate(batches.sample(PATH_EXAMPLES, "paths", 1), 1):
-        for name, mask in on_paths(net, partial(_outputs, task, example), dense=dense).items():
-            reached[name] = reached[name].logical_or_(mask) if name in reached else mask
+        reached = on_paths(net, partial(_outputs, task, example), dense=dense, known=reached)
         if number % PATH_GROUP == 0 and reached.keys() == set(net.scope):
             break
     return reached

@@ -22,7 +22,13 @@ class Untraceable(SparsityError):
     """The paths of this net are unknown. The message says why."""
 
 
-def on_paths(net: Net, outputs: Callable[[nn.Module], Tensor], *, dense: bool = False) -> dict[str, Tensor]:
+def on_paths(
+    net: Net,
+    outputs: Callable[[nn.Module], Tensor],
+    *,
+    dense: bool = False,
+    known: dict[str, Tensor] | None = None,
+) -> dict[str, Tensor]:
     """For each tensor in scope, a mask of the weights on a path from inputs to outputs.
 
     A weight w lies on a path if ∂²out/∂w∂x of some output and some input x is not 0 for almost all
@@ -38,8 +44,9 @@ def on_paths(net: Net, outputs: Callable[[nn.Module], Tensor], *, dense: bool = 
     - The mean and deviation of a norm make no path between units.
     - Tensors that the outputs do not use, on this batch, are left out.
 
-    The model is not changed. `dense` ignores the masks. Costs one forward pass with moving terms, one
-    backward pass, a copy of the parameters in double precision, and one derivative at a time.
+    The model is not changed. `dense` ignores the masks. The masks that are `known` from other batches are
+    added to, in place, to save memory. Costs one forward pass with moving terms, one backward pass, a copy
+    of the parameters in double precision, and one derivative at a time.
 
     Raises:
         Untraceable: a function cannot be traced, or a number left the range of floats, as 0 would then
@@ -54,14 +61,16 @@ def on_paths(net: Net, outputs: Callable[[nn.Module], Tensor], *, dense: bool = 
     with torch.no_grad():
         for name, weight in net.model.named_parameters():
             if weight.is_floating_point():
-                kept = masks.get(name, weight != 0)
-                _fill(named[name], kept | (name in masks) if dense else kept)
-    reached = dict[str, Tensor]()
+                kept = masks[name] if name in masks and not dense else weight != 0
+                _fill(named[name], torch.ones_like(kept) if name in masks and dense else kept)
+    reached = {} if known is None else known
     with _collecting({name: named[name] for name in net.scope}, reached):
         moving = _moving_terms(partial(outputs, dark), Tracing(dark))
         if moving is not None and moving.requires_grad:
             torch.autograd.backward(moving, inputs=[named[name] for name in net.scope])
-    return {name: reached[name].logical_and_(masks[name]) for name in net.scope if name in reached}
+    for name in reached if not dense else ():
+        reached[name].logical_and_(masks[name])
+    return {name: reached[name] for name in net.scope if name in reached}
 
 
 def _fill(weight: Tensor, mask: Tensor) -> None:
@@ -96,7 +105,8 @@ def _collecting(weights: Mapping[str, Tensor], reached: dict[str, Tensor]) -> It
         assert slope is not None
         if not bool(slope.isfinite().all()):
             raise Untraceable("numbers of the traced net leave the range of floats")
-        reached[name] = slope != 0
+        mask = slope != 0
+        reached[name] = reached[name].logical_or_(mask) if name in reached else mask
 
     handles = [
         weight.register_post_accumulate_grad_hook(partial(collect, name))  # type: ignore[no-untyped-call]

@@ -215,7 +215,7 @@ class Tracing(Shadowing):
         """
         dim = -1 if dim is None else dim if dim < 0 else dim - x.ndim
         open_ = x >= 0
-        uniform = _uniform(open_, dim)
+        uniform = _uniform(open_, dim, x.dtype)
         differing = torch.where(open_, self._differing(x, dim, open_), 0)
         moved = uniform * _several(differing.sum(dim, keepdim=True), open_.sum(dim, keepdim=True))
         shares = uniform + moved
@@ -236,7 +236,7 @@ class Tracing(Shadowing):
         mask = options.get("attn_mask")
         if mask is not None:
             open_ = open_ & (mask if mask.dtype == torch.bool else mask > MASKING_VALUE)
-        uniform = _uniform(open_, -1).to(value.dtype)
+        uniform = _uniform(open_, -1, value.dtype)
         keys, varied, result = varying(key, -2), varying(value, -2), uniform @ value
         total = query.new_zeros(*query.shape[:-1], 1)
         if keys is not None:
@@ -377,9 +377,9 @@ def _flat(values: Iterable[Any]) -> Iterable[Any]:
             yield value
 
 
-def _uniform(open_: Tensor, dim: int) -> Tensor:
+def _uniform(open_: Tensor, dim: int, dtype: torch.dtype) -> Tensor:
     """The same share for each position that is not masked."""
-    return open_.double() / open_.sum(dim, keepdim=True).clamp(min=1)
+    return open_.to(dtype) / open_.sum(dim, keepdim=True).clamp(min=1)
 
 
 def _several(total: Tensor, count: Tensor) -> Tensor:

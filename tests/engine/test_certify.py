@@ -74,6 +74,12 @@ def test_a_task_without_outputs_has_no_effective_sparsity() -> None:
     assert certificate.effective is None and certificate.effective_unknown == "the task has no outputs"
 
 
+def test_a_net_without_any_weight_is_disconnected() -> None:
+    net, batches = net_and_batches(Toy())
+    net.set_masks({name: torch.zeros_like(mask) for name, mask in net.full_masks.items()})
+    assert effective_sparsity(net, batches) == (1.0, dict.fromkeys(net.scope, 1.0))
+
+
 class Opaque(Toy):
     """A toy whose net turns its input to numbers that torch does not follow."""
 
