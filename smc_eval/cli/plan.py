@@ -93,6 +93,7 @@ def plan(
     notices = Notices.of(config, grid, resolved)
     if config.json_file:
         content = _json(planned, resolved) | _bounds(grid, search_list) | _kept_nets(store, chains)
+        content |= {"scopes_unknown": len(_unknown_scopes(store, chains))}
         content |= notices._asdict() | {"makespans": makespans.document() if makespans else None}
         typer.echo(json.dumps(content, indent=1, allow_nan=False))
         return
@@ -106,7 +107,11 @@ def plan(
     if len(costs := planned.costs()) > 1:
         console.print(_table(costs), highlight=False)
         console.print()
-    sums = [*_sums(planned, _kept_nets_line(store, chains)), *assumption_lines(resolved)]
+    sums = [
+        *_scope_line(store, chains),
+        *_sums(planned, _kept_nets_line(store, chains)),
+        *assumption_lines(resolved),
+    ]
     for line in (*_bound_lines(grid, search_list), *sums, *notices.lines()):
         console.print(printable_lines(line), markup=False, highlight=False)
     for line in makespans.lines(time_text) if makespans else [UNKNOWN_MAKESPAN] * bool(counts):
@@ -231,6 +236,17 @@ def _bounds(grid: Grid, search_list: Sequence[SparsitySearch]) -> dict[str, Any]
         "match": grid.budget.label if grid.budget else None,
         "find_cells_at_most": most_cells(grid, search_list) if search_list else None,
     }
+
+
+def _unknown_scopes(store: Store, chains: Sequence[Chain]) -> set[str]:
+    """Starts of which the store does not know yet which matrices their net uses."""
+    return {start for start in {chain.start for chain in chains} if store.net_uses.load(start) is None}
+
+
+def _scope_line(store: Store, chains: Sequence[Chain]) -> Iterator[str]:
+    if count := len(_unknown_scopes(store, chains)):
+        nets = "1 start" if count == 1 else f"{count} starts"
+        yield f"scope of {nets} not known yet: what the net does not use is found when it is made"
 
 
 def _kept_nets(store: Store, chains: Sequence[Chain]) -> dict[str, int | None]:

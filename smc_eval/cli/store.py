@@ -24,6 +24,7 @@ FOLDER_NOTES = {
     "partial": "unfinished trainings",
     "masks": "masks of cells, from --keep masks",
     "mask_samples": "samples of masks, to compare them",
+    "uses": "which tensors the net of a start uses",
     "predictions": "predictions for each example",
     "logs": "output and unexpected errors of cells",
 }

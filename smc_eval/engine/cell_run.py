@@ -18,6 +18,7 @@ from smc_eval.engine.certify import certify
 from smc_eval.engine.device import Device
 from smc_eval.engine.flop_meter import FlopMeter
 from smc_eval.engine.initial_net import initial_model, initial_net
+from smc_eval.engine.net_use import find_use
 from smc_eval.engine.probe import NetProbe
 from smc_eval.engine.progress import Watcher
 from smc_eval.engine.train import Training
@@ -37,6 +38,7 @@ from smc_eval.sparse.sight import refuse_blind
 from smc_eval.sparse.weight_change import weight_change
 from smc_eval.stages import Prune, Rewind, Train
 from smc_eval.store.certificate import Certificate, WeightChange
+from smc_eval.store.net_uses import NetUse
 from smc_eval.store.record import ReachedSparsity, Record, blank_record, scored_record
 from smc_eval.store.store import Store
 from smc_eval.store.stored_net import StoredNet
@@ -75,6 +77,7 @@ class CellRun:
         self.task = trained_as(chain.cell.task)
         self.usage = Usage()
         self._net: Net | None = None
+        self._use: NetUse | None = None
 
     @property
     def net(self) -> Net:
@@ -121,7 +124,19 @@ class CellRun:
     def _initial_net(self) -> Net:
         stages = [link.stage for link in self.chain.links]
         pruned = any(isinstance(s, Prune) or (isinstance(s, Train) and s.updater) for s in stages)
-        return initial_net(self.task, self.chain.cell.target, self.chain.start, self.device, pruned=pruned)
+        target, start = self.chain.cell.target, self.chain.start
+        return initial_net(self.task, target, start, self.device, self._found_use, pruned=pruned)
+
+    def _found_use(self, model: nn.Module) -> NetUse:
+        """What the task uses of a net before any training: from the store, or found and stored."""
+        if self._use is None:
+            self._use = self.store.net_uses.load(self.chain.start)
+        if self._use is None:
+            device = self.device.on_cpu() if self.device.ranks.shard_nets else self.device
+            batches = Batches(self.task, self.task.recipe, self.chain.start, device, self.options.parts)
+            self._use = self.device.ranks.on_rank_zero(lambda: find_use(model, batches))
+            self.store.net_uses.save(self.chain.start, self._use)
+        return self._use
 
     def _initial_model(self) -> nn.Module:
         return initial_model(self.task, self.chain.start, self.device)
@@ -294,8 +309,8 @@ class CellRun:
             self.store.masks.save(self.chain.digest, net.masks)
         self.store.predictions.save(self.chain.digest, predicted, score.items)
         self.store.mask_samples.save(self.chain.digest, sample_masks(net.full_masks))
-        custom = cell.method.card.when == "custom"
-        reached = ranks.on_rank_zero(lambda: sparsities(net.model, net.masks, net.scope))
+        custom, tables = cell.method.card.when == "custom", self._use.tables if self._use else ()
+        reached = ranks.on_rank_zero(lambda: sparsities(net.model, net.masks, net.scope, tables))
         blank = blank_record(cell, self.chain)
         blank = replace(blank, data=blank.data.with_facts(facts))
         if custom:  # no sparsity was asked: the record has the one that was found
@@ -352,7 +367,8 @@ class CellRun:
         ranks, moved = self.device.ranks, self._weight_change(net)
         device = self.device.on_cpu() if ranks.shard_nets else self.device
         batches = Batches(self.task, self.task.recipe, self.chain.start, device)
-        return ranks.on_rank_zero(lambda: certify(net, target, batches, moved))
+        certificate = ranks.on_rank_zero(lambda: certify(net, target, batches, moved))
+        return replace(certificate, unused=self._use.unused if self._use else ())
 
     def _weight_change(self, net: Net) -> WeightChange:
         """The distance of a net from its start, which does not stay in memory."""

@@ -14,7 +14,7 @@ from smc_eval.engine.batches import Batches
 from smc_eval.sparse.allocate import expected
 from smc_eval.sparse.bits import mask_digest
 from smc_eval.sparse.net import Net
-from smc_eval.sparse.paths import on_paths
+from smc_eval.sparse.paths import Untraceable, on_paths
 from smc_eval.sparse.pattern import fits
 from smc_eval.sparse.stored_size import stored_bytes
 from smc_eval.store.certificate import Certificate, StoredBytes, WeightChange
@@ -33,11 +33,12 @@ def certify(net: Net, target: Target | None, batches: Batches, moved: WeightChan
     tensors and dead units are listed; they do not fail the certificate.
     """
     certificate = replace(count_and_check(net, target), moved=moved)
-    # paths through values that are not finite mean nothing
-    effective = effective_sparsity(net, batches) if certificate.finite else None
-    if effective is None:
-        return certificate
-    whole, tensors = effective
+    if not certificate.finite:
+        return replace(certificate, effective_unknown="some weights are not finite numbers")
+    try:
+        whole, tensors = effective_sparsity(net, batches)
+    except Untraceable as error:
+        return replace(certificate, effective_unknown=str(error))
     return replace(certificate, effective=whole, effective_tensors=tensors)
 
 
@@ -104,27 +105,34 @@ def dead_units(mask: Tensor) -> tuple[int, int]:
     return rows, columns
 
 
-def effective_sparsity(net: Net, batches: Batches) -> tuple[float, dict[str, float]] | None:
+def effective_sparsity(net: Net, batches: Batches) -> tuple[float, dict[str, float]]:
     """Sparsity if weights that lie on no path count as pruned: of the scope, and of each tensor.
 
-    None if the task has no outputs, or if numbers leave the range of floats.
+    Raises:
+        Untraceable: the task has no outputs, the net cannot be traced, numbers leave the range of floats,
+            or the trace finds no path even where no weight is pruned.
     """
-    task = batches.task
-    if not isinstance(task, HasOutputs):
-        return None
-    reached: dict[str, Tensor] = {}
-    for number, example in enumerate(batches.sample(PATH_EXAMPLES, "paths", 1), 1):
-        part = on_paths(net, partial(_outputs, task, example))
-        if part is None:
-            return None
-        for name, mask in part.items():
-            reached[name] = reached[name].logical_or_(mask) if name in reached else mask
-        if number % PATH_GROUP == 0 and reached.keys() == set(net.scope):
-            break
+    if not isinstance(batches.task, HasOutputs):
+        raise Untraceable("the task has no outputs")
+    reached = _reached(net, batches.task, batches)
+    counts = dict.fromkeys(net.scope, 0) | {name: int(mask.sum()) for name, mask in reached.items()}
+    if not any(counts.values()) and not any(
+        mask.any() for mask in _reached(net, batches.task, batches, dense=True).values()
+    ):
+        raise Untraceable("the trace finds no path, not even where no weight is pruned")
     sizes = {name: weight.numel() for name, weight in net.weights.items()}
-    counts = dict.fromkeys(sizes, 0) | {name: int(mask.count_nonzero()) for name, mask in reached.items()}
     whole = 1 - sum(counts.values()) / sum(sizes.values())
     return whole, {name: 1 - counts[name] / size for name, size in sizes.items()}
+
+
+def _reached(net: Net, task: HasOutputs, batches: Batches, *, dense: bool = False) -> dict[str, Tensor]:
+    """Masks of the weights that some example reaches."""
+    reached: dict[str, Tensor] = {}
+    for number, example in enumerate(batches.sample(PATH_EXAMPLES, "paths", 1), 1):
+        reached = on_paths(net, partial(_outputs, task, example), dense=dense, known=reached)
+        if number % PATH_GROUP == 0 and reached.keys() == set(net.scope):
+            break
+    return reached
 
 
 def _outputs(task: HasOutputs, batch: Any, model: nn.Module) -> Tensor:

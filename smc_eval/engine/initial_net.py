@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import nn
 
 from smc_eval.capabilities import excluded, excluded_in_paper
@@ -10,20 +12,38 @@ from smc_eval.engine.distributed.joint import JointNet
 from smc_eval.sparse.derived import refuse_lost_zeros, scale_parameters
 from smc_eval.sparse.net import Net, state
 from smc_eval.sparse.scope import in_scope
+from smc_eval.store.net_uses import NetUse
 from smc_eval.target import Target
 from smc_eval.task import Task
 
 
-def initial_net(task: Task, target: Target, start: str, device: Device, *, pruned: bool = True) -> Net:
+def initial_net(
+    task: Task,
+    target: Target,
+    start: str,
+    device: Device,
+    use_of: Callable[[nn.Module], NetUse],
+    *,
+    pruned: bool = True,
+) -> Net:
     """The net before any training. It is sharded if the ranks shard nets.
+
+    `use_of` finds what the task uses of the model; it is called on all ranks.
 
     Raises:
         SparsityError: no weight is in scope, or the net is to be `pruned` and cannot hold zeros.
     """
     model, ranks = initial_model(task, start, device), device.ranks
     left_out = excluded(task, model) if target.scope == "body" else excluded_in_paper(task, model)
+    use = use_of(model)
     names = in_scope(
-        model, target.scope, {*left_out, *scale_parameters(model)}, target.include, target.exclude
+        model,
+        target.scope,
+        {*left_out, *scale_parameters(model)},
+        target.include,
+        target.exclude,
+        unused=use.unused,
+        tables=use.tables,
     )
     if pruned:
         refuse_lost_zeros(model, names)

@@ -128,6 +128,17 @@ def _untied(records: Sequence[Record]) -> Iterator[str]:
         yield f"model {model}: its config.json ties {pair}; their values in the file differ, so they are two"
 
 
+def _unused(records: Sequence[Record]) -> Iterator[str]:
+    """Matrices that a net does not use, by task and model."""
+    groups: dict[tuple[str, str], tuple[str, ...]] = {}
+    for record in records:
+        if record.certificate and record.certificate.unused:
+            groups.setdefault((record.task, record.model), record.certificate.unused)
+    for (task, model), names in groups.items():
+        more = f" and {len(names) - 1} more matrices" if len(names) > 1 else ""
+        yield f"not used by {task}/{model}, in no scope: {names[0]}{more}"
+
+
 def _settings(table: Table) -> Iterator[str]:
     records = table.records
     metrics: dict[str, str] = {}
@@ -137,6 +148,7 @@ def _settings(table: Table) -> Iterator[str]:
     if metrics:
         yield "score: " + "; ".join(f"{metric}, {which} is better" for metric, which in metrics.items())
     yield from _shared(table)
+    yield from _unused(records)
     yield from _repetitions(table)
     yield from _notes(records)
     for tasks, signatures in _by_tasks(

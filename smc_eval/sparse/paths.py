@@ -2,166 +2,118 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
-from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 
+from smc_eval.errors import SparsityError
+from smc_eval.sparse.gates import curved
 from smc_eval.sparse.net import Net
-from smc_eval.sparse.shadow import Shadowing, attention, positive, shadow
-from smc_eval.sparse.unrolled import over_mean, unrolled, unrolled_cell
-
-Function = Callable[..., Tensor]
-
-GROUP_BYTES = 2**29
-"""Bytes of the derivatives that are in memory at once, unless one weight alone needs more."""
-
-LAYERS = "linear conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d"
+from smc_eval.sparse.shadow import ACTIVATIONS, positive, shadow
+from smc_eval.sparse.tracing import Tracing
+from smc_eval.sparse.varying import generic, moving_terms
 
 
-def on_paths(net: Net, outputs: Callable[[nn.Module], Tensor]) -> dict[str, Tensor] | None:
+class Untraceable(SparsityError):
+    """The paths of this net are unknown. The message says why."""
+
+
+def on_paths(
+    net: Net,
+    outputs: Callable[[nn.Module], Tensor],
+    *,
+    dense: bool = False,
+    known: dict[str, Tensor] | None = None,
+) -> dict[str, Tensor]:
     """For each tensor in scope, a mask of the weights on a path from inputs to outputs.
 
-    The net's linear shadow runs with every unpruned weight 1 and its inputs times s. All its values are
-    sums of products of non-negative numbers, so R, the sum of its outputs, is a polynomial of which no
-    term cancels. A weight w lies on a path exactly if w d²R / dw ds is not 0: some term has both.
+    A weight w lies on a path if ∂²out/∂w∂x of some output and some input x is not 0 for almost all
+    values of the unpruned weights: what x moves depends on w. The net is traced (see `Tracing`) with
+    positive weights, and R, the sum of its outputs, is a polynomial of which no term cancels. So w lies
+    on a path exactly if some term of R has both w and an input.
 
-    - Inputs are the data that layers read, and lookup tables. The effect of biases alone is a constant:
-      it changes the outputs, but no input passes there.
-    - Constants keep gates, softmaxes and products open: where all queries or keys are pruned, attention
-      is uniform, and its values still count.
+    - A bias alone is a constant: it changes the outputs, but no input passes there. What reads only
+      constants is on a path where it shifts a curve, such as a GELU, that inputs pass too.
+    - Constants keep gates and softmaxes open: where all queries or keys are pruned, attention is
+      uniform, and its values still count. Where all values are pruned, its queries and keys do not.
     - Of a residual branch and its shortcut one path is enough; so it is of the uses of a tied weight.
-    - A unit of an RNN, GRU or LSTM is one unit. All its gates lead to it, and its biases are left out.
-    - The mean and deviation of a norm, and the sum of a softmax, make no path between units.
+    - The mean and deviation of a norm make no path between units.
     - Tensors that the outputs do not use, on this batch, are left out.
 
-    The model is not changed. Returns None where a number left the range of floats, as 0 would then not
-    mean that there is no path. Costs a forward pass, a backward pass, and another one for each group of
-    weights; and a copy of the parameters in double precision.
+    The model is not changed. `dense` ignores the masks. The masks that are `known` from other batches are
+    added to, in place, to save memory. Costs one forward pass with moving terms, one backward pass, a copy
+    of the parameters in double precision, and one derivative at a time.
+
+    Raises:
+        Untraceable: a function cannot be traced, or a number left the range of floats, as 0 would then
+            not mean that there is no path.
     """
     dark = shadow(net.model)
-    named = dict(dark.named_parameters())
-    first = named[net.scope[0]]
-    scale = torch.ones((), dtype=first.dtype, device=first.device, requires_grad=True)
-    tracing = Tracing(scale)
     for module in dark.modules():
-        if isinstance(module, (nn.RNNBase, nn.RNNCellBase)):
-            module.forward = partial(tracing.recurrent, module)
+        if type(module).__module__ == ACTIVATIONS and "Linear" not in type(module).__name__:
+            module.forward = curved
+    named = dict(dark.named_parameters())
     masks = net.full_masks
     with torch.no_grad():
         for name, weight in net.model.named_parameters():
             if weight.is_floating_point():
-                named[name].copy_(masks.get(name, weight != 0))
-    reached = dict[str, Tensor]()
-    weights = {name: named[name] for name in net.scope}
-    for name, slope in _slopes(partial(outputs, dark), tracing, weights):
+                kept = masks[name] if name in masks and not dense else weight != 0
+                _fill(named[name], torch.ones_like(kept) if name in masks and dense else kept)
+    reached = {} if known is None else known
+    with _collecting({name: named[name] for name in net.scope}, reached):
+        moving = _moving_terms(partial(outputs, dark), Tracing(dark))
+        if moving is not None and moving.requires_grad:
+            torch.autograd.backward(moving, inputs=[named[name] for name in net.scope])
+    for name in reached if not dense else ():
+        reached[name].logical_and_(masks[name])
+    return {name: reached[name] for name in net.scope if name in reached}
+
+
+def _fill(weight: Tensor, mask: Tensor) -> None:
+    """Write generic positive numbers where the mask is True, and 0 elsewhere."""
+    weight.copy_(mask)
+    for dim, size in enumerate(weight.shape):
+        shape = [size if other == dim else 1 for other in range(weight.ndim)]
+        weight.mul_(generic(shape, weight.dtype, weight.device))
+
+
+def _moving_terms(outputs: Callable[[], Tensor], tracing: Tracing) -> Tensor | None:
+    """The terms of R that have an input; None if there are none."""
+    try:
+        with forward_ad.dual_level(), torch.enable_grad():
+            with tracing:
+                result = outputs()
+            moving = moving_terms(positive(result).sum())
+            return None if moving is None else moving.clone()
+    except (torch.OutOfMemoryError, MemoryError):
+        raise
+    except Exception as error:
+        reason = (str(error).strip() or "no reason given").splitlines()[0][:200]
+        raise Untraceable(f"the net cannot be traced: {type(error).__name__}: {reason}") from error
+
+
+@contextmanager
+def _collecting(weights: Mapping[str, Tensor], reached: dict[str, Tensor]) -> Iterator[None]:
+    """Within, each derivative becomes a mask as soon as it is known, and its memory is freed."""
+
+    def collect(name: str, weight: Tensor) -> None:
+        slope, weight.grad = weight.grad, None
+        assert slope is not None
         if not bool(slope.isfinite().all()):
-            return None
-        reached[name] = masks[name] & (slope != 0)
-    return reached
+            raise Untraceable("numbers of the traced net leave the range of floats")
+        mask = slope != 0
+        reached[name] = reached[name].logical_or_(mask) if name in reached else mask
 
-
-def _slopes(
-    outputs: Function, tracing: Tracing, weights: Mapping[str, Tensor]
-) -> Iterator[tuple[str, Tensor]]:
-    """d²R / dw ds of each weight by name; weights are left out where R has no such term at all."""
-    with torch.enable_grad():
-        with tracing:
-            total = positive(outputs()).sum()
-        if not total.requires_grad:
-            return
-        by_scale = torch.autograd.grad(total, [tracing.scale], create_graph=True, allow_unused=True)
-        slope: Tensor | None = by_scale[0]
-        del total, by_scale
-        if slope is None or not slope.requires_grad:
-            return
-    for names in _groups(weights):
-        chosen = [weights[name] for name in names]
-        slopes = torch.autograd.grad(slope, chosen, allow_unused=True, retain_graph=True)
-        parts = zip(names, cast("Sequence[Tensor | None]", slopes), strict=True)
-        yield from ((name, part) for name, part in parts if part is not None)
-
-
-def _groups(weights: Mapping[str, Tensor]) -> Iterator[list[str]]:
-    """Names of weights that are differentiated together, in order: few enough to fit into memory."""
-    names, size = list[str](), 0
-    for name, weight in weights.items():
-        if names and size + weight.nbytes > GROUP_BYTES:
-            yield names
-            names, size = [], 0
-        names.append(name)
-        size += weight.nbytes
-    yield names
-
-
-class Tracing(Shadowing):
-    """Within, torch's functions are those of the shadow, with constants, and inputs times a scale."""
-
-    def __init__(self, scale: Tensor) -> None:
-        self.scale = scale
-        named: dict[Function, str] = {
-            self._layer: LAYERS,
-            self._lookup: "embedding embedding_bag",
-            _half_open: "sigmoid sigmoid_ hardsigmoid softplus",
-            _gated: "glu",
-            _shared: "softmax",
-            _norm: "layer_norm",
-            _mean: "mean",
-            partial(attention, share=_shared): "scaled_dot_product_attention",
-        }
-        super().__init__({name: function for function, names in named.items() for name in names.split()})
-
-    def data_like(self, like: Tensor) -> Tensor:
-        """Input data of this shape: the scale everywhere."""
-        return self.scale.expand(like.shape)
-
-    def recurrent(self, layer: Any, inputs: Any, hx: Any = None) -> Any:
-        """A recurrent layer's shadow."""
-        function = unrolled_cell if isinstance(layer, nn.RNNCellBase) else unrolled
-        rows = inputs if isinstance(inputs, Tensor) else inputs.data
-        if not rows.requires_grad:
-            rows = self.data_like(rows)
-        return function(layer, rows if isinstance(inputs, Tensor) else inputs._replace(data=rows), hx)
-
-    def _layer(self, func: Function, x: Tensor, weight: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        return func(x.to(weight.dtype) if x.requires_grad else self.data_like(x), weight, *args, **kwargs)
-
-    def _lookup(self, func: Function, ids: Tensor, weight: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        if not weight.requires_grad:
-            return func(ids, weight, *args, **kwargs)
-        shape = func(ids, weight.detach(), *args, **kwargs).shape
-        return (weight.mean(0) * self.scale).expand(shape)
-
-
-def _half_open(_: Any, x: Tensor, *__: Any, **___: Any) -> Tensor:
-    """A function that is not 0 at 0: it adds a constant."""
-    return over_mean(x) + 1
-
-
-def _gated(_: Any, x: Tensor, dim: int = -1) -> Tensor:
-    value, gate = x.chunk(2, dim)
-    return value * (over_mean(gate, dim) + 1)
-
-
-def _shared(_: Any, x: Tensor, dim: int | None = None, *__: Any, **___: Any) -> Tensor:
-    """A softmax: every position gets a share, except those that are masked."""
-    open_ = torch.where(x < 0, 0, x + 1)
-    total = open_.detach().sum(-1 if dim is None else dim, keepdim=True)
-    return open_ / torch.where(total > 0, total, 1)
-
-
-def _norm(
-    _: Any, x: Tensor, shape: Sequence[int], weight: Any = None, bias: Any = None, *__: Any, **___: Any
-) -> Tensor:
-    flat = over_mean(x, tuple(range(-len(shape), 0)))
-    scaled = flat if weight is None else flat * weight
-    return scaled if bias is None else scaled + bias
-
-
-def _mean(func: Function, x: Tensor, dim: Any = None, *args: Any, **kwargs: Any) -> Tensor:
-    """A mean over the last dimension with `keepdim` is part of a norm written out: no path."""
-    keepdim = kwargs.get("keepdim", bool(args) and args[0])
-    mean = func(x, *(() if dim is None else (dim,)), *args, **kwargs)
-    return mean.detach() if keepdim and dim in (-1, x.ndim - 1, [-1], (-1,)) else mean
+    handles = [
+        weight.register_post_accumulate_grad_hook(partial(collect, name))  # type: ignore[no-untyped-call]
+        for name, weight in weights.items()
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -2,24 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
 
 from torch import Tensor, nn
 
 from smc_eval.errors import SparsityError
 from smc_eval.target import Scope, matches
 
+NORMS = (nn.LayerNorm, nn.RMSNorm, nn.GroupNorm, nn.modules.batchnorm._NormBase)  # noqa: SLF001 - no public name
+"""Modules whose weights are gains, of any number of dimensions."""
 
-def embeddings(model: nn.Module) -> frozenset[str]:
+
+def embeddings(model: nn.Module, tables: Collection[str] = ()) -> frozenset[str]:
     """Canonical names of lookup tables, and of weights tied to one.
 
-    A parameter's canonical name is the first that `named_parameters` gives it. Tied weights
-    are one parameter with one name.
+    These are the weights of `nn.Embedding` and of what `get_input_embeddings` returns, whatever its class,
+    and the `tables` that were seen to be looked up. A parameter's canonical name is the first that
+    `named_parameters` gives it. Tied weights are one parameter with one name.
     """
-    tables = {
-        id(module.weight) for module in model.modules() if isinstance(module, (nn.Embedding, nn.EmbeddingBag))
+    found = {id(module.weight) for module in _lookup_modules(model)}
+    return frozenset(name for name, weight in model.named_parameters() if id(weight) in found) | set(tables)
+
+
+def _lookup_modules(model: nn.Module) -> Iterator[Any]:
+    for module in model.modules():
+        if isinstance(module, (nn.Embedding, nn.EmbeddingBag)):
+            yield module
+        if callable(input_embeddings := getattr(module, "get_input_embeddings", None)):
+            try:
+                table = input_embeddings()
+            except (NotImplementedError, AttributeError):  # the model has none
+                continue
+            if isinstance(getattr(table, "weight", None), nn.Parameter):
+                yield table
+
+
+def vectors(model: nn.Module) -> frozenset[str]:
+    """Canonical names of biases, and of the gains of norms, however many dimensions they have.
+
+    The last part of a bias's name holds `bias`.
+    """
+    gains = {
+        id(weight)
+        for module in model.modules()
+        if isinstance(module, NORMS)
+        for weight in module.parameters(recurse=False)
     }
-    return frozenset(name for name, weight in model.named_parameters() if id(weight) in tables)
+    return frozenset(
+        name
+        for name, weight in model.named_parameters()
+        if id(weight) in gains or "bias" in name.rpartition(".")[2]
+    )
 
 
 def in_scope(
@@ -28,6 +62,9 @@ def in_scope(
     excluded: Collection[str] = (),
     include: Collection[str] = (),
     exclude: Collection[str] = (),
+    *,
+    unused: Collection[str] = (),
+    tables: Collection[str] = (),
 ) -> tuple[str, ...]:
     """Canonical names of the weights in scope, in the model's order.
 
@@ -35,12 +72,14 @@ def in_scope(
         excluded: names that the task leaves out of every scope.
         include: patterns of `Target.include`.
         exclude: patterns of `Target.exclude`.
+        unused: names that the dense net does not use in the task: they are in no scope.
+        tables: names of further lookup tables.
 
     Raises:
         SparsityError: no weight is left, the model has no weight of an excluded name, or a pattern
             matches no weight in scope.
     """
-    names, net = _scope(model, scope, excluded), type(model).__name__
+    names, net = _scope(model, scope, excluded, unused, tables), type(model).__name__
     for flag, patterns in (("include", include), ("exclude", exclude)):
         for pattern in patterns:
             if not any(matches(name, [pattern]) for name in names):
@@ -62,16 +101,23 @@ def _last_module(name: str) -> str:
     return (name.rpartition(".")[0] or name).rpartition(".")[2]
 
 
-def _scope(model: nn.Module, scope: Scope, excluded: Collection[str]) -> tuple[str, ...]:
+def _scope(
+    model: nn.Module,
+    scope: Scope,
+    excluded: Collection[str],
+    unused: Collection[str],
+    tables: Collection[str],
+) -> tuple[str, ...]:
     shapes = {name: weight.ndim for name, weight in model.named_parameters()}
     if unknown := sorted(set(excluded) - shapes.keys()):
         raise SparsityError(f"the task excludes {unknown[0]!r}, a parameter that the model does not have")
     match scope:
         case "body":
-            out = embeddings(model) | set(excluded)
+            out = embeddings(model, tables) | vectors(model) | {*excluded, *unused}
             names = tuple(name for name, ndim in shapes.items() if ndim >= 2 and name not in out)
         case "all-2d":
-            names = tuple(name for name, ndim in shapes.items() if ndim in (2, 4) and name not in excluded)
+            out = vectors(model) | {*excluded, *unused}
+            names = tuple(name for name, ndim in shapes.items() if ndim in (2, 4) and name not in out)
     if not names:
         raise SparsityError(
             f"scope {scope!r} holds no weight of {type(model).__name__}; nothing can be pruned"
@@ -79,14 +125,20 @@ def _scope(model: nn.Module, scope: Scope, excluded: Collection[str]) -> tuple[s
     return names
 
 
-def sparsities(model: nn.Module, masks: Mapping[str, Tensor], scope: Collection[str]) -> dict[str, float]:
+def sparsities(
+    model: nn.Module,
+    masks: Mapping[str, Tensor],
+    scope: Collection[str],
+    tables: Collection[str] = (),
+) -> dict[str, float]:
     """Share of masked weights in three totals.
 
     `scope`: the tensors in scope. `weights`: every tensor of two or more dimensions except
-    embeddings. `all`: every parameter. Masks are counted, not values that are zero.
+    embeddings, biases and gains. `all`: every parameter. Masks are counted, not values that are zero.
     """
     sizes = {name: weight.numel() for name, weight in model.named_parameters()}
-    matrices = {name for name, weight in model.named_parameters() if weight.ndim >= 2} - embeddings(model)
+    matrices = {name for name, weight in model.named_parameters() if weight.ndim >= 2}
+    matrices -= embeddings(model, tables) | vectors(model)
     pruned = {name: int(mask.numel() - mask.sum()) for name, mask in masks.items()}
 
     def share(names: Collection[str]) -> float:

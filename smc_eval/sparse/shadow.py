@@ -38,7 +38,7 @@ ACTIVATIONS = "transformers.activations"
 def shadow(model: nn.Module) -> nn.Module:
     """A copy of the model to run under `Shadowing`: absolute weights in double precision, biases 0.
 
-    A parameter of one dimension is a bias if its name contains `bias`, else a gain. Tied weights stay
+    A parameter is a bias if its name contains `bias`, else one of one dimension is a gain. Tied weights stay
     tied, and zeros stay zero.
     """
     memo = {id(weight): _absolute(name, weight) for name, weight in model.named_parameters()}
@@ -56,7 +56,7 @@ def shadow(model: nn.Module) -> nn.Module:
 def _absolute(name: str, weight: nn.Parameter) -> nn.Parameter:
     if not weight.is_floating_point():
         return weight
-    bias = weight.ndim < 2 and "bias" in name.rpartition(".")[2]
+    bias = "bias" in name.rpartition(".")[2]
     double = torch.float32 if weight.device.type == "mps" else torch.float64  # mps has no float64
     values = weight.detach().to(double, copy=True).abs_()
     return nn.Parameter(values.zero_() if bias else values)

@@ -30,7 +30,7 @@ def unrolled(
     cell equals its state. Every path through a layer passes one input weight, and one recurrent weight
     for each step that it stays in the layer.
     """
-    rows_RI, sizes = _rows(layer, inputs)
+    rows_RI, sizes = step_rows(layer, inputs)
     first_GNH = _first(layer, inputs, hx, sizes[0], rows_RI)
     last = list[Tensor]()
     for number in range(layer.num_layers):
@@ -40,7 +40,7 @@ def unrolled(
             both.append(read_RH)
             last.append(state_NH)
         rows_RI = torch.cat(both, -1)
-    return _like(layer, inputs, rows_RI, torch.stack(last))
+    return like_inputs(layer, inputs, rows_RI, torch.stack(last))
 
 
 def unrolled_cell(layer: nn.RNNCellBase, inputs: Tensor, hx: RecurrentState | None = None) -> RecurrentState:
@@ -83,7 +83,7 @@ def _joined(hx: RecurrentState) -> Tensor:
     return hx if isinstance(hx, Tensor) else (hx[0] + hx[1]) / 2
 
 
-def _rows(layer: nn.RNNBase, inputs: Tensor | PackedSequence) -> tuple[Tensor, list[int]]:
+def step_rows(layer: nn.RNNBase, inputs: Tensor | PackedSequence) -> tuple[Tensor, list[int]]:
     """The rows of all steps, one step after the other, and their number in each step; data counts as 1."""
     if isinstance(inputs, PackedSequence):
         rows_RI, sizes = inputs.data, inputs.batch_sizes.tolist()
@@ -109,7 +109,7 @@ def _first(
     return state_GNH
 
 
-def _like(
+def like_inputs(
     layer: nn.RNNBase, inputs: Tensor | PackedSequence, rows_RH: Tensor, last_GNH: Tensor
 ) -> tuple[Tensor | PackedSequence, RecurrentState]:
     """States and last states in the form that the layer itself returns."""

@@ -90,3 +90,7 @@ class Certificate:
     """Sparsity if weights that lie on no path from input to output count as pruned; None where unknown."""
     effective_tensors: Annotated[Mapping[str, float] | None, Field(exclude_if=lambda v: v is None)] = None
     """The same of each tensor."""
+    unused: Annotated[tuple[str, ...], Field(exclude_if=lambda v: not v)] = ()
+    """Matrices that the dense net does not use in this task; they are in no scope."""
+    effective_unknown: Annotated[str | None, Field(exclude_if=lambda v: v is None)] = None
+    """Why the effective sparsity is unknown."""

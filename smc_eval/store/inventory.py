@@ -70,6 +70,8 @@ def broken(store: Store) -> Iterator[str]:
                 whole = store.predictions.predicted(item.digest) is not None
             case "mask_samples":
                 whole = store.mask_samples.load(item.digest) is not None
+            case "uses":
+                whole = store.net_uses.load(item.digest) is not None
             case "masks":
                 whole = _masks_are_whole(store, item.digest)
             case _:

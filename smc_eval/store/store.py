@@ -19,6 +19,7 @@ from smc_eval.spec import digest as json_digest
 from smc_eval.store.layout import LAYOUT, LAYOUT_FILE, check_layout
 from smc_eval.store.mask_samples import MaskSamples
 from smc_eval.store.masks import MaskFiles
+from smc_eval.store.net_uses import NetUses
 from smc_eval.store.predictions import Predictions
 from smc_eval.store.records import RecordsFile
 from smc_eval.store.stored_net import META, StoredNet, sealed_meta
@@ -26,7 +27,7 @@ from smc_eval.store.stored_net import META, StoredNet, sealed_meta
 Note = Callable[[str], object]
 """Takes a line of progress, such as that the store waits for another process."""
 
-FOLDERS = ("nets", "masks", "mask_samples", "partial", "predictions", "leases", "logs")
+FOLDERS = ("nets", "masks", "mask_samples", "uses", "partial", "predictions", "leases", "logs")
 """The folders in which files are written."""
 GRID_FILE = "grid.json"
 
@@ -39,6 +40,7 @@ class Store:
     predictions/        the predictions of each scored cell
     nets/DIGEST/        net.safetensors (an ordinary checkpoint), masks.safetensors (bits), meta.json
     mask_samples/       some entries of the masks of each scored net
+    uses/               what the task uses of the net of each start
     masks/              the whole masks of each scored net, with --keep masks
     partial/DIGEST      the state of an interrupted training, sealed
     leases/ logs/       which process works on which cell and stage; output and tracebacks of cells
@@ -51,6 +53,7 @@ class Store:
         self.predictions = Predictions(folder)
         self.mask_samples = MaskSamples(folder)
         self.masks = MaskFiles(folder)
+        self.net_uses = NetUses(folder)
         self.leases = Leases(folder / "leases")
         self._held: list[Lease] = []
 

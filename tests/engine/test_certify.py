@@ -70,7 +70,30 @@ def test_a_dead_side_branch_disconnects_nothing_else() -> None:
 
 def test_a_task_without_outputs_has_no_effective_sparsity() -> None:
     net, batches = net_and_batches(LossOnly())
-    assert certify(net, None, batches, UNMOVED).effective is None
+    certificate = certify(net, None, batches, UNMOVED)
+    assert certificate.effective is None and certificate.effective_unknown == "the task has no outputs"
+
+
+def test_a_net_without_any_weight_is_disconnected() -> None:
+    net, batches = net_and_batches(Toy())
+    net.set_masks({name: torch.zeros_like(mask) for name, mask in net.full_masks.items()})
+    assert effective_sparsity(net, batches) == (1.0, dict.fromkeys(net.scope, 1.0))
+
+
+class Opaque(Toy):
+    """A toy whose net turns its input to numbers that torch does not follow."""
+
+    def loss_and_outputs(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
+        logits = cast("Tensor", model(batch["tokens"]))
+        logits = torch.tensor(logits.tolist(), requires_grad=True)
+        return logits.sum(), logits
+
+
+def test_a_net_that_cannot_be_traced_is_not_called_disconnected() -> None:
+    net, batches = net_and_batches(Opaque())
+    certificate = certify(net, None, batches, UNMOVED)
+    assert certificate.effective is None and certificate.effective_tensors is None
+    assert certificate.effective_unknown == "the trace finds no path, not even where no weight is pruned"
 
 
 def test_without_training_the_unpruned_weights_have_not_moved(tmp_path: Path) -> None:

@@ -186,7 +186,7 @@ def test_a_gradient_that_is_not_finite_stops_the_cell_and_names_step_and_tensor(
         def loss(self, model: nn.Module, batch: Any) -> Tensor:
             self.calls.append(1)
             loss = super().loss(model, batch)
-            if len(self.calls) == 3:
+            if len(self.calls) == 1 + 3:  # the first finds what the net uses
                 loss = (
                     loss
                     + model.get_parameter("odd.weight")

@@ -244,3 +244,37 @@ def test_the_mask_digest_depends_on_every_bit_and_shape_but_not_on_order() -> No
     assert mask_digest(masks) == mask_digest(dict(reversed(masks.items())))
     assert mask_digest(masks) != mask_digest({**masks, "a": torch.tensor([False, True])})
     assert mask_digest(masks) != mask_digest({**masks, "a": torch.tensor([[True, False]])})
+
+
+class Looking(nn.Module):
+    """A model of another library: its table has a class of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.layer = nn.Linear(2, 5, bias=False), nn.Linear(2, 3)
+        self.pair_bias = nn.Parameter(torch.ones(3, 4))
+        self.norm = nn.LayerNorm((3, 4))
+        self.extra = nn.Parameter(torch.ones(2, 2))
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.table
+
+
+def test_tables_biases_and_gains_are_not_in_the_body_whatever_their_class_and_shape() -> None:
+    model = Looking()
+    assert embeddings(model) == {"table.weight"}
+    assert in_scope(model, "body") == ("extra", "layer.weight")
+    assert in_scope(model, "body", tables=["extra"]) == ("layer.weight",)
+    assert in_scope(model, "body", unused=["extra"]) == ("layer.weight",)
+    assert in_scope(model, "all-2d", unused=["extra"]) == ("table.weight", "layer.weight")
+    masks = {"layer.weight": torch.zeros(3, 2).bool()}
+    # of 6 weights in matrices, where `extra` is a table
+    assert sparsities(model, masks, ["layer.weight"], tables=["extra"])["weights"] == 1.0
+
+
+def test_a_model_without_input_embeddings_has_no_tables() -> None:
+    class Tableless(nn.Linear):
+        def get_input_embeddings(self) -> nn.Module:
+            raise NotImplementedError
+
+    assert embeddings(Tableless(2, 2)) == frozenset()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from smc_eval.sparse.net import Net
-from smc_eval.sparse.paths import on_paths
+from smc_eval.sparse.paths import Untraceable, on_paths
 from smc_eval.sparse.scope import in_scope
 
 
@@ -29,7 +29,6 @@ def masked(model: nn.Module, **masks: Tensor) -> Net:
 
 def traced(net: Net, *inputs: Tensor) -> dict[str, list[list[int]]]:
     found = on_paths(net, lambda dark: cast("Tensor", dark(*inputs)))
-    assert found is not None
     return {name: mask.int().tolist() for name, mask in found.items()}
 
 
@@ -139,12 +138,31 @@ def test_attention_without_queries_is_uniform_and_its_values_are_on_paths(*, bia
     assert found["key.weight"] == ([[1, 1], [1, 1]] if bias else [[0, 0], [0, 0]])
 
 
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("dead", ["value", "key"])
+def test_queries_lead_nowhere_where_all_values_or_all_keys_are_constants(
+    dead: str, *, bias: bool, fused: bool
+) -> None:
+    net = masked(Attention(bias=bias, fused=fused), **{f"{dead}__weight": bits([0, 0], [0, 0])})
+    found = traced(net, torch.arange(3)[None])
+    rest = [[0, 0], [0, 0]] if dead == "value" else [[1, 1], [1, 1]]
+    assert [found.get(f"{name}.weight", [[0, 0], [0, 0]]) for name in ("query", "key", "value")] == [
+        [[0, 0], [0, 0]],
+        [[0, 0], [0, 0]],
+        rest,
+    ]
+
+
 @pytest.mark.parametrize("kind", [nn.RNN, nn.GRU, nn.LSTM])
-def test_weights_that_read_a_recurrent_unit_without_input_are_on_no_path(kind: Any) -> None:
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_recurrent_unit_without_input_is_zero_or_shifts_the_units_that_read_it(
+    kind: Any, *, bias: bool
+) -> None:
     class Reader(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.net, self.out = kind(1, 2, batch_first=True), nn.Linear(2, 1)
+            self.net, self.out = kind(1, 2, batch_first=True, bias=bias), nn.Linear(2, 1)
 
         def forward(self, x: Tensor) -> Tensor:
             return cast("Tensor", self.out(self.net(x)[0]))
@@ -157,8 +175,8 @@ def test_weights_that_read_a_recurrent_unit_without_input_are_on_no_path(kind: A
         net__weight_hh_l0=bits([1, 1], [0, 1]).repeat(gates, 1),
     )
     found = traced(net, torch.ones(1, 3, 1))
-    # unit 1 reads only itself: its own loop and the weights that read it are on no path
-    assert found["net.weight_hh_l0"] == [[1, 0], [0, 0]] * gates
+    # unit 1 reads only itself: it is 0, or a constant that shifts the curve of unit 0 in each later step
+    assert found["net.weight_hh_l0"] == ([[1, 1], [0, 1]] if bias else [[1, 0], [0, 0]]) * gates
     assert found["out.weight"] == [[1, 0]]
     net.set_masks(net.full_masks | {"net.weight_hh_l0": bits([0, 0], [1, 0]).repeat(gates, 1)})
     found = traced(net, torch.ones(1, 3, 1))
@@ -171,7 +189,7 @@ def test_paths_of_a_chain_are_those_of_a_search_from_both_ends(
     widths: list[int], seed: int, density: float
 ) -> None:
     torch.manual_seed(seed)
-    model = nn.Sequential(*(part for a, b in pairwise(widths) for part in (nn.Linear(a, b), nn.GELU())))
+    model = nn.Sequential(*(part for a, b in pairwise(widths) for part in (nn.Linear(a, b), nn.ReLU())))
     masks = [torch.rand(b, a) < density for a, b in pairwise(widths)]
     net = masked(model, **{f"{2 * n}__weight": mask for n, mask in enumerate(masks)})
     reached, leaving = [torch.ones(widths[0]).bool()], [torch.ones(widths[-1]).bool()]
@@ -191,14 +209,33 @@ def test_paths_of_80_wide_layers_neither_overflow_nor_vanish() -> None:
     narrow[:, 0] = True
     net = masked(model, **{f"{n}__weight": narrow for n in range(0, 80, 2)})
     found = on_paths(net, lambda dark: cast("Tensor", dark(torch.ones(1, 64))))
-    assert found is not None
     assert [int(mask.sum()) for mask in found.values()] == [64] * 79 + [64 * 64]
 
 
-def test_no_paths_are_returned_if_numbers_leave_the_range_of_floats() -> None:
+def test_paths_are_unknown_if_numbers_leave_the_range_of_floats() -> None:
     model = nn.Sequential(*(nn.Linear(512, 512, bias=False) for _ in range(120)))
     net = Net(model, in_scope(model, "body"))
-    assert on_paths(net, lambda dark: cast("Tensor", dark(torch.ones(1, 512)))) is None
+    with pytest.raises(Untraceable, match="leave the range of floats"):
+        on_paths(net, lambda dark: cast("Tensor", dark(torch.ones(1, 512))))
+
+
+def test_paths_through_a_function_that_torch_cannot_differentiate_forwards_are_unknown() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    net = Net(model, in_scope(model, "body"))
+    with pytest.raises(Untraceable, match="cannot be traced: NotImplementedError: .*_cdist_forward"):
+        on_paths(net, lambda dark: torch.cdist(dark(torch.ones(3, 2)), dark(torch.ones(3, 2))))
+
+
+@pytest.mark.parametrize(
+    "data", [torch.ones(1, 2), torch.randn(1, 2), torch.nn.functional.one_hot(torch.tensor([1]))]
+)
+def test_a_net_of_raw_matrices_is_traced(data: Tensor) -> None:
+    net = masked(nn.ParameterDict({"p": torch.ones(2, 2), "q": torch.ones(2, 1)}), p=bits([1, 0], [1, 0]))
+    found = on_paths(net, lambda dark: (data.float() @ cast("Any", dark).p).relu() @ cast("Any", dark).q)
+    assert {name: mask.int().tolist() for name, mask in found.items()} == {
+        "p": [[1, 0], [1, 0]],
+        "q": [[1], [0]],
+    }
 
 
 def test_unused_tensors_are_left_out_and_the_net_is_unchanged() -> None:

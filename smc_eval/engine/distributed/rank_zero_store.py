@@ -14,6 +14,7 @@ from smc_eval.files.lease import POLLS
 from smc_eval.score import Items
 from smc_eval.store.mask_samples import MaskSample, MaskSamples
 from smc_eval.store.masks import MaskFiles
+from smc_eval.store.net_uses import NetUse, NetUses
 from smc_eval.store.predictions import Predictions
 from smc_eval.store.record import Record
 from smc_eval.store.records import RecordsFile
@@ -34,6 +35,7 @@ class RankZeroStore(Store):
         self.predictions = RankZeroPredictions(store.predictions, ranks)
         self.mask_samples = RankZeroMaskSamples(store.mask_samples, ranks)
         self.masks = RankZeroMasks(store.masks, ranks)
+        self.net_uses = RankZeroUses(store.net_uses, ranks)
 
     def open(self) -> None:
         self._ranks.on_rank_zero(self._store.open)
@@ -158,3 +160,17 @@ class RankZeroMasks(MaskFiles):
 
     def load(self, digest: str) -> dict[str, Tensor] | None:
         return self._ranks.on_rank_zero(lambda: self._masks.load(digest))
+
+
+class RankZeroUses(NetUses):
+    """The net uses of a rank-zero store."""
+
+    def __init__(self, uses: NetUses, ranks: Ranks) -> None:
+        super().__init__(uses.folder.parent)
+        self._uses, self._ranks = uses, ranks
+
+    def save(self, start: str, use: NetUse) -> None:
+        self._ranks.on_rank_zero(lambda: self._uses.save(start, use))
+
+    def load(self, start: str) -> NetUse | None:
+        return self._ranks.on_rank_zero(lambda: self._uses.load(start))

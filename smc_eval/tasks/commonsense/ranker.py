@@ -25,17 +25,21 @@ class Ranker(nn.Module):
         self.dense = nn.Linear(config.hidden_size, config.hidden_size)
         self.out = nn.Linear(config.hidden_size, 1)
         self.drop = nn.Dropout(dropout)
-        self.typed = (
-            getattr(config, "type_vocab_size", 0) > 1
-            and "token_type_ids" in inspect.signature(encoder.forward).parameters
-        )
+        takes = inspect.signature(encoder.forward).parameters
+        self.typed = getattr(config, "type_vocab_size", 0) > 1 and "token_type_ids" in takes
+        self.attends_globally = "global_attention_mask" in takes
+        """Whether chosen tokens attend to all others: here the first, which is read."""
 
     def forward(self, batch: PairBatch) -> Tensor:
         """Scores [N, C]."""
-        types = {"token_type_ids": batch.types_NCL.flatten(0, 1)} if self.typed else {}
-        ids_ML = batch.ids_NCL.flatten(0, 1)
+        ids_ML, further = batch.ids_NCL.flatten(0, 1), dict[str, Tensor]()
+        if self.typed:
+            further["token_type_ids"] = batch.types_NCL.flatten(0, 1)
+        if self.attends_globally:
+            further["global_attention_mask"] = torch.zeros_like(ids_ML)
+            further["global_attention_mask"][:, 0] = 1
         states_MLH = self.encoder(
-            input_ids=ids_ML, attention_mask=batch.real_NCL.flatten(0, 1).long(), **types
+            input_ids=ids_ML, attention_mask=batch.real_NCL.flatten(0, 1).long(), **further
         ).last_hidden_state
         check_states(states_MLH, ids_ML)
         hidden_MH = torch.tanh(self.dense(self.drop(states_MLH[:, 0])))

@@ -5,6 +5,7 @@ Shapes: N sentences, 2 candidates of each, L tokens of the longest, K masked tok
 
 from __future__ import annotations
 
+import inspect
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -115,10 +116,13 @@ class SpanScorer(nn.Module):
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
         self.net = net
+        self.attends_globally = "global_attention_mask" in inspect.signature(net.forward).parameters
+        """Whether chosen tokens attend to all others: here the masked ones, which are read."""
 
     def forward(self, batch: Spans) -> Tensor:
         """Log-probabilities [K, V] of the vocabulary at each masked position, row by row."""
         masked_ML = batch.masked_N2L.flatten(0, 1)
+        further = {"global_attention_mask": masked_ML.long()} if self.attends_globally else {}
 
         def pick(_module: nn.Module, _args: Any, states: Any) -> Any:
             check_states(states.last_hidden_state, masked_ML)
@@ -129,7 +133,9 @@ class SpanScorer(nn.Module):
         hook = cast("Any", self.net).base_model.register_forward_hook(pick)
         try:
             logits_1KV = self.net(
-                input_ids=batch.ids_N2L.flatten(0, 1), attention_mask=batch.real_N2L.flatten(0, 1).long()
+                input_ids=batch.ids_N2L.flatten(0, 1),
+                attention_mask=batch.real_N2L.flatten(0, 1).long(),
+                **further,
             ).logits
         finally:
             hook.remove()

@@ -5,11 +5,13 @@ Shapes: N proteins, L tokens, H features of a state, C outputs.
 
 from __future__ import annotations
 
+import inspect
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from smc_eval.errors import ModelError
 from smc_eval.tasks import backbone, pretrained
 from smc_eval.tasks.protein.alphabet import ESM, esm_alphabet
 from smc_eval.tasks.protein.batch import ProteinBatch
@@ -40,6 +42,11 @@ class ProteinNet(nn.Module):
 
     def __init__(self, encoder: nn.Module, outputs: int, centre: float = 0.0, scale: float = 1.0) -> None:
         super().__init__()
+        if "global_attention_mask" in inspect.signature(encoder.forward).parameters:
+            raise ModelError(
+                f"{type(encoder).__name__} has global attention for the tokens that are read, and this task "
+                "reads the mean of all tokens; give a model without it"
+            )
         self.encoder = encoder
         self.head = Head(cast("Any", encoder).config.hidden_size, outputs)
         self.centre, self.scale = nn.Buffer(torch.tensor(centre)), nn.Buffer(torch.tensor(scale))

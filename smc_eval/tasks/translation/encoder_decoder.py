@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +49,11 @@ def make_net(
         model = pretrained.load_encoder_decoder(
             backbone.find_backbone(model_name, "encoder-decoder"),
             {k: v for k, v in changes.items() if v is not None},
+        )
+    if "global_attention_mask" in inspect.signature(model.forward).parameters:
+        raise ModelError(
+            f"the model {model_name!r}, {type(model).__name__}, has global attention for chosen tokens, and "
+            "translation reads none more than others; give a model without it"
         )
     # removes the checkpoint's settings, so that the search is the same for all models
     model.generation_config = GenerationConfig()  # type: ignore[no-untyped-call]

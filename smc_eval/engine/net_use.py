@@ -1,0 +1,105 @@
+"""Which tensors of the dense net a task uses: found by passes over the training examples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from smc_eval.engine.batches import Batches, pass_ranges
+from smc_eval.store.net_uses import NetUse
+
+LOOKUPS = frozenset({"embedding", "embedding_bag"})
+
+
+def find_use(model: nn.Module, batches: Batches) -> NetUse:
+    """The use of each tensor by a task's loss. The model and the random generators are not changed.
+
+    A tensor of two or more dimensions is unused if the loss of no batch of training examples depends on
+    it, neither in evaluation nor in training mode. A gradient that is zero is a gradient. Most nets use
+    all of their tensors on the first batch; else every training example is read twice.
+    """
+    waiting: dict[str, Tensor] = {
+        name: weight for name, weight in model.named_parameters() if _counts(weight)
+    }
+    looked_up = LookUps({id(weight): name for name, weight in waiting.items()})
+    with _unchanged(model, batches):
+        for training in (False, True):
+            model.train(training)
+            for places in _passes(batches):
+                if not waiting:
+                    break
+                model.requires_grad_(False)
+                for weight in waiting.values():
+                    weight.requires_grad_(True)
+                with looked_up, torch.enable_grad(), batches.device.autocast(batches.recipe.precision):
+                    loss = batches.task.loss(model, batches.batch(places))
+                waiting = dict(_unreached(loss, waiting))
+    return NetUse(tuple(waiting), tuple(sorted(looked_up.seen_tables)))
+
+
+class LookUps(TorchFunctionMode):
+    """Within, the parameters are noted whose rows are looked up."""
+
+    def __init__(self, names: Mapping[int, str]) -> None:
+        super().__init__()
+        self.names = names
+        """Names of parameters by their `id`."""
+        self.seen_tables = set[str]()
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__name__", "") in LOOKUPS:
+            table = kwargs.get("weight", args[1] if len(args) > 1 else None)
+            self.seen_tables |= {self.names[id(table)]} if id(table) in self.names else set()
+        return func(*args, **kwargs)
+
+
+def _counts(weight: Tensor) -> bool:
+    return weight.ndim > 1 and weight.is_floating_point()
+
+
+def _passes(batches: Batches) -> Iterator[Sequence[int]]:
+    """Places of the training examples of each pass; examples of similar length share one."""
+    order = sorted(range(len(batches.examples)), key=batches.lengths.__getitem__)
+    size = -(-batches.recipe.batch_size // batches.parts)
+    ranges = pass_ranges([batches.lengths[i] for i in order], size, batches.recipe.tokens)
+    return (order[part.start : part.stop] for part in ranges)
+
+
+def _unreached(loss: Tensor, weights: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+    """The weights on which a loss does not depend."""
+    if not loss.requires_grad:
+        yield from weights.items()
+        return
+    slopes = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
+    for (name, weight), slope in zip(weights.items(), slopes, strict=True):
+        if slope is None:
+            yield name, weight
+
+
+@contextmanager
+def _unchanged(model: nn.Module, batches: Batches) -> Iterator[None]:
+    """Afterwards mode, buffers, frozen parameters and random generators are as before."""
+    training, state = model.training, batches.device.rng_state()
+    learns = [(weight, weight.requires_grad) for weight in model.parameters()]
+    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    try:
+        yield
+    finally:
+        model.train(training)
+        for weight, needed in learns:
+            weight.requires_grad_(needed)
+        for buffer, before in buffers:
+            buffer.copy_(before)
+        batches.device.set_rng_state(state)
