@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from smc_eval.store.predictions import read_json_gz, write_json_gz
+from smc_eval.files.sealed_json import read_sealed_json, write_sealed_json
 
 USES_FOLDER = "uses"
 """Their folder inside a store; one file for each start digest."""
@@ -33,11 +33,11 @@ class NetUses:
         Raises:
             StoreError: it cannot be written.
         """
-        write_json_gz(self._path(start), asdict(use))
+        write_sealed_json(self._path(start), start, asdict(use))
 
     def load(self, start: str) -> NetUse | None:
         """The use of a start's net; None where it is not known yet, or broken."""
-        content = read_json_gz(self._path(start))
+        content = read_sealed_json(self._path(start), start)
         try:
             return (
                 None if content is None else NetUse(*(tuple(content[name]) for name in ("unused", "tables")))
