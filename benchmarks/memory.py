@@ -19,13 +19,17 @@ import os
 import signal
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from equality import REVISION, old_release
+
+REVISION = "3bee712"
+"""The last revision of release 0.1.0."""
 
 TARGETS = {"checkpoint": 1.05, "resume": 1.10, "run": 1.15, "end": 4.5, "seconds": 0.35}
 """Largest ratios. `checkpoint` and `resume`: to the peak of training. `run`: to the peak of the bare loop.
@@ -86,7 +90,31 @@ class Phases:
         holder = getattr(importlib.import_module(module), owner)
         method = getattr(holder, name)
 
-        def measured(*args: Any, **kwargs: Any) -> Any:
+        def old_release(folder: Path) -> dict[str, str]:
+    """Unpack the old revision into a folder; the environment in which it runs."""
+    root = Path(__file__).resolve().parents[1]
+    git = ["git", "archive", REVISION]
+    packed = subprocess.run(git, cwd=root, stdout=subprocess.PIPE, check=True).stdout
+    with tarfile.open(fileobj=BytesIO(packed)) as archive:
+        archive.extractall(folder / "source", filter="data")
+    subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "-q",
+            "--no-deps",
+            "--target",
+            folder / "old",
+            folder / "source",
+        ],
+        check=True,
+    )
+    return {**os.environ, "PYTHONPATH": str(folder / "old")}
+
+
+def measured(*args: Any, **kwargs: Any) -> Any:
             self.note()
             self.inside.append(phase)
             began = time.process_time()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from smc_eval.spec import Spec
+from smc_eval.spec import Outside, Spec
 
 Precision = Literal["fp32", "bf16", "fp16"]
 
@@ -36,8 +36,8 @@ class Recipe(Spec):
     on its own."""
     checkpointing: bool = False
     """Recompute activations in the backward pass instead of storing them: less memory, more time."""
-    eval_batch_size: int = Field(64, ge=1, le=MOST)
-    """Examples in one forward pass when predicting. No score depends on it."""
+    eval_batch_size: Annotated[int, Outside()] = Field(64, ge=1, le=MOST)
+    """Examples in one forward pass when predicting. No score depends on it, and no digest."""
     optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
     """`adamw` decouples weight decay; `adam` adds it to the gradient, as SMC-Bench's arithmetic code does."""
     lr: float = Field(1e-3, gt=0)

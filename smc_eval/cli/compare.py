@@ -15,7 +15,7 @@ from smc_eval.errors import UnknownName, counted
 from smc_eval.experiment.config import Format
 from smc_eval.experiment.parsing import parse_pairs
 from smc_eval.reporting.compare import PairedComparison, compare_methods
-from smc_eval.reporting.differences import in_words
+from smc_eval.reporting.differences import difference_text
 from smc_eval.reporting.text_table import TextTable
 from smc_eval.store.predictions import items_in
 
@@ -150,7 +150,7 @@ def _warnings(comparisons: Sequence[PairedComparison], a: str, b: str) -> Iterat
     unlike = {name: values for pair in comparisons for name, values in pair.unlike.items()}
     for name, (first, second) in unlike.items():
         yield f"NOT COMPARABLE: {name} is {first} for {a} and {second} for {b}; choose with --where {name}=…"
-    differences = {in_words(pair.differing): pair for pair in reversed(comparisons) if pair.differing}
+    differences = {difference_text(pair.differing): pair for pair in reversed(comparisons) if pair.differing}
     for words, pair in reversed(differences.items()):
         yield f"VERSIONS DIFFER: {words} ({pair.task} {pair.level}); scores may, for this reason alone"
 

@@ -38,7 +38,7 @@ WHEN = {
 SHORT_WHEN = {"none": "no pruning", "iterative": "in rounds", "custom": "custom masks"}
 """Shorter texts for `list`, as in the README; any other value is followed by `training`."""
 
-HEADS = {
+LIST_HEADS = {
     "tasks": ("name", "metric", "folds", "groups", "summary"),
     "methods": ("name", "pruning", "patterns", "summary"),
     "protocols": ("name", "scope", "score", "summary"),
@@ -74,7 +74,7 @@ def list_plugins(
     blocks = []
     for name, rows in lists.items():
         cells = [[str(cell or "") for cell in _short_row(name, row)] for row in rows]
-        lines = columns([[*HEADS[name]], *cells]) if cells else ["none"]
+        lines = columns([[*LIST_HEADS[name]], *cells]) if cells else ["none"]
         blocks.append("\n".join([f"{name}:", *(f"  {line}" for line in lines)]))
     typer.echo("\n\n".join(blocks))
 

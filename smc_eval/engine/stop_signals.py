@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
+SIGNAL_NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
 """The signals, as far as the system has them."""
 
 
@@ -39,7 +39,7 @@ class StopSignals:
 
         Only the main thread of a process can handle signals; in others nothing changes.
         """
-        numbers = [number for name in NAMES if (number := getattr(signal, name, None)) is not None]
+        numbers = [number for name in SIGNAL_NAMES if (number := getattr(signal, name, None)) is not None]
         if threading.current_thread() is not threading.main_thread():
             numbers = []
         before = {number: signal.getsignal(number) for number in numbers}

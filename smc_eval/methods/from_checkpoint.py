@@ -49,14 +49,14 @@ class CustomMasks(Pruner):
     def prune(self, probe: Probe, target: Target) -> dict[str, Tensor]:
         """A mask for each weight in scope, matched by name. The target is not used."""
         from smc_eval.sparse.custom_masks import custom_masks
-        from smc_eval.sparse.foreign_masks import plain_tensors
+        from smc_eval.sparse.foreign_masks import without_foreign_forms
 
         if self.path is None:
             return custom_masks(weights := probe.weights, weights, "weights").masks
         files = checkpoint_files(self.path)
         if checkpoint_sha256(files) != self.sha256:
             raise ModelError(f"{self.path} has changed since this run was planned; issue the command again")
-        tensors = plain_tensors(load_tensors(files), self.content)
+        tensors = without_foreign_forms(load_tensors(files), self.content)
         made = custom_masks(probe.weights, tensors, self.content)
         probe.note(f"{Path(self.path).name}: {made.coverage}")
         return made.masks

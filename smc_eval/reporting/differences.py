@@ -33,7 +33,7 @@ def differing(records: Iterable[Record]) -> dict[str, Values]:
     return found | ({"data": tuple(sorted(data))} if data else {})
 
 
-def in_words(differences: Mapping[str, Values]) -> str:
+def difference_text(differences: Mapping[str, Values]) -> str:
     """Differences as text: `torch 2.12.0 | 2.13.0, numpy 2.3.0 | 2.4.6`."""
     return ", ".join(f"{name} {' | '.join(values)}" for name, values in differences.items())
 
@@ -45,7 +45,7 @@ def within_means(table: Table) -> Iterator[str]:
         for column, cell_value in zip(table.columns, row.cell_values, strict=True):
             if differences := differing(cell_value.records):
                 name = f"{row.task} {row.method} {column}"
-                means.setdefault(in_words(differences), []).append(name)
+                means.setdefault(difference_text(differences), []).append(name)
     for words, names in means.items():
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
         yield f"VERSIONS DIFFER WITHIN A MEAN: {words} ({names[0]}{more})"
@@ -59,7 +59,7 @@ def between_rows(table: Table) -> Iterator[str]:
     tasks: dict[str, list[str]] = {}
     for (task, _), records in groups.items():
         if differences := differing(records):
-            tasks.setdefault(in_words(differences), []).append(task)
+            tasks.setdefault(difference_text(differences), []).append(task)
     for words, names in tasks.items():
         yield f"versions of {_listed(names)}: {words} (they differ: scores may, for this reason alone)"
 

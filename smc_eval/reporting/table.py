@@ -10,7 +10,9 @@ from enum import Enum
 from typing import Any, NamedTuple
 
 from smc_eval.method import DENSE
+from smc_eval.recipe import Recipe
 from smc_eval.reporting.cell_value import CellValue, FindItems, decimals, make_cell_value
+from smc_eval.spec import Outside
 from smc_eval.store.record import Record
 
 
@@ -114,7 +116,11 @@ def facets(result: Record) -> dict[str, Any]:
         "limit": result.data.limited,
         "match": ANY if dense else match and match.measure,
         **{name: f"{n:g}" if (n := getattr(match, name, 1)) != 1 else None for name in ("factor", "inside")},
-        **{name: json.dumps(v) if isinstance(v, tuple) else v for name, v in result.recipe},
+        **{
+            name: json.dumps(v) if isinstance(v, tuple) else v
+            for name, v in result.recipe
+            if name not in Recipe.marked(Outside)
+        },
     }
 
 

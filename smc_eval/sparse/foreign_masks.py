@@ -26,7 +26,9 @@ NNCF_OPERATION = re.compile(r"(.+)\.pre_ops\.\d+\.op\._?binary_mask$")
 """The mask of a module's weight: of earlier versions."""
 
 
-def plain_tensors(tensors: Mapping[str, Tensor], content: Literal["weights", "masks"]) -> dict[str, Tensor]:
+def without_foreign_forms(
+    tensors: Mapping[str, Tensor], content: Literal["weights", "masks"]
+) -> dict[str, Tensor]:
     """The weights, zero where they are pruned, or the masks; those of other libraries under plain names.
 
     Raises:

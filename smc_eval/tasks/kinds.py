@@ -29,7 +29,7 @@ VOCABULARIES = ("vocab.txt", "vocab.json", "tokenizer.json")
 MASKED_HEADS = ("XLMWithLMHeadModel", "FlaubertWithLMHeadModel")
 """Classes with a head for masked words whose names end as those of causal language models do."""
 
-LONGEST_TEXT = 512
+TEXT_TOKENS = 512
 """The longest input of a text task, in tokens."""
 
 UNFIT: Mapping[str, str] = {
@@ -107,7 +107,7 @@ def _unfit(config: Mapping[str, Any]) -> str | None:
     if model_type == "big_bird" and config.get("attention_type", "block_sparse") == "block_sparse":
         # below this length it switches to full attention, for all batches to come
         blocks, size = config.get("num_random_blocks", 3), config.get("block_size", 64)
-        if (5 + 2 * blocks) * size < LONGEST_TEXT:
+        if (5 + 2 * blocks) * size < TEXT_TOKENS:
             return (
                 "with these blocks, the length of the first batch decides which attention it has later on; "
                 "set attention_type to original_full in its config.json"

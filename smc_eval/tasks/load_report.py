@@ -20,7 +20,7 @@ UNUSED_PARTS = ("pooler", "contact_head")
 COMPUTED = ("position_ids", "token_type_ids", "inv_freq")
 """Last parts of the names of tensors that a net computes, and that old checkpoints hold."""
 
-HEADS = "cls"
+HEAD_OF_BERT = "cls"
 """BERT's container of heads: a net may take one of them and leave another."""
 
 STACK = re.compile(r"\.\d+\.[^.]+\.")
@@ -92,7 +92,7 @@ def may_go_unused(name: str, net: Any, tensors: Iterable[str]) -> bool:
     if name.startswith(prefix) and any(given.startswith(prefix) for given in tensors):
         return False
     # of a head that the net takes it may leave nothing
-    branch = ".".join(parts[:2] if parts[0] == HEADS else parts[:1]) + "."
+    branch = ".".join(parts[:2] if parts[0] == HEAD_OF_BERT else parts[:1]) + "."
     return not any(own_name.startswith(branch) for own_name in own)
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from smc_eval.errors import SparsityError
 from smc_eval.sparse.custom_masks import custom_masks
-from smc_eval.sparse.foreign_masks import plain_tensors
+from smc_eval.sparse.foreign_masks import without_foreign_forms
 
 W, OTHER = "layer.0.dense.weight", "layer.1.dense.weight"
 
@@ -30,20 +30,20 @@ def packed(**changes: Tensor) -> dict[str, Tensor]:
 
 
 def test_a_bitmask_and_its_values_become_the_weight() -> None:
-    plain = plain_tensors(packed(), "weights")
+    plain = without_foreign_forms(packed(), "weights")
     expected = torch.zeros(2, 10)
     expected[0, 0], expected[0, 9], expected[1, 1], expected[1, 8] = 1, 2, 3, 4
     assert plain.keys() == {W, OTHER} and torch.equal(plain[W], expected)
 
 
 def test_a_bitmask_alone_is_a_mask() -> None:
-    plain = plain_tensors({f"{W}.bitmask": BITS, f"{W}.shape": torch.tensor([2, 10])}, "masks")
+    plain = without_foreign_forms({f"{W}.bitmask": BITS, f"{W}.shape": torch.tensor([2, 10])}, "masks")
     assert plain.keys() == {W} and torch.equal(plain[W], MASK)
 
 
 def test_the_masks_of_a_packed_net_are_found_by_name() -> None:
     weights = {f"encoder.{W}": torch.ones(2, 10), f"encoder.{OTHER}": torch.ones(3, 3)}
-    masks = custom_masks(weights, plain_tensors(packed(), "weights"), "weights")
+    masks = custom_masks(weights, without_foreign_forms(packed(), "weights"), "weights").masks
     assert torch.equal(masks[f"encoder.{W}"], MASK) and bool(masks[f"encoder.{OTHER}"].all())
 
 
@@ -57,7 +57,7 @@ def test_the_masks_of_a_packed_net_are_found_by_name() -> None:
 )
 def test_parts_that_do_not_fit_are_refused(changes: dict[str, Tensor], words: str) -> None:
     with pytest.raises(SparsityError, match=words):
-        plain_tensors(packed(**changes), "weights")
+        without_foreign_forms(packed(**changes), "weights")
 
 
 @pytest.mark.parametrize(
@@ -70,16 +70,16 @@ def test_parts_that_do_not_fit_are_refused(changes: dict[str, Tensor], words: st
 )
 def test_a_mask_of_nncf_is_set_on_its_weight(name: str, stored: Tensor) -> None:
     tensors = {W: torch.full((2, 10), 7.0), name: stored, OTHER: torch.ones(3, 3)}
-    plain = plain_tensors(tensors, "weights")
+    plain = without_foreign_forms(tensors, "weights")
     assert plain.keys() == {W, OTHER} and torch.equal(plain[W], 7.0 * MASK)
-    assert torch.equal(plain_tensors({name: stored}, "masks")[W], MASK)
+    assert torch.equal(without_foreign_forms({name: stored}, "masks")[W], MASK)
 
 
 def test_a_mask_of_nncf_without_its_weight_is_refused() -> None:
     with pytest.raises(SparsityError, match="is not in the file, or has another shape"):
-        plain_tensors({"layer.0.dense.pre_ops.0.op._binary_mask": MASK}, "weights")
+        without_foreign_forms({"layer.0.dense.pre_ops.0.op._binary_mask": MASK}, "weights")
 
 
 def test_plain_tensors_stay_as_they_are() -> None:
     tensors = {W: torch.ones(2, 2), "attention.mask": torch.ones(2), "bert.shape": torch.ones(1)}
-    assert plain_tensors(tensors, "weights") == tensors
+    assert without_foreign_forms(tensors, "weights") == tensors

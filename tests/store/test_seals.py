@@ -12,17 +12,18 @@ from smc_eval.engine.run_options import RunOptions
 from smc_eval.engine.runner import run_cells
 from smc_eval.methods.omp import MagnitudeAfter
 from smc_eval.store.inventory import broken
+from smc_eval.store.net_uses import NetUse
 from smc_eval.store.store import Store
 from smc_eval.store.stored_net import StoredNet
 from smc_eval.target import Target
 from smc_eval.testing import chain_of
 
-SEALED = ("nets", "partial", "predictions", "mask_samples", "masks")
+SEALED = ("nets", "partial", "predictions", "mask_samples", "masks", "uses")
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with two cells, their masks and predictions, two nets and two unfinished trainings."""
+    """A store with two cells, their masks and predictions, and of two nets and trainings."""
     folder = tmp_path_factory.mktemp("made")
     chains = [chain_of(MagnitudeAfter(), Target(sparsity=sparsity)) for sparsity in (0.5, 0.8)]
     records = run_cells(chains, RunOptions(folder, device="cpu", threads=1, keep="masks"))
@@ -31,6 +32,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     store.save_grid({"cells": {chain.digest: chain.cell.label for chain in chains}})
     for name in ("a", "b"):
         store.save_partial(name, {"step": name})
+        store.net_uses.save(name, NetUse(unused=(name,)))
         store.save(name, StoredNet({"w": torch.ones(2, 2)}, {"w": torch.eye(2).bool()}, {"net": name}))
     return folder
 
@@ -74,5 +76,6 @@ def test_files_that_were_swapped_are_found_and_not_read(store: Store, kind: str)
         "predictions": store.predictions.predicted,
         "mask_samples": store.mask_samples.load,
         "masks": store.masks.load,
+        "uses": store.net_uses.load,
     }
     assert readers[kind](digest) is None

@@ -57,7 +57,7 @@ def test_time_limits_have_all_forms_of_sbatch(words: str, minutes: int) -> None:
         ("comment=a\rrm -r x", "has a line break or another control character"),
         ("comment=a\u2028b", "has a line break or another control character"),
         ("partition=gpu\x1b[2J", "has a line break or another control character"),
-        ("time=" + "9" * 5000, "is no time limit"),
+        ("time=" + "9" * 5000, "is not a time limit"),
     ],
 )
 def test_wrong_options_are_refused_before_anything_runs(words: str, message: str) -> None:

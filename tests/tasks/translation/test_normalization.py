@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 import shutil
@@ -230,7 +231,9 @@ def test_a_sentencepiece_model_that_transformers_cannot_read_names_protobuf(
     def missing(error_message: str = "") -> None:
         raise ImportError("no protobuf")
 
-    monkeypatch.setattr("transformers.convert_slow_tokenizer.import_protobuf", missing)
+    # the package has a function of the module's name
+    module = importlib.import_module("transformers.convert_slow_tokenizer")
+    monkeypatch.setattr(module, "import_protobuf", missing)
     with pytest.raises(ModelError, match=r"cannot be read by transformers; update protobuf"):
         codec_of(checkpoint("MBartTokenizer", "alone"))
 
