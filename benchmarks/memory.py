@@ -27,7 +27,6 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-
 REVISION = "3bee712"
 """The last revision of release 0.1.0."""
 
@@ -90,31 +89,7 @@ class Phases:
         holder = getattr(importlib.import_module(module), owner)
         method = getattr(holder, name)
 
-        def old_release(folder: Path) -> dict[str, str]:
-    """Unpack the old revision into a folder; the environment in which it runs."""
-    root = Path(__file__).resolve().parents[1]
-    git = ["git", "archive", REVISION]
-    packed = subprocess.run(git, cwd=root, stdout=subprocess.PIPE, check=True).stdout
-    with tarfile.open(fileobj=BytesIO(packed)) as archive:
-        archive.extractall(folder / "source", filter="data")
-    subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pip",
-            "install",
-            "-q",
-            "--no-deps",
-            "--target",
-            folder / "old",
-            folder / "source",
-        ],
-        check=True,
-    )
-    return {**os.environ, "PYTHONPATH": str(folder / "old")}
-
-
-def measured(*args: Any, **kwargs: Any) -> Any:
+        def measured(*args: Any, **kwargs: Any) -> Any:
             self.note()
             self.inside.append(phase)
             began = time.process_time()
@@ -205,6 +180,30 @@ def make_checkpoint(folder: Path, hidden: int) -> None:
         type_vocab_size=1,
     )
     RobertaForMaskedLM(config).save_pretrained(folder)
+
+
+def old_release(folder: Path) -> dict[str, str]:
+    """Unpack the old revision into a folder; the environment in which it runs."""
+    root = Path(__file__).resolve().parents[1]
+    git = ["git", "archive", REVISION]
+    packed = subprocess.run(git, cwd=root, stdout=subprocess.PIPE, check=True).stdout
+    with tarfile.open(fileobj=BytesIO(packed)) as archive:
+        archive.extractall(folder / "source", filter="data")
+    subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "-q",
+            "--no-deps",
+            "--target",
+            folder / "old",
+            folder / "source",
+        ],
+        check=True,
+    )
+    return {**os.environ, "PYTHONPATH": str(folder / "old")}
 
 
 def measured(build: str, folder: Path, model: Path, environment: dict[str, str]) -> dict[str, Any]:
