@@ -97,8 +97,8 @@ def share(task: Task, sparsity: float, seed: int) -> float:
         tempfile.TemporaryDirectory() as folder,
         patch.object(FlopMeter, "over", lambda meter, tokens: overhead.over(meter, tokens)),  # noqa: PLW0108 - binds
         patch.object(Passes, "tokens", tokens),
-        patch("smc_eval.engine.cell_run.certify", overhead.timed("certificate", certify)),
-        patch("smc_eval.engine.cell_run.sample_masks", overhead.timed("mask samples", sample_masks)),
+        patch("smc_eval.engine.finished_cell.certify", overhead.timed("certificate", certify)),
+        patch("smc_eval.engine.finished_cell.sample_masks", overhead.timed("mask samples", sample_masks)),
     ):
         store = Store(Path(folder))
         store.open()

@@ -43,7 +43,7 @@ PLACES = {
         "load": "smc_eval.store.store:Store.load_partial",
         "step": "smc_eval.engine.train:Training._advance",
         "net": "smc_eval.store.store:Store.save",
-        "certificate": "smc_eval.engine.cell_run:CellRun._certificate",
+        "certificate": "smc_eval.engine.finished_cell:FinishedCell._certificate",
     },
     "old": {
         "checkpoint": "smc_eval.engine.store:Store.save_partial",

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import platform
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
-from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from smc_eval.capabilities import trained_as
 from smc_eval.engine.batch_effect import has_batch_effect
-from smc_eval.engine.batches import Batches, predict, prediction_recipe
-from smc_eval.engine.certify import certify
+from smc_eval.engine.batches import Batches
 from smc_eval.engine.device import Device
-from smc_eval.engine.flop_meter import FlopMeter
+from smc_eval.engine.finished_cell import FinishedCell, free_memory
 from smc_eval.engine.initial_net import initial_model, initial_net
 from smc_eval.engine.net_use import find_use
 from smc_eval.engine.probe import NetProbe
@@ -26,28 +21,17 @@ from smc_eval.engine.usage import Usage
 from smc_eval.errors import SparsityError, StoreError, TrainingError
 from smc_eval.experiment.cell import Chain, Link
 from smc_eval.experiment.checked_score import reported_examples
-from smc_eval.experiment.data_facts import DataFacts, data_facts, full_score, score_ceiling
 from smc_eval.recipe import Recipe
-from smc_eval.score import Score
 from smc_eval.sparse.allocate import expected
 from smc_eval.sparse.derived import not_finite
-from smc_eval.sparse.mask_sample import sample_masks
 from smc_eval.sparse.net import Net, state
-from smc_eval.sparse.scope import sparsities
 from smc_eval.sparse.sight import refuse_blind
-from smc_eval.sparse.weight_change import weight_change
 from smc_eval.stages import Prune, Rewind, Train
-from smc_eval.store.certificate import Certificate, WeightChange
 from smc_eval.store.net_uses import NetUse
-from smc_eval.store.record import ReachedSparsity, Record, blank_record, scored_record
+from smc_eval.store.record import Record
 from smc_eval.store.store import Store
 from smc_eval.store.stored_net import StoredNet
 from smc_eval.target import Target
-from smc_eval.task import used_checkpoint
-
-LARGE_NET = 2**27
-"""Bytes of a net above which unused memory is given back between stages."""
-VERSIONS = ("smc-eval", "torch", "transformers", "tokenizers", "sentencepiece", "accelerate", "numpy")
 
 
 @dataclass(frozen=True)
@@ -113,7 +97,7 @@ class CellRun:
             further = self._resume(done)
             if further == done:
                 self._run_stage(link)
-                self._free_memory()
+                free_memory(self.net, self.device)
                 self._check(link)
                 self._save(link.digest)
                 further += 1
@@ -203,11 +187,6 @@ class CellRun:
                 assert link.back is not None
                 self._rewind(link.back)
 
-    def _free_memory(self) -> None:
-        """Give back the memory that a stage of a large net leaves; a small net leaves little."""
-        if sum(tensor.nbytes for tensor in self.net.state.values()) > LARGE_NET:
-            self.device.empty_cache()
-
     def _batches(self, recipe: Recipe) -> Batches:
         self.usage.parts = max(self.usage.parts, self.options.parts)
         return Batches(self.task, recipe, self.chain.start, self.device, self.options.parts)
@@ -290,50 +269,12 @@ class CellRun:
 
     def _scored(self) -> Record:
         """Predict the reported split, score the predictions, certify the net."""
-        cell, ranks = self.chain.cell, self.device.ranks
-        examples = reported_examples(cell.task)
-        self.watcher.stage(f"predict {len(examples)} examples", 1, 0)
         one_by_one = self._one_by_one()
-        recipe = prediction_recipe(cell.task.recipe, self.options.parts, one_by_one=one_by_one)
-        self.device.seed(self.chain.digest)
-        with self.usage.timed("predict"):
-            meter = FlopMeter(self.net)
-            predicted = predict(cell.task, self.net.model, examples, recipe, self.device, meter)
-            score, facts = ranks.on_rank_zero(lambda: self._score(predicted, examples))
-        self.usage.spend("predict", meter.spent(), meter.operations.uncounted)
-        cost = self.usage.cost(*self.device.peak_memory())  # without the memory of the certificate
-        self._free_memory()
-        net = self._gathered_net()
-        self.store.check()
-        if self.options.masks:
-            self.store.masks.save(self.chain.digest, net.masks)
-        self.store.predictions.save(self.chain.digest, predicted, score.items)
-        self.store.mask_samples.save(self.chain.digest, sample_masks(net.full_masks))
-        custom, tables = cell.method.card.when == "custom", self._use.tables if self._use else ()
-        reached = ranks.on_rank_zero(lambda: sparsities(net.model, net.masks, net.scope, tables))
-        blank = blank_record(cell, self.chain)
-        blank = replace(blank, data=blank.data.with_facts(facts))
-        if custom:  # no sparsity was asked: the record has the one that was found
-            blank = replace(blank, target=replace(blank.target, sparsity=reached["scope"]))
-        return scored_record(
-            blank,
-            score,
-            one_by_one=one_by_one,
-            sparsity=ReachedSparsity(**reached),
-            certificate=self._certificate(net, None if custom else cell.target),
-            cost=cost,
-            inputs=self.usage.inputs(self.net.shapes),
-            checkpoint=used_checkpoint(self.net.model),
-            notes=(*blank.notes, *self.usage.notes),
-            versions=versions() | self.device.description,
+        finished = FinishedCell(
+            self.chain, self.task, self.net, self._use or NetUse(), self.usage, self.store, self.device
         )
-
-    def _score(self, predicted: Sequence[Any], examples: Sequence[Any]) -> tuple[Score, DataFacts]:
-        """The score of the predictions, and the facts about the data that it is a score of."""
-        task = self.chain.cell.task
-        data = next((source.digest for source in self.chain.sources if source.role == "data"), "")
-        score = full_score(task, predicted, examples, data)
-        return replace(score, ceiling=score_ceiling(task, data)), data_facts(task, data)
+        self.watcher.stage(f"predict {len(reported_examples(self.chain.cell.task))} examples", 1, 0)
+        return finished.record(parts=self.options.parts, one_by_one=one_by_one, masks=self.options.masks)
 
     def _one_by_one(self) -> bool:
         """Whether examples are predicted one by one: what shares a batch changes what the net makes of them.
@@ -349,33 +290,6 @@ class CellRun:
             )
         return self.device.batch_effects[key]
 
-    def _gathered_net(self) -> Net:
-        """The net with all its rows. Of a sharded net, rank 0 has the values, on the CPU."""
-        net, ranks = self.net, self.device.ranks
-        if not ranks.shard_nets:
-            return net
-        tensors, masks = net.gathered(net.state), net.gathered(net.masks)
-        whole = Net(self._initial_model(), net.scope)
-        if ranks.rank == 0:
-            whole.masks = masks
-            whole.load(tensors)
-        whole.changes, whole.regrown = net.changes, net.regrown
-        return whole
-
-    def _certificate(self, net: Net, target: Target | None) -> Certificate:
-        """The certificate of the whole net, made on rank 0."""
-        ranks, moved = self.device.ranks, self._weight_change(net)
-        device = self.device.on_cpu() if ranks.shard_nets else self.device
-        batches = Batches(self.task, self.task.recipe, self.chain.start, device)
-        certificate = ranks.on_rank_zero(lambda: certify(net, target, batches, moved))
-        return replace(certificate, unused=self._use.unused if self._use else ())
-
-    def _weight_change(self, net: Net) -> WeightChange:
-        """The distance of a net from its start, which does not stay in memory."""
-        start = self._initial_model()
-        weights = dict(start.named_parameters())
-        return self.device.ranks.on_rank_zero(lambda: WeightChange(**weight_change(net, weights)))
-
 
 def round_targets(goal: Target, density: float, count: int) -> list[Target]:
     """Targets that lead from a density to the goal in rounds of equal ratio; the goal is the last.
@@ -387,14 +301,3 @@ def round_targets(goal: Target, density: float, count: int) -> list[Target]:
     ]
     sparser = [level for level in dict.fromkeys(levels) if 1 - density < level.sparsity < goal.sparsity]
     return [*sparser, goal]
-
-
-def versions() -> dict[str, Any]:
-    """Versions of Python and of the libraries on which numbers may depend."""
-    numbers = {"python": platform.python_version()}
-    for name in VERSIONS:
-        try:
-            numbers[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return numbers | {"deterministic": str(torch.are_deterministic_algorithms_enabled())}
