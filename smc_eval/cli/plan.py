@@ -246,7 +246,10 @@ def _unknown_scopes(store: Store, chains: Sequence[Chain]) -> set[str]:
 def _scope_line(store: Store, chains: Sequence[Chain]) -> Iterator[str]:
     if count := len(_unknown_scopes(store, chains)):
         nets = "1 start" if count == 1 else f"{count} starts"
-        yield f"scope of {nets} not known yet: what the net does not use is found when it is made"
+        yield (
+            f"not known yet of {nets}, found when the net is made: what it does not use, and whether other "
+            "examples of a batch change its outputs"
+        )
 
 
 def _kept_nets(store: Store, chains: Sequence[Chain]) -> dict[str, int | None]:

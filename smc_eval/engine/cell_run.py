@@ -281,14 +281,14 @@ class CellRun:
 
         The net before any training decides, so that all cells of a start digest are predicted alike.
         """
-        task, key = self.chain.cell.task, (self.chain.start, self.chain.cell.task.digest())
-        if key not in self.device.batch_effects:
+        task, start, uses = self.chain.cell.task, self.chain.start, self.store.net_uses
+        effect = uses.batch_effect(start, task.digest())
+        if effect is None:
             device = self.device.on_cpu() if self.device.ranks.shard_nets else self.device
             model, examples = self._initial_model(), task.data("test")
-            self.device.batch_effects[key] = self.device.ranks.on_rank_zero(
-                lambda: has_batch_effect(task, model, examples, device)
-            )
-        return self.device.batch_effects[key]
+            effect = self.device.ranks.on_rank_zero(lambda: has_batch_effect(task, model, examples, device))
+            uses.save_batch_effect(start, task.digest(), effect=effect)
+        return effect
 
 
 def round_targets(goal: Target, density: float, count: int) -> list[Target]:

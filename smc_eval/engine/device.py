@@ -57,8 +57,6 @@ class Device:
             raise UsageError(f"--device {device}: this machine has {torch.cuda.device_count()} cuda devices")
         self.ranks = Ranks(self.torch_device.type, shard_nets=shard)
         self._peak_was_reset = False
-        self.batch_effects: dict[tuple[str, str], bool] = {}
-        """Whether the net of a start digest has a batch effect in a task, by both digests."""
 
     @property
     def description(self) -> dict[str, Any]:

@@ -71,7 +71,7 @@ def broken(store: Store) -> Iterator[str]:
             case "mask_samples":
                 whole = store.mask_samples.load(item.digest) is not None
             case "uses":
-                whole = store.net_uses.load(item.digest) is not None
+                whole = store.net_uses.is_whole(item.digest)
             case "masks":
                 whole = _masks_are_whole(store, item.digest)
             case _:

@@ -1,4 +1,4 @@
-"""Net uses: which tensors the dense net of a start digest uses, found once for all processes."""
+"""Net uses: how a task uses the dense net of a start digest, found once for all processes."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from smc_eval.files.sealed_json import read_sealed_json, write_sealed_json
+from smc_eval.spec import digest
 
 USES_FOLDER = "uses"
-"""Their folder inside a store; one file for each start digest."""
+"""Their folder inside a store: a file for each start digest, and for each task that reads such a net."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,26 @@ class NetUses:
             )
         except (KeyError, TypeError):
             return None
+
+    def save_batch_effect(self, start: str, task: str, *, effect: bool) -> None:
+        """Save whether what shares a batch changes what the net makes of an example of a task, by its digest.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
+        name = digest(start, task)
+        write_sealed_json(self._path(name), name, {"batch_effect": effect})
+
+    def batch_effect(self, start: str, task: str) -> bool | None:
+        """Whether there is such an effect; None where it is not known yet, or broken."""
+        name = digest(start, task)
+        effect = (read_sealed_json(self._path(name), name) or {}).get("batch_effect")
+        return effect if isinstance(effect, bool) else None
+
+    def is_whole(self, name: str) -> bool:
+        """Whether a file, named without its endings, is one of these and whole."""
+        content = read_sealed_json(self._path(name), name)
+        return content is not None and ("batch_effect" in content or self.load(name) is not None)
 
     def _path(self, start: str) -> Path:
         return self.folder / f"{start}.json.gz"

@@ -28,7 +28,7 @@ def test_a_plan_gives_hours_by_the_given_rates(invoke) -> None:
     assert table[0] == ["sums/gts", "tiny", "4", "8", "12", "?", "1.33", "2"]
     assert table[1] == ["terms/gts", "tiny", "2", "4", "6", "?", "2", "3"]
     assert shown[-1] == "about 3.3 h of training to run on a device of the given rate, 5.0 h without sharing"
-    assert any(line.startswith("scope of 3 starts not known yet") for line in shown)
+    assert any(line.startswith("not known yet of 3 starts") for line in shown)
     assert len(shown) == 10  # no stages
     prices = json.loads(invoke(*words, "--rates", "rates.toml", "--json").stdout)["costs"]
     assert [price["seconds"] for price in prices] == [4800.0, 7200.0]

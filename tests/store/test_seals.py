@@ -79,3 +79,13 @@ def test_files_that_were_swapped_are_found_and_not_read(store: Store, kind: str)
         "uses": store.net_uses.load,
     }
     assert readers[kind](digest) is None
+
+
+def test_a_batch_effect_is_known_once_it_was_saved(store: Store) -> None:
+    uses = store.net_uses
+    assert uses.batch_effect("start", "task") is None
+    uses.save_batch_effect("start", "task", effect=True)
+    uses.save_batch_effect("start", "other task", effect=False)
+    assert (uses.batch_effect("start", "task"), uses.batch_effect("start", "other task")) == (True, False)
+    assert uses.batch_effect("other start", "task") is None
+    assert list(broken(store)) == []

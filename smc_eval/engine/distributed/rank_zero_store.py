@@ -174,3 +174,9 @@ class RankZeroUses(NetUses):
 
     def load(self, start: str) -> NetUse | None:
         return self._ranks.on_rank_zero(lambda: self._uses.load(start))
+
+    def save_batch_effect(self, start: str, task: str, *, effect: bool) -> None:
+        self._ranks.on_rank_zero(lambda: self._uses.save_batch_effect(start, task, effect=effect))
+
+    def batch_effect(self, start: str, task: str) -> bool | None:
+        return self._ranks.on_rank_zero(lambda: self._uses.batch_effect(start, task))
