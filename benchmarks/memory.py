@@ -118,6 +118,8 @@ def child(build: str, file: Path, run: str, words: list[str]) -> None:
         phases.wrap(place, phase, saved if phase == "checkpoint" else None)
     if build == "old":
         importlib.import_module("smc_eval.engine.train").CHECKPOINT_SECONDS = -1.0 if kill else 1e9
+    else:  # measured functions are those of this process
+        importlib.import_module("smc_eval.cli.run").ISOLATED = False
     sys.argv = ["smc-eval", *words]
     try:
         importlib.import_module("smc_eval.cli").main()
