@@ -44,7 +44,7 @@ def store(
         typer.Option(
             "--prune",
             help="Delete nets, unfinished trainings, masks and logs that --older, --size or --results-only "
-            "chooses. Records, predictions and mask samples stay. Default: off.",
+            "chooses. Records, predictions, mask samples and uses stay. Default: off.",
         ),
     ] = False,
     older: Annotated[

@@ -11,7 +11,7 @@ from smc_eval.capabilities import trained_as
 from smc_eval.engine.batch_effect import has_batch_effect
 from smc_eval.engine.batches import Batches
 from smc_eval.engine.device import Device
-from smc_eval.engine.finished_cell import FinishedCell, free_memory
+from smc_eval.engine.finished_cell import FinishedCell
 from smc_eval.engine.initial_net import initial_model, initial_net
 from smc_eval.engine.net_use import find_use
 from smc_eval.engine.probe import NetProbe
@@ -97,7 +97,7 @@ class CellRun:
             further = self._resume(done)
             if further == done:
                 self._run_stage(link)
-                free_memory(self.net, self.device)
+                self.device.free_memory(self.net.state.values())
                 self._check(link)
                 self._save(link.digest)
                 further += 1

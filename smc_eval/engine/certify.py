@@ -130,6 +130,7 @@ def _reached(net: Net, task: HasOutputs, batches: Batches, *, dense: bool = Fals
     reached: dict[str, Tensor] = {}
     for number, example in enumerate(batches.sample(PATH_EXAMPLES, "paths", 1), 1):
         reached = on_paths(net, partial(_outputs, task, example), dense=dense, known=reached)
+        batches.device.free_memory(net.state.values())
         if number % PATH_GROUP == 0 and reached.keys() == set(net.scope):
             break
     return reached

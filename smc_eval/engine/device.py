@@ -9,7 +9,7 @@ import dataclasses
 import gc
 import os
 import random
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,10 @@ FAST_TOKENS = 2048
 MiniLM takes 13 % longer for each token of 7,000, ESM-2 8M 19 % of 6,000. Smaller passes wait for weights."""
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+LARGE_NET = 2**27
+"""Bytes of a net above which unused memory is given back between stages."""
 
 
 class Device:
@@ -153,6 +157,11 @@ class Device:
             torch.cuda.empty_cache()
         with contextlib.suppress(OSError, AttributeError):  # only glibc has it
             ctypes.CDLL(None).malloc_trim(0)
+
+    def free_memory(self, tensors: Iterable[Tensor]) -> None:
+        """Give back unused memory if a net of these tensors is large; a small one leaves little."""
+        if sum(tensor.nbytes for tensor in tensors) > LARGE_NET:
+            self.empty_cache()
 
     def reset_peak_memory(self) -> None:
         """Start a new peak for a cell, if the system allows it."""

@@ -31,8 +31,6 @@ from smc_eval.store.store import Store
 from smc_eval.target import Target
 from smc_eval.task import Task, used_checkpoint
 
-LARGE_NET = 2**27
-"""Bytes of a net above which unused memory is given back between stages."""
 VERSIONS = ("smc-eval", "torch", "transformers", "tokenizers", "sentencepiece", "accelerate", "numpy")
 
 
@@ -65,7 +63,7 @@ class FinishedCell:
             score, facts = ranks.on_rank_zero(lambda: self._score(predicted, examples))
         self.usage.spend("predict", meter.spent(), meter.operations.uncounted)
         cost = self.usage.cost(*self.device.peak_memory())  # without the memory of the certificate
-        free_memory(self.net, self.device)
+        self.device.free_memory(self.net.state.values())
         net = self._gathered_net()
         self.store.check()
         if masks:
@@ -124,12 +122,6 @@ class FinishedCell:
         start = initial_model(self.task, self.chain.start, self.device)
         weights = dict(start.named_parameters())
         return self.device.ranks.on_rank_zero(lambda: WeightChange(**weight_change(net, weights)))
-
-
-def free_memory(net: Net, device: Device) -> None:
-    """Give back the memory that a stage of a large net leaves; a small net leaves little."""
-    if sum(tensor.nbytes for tensor in net.state.values()) > LARGE_NET:
-        device.empty_cache()
 
 
 def versions() -> dict[str, Any]:

@@ -13,7 +13,8 @@ from torch.overrides import TorchFunctionMode
 from smc_eval.engine.batches import Batches, pass_ranges
 from smc_eval.store.net_uses import NetUse
 
-LOOKUPS = frozenset({"embedding", "embedding_bag"})
+LOOKUPS = frozenset({"embedding", "embedding_bag", "index_select", "gather", "take_along_dim"})
+"""Functions that look up rows of a table, by name; so do square brackets with a tensor of numbers."""
 
 
 def find_use(model: nn.Module, batches: Batches) -> NetUse:
@@ -59,10 +60,18 @@ class LookUps(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        if getattr(func, "__name__", "") in LOOKUPS:
-            table = kwargs.get("weight", args[1] if len(args) > 1 else None)
-            self.seen_tables |= {self.names[id(table)]} if id(table) in self.names else set()
+        name = getattr(func, "__name__", "")
+        if name in LOOKUPS or (name == "__getitem__" and _has_numbers(args[1])):
+            values = (*args, *kwargs.values())
+            self.seen_tables |= {self.names[id(value)] for value in values if id(value) in self.names}
         return func(*args, **kwargs)
+
+
+def _has_numbers(index: Any) -> bool:
+    """Whether an index, in square brackets, has a tensor of whole numbers."""
+    parts = index if isinstance(index, tuple) else (index,)
+    kinds = (torch.long, torch.int32, torch.int16, torch.uint8)
+    return any(isinstance(part, Tensor) and part.dtype in kinds for part in parts)
 
 
 def _counts(weight: Tensor) -> bool:

@@ -231,7 +231,7 @@ class NetProbe:
 
 
 def seal(tensor: Tensor) -> tuple[int, int]:
-    """Two sums over the bits of a tensor, by its rows and by its columns: a write changes one of them."""
+    """Two sums over the bits of a tensor, by its rows and by its columns. Almost every write changes one."""
     if not tensor.numel():
         return 0, 0
     bits = tensor.view(WHOLE_NUMBERS[tensor.element_size()]).reshape(len(tensor), -1)

@@ -13,7 +13,7 @@ from smc_eval.experiment.data_facts import Repeats, count_repeats, full_score
 from smc_eval.experiment.grid import chosen_tasks
 from smc_eval.experiment.parsing import parse_spec
 from smc_eval.registry import Registry, guarded
-from smc_eval.score import Items, Score
+from smc_eval.score import Score
 from smc_eval.store.predictions import Predictions
 from smc_eval.store.record import Record, scored_record
 from smc_eval.store.records import RecordsFile
@@ -95,7 +95,7 @@ class Rescorer:
         if record.score:  # needs the tokenizer of the model, which may be gone
             score = replace(score, ceiling=record.score.ceiling)
         repeats = guarded(task, lambda: count_repeats(task, digest))
-        changed = _items_json(score.items) != _items_json(predictions.items(record.digest))
+        changed = score.items != predictions.items(record.digest)
         return Rescored(record, score, items_changed=changed, repeats=repeats)
 
     def _task(self, record: Record) -> tuple[Task, str, Sequence[Any]]:
@@ -164,7 +164,3 @@ def _fields(record: Record) -> dict[str, Any]:
             fields[name] = value
     counts = asdict(record.data.repeats) if record.data.repeats else {}
     return fields | {f"repeats {name}": count for name, count in counts.items()}
-
-
-def _items_json(items: Items | None) -> str | None:
-    return json.dumps(asdict(items)) if items else None

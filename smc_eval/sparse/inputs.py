@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import _disable_current_modes
 
 from smc_eval.sparse.padding import Reading, without_padding
 from smc_eval.sparse.patches import ARGUMENTS, CONVOLUTIONS, unfolded
@@ -153,7 +154,8 @@ class InputWatch(TorchFunctionMode):
             name, (rows, columns) = found
             edges = rows.start, rows.stop, columns.start, columns.stop
             self.sight.rectangles.setdefault(name, set()).add(edges)
-            observer(name, (rows, columns), self._real_rows(name, x.detach()))
+            with _disable_current_modes():  # the observer's own arithmetic is not the net's
+                observer(name, (rows, columns), self._real_rows(name, x.detach()))
 
     def _real_rows(self, name: str, x: Tensor) -> Tensor:
         """The inputs as rows, without padding. Inputs that may still have some are noted.

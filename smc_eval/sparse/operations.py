@@ -79,9 +79,10 @@ MULTIPLYING = {
     "linear",
     "conv",
     "convolution",
-    "rnn",
-    "lstm",
-    "gru",
+    "addmv",
+    "addbmm",
+    "addr",
+    "vdot",
 }
 MULTIPLYING |= {"rnn", "lstm", "gru", "attention", "cdist", "euclidean", "fft", "linalg"}
 NOT_MULTIPLYING = {"cell", "check", "cross", "diagonal", "flatten", "norm"}
@@ -158,7 +159,7 @@ class Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        kind = func.overloadpacket
+        kind = out_of_place(func.overloadpacket)
         out = func(*args, **kwargs)
         if kind in FORMULAS:
             self._count(kind, args, kwargs, out)
@@ -234,6 +235,15 @@ class Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 @cache
+@cache
+def out_of_place(kind: Any) -> Any:
+    """The kernel that an in-place kernel such as `addmm_` computes: `addmm`. Others are themselves."""
+    namespace, _, name = str(kind).partition(".")
+    if namespace != "aten" or not name.endswith("_") or name.startswith("_"):
+        return kind
+    return getattr(aten, name.removesuffix("_"), kind)
+
+
 def is_uncounted(kind: Any) -> bool:
     """Whether a kernel without a formula multiplies and adds, by the words of its name; or is not torch's."""
     namespace, _, name = str(kind).partition(".")

@@ -70,7 +70,8 @@ def compare_samples(
         if resamples:
             pair = [sample if difference.items else sample.by_seed() for sample in (a, b)]
             draws_B = np.subtract(*draws(pair, resamples, difference.freedom, seed))
-            low, high = np.quantile(draws_B, [(1 - level) / 2, (1 + level) / 2]).tolist()
+            if draws_B.min() < draws_B.max():  # else the closed form gives the ends
+                low, high = np.quantile(draws_B, [(1 - level) / 2, (1 + level) / 2]).tolist()
             farther = np.count_nonzero(np.abs(draws_B - difference.value) >= abs(difference.value))
             p = (int(farther) + 1) / (resamples + 1)
         ends = a.range[0] - b.range[1], a.range[1] - b.range[0]

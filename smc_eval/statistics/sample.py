@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -144,12 +145,21 @@ class Sample:
 
 
 def ends_of(records: Sequence[Record]) -> tuple[float, float]:
-    """The smallest and the largest score of some records, by the name of their metric; else unbounded."""
-    metrics = {record.score.metric.lower() for record in records if record.score}
+    """The smallest and the largest score of some records, by the words of their metric; else unbounded.
+
+    A range that a score leaves is not that of the metric.
+    """
+    scores = [record.score for record in records if record.score]
+    metrics = {score.metric.lower() for score in scores}
     (metric,) = metrics if len(metrics) == 1 else ("",)
-    if "%" in metric or "bleu" in metric:
-        return RANGES["percent"]
-    return RANGES["rank"] if "rho" in metric or "rank correlation" in metric else UNBOUNDED
+    words = set(re.findall(r"\w+|%", metric))
+    if words & {"%", "bleu", "sacrebleu"}:
+        ends = RANGES["percent"]
+    elif "rho" in words or {"rank", "correlation"} <= words:
+        ends = RANGES["rank"]
+    else:
+        return UNBOUNDED
+    return ends if all(ends[0] <= score.value <= ends[1] for score in scores) else UNBOUNDED
 
 
 def _reweighted(kind: str, rows_SNK: Floats, counts_NB: Floats) -> Floats:

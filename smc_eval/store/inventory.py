@@ -113,7 +113,7 @@ def _is_sealed(path: Path) -> bool:
 def prunable(
     store: Store, *, older: float | None = None, most: int | None = None, results_only: bool = False
 ) -> list[Item]:
-    """Items that may be deleted, the oldest first. Records, predictions and mask samples never are.
+    """Items that may be deleted, the oldest first. Records, predictions, mask samples and uses never are.
 
     Args:
         older: choose items that are older than so many seconds.

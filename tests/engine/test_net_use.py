@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, cast
 
+import pytest
 import torch
 from torch import Tensor, nn
 
 from smc_eval.engine import cell_run
 from smc_eval.engine.batches import Batches
 from smc_eval.engine.device import Device
-from smc_eval.engine.net_use import find_use
+from smc_eval.engine.net_use import LookUps, find_use
 from smc_eval.methods.omp import MagnitudeBefore
 from smc_eval.store.net_uses import NetUse
 from smc_eval.store.store import Store
@@ -55,6 +56,25 @@ class PartlyUsed(Toy):
 
     def model(self) -> nn.Module:
         return PartlyUsedNet()
+
+
+@pytest.mark.parametrize(
+    "look_up",
+    [
+        lambda table, ids: nn.functional.embedding(ids, table),
+        torch.embedding,
+        lambda table, ids: table[ids],
+        lambda table, ids: table.index_select(0, ids.flatten()),
+        lambda table, ids: table.gather(0, ids.flatten()[:, None].expand(-1, 8)),
+    ],
+)
+def test_a_table_is_found_however_its_rows_are_looked_up(look_up: Any) -> None:
+    table, other = torch.randn(12, 8), torch.randn(12, 8)
+    found = LookUps({id(table): "table", id(other): "other"})
+    with found:
+        look_up(table, torch.tensor([[1, 2, 3]]))
+        _ = other[:4], other @ table.T
+    assert found.seen_tables == {"table"}
 
 
 def test_a_tensor_is_unused_if_no_example_reaches_it_and_a_zero_gradient_reaches_it() -> None:

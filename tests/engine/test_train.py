@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -305,6 +306,10 @@ class Scribble(Updater):
             if self.into == "weights, then new masks":
                 view.weights["odd.weight"].mul_(2)
                 view.set_masks({name: mask.clone() for name, mask in view.masks.items()})
+            elif self.into.endswith("by data"):
+                getattr(view, self.into.split()[0])["odd.weight"].data[0] = 1
+            elif self.into.endswith("by numpy"):
+                getattr(view, self.into.split()[0])["odd.weight"].numpy()[0] = 1
             else:
                 getattr(view, self.into)["odd.weight"][0] = 1
         elif view.step == 1:
@@ -320,9 +325,13 @@ class Scribbling(Swapping):
         yield Train(updater=Scribble(into=self.into))
 
 
-@pytest.mark.parametrize("into", ["weights", "masks", "grads", "weights, then new masks"])
+WRITES = ["weights", "masks", "grads", "weights by data", "masks by data", "weights by numpy"]
+
+
+@pytest.mark.parametrize("into", [*WRITES, "weights, then new masks"])
 def test_an_updater_that_writes_into_its_view_is_refused_by_name(tmp_path: Path, into: str) -> None:
-    with pytest.raises(SparsityError, match=rf"Scribble wrote into 'odd.weight' of its view's {into[:5]}"):
+    kind = re.split("[ ,]", into)[0]
+    with pytest.raises(SparsityError, match=rf"Scribble wrote into 'odd.weight' of its view's {kind}"):
         run_chain(chain_of(Scribbling(into=into), Target(sparsity=0.5)), tmp_path)
 
 

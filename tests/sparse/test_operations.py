@@ -135,6 +135,9 @@ def run_of(function: Callable[..., Any], *shapes: tuple[int, ...]) -> Operations
         (torch.dot, [(5,), (5,)], 2 * 5),
         (torch.vdot, [(5,), (5,)], 2 * 5),
         (lambda w, x: torch.addr(torch.zeros(5, 3), w, x), [(5,), (3,)], 2 * 5 * 3),
+        (lambda w, x: torch.zeros(3).addmv_(w, x), [(3, 4), (4,)], 2 * 3 * 4),
+        (lambda w, x: torch.zeros(3, 2).addmm_(w, x), [(3, 4), (4, 2)], 2 * 3 * 4 * 2),
+        (lambda w, x: torch.zeros(7, 3, 2).baddbmm_(w, x), [(7, 3, 4), (7, 4, 2)], 2 * 7 * 3 * 4 * 2),
         (lambda w, x: torch.addbmm(torch.zeros(3, 2), w, x), [(7, 3, 4), (7, 4, 2)], 2 * 7 * 3 * 4 * 2),
     ],
 )

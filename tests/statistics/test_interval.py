@@ -72,8 +72,18 @@ def test_an_interval_of_seeds_stays_within_the_range_of_its_score() -> None:
 def test_the_range_of_a_score_follows_from_its_metric(metric: str, ends: tuple[float, float]) -> None:
     score = record_with().score
     assert score is not None
-    records = [replace(record_with(), score=replace(score, metric=metric))]
+    records = [replace(record_with(), score=replace(score, metric=metric, value=0.5))]
     assert ends_of(records) == Sample.of_seeds({0: 1.0}, ends_of(records)).range == ends
+
+
+@pytest.mark.parametrize(
+    ("metric", "value"), [("BLEURT", 0.3), ("accuracy gain (%)", -2.0), ("rank loss", 3.0)]
+)
+def test_a_score_that_is_named_like_another_has_no_range(metric: str, value: float) -> None:
+    score = record_with().score
+    assert score is not None
+    record = replace(record_with(), score=replace(score, metric=metric, value=value))
+    assert ends_of([record]) == (-math.inf, math.inf)
 
 
 def test_one_seed_without_items_has_no_interval() -> None:

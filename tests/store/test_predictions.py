@@ -47,3 +47,9 @@ def test_the_error_names_the_file_that_cannot_be_written(tmp_path: Path) -> None
     (tmp_path / "predictions").write_text("a file where the folder should be")
     with pytest.raises(StoreError, match="cannot write .*d1.json.gz: "):
         Predictions(tmp_path).save("d1", [1], None)
+
+
+def test_items_of_whole_numbers_equal_those_that_were_saved(tmp_path: Path) -> None:
+    items = Items("bleu", ((3, 4, 40), (0, 1, 7)), ())
+    Predictions(tmp_path).save("d1", ["a", "b"], items)
+    assert Predictions(tmp_path).items("d1") == items
