@@ -3,8 +3,10 @@
 tox -e fuzz prints its seed. SMC_EVAL_FUZZ_SEED repeats a run, and SMC_EVAL_FUZZ_ONLY one case of it.
 """
 
+# ruff: noqa: T201  pytest -s shows the seed and the faults at once
 from __future__ import annotations
 
+import os
 import shutil
 import time
 import warnings
@@ -68,18 +70,24 @@ def test_wrong_input_gives_no_traceback_no_hang_and_no_wrong_result(
         counts[family] += 1
         ended[family].update(world.counts)
         seconds[family] += round(1000 * (time.monotonic() - began))
+        if world.faults or "SMC_EVAL_FUZZ_ONLY" in os.environ:
+            print(f"\n{family}: SMC_EVAL_FUZZ_SEED={seed} SMC_EVAL_FUZZ_ONLY={number}")
+            print(*world.steps, sep="\n  ")
         if world.faults:
             failed.append(number)
-            steps, found = "\n  ".join(world.steps), "\n  ".join(world.faults)
-            print(f"\nFAULT in {family}: SMC_EVAL_FUZZ_SEED={seed} SMC_EVAL_FUZZ_ONLY={number}")
-            print(f"  {steps}\n  -> {found}", flush=True)
+            print(*(f"FAULT: {fault}" for fault in world.faults), sep="\n", flush=True)
         else:
             for place in tmp_path.glob(f"case{number}*"):
                 if place.name.removeprefix(f"case{number}")[:1] in {"", "-"}:
                     shutil.rmtree(place)
         if len(numbers) > 1 and sum(counts.values()) % 100 == 0:
-            print(f"{sum(counts.values())} cases in {time.monotonic() - start:.0f} s, {len(failed)} faults", flush=True)
-    print(f"seed {seed}: {sum(counts.values())} cases in {time.monotonic() - start:.0f} s, {len(failed)} faults")
+            print(
+                f"{sum(counts.values())} cases in {time.monotonic() - start:.0f} s, {len(failed)} faults",
+                flush=True,
+            )
+    print(
+        f"seed {seed}: {sum(counts.values())} cases in {time.monotonic() - start:.0f} s, {len(failed)} faults"
+    )
     for family, count in sorted(counts.items()):
         ends = ", ".join(f"{what} {times}" for what, times in sorted(ended[family].items()))
         print(f"  {family}: {count} cases, {seconds[family] / 1000:.0f} s; {ends}")

@@ -24,8 +24,23 @@ SHAPES = {"words.weight": (12, 8), "down.weight": (8, 10), "odd.weight": (5, 7)}
     "encoder.weight_ih_l0": (30, 8),
     "encoder.weight_hh_l0": (30, 10),
 }
-RANGES = {"accuracy (%)": (0, 100), "value accuracy (%)": (0, 100), "BLEU": (0, 100.0001), "Spearman's rho": (-1, 1)}
-ALTERED = (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, RecursionError, struct.error, zlib.error)
+RANGES = {
+    "accuracy (%)": (0, 100),
+    "value accuracy (%)": (0, 100),
+    "BLEU": (0, 100.0001),
+    "Spearman's rho": (-1, 1),
+}
+ALTERED = (
+    OSError,
+    EOFError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    RecursionError,
+    struct.error,
+    zlib.error,
+)
 """Errors of reading a file that is cut short or altered; no reader believes such a file."""
 
 
@@ -37,7 +52,11 @@ def faults(store: Path, nets: Mapping[str, str]) -> Iterator[str]:
         nets: the digest of the last net of each record's digest.
     """
     for record in good_records(store):
-        for fault in [*_record_faults(record), *_mask_faults(record, store, nets), *_answer_faults(record, store)]:
+        for fault in [
+            *_record_faults(record),
+            *_mask_faults(record, store, nets),
+            *_answer_faults(record, store),
+        ]:
             yield f"record {record['method']} {record['target']['sparsity']} of {record['task']}: {fault}"
 
 
@@ -81,7 +100,7 @@ def _mask_faults(record: Mapping[str, Any], store: Path, nets: Mapping[str, str]
     file = store / "masks" / f"{record['digest']}.safetensors"
     if not file.is_file():
         return
-    certificate, target = record["certificate"], record["target"]
+    certificate = record["certificate"]
     masks = _masks(file.read_bytes(), record["digest"])
     if masks is None:
         return
@@ -89,11 +108,19 @@ def _mask_faults(record: Mapping[str, Any], store: Path, nets: Mapping[str, str]
         yield "the dense net has masks"
     if not masks:
         if certificate["remaining"] != certificate["in_scope"]:
-            yield f"no masks, the certificate says {certificate['remaining']} of {certificate['in_scope']} remain"
+            yield f"no masks, and {certificate['remaining']} of {certificate['in_scope']} weights remain"
         return
     left, size = sum(int(m.sum()) for m in masks.values()), sum(m.size for m in masks.values())
     if (left, size) != (certificate["remaining"], certificate["in_scope"]):
-        yield f"masks leave {left} of {size}, the certificate says {certificate['remaining']} of {certificate['in_scope']}"
+        certified = f"{certificate['remaining']} of {certificate['in_scope']}"
+        yield f"masks leave {left} of {size}, the certificate says {certified}"
+    yield from _tensor_faults(record, masks)
+    net = _net(store / "nets" / nets.get(record["digest"], "none"))
+    yield from _net_faults(net, masks) if net else ()
+
+
+def _tensor_faults(record: Mapping[str, Any], masks: Mapping[str, np.ndarray]) -> Iterator[str]:
+    certificate, target = record["certificate"], record["target"]
     dead = {name for name, mask in masks.items() if not mask.any()}
     if dead != set(certificate["dead_tensors"]):
         yield f"dead tensors are {sorted(dead)}, the certificate says {certificate['dead_tensors']}"
@@ -103,8 +130,6 @@ def _mask_faults(record: Mapping[str, Any], store: Path, nets: Mapping[str, str]
     if "toy" in record["task"] and (wanted := _toy_scope(target)) != masks.keys():
         yield f"masks of {sorted(masks)}; scope {target['scope']} has {sorted(wanted)}"
     yield from _distribution_faults(masks, target)
-    net = _net(store / "nets" / nets.get(record["digest"], "none"))
-    yield from _net_faults(net, masks) if net else ()
 
 
 def _distribution_faults(masks: Mapping[str, np.ndarray], target: Mapping[str, Any]) -> Iterator[str]:
@@ -115,7 +140,10 @@ def _distribution_faults(masks: Mapping[str, np.ndarray], target: Mapping[str, A
             whole = rows.shape[1] - rows.shape[1] % m
             if (rows[:, :whole].reshape(-1, m).sum(1) != n).any():
                 yield f"{name} breaks the pattern {target['pattern']}"
-            if rows[:, whole:].size and (rows[:, whole:].sum(1) != -(-(rows.shape[1] - whole) * n // m)).any():
+            if (
+                rows[:, whole:].size
+                and (rows[:, whole:].sum(1) != -(-(rows.shape[1] - whole) * n // m)).any()
+            ):
                 yield f"the last groups of {name} break the pattern {target['pattern']}"
     elif target["distribution"] in {"uniform", "rows"}:
         for name, mask in masks.items():
@@ -186,7 +214,7 @@ def _toy_scope(target: Mapping[str, Any]) -> set[str]:
 
 
 def _masks(content: bytes, cell: str) -> dict[str, np.ndarray] | None:
-    """Masks of a file of bits; None if it is altered, or that of another cell, so that no reader believes it."""
+    """Masks of a file of bits; None if it is altered, or that of another cell: no reader believes it."""
     try:
         length = struct.unpack("<Q", content[:8])[0]
         metadata = json.loads(content[8 : 8 + length])["__metadata__"]

@@ -53,7 +53,7 @@ TEXTS = (
     "pkg:os",
     "pkg:..",
     "\udcff",
-    "٠.٥",
+    "\u0660.\u0665",
     "0x10",
     "1_0",
 )
@@ -133,7 +133,9 @@ class Mutator(random.Random):
             return self.choice(TEXTS)
         if kind < 0.9:
             return self.choice(NUMBERS)
-        return "".join(chr(self.choice((self.randrange(1, 127), self.randrange(1, 0xD800)))) for _ in range(9))
+        return "".join(
+            chr(self.choice((self.randrange(1, 127), self.randrange(1, 0xD800)))) for _ in range(9)
+        )
 
     def value(self) -> Any:
         """A JSON value, perhaps one that standard JSON lacks."""

@@ -79,7 +79,9 @@ def foreign_store(draw: Mutator, world: World, made: MadeStore) -> None:
                 if isinstance(line, dict):
                     lines[number] = {**line, "seal": checker.seal(line)} if "seal" not in line else line
                 world.steps.append(f"results.jsonl, line {number + 1}: {json.dumps(line)[:1500]}")
-            _write(world, store / "results.jsonl", "".join(f"{json.dumps(line)}\n" for line in lines).encode())
+            _write(
+                world, store / "results.jsonl", "".join(f"{json.dumps(line)}\n" for line in lines).encode()
+            )
         case 1:
             path = draw.choice(sorted(store.glob("predictions/*")))
             content = json.loads(gzip.decompress(path.read_bytes()))

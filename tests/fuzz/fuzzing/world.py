@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import sys
 import traceback
@@ -15,11 +16,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from fuzzing import checker
 from smc_eval import registry, spec
 from smc_eval.cli import app, run
 from smc_eval.engine.cell_run import CellRun
-
-from fuzzing import checker
 
 SECONDS = 60
 """Time limit of one command. Most take far less than a second."""
@@ -71,11 +71,16 @@ class World:
         """How commands ended, and how many results were checked."""
         self._patch = patch
         folder.mkdir(parents=True)
+
+        def keep(cell: CellRun) -> None:
+            if cell.chain.links:
+                self.nets[cell.chain.digest] = cell.chain.links[-1].digest
+
         patch.chdir(folder)
         patch.setenv("COLUMNS", "200")
         patch.delenv("SMC_EVAL_DATA", raising=False)
         patch.setattr(run, "ISOLATED", False)  # a worker process takes seconds to start
-        patch.setattr(CellRun, "drop_last_net", lambda cell: self._keep(cell))  # the checker looks at it
+        patch.setattr(CellRun, "drop_last_net", keep)  # the checker looks at its net
         patch.setattr(spec, "_CLAIMED", dict(spec._CLAIMED))  # each case makes the classes anew
         self._entries = list(registry.installed())
         self.install("toys", TOYS)
@@ -103,7 +108,7 @@ class World:
         Args:
             words: the command line.
             store: the store in which it works; its results are checked.
-            own_code: whether a plugin of the case runs, whose own errors leave tracebacks in the store's logs.
+            own_code: whether a plugin of the case runs, whose errors leave tracebacks in the store's logs.
         """
         text = [str(word) for word in words]
         self.steps.append("smc-eval " + " ".join(map(repr, text)))
@@ -121,6 +126,7 @@ class World:
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             self.faults.append(_traceback(result.exception))
             return outcome
+        self.steps[-1] += f"\n    exit {outcome.exit_code}; {outcome.stderr.strip()[-300:]}"
         self.faults += _display_faults(outcome)
         self.counts[f"exit {outcome.exit_code}"] += 1
         if store is not None:
@@ -133,13 +139,21 @@ class World:
         self.counts["results"] += len(checker.good_records(folder))
         self.faults += checker.faults(folder, self.nets)
         for log in [] if own_code else folder.glob("logs/*"):
-            text = log.read_text(errors="replace")
-            if log.is_file() and "Traceback" in text:
-                self.faults.append(f"a traceback in the log of a cell:\n{text[-2500:]}")
+            if "Traceback" in (text := log.read_text(errors="replace")):
+                self.faults.append(f"an unforeseen error in a cell:\n{text[-2500:]}")
+        if own_code:
+            self.faults += _nameless(folder)
 
-    def _keep(self, cell: CellRun) -> None:
-        if cell.chain.links:
-            self.nets[cell.chain.digest] = cell.chain.links[-1].digest
+
+def _nameless(store: Path) -> Iterator[str]:
+    """The reason of each failed cell that does not name the plugin, or is longer than three lines."""
+    file = store / "results.jsonl"
+    for line in file.read_text().splitlines() if file.is_file() else []:
+        record = json.loads(line)
+        reason = record["reason"]
+        named = "odd" in reason.lower() or "the traceback is in" not in reason
+        if record["status"] == "failed" and not (named and len(reason.splitlines()) <= 3):
+            yield f"the reason of a failed cell does not name the plugin in three lines: {reason[:900]!r}"
 
 
 def _traceback(error: BaseException) -> str:
@@ -161,7 +175,9 @@ def _display_faults(outcome: Outcome) -> Iterator[str]:
     if long := [line for line in lines if len(line) > LONGEST_LINE]:
         yield f"a line of {len(long[0])} characters: {long[0][:200]!r}"
     shown = outcome.stdout + outcome.stderr
-    if wild := {sign for sign in shown if (ord(sign) < 32 and sign not in "\n\r\t") or 0x7F <= ord(sign) < 0xA0}:
+    if wild := {
+        sign for sign in shown if (ord(sign) < 32 and sign not in "\n\r\t") or 0x7F <= ord(sign) < 0xA0
+    }:
         yield f"control characters {sorted(wild)} are shown: {shown[-500:]!r}"
 
 
@@ -186,4 +202,3 @@ def forget_modules(folder: Path) -> None:
     prefix = folder.name.replace("-", "_") + "_"
     for name in [name for name in sys.modules if name.startswith(prefix)]:
         del sys.modules[name]
-
