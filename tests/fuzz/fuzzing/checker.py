@@ -77,7 +77,7 @@ def good_records(store: Path) -> list[dict[str, Any]]:
 def seal(record: Mapping[str, Any]) -> str:
     """SHA-256 of the sorted, compact JSON of a list of the record alone."""
     text = json.dumps([record], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
 def _record_faults(record: Mapping[str, Any]) -> Iterator[str]:
@@ -159,7 +159,8 @@ def _net_faults(net: Mapping[str, np.ndarray], masks: Mapping[str, np.ndarray]) 
             yield f"the net has no tensor {name} of the mask's shape"
         elif net[name][~mask].any():
             yield f"{name} has values under its mask"
-    if wild := [name for name, weight in net.items() if not np.isfinite(weight).all()]:
+    parameters = {name: net[name] for name in net if name.rpartition(".")[2].startswith(("weight", "bias"))}
+    if wild := [name for name, weight in parameters.items() if not np.isfinite(weight).all()]:
         yield f"{wild} have values that are not finite"
 
 
