@@ -23,10 +23,12 @@ from smc_eval.experiment.cell import Cell
 from smc_eval.experiment.checked_score import checked_score, reported_examples
 from smc_eval.method import Method
 from smc_eval.methods.dense import Dense
+from smc_eval.methods.omp import Magnitude as MagnitudeScores
 from smc_eval.planning.resolve import Resolver
 from smc_eval.protocol import SOUND
+from smc_eval.pruner import Probe
 from smc_eval.score import Items, Score
-from smc_eval.stages import Stage
+from smc_eval.stages import Prune, Stage
 from smc_eval.store.record import Record
 from smc_eval.store.records import RecordsFile
 from smc_eval.store.store import Store
@@ -215,3 +217,27 @@ def test_a_record_that_cannot_be_written_is_a_failed_cell(
     monkeypatch.undo()
     again, _ = run_cells(chains, RunOptions(tmp_path, device="cpu"))
     assert again.sound
+
+
+class Noting(MagnitudeScores):
+    note: Any = 5
+
+    def saliency(self, probe: Probe) -> dict[str, Tensor]:
+        probe.note(self.note)
+        return super().saliency(probe)
+
+
+class NotingMethod(Method):
+    card: ClassVar[MethodCard] = MethodCard(name="notes", summary="notes", source="none", when="before")
+    note: Any = 5
+
+    def plan(self, target: Target) -> Iterator[Stage]:
+        yield Prune(by=Noting(note=self.note), to=target)
+
+
+@pytest.mark.parametrize("note", [5, "", "a\nb"])
+def test_a_note_that_is_no_line_fails_the_cell_with_the_name_of_the_pruner(tmp_path: Path, note: Any) -> None:
+    (record,) = run_cells(
+        [chain_of(NotingMethod(note=note), Target(sparsity=0.5))], RunOptions(tmp_path, device="cpu")
+    )
+    assert record.status == "failed" and ":Noting noted " in record.reason
