@@ -119,10 +119,26 @@ class StoreGone(StoreError):
     """The folder of the store no longer exists."""
 
 
+def message_of(error: object) -> str:
+    """The text of an error or of any value of a plugin; where it cannot be made, that in words."""
+    try:
+        return str(error)
+    except Exception as fault:  # noqa: BLE001  the class of a plugin can raise anything
+        return f"its text cannot be made: {type(fault).__name__}"
+
+
 def first_line(text: object) -> str:
     """The first line of an error or of a text; empty if there is none."""
-    lines = str(text).strip().splitlines()
+    lines = message_of(text).strip().splitlines()
     return lines[0] if lines else ""
+
+
+def named_value(value: object) -> str:
+    """A value with its type, in one short line: `nan (float)`, `3.5 (numpy.float32)`."""
+    kind = type(value)
+    name = kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
+    text = " ".join(message_of(value).split())
+    return f"{text if len(text) <= 40 else text[:37] + '...'} ({name})"
 
 
 def counted(number: int, noun: str) -> str:

@@ -148,6 +148,10 @@ class Criterion(Pruner):
 
     def _check(self, saliency: Tensors, weights: Tensors, shards: ShardGroup) -> None:
         """Refuse saliencies that would make a wrong mask without an error."""
+        from smc_eval.sparse.given_tensors import wrong_tensors
+
+        if found := wrong_tensors(saliency):
+            raise PluginError(f"{self.identity} gave {found} as saliencies; wanted real numbers")
         if wrong := saliency.keys() ^ weights.keys():
             raise PluginError(
                 f"{self.identity} gave saliencies of other tensors than those in scope; "

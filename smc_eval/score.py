@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+ItemKind = Literal["mean", "rank", "bleu"]
+
 
 @dataclass(frozen=True)
 class Items:
     """The contribution of each example to a score. It allows resampling without net, task or data."""
 
-    kind: Literal["mean", "rank", "bleu"]
+    kind: ItemKind
     """Score of the rows: their mean, Spearman's rank correlation or corpus BLEU."""
     rows: tuple[tuple[float, ...], ...]
     """One row for each example, in the order of the examples. mean: the value, in the metric's unit. rank:

@@ -47,7 +47,7 @@ class Train(Spec):
     """Share of the recipe at which it begins."""
     stop: float = Field(1.0, gt=0, le=1)
     """Share of the recipe at which it ends."""
-    length: float = Field(1.0, gt=0)
+    length: float = Field(1.0, gt=0, le=1e6)
     """Length as a multiple of the recipe's; the schedule is stretched with it."""
     name: str | None = None
     """Name of the net at its end, for a later Rewind or Distillation."""

@@ -5,20 +5,25 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
+from itertools import islice
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
 
 from smc_eval.card import MethodCard
-from smc_eval.errors import SmcError, UnknownName, counted
+from smc_eval.errors import PluginError, SmcError, UnknownName, counted, first_line, named_value
+from smc_eval.experiment.cell import MOST_STAGES
 from smc_eval.experiment.grid import recipe_of
 from smc_eval.method import Method
 from smc_eval.planning.plan import describe_stage
 from smc_eval.protocol import PROTOCOLS, SOUND, SUMMARIES, Protocol
 from smc_eval.recipe import Recipe
-from smc_eval.registry import LISTED, Registry, load
+from smc_eval.registry import LISTED, Registry, guarded, load
+from smc_eval.reporting.printable import printable
 from smc_eval.spec import Spec
+from smc_eval.stages import Prune, Rewind, Stage, Train
 from smc_eval.target import Distribution, Target
 from smc_eval.task import Task
 
@@ -165,17 +170,23 @@ def _method(kind: type[Method]) -> list[str]:
         "  options",
         *_options(kind),
     ]
+    return lines + _plan_lines(method)
+
+
+def _plan_lines(method: Method) -> list[str]:
+    """The plan at the first sample target that the method accepts, or why there is none."""
+    failures = []
     for word in SAMPLE_TARGETS:
         try:
-            stages = list(method.plan(_accepted_target(method, word)))
+            stages = guarded(method, partial(_planned, method, Target.parse(word)))
+        except PluginError as error:
+            failures.append(f"  plan          {printable(first_line(error))}")
         except SmcError:
             continue
-        lines += [
-            f"  plan at {word}",
-            *(f"    {n}. {describe_stage(stage)}" for n, stage in enumerate(stages, 1)),
-        ]
-        break
-    return lines
+        else:
+            lines = [f"    {n}. {describe_stage(stage)}" for n, stage in enumerate(stages, 1)]
+            return [f"  plan at {word}", *lines]
+    return failures[:1]
 
 
 def _supported(card: MethodCard) -> list[str]:
@@ -188,10 +199,15 @@ def _supported(card: MethodCard) -> list[str]:
     return [f"  distribution  {card.distribution} (default){also}", *scopes]
 
 
-def _accepted_target(method: Method, word: str) -> Target:
-    target = Target.parse(word)
+def _planned(method: Method, target: Target) -> list[Stage]:
+    """The first stages of a plan, which may have no end."""
     method.accept(target)
-    return target
+    stages = list(islice(method.plan(target), MOST_STAGES))
+    for stage in stages:
+        if not isinstance(stage, Train | Prune | Rewind):
+            wanted = "wanted a Train, a Prune or a Rewind"
+            raise PluginError(f"{method.identity} plans {named_value(stage)}; {wanted}")
+    return stages
 
 
 def _task(kind: type[Task]) -> list[str]:

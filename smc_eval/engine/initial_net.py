@@ -9,6 +9,7 @@ from torch import nn
 from smc_eval.capabilities import excluded, excluded_in_paper
 from smc_eval.engine.device import Device
 from smc_eval.engine.distributed.joint import JointNet
+from smc_eval.errors import PluginError, named_value
 from smc_eval.sparse.derived import refuse_lost_zeros, scale_parameters
 from smc_eval.sparse.net import Net, state
 from smc_eval.sparse.scope import in_scope
@@ -56,9 +57,16 @@ def initial_net(
 
 
 def initial_model(task: Task, start: str, device: Device) -> nn.Module:
-    """The model of that net, with the values of rank 0: on the device, or on the CPU to be sharded."""
+    """The model of that net, with the values of rank 0: on the device, or on the CPU to be sharded.
+
+    Raises:
+        PluginError: the task gives no model.
+    """
     device.seed(start, same_on_all_ranks=True)
     ranks = device.ranks
-    model = task.model().to("cpu" if ranks.shard_nets else device.torch_device)
+    model = task.model()
+    if not isinstance(model, nn.Module):
+        raise PluginError(f"{task.identity} gave {named_value(model)} as its model; wanted a torch.nn.Module")
+    model = model.to("cpu" if ranks.shard_nets else device.torch_device)
     ranks.broadcast_tensors(state(model).values())
     return model

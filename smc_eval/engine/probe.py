@@ -16,8 +16,9 @@ from smc_eval.engine.batches import Batches, Passes
 from smc_eval.engine.device import Device
 from smc_eval.engine.flop_meter import FlopMeter
 from smc_eval.engine.usage import Usage
-from smc_eval.errors import SparsityError
+from smc_eval.errors import PluginError, SparsityError, named_value
 from smc_eval.sparse.flow import flow
+from smc_eval.sparse.given_tensors import wrong_tensors
 from smc_eval.sparse.inputs import InputObserver, Reducible, observing
 from smc_eval.sparse.net import WHOLE_NUMBERS, Net
 from smc_eval.sparse.shard_group import ShardGroup
@@ -184,6 +185,9 @@ class NetProbe:
         return self.meters[kind]
 
     def note(self, text: str) -> None:
+        given: object = text
+        if not isinstance(given, str) or len(given.splitlines()) != 1:
+            raise PluginError(f"{self._by} noted {named_value(given)}; wanted a text of one line")
         if text not in self._usage.notes:
             self._usage.notes.append(text)
 
@@ -191,6 +195,8 @@ class NetProbe:
     def mend(self, weights: Mapping[str, Tensor]) -> None:
         self.check_unwritten()
         parameters = self._net.parameters
+        if found := wrong_tensors(weights):
+            raise SparsityError(f"{self._by} mended the net by {found}; wanted real numbers")
         for name, value in weights.items():
             if name not in parameters or parameters[name].shape != value.shape:
                 raise SparsityError(

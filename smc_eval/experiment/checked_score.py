@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, get_args
 
-from smc_eval.errors import DataError, PluginError
-from smc_eval.score import Items, Score
+from smc_eval.errors import DataError, PluginError, named_value
+from smc_eval.score import ItemKind, Items, Score
 from smc_eval.task import Task
+
+MOST_EXAMPLES = 10**30
+"""More is no number of examples, and no record holds it."""
 
 
 def reported_examples(task: Task) -> Sequence[Any]:
@@ -48,8 +51,8 @@ def check_predictions(task: Task, predicted: Sequence[Any]) -> None:
             json.dumps(prediction)
         except (TypeError, ValueError, RecursionError):
             raise PluginError(
-                f"{task.identity} predicted {_named(prediction)} for example {number}; wanted plain JSON "
-                "values: use .tolist() or .item()"
+                f"{task.identity} predicted {named_value(prediction)} for example {number}; "
+                "wanted plain JSON values: use .tolist() or .item()"
             ) from None
 
 
@@ -57,45 +60,85 @@ def check_score(task: Task, score: Any) -> None:
     """Refuse a score that no record can hold, or that is no number.
 
     Raises:
-        PluginError: it is no `Score`, one of its numbers is not a finite number of Python, or it has no
-            example; names the task.
+        PluginError: it is no `Score`, one of its numbers is not a finite number of Python, it has no
+            example, or its items have another form or another mean; names the task.
     """
     if not isinstance(score, Score):
-        raise PluginError(f"{task.identity} gave {_named(score)} as its score; wanted a smc_eval.Score")
+        raise PluginError(f"{task.identity} gave {named_value(score)} as its score; wanted a smc_eval.Score")
+    _check_fields(task, score)
     numbers = {"value": score.value} | {f"also[{name!r}]": value for name, value in score.also.items()}
     for name, value in numbers.items():
-        if type(value) not in {int, float} or not math.isfinite(value):
+        if not _is_number(value) or not _is_finite(value):
             raise PluginError(
-                f"{task.identity} gave a score whose {name} is {_named(value)}; "
+                f"{task.identity} gave a score whose {name} is {named_value(value)}; "
                 "wanted a finite int or float of Python"
             )
     counts = {"n": score.n} | {f"also_n[{name!r}]": count for name, count in score.also_n.items()}
     for name, count in counts.items():
-        if type(count) is not int or count < 1:
+        if type(count) is not int or not 1 <= count <= MOST_EXAMPLES:
             raise PluginError(
-                f"{task.identity} gave a score whose {name} is {_named(count)}; "
+                f"{task.identity} gave a score whose {name} is {named_value(count)}; "
                 "wanted the number of scored examples, 1 or more"
             )
-    for name, text in {"metric": score.metric, "signature": score.signature}.items():
-        if not isinstance(text, str):
-            raise PluginError(f"{task.identity} gave a score whose {name} is {_named(text)}; wanted text")
     if score.items is not None:
-        _check_items(task, score.items)
+        _check_items(task, score, score.items)
 
 
-def _check_items(task: Task, items: Items) -> None:
-    for number, row in enumerate(items.rows, 1):
-        wrong = [value for value in row if type(value) not in {int, float}]
-        if wrong:
+def _check_fields(task: Task, score: Score) -> None:
+    """Refuse fields of another type than a record holds."""
+    fits = {
+        "metric": isinstance(score.metric, str),
+        "signature": isinstance(score.signature, str),
+        "higher_is_better": type(score.higher_is_better) is bool,
+        "also": _is_by_name(score.also),
+        "also_n": _is_by_name(score.also_n),
+    }
+    wanted = {"higher_is_better": "True or False", "also": "values by name", "also_n": "values by name"}
+    for name, fit in fits.items():
+        if not fit:
             raise PluginError(
-                f"{task.identity} gave {_named(wrong[0])} in row {number} of the items of its score; "
-                "wanted an int or float of Python"
+                f"{task.identity} gave a score whose {name} is {named_value(getattr(score, name))}; "
+                f"wanted {wanted.get(name, 'text')}"
             )
 
 
-def _named(value: Any) -> str:
-    """A value with its type, in one short line: `nan (float)`, `3.5 (numpy.float32)`."""
-    kind = type(value)
-    name = kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
-    text = " ".join(str(value).split())
-    return f"{text if len(text) <= 40 else text[:37] + '...'} ({name})"
+def _check_items(task: Task, score: Score, items: Any) -> None:
+    """Refuse items of another form, and those of which the score is not the mean."""
+    whole = isinstance(items, Items) and items.kind in get_args(ItemKind)
+    if not whole or not all(isinstance(part, Sequence) for part in (items.rows, items.groups, *items.rows)):
+        raise PluginError(
+            f"{task.identity} gave {named_value(items)} as the items of its score; "
+            f"wanted smc_eval.score.Items of a kind ({', '.join(get_args(ItemKind))}), "
+            "with a row of numbers for each example"
+        )
+    for number, row in enumerate(items.rows, 1):
+        wrong = [value for value in row if not _is_number(value)]
+        if wrong:
+            raise PluginError(
+                f"{task.identity} gave {named_value(wrong[0])} in row {number} of the items of its score; "
+                "wanted an int or float of Python"
+            )
+    if items.kind != "mean" or items.groups:
+        return
+    values = [row[0] for row in items.rows if len(row) == 1]
+    mean = sum(values) / len(values) if values else math.nan
+    if len(values) != score.n or not math.isclose(mean, score.value, rel_tol=1e-6, abs_tol=1e-6):
+        raise PluginError(
+            f"{task.identity} gave a score of {score.value:g} for {score.n} examples, whose items are "
+            f"{len(values)} values with mean {mean:g}; wanted one value for each example, with this mean"
+        )
+
+
+def _is_number(value: object) -> bool:
+    return type(value) in {int, float}
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an int that no float can hold
+        return False
+
+
+def _is_by_name(value: object) -> bool:
+    return isinstance(value, Mapping) and all(type(key) is str for key in value)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from smc_eval.capabilities import published_sizes
-from smc_eval.errors import DataError, SmcError, UsageError, counted, first_line
+from smc_eval.errors import DataError, PluginError, SmcError, UsageError, counted, first_line, named_value
 from smc_eval.experiment.cell import Cell, Chain, chain
 from smc_eval.experiment.config import PUBLISHED
 from smc_eval.registry import guarded
@@ -124,7 +124,28 @@ def read_task(task: Task) -> TaskData:
         ModelError: the model is missing.
     """
     refuse_sizes_alone(task)
-    return TaskData(task.sources(), len(task.data("train")))
+    return TaskData(_sources(task), len(task.data("train")))
+
+
+def _sources(task: Task) -> tuple[Source, ...]:
+    """What a task reads.
+
+    Raises:
+        PluginError: it gives something else than sources.
+    """
+    sources: object = task.sources()
+    if not isinstance(sources, tuple) or not all(map(_fits, sources)):
+        raise PluginError(
+            f"{task.identity} gave {named_value(sources)} as its sources; wanted a tuple of Source"
+        )
+    return sources
+
+
+def _fits(source: object) -> bool:
+    if not isinstance(source, Source):
+        return False
+    role, name, digest = map(type, (source.role, source.name, source.digest))
+    return role is name is digest is str and source.role in {"data", "model"}
 
 
 def assume_task(task: Task) -> TaskData:

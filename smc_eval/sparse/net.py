@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from smc_eval.errors import SparsityError
+from smc_eval.sparse.given_tensors import wrong_tensors
 from smc_eval.sparse.shard_group import UNSHARDED, ShardGroup
 
 PIECE = 2**19
@@ -102,6 +103,8 @@ class Net:
             SparsityError: masks of other tensors, shapes or types than those in scope.
         """
         weights = self.weights
+        if found := wrong_tensors(masks):
+            raise SparsityError(f"the masks are {found}; wanted torch.bool for each tensor in scope")
         if wrong := sorted(masks.keys() ^ weights.keys()):
             raise SparsityError(f"masks must be of the tensors in scope; missing or unknown: {wrong[0]!r}")
         for name, mask in masks.items():

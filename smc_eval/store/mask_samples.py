@@ -57,7 +57,7 @@ class MaskSamples:
             if content is None:
                 return None
             return {name: MaskSample.read(*parts) for name, parts in content["samples"].items()}
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, AttributeError):
             return None
 
     def _path(self, digest: str) -> Path:

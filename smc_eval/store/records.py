@@ -107,6 +107,12 @@ class RecordsFile:
             plain = {"schema": RECORD_SCHEMA, **record.to_json()}
             sealed = {**plain, "seal": digest(plain)}
             content = (json.dumps(sealed, ensure_ascii=False, allow_nan=False) + "\n").encode()
+            parsed(content.decode())
+        except BrokenLine:  # it would be written, and never be read
+            raise StoreError(
+                f"cannot write a record to {self.path}: a value of {record.method!r} or {record.task!r} "
+                "has a type or a size that no record can hold"
+            ) from None
         except (ValueError, TypeError, RecursionError, PluginError) as error:
             raise StoreError(f"cannot write a record to {self.path}: {first_line(error)}") from None
         try:

@@ -137,3 +137,35 @@ def test_a_broken_plugin_stops_every_verb_and_is_listed(invoke, install, refused
 def test_a_used_name_stops_the_program(invoke, install, refused) -> None:
     install("copycat", "from smc_eval.methods import smc_eval_methods")
     assert "of toys 3.1 uses a name twice: two methods are named 'dense'" in refused(invoke(*TERMS))
+
+
+ENDLESS = """
+from typing import ClassVar
+from smc_eval import Method, MethodCard, Prune, Train, hookimpl
+
+class Odd(Method):
+    card: ClassVar[MethodCard] = MethodCard(name="odd", summary="odd", source="none", when="after")
+
+    def plan(self, target):
+        {plan}
+
+@hookimpl
+def smc_eval_methods():
+    return [Odd]
+"""
+
+
+@pytest.mark.parametrize(
+    ("plan", "shown"),
+    [
+        ("yield Prune(by=5, to=target)", "failed: ValidationError: 1 validation error for Prune"),
+        ("yield Train(length=1e300)", "failed: ValidationError: 1 validation error for Train"),
+        ("return None", "failed: TypeError: "),
+        ("yield 5", "plans 5 (int); wanted a Train, a Prune or a Rewind"),
+    ],
+)
+def test_a_method_whose_plan_fails_is_shown_with_the_reason(invoke, install, plan: str, shown: str) -> None:
+    install("odd", ENDLESS.format(plan=plan))
+    ended = invoke("show", "odd")
+    assert ended.exit_code == 0
+    assert f"  plan          odd:Odd {shown}" in ended.stdout

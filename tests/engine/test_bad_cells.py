@@ -23,10 +23,12 @@ from smc_eval.experiment.cell import Cell
 from smc_eval.experiment.checked_score import checked_score, reported_examples
 from smc_eval.method import Method
 from smc_eval.methods.dense import Dense
+from smc_eval.methods.omp import Magnitude as MagnitudeScores
 from smc_eval.planning.resolve import Resolver
 from smc_eval.protocol import SOUND
+from smc_eval.pruner import Probe
 from smc_eval.score import Items, Score
-from smc_eval.stages import Stage
+from smc_eval.stages import Prune, Stage
 from smc_eval.store.record import Record
 from smc_eval.store.records import RecordsFile
 from smc_eval.store.store import Store
@@ -60,6 +62,26 @@ BAD_SCORES: dict[str, tuple[Any, str]] = {
     "a count of also": (replace(GOOD, also={"a": 1.0}, also_n={"a": 0}), r"also_n\['a'\] is 0"),
     "signature": (replace(GOOD, signature=None), r"signature is None \(NoneType\); wanted text"),  # type: ignore[arg-type]
     "items": (replace(GOOD, items=Items("mean", ((0.0,), (np.float32(1),)))), "in row 2 of the items"),
+    "an int that no float can hold": (
+        replace(GOOD, value=10**400),
+        r"value is 1000.* \(int\); wanted a",
+    ),
+    "too many": (replace(GOOD, n=10**40), r"n is 1000.*; wanted the number of scored examples"),
+    "further scores in a list": (replace(GOOD, also=[1.0]), r"also is \[1.0\] \(list\); wanted values by"),  # type: ignore[arg-type]
+    "a number as a name": (replace(GOOD, also={5: 1.0}), r"also is \{5: 1.0\} \(dict\); wanted values by"),  # type: ignore[dict-item]
+    "no counts": (replace(GOOD, also_n=None), r"also_n is None \(NoneType\); wanted values by name"),  # type: ignore[arg-type]
+    "a text for a flag": (replace(GOOD, higher_is_better="a"), r"higher_is_better is a \(str\)"),  # type: ignore[arg-type]
+    "no items": (replace(GOOD, items=5), r"5 \(int\) as the items of its score; wanted smc_eval.score.Items"),  # type: ignore[arg-type]
+    "items of another kind": (replace(GOOD, items=Items("a", ((1.0,),))), r"of a kind \(mean, rank, bleu\)"),  # type: ignore[arg-type]
+    "rows that are numbers": (replace(GOOD, items=Items("mean", (1.0,))), "with a row of numbers for each"),  # type: ignore[arg-type]
+    "items with another mean": (
+        replace(GOOD, items=Items("mean", ((100.0,),) * 20)),
+        "a score of 50 for 20 examples, whose items are 20 values with mean 100",
+    ),
+    "fewer items": (
+        replace(GOOD, items=Items("mean", ((50.0,),) * 19)),
+        "a score of 50 for 20 examples, whose items are 19 values with mean 50",
+    ),
     "no score": (50.0, r"50.0 \(float\) as its score; wanted a smc_eval.Score"),
 }
 
@@ -108,6 +130,21 @@ class Exiting(Toy):
         sys.exit(3)
 
 
+class NoModel(Toy):
+    def model(self) -> nn.Module:
+        return 5  # type: ignore[return-value]
+
+
+class WithoutTextError(Exception):
+    def __str__(self) -> str:
+        raise ValueError
+
+
+class WithoutText(Toy):
+    def loss(self, model: nn.Module, batch: Any) -> Tensor:
+        raise WithoutTextError
+
+
 class ExitingTrain(Toy):
     def loss(self, model: nn.Module, batch: Any) -> Tensor:
         raise SystemExit
@@ -118,6 +155,8 @@ class ExitingTrain(Toy):
     [
         (NotANumber(), "NotANumber gave a score whose value is nan (float)"),
         (Untested(), "Untested has no test examples"),
+        (NoModel(), "NoModel gave 5 (int) as its model; wanted a torch.nn.Module"),
+        (WithoutText(), "WithoutTextError: its text cannot be made: ValueError"),
         (Exiting(), "sys.exit(3) was called in test_bad_cells.py, line "),
         (ExitingTrain(), "sys.exit(None) was called in test_bad_cells.py, line "),
     ],
@@ -178,3 +217,27 @@ def test_a_record_that_cannot_be_written_is_a_failed_cell(
     monkeypatch.undo()
     again, _ = run_cells(chains, RunOptions(tmp_path, device="cpu"))
     assert again.sound
+
+
+class Noting(MagnitudeScores):
+    note: Any = 5
+
+    def saliency(self, probe: Probe) -> dict[str, Tensor]:
+        probe.note(self.note)
+        return super().saliency(probe)
+
+
+class NotingMethod(Method):
+    card: ClassVar[MethodCard] = MethodCard(name="notes", summary="notes", source="none", when="before")
+    note: Any = 5
+
+    def plan(self, target: Target) -> Iterator[Stage]:
+        yield Prune(by=Noting(note=self.note), to=target)
+
+
+@pytest.mark.parametrize("note", [5, "", "a\nb"])
+def test_a_note_that_is_no_line_fails_the_cell_with_the_name_of_the_pruner(tmp_path: Path, note: Any) -> None:
+    (record,) = run_cells(
+        [chain_of(NotingMethod(note=note), Target(sparsity=0.5))], RunOptions(tmp_path, device="cpu")
+    )
+    assert record.status == "failed" and ":Noting noted " in record.reason

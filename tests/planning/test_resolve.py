@@ -9,6 +9,7 @@ import pytest
 
 from smc_eval.card import MethodCard, TaskCard
 from smc_eval.errors import DataError, PluginError, UsageError
+from smc_eval.experiment.cell import Cell
 from smc_eval.experiment.config import RunConfig
 from smc_eval.experiment.grid import Grid
 from smc_eval.method import Method
@@ -16,6 +17,7 @@ from smc_eval.methods.dense import Dense
 from smc_eval.methods.lth import LotteryTicket
 from smc_eval.methods.omp import MagnitudeAfter
 from smc_eval.planning.resolve import Resolver
+from smc_eval.protocol import SOUND
 from smc_eval.registry import Registry
 from smc_eval.stages import Stage, Train
 from smc_eval.target import Target
@@ -137,3 +139,19 @@ def test_a_cell_whose_data_was_not_read_calls_it_nothing() -> None:
     assert {(one.record.data.source, one.record.data.digest) for one in resolved if not one.chain} == {
         ("", "")
     }
+
+
+@pytest.mark.parametrize(
+    "given",
+    [True, 5, [], (5,), (Source("data", "x", 5),), (Source("other", "x", ""),), (Source([], "x", ""),)],
+)
+def test_what_is_no_source_fails_the_cells_of_its_task_by_name(given: Any) -> None:
+    class Odd(Toy):
+        def sources(self) -> tuple[Source, ...]:
+            return given  # type: ignore[no-any-return]
+
+    cell = Cell(task=Odd(), method=Dense(), target=Target(), protocol=SOUND)
+    (resolved,) = Resolver().resolve_all([cell])
+    assert resolved.record.status == "failed"
+    assert "Odd gave " in resolved.record.reason
+    assert "as its sources; wanted a tuple of Source" in resolved.record.reason

@@ -289,3 +289,13 @@ def test_a_failed_record_keeps_its_cell_and_gives_the_reason() -> None:
         "d1",
         None,
     )
+
+
+@pytest.mark.parametrize("changes", [{"n": 10**31}, {"n": -1}])
+def test_a_record_that_no_reader_would_take_is_not_written(tmp_path: Path, changes: dict[str, Any]) -> None:
+    record = record_with()
+    assert record.score is not None
+    wrong = replace(record, score=replace(record.score, **changes))
+    with pytest.raises(StoreError, match="of 'omp-after' or 'toy' has a type or a size that no"):
+        RecordsFile(tmp_path).add(wrong)
+    assert not (tmp_path / RECORDS_NAME).exists()

@@ -10,6 +10,7 @@ import torch
 
 from smc_eval.engine.run_options import RunOptions
 from smc_eval.engine.runner import run_cells
+from smc_eval.files.sealed_json import write_sealed_json
 from smc_eval.methods.omp import MagnitudeAfter
 from smc_eval.store.inventory import broken
 from smc_eval.store.net_uses import NetUse
@@ -89,3 +90,13 @@ def test_a_batch_effect_is_known_once_it_was_saved(store: Store) -> None:
     assert (uses.batch_effect("start", "task"), uses.batch_effect("start", "other task")) == (True, False)
     assert uses.batch_effect("other start", "task") is None
     assert list(broken(store)) == []
+
+
+@pytest.mark.parametrize("content", [{}, {"samples": None}, {"samples": [1]}, {"samples": {"w": None}}])
+def test_samples_of_another_form_under_the_right_seal_are_not_read(tmp_path: Path, content: dict) -> None:
+    store = Store(tmp_path)
+    write_sealed_json(tmp_path / "mask_samples" / "a.json.gz", "a", content)
+    assert store.mask_samples.load("a") is None
+    assert list(broken(store)) == [
+        "mask_samples/a.json.gz is cut short or altered, or is that of another cell"
+    ]

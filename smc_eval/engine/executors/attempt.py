@@ -6,7 +6,7 @@ import traceback
 from pathlib import Path
 
 from smc_eval.engine.cell_run import CellRun
-from smc_eval.errors import Busy, LeaseLost, RankLost, SmcError, StoreError, StoreGone, first_line
+from smc_eval.errors import Busy, LeaseLost, RankLost, SmcError, StoreError, StoreGone, first_line, message_of
 from smc_eval.store.record import Record, blank_record, failed_record
 
 
@@ -66,7 +66,7 @@ def _try(run: CellRun) -> tuple[Record, bool]:
         raise
     except (Exception, SystemExit) as error:  # sys.exit in a plugin ends its cell alone
         # all ranks come to this point, or else they end
-        short = run.device.ranks.all_failed(str(error), short=out_of_memory(error))
+        short = run.device.ranks.all_failed(message_of(error), short=out_of_memory(error))
         if short:
             reason = f"out of memory: {first_line(error)}"
             advice = "try a smaller --recipe batch_size with accumulation"
@@ -74,13 +74,16 @@ def _try(run: CellRun) -> tuple[Record, bool]:
         if isinstance(error, SmcError):
             return failed_record(blank, str(error)), False
         log = run.store.log(run.chain.digest, traceback.format_exc())
-        return failed_record(blank, f"{in_words(error)}\nthe traceback is in {log}"), False
+        cell = run.chain.cell
+        place = f"in a cell of task {cell.task.identity} and method {cell.method.identity}"
+        return failed_record(blank, f"{in_words(error)}\n{place}; the traceback is in {log}"), False
 
 
 def in_words(error: BaseException) -> str:
-    """An unforeseen error in one line, or in the lines of its own message."""
+    """An unforeseen error in one or two lines."""
     if not isinstance(error, SystemExit):
-        return f"{type(error).__name__}: {error}"
+        lines = [line for line in message_of(error).splitlines() if line.strip()]
+        return f"{type(error).__name__}: {chr(10).join(lines[:2])}"
     last = traceback.extract_tb(error.__traceback__)[-1]
     return f"sys.exit({error.code!r}) was called in {Path(last.filename).name}, line {last.lineno}"
 
@@ -94,4 +97,5 @@ def out_of_memory(error: BaseException) -> bool:
     """Whether an error means that memory ran out; each library has its own error for it."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's
         return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)  # torch's, on a CPU
+    cpu = "can't allocate memory"  # torch's
+    return isinstance(error, RuntimeError) and cpu in message_of(error)

@@ -1,0 +1,1 @@
+"""Random wrong input for smc-eval, and a check of what it accepts."""
