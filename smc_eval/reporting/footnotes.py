@@ -256,7 +256,7 @@ def _cost(records: Iterable[Record]) -> Iterator[str]:
             total[activity] = total.get(activity, 0.0) + seconds
     if total:
         parts = ", ".join(f"{activity} {seconds:,.0f} s" for activity, seconds in total.items())
-        yield f"cost: {sum(total.values()):,.0f} s ({parts}); a stage that cells share counts in each of them"
+        yield f"cost: {sum(total.values()):,.0f} s ({parts}); shared stages are counted once per cell"
 
 
 def _by_tasks(records: Iterable[Record], value_of: Callable[[Record], object]) -> dict[str, list[str]]:

@@ -80,7 +80,7 @@ def test_footnotes_give_the_settings_of_the_numbers(record) -> None:
     )
     assert notes.totals == (
         "cells: 6 ok",
-        "cost: 72 s (train 60 s, prune 3 s, predict 9 s); a stage that cells share counts in each of them",
+        "cost: 72 s (train 60 s, prune 3 s, predict 9 s); shared stages are counted once per cell",
     )
 
 

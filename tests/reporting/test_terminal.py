@@ -53,7 +53,7 @@ data: there
 seeds 0, 1; ± is the longer half of the 95 % confidence interval over 2 seeds (t)
 signature of t/a, t/b: acc|v1
 cells: 7 ok, 1 failed the certificate, 1 failed; –: not run
-cost: 96 s (train 80 s, prune 4 s, predict 12 s); a stage that cells share counts in each of them
+cost: 96 s (train 80 s, prune 4 s, predict 12 s); shared stages are counted once per cell
 """
 
 NARROW = """\
