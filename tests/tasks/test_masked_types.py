@@ -122,18 +122,19 @@ def trained_batch(task: Any) -> tuple[Any, Any]:
 def test_a_type_ranks_by_the_state_of_the_first_token_or_is_refused(folder: Path) -> None:
     from transformers import AutoModel
 
-    if folder.name == "longformer":
-        pytest.skip("its first token needs global attention, which the plain net does not give it")
     task = Csqa(backbone=str(folder), limit=3)
     if is_refused(task, folder.name):
         return
     net, batch = trained_batch(task)
     encoder = AutoModel.from_pretrained(folder).eval()
-    types = {"token_type_ids": batch.types_NCL.flatten(0, 1)} if net.typed else {}
+    ids_ML = batch.ids_NCL.flatten(0, 1)
+    further = {"token_type_ids": batch.types_NCL.flatten(0, 1)} if net.typed else {}
+    if folder.name == "longformer":  # the token that is read sees all others
+        further["global_attention_mask"] = (torch.arange(ids_ML.shape[1]) == 0).long().expand_as(ids_ML)
     with torch.no_grad():
-        states_MLH = encoder(
-            input_ids=batch.ids_NCL.flatten(0, 1), attention_mask=batch.real_NCL.flatten(0, 1).long(), **types
-        )[0]
+        states_MLH = encoder(input_ids=ids_ML, attention_mask=batch.real_NCL.flatten(0, 1).long(), **further)[
+            0
+        ]
         expected_M1 = net.out(torch.tanh(net.dense(states_MLH[:, 0])))
         torch.testing.assert_close(net(batch), expected_M1.view(3, 5))
     assert len(net(batch).unique()) > 10
@@ -149,11 +150,15 @@ def test_a_type_scores_spans_by_its_own_logits_or_is_refused(folder: Path) -> No
     assert task.scored_by == "spans"
     net, batch = trained_batch(task)
     whole = AutoModelForMaskedLM.from_pretrained(folder).eval()
+    masked_ML = batch.masked_N2L.flatten(0, 1)
+    further = {"global_attention_mask": masked_ML.long()} if folder.name == "longformer" else {}
     with torch.no_grad():
         logits_MLV = whole(
-            input_ids=batch.ids_N2L.flatten(0, 1), attention_mask=batch.real_N2L.flatten(0, 1).long()
+            input_ids=batch.ids_N2L.flatten(0, 1),
+            attention_mask=batch.real_N2L.flatten(0, 1).long(),
+            **further,
         ).logits
-        expected_KV = F.log_softmax(logits_MLV[batch.masked_N2L.flatten(0, 1)], dim=-1)
+        expected_KV = F.log_softmax(logits_MLV[masked_ML], dim=-1)
         torch.testing.assert_close(net(batch), expected_KV, rtol=1e-4, atol=1e-5)
 
 

@@ -65,6 +65,8 @@ def _try(run: CellRun) -> tuple[Record, bool]:
     except (Busy, LeaseLost, RankLost, StoreGone):
         raise
     except (Exception, SystemExit) as error:  # sys.exit in a plugin ends its cell alone
+        if ends_job(error):
+            raise
         # all ranks come to this point, or else they end
         short = run.device.ranks.all_failed(message_of(error), short=out_of_memory(error))
         if short:
@@ -86,6 +88,13 @@ def in_words(error: BaseException) -> str:
         return f"{type(error).__name__}: {chr(10).join(lines[:2])}"
     last = traceback.extract_tb(error.__traceback__)[-1]
     return f"sys.exit({error.code!r}) was called in {Path(last.filename).name}, line {last.lineno}"
+
+
+def ends_job(error: BaseException) -> bool:
+    """Whether submitit ends this process, in the handler of a signal, after it requeued the cell."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    name: str = frames[-1].f_globals.get("__name__", "") if frames else ""
+    return isinstance(error, SystemExit) and name.partition(".")[0] == "submitit"
 
 
 def blank_of(run: CellRun) -> Record:

@@ -82,9 +82,13 @@ def serve(pipe: Connection, settings: WorkerSettings, slot: int) -> None:
 
 def run_job(job: Job, settings: WorkerSettings, watcher: Watcher) -> Finished | CannotWork:
     """Run one cell in this process, wherever an executor started it."""
+    from smc_eval.engine.executors.attempt import ends_job  # torch takes seconds to import
+
     try:
         return Finished(_attempt(job, settings, open_settings(settings), watcher))
     except (Exception, SystemExit) as error:
+        if ends_job(error):
+            raise
         return _cannot_work(error)
 
 

@@ -62,7 +62,7 @@ def test_a_cell_whose_worker_is_killed_is_tried_again_from_its_checkpoint(
     cells.file.write_text(str(int(signal.SIGKILL)))
     few = cells.chains[:2]
     dense, after = cells.run("tasks", few, executor=f"ray:{cluster.address}", watcher=watcher)
-    assert dense.sound and cells.passes() == after.cost.steps + 1  # one more: the pass in which it died
+    assert dense.sound and cells.passes() == after.cost.steps + 2  # the last one, and that of the use
     assert watcher.notes[0] == "its worker died; trying again"
     cells.assert_undisturbed("tasks", few)
 
@@ -88,7 +88,7 @@ def test_a_cell_whose_node_is_lost_continues_from_its_checkpoint_elsewhere(
     few = cells.chains[:2]
     dense, after = cells.run("tasks", few, executor=f"ray:{head.address}", watcher=watcher)
     thread.join()
-    assert dense.sound and cells.passes() == after.cost.steps + 1
+    assert dense.sound and cells.passes() == after.cost.steps + 2
     assert watcher.notes[0] == "its worker died with its node; trying again"
     cells.assert_undisturbed("tasks", few)
 

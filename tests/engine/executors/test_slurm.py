@@ -43,7 +43,7 @@ def test_jobs_give_the_records_of_one_process(cells: Any, executor: str, watcher
 def test_a_killed_job_is_tried_again_from_its_checkpoint(cells: Any, executor: str, watcher: Any) -> None:
     cells.file.write_text(str(int(signal.SIGKILL)))
     dense, after = cells.run("jobs", cells.chains[:2], executor=executor, watcher=watcher)
-    assert dense.sound and cells.passes() == after.cost.steps + 1  # one more: the pass in which it died
+    assert dense.sound and cells.passes() == after.cost.steps + 2  # the last one, and that of the use
     (note,) = watcher.notes
     assert note.startswith("its worker ended with its job ") and note.endswith("; trying again")
     cells.assert_undisturbed("jobs", cells.chains[:2])
@@ -54,7 +54,7 @@ def test_a_preempted_job_is_requeued_and_continues_from_its_checkpoint(
 ) -> None:
     cells.file.write_text(str(int(signal.SIGUSR2)))  # the signal that SLURM sends on behalf of submitit
     dense, after = cells.run("jobs", cells.chains[:2], executor=executor, watcher=watcher)
-    assert dense.sound and cells.passes() == after.cost.steps + 1
+    assert dense.sound and cells.passes() == after.cost.steps + 2
     assert watcher.notes == []  # no worker died
     cells.assert_undisturbed("jobs", cells.chains[:2])
 
