@@ -71,7 +71,9 @@ def good_records(store: Path) -> list[dict[str, Any]]:
                 latest[record["digest"]] = record
         except ALTERED:
             continue
-    return [record for record in latest.values() if record["status"] == "ok" and record["certificate"]["ok"]]
+    return [
+        record for record in latest.values() if record["status"] == "ok" and record["certificate"].get("ok")
+    ]
 
 
 def seal(record: Mapping[str, Any]) -> str:
