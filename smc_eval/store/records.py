@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from smc_eval.errors import PluginError, StoreError, first_line
+from smc_eval.files.atomic import sync
 from smc_eval.files.lease import Leases
 from smc_eval.spec import digest
 from smc_eval.store.record import RECORD_SCHEMA, Record
@@ -129,6 +130,8 @@ class RecordsFile:
                     while left:
                         left = left[file.write(left) :]
                     os.fsync(file.fileno())
+                    if not end:  # the file is new: its name must reach the disk too
+                        sync(self.path.parent)
                 except OSError:
                     file.truncate(end)
                     raise

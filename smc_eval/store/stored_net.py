@@ -54,6 +54,7 @@ class StoredNet(NamedTuple):
             seals[name] = file_sha256(folder / name)
         meta = {"digest": net_digest, "seals": seals, "meta": self.meta, "stays": stays}
         write_synced(folder / META, json.dumps(meta | {"seal": digest(meta)}).encode())
+        sync(folder)
 
     @classmethod
     def read(cls, folder: Path) -> StoredNet | None:

@@ -18,6 +18,7 @@ from smc_eval.files.atomic import Owner
 from smc_eval.spec import digest
 from smc_eval.store.store import Store
 from smc_eval.store.stored_net import StoredNet
+from smc_eval.testing import record_with
 
 TENSORS = {"a": torch.arange(6.0).view(2, 3), "b": torch.tensor([1, 2])}
 MASKS = {"a": torch.tensor([[True, False, True], [False, False, True]])}
@@ -188,3 +189,23 @@ def test_open_deletes_drafts_and_frees_leases_of_dead_processes(store: Store) ->
     (store.folder / "leases" / "d" / str(dead)).touch()
     store.open()
     assert list(store.folder.glob("*/*")) == []
+
+
+def test_a_new_name_reaches_the_disk_with_its_file(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced = list[str]()
+    flush = os.fsync
+
+    def noted(handle: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{handle}").resolve().name)
+        flush(handle)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    store.records.add(record_with())
+    assert synced[-2:] == ["results.jsonl", "store"]
+    synced.clear()
+    store.records.add(record_with())
+    assert "store" not in synced
+    store.save_partial("d", {"step": 1})
+    assert synced[-1] == "partial"
+    store.save("n", StoredNet(TENSORS, MASKS, None))
+    assert synced[-1] == "nets" and {"net.safetensors", "masks.safetensors", "meta.json"} <= set(synced)
