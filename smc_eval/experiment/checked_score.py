@@ -80,6 +80,9 @@ def check_score(task: Task, score: Any) -> None:
                 f"{task.identity} gave a score whose {name} is {named_value(count)}; "
                 "wanted the number of scored examples, 1 or more"
             )
+    percent = score.metric.lower().endswith("accuracy (%)") or score.metric.lower() in {"bleu", "sacrebleu"}
+    if percent and not 0 <= score.value <= 100:
+        raise PluginError(f"{task.identity} gave the score {score.value:g}; {score.metric} is from 0 to 100")
     if score.items is not None:
         _check_items(task, score, score.items)
 
