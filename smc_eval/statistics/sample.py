@@ -159,7 +159,8 @@ def ends_of(records: Sequence[Record]) -> tuple[float, float]:
         ends = RANGES["rank"]
     else:
         return UNBOUNDED
-    return ends if all(ends[0] <= score.value <= ends[1] for score in scores) else UNBOUNDED
+    low, high = ends[0] - 1e-6, ends[1] + 1e-6  # a perfect BLEU is 100.00000000000004
+    return ends if all(low <= score.value <= high for score in scores) else UNBOUNDED
 
 
 def _reweighted(kind: str, rows_SNK: Floats, counts_NB: Floats) -> Floats:

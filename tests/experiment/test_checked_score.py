@@ -19,7 +19,8 @@ def test_a_score_beyond_the_range_of_its_metric_is_refused_by_name(metric: str, 
 
 
 @pytest.mark.parametrize(
-    ("metric", "value"), [("accuracy (%)", 100.0), ("accuracy gain (%)", -3.0), ("BLEURT", -0.2)]
+    ("metric", "value"),
+    [("accuracy (%)", 100.0), ("BLEU", 100.00000000000004), ("accuracy gain (%)", -3.0), ("BLEURT", -0.2)],
 )
 def test_a_score_of_another_metric_may_have_any_value(metric: str, value: float) -> None:
     check_score(Toy(), Score(metric, value, 20, signature="s"))
