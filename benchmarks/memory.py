@@ -69,7 +69,7 @@ def reset_peak() -> None:
 
 
 class Phases:
-    """Peaks and seconds of a process by phase; what lies between phases is "else"."""
+    """Peaks and seconds of a process by phase; the time between phases is "else"."""
 
     def __init__(self, file: Path) -> None:
         self.file, self.inside = file, list[str]()

@@ -52,7 +52,7 @@ class Probe(NetView, Protocol):
         inputs of weights whose rows are inputs, as in `x @ weight`.
 
         Padding is no input: only examples without padding share a pass, and nets of transformers read the
-        rows of each length apart; see `smc_eval.capabilities.HasPadding`. The record tells the share of the
+        rows of each length apart; see `smc_eval.capabilities.HasPadding`. The record gives the share of the
         weights of which no input was passed. Above a half, the cell fails.
         """
 

@@ -70,5 +70,5 @@ def test_a_target_that_is_not_on_the_card_is_refused(target: Target, message: st
 
 
 def test_a_target_on_the_card_is_accepted() -> None:
-    Made().accept(Target(sparsity=0.5, distribution="uniform"))
-    Patterned().accept(Target.parse("2:4"))  # a pattern needs no distribution
+    assert Made().accept(Target(sparsity=0.5, distribution="uniform")) is None
+    assert Patterned().accept(Target.parse("2:4")) is None  # a pattern needs no distribution

@@ -1,4 +1,4 @@
-"""Batch effect: whether what shares a batch with an example changes what a net makes of it."""
+"""Batch effect: whether other examples of a batch change the outputs of a net for an example."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TOLERANCE = 1e-4
 
 @dataclass(frozen=True)
 class Sums:
-    """What a net makes of a batch, in numbers that add up over its examples."""
+    """The outputs of a net for a batch, as numbers that add up over its examples."""
 
     loss: float
     """The sum of the loss over its terms."""
@@ -46,7 +46,7 @@ class Sums:
 
 @torch.no_grad()
 def has_batch_effect(task: Task, model: nn.Module, examples: Sequence[Any], device: Device) -> bool:
-    """Whether a net in evaluation mode makes something else of examples together than of each alone.
+    """Whether a net in evaluation mode has other outputs for examples together than for each alone.
 
     Padding is input to some nets (FNet mixes all positions), and others share a capacity within a batch.
     Some examples of different lengths are each passed alone, and beside the longest. The loss of both

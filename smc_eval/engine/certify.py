@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from smc_eval.capabilities import HasOutputs
 from smc_eval.engine.batches import Batches
+from smc_eval.engine.device import is_large
 from smc_eval.sparse.allocate import expected
 from smc_eval.sparse.bits import mask_digest
 from smc_eval.sparse.net import Net
@@ -21,8 +22,8 @@ from smc_eval.store.certificate import Certificate, StoredBytes, WeightChange
 from smc_eval.target import Target
 
 PATH_EXAMPLES, PATH_GROUP = 32, 4
-"""At most this many examples are used to find paths, one by one to save memory. No more are used if some
-groups of them reach every tensor."""
+"""At most this many examples are used to find paths, in groups. No more groups are used if some reach every
+tensor."""
 
 
 def certify(net: Net, target: Target | None, batches: Batches, moved: WeightChange) -> Certificate:
@@ -128,10 +129,13 @@ def effective_sparsity(net: Net, batches: Batches) -> tuple[float, dict[str, flo
 def _reached(net: Net, task: HasOutputs, batches: Batches, *, dense: bool = False) -> dict[str, Tensor]:
     """Masks of the weights that some example reaches."""
     reached: dict[str, Tensor] = {}
-    for number, example in enumerate(batches.sample(PATH_EXAMPLES, "paths", 1), 1):
-        reached = on_paths(net, partial(_outputs, task, example), dense=dense, known=reached)
-        batches.device.free_memory(net.state.values())
-        if number % PATH_GROUP == 0 and reached.keys() == set(net.scope):
+    large = is_large(net.state.values())
+    size = 1 if large else PATH_GROUP  # a group at once takes a third of the time, and more memory
+    for number, batch in enumerate(batches.sample(PATH_EXAMPLES // size, "paths", size), 1):
+        reached = on_paths(net, partial(_outputs, task, batch), dense=dense, known=reached)
+        if large:
+            batches.device.empty_cache()
+        if number * size % PATH_GROUP == 0 and reached.keys() == set(net.scope):
             break
     return reached
 

@@ -38,6 +38,11 @@ LARGE_NET = 2**27
 """Bytes of a net above which unused memory is given back between stages."""
 
 
+def is_large(tensors: Iterable[Tensor]) -> bool:
+    """Whether a net of these tensors is so large that memory matters more than time."""
+    return sum(tensor.nbytes for tensor in tensors) > LARGE_NET
+
+
 class Device:
     """The device of one process, and its ranks. All seeding happens here."""
 
@@ -160,7 +165,7 @@ class Device:
 
     def free_memory(self, tensors: Iterable[Tensor]) -> None:
         """Give back unused memory if a net of these tensors is large; a small one leaves little."""
-        if sum(tensor.nbytes for tensor in tensors) > LARGE_NET:
+        if is_large(tensors):
             self.empty_cache()
 
     def reset_peak_memory(self) -> None:

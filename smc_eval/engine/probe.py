@@ -15,25 +15,26 @@ from smc_eval.capabilities import HasOutputs, real_tokens
 from smc_eval.engine.batches import Batches, Passes
 from smc_eval.engine.device import Device
 from smc_eval.engine.flop_meter import FlopMeter
+from smc_eval.engine.net_reader import NetReader
 from smc_eval.engine.usage import Usage
 from smc_eval.errors import PluginError, SparsityError, named_value
 from smc_eval.sparse.flow import flow
 from smc_eval.sparse.given_tensors import wrong_tensors
 from smc_eval.sparse.inputs import InputObserver, Reducible, observing
 from smc_eval.sparse.net import WHOLE_NUMBERS, Net
-from smc_eval.sparse.shard_group import ShardGroup
 from smc_eval.sparse.sight import Sight
 from smc_eval.spec import digest
 
 
-class NetProbe:
+class NetProbe(NetReader):
     """`smc_eval.pruner.Probe` over a net, its training data and the random generator of a stage."""
 
     def __init__(
         self, net: Net, batches: Batches, name: str, usage: Usage, device: Device, by: str = "a pruner"
     ) -> None:
         """`name` is the stage's digest. Everything random is seeded from it. `by` names the pruner."""
-        self._net, self._batches, self._name, self._usage, self._device = net, batches, name, usage, device
+        super().__init__(net)
+        self._batches, self._name, self._usage, self._device = batches, name, usage, device
         self._by, self._seals = by, self._current_seals()
         self.generator: torch.Generator = device.generator(name)
         self.meters: dict[str, FlopMeter] = {}
@@ -41,31 +42,19 @@ class NetProbe:
         self.sight: Sight | None = None
         """What the pruner has seen of inputs; None if it did not look."""
 
-    @property
-    def weights(self) -> Mapping[str, Tensor]:
-        return self._net.weights
-
-    @property
-    def masks(self) -> Mapping[str, Tensor]:
-        return self._net.full_masks
-
-    @property
-    def shards(self) -> ShardGroup:
-        return self._net.shards
-
     def gradients(self, batches: int, *, dropout: bool = True) -> dict[str, Tensor]:
         with self._scoring(dropout=dropout):
             for passes in self._batches.sample_passes(batches, self._name):
                 self._run("batches", passes, lambda batch, share: self._backward(batch, share / batches))
-            return {name: gradient.clone() for name, gradient in self._net.reduced_gradients().items()}
+            return {name: gradient.clone() for name, gradient in self.net.reduced_gradients().items()}
 
     def each_gradient(self, batches: int, size: int | None = None) -> Iterator[Mapping[str, Tensor]]:
         self._device.seed(digest(self._name, "each gradient"))  # a second call has the same dropout
         with self._scoring(dropout=True):
             for passes in self._batches.sample_passes(batches, self._name, size):
-                self._net.forget_gradients()
+                self.net.forget_gradients()
                 self._run(f"batches of {size}", passes, self._backward)
-                yield self._net.reduced_gradients()
+                yield self.net.reduced_gradients()
 
     def products(self, vectors: Mapping[str, Tensor], batches: int) -> dict[str, Tensor]:
         # fused attention and cudnn's recurrence have no second derivative
@@ -79,18 +68,18 @@ class NetProbe:
                     "products", passes, lambda b, share: self._second_backward(b, share, batches, vectors)
                 )
                 self._usage.scoring_passes += passes.count  # two backward passes for each
-            return {name: gradient.clone() for name, gradient in self._net.reduced_gradients().items()}
+            return {name: gradient.clone() for name, gradient in self.net.reduced_gradients().items()}
 
     @torch.no_grad()
     def inputs(self, batches: int, see: InputObserver) -> None:
-        model, ranks, meter = self._net.model, self._device.ranks, self._meter("inputs")
+        model, ranks, meter = self.net.model, self._device.ranks, self._meter("inputs")
         own = passes = self._batches.sample_unpadded(batches, self._name)
         # the results of a plain function cannot be added up: each rank then runs all batches
         if shared := isinstance(see, Reducible) and ranks.size > 1:
             own = passes[ranks.rank :: ranks.size]
         with (
             self._scoring(dropout=False),
-            observing(model, self._net.weights, see) as watch,
+            observing(model, self.net.weights, see) as watch,
             ranks.errors_shared(),
         ):
             for places in own:
@@ -113,11 +102,11 @@ class NetProbe:
             ranks.all_reduce(see.sum_at(key) for key in keys)
 
     def flow(self, batches: int) -> dict[str, Tensor]:
-        weights = self._net.weights
+        weights = self.net.weights
         flows: dict[str, Tensor] = {}
         for batch in self._batches.sample(batches, self._name):
             with self._metered("flow"):
-                part = flow(self._net.model, weights, partial(self._outputs, batch))
+                part = flow(self.net.model, weights, partial(self._outputs, batch))
             self._usage.scoring_passes += 1
             flows |= {name: flows.get(name, 0) + values for name, values in part.items()}
             if flows.keys() == weights.keys():
@@ -132,13 +121,13 @@ class NetProbe:
     @contextmanager
     def _scoring(self, *, dropout: bool) -> Iterator[None]:
         """Within, gradients add up on the net. Afterwards it has none, and its mode is as before."""
-        model, training = self._net.model, self._net.model.training
+        model, training = self.net.model, self.net.model.training
         model.train(dropout)
-        self._net.forget_gradients()
+        self.net.forget_gradients()
         try:
             yield
         finally:
-            self._net.forget_gradients()
+            self.net.forget_gradients()
             model.train(training)
 
     def _run(self, kind: str, passes: Passes, act: Callable[[Any, float], None]) -> None:
@@ -152,13 +141,13 @@ class NetProbe:
     def _backward(self, batch: Any, share: float) -> None:
         """Add the gradients of a share of the loss to those of the net."""
         with self._device.autocast(self._batches.recipe.precision):
-            loss = self._batches.task.loss(self._net.model, batch) * share
+            loss = self._batches.task.loss(self.net.model, batch) * share
         loss.backward()  # type: ignore[no-untyped-call]
 
     def _second_backward(self, batch: Any, share: float, batches: int, vectors: Mapping[str, Tensor]) -> None:
         """Add the gradients of the product of gradient and vectors, for a share of the mean loss."""
-        parameters = self._net.parameters
-        loss = self._batches.task.loss(self._net.model, batch) * share / batches
+        parameters = self.net.parameters
+        loss = self._batches.task.loss(self.net.model, batch) * share / batches
         first: tuple[Tensor | None, ...] = torch.autograd.grad(
             loss, list(parameters.values()), create_graph=True, allow_unused=True
         )
@@ -181,7 +170,7 @@ class NetProbe:
 
     def _meter(self, kind: str) -> FlopMeter:
         if kind not in self.meters:
-            self.meters[kind] = FlopMeter(self._net)
+            self.meters[kind] = FlopMeter(self.net)
         return self.meters[kind]
 
     def note(self, text: str) -> None:
@@ -194,7 +183,7 @@ class NetProbe:
     @torch.no_grad()
     def mend(self, weights: Mapping[str, Tensor]) -> None:
         self.check_unwritten()
-        parameters = self._net.parameters
+        parameters = self.net.parameters
         if found := wrong_tensors(weights):
             raise SparsityError(f"{self._by} mended the net by {found}; wanted real numbers")
         for name, value in weights.items():
@@ -204,7 +193,7 @@ class NetProbe:
                 )
             parameters[name].copy_(value)
         self._device.ranks.broadcast_tensors(parameters[name] for name in weights)
-        self._net.apply_masks()
+        self.net.apply_masks()
         self._seals = self._current_seals()
 
     def set_masks(self, masks: Mapping[str, Tensor]) -> None:
@@ -214,7 +203,7 @@ class NetProbe:
             SparsityError: the pruner wrote into the net, or the masks do not fit it.
         """
         self.check_unwritten()
-        self._net.set_masks(masks)
+        self.net.set_masks(masks)
         self._seals = self._current_seals()
 
     def check_unwritten(self) -> None:
@@ -231,8 +220,8 @@ class NetProbe:
                 )
 
     def _current_seals(self) -> dict[tuple[str, str], tuple[int, int]]:
-        tensors = {("weights", name): weight for name, weight in self._net.weights.items()}
-        tensors |= {("masks", name): mask for name, mask in self._net.masks.items()}
+        tensors = {("weights", name): weight for name, weight in self.net.weights.items()}
+        tensors |= {("masks", name): mask for name, mask in self.net.masks.items()}
         return {place: seal(tensor) for place, tensor in tensors.items()}
 
 

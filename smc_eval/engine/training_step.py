@@ -9,21 +9,19 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from smc_eval.engine.net_reader import NetReader
 from smc_eval.engine.optimizer import clear_state
 from smc_eval.engine.probe import seal
 from smc_eval.errors import SparsityError
-from smc_eval.sparse.net import Net
-from smc_eval.sparse.shard_group import ShardGroup
 
 SEALED_EVERY = 100
 """Steps between two at which the bits of a view are compared at the latest."""
 
 
 @dataclass
-class TrainingStep:
+class TrainingStep(NetReader):
     """`smc_eval.updater.StepView` of the net at one optimizer step."""
 
-    net: Net
     optimizer: torch.optim.Optimizer
     generator: torch.Generator
     step: int
@@ -40,21 +38,9 @@ class TrainingStep:
         return self.step / self.steps
 
     @property
-    def weights(self) -> Mapping[str, Tensor]:
-        return self.net.weights
-
-    @property
     def grads(self) -> Mapping[str, Tensor]:
         self.read = True
         return self.net.gradients
-
-    @property
-    def masks(self) -> Mapping[str, Tensor]:
-        return self.net.full_masks
-
-    @property
-    def shards(self) -> ShardGroup:
-        return self.net.shards
 
     def skip(self) -> None:
         self.skipped = True

@@ -45,7 +45,7 @@ class Usage:
     padded: list[str] = field(default_factory=list)
     """Tensors whose inputs may have included padding when a pruner looked at them."""
     notes: list[str] = field(default_factory=list)
-    """What pruners tell the reader, each line once."""
+    """Notes of pruners for the reader, each line once."""
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(ACTIVITIES, 0.0))
     """Wall-clock seconds by activity."""
     flops: dict[str, dict[str, int]] = field(

@@ -39,16 +39,6 @@ class DataFacts:
     """Share of unknown tokens in the test data, in [0, 1], by language."""
 
 
-@dataclass(frozen=True)
-class _Data:
-    """The data of a task; equal if the digests are."""
-
-    task_digest: str
-    folder: str
-    data_digest: str
-    task: Task = field(compare=False, repr=False)
-
-
 def data_facts(task: Task, data_digest: str) -> DataFacts:
     """The facts about a task's data, counted once a process. Reads the training data and the test data.
 
@@ -93,6 +83,16 @@ def full_score(task: Task, predicted: Sequence[Any], examples: Sequence[Any], da
         also={**score.also, WITHOUT_REPEATS: value},
         also_n={**score.also_n, WITHOUT_REPEATS: len(kept)},
     )
+
+
+@dataclass(frozen=True)
+class _Data:
+    """The data of a task; equal if the digests are."""
+
+    task_digest: str
+    folder: str
+    data_digest: str
+    task: Task = field(compare=False, repr=False)
 
 
 @lru_cache(maxsize=32)

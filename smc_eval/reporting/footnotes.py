@@ -1,4 +1,4 @@
-"""Footnotes: what a reader must know before the numbers of a table mean anything."""
+"""Footnotes: the facts that a reader needs to understand the numbers of a table."""
 
 from __future__ import annotations
 
@@ -159,12 +159,12 @@ def _settings(table: Table) -> Iterator[str]:
     if alone := [record for record in records if record.score and record.score.one_by_one]:
         yield (
             f"predicted one by one{_tasks_of(alone, records)}: padding or other examples of a batch change "
-            "what this net makes of an example"
+            "the outputs of this net for an example"
         )
 
 
 def _notes(records: Iterable[Record]) -> Iterator[str]:
-    """What methods tell of their cells, each text once, with its first cell and the number of others."""
+    """Notes of methods on their cells, each text once, with its first cell and the number of others."""
     groups: dict[str, list[Record]] = {}
     for record in records:
         for text in record.notes:

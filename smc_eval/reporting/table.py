@@ -27,7 +27,7 @@ ANY = NoEffect.ANY
 """The value of a facet that has no effect."""
 
 MOST_DIGITS = 18
-"""Decimals that tell any two floats below 1 apart, if they are close to 1."""
+"""Decimals that distinguish any two floats below 1, if they are close to 1."""
 
 RowKey = tuple[str, tuple[tuple[str, Any], ...]]
 """A row within its task and model: the method, and the facets that separate it from other rows."""

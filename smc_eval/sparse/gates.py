@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from smc_eval.sparse.unrolled import like_inputs, step_rows
+from smc_eval.sparse.unrolled import like_inputs, step_rows, through_layers
 from smc_eval.sparse.varying import dual
 
 State = tuple[Tensor, Tensor]
@@ -51,16 +51,11 @@ def traced_layer(
     """The traced forward pass of an RNN, GRU or LSTM, of one or more layers and directions."""
     rows, sizes = step_rows(layer, inputs)
     first = _first(layer, inputs, hx, sizes[0], rows)
-    last = list[State]()
-    for number in range(layer.num_layers):
-        both = []
-        for back in (False, True)[: 1 + layer.bidirectional]:
-            end = f"l{number}_reverse" if back else f"l{number}"
-            state = (first[0][len(last)], first[1][len(last)])
-            read, state = _read(layer, rows, sizes, state, end)
-            both.append(read)
-            last.append(state)
-        rows = torch.cat(both, -1)
+    rows, last = through_layers(
+        layer,
+        rows,
+        lambda below, number, end: _read(layer, below, sizes, (first[0][number], first[1][number]), end),
+    )
     ends = [like_inputs(layer, inputs, rows, torch.stack(parts)) for parts in zip(*last, strict=True)]
     passed, memory = (end if isinstance(end, Tensor) else end[0] for _, end in ends)
     return ends[0][0], (passed, memory) if layer.mode == "LSTM" else passed

@@ -7,7 +7,7 @@ differentiation, so every function of torch keeps the pair. No term cancels, so 
 - Inputs are the floats from outside the model, the rows that are looked up in a table, and what layers read.
 - A function with a second derivative is x + x² at all places, so a constant shifts what an input moves
   there. A piecewise linear one is x: it has no second derivative where it has one at all.
-- Shares of a softmax add up to 1. So they pass of their values only what differs between positions.
+- Shares of a softmax add up to 1. So they pass only differences of their values between positions.
 - The mean and deviation of a norm are constants: they make no path between units.
 """
 
@@ -66,7 +66,7 @@ class Tracing(Shadowing):
         self._shares = WeakTensorKeyDictionary()
         """Results of a softmax, each with its uniform part, the part that scores move, and its dimension."""
         self._scores = WeakTensorKeyDictionary()
-        """Products of two traced values: for each of the last dimensions what differs along it."""
+        """Products of two traced values: for each of the last dimensions the differences along it."""
         for module in model.modules():
             own = (*vars(module).values(), *module.buffers(recurse=False))
             self._constants.update({each: True for each in own if isinstance(each, Tensor)})
@@ -211,7 +211,7 @@ class Tracing(Shadowing):
     def _softmax(self, _: Any, x: Tensor, dim: int | None = None, *__: Any, **___: Any) -> Tensor:
         """Shares: of each row the same for all positions that are not masked.
 
-        They are moved by what differs between its scores: a summand of all has no effect.
+        They are moved by differences between its scores: a summand of all has no effect.
         """
         dim = -1 if dim is None else dim if dim < 0 else dim - x.ndim
         open_ = x >= 0
@@ -225,7 +225,7 @@ class Tracing(Shadowing):
     def _attention(
         self, _: Any, query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any
     ) -> Tensor:
-        """Attention: a row's shares are all moved by what differs between its scores."""
+        """Attention: a row's shares are all moved by differences between its scores."""
         options = dict(zip(("attn_mask", "dropout_p", "is_causal"), args, strict=False)) | kwargs
         query, key, value = (x if x.requires_grad else self.data_like(x) for x in (query, key, value))
         if options.get("enable_gqa"):
@@ -340,7 +340,7 @@ class Tracing(Shadowing):
         return result
 
     def _follow_sum(self, left: Tensor, right: Any, result: Tensor) -> None:
-        """What differs between the values of a sum is the sum of what differs between those of its parts."""
+        """The difference between values of a sum is the sum of the differences of its parts."""
         parts = [x for x in (left, right) if isinstance(x, Tensor) and x.requires_grad]
         dims = {dim for x in parts if x in self._scores for dim in self._scores[x]}
 

@@ -6,13 +6,16 @@ G directions times layers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 RecurrentState = Tensor | tuple[Tensor, Tensor]
+
+AnyState = TypeVar("AnyState")
 
 
 def over_mean(x: Tensor, dims: int | tuple[int, ...] = -1) -> Tensor:
@@ -32,15 +35,28 @@ def unrolled(
     """
     rows_RI, sizes = step_rows(layer, inputs)
     first_GNH = _first(layer, inputs, hx, sizes[0], rows_RI)
-    last = list[Tensor]()
+    rows_RH, last = through_layers(
+        layer, rows_RI, lambda rows, number, end: _read(layer, rows, sizes, first_GNH[number], end)
+    )
+    return like_inputs(layer, inputs, rows_RH, torch.stack(last))
+
+
+def through_layers(
+    layer: nn.RNNBase, rows: Tensor, read: Callable[[Tensor, int, str], tuple[Tensor, AnyState]]
+) -> tuple[Tensor, list[AnyState]]:
+    """Pass rows through all layers and directions; returns the last rows, and the last state of each.
+
+    `read` gets the rows, the number of the direction among all, and the end of the names of its weights.
+    """
+    last = list[AnyState]()
     for number in range(layer.num_layers):
         both = []
-        for back in (False, True)[: 1 + layer.bidirectional]:
-            read_RH, state_NH = _read(layer, rows_RI, sizes, first_GNH[len(last)], (number, back))
-            both.append(read_RH)
-            last.append(state_NH)
-        rows_RI = torch.cat(both, -1)
-    return like_inputs(layer, inputs, rows_RI, torch.stack(last))
+        for end in (f"l{number}", f"l{number}_reverse")[: 1 + layer.bidirectional]:
+            passed, state = read(rows, len(last), end)
+            both.append(passed)
+            last.append(state)
+        rows = torch.cat(both, -1)
+    return rows, last
 
 
 def unrolled_cell(layer: nn.RNNCellBase, inputs: Tensor, hx: RecurrentState | None = None) -> RecurrentState:
@@ -54,11 +70,10 @@ def unrolled_cell(layer: nn.RNNCellBase, inputs: Tensor, hx: RecurrentState | No
 
 
 def _read(
-    layer: nn.RNNBase, rows_RI: Tensor, sizes: Sequence[int], state_NH: Tensor, place: tuple[int, bool]
+    layer: nn.RNNBase, rows_RI: Tensor, sizes: Sequence[int], state_NH: Tensor, end: str
 ) -> tuple[Tensor, Tensor]:
     """States of all rows in one direction of one layer, and the last state of each sequence."""
-    number, back = place
-    end = f"l{number}_reverse" if back else f"l{number}"
+    back = end.endswith("reverse")
     recur_HH = _gates(getattr(layer, f"weight_hh_{end}"), layer.hidden_size).T
     out_HH = getattr(layer, f"weight_hr_{end}").T if layer.proj_size else None
     sums_RH = rows_RI @ _gates(getattr(layer, f"weight_ih_{end}"), layer.hidden_size).T

@@ -68,7 +68,7 @@ class DataSource:
     """Share of unknown tokens in the test data, in [0, 1], by language."""
 
     def with_facts(self, facts: DataFacts) -> DataSource:
-        """The same data with what was counted in it."""
+        """The same data with the counts of its examples."""
         return replace(self, **vars(facts))
 
 

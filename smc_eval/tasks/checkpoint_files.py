@@ -176,17 +176,17 @@ def refuse_packed(config: Mapping[str, Any], model_name: str) -> None:
     parts = [("", config), *((f"{name}.", part) for name, part in config.items() if isinstance(part, dict))]
     for where, part in parts:
         for name in PACKED_FIELDS:
-            if told := part.get(name):
+            if value := part.get(name):
                 raise ModelError(
                     f"the model {model_name!r} is packed or quantised: its config.json has {where}{name} "
-                    f"({packed_format(told)}); give its plain weights in fp32, fp16 or bf16, decompressed by "
-                    "the library that packed them, without this field"
+                    f"({packed_format(value)}); give its plain weights in fp32, fp16 or bf16, decompressed "
+                    "by the library that packed them, without this field"
                 )
 
 
-def packed_format(told: object) -> str:
+def packed_format(value: object) -> str:
     """The formats that such a field names, as `compressed-tensors, sparse-bitmask`."""
-    words = dict.fromkeys(_format_words(told))
+    words = dict.fromkeys(_format_words(value))
     return ", ".join(words) or "no format named"
 
 
@@ -229,7 +229,7 @@ def tensor_types(path: Path) -> dict[str, str]:
             if size > path.stat().st_size:
                 return {}
             header = json.loads(file.read(size))
-        return {name: str(told["dtype"]) for name, told in header.items() if name != "__metadata__"}
+        return {name: str(entry["dtype"]) for name, entry in header.items() if name != "__metadata__"}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error):
         return {}
 
@@ -238,15 +238,15 @@ def _decides_nothing(path: Path) -> bool:
     return path.name.startswith(".") or path.suffix in NEVER_READ or path.name.upper() in PAPERS
 
 
-def _format_words(told: object) -> Iterator[str]:
+def _format_words(value: object) -> Iterator[str]:
     """The values of the fields that name a method or a format, at any depth."""
-    if not isinstance(told, dict):
-        yield str(told)[:60]
+    if not isinstance(value, dict):
+        yield str(value)[:60]
         return
     for name in ("quant_method", "format"):
-        if isinstance(told.get(name), str):
-            yield told[name]
-    for part in told.values():
+        if isinstance(value.get(name), str):
+            yield value[name]
+    for part in value.values():
         if isinstance(part, dict):
             yield from _format_words(part)
 

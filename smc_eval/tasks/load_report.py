@@ -36,7 +36,7 @@ def checkpoint_use(
 ) -> CheckpointUse:
     """What a net took of the tensors of its checkpoint.
 
-    `net` is a loaded model of transformers without its unused parts, `report` tells the missing and the
+    `net` is a loaded model of transformers without its unused parts, `report` lists the missing and the
     unexpected names without any filter, and `ties` are the pairs of names that the config ties.
 
     Raises:

@@ -13,8 +13,10 @@ import pytest
 import smc_eval
 from smc_eval.cli.run import GRID_SCHEMA
 from smc_eval.experiment.parsing import LONGEST_TOML
+from smc_eval.files.sealed_json import write_sealed_json
 from smc_eval.spec import digest
 from smc_eval.store.record import Record
+from smc_eval.store.store import Store
 
 TERMS = ("--model", "tiny", "--tasks", "terms", "--method", "omp-after", "--sparsity", "0.5", "--quiet")
 DEEP = "[" * 100_000
@@ -107,7 +109,12 @@ BAD_ITEMS: tuple[dict[str, Any], ...] = (
     {"rows": [[float("nan")]]},
     {"groups": ["a", "b"]},
 )
-WRITTEN = tuple(json.dumps({"predicted": [1], "items": ITEMS | bad}).encode() for bad in BAD_ITEMS)
+WRITTEN = (
+    {},
+    {"predicted": 5, "items": 5},
+    {"predicted": [1]},
+    *({"predicted": [1], "items": ITEMS | bad} for bad in BAD_ITEMS),
+)
 
 
 @pytest.fixture
@@ -117,7 +124,18 @@ def store(invoke) -> Path:
     return Path("smc-eval-runs")
 
 
-@pytest.mark.parametrize("junk", [*JUNK, *WRITTEN])
+@pytest.mark.parametrize("content", WRITTEN)
+def test_predictions_may_hold_anything_under_the_right_seal(invoke, store: Path, content: Any) -> None:
+    for file in store.glob("predictions/*"):
+        write_sealed_json(file, file.name.partition(".")[0], content)
+    verified = invoke("store", store, "--verify")
+    assert verified.exit_code == 1 and verified.stdout.count("broken: predictions/") == 2
+    assert invoke("report", store, "--format", "csv", "--curves").exit_code == 0
+    scored = invoke("score", store)
+    assert scored.exit_code == 1 and "its predictions are missing or broken" in scored.stderr
+
+
+@pytest.mark.parametrize("junk", JUNK)
 def test_files_of_a_store_may_hold_anything(invoke, store: Path, junk: bytes) -> None:
     for file in store.glob("nets/*/meta.json"):
         file.write_bytes(junk)
@@ -136,27 +154,27 @@ def test_files_of_a_store_may_hold_anything(invoke, store: Path, junk: bytes) ->
     assert invoke("store", store, "--verify").exit_code == 0
 
 
+@pytest.mark.parametrize("grid", JUNK)
+def test_a_file_that_is_no_saved_grid_is_refused_by_name(invoke, refused, store: Path, grid: bytes) -> None:
+    (store / "grid.json").write_bytes(grid)
+    assert "grid.json is cut short or altered" in refused(invoke("work", "--output", store))
+
+
 @pytest.mark.parametrize(
-    "grid",
+    "content",
     [
-        *JUNK,
-        *(
-            json.dumps({"schema": GRID_SCHEMA, "release": smc_eval.__version__, **content}).encode()
-            for content in (
-                {},
-                {"config": 5, "cells": {}},
-                {"config": {}, "cells": []},
-                {"config": {"tasks": 5}, "cells": {}},
-                {"config": {"task": ["terms"]}, "cells": {}},
-                {"config": {"tasks": ["terms"]}, "cells": {"a": 5}},
-                {"config": {"tasks": [DEEP]}, "cells": {}},
-            )
-        ),
+        {},
+        {"config": 5, "cells": {}},
+        {"config": {}, "cells": []},
+        {"config": {"tasks": 5}, "cells": {}},
+        {"config": {"task": ["terms"]}, "cells": {}},
+        {"config": {"tasks": ["terms"]}, "cells": {"a": 5}},
+        {"config": {"tasks": [DEEP]}, "cells": {}},
     ],
 )
-def test_a_saved_grid_may_hold_anything(invoke, refused, store: Path, grid: bytes) -> None:
-    (store / "grid.json").write_bytes(grid)
-    refused(invoke("work", "--output", store))
+def test_a_sealed_grid_may_hold_anything(invoke, refused, store: Path, content: Any) -> None:
+    Store(store).save_grid({"schema": GRID_SCHEMA, "release": smc_eval.__version__, **content})
+    assert "cut short" not in refused(invoke("work", "--output", store))
 
 
 def sealed(record: Record, path: str, value: object) -> str:

@@ -127,7 +127,7 @@ def test_one_score_whatever_shares_the_batch_and_the_record_says_so(tmp_path: Pa
         assert Record.from_json(record.to_json()) == record
     pruned, _ = scored(Lengths(), tmp_path / "pruned", MagnitudeAfter())
     assert pruned.score is not None and pruned.score.one_by_one
-    assert pruned.cost is not None and pruned.cost.uncounted == ("aten._fft_c2c",)  # told: not counted
+    assert pruned.cost is not None and pruned.cost.uncounted == ("aten._fft_c2c",)  # named: not counted
     guarded, _ = scored(Lengths(how="guarded"), tmp_path / "guarded")
     assert guarded.score is not None and guarded.score.signature == "accuracy"
     assert "one_by_one" not in guarded.to_json()["score"]
@@ -145,9 +145,9 @@ def test_the_footer_says_that_examples_were_predicted_one_by_one(tmp_path: Path)
     record, _ = scored(Lengths(), tmp_path)
     settings = footnotes(table_of([record])).settings
     assert (
-        "predicted one by one: padding or other examples of a batch change what this net makes of an example"
-        in settings
-    )
+        "predicted one by one: padding or other examples of a batch change the outputs of this net for an "
+        "example"
+    ) in settings
 
 
 def test_a_score_that_is_computed_again_keeps_the_sign_of_its_predictions(tmp_path: Path) -> None:

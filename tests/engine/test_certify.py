@@ -169,3 +169,12 @@ def test_the_peak_memory_of_a_cell_does_not_include_earlier_memory() -> None:
     before, after, last = map(int, peaks)
     assert after < before - 100 * 2**20
     assert last >= after + 90 * 2**20
+
+
+def test_paths_are_the_same_example_by_example_and_in_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, batches = net_and_batches(Toy())
+    net.set_masks({name: torch.rand(mask.shape) < 0.4 for name, mask in net.full_masks.items()})
+    in_groups = effective_sparsity(net, batches)
+    assert 0 < in_groups[0] < 1
+    monkeypatch.setattr("smc_eval.engine.certify.is_large", lambda _: True)
+    assert effective_sparsity(net, batches) == in_groups

@@ -1,4 +1,4 @@
-"""Padding is no input: what weights multiply does not depend on who shares a batch."""
+"""Padding is no input: the inputs of weights do not depend on the other examples of a batch."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def test_the_norms_are_those_of_texts_that_are_read_one_by_one(kind: str) -> Non
     probe = probe_of(task, EXAMPLES)
     squares = Squares(probe.weights, probe.weights)
     probe.inputs(1, squares)
-    model: Any = probe._net.model.eval()
+    model: Any = probe.net.model.eval()
     places = {"encoder-decoder": "model", "masked words": "net.roberta"}
     prefix = places.get(kind, "encoder")
     encoder = model.get_submodule(prefix)
@@ -215,7 +215,7 @@ def test_a_task_can_declare_its_padding() -> None:
         probe.inputs(13, lambda name, _, x_NI, rows=rows: rows.update({name: rows.get(name, 0) + len(x_NI)}))
         counts[type(task).__name__] = rows
         assert probe.sight is not None
-    # 52 examples; `second` gets rows whose order its shape does not tell, so they all count
+    # 52 examples; `second` gets rows whose order its shape does not show, so they all count
     assert counts == {
         "PaddedToy": {"first.weight": 260, "second.weight": 260, "pooled.weight": 52},
         "DeclaredToy": {"first.weight": 156, "second.weight": 260, "pooled.weight": 52},

@@ -1,4 +1,4 @@
-"""What a criterion sees of inputs: convolutions and turned weights as linear maps; the rest is told."""
+"""Inputs that a criterion sees: convolutions and turned weights as linear maps; the rest is noted."""
 
 from __future__ import annotations
 

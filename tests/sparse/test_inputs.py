@@ -493,14 +493,14 @@ def test_every_weight_in_scope_of_a_solver_has_inputs_for_all_columns(task: Any)
 
 def test_observing_is_without_dropout_and_keeps_mode_and_gradients() -> None:
     net_probe, means = probe(Toy()), []
-    net_probe._net.model.train()
+    net_probe.net.model.train()
     for _ in range(2):
         squares = Squares(net_probe.weights, ["down.weight"])
         net_probe.inputs(2, squares)
         means.append(squares.scaled("down.weight"))
     assert torch.equal(means[0], means[1])
-    assert net_probe._net.model.training
-    assert all(weight.grad is None for weight in net_probe._net.model.parameters())
+    assert net_probe.net.model.training
+    assert all(weight.grad is None for weight in net_probe.net.model.parameters())
 
 
 def test_sums_of_inputs_do_not_depend_on_the_batch_size() -> None:

@@ -1,4 +1,4 @@
-"""What a net takes of its checkpoint: all of it, besides heads, poolers and position ids; ties are told."""
+"""A net uses its whole checkpoint, besides heads, poolers and position ids; ties are recorded."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def saved(folder: Path, net: Any = None, *, pickled: bool = False, **config: obj
     torch.manual_seed(0)
     net = net or BertForMaskedLM(BertConfig(num_hidden_layers=2, **SMALL))
     net.save_pretrained(folder)
-    told = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(told | config))
+    stored = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(stored | config))
     if pickled:
         (folder / "model.safetensors").unlink()
         torch.save(net.state_dict(), folder / "pytorch_model.bin")

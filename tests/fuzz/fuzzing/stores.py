@@ -145,7 +145,7 @@ def _sealed(content: Any) -> bytes:
 
 
 def _results(store: Path) -> dict[str, Any]:
-    """Each good record without what differs from run to run."""
+    """Each good record without the values that differ from run to run."""
     return {
         record["digest"]: {name: value for name, value in record.items() if name not in MEASURED}
         for record in checker.good_records(store)
