@@ -22,9 +22,10 @@ import torch
 from real import clock, label, parse_args, tasks
 from torch import nn
 
-from smc_eval.engine.batches import Batches, predict
+from smc_eval.engine.batches import Batches
 from smc_eval.engine.device import Device
 from smc_eval.engine.optimizer import make_optimizer
+from smc_eval.engine.predict import predict
 from smc_eval.engine.train import Training
 from smc_eval.engine.usage import Usage
 from smc_eval.experiment.cell import Cell, chain

@@ -16,8 +16,8 @@ from statistics import median
 from engine import new_training
 from real import clock, label, parse_args, tasks
 
-from smc_eval.engine.batches import predict
 from smc_eval.engine.device import Device
+from smc_eval.engine.predict import predict
 
 LIMIT = 8.0
 """Target: smallest multiple of the rate one by one."""

@@ -22,8 +22,9 @@ from real import clock, label, parse_args, tasks, without_lengths
 from torch import Tensor, nn
 
 from smc_eval.capabilities import side_lengths
-from smc_eval.engine.batches import Batches, pass_ranges, token_limit
+from smc_eval.engine.batches import Batches, pass_ranges
 from smc_eval.engine.device import Device
+from smc_eval.engine.predict import token_limit
 from smc_eval.recipe import Recipe
 from smc_eval.task import Task
 from smc_eval.tasks.commonsense.pairs import PairBatch

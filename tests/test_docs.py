@@ -20,7 +20,7 @@ from smc_eval import Target, hookspecs, registry, spec
 from smc_eval.card import Card, TaskCard
 from smc_eval.cli import app
 from smc_eval.experiment.grid import recipe_of
-from smc_eval.experiment.parsing import parse_spec
+from smc_eval.experiment.spec_text import parse_spec
 from smc_eval.protocol import PROTOCOLS, Protocol
 from smc_eval.recipe import Recipe
 from smc_eval.store.records import RecordsFile

@@ -17,7 +17,7 @@ from smc_eval.data_file import DataFile
 from smc_eval.errors import DownloadError, UsageError
 from smc_eval.experiment.config import DATA_VARIABLE
 from smc_eval.experiment.grid import chosen_tasks, data_folder
-from smc_eval.experiment.parsing import parse_spec
+from smc_eval.experiment.spec_text import parse_spec
 from smc_eval.registry import ALL, registry
 from smc_eval.reporting.printable import printable
 from smc_eval.task import Task

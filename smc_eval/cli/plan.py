@@ -18,7 +18,7 @@ from smc_eval.cli.plan_tree import stage_trees, start_label
 from smc_eval.cli.search_table import bisection_of
 from smc_eval.cli.store import bytes_text
 from smc_eval.errors import counted
-from smc_eval.experiment import parsing
+from smc_eval.experiment import parsing, spec_text
 from smc_eval.experiment.cell import Chain, shared_nets
 from smc_eval.experiment.config import RunConfig
 from smc_eval.experiment.grid import Grid
@@ -78,7 +78,7 @@ def plan(
     given = read_rates(rates, [*known.tasks, *known.groups]) if rates else ()
     if flops:
         of_all = {"task": ANY_TASK, "flops": flops}
-        given += (parsing.check_spec(DeviceRate, of_all, "flag", "the command line"),)
+        given += (spec_text.check_spec(DeviceRate, of_all, "flag", "the command line"),)
     grid = Grid.of(config, known)
     check_layout(Path(config.output))
     search_list = searches(grid, bisection_of(config)) if config.find else []

@@ -22,7 +22,7 @@ from smc_eval.engine.distributed import launch
 from smc_eval.errors import StoreError, UsageError, counted
 from smc_eval.experiment.config import RunConfig
 from smc_eval.experiment.grid import Grid
-from smc_eval.experiment.parsing import check_spec
+from smc_eval.experiment.spec_text import check_spec
 from smc_eval.planning.resolve import RefusedTarget, ResolvedCell, Resolver, unresolved_lines
 from smc_eval.registry import registry
 from smc_eval.store.layout import check_layout

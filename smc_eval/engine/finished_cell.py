@@ -10,11 +10,12 @@ from typing import Any
 
 import torch
 
-from smc_eval.engine.batches import Batches, predict, prediction_recipe
+from smc_eval.engine.batches import Batches
 from smc_eval.engine.certify import certify
 from smc_eval.engine.device import Device
 from smc_eval.engine.flop_meter import FlopMeter
 from smc_eval.engine.initial_net import initial_model
+from smc_eval.engine.predict import predict, prediction_recipe
 from smc_eval.engine.usage import Usage
 from smc_eval.experiment.cell import Chain
 from smc_eval.experiment.checked_score import reported_examples

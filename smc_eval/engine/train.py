@@ -11,12 +11,13 @@ from typing import Any
 from torch import Tensor, nn
 
 from smc_eval.engine.activations import recomputed
-from smc_eval.engine.batches import Batches, Passes, predict, prediction_recipe
+from smc_eval.engine.batches import Batches, Passes
 from smc_eval.engine.checkpoint_interval import CheckpointInterval
 from smc_eval.engine.device import Device
 from smc_eval.engine.flop_meter import FlopMeter
 from smc_eval.engine.objective import Objective
 from smc_eval.engine.optimizer import gathered_state, make_optimizer, restore_state, set_learning_rate
+from smc_eval.engine.predict import predict, prediction_recipe
 from smc_eval.engine.progress import Watcher
 from smc_eval.engine.stop_signals import STOP_SIGNALS
 from smc_eval.engine.training_step import TrainingStep

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from smc_eval.sparse.sight import unseen_share
-from smc_eval.store.record import ActivityFlops, ActivitySeconds, Cost, FlopCount, ObservedInputs
+from smc_eval.store.cost import ActivityFlops, ActivitySeconds, Cost, FlopCount
+from smc_eval.store.record import ObservedInputs
 
 Activity = Literal["train", "prune", "predict"]
 """What a cell spends time and operations on. Selecting an epoch is part of training."""

@@ -11,7 +11,8 @@ from typing import Any, Literal
 from pydantic import Field
 
 from smc_eval.errors import UnknownName
-from smc_eval.experiment.parsing import COMMAND_LINE, parse_spec, read_toml
+from smc_eval.experiment.spec_text import COMMAND_LINE, parse_spec
+from smc_eval.experiment.toml_file import read_toml
 from smc_eval.files.user_path import is_file
 from smc_eval.recipe import Precision
 from smc_eval.spec import Spec

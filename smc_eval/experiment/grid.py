@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import get_args
 
 from smc_eval.errors import DataError, UnknownName, UsageError
-from smc_eval.experiment import parsing
+from smc_eval.experiment import parsing, spec_text
 from smc_eval.experiment.ablation import Ablated, How
 from smc_eval.experiment.budget import Budget
 from smc_eval.experiment.cell import Cell
@@ -98,7 +98,7 @@ def _targets(config: RunConfig, protocol: Protocol) -> Iterator[Target]:
     """The targets of a configuration, each once."""
     chosen = {"include": config.include, "exclude": config.exclude}
     for target in parsing.parse_targets(config.sparsity, config.scope or protocol.scope):
-        yield parsing.check_spec(Target, {**dict(target), **chosen}, *parsing.COMMAND_LINE)
+        yield spec_text.check_spec(Target, {**dict(target), **chosen}, *spec_text.COMMAND_LINE)
 
 
 def _methods(config: RunConfig, registry: Registry, protocol: Protocol) -> Iterator[Method]:
@@ -113,7 +113,7 @@ def _methods(config: RunConfig, registry: Registry, protocol: Protocol) -> Itera
         for name in _all_methods(registry, config) if word == ALL else [word]:
             kind = registry.method(name)
             own = kind.paper if protocol.name == "paper" else {}
-            method = parsing.parse_spec(kind, {**own, **options}, "option", f"method {name!r}")
+            method = spec_text.parse_spec(kind, {**own, **options}, "option", f"method {name!r}")
             methods.setdefault(method.digest(), method)
     if not methods:
         raise UsageError(
@@ -159,7 +159,7 @@ def _tasks(
         changes["precision"] = config.precision
     if {"epochs", "steps"} <= changes.keys():
         raise UsageError("--recipe gives both epochs and steps; give one")
-    parsing.amend_recipe(Recipe(epochs=1), changes, "--recipe")
+    spec_text.amend_recipe(Recipe(epochs=1), changes, "--recipe")
     folder = PUBLISHED if config.data_dir == PUBLISHED else data_folder(config.data_dir)
     folds = _chosen_folds(config.folds, [kind for kind, _ in chosen])
     tasks = dict[str, Task]()
@@ -173,9 +173,9 @@ def _tasks(
                     "folder": folder,
                     "fold": fold,
                     "limit": config.limit,
-                    "recipe": parsing.amend_recipe(own, changes, "--recipe"),
+                    "recipe": spec_text.amend_recipe(own, changes, "--recipe"),
                 }
-                task = parsing.parse_spec(kind, {**options, **values}, "option", f"task {kind.card.name!r}")
+                task = spec_text.parse_spec(kind, {**options, **values}, "option", f"task {kind.card.name!r}")
                 tasks.setdefault(task.digest(), task)
     yield from tasks.values()
 
@@ -204,9 +204,9 @@ def recipe_of(kind: type[Task], backbone: str, protocol: Protocol) -> Recipe:
     """The recipe of a task with a model, under a protocol, before `--recipe` changes it."""
     own: Recipe = kind.model_fields["recipe"].get_default(call_default_factory=True)
     if backbone == "tiny":
-        own = parsing.amend_recipe(own, kind.tiny, f"{kind.identity}.tiny")
+        own = spec_text.amend_recipe(own, kind.tiny, f"{kind.identity}.tiny")
     if protocol.name == "paper":
-        own = parsing.amend_recipe(own, kind.paper_recipe, f"{kind.identity}.paper_recipe")
+        own = spec_text.amend_recipe(own, kind.paper_recipe, f"{kind.identity}.paper_recipe")
     return protocol.recipe(own)
 
 

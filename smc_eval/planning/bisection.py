@@ -11,7 +11,8 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from smc_eval.errors import UsageError
-from smc_eval.experiment.parsing import parse_pairs, parse_spec
+from smc_eval.experiment.parsing import parse_pairs
+from smc_eval.experiment.spec_text import parse_spec
 from smc_eval.spec import Spec
 
 

@@ -10,7 +10,8 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from smc_eval.errors import UnknownName, UsageError
-from smc_eval.experiment.parsing import parse_spec, read_toml
+from smc_eval.experiment.spec_text import parse_spec
+from smc_eval.experiment.toml_file import read_toml
 from smc_eval.spec import Spec
 from smc_eval.stages import Stage, Train
 from smc_eval.task import Task

@@ -11,7 +11,7 @@ import smc_eval
 from smc_eval.errors import DataError, ModelError, SmcError, StoreError, UsageError, first_line
 from smc_eval.experiment.data_facts import Repeats, count_repeats, full_score
 from smc_eval.experiment.grid import chosen_tasks
-from smc_eval.experiment.parsing import parse_spec
+from smc_eval.experiment.spec_text import parse_spec
 from smc_eval.registry import Registry, guarded
 from smc_eval.score import Score
 from smc_eval.store.predictions import Predictions

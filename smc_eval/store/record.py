@@ -16,6 +16,7 @@ from smc_eval.recipe import Recipe
 from smc_eval.score import Score, pooled
 from smc_eval.spec import digest
 from smc_eval.store.certificate import RECORD_CONFIG, Certificate, Count, Share
+from smc_eval.store.cost import Cost
 from smc_eval.task import CheckpointUse, Source
 
 RECORD_SCHEMA = 2
@@ -24,7 +25,6 @@ RECORD_SCHEMA = 2
 ONE_BY_ONE = "|batch:1"
 """End of the signature of a score whose examples were predicted one by one."""
 
-Seconds = Annotated[float, Field(ge=0)]
 
 EMPTY_PARTS = ("match", "sparsity", "certificate", "cost")
 """Parts that are an empty object in JSON, and None in Python, where a record lacks them."""
@@ -103,69 +103,6 @@ class ReachedSparsity:
     """Of all tensors with two or more dimensions, embeddings left out."""
     all: Share
     """Of all parameters."""
-
-
-@dataclass(frozen=True)
-class ActivitySeconds:
-    """Wall-clock seconds."""
-
-    __pydantic_config__ = RECORD_CONFIG
-
-    train: Seconds
-    prune: Seconds
-    predict: Seconds
-
-
-@dataclass(frozen=True)
-class FlopCount:
-    """Floating-point operations."""
-
-    __pydantic_config__ = RECORD_CONFIG
-
-    dense: Count
-    """As if nothing were pruned."""
-    sparse: Count
-    """If pruned weights cost nothing."""
-
-
-@dataclass(frozen=True)
-class ActivityFlops:
-    """Operations of training, of the pruners' scoring passes, and of predicting the reported split."""
-
-    __pydantic_config__ = RECORD_CONFIG
-
-    train: FlopCount
-    prune: FlopCount
-    predict: FlopCount
-
-
-@dataclass(frozen=True)
-class Cost:
-    """Cost of a net, over its whole chain."""
-
-    __pydantic_config__ = RECORD_CONFIG
-
-    steps: Count
-    """Optimizer steps."""
-    examples: Count
-    """Training examples seen, with repetition."""
-    scoring_passes: Count
-    """Batches that pruners passed through the net."""
-    teacher_passes: Count
-    """Batches that a teacher predicted."""
-    selections: Count
-    """How often a validation split was predicted to select an epoch."""
-    seconds: ActivitySeconds
-    flops: ActivityFlops
-    peak_memory_mb: Count
-    peak_memory_of: str
-    """Whether the peak is that of the cell or of the whole process."""
-    parts: Annotated[int, Field(exclude_if=lambda v: v == 1)] = 1
-    """Parts that each batch was split into, to fit into memory."""
-    skipped_steps: Annotated[int, Field(exclude_if=lambda v: not v)] = 0
-    """Steps of `steps` that the loss scaler of fp16 skipped, because a gradient overflowed."""
-    uncounted: Annotated[tuple[str, ...], Field(exclude_if=lambda v: not v)] = ()
-    """Kernels that multiply and whose operations are not in `flops`, because no formula is known."""
 
 
 @dataclass(frozen=True)

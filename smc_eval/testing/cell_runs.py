@@ -19,7 +19,8 @@ from smc_eval.experiment.cell import Cell, Chain, chain
 from smc_eval.method import Method
 from smc_eval.protocol import SOUND
 from smc_eval.sparse.net import Net
-from smc_eval.store.record import ActivitySeconds, Record
+from smc_eval.store.cost import ActivitySeconds
+from smc_eval.store.record import Record
 from smc_eval.store.store import Store
 from smc_eval.target import Scope, Target
 from smc_eval.task import Task

@@ -17,8 +17,9 @@ from smc_eval.capabilities import (
     published_sizes,
     trained_as,
 )
-from smc_eval.engine.batches import Batches, predict
+from smc_eval.engine.batches import Batches
 from smc_eval.engine.device import Device
+from smc_eval.engine.predict import predict
 from smc_eval.engine.progress import Silent
 from smc_eval.target import Target
 from smc_eval.task import Task

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from smc_eval.engine.batches import Batches, length_key, pass_ranges, predict
+from smc_eval.engine.batches import Batches, length_key, pass_ranges
 from smc_eval.engine.device import Device
+from smc_eval.engine.predict import predict
 from smc_eval.errors import DataError, UsageError
 from smc_eval.methods.dense import Dense
 from smc_eval.recipe import Recipe

@@ -23,8 +23,8 @@ from smc_eval.sparse.mask_sample import sample_masks
 from smc_eval.sparse.net import Net
 from smc_eval.sparse.scope import in_scope
 from smc_eval.store.certificate import WeightChange
+from smc_eval.store.cost import FlopCount
 from smc_eval.store.mask_samples import MaskSample, iou
-from smc_eval.store.record import FlopCount
 from smc_eval.store.store import Store
 from smc_eval.target import Target
 from smc_eval.task import Task

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from smc_eval import spec
 from smc_eval.errors import UnknownName, UsageError
-from smc_eval.experiment import parsing
+from smc_eval.experiment import parsing, spec_text
 from smc_eval.recipe import Recipe
 from smc_eval.spec import Spec
 from smc_eval.target import SMC_GRID, Target
@@ -31,7 +31,7 @@ class Options(Spec):
 
 
 def parsed(**given: Any) -> Options:
-    return parsing.parse_spec(Options, given, "option", "method 'toy'")
+    return spec_text.parse_spec(Options, given, "option", "method 'toy'")
 
 
 def test_options_follow_the_name_of_their_method() -> None:
@@ -145,7 +145,9 @@ def test_every_text_is_parsed_or_refused_in_at_most_three_lines(text: str) -> No
     read(lambda: parsing.parse_folds(text))
     read(lambda: parsing.parse_named([text], "method"))
     read(lambda: parsing.parse_models([text]))
-    read(lambda: parsing.amend_recipe(Recipe(epochs=1), parsing.parse_pairs([text], "--recipe"), "--recipe"))
+    read(
+        lambda: spec_text.amend_recipe(Recipe(epochs=1), parsing.parse_pairs([text], "--recipe"), "--recipe")
+    )
     read(lambda: parsed(share=text, betas=text, clip=text))
 
 
@@ -193,16 +195,16 @@ def test_a_wrong_value_is_refused_with_the_description_of_the_option() -> None:
 
 def test_epochs_replace_steps_and_steps_replace_epochs() -> None:
     own = Recipe(epochs=50, lr=0.1)
-    assert parsing.amend_recipe(own, {"steps": "12"}, "--recipe") == Recipe(steps=12, lr=0.1)
-    assert parsing.amend_recipe(Recipe(steps=3), {"epochs": "0.5"}, "--recipe") == Recipe(epochs=0.5)
-    assert parsing.amend_recipe(own, {"lr": "0.2"}, "--recipe") == Recipe(epochs=50, lr=0.2)
+    assert spec_text.amend_recipe(own, {"steps": "12"}, "--recipe") == Recipe(steps=12, lr=0.1)
+    assert spec_text.amend_recipe(Recipe(steps=3), {"epochs": "0.5"}, "--recipe") == Recipe(epochs=0.5)
+    assert spec_text.amend_recipe(own, {"lr": "0.2"}, "--recipe") == Recipe(epochs=50, lr=0.2)
 
 
 def test_an_unknown_recipe_field_is_refused() -> None:
     with pytest.raises(
         UnknownName, match="no field of --recipe is named 'batchsize'; did you mean 'batch_size'"
     ):
-        parsing.amend_recipe(Recipe(epochs=1), {"batchsize": "4"}, "--recipe")
+        spec_text.amend_recipe(Recipe(epochs=1), {"batchsize": "4"}, "--recipe")
     with pytest.raises(UsageError, match="--recipe 'lr' is not of the form key=value"):
         parsing.parse_pairs(["lr"], "--recipe")
 
@@ -216,4 +218,4 @@ def test_the_label_of_a_spec_is_parsed_into_the_same_spec() -> None:
     label = spec.label("listing", chosen)
     assert label == 'listing:names=["fr","de"],rate=none'
     ((_, options),) = parsing.parse_named([label], "task")
-    assert parsing.parse_spec(Listing, options, "option", "it") == chosen
+    assert spec_text.parse_spec(Listing, options, "option", "it") == chosen

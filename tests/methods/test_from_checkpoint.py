@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from smc_eval.errors import ModelError, SparsityError, UsageError
-from smc_eval.experiment.parsing import parse_spec
+from smc_eval.experiment.spec_text import parse_spec
 from smc_eval.methods.from_checkpoint import FromCheckpoint
 from smc_eval.planning.plan import describe_stage
 from smc_eval.recipe import Recipe

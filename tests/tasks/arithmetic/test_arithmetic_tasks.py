@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from smc_eval.engine.batches import predict
 from smc_eval.engine.device import Device
+from smc_eval.engine.predict import predict
 from smc_eval.errors import DataError, ModelError, UsageError
 from smc_eval.sparse.scope import in_scope
 from smc_eval.tasks.arithmetic.datasets import (

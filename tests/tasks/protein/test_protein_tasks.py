@@ -12,8 +12,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from smc_eval.engine.batches import predict
 from smc_eval.engine.device import Device
+from smc_eval.engine.predict import predict
 from smc_eval.errors import DataError, ModelError, UsageError
 from smc_eval.registry import load
 from smc_eval.sparse.scope import in_scope
