@@ -42,6 +42,11 @@ class MethodCard(Card):
     """Distributions that it supports; None means all."""
     scopes: tuple[Scope, ...] | None = None
     """Scopes that it supports; None means all."""
+    criterion: str = ""
+    """What decides which weights remain, as a formula or in words: `|w|`. The table of methods shows it."""
+    equals: str = ""
+    """The published implementation that it equals: repository, commit and measured disagreement; where it
+    differs, how. Empty: it was compared with none."""
 
 
 class TaskCard(Card):
