@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from smc_eval.engine.net_reader import NetReader
-from smc_eval.engine.optimizer import clear_state
+from smc_eval.engine.optimizer import clear_state, reset_momentum
 from smc_eval.engine.probe import seal
 from smc_eval.errors import SparsityError
 from smc_eval.sparse.given_tensors import wrong_tensors
@@ -94,6 +94,9 @@ class TrainingStep(NetReader):
         if not self.net.soft:
             clear_state(self.optimizer, {parameters[name]: back for name, back in grown.items()})
         self._states = self._current_states()
+
+    def reset_momentum(self) -> None:
+        reset_momentum(self.optimizer)
 
     @torch.no_grad()
     def write_gradients(self) -> None:
