@@ -82,6 +82,8 @@ class SrSte(Method):
         patterns=("n:m",),
         distribution="uniform",
         criterion="|w| in each group",
+        equals="aojunzz/NM-sparsity a557d6b, over 60 steps of SGD and of AdamW at 2:4, 1:4 and 4:8: no mask "
+        "bit differs, weights by at most 4e-7. In convolutions it groups over input channels",
     )
     decay: float = Field(2e-4, ge=0, le=1)
     """Lambda: how strongly pruned weights are pulled towards zero."""
