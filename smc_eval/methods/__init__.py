@@ -19,6 +19,7 @@ from smc_eval.methods.set import SparseEvolution
 from smc_eval.methods.snip import Snip
 from smc_eval.methods.sparsegpt import SparseGPT
 from smc_eval.methods.synflow import SynFlow
+from smc_eval.methods.taylor import Taylor
 from smc_eval.methods.wanda import Wanda
 
 SMC_BENCH_METHODS: tuple[type[Method], ...] = (
@@ -44,6 +45,7 @@ FURTHER_METHODS: tuple[type[Method], ...] = (
     SparseGPT,
     SparseEvolution,
     Movement,
+    Taylor,
     TunedGmp,
     FromCheckpoint,
 )
