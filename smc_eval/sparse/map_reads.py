@@ -44,16 +44,15 @@ class ReadCapture(InputWatch):
 
     def __init__(self, weights: Tensors) -> None:
         super().__init__(weights, lambda *_: None, Reading())
-        self.readers: dict[str, MapReads] = {}
+        self.reads: dict[str, MapReads] = {}
         self._sizes = {name: weight.numel() for name, weight in weights.items()}
 
     def report(self, weight_OI: Tensor, x: Tensor) -> None:
         reader = self.reader_of(weight_OI)
         if reader and x.requires_grad:
             name, turned = reader
-            self.readers.setdefault(name, MapReads(name, turned, [])).inputs.append(
-                x.reshape(-1, x.shape[-1])
-            )
+            reads = self.reads.setdefault(name, MapReads(name, turned, []))
+            reads.inputs.append(x.reshape(-1, x.shape[-1]))
 
     def reader_of(self, weight_OI: Tensor) -> tuple[str, bool] | None:
         """The weight that this matrix is, and whether it is transposed; None if it is only a part of one."""
@@ -72,6 +71,8 @@ class CuttingCapture(ReadCapture):
     ) -> None:
         super().__init__(weights)
         self._inputs_of, self._outputs_of, self._names = inputs_of, outputs_of, set[str]()
+        self.leaves: dict[str, list[Tensor]] = {}
+        """The outputs that were cut, by the name of their weight: new starts of the graph."""
 
     def report(self, weight_OI: Tensor, x: Tensor) -> None:
         super().report(weight_OI, x)
@@ -89,7 +90,12 @@ class CuttingCapture(ReadCapture):
         if self._names & set(self._inputs_of):
             args, kwargs = tuple(map(_cut, args)), {name: _cut(value) for name, value in kwargs.items()}
         outputs = func(*args, **kwargs)
-        return _cut(outputs) if self._names & set(self._outputs_of) else outputs
+        cut = self._names & set(self._outputs_of)
+        if cut and isinstance(outputs, Tensor):
+            outputs = outputs.detach().requires_grad_()
+            for name in cut:
+                self.leaves.setdefault(name, []).append(outputs)
+        return outputs
 
 
 def _cut(value: Any) -> Any:

@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from smc_eval.sparse.map_reads import CuttingCapture, MapReads, ReadCapture, slopes_of
+from smc_eval.sparse.map_reads import CuttingCapture, MapReads, ReadCapture
 from smc_eval.sparse.tensors import Tensors
 from smc_eval.sparse.unit_layers import UnitLayer, UnitPart, Units
 
@@ -21,6 +21,9 @@ UnitKind = Literal["heads", "neurons"]
 
 Runs = tuple[bool, Sequence[tuple[int, int]]]
 """Whether they are rows, and the first and the length of each run."""
+
+OUTPUT = "output of "
+"""Before the name of a weight: what its map makes."""
 
 SEGMENTS = (1, 2, 3)
 """Numbers of equal parts that a map can have, as query, key and value in one matrix."""
@@ -46,44 +49,57 @@ def find_units(
         loss: calls the model once, and returns its loss.
     """
     parameters = {name: weight for name, weight in model.named_parameters() if name in weights}
-    with ReadCapture(weights) as capture, torch.enable_grad():
+    with ReadCapture(parameters) as capture, torch.enable_grad():
         loss()
     generator = torch.Generator().manual_seed(seed)
     found = [
         layer
-        for reader in capture.readers.values()
+        for reader in capture.reads.values()
         if (layer := _layer_of(reader, parameters, kind, generator)) is not None
     ]
-    layers = _only_readers(found, weights, parameters, loss)
-    return tuple(_without_shared_sides(_only_sources(layers, weights, parameters, loss)))
+    return tuple(_closed(_without_shared_sides(found), {layer.parts[0] for layer in found}, parameters, loss))
 
 
-def _only_readers(
-    layers: Sequence[UnitLayer], weights: Tensors, parameters: Tensors, loss: Callable[[], Tensor]
-) -> list[UnitLayer]:
-    """The layers whose units are read by their maps alone: with their inputs cut, nothing is left."""
-    with CuttingCapture(weights, inputs_of={layer.name for layer in layers}), torch.enable_grad():
-        slopes = slopes_of([loss()], [torch.ones(())], parameters)
-    elsewhere = {name for name, slope in slopes.items() if bool(slope.any())}
-    return [layer for layer in layers if not elsewhere & {part.name for part in layer.parts[1:]}]
+def _closed(
+    layers: Sequence[UnitLayer], readings: set[UnitPart], parameters: Tensors, loss: Callable[[], Tensor]
+) -> Iterator[UnitLayer]:
+    """The layers whose units are read by their own maps alone, and whose maps read nothing but these units.
 
-
-def _only_sources(
-    layers: Sequence[UnitLayer], weights: Tensors, parameters: Tensors, loss: Callable[[], Tensor]
-) -> list[UnitLayer]:
-    """The layers that read their units alone: with the outputs of these cut, no input depends on a weight."""
-    sources = {part.name for layer in layers for part in layer.parts[1:]}
-    with CuttingCapture(weights, outputs_of=sources) as capture, torch.enable_grad():
+    With the inputs of all reading maps cut, neither the loss nor the inputs of a map of another layer may
+    depend on a source. With the outputs of all sources cut, the inputs of a map may depend on no weight, and
+    on no output but those of its own sources.
+    """
+    readers = {part.name for part in readings}
+    sources = {part.name for layer in layers for part in layer.parts if part not in readings}
+    weights = list(parameters.items())
+    with CuttingCapture(parameters, inputs_of=readers) as before, torch.enable_grad():
+        reached = {"": _dependents([loss()], weights)}
+    for name in readers & before.reads.keys():
+        reached[name] = _dependents(before.reads[name].inputs, weights)
+    with CuttingCapture(parameters, outputs_of=sources) as behind, torch.enable_grad():
         loss()
-    return [layer for layer in layers if not _depends(capture.readers.get(layer.name), parameters)]
+    ends = weights + [(OUTPUT + name, leaf) for name, leaves in behind.leaves.items() for leaf in leaves]
+    for layer in layers:
+        reading = {part.name for part in layer.parts if part in readings}
+        feeding = {part.name for part in layer.parts if part not in readings}
+        elsewhere = (names for reader, names in reached.items() if reader not in reading)
+        read = (_dependents(behind.reads[name].inputs, ends) for name in reading & behind.reads.keys())
+        own_outputs = {OUTPUT + name for name in feeding}
+        if not any(feeding & names for names in elsewhere) and not any(names - own_outputs for names in read):
+            yield layer
 
 
-def _depends(reader: MapReads | None, parameters: Tensors) -> bool:
-    """Whether some input of a map depends on a parameter."""
-    if reader is None:
-        return False
-    ones = [torch.ones(x_NI.shape) for x_NI in reader.inputs]
-    return any(bool(slope.any()) for slope in slopes_of(reader.inputs, ones, parameters).values())
+def _dependents(values: Sequence[Tensor], ends: Sequence[tuple[str, Tensor]]) -> set[str]:
+    """The names of the tensors on which some values depend."""
+    slopes = torch.autograd.grad(
+        values,
+        [end for _, end in ends],
+        [torch.ones_like(value) for value in values],
+        retain_graph=True,
+        allow_unused=True,
+    )
+    found: list[tuple[tuple[str, Tensor], Tensor | None]] = list(zip(ends, slopes, strict=True))
+    return {name for (name, _), slope in found if slope is not None and bool(slope.any())}
 
 
 def _layer_of(
@@ -91,13 +107,15 @@ def _layer_of(
 ) -> UnitLayer | None:
     """The units that a map reads; None if they are of another kind, or there are none."""
     busiest = int(torch.cat(reader.inputs).detach().abs().sum(0).argmax())
-    one = torch.arange(reader.width) == busiest
-    slopes = reader.slopes(one, parameters, generator)
-    runs = {name: found for name, slope in slopes.items() if (found := _partial_runs(slope)) is not None}
-    runs.pop(reader.name, None)
-    longest = max((length for _, spans in runs.values() for _, length in spans), default=0)
-    if not longest or (longest > 1) != (kind == "heads"):
-        return None
+    every = reader.slopes(torch.ones(reader.width), parameters, generator)
+    one = reader.slopes(torch.arange(reader.width) == busiest, parameters, generator)
+    runs = {
+        name: found
+        for name, slope in one.items()
+        if name != reader.name and (found := _partial_runs(slope, every[name])) is not None
+    }
+    if kind == "neurons":
+        runs = {name: found for name, found in runs.items() if _longest(found) == 1}
     sources, best, units = {name: parameters[name] for name in runs}, list[UnitPart](), 0
     for count in _counts(runs, parameters, reader.width):
         unit = busiest // (reader.width // count)
@@ -111,52 +129,49 @@ def _layer_of(
             best, units = parts, count
         if {part.name for part in best} == runs.keys():
             break
-    if not best or (kind == "heads" and not any(_is_long(part, runs) for part in best)):
+    if not best or (kind == "heads" and all(_longest(runs[part.name]) == 1 for part in best)):
         return None
     return UnitLayer(units, (UnitPart(reader.name, reader.turned, 0, reader.width // units), *best))
 
 
-def _is_long(part: UnitPart, runs: Mapping[str, Runs]) -> bool:
-    """Whether an input depends on several outputs of this part."""
-    return any(length > 1 for _, length in runs[part.name][1])
+def _longest(runs: Runs) -> int:
+    """The length of the longest run."""
+    return max(length for _, length in runs[1])
 
 
-def _partial_runs(slope: Tensor) -> Runs | None:
-    """Whether some rows, or else some columns, have a gradient and others none; and these as few runs.
+def _partial_runs(slope: Tensor, every: Tensor) -> Runs | None:
+    """The rows, or else the columns, that one input depends on, if further inputs depend on others.
 
-    A run is a first row and a number of rows. None: all or no rows and columns have one, or runs differ in
-    length or are too many, as where a unit happens to be at rest.
+    They are given as few runs: a first row and a number of rows. None: all inputs depend on the same, or the
+    runs are too many, as where units of earlier layers happen to be at rest.
     """
     for rows in (True, False):
-        touched = (slope != 0).any(1 if rows else 0)
-        if bool(touched.any()) and not bool(touched.all()):
-            places = touched.nonzero()[:, 0].tolist()
-            spans = list(_spans(places))
-            even = len({length for _, length in spans}) == 1 or len(spans) in SEGMENTS
-            return (rows, spans) if even and len(spans) <= max(SEGMENTS) else None
+        touched, in_all = ((each != 0).any(1 if rows else 0) for each in (slope, every))
+        if bool((in_all & ~touched).any()):
+            spans = list(_spans(touched.nonzero()[:, 0].tolist()))
+            return (rows, spans) if 0 < len(spans) <= max(SEGMENTS) else None
     return None
 
 
 def _spans(places: Sequence[int]) -> Iterator[tuple[int, int]]:
     """Rising numbers as runs: the first of each, and its length."""
-    start = places[0]
-    for before, after in pairwise([*places, -1]):
+    start = places[0] if places else 0
+    for before, after in pairwise([*places, -1] if places else []):
         if after != before + 1:
             yield start, before + 1 - start
             start = after
 
 
 def _counts(runs: Mapping[str, Runs], parameters: Tensors, inputs: int) -> list[int]:
-    """Possible numbers of units, most first: the inputs, and a map with a longest run, fall into as many."""
-    longest = max(length for _, spans in runs.values() for _, length in spans)
-    extents = {
-        parameters[name].flatten(1).shape[0 if rows else 1]
-        for name, (rows, spans) in runs.items()
-        if max(length for _, length in spans) == longest
-    }
-    most = max(extents) // longest
-    divisors = (count for count in range(most, 1, -1) if inputs % count == 0)
-    return [count for count in divisors if any(extent % count == 0 for extent in extents)]
+    """Possible numbers of units, most first: inputs, and a source with the longest runs, fall into as many.
+
+    Of a value, a head's input reads one row; of queries, as many as the head has.
+    """
+    counts, several = set[int](), {name: found for name, found in runs.items() if _longest(found) > 1}
+    for name, found in (several or runs).items():
+        extent = parameters[name].flatten(1).shape[0 if found[0] else 1]
+        counts |= {n for n in range(2, extent // _longest(found) + 1) if extent % n == inputs % n == 0}
+    return sorted(counts, reverse=True)
 
 
 def _guesses(name: str, runs: Runs, weight: Tensor, count: int, unit: int) -> list[UnitPart]:
