@@ -11,6 +11,7 @@ from smc_eval.target import Distribution, Scope
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]+([-/][a-z0-9]+)*$")]
 When = Literal["none", "before", "during", "after", "iterative", "custom"]
+Pattern = Literal["free", "n:m", "heads", "neurons"]
 Accepts = Literal["text-encoder", "protein-encoder", "encoder-decoder", "scratch", "tiny"]
 
 
@@ -34,8 +35,9 @@ class MethodCard(Card):
     when: When
     """When the masks are made: before, during or after training, or iteratively. `none`: it prunes nothing.
     `custom`: the masks come from elsewhere, and the sparsity with them."""
-    patterns: tuple[Literal["free", "n:m"], ...] = ("free", "n:m")
-    """Sparsity patterns that it supports: `free` is unstructured, `n:m` is N of every M."""
+    patterns: tuple[Pattern, ...] = ("free", "n:m")
+    """Sparsity patterns that it supports: `free` is unstructured, `n:m` is N of every M; `heads` and
+    `neurons` prune these whole."""
     distribution: Distribution = "global"
     """Default distribution of the sparsity over the tensors."""
     distributions: tuple[Distribution, ...] | None = None

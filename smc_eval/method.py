@@ -10,7 +10,7 @@ from smc_eval.card import MethodCard
 from smc_eval.errors import UsageError
 from smc_eval.spec import Spec, label
 from smc_eval.stages import Stage
-from smc_eval.target import Target
+from smc_eval.target import STRUCTURED_DISTRIBUTIONS, Target
 
 DENSE = "dense"
 """Name of the method that prunes nothing: the baseline of all others."""
@@ -56,20 +56,25 @@ class Method(Spec):
         Raises:
             UsageError: the method cannot reach the target; names the method and the supported targets.
         """
-        pattern = "free" if target.pattern == "free" else "n:m"
+        pattern = "n:m" if target.is_n_m else target.pattern
         if pattern not in self.card.patterns:
             raise UsageError(
                 f"method {self.card.name!r} does not support pattern {target.pattern!r}; "
                 f"it supports: {', '.join(self.card.patterns)}"
             )
         if (
-            pattern == "free"
+            not target.is_n_m
             and self.card.distributions is not None
             and target.distribution not in self.card.distributions
         ):
             raise UsageError(
                 f"method {self.card.name!r} does not support distribution {target.distribution!r}; "
                 f"it supports: {', '.join(self.card.distributions)}"
+            )
+        if target.is_structured and target.distribution not in STRUCTURED_DISTRIBUTIONS:
+            raise UsageError(
+                f"pattern {target.pattern!r} does not support distribution {target.distribution!r}; "
+                f"it supports: {', '.join(STRUCTURED_DISTRIBUTIONS)}"
             )
         if self.card.scopes is not None and target.scope not in self.card.scopes:
             raise UsageError(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from smc_eval.sparse.inputs import InputObserver
     from smc_eval.sparse.shard_group import ShardGroup
     from smc_eval.sparse.tensors import Masks, Tensors
+    from smc_eval.sparse.unit_layers import Units
 
 
 class Probe(NetView, Protocol):
@@ -101,17 +102,24 @@ class Pruner(Spec):
 
 
 def masks(
-    saliency: Tensors, target: Target, *, within: Tensors | None = None, shards: ShardGroup | None = None
+    saliency: Tensors,
+    target: Target,
+    *,
+    within: Tensors | None = None,
+    shards: ShardGroup | None = None,
+    units: Units = (),
 ) -> Masks:
     """Masks that keep the highest saliencies and meet the target exactly; True means unpruned.
 
-    It works for every distribution and N:M pattern. Use it in a `Pruner` or an `Updater`.
+    It works for every distribution and pattern. Use it in a `Pruner` or an `Updater`. Under `heads` and
+    `neurons` the units of the highest mean saliency stay.
 
     Args:
         saliency: a tensor of the same shape for each weight in scope; finite numbers.
         target: sparsity or N:M pattern, and the distribution over tensors.
         within: only weights that are True here can stay: `probe.masks` or `view.masks`. None allows all.
         shards: `probe.shards` or `view.shards`, so that the masks are correct under `--shard`.
+        units: `probe.units` or `view.units`, so that whole heads or neurons can be pruned.
 
     Raises:
         SparsityError: the target cannot be met, or saliencies are not comparable.
@@ -119,7 +127,7 @@ def masks(
     from smc_eval.sparse.allocate import allocate
     from smc_eval.sparse.shard_group import UNSHARDED
 
-    return allocate(saliency, target, within=within, shards=shards or UNSHARDED)
+    return allocate(saliency, target, within=within, shards=shards or UNSHARDED, units=units)
 
 
 class Criterion(Pruner):
@@ -144,7 +152,8 @@ class Criterion(Pruner):
         """
         saliency = self.saliency(probe)
         self._check(saliency, probe.weights, probe.shards)
-        return masks(saliency, target, within=probe.masks, shards=probe.shards)
+        units = probe.units if target.is_structured else ()
+        return masks(saliency, target, within=probe.masks, shards=probe.shards, units=units)
 
     def _check(self, saliency: Tensors, weights: Tensors, shards: ShardGroup) -> None:
         """Refuse saliencies that would make a wrong mask without an error."""

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, cast
 
 from pydantic import Field, field_validator, model_validator
 
@@ -15,6 +15,12 @@ from smc_eval.spec import OmitDefault, Spec
 
 Distribution = Literal["global", "uniform", "rows", "erk", "lamp", "owl"]
 Scope = Literal["body", "all-2d"]
+
+STRUCTURED_PATTERNS = ("heads", "neurons")
+"""Patterns that prune whole units: attention heads, or neurons of hidden layers."""
+
+STRUCTURED_DISTRIBUTIONS = ("global", "uniform")
+"""Distributions of units over layers."""
 
 REGEX = "re:"
 """Prefix of a name pattern that is a regular expression, as in llm-compressor."""
@@ -31,13 +37,16 @@ class Target(Spec):
 
     sparsity: float = Field(0.0, ge=0, lt=1)
     """Share of the weights in scope that is pruned, in [0, 1)."""
-    pattern: str = Field("free", pattern=r"^(free|[1-9][0-9]*:[1-9][0-9]*)$")
-    """`free` (unstructured), or `N:M`: of every M consecutive weights of a row, N remain."""
+    pattern: str = Field("free", pattern=r"^(free|heads|neurons|[1-9][0-9]*:[1-9][0-9]*)$")
+    """`free` (unstructured), `N:M`: of every M consecutive weights of a row, N remain; or `heads` or
+    `neurons`: whole attention heads, or whole neurons of hidden layers. The sparsity is then the share of
+    heads or neurons, and only their weights are in scope."""
     distribution: Distribution = "global"
     """Distribution of the sparsity over the tensors. `global` compares all weights. `uniform` prunes the
     same share of each tensor, `rows` of each row. `erk` sets the share by the shape of the tensor
     (Erdős–Rényi kernel), `owl` by its outliers. `lamp` compares all weights by saliencies that are scaled
-    for each tensor. An N:M pattern is always `uniform`."""
+    for each tensor. An N:M pattern is always `uniform`. Heads and neurons are compared over all layers
+    (`global`), or each layer loses the same share (`uniform`)."""
     scope: Scope = "body"
     """Weights that are pruned and counted. `body`: every weight of two or more dimensions, except
     embeddings, weights tied to them, and the output layer of a new head. `all-2d`: every weight of two
@@ -62,7 +71,7 @@ class Target(Spec):
 
     @model_validator(mode="after")
     def _pattern_agrees(self) -> Self:
-        if self.pattern != "free":
+        if self.is_n_m:
             n, m = self.group
             if n >= m:
                 raise ValueError(f"pattern {self.pattern!r} keeps {n} of {m}; N must be below M")
@@ -72,6 +81,22 @@ class Target(Spec):
                     f"found {self.distribution!r} and {self.sparsity:g}"
                 )
         return self
+
+    @property
+    def is_n_m(self) -> bool:
+        """Whether the pattern is N of every M weights."""
+        return ":" in self.pattern
+
+    @property
+    def is_structured(self) -> bool:
+        """Whether whole units are pruned: heads or neurons."""
+        return self.pattern in STRUCTURED_PATTERNS
+
+    @property
+    def units(self) -> Literal["heads", "neurons"]:
+        """The kind of the units that are pruned whole."""
+        assert self.is_structured
+        return cast("Literal['heads', 'neurons']", self.pattern)
 
     @property
     def group(self) -> tuple[int, int]:
@@ -86,11 +111,19 @@ class Target(Spec):
 
     @classmethod
     def parse(cls, word: str, distribution: Distribution = "global", scope: Scope = "body") -> Target:
-        """A target from the text on the command line: `0.9` or `2:4`.
+        """A target from the text on the command line: `0.9`, `2:4`, `heads:0.5` or `neurons:0.5`.
 
         Raises:
-            UsageError: the text is neither a number in [0, 1) nor an N:M pattern with N < M.
+            UsageError: the text is neither a number in [0, 1) nor such a pattern; N:M needs N < M.
         """
+        unit, _, share = word.partition(":")
+        if unit in STRUCTURED_PATTERNS:
+            free = cls.parse(share, distribution, scope)
+            if free.is_n_m:
+                raise UsageError(
+                    f"sparsity {word!r} names two patterns; write {unit}:0.5 to prune half of them"
+                )
+            return free.replace(pattern=unit)
         if ":" in word:
             if not re.fullmatch(r"[1-9][0-9]{0,5}:[1-9][0-9]{0,5}", word):
                 raise UsageError(f"sparsity {word!r} is not an N:M pattern; write 2:4 to keep 2 of every 4")
@@ -101,7 +134,9 @@ class Target(Spec):
         try:
             sparsity = float(word)
         except ValueError:
-            raise UsageError(f"sparsity {word!r} is neither a number nor a pattern such as 2:4") from None
+            raise UsageError(
+                f"sparsity {word!r} is neither a number nor a pattern such as 2:4 or heads:0.5"
+            ) from None
         if not 0 <= sparsity < 1:
             raise UsageError(
                 f"sparsity {word} lies outside [0, 1); it is the share of pruned weights, 0.9 for 90 %"
@@ -114,7 +149,7 @@ class Target(Spec):
         For an N:M pattern it is the sparsest pattern with the same M that is not sparser than requested:
         3:4 lies between dense and 2:4. Successive masks can thus shrink group by group.
         """
-        if self.pattern == "free":
+        if not self.is_n_m:
             return self.replace(sparsity=sparsity)
         m = self.group[1]
         n = math.ceil(m * (1 - sparsity) - 1e-9)
@@ -124,7 +159,7 @@ class Target(Spec):
 
     def with_distribution(self, distribution: Distribution) -> Target:
         """The same target with another distribution; an N:M pattern does not change."""
-        return self if self.pattern != "free" else self.replace(distribution=distribution)
+        return self if self.is_n_m else self.replace(distribution=distribution)
 
     def dense(self) -> Self:
         """The target of the unpruned net, with the same weights in scope."""
@@ -149,3 +184,10 @@ def matches(name: str, patterns: Iterable[str]) -> bool:
         elif any(fnmatchcase(text, pattern) for text in names):
             return True
     return False
+
+
+def level_text(pattern: str, sparsity: str) -> str:
+    """A pattern with its sparsity, as users type them: `0.9`, `2:4`, `heads:0.5`."""
+    if pattern == "free":
+        return sparsity
+    return f"{pattern}:{sparsity}" if pattern in STRUCTURED_PATTERNS else pattern

@@ -18,7 +18,7 @@ METAVARS = {
     "method": "NAME[:key=value,…]",
     "ablate": ",".join(get_args(How)),
     "tasks": "NAME[:key=value,…]",
-    "sparsity": "N,N:M,smc",
+    "sparsity": "N,N:M,heads:N,smc",
     "include": "PATTERN",
     "exclude": "PATTERN",
     "seeds": "COUNT|N,N",

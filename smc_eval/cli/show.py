@@ -54,7 +54,7 @@ LIST_HEADS = {
 TYPES = {str: "text", int: "whole number", float: "number", bool: "true|false", type(None): "none"}
 """Words for the types of options."""
 
-SAMPLE_TARGETS = ("0.5", "0.8", "2:4")
+SAMPLE_TARGETS = ("0.5", "0.8", "2:4", "heads:0.5")
 """Targets for the plan of a method: the first that it accepts is shown."""
 
 

@@ -13,6 +13,7 @@ from smc_eval.engine.batches import Batches
 from smc_eval.engine.device import Device
 from smc_eval.engine.finished_cell import FinishedCell
 from smc_eval.engine.initial_net import initial_model, initial_net
+from smc_eval.engine.net_units import find_net_units
 from smc_eval.engine.net_use import find_use
 from smc_eval.engine.probe import NetProbe
 from smc_eval.engine.progress import Watcher
@@ -21,17 +22,21 @@ from smc_eval.engine.usage import Usage
 from smc_eval.errors import SparsityError, StoreError, TrainingError
 from smc_eval.experiment.cell import Chain, Link
 from smc_eval.experiment.checked_score import reported_examples
+from smc_eval.pruner import Pruner
 from smc_eval.recipe import Recipe
 from smc_eval.sparse.allocate import expected
 from smc_eval.sparse.derived import not_finite
 from smc_eval.sparse.net import Net, state
 from smc_eval.sparse.sight import refuse_blind
+from smc_eval.sparse.unit_layers import Units
+from smc_eval.sparse.units import unit_faults
+from smc_eval.spec import digest
 from smc_eval.stages import Prune, Rewind, Train
 from smc_eval.store.net_uses import NetUse
 from smc_eval.store.record import Record
 from smc_eval.store.store import Store
 from smc_eval.store.stored_net import StoredNet
-from smc_eval.target import Target
+from smc_eval.target import Target, level_text
 
 
 @dataclass(frozen=True)
@@ -109,7 +114,8 @@ class CellRun:
         stages = [link.stage for link in self.chain.links]
         pruned = any(isinstance(s, Prune) or (isinstance(s, Train) and s.updater) for s in stages)
         target, start = self.chain.cell.target, self.chain.start
-        return initial_net(self.task, target, start, self.device, self._found_use, pruned=pruned)
+        units_of = self._found_units if target.is_structured else None
+        return initial_net(self.task, target, start, self.device, self._found_use, units_of, pruned=pruned)
 
     def _found_use(self, model: nn.Module) -> NetUse:
         """What the task uses of a net before any training: from the store, or found and stored."""
@@ -121,6 +127,17 @@ class CellRun:
             self._use = self.device.ranks.on_rank_zero(lambda: find_use(model, batches))
             self.store.net_uses.save(self.chain.start, self._use)
         return self._use
+
+    def _found_units(self, model: nn.Module, names: tuple[str, ...]) -> Units:
+        """The heads or neurons of the weights in scope, from the store, or found and stored."""
+        name = digest(self.chain.start, self.chain.cell.target.pattern, names)
+        units = self.store.net_uses.units(name)
+        if units is None:
+            batches = Batches(self.task, self.task.recipe, self.chain.start, self.device, self.options.parts)
+            kind = self.chain.cell.target.units
+            units = self.device.ranks.on_rank_zero(lambda: find_net_units(model, names, kind, batches))
+            self.store.net_uses.save_units(name, units)
+        return units
 
     def _initial_model(self) -> nn.Module:
         return initial_model(self.task, self.chain.start, self.device)
@@ -141,13 +158,13 @@ class CellRun:
                     self._drop(self.chain.links[behind - 1].digest)
                 return finished[-1]
 
-    def _load(self, digest: str) -> bool:
+    def _load(self, name: str) -> bool:
         """Load a finished net with its masks and its usage; False if there is none."""
-        stored = self.store.load(digest)
+        stored = self.store.load(name)
         if stored is None:
-            if self.store.finished(digest):
-                self.watcher.note(f"the stored net {digest[:12]} is broken; computing it again", warning=True)
-                self.store.forget(digest)
+            if self.store.finished(name):
+                self.watcher.note(f"the stored net {name[:12]} is broken; computing it again", warning=True)
+                self.store.forget(name)
             return False
         tensors, masks, meta = stored
         self.net.masks = {
@@ -158,17 +175,17 @@ class CellRun:
         self.net.changes, self.net.regrown = self.usage.changes, self.usage.regrown
         return True
 
-    def _save(self, digest: str) -> None:
+    def _save(self, name: str) -> None:
         self.usage.changes, self.usage.regrown = self.net.changes, self.net.regrown
-        stays, meta = digest in self.options.keep, asdict(self.usage)
+        stays, meta = name in self.options.keep, asdict(self.usage)
         tensors, masks = self.net.gathered(self.net.state), self.net.gathered(self.net.masks)
-        self.store.save(digest, StoredNet(tensors, masks, meta), stays=stays)
-        self.store.forget_partial(digest)
+        self.store.save(name, StoredNet(tensors, masks, meta), stays=stays)
+        self.store.forget_partial(name)
 
-    def _drop(self, digest: str) -> None:
+    def _drop(self, name: str) -> None:
         """Delete a net that only this cell needed, to save disk space."""
-        if digest not in self.options.keep:
-            self.store.drop(digest)
+        if name not in self.options.keep:
+            self.store.drop(name)
 
     def _run_stage(self, link: Link) -> None:
         match link.stage:
@@ -191,16 +208,16 @@ class CellRun:
         self.usage.parts = max(self.usage.parts, self.options.parts)
         return Batches(self.task, recipe, self.chain.start, self.device, self.options.parts)
 
-    def _prune(self, stage: Prune, digest: str) -> None:
+    def _prune(self, stage: Prune, name: str) -> None:
         """Compute and set masks, in as many rounds of equal ratio as the stage has."""
         goal = stage.to or self.chain.cell.target.dense()
         levels = round_targets(goal, self.net.density, stage.rounds)
-        level = f"{goal.sparsity:.4g}" if goal.pattern == "free" else goal.pattern
+        level = level_text(goal.pattern, f"{goal.sparsity:.4g}")
         label = f"prune to {level}" if stage.to else "set custom masks"
         self.watcher.stage(label, len(levels), 0)
-        self.device.seed(digest)
+        self.device.seed(name)
         batches, by = self._batches(self.task.recipe), stage.by.identity
-        probe = NetProbe(self.net, batches, digest, self.usage, self.device, by)
+        probe = NetProbe(self.net, batches, name, self.usage, self.device, by)
         for number, to in enumerate(levels, 1):
             probe.set_masks(stage.by.prune(probe, to))
             self.watcher.step(number, None)
@@ -246,12 +263,7 @@ class CellRun:
             TrainingError: a parameter, or a matrix that a module makes of parameters, is not finite.
         """
         if isinstance(link.stage, Prune) and link.stage.to is not None:
-            wanted, left = expected(self.net.shapes, link.stage.to), self.net.remaining_count
-            if left != wanted:
-                raise SparsityError(
-                    f"{link.stage.by.identity} was asked to leave {wanted} weights "
-                    f"(sparsity {link.stage.to.sparsity:.6g}) and left {left}"
-                )
+            self._check_count(link.stage.by, link.stage.to)
         parameters = self.net.all_parameters
         wild = self.net.shards.sums(not bool(weight.isfinite().all()) for weight in parameters.values())
         for name, count in zip(parameters, wild, strict=True):
@@ -266,6 +278,25 @@ class CellRun:
             )
         if not self.device.ranks.shard_nets:  # else each rank has its own rows
             self.device.ranks.check_equal("weights", parameters)
+
+    def _check_count(self, by: Pruner, to: Target) -> None:
+        """Check that a pruner left as many weights, or whole units, as it was asked to.
+
+        Raises:
+            SparsityError: it did not.
+        """
+        if to.is_structured:
+            words, broken = unit_faults(self.net.full_masks, self.net.units, to)
+            words += [f"{to.pattern} that are pruned in part, in {broken[0]!r}"] if broken else []
+            if words:
+                raise SparsityError(f"{by.identity} made masks with {words[0]}")
+            return
+        wanted, left = expected(self.net.shapes, to), self.net.remaining_count
+        if left != wanted:
+            raise SparsityError(
+                f"{by.identity} was asked to leave {wanted} weights "
+                f"(sparsity {to.sparsity:.6g}) and left {left}"
+            )
 
     def _scored(self) -> Record:
         """Predict the reported split, score the predictions, certify the net."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from smc_eval.capabilities import HasOutputs
@@ -18,7 +19,8 @@ from smc_eval.sparse.net import Net
 from smc_eval.sparse.paths import Untraceable, on_paths
 from smc_eval.sparse.pattern import fits
 from smc_eval.sparse.stored_size import stored_bytes
-from smc_eval.store.certificate import Certificate, StoredBytes, WeightChange
+from smc_eval.sparse.units import expected_units, masks_of, remaining_units, units_left
+from smc_eval.store.certificate import Certificate, StoredBytes, UnitCount, WeightChange
 from smc_eval.target import Target
 
 PATH_EXAMPLES, PATH_GROUP = 32, 4
@@ -29,9 +31,9 @@ tensor."""
 def certify(net: Net, target: Target | None, batches: Batches, moved: WeightChange) -> Certificate:
     """The certificate of a net that moved so far from its start. For custom masks, `target` is None.
 
-    `ok` is True if four checks pass: as many weights remain as the target demands, every group fits
-    its N:M pattern, every weight under a mask is zero, and every parameter is a finite number. Dead
-    tensors and dead units are listed; they do not fail the certificate.
+    `ok` is True if four checks pass: as many weights or units remain as the target demands, every group fits
+    its N:M pattern and every unit is whole, every weight under a mask is zero, and every parameter is a
+    finite number. Dead tensors and dead units are listed; they do not fail the certificate.
     """
     certificate = replace(count_and_check(net, target), moved=moved)
     if not certificate.finite:
@@ -46,25 +48,24 @@ def certify(net: Net, target: Target | None, batches: Batches, moved: WeightChan
 def count_and_check(net: Net, target: Target | None) -> Certificate:
     """The part of a certificate that depends on the net alone."""
     masks, weights = net.full_masks, net.weights
-    remaining = sum(int(mask.sum()) for mask in masks.values())
+    remaining = _count(masks)
     in_scope = sum(mask.numel() for mask in masks.values())
     shapes = {name: tuple(mask.shape) for name, mask in masks.items()}
     under = {name: weights[name].masked_select(~mask) for name, mask in net.masks.items()}
-    patterned = target is not None and target.pattern != "free"
+    structured = target is not None and target.is_structured
+    whole = masks_of(units_left(masks, net.units), net.units, masks) if structured else masks
     certificate = Certificate(
         ok=False,
         failed=(),
         asked=target.sparsity if target else None,
         reached=1 - remaining / in_scope,
         remaining=remaining,
-        expected=expected(shapes, target) if target else remaining,
+        expected=expected(shapes, target) if target and not structured else _count(whole),
         in_scope=in_scope,
         largest_under_mask=max((float(v.abs().max()) for v in under.values() if v.numel()), default=0.0),
         revived=sum(int(values.count_nonzero()) for values in under.values()),
         finite=all(bool(weight.isfinite().all()) for weight in net.model.parameters()),
-        misfits=tuple(
-            name for name, mask in masks.items() if patterned and target and not fits(mask, *target.group)
-        ),
+        misfits=tuple(name for name, mask in masks.items() if _misfits(mask, whole[name], target)),
         tensors={name: 1 - int(mask.sum()) / mask.numel() for name, mask in masks.items()},
         dead_tensors=tuple(name for name, mask in masks.items() if not bool(mask.any())),
         dead_units={name: dead for name, mask in net.masks.items() if any(dead := dead_units(mask))},
@@ -74,13 +75,34 @@ def count_and_check(net: Net, target: Target | None) -> Certificate:
         bytes=StoredBytes(**stored_bytes(net)),
         moved=WeightChange(None, None, {}, {}),
         effective=None,
+        units=_unit_count(masks, net, target) if target and structured else None,
     )
     failed = tuple(faults(certificate, target))
     return replace(certificate, ok=not failed, failed=failed)
 
 
+def _count(masks: Mapping[str, Tensor]) -> int:
+    return sum(int(mask.sum()) for mask in masks.values())
+
+
+def _misfits(mask: Tensor, whole: Tensor, target: Target | None) -> bool:
+    """Whether a mask breaks its N:M pattern, or prunes a part of a unit only."""
+    if target is not None and target.is_n_m:
+        return not fits(mask, *target.group)
+    return not torch.equal(mask, whole)
+
+
+def _unit_count(masks: Mapping[str, Tensor], net: Net, target: Target) -> UnitCount:
+    total = sum(layer.count for layer in net.units)
+    return UnitCount(
+        target.units, remaining_units(masks, net.units), expected_units(net.units, target), total
+    )
+
+
 def faults(certificate: Certificate, target: Target | None) -> Iterator[str]:
     """A message for each check that a net failed."""
+    if (units := certificate.units) and units.remaining != units.expected:
+        yield f"{units.remaining} {units.kind} remain, {units.expected} expected"
     if certificate.remaining != certificate.expected:
         yield f"{certificate.remaining} weights remain, {certificate.expected} expected"
     if certificate.revived:
@@ -92,7 +114,12 @@ def faults(certificate: Certificate, target: Target | None) -> Iterator[str]:
     if certificate.misfits and target:
         number = len(certificate.misfits)
         others = f" and {number - 1} more" if number > 1 else ""
-        yield f"groups that are not {target.pattern} in {certificate.misfits[0]}{others}"
+        what = (
+            f"{target.pattern} that are pruned in part"
+            if target.is_structured
+            else f"groups that are not {target.pattern}"
+        )
+        yield f"{what} in {certificate.misfits[0]}{others}"
 
 
 def dead_units(mask: Tensor) -> tuple[int, int]:

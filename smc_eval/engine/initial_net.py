@@ -13,6 +13,8 @@ from smc_eval.errors import PluginError, named_value
 from smc_eval.sparse.derived import refuse_lost_zeros, scale_parameters
 from smc_eval.sparse.net import Net, state
 from smc_eval.sparse.scope import in_scope
+from smc_eval.sparse.unit_layers import Units
+from smc_eval.sparse.units import expected_units, within_scope
 from smc_eval.store.net_uses import NetUse
 from smc_eval.target import Target
 from smc_eval.task import Task
@@ -24,12 +26,14 @@ def initial_net(
     start: str,
     device: Device,
     use_of: Callable[[nn.Module], NetUse],
+    units_of: Callable[[nn.Module, tuple[str, ...]], Units] | None = None,
     *,
     pruned: bool = True,
 ) -> Net:
     """The net before any training. It is sharded if the ranks shard nets.
 
-    `use_of` finds what the task uses of the model; it is called on all ranks.
+    `use_of` finds what the task uses of the model; it is called on all ranks. So is `units_of`, which finds
+    the heads or neurons of some weights, if the target prunes these: then only their weights are in scope.
 
     Raises:
         SparsityError: no weight is in scope, or the net is to be `pruned` and cannot hold zeros.
@@ -46,6 +50,12 @@ def initial_net(
         unused=use.unused,
         tables=use.tables,
     )
+    units: Units = ()
+    if units_of:
+        units = within_scope(units_of(model, names), names)
+        expected_units(units, target)  # or there are none
+        own = {part.name for layer in units for part in layer.parts}
+        names = tuple(name for name in names if name in own)
     if pruned:
         refuse_lost_zeros(model, names)
     if ranks.shard_nets:
@@ -53,7 +63,9 @@ def initial_net(
 
         device.empty_cache()  # only the garbage collector frees what FSDP attaches to a net
         return ShardedNet(model, names, ranks, device.torch_device.type)
-    return Net(model, names) if ranks.size == 1 else JointNet(model, names, ranks)
+    net = Net(model, names) if ranks.size == 1 else JointNet(model, names, ranks)
+    net.units = units
+    return net
 
 
 def initial_model(task: Task, start: str, device: Device) -> nn.Module:

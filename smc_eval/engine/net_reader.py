@@ -9,6 +9,7 @@ from torch import Tensor
 
 from smc_eval.sparse.net import Net
 from smc_eval.sparse.shard_group import ShardGroup
+from smc_eval.sparse.unit_layers import Units
 
 
 @dataclass
@@ -24,6 +25,10 @@ class NetReader:
     @property
     def masks(self) -> Mapping[str, Tensor]:
         return self.net.full_masks
+
+    @property
+    def units(self) -> Units:
+        return self.net.units
 
     @property
     def shards(self) -> ShardGroup:

@@ -95,6 +95,11 @@ class Ablated(Method):
 
     def accept(self, target: Target) -> None:
         self.method.accept(target)
+        if target.is_structured and self.how in ("shuffle", "random"):
+            raise UsageError(
+                f"--ablate {self.how} does not support pattern {target.pattern!r}: it moves single weights; "
+                "use reinit or invert, or compare with random-after"
+            )
         if self.how != "invert":
             return
         masking = [stage for stage in self.method.plan(target) if _masks(stage)]
@@ -185,4 +190,4 @@ def _class_name(stage: Stage) -> str:
 
 def _group(target: Target) -> int | None:
     """M of an N:M pattern."""
-    return None if target.pattern == "free" else target.group[1]
+    return target.group[1] if target.is_n_m else None

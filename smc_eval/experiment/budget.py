@@ -137,6 +137,11 @@ class PlanCost:
                     training, density = self._of_training(stage, count, density, points)
                     cost += training
                 case Prune(to=to):
+                    if to and to.is_structured:
+                        raise UsageError(
+                            f"--match {self.budget.label} cannot compute the cost of method {self.method!r}: "
+                            f"the share of {to.pattern} is not that of all weights; use --match steps"
+                        )
                     density = to.density if to else math.nan
             if isinstance(stage, Train) and stage.name:
                 points[stage.name] = density

@@ -17,7 +17,7 @@ from smc_eval.protocol import Protocol
 from smc_eval.recipe import Recipe
 from smc_eval.spec import OmitDefault, Outside, Spec, digest
 from smc_eval.stages import START, Distillation, Prune, Rewind, Stage, Train
-from smc_eval.target import Target
+from smc_eval.target import Target, level_text
 from smc_eval.task import Source, Task
 
 ENGINE = 2
@@ -45,7 +45,7 @@ class Cell(Spec):
     def label(self) -> str:
         """The cell as the screen names it."""
         fold = "" if self.task.fold is None else f" fold {self.task.fold}"
-        level = self.target.pattern if self.target.pattern != "free" else f"{self.target.sparsity:.4g}"
+        level = level_text(self.target.pattern, f"{self.target.sparsity:.4g}")
         match = f" match {self.budget.label}" if self.budget else ""
         return f"{self.task.label}{fold} {self.method.label} {level} seed {self.seed}{match}"
 

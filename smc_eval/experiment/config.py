@@ -52,8 +52,9 @@ class RunConfig(Spec):
     """Tasks: NAME[:key=value,…], groups of tasks, comma lists, or all. Repeatable. Required, unless
     --grid names them, or work joins a grid."""
     sparsity: tuple[str, ...] = ("smc",)
-    """Shares of weights to prune, in [0, 1); N:M patterns, which keep N of every M weights; or smc, the ten
-    sparsities of the paper. Comma list. Repeatable. Default: smc."""
+    """Shares of weights to prune, in [0, 1); N:M patterns, which keep N of every M weights; heads:N and
+    neurons:N, which prune a share of these whole; or smc, the ten sparsities of the paper. Comma list.
+    Repeatable. Default: smc."""
     distribution: Distribution | None = None
     """Distribution of the sparsity over tensors. Default: each method's own."""
     scope: Scope | None = None

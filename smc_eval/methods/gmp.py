@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import Field, PositiveInt, model_validator
@@ -57,13 +57,15 @@ class Gradual(Updater):
             return None
         return self.to.at(cubic(self.initial, self.to.sparsity, (step - first) / span))
 
-    def densities(self, steps: int, density: float) -> Iterator[tuple[int, float]]:
-        """The densities of its events."""
+    def densities(self, steps: int, density: float) -> Iterable[tuple[int, float]] | None:
+        """The densities of its events; unknown for heads and neurons, which differ in size."""
+        return None if self.to.is_structured else self._densities(steps)
+
+    def _densities(self, steps: int) -> Iterator[tuple[int, float]]:
         first, last = window(steps, self.since, self.until)
-        free, span = self.to.pattern == "free", last - first
+        span = last - first
         for step in range(first, last, spacing(span, self.every, self.events)):
-            sparsity = cubic(self.initial, self.to.sparsity, (step - first) / span)
-            yield step, 1 - (sparsity if free else self.to.at(sparsity).sparsity)
+            yield step, self.to.at(cubic(self.initial, self.to.sparsity, (step - first) / span)).density
         yield last, self.to.density
 
 
@@ -83,17 +85,22 @@ class Cubic(Gradual):
         if to is None:
             return state
         from smc_eval.sparse.allocate import expected
+        from smc_eval.sparse.units import expected_units, remaining_units
 
         unpruned, shards = view.masks, view.shards
-        remaining = sum(shards.count(unpruned.values()))
-        if expected(shards.shapes(unpruned), to) < remaining:
+        if to.is_structured:
+            remaining, wanted = remaining_units(unpruned, view.units), expected_units(view.units, to)
+        else:
+            remaining, wanted = sum(shards.count(unpruned.values())), expected(shards.shapes(unpruned), to)
+        if wanted < remaining:
             magnitude = {name: weight.abs() for name, weight in view.weights.items()}
-            view.set_masks(masks(magnitude, to, within=unpruned, shards=shards))
+            view.set_masks(masks(magnitude, to, within=unpruned, shards=shards, units=view.units))
         return state
 
-    def densities(self, steps: int, density: float) -> Iterator[tuple[int, float]]:
+    def densities(self, steps: int, density: float) -> Iterable[tuple[int, float]] | None:
         """The densities of its events, but never above that of the net."""
-        return ((step, min(density, scheduled)) for step, scheduled in super().densities(steps, density))
+        changes = super().densities(steps, density)
+        return changes and ((step, min(density, scheduled)) for step, scheduled in changes)
 
     def dense_gradient_steps(self, steps: int) -> Sequence[int]:
         """No step: magnitudes need no gradient."""
@@ -137,6 +144,7 @@ class Gmp(GradualMethod):
         summary="gradual magnitude pruning in training, cubic schedule",
         source="Zhu & Gupta (2017), arXiv:1710.01878, equation 1",
         when="during",
+        patterns=("free", "n:m", "heads", "neurons"),
     )
     paper: ClassVar[Mapping[str, Any]] = {"every": 1000, "events": 4}
 

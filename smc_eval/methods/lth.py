@@ -26,7 +26,7 @@ class LotteryTicket(Method):
         source="Frankle & Carbin (2019), arXiv:1803.03635, strategy 2; late rewinding: arXiv:1912.05671; "
         "learning-rate rewinding: Renda et al. (2020), arXiv:2003.02389",
         when="iterative",
-        patterns=("free",),
+        patterns=("free", "heads", "neurons"),
     )
     share: float = Field(0.2, gt=0, lt=1)
     """Share of the remaining weights that each round prunes."""

@@ -30,6 +30,7 @@ class MagnitudeBefore(OneShotBefore):
         summary="one-shot magnitude pruning before training",
         source="Han et al. (2015), arXiv:1506.02626; Liu et al. (2023), arXiv:2303.02141, section 3",
         when="before",
+        patterns=("free", "n:m", "heads", "neurons"),
     )
 
     def pruner(self) -> Pruner:
@@ -45,6 +46,7 @@ class MagnitudeAfter(OneShotAfter):
         summary="one-shot magnitude pruning of the trained net, then the whole recipe again",
         source="Han et al. (2015), arXiv:1506.02626; retrained as Renda et al. (2020), arXiv:2003.02389",
         when="after",
+        patterns=("free", "n:m", "heads", "neurons"),
     )
 
     def pruner(self) -> Pruner:

@@ -56,7 +56,7 @@ class Reconstruction(Pruner):
             probe.inputs(self.batches, grams)
             grams.refuse_pattern(target.pattern)
             for name in names:
-                quota = counts[name] if target.pattern == "free" else target.group
+                quota = target.group if target.is_n_m else counts[name]
                 mask_OI, mended_OI = reconstruct(
                     grams.matrix(name, weights[name]),
                     grams.matrix(name, within[name]),

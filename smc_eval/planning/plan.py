@@ -22,7 +22,7 @@ from smc_eval.planning.cost_model import (
 from smc_eval.pruner import Pruner
 from smc_eval.stages import Prune, Rewind, Stage, Train
 from smc_eval.store.record import Record
-from smc_eval.target import Target
+from smc_eval.target import Target, level_text
 from smc_eval.task import Task
 from smc_eval.updater import Updater
 
@@ -250,9 +250,11 @@ def describe_stage(stage: Stage, length: int | None = None) -> str:
 
 def describe_target(target: Target) -> str:
     """A target in short: its pattern, or its rounded sparsity and any distribution other than `global`."""
-    if target.pattern != "free":
+    if target.is_n_m:
         return target.pattern
-    return f"{target.sparsity:.4g}" + ("" if target.distribution == "global" else f" {target.distribution}")
+    return level_text(target.pattern, f"{target.sparsity:.4g}") + (
+        "" if target.distribution == "global" else f" {target.distribution}"
+    )
 
 
 def _actor_text(actor: Pruner | Updater) -> str:

@@ -13,6 +13,7 @@ from smc_eval.reporting.differences import between_rows, within_means
 from smc_eval.reporting.printable import printable, printable_lines
 from smc_eval.reporting.table import ANY, Table, facet_text, facets, short_sparsities
 from smc_eval.store.record import ObservedInputs, Record
+from smc_eval.target import level_text
 
 REASON_LINES = 3
 """Lines of a reason that are shown; the records hold all."""
@@ -286,7 +287,7 @@ def failed_checks(record: Record) -> str:
 def cell_name(record: Record) -> str:
     """A cell in words, as short as possible: `mawps/gts fold 0 lth 0.5 seed 0`."""
     sparsity, pattern = record.target.sparsity, record.target.pattern
-    level = f" {short_sparsities([sparsity])[sparsity] if pattern == 'free' else pattern}"
+    level = f" {level_text(pattern, short_sparsities([sparsity])[sparsity])}"
     fold = "" if record.fold is None else f" fold {record.fold}"
     shown = "" if record.method == DENSE else level
     return printable(f"{record.task}{fold} {record.method}{shown} seed {record.seed}")

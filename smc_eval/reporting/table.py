@@ -14,6 +14,7 @@ from smc_eval.recipe import Recipe
 from smc_eval.reporting.cell_value import CellValue, FindItems, decimals, make_cell_value
 from smc_eval.spec import Outside
 from smc_eval.store.record import Record
+from smc_eval.target import level_text
 
 
 class NoEffect(Enum):
@@ -105,11 +106,11 @@ def distinct(results: Iterable[Record]) -> tuple[Record, ...]:
 def facets(result: Record) -> dict[str, Any]:
     """All values that records of one task, model and method must share to be averaged."""
     match = result.match
-    dense, free = result.method == DENSE, result.target.pattern == "free"
+    dense, n_m = result.method == DENSE, ":" in result.target.pattern
     return {
         "protocol": result.protocol,
         "scope": ANY if dense else result.target.scope,
-        "distribution": result.target.distribution if free and not dense else ANY,
+        "distribution": ANY if dense or n_m else result.target.distribution,
         "include": ANY if dense else result.target.include or None,
         "exclude": ANY if dense else result.target.exclude or None,
         "data": result.data.source if result.data.digest else ANY,
@@ -154,8 +155,8 @@ def column_names(records: Iterable[Record]) -> dict[tuple[str, float], str]:
     keys = sorted(
         {sparsity_key(record) for record in records}, key=lambda key: (order.get(key[0], 2), key[1], key[0])
     )
-    numbers = short_sparsities([sparsity for kind, sparsity in keys if kind == "free"])
-    return {key: numbers[key[1]] if key[0] == "free" else key[0] for key in keys}
+    numbers = {kind: short_sparsities([s for other, s in keys if other == kind]) for kind, _ in keys}
+    return {(kind, s): DENSE if kind == DENSE else level_text(kind, numbers[kind][s]) for kind, s in keys}
 
 
 def short_sparsities(sparsities: Sequence[float]) -> dict[float, str]:

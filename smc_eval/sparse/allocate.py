@@ -12,6 +12,8 @@ from smc_eval.sparse.distribution import lamp, owl_shares, share_out
 from smc_eval.sparse.pattern import grouped, grouped_count, rowwise
 from smc_eval.sparse.select import available, check_saliencies, largest
 from smc_eval.sparse.shard_group import UNSHARDED, ShardGroup
+from smc_eval.sparse.unit_layers import Units
+from smc_eval.sparse.units import kept_units, masks_of, unit_means, units_left
 from smc_eval.target import Target
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -25,19 +27,21 @@ def allocate(
     target: Target,
     within: Mapping[str, Tensor] | None = None,
     shards: ShardGroup = UNSHARDED,
+    units: Units = (),
 ) -> dict[str, Tensor]:
     """Masks of the most salient weights that meet the target; True stays, exactly `expected` in all.
 
     `global` compares all tensors. `lamp` compares their layer-adaptive saliencies. `uniform`, `erk` and
     `owl` keep the largest of each tensor, up to its budget. `rows` keeps the largest of each row of each
-    tensor, up to the row's budget. An N:M pattern keeps the largest of each group. Ties are settled as in
-    `largest`, never at random.
+    tensor, up to the row's budget. An N:M pattern keeps the largest of each group. `heads` and `neurons` keep
+    the units of the largest mean. Ties are settled as in `largest`, never at random.
 
     Args:
         within: masks of the unpruned weights. No other weight stays, so successive masks shrink.
             A tensor with fewer unpruned weights than its budget keeps them all, and the other tensors get
             the rest. Only an N:M pattern may then keep fewer than expected: groups share nothing.
         shards: the holders of the other rows, where all tensors are sharded by rows.
+        units: the heads or neurons, if the target prunes these.
 
     Raises:
         SparsityError: the target leaves no weight, or asks for more than are unpruned; saliencies cannot
@@ -45,9 +49,13 @@ def allocate(
             distribution needs whole ones.
     """
     shapes = shards.shapes(saliency)
+    if target.is_structured:
+        check_saliencies(saliency, within, shards)
+        left = None if within is None else units_left(within, units)
+        return masks_of(kept_units(unit_means(saliency, units), target, units, left), units, saliency)
     keep = expected(shapes, target)
     check_saliencies(saliency, within, shards)
-    if target.pattern != "free":
+    if target.is_n_m:
         return {
             name: grouped(values, *target.group, None if within is None else within[name])
             for name, values in saliency.items()
@@ -78,7 +86,7 @@ def allocate(
 
 
 def expected(shapes: Shapes, target: Target) -> int:
-    """How many weights of all these tensors together stay under the target.
+    """How many weights of all these tensors together stay under the target: free, or N:M.
 
     Raises:
         SparsityError: there is no weight, or the target leaves none.
@@ -88,7 +96,7 @@ def expected(shapes: Shapes, target: Target) -> int:
         raise SparsityError(
             f"no weight is in scope {target.scope!r}, so none can be pruned; choose another scope or model"
         )
-    if target.pattern != "free":
+    if target.is_n_m:
         return sum(grouped_count(shape, *target.group) for shape in shapes.values())
     keep = count_remaining(size, target.sparsity)
     if not keep:
@@ -129,7 +137,7 @@ def budgets(
     unpruned = sizes
     if within is not None:
         unpruned = dict(zip(shapes, shards.count(within[name] for name in shapes), strict=True))
-    if target.pattern != "free":
+    if target.is_n_m:
         return {name: grouped_count(shape, *target.group) for name, shape in shapes.items()}
     _check_enough(keep, sum(unpruned.values()), _size(shapes), target)
     match target.distribution:

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from smc_eval.errors import SparsityError
 from smc_eval.sparse.given_tensors import wrong_tensors
 from smc_eval.sparse.shard_group import UNSHARDED, ShardGroup
+from smc_eval.sparse.unit_layers import Units
+from smc_eval.sparse.units import unit_share
 
 PIECE = 2**19
 """Weights that are masked at once on a CPU: 2 MiB of floats."""
@@ -44,6 +46,8 @@ class Net:
         """How many weights were masked and are unmasked again, all changes together."""
         self.shards: ShardGroup = UNSHARDED
         """The holders of the other rows of each parameter, where the net is sharded by rows."""
+        self.units: Units = ()
+        """The heads or neurons, where these are pruned whole."""
 
     @property
     def all_parameters(self) -> dict[str, nn.Parameter]:
@@ -71,7 +75,9 @@ class Net:
 
     @property
     def density(self) -> float:
-        """Share of the weights in scope that are unpruned."""
+        """Share of the weights in scope that are unpruned; where units are pruned whole, of the units."""
+        if self.units:
+            return unit_share(self.units, self.full_masks)
         return self.remaining_count / sum(math.prod(shape) for shape in self.shapes.values())
 
     @property

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
     from smc_eval.sparse.shard_group import ShardGroup
     from smc_eval.sparse.tensors import Tensors
+    from smc_eval.sparse.unit_layers import Units
 
 
 class NetView(Protocol):
@@ -30,6 +31,10 @@ class NetView(Protocol):
     def shards(self) -> ShardGroup:
         """The ranks that hold the other rows of each tensor; usually there are none. It counts and draws
         over all rows."""
+
+    @property
+    def units(self) -> Units:
+        """The heads or neurons, under a target that prunes these whole; else none."""
 
     @property
     def generator(self) -> torch.Generator:

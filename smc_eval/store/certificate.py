@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
@@ -47,6 +47,19 @@ class WeightChange:
 
 
 @dataclass(frozen=True)
+class UnitCount:
+    """Heads or neurons in scope."""
+
+    __pydantic_config__ = RECORD_CONFIG
+
+    kind: Literal["heads", "neurons"]
+    remaining: Count
+    expected: Count
+    """As many as the target demands."""
+    total: Count
+
+
+@dataclass(frozen=True)
 class Certificate:
     """The checks of the net that was scored, and the counts they were made of."""
 
@@ -56,13 +69,13 @@ class Certificate:
     failed: tuple[str, ...]
     """Each check that failed, in words."""
     asked: Share | None
-    """Sparsity that was asked; None for custom masks."""
+    """Sparsity that was asked, of the weights or of the units; None for custom masks."""
     reached: Share
     """Sparsity of the scope."""
     remaining: Count
     """Unpruned weights in scope."""
     expected: Count
-    """Unpruned weights that the target demands."""
+    """Unpruned weights that the target demands; where units are pruned, the weights of those that remain."""
     in_scope: Count
     """Weights in scope."""
     largest_under_mask: float
@@ -72,7 +85,7 @@ class Certificate:
     finite: bool
     """Whether every parameter is a finite number."""
     misfits: tuple[str, ...]
-    """Tensors that break the N:M pattern."""
+    """Tensors that break the N:M pattern, or in which units are pruned in part."""
     tensors: Mapping[str, Share]
     """Sparsity of each tensor in scope."""
     dead_tensors: tuple[str, ...]
@@ -92,5 +105,7 @@ class Certificate:
     """The same of each tensor."""
     unused: Annotated[tuple[str, ...], Field(exclude_if=lambda v: not v)] = ()
     """Matrices that the dense net does not use in this task; they are in no scope."""
+    units: Annotated[UnitCount | None, Field(exclude_if=lambda v: v is None)] = None
+    """The heads or neurons, where these are pruned whole."""
     effective_unknown: Annotated[str | None, Field(exclude_if=lambda v: v is None)] = None
     """Why the effective sparsity is unknown."""

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from smc_eval.files.sealed_json import read_sealed_json, write_sealed_json
+from smc_eval.sparse.unit_layers import UnitLayer, UnitPart, Units
 from smc_eval.spec import digest
 
 USES_FOLDER = "uses"
@@ -61,10 +62,35 @@ class NetUses:
         effect = (read_sealed_json(self._path(name), name) or {}).get("batch_effect")
         return effect if isinstance(effect, bool) else None
 
+    def save_units(self, name: str, units: Units) -> None:
+        """Save the heads or neurons of a net, by a digest of the net and of its scope.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
+        write_sealed_json(self._path(name), name, {"units": [asdict(layer) for layer in units]})
+
+    def units(self, name: str) -> Units | None:
+        """These; None where they are not known yet, or broken."""
+        layers = (read_sealed_json(self._path(name), name) or {}).get("units")
+        try:
+            return (
+                None
+                if layers is None
+                else tuple(
+                    UnitLayer(layer["count"], tuple(UnitPart(**part) for part in layer["parts"]))
+                    for layer in layers
+                )
+            )
+        except (KeyError, TypeError):
+            return None
+
     def is_whole(self, name: str) -> bool:
         """Whether a file, named without its endings, is one of these and whole."""
         content = read_sealed_json(self._path(name), name)
-        return content is not None and ("batch_effect" in content or self.load(name) is not None)
+        return content is not None and (
+            "batch_effect" in content or self.units(name) is not None or self.load(name) is not None
+        )
 
     def _path(self, start: str) -> Path:
         return self.folder / f"{start}.json.gz"

@@ -37,7 +37,7 @@ class TargetRecord:
     __pydantic_config__ = RECORD_CONFIG
 
     sparsity: Share
-    pattern: Annotated[str, Field(pattern=r"^(free|[1-9][0-9]*:[1-9][0-9]*)$")]
+    pattern: Annotated[str, Field(pattern=r"^(free|heads|neurons|[1-9][0-9]*:[1-9][0-9]*)$")]
     distribution: str
     scope: str
     include: Annotated[tuple[str, ...], Field(exclude_if=lambda v: not v)] = ()

@@ -22,7 +22,7 @@ from smc_eval.sparse.net import Net
 from smc_eval.store.cost import ActivitySeconds
 from smc_eval.store.record import Record
 from smc_eval.store.store import Store
-from smc_eval.target import Scope, Target
+from smc_eval.target import STRUCTURED_PATTERNS, Scope, Target
 from smc_eval.task import Task
 from smc_eval.testing.toy import Toy
 
@@ -116,6 +116,7 @@ def targets_for(method: Method, scope: Scope = "body") -> list[Target]:
         return [Target(scope=scope)]
     words = ["0.3", "0.9"] if "free" in method.card.patterns else []
     words += ["2:4"] if "n:m" in method.card.patterns else []
+    words += [f"{unit}:0.5" for unit in STRUCTURED_PATTERNS if unit in method.card.patterns]
     return [Target.parse(word, scope=scope).with_distribution(method.card.distribution) for word in words]
 
 

@@ -27,7 +27,7 @@ from smc_eval.testing.cell_runs import (
     without_time,
 )
 from smc_eval.testing.observed import ObservedMethod, density_after_each_step
-from smc_eval.testing.toy import PrunedToy, Toy
+from smc_eval.testing.toy import PrunedToy, Toy, UnitToy
 
 
 class MethodContract:
@@ -41,7 +41,11 @@ class MethodContract:
 
     def chain(self, target: Target, seed: int = 0, **fields: Any) -> Chain:
         """Its chain to a target, on the toy."""
-        return chain_of(self.method, target, self.toy(**fields), seed)
+        return chain_of(self.method, target, self._task(target, **fields), seed)
+
+    def _task(self, target: Target, **fields: Any) -> Task:
+        """The toy, or where heads or neurons are pruned a toy that has some."""
+        return UnitToy(**fields) if target.is_structured else self.toy(**fields)
 
     def test_its_plan_is_the_same_each_time(self) -> None:
         for target in targets_for(self.method):
@@ -49,7 +53,7 @@ class MethodContract:
             assert first == second
 
     def test_it_refuses_patterns_that_its_card_does_not_name(self) -> None:
-        words = {"free": "0.5", "n:m": "2:4"}
+        words = {"free": "0.5", "n:m": "2:4", "heads": "heads:0.5", "neurons": "neurons:0.5"}
         for pattern in words.keys() - set(self.method.card.patterns):
             with pytest.raises(UsageError, match=self.method.card.name):
                 self.method.accept(Target.parse(words[pattern]))
@@ -83,7 +87,7 @@ class MethodContract:
     def test_regrown_weights_start_at_zero(self, tmp_path: Path) -> None:
         for target in targets_for(self.method):
             observed = ObservedMethod(method=self.method)
-            run_chain(chain_of(observed, target, self.toy()), tmp_path / "observed")
+            run_chain(chain_of(observed, target, self._task(target)), tmp_path / "observed")
             for log in observed.logs:
                 assert not log.nonzero_growth, "regrown weights of these tensors do not start at zero"
             chain = self.chain(target)
@@ -108,7 +112,8 @@ class MethodContract:
         for target in targets_for(self.method, scope):
             _, tensors, masks = run_chain(self.chain(target), tmp_path)
             assert "words.weight" in tensors and "out.weight" not in tensors
-            assert not masks or ("words.weight" in masks) == (scope == "all-2d")
+            in_scope = scope == "all-2d" and not target.is_structured
+            assert not masks or ("words.weight" in masks) == in_scope
             assert "out.weight" not in masks
 
     def test_two_runs_are_equal_bit_for_bit(self, tmp_path: Path) -> None:
@@ -133,7 +138,7 @@ class MethodContract:
     def test_its_updaters_announce_their_densities_and_gradient_steps(self, tmp_path: Path) -> None:
         for target in targets_for(self.method):
             observed = ObservedMethod(method=self.method)
-            run_chain(chain_of(observed, target, self.toy()), tmp_path)
+            run_chain(chain_of(observed, target, self._task(target)), tmp_path)
             for log in observed.logs:
                 steps = len(log.densities)
                 if log.updater.soft and log.updater.straight_through:

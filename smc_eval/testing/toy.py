@@ -90,6 +90,37 @@ class Toy(Task):
         return accuracy(right, "accuracy (%)", "accuracy")
 
 
+class UnitNet(nn.Module):
+    """A small net with four attention heads and twelve neurons, and a tied embedding."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = nn.Embedding(12, 8)
+        self.query, self.key, self.value, self.mix = (nn.Linear(8, 8) for _ in range(4))
+        self.norm = nn.LayerNorm(8)
+        self.up, self.down = nn.Linear(8, 12), nn.Linear(12, 8)
+        self.out = nn.Linear(8, 12, bias=False)
+        self.out.weight = self.words.weight
+
+    def forward(self, tokens_NL: Tensor) -> Tensor:
+        """Logits of shape [N, 12] from tokens of shape [N, L]."""
+        words_NL8 = self.words(tokens_NL)
+        heads = [
+            layer(words_NL8).unflatten(-1, (4, 2)).transpose(1, 2)
+            for layer in (self.query, self.key, self.value)
+        ]
+        seen_NL8 = nn.functional.scaled_dot_product_attention(*heads).transpose(1, 2).flatten(2)
+        first_N8 = self.norm(words_NL8 + self.mix(seen_NL8))[:, 0]
+        return cast("Tensor", self.out(first_N8 + self.down(torch.tanh(self.up(first_N8)))))
+
+
+class UnitToy(Toy):
+    """The toy with a net of heads and neurons."""
+
+    def model(self) -> nn.Module:
+        return UnitNet()
+
+
 class PrunedToy(Toy):
     """The toy with a pruned net: every other weight is zero."""
 

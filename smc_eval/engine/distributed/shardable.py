@@ -30,6 +30,8 @@ def unshardable_parts(chain: Chain) -> Iterator[str]:
     for link in chain.links:
         yield from _of_stage(link.stage)
     target = cell.target
+    if target.is_structured:
+        yield f"pattern {target.pattern!r} prunes rows with columns, so it needs whole tensors"
     if target.sparsity and target.pattern == "free" and target.distribution not in SHARDABLE_DISTRIBUTIONS:
         names = ", ".join(SHARDABLE_DISTRIBUTIONS)
         yield f"distribution {target.distribution!r} needs whole tensors; these do not: {names}"

@@ -11,7 +11,7 @@ from smc_eval.method import DENSE
 from smc_eval.protocol import PROTOCOLS
 from smc_eval.registry import Registry
 from smc_eval.store.record import Record
-from smc_eval.target import SMC_GRID
+from smc_eval.target import SMC_GRID, level_text
 
 Flags = tuple[tuple[str, str], ...]
 """The flags of a record's command line, without those that take lists."""
@@ -35,7 +35,7 @@ def _flags(record: Record, registry: Registry) -> Flags:
     flags = {"model": record.model, "protocol": record.protocol}
     if not dense and target.scope != PROTOCOLS[record.protocol].scope:
         flags["scope"] = target.scope
-    if not dense and target.pattern == "free" and kind and target.distribution != kind.card.distribution:
+    if not dense and ":" not in target.pattern and kind and target.distribution != kind.card.distribution:
         flags["distribution"] = target.distribution
     if changes := _recipe_changes(record, registry):
         flags["recipe"] = changes
@@ -100,7 +100,7 @@ def _listed(name: str, values: Iterable[str]) -> str:
 def _sparsities(records: Iterable[Record]) -> list[str]:
     pruned = [record.target for record in records if record.method != DENSE]
     free = {target.sparsity for target in pruned if target.pattern == "free"}
-    patterns = {target.pattern for target in pruned} - {"free"}
+    patterns = {level_text(t.pattern, repr(t.sparsity)) for t in pruned if t.pattern != "free"}
     smc = [sparsity for sparsity in free if any(abs(sparsity - exact) < 1e-9 for exact in SMC_GRID)]
     rest = free - set(smc) if len(smc) == len(SMC_GRID) else free
     return [
