@@ -21,8 +21,8 @@ from smc_eval.methods.snip import Snip
 from smc_eval.methods.sparsegpt import SparseGPT
 from smc_eval.methods.sr_ste import SrSte
 from smc_eval.methods.synflow import SynFlow
-from smc_eval.methods.top_kast import TopKast
 from smc_eval.methods.taylor import Taylor
+from smc_eval.methods.top_kast import TopKast
 from smc_eval.methods.wanda import Wanda
 
 SMC_BENCH_METHODS: tuple[type[Method], ...] = (
