@@ -42,6 +42,13 @@ class StepView(NetView, Protocol):
         Reading them costs the FLOPs of a dense backward pass; see `Updater.dense_gradient_steps`.
         """
 
+    @property
+    def unpruned_grads(self) -> Tensors:
+        """Gradients of the unpruned weights of this step; zero for the others.
+
+        A sparse backward pass has them, so reading them costs nothing more.
+        """
+
     def skip(self) -> None:
         """Skip the optimizer step: no weight changes at this step."""
 

@@ -42,6 +42,11 @@ class TrainingStep(NetReader):
         self.read = True
         return self.net.gradients
 
+    @property
+    def unpruned_grads(self) -> Mapping[str, Tensor]:
+        masks = self.net.full_masks
+        return {name: torch.where(masks[name], grad, 0.0) for name, grad in self.net.gradients.items()}
+
     def skip(self) -> None:
         self.skipped = True
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from smc_eval.hookspecs import hookimpl
 from smc_eval.method import Method
+from smc_eval.methods.chts import Chts, Chtss
 from smc_eval.methods.dense import Dense
 from smc_eval.methods.from_checkpoint import FromCheckpoint
 from smc_eval.methods.gmp import Gmp
 from smc_eval.methods.gmp_tuned import TunedGmp
 from smc_eval.methods.grasp import Grasp
 from smc_eval.methods.lth import LotteryTicket
+from smc_eval.methods.mest import Mest
 from smc_eval.methods.movement import Movement
 from smc_eval.methods.obert import OptimalBertSurgeon
 from smc_eval.methods.omp import MagnitudeAfter, MagnitudeBefore
@@ -18,6 +20,7 @@ from smc_eval.methods.rigl import MagnitudeRigL, RandomRigL, SensitivityRigL
 from smc_eval.methods.set import SparseEvolution
 from smc_eval.methods.snip import Snip
 from smc_eval.methods.sparsegpt import SparseGPT
+from smc_eval.methods.srigl import StructuredRigL
 from smc_eval.methods.synflow import SynFlow
 from smc_eval.methods.wanda import Wanda
 
@@ -44,7 +47,11 @@ FURTHER_METHODS: tuple[type[Method], ...] = (
     SparseGPT,
     SparseEvolution,
     Movement,
+    Mest,
     TunedGmp,
+    StructuredRigL,
+    Chts,
+    Chtss,
     FromCheckpoint,
 )
 """Methods that SMC-Bench does not have."""

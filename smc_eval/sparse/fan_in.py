@@ -1,0 +1,101 @@
+"""Fan-in: how many weights of a row remain; and RigL's exchange of weights with a constant fan-in.
+
+A row of a tensor is the weights of one neuron, or of one filter of a convolution: `tensor.flatten(1)[i]`.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from smc_eval.sparse.pattern import largest_of_each
+from smc_eval.sparse.regrow import drop_count
+from smc_eval.sparse.select import largest
+
+
+def fan_in_range(mask: Tensor) -> tuple[int, int]:
+    """The smallest and the largest number of unpruned weights of a row; rows without any do not count."""
+    count_O = mask.flatten(1).count_nonzero(1)
+    live = count_O[count_O > 0]
+    return (int(live.min()), int(live.max())) if len(live) else (0, 0)
+
+
+def has_constant_fan_in(mask: Tensor) -> bool:
+    """Whether all rows with weights have equally many, or one more where the total cannot be divided."""
+    least, most = fan_in_range(mask)
+    return most - least <= 1
+
+
+@torch.no_grad()
+def exchanged(
+    weight: Tensor,
+    gradient: Tensor,
+    mask: Tensor,
+    share: float,
+    generator: torch.Generator,
+    *,
+    salient_share: float,
+) -> Tensor:
+    """The next mask of a tensor: the same number of weights, equally many in each row that has some.
+
+    The share of the weights of least magnitude is pruned, over all rows together. Then each row grows the
+    weights of largest |gradient| until it has its fan-in. A row with more kept weights than its fan-in
+    loses the smallest of them. A remainder of the division goes to the first rows, one each. Where
+    gradients are zero, a row grows at random.
+
+    A row without enough salient weights is ablated: it loses all weights, and the others share them. Later
+    it may return. See `ablated`.
+
+    Args:
+        salient_share: the share of the fan-in that must be salient in a row. 0 ablates no row.
+    """
+    total, columns = int(mask.count_nonzero()), weight[0].numel()
+    weight_OI, size_OI, mask_OI = weight.abs().flatten(1), gradient.abs().flatten(1), mask.flatten(1)
+    pruned = drop_count(total, share)
+    live_O = torch.ones(len(mask_OI), dtype=torch.bool, device=mask.device)
+    if salient_share:
+        salient_OI = _largest(weight_OI, total - pruned, mask_OI)
+        salient_OI |= _largest(size_OI, pruned, torch.ones_like(mask_OI))
+        live_O = ~ablated(salient_OI, total, salient_share)
+    fan_in_O = _equal(total, live_O)
+    assert int(fan_in_O.max()) <= columns
+    old_OI = mask_OI & live_O[:, None]
+    kept_OI = _largest(weight_OI, min(total - pruned, int(old_OI.count_nonzero())), old_OI)
+    kept_OI = largest_of_each(weight_OI, fan_in_O[:, None], kept_OI)
+    grown_OI = _grown(size_OI, fan_in_O - kept_OI.count_nonzero(1), ~kept_OI, generator)
+    return (kept_OI | grown_OI).view(mask.shape)
+
+
+def ablated(salient_OI: Tensor, total: int, salient_share: float) -> Tensor:
+    """Which rows are ablated: those with fewer salient weights than a share of the fan-in, [O].
+
+    The fan-in is that of all O rows, `total // O`, and the least number is at least 1. Where the rows that
+    stay could not hold `total` weights, the least number falls to that of the next most salient rows.
+    """
+    rows, columns = salient_OI.shape
+    count_O = salient_OI.count_nonzero(1)
+    least = max(1, int(salient_share * (total // rows) + 1e-9))
+    needed = min(total // columns, rows - 1)
+    return count_O < min(least, int(count_O.sort(descending=True).values[needed]))
+
+
+def _equal(total: int, live_O: Tensor) -> Tensor:
+    """`total` in equal parts over the live rows; the first ones have one more where it cannot be divided."""
+    each, rest = divmod(total, int(live_O.count_nonzero()))
+    fan_in_O = live_O * each
+    fan_in_O[live_O.nonzero()[:rest, 0]] += 1
+    return fan_in_O
+
+
+def _grown(size_OI: Tensor, count_O: Tensor, room_OI: Tensor, generator: torch.Generator) -> Tensor:
+    """In each row so many positions where there is room: those of largest size, then random ones."""
+    grown_OI = largest_of_each(size_OI, count_O[:, None], room_OI & (size_OI > 0))
+    missing_O = count_O - grown_OI.count_nonzero(1)
+    if bool(missing_O.any()):
+        drawn_OI = torch.rand(size_OI.shape, generator=generator).to(size_OI.device)
+        grown_OI |= largest_of_each(drawn_OI, missing_O[:, None], room_OI & ~grown_OI)
+    return grown_OI
+
+
+def _largest(values: Tensor, count: int, within: Tensor) -> Tensor:
+    return largest({"": values}, count, {"": within})[""]
