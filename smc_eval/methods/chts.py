@@ -187,7 +187,7 @@ class CannistraciHebb(Method):
     importance: Literal["magnitude", "relative"] = "magnitude"
     """Of which weights the small ones are pruned: `magnitude`, or `relative` to their rows and columns."""
     draw: Literal["both", "pruned", "none"] = "both"
-    """Whether chance decides which weights are pruned and which grow, only the former, or neither, as in CHT."""
+    """Whether chance decides which weights are pruned and which grow, only the former, or neither: CHT."""
     start: Literal["brf", "random"] = "brf"
     """Links of the first net: a bipartite receptive field, or at random."""
     randomness: float = Field(0.25, ge=0, le=1)

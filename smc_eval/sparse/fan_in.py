@@ -20,12 +20,6 @@ def fan_in_range(mask: Tensor) -> tuple[int, int]:
     return (int(live.min()), int(live.max())) if len(live) else (0, 0)
 
 
-def has_constant_fan_in(mask: Tensor) -> bool:
-    """Whether all rows with weights have equally many, or one more where the total cannot be divided."""
-    least, most = fan_in_range(mask)
-    return most - least <= 1
-
-
 @torch.no_grad()
 def exchanged(
     weight: Tensor,
@@ -69,8 +63,9 @@ def exchanged(
 def ablated(salient_OI: Tensor, total: int, salient_share: float) -> Tensor:
     """Which rows are ablated: those with fewer salient weights than a share of the fan-in, [O].
 
-    The fan-in is that of all O rows, `total // O`, and the least number is at least 1. Where the rows that
-    stay could not hold `total` weights, the least number falls to that of the next most salient rows.
+    The fan-in is that of all O rows, `total // O`, and the least number is at least 1. It never is above the
+    number of salient weights of the row that follows the `total // I` most salient ones: so the rows that
+    stay can hold `total` weights.
     """
     rows, columns = salient_OI.shape
     count_O = salient_OI.count_nonzero(1)

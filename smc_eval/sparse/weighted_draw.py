@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from smc_eval.sparse.select import largest
-
 
 @torch.no_grad()
 def drawn(
@@ -28,11 +26,9 @@ def drawn(
     positive = within & (weights > 0)
     certain = min(count, int(positive.count_nonzero()))
     key = weights.double().log().mul_(power).sub_(uniform.log().neg_().log_())
-    chosen = _largest(key.masked_fill_(~positive, 0), certain, positive)
-    if certain < count:
-        chosen |= _largest(uniform, count - certain, within & ~positive)
-    return chosen
-
-
-def _largest(values: Tensor, count: int, within: Tensor) -> Tensor:
-    return largest({"": values}, count, {"": within})[""]
+    mask = torch.zeros(within.shape, dtype=torch.bool, device=within.device)
+    for values, places, number in ((key, positive, certain), (uniform, within & ~positive, count - certain)):
+        if number:
+            place = places.flatten().nonzero()[:, 0]
+            mask.view(-1)[place[values.flatten()[place].topk(number).indices]] = True
+    return mask
