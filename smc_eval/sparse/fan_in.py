@@ -8,7 +8,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from smc_eval.sparse.pattern import largest_of_each
 from smc_eval.sparse.regrow import drop_count
 from smc_eval.sparse.select import largest
 
@@ -43,19 +42,21 @@ def exchanged(
     Args:
         salient_share: the share of the fan-in that must be salient in a row. 0 ablates no row.
     """
-    total, columns = int(mask.count_nonzero()), weight[0].numel()
+    total = int(mask.count_nonzero())
     weight_OI, size_OI, mask_OI = weight.abs().flatten(1), gradient.abs().flatten(1), mask.flatten(1)
     pruned = drop_count(total, share)
     live_O = torch.ones(len(mask_OI), dtype=torch.bool, device=mask.device)
+    kept_OI = _largest(weight_OI, total - pruned, mask_OI)
     if salient_share:
-        salient_OI = _largest(weight_OI, total - pruned, mask_OI)
-        salient_OI |= _largest(size_OI, pruned, torch.ones_like(mask_OI))
-        live_O = ~ablated(salient_OI, total, salient_share)
+        steep_OI = _largest(size_OI, pruned, torch.ones_like(mask_OI))
+        live_O = ~ablated(kept_OI | steep_OI, total, salient_share)
+        if not bool((live_O | ~mask_OI.any(1)).all()):  # fewer than `total` weights are left to choose from
+            old_OI = mask_OI & live_O[:, None]
+            kept_OI = _largest(weight_OI, min(total - pruned, int(old_OI.count_nonzero())), old_OI)
     fan_in_O = _equal(total, live_O)
-    assert int(fan_in_O.max()) <= columns
-    old_OI = mask_OI & live_O[:, None]
-    kept_OI = _largest(weight_OI, min(total - pruned, int(old_OI.count_nonzero())), old_OI)
-    kept_OI = largest_of_each(weight_OI, fan_in_O[:, None], kept_OI)
+    full_O = kept_OI.count_nonzero(1) > fan_in_O
+    if bool(full_O.any()):
+        kept_OI[full_O] = _largest_of_rows(weight_OI[full_O], fan_in_O[full_O], kept_OI[full_O])
     grown_OI = _grown(size_OI, fan_in_O - kept_OI.count_nonzero(1), ~kept_OI, generator)
     return (kept_OI | grown_OI).view(mask.shape)
 
@@ -84,12 +85,27 @@ def _equal(total: int, live_O: Tensor) -> Tensor:
 
 def _grown(size_OI: Tensor, count_O: Tensor, room_OI: Tensor, generator: torch.Generator) -> Tensor:
     """In each row so many positions where there is room: those of largest size, then random ones."""
-    grown_OI = largest_of_each(size_OI, count_O[:, None], room_OI & (size_OI > 0))
+    grown_OI = _largest_of_rows(size_OI, count_O, room_OI & (size_OI > 0))
     missing_O = count_O - grown_OI.count_nonzero(1)
     if bool(missing_O.any()):
         drawn_OI = torch.rand(size_OI.shape, generator=generator).to(size_OI.device)
-        grown_OI |= largest_of_each(drawn_OI, missing_O[:, None], room_OI & ~grown_OI)
+        grown_OI |= _largest_of_rows(drawn_OI, missing_O, room_OI & ~grown_OI)
     return grown_OI
+
+
+def _largest_of_rows(values_OI: Tensor, count_O: Tensor, within_OI: Tensor) -> Tensor:
+    """`largest_of_each` for values of 0 or more, without sorting whole rows: for long rows and small counts."""
+    most = int(count_O.max())
+    if not most:
+        return torch.zeros_like(within_OI)
+    values_OI = torch.where(within_OI, values_OI, -1.0)
+    best_OC = values_OI.topk(most, dim=1).values
+    least_O1 = best_OC.gather(1, (count_O[:, None] - 1).clamp(min=0))
+    chosen_OI, ties_OI = values_OI > least_O1, (values_OI == least_O1) & within_OI
+    open_O1 = (count_O - chosen_OI.count_nonzero(1))[:, None]
+    if bool((ties_OI.count_nonzero(1)[:, None] > open_O1).any()):
+        ties_OI &= ties_OI.cumsum(1) <= open_O1  # of equal values the first
+    return (chosen_OI | ties_OI) & (count_O > 0)[:, None]
 
 
 def _largest(values: Tensor, count: int, within: Tensor) -> Tensor:

@@ -22,13 +22,16 @@ def drawn(
         weights: finite numbers, 0 or more.
         within: it must have at least `count` True.
     """
-    uniform = torch.rand(weights.shape, generator=generator, dtype=torch.float64).to(weights.device)
-    positive = within & (weights > 0)
-    certain = min(count, int(positive.count_nonzero()))
-    key = weights.double().log().mul_(power).sub_(uniform.log().neg_().log_())
-    mask = torch.zeros(within.shape, dtype=torch.bool, device=within.device)
-    for values, places, number in ((key, positive, certain), (uniform, within & ~positive, count - certain)):
+    flat_W, within_W = weights.flatten(), within.flatten()
+    mask_W = torch.zeros_like(within_W)
+    positive_W = within_W & (flat_W > 0)
+    for places_W, weighted in ((positive_W, True), (within_W & ~positive_W, False)):
+        place_P = places_W.nonzero()[:, 0]
+        number = min(count, len(place_P))
         if number:
-            place = places.flatten().nonzero()[:, 0]
-            mask.view(-1)[place[values.flatten()[place].topk(number).indices]] = True
-    return mask
+            key_P = torch.rand(len(place_P), generator=generator, dtype=torch.float64).to(flat_W.device)
+            if weighted:
+                key_P = key_P.log_().neg_().log_().neg_() + flat_W[place_P].double().log().mul_(power)
+            mask_W[place_P[key_P.topk(number, sorted=False).indices]] = True
+        count -= number
+    return mask_W.view(within.shape)
