@@ -18,7 +18,6 @@ from smc_eval.target import Target
 from smc_eval.updater import StepView
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
     from smc_eval.sparse.tensors import Masks
@@ -96,6 +95,10 @@ class Topology(Rewiring):
         done = (changes.index(step) + 1) / len(changes)
         return sigmoid(self.initial, self.to.sparsity, done, SLOPE)
 
+    def power_at(self, step: int, steps: int) -> float:
+        """The power of |w| at this step: it rises in proportion to time, until `stop`."""
+        return self.power + min(1.0, step / (self.stop * steps)) * (self.last_power - self.power)
+
     def changes(self, steps: int) -> range:
         """The steps at which the masks change. Under a density decay there is one at least."""
         return super().changes(steps) or range(steps - 1, steps if self.initial is not None else steps - 1)
@@ -140,29 +143,22 @@ class Topology(Rewiring):
     def _rewired(self, view: StepView, weight: Tensor, mask: Tensor, share: float) -> Tensor:
         """The next mask of a tensor, with the same number of weights."""
         from smc_eval.sparse.link_scores import link_scores
-        from smc_eval.sparse.regrow import drop_count
+        from smc_eval.sparse.regrow import drop_count, grown
+        from smc_eval.sparse.select import largest
+        from smc_eval.sparse.weighted_draw import drawn
 
         count = int(mask.count_nonzero())
         pruned = drop_count(count, share)
         size = relative_importance(weight) if self.importance == "relative" else weight.abs()
-        done = view.step / (self.stop * view.steps)
-        power = self.power + done * (self.last_power - self.power)
-        stays = chosen(size, count - pruned, mask, view.generator, power, draw=self.draw != "none")
-        rule, _, paths = self.score.partition("-l3")
-        scores = link_scores(stays, internal=rule == "ch2", paths=paths == "p")
-        return stays | chosen(scores, pruned, ~stays, view.generator, 1.0, draw=self.draw == "both")
-
-
-def chosen(
-    size: Tensor, count: int, within: Tensor, generator: torch.Generator, power: float, *, draw: bool
-) -> Tensor:
-    """Mask of `count` weights: the largest, or drawn with probabilities in proportion to `size ** power`."""
-    from smc_eval.sparse.select import largest
-    from smc_eval.sparse.weighted_draw import drawn
-
-    if draw:
-        return drawn(size, count, within, generator, power=power)
-    return largest({"": size}, count, {"": within})[""]
+        if self.draw == "none":
+            stays = largest({"": size}, count - pruned, {"": mask})[""]
+        else:
+            power = self.power_at(view.step, view.steps)
+            stays = drawn(size, mask, count - pruned, view.generator, power=power)
+        rule, _, sum_over = self.score.partition("-l3")
+        scores = link_scores(stays, internal=rule == "ch2", paths=sum_over == "p")
+        grow = drawn if self.draw == "both" else grown
+        return stays | grow(scores, ~stays, pruned, view.generator)
 
 
 def relative_importance(weight: Tensor) -> Tensor:
@@ -251,10 +247,10 @@ class Chts(CannistraciHebb):
         "chts",
         "",
         "biomedical-cybernetics/Cannistraci-Hebb-training d1677b5, and its successor "
-        "Cannistraci-Hebb-Training-Soft-Rule- 1f91f31: scores of 180 random masks, CH2 and CH3, by nodes and by "
-        "paths, differ by less than 8e-7 of their size; draws and receptive fields agree in frequency "
-        "(8,000 and 400 draws). The successor draws only what is pruned, and grows the highest scores, "
-        "although it names the rule soft: here draw=pruned",
+        "Cannistraci-Hebb-Training-Soft-Rule- 1f91f31: scores of 180 random masks, CH2 and CH3, by nodes "
+        "and by paths, differ by less than 8e-7 of their size; draws and receptive fields agree in "
+        "frequency (8,000 and 400 draws). The successor draws only what is pruned, and grows the highest "
+        "scores, although it names the rule soft: here draw=pruned",
     )
 
 
@@ -264,9 +260,9 @@ class Chtss(CannistraciHebb):
     card: ClassVar[MethodCard] = chts_card(
         "chtss",
         " and a sigmoid density decay",
-        "biomedical-cybernetics/Cannistraci-Hebb-Training-Soft-Rule- 1f91f31: as chts; the decay differs by less "
-        "than 3e-16. Its changes end at 0.75 of training and its decay at 0.8, so that it stops at 0.8989 "
-        "instead of 0.9; here both end at `stop`, at the target",
+        "biomedical-cybernetics/Cannistraci-Hebb-Training-Soft-Rule- 1f91f31: as chts; the decay differs by "
+        "less than 3e-16. There changes end at 0.75 of training and the decay at 0.8, so that it stops at "
+        "0.8989 instead of 0.9; here both end at `stop`, at the target",
     )
 
     initial: float = Field(0.5, ge=0, lt=1)

@@ -136,8 +136,9 @@ class Mest(Method):
         distribution="uniform",
         distributions=("uniform", "erk"),
         criterion="prune small |w| + lambda |g|; grow at random",
-        equals="boone891214/MEST a428026: 0 of 120,000 bits of what it prunes differ, with gradients given. Its "
-        "scripts set lambda to 0, and clear the gradients before it reads them. What grows is random in both",
+        equals="boone891214/MEST a428026: 0 of 120,000 bits of what it prunes differ, with gradients given. "
+        "Its scripts leave lambda at 0, and it clears the gradients before it reads them. What grows is "
+        "random in both",
     )
     bound: Bound = "soft"
     """`soft` trains grown weights on top of the target until the next change; `hard` counts them in it."""

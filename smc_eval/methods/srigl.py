@@ -102,10 +102,10 @@ class StructuredRigL(Method):
         distributions=("uniform", "rows", "erk"),
         constant_fan_in=True,
         criterion="prune small |w| of a tensor; grow large |g| in each row",
-        equals="calgaryml/condensed-sparsity 3052bb8: it ablates the same neurons in all of 400 random tensors, "
-        "and 0 of 98,560 mask bits differ in the 128 whose weights can be divided by their neurons and where no "
-        "neuron keeps more than its fan-in. Else it loses the remainder (268 of 400 tensors), and which "
-        "weights such a neuron keeps is arbitrary; here the largest stay",
+        equals="calgaryml/condensed-sparsity 3052bb8: it ablates the same neurons in all of 400 random "
+        "tensors, and 0 of 98,560 mask bits differ in the 128 whose weights can be divided by their neurons "
+        "and where no neuron keeps more than its fan-in. Else it loses the remainder (268 of 400 tensors), "
+        "and which weights such a neuron keeps is arbitrary; here the largest stay",
     )
     salient: float = Field(0.3, ge=0, le=1)
     """Share of the fan-in that must be salient in a neuron, or it is ablated; gamma_sal in the paper. 0

@@ -94,7 +94,7 @@ def _grown(size_OI: Tensor, count_O: Tensor, room_OI: Tensor, generator: torch.G
 
 
 def _largest_of_rows(values_OI: Tensor, count_O: Tensor, within_OI: Tensor) -> Tensor:
-    """`largest_of_each` for values of 0 or more, without sorting whole rows: for long rows and small counts."""
+    """`largest_of_each` for values of 0 or more, without sorting whole rows: for long rows, small counts."""
     most = int(count_O.max())
     if not most:
         return torch.zeros_like(within_OI)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 @torch.no_grad()
 def drawn(
-    weights: Tensor, count: int, within: Tensor, generator: torch.Generator, *, power: float = 1.0
+    weights: Tensor, within: Tensor, count: int, generator: torch.Generator, *, power: float = 1.0
 ) -> Tensor:
     """Mask of `count` positions where `within` is True, drawn one after the other without replacement.
 

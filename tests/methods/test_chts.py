@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from smc_eval.errors import UsageError
-from smc_eval.methods.chts import Chts, Chtss, ReceptiveField, Topology, chosen, relative_importance
+from smc_eval.methods.chts import Chts, Chtss, ReceptiveField, Topology, relative_importance
 from smc_eval.sparse.allocate import budgets
 from smc_eval.stages import Prune, Train
 from smc_eval.target import Target
@@ -70,20 +71,23 @@ def test_weights_grow_in_proportion_to_their_scores() -> None:
     assert int(counts[counts > 0].min()) > 25 and int(counts.max()) < 75
 
 
-def test_the_power_rises_from_the_first_to_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
-    powers = []
+def test_the_power_rises_in_proportion_to_time() -> None:
+    updater = Topology(to=HALF)
+    assert [updater.power_at(step, 1000) for step in (0, 375, 750, 999)] == [1.0, 5.0, 9.0, 9.0]
 
-    def recorded(size: Any, count: int, within: Any, generator: Any, power: float, *, draw: bool) -> Any:
-        powers.append(power)
-        return chosen(size, count, within, generator, power, draw=draw)
 
-    monkeypatch.setattr("smc_eval.methods.chts.chosen", recorded)
-    updater = Topology(to=HALF, every=100)
-    weight = torch.tensor([[3.0, 0.0, 0.0], [2.0, 1.0, 0.5]])
-    for at in (100, 400, 700):
-        updater.update(view_of(weight, at, 1000), {})
-    # 1 to 9 over 750 steps; growth is in proportion to the scores
-    assert powers == pytest.approx([1 + 8 * 100 / 750, 1, 1 + 8 * 400 / 750, 1, 1 + 8 * 700 / 750, 1])
+def test_at_the_first_power_weights_stay_in_proportion_to_their_size() -> None:
+    weight = torch.tensor([[3.0, 1.0, 0.0, 0.0]])  # one of two stays: 3 with probability 3 / 4, if t = 1
+    kept = {1.0: 0, 2.0: 0}
+    for power, at in itertools.product(kept, range(2, 602, 2)):
+        view = view_of(weight, at, 1000)
+        options = {"share": 0.5, "end": 0.5, "every": 2, "power": power, "last_power": power}
+        Topology(to=HALF, **options).update(view, {})
+        # what grows is random, as no path leads there; so the weight 1 has 0 in it unless it stayed
+        kept[power] += view.net.weights["a"][0, 0] == 3 and view.net.weights["a"][0, 1] == 0
+    # a pruned weight grows back, with its value, in one of three cases
+    assert kept[1.0] / 300 == pytest.approx(3 / 4 * 2 / 3, abs=0.1)
+    assert kept[2.0] / 300 == pytest.approx(9 / 10 * 2 / 3, abs=0.1)
 
 
 def test_relative_importance_is_the_share_of_the_row_and_of_the_column() -> None:

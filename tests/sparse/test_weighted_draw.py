@@ -35,7 +35,7 @@ def test_sets_are_as_likely_as_if_drawn_one_by_one(power: float) -> None:
     generator = torch.Generator().manual_seed(0)
     counts: dict[tuple[int, ...], int] = {}
     for _ in range(draws):
-        found = tuple(drawn(weights, 2, everywhere(4), generator, power=power).nonzero()[:, 0].tolist())
+        found = tuple(drawn(weights, everywhere(4), 2, generator, power=power).nonzero()[:, 0].tolist())
         counts[found] = counts.get(found, 0) + 1
     for key, chance in one_by_one([float(w) ** power for w in weights], 2).items():
         assert counts.get(key, 0) / draws == pytest.approx(chance, abs=4 * (chance / draws) ** 0.5 + 1e-3)
@@ -53,7 +53,7 @@ def test_so_many_are_drawn_as_asked_and_zeros_come_last(
     within = torch.tensor([data.draw(st.booleans()) for _ in sizes])
     count = data.draw(st.integers(0, int(within.sum())))
     before = weights.clone()
-    mask = drawn(weights, count, within, torch.Generator().manual_seed(count), power=power)
+    mask = drawn(weights, within, count, torch.Generator().manual_seed(count), power=power)
     assert int(mask.sum()) == count and not (mask & ~within).any()
     assert torch.equal(weights, before)
     positive = within & (weights > 0)
@@ -62,14 +62,14 @@ def test_so_many_are_drawn_as_asked_and_zeros_come_last(
 
 def test_a_high_power_takes_the_largest_although_the_powers_are_no_floats() -> None:
     weights = torch.tensor([1e-3, 2e-3, 3e-3, 1e-4])  # to the power of 2000 these are zero
-    mask = drawn(weights, 2, everywhere(4), torch.Generator().manual_seed(0), power=2000.0)
+    mask = drawn(weights, everywhere(4), 2, torch.Generator().manual_seed(0), power=2000.0)
     assert mask.tolist() == [False, True, True, False]
-    assert torch.equal(drawn(weights.double(), 4, everywhere(4), torch.Generator()), everywhere(4))
+    assert torch.equal(drawn(weights.double(), everywhere(4), 4, torch.Generator()), everywhere(4))
 
 
 def test_zeros_are_drawn_at_random() -> None:
     found = {
-        int(drawn(torch.zeros(5), 1, everywhere(5), torch.Generator().manual_seed(seed)).nonzero())
+        int(drawn(torch.zeros(5), everywhere(5), 1, torch.Generator().manual_seed(seed)).nonzero())
         for seed in range(60)
     }
     assert found == {0, 1, 2, 3, 4}

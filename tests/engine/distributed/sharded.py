@@ -23,6 +23,7 @@ from smc_eval.experiment.cell import Chain
 from smc_eval.method import Method
 from smc_eval.methods.dense import Dense
 from smc_eval.methods.gmp import Gmp
+from smc_eval.methods.mest import Mest
 from smc_eval.methods.omp import MagnitudeAfter, MagnitudeBefore
 from smc_eval.methods.random import RandomBefore
 from smc_eval.methods.set import SparseEvolution
@@ -69,6 +70,7 @@ MORE: dict[str, tuple[Method, Target]] = {
     "pattern": (MagnitudeAfter(), Target.parse("2:4")),
     "random": (RandomBefore(), HALF),
     "set": (SparseEvolution(every=2), HALF),
+    "mest": (Mest(every=2), HALF),
 }
 
 
