@@ -59,7 +59,7 @@ KINDS: dict[str, tuple[Method, float | None]] = {
     "srigl": (StructuredRigL(), 1.05),
     "chts": (Chts(), 1.05),
     "chts:score=ch3-l3p": (Chts(score="ch3-l3p"), None),
-    "chtss": (Chtss(), 1.05),
+    "chtss": (Chtss(), None),
     "movement": (Movement(), None),
     "movement:every=10": (Movement(every=10), None),
 }
