@@ -13,6 +13,9 @@ from smc_eval.recipe import Recipe
 from smc_eval.sparse.net import Net
 from smc_eval.task import Task
 
+MOMENTA = {"momentum_buffer", "exp_avg"}
+"""Names of the running mean of gradients, in the states of torch's optimizers."""
+
 
 def make_optimizer(task: Task, net: Net, recipe: Recipe) -> torch.optim.Optimizer:
     """The recipe's optimizer over all trainable parameters, in up to four groups.
@@ -54,6 +57,15 @@ def clear_state(optimizer: torch.optim.Optimizer, grown: Mapping[nn.Parameter, T
         for values in optimizer.state.get(weight, {}).values():
             if isinstance(values, Tensor) and values.shape == weight.shape:
                 values.masked_fill_(back, 0)
+
+
+@torch.no_grad()
+def reset_momentum(optimizer: torch.optim.Optimizer) -> None:
+    """Set the running means of gradients to zero: the momentum of SGD, the first moment of Adam."""
+    for values in optimizer.state.values():
+        for kind in MOMENTA & values.keys():
+            if values[kind] is not None:
+                values[kind].zero_()
 
 
 def gathered_state(optimizer: torch.optim.Optimizer, net: Net) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from smc_eval.hookspecs import hookimpl
 from smc_eval.method import Method
+from smc_eval.methods.ac_dc import AcDc
 from smc_eval.methods.chts import Chts, Chtss
 from smc_eval.methods.dense import Dense
 from smc_eval.methods.from_checkpoint import FromCheckpoint
@@ -20,8 +21,10 @@ from smc_eval.methods.rigl import MagnitudeRigL, RandomRigL, SensitivityRigL
 from smc_eval.methods.set import SparseEvolution
 from smc_eval.methods.snip import Snip
 from smc_eval.methods.sparsegpt import SparseGPT
+from smc_eval.methods.sr_ste import SrSte
 from smc_eval.methods.srigl import StructuredRigL
 from smc_eval.methods.synflow import SynFlow
+from smc_eval.methods.top_kast import TopKast
 from smc_eval.methods.wanda import Wanda
 
 SMC_BENCH_METHODS: tuple[type[Method], ...] = (
@@ -47,6 +50,9 @@ FURTHER_METHODS: tuple[type[Method], ...] = (
     SparseGPT,
     SparseEvolution,
     Movement,
+    TopKast,
+    SrSte,
+    AcDc,
     Mest,
     TunedGmp,
     StructuredRigL,

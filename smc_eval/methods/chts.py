@@ -171,10 +171,10 @@ def relative_importance(weight: Tensor) -> Tensor:
 class CannistraciHebb(Method):
     """Start from a random net. During training, prune small weights and grow links by the net's topology.
 
-    Written from the authors' code; of the paper, only the abstract was read. Their code rounds the number of pruned
-    weights down, ours up. In some of their experiments, links of neurons without inputs or outputs are
-    removed too, the start correlates with the data, or weights are initialized for a sparse net. Here each
-    tensor stands for itself, and the model's own weights are kept.
+    Written from the authors' code; of the paper, only the abstract was read. Their code rounds the number of
+    pruned weights down, ours up. In some of their experiments, links of neurons without inputs or outputs
+    are removed too, the start correlates with the data, or weights are initialized for a sparse net. Here
+    each tensor stands for itself, and the model's own weights are kept.
     """
 
     score: Predictor = "ch2-l3n"

@@ -113,7 +113,7 @@ class Mutation(Rewiring):
         importance = {name: weight.abs() for name, weight in weights.items()}
         if not self.gradient:
             return importance
-        grads = view.unpruned_grads
+        grads = view.gradients_within(view.masks)
         return {name: size.add(grads[name].abs(), alpha=self.gradient) for name, size in importance.items()}
 
 

@@ -24,8 +24,8 @@ class Net:
     """A model and one bool mask for each weight in scope, by canonical parameter name; True stays.
 
     Guarantee: after `set_masks`, `load`, `load_shards` and `apply_masks` every masked weight is zero;
-    under a soft updater only inside `masked()`. All these zeros are written by `apply_masks`, through
-    `hide`. An optimizer step may change masked weights: the training calls `apply_masks` after it.
+    under a soft updater only inside `masked()`. All these zeros are written through `hide`. An optimizer
+    step may change masked weights: the training calls `apply_masks` after it.
 
     No module is wrapped and no name changes, so tied weights have one mask, recurrent layers are masked
     like any other, and the pruned state dict is an ordinary checkpoint. A mask costs one byte a weight.
@@ -193,13 +193,28 @@ class Net:
         if not (self.soft and self.masks):
             yield
             return
-        hidden = {name: weight.clone() for name, weight in self.weights.items()}
-        self.apply_masks()
+        weights = self.weights
+        hidden = {name: weight.clone() for name, weight in weights.items()}
+        for name, mask in self.masks.items():
+            hide(weights[name], mask)
         try:
             yield
         finally:
             for name, weight in self.weights.items():
                 weight.copy_(hidden[name])
+
+    @contextmanager
+    def holding(self, masks: Mapping[str, Tensor]) -> Iterator[None]:
+        """Within, all weights may change. Afterwards those where a mask is False have their old values."""
+        parameters = self.parameters if masks else {}
+        before = {name: parameters[name].detach().clone() for name in masks}
+        yield
+        for name, mask in masks.items():
+            weight = parameters[name].detach()
+            hide(weight, mask)
+            hide(before[name], ~mask)
+            bits = WHOLE_NUMBERS[weight.element_size()]
+            weight.view(bits).add_(before[name].view(bits))  # one of the two has no bit set
 
     @property
     def state(self) -> dict[str, Tensor]:

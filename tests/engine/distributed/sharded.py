@@ -21,6 +21,7 @@ from smc_eval.engine.runner import run_cells
 from smc_eval.engine.train import Training
 from smc_eval.experiment.cell import Chain
 from smc_eval.method import Method
+from smc_eval.methods.ac_dc import AcDc
 from smc_eval.methods.dense import Dense
 from smc_eval.methods.gmp import Gmp
 from smc_eval.methods.mest import Mest
@@ -28,6 +29,8 @@ from smc_eval.methods.omp import MagnitudeAfter, MagnitudeBefore
 from smc_eval.methods.random import RandomBefore
 from smc_eval.methods.set import SparseEvolution
 from smc_eval.methods.snip import Snip
+from smc_eval.methods.sr_ste import SrSte
+from smc_eval.methods.top_kast import TopKast
 from smc_eval.recipe import Recipe
 from smc_eval.store.store import Store
 from smc_eval.target import Target
@@ -71,6 +74,9 @@ MORE: dict[str, tuple[Method, Target]] = {
     "random": (RandomBefore(), HALF),
     "set": (SparseEvolution(every=2), HALF),
     "mest": (Mest(every=2), HALF),
+    "ac-dc": (AcDc(), HALF),
+    "top-kast": (TopKast(every=3), HALF),
+    "sr-ste": (SrSte(decay=0.01), Target.parse("2:4")),
 }
 
 

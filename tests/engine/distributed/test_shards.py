@@ -19,20 +19,8 @@ from smc_eval.testing import assert_equal, without_time
 SCRIPT = Path(__file__).with_name("sharded.py")
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 CELLS = (
-    *(
-        "dense",
-        "before",
-        "after",
-        "pattern",
-        "gmp",
-        "snip",
-        "rigl",
-        "lth",
-        "random",
-        "set",
-        "mest",
-        "movement",
-    ),
+    *("dense", "before", "after", "pattern", "gmp", "snip", "rigl", "lth", "random", "set", "movement"),
+    *("ac-dc", "top-kast", "sr-ste", "mest"),
     *("tokens", "best", "csqa", "recomputed", "winogrande", "protein", "degrees"),
 )
 
