@@ -107,14 +107,12 @@ class Topology(Rewiring):
         """At a change, new masks. The optimizer step is skipped then, as in the authors' code."""
         share = self.due(view.step, view.steps)
         if share is not None:
+            counts = {name: int(mask.count_nonzero()) for name, mask in view.masks.items()}
             if self.initial is not None:
-                self._decay(view)
-            weights = view.weights
+                counts = self._decayed(view)
+            weights, masks = view.weights, view.masks
             view.set_masks(
-                {
-                    name: self._rewired(view, weights[name], mask, share) if not bool(mask.all()) else mask
-                    for name, mask in view.masks.items()
-                }
+                {name: self._rewired(view, weights[name], masks[name], share, counts[name]) for name in masks}
             )
             if view.step:
                 view.skip()
@@ -126,39 +124,49 @@ class Topology(Rewiring):
             for step in self.changes(steps):
                 yield step, 1 - self.sparsity(step, steps)
 
-    def _decay(self, view: StepView) -> None:
-        """Prune to the sparsity of this step: of each tensor, the weights of least relative importance."""
+    def _decayed(self, view: StepView) -> dict[str, int]:
+        """Prune the weights of least relative importance in each tensor; returns the budgets of this step.
+
+        A small tensor may have a weight less than its budget, where fractions were settled otherwise before.
+        """
         from smc_eval.sparse.allocate import budgets
         from smc_eval.sparse.select import largest
 
-        to, weights, masks = self.to.at(self.sparsity(view.step, view.steps)), view.weights, view.masks
-        counts = budgets(view.shards.shapes(masks), to, masks)
+        weights, masks = view.weights, view.masks
+        counts = budgets(view.shards.shapes(masks), self.to.at(self.sparsity(view.step, view.steps)))
         view.set_masks(
             {
-                name: largest({"": relative_importance(weights[name])}, counts[name], {"": mask})[""]
+                name: largest(
+                    {"": relative_importance(weights[name])},
+                    min(counts[name], int(mask.count_nonzero())),
+                    {"": mask},
+                )[""]
                 for name, mask in masks.items()
             }
         )
+        return counts
 
-    def _rewired(self, view: StepView, weight: Tensor, mask: Tensor, share: float) -> Tensor:
-        """The next mask of a tensor, with the same number of weights."""
+    def _rewired(self, view: StepView, weight: Tensor, mask: Tensor, share: float, count: int) -> Tensor:
+        """The next mask of a tensor, with `count` weights."""
         from smc_eval.sparse.link_scores import link_scores
         from smc_eval.sparse.regrow import drop_count, grown
         from smc_eval.sparse.select import largest
         from smc_eval.sparse.weighted_draw import drawn
 
-        count = int(mask.count_nonzero())
-        pruned = drop_count(count, share)
+        before = int(mask.count_nonzero())
+        if before == count and count in {0, mask.numel()}:
+            return mask
+        remaining = before - drop_count(before, share)
         size = relative_importance(weight) if self.importance == "relative" else weight.abs()
         if self.draw == "none":
-            stays = largest({"": size}, count - pruned, {"": mask})[""]
+            stays = largest({"": size}, remaining, {"": mask})[""]
         else:
             power = self.power_at(view.step, view.steps)
-            stays = drawn(size, mask, count - pruned, view.generator, power=power)
+            stays = drawn(size, mask, remaining, view.generator, power=power)
         rule, _, sum_over = self.score.partition("-l3")
         scores = link_scores(stays, internal=rule == "ch2", paths=sum_over == "p")
         grow = drawn if self.draw == "both" else grown
-        return stays | grow(scores, ~stays, pruned, view.generator)
+        return stays | grow(scores, ~stays, count - remaining, view.generator)
 
 
 def relative_importance(weight: Tensor) -> Tensor:

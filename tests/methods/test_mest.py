@@ -28,7 +28,7 @@ class TestHardBound(MethodContract):
 def changed(bound: Any, at: int, mask: torch.Tensor = WEIGHT != 0, **options: Any) -> Any:
     """The view after a step of 160, with a change every 5."""
     view = step_view({"a": WEIGHT}, {"a": GRADIENT}, at=at, steps=160)
-    view.net.masks = {"a": mask}
+    view.net.masks = view.forward_masks = {"a": mask}
     Mutation(to=HALF, bound=bound, every=5, **{"share": 0.5, "end": 0.25, **options}).update(view, {})
     return view
 
