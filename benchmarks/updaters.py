@@ -31,13 +31,16 @@ from smc_eval.engine.usage import Usage
 from smc_eval.experiment.cell import Cell, chain
 from smc_eval.method import Method
 from smc_eval.methods.ac_dc import AcDc
+from smc_eval.methods.chts import Chts, Chtss
 from smc_eval.methods.dense import Dense
 from smc_eval.methods.gmp import Gmp
+from smc_eval.methods.mest import Mest
 from smc_eval.methods.movement import Movement
 from smc_eval.methods.omp import MagnitudeBefore
 from smc_eval.methods.rigl import MagnitudeRigL
 from smc_eval.methods.set import SparseEvolution
 from smc_eval.methods.sr_ste import SrSte
+from smc_eval.methods.srigl import StructuredRigL
 from smc_eval.methods.top_kast import TopKast
 from smc_eval.protocol import SOUND
 from smc_eval.recipe import Recipe
@@ -58,6 +61,12 @@ KINDS: dict[str, tuple[Method, float | None]] = {
     "top-kast:every=1": (TopKast(every=1), None),
     "sr-ste": (SrSte(), 1.05),
     "set": (SparseEvolution(), None),
+    "mest": (Mest(), 1.05),
+    "mest:bound=hard": (Mest(bound="hard"), 1.05),
+    "srigl": (StructuredRigL(), 1.05),
+    "chts": (Chts(), 1.05),
+    "chts:score=ch3-l3p": (Chts(score="ch3-l3p"), None),
+    "chtss": (Chtss(), None),
     "movement": (Movement(), None),
     "movement:every=10": (Movement(every=10), None),
 }

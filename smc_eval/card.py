@@ -44,6 +44,9 @@ class MethodCard(Card):
     """Distributions that it supports; None means all."""
     scopes: tuple[Scope, ...] | None = None
     """Scopes that it supports; None means all."""
+    constant_fan_in: bool = False
+    """Whether it promises that the rows of a tensor which have weights have equally many, or one more. The
+    certificate checks it."""
     criterion: str = ""
     """What decides which weights remain, as a formula or in words: `|w|`. The table of methods shows it."""
     equals: str = ""

@@ -15,6 +15,7 @@ from smc_eval.engine.batches import Batches
 from smc_eval.engine.device import is_large
 from smc_eval.sparse.allocate import expected
 from smc_eval.sparse.bits import mask_digest
+from smc_eval.sparse.fan_in import fan_in_range
 from smc_eval.sparse.net import Net
 from smc_eval.sparse.paths import Untraceable, on_paths
 from smc_eval.sparse.pattern import fits
@@ -28,14 +29,24 @@ PATH_EXAMPLES, PATH_GROUP = 32, 4
 tensor."""
 
 
-def certify(net: Net, target: Target | None, batches: Batches, moved: WeightChange) -> Certificate:
+def certify(
+    net: Net,
+    target: Target | None,
+    batches: Batches,
+    moved: WeightChange,
+    *,
+    constant_fan_in: bool = False,
+) -> Certificate:
     """The certificate of a net that moved so far from its start. For custom masks, `target` is None.
 
     `ok` is True if four checks pass: as many weights or units remain as the target demands, every group fits
     its N:M pattern and every unit is whole, every weight under a mask is zero, and every parameter is a
-    finite number. Dead tensors and dead units are listed; they do not fail the certificate.
+    finite number. With `constant_fan_in` there is a fifth: the rows of a tensor that have weights have equally
+    many, or one more. Dead tensors and dead units are listed; they do not fail the certificate.
     """
     certificate = replace(count_and_check(net, target), moved=moved)
+    if constant_fan_in:
+        certificate = check_fan_in(certificate, net)
     if not certificate.finite:
         return replace(certificate, effective_unknown="some weights are not finite numbers")
     try:
@@ -120,6 +131,19 @@ def faults(certificate: Certificate, target: Target | None) -> Iterator[str]:
             else f"groups that are not {target.pattern}"
         )
         yield f"{what} in {certificate.misfits[0]}{others}"
+
+
+def check_fan_in(certificate: Certificate, net: Net) -> Certificate:
+    """The certificate with the fan-in of each tensor's rows; it fails where rows differ by more than one."""
+    fan_in = {name: fan_in_range(mask) for name, mask in net.full_masks.items()}
+    failed = tuple(
+        f"rows of {name!r} have from {least} to {most} weights, where the fan-in is constant"
+        for name, (least, most) in fan_in.items()
+        if most - least > 1
+    )
+    return replace(
+        certificate, fan_in=fan_in, ok=certificate.ok and not failed, failed=certificate.failed + failed
+    )
 
 
 def dead_units(mask: Tensor) -> tuple[int, int]:

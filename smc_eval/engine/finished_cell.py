@@ -115,7 +115,8 @@ class FinishedCell:
         ranks, moved = self.device.ranks, self._weight_change(net)
         device = self.device.on_cpu() if ranks.shard_nets else self.device
         batches = Batches(self.task, self.task.recipe, self.chain.start, device)
-        certificate = ranks.on_rank_zero(lambda: certify(net, target, batches, moved))
+        fan_in = self.chain.cell.method.card.constant_fan_in
+        certificate = ranks.on_rank_zero(lambda: certify(net, target, batches, moved, constant_fan_in=fan_in))
         return replace(certificate, unused=self.use.unused)
 
     def _weight_change(self, net: Net) -> WeightChange:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from smc_eval.hookspecs import hookimpl
 from smc_eval.method import Method
 from smc_eval.methods.ac_dc import AcDc
+from smc_eval.methods.chts import Chts, Chtss
 from smc_eval.methods.dense import Dense
 from smc_eval.methods.from_checkpoint import FromCheckpoint
 from smc_eval.methods.gmp import Gmp
 from smc_eval.methods.gmp_tuned import TunedGmp
 from smc_eval.methods.grasp import Grasp
 from smc_eval.methods.lth import LotteryTicket
+from smc_eval.methods.mest import Mest
 from smc_eval.methods.movement import Movement
 from smc_eval.methods.obert import OptimalBertSurgeon
 from smc_eval.methods.omp import MagnitudeAfter, MagnitudeBefore
@@ -20,6 +22,7 @@ from smc_eval.methods.set import SparseEvolution
 from smc_eval.methods.snip import Snip
 from smc_eval.methods.sparsegpt import SparseGPT
 from smc_eval.methods.sr_ste import SrSte
+from smc_eval.methods.srigl import StructuredRigL
 from smc_eval.methods.synflow import SynFlow
 from smc_eval.methods.taylor import Taylor
 from smc_eval.methods.top_kast import TopKast
@@ -52,7 +55,11 @@ FURTHER_METHODS: tuple[type[Method], ...] = (
     SrSte,
     AcDc,
     Taylor,
+    Mest,
     TunedGmp,
+    StructuredRigL,
+    Chts,
+    Chtss,
     FromCheckpoint,
 )
 """Methods that SMC-Bench does not have."""

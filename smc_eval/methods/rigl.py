@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -13,18 +12,18 @@ from smc_eval.card import MethodCard
 from smc_eval.method import Method
 from smc_eval.methods.omp import Magnitude
 from smc_eval.methods.random import RandomSaliency
+from smc_eval.methods.rewiring import Rewiring
 from smc_eval.methods.snip import Sensitivity
 from smc_eval.pruner import Pruner
-from smc_eval.sparse.schedule import cosine, spacing
 from smc_eval.stages import Prune, Stage, Train
 from smc_eval.target import Target
-from smc_eval.updater import StepView, Updater
+from smc_eval.updater import StepView
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Regrow(Updater):
+class Regrow(Rewiring):
     """At some steps, each tensor prunes a share of its weights and grows as many others.
 
     Evci et al. (2020), algorithm 1. Pruned weights can grow, and so can those that this change prunes:
@@ -41,21 +40,6 @@ class Regrow(Updater):
     drop: Literal["magnitude", "signs"] = "magnitude"
     """`magnitude` prunes the weights nearest to zero; `signs` does so among the positive and among the
     negative weights."""
-    share: float = Field(0.3, gt=0, le=1)
-    """Share of a tensor's weights that the first change prunes."""
-    end: float = Field(0.0, ge=0, le=1)
-    """Share at `stop`; between them the share falls by a cosine. Equal to `share`, it stays constant."""
-    stop: float = Field(0.75, gt=0, le=1)
-    """Share of training after which the masks stay."""
-    every: int = Field(100, ge=2)
-    """Optimizer steps between two changes."""
-    events: PositiveInt = 6
-    """Smallest number of changes. In a short training the interval shrinks to reach it, but not below two
-    steps, so that weights are trained in between."""
-
-    def init(self, weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """No state: the schedule depends on the step alone."""
-        return {}
 
     def update(self, view: StepView, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """At a change, new masks with the same number of weights in each tensor.
@@ -75,25 +59,9 @@ class Regrow(Updater):
                 view.skip()
         return state
 
-    def due(self, step: int, steps: int) -> float | None:
-        """The share to prune at this step; None if the masks do not change."""
-        if step not in self._changes(steps):
-            return None
-        return cosine(self.share, self.end, step / (self.stop * steps))
-
-    def densities(self, steps: int, density: float) -> Sequence[tuple[int, float]]:
-        """No change: as many weights grow as are pruned."""
-        return ()
-
     def dense_gradient_steps(self, steps: int) -> Sequence[int]:
         """The steps of its changes, if weights grow by gradient."""
-        return self._changes(steps) if self.grow == "gradient" else ()
-
-    def _changes(self, steps: int) -> range:
-        """The steps at which the masks change."""
-        until = self.stop * steps
-        interval = max(2, spacing(int(until), self.every, self.events))
-        return range(interval, math.ceil(until), interval)
+        return self.changes(steps) if self.grow == "gradient" else ()
 
     def _rewired(
         self, view: StepView, weight: Tensor, gradient: Tensor | None, mask: Tensor, share: float

@@ -49,7 +49,7 @@ def grouped(saliency: Tensor, n: int, m: int, within: Tensor | None = None) -> T
             if mask[at].numel():
                 values = saliency.reshape(rows, columns)[at].reshape(-1, width)
                 allowed = None if within is None else within.reshape(rows, columns)[at].reshape(-1, width)
-                mask[at] = _largest_of_each(values, keep, allowed).view(mask[at].shape)
+                mask[at] = largest_of_each(values, keep, allowed).view(mask[at].shape)
     return mask.view(saliency.shape)
 
 
@@ -70,7 +70,7 @@ def rowwise(saliency: Tensor, keep: int, within: Tensor | None = None) -> Tensor
     for start in range(0, rows, step):
         at = slice(start, start + step)
         values = saliency.reshape(rows, columns)[at]
-        mask[at] = _largest_of_each(values, keep_R1[at], None if allowed is None else allowed[at])
+        mask[at] = largest_of_each(values, keep_R1[at], None if allowed is None else allowed[at])
     return mask.view(saliency.shape)
 
 
@@ -91,10 +91,11 @@ def _equal_shares(total: int, ceilings_R: Tensor) -> Tensor:
     return shares_R
 
 
-def _largest_of_each(values_GM: Tensor, keep: int | Tensor, within_GM: Tensor | None) -> Tensor:
+def largest_of_each(values_GM: Tensor, keep: int | Tensor, within_GM: Tensor | None) -> Tensor:
     """Mask of the `keep` largest unpruned values of each row; `keep` is [G, 1] where rows differ.
 
-    G groups, M weights of one.
+    G groups, M weights of one. Of equal values the one of lower index stays. A row with fewer True in
+    `within_GM` than its `keep` keeps them all.
     """
     if within_GM is None and isinstance(keep, int) and values_GM.shape[1] <= MOST_COMPARED:
         return _largest_by_rank(values_GM, keep)

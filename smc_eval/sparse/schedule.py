@@ -29,6 +29,15 @@ def cosine(initial: float, final: float, share: float) -> float:
     return final + (initial - final) / 2 * (1 + math.cos(math.pi * share))
 
 
+def sigmoid(initial: float, final: float, share: float, slope: float) -> float:
+    """Sparsity after a share of the schedule: rises slowly at first and at the end, fast in the middle.
+
+    A logistic curve from `-slope` to `slope`, stretched so that it begins at `initial` and ends at `final`.
+    """
+    low, high, here = (1 / (1 + math.exp(slope * (1 - 2 * x))) for x in (0.0, 1.0, share))
+    return initial + (final - initial) * (here - low) / (high - low)
+
+
 def linear(step: int, warmup: int, steps: int) -> float:
     """Share of a rate that rises from 0 for `warmup` steps, and then falls to 0 at the end of `steps`."""
     return step / warmup if step < warmup else (steps - step) / (steps - warmup)

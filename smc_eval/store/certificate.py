@@ -103,6 +103,9 @@ class Certificate:
     """Sparsity if weights that lie on no path from input to output count as pruned; None where unknown."""
     effective_tensors: Annotated[Mapping[str, float] | None, Field(exclude_if=lambda v: v is None)] = None
     """The same of each tensor."""
+    fan_in: Annotated[Mapping[str, tuple[int, int]] | None, Field(exclude_if=lambda v: v is None)] = None
+    """Smallest and largest number of unpruned weights of the rows of each tensor that have some, where the
+    method promises a constant fan-in: then they differ by 1 at most."""
     unused: Annotated[tuple[str, ...], Field(exclude_if=lambda v: not v)] = ()
     """Matrices that the dense net does not use in this task; they are in no scope."""
     units: Annotated[UnitCount | None, Field(exclude_if=lambda v: v is None)] = None

@@ -24,6 +24,7 @@ from smc_eval.method import Method
 from smc_eval.methods.ac_dc import AcDc
 from smc_eval.methods.dense import Dense
 from smc_eval.methods.gmp import Gmp
+from smc_eval.methods.mest import Mest
 from smc_eval.methods.omp import MagnitudeAfter, MagnitudeBefore
 from smc_eval.methods.random import RandomBefore
 from smc_eval.methods.set import SparseEvolution
@@ -72,6 +73,7 @@ MORE: dict[str, tuple[Method, Target]] = {
     "pattern": (MagnitudeAfter(), Target.parse("2:4")),
     "random": (RandomBefore(), HALF),
     "set": (SparseEvolution(every=2), HALF),
+    "mest": (Mest(every=2), HALF),
     "ac-dc": (AcDc(), HALF),
     "top-kast": (TopKast(every=3), HALF),
     "sr-ste": (SrSte(decay=0.01), Target.parse("2:4")),
