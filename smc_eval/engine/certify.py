@@ -41,7 +41,7 @@ def certify(
 
     `ok` is True if four checks pass: as many weights or units remain as the target demands, every group fits
     its N:M pattern and every unit is whole, every weight under a mask is zero, and every parameter is a
-    finite number. With `constant_fan_in` there is a fifth: the rows of a tensor that have weights have equally
+    finite number. With `constant_fan_in` there is a fifth: rows of a tensor that have weights have equally
     many, or one more. Dead tensors and dead units are listed; they do not fail the certificate.
     """
     certificate = replace(count_and_check(net, target), moved=moved)
