@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from smc_eval.sparse.tensors import Masks, Tensors
 
 
-class Section(Protocol):
+class WalkSection(Protocol):
     """Weights of a net that are pruned together: a block, or those between two blocks. See `Probe.walk`."""
 
     @property
@@ -85,7 +85,7 @@ class Probe(NetView, Protocol):
         weights of which no input was passed. Above a half, the cell fails.
         """
 
-    def walk(self, batches: int) -> Iterator[Section]:
+    def walk(self, batches: int) -> Iterator[WalkSection]:
         """The net in sections, in the order in which they run; each weight in scope is in one.
 
         Sections are the blocks of `smc_eval.sparse.blocks`, and the weights before, between and after them. A

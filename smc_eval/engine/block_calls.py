@@ -51,8 +51,18 @@ class Absent(Tensor):
         if func in METADATA:
             with torch._C.DisableTorchFunctionSubclass():  # noqa: SLF001 - torch's own way
                 return func(*args, **(kwargs or {}))
-        values = tree_flatten((args, kwargs))[0]
-        raise OutputNotKept(next(value for value in values if isinstance(value, cls)).block)
+        raise OutputNotKept(cls._block_in((args, kwargs)))
+
+    @classmethod
+    def __torch_dispatch__(  # type: ignore[override]
+        cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        raise OutputNotKept(cls._block_in((args, kwargs)))
+
+    @classmethod
+    def _block_in(cls, arguments: Any) -> str:
+        """The block of the first such place among arguments."""
+        return next(value.block for value in tree_flatten(arguments)[0] if isinstance(value, cls))
 
 
 @dataclass(frozen=True)
@@ -127,7 +137,7 @@ def absent(output: Any, block: str) -> Any:
     """An output without the values of its tensors."""
     return tree_map(
         lambda value: (
-            Absent(value, block) if isinstance(value, Tensor) and not isinstance(value, Absent) else value
+            Absent.of(value, block) if isinstance(value, Tensor) and not isinstance(value, Absent) else value
         ),
         output,
     )

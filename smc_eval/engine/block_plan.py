@@ -30,7 +30,7 @@ from smc_eval.sparse.seal import seal
 class Route:
     """How a section is reached in a pass."""
 
-    kept: frozenset[str] | None = None
+    reads: frozenset[str] | None = None
     """Blocks whose kept outputs are read when all blocks before the section are left out; None: the pass
     begins at the start of the net."""
     ends: bool = False
@@ -47,6 +47,19 @@ class SectionPlan:
     before: int = 0
     """How many blocks of the chain run before it."""
     route: Route = Route()
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What a route is wanted to."""
+
+    name: str
+    names: tuple[str, ...]
+    """Names of the weights whose inputs are to be seen."""
+    before: int
+    """How many blocks of the chain run before."""
+    block: str | None = None
+    """The block in which the weights are used; None: outside of all."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +80,7 @@ class Place:
 
     time: int
     begun: int
-    """How many calls of blocks had begun."""
+    """How many blocks had begun."""
     inside: str | None
     """The block that runs."""
 
@@ -81,12 +94,12 @@ class Uses(TorchFunctionMode):
         for name, weight in weights.items():  # those of a recurrent layer may share their memory
             self.names_at.setdefault(weight.untyped_storage().data_ptr(), []).append(name)
         self.places: dict[str, list[Place]] = {}
-        self.time, self.begun, self.inside = 0, 0, list[str]()
+        self.time, self.begun, self.inside = 0, set[str](), list[str]()
 
     def begin(self, block: str) -> int:
         """A call of a block begins. Returns the time."""
         self.time += 1
-        self.begun += 1
+        self.begun.add(block)
         self.inside.append(block)
         return self.time
 
@@ -97,7 +110,7 @@ class Uses(TorchFunctionMode):
             for tensor in _tensors((args, kwargs or {})):
                 for name in self.names_at.get(tensor.untyped_storage().data_ptr(), ()):
                     self.time += 1
-                    place = Place(self.time, self.begun, self.inside[-1] if self.inside else None)
+                    place = Place(self.time, len(self.begun), self.inside[-1] if self.inside else None)
                     self.places.setdefault(name, []).append(place)
         return func(*args, **(kwargs or {}))
 
@@ -170,12 +183,15 @@ class Planner:
             self.attempt(SeenInputs(), _disturbed, None)
         except Exception:  # noqa: BLE001 - a net may refuse the other numbers
             self.opaque = True
-        routes = tuple(
-            self._route(self.names_of.get(block, ()), at, block) for at, block in enumerate(self.chain)
-        )
-        sections = tuple(self._section(*each, routes) for each in self._units())
+        units = self._units()
+        routes = self._routes([*self._blocks(), *(goal for unit in units if (goal := self._goal(*unit)))])
         self._check_unharmed()
-        return _with_few_kept(BlockPlan(self.chain, routes, sections, self.passes))
+        sections = [
+            SectionPlan(name, names, self._before(name, names), routes.get(name, Route()))
+            for name, names in units
+        ]
+        chain_routes = tuple(routes[block] for block in self.chain)
+        return _with_few_kept(BlockPlan(self.chain, chain_routes, tuple(sections), self.passes))
 
     def _check_unharmed(self) -> None:
         """Check that the whole net sees again what it saw at first.
@@ -222,36 +238,67 @@ class Planner:
                 units.append((block, [name]))
         return [(block or names[0], tuple(names)) for block, names in units]
 
-    def _section(self, name: str, names: tuple[str, ...], routes: Sequence[Route]) -> SectionPlan:
-        if name in self.index:
-            return SectionPlan(name, names, self.index[name], routes[self.index[name]])
-        places = [place for each in names for place in self.uses.places.get(each, ())]
-        if not places or any(place.inside for place in places):
-            return SectionPlan(name, names)
-        before = min(place.begun for place in places)
-        if before > len(self.chain):
-            return SectionPlan(name, names)
-        return SectionPlan(name, names, before, self._route(names, before, None))
+    def _blocks(self) -> list[Goal]:
+        """The blocks of the chain."""
+        return [
+            Goal(block, tuple(self.names_of.get(block, ())), at, block) for at, block in enumerate(self.chain)
+        ]
 
-    def _route(self, names: Sequence[str], before: int, block: str | None) -> Route:
-        """The shortest route to some weights at which they see what was recorded."""
-        if any(place.inside != block for name in names for place in self.uses.places.get(name, ())):
-            return Route()
-        tries = [Route(frozenset(self.chain[before - 1 : before]), ends) for ends in (True, False)]
-        for route in [*([] if self.opaque and before else tries), Route(ends=True)]:
-            if found := self._tried(names, before, block, route):
-                return found
+    def _goal(self, name: str, names: tuple[str, ...]) -> Goal | None:
+        """A section outside of the chain; None if its weights are used in blocks."""
+        places = self._places(names)
+        if name in self.index or not places or any(place.inside for place in places):
+            return None
+        return Goal(name, names, min(place.begun for place in places))
+
+    def _before(self, name: str, names: tuple[str, ...]) -> int:
+        """How many blocks of the chain run before a section."""
+        first = min((place.begun for place in self._places(names)), default=0)
+        return self.index.get(name, first)
+
+    def _places(self, names: Sequence[str]) -> list[Place]:
+        """The places where some weights are used."""
+        return [place for name in names for place in self.uses.places.get(name, ())]
+
+    def _routes(self, goals: Sequence[Goal]) -> dict[str, Route]:
+        """The shortest routes on which all goals see what was recorded, by name.
+
+        Routes with kept outputs are tried from the last goal to the first: blocks before a goal have then
+        not run since they ran on other numbers.
+        """
+        alone = [
+            goal for goal in goals if all(each.inside == goal.block for each in self._places(goal.names))
+        ]
+        routes = dict.fromkeys((goal.name for goal in goals), Route())
+        for goal in sorted(alone, key=lambda goal: -goal.before):
+            if not (self.opaque and goal.before):
+                routes[goal.name] = self._with_kept(goal)
+        for goal in alone:
+            if routes[goal.name].reads is None:
+                routes[goal.name] = self._tried(goal, Route(ends=True)) or Route()
+        if any(goal.block and not routes[goal.name].ends for goal in alone) and not self.opaque:
+            # a block runs again after blocks behind it: kept outputs would be those before these were pruned
+            self.opaque = True
+            return self._routes(goals)
+        return routes
+
+    def _with_kept(self, goal: Goal) -> Route:
+        """The shortest route to a goal that begins with kept outputs."""
+        kept = frozenset(self.chain[max(0, goal.before - 1) : goal.before])
+        for ends in (True,) if goal.block else (True, False):
+            if route := self._tried(goal, Route(kept, ends)):
+                return route
         return Route()
 
-    def _tried(self, names: Sequence[str], before: int, block: str | None, route: Route) -> Route | None:
+    def _tried(self, goal: Goal, route: Route) -> Route | None:
         """A route, with more kept outputs if they are read; None if it does not show what was recorded."""
-        seen, outputs = SeenInputs(), list[Any]()
+        seen, outputs, before, block = SeenInputs(), list[Any](), goal.before, goal.block
 
         def act(call: Call) -> Any:
             at = self.index[call.block]
-            if at < before and route.kept is not None:
+            if at < before and route.reads is not None:
                 recorded = self.outputs[call.block][call.number]
-                return copied(recorded) if call.block in route.kept else absent(recorded, call.block)
+                return copied(recorded) if call.block in route.reads else absent(recorded, call.block)
             if at >= before and block is None and route.ends:
                 raise Enough
             output = call.run()
@@ -261,21 +308,18 @@ class Planner:
                     raise Enough
             return output
 
-        left_out = before if route.kept is not None else 0
+        left_out = before if route.reads is not None else 0
         self.passes += ((before + 1 if route.ends else len(self.chain)) - left_out) / max(1, len(self.chain))
         try:
             self.attempt(seen, act, None)
         except OutputNotKept as error:
-            kept = (route.kept or frozenset()) | {error.block}
-            return self._tried(names, before, block, replace(route, kept=kept)) if len(kept) < 3 else None
+            kept = (route.reads or frozenset()) | {error.block}
+            return self._tried(goal, replace(route, reads=kept)) if len(kept) < 3 else None
         except Exception:  # noqa: BLE001 - a net that fails on this route takes another one
             return None
         same = block is None or equal(outputs, self.outputs[block])
-        return (
-            route
-            if same and all(seen.seals.get(name) == self.seen.seals.get(name) for name in names)
-            else None
-        )
+        same &= all(seen.seals.get(name) == self.seen.seals.get(name) for name in goal.names)
+        return route if same else None
 
 
 def _disturbed(call: Call) -> Any:
@@ -291,7 +335,7 @@ def _with_few_kept(plan: BlockPlan) -> BlockPlan:
     """
 
     def later(before: int, route: Route) -> frozenset[str]:
-        return (route.kept or frozenset()) - {*plan.chain[max(0, before - 1) : before]}
+        return (route.reads or frozenset()) - {*plan.chain[max(0, before - 1) : before]}
 
     wanted = [later(at, route) for at, route in enumerate(plan.routes)]
     wanted += [later(section.before, section.route) for section in plan.sections]
@@ -299,7 +343,7 @@ def _with_few_kept(plan: BlockPlan) -> BlockPlan:
         return plan
 
     def cut(before: int, route: Route) -> Route:
-        return replace(route, kept=None) if later(before, route) else route
+        return replace(route, reads=None) if later(before, route) else route
 
     return replace(
         plan,

@@ -22,7 +22,7 @@ Settle = Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], None]
 
 
 class NetSection:
-    """`smc_eval.pruner.Section` of a net."""
+    """`smc_eval.pruner.WalkSection` of a net."""
 
     def __init__(self, walk: BlockWalk, plan: SectionPlan) -> None:
         self._walk, self.plan, self.name, self.names = walk, plan, plan.name, plan.names
@@ -129,7 +129,7 @@ class BlockWalk:
         last = dict[str, int]()
         routes = [(at, route) for at, route in enumerate(self.plan.routes)]
         for at, route in [*routes, *((each.before, each.route) for each in self.plan.sections)]:
-            for block in route.kept or ():
+            for block in route.reads or ():
                 last[block] = max(at, last.get(block, at))
         return last
 
@@ -139,9 +139,9 @@ class BlockWalk:
         routes = [*self.plan.routes[start : plan.before], plan.route]
         kept = self._kept.get(number, {})
         for route in routes if start else []:
-            if route.kept is None:
+            if route.reads is None:
                 return 0
-            for block in route.kept:
+            for block in route.reads:
                 if self._place[block] < start and is_absent(kept[block]):
                     return 0
         return start
@@ -149,7 +149,7 @@ class BlockWalk:
     def _share(self, plan: SectionPlan) -> float:
         """The part of the net that runs in the passes to a section, by the number of blocks."""
         chain = len(self.plan.chain)
-        if not chain or (plan.route.kept is None and not plan.route.ends):
+        if not chain or (plan.route.reads is None and not plan.route.ends):
             return 1.0
         number = next(iter(self._front), 0)
         stop = plan.before + (plan.name in self._place) if plan.route.ends else chain
@@ -157,7 +157,7 @@ class BlockWalk:
 
     def _forward(self, plan: SectionPlan, number: int, whole: Callable[[], Any]) -> None:
         """Pass a batch through the net, from the kept outputs to the section."""
-        start, keeps = self._start(plan, number), plan.route.kept is not None
+        start, keeps = self._start(plan, number), plan.route.reads is not None
         kept, new = self._kept.get(number, {}), dict[str, list[Any]]()
 
         def act(call: Call) -> Any:

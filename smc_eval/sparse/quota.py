@@ -17,9 +17,11 @@ class RowQuota:
     count: int
 
 
-Quota = int | RowQuota | tuple[int, int]
-"""How many weights of a tensor stay: of all together, of all in equal shares of the rows, or N of every M
-along a row."""
+PlainQuota = int | tuple[int, int]
+"""How many weights of a tensor stay, or N of every M along a row."""
+
+Quota = PlainQuota | RowQuota
+"""Also: how many stay in equal shares of the rows."""
 
 
 def chosen(saliency_OI: Tensor, within_OI: Tensor, quota: Quota) -> Tensor:
