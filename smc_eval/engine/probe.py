@@ -43,6 +43,8 @@ class NetProbe(NetReader):
         self.generator: torch.Generator = device.generator(name)
         self.meters: dict[str, FlopMeter] = {}
         """A meter for each kind of pass."""
+        self.kept_mebibytes = 0.0
+        """Most memory of the outputs that walks kept."""
         self.sight: Sight | None = None
         """What the pruner has seen of inputs; None if it did not look."""
         self._settled: dict[str, Tensor] = {}
@@ -90,6 +92,7 @@ class NetProbe(NetReader):
         before, self._changes = self._usage.scoring_passes, self.net.changes
         for section in walk.sections():
             yield section
+            self.kept_mebibytes = max(self.kept_mebibytes, walk.kept_bytes / 2**20)
             self._usage.scoring_passes = before + math.ceil(batches * walk.passed)
         self._look(passes)
 
