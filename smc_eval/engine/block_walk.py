@@ -18,6 +18,9 @@ from smc_eval.sparse.blocks import blocks
 from smc_eval.sparse.inputs import InputObserver
 from smc_eval.sparse.padding import Enough
 
+FEW = 2
+"""Examples of the passes that find a plan."""
+
 Settle = Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], None]
 
 
@@ -103,9 +106,10 @@ class BlockWalk:
         self._kept_bytes()
 
     def _planned(self, stacks: Mapping[str, tuple[str, ...]]) -> BlockPlan:
-        """The plan, from a few passes over the batch of the fewest tokens."""
+        """The plan, from a few passes over the two examples of the fewest tokens."""
         passes, ranks = self.passes, self.passes.device.ranks
-        number = min(range(len(passes.places)), key=lambda at: (passes.batches.tokens(passes.places[at]), at))
+        tokens = passes.batches.tokens
+        few = min(passes.places, key=lambda places: tokens(places[:FEW]))[:FEW]
         meter, scope = self._meter("plan"), {*self.net.scope}
         uses = Uses(self.net.all_parameters)
 
@@ -114,14 +118,13 @@ class BlockWalk:
                 with self.calls.through(act), suppress(Enough), watch or nullcontext():
                     whole()
 
-            passes.attempt(number, self.net.weights, see, meter, forward)
+            passes.attempt(few, self.net.weights, see, meter, forward)
 
         own = {block: [name for name in names if name in scope] for block, names in stacks.items()}
         planner = Planner(self.net.scope, uses, attempt, own)
         with ranks.errors_shared():
             plan = planner.plan()
-        tokens = [passes.batches.tokens(places) for places in passes.places]
-        self.passed += plan.passes * tokens[number] / sum(tokens)
+        self.passed += plan.passes * tokens(few) / sum(map(tokens, passes.places))
         return ranks.broadcast(plan)
 
     def _last_reads(self) -> dict[str, int]:

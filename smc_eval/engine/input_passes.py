@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -47,7 +47,7 @@ class InputPasses:
             ranks.errors_shared(),
         ):
             for number in own:
-                self._run(number, watch, meter, forward)
+                self._run(number, self.places[number], watch, meter, forward)
         self.sight.add(ranks.gather(watch.sight) if shared else [watch.sight])
         totals = [sum(self.batches.tokens(self.places[number]) for number in some) for some in (numbers, own)]
         meter.add_remote_tokens(totals[0] - totals[1])
@@ -60,7 +60,7 @@ class InputPasses:
     @torch.no_grad()
     def attempt(
         self,
-        number: int,
+        places: Sequence[int],
         weights: Mapping[str, Tensor],
         see: InputObserver,
         meter: FlopMeter,
@@ -68,15 +68,17 @@ class InputPasses:
     ) -> None:
         """Give inputs to an observer in a pass over one batch, on each rank; it adds nothing to `sight`."""
         with self.evaluating(), observing(self.net.model, weights, see) as watch:
-            self._run(number, watch, meter, forward)
-        meter.dense_gradients(self.batches.tokens(self.places[number]))
+            self._run(0, places, watch, meter, forward)
+        meter.dense_gradients(self.batches.tokens(places))
 
-    def _run(self, number: int, watch: InputWatch, meter: FlopMeter, forward: Forward) -> None:
+    def _run(
+        self, number: int, places: Sequence[int], watch: InputWatch, meter: FlopMeter, forward: Forward
+    ) -> None:
         """Pass a batch through the net, or through a part of it."""
-        batch = self.batches.batch(self.places[number])
+        batch = self.batches.batch(places)
         watch.real = real_tokens(self.batches.task, batch)
         with (
-            meter.over(self.batches.tokens(self.places[number])),
+            meter.over(self.batches.tokens(places)),
             self.device.autocast(self.batches.recipe.precision),
         ):
             forward(number, lambda: self.batches.task.loss(self.net.model, batch))

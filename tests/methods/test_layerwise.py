@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
@@ -233,5 +234,5 @@ def test_a_walk_costs_two_passes_less_a_block_and_the_plan() -> None:
     probe = probe_of("OPT")
     WandaScore(batches=3).prune(probe, Target(sparsity=0.5, distribution="rows"))
     # of 3 blocks the first is seen, and each other is seen after the one before it has passed on its outputs.
-    # The plan takes three passes over one of 3 batches, and one in which each block is reached by itself
-    assert probe._usage.scoring_passes == 3 * (1 + 2 + 2) / 3 + 3 + 3 / 3
+    # The plan takes three passes over 2 of 24 examples, and one in which each block is reached by itself
+    assert probe._usage.scoring_passes == math.ceil(3 * ((1 + 2 + 2) / 3 + (3 + 3 / 3) * 2 / 24))
