@@ -5,54 +5,136 @@
 The net is a BERT-like encoder of random weights, 6 layers of 384 by default, on random tokens. The
 necessary work is the forward passes, in eval mode; for Wanda also the sum of squares of the inputs of
 each linear layer; for SparseGPT X^T X of these inputs, its decomposition and a triangular solution, and
-one product of each weight with its factor. Shapes: N rows, I inputs, O outputs. Method and necessary
-work alternate in one process, and the median of the ratios of neighbouring runs is printed.
+one product of each weight with its factor. With calibrate=sequential each layer must run twice, once
+observed and once more for the inputs of the next; with calibrate=once the net runs once. The last number
+is the memory of the outputs that a walk keeps: those of one block. Shapes: N rows, I inputs, O outputs.
+Method and necessary work alternate in one process, and the median of the ratios of neighbouring runs is
+printed. On one thread of a CPU the process's own seconds are measured.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
+from functools import partial
 from statistics import median
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
+from smc_eval.card import TaskCard
+from smc_eval.engine.batches import Batches
+from smc_eval.engine.device import Device
+from smc_eval.engine.probe import NetProbe
+from smc_eval.engine.usage import Usage
 from smc_eval.methods.sparsegpt import Reconstruction
 from smc_eval.methods.wanda import WandaScore
 from smc_eval.pruner import Pruner
-from smc_eval.sparse.inputs import InputObserver, observing
+from smc_eval.recipe import Recipe
+from smc_eval.score import Score
 from smc_eval.sparse.net import Net
 from smc_eval.sparse.scope import in_scope
 from smc_eval.target import Target
+from smc_eval.task import Part, Source, Task
 
 
-class CalibrationProbe:
-    """A probe that runs an encoder over the same random batches."""
+class Sentences(Task):
+    """Random tokens in sentences of one length, and a BERT-like encoder of random weights."""
 
-    def __init__(self, net: Net, batches: list[Tensor], autocast: Callable[[], Any]) -> None:
-        self.net, self.data, self.autocast = net, batches, autocast
-        self.weights, self.masks, self.shards = net.weights, net.full_masks, net.shards
+    card: ClassVar[TaskCard] = TaskCard(
+        name="sentences",
+        summary="random tokens",
+        source="smc-eval",
+        metric="none",
+        accepts=("tiny",),
+        published="tiny",
+    )
+    recipe: Recipe = Recipe(steps=1)
+    layers: int = 6
+    hidden: int = 384
+    words: int = 64
+    examples: int = 512
+
+    def sources(self) -> tuple[Source, ...]:
+        """Made up."""
+        return (Source("data", "synthetic", "0" * 64),)
+
+    def data(self, part: Part) -> Sequence[list[int]]:
+        """Sentences."""
+        generator = torch.Generator().manual_seed(0)
+        rows: list[list[int]] = torch.randint(
+            0, 30_000, (self.examples, self.words), generator=generator
+        ).tolist()
+        return rows
+
+    def model(self) -> nn.Module:
+        """The encoder."""
+        config = BertConfig(
+            hidden_size=self.hidden,
+            num_hidden_layers=self.layers,
+            num_attention_heads=self.hidden // 32,
+            intermediate_size=4 * self.hidden,
+        )
+        return BertModel(config, add_pooling_layer=False)
+
+    def collate(self, examples: Sequence[list[int]]) -> Tensor:
+        """Tokens [N, L]."""
+        return torch.tensor(examples)
+
+    def loss(self, model: nn.Module, batch: Any) -> Tensor:
+        """Any number that depends on all outputs."""
+        return cast("Tensor", model(batch).last_hidden_state.mean())
+
+    def predict(self, model: nn.Module, batch: Any) -> list[Any]:
+        """Never called."""
+        raise NotImplementedError
+
+    def score(self, predicted: Sequence[Any], examples: Sequence[Any]) -> Score:
+        """Never called."""
+        raise NotImplementedError
+
+
+class Bench:
+    """Probes over copies of one net, and its necessary passes over the same batches."""
+
+    def __init__(self, task: Task, device: Device, count: int) -> None:
+        self.device, self.batches = device, Batches(task, task.recipe, "start", device)
+        self.model = task.model().eval().to(device.torch_device)
+        self.layers = cast("Any", self.model).encoder.layer
+        self.data = [self.batches.batch(places) for places in self.batches.sample_unpadded(count, "name")]
+
+    def probe(self) -> NetProbe:
+        """A probe over a copy of the net."""
+        model = deepcopy(self.model)
+        return NetProbe(Net(model, in_scope(model, "body")), self.batches, "name", Usage(), self.device)
 
     @torch.no_grad()
     def forward(self) -> None:
         """Forward passes of all batches."""
-        for tokens_NL in self.data:
-            with self.autocast():
-                self.net.model(tokens_NL)
+        for batch in self.data:
+            with self.device.autocast(self.batches.recipe.precision):
+                self.model(batch)
 
     @torch.no_grad()
-    def inputs(self, batches: int, observer: InputObserver) -> None:
-        """Forward passes that give all inputs of weights to the observer."""
-        with observing(self.net.model, self.weights, observer):
-            self.forward()
-
-    def mend(self, weights: Any) -> None:
-        """Do nothing, so that every run has the same net."""
+    def walk(self, act: Callable[[nn.Linear, Tensor], None], solve: Callable[[], None]) -> None:
+        """Each layer runs twice on the outputs of the one before: observed, and for its own outputs."""
+        states = []
+        for batch in self.data:
+            with self.device.autocast(self.batches.recipe.precision):
+                states.append(cast("Any", self.model).embeddings(batch))
+        for number, layer in enumerate(self.layers):
+            with self.device.autocast(self.batches.recipe.precision):
+                with hooked(layer, act):
+                    for x in states:
+                        layer(x)
+                solve()
+                if number + 1 < len(self.layers):
+                    states = [layer(x) for x in states]
 
 
 @contextmanager
@@ -69,19 +151,22 @@ def hooked(model: nn.Module, act: Callable[[nn.Linear, Tensor], None]) -> Iterat
 
 
 @torch.no_grad()
-def necessary_wanda(probe: CalibrationProbe) -> None:
+def necessary_wanda(bench: Bench, *, sequential: bool) -> None:
     """Forward passes and sums of squares."""
     sums: dict[nn.Linear, Tensor] = {}
 
     def act(module: nn.Linear, x_NI: Tensor) -> None:
         sums[module] = sums.get(module, torch.zeros((), device=x_NI.device)) + x_NI.square().sum(0)
 
-    with hooked(probe.net.model, act):
-        probe.forward()
+    if sequential:
+        bench.walk(act, sums.clear)
+        return
+    with hooked(bench.model, act):
+        bench.forward()
 
 
 @torch.no_grad()
-def necessary_sparsegpt(probe: CalibrationProbe) -> None:
+def necessary_sparsegpt(bench: Bench, *, sequential: bool) -> None:
     """Forward passes, products of inputs, and the linear algebra of each tensor."""
     grams: dict[nn.Linear, Tensor] = {}
 
@@ -90,25 +175,34 @@ def necessary_sparsegpt(probe: CalibrationProbe) -> None:
             grams[module] = torch.zeros(x_NI.shape[1], x_NI.shape[1], device=x_NI.device)
         grams[module].addmm_(x_NI.T, x_NI)
 
-    with hooked(probe.net.model, act):
-        probe.forward()
-    for module, gram_II in grams.items():
-        h_II = gram_II.double()
-        unit_II = torch.eye(len(h_II), dtype=h_II.dtype, device=h_II.device)
-        lower_II = torch.linalg.cholesky(h_II + 0.01 * h_II.diagonal().mean() * unit_II)
-        inverse_II = torch.linalg.solve_triangular(lower_II, unit_II, upper=False)
-        module.weight @ inverse_II.float()
+    def solve() -> None:
+        for module, gram_II in grams.items():
+            h_II = gram_II.double()
+            unit_II = torch.eye(len(h_II), dtype=h_II.dtype, device=h_II.device)
+            lower_II = torch.linalg.cholesky(h_II + 0.01 * h_II.diagonal().mean() * unit_II)
+            inverse_II = torch.linalg.solve_triangular(lower_II, unit_II, upper=False)
+            module.weight @ inverse_II.float()
+        grams.clear()
+
+    if sequential:
+        bench.walk(act, solve)
+        return
+    with hooked(bench.model, act):
+        bench.forward()
+    solve()
 
 
 def timed(device: torch.device, function: Callable[..., Any], *args: Any) -> float:
     """Seconds until the device has finished a call."""
     if device.type == "cuda":
         torch.cuda.synchronize()
-    began = time.perf_counter()
+    alone = device.type == "cpu" and torch.get_num_threads() == 1
+    clock = time.process_time if alone else time.perf_counter
+    began = clock()
     function(*args)
     if device.type == "cuda":
         torch.cuda.synchronize()
-    return time.perf_counter() - began
+    return clock() - began
 
 
 def main() -> None:
@@ -122,49 +216,52 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--only", default="", help="cases whose names begin with this")
     parser.add_argument("--bf16", action="store_true", help="forward passes under autocast")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    device, hidden = torch.device(options.device), options.hidden
-    config = BertConfig(
-        hidden_size=hidden,
-        num_hidden_layers=options.layers,
-        num_attention_heads=hidden // 32,
-        intermediate_size=4 * hidden,
+    device = Device(options.device, threads=options.threads)
+    recipe = Recipe(steps=1, batch_size=options.size, precision="bf16" if options.bf16 else "fp32")
+    task = Sentences(
+        recipe=recipe,
+        layers=options.layers,
+        hidden=options.hidden,
+        words=options.length,
+        examples=options.size * options.batches,
     )
-    model = BertModel(config, add_pooling_layer=False).eval().to(device)
-    net = Net(model, in_scope(model, "body"))
-    tokens = [
-        torch.randint(0, 30_000, (options.size, options.length), device=device)
-        for _ in range(options.batches)
-    ]
-    probe = CalibrationProbe(
-        net, tokens, lambda: torch.autocast(device.type, torch.bfloat16, enabled=options.bf16)
-    )
-    weights = sum(weight.numel() for weight in net.weights.values())
+    bench = Bench(task, device, options.batches)
+    weights = sum(weight.numel() for weight in bench.probe().weights.values())
     print(
-        f"{options.layers} x {hidden}, {weights:,} weights in scope, {options.batches} batches of "
-        f"{options.size} x {options.length} tokens, {device}, {options.threads} threads, "
+        f"{options.layers} x {options.hidden}, {weights:,} weights in scope, {options.batches} batches of "
+        f"{options.size} x {options.length} tokens, {options.device}, {options.threads} threads, "
         f"torch {torch.__version__}, medians of {options.repeats} alternating runs"
     )
-    probe.forward()  # the first call starts threads and allocates buffers
-    print(f"forward passes alone: {median(timed(device, probe.forward) for _ in range(3)):.2f} s")
-    wanda, sparsegpt = WandaScore(batches=options.batches), Reconstruction(batches=options.batches)
-    cases: list[tuple[str, Pruner, Target, Callable[[CalibrationProbe], None]]] = [
-        ("wanda 0.5", wanda, Target(sparsity=0.5, distribution="rows"), necessary_wanda),
-        ("wanda 2:4", wanda, Target.parse("2:4"), necessary_wanda),
-        ("sparsegpt 0.5", sparsegpt, Target(sparsity=0.5, distribution="uniform"), necessary_sparsegpt),
-        ("sparsegpt 2:4", sparsegpt, Target.parse("2:4"), necessary_sparsegpt),
-    ]
-    for name, pruner, target, necessary in cases:
-        pairs = [
-            (timed(device, necessary, probe), timed(device, pruner.prune, probe, target))
-            for _ in range(options.repeats)
+    where = device.torch_device
+    bench.forward()  # the first call starts threads and allocates buffers
+    print(f"forward passes alone: {median(timed(where, bench.forward) for _ in range(3)):.2f} s")
+    half, pattern = Target(sparsity=0.5, distribution="rows"), Target.parse("2:4")
+    uniform = half.with_distribution("uniform")
+    for calibrate in ("once", "sequential"):
+        own = {"batches": options.batches, "calibrate": calibrate}
+        cases: list[tuple[str, Pruner, Target, Callable[..., None]]] = [
+            ("wanda 0.5", WandaScore(**own), half, necessary_wanda),
+            ("wanda 2:4", WandaScore(**own), pattern, necessary_wanda),
+            ("sparsegpt 0.5", Reconstruction(**own), uniform, necessary_sparsegpt),
+            ("sparsegpt 2:4", Reconstruction(**own), pattern, necessary_sparsegpt),
         ]
-        necessary_seconds, seconds = (median(pair[at] for pair in pairs) for at in (0, 1))
-        ratio = median(pair[1] / pair[0] for pair in pairs)
-        print(f"{name:>13}: {seconds:.2f} s, necessary {necessary_seconds:.2f} s, ratio {ratio:.2f}")
+        for name, pruner, target, necessary in cases:
+            if not name.startswith(options.only):
+                continue
+            work = partial(necessary, bench, sequential=calibrate == "sequential")
+            probes = [bench.probe() for _ in range(options.repeats)]
+            pairs = [(timed(where, work), timed(where, pruner.prune, probe, target)) for probe in probes]
+            necessary_seconds, seconds = (median(pair[at] for pair in pairs) for at in (0, 1))
+            ratio = median(pair[1] / pair[0] for pair in pairs)
+            print(
+                f"{name:>13} {calibrate:>10}: {seconds:.2f} s, necessary {necessary_seconds:.2f} s, "
+                f"ratio {ratio:.2f}, {probes[0].kept_mebibytes:.1f} MiB of outputs kept"
+            )
 
 
 if __name__ == "__main__":

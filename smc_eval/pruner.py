@@ -20,6 +20,35 @@ if TYPE_CHECKING:
     from smc_eval.sparse.unit_layers import Units
 
 
+class WalkSection(Protocol):
+    """Weights of a net that are pruned together: a block, or those between two blocks. See `Probe.walk`."""
+
+    @property
+    def name(self) -> str:
+        """The name of the block's module, or of the first weight."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of its weights in scope."""
+
+    def inputs(self, see: InputObserver) -> None:
+        """Pass the inputs of these weights alone to `see`, as `Probe.inputs` does.
+
+        They are those of the net in which all sections before have been settled, over the same examples.
+        It can be called several times.
+        """
+
+    def settle(self, masks: Tensors, weights: Tensors | None = None) -> None:
+        """Set the masks of all its weights, and new values of some. The sections after see the outputs.
+
+        `Pruner.prune` must return the same masks.
+
+        Raises:
+            SparsityError: a name or a shape is wrong.
+            PluginError: it is not the section at which the walk stands, or it was settled before.
+        """
+
+
 class Probe(NetView, Protocol):
     """A pruner's view of the net and of its training data.
 
@@ -55,6 +84,15 @@ class Probe(NetView, Protocol):
         Padding is no input: only examples without padding share a pass, and nets of transformers read the
         rows of each length apart; see `smc_eval.capabilities.HasPadding`. The record gives the share of the
         weights of which no input was passed. Above a half, the cell fails.
+        """
+
+    def walk(self, batches: int) -> Iterator[WalkSection]:
+        """The net in sections, in the order in which they run; each weight in scope is in one.
+
+        Sections are the blocks of `smc_eval.sparse.blocks`, and the weights before, between and after them. A
+        net without blocks is one section. A section is valid until the next one is requested. A section that
+        is not settled stays as it is. What a section observes is what passes through the whole net would show
+        at its weights, over the examples of `inputs`.
         """
 
     def flow(self, batches: int) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self, cast
 from pydantic import Field, field_validator, model_validator
 
 from smc_eval.errors import UsageError
-from smc_eval.spec import OmitDefault, Spec
+from smc_eval.spec import Json, OmitDefault, Spec
 
 Distribution = Literal["global", "uniform", "rows", "erk", "lamp", "owl"]
 Scope = Literal["body", "all-2d"]
@@ -44,9 +44,9 @@ class Target(Spec):
     distribution: Distribution = "global"
     """Distribution of the sparsity over the tensors. `global` compares all weights. `uniform` prunes the
     same share of each tensor, `rows` of each row. `erk` sets the share by the shape of the tensor
-    (Erdős–Rényi kernel), `owl` by its outliers. `lamp` compares all weights by saliencies that are scaled
-    for each tensor. An N:M pattern is always `uniform`. Heads and neurons are compared over all layers
-    (`global`), or each layer loses the same share (`uniform`)."""
+    (Erdős–Rényi kernel), `owl` by the outliers of its block. `lamp` compares all weights by saliencies that
+    are scaled for each tensor. An N:M pattern is always `uniform`. Heads and neurons are compared over all
+    layers (`global`), or each layer loses the same share (`uniform`)."""
     scope: Scope = "body"
     """Weights that are pruned and counted. `body`: every weight of two or more dimensions, except
     embeddings, weights tied to them, and the output layer of a new head. `all-2d`: every weight of two
@@ -81,6 +81,11 @@ class Target(Spec):
                     f"found {self.distribution!r} and {self.sparsity:g}"
                 )
         return self
+
+    def canonical(self) -> dict[str, Json]:
+        """The canonical form of a Spec. `owl` has a version of its own, so others keep their digests."""
+        form = super().canonical()
+        return {**form, "version": 2} if self.distribution == "owl" else form  # 2: a ratio for each block
 
     @property
     def is_n_m(self) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -11,17 +12,20 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from smc_eval.capabilities import HasOutputs, real_tokens
+from smc_eval.capabilities import HasOutputs
 from smc_eval.engine.batches import Batches, Passes
+from smc_eval.engine.block_walk import BlockWalk, NetSection
 from smc_eval.engine.device import Device
 from smc_eval.engine.flop_meter import FlopMeter
+from smc_eval.engine.input_passes import InputPasses, whole_pass
 from smc_eval.engine.net_reader import NetReader
 from smc_eval.engine.usage import Usage
 from smc_eval.errors import PluginError, SparsityError, named_value
 from smc_eval.sparse.flow import flow
 from smc_eval.sparse.given_tensors import wrong_tensors
-from smc_eval.sparse.inputs import InputObserver, Reducible, observing
-from smc_eval.sparse.net import WHOLE_NUMBERS, Net
+from smc_eval.sparse.inputs import InputObserver
+from smc_eval.sparse.net import Net
+from smc_eval.sparse.seal import seal
 from smc_eval.sparse.sight import Sight
 from smc_eval.spec import digest
 
@@ -39,8 +43,14 @@ class NetProbe(NetReader):
         self.generator: torch.Generator = device.generator(name)
         self.meters: dict[str, FlopMeter] = {}
         """A meter for each kind of pass."""
+        self.kept_mebibytes = 0.0
+        """Most memory of the outputs that walks kept."""
         self.sight: Sight | None = None
         """What the pruner has seen of inputs; None if it did not look."""
+        self._settled: dict[str, Tensor] = {}
+        """Masks that the pruner has settled in a walk, and not yet returned."""
+        self._changes = 0
+        """Changes of masks before the walk."""
 
     def gradients(self, batches: int, *, dropout: bool = True) -> dict[str, Tensor]:
         with self._scoring(dropout=dropout):
@@ -70,36 +80,26 @@ class NetProbe(NetReader):
                 self._usage.scoring_passes += passes.count  # two backward passes for each
             return {name: gradient.clone() for name, gradient in self.net.reduced_gradients().items()}
 
-    @torch.no_grad()
     def inputs(self, batches: int, see: InputObserver) -> None:
-        model, ranks, meter = self.net.model, self._device.ranks, self._meter("inputs")
-        own = passes = self._batches.sample_unpadded(batches, self._name)
-        # the results of a plain function cannot be added up: each rank then runs all batches
-        if shared := isinstance(see, Reducible) and ranks.size > 1:
-            own = passes[ranks.rank :: ranks.size]
-        with (
-            self._scoring(dropout=False),
-            observing(model, self.net.weights, see) as watch,
-            ranks.errors_shared(),
-        ):
-            for places in own:
-                batch = self._batches.batch(places)
-                watch.real = real_tokens(self._batches.task, batch)
-                with (
-                    meter.over(self._batches.tokens(places)),
-                    self._device.autocast(self._batches.recipe.precision),
-                ):
-                    self._batches.task.loss(model, batch)
+        passes = InputPasses(self.net, self._batches, batches, self._name, self._device)
+        passes.observe(self.net.weights, see, self._meter("inputs"), whole_pass)
         self._usage.scoring_passes += batches
+        self._look(passes)
+
+    def walk(self, batches: int) -> Iterator[NetSection]:
+        passes = InputPasses(self.net, self._batches, batches, self._name, self._device)
+        walk = BlockWalk(passes, lambda kind: self._meter(f"walk {kind}"), self._settle)
+        before, self._changes = self._usage.scoring_passes, self.net.changes
+        for section in walk.sections():
+            yield section
+            self.kept_mebibytes = max(self.kept_mebibytes, walk.kept_bytes / 2**20)
+            self._usage.scoring_passes = before + math.ceil(batches * walk.passed)
+        self._look(passes)
+
+    def _look(self, passes: InputPasses) -> None:
+        """Remember what was seen of inputs."""
         self.sight = self.sight or Sight()
-        self.sight.add(ranks.gather(watch.sight) if shared else [watch.sight])
-        totals = [sum(map(self._batches.tokens, some)) for some in (passes, own)]
-        meter.add_remote_tokens(totals[0] - totals[1])
-        meter.dense_gradients(totals[0])
-        if shared:
-            assert isinstance(see, Reducible)
-            keys = sorted({key for own_keys in ranks.gather(list(see.keys())) for key in own_keys})
-            ranks.all_reduce(see.sum_at(key) for key in keys)
+        self.sight.add([passes.sight])
 
     def flow(self, batches: int) -> dict[str, Tensor]:
         weights = self.net.weights
@@ -180,9 +180,15 @@ class NetProbe(NetReader):
         if text not in self._usage.notes:
             self._usage.notes.append(text)
 
-    @torch.no_grad()
     def mend(self, weights: Mapping[str, Tensor]) -> None:
         self.check_unwritten()
+        self._write(weights)
+        self.net.apply_masks()
+        self._seals = self._current_seals()
+
+    @torch.no_grad()
+    def _write(self, weights: Mapping[str, Tensor]) -> None:
+        """Give weights new values, those of rank 0."""
         parameters = self.net.parameters
         if found := wrong_tensors(weights):
             raise SparsityError(f"{self._by} mended the net by {found}; wanted real numbers")
@@ -193,45 +199,50 @@ class NetProbe(NetReader):
                 )
             parameters[name].copy_(value)
         self._device.ranks.broadcast_tensors(parameters[name] for name in weights)
-        self.net.apply_masks()
-        self._seals = self._current_seals()
+
+    def _settle(self, masks: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> None:
+        """Set masks and values of a section. All sections of a walk together are one change of masks."""
+        self.check_unwritten(masks)
+        self._write(weights)
+        known = masks if self.net.masks else None  # the first masks of a net are set for all weights
+        self.net.set_some_masks(masks)
+        self.net.changes = min(self.net.changes, self._changes + 1)
+        self._settled |= {name: self.net.masks[name] for name in masks}
+        self._seals |= self._current_seals(known)
 
     def set_masks(self, masks: Mapping[str, Tensor]) -> None:
         """Set the pruner's masks.
 
         Raises:
             SparsityError: the pruner wrote into the net, or the masks do not fit it.
+            PluginError: it settled other masks in a walk.
         """
         self.check_unwritten()
+        for name, mask in self._settled.items():
+            if name not in masks or not torch.equal(masks[name].to(mask.device), mask):
+                raise PluginError(f"{self._by} returned another mask of {name!r} than it settled in a walk")
+        self._settled = {}
         self.net.set_masks(masks)
         self._seals = self._current_seals()
 
-    def check_unwritten(self) -> None:
-        """Check that the weights and masks are those that the pruner was shown, or has mended.
+    def check_unwritten(self, names: Collection[str] | None = None) -> None:
+        """Check that weights and masks, by default all, are those that the pruner was shown, or has mended.
 
         Raises:
             SparsityError: the pruner wrote into one.
         """
-        for (kind, name), seal in self._current_seals().items():
-            if seal != self._seals[kind, name]:
+        for (kind, name), found in self._current_seals(names).items():
+            if found != self._seals[kind, name]:
                 raise SparsityError(
                     f"{self._by} wrote into {name!r} of probe.{kind}, which belong to the net; "
                     "it may return masks, and change weights by probe.mend alone"
                 )
 
-    def _current_seals(self) -> dict[tuple[str, str], tuple[int, int]]:
-        tensors = {("weights", name): weight for name, weight in self.net.weights.items()}
-        tensors |= {("masks", name): mask for name, mask in self.net.masks.items()}
-        return {place: seal(tensor) for place, tensor in tensors.items()}
-
-
-def seal(tensor: Tensor) -> tuple[int, int]:
-    """Two sums over the bits of a tensor, by its rows and by its columns. Almost every write changes one."""
-    if not tensor.numel():
-        return 0, 0
-    bits = tensor.view(WHOLE_NUMBERS[tensor.element_size()]).reshape(len(tensor), -1)
-    sums = [bits.sum(dim, dtype=torch.int64) for dim in (0, 1)]
-    by_column, by_row = (
-        int((each * torch.arange(1, len(each) + 1, device=each.device)).sum()) for each in sums
-    )
-    return by_column, by_row
+    def _current_seals(self, names: Collection[str] | None = None) -> dict[tuple[str, str], tuple[int, int]]:
+        kinds = {"weights": self.net.weights, "masks": self.net.masks}
+        return {
+            (kind, name): seal(tensor)
+            for kind, tensors in kinds.items()
+            for name, tensor in tensors.items()
+            if names is None or name in names
+        }

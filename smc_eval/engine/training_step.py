@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from smc_eval.engine.net_reader import NetReader
 from smc_eval.engine.optimizer import clear_state, reset_momentum
-from smc_eval.engine.probe import seal
 from smc_eval.errors import SparsityError
 from smc_eval.sparse.given_tensors import wrong_tensors
 from smc_eval.sparse.net import hide
+from smc_eval.sparse.seal import seal
 
 SEALED_EVERY = 100
 """Steps between two at which the bits of a view are compared at the latest."""

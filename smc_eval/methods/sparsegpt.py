@@ -2,85 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field, PositiveInt
 
 from smc_eval.card import MethodCard
+from smc_eval.methods.layerwise import Calibrate, Layerwise
 from smc_eval.methods.one_shot import OneShotAfter
-from smc_eval.methods.wanda import WandaScore
-from smc_eval.pruner import Probe, Pruner
-from smc_eval.target import Target
+from smc_eval.pruner import Pruner
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from smc_eval.sparse.tensors import Tensors
+    from smc_eval.sparse.input_stats import Grams, InputStats
+    from smc_eval.sparse.quota import Quota
 
 
-class Reconstruction(Pruner):
+class Reconstruction(Layerwise):
     """Prunes the weights whose removal changes the outputs least, and updates the others.
 
-    Frantar & Alistarh (2023), algorithm 1. All layers see the inputs of the unpruned net. The published
-    code instead gives each block the outputs of the pruned blocks before it. Columns of a weight that are
-    multiplied separately count as uncorrelated. Inputs of a convolution are unfolded. A tensor that no
-    linear map uses keeps its largest magnitudes, without an update.
+    Frantar & Alistarh (2023), algorithm 1. Columns of a weight that are multiplied separately count as
+    uncorrelated. Inputs of a convolution are unfolded. A tensor that no linear map uses keeps its largest
+    magnitudes, without an update.
     """
 
-    version: ClassVar[int] = 2  # padding counted, and convolutions and `x @ weight` were not seen
+    version: ClassVar[int] = 3  # block by block; under `owl` a ratio for each block
 
-    batches: PositiveInt = 32
-    """Training batches that are run forward."""
     damping: float = Field(0.01, gt=0)
     """Added to the diagonal of the inputs' Gram matrix, as a share of its mean."""
     block: PositiveInt = 128
     """Columns that are compared with each other."""
-    memory: PositiveInt = 1024
-    """Mebibytes of Gram matrices at a time: I x I x 4 bytes for a tensor of I inputs. A net that needs more
-    takes several passes over the batches. A single tensor can exceed the limit."""
 
-    def prune(self, probe: Probe, target: Target) -> dict[str, Tensor]:
-        """Masks that meet the budget of each tensor. The unpruned weights get new values."""
-        from smc_eval.sparse.allocate import budgets
+    @classmethod
+    def statistic(cls) -> type[Grams]:
+        """Gram matrices: I x I x 4 bytes for a tensor of I inputs."""
         from smc_eval.sparse.input_stats import Grams
+
+        return Grams
+
+    def solve(
+        self, name: str, weight_OI: Tensor, within_OI: Tensor, stats: InputStats, quota: Quota
+    ) -> tuple[Tensor, Tensor]:
+        """The reconstruction of a tensor."""
         from smc_eval.sparse.reconstruct import reconstruct
 
-        weights, within = probe.weights, probe.masks
-        saliency = WandaScore(batches=self.batches).saliency(probe) if target.distribution == "owl" else None
-        counts = budgets({name: tuple(w.shape) for name, w in weights.items()}, target, within, saliency)
-        masks: dict[str, Tensor] = {}
-        mended: dict[str, Tensor] = {}
-        for names in self._sweeps(weights):
-            grams = Grams(weights, names)
-            probe.inputs(self.batches, grams)
-            grams.refuse_pattern(target.pattern)
-            for name in names:
-                quota = target.group if target.is_n_m else counts[name]
-                mask_OI, mended_OI = reconstruct(
-                    grams.matrix(name, weights[name]),
-                    grams.matrix(name, within[name]),
-                    grams.bands(name),
-                    quota,
-                    damping=self.damping,
-                    block=self.block,
-                )
-                masks[name], mended[name] = grams.shaped(name, mask_OI), grams.shaped(name, mended_OI)
-        probe.mend(mended)
-        return masks
-
-    def _sweeps(self, weights: Tensors) -> Iterator[list[str]]:
-        """Names of the tensors of each sweep: their Gram matrices fit into memory together."""
-        names, room = list[str](), self.memory * 2**20
-        for name, weight in weights.items():
-            need = 4 * weight[0].numel() ** 2
-            if names and need > room:
-                yield names
-                names, room = [], self.memory * 2**20
-            names.append(name)
-            room -= need
-        if names:
-            yield names
+        assert isinstance(quota, int | tuple)  # it supports no distribution by rows
+        return reconstruct(
+            weight_OI, within_OI, stats.bands(name), quota, damping=self.damping, block=self.block
+        )
 
 
 class SparseGPT(OneShotAfter):
@@ -93,9 +62,18 @@ class SparseGPT(OneShotAfter):
         when="after",
         distributions=("uniform", "erk", "owl"),
         distribution="uniform",
+        criterion="w² / [H⁻¹]ᵢᵢ, H of the inputs, within each block of columns",
+        equals=(
+            "IST-DASLab/sparsegpt 147d215 in the loop of locuslab/wanda 8e8fc87 (a Llama of 4 blocks, 0.5, "
+            "0.75): 0.6 % and 1.8 % of the mask bits differ, because its code prunes one weight too many in "
+            "each block of columns. With that count mended none differs, and values by 2e-4 at most"
+        ),
     )
     batches: PositiveInt = 32
     """Training batches that are run forward: with 4 examples a batch, 128 examples as published."""
+    calibrate: Calibrate = "sequential"
+    """`sequential`: each block sees the inputs that the pruned blocks before it make, as published. `once`:
+    all tensors see the inputs of the dense net."""
     damping: float = Field(0.01, gt=0)
     """Added to the diagonal of the inputs' Gram matrix, as a share of its mean."""
     block: PositiveInt = 128
@@ -106,5 +84,9 @@ class SparseGPT(OneShotAfter):
     def pruner(self) -> Pruner:
         """Reconstruction, layer by layer."""
         return Reconstruction(
-            batches=self.batches, damping=self.damping, block=self.block, memory=self.memory
+            batches=self.batches,
+            calibrate=self.calibrate,
+            damping=self.damping,
+            block=self.block,
+            memory=self.memory,
         )

@@ -10,14 +10,15 @@ import torch
 from torch import Tensor
 
 from smc_eval.errors import SparsityError
+from smc_eval.sparse.blocks import units
 
 NameOrNumber = TypeVar("NameOrNumber", str, int)
 
 OUTLIER_MULTIPLE = 5.0
-"""M of OWL: an outlier is larger than this many times the mean of its tensor."""
+"""M of OWL: an outlier is larger than this many times the mean of its block."""
 
 MAX_DEVIATION = 0.08
-"""Lambda of OWL: how far a tensor's density may lie from the target's."""
+"""Lambda of OWL: how far a block's density may lie from the target's."""
 
 
 def share_out(
@@ -85,39 +86,57 @@ def _lamp(name: str, saliency: Tensor, within: Tensor | None) -> Tensor:
 def owl_shares(
     saliency: Mapping[str, Tensor], sparsity: float, within: Mapping[str, Tensor] | None = None
 ) -> dict[str, int]:
-    """Shares of the tensors' budgets by outlier-weighed densities; Yin et al. (2024), section 4.
+    """Shares of the tensors' budgets by outlier-weighed densities; Yin et al. (2024), arXiv:2310.05175.
 
-    A tensor's outlier ratio is the share of its unpruned saliencies above M = 5 times their mean.
-    Its density is the target's plus a term linear in that ratio. The mean over all weights is the
-    target's density, and no tensor differs from it by more than lambda = 0.08. Lambda is smaller where
-    0.08 would reach below a fifth of the target's density (0.1 or less) or above 1, so that no tensor
-    is emptied. The paper takes a block of a transformer as one; here each tensor stands for itself.
+    All tensors of a block have one density; see `blocks`. A tensor outside of all blocks is a block of its
+    own, and so is every tensor of a net without blocks. A block's outlier ratio is the share of its
+    unpruned saliencies above M = 5 times their mean, over all its tensors together. Its density is the
+    target's plus a term linear in that ratio. The mean over all weights is the target's density.
+
+    No block differs from it by more than lambda = 0.08, as published: the farthest differs by just that.
+    The authors' code instead stretches the ratios over a range of 2 lambda and then shifts them, so that
+    a block can differ by almost 2 lambda; at a sparsity of 0.95 its densities fall below zero. Here lambda
+    is smaller where 0.08 would reach below a fifth of the target's density (0.1 or less) or above 1, so
+    that no block is emptied.
 
     Raises:
         SparsityError: a saliency of an unpruned weight is negative or not finite.
     """
-    ratios = {
-        name: _outlier_ratio(name, s, None if within is None else within[name])
-        for name, s in saliency.items()
-    }
-    sizes = {name: values.numel() for name, values in saliency.items()}
-    mean = math.fsum(ratios[name] * sizes[name] for name in sizes) / sum(sizes.values())
+    groups = list(units(saliency).values())
+    ratios = [
+        _outlier_ratio(
+            {name: saliency[name] if within is None else saliency[name][within[name]] for name in names}
+        )
+        for names in groups
+    ]
+    sizes = [sum(saliency[name].numel() for name in names) for names in groups]
+    mean = math.fsum(ratio * size for ratio, size in zip(ratios, sizes, strict=True)) / sum(sizes)
     density = 1 - sparsity
-    farthest = max((abs(ratio - mean) for name, ratio in ratios.items() if sizes[name]), default=0.0)
+    farthest = max(
+        (abs(ratio - mean) for ratio, size in zip(ratios, sizes, strict=True) if size), default=0.0
+    )
     slope = min(MAX_DEVIATION, 0.8 * density, sparsity) / farthest if farthest else 0.0
+    densities = {
+        name: density + slope * (ratio - mean)
+        for names, ratio in zip(groups, ratios, strict=True)
+        for name in names
+    }
     # `share_out` takes whole numbers: a millionth of a weight is fine enough
-    return {name: round((density + slope * (ratios[name] - mean)) * sizes[name] * 1e6) for name in sizes}
+    return {name: round(densities[name] * values.numel() * 1e6) for name, values in saliency.items()}
 
 
 @torch.no_grad()
-def _outlier_ratio(name: str, saliency: Tensor, within: Tensor | None) -> float:
-    """Share of a tensor's unpruned saliencies that are outliers."""
-    values = saliency.detach() if within is None else saliency.detach()[within]
-    if not values.numel():
+def _outlier_ratio(saliency: Mapping[str, Tensor]) -> float:
+    """Share of some unpruned saliencies that are outliers among all of them together."""
+    size = sum(values.numel() for values in saliency.values())
+    if not size:
         return 0.0
-    _check("owl", name, values)
-    mean = values.sum(dtype=torch.float64) / values.numel()
-    return int((values > OUTLIER_MULTIPLE * mean).count_nonzero()) / values.numel()
+    for name, values in saliency.items():
+        if values.numel():
+            _check("owl", name, values)
+    mean = math.fsum(float(values.sum(dtype=torch.float64)) for values in saliency.values()) / size
+    limit = OUTLIER_MULTIPLE * mean
+    return sum(int((values > limit).count_nonzero()) for values in saliency.values()) / size
 
 
 def _check(distribution: str, name: str, values: Tensor) -> None:

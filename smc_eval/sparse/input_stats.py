@@ -90,6 +90,11 @@ class InputStats(ABC):
                 "(x @ weight), so a group would have one input only; leave it out with --exclude"
             )
 
+    @classmethod
+    @abstractmethod
+    def size(cls, weight: Tensor) -> int:
+        """Bytes of the sum for a weight whose columns are inputs."""
+
     @abstractmethod
     def zero(self, inputs: int, weight: Tensor) -> Tensor:
         """The sum over no rows."""
@@ -122,6 +127,10 @@ class InputStats(ABC):
 class Squares(InputStats):
     """The sum of squares of each input: I numbers of double precision for each weight tensor."""
 
+    @classmethod
+    def size(cls, weight: Tensor) -> int:
+        return 8 * weight[0].numel()
+
     def zero(self, inputs: int, weight: Tensor) -> Tensor:
         return torch.zeros(inputs, dtype=torch.float64, device=weight.device)
 
@@ -142,6 +151,10 @@ class Grams(InputStats):
 
     Products between two groups of columns that multiplied inputs at different times are taken as 0.
     """
+
+    @classmethod
+    def size(cls, weight: Tensor) -> int:
+        return 4 * weight[0].numel() ** 2
 
     def zero(self, inputs: int, weight: Tensor) -> Tensor:
         return torch.zeros(inputs, inputs, device=weight.device)

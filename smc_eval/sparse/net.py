@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -108,10 +108,18 @@ class Net:
         Raises:
             SparsityError: masks of other tensors, shapes or types than those in scope.
         """
+        return self._replace_masks(masks, self.scope)
+
+    def set_some_masks(self, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """`set_masks` for some of the weights in scope; the others keep their masks."""
+        return self._replace_masks(masks, [name for name in self.scope if name in masks])
+
+    def _replace_masks(self, masks: Mapping[str, Tensor], names: Sequence[str]) -> dict[str, Tensor]:
+        """Set new masks of these weights."""
         weights = self.weights
         if found := wrong_tensors(masks):
             raise SparsityError(f"the masks are {found}; wanted torch.bool for each tensor in scope")
-        if wrong := sorted(masks.keys() ^ weights.keys()):
+        if wrong := sorted(masks.keys() ^ {*names}):
             raise SparsityError(f"masks must be of the tensors in scope; missing or unknown: {wrong[0]!r}")
         for name, mask in masks.items():
             if mask.dtype != torch.bool or mask.shape != weights[name].shape:
@@ -122,17 +130,18 @@ class Net:
         new = self.synchronized(
             {name: mask.to(weights[name].device, copy=True).contiguous() for name, mask in masks.items()}
         )
+        before = self.masks or self.full_masks
         if not self.soft:
-            self.apply_masks()
-        grown = {name: new[name] & ~old for name, old in self.masks.items()}
+            self.apply_masks(names)
+        grown = {name: new[name] & ~old for name, old in self.masks.items() if name in new}
         regrown = sum(int(mask.sum()) for mask in grown.values())
-        changed = any(not torch.equal(new[name], old) for name, old in self.full_masks.items())
+        changed = any(not torch.equal(mask, before[name]) for name, mask in new.items())
         regrown, changes = self.shards.sums([regrown, changed])
         self.regrown += regrown
         self.changes += changes > 0
-        self.masks = new
+        self.masks = before | new
         if not self.soft:
-            self.apply_masks()
+            self.apply_masks(names)
         return grown
 
     def synchronized(self, masks: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -140,9 +149,15 @@ class Net:
         return masks
 
     @torch.no_grad()
-    def apply_masks(self) -> None:
-        """Write zeros into the masked weights. Call it after an optimizer step, a load or a pruner."""
-        for weight, mask in self._masked(self.masks):
+    def apply_masks(self, names: Collection[str] | None = None) -> None:
+        """Write zeros into the masked weights, by default of all tensors.
+
+        Call it after an optimizer step, a load or a pruner.
+        """
+        masks = (
+            self.masks if names is None else {name: self.masks[name] for name in names if name in self.masks}
+        )
+        for weight, mask in self._masked(masks):
             hide(weight, mask)
 
     @torch.no_grad()

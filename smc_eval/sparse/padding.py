@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -38,6 +38,14 @@ class Reading:
             yield
         finally:
             self.size, self.padding = before
+
+
+class Enough(BaseException):
+    """Raised in a pass to end it: what it was made for has been seen.
+
+    Where the rows of a net are read in groups, it ends the group. It is no `Exception`, so that no net
+    takes it for an error of its own.
+    """
 
 
 class Unsplittable(Exception):
@@ -109,8 +117,10 @@ def _cut(forward: Callable[..., Any], reading: Reading, *, own: bool) -> Callabl
                 return forward(*args, **kwargs)
         outputs = []
         for places_G, length, call in calls:
-            with reading.of((len(places_G), length)):
+            with reading.of((len(places_G), length)), suppress(Enough):
                 outputs.append(forward(**call))
+        if len(outputs) < len(calls):
+            raise Enough
         return joined(outputs, [places_G for places_G, *_ in calls], [n for _, n, _ in calls], (rows, tokens))
 
     return run

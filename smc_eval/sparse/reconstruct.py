@@ -13,15 +13,13 @@ from torch import Tensor
 from smc_eval.sparse.distribution import share_out
 from smc_eval.sparse.input_stats import Band
 from smc_eval.sparse.pattern import grouped
+from smc_eval.sparse.quota import PlainQuota
 from smc_eval.sparse.select import largest
-
-Quota = int | tuple[int, int]
-"""How many weights of a tensor stay, or N of every M along a row."""
 
 
 @torch.no_grad()
 def reconstruct(
-    weight: Tensor, within: Tensor, bands: Iterable[Band], quota: Quota, *, damping: float, block: int
+    weight: Tensor, within: Tensor, bands: Iterable[Band], quota: PlainQuota, *, damping: float, block: int
 ) -> tuple[Tensor, Tensor]:
     """Mask and new values of a tensor, seen as [O, I], that nearly keep its outputs on its inputs.
 
@@ -33,7 +31,7 @@ def reconstruct(
     old_OI, within_OI = weight.flatten(1), within.flatten(1)
     new_OI, mask_OI = old_OI.clone(), torch.zeros_like(within_OI)
     bands = list(bands)
-    quotas: Mapping[int, Quota] = dict.fromkeys(range(len(bands)), quota)
+    quotas: Mapping[int, PlainQuota] = dict.fromkeys(range(len(bands)), quota)
     if isinstance(quota, int):
         sizes = {at: old_OI[rows].numel() for at, (rows, _) in enumerate(bands)}
         ceilings = {at: int(within_OI[rows].count_nonzero()) for at, (rows, _) in enumerate(bands)}
@@ -72,7 +70,7 @@ def inverse_factor(gram_II: Tensor, damping: float) -> tuple[Tensor, Tensor]:
 
 
 def _pruned_in_blocks(
-    left_IO: Tensor, upper_II: Tensor, within_IO: Tensor, quota: Quota, block: int
+    left_IO: Tensor, upper_II: Tensor, within_IO: Tensor, quota: PlainQuota, block: int
 ) -> Tensor:
     """Mask of the weights that stay; `left_IO` is overwritten with their new values.
 
@@ -101,14 +99,14 @@ def _pruned_in_blocks(
     return mask_IO
 
 
-def _blocks(inputs: int, quota: Quota, block: int) -> Iterator[slice]:
+def _blocks(inputs: int, quota: PlainQuota, block: int) -> Iterator[slice]:
     """Columns in pieces of about a block; no N:M group is split."""
     width = block if isinstance(quota, int) else max(1, block // quota[1]) * quota[1]
     for start in range(0, inputs, width):
         yield slice(start, min(start + width, inputs))
 
 
-def _largest_errors(errors: Tensor, quota: Quota, within: Tensor) -> Tensor:
+def _largest_errors(errors: Tensor, quota: PlainQuota, within: Tensor) -> Tensor:
     """Mask of the largest errors, of all together or of each group."""
     if isinstance(quota, int):
         return largest({"": errors}, quota, {"": within})[""]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -10,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from smc_eval.methods.omp import Magnitude
-from smc_eval.methods.wanda import Wanda, WandaScore
+from smc_eval.methods.wanda import Wanda, WandaScore, saliency
 from smc_eval.pruner import Probe
+from smc_eval.sparse.input_stats import Squares
 from smc_eval.sparse.shard_group import UNSHARDED
 from smc_eval.stages import Prune, Train
 from smc_eval.target import Target
@@ -32,6 +36,15 @@ class FixedProbe:
             rows, columns = self.weights[name].flatten(1).shape
             see(name, (slice(0, rows), slice(0, columns)), x_NI)
 
+    def walk(self, batches: int) -> Iterator[Any]:
+        """The whole net as one section."""
+        yield SimpleNamespace(
+            names=tuple(self.weights), inputs=partial(self.inputs, batches), settle=lambda *_: None
+        )
+
+    def note(self, text: str) -> None:
+        pass
+
 
 def pruned(probe: FixedProbe, target: Target) -> dict[str, Any]:
     masks = WandaScore().prune(cast("Probe", probe), target)
@@ -45,9 +58,10 @@ INPUTS = {"a": torch.tensor([[0.6, 3.0, 0.0, 2.0], [0.8, 4.0, 1.0, 0.0]])}  # no
 def test_saliencies_and_masks_are_as_computed_by_hand() -> None:
     # saliencies 4, 5, 3, 4 and 0.4, 1.5, 0.2, 0.2
     probe = FixedProbe(WEIGHTS, INPUTS)
+    squares = Squares(WEIGHTS, WEIGHTS)
+    probe.inputs(1, squares)
     torch.testing.assert_close(
-        WandaScore().saliency(cast("Probe", probe))["a"],
-        torch.tensor([[4.0, 5.0, 3.0, 4.0], [0.4, 1.5, 0.2, 0.2]]),
+        saliency(squares, "a"), torch.tensor([[4.0, 5.0, 3.0, 4.0], [0.4, 1.5, 0.2, 0.2]])
     )
     assert pruned(probe, Target(sparsity=0.5, distribution="rows")) == {"a": [[1, 1, 0, 0], [1, 1, 0, 0]]}
 

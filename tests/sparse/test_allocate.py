@@ -289,6 +289,33 @@ def test_outlier_weighed_budgets_by_hand() -> None:
     assert {name: int(mask.sum()) for name, mask in masks.items()} == {"a": 29, "b": 38, "c": 53}
 
 
+def test_all_tensors_of_a_block_have_one_outlier_weighed_density() -> None:
+    # block 0: 2 of 100 and 3 of 100 are above 5 times the mean of both tensors, 758 / 200 = 3.79. Block 1:
+    # none of 200. Ratios 0.025 and 0, mean 0.0125: densities 0.3 + 0.08 and 0.3 - 0.08
+    outlying, large = outliers(100, 2), torch.cat([torch.full((97,), 4.0), torch.full((3,), 24.0)])
+    assert float(outlying.sum() + large.sum()) == 758
+    saliency = {"0.a": outlying, "0.b": large, "1.a": outliers(150, 0), "1.b": outliers(50, 0)}
+    shapes = {name: tuple(values.shape) for name, values in saliency.items()}
+    target = Target(sparsity=0.7, distribution="owl")
+    assert budgets(shapes, target, None, saliency) == {"0.a": 38, "0.b": 38, "1.a": 33, "1.b": 11}
+
+
+@pytest.mark.parametrize(("sparsity", "deviation"), [(0.5, 0.08), (0.7, 0.08), (0.95, 0.04)])
+def test_ratios_that_the_published_stretching_takes_too_far_stay_in_the_published_range(
+    sparsity: float, deviation: float
+) -> None:
+    # three blocks of few outliers, one of many: stretched over 0.16 and moved to the mean, the last would be
+    # 0.12 denser than the target and the others 0.04 less dense: at 0.95 nearly empty
+    saliency = {f"{at}.w": outliers(1000, number) for at, number in enumerate((10, 10, 10, 50))}
+    shares = owl_shares(saliency, sparsity)
+    gaps = [share / 1e9 - (1 - sparsity) for share in shares.values()]
+    assert gaps == pytest.approx([-deviation / 3] * 3 + [deviation], abs=1e-8)
+    ratios = [0.01, 0.01, 0.01, 0.05]
+    stretched = [0.16 * (ratio - 0.02) / 0.04 for ratio in ratios]
+    assert max(stretched) == pytest.approx(0.12) and min(stretched) == pytest.approx(-0.04)
+    assert 1 - sparsity + min(gaps) > 0
+
+
 def test_a_pruned_weight_is_no_outlier_and_not_in_the_mean() -> None:
     # unpruned in a: 1 of 100 among 50, as in b; with the pruned 1000 in the sum no 100 would be an outlier
     saliency = {"a": torch.cat([outliers(50, 1), torch.full((50,), 1000.0)]), "b": outliers(50, 1)}

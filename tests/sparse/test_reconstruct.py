@@ -14,14 +14,15 @@ from torch import Tensor
 from smc_eval.errors import SparsityError
 from smc_eval.sparse.allocate import allocate
 from smc_eval.sparse.input_stats import Grams
-from smc_eval.sparse.reconstruct import Quota, inverse_factor, reconstruct
+from smc_eval.sparse.quota import PlainQuota
+from smc_eval.sparse.reconstruct import inverse_factor, reconstruct
 from smc_eval.target import Target
 
 
 def mended(
     weight: Tensor,
     gram: Tensor | None,
-    quota: Quota,
+    quota: PlainQuota,
     within: Tensor | None = None,
     *,
     damping: float = 0.01,
@@ -116,7 +117,7 @@ def test_uncorrelated_inputs_of_equal_norm_give_magnitude_pruning() -> None:
 
 
 def exactly(
-    weight: Tensor, h_II: Tensor, quota: Quota, block: int, keep: Sequence[int]
+    weight: Tensor, h_II: Tensor, quota: PlainQuota, block: int, keep: Sequence[int]
 ) -> tuple[Tensor, Tensor]:
     """The same by brute force: invert the rest of H before each column, and solve for the later columns.
 

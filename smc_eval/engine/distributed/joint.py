@@ -18,7 +18,7 @@ class JointNet(Net):
         self.ranks = ranks
 
     def synchronized(self, masks: dict[str, Tensor]) -> dict[str, Tensor]:
-        self.ranks.broadcast_tensors(masks[name] for name in self.scope)
+        self.ranks.broadcast_tensors(masks[name] for name in self.scope if name in masks)
         return masks
 
     def set_masks(self, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -29,6 +29,12 @@ class JointNet(Net):
         """
         grown = super().set_masks(masks)
         self.ranks.check_equal("masks", self.masks)
+        return grown
+
+    def set_some_masks(self, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """`set_masks` for some of the weights in scope."""
+        grown = super().set_some_masks(masks)
+        self.ranks.check_equal("masks", {name: self.masks[name] for name in masks})
         return grown
 
     def all_reduce(self, mean: float) -> float:

@@ -94,6 +94,15 @@ class Short(Weighed):
         return super().loss(model, batch)
 
 
+class Deep(Weighed):
+    """A net of blocks."""
+
+    def model(self) -> nn.Module:
+        net = ToyNet()
+        net.drop = nn.Sequential(*(nn.Linear(10, 10) for _ in range(3)))
+        return net
+
+
 class CrookedNet(ToyNet):
     """A net whose masks are wrong on rank 1."""
 
@@ -127,6 +136,9 @@ def chains(words: Sequence[str]) -> list[Chain]:
     cells["tokens"] = chain_of(Dense(), Target(), Long(recipe=RECIPE.model_copy(update={"tokens": 9})))
     selecting = {"keep": "best", "validation": 0.2, "batch_size": 8, "accumulation": 1}
     cells["best"] = chain_of(Dense(), Target(), Weighed(recipe=RECIPE.model_copy(update=selecting)))
+    for name in ("wanda", "sparsegpt"):
+        method, target = METHODS[name]
+        cells[f"deep-{name}"] = chain_of(method, target.with_distribution(method.card.distribution), Deep())
     cells["tuned"] = chain_of(TunedGmp(), HALF, Still())
     cells["drawn"] = chain_of(Gmp(every=2), HALF, Toy(recipe=RECIPE))
     cells |= {kind.__name__: chain_of(MagnitudeBefore(), HALF, kind()) for kind in (Moon, Short, Crooked)}

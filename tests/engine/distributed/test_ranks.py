@@ -21,6 +21,7 @@ TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--np
 CELLS = (
     *("dense", "snip", "rigl", "gmp", "obert", "lth"),
     *("grasp", "synflow", "wanda", "sparsegpt", "movement", "tokens", "best", "tuned"),
+    *("deep-wanda", "deep-sparsegpt"),
 )
 
 pytestmark = [
