@@ -113,6 +113,23 @@ class Probe(NetView, Protocol):
             SparsityError: a name or a shape is wrong.
         """
 
+    def hidden_inputs(self) -> tuple[str, ...]:
+        """Names of the weights whose inputs are hidden units: another order of them changes nothing.
+
+        The inputs of such a weight are made one by one by the map before it, as in the feed-forward pair of
+        a transformer. It is tried on some examples, with one or two forward passes for each weight. Empty
+        where the net has masks already.
+        """
+
+    def reorder_hidden(self, orders: Tensors) -> None:
+        """Give hidden units a new order: `weights[name]` becomes `weights[name][:, orders[name]]`.
+
+        The rows of the map that makes them, and its bias, get the same order, so the net computes the same.
+
+        Raises:
+            SparsityError: a name that `hidden_inputs` did not give, or an order that has not each input once.
+        """
+
 
 class Pruner(Spec):
     """Makes masks once, from the net as it is: `Prune(by=..., to=target)`.
