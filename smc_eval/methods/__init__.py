@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from smc_eval.hookspecs import hookimpl
 from smc_eval.method import Method
+from smc_eval.methods.alps import Alps
 from smc_eval.methods.dense import Dense
 from smc_eval.methods.from_checkpoint import FromCheckpoint
 from smc_eval.methods.gmp import Gmp
@@ -14,6 +15,7 @@ from smc_eval.methods.movement import Movement
 from smc_eval.methods.obert import OptimalBertSurgeon
 from smc_eval.methods.omp import MagnitudeAfter, MagnitudeBefore
 from smc_eval.methods.random import RandomAfter, RandomBefore
+from smc_eval.methods.ria import Ria
 from smc_eval.methods.rigl import MagnitudeRigL, RandomRigL, SensitivityRigL
 from smc_eval.methods.set import SparseEvolution
 from smc_eval.methods.snip import Snip
@@ -45,6 +47,8 @@ FURTHER_METHODS: tuple[type[Method], ...] = (
     SparseEvolution,
     Movement,
     TunedGmp,
+    Ria,
+    Alps,
     FromCheckpoint,
 )
 """Methods that SMC-Bench does not have."""

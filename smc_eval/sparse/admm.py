@@ -14,9 +14,8 @@ from torch import Tensor
 
 from smc_eval.sparse.distribution import share_out
 from smc_eval.sparse.input_stats import Band
-from smc_eval.sparse.pattern import grouped
-from smc_eval.sparse.reconstruct import Quota
-from smc_eval.sparse.select import largest
+from smc_eval.sparse.projection import Projection
+from smc_eval.sparse.reconstruct import Budget
 
 EVERY = 3
 """Iterations between two looks at the support."""
@@ -52,11 +51,11 @@ class Layer:
     """H, in double precision."""
     unit_I: Tensor
     """The units: weights are divided by them in the end."""
-    quota: Quota
+    quota: Budget
     """How many weights stay, or N of every M along a row."""
 
     @classmethod
-    def of(cls, weight_OI: Tensor, within_OI: Tensor, gram_II: Tensor, quota: Quota, damping: float) -> Layer:
+    def of(cls, weight_OI: Tensor, within_OI: Tensor, gram_II: Tensor, quota: Budget, damping: float) -> Layer:
         """A layer of these weights, whose inputs have this Gram matrix."""
         h_II = gram_II.to(torch.float64, copy=True)
         diagonal_I = h_II.diagonal()
@@ -70,10 +69,6 @@ class Layer:
     def products_OI(self) -> Tensor:
         """W0 H."""
         return self.dense_OI @ self.h_II.to(self.dense_OI.dtype)
-
-    def largest(self, values_OI: Tensor) -> Tensor:
-        """Mask of the largest magnitudes that meet the quota: the projection on the constraint."""
-        return _largest(values_OI, self.within_OI, self.quota)
 
 
 @dataclass(frozen=True)
@@ -92,7 +87,7 @@ class Search:
 
 @torch.no_grad()
 def admm(
-    weight_OI: Tensor, within_OI: Tensor, bands: Iterable[Band], quota: Quota, search: Search
+    weight_OI: Tensor, within_OI: Tensor, bands: Iterable[Band], quota: Budget, search: Search
 ) -> tuple[Tensor, Tensor]:
     """Mask and new values of a tensor that nearly keep its outputs on its inputs.
 
@@ -102,7 +97,7 @@ def admm(
     """
     new_OI, mask_OI = weight_OI.clone(), torch.zeros_like(within_OI)
     bands = list(bands)
-    quotas: Mapping[int, Quota] = dict.fromkeys(range(len(bands)), quota)
+    quotas: Mapping[int, Budget] = dict.fromkeys(range(len(bands)), quota)
     if isinstance(quota, int):
         sizes = {at: weight_OI[rows].numel() for at, (rows, _) in enumerate(bands)}
         ceilings = {at: int(within_OI[rows].count_nonzero()) for at, (rows, _) in enumerate(bands)}
@@ -113,24 +108,17 @@ def admm(
 
 
 def _solved(
-    weight_OI: Tensor, within_OI: Tensor, gram_II: Tensor | None, quota: Quota, search: Search
+    weight_OI: Tensor, within_OI: Tensor, gram_II: Tensor | None, quota: Budget, search: Search
 ) -> tuple[Tensor, Tensor]:
     """Mask and new values of outputs that multiplied the same inputs."""
     if gram_II is None or not bool(gram_II.any()):
-        return _largest(weight_OI, within_OI, quota), weight_OI
+        return Projection(within_OI, quota)(weight_OI), weight_OI
     if quota == int(within_OI.count_nonzero()):
         return within_OI, weight_OI
     layer = Layer.of(weight_OI, within_OI, gram_II, quota, search.damping)
     mask_OI, values_OI = find_support(layer, search.penalty, search.iterations)
     values_OI = refine(layer, mask_OI, values_OI, search.refinements)
     return mask_OI, values_OI / layer.unit_I.to(values_OI.dtype)
-
-
-def _largest(values_OI: Tensor, within_OI: Tensor, quota: Quota) -> Tensor:
-    """Mask of the largest magnitudes that meet the quota."""
-    if isinstance(quota, int):
-        return largest({"": values_OI.abs()}, quota, {"": within_OI})[""]
-    return grouped(values_OI.abs(), *quota, within_OI)
 
 
 def find_support(layer: Layer, penalty: float, iterations: int) -> tuple[Tensor, Tensor]:
@@ -145,14 +133,15 @@ def find_support(layer: Layer, penalty: float, iterations: int) -> tuple[Tensor,
     dtype, goal_OI = layer.dense_OI.dtype, layer.products_OI
     roots_I, basis_II = torch.linalg.eigh(layer.h_II)
     inverse_II = _shifted_inverse(roots_I, basis_II, penalty).to(dtype)
-    first_OI = before_OI = mask_OI = layer.largest(layer.dense_OI)
+    project = Projection(layer.within_OI, layer.quota)
+    first_OI = before_OI = mask_OI = project(layer.dense_OI)
     kept, moved = max(1, int(first_OI.count_nonzero())), False
     dense_OI, sparse_OI = layer.dense_OI, layer.dense_OI * first_OI
     dual_OI = torch.zeros_like(dense_OI)
     for done in range(1, iterations + 1):
         dense_OI = torch.add(goal_OI, sparse_OI - dual_OI, alpha=penalty) @ inverse_II
         dual_OI += dense_OI
-        mask_OI = layer.largest(dual_OI)
+        mask_OI = project(dual_OI)
         sparse_OI = dual_OI * mask_OI
         dual_OI -= sparse_OI
         if done % EVERY:

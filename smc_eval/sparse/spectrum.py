@@ -84,7 +84,7 @@ def tail_exponent(weight: Tensor) -> float | None:
     if not matrices.numel() or not bool(matrices.isfinite().all()):
         return None
     values_N = torch.linalg.svdvals(matrices).flatten().sort().values
-    rounding = torch.finfo(weight.dtype).eps * max(matrices.shape[-2:])
+    rounding = torch.finfo(matrices.dtype).eps * max(matrices.shape[-2:])
     logs_N = 2 * values_N[values_N > rounding * values_N[-1]].log()
     if len(logs_N) < 2 or float(logs_N[-1]) == float(logs_N[0]):
         return None
