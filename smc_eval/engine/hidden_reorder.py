@@ -55,7 +55,7 @@ class HiddenReorder:
         """Move the units of some weights; `by` names who asked for it.
 
         Raises:
-            SparsityError: a weight whose inputs are no hidden units, or an order that has not each input once.
+            SparsityError: the inputs of a weight are no hidden units, or an order has not each input once.
         """
         parameters = self.net.all_parameters
         for name, order in orders.items():

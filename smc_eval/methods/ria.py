@@ -109,8 +109,8 @@ class Ria(OneShotAfter):
         equals=(
             "biomedical-cybernetics/Relative-importance-and-activation-pruning 7bc55b0, prune_ria, same "
             "weights and inputs: all mask bits at 2:4 and 4:8, also with permutation; at 0.5 to 0.9 all but "
-            "the weight by which its threshold misses the count. Its 1:4 prunes 1 of 4, ours keeps 1 of 4. It "
-            "permutes every map, and its stored weights are not N:M; ours permutes hidden units alone"
+            "the weight by which its threshold misses the count. Its 1:4 prunes 1 of 4, ours keeps 1 of 4. "
+            "It permutes every map, and its stored weights are not N:M; ours permutes hidden units alone"
         ),
     )
     batches: PositiveInt = 32
@@ -129,8 +129,8 @@ class Ria(OneShotAfter):
         super().accept(target)
         if self.permute and target.pattern == "free" and target.sparsity:
             raise UsageError(
-                "ria:permute=true orders inputs for an N:M pattern, and sparsity "
-                f"{target.sparsity:g} has none; leave permute out, or ask for a pattern such as --sparsity 2:4"
+                f"ria:permute=true orders inputs for an N:M pattern, and sparsity {target.sparsity:g} has "
+                "none; leave permute out, or ask for a pattern such as --sparsity 2:4"
             )
 
     def pruner(self) -> Pruner:

@@ -55,7 +55,9 @@ class Layer:
     """How many weights stay, or N of every M along a row."""
 
     @classmethod
-    def of(cls, weight_OI: Tensor, within_OI: Tensor, gram_II: Tensor, quota: Budget, damping: float) -> Layer:
+    def of(
+        cls, weight_OI: Tensor, within_OI: Tensor, gram_II: Tensor, quota: Budget, damping: float
+    ) -> Layer:
         """A layer of these weights, whose inputs have this Gram matrix."""
         h_II = gram_II.to(torch.float64, copy=True)
         diagonal_I = h_II.diagonal()

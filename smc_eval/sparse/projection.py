@@ -50,7 +50,7 @@ class Projection:
         return mask_OI if self.everything else mask_OI & self.within_OI
 
     def _near(self, sizes_OI: Tensor, keep: int) -> Tensor | None:
-        """The mask, if the least magnitude that stays is near that of last time and no two are equal there."""
+        """The mask, if the least magnitude that stays is near that of last time and has no equal."""
         low, high = self.least * (1 - NEAR), self.least * (1 + NEAR)
         if not 0 < low < high:
             return None
