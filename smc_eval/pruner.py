@@ -156,7 +156,12 @@ class Pruner(Spec):
 
 
 def masks(
-    saliency: Tensors, target: Target, *, within: Tensors | None = None, shards: ShardGroup | None = None
+    saliency: Tensors,
+    target: Target,
+    *,
+    within: Tensors | None = None,
+    shards: ShardGroup | None = None,
+    weights: Tensors | None = None,
 ) -> Masks:
     """Masks that keep the highest saliencies and meet the target exactly; True means unpruned.
 
@@ -167,6 +172,7 @@ def masks(
         target: sparsity or N:M pattern, and the distribution over tensors.
         within: only weights that are True here can stay: `probe.masks` or `view.masks`. None allows all.
         shards: `probe.shards` or `view.shards`, so that the masks are correct under `--shard`.
+        weights: `probe.weights` or `view.weights`, which the distribution `alpha` needs.
 
     Raises:
         SparsityError: the target cannot be met, or saliencies are not comparable.
@@ -174,7 +180,7 @@ def masks(
     from smc_eval.sparse.allocate import allocate
     from smc_eval.sparse.shard_group import UNSHARDED
 
-    return allocate(saliency, target, within=within, shards=shards or UNSHARDED)
+    return allocate(saliency, target, within=within, shards=shards or UNSHARDED, weights=weights)
 
 
 class Criterion(Pruner):
@@ -199,7 +205,7 @@ class Criterion(Pruner):
         """
         saliency = self.saliency(probe)
         self._check(saliency, probe.weights, probe.shards)
-        return masks(saliency, target, within=probe.masks, shards=probe.shards)
+        return masks(saliency, target, within=probe.masks, shards=probe.shards, weights=probe.weights)
 
     def _check(self, saliency: Tensors, weights: Tensors, shards: ShardGroup) -> None:
         """Refuse saliencies that would make a wrong mask without an error."""

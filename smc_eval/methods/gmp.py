@@ -88,7 +88,7 @@ class Cubic(Gradual):
         remaining = sum(shards.count(unpruned.values()))
         if expected(shards.shapes(unpruned), to) < remaining:
             magnitude = {name: weight.abs() for name, weight in view.weights.items()}
-            view.set_masks(masks(magnitude, to, within=unpruned, shards=shards))
+            view.set_masks(masks(magnitude, to, within=unpruned, shards=shards, weights=view.weights))
         return state
 
     def densities(self, steps: int, density: float) -> Iterator[tuple[int, float]]:
