@@ -36,8 +36,6 @@ class Target(Spec):
     distribution: Distribution = "global"
     """Distribution of the sparsity over the tensors. `global` compares all weights. `uniform` prunes the
     same share of each tensor, `rows` of each row. `erk` sets the share by the shape of the tensor
-    """Distribution of the sparsity over the tensors. `global` compares all weights. `uniform` prunes the
-    same share of each tensor, `rows` of each row. `erk` sets the share by the shape of the tensor
     (Erdős–Rényi kernel), `owl` by the outliers of its block, `alpha` by the spectra of its block. `lamp`
     compares all weights by saliencies that are scaled for each tensor. An N:M pattern is always
     `uniform`."""

@@ -66,8 +66,8 @@ class Alps(OneShotAfter):
         criterion="(W - W₀) H (W - W₀)ᵀ, H of the inputs, minimized over all supports by ADMM",
         equals=(
             "mazumder-lab/ALPS 8af9e6b, ALPS_admm, same weights and Gram matrix: in double precision all "
-            "mask bits in 47 of 48 layers (2 bits in one), values to 2e-4; in single precision all bits in 43 "
-            "of 48, up to 1.2 % in the others, where rounding decides when ADMM ends"
+            "mask bits in 47 of 48 layers (2 bits in one), values to 2e-4; in single precision all bits in "
+            "43 of 48, up to 1.2 % in the others, where rounding decides when ADMM ends"
         ),
     )
     batches: PositiveInt = 32

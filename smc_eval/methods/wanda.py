@@ -26,8 +26,8 @@ class WandaScore(Layerwise):
 
     A kernel of a convolution is a row over the unfolded inputs. A weight that no linear map uses, such as
     a lookup table, has inputs of norm 1, so its magnitude decides. By default saliencies are compared
-    within each output, also under `owl` and `alpha`. Under `global` and `lamp` all tensors are compared, so all
-    inputs come from the net as it is.
+    within each output, also under `owl` and `alpha`. Under `global` and `lamp` all tensors are compared, so
+    all inputs come from the net as it is.
     """
 
     version: ClassVar[int] = 3  # block by block; under `owl` a ratio for each block, within rows

@@ -15,7 +15,7 @@ from torch import Tensor
 from smc_eval.sparse.distribution import share_out
 from smc_eval.sparse.input_stats import Band
 from smc_eval.sparse.projection import Projection
-from smc_eval.sparse.reconstruct import Budget
+from smc_eval.sparse.quota import PlainQuota
 
 EVERY = 3
 """Iterations between two looks at the support."""
@@ -51,12 +51,12 @@ class Layer:
     """H, in double precision."""
     unit_I: Tensor
     """The units: weights are divided by them in the end."""
-    quota: Budget
+    quota: PlainQuota
     """How many weights stay, or N of every M along a row."""
 
     @classmethod
     def of(
-        cls, weight_OI: Tensor, within_OI: Tensor, gram_II: Tensor, quota: Budget, damping: float
+        cls, weight_OI: Tensor, within_OI: Tensor, gram_II: Tensor, quota: PlainQuota, damping: float
     ) -> Layer:
         """A layer of these weights, whose inputs have this Gram matrix."""
         h_II = gram_II.to(torch.float64, copy=True)
@@ -89,7 +89,7 @@ class Search:
 
 @torch.no_grad()
 def admm(
-    weight_OI: Tensor, within_OI: Tensor, bands: Iterable[Band], quota: Budget, search: Search
+    weight_OI: Tensor, within_OI: Tensor, bands: Iterable[Band], quota: PlainQuota, search: Search
 ) -> tuple[Tensor, Tensor]:
     """Mask and new values of a tensor that nearly keep its outputs on its inputs.
 
@@ -99,7 +99,7 @@ def admm(
     """
     new_OI, mask_OI = weight_OI.clone(), torch.zeros_like(within_OI)
     bands = list(bands)
-    quotas: Mapping[int, Budget] = dict.fromkeys(range(len(bands)), quota)
+    quotas: Mapping[int, PlainQuota] = dict.fromkeys(range(len(bands)), quota)
     if isinstance(quota, int):
         sizes = {at: weight_OI[rows].numel() for at, (rows, _) in enumerate(bands)}
         ceilings = {at: int(within_OI[rows].count_nonzero()) for at, (rows, _) in enumerate(bands)}
@@ -110,7 +110,7 @@ def admm(
 
 
 def _solved(
-    weight_OI: Tensor, within_OI: Tensor, gram_II: Tensor | None, quota: Budget, search: Search
+    weight_OI: Tensor, within_OI: Tensor, gram_II: Tensor | None, quota: PlainQuota, search: Search
 ) -> tuple[Tensor, Tensor]:
     """Mask and new values of outputs that multiplied the same inputs."""
     if gram_II is None or not bool(gram_II.any()):

@@ -32,9 +32,9 @@ def allocate(
     """Masks of the most salient weights that meet the target; True stays, exactly `expected` in all.
 
     `global` compares all tensors. `lamp` compares their layer-adaptive saliencies. `uniform`, `erk`,
-    `owl` and `alpha` keep the largest of each tensor, up to its budget. `rows` keeps the largest of each row of each
-    tensor, up to the row's budget. An N:M pattern keeps the largest of each group. Ties are settled as in
-    `largest`, never at random.
+    `owl` and `alpha` keep the largest of each tensor, up to its budget. `rows` keeps the largest of each row
+    of each tensor, up to the row's budget. An N:M pattern keeps the largest of each group. Ties are settled
+    as in `largest`, never at random.
 
     Args:
         within: masks of the unpruned weights. No other weight stays, so successive masks shrink.
@@ -121,9 +121,9 @@ def budgets(
     `uniform` and `rows`: in proportion to the tensor's size. `erk`, Evci et al. (2020): the density of a
     tensor of shape [d0, d1, ...] is in proportion to sum(d) / prod(d), so its budget is to sum(d). A tensor
     that would be more than full stays dense, and the others share the rest. `owl`: in proportion to
-    `owl_shares` of the saliencies. `alpha`: by `tail_densities` of the weights. Fractions are settled by largest remainder, equal ones in the order of
-    names. A tensor with fewer True in `within` than its budget keeps them all; the others share the rest
-    in the same proportion.
+    `owl_shares` of the saliencies. `alpha`: by `tail_densities` of the weights. Fractions are settled by
+    largest remainder, equal ones in the order of names. A tensor with fewer True in `within` than its
+    budget keeps them all; the others share the rest in the same proportion.
 
     Raises:
         SparsityError: the target leaves no weight, or asks for more than are unpruned; or the distribution

@@ -8,9 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from smc_eval.sparse.pattern import grouped
-from smc_eval.sparse.reconstruct import Budget
-from smc_eval.sparse.select import largest
+from smc_eval.sparse.quota import PlainQuota, chosen
 
 NEAR = 0.2
 """The least magnitude that stays is first sought within this share of the one before."""
@@ -20,12 +18,12 @@ SMALL_GROUP = 8
 
 
 class Projection:
-    """Masks of the largest magnitudes; equal to those of `largest` and `grouped`, and faster.
+    """Masks of the largest magnitudes; equal to those of `chosen`, and faster.
 
     Where only some weights may stay, only they do. Of equal magnitudes the one of lower index stays.
     """
 
-    def __init__(self, within_OI: Tensor, quota: Budget) -> None:
+    def __init__(self, within_OI: Tensor, quota: PlainQuota) -> None:
         """`quota` is how many weights stay, or N of every M along a row."""
         self.within_OI, self.quota = within_OI, quota
         self.everything = bool(within_OI.all())
@@ -40,12 +38,12 @@ class Projection:
         if isinstance(self.quota, int):
             mask_OI = self._near(sizes_OI, self.quota)
             if mask_OI is None:
-                mask_OI = largest({"": sizes_OI}, self.quota, {"": self.within_OI})[""]
+                mask_OI = chosen(sizes_OI, self.within_OI, self.quota)
                 self.least = float(sizes_OI[mask_OI].min()) if self.quota else 0.0
             return mask_OI
         n, m = self.quota
         if m > SMALL_GROUP or sizes_OI.shape[1] % m:
-            return grouped(sizes_OI, n, m, self.within_OI)
+            return chosen(sizes_OI, self.within_OI, self.quota)
         mask_OI = _first_of_each(sizes_OI.view(-1, m), n).view(sizes_OI.shape)
         return mask_OI if self.everything else mask_OI & self.within_OI
 

@@ -82,7 +82,7 @@ def test_reordered_hidden_units_change_no_output() -> None:
 
 
 def test_gradients_and_training_go_on_as_in_the_old_order() -> None:
-    net, probe, batches, _ = probed()
+    net, probe, _, _ = probed()
     net.model.drop.p = 0.0  # type: ignore[union-attr,assignment]
     gradients = probe.gradients(2, dropout=False)
     order = torch.arange(12).flip(0)

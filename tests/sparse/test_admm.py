@@ -74,8 +74,8 @@ def test_the_weight_that_stays_makes_up_for_the_one_that_goes() -> None:
 
 
 def test_of_two_inputs_that_nearly_agree_one_goes_although_the_third_weighs_least() -> None:
-    # H = [[1, 0.9, 0], [0.9, 1, 0], [0, 0, 1]]. Without w1 = 2: error 4 (1 - 0.81) = 0.76, and w0 = 2.1 + 1.8.
-    # Without w2 = 1.9, the smallest: error 3.61.
+    # H = [[1, 0.9, 0], [0.9, 1, 0], [0, 0, 1]]. Without w1 = 2: error 4 (1 - 0.81) = 0.76, and w0 is
+    # 2.1 + 1.8. Without w2 = 1.9, the smallest: error 3.61.
     gram = torch.tensor([[1.0, 0.9, 0.0], [0.9, 1.0, 0.0], [0.0, 0.0, 1.0]])
     mask, new = solved(torch.tensor([[2.1, 2.0, 1.9]]), gram, 2, damping=1e-6)
     assert mask.tolist() == [[True, False, True]]

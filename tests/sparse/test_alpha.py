@@ -39,7 +39,7 @@ WEIGHTS = {
     "layer.1.b": of_exponent(6, 3),
     "head": of_exponent(3.5, 4),
 }
-SHAPES = {name: (2, 2) for name in WEIGHTS}
+SHAPES = dict.fromkeys(WEIGHTS, (2, 2))
 HALF = Target(sparsity=0.5, distribution="alpha")
 
 
@@ -89,7 +89,7 @@ def test_budgets_follow_the_densities_of_real_sizes() -> None:
     weights = {f"layer.{n}.w": torch.randn(40, 30, generator=generator) * (1 + n) for n in range(3)}
     weights["layer.1.w"] += torch.outer(torch.ones(40), torch.ones(30))
     target = Target(sparsity=0.6, distribution="alpha")
-    counts = budgets({name: (40, 30) for name in weights}, target, weights=weights)
+    counts = budgets(dict.fromkeys(weights, (40, 30)), target, weights=weights)
     for name, density in tail_densities(weights, [(name,) for name in weights], 0.6).items():
         assert abs(counts[name] - density * 1200) < 1
 

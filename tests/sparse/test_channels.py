@@ -73,8 +73,8 @@ def test_each_place_is_handed_out_for_the_most_that_can_be_kept() -> None:
         assert float(gains[group, 1] - gains[group, 0]) == pytest.approx(kept[1] - kept[0])
 
 
-@given(st.integers(1, 6), st.integers(0, 1000), st.booleans())
-def test_an_assignment_is_the_best_of_all(size: int, seed: int, whole: bool) -> None:
+@given(size=st.integers(1, 6), seed=st.integers(0, 1000), whole=st.booleans())
+def test_an_assignment_is_the_best_of_all(size: int, seed: int, *, whole: bool) -> None:
     generator = np.random.default_rng(seed)
     gains = generator.integers(-2, 3, (size, size)) * 1.0 if whole else generator.normal(size=(size, size))
     columns = assignment(gains).numpy()

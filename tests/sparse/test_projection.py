@@ -19,9 +19,15 @@ def test_the_largest_magnitudes_stay_and_of_equal_ones_the_first() -> None:
     assert Projection(everything, (1, 2))(values).tolist() == pairs
 
 
-@given(st.integers(1, 6), st.integers(1, 16), st.integers(0, 10_000), st.booleans(), st.booleans())
+@given(
+    outputs=st.integers(1, 6),
+    inputs=st.integers(1, 16),
+    seed=st.integers(0, 10_000),
+    whole=st.booleans(),
+    some=st.booleans(),
+)
 def test_masks_are_those_of_exact_selection_time_after_time(
-    outputs: int, inputs: int, seed: int, whole: bool, some: bool
+    outputs: int, inputs: int, seed: int, *, whole: bool, some: bool
 ) -> None:
     generator = torch.Generator().manual_seed(seed)
     within = torch.rand(outputs, inputs, generator=generator) < (0.6 if some else 1)

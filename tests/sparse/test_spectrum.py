@@ -32,8 +32,8 @@ def test_the_tail_that_is_nearest_to_its_power_law_counts() -> None:
     # Eigenvalues 1, 4, 8, and the peak is at 1: the first of three bins that hold one each. A tail begins at
     # 1.5 at most, so all three are the tail: 1 + 3 / (ln 1 + ln 4 + ln 8) = 1 + 3 / ln 32.
     assert tail_exponent(of_eigenvalues(1.0, 4.0, 8.0)) == pytest.approx(1 + 3 / math.log(32))
-    # Eigenvalues 1, 4, 4.01, 8: two share a bin, so the peak is near 4 and a tail may begin up to about 6. From
-    # 1: 1 + 4 / ln 128.32 = 1.824, distances |0 - 0|, |1 - 4^-0.824 - 1/4| = 0.431, ... From 4.01:
+    # Eigenvalues 1, 4, 4.01, 8: two share a bin, so the peak is near 4 and a tail may begin up to about 6.
+    # From 1: 1 + 4 / ln 128.32 = 1.824, distances |0 - 0|, |1 - 4^-0.824 - 1/4| = 0.431, ... From 4.01:
     # 1 + 2 / ln(8 / 4.01) = 3.896, distances 0 and |1 - (8 / 4.01)^-2.896 - 1/2| = 0.365. From 4:
     # 1 + 3 / (ln 1.0025 + ln 2) = 5.313, distances 0, |1 - 1.0025^-4.313 - 1/3| = 0.323 and
     # |1 - 2^-4.313 - 2/3| = 0.283: the largest is the least.
@@ -113,9 +113,9 @@ UNITS = (("a.0", "a.1"), ("b.0", "b.1"), ("c",))
 
 
 def test_densities_of_blocks_are_computed_by_hand() -> None:
-    # Exponents 2.5, 5 and 3.5, so places 0, 1 and 0.4; with tau = 0.3 relative sparsities 0.7, 1.3 and 0.94, of
-    # 8, 8 and 4 weights: a mean of (5.6 + 10.4 + 3.76) / 20 = 0.988. At 0.5 they are 0.7, 1.3 and 0.94 times
-    # 0.5 / 0.988.
+    # Exponents 2.5, 5 and 3.5, so places 0, 1 and 0.4; with tau = 0.3 relative sparsities 0.7, 1.3 and 0.94,
+    # of 8, 8 and 4 weights: a mean of (5.6 + 10.4 + 3.76) / 20 = 0.988. At 0.5 they are 0.7, 1.3 and 0.94
+    # times 0.5 / 0.988.
     densities = tail_densities(WEIGHTS, UNITS, 0.5)
     wanted = {"a.0": 0.7, "a.1": 0.7, "b.0": 1.3, "b.1": 1.3, "c": 0.94}
     assert densities == pytest.approx({name: 1 - 0.5 * share / 0.988 for name, share in wanted.items()})
