@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-ROWS = 1 << 22
+SCORES_AT_ONCE = 1 << 22
 """Numbers that `_gains` computes at a time. It bounds the extra memory."""
 
 
@@ -35,7 +35,7 @@ def best_order(score_OI: Tensor, n: int, m: int) -> Tensor:
         gains_GG = _gains(whole_OI, others_GM, order_GM[:, place], n)
         order_GM[:, place] = order_GM[:, place][assignment(gains_GG.cpu().numpy()).to(order_GM.device)]
     order_I = torch.cat((order_GM.reshape(-1), start_I[groups * m :]))
-    better = retained(whole_OI[:, order_GM.reshape(-1)], n, m) > retained(whole_OI, n, m)
+    better = kept_sum(whole_OI[:, order_GM.reshape(-1)], n, m) > kept_sum(whole_OI, n, m)
     return order_I if better else start_I
 
 
@@ -46,7 +46,7 @@ def dealt(sums_I: Tensor, m: int) -> Tensor:
     return torch.where(backwards[:, None], rank_MG.flip(1), rank_MG).T.contiguous()
 
 
-def retained(score_OI: Tensor, n: int, m: int) -> float:
+def kept_sum(score_OI: Tensor, n: int, m: int) -> float:
     """Sum of the `n` largest scores of each `m` consecutive ones of a row; I is a multiple of `m`."""
     return float(score_OI.reshape(-1, m).topk(n, dim=1).values.sum())
 
@@ -57,7 +57,7 @@ def _gains(score_OI: Tensor, others_GM: Tensor, given_G: Tensor, n: int) -> Tens
     Another input adds what it exceeds the n-th largest of the others by, in each row.
     """
     gains_GG = score_OI.new_zeros(len(given_G), len(given_G))
-    step = max(1, ROWS // len(given_G) ** 2)
+    step = max(1, SCORES_AT_ONCE // len(given_G) ** 2)
     for rows_OI in torch.split(score_OI, step):
         least_OG = rows_OI[:, others_GM].topk(n, dim=2).values[..., -1]
         gains_GG += (rows_OI[:, None, given_G] - least_OG[:, :, None]).clamp_min_(0).sum(0)

@@ -23,7 +23,7 @@ BEYOND_PEAK = 1.5
 LEAST_DENSITY = 0.2
 """Tau is smaller where a unit would keep a smaller share of the target's density than this."""
 
-ROWS = 1 << 22
+TAILS_AT_ONCE = 1 << 22
 """Numbers that `_distances` computes at a time. It bounds the extra memory."""
 
 
@@ -113,7 +113,7 @@ def _distances(logs_N: Tensor, exponents_S: Tensor) -> Tensor:
     starts, total = len(exponents_S), len(logs_N)
     places_N = torch.arange(total, device=logs_N.device)
     pieces = []
-    for first_S in torch.split(torch.arange(starts, device=logs_N.device), max(1, ROWS // total)):
+    for first_S in torch.split(torch.arange(starts, device=logs_N.device), max(1, TAILS_AT_ONCE // total)):
         start_S1 = first_S[:, None]
         law_SN = 1 - ((logs_N - logs_N[start_S1]) * (1 - exponents_S[start_S1])).exp()
         share_SN = (places_N - start_S1) / (total - start_S1)

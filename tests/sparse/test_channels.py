@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from smc_eval.sparse.channels import _gains, assignment, best_order, dealt, retained
+from smc_eval.sparse.channels import _gains, assignment, best_order, dealt, kept_sum
 from smc_eval.sparse.pattern import grouped
 
 
@@ -24,10 +24,10 @@ def scores(outputs: int, inputs: int, seed: int) -> Tensor:
 def test_two_large_inputs_of_one_group_come_into_two_groups() -> None:
     # 1:2 keeps 9 of (9, 8) and 2 of (1, 2): 11. In the order (1, 9), (2, 8) it keeps 9 + 8 = 17.
     score = torch.tensor([[9.0, 8.0, 1.0, 2.0]])
-    assert retained(score, 1, 2) == 11
+    assert kept_sum(score, 1, 2) == 11
     order = best_order(score, 1, 2)
     assert sorted(order.tolist()) == [0, 1, 2, 3]
-    assert retained(score[:, order], 1, 2) == 17
+    assert kept_sum(score[:, order], 1, 2) == 17
     assert {frozenset(order[:2].tolist()), frozenset(order[2:].tolist())} in (
         {frozenset({0, 2}), frozenset({1, 3})},
         {frozenset({0, 3}), frozenset({1, 2})},
@@ -42,9 +42,9 @@ def test_inputs_are_dealt_forwards_and_backwards() -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_the_order_is_near_the_best_of_all(seed: int) -> None:
     score = scores(4, 6, seed)
-    best = max(retained(score[:, list(order)], 2, 3) for order in permutations(range(6)))
-    own = retained(score[:, best_order(score, 2, 3)], 2, 3)
-    assert retained(score, 2, 3) <= own <= best
+    best = max(kept_sum(score[:, list(order)], 2, 3) for order in permutations(range(6)))
+    own = kept_sum(score[:, best_order(score, 2, 3)], 2, 3)
+    assert kept_sum(score, 2, 3) <= own <= best
     assert own > 0.98 * best
 
 
