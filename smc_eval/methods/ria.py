@@ -109,8 +109,8 @@ class Ria(OneShotAfter):
         equals=(
             "biomedical-cybernetics/Relative-importance-and-activation-pruning 7bc55b0, prune_ria, same "
             "weights and inputs: all mask bits at 2:4 and 4:8, also with permutation; its 1:4 prunes 1 of 4, "
-            "and equals 3:4 here. At 0.5 to 0.9 all but the weight by which its threshold misses the count. It "
-            "permutes every map, and its stored weights are not N:M; ours permutes hidden units alone"
+            "and equals 3:4 here. At 0.5 to 0.9 all but the weight by which its threshold misses the count. "
+            "It permutes every map, and its stored weights are not N:M; ours permutes hidden units alone"
         ),
     )
     batches: PositiveInt = 32
