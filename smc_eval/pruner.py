@@ -114,6 +114,23 @@ class Probe(NetView, Protocol):
             SparsityError: a name or a shape is wrong.
         """
 
+    def hidden_inputs(self) -> tuple[str, ...]:
+        """Names of the weights whose inputs are hidden units: another order of them changes nothing.
+
+        The inputs of such a weight are made one by one by the map before it, as in the feed-forward pair of
+        a transformer. It is tried on some examples, with one or two forward passes for each weight. Empty
+        where the net has masks already.
+        """
+
+    def reorder_hidden(self, orders: Tensors) -> None:
+        """Give hidden units a new order: `weights[name]` becomes `weights[name][:, orders[name]]`.
+
+        The rows of the map that makes them, and its bias, get the same order, so the net computes the same.
+
+        Raises:
+            SparsityError: a name that `hidden_inputs` did not give, or an order that has not each input once.
+        """
+
 
 class Pruner(Spec):
     """Makes masks once, from the net as it is: `Prune(by=..., to=target)`.
@@ -146,6 +163,7 @@ def masks(
     within: Tensors | None = None,
     shards: ShardGroup | None = None,
     units: Units = (),
+    weights: Tensors | None = None,
 ) -> Masks:
     """Masks that keep the highest saliencies and meet the target exactly; True means unpruned.
 
@@ -158,6 +176,7 @@ def masks(
         within: only weights that are True here can stay: `probe.masks` or `view.masks`. None allows all.
         shards: `probe.shards` or `view.shards`, so that the masks are correct under `--shard`.
         units: `probe.units` or `view.units`, so that whole heads or neurons can be pruned.
+        weights: `probe.weights` or `view.weights`, which the distribution `alpha` needs.
 
     Raises:
         SparsityError: the target cannot be met, or saliencies are not comparable.
@@ -165,7 +184,7 @@ def masks(
     from smc_eval.sparse.allocate import allocate
     from smc_eval.sparse.shard_group import UNSHARDED
 
-    return allocate(saliency, target, within=within, shards=shards or UNSHARDED, units=units)
+    return allocate(saliency, target, within=within, shards=shards or UNSHARDED, units=units, weights=weights)
 
 
 class Criterion(Pruner):
@@ -190,8 +209,8 @@ class Criterion(Pruner):
         """
         saliency = self.saliency(probe)
         self._check(saliency, probe.weights, probe.shards)
-        units = probe.units if target.is_structured else ()
-        return masks(saliency, target, within=probe.masks, shards=probe.shards, units=units)
+        weights, units = probe.weights, probe.units if target.is_structured else ()
+        return masks(saliency, target, within=probe.masks, shards=probe.shards, units=units, weights=weights)
 
     def _check(self, saliency: Tensors, weights: Tensors, shards: ShardGroup) -> None:
         """Refuse saliencies that would make a wrong mask without an error."""

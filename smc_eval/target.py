@@ -13,7 +13,7 @@ from pydantic import Field, field_validator, model_validator
 from smc_eval.errors import UsageError
 from smc_eval.spec import Json, OmitDefault, Spec
 
-Distribution = Literal["global", "uniform", "rows", "erk", "lamp", "owl"]
+Distribution = Literal["global", "uniform", "rows", "erk", "lamp", "owl", "alpha"]
 Scope = Literal["body", "all-2d"]
 
 STRUCTURED_PATTERNS = ("heads", "neurons")
@@ -44,9 +44,10 @@ class Target(Spec):
     distribution: Distribution = "global"
     """Distribution of the sparsity over the tensors. `global` compares all weights. `uniform` prunes the
     same share of each tensor, `rows` of each row. `erk` sets the share by the shape of the tensor
-    (Erdős–Rényi kernel), `owl` by the outliers of its block. `lamp` compares all weights by saliencies that
-    are scaled for each tensor. An N:M pattern is always `uniform`. Heads and neurons are compared over all
-    layers (`global`), or each layer loses the same share (`uniform`)."""
+    (Erdős–Rényi kernel), `owl` by the outliers of its block, `alpha` by the spectra of its block. `lamp`
+    compares all weights by saliencies that are scaled for each tensor. An N:M pattern is always
+    `uniform`. Heads and neurons are compared over all layers (`global`), or each layer loses the same share
+    (`uniform`)."""
     scope: Scope = "body"
     """Weights that are pruned and counted. `body`: every weight of two or more dimensions, except
     embeddings, weights tied to them, and the output layer of a new head. `all-2d`: every weight of two

@@ -17,6 +17,7 @@ from smc_eval.engine.batches import Batches, Passes
 from smc_eval.engine.block_walk import BlockWalk, NetSection
 from smc_eval.engine.device import Device
 from smc_eval.engine.flop_meter import FlopMeter
+from smc_eval.engine.hidden_reorder import HiddenReorder
 from smc_eval.engine.input_passes import InputPasses, whole_pass
 from smc_eval.engine.net_reader import NetReader
 from smc_eval.engine.usage import Usage
@@ -51,6 +52,7 @@ class NetProbe(NetReader):
         """Masks that the pruner has settled in a walk, and not yet returned."""
         self._changes = 0
         """Changes of masks before the walk."""
+        self._reorder: HiddenReorder | None = None
 
     def gradients(self, batches: int, *, dropout: bool = True) -> dict[str, Tensor]:
         with self._scoring(dropout=dropout):
@@ -209,6 +211,23 @@ class NetProbe(NetReader):
         self.net.changes = min(self.net.changes, self._changes + 1)
         self._settled |= {name: self.net.masks[name] for name in masks}
         self._seals |= self._current_seals(known)
+
+    def hidden_inputs(self) -> tuple[str, ...]:
+        self.check_unwritten()
+        if self.net.masks:
+            return ()
+        meter = self._meter("hidden units")
+        self._reorder = HiddenReorder(self.net, self._batches, self._name, self._device, meter)
+        names = self._reorder.find()
+        self._usage.scoring_passes += self._reorder.runs
+        return names
+
+    def reorder_hidden(self, orders: Mapping[str, Tensor]) -> None:
+        self.check_unwritten()
+        if self._reorder is None:
+            raise SparsityError(f"{self._by} reordered units before it called probe.hidden_inputs()")
+        self._reorder.reorder(orders, self._by)
+        self._seals = self._current_seals()
 
     def set_masks(self, masks: Mapping[str, Tensor]) -> None:
         """Set the pruner's masks.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from smc_eval.hookspecs import hookimpl
 from smc_eval.method import Method
 from smc_eval.methods.ac_dc import AcDc
+from smc_eval.methods.alps import Alps
 from smc_eval.methods.chts import Chts, Chtss
 from smc_eval.methods.dense import Dense
 from smc_eval.methods.from_checkpoint import FromCheckpoint
@@ -17,6 +18,7 @@ from smc_eval.methods.movement import Movement
 from smc_eval.methods.obert import OptimalBertSurgeon
 from smc_eval.methods.omp import MagnitudeAfter, MagnitudeBefore
 from smc_eval.methods.random import RandomAfter, RandomBefore
+from smc_eval.methods.ria import Ria
 from smc_eval.methods.rigl import MagnitudeRigL, RandomRigL, SensitivityRigL
 from smc_eval.methods.set import SparseEvolution
 from smc_eval.methods.snip import Snip
@@ -60,6 +62,8 @@ FURTHER_METHODS: tuple[type[Method], ...] = (
     StructuredRigL,
     Chts,
     Chtss,
+    Ria,
+    Alps,
     FromCheckpoint,
 )
 """Methods that SMC-Bench does not have."""

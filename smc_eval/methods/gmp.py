@@ -94,7 +94,9 @@ class Cubic(Gradual):
             remaining, wanted = sum(shards.count(unpruned.values())), expected(shards.shapes(unpruned), to)
         if wanted < remaining:
             magnitude = {name: weight.abs() for name, weight in view.weights.items()}
-            view.set_masks(masks(magnitude, to, within=unpruned, shards=shards, units=view.units))
+            view.set_masks(
+                masks(magnitude, to, within=unpruned, shards=shards, weights=view.weights, units=view.units)
+            )
         return state
 
     def densities(self, steps: int, density: float) -> Iterable[tuple[int, float]] | None:

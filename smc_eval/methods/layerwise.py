@@ -99,7 +99,7 @@ class Layerwise(Pruner):
             probe.inputs(self.batches, squares)
             saliency = {name: squares.scaled(name) for name in weights}
         shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
-        counts = budgets(shapes, target, probe.masks, saliency)
+        counts = budgets(shapes, target, probe.masks, saliency, weights=weights)
         by_rows = target.distribution in self.by_rows
         return {name: RowQuota(count) if by_rows else count for name, count in counts.items()}
 

@@ -64,7 +64,7 @@ class Surgeon(Pruner):
                 tile.write(
                     saliency[tile.name], removal_costs(tile.name, f_GBB, tile.read(weights[tile.name]))
                 )
-        masks = allocate(saliency, target, within=unpruned)
+        masks = allocate(saliency, target, within=unpruned, weights=weights)
         mended = {name: weight.clone() for name, weight in weights.items()}
         for part in reversed(parts):
             if any(

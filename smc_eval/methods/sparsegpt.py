@@ -60,7 +60,7 @@ class SparseGPT(OneShotAfter):
         summary="one-shot layer-wise reconstruction of the trained net, then the whole recipe again",
         source="Frantar & Alistarh (2023), arXiv:2301.00774, algorithm 1",
         when="after",
-        distributions=("uniform", "erk", "owl"),
+        distributions=("uniform", "erk", "owl", "alpha"),
         distribution="uniform",
         criterion="w² / [H⁻¹]ᵢᵢ, H of the inputs, within each block of columns",
         equals=(

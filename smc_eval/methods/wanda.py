@@ -26,13 +26,13 @@ class WandaScore(Layerwise):
 
     A kernel of a convolution is a row over the unfolded inputs. A weight that no linear map uses, such as
     a lookup table, has inputs of norm 1, so its magnitude decides. By default saliencies are compared
-    within each output, also under `owl`. Under `global` and `lamp` all tensors are compared, so all
-    inputs come from the net as it is.
+    within each output, also under `owl` and `alpha`. Under `global` and `lamp` all tensors are compared, so
+    all inputs come from the net as it is.
     """
 
     version: ClassVar[int] = 3  # block by block; under `owl` a ratio for each block, within rows
 
-    by_rows: ClassVar[tuple[Distribution, ...]] = ("rows", "owl")
+    by_rows: ClassVar[tuple[Distribution, ...]] = ("rows", "owl", "alpha")
 
     @classmethod
     def statistic(cls) -> type[Squares]:
@@ -73,9 +73,9 @@ class WandaScore(Layerwise):
         within = probe.masks
         scores = {name: saliency(squares, name) for name in probe.weights}
         if target.distribution not in self.by_rows:
-            return masks(scores, target, within=within, shards=probe.shards)
+            return masks(scores, target, within=within, shards=probe.shards, weights=probe.weights)
         shapes = {name: tuple(score.shape) for name, score in scores.items()}
-        counts = budgets(shapes, target, within, scores)
+        counts = budgets(shapes, target, within, scores, weights=probe.weights)
         chosen_OI = {
             name: chosen(
                 squares.matrix(name, score), squares.matrix(name, within[name]), RowQuota(counts[name])

@@ -8,10 +8,12 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from smc_eval.errors import SparsityError
+from smc_eval.sparse.blocks import units
 from smc_eval.sparse.distribution import lamp, owl_shares, share_out
 from smc_eval.sparse.pattern import grouped, grouped_count, rowwise
 from smc_eval.sparse.select import available, check_saliencies, largest
 from smc_eval.sparse.shard_group import UNSHARDED, ShardGroup
+from smc_eval.sparse.spectrum import tail_densities
 from smc_eval.sparse.unit_layers import Units
 from smc_eval.sparse.units import kept_units, masks_of, unit_means, units_left
 from smc_eval.target import Target
@@ -28,13 +30,14 @@ def allocate(
     within: Mapping[str, Tensor] | None = None,
     shards: ShardGroup = UNSHARDED,
     units: Units = (),
+    weights: Mapping[str, Tensor] | None = None,
 ) -> dict[str, Tensor]:
     """Masks of the most salient weights that meet the target; True stays, exactly `expected` in all.
 
-    `global` compares all tensors. `lamp` compares their layer-adaptive saliencies. `uniform`, `erk` and
-    `owl` keep the largest of each tensor, up to its budget. `rows` keeps the largest of each row of each
-    tensor, up to the row's budget. An N:M pattern keeps the largest of each group. `heads` and `neurons` keep
-    the units of the largest mean. Ties are settled as in `largest`, never at random.
+    `global` compares all tensors. `lamp` compares their layer-adaptive saliencies. `uniform`, `erk`,
+    `owl` and `alpha` keep the largest of each tensor, up to its budget. `rows` keeps the largest of each row
+    of each tensor, up to the row's budget. An N:M pattern keeps the largest of each group. `heads` and
+    `neurons` keep the units of the largest mean. Ties are settled as in `largest`, never at random.
 
     Args:
         within: masks of the unpruned weights. No other weight stays, so successive masks shrink.
@@ -42,11 +45,12 @@ def allocate(
             the rest. Only an N:M pattern may then keep fewer than expected: groups share nothing.
         shards: the holders of the other rows, where all tensors are sharded by rows.
         units: the heads or neurons, if the target prunes these.
+        weights: of the same names; only `alpha` reads them.
 
     Raises:
         SparsityError: the target leaves no weight, or asks for more than are unpruned; saliencies cannot
             be compared, or are negative under `lamp` or `owl`; the tensors are sharded and the
-            distribution needs whole ones.
+            distribution needs whole ones; or there are no weights under `alpha`.
     """
     shapes = shards.shapes(saliency)
     if target.is_structured:
@@ -71,8 +75,8 @@ def allocate(
             return largest(saliency, keep, within, shards)
         case "lamp":
             return largest(lamp(saliency, within), keep, within)
-        case "uniform" | "erk" | "owl":
-            counts = budgets(shapes, target, within, saliency, shards)
+        case "uniform" | "erk" | "owl" | "alpha":
+            counts = budgets(shapes, target, within, saliency, shards, weights)
             return {
                 name: largest({name: values}, counts[name], within, shards)[name]
                 for name, values in saliency.items()
@@ -118,19 +122,21 @@ def budgets(
     within: Mapping[str, Tensor] | None = None,
     saliency: Mapping[str, Tensor] | None = None,
     shards: ShardGroup = UNSHARDED,
+    weights: Mapping[str, Tensor] | None = None,
 ) -> dict[str, int]:
     """How many weights of each tensor stay; together as many as are `expected`.
 
     `uniform` and `rows`: in proportion to the tensor's size. `erk`, Evci et al. (2020): the density of a
     tensor of shape [d0, d1, ...] is in proportion to sum(d) / prod(d), so its budget is to sum(d). A tensor
     that would be more than full stays dense, and the others share the rest. `owl`: in proportion to
-    `owl_shares` of the saliencies. Fractions are settled by largest remainder, equal ones in the order of
-    names. A tensor with fewer True in `within` than its budget keeps them all; the others share the rest
-    in the same proportion.
+    `owl_shares` of the saliencies. `alpha`: by `tail_densities` of the weights. Fractions are settled by
+    largest remainder, equal ones in the order of names. A tensor with fewer True in `within` than its
+    budget keeps them all; the others share the rest in the same proportion.
 
     Raises:
         SparsityError: the target leaves no weight, or asks for more than are unpruned; or the distribution
-            sets no budget. Under `global` and `lamp` the saliencies decide; `owl` needs `saliency`.
+            sets no budget. Under `global` and `lamp` the saliencies decide; `owl` needs `saliency`,
+            and `alpha` needs `weights`.
     """
     keep = expected(shapes, target)
     sizes = {name: math.prod(shape) for name, shape in shapes.items()}
@@ -147,6 +153,16 @@ def budgets(
             return share_out(keep, {name: max(1, sum(shape)) for name, shape in shapes.items()}, unpruned)
         case "owl" if saliency is not None:
             return share_out(keep, owl_shares(saliency, target.sparsity, within), unpruned)
+        case "alpha" if weights is not None:
+            densities = tail_densities(weights, units(weights).values(), target.sparsity)
+            # `share_out` takes whole numbers: a millionth of a weight is fine enough
+            shares = {name: round(densities[name] * size * 1e6) for name, size in sizes.items()}
+            return share_out(keep, shares, unpruned)
+        case "alpha":
+            raise SparsityError(
+                "distribution 'alpha' reads the spectra of the weights, and the pruner gave none; "
+                "pass weights=probe.weights (in an updater, view.weights) to `masks`"
+            )
         case "global" | "lamp" | "owl":
             raise SparsityError(
                 f"distribution {target.distribution!r} sets no budget for a tensor; choose 'uniform' or 'erk'"
