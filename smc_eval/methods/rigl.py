@@ -170,6 +170,9 @@ def rigl_card(start: str, name: str, source: str) -> MethodCard:
         source=f"Evci et al. (2020), arXiv:1911.11134, algorithm 1; start: {source}",
         when="during",
         patterns=("free",),
+        criterion="|w| decides what is pruned, and |g| what grows",
+        equals="google-research/rigl d39fc7d (rigl_tf2): no mask bit and no weight of 24 changes differs. "
+        "Where gradients are zero, it grows in order of place, and smc-eval at random",
     )
 
 

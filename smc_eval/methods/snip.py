@@ -49,6 +49,12 @@ class Snip(OneShotBefore):
         summary="connection sensitivity |g w| before training, one shot",
         source="Lee, Ajanthan & Torr (2019), arXiv:1810.02340, equations 5 and 6",
         when="before",
+        criterion="|g w|, g the mean gradient of the training loss",
+        equals=(
+            "mil-ad/snip 883c805, on the same weights and batch: at most 1 of 4,832 mask bits "
+            "differs; it rounds the number of kept weights down. It scores one batch and draws "
+            "weights anew for that, and so does not score those that are trained"
+        ),
     )
     paper: ClassVar[Mapping[str, Any]] = {"batches": 1, "dropout": True}
     batches: PositiveInt = SNIP_BATCHES
