@@ -140,6 +140,10 @@ class NetProbe(NetReader):
         """The passes of each batch, and how many batches of its size would have all examples."""
         drawn = None
         if per_class is not None:
+            if per_class < 1:
+                raise PluginError(
+                    f"{self._by} asked for {per_class} examples of each class; wanted 1 or more"
+                )
             drawn = self._batches.sample_classes(per_class, self._name, whole=whole)
         if drawn is None:
             for passes in self._batches.sample_passes(batches, self._name, whole=whole):
@@ -162,7 +166,11 @@ class NetProbe(NetReader):
         task = self._batches.task
         if temperature == 1:
             return task.loss(self.net.model, batch)
-        assert isinstance(task, HasOutputs)  # otherwise the cell was refused
+        if not (isinstance(task, HasOutputs) and temperature > 0):
+            raise PluginError(
+                f"{self._by} has a temperature of {temperature:g}; it must be above 0, and all but 1 need a task "
+                "with `loss_and_outputs`: set needs_outputs, or use temperature=1"
+            )
         try:
             return softened(*task.loss_and_outputs(self.net.model, batch), temperature)
         except PluginError as error:

@@ -13,7 +13,7 @@ from smc_eval.card import MethodCard
 from smc_eval.method import Method
 from smc_eval.methods.omp import Magnitude
 from smc_eval.methods.random import RandomSaliency
-from smc_eval.methods.snip import Sensitivity, Snip
+from smc_eval.methods.snip import Sensitivity
 from smc_eval.pruner import Pruner
 from smc_eval.sparse.schedule import cosine, spacing
 from smc_eval.spec import OmitDefault
@@ -39,6 +39,8 @@ class Regrow(Updater):
     title: ClassVar[str] = "drop-and-grow mask updates"
     shardable: ClassVar[bool] = True
 
+    rounding: Annotated[Rounding, OmitDefault()] = "up"
+    """How a share becomes a number of weights. With `down`, a tensor of few weights stays as it is."""
     grow: Literal["gradient", "chance"] = "gradient"
     """`gradient` grows weights with the largest gradients, and at random where all are zero; `chance` grows
     at random."""
@@ -47,8 +49,6 @@ class Regrow(Updater):
     negative weights."""
     share: float = Field(0.3, gt=0, le=1)
     """Share of a tensor's weights that the first change prunes."""
-    rounding: Annotated[Rounding, OmitDefault()] = "up"
-    """How a share becomes a number of weights. With `down`, a tensor of few weights stays as it is."""
     end: float = Field(0.0, ge=0, le=1)
     """Share at `stop`; between them the share falls by a cosine. Equal to `share`, it stays constant."""
     stop: float = Field(0.75, gt=0, le=1)
@@ -192,7 +192,7 @@ class SensitivityRigL(RigL):
     """RigL, started from SNIP."""
 
     card: ClassVar[MethodCard] = rigl_card("snip", "SNIP", "Lee et al. (2019), arXiv:1810.02340")
-    paper: ClassVar[Mapping[str, Any]] = {**RigL.paper, **Snip.paper}
+    paper: ClassVar[Mapping[str, Any]] = {**RigL.paper, "batches": 1, "dropout": True}
 
     batches: PositiveInt = Sensitivity().batches
     """Training batches that SNIP uses."""

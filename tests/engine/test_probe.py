@@ -179,6 +179,29 @@ def test_a_loss_without_a_temperature_is_refused_by_name(task: Task, reason: str
         probe.gradients(1, dropout=False, temperature=200.0)
 
 
+class LossOnly(Toy):
+    """A task without outputs."""
+
+    loss_and_outputs: ClassVar[None] = None  # type: ignore[assignment]
+
+    def loss(self, model: nn.Module, batch: Any) -> Tensor:
+        return nn.functional.cross_entropy(model(batch["tokens"]), batch["answers"])
+
+
+@pytest.mark.parametrize(
+    ("task", "options", "message"),
+    [
+        (LossOnly(), {"temperature": 2.0}, "temperature of 2; .* all but 1 need a task with `loss_and_outputs`"),
+        (Toy(), {"temperature": 0.0}, "temperature of 0; it must be above 0"),
+        (Toy(), {"per_class": 0}, "asked for 0 examples of each class; wanted 1 or more"),
+    ],
+)
+def test_impossible_options_are_refused(task: Task, options: Any, message: str) -> None:
+    _, probe, _, _ = probed(task)
+    with pytest.raises(PluginError, match=message):
+        probe.gradients(1, **options)
+
+
 class Classy(Toy):
     """The answer is a class. Class 0 has one example, class 1 nine, class 2 forty."""
 
