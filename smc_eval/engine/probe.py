@@ -168,8 +168,8 @@ class NetProbe(NetReader):
             return task.loss(self.net.model, batch)
         if not (isinstance(task, HasOutputs) and temperature > 0):
             raise PluginError(
-                f"{self._by} has a temperature of {temperature:g}; it must be above 0, and all but 1 need a task "
-                "with `loss_and_outputs`: set needs_outputs, or use temperature=1"
+                f"{self._by} has a temperature of {temperature:g}; it must be above 0, and all but 1 need "
+                "a task with `loss_and_outputs`: set needs_outputs, or use temperature=1"
             )
         try:
             return softened(*task.loss_and_outputs(self.net.model, batch), temperature)

@@ -191,7 +191,7 @@ class LossOnly(Toy):
 @pytest.mark.parametrize(
     ("task", "options", "message"),
     [
-        (LossOnly(), {"temperature": 2.0}, "temperature of 2; .* all but 1 need a task with `loss_and_outputs`"),
+        (LossOnly(), {"temperature": 2.0}, "temperature of 2; .* need a task with `loss_and_outputs`"),
         (Toy(), {"temperature": 0.0}, "temperature of 0; it must be above 0"),
         (Toy(), {"per_class": 0}, "asked for 0 examples of each class; wanted 1 or more"),
     ],
