@@ -31,6 +31,11 @@ class MagnitudeBefore(OneShotBefore):
         source="Han et al. (2015), arXiv:1506.02626; Liu et al. (2023), arXiv:2303.02141, section 3",
         when="before",
         patterns=("free", "n:m", "heads", "neurons"),
+        criterion="|w|",
+        equals=(
+            "ganguli-lab/Synaptic-Flow 9dfa57a (Mag): at most 1 of 4,832 mask bits differs; it "
+            "rounds the number of pruned weights down"
+        ),
     )
 
     def pruner(self) -> Pruner:
@@ -47,6 +52,11 @@ class MagnitudeAfter(OneShotAfter):
         source="Han et al. (2015), arXiv:1506.02626; retrained as Renda et al. (2020), arXiv:2003.02389",
         when="after",
         patterns=("free", "n:m", "heads", "neurons"),
+        criterion="|w| after training",
+        equals=(
+            "ganguli-lab/Synaptic-Flow 9dfa57a (Mag): at most 1 of 4,832 mask bits differs; it "
+            "rounds the number of pruned weights down"
+        ),
     )
 
     def pruner(self) -> Pruner:

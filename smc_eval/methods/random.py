@@ -31,6 +31,7 @@ class RandomBefore(OneShotBefore):
         source="Liu et al. (2023), SMC-Bench, arXiv:2303.02141, section 3",
         when="before",
         patterns=("free", "n:m", "heads", "neurons"),
+        criterion="a uniform random number",
     )
 
     def pruner(self) -> Pruner:
@@ -47,6 +48,7 @@ class RandomAfter(OneShotAfter):
         source="Liu et al. (2023), SMC-Bench, arXiv:2303.02141, section 3",
         when="after",
         patterns=("free", "n:m", "heads", "neurons"),
+        criterion="a uniform random number",
     )
 
     def pruner(self) -> Pruner:
