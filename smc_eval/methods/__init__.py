@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from smc_eval.hookspecs import hookimpl
 from smc_eval.method import Method
+from smc_eval.methods.cap import CorrelationAware
 from smc_eval.methods.dense import Dense
 from smc_eval.methods.from_checkpoint import FromCheckpoint
 from smc_eval.methods.gmp import Gmp
@@ -44,6 +45,7 @@ FURTHER_METHODS: tuple[type[Method], ...] = (
     SparseGPT,
     SparseEvolution,
     Movement,
+    CorrelationAware,
     TunedGmp,
     FromCheckpoint,
 )
