@@ -6,6 +6,7 @@ from smc_eval.hookspecs import hookimpl
 from smc_eval.method import Method
 from smc_eval.methods.cap import CorrelationAware
 from smc_eval.methods.dense import Dense
+from smc_eval.methods.dsnot import DynamicSparseNoTraining
 from smc_eval.methods.from_checkpoint import FromCheckpoint
 from smc_eval.methods.gmp import Gmp
 from smc_eval.methods.gmp_tuned import TunedGmp
@@ -19,6 +20,7 @@ from smc_eval.methods.rigl import MagnitudeRigL, RandomRigL, SensitivityRigL
 from smc_eval.methods.set import SparseEvolution
 from smc_eval.methods.snip import Snip
 from smc_eval.methods.sparsegpt import SparseGPT
+from smc_eval.methods.sparseswaps import SparseSwaps
 from smc_eval.methods.synflow import SynFlow
 from smc_eval.methods.wanda import Wanda
 
@@ -46,6 +48,8 @@ FURTHER_METHODS: tuple[type[Method], ...] = (
     SparseEvolution,
     Movement,
     CorrelationAware,
+    DynamicSparseNoTraining,
+    SparseSwaps,
     TunedGmp,
     FromCheckpoint,
 )

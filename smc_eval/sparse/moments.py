@@ -12,6 +12,9 @@ from torch import Tensor
 
 from smc_eval.sparse.input_stats import InputStats
 
+SUMS = 3
+"""Sums of each input: rows, inputs, squares."""
+
 FLAT = 1e-12
 """Share of its mean square below which a variance is rounding: the input is constant."""
 
@@ -29,8 +32,12 @@ class Moments(NamedTuple):
 class PowerSums(InputStats):
     """Rows, sum and sum of squares of each input: 3 I numbers of double precision for each weight tensor."""
 
+    @classmethod
+    def size(cls, weight: Tensor) -> int:
+        return 8 * SUMS * weight[0].numel()
+
     def zero(self, inputs: int, weight: Tensor) -> Tensor:
-        return torch.zeros(3, inputs, dtype=torch.float64, device=weight.device)
+        return torch.zeros(SUMS, inputs, dtype=torch.float64, device=weight.device)
 
     def add(self, total: Tensor, columns: slice, x_NI: Tensor) -> None:
         x_NI = x_NI.to(torch.float64)  # the variance is a difference of two large numbers
@@ -39,9 +46,25 @@ class PowerSums(InputStats):
         total[2, columns] += x_NI.square().sum(0)
 
 
-def moments(total_3I: Tensor) -> Moments:
+class GramsAndSums(PowerSums):
+    """The same three sums, and below them the sum of products of each pair of inputs, as `Grams`."""
+
+    @classmethod
+    def size(cls, weight: Tensor) -> int:
+        return 8 * (SUMS + weight[0].numel()) * weight[0].numel()
+
+    def zero(self, inputs: int, weight: Tensor) -> Tensor:
+        return torch.zeros(SUMS + inputs, inputs, dtype=torch.float64, device=weight.device)
+
+    def add(self, total: Tensor, columns: slice, x_NI: Tensor) -> None:
+        super().add(total, columns, x_NI)
+        x_NI = x_NI.to(torch.float64)
+        total[SUMS:][columns, columns].addmm_(x_NI.T, x_NI)
+
+
+def moments(total: Tensor) -> Moments:
     """The moments of a band, from its sums."""
-    rows_I, sum_I, squares_I = total_3I
+    rows_I, sum_I, squares_I = total[:SUMS]
     mean_I, square_I = (total_I / rows_I.clamp_min(1) for total_I in (sum_I, squares_I))
     variance_I = square_I - mean_I.square()
     return Moments(mean_I, variance_I.masked_fill(variance_I <= FLAT * square_I, 0), square_I)

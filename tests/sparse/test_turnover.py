@@ -97,7 +97,7 @@ def test_a_constant_input_has_a_variance_of_0_and_an_unseen_one_no_moments() -> 
 
 def test_a_row_is_as_computed_by_hand() -> None:
     # E[x] = 1, w = (4, 3, -2, 1, -0.5, 2); the first three are pruned: E = 4 + 3 - 2 = 5. Growth is 4 / 4 = 1
-    # and 3 / 1 = 3: the second grows. Of the kept ones only -0.5 takes from E: it goes, E = 5 - 3 - 0.5 = 1.5,
+    # and 3 / 1 = 3: the second grows. Of the kept ones only -0.5 takes from E: it goes, and E is 1.5,
     # and no kept weight is left that would take from E, so the row ends.
     weight = torch.tensor([[4.0, 3.0, -2.0, 1.0, -0.5, 2.0]])
     mask = torch.tensor([[False, False, False, True, True, True]])
