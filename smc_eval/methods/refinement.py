@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from smc_eval.errors import UsageError
@@ -12,13 +11,13 @@ from smc_eval.methods.omp import Magnitude
 from smc_eval.methods.one_shot import OneShotAfter
 from smc_eval.methods.wanda import WandaScore
 from smc_eval.pruner import Probe, Pruner
-from smc_eval.sparse.quota import Quota, RowQuota
 from smc_eval.target import Distribution, Target
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from smc_eval.sparse.input_stats import InputStats
+    from smc_eval.sparse.quota import Quota
 
 Start = Literal["wanda", "magnitude", "ria", "sparsegpt"]
 """Methods that make a first mask. `sparsegpt` gives its mask alone: all weights keep their values."""
@@ -28,13 +27,6 @@ COMPARED: tuple[Distribution, ...] = ("global", "lamp")
 
 COMPARABLE: tuple[Start, ...] = ("wanda", "magnitude")
 """First masks that these distributions have."""
-
-
-@dataclass(frozen=True)
-class FirstMask(RowQuota):
-    """The first mask itself, of the shape of the weight: each row keeps the count that it has there."""
-
-    mask: Tensor
 
 
 class Refinement(Layerwise):
@@ -70,6 +62,8 @@ class Refinement(Layerwise):
 
     def quotas(self, probe: Probe, target: Target) -> dict[str, Quota]:
         """How many weights of each tensor stay; under `global` and `lamp`, the first mask itself."""
+        from smc_eval.sparse.first_mask import FirstMask
+
         if target.pattern != "free" or target.distribution not in COMPARED:
             return super().quotas(probe, target)
         by: Pruner = Magnitude()
@@ -92,6 +86,7 @@ class Refinement(Layerwise):
         self, name: str, weight_OI: Tensor, within_OI: Tensor, stats: InputStats, quota: Quota
     ) -> Tensor:
         """The mask of `start`, as [O, I]."""
+        from smc_eval.sparse.first_mask import FirstMask
         from smc_eval.sparse.quota import chosen
 
         if isinstance(quota, FirstMask):
@@ -112,6 +107,7 @@ class Refinement(Layerwise):
         self, name: str, weight_OI: Tensor, within_OI: Tensor, stats: InputStats, quota: Quota
     ) -> Tensor:
         """The mask of SparseGPT with its published options. It sets no budget for a row."""
+        from smc_eval.sparse.quota import RowQuota
         from smc_eval.sparse.reconstruct import reconstruct
 
         budget = quota.count if isinstance(quota, RowQuota) else quota

@@ -21,8 +21,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-DOUBLE = torch.float64
-
 PAIRS_AT_ONCE = 1 << 20
 """Swaps that are compared together, or those of one row if they are more. It bounds the scratch memory."""
 
@@ -48,7 +46,7 @@ class Swaps(NamedTuple):
     """Index of the weight to keep instead."""
 
 
-class Rows(NamedTuple):
+class OpenRows(NamedTuple):
     """Rows of a weight in double precision, with what a swap changes."""
 
     w_RI: Tensor
@@ -68,9 +66,9 @@ class Rows(NamedTuple):
             (single_RI - double_RI).masked_fill(~self.open_RI, torch.inf),
         )
 
-    def at(self, index_R: Tensor) -> Rows:
+    def at(self, index_R: Tensor) -> OpenRows:
         """Some of the rows."""
-        return Rows(*(tensor[index_R] for tensor in self))
+        return OpenRows(*(tensor[index_R] for tensor in self))
 
 
 @torch.no_grad()
@@ -83,18 +81,18 @@ def swapped(
     False in `within_OI` stay pruned. Of equal swaps, the one that prunes the lowest index is made, and of
     these the one that keeps the lowest. In double precision: the error of a row never rises.
     """
-    gram_II, new_OI, inputs = gram_II.to(DOUBLE), mask_OI.clone(), weight_OI.shape[1]
+    gram_II, new_OI, inputs = gram_II.to(torch.float64), mask_OI.clone(), weight_OI.shape[1]
     best = best_swaps if group is None else InGroups(gram_II, group)
     step = max(1, PAIRS_AT_ONCE // max(1, inputs * (group or 1)))
     for start in range(0, len(weight_OI), step):
         at = slice(start, start + step)
-        w_RI, mask_RI = weight_OI[at].to(DOUBLE), new_OI[at]
+        w_RI, mask_RI = weight_OI[at].to(torch.float64), new_OI[at]
         c_RI = w_RI.masked_fill(mask_RI, 0) @ gram_II
-        new_OI[at] = _descend(Rows(w_RI, mask_RI, within_OI[at] & ~mask_RI, c_RI), gram_II, best, most)
+        new_OI[at] = _descend(OpenRows(w_RI, mask_RI, within_OI[at] & ~mask_RI, c_RI), gram_II, best, most)
     return new_OI
 
 
-def _descend(rows: Rows, gram_II: Tensor, best: Callable[[Rows, Tensor], Swaps], most: int) -> Tensor:
+def _descend(rows: OpenRows, gram_II: Tensor, best: Callable[[OpenRows, Tensor], Swaps], most: int) -> Tensor:
     """The mask of the rows after their swaps."""
     ends_RI = rows.mask_RI.clone()
     least_R = LEAST_GAIN * (rows.w_RI.masked_fill(rows.mask_RI, 0) * rows.c_RI).sum(1)
@@ -117,7 +115,7 @@ def _descend(rows: Rows, gram_II: Tensor, best: Callable[[Rows, Tensor], Swaps],
     return ends_RI
 
 
-def best_swaps(rows: Rows, gram_II: Tensor) -> Swaps:
+def best_swaps(rows: OpenRows, gram_II: Tensor) -> Swaps:
     """The best swap of each row, over all pairs of a kept and a pruned weight.
 
     Pairs that cannot be the best are left out. A swap is at best the sum of its two terms less
@@ -150,7 +148,7 @@ def _tried(w_RI: Tensor, prune_RI: Tensor, keep_RI: Tensor, gram_II: Tensor) -> 
 
 
 def _compared(w_RI: Tensor, prune_RI: Tensor, keep_RI: Tensor, gram_II: Tensor) -> Swaps:
-    """The best of all pairs with finite terms. Rows with equally many of them are compared together."""
+    """The best of all pairs with finite terms. OpenRows with equally many of them are compared together."""
     counts_2R = torch.stack([terms_RI.isfinite().count_nonzero(1) for terms_RI in (prune_RI, keep_RI)])
     order_R = (counts_2R[0] * counts_2R[1]).argsort(stable=True)
     change_R = torch.full_like(w_RI[:, 0], torch.inf)
@@ -197,7 +195,7 @@ class InGroups:
         size = len(whole_II) // group
         self.gram_KMM = whole_II.view(size, group, size, group).diagonal(dim1=0, dim2=2).permute(2, 0, 1)
 
-    def __call__(self, rows: Rows, gram_II: Tensor) -> Swaps:
+    def __call__(self, rows: OpenRows, gram_II: Tensor) -> Swaps:
         """The best swaps."""
         group = self.group
         w_RKM, a_RKM, b_RKM = (
