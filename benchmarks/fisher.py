@@ -64,7 +64,9 @@ class Encoder:
     def masks(self) -> Mapping[str, Tensor]:
         return {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in self.named.items()}
 
-    def each_gradient(self, batches: int, size: int | None = None) -> Iterator[Mapping[str, Tensor]]:
+    def each_gradient(
+        self, batches: int, size: int | None = None, *, dropout: bool = True
+    ) -> Iterator[Mapping[str, Tensor]]:
         for number in range(batches):
             began = self.now()
             generator = torch.Generator().manual_seed(number)
@@ -101,7 +103,14 @@ class Encoder:
 
 def obert(net: Encoder, args: argparse.Namespace) -> dict[str, float]:
     """The whole encoder, pruned by the method."""
-    pruner = Surgeon(block=args.block, gradients=args.gradients, damping=1e-7, memory=args.memory)
+    pruner = Surgeon(
+        block=args.block,
+        gradients=args.gradients,
+        damping=1e-7,
+        mend="joint",
+        dropout=True,
+        memory=args.memory,
+    )
     memory, net.outside, net.passes, began = net.peak(), 0.0, 0, net.now()
     pruner.prune(net, Target(sparsity=SPARSITY, scope="all-2d"))
     seconds = net.now() - began - net.outside

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from smc_eval.capabilities import (
         HasBackbone,
         HasCeiling,
+        HasClasses,
         HasContent,
         HasDataFiles,
         HasExclusions,
@@ -46,8 +47,9 @@ if TYPE_CHECKING:
 __version__ = "0.2.0"
 
 MODULES = {
-    "capabilities": "HasBackbone HasCeiling HasContent HasDataFiles HasExclusions HasLength HasLossTerms "
-    "HasOutputs HasPadding HasPaperExclusions HasSideLengths HasUnknownTokens LeavesOut Sized TrainedAs",
+    "capabilities": "HasBackbone HasCeiling HasClasses HasContent HasDataFiles HasExclusions HasLength "
+    "HasLossTerms HasOutputs HasPadding HasPaperExclusions HasSideLengths HasUnknownTokens LeavesOut Sized "
+    "TrainedAs",
     "card": "MethodCard TaskCard",
     "data_file": "DataFile",
     "errors": "DataError ModelError PluginError SmcError SparsityError UsageError",
@@ -75,6 +77,7 @@ __all__ = [
     "Distribution",
     "HasBackbone",
     "HasCeiling",
+    "HasClasses",
     "HasContent",
     "HasDataFiles",
     "HasExclusions",

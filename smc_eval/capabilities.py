@@ -59,6 +59,17 @@ class HasOutputs(Protocol):
 
 
 @runtime_checkable
+class HasClasses(Protocol):
+    """Each example belongs to a class that the net learns to name. GraSP draws as many examples of each.
+
+    A choice has no class: its place among the choices of one question says nothing about the others.
+    """
+
+    def class_of(self, example: Any) -> Hashable:
+        """The class of an example: equal for examples with the same label, and for no others."""
+
+
+@runtime_checkable
 class HasPadding(Protocol):
     """An example alone has padding, such as choices of different lengths, in a net that is not a net of
     transformers. Those need no declaration: their attention mask shows it."""
@@ -168,6 +179,11 @@ def loss_terms(task: Task, examples: Sequence[Any]) -> int:
     if isinstance(task, HasLossTerms):
         return sum(task.loss_terms(example) for example in examples)
     return len(examples)
+
+
+def classes_of(task: Task, examples: Iterable[Any]) -> list[Hashable] | None:
+    """The class of each example. Default: None, there are no classes."""
+    return [task.class_of(example) for example in examples] if isinstance(task, HasClasses) else None
 
 
 def real_tokens(task: Task, batch: Any) -> Tensor | None:

@@ -56,18 +56,29 @@ class Probe(NetView, Protocol):
     counted in the cost of the method.
     """
 
-    def gradients(self, batches: int, *, dropout: bool = True) -> dict[str, Tensor]:
-        """Mean gradient of the training loss over some batches. Pruned weights have gradients too."""
+    def gradients(
+        self, batches: int, *, dropout: bool = True, temperature: float = 1.0, per_class: int | None = None
+    ) -> dict[str, Tensor]:
+        """Mean gradient of the training loss over some batches. Pruned weights have gradients too.
 
-    def each_gradient(self, batches: int, size: int | None = None) -> Iterator[Tensors]:
-        """The gradient of each of some batches, one after the other, with dropout.
+        A `temperature` divides the log-probabilities of the task, which are then normalized again; other
+        temperatures than 1 are only for pruners with `needs_outputs`. With `per_class`, the batches have so
+        many examples of each class instead, where the task has classes.
+        """
+
+    def each_gradient(
+        self, batches: int, size: int | None = None, *, dropout: bool = True
+    ) -> Iterator[Tensors]:
+        """The gradient of each of some batches, one after the other.
 
         A gradient is valid until the next one is requested. A second call on the same net gives the same
         gradients, dropout included, so none needs to be stored. `size` is the number of examples in a
         batch; None takes that of the recipe.
         """
 
-    def products(self, vectors: Tensors, batches: int) -> dict[str, Tensor]:
+    def products(
+        self, vectors: Tensors, batches: int, *, temperature: float = 1.0, per_class: int | None = None
+    ) -> dict[str, Tensor]:
         """Hessian of the mean training loss times the vectors, over the batches of `gradients`, without
         dropout."""
 

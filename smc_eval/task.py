@@ -29,6 +29,7 @@ CAPABILITIES = frozenset(
     {
         "backbone_weights",
         "ceiling",
+        "class_of",
         "content",
         "data_files",
         "exclude",

@@ -13,6 +13,7 @@ from smc_eval import capabilities
 from smc_eval.capabilities import (
     HasBackbone,
     HasCeiling,
+    HasClasses,
     HasContent,
     HasDataFiles,
     HasExclusions,
@@ -28,6 +29,7 @@ from smc_eval.capabilities import (
     TrainedAs,
     backbone_weights,
     ceiling,
+    classes_of,
     content,
     data_files,
     excluded,
@@ -97,6 +99,9 @@ class Rich(Toy):
     def unknown_tokens(self, examples: Sequence[Any]) -> dict[str, float]:
         return {"toy": 1 / len(examples)}
 
+    def class_of(self, example: Any) -> int:
+        return int(example[1])
+
     def ceiling(self, examples: Sequence[Any]) -> dict[str, float]:
         return {"toy": 100 - len(examples)}
 
@@ -125,6 +130,7 @@ def test_a_task_without_capabilities_has_the_defaults() -> None:
     assert loss_terms(task, EXAMPLES) == 2
     assert backbone_weights(task, model) == excluded(task, model) == excluded_in_paper(task, model) == ()
     assert real_tokens(task, task.collate(EXAMPLES[:1])) is None
+    assert classes_of(task, EXAMPLES) is None
     assert data_files(task) == ()
     assert published_sizes(task) is None
     assert trained_as(task) is task
@@ -143,6 +149,7 @@ def test_a_task_with_capabilities_overrides_each_default() -> None:
     assert list(excluded(task, model)) == ["odd.weight"]
     assert list(excluded_in_paper(task, model)) == ["down.weight"]
     real_NL = real_tokens(task, task.collate([((2, 0), 2)]))
+    assert classes_of(task, EXAMPLES) == [1, 3]
     assert real_NL is not None and real_NL.tolist() == [[True, False]]
     assert data_files(task) == (FILE,)
     assert published_sizes(task) is SIZES
@@ -170,6 +177,7 @@ def test_a_task_with_capabilities_overrides_each_default() -> None:
         (LeavesOut, {"left_out"}),
         (HasUnknownTokens, {"unknown_tokens"}),
         (HasCeiling, {"ceiling"}),
+        (HasClasses, {"class_of"}),
     ],
 )
 def test_a_capability_is_one_method_and_having_it_is_enough(capability: type, names: set[str]) -> None:
@@ -183,7 +191,7 @@ def test_every_capability_is_tested_here() -> None:
         name for name, value in vars(capabilities).items() if getattr(value, "_is_protocol", False) is True
     }
     assert protocols - {"Protocol"} == {
-        "HasBackbone", "HasCeiling", "HasContent", "HasDataFiles", "HasExclusions", "HasLength",
+        "HasBackbone", "HasCeiling", "HasClasses", "HasContent", "HasDataFiles", "HasExclusions", "HasLength",
         "HasLossTerms", "HasOutputs", "HasPadding", "HasPaperExclusions", "HasSideLengths",
         "HasUnknownTokens",
         "LeavesOut", "Sized", "TrainedAs",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import inspect
 import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from smc_eval.card import Card, TaskCard
 from smc_eval.cli import app
 from smc_eval.experiment.grid import recipe_of
 from smc_eval.experiment.spec_text import parse_spec
+from smc_eval.methods import smc_eval_methods
 from smc_eval.protocol import PROTOCOLS, Protocol
 from smc_eval.recipe import Recipe
 from smc_eval.store.records import RecordsFile
@@ -157,6 +159,38 @@ def test_the_task_of_the_documents_keeps_the_contract_of_tasks(
 def test_the_fields_of_a_card_of_a_task_stand_in_the_documents() -> None:
     table = PLUGINS.partition("The fields of a `TaskCard`")[2]
     assert [name for name in TaskCard.model_fields if f"`{name}`" not in table] == []
+
+
+@pytest.fixture(scope="module")
+def generator() -> ModuleType:
+    """benchmarks/methods.py, which writes the tables of docs/methods.md."""
+    place = ROOT / "benchmarks" / "methods.py"
+    found = importlib.util.spec_from_file_location("methods_of_the_documents", place)
+    assert found is not None and found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
+
+
+def test_the_tables_of_methods_are_those_of_the_cards_and_plans(generator: ModuleType) -> None:
+    text = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
+    if generator.document(text, smc_eval_methods()) != text:
+        pytest.fail("docs/methods.md is out of date; run: python benchmarks/methods.py")
+
+
+def test_a_row_of_the_table_of_methods_by_hand(generator: ModuleType) -> None:
+    chosen = [REGISTRY.methods[name] for name in ("lth", "snip-rigl", "synflow")]
+    _, _, lth, rigl, synflow = generator.tables(chosen).partition("\n\n")[0].splitlines()
+    # 0.8^7 = 0.210 and 0.8^8 = 0.168 of the weights: eight rounds below 0.2, and the first training
+    assert lth.endswith("| `global` | 9 trainings | N:M |")
+    # every 100 steps until three quarters of 1,000: 100 to 700
+    assert "| 1 training + 64 passes + dense gradients in 7 of 1,000 steps | N:M |" in rigl
+    assert "| 1 training + 100 passes | tasks without outputs; `--shard` |" in synflow  # one a round
+
+
+def test_every_shipped_method_that_prunes_says_what_decides() -> None:
+    cards = [kind.card for kind in smc_eval_methods() if kind.card.when not in {"none", "custom"}]
+    assert [card.name for card in cards if not card.criterion] == []
 
 
 def test_the_distributions_of_every_method_stand_in_the_documents() -> None:

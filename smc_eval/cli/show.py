@@ -54,6 +54,9 @@ LIST_HEADS = {
 TYPES = {str: "text", int: "whole number", float: "number", bool: "true|false", type(None): "none"}
 """Words for the types of options."""
 
+NOT_COMPARED = "unknown: it was compared with no published implementation"
+"""What stands for an empty `MethodCard.equals`."""
+
 SAMPLE_TARGETS = ("0.5", "0.8", "2:4")
 """Targets for the plan of a method: the first that it accepts is shown."""
 
@@ -166,6 +169,7 @@ def _method(kind: type[Method]) -> list[str]:
         f"  prunes        {WHEN[card.when]}",
         f"  patterns      {', '.join(card.patterns)}",
         *_supported(card),
+        *_compared(card),
         f"  class         {kind.identity}",
         "  options",
         *_options(kind),
@@ -197,6 +201,14 @@ def _supported(card: MethodCard) -> list[str]:
     also = f"; also {', '.join(others)}" if others else ""
     scopes = [f"  scopes        {', '.join(card.scopes)}"] if card.scopes else []
     return [f"  distribution  {card.distribution} (default){also}", *scopes]
+
+
+def _compared(card: MethodCard) -> list[str]:
+    """What decides which weights remain, and the published implementation that decides alike."""
+    if card.when in {"none", "custom"}:
+        return []
+    decides = [f"  criterion     {card.criterion}"] if card.criterion else []
+    return [*decides, f"  equals        {card.equals or NOT_COMPARED}"]
 
 
 def _planned(method: Method, target: Target) -> list[Stage]:

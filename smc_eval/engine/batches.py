@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
 import torch
 
-from smc_eval.capabilities import loss_terms, side_lengths
+from smc_eval.capabilities import classes_of, loss_terms, side_lengths
 from smc_eval.engine.device import Device, tensor_shapes
 from smc_eval.engine.distributed.ranks import Ranks
 from smc_eval.errors import DataError
@@ -84,6 +85,23 @@ class Batches:
         """The same batches as forward passes. With `whole`, each batch is one pass."""
         for places in self._sampled_places(batches, name, size):
             yield Passes(self, [places], [1.0]) if whole else Passes.of(self, [places])
+
+    def sample_classes(self, each: int, name: str, *, whole: bool = False) -> list[Passes] | None:
+        """Batches with `each` examples of each class, or all of a class that has fewer.
+
+        The last batch may be smaller. None if the examples of the task have no classes.
+        """
+        classes = classes_of(self.task, self.examples)
+        if classes is None:
+            return None
+        drawn, counts = list[int](), Counter[Hashable]()
+        for place in self._order(f"{name} classes", len(self.examples)):
+            counts[classes[place]] += 1
+            if counts[classes[place]] <= each:
+                drawn.append(place)
+        size = self.recipe.batch_size
+        parts = [drawn[first : first + size] for first in range(0, len(drawn), size)]
+        return [Passes(self, [part], [1.0]) if whole else Passes.of(self, [part]) for part in parts]
 
     def batch(self, places: Sequence[int]) -> Any:
         """The examples at these places, as a batch on the device."""
@@ -180,6 +198,11 @@ class Passes:
             yield batches.batch(own), self.shares[number] * batches.loss_share(own, self.parts[number])
         for filler in filler_passes(self.parts, ranks):
             yield batches.batch(filler), 0.0
+
+    @property
+    def examples(self) -> int:
+        """Number of examples of all passes."""
+        return sum(map(len, self.parts))
 
     @property
     def count(self) -> int:

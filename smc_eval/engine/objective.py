@@ -9,8 +9,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from smc_eval.capabilities import HasOutputs
+from smc_eval.errors import PluginError
 from smc_eval.stages import Distillation
 from smc_eval.task import Task
+
+SLACK = 1e-2
+"""Difference that rounding may make, in half precision too."""
 
 
 class Objective:
@@ -35,6 +39,44 @@ class Objective:
             _, teacher = task.loss_and_outputs(self.teacher, batch)
         h = self.distil.hardness
         return (1 - h) * own + h * divergence(student, teacher, self.distil.temperature)
+
+
+def softened(loss: Tensor, outputs: Tensor, temperature: float) -> Tensor:
+    """The mean cross entropy of log-probabilities [M, C] that are divided by T, and normalized again.
+
+    Dividing logits by T gives the same. The targets need not be known: with targets q, of sum 1 in each row,
+    the loss is -q log p / T + log sum exp(log p / T), and its first part is 1 / T of the given loss.
+
+    Raises:
+        PluginError: the loss is not such a mean, so it has no temperature.
+    """
+    if outputs.ndim != 2:
+        raise PluginError(f"its outputs have the shape {tuple(outputs.shape)}, and are not log-probabilities")
+    _check_cross_entropy(loss, outputs)
+    return loss / temperature + (outputs.float() / temperature).logsumexp(-1).mean()
+
+
+def _check_cross_entropy(loss: Tensor, outputs_MC: Tensor) -> None:
+    """Check that a loss can be -q log p with targets q of sum 1 in each row, mean over M.
+
+    Its slope by log p is then -q / M, or (p - q) / M if it normalizes log p again. A loss that was not
+    computed from these outputs has no slope by them; it must lie between those of the best and of the worst
+    targets.
+    """
+    slope_MC, log_MC = None, outputs_MC.detach().float()
+    if loss.requires_grad and outputs_MC.requires_grad:
+        (slope_MC,) = torch.autograd.grad(loss, outputs_MC, retain_graph=True, allow_unused=True)
+    if slope_MC is None:
+        most, least = (float(-side.mean()) for side in (log_MC.amin(-1), log_MC.amax(-1)))
+    else:
+        target_MC = -slope_MC.float() * len(log_MC)
+        target_MC += (1 - target_MC.sum(-1, keepdim=True)) * log_MC.exp()
+        terms_MC = (target_MC * log_MC).masked_fill(log_MC == -torch.inf, 0)
+        most = least = float(-terms_MC.sum(-1).mean()) if bool((target_MC > -SLACK).all()) else float("nan")
+    found = float(loss.detach())
+    slack = SLACK * (1 + abs(found))
+    if not least - slack <= found <= most + slack:
+        raise PluginError("its loss is not the mean cross entropy of its outputs")
 
 
 def divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:

@@ -19,6 +19,7 @@ from smc_eval.engine.device import Device
 from smc_eval.engine.flop_meter import FlopMeter
 from smc_eval.engine.input_passes import InputPasses, whole_pass
 from smc_eval.engine.net_reader import NetReader
+from smc_eval.engine.objective import softened
 from smc_eval.engine.usage import Usage
 from smc_eval.errors import PluginError, SparsityError, named_value
 from smc_eval.sparse.flow import flow
@@ -50,31 +51,37 @@ class NetProbe(NetReader):
         self._changes = 0
         """Changes of masks before the walk."""
 
-    def gradients(self, batches: int, *, dropout: bool = True) -> dict[str, Tensor]:
-        with self._scoring(dropout=dropout):
-            for passes in self._batches.sample_passes(batches, self._name):
-                self._run("batches", passes, lambda batch, share: self._backward(batch, share / batches))
+    def gradients(
+        self, batches: int, *, dropout: bool = True, temperature: float = 1.0, per_class: int | None = None
+    ) -> dict[str, Tensor]:
+        with self._scoring(dropout=dropout), _recurrence(dropout=dropout):
+            for passes, among in self._sampled(batches, per_class):
+                self._run("batches", passes, partial(self._backward, among=among, temperature=temperature))
             return {name: gradient.clone() for name, gradient in self.net.reduced_gradients().items()}
 
-    def each_gradient(self, batches: int, size: int | None = None) -> Iterator[Mapping[str, Tensor]]:
+    def each_gradient(
+        self, batches: int, size: int | None = None, *, dropout: bool = True
+    ) -> Iterator[Mapping[str, Tensor]]:
         self._device.seed(digest(self._name, "each gradient"))  # a second call has the same dropout
-        with self._scoring(dropout=True):
+        with self._scoring(dropout=dropout), _recurrence(dropout=dropout):
             for passes in self._batches.sample_passes(batches, self._name, size):
                 self.net.forget_gradients()
                 self._run(f"batches of {size}", passes, self._backward)
                 yield self.net.reduced_gradients()
 
-    def products(self, vectors: Mapping[str, Tensor], batches: int) -> dict[str, Tensor]:
-        # fused attention and cudnn's recurrence have no second derivative
-        with (
-            self._scoring(dropout=False),
-            sdpa_kernel(SDPBackend.MATH),
-            torch.backends.cudnn.flags(enabled=False),
-        ):
-            for passes in self._batches.sample_passes(batches, self._name, whole=True):
-                self._run(
-                    "products", passes, lambda b, share: self._second_backward(b, share, batches, vectors)
-                )
+    def products(
+        self,
+        vectors: Mapping[str, Tensor],
+        batches: int,
+        *,
+        temperature: float = 1.0,
+        per_class: int | None = None,
+    ) -> dict[str, Tensor]:
+        # fused attention has no second derivative
+        with self._scoring(dropout=False), _recurrence(dropout=False), sdpa_kernel(SDPBackend.MATH):
+            for passes, among in self._sampled(batches, per_class, whole=True):
+                second = partial(self._second_backward, among=among, vectors=vectors, temperature=temperature)
+                self._run("products", passes, second)
                 self._usage.scoring_passes += passes.count  # two backward passes for each
             return {name: gradient.clone() for name, gradient in self.net.reduced_gradients().items()}
 
@@ -127,6 +134,25 @@ class NetProbe(NetReader):
             self.net.forget_gradients()
             model.train(training)
 
+    def _sampled(
+        self, batches: int, per_class: int | None, *, whole: bool = False
+    ) -> Iterator[tuple[Passes, float]]:
+        """The passes of each batch, and how many batches of its size would have all examples."""
+        drawn = None
+        if per_class is not None:
+            if per_class < 1:
+                raise PluginError(
+                    f"{self._by} asked for {per_class} examples of each class; wanted 1 or more"
+                )
+            drawn = self._batches.sample_classes(per_class, self._name, whole=whole)
+        if drawn is None:
+            for passes in self._batches.sample_passes(batches, self._name, whole=whole):
+                yield passes, batches
+            return
+        examples = sum(passes.examples for passes in drawn)
+        for passes in drawn:
+            yield passes, examples / passes.examples
+
     def _run(self, kind: str, passes: Passes, act: Callable[[Any, float], None]) -> None:
         """Run this rank's passes, and count the passes of all ranks."""
         own = passes.own_tokens / passes.tokens
@@ -135,16 +161,36 @@ class NetProbe(NetReader):
                 act(batch, share)
         self._usage.scoring_passes += passes.count
 
-    def _backward(self, batch: Any, share: float) -> None:
-        """Add the gradients of a share of the loss to those of the net."""
+    def _loss(self, batch: Any, temperature: float) -> Tensor:
+        """The loss of a batch, at a temperature of the softmax."""
+        task = self._batches.task
+        if temperature == 1:
+            return task.loss(self.net.model, batch)
+        if not (isinstance(task, HasOutputs) and temperature > 0):
+            raise PluginError(
+                f"{self._by} has a temperature of {temperature:g}; it must be above 0, and all but 1 need "
+                "a task with `loss_and_outputs`: set needs_outputs, or use temperature=1"
+            )
+        try:
+            return softened(*task.loss_and_outputs(self.net.model, batch), temperature)
+        except PluginError as error:
+            raise PluginError(
+                f"{self._by} has a temperature of {temperature:g}, and the loss of task {task.card.name!r} "
+                f"has none: {error}; use temperature=1"
+            ) from error
+
+    def _backward(self, batch: Any, share: float, among: float = 1.0, temperature: float = 1.0) -> None:
+        """Add the gradients of a share of the loss to those of the net, for the mean of `among` batches."""
         with self._device.autocast(self._batches.recipe.precision):
-            loss = self._batches.task.loss(self.net.model, batch) * share
+            loss = self._loss(batch, temperature) * (share / among)
         loss.backward()  # type: ignore[no-untyped-call]
 
-    def _second_backward(self, batch: Any, share: float, batches: int, vectors: Mapping[str, Tensor]) -> None:
+    def _second_backward(
+        self, batch: Any, share: float, among: float, vectors: Mapping[str, Tensor], temperature: float
+    ) -> None:
         """Add the gradients of the product of gradient and vectors, for a share of the mean loss."""
         parameters = self.net.parameters
-        loss = self._batches.task.loss(self.net.model, batch) * share / batches
+        loss = self._loss(batch, temperature) * share / among
         first: tuple[Tensor | None, ...] = torch.autograd.grad(
             loss, list(parameters.values()), create_graph=True, allow_unused=True
         )
@@ -243,3 +289,13 @@ class NetProbe(NetReader):
             for name, tensor in tensors.items()
             if names is None or name in names
         }
+
+
+@contextmanager
+def _recurrence(*, dropout: bool) -> Iterator[None]:
+    """Within, recurrent nets have derivatives; in evaluation mode, those of cudnn have none."""
+    if dropout:
+        yield
+        return
+    with torch.backends.cudnn.flags(enabled=False):
+        yield

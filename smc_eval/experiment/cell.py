@@ -116,7 +116,8 @@ def chain(cell: Cell, sources: tuple[Source, ...], examples: int) -> Chain:
                 if by.needs_outputs and not isinstance(cell.task, HasOutputs):
                     raise UsageError(
                         f"method {cell.method.card.name!r} needs the outputs of the task, "
-                        f"and task {cell.task.card.name!r} has no `loss_and_outputs`"
+                        f"and task {cell.task.card.name!r} has no `loss_and_outputs`; "
+                        f"choose other options, see `smc-eval show {cell.method.card.name}`"
                     )
                 last = digest(last, stage)
                 links.append(Link(stage, last))

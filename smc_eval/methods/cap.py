@@ -27,7 +27,7 @@ class GreedySurgeon(Surgeon):
     Kuznedelev et al. (2023). The saliency of `Surgeon` is that of a single removal from the full block:
     of two weights that stand in for each other both look cheap. Here the second is scored after the first
     has gone. The scores of all blocks are compared, so a block loses its first removals. The remaining
-    weights become those of the trace: the best ones for the weights that are left, as in `Surgeon`.
+    weights become those of the trace: the best ones for the weights that are left, `mend="joint"`.
 
     Under N:M, groups lose weights in this order until they have lost enough. Where a block ends within a
     group, the scores of both blocks settle which of its weights go.
@@ -84,6 +84,11 @@ class CorrelationAware(Method):
     def plan(self, target: Target) -> Iterator[Stage]:
         """Train; then for each level prune, round by round, and train."""
         by = GreedySurgeon(
-            block=self.block, gradients=self.gradients, damping=self.damping, memory=self.memory
+            block=self.block,
+            gradients=self.gradients,
+            damping=self.damping,
+            mend="joint",
+            dropout=False,
+            memory=self.memory,
         )
         yield from in_levels(by, target, self.rounds, self.levels)

@@ -33,6 +33,11 @@ class TunedGmp(Method):
         "distillation: Hinton et al. (2015), arXiv:1503.02531, section 2",
         scopes=("body",),
         when="during",
+        criterion="|w|, with a sparsity that rises by a cubic in time",
+        equals=(
+            "neuralmagic/sparseml 1c04a01 (cubic interpolation): no sparsity of the schedule "
+            "differs by more than 2e-16; the training around it was compared with none"
+        ),
     )
     pace: float = Field(1.0, gt=0)
     """Length factor: lengths of the recipe for each halving of the remaining weights; at least one in all."""

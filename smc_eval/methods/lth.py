@@ -27,6 +27,12 @@ class LotteryTicket(Method):
         "learning-rate rewinding: Renda et al. (2020), arXiv:2003.02389",
         when="iterative",
         patterns=("free",),
+        criterion="|w| at the end of each round",
+        equals=(
+            "facebookresearch/open_lth 2ce732f, levels of 0.8: 2 to 6 of 4,832 mask bits differ "
+            "in ten rounds; it rounds the number of pruned weights up, and prunes one more at the "
+            "threshold"
+        ),
     )
     share: float = Field(0.2, gt=0, lt=1)
     """Share of the remaining weights that each round prunes."""

@@ -30,6 +30,7 @@ class RandomBefore(OneShotBefore):
         summary="random pruning before training",
         source="Liu et al. (2023), SMC-Bench, arXiv:2303.02141, section 3",
         when="before",
+        criterion="a uniform random number",
     )
 
     def pruner(self) -> Pruner:
@@ -45,6 +46,7 @@ class RandomAfter(OneShotAfter):
         summary="random pruning of the trained net, then the whole recipe again",
         source="Liu et al. (2023), SMC-Bench, arXiv:2303.02141, section 3",
         when="after",
+        criterion="a uniform random number",
     )
 
     def pruner(self) -> Pruner:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, PositiveInt
 
@@ -16,12 +16,16 @@ from smc_eval.methods.random import RandomSaliency
 from smc_eval.methods.snip import Sensitivity
 from smc_eval.pruner import Pruner
 from smc_eval.sparse.schedule import cosine, spacing
+from smc_eval.spec import OmitDefault
 from smc_eval.stages import Prune, Stage, Train
 from smc_eval.target import Target
 from smc_eval.updater import StepView, Updater
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+Rounding = Literal["up", "down"]
 
 
 class Regrow(Updater):
@@ -35,6 +39,8 @@ class Regrow(Updater):
     title: ClassVar[str] = "drop-and-grow mask updates"
     shardable: ClassVar[bool] = True
 
+    rounding: Annotated[Rounding, OmitDefault()] = "up"
+    """How a share becomes a number of weights. With `down`, a tensor of few weights stays as it is."""
     grow: Literal["gradient", "chance"] = "gradient"
     """`gradient` grows weights with the largest gradients, and at random where all are zero; `chance` grows
     at random."""
@@ -105,7 +111,9 @@ class Regrow(Updater):
         (pruned,) = shards.count([~mask])
         if not pruned:
             return mask
-        stays = remaining_after_drop(weight, mask, share, signs=self.drop == "signs", shards=shards)
+        stays = remaining_after_drop(
+            weight, mask, share, signs=self.drop == "signs", up=self.rounding == "up", shards=shards
+        )
         before, after = shards.count([mask, stays])
         return stays | grown(gradient, ~stays, before - after, view.generator, shards)
 
@@ -118,10 +126,20 @@ class RigL(Method):
     three quarters of an embedding. Here every tensor keeps its number of weights.
     """
 
-    paper: ClassVar[Mapping[str, Any]] = {"share": 0.5, "end": 0.005, "stop": 1.0, "every": 1000}
+    version: ClassVar[int] = 2  # before, the number of pruned weights was rounded up
+    paper: ClassVar[Mapping[str, Any]] = {
+        "share": 0.5,
+        "end": 0.005,
+        "stop": 1.0,
+        "every": 1000,
+        "rounding": "up",
+    }
 
     share: float = Field(0.3, gt=0, le=1)
     """Share of a tensor's weights that the first change prunes and grows."""
+    rounding: Rounding = "down"
+    """How a share becomes a number of weights: `down`, as the authors' code does, or `up`, as that of
+    SMC-Bench does. With `down`, tensors that keep fewer weights than 1 / share do not change."""
     end: float = Field(0.0, ge=0, le=1)
     """Share at `stop`; between them the share falls by a cosine."""
     stop: float = Field(0.75, gt=0, le=1)
@@ -136,7 +154,12 @@ class RigL(Method):
     def plan(self, target: Target) -> Iterator[Stage]:
         """Prune, train under the updater."""
         yield Prune(by=self.first(), to=target)
-        yield Train(updater=Regrow(share=self.share, end=self.end, stop=self.stop, every=self.every))
+        yield Train(updater=self._updater())
+
+    def _updater(self) -> Regrow:
+        return Regrow(
+            share=self.share, end=self.end, stop=self.stop, every=self.every, rounding=self.rounding
+        )
 
 
 def rigl_card(start: str, name: str, source: str) -> MethodCard:
@@ -147,6 +170,9 @@ def rigl_card(start: str, name: str, source: str) -> MethodCard:
         source=f"Evci et al. (2020), arXiv:1911.11134, algorithm 1; start: {source}",
         when="during",
         patterns=("free",),
+        criterion="|w| decides what is pruned, and |g| what grows",
+        equals="google-research/rigl d39fc7d (rigl_tf2): no mask bit and no weight of 24 changes differs. "
+        "Where gradients are zero, it grows in order of place, and smc-eval at random",
     )
 
 
@@ -166,14 +192,16 @@ class SensitivityRigL(RigL):
     """RigL, started from SNIP."""
 
     card: ClassVar[MethodCard] = rigl_card("snip", "SNIP", "Lee et al. (2019), arXiv:1810.02340")
-    paper: ClassVar[Mapping[str, Any]] = {**RigL.paper, "batches": 1}
+    paper: ClassVar[Mapping[str, Any]] = {**RigL.paper, "batches": 1, "dropout": True}
 
     batches: PositiveInt = Sensitivity().batches
     """Training batches that SNIP uses."""
+    dropout: bool = False
+    """Whether SNIP's gradient has dropout, as in training. Published: it has none."""
 
     def first(self) -> Pruner:
         """Connection sensitivity."""
-        return Sensitivity(batches=self.batches)
+        return Sensitivity(batches=self.batches, dropout=self.dropout)
 
 
 class RandomRigL(RigL):

@@ -31,6 +31,12 @@ class SparseEvolution(Method):
         when="during",
         patterns=("free",),
         distribution="erk",
+        criterion="|w|, among positive and among negative weights; what grows is random",
+        equals=(
+            "dcmocanu/sparse-evolutionary-artificial-neural-networks 62ac974: of what a change "
+            "prunes, at most 1 of 5,600 mask bits differs, by rounding. It changes masks after "
+            "each epoch"
+        ),
     )
     share: float = Field(0.3, gt=0, le=1)
     """Share of a tensor's weights that each change prunes and grows; zeta in the paper."""

@@ -22,18 +22,22 @@ of all unseen words have saliency zero and are pruned first."""
 class Sensitivity(Criterion):
     """|g * w|: derivative of the loss by the presence of a weight. Lee et al. (2019), equations 5 and 6.
 
-    The paper divides by the sum over all weights, which does not change their order. Gradients are those
-    of training, with dropout. They are averaged over the batches before the absolute value is taken.
+    The paper divides by the sum over all weights, which does not change their order. It does not mention
+    dropout; the authors' code scores in evaluation mode. Gradients are averaged over the batches before the
+    absolute value is taken.
     """
 
+    version: ClassVar[int] = 2  # before, gradients had dropout
     shardable: ClassVar[bool] = True
 
     batches: PositiveInt = SNIP_BATCHES
     """Training batches that the gradient is averaged over."""
+    dropout: bool = False
+    """Whether the gradient has dropout, as in training."""
 
     def saliency(self, probe: Probe) -> dict[str, Tensor]:
         """One forward and backward pass for each batch."""
-        gradients = probe.gradients(self.batches)
+        gradients = probe.gradients(self.batches, dropout=self.dropout)
         return {name: gradients[name].mul_(weight).abs_() for name, weight in probe.weights.items()}
 
 
@@ -45,12 +49,20 @@ class Snip(OneShotBefore):
         summary="connection sensitivity |g w| before training, one shot",
         source="Lee, Ajanthan & Torr (2019), arXiv:1810.02340, equations 5 and 6",
         when="before",
+        criterion="|g w|, g the mean gradient of the training loss",
+        equals=(
+            "mil-ad/snip 883c805, on the same weights and batch: at most 1 of 4,832 mask bits "
+            "differs; it rounds the number of kept weights down. It scores one batch and draws "
+            "weights anew for that, and so does not score those that are trained"
+        ),
     )
-    paper: ClassVar[Mapping[str, Any]] = {"batches": 1}
+    paper: ClassVar[Mapping[str, Any]] = {"batches": 1, "dropout": True}
     batches: PositiveInt = SNIP_BATCHES
     """Training batches that the gradient is averaged over. With few, the embeddings of unseen tokens have
     saliency zero and are pruned first."""
+    dropout: bool = False
+    """Whether the gradient has dropout, as in training. Published: it has none."""
 
     def pruner(self) -> Pruner:
         """Connection sensitivity."""
-        return Sensitivity(batches=self.batches)
+        return Sensitivity(batches=self.batches, dropout=self.dropout)

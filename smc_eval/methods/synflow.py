@@ -24,7 +24,13 @@ class SynapticFlow(Criterion):
     """|w dR/dw| in the linearized net, where R is the sum of all outputs. Tanaka et al. (2020), algorithm 1.
 
     Only the form of the data matters: the lengths of the sequences, the shape of a tree. Biases are left
-    out, so that the weights of each layer have the same total flow.
+    out, as in the paper's R, so that the weights of each layer have the same total flow. In the authors'
+    code their absolute values flow too; then layers behind large biases have more.
+
+    Nothing is published for transformers. Here softmax and norms are linear: they divide by numbers without
+    a slope. So queries and keys have as much flow as values. A literal port, with absolute weights and inputs
+    of 1 in the net as it is, prunes all queries and keys: a norm takes away the mean, so that tokens are
+    nearly alike, and the softmax over them nearly does not depend on queries and keys.
     """
 
     needs_outputs: ClassVar[bool] = True
@@ -44,6 +50,13 @@ class SynFlow(Method):
         summary="synaptic flow |w dR/dw| before training, in rounds, without data",
         source="Tanaka et al. (2020), arXiv:2006.05467, algorithm 1",
         when="before",
+        criterion="|w dR/dw|, R the sum of the outputs of the linearized net",
+        equals=(
+            "ganguli-lab/Synaptic-Flow 9dfa57a, 100 rounds, nets without biases: no mask bit "
+            "differs if as many weights are pruned in each round; by its rounding up to 61 of "
+            "4,832 do. Biases carry flow there, and then 59 to 132 differ. No code is published "
+            "for transformers"
+        ),
     )
     rounds: PositiveInt = 100
     """Rounds of pruning, each with new saliencies. A single round can empty a layer."""

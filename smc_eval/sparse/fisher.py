@@ -187,6 +187,28 @@ def compensated(name: str, f_GBB: Tensor, w_GB: Tensor, stays_GB: Tensor) -> Ten
 
 
 @torch.no_grad()
+def summed_updates(name: str, f_GBB: Tensor, w_GB: Tensor, stays_GB: Tensor) -> Tensor:
+    """Weights after pruning, as [G, B], if each pruned weight is compensated for as if it were the only one.
+
+    The sum over the pruned i of -w_i / [F^-1]_ii F^-1 e_i, Kurtic et al. (2022), section 3; what it adds to
+    pruned weights is set to zero. A block that loses no weight keeps its values to the bit.
+
+    Raises:
+        SparsityError: F cannot be inverted in double precision. The message gives `name`.
+    """
+    new_GB = torch.where(stays_GB, w_GB, 0)
+    touched_G = (new_GB != w_GB).any(1) & stays_GB.any(1)
+    if not bool(touched_G.any()):
+        return new_GB
+    w_GB, stays_GB = w_GB[touched_G].to(DOUBLE), stays_GB[touched_G]
+    inverse_GBB = torch.cholesky_inverse(_root(name, f_GBB[touched_G]))
+    pulls_GB = w_GB.masked_fill(stays_GB, 0) / inverse_GBB.diagonal(dim1=1, dim2=2)
+    moves_GB = (inverse_GBB @ pulls_GB[:, :, None])[:, :, 0]
+    new_GB[touched_G] = (w_GB - moves_GB).masked_fill(~stays_GB, 0).to(new_GB.dtype)
+    return new_GB
+
+
+@torch.no_grad()
 def inverses(name: str, f_GBB: Tensor) -> Tensor:
     """F^-1 of each block.
 

@@ -11,26 +11,35 @@ from smc_eval.sparse.select import largest
 from smc_eval.sparse.shard_group import UNSHARDED, ShardGroup
 
 
-def drop_count(unpruned: int, share: float) -> int:
-    """How many of the unpruned weights a share is, rounded up: small tensors change too."""
-    return min(unpruned, math.ceil(unpruned * share - 1e-9))  # 0.55 * 100 is a little more than 55
+def drop_count(unpruned: int, share: float, *, up: bool = True) -> int:
+    """How many of the unpruned weights a share is. Rounded up, small tensors change too."""
+    if up:
+        return min(unpruned, math.ceil(unpruned * share - 1e-9))  # 0.55 * 100 is a little more than 55
+    return math.floor(unpruned * share + 1e-9)  # 0.29 * 100 is a little less than 29
 
 
 @torch.no_grad()
 def remaining_after_drop(
-    weight: Tensor, mask: Tensor, share: float, *, signs: bool = False, shards: ShardGroup = UNSHARDED
+    weight: Tensor,
+    mask: Tensor,
+    share: float,
+    *,
+    signs: bool = False,
+    up: bool = True,
+    shards: ShardGroup = UNSHARDED,
 ) -> Tensor:
     """The mask after the share of unpruned weights of least magnitude is dropped; True stays.
 
     Args:
         signs: drop the share of the smallest positive weights, and the same share of the largest
             negative ones; zeros count as positive.
+        up: round the number of dropped weights up, not down.
         shards: the holders of the other rows, where the tensor is sharded by rows.
     """
     sides = [mask & (weight >= 0), mask & (weight < 0)] if signs else [mask]
     stays, magnitude = torch.zeros_like(mask), weight.abs()
     for side, count in zip(sides, shards.count(sides), strict=True):
-        stays |= _largest(magnitude, count - drop_count(count, share), side, shards)
+        stays |= _largest(magnitude, count - drop_count(count, share, up=up), side, shards)
     return stays
 
 

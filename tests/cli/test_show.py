@@ -169,3 +169,12 @@ def test_a_method_whose_plan_fails_is_shown_with_the_reason(invoke, install, pla
     ended = invoke("show", "odd")
     assert ended.exit_code == 0
     assert f"  plan          odd:Odd {shown}" in ended.stdout
+
+
+def test_a_method_is_shown_with_what_decides_and_what_it_equals(invoke) -> None:
+    shown = " ".join(invoke("show", "obert").stdout.split())
+    assert "criterion w^2 / (2 [F^-1]_ii), F the Fisher matrix of a block of weights" in shown
+    assert "equals neuralmagic/sparseml 1c04a01 (OBSPruningModifier): no mask bit of 5,950 differs" in shown
+    shown = " ".join(invoke("show", "random-before").stdout.split())
+    assert "criterion a uniform random number equals unknown: it was compared with no" in shown
+    assert "equals" not in invoke("show", "dense").stdout

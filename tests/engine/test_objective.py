@@ -10,14 +10,15 @@ from typing import Any, ClassVar, cast
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 from smc_eval.card import MethodCard
 from smc_eval.engine.batches import Batches
 from smc_eval.engine.device import Device
-from smc_eval.engine.objective import Objective, divergence
+from smc_eval.engine.objective import Objective, divergence, softened
 from smc_eval.engine.train import Training
 from smc_eval.engine.usage import Usage
-from smc_eval.errors import PlanError, UsageError
+from smc_eval.errors import PlanError, PluginError, UsageError
 from smc_eval.experiment.cell import Chain, Link, shared_nets
 from smc_eval.method import Method
 from smc_eval.planning.plan import stages_to_run
@@ -246,3 +247,61 @@ def test_teacher_passes_are_counted_and_change_the_net(tmp_path: Path) -> None:
     assert taught.cost.teacher_passes == 12
     _, alone, _ = run_chain(chained(hardness=1e-6), tmp_path)
     assert any(not torch.allclose(tensors[name], alone[name], atol=1e-3) for name in tensors)
+
+
+def test_a_softened_loss_by_hand() -> None:
+    outputs = torch.tensor([[0.8, 0.2], [0.5, 0.5]]).log()
+    loss = -(outputs[0, 1] + outputs[1, 0]) / 2
+    # at T = 2 the odds of 4 to 1 become 2 to 1: -ln(1/3) and -ln(1/2), mean
+    assert float(softened(loss, outputs, 2.0)) == pytest.approx((math.log(3) + math.log(2)) / 2)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 200.0])
+@pytest.mark.parametrize("form", ["from outputs", "from outputs, normalized again", "from logits"])
+def test_a_softened_loss_is_the_cross_entropy_of_divided_logits(
+    smoothing: float, temperature: float, form: str
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(9, 6, generator=generator, dtype=torch.float64).requires_grad_()
+    labels = torch.randint(6, (9,), generator=generator)
+    outputs = logits.log_softmax(-1)
+    if form == "from outputs":
+        even = -outputs.mean(-1)
+        losses = (1 - smoothing) * -outputs[torch.arange(9), labels] + smoothing * even
+        loss = losses.mean()
+    else:
+        loss = cross_entropy(logits if form == "from logits" else outputs, labels, label_smoothing=smoothing)
+    found = softened(loss, outputs, temperature)
+    wanted = cross_entropy(logits / temperature, labels, label_smoothing=smoothing)
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6, check_dtype=False)
+    slopes = [torch.autograd.grad(value, logits)[0] for value in (found, wanted)]
+    torch.testing.assert_close(*slopes, rtol=1e-4, atol=1e-8)
+
+
+def test_an_impossible_class_has_no_part_in_a_softened_loss() -> None:
+    logits = torch.tensor([[1.0, 2.0, -math.inf]], requires_grad=True)
+    outputs = logits.log_softmax(-1)
+    found = softened(cross_entropy(logits, torch.tensor([0])), outputs, 4.0)
+    assert float(found.detach()) == pytest.approx(math.log(1 + math.exp(1 / 4)))
+    assert bool(torch.autograd.grad(found, logits)[0].isfinite().all())
+
+
+def weighted(outputs_MC: Tensor) -> Tensor:
+    return nn.functional.nll_loss(outputs_MC, torch.tensor([0, 1]), weight=torch.tensor([1.0, 3.0]))
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda outputs: (outputs[:, 0] - outputs[:, 1]).relu().mean(),
+        lambda outputs: -outputs[:, 0].sum(),
+        lambda outputs: 0.5 - outputs[:, 0].detach().mean() + 9 * outputs.detach().abs().max(),
+        weighted,
+    ],
+    ids=["margin", "a sum", "detached and too large", "classes with weights"],
+)
+def test_a_loss_that_is_no_mean_cross_entropy_is_refused(loss: Any) -> None:
+    outputs = torch.tensor([[0.8, 0.2], [0.5, 0.5]]).log().requires_grad_()
+    with pytest.raises(PluginError, match="its loss is not the mean cross entropy of its outputs"):
+        softened(loss(outputs), outputs, 2.0)

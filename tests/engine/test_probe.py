@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 import pytest
@@ -13,10 +14,10 @@ from smc_eval.engine.batches import Batches
 from smc_eval.engine.device import Device
 from smc_eval.engine.probe import NetProbe
 from smc_eval.engine.usage import Usage
-from smc_eval.errors import SparsityError
+from smc_eval.errors import PluginError, SparsityError
 from smc_eval.sparse.net import Net
 from smc_eval.sparse.scope import in_scope
-from smc_eval.task import Task
+from smc_eval.task import Part, Task
 from smc_eval.testing import Toy, assert_equal
 
 
@@ -118,6 +119,134 @@ def test_a_batch_can_have_another_size() -> None:
     grads = torch.autograd.grad(batches.task.loss(net.model, pair), list(net.parameters.values()))
     for name, gradient in zip(net.parameters, grads, strict=True):
         torch.testing.assert_close((first[name] + second[name]) / 2, gradient)
+
+
+def test_each_gradient_without_dropout_is_that_of_its_batch() -> None:
+    net, probe, batches, _ = probed(Toy())
+    found = [{n: g.clone() for n, g in grads.items()} for grads in probe.each_gradient(3, dropout=False)]
+    net.model.eval()
+    for batch, grads in zip(batches.sample(3, "stage"), found, strict=True):
+        wanted = torch.autograd.grad(batches.task.loss(net.model, batch), list(net.parameters.values()))
+        for name, gradient in zip(net.parameters, wanted, strict=True):
+            torch.testing.assert_close(grads[name], gradient)
+
+
+class Cool(Toy):
+    """The toy with logits that are divided by 5 before its loss."""
+
+    def loss_and_outputs(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
+        log_NC = (model(batch["tokens"]) / 5).log_softmax(-1)
+        return nn.functional.nll_loss(log_NC, batch["answers"]), log_NC
+
+
+def test_a_temperature_divides_the_logits() -> None:
+    (_, warm, _, usage), (_, cool, _, _) = probed(Toy()), probed(Cool())
+    vectors = {name: torch.ones_like(weight) for name, weight in warm.weights.items()}
+    pairs = [
+        (warm.gradients(2, dropout=False, temperature=5.0), cool.gradients(2, dropout=False)),
+        (warm.products(vectors, 2, temperature=5.0), cool.products(vectors, 2)),
+    ]
+    for found, wanted in pairs:
+        assert all(bool(tensor.any()) for name, tensor in wanted.items() if "norm" not in name)
+        for name, tensor in wanted.items():
+            torch.testing.assert_close(found[name], tensor, rtol=1e-3, atol=1e-7, msg=name)
+    assert usage.scoring_passes == 2 + 4
+
+
+class Values(Toy):
+    """Regression: its outputs are values."""
+
+    def loss_and_outputs(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
+        value_N = model(batch["tokens"])[:, 0]
+        return (value_N**2).mean(), value_N
+
+
+class Margins(Toy):
+    """A margin between log-probabilities."""
+
+    def loss_and_outputs(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
+        log_NC = model(batch["tokens"]).log_softmax(-1)
+        return (log_NC[:, 1] - log_NC[:, 0] + 20).relu().mean(), log_NC
+
+
+@pytest.mark.parametrize(
+    ("task", "reason"),
+    [(Values(), r"shape \(8,\), and are not log-prob"), (Margins(), "not the mean cross entropy")],
+)
+def test_a_loss_without_a_temperature_is_refused_by_name(task: Task, reason: str) -> None:
+    _, probe, _, _ = probed(task)
+    with pytest.raises(PluginError, match=f"temperature of 200.*'toy'.*{reason}.*use temperature=1"):
+        probe.gradients(1, dropout=False, temperature=200.0)
+
+
+class LossOnly(Toy):
+    """A task without outputs."""
+
+    loss_and_outputs: ClassVar[None] = None  # type: ignore[assignment]
+
+    def loss(self, model: nn.Module, batch: Any) -> Tensor:
+        return nn.functional.cross_entropy(model(batch["tokens"]), batch["answers"])
+
+
+@pytest.mark.parametrize(
+    ("task", "options", "message"),
+    [
+        (LossOnly(), {"temperature": 2.0}, "temperature of 2; .* need a task with `loss_and_outputs`"),
+        (Toy(), {"temperature": 0.0}, "temperature of 0; it must be above 0"),
+        (Toy(), {"per_class": 0}, "asked for 0 examples of each class; wanted 1 or more"),
+    ],
+)
+def test_impossible_options_are_refused(task: Task, options: Any, message: str) -> None:
+    _, probe, _, _ = probed(task)
+    with pytest.raises(PluginError, match=message):
+        probe.gradients(1, **options)
+
+
+class Classy(Toy):
+    """The answer is a class. Class 0 has one example, class 1 nine, class 2 forty."""
+
+    def data(self, part: Part) -> Sequence[Any]:
+        return [((n % 12, (n + 1) % 12), min(2, (n + 8) // 9)) for n in range(50)]
+
+    def class_of(self, example: Any) -> int:
+        return int(example[1])
+
+
+def test_per_class_draws_as_many_examples_of_each_class_and_all_of_a_rare_one() -> None:
+    net, probe, batches, usage = probed(Classy())
+    passes = batches.sample_classes(6, "stage")
+    assert passes is not None
+    drawn = [place for each in passes for part in each.parts for place in part]
+    assert Counter(batches.examples[place][1] for place in drawn) == {0: 1, 1: 6, 2: 6}
+    assert len(set(drawn)) == 13 and [each.examples for each in passes] == [8, 5]
+    found = probe.gradients(64, dropout=False, per_class=6)
+    assert usage.scoring_passes == 2
+    net.model.eval()  # the mean over the examples, though the batches have different sizes
+    loss = batches.task.loss(net.model, batches.batch(drawn))
+    grads = torch.autograd.grad(loss, list(net.parameters.values()))
+    for name, gradient in zip(net.parameters, grads, strict=True):
+        torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-7)
+
+
+def test_products_take_the_same_examples_of_each_class() -> None:
+    net, probe, batches, usage = probed(Classy())
+    passes = batches.sample_classes(2, "stage")
+    assert passes is not None
+    drawn = [place for each in passes for part in each.parts for place in part]
+    vectors = {name: torch.ones_like(weight) for name, weight in net.weights.items()}
+    found = probe.products(vectors, 64, per_class=2)
+    assert len(drawn) == 5 and usage.scoring_passes == 2
+    net.model.eval()
+    loss = batches.task.loss(net.model, batches.batch(drawn))
+    first = torch.autograd.grad(loss, list(net.parameters.values()), create_graph=True)
+    wanted = torch.autograd.grad(torch.stack([g.sum() for g in first]).sum(), list(net.parameters.values()))
+    for name, product in zip(net.parameters, wanted, strict=True):
+        torch.testing.assert_close(found[name], product, rtol=1e-3, atol=1e-6)
+
+
+def test_without_classes_or_a_temperature_nothing_changes() -> None:
+    results = [probed(Toy())[1].gradients(2, dropout=False, **options) for options in ({}, {"per_class": 3})]
+    assert_equal([results[0]], [results[1]])
 
 
 def test_masked_weights_have_gradients_too() -> None:

@@ -24,7 +24,15 @@ seeds = st.integers(0, 10**6)
 
 def greedy_surgeon(**options: Any) -> GreedySurgeon:
     return GreedySurgeon.model_validate(
-        {"block": 50, "gradients": 256, "damping": 1e-7, "memory": 64, **options}
+        {
+            "gradients": 256,
+            "damping": 1e-7,
+            "memory": 64,
+            "mend": "joint",
+            "dropout": False,
+            "block": 50,
+            **options,
+        }
     )
 
 
@@ -121,6 +129,7 @@ def test_the_plan_is_that_of_obert_with_other_scores() -> None:
         if isinstance(stage, Prune):
             assert isinstance(other, Prune) and isinstance(stage.by, GreedySurgeon)
             assert (stage.to, stage.by.block, stage.by.damping) == (other.to, 16, 0.1)
+            assert (stage.by.mend, stage.by.dropout) == ("joint", False)
         else:
             assert stage == other == Train()
 

@@ -46,7 +46,9 @@ class FixedProbe(Probe):
     def masks(self) -> Mapping[str, Tensor]:
         return self.unpruned
 
-    def each_gradient(self, batches: int, size: int | None = None) -> Iterator[Mapping[str, Tensor]]:
+    def each_gradient(
+        self, batches: int, size: int | None = None, *, dropout: bool = True
+    ) -> Iterator[Mapping[str, Tensor]]:
         for gradient in self.fixed[:batches]:
             self.passes += 1
             yield gradient
@@ -61,7 +63,15 @@ class FixedProbe(Probe):
 
 
 def surgeon(**options: Any) -> Surgeon:
-    return Surgeon.model_validate({"block": 50, "gradients": 256, "damping": 1e-7, "memory": 64, **options})
+    defaults = {
+        "block": 50,
+        "gradients": 256,
+        "damping": 1e-7,
+        "memory": 64,
+        "mend": "joint",
+        "dropout": False,
+    }
+    return Surgeon.model_validate({**defaults, **options})
 
 
 def noise(seed: int, count: int = 40, **shapes: tuple[int, ...]) -> FixedProbe:
@@ -90,6 +100,16 @@ def test_two_weights_are_as_computed_by_hand() -> None:
     assert probe.now["w"].tolist() == [[pytest.approx(3.5), 0.0]]
 
 
+@pytest.mark.parametrize(("mend", "last"), [("joint", 5.5), ("single", 5.0)])
+def test_both_formulas_for_three_weights_by_hand(mend: str, last: float) -> None:
+    # g = (1, 1, 1), damping 1: F = I + J, its inverse I - J / 4: 3/4 on the diagonal, -1/4 elsewhere.
+    # costs w^2 / (2 * 3/4): 2/3, 8/3 and 32/3, so 1 and 2 are pruned, and 4 stays.
+    # joint: 4 + F[s, s]^-1 F[s, q] w_q = 4 + (1 + 2) / 2; single: 4 + (1 + 2) / (3/4) * 1/4
+    probe = FixedProbe({"w": torch.tensor([[1.0, 2.0, 4.0]])}, [{"w": torch.ones(1, 3)}])
+    surgeon(gradients=1, damping=1.0, mend=mend).prune(probe, Target(sparsity=2 / 3))
+    assert probe.now["w"].tolist() == [[0.0, 0.0, pytest.approx(last)]]
+
+
 def test_a_large_weight_that_a_neighbour_can_replace_is_pruned_before_a_small_one() -> None:
     # a: gradients (1, 1), so only the sum of its weights matters; b: gradients (1, 0) and (0, 1)
     first, second = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
@@ -113,6 +133,41 @@ def test_blocks_of_one_use_the_diagonal_and_update_no_weight(seed, sparsity) -> 
     }
     assert_equal([masks], [allocate(worth, Target(sparsity=sparsity))])
     assert_equal([probe.now], [{name: weight * masks[name] for name, weight in before.items()}])
+
+
+@given(seeds, st.sampled_from([0.2, 0.5, 0.8]))
+def test_masks_do_not_depend_on_the_formula_and_the_joint_one_costs_less(seed, sparsity) -> None:
+    ends = []
+    for mend in ("joint", "single"):
+        probe = noise(seed, w=(10, 10))
+        before = dict(probe.now)
+        masks = surgeon(block=100, mend=mend).prune(probe, Target(sparsity=sparsity))
+        ends.append((masks, rise(probe, before, probe.now)))
+    assert_equal([ends[0][0]], [ends[1][0]])
+    assert ends[0][1] < ends[1][1]
+
+
+@given(seeds, st.integers(2, 9))
+def test_a_single_pruned_weight_moves_the_others_alike_by_both_formulas(seed, block) -> None:
+    ends = []
+    for mend in ("joint", "single"):
+        probe = noise(seed, w=(1, block))
+        surgeon(block=block, damping=1e-2, mend=mend).prune(probe, Target(sparsity=1 / block))
+        ends.append(probe.now["w"])
+    torch.testing.assert_close(ends[0], ends[1])
+
+
+@pytest.mark.parametrize("dropout", [True, False])
+def test_dropout_is_passed_to_the_probe(*, dropout: bool) -> None:
+    class Asked(FixedProbe):
+        def each_gradient(self, batches: int, size: int | None = None, *, dropout: bool = True) -> Any:
+            asked.append(dropout)
+            return super().each_gradient(batches, size)
+
+    asked: list[bool] = []
+    probe = noise(0, w=(3, 3))
+    surgeon(dropout=dropout).prune(Asked(probe.now, probe.fixed), Target(sparsity=0.5))
+    assert asked == [dropout]
 
 
 @given(seeds, st.sampled_from([0.2, 0.5, 0.8]))
@@ -193,7 +248,7 @@ def test_less_memory_ends_in_the_same_net_with_dropout(
     ends = []
     # the GRU, down and odd have 5 + 6 + 2 + 1 blocks of 50 weights, at 448 bytes a weight; 3 a part
     for memory, parts in ((10_000_000, 1), (3 * 50 * 448, 5)):
-        method = OptimalBertSurgeon(gradients=8, memory=memory)
+        method = OptimalBertSurgeon(gradients=8, memory=memory, dropout=True)
         record, tensors, masks = run_chain(chain_of(method, Target(sparsity=0.7)), tmp_path / str(memory))
         assert record.cost.scoring_passes == 8 * (2 * parts - 1)
         ends.append((record.digest, tensors, masks))
@@ -241,7 +296,13 @@ def test_levels_without_a_pattern_are_left_out() -> None:
 
 def test_the_paper_protocol_takes_the_diagonal_over_an_epoch() -> None:
     method = OptimalBertSurgeon.model_validate(OptimalBertSurgeon.paper)
-    assert method.label == "obert:block=1,gradients=609"
+    assert method.label == "obert:block=1,gradients=609,dropout=True"
+
+
+def test_the_defaults_are_the_published_formula_and_gradients_without_dropout() -> None:
+    stage = [*OptimalBertSurgeon().plan(Target(sparsity=0.5))][1]
+    assert isinstance(stage, Prune) and isinstance(stage.by, Surgeon)
+    assert (stage.by.mend, stage.by.dropout, stage.by.block, stage.by.damping) == ("single", False, 50, 1e-7)
 
 
 def test_the_memory_limit_is_not_part_of_the_digest() -> None:
@@ -252,7 +313,8 @@ def test_the_memory_limit_is_not_part_of_the_digest() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"block": 0}, {"block": 2000}, {"damping": 0}, {"gradients": 0}, {"memory": 1}]
+    "wrong",
+    [{"block": 0}, {"block": 2000}, {"damping": 0}, {"gradients": 0}, {"memory": 1}, {"mend": "none"}],
 )
 def test_options_out_of_bounds_are_refused(wrong: Any) -> None:
     with pytest.raises(ValidationError, match=next(iter(wrong))):

@@ -16,6 +16,7 @@ from smc_eval.method import Method
 from smc_eval.methods.rigl import MagnitudeRigL, RandomRigL, Regrow, SensitivityRigL
 from smc_eval.methods.snip import Snip
 from smc_eval.sparse.net import Net
+from smc_eval.sparse.regrow import drop_count, remaining_after_drop
 from smc_eval.stages import Prune
 from smc_eval.target import Target
 from smc_eval.testing import Toy, chain_of, run_chain, step_view
@@ -197,7 +198,7 @@ def test_accumulated_batches_are_one_step(tmp_path: Path) -> None:
         task = NoDropout(recipe=Toy().recipe.model_copy(update=changed))
         link = chain_of(MagnitudeRigL(), Target(sparsity=0.7), task)
         record, _, last = run_chain(link, tmp_path / str(accumulation))
-        assert record.certificate.mask_changes == 5
+        assert record.certificate.mask_changes == 4  # the last share is below one weight of each tensor
         masks.append(last)
     assert all(torch.equal(mask, masks[1][name]) for name, mask in masks[0].items())
 
@@ -205,9 +206,48 @@ def test_accumulated_batches_are_one_step(tmp_path: Path) -> None:
 def test_its_first_masks_are_those_of_the_method_in_its_name() -> None:
     target = Target(sparsity=0.5)
     assert next(SensitivityRigL().plan(target)) == next(Snip().plan(target))
-    for batches in (SensitivityRigL(**SensitivityRigL.paper), SensitivityRigL(batches=1)):
-        stage = next(batches.plan(target))
-        assert isinstance(stage, Prune) and stage.by == next(Snip(**Snip.paper).plan(target)).by
+    stage = next(SensitivityRigL(**SensitivityRigL.paper).plan(target))
+    assert isinstance(stage, Prune) and stage.by == next(Snip(**Snip.paper).plan(target)).by
+
+
+@pytest.mark.parametrize(("rounding", "changed"), [("down", [0, 1, 3]), ("up", [1, 2, 3])])
+def test_a_share_of_weights_is_rounded_down_as_the_authors_do_or_up(
+    rounding: Any, changed: list[int]
+) -> None:
+    # 0.3 of 3, 5 and 10 weights are 0.9, 1.5 and 3
+    weights = {
+        name: torch.arange(1.0, n + 1)[None].repeat(2, 1) for name, n in (("a", 3), ("b", 5), ("c", 10))
+    }
+    masks = {name: torch.tensor([True, False])[:, None].expand_as(weight) for name, weight in weights.items()}
+    gradients = {name: torch.ones_like(weight) for name, weight in weights.items()}
+    view = step_view(weights, gradients, at=2, steps=100)
+    view.net.set_masks({name: mask.clone() for name, mask in masks.items()})
+    Regrow(every=2, share=0.3, end=0.3, rounding=rounding).update(view, {})
+    # equal gradients grow in order, dropped places first
+    after = view.net.masks
+    pruned = {name: int((masks[name] & ~after[name]).sum()) for name in after}
+    assert sum(int(mask.sum()) for mask in after.values()) == 18
+    kept = {
+        name: remaining_after_drop(weights[name], masks[name], 0.3, up=rounding == "up") for name in "abc"
+    }
+    assert [int(masks[name].sum() - kept[name].sum()) for name in "abc"] == changed
+    assert all(pruned[name] <= n for name, n in zip("abc", changed, strict=True))
+
+
+def test_rigl_rounds_down_and_smc_bench_up() -> None:
+    target = Target(sparsity=0.5)
+    updaters = [
+        [*method.plan(target)][1].updater for method in (RandomRigL(), RandomRigL(**RandomRigL.paper))
+    ]
+    assert [updater.rounding for updater in updaters] == ["down", "up"]
+
+
+def test_a_share_that_is_a_whole_number_is_not_rounded() -> None:
+    for unpruned in range(200):
+        for hundredths in range(101):
+            exact, rest = divmod(unpruned * hundredths, 100)
+            assert drop_count(unpruned, hundredths / 100, up=False) == exact
+            assert drop_count(unpruned, hundredths / 100) == exact + (rest > 0)
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.card.name)

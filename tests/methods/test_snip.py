@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, cast
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -73,4 +74,23 @@ def test_one_batch_uses_one_example() -> None:
 def test_the_plan_prunes_and_trains_and_the_paper_protocol_takes_one_batch() -> None:
     target = Target(sparsity=0.5)
     assert list(Snip().plan(target)) == [Prune(by=Sensitivity(batches=64), to=target), Train()]
-    assert list(Snip(**Snip.paper).plan(target)) == [Prune(by=Sensitivity(batches=1), to=target), Train()]
+    by = Sensitivity(batches=1, dropout=True)
+    assert list(Snip(**Snip.paper).plan(target)) == [Prune(by=by, to=target), Train()]
+
+
+@pytest.mark.parametrize("dropout", [True, False])
+def test_dropout_is_an_option_and_off_as_in_the_authors_code(*, dropout: bool) -> None:
+    task, device = Toy(), Device("cpu", threads=1)
+    device.seed("start")
+    net = Net(task.model(), ("down.weight",))
+    batches = Batches(task, task.recipe, "start", device)
+    probe = NetProbe(net, batches, "name", Usage(), device)
+    device.seed("stage")
+    values = Sensitivity(batches=2, dropout=dropout).saliency(probe)["down.weight"]
+    net.model.train(dropout)
+    device.seed("stage")
+    losses = [task.loss(net.model, batch) for batch in batches.sample(2, "name")]
+    weight = net.model.get_parameter("down.weight")
+    (gradient,) = torch.autograd.grad(torch.stack(losses).mean(), weight)
+    torch.testing.assert_close(values, (gradient * weight).detach().abs())
+    assert not Snip().dropout

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, cast
 
 import pytest
@@ -22,7 +23,8 @@ from smc_eval.methods.omp import Magnitude
 from smc_eval.methods.snip import Sensitivity
 from smc_eval.methods.synflow import SynapticFlow, SynFlow
 from smc_eval.pruner import Pruner
-from smc_eval.sparse.allocate import expected
+from smc_eval.sparse.allocate import allocate, expected
+from smc_eval.sparse.flow import flow
 from smc_eval.sparse.net import Net
 from smc_eval.sparse.scope import in_scope
 from smc_eval.stages import Prune, Train
@@ -184,3 +186,67 @@ def test_a_task_without_outputs_is_refused_before_anything_runs() -> None:
         UsageError, match="'synflow' needs the outputs of the task, and task 'loss-only' has no"
     ):
         chain_of(SynFlow(), Target(sparsity=0.5), LossOnly())
+
+
+def literal_scores(model: nn.Module, ones: Tensor) -> dict[str, Tensor]:
+    """As the authors' code: absolute parameters, biases included, and inputs of 1, in the net as it is."""
+    twin = copy.deepcopy(model).double().eval()
+    for parameter in twin.parameters():
+        parameter.data.abs_()
+    result = twin(inputs_embeds=ones).logits if hasattr(twin, "roberta") else twin(ones)
+    result.sum().backward()
+    return {
+        name: (parameter.detach() * parameter.grad).abs()
+        for name, parameter in twin.named_parameters()
+        if parameter.ndim >= 2 and parameter.grad is not None
+    }
+
+
+def test_biases_carry_no_flow_here_and_do_in_the_authors_code() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 1))
+    with torch.no_grad():
+        model[0].weight.copy_(torch.tensor([[1.0, -2.0], [3.0, 4.0]]))
+        model[0].bias.copy_(torch.tensor([-10.0, 1.0]))
+        model[2].weight.copy_(torch.tensor([[-5.0, 6.0]]))
+        model[2].bias.fill_(100.0)
+    here = flow(model, ["0.weight", "2.weight"], lambda twin: twin(torch.zeros(1, 2)))
+    # ones give (1 + 2, 3 + 4) = (3, 7) and R = 5 * 3 + 6 * 7; both layers have a total flow of 57
+    assert here["0.weight"].tolist() == [[5.0, 10.0], [18.0, 24.0]]
+    assert here["2.weight"].tolist() == [[15.0, 42.0]]
+    # with biases the second layer has inputs (3 + 10, 7 + 1), so a total of 5 * 13 + 6 * 8 = 113
+    there = literal_scores(model, torch.ones(1, 2).double())
+    assert there["0.weight"].tolist() == [[5.0, 10.0], [18.0, 24.0]]
+    assert there["2.weight"].tolist() == [[65.0, 48.0]]
+
+
+def remaining(model: nn.Module, scores: Callable[[nn.Module], dict[str, Tensor]]) -> dict[str, int]:
+    """Weights of each matrix after half are pruned in twenty rounds."""
+    net, masks = copy.deepcopy(model), None
+    for number in range(1, 21):
+        masks = allocate(scores(net), Target(sparsity=1 - 0.5 ** (number / 20)), within=masks)
+        for name, mask in masks.items():
+            net.get_parameter(name).data.mul_(mask)
+    assert masks is not None
+    return {name: int(mask.sum()) for name, mask in masks.items()}
+
+
+def test_queries_and_keys_of_a_transformer_stay_and_a_literal_port_prunes_them_all() -> None:
+    from transformers import RobertaConfig, RobertaForSequenceClassification
+
+    torch.manual_seed(0)
+    sizes: Any = {"vocab_size": 50, "hidden_size": 16, "intermediate_size": 32, "max_position_embeddings": 40}
+    config = RobertaConfig(num_hidden_layers=2, num_attention_heads=2, type_vocab_size=1, **sizes)
+    config._attn_implementation = "eager"
+    model = RobertaForSequenceClassification(config)
+    ones = torch.ones(1, 7, 16, dtype=torch.float64)
+    names = [name for name in literal_scores(model, ones) if "embeddings" not in name]
+    ids = torch.arange(5, 12)[None]
+    ours = remaining(model, lambda net: flow(net, names, lambda twin: twin(input_ids=ids).logits))
+    port = remaining(
+        model,
+        lambda net: {name: values for name, values in literal_scores(net, ones).items() if name in names},
+    )
+    compared = [name for name in names if "query" in name or "key" in name]
+    assert len(compared) == 4
+    assert all(port[name] == 0 and ours[name] > 50 for name in compared)
+    assert sum(port.values()) == sum(ours.values())

@@ -14,7 +14,15 @@ from torch import Tensor
 
 from smc_eval.errors import SparsityError, TrainingError
 from smc_eval.sparse import fisher
-from smc_eval.sparse.fisher import Tile, chunks, compensated, fisher_blocks, removal_costs, tiles
+from smc_eval.sparse.fisher import (
+    Tile,
+    chunks,
+    compensated,
+    fisher_blocks,
+    removal_costs,
+    summed_updates,
+    tiles,
+)
 
 seeds = st.integers(0, 10**6)
 blocks = st.sampled_from([1, 2, 3, 5, 8, 50])
@@ -147,6 +155,34 @@ def test_remaining_weights_compensate_for_pruned_ones_optimally(seed, block, cou
             inverse = torch.linalg.inv(f_BB)
             moves = -inverse[:, ~stays_B] @ torch.linalg.solve(inverse[~stays_B][:, ~stays_B], w_B[~stays_B])
             torch.testing.assert_close(new_B.double(), w_B + moves, rtol=1e-4, atol=1e-4 * scale)
+
+
+@given(seeds, st.integers(1, 12), st.integers(1, 40), dampings, st.floats(0, 1))
+def test_the_published_update_is_the_sum_of_those_of_each_weight_alone(
+    seed, block, count, damping, share
+) -> None:
+    gradients = list(normal(count, 3 * block, seed=seed))
+    w_GB = normal(3, block, seed=seed + 1)
+    stays_GB = torch.rand(3, block, generator=torch.Generator().manual_seed(seed)) >= share
+    f_GBB = single_tile(gradients, block, damping)
+    new = summed_updates("w", f_GBB, w_GB, stays_GB)
+    for f_BB, w_B, stays_B, new_B in zip(f_GBB, w_GB.double(), stays_GB, new, strict=True):
+        expected = w_B.clone()
+        for place in (~stays_B).nonzero()[:, 0].tolist():
+            alone = torch.zeros(block, dtype=torch.bool)
+            alone[place] = True
+            expected += constrained(f_BB, w_B, alone)
+        expected[~stays_B] = 0
+        scale = float(torch.cat((w_B, expected)).abs().max())
+        torch.testing.assert_close(new_B.double(), expected, rtol=1e-4, atol=1e-4 * scale)
+
+
+def test_the_published_update_of_a_block_that_loses_all_or_nothing() -> None:
+    f_GBB = single_tile(list(normal(9, 8, seed=0)), 4, 1e-7)
+    w_GB = normal(2, 4, seed=1)
+    stays_GB = torch.tensor([[True] * 4, [False] * 4])
+    new = summed_updates("w", f_GBB, w_GB, stays_GB)
+    assert torch.equal(new[0], w_GB[0]) and not new[1].any()
 
 
 def test_a_block_that_loses_no_weight_keeps_its_values_to_the_bit() -> None:
