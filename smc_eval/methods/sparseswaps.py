@@ -22,7 +22,8 @@ class BestSwaps(Refinement):
 
     Zimmer et al. (2025). The error of a row is (w - m w)^T G (w - m w) with the Gram matrix G of its inputs.
     Each step takes the best swap of all pairs, within the row or within a group of N:M. The search over pairs
-    leaves out those that a bound excludes, so the result is that of the full search.
+    leaves out those that a bound excludes, so the result is that of the full search. It works on a copy of G
+    in double precision, of one tensor at a time.
     """
 
     swaps: PositiveInt

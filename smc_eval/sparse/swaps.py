@@ -82,7 +82,7 @@ def swapped(
     these the one that keeps the lowest. In double precision: the error of a row never rises.
     """
     gram_II, new_OI, inputs = gram_II.to(torch.float64), mask_OI.clone(), weight_OI.shape[1]
-    best = best_swaps if group is None else InGroups(gram_II, group)
+    best = InRows(gram_II) if group is None else InGroups(gram_II, group)
     step = max(1, PAIRS_AT_ONCE // max(1, inputs * (group or 1)))
     for start in range(0, len(weight_OI), step):
         at = slice(start, start + step)
@@ -92,13 +92,13 @@ def swapped(
     return new_OI
 
 
-def _descend(rows: OpenRows, gram_II: Tensor, best: Callable[[OpenRows, Tensor], Swaps], most: int) -> Tensor:
+def _descend(rows: OpenRows, gram_II: Tensor, best: Callable[[OpenRows], Swaps], most: int) -> Tensor:
     """The mask of the rows after their swaps."""
     ends_RI = rows.mask_RI.clone()
     least_R = LEAST_GAIN * (rows.w_RI.masked_fill(rows.mask_RI, 0) * rows.c_RI).sum(1)
     place_R = torch.arange(len(ends_RI), device=ends_RI.device)
     for _ in range(most):
-        change_R, prune_R1, keep_R1 = best(rows, gram_II)
+        change_R, prune_R1, keep_R1 = best(rows)
         gains_R = change_R < -least_R
         if not bool(gains_R.any()):
             break
@@ -115,26 +115,31 @@ def _descend(rows: OpenRows, gram_II: Tensor, best: Callable[[OpenRows, Tensor],
     return ends_RI
 
 
-def best_swaps(rows: OpenRows, gram_II: Tensor) -> Swaps:
+class InRows:
     """The best swap of each row, over all pairs of a kept and a pruned weight.
 
     Pairs that cannot be the best are left out. A swap is at best the sum of its two terms less
     2 |w_p| |w_u| max |G_p|, and a row's best is at most that of two simple tries: the least term of one
     kind, with every partner.
     """
-    prune_RI, keep_RI = rows.terms(gram_II)
-    bound_R1 = _tried(rows.w_RI, prune_RI, keep_RI, gram_II)
-    far_I = gram_II.abs().fill_diagonal_(0).amax(1)
-    sizes_RI = rows.w_RI.abs()
-    hopeful = []
-    for own_RI, other_RI in ((prune_RI, keep_RI), (keep_RI, prune_RI)):
-        largest_R1 = sizes_RI.masked_fill(other_RI.isinf(), 0).amax(1, keepdim=True)
-        least_R1, reach_RI = other_RI.amin(1, keepdim=True), 2 * sizes_RI * far_I * largest_R1
-        rounding_RI = ROUNDING * (own_RI.abs() + least_R1.abs() + reach_RI)
-        hopeful.append((own_RI + least_R1 - reach_RI - rounding_RI <= bound_R1) & own_RI.isfinite())
-    prune_RI.masked_fill_(~hopeful[0], torch.inf)
-    keep_RI.masked_fill_(~hopeful[1], torch.inf)
-    return _compared(rows.w_RI, prune_RI, keep_RI, gram_II)
+
+    def __init__(self, gram_II: Tensor) -> None:
+        self.gram_II, self.far_I = gram_II, gram_II.abs().fill_diagonal_(0).amax(1)
+
+    def __call__(self, rows: OpenRows) -> Swaps:
+        """The best swaps."""
+        prune_RI, keep_RI = rows.terms(self.gram_II)
+        bound_R1 = _tried(rows.w_RI, prune_RI, keep_RI, self.gram_II)
+        sizes_RI = rows.w_RI.abs()
+        hopeful = []
+        for own_RI, other_RI in ((prune_RI, keep_RI), (keep_RI, prune_RI)):
+            largest_R1 = sizes_RI.masked_fill(other_RI.isinf(), 0).amax(1, keepdim=True)
+            least_R1, reach_RI = other_RI.amin(1, keepdim=True), 2 * sizes_RI * self.far_I * largest_R1
+            rounding_RI = ROUNDING * (own_RI.abs() + least_R1.abs() + reach_RI)
+            hopeful.append((own_RI + least_R1 - reach_RI - rounding_RI <= bound_R1) & own_RI.isfinite())
+        prune_RI.masked_fill_(~hopeful[0], torch.inf)
+        keep_RI.masked_fill_(~hopeful[1], torch.inf)
+        return _compared(rows.w_RI, prune_RI, keep_RI, self.gram_II)
 
 
 def _tried(w_RI: Tensor, prune_RI: Tensor, keep_RI: Tensor, gram_II: Tensor) -> Tensor:
@@ -190,20 +195,24 @@ class InGroups:
     """The best swap of each row within a group of `group` consecutive inputs."""
 
     def __init__(self, gram_II: Tensor, group: int) -> None:
-        self.group, self.fill = group, -len(gram_II) % group
+        self.gram_II, self.group, self.fill = gram_II, group, -len(gram_II) % group
         whole_II = pad(gram_II, (0, self.fill, 0, self.fill))
         size = len(whole_II) // group
-        self.gram_KMM = whole_II.view(size, group, size, group).diagonal(dim1=0, dim2=2).permute(2, 0, 1)
+        self.gram_KMM = (
+            whole_II.view(size, group, size, group).diagonal(dim1=0, dim2=2).permute(2, 0, 1).contiguous()
+        )
 
-    def __call__(self, rows: OpenRows, gram_II: Tensor) -> Swaps:
+    def __call__(self, rows: OpenRows) -> Swaps:
         """The best swaps."""
         group = self.group
         w_RKM, a_RKM, b_RKM = (
             pad(values, (0, self.fill), value=filler).view(len(values), -1, group)
-            for values, filler in zip((rows.w_RI, *rows.terms(gram_II)), FILLERS, strict=True)
+            for values, filler in zip((rows.w_RI, *rows.terms(self.gram_II)), FILLERS, strict=True)
         )
-        pairs_RKMM = w_RKM[:, :, :, None] * w_RKM[:, :, None, :] * self.gram_KMM
-        pairs_RKMM = a_RKM[:, :, :, None] + b_RKM[:, :, None, :] - 2 * pairs_RKMM
+        pairs_RKMM = (-2 * w_RKM)[:, :, :, None] * self.gram_KMM
+        pairs_RKMM *= w_RKM[:, :, None, :]
+        pairs_RKMM += a_RKM[:, :, :, None]
+        pairs_RKMM += b_RKM[:, :, None, :]
         change_R, best_R = pairs_RKMM.flatten(1).min(1)  # the first of equal ones
         first_R1 = (best_R // group**2 * group)[:, None]
         return Swaps(
