@@ -34,8 +34,8 @@ class NetSection:
 
     def settle(self, masks: Mapping[str, Tensor], weights: Mapping[str, Tensor] | None = None) -> None:
         self._check("settled")
-        self._settled = True
         self._walk.settle(self.plan, masks, weights or {})
+        self._settled = True
 
     def _check(self, what: str) -> None:
         """Refuse a section at which the walk does not stand, or that has been settled."""

@@ -63,6 +63,11 @@ class SparseGPT(OneShotAfter):
         distributions=("uniform", "erk", "owl"),
         distribution="uniform",
         criterion="w² / [H⁻¹]ᵢᵢ, H of the inputs, within each block of columns",
+        equals=(
+            "IST-DASLab/sparsegpt 147d215 in the loop of locuslab/wanda 8e8fc87 (a Llama of 4 blocks, 0.5, "
+            "0.75): 0.6 % and 1.8 % of the mask bits differ, because its code prunes one weight too many in "
+            "each block of columns. With that count mended none differs, and values by 2e-4 at most"
+        ),
     )
     batches: PositiveInt = 32
     """Training batches that are run forward: with 4 examples a batch, 128 examples as published."""

@@ -22,9 +22,12 @@ from transformers import (
 
 from smc_eval.capabilities import excluded
 from smc_eval.engine.batches import Batches
+from smc_eval.engine.block_walk import BlockWalk
 from smc_eval.engine.device import Device
+from smc_eval.engine.input_passes import InputPasses
 from smc_eval.engine.probe import NetProbe
 from smc_eval.engine.usage import Usage
+from smc_eval.errors import PluginError, SparsityError
 from smc_eval.sparse.net import Net
 from smc_eval.sparse.scope import in_scope
 from smc_eval.task import Part, Task
@@ -406,6 +409,96 @@ def stated(task: Task, sections: Sequence[Sequence[str]], scope: Any = "body") -
         probe.mend(values)
         probe.set_masks({**probe.masks, **masks})
     return seen
+
+
+class Careless(Handmade):
+    """A net that restores nothing where a pass ends early: its scale then grows from pass to pass."""
+
+    scale = 1.0
+
+    def run(self, x: Tensor) -> Tensor:
+        self.scale *= 2
+        for block in self.blocks:
+            x = block(x * self.scale)
+        self.scale /= 2
+        return x
+
+
+def test_a_net_that_early_ends_of_passes_harm_is_refused() -> None:
+    probe = probe_of(Words().model_copy(update={"net": Careless}))
+    with pytest.raises(SparsityError, match=r"a pass that ends early changes what '[a-z0-9.]*' gets"):
+        next(iter(probe.walk(BATCHES)))
+
+
+ROUTES = {
+    "BERT": ["", "", "layer.0", "layer.1", "layer.2"],
+    "mBART": ["", "", "encoder.layers.0", *["encoder.layers.1"] * 2, "decoder.layers.0", "decoder.layers.1"],
+    "Loops": ["", None, None, None, None, None],
+    "Stateful": ["", "", "blocks.0", None, None, "blocks.3"],
+    "InPlace": ["", "", None, None, None],
+    "Tied": ["", None, "blocks.0", "blocks.1", "blocks.2", "blocks.3"],
+}
+"""Of each section the last block whose kept outputs are read; None: its passes begin at the start."""
+
+
+@pytest.mark.parametrize("name", ROUTES)
+def test_passes_begin_behind_the_last_pruned_block_wherever_that_shows_the_same(name: str) -> None:
+    probe = probe_of(task_of(name), "all-2d")
+    reads = [section.plan.route.reads for section in probe.walk(BATCHES)]
+    for wanted, blocks in zip(ROUTES[name], reads, strict=True):
+        assert (blocks is None) == (wanted is None)
+        if wanted:
+            assert any(block.endswith(wanted) for block in blocks or ()), blocks
+        assert len(blocks or ()) <= 2
+
+
+def test_only_the_outputs_of_one_block_are_kept_and_of_the_first_of_two_stacks() -> None:
+    for name, stacks in (("BERT", 1), ("Llama", 1), ("mBART", 2)):
+        probe = probe_of(task_of(name))
+        passes = InputPasses(probe.net, probe._batches, BATCHES, "stage", probe._device)
+        walk = BlockWalk(passes, probe._meter, probe._settle)
+        for section in walk.sections():
+            section.inputs(Rows(section.names))
+        # 24 examples of 3 or 5 tokens of 16 numbers; the decoder has them too
+        tokens = sum(len(probe._batches.examples[place][0]) for places in passes.places for place in places)
+        assert walk.kept_bytes == stacks * tokens * 16 * 4
+
+
+def test_a_section_is_observed_and_settled_in_its_turn() -> None:
+    probe = probe_of(task_of("Chain"))
+    walk = probe.walk(BATCHES)
+    first = next(walk)
+    masks, values = new_of(probe, first.names)
+    with pytest.raises(PluginError, match=r"settled with masks of other weights than its own; .*: 'other'"):
+        first.settle({**masks, "other": masks[first.names[0]]})
+    with pytest.raises(PluginError, match=r"settled with values of other weights than its own"):
+        first.settle(masks, {"other": masks[first.names[0]]})
+    first.settle(masks, values)
+    for act in (lambda: first.settle(masks), lambda: first.inputs(Rows(()))):
+        with pytest.raises(PluginError, match="after it was settled; settle each section once, in order"):
+            act()
+    second = next(walk)
+    next(walk)
+    with pytest.raises(PluginError, match="was observed when the walk had gone on"):
+        second.inputs(Rows(()))
+
+
+def test_writing_into_the_net_between_two_sections_is_noticed() -> None:
+    probe = probe_of(task_of("Chain"))
+    section = next(probe.walk(BATCHES))
+    probe.weights[section.names[0]].add_(1)
+    with pytest.raises(SparsityError, match="wrote into 'before.weight' of probe.weights"):
+        section.settle(new_of(probe, section.names)[0])
+
+
+def test_a_net_without_blocks_is_one_section_that_sees_what_inputs_show() -> None:
+    probe, other = probe_of(Toy()), probe_of(Toy())
+    for section in probe.walk(BATCHES):
+        rows, wanted = Rows(section.names), Rows(section.names)
+        section.inputs(rows)
+        other.inputs(BATCHES, wanted)
+        assert same(rows.rows, wanted.rows) and set(section.names) == set(probe.weights)
+    assert probe._usage.scoring_passes == other._usage.scoring_passes == BATCHES
 
 
 @pytest.mark.parametrize("name", [*NETS, "BERT pairs", "mBART pairs", "Chain pairs", "CSQA", "translation"])
