@@ -29,10 +29,11 @@ class Surgeon(Pruner):
     """Saliency w^2 / (2 [F^-1]_ii); then the remaining weights compensate for the pruned ones, Q.
 
     Kurtic et al. (2022), section 3. F is the damped empirical Fisher matrix of a block of consecutive
-    weights. `mend="single"` is the published algorithm: it adds up what each pruned weight alone asks for,
-    -w_i / [F^-1]_ii F^-1 e_i, and so ignores that pruned weights are correlated. `mend="joint"` solves for
-    all that leave the block at once, -F^-1[:, Q] (F^-1[Q, Q])^-1 w_Q, the paper's formula for a group. It
-    is exact for the quadratic of the block.
+    weights. `mend="single"` is the published algorithm, that of the authors' code and tutorial: it adds up
+    what each pruned weight alone asks for, -w_i / [F^-1]_ii F^-1 e_i, sets pruned weights to zero, and so
+    ignores that they are correlated. `mend="joint"` solves for all that leave the block at once,
+    -F^-1[:, Q] (F^-1[Q, Q])^-1 w_Q, the paper's formula for a group: the exact minimum for the quadratic of
+    the block. Both have the same masks.
 
     Memory: the matrices take 8 `block` bytes for each weight, and an eighth of that to collect gradients;
     with blocks of 50, that is 450 bytes for each weight. They are computed in parts of at most `memory`,
@@ -113,7 +114,7 @@ class OptimalBertSurgeon(Method):
         summary="second-order pruning of the trained net, then the whole recipe again",
         source="Kurtic et al. (2022), arXiv:2203.07259, section 3; Fisher blocks: arXiv:2004.14340",
         when="after",
-        criterion="w^2 / (2 [F^-1]_ii), F the Fisher matrix of a block of weights",
+        criterion="w² / (2 [F⁻¹]ᵢᵢ), F the Fisher matrix of a block of weights",
         equals=(
             "neuralmagic/sparseml 1c04a01 (OBSPruningModifier): no mask bit of 5,950 differs, and "
             "no weight by more than 2e-8, if it computes in double precision. In single "

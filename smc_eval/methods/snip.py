@@ -22,9 +22,9 @@ of all unseen words have saliency zero and are pruned first."""
 class Sensitivity(Criterion):
     """|g * w|: derivative of the loss by the presence of a weight. Lee et al. (2019), equations 5 and 6.
 
-    The paper divides by the sum over all weights, which does not change their order. It does not mention
-    dropout; the authors' code scores in evaluation mode. Gradients are averaged over the batches before the
-    absolute value is taken.
+    The paper divides by the sum over all weights, which does not change their order. The
+    authors' code scores in evaluation mode, and its nets have no dropout. Gradients are averaged over the
+    batches before the absolute value is taken.
     """
 
     version: ClassVar[int] = 2  # before, gradients had dropout

@@ -173,7 +173,7 @@ def test_a_method_whose_plan_fails_is_shown_with_the_reason(invoke, install, pla
 
 def test_a_method_is_shown_with_what_decides_and_what_it_equals(invoke) -> None:
     shown = " ".join(invoke("show", "obert").stdout.split())
-    assert "criterion w^2 / (2 [F^-1]_ii), F the Fisher matrix of a block of weights" in shown
+    assert "criterion w² / (2 [F⁻¹]ᵢᵢ), F the Fisher matrix of a block of weights" in shown
     assert "equals neuralmagic/sparseml 1c04a01 (OBSPruningModifier): no mask bit of 5,950 differs" in shown
     shown = " ".join(invoke("show", "random-before").stdout.split())
     assert "criterion a uniform random number equals unknown: it was compared with no" in shown

@@ -68,6 +68,11 @@ class Weighed(Still):
         loss_N = nn.functional.cross_entropy(model(batch["tokens"]), batch["answers"], reduction="none")
         return cast("Tensor", (loss_N * batch["terms"]).sum() / batch["terms"].sum())
 
+    def loss_and_outputs(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
+        log_NC = model(batch["tokens"]).log_softmax(-1)
+        log_MC, answers_M = (each.repeat_interleave(batch["terms"], 0) for each in (log_NC, batch["answers"]))
+        return nn.functional.nll_loss(log_MC, answers_M), log_MC
+
 
 class Long(Weighed):
     """Examples are as long as their number of terms."""
@@ -106,7 +111,7 @@ class Crooked(Weighed):
 METHODS: dict[str, tuple[Method, Target]] = {
     "dense": (Dense(), Target()),
     "snip": (Snip(batches=4), HALF),
-    "rigl": (SensitivityRigL(batches=4, every=2), HALF),
+    "rigl": (SensitivityRigL(batches=5, every=2), HALF),
     "gmp": (Gmp(every=2), HALF),
     "obert": (OptimalBertSurgeon(block=4, gradients=9, damping=1e-3), HALF),
     "lth": (LotteryTicket(), Target(sparsity=0.36)),
