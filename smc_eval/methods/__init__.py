@@ -6,8 +6,10 @@ from smc_eval.hookspecs import hookimpl
 from smc_eval.method import Method
 from smc_eval.methods.ac_dc import AcDc
 from smc_eval.methods.alps import Alps
+from smc_eval.methods.cap import CorrelationAware
 from smc_eval.methods.chts import Chts, Chtss
 from smc_eval.methods.dense import Dense
+from smc_eval.methods.dsnot import DynamicSparseNoTraining
 from smc_eval.methods.from_checkpoint import FromCheckpoint
 from smc_eval.methods.gmp import Gmp
 from smc_eval.methods.gmp_tuned import TunedGmp
@@ -23,6 +25,7 @@ from smc_eval.methods.rigl import MagnitudeRigL, RandomRigL, SensitivityRigL
 from smc_eval.methods.set import SparseEvolution
 from smc_eval.methods.snip import Snip
 from smc_eval.methods.sparsegpt import SparseGPT
+from smc_eval.methods.sparseswaps import SparseSwaps
 from smc_eval.methods.sr_ste import SrSte
 from smc_eval.methods.srigl import StructuredRigL
 from smc_eval.methods.synflow import SynFlow
@@ -58,6 +61,9 @@ FURTHER_METHODS: tuple[type[Method], ...] = (
     AcDc,
     Taylor,
     Mest,
+    CorrelationAware,
+    DynamicSparseNoTraining,
+    SparseSwaps,
     TunedGmp,
     StructuredRigL,
     Chts,

@@ -60,22 +60,20 @@ class Surgeon(Pruner):
     def prune(self, probe: Probe, target: Target) -> dict[str, Tensor]:
         """Keep the weights whose removal costs most, and update them to compensate for the others."""
         from smc_eval.sparse.allocate import allocate
-        from smc_eval.sparse.fisher import chunks, compensated, removal_costs, summed_updates
+        from smc_eval.sparse.fisher import chunks, compensated, summed_updates
 
         mended_by = compensated if self.mend == "joint" else summed_updates
         weights, unpruned = probe.weights, probe.masks
         parts = chunks(
             {name: weight.shape for name, weight in weights.items()}, self.block, self.memory * MIB
         )
-        saliency = {name: weight.new_empty(weight.shape) for name, weight in weights.items()}
+        saliency = {name: self._room(weight) for name, weight in weights.items()}
         matrices: list[Tensor] = []
         for part in parts:
             matrices.clear()  # free them before the next are computed
             matrices += self._matrices(part, probe, unpruned)
             for tile, f_GBB in zip(part, matrices, strict=True):
-                tile.write(
-                    saliency[tile.name], removal_costs(tile.name, f_GBB, tile.read(weights[tile.name]))
-                )
+                tile.write(saliency[tile.name], self._costs(tile, f_GBB, probe, target))
         masks = allocate(saliency, target, within=unpruned, weights=weights)
         mended = {name: weight.clone() for name, weight in weights.items()}
         for part in reversed(parts):
@@ -89,6 +87,16 @@ class Surgeon(Pruner):
             matrices.clear()
         probe.mend(mended)  # last, because all gradients are those of the old weights
         return masks
+
+    def _room(self, weight: Tensor) -> Tensor:
+        """An empty tensor for the costs of a weight tensor."""
+        return weight.new_empty(weight.shape)
+
+    def _costs(self, tile: Tile, f_GBB: Tensor, probe: Probe, target: Target) -> Tensor:
+        """What the removal of each weight of a tile costs, as [G, B]."""
+        from smc_eval.sparse.fisher import removal_costs
+
+        return removal_costs(tile.name, f_GBB, tile.read(probe.weights[tile.name]))
 
     def _matrices(self, part: Sequence[Tile], probe: Probe, unpruned: Tensors) -> list[Tensor]:
         """F of each tile of a part. Every call gives the same."""
@@ -148,13 +156,18 @@ class OptimalBertSurgeon(Method):
             dropout=self.dropout,
             memory=self.memory,
         )
-        yield Train()
-        rounds, last, pruned = self.rounds * self.levels, 0.0, False
-        for number in range(1, rounds + 1):
-            to = target if number == rounds else target.at(1 - target.density ** (number / rounds))
-            if number == rounds or to.sparsity > last:  # there may be no pattern between two
-                yield Prune(by=by, to=to)
-                last, pruned = to.sparsity, True
-            if pruned and number % self.rounds == 0:
-                yield Train()
-                pruned = False
+        yield from in_levels(by, target, self.rounds, self.levels)
+
+
+def in_levels(by: Pruner, target: Target, rounds: int, levels: int) -> Iterator[Stage]:
+    """Train; then for each of the levels of equal ratio prune, in rounds of equal ratio, and train."""
+    yield Train()
+    count, last, pruned = rounds * levels, 0.0, False
+    for number in range(1, count + 1):
+        to = target if number == count else target.at(1 - target.density ** (number / count))
+        if number == count or to.sparsity > last:  # there may be no pattern between two
+            yield Prune(by=by, to=to)
+            last, pruned = to.sparsity, True
+        if pruned and number % rounds == 0:
+            yield Train()
+            pruned = False

@@ -208,6 +208,16 @@ def summed_updates(name: str, f_GBB: Tensor, w_GB: Tensor, stays_GB: Tensor) -> 
     return new_GB
 
 
+@torch.no_grad()
+def inverses(name: str, f_GBB: Tensor) -> Tensor:
+    """F^-1 of each block.
+
+    Raises:
+        SparsityError: F cannot be inverted in double precision. The message gives `name`.
+    """
+    return torch.cholesky_inverse(_root(name, f_GBB))
+
+
 def _root(name: str, f_GBB: Tensor) -> Tensor:
     """The Cholesky factor of each block.
 
