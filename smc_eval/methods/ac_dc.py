@@ -60,7 +60,7 @@ class Alternate(Updater):
         compressed = dict(self.phases(view.steps)).get(view.step)
         if compressed:
             magnitude = {name: weight.abs() for name, weight in view.weights.items()}
-            view.set_masks(masks(magnitude, self.to, shards=view.shards))
+            view.set_masks(masks(magnitude, self.to, shards=view.shards, weights=view.weights))
         elif compressed is not None:
             view.set_masks({name: mask | True for name, mask in view.masks.items()})
             if self.reset:

@@ -43,7 +43,7 @@ class GreedySurgeon(Surgeon):
 
         weight, unpruned_GB = probe.weights[tile.name], tile.read(probe.masks[tile.name])
         limits = None
-        if target.pattern != "free":
+        if target.is_n_m:
             limits = rooms(tile, weight.shape, *target.group, unpruned_GB)
         return elimination_costs(tile.name, f_GBB, tile.read(weight), unpruned_GB, limits)
 

@@ -130,6 +130,7 @@ class Topology(Rewiring):
         A small tensor may have a weight less than its budget, where fractions were settled otherwise before.
         """
         from smc_eval.sparse.allocate import budgets
+        from smc_eval.sparse.relative_importance import relative_importance
         from smc_eval.sparse.select import largest
 
         weights, masks = view.weights, view.masks
@@ -150,6 +151,7 @@ class Topology(Rewiring):
         """The next mask of a tensor, with `count` weights."""
         from smc_eval.sparse.link_scores import link_scores
         from smc_eval.sparse.regrow import drop_count, grown
+        from smc_eval.sparse.relative_importance import relative_importance
         from smc_eval.sparse.select import largest
         from smc_eval.sparse.weighted_draw import drawn
 
@@ -167,13 +169,6 @@ class Topology(Rewiring):
         scores = link_scores(stays, internal=rule == "ch2", paths=sum_over == "p")
         grow = drawn if self.draw == "both" else grown
         return stays | grow(scores, ~stays, count - remaining, view.generator)
-
-
-def relative_importance(weight: Tensor) -> Tensor:
-    """|w| as a share of its row, plus |w| as a share of its column; 0 where these are zero."""
-    size_OI = weight.abs().flatten(1)
-    shares_OI = size_OI / size_OI.sum(1, keepdim=True) + size_OI / size_OI.sum(0, keepdim=True)
-    return shares_OI.nan_to_num_(0.0).view(weight.shape)
 
 
 class CannistraciHebb(Method):

@@ -64,7 +64,7 @@ class Refinement(Layerwise):
         """How many weights of each tensor stay; under `global` and `lamp`, the first mask itself."""
         from smc_eval.sparse.first_mask import FirstMask
 
-        if target.pattern != "free" or target.distribution not in COMPARED:
+        if target.is_n_m or target.distribution not in COMPARED:
             return super().quotas(probe, target)
         by: Pruner = Magnitude()
         if self.start == "wanda":
@@ -88,14 +88,13 @@ class Refinement(Layerwise):
         """The mask of `start`, as [O, I]."""
         from smc_eval.sparse.first_mask import FirstMask
         from smc_eval.sparse.quota import chosen
+        from smc_eval.sparse.relative_importance import relative_importance
 
         if isinstance(quota, FirstMask):
             return stats.matrix(name, quota.mask)
         if self.start == "sparsegpt":
             return self.reconstructed(name, weight_OI, within_OI, stats, quota)
-        score_OI = weight_OI.abs()
-        if self.start == "ria":
-            score_OI = _share(score_OI, 1) + _share(score_OI, 0)
+        score_OI = relative_importance(weight_OI) if self.start == "ria" else weight_OI.abs()
         if self.start != "magnitude":
             power = 0.25 if self.start == "ria" else 0.5  # of the squares: the root of the norm, or the norm
             for rows, total in stats.bands(name):
@@ -119,11 +118,6 @@ class Refinement(Layerwise):
         raise NotImplementedError
 
 
-def _share(size_OI: Tensor, dim: int) -> Tensor:
-    """Magnitudes as a share of their row (1) or column (0); 0 where all are 0."""
-    return (size_OI / size_OI.sum(dim, keepdim=True)).nan_to_num(0)
-
-
 class RefinedAfter(OneShotAfter):
     """Train, make a first mask and refine it, then train on with the whole recipe."""
 
@@ -137,7 +131,7 @@ class RefinedAfter(OneShotAfter):
             UsageError: `start` has no mask under the target's distribution.
         """
         super().accept(target)
-        if target.pattern == "free" and target.distribution in COMPARED and self.start not in COMPARABLE:
+        if not target.is_n_m and target.distribution in COMPARED and self.start not in COMPARABLE:
             raise UsageError(
                 f"start={self.start} compares no tensors, so it has no first mask under distribution "
                 f"{target.distribution!r}; choose start={' or '.join(COMPARABLE)}, or --distribution rows"

@@ -48,7 +48,7 @@ class RelativeImportance(Layerwise):
 
     def prune(self, probe: Probe, target: Target) -> Masks:
         """Masks of the most important weights of each tensor, in the new order if there is one."""
-        if self.permute and target.pattern != "free":
+        if self.permute and target.is_n_m:
             self._reorder(probe, target)
         return super().prune(probe, target)
 
@@ -62,6 +62,8 @@ class RelativeImportance(Layerwise):
 
     def importance(self, name: str, weight_OI: Tensor, stats: InputStats) -> Tensor:
         """The importance of each weight of a tensor."""
+        from smc_eval.sparse.relative_importance import relative_importance
+
         importance_OI = relative_importance(weight_OI)
         for outputs, squares_I in stats.bands(name):
             if squares_I is not None:
@@ -86,13 +88,6 @@ class RelativeImportance(Layerwise):
             f"permute: the inputs of {len(names)} of {len(probe.weights)} tensors are hidden units and were "
             "reordered, so there the change from the initial weights compares different units"
         )
-
-
-def relative_importance(weight_OI: Tensor) -> Tensor:
-    """|w| as a share of its row plus |w| as a share of its column; 0 for a weight of 0."""
-    size_OI = weight_OI.abs()
-    rows_O1, columns_I = size_OI.sum(1, keepdim=True), size_OI.sum(0)
-    return (size_OI / rows_O1).nan_to_num_(0) + (size_OI / columns_I).nan_to_num_(0)
 
 
 class Ria(OneShotAfter):

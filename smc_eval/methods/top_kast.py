@@ -65,9 +65,11 @@ class AlwaysSparse(Updater):
         if view.step % spacing(view.steps, self.every, self.events):
             return state
         magnitude = {name: weight.abs() for name, weight in view.weights.items()}
-        used = masks(magnitude, self.to, shards=view.shards)
+        used = masks(magnitude, self.to, shards=view.shards, weights=view.weights)
         wider = self.to.at(1 - self.gradient_density(self.to.density))
-        learning = masks(magnitude, wider, shards=view.shards) if wider.sparsity else None
+        learning = (
+            masks(magnitude, wider, shards=view.shards, weights=view.weights) if wider.sparsity else None
+        )
         view.set_masks(used)
         outer = 1 / self.to.density
         pulls = {}

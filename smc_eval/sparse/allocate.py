@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from smc_eval.errors import SparsityError
-from smc_eval.sparse.blocks import units
+from smc_eval.sparse.blocks import blocks_and_others
 from smc_eval.sparse.distribution import lamp, owl_shares, share_out
 from smc_eval.sparse.pattern import grouped, grouped_count, rowwise
 from smc_eval.sparse.select import available, check_saliencies, largest
@@ -154,7 +154,7 @@ def budgets(
         case "owl" if saliency is not None:
             return share_out(keep, owl_shares(saliency, target.sparsity, within), unpruned)
         case "alpha" if weights is not None:
-            densities = tail_densities(weights, units(weights).values(), target.sparsity)
+            densities = tail_densities(weights, blocks_and_others(weights).values(), target.sparsity)
             # `share_out` takes whole numbers: a millionth of a weight is fine enough
             shares = {name: round(densities[name] * size * 1e6) for name, size in sizes.items()}
             return share_out(keep, shares, unpruned)

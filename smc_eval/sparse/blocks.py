@@ -29,8 +29,8 @@ def blocks(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
     return {block: tuple(own_names) for block, own_names in found.items()}
 
 
-def units(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """`blocks`, and each other name as a unit of its own, in order of appearance."""
+def blocks_and_others(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """`blocks`, and each other name as a block of its own, in order of appearance."""
     names = tuple(names)
     by_block = blocks(names)
     block_of = {name: block for block, own_names in by_block.items() for name in own_names}

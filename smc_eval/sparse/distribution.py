@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from smc_eval.errors import SparsityError
-from smc_eval.sparse.blocks import units
+from smc_eval.sparse.blocks import blocks_and_others
 
 NameOrNumber = TypeVar("NameOrNumber", str, int)
 
@@ -102,7 +102,7 @@ def owl_shares(
     Raises:
         SparsityError: a saliency of an unpruned weight is negative or not finite.
     """
-    groups = list(units(saliency).values())
+    groups = list(blocks_and_others(saliency).values())
     ratios = [
         _outlier_ratio(
             {name: saliency[name] if within is None else saliency[name][within[name]] for name in names}

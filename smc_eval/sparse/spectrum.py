@@ -21,26 +21,26 @@ BEYOND_PEAK = 1.5
 """The tail begins at this multiple of the peak at most."""
 
 LEAST_DENSITY = 0.2
-"""Tau is smaller where a unit would keep a smaller share of the target's density than this."""
+"""Tau is smaller where a block would keep a smaller share of the target's density than this."""
 
 TAILS_AT_ONCE = 1 << 22
 """Numbers that `_distances` computes at a time. It bounds the extra memory."""
 
 
 def tail_densities(
-    weights: Mapping[str, Tensor], units: Iterable[Iterable[str]], sparsity: float
+    weights: Mapping[str, Tensor], blocks: Iterable[Iterable[str]], sparsity: float
 ) -> dict[str, float]:
-    """The density of each tensor, by the exponents of the spectra of its unit; AlphaPruning.
+    """The density of each tensor, by the exponents of the spectra of its block; AlphaPruning.
 
-    A unit is a block, or a weight outside of all blocks. Its exponent is the mean over its tensors. The
+    A weight outside of all blocks is a block of its own. The exponent of a block is the mean over its tensors. The
     sparsity is linear in it: heavy tails, of a small exponent, are pruned less. All together have the
-    target's sparsity. A unit without an exponent has it too. Where tau = 0.3 would leave a unit less than a
+    target's sparsity. A block without an exponent has it too. Where tau = 0.3 would leave a block less than a
     fifth of the target's density, as it does above a sparsity of about 0.7, tau is smaller: there some
     sparsities of the authors' code are above 1. Below, these are equal to 2e-7 (haiquanlu/AlphaPruning
     5f0e984, ww_sparsity, on the blocks of a MiniLM).
     """
     sizes, exponents = dict[tuple[str, ...], int](), dict[tuple[str, ...], float]()
-    for names in map(tuple, units):
+    for names in map(tuple, blocks):
         sizes[names] = sum(weights[name].numel() for name in names)
         found = [value for name in names if (value := tail_exponent(weights[name])) is not None]
         if found:
@@ -50,23 +50,23 @@ def tail_densities(
 
 
 def _pruned_shares(
-    units: Mapping[tuple[str, ...], tuple[float, int]], sparsity: float
+    blocks: Mapping[tuple[str, ...], tuple[float, int]], sparsity: float
 ) -> dict[tuple[str, ...], float]:
-    """The sparsity of each unit, from its exponent and size; the mean over all weights is the target's."""
-    low = min((exponent for exponent, _ in units.values()), default=0.0)
-    high = max((exponent for exponent, _ in units.values()), default=0.0)
-    total = sum(size for _, size in units.values())
+    """The sparsity of each block, from its exponent and size; the mean over all weights is the target's."""
+    low = min((exponent for exponent, _ in blocks.values()), default=0.0)
+    high = max((exponent for exponent, _ in blocks.values()), default=0.0)
+    total = sum(size for _, size in blocks.values())
     if not (total and low < high):
-        return dict.fromkeys(units, sparsity)
-    place = {names: (exponent - low) / (high - low) for names, (exponent, _) in units.items()}
-    mean = math.fsum(place[names] * size for names, (_, size) in units.items()) / total
+        return dict.fromkeys(blocks, sparsity)
+    place = {names: (exponent - low) / (high - low) for names, (exponent, _) in blocks.items()}
+    mean = math.fsum(place[names] * size for names, (_, size) in blocks.items()) / total
     tau = RANGE
-    if sparsity:  # the most pruned unit has (1 + tau) / (1 - tau + 2 tau mean) times the target's sparsity
+    if sparsity:  # the most pruned block has (1 + tau) / (1 - tau + 2 tau mean) times the target's sparsity
         most = (1 - LEAST_DENSITY * (1 - sparsity)) / sparsity
         slope = 1 + most * (1 - 2 * mean)
         tau = min(tau, (most - 1) / slope) if slope > 0 else tau
     scale = sparsity / (1 - tau + 2 * tau * mean)
-    return {names: scale * (1 - tau + 2 * tau * place[names]) for names in units}
+    return {names: scale * (1 - tau + 2 * tau * place[names]) for names in blocks}
 
 
 @torch.no_grad()

@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from smc_eval.errors import UsageError
-from smc_eval.methods.chts import Chts, Chtss, ReceptiveField, Topology, relative_importance
+from smc_eval.methods.chts import Chts, Chtss, ReceptiveField, Topology
 from smc_eval.sparse.allocate import budgets
+from smc_eval.sparse.relative_importance import relative_importance
 from smc_eval.stages import Prune, Train
 from smc_eval.target import Target
 from smc_eval.testing import MethodContract, chain_of, run_chain, step_view

@@ -14,11 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from smc_eval.errors import UsageError
-from smc_eval.methods.ria import RelativeImportance, Ria, relative_importance
+from smc_eval.methods.ria import RelativeImportance, Ria
 from smc_eval.methods.wanda import WandaScore
 from smc_eval.pruner import Probe
 from smc_eval.sparse.allocate import expected
 from smc_eval.sparse.pattern import fits
+from smc_eval.sparse.relative_importance import relative_importance
 from smc_eval.sparse.shard_group import UNSHARDED
 from smc_eval.stages import Prune, Train
 from smc_eval.target import Distribution, Target

@@ -6,7 +6,7 @@ import pytest
 from torch import nn
 from transformers import BertConfig, BertModel, MBartConfig, MBartModel, MixtralConfig, MixtralForCausalLM
 
-from smc_eval.sparse.blocks import blocks, units
+from smc_eval.sparse.blocks import blocks, blocks_and_others
 
 TINY = {"vocab_size": 8, "hidden_size": 4, "num_hidden_layers": 2, "num_attention_heads": 1}
 
@@ -17,7 +17,11 @@ def test_the_items_of_a_numbered_list_are_blocks_in_order_of_appearance() -> Non
         "layers.1": ("layers.1.a.weight", "layers.1.b"),
         "layers.0": ("layers.0.a.weight",),
     }
-    assert units(names) == {"words.weight": ("words.weight",), **blocks(names), "out.weight": ("out.weight",)}
+    assert blocks_and_others(names) == {
+        "words.weight": ("words.weight",),
+        **blocks(names),
+        "out.weight": ("out.weight",),
+    }
 
 
 def test_only_the_outermost_list_counts_and_a_list_of_one_is_none() -> None:
@@ -31,7 +35,7 @@ def test_only_the_outermost_list_counts_and_a_list_of_one_is_none() -> None:
 )
 def test_a_net_without_lists_of_modules_has_no_blocks(names: list[str]) -> None:
     assert blocks(names) == {}
-    assert list(units(names)) == names
+    assert list(blocks_and_others(names)) == names
 
 
 def test_an_encoder_decoder_has_two_stacks() -> None:
