@@ -17,12 +17,13 @@ from typer.testing import CliRunner
 
 import smc_eval
 from smc_eval import Target, hookspecs, registry, spec
-from smc_eval.card import Card, TaskCard
+from smc_eval.card import TaskCard
 from smc_eval.cli import app
 from smc_eval.experiment.grid import recipe_of
 from smc_eval.experiment.spec_text import parse_spec
 from smc_eval.protocol import PROTOCOLS, Protocol
 from smc_eval.recipe import Recipe
+from smc_eval.spec import Card
 from smc_eval.store.records import RecordsFile
 from smc_eval.testing import TaskContract, record_with, step_view
 

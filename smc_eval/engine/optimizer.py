@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from smc_eval.capabilities import backbone_weights
+from smc_eval.errors import PluginError, named_value
 from smc_eval.recipe import Recipe
 from smc_eval.sparse.net import Net
 from smc_eval.task import Task
@@ -17,28 +18,29 @@ from smc_eval.task import Task
 def make_optimizer(task: Task, net: Net, recipe: Recipe) -> torch.optim.Optimizer:
     """The recipe's optimizer over all trainable parameters, in up to four groups.
 
-    Pretrained parameters take `backbone_lr`. Vectors (biases, norms) have no weight decay,
-    except under `adam`, which decays everything as the paper's arithmetic code does.
+    Pretrained parameters take `backbone_lr`. Vectors (biases, norms) have no weight decay, except under an
+    optimizer that decays them, such as `adam`, which decays everything as the paper's arithmetic code does.
+
+    Raises:
+        PluginError: the optimizer makes something else than an optimizer of torch over these parameters.
     """
+    chosen = recipe.chosen_optimizer
     pretrained = set(backbone_weights(task, net.model))
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, weight in net.all_parameters.items():
         if not weight.requires_grad:
             continue
         rate = recipe.backbone_lr if name in pretrained and recipe.backbone_lr else recipe.lr
-        decay = recipe.weight_decay if weight.ndim >= 2 or recipe.optimizer == "adam" else 0.0
+        decay = recipe.weight_decay if weight.ndim >= 2 or chosen.decays_vectors else 0.0
         groups.setdefault((rate, decay), []).append(weight)
     settings = [
         {"params": weights, "lr": rate, "peak": rate, "weight_decay": decay}
         for (rate, decay), weights in groups.items()
     ]
-    match recipe.optimizer:
-        case "adamw":
-            return torch.optim.AdamW(settings, betas=recipe.betas, eps=recipe.eps, fused=True)
-        case "adam":
-            return torch.optim.Adam(settings, betas=recipe.betas, eps=recipe.eps, fused=True)
-        case "sgd":
-            return torch.optim.SGD(settings, momentum=recipe.momentum, fused=True)
+    made: object = chosen.make(settings, recipe)
+    if not isinstance(made, torch.optim.Optimizer):
+        raise PluginError(f"{chosen.identity} made {named_value(made)}; wanted a torch.optim.Optimizer")
+    return made
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, share: float) -> None:

@@ -76,7 +76,7 @@ def grid(registry: Registry = REGISTRY, **fields: Any) -> Grid:
 
 
 def with_tasks(*kinds: type[Toy]) -> Registry:
-    return Registry((), REGISTRY.methods, {kind.card.name: kind for kind in kinds})
+    return replace(REGISTRY, tasks={kind.card.name: kind for kind in kinds})
 
 
 def test_a_grid_has_every_combination_with_cells_of_one_start_together() -> None:
@@ -91,7 +91,7 @@ def test_a_grid_has_every_combination_with_cells_of_one_start_together() -> None
 
 def test_method_all_leaves_out_methods_with_custom_masks() -> None:
     kinds = {kind.card.name: kind for kind in (Dense, LotteryTicket, FromCheckpoint)}
-    methods = grid(registry=Registry((), kinds, REGISTRY.tasks), method=("all",)).methods
+    methods = grid(registry=replace(REGISTRY, methods=kinds), method=("all",)).methods
     assert [method.card.name for method in methods] == ["dense", "lth"]
 
 
