@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 import pluggy
 from pydantic import ValidationError
@@ -217,7 +217,7 @@ def _with_plugin(registry: Registry, manager: pluggy.PluginManager, point: Entry
         broken = replace(plugin, status="broken", reason=f"{plugin} {error}")
         return replace(registry, plugins=(*registry.plugins, broken))
     names = {noun: tuple(classes) for noun, classes in new.items()}
-    plugin = Plugin(plugin.name, plugin.package, plugin.version, **names)
+    plugin = replace(plugin, **cast("Any", names))
     more = {noun: {**getattr(registry, noun), **classes} for noun, classes in new.items()}
     return replace(registry, plugins=(*registry.plugins, plugin), **more)
 

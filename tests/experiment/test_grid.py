@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,11 +19,14 @@ from smc_eval.methods.dense import Dense
 from smc_eval.methods.from_checkpoint import FromCheckpoint
 from smc_eval.methods.lth import LotteryTicket
 from smc_eval.methods.omp import MagnitudeAfter
+from smc_eval.optimizer import OPTIMIZERS
 from smc_eval.recipe import Recipe
 from smc_eval.registry import Registry
 from smc_eval.spec import digest
 from smc_eval.stages import Stage, Train
 from smc_eval.target import SMC_GRID, Target
+from smc_eval.tasks.protein.protein_encoder import ProteinEncoder
+from smc_eval.tasks.text_encoder import TextEncoder
 from smc_eval.testing import Toy
 
 
@@ -66,6 +70,8 @@ REGISTRY = Registry(
     (),
     {kind.card.name: kind for kind in (LotteryTicket, MagnitudeAfter, Dense)},
     {kind.card.name: kind for kind in (Sums, Terms, Proteins)},
+    {kind.card.name: kind for kind in (TextEncoder, ProteinEncoder)},
+    {kind.card.name: kind for kind in OPTIMIZERS},
 )
 
 
