@@ -42,11 +42,43 @@ class StepView(NetView, Protocol):
         Reading them costs the FLOPs of a dense backward pass; see `Updater.dense_gradient_steps`.
         """
 
+    def gradients_within(self, masks: Tensors) -> dict[str, Tensor]:
+        """Gradients of this step for some weights in scope, zero where a mask is False. They are copies.
+
+        Reading them costs the FLOPs of the gradients of these weights and of the unpruned ones; see
+        `Updater.gradient_density`. Reading `grads` costs those of all weights.
+
+        Raises:
+            SparsityError: the name, shape or type of a mask is wrong.
+        """
+
+    def set_gradients(self, gradients: Tensors) -> None:
+        """Replace the gradients of some weights in scope: the optimizer sees these at this step.
+
+        They replace gradients that are added up over all batches, ranks and shards, and that are not scaled:
+        with shards, give those of your own rows; all ranks must give the same. The mask of the forward pass
+        does not mask them, under a soft updater. Under any other, masked weights do not learn. Clipping comes
+        afterwards, so they count in its norm. Weight decay and momentum are the optimizer's, as always.
+        A second call replaces those of the same names.
+
+        Raises:
+            SparsityError: the name, shape or type of a gradient is wrong, or a value is not finite.
+        """
+
+    def hold(self, masks: Tensors) -> None:
+        """Let weights keep their values at this step where a mask is False, for some weights in scope.
+
+        Neither gradients nor momentum nor weight decay change them. Their optimizer state goes on.
+
+        Raises:
+            SparsityError: the name, shape or type of a mask is wrong.
+        """
+
     def skip(self) -> None:
         """Skip the optimizer step: no weight changes at this step."""
 
     def set_masks(self, masks: Tensors) -> None:
-        """Set new masks, one for each weight in scope, from this step on.
+        """Set new masks, one for each weight in scope. The next forward pass is the first that uses them.
 
         Weights that grow back start at zero, and their optimizer state is cleared. Under a soft updater
         they keep the values that they had under the mask.
@@ -91,16 +123,37 @@ class Updater(Spec):
 
     @abstractmethod
     def update(self, view: StepView, state: UpdaterState) -> UpdaterState:
-        """The next state. `view.set_masks(...)` changes the masks."""
+        """The next state, after the backward pass of a step. `view.set_masks(...)` changes the masks.
+
+        The optimizer steps afterwards, so these masks fit the weights before its step; see `remask`.
+        """
+
+    def remask(self, view: StepView, state: UpdaterState) -> UpdaterState:
+        """The next state, between two steps: before the first, and after each step of the optimizer.
+
+        For masks that must fit the weights of the forward pass that uses them. `view.step` is the number of
+        finished steps, `view.steps` at the end of the stage. There are no gradients here: of the view's
+        functions only `set_masks` may be called. The default changes nothing.
+        """
+        return state
 
     def densities(self, steps: int, density: float) -> Iterable[tuple[int, float]] | None:
         """Changes of the density: pairs of a step and the density after it, by rising step.
 
         It describes a training of `steps` steps, counted from 0, that starts with the given density.
         Density is the share of unpruned weights in scope. None means unknown: the FLOPs of the
-        training cannot be computed in advance then.
+        training cannot be computed in advance then. Step -1 stands for masks that `remask` sets before the
+        first step.
         """
         return None
+
+    def gradient_density(self, density: float) -> float:
+        """Share of the weights in scope whose gradients a step computes, at this density of its forward pass.
+
+        For `view.gradients_within`, at steps that `dense_gradient_steps` omits. Default: that of the unpruned
+        weights.
+        """
+        return density
 
     def dense_gradient_steps(self, steps: int) -> Sequence[int]:
         """Steps of a training of `steps` steps at which it reads `view.grads`, rising. Default: all.

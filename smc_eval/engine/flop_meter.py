@@ -67,6 +67,16 @@ class FlopMeter:
         """Count the gradients of so many tokens as dense: those of masked weights were read too."""
         self.pending_dense += tokens
 
+    def wider_gradients(self, tokens: float, shares: Mapping[str, float]) -> None:
+        """Count the gradients of so many tokens for these shares of the weights, by name.
+
+        Of a weight that is not named, the gradients are those of its unpruned part.
+        """
+        self.pending_dense += tokens
+        for name, masked in self.masked.items():
+            gone = 1 - shares[name] if name in shares else masked
+            self.gone_slopes[name] = self.gone_slopes.get(name, 0.0) + gone * tokens
+
     def spent(self) -> dict[str, int]:
         """Operations of all passes so far, `dense` and `sparse`."""
         self._add_pending()

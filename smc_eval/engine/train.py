@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -30,6 +31,7 @@ from smc_eval.sparse.net import Net
 from smc_eval.spec import digest
 from smc_eval.stages import Train
 from smc_eval.store.store import Store
+from smc_eval.updater import Updater
 
 
 @dataclass
@@ -67,6 +69,7 @@ class Training:
         if self.updater:
             net.soft = self.updater.soft
             self.updater_state = self.updater.init(net.weights, net.full_masks)
+            self._remask()
         self.meter, self.selection_meter = FlopMeter(net), FlopMeter(net)
 
     def run(self, store: Store, watcher: Watcher, checkpoint_seconds: float | None) -> None:
@@ -129,23 +132,26 @@ class Training:
                 if weight.grad is not None:
                     weight.grad.nan_to_num_(0.0, 0.0, 0.0)  # an updater must not see overflows
         self._check(mean)
-        view = self._view()
+        view = self._view(forward_masks)
         if updater:  # before masked gradients are zeroed: the updater may read them
             with view.unwritten():
                 self.updater_state = updater.update(view, self.updater_state)
-            self._count_dense(view, passes.tokens)
+            self._count_gradients(view, passes.tokens)
+            view.write_gradients()
         masking = updater and not updater.straight_through
-        if net.soft and masking:
-            net.mask_gradients(forward_masks)  # the M of the pass masks the gradient of W * M
+        if net.soft and masking:  # the M of the pass masks the gradient of W * M
+            net.mask_gradients({n: mask for n, mask in forward_masks.items() if n not in view.given})
         elif not net.soft and (self.recipe.clip or masking):
             net.mask_gradients()  # masked weights do not count in the clipping norm, and do not change
         if self.recipe.clip:
             weights = net.all_parameters.values()
             nn.utils.clip_grads_with_norm_(weights, self.recipe.clip, net.gradient_norm())
-        self._step_optimizer(skipped=view.skipped)
+        with net.holding(view.held):
+            self._step_optimizer(skipped=view.skipped)
         if not net.soft:
             net.apply_masks()  # momentum and decay changed masked weights
         self.step += 1
+        self._remask()
         self.usage.steps += 1
         self.usage.examples += self._examples_in(self.step - 1)
         return mean
@@ -198,15 +204,33 @@ class Training:
         epoch = self.recipe.steps_per_epoch(self.batches.total)
         return min(size, len(self.batches.examples) - (step % epoch) * size)
 
-    def _view(self) -> TrainingStep:
+    def _view(self, forward_masks: Mapping[str, Tensor], *, between: bool = False) -> TrainingStep:
         step, steps = self.step - self.first, self.last - self.first
         by = self.updater.identity if self.updater else ""
-        return TrainingStep(self.net, self.optimizer, self.generator, step, steps, by)
+        return TrainingStep(
+            self.net,
+            self.optimizer,
+            self.generator,
+            step,
+            steps,
+            by,
+            forward_masks=forward_masks,
+            between=between,
+        )
 
-    def _count_dense(self, view: TrainingStep, tokens: int) -> None:
-        """Count the step's gradients as dense if the updater read them, or if masked weights learn."""
+    def _remask(self) -> None:
+        """Let the updater set masks for the weights of the next pass."""
+        if self.updater and type(self.updater).remask is not Updater.remask:
+            view = self._view(self.net.masks, between=True)
+            with view.unwritten():
+                self.updater_state = self.updater.remask(view, self.updater_state)
+
+    def _count_gradients(self, view: TrainingStep, tokens: int) -> None:
+        """Count the step's gradients as dense if the updater read all, or if masked weights learn by them."""
         if view.read or (self.net.soft and self.updater and self.updater.straight_through):
             self.meter.dense_gradients(tokens)
+        elif view.read_shares:
+            self.meter.wider_gradients(tokens, view.read_shares)
 
     def _check(self, loss: float) -> None:
         """Stop at the first loss or gradient that is not finite, and name where it began.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,6 +14,8 @@ from smc_eval.engine.net_reader import NetReader
 from smc_eval.engine.optimizer import clear_state
 from smc_eval.engine.probe import seal
 from smc_eval.errors import SparsityError
+from smc_eval.sparse.given_tensors import wrong_tensors
+from smc_eval.sparse.net import hide
 
 SEALED_EVERY = 100
 """Steps between two at which the bits of a view are compared at the latest."""
@@ -29,20 +32,59 @@ class TrainingStep(NetReader):
     by: str = "an updater"
     """The updater, for messages."""
     skipped: bool = False
+    forward_masks: Mapping[str, Tensor] = field(default_factory=dict)
+    """The masks of this step's forward pass; empty where none are set."""
+    between: bool = False
+    """Whether it stands between two steps: then there are no gradients."""
     read: bool = False
     """Whether the gradients were read; then those of masked weights count too."""
+    read_shares: dict[str, float] = field(default_factory=dict)
+    """By weight of which some gradients were read: the share of it whose gradients were computed."""
+    given: dict[str, Tensor] = field(default_factory=dict)
+    """Gradients that the optimizer will see instead."""
+    held: dict[str, Tensor] = field(default_factory=dict)
+    """Masks of the weights that may change at this step, True may."""
     _states: dict[tuple[str, str], tuple[int, ...]] = field(default_factory=dict)
 
     @property
     def progress(self) -> float:
-        return self.step / self.steps
+        return self.step / max(1, self.steps)
 
     @property
     def grads(self) -> Mapping[str, Tensor]:
+        self._refuse_between("gradients")
         self.read = True
         return self.net.gradients
 
+    def gradients_within(self, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        self._refuse_between("gradients")
+        self._check_given(masks, "masks for gradients_within", torch.bool)
+        gradients, shapes = self.net.gradients, self.shards.shapes(self.net.weights)
+        computed = [mask | self.forward_masks.get(name, True) for name, mask in masks.items()]
+        for name, count in zip(masks, self.shards.count(computed), strict=True):
+            share = count / max(1, math.prod(shapes[name]))
+            self.read_shares[name] = max(share, self.read_shares.get(name, 0.0))
+        within = {name: gradients[name].clone() for name in masks}
+        for name, mask in masks.items():
+            hide(within[name], mask)
+        return within
+
+    def set_gradients(self, gradients: Mapping[str, Tensor]) -> None:
+        self._refuse_between("gradients")
+        self._check_given(gradients, "gradients")
+        wild = self.shards.sums(not _is_finite(gradient) for gradient in gradients.values())
+        for name, count in zip(gradients, wild, strict=True):
+            if count:
+                raise SparsityError(f"{self.by} gave {name!r} gradients that are not finite numbers")
+        self.given |= gradients
+
+    def hold(self, masks: Mapping[str, Tensor]) -> None:
+        self._refuse_between("a step of the optimizer")
+        self._check_given(masks, "masks for hold", torch.bool)
+        self.held |= masks
+
     def skip(self) -> None:
+        self._refuse_between("a step of the optimizer")
         self.skipped = True
 
     def set_masks(self, masks: Mapping[str, Tensor]) -> None:
@@ -53,9 +95,44 @@ class TrainingStep(NetReader):
             clear_state(self.optimizer, {parameters[name]: back for name, back in grown.items()})
         self._states = self._current_states()
 
+    @torch.no_grad()
+    def write_gradients(self) -> None:
+        """Give the optimizer the gradients that the updater set."""
+        parameters = self.net.parameters
+        for name, gradient in self.given.items():
+            weight = parameters[name]
+            if not weight.requires_grad:
+                continue
+            if weight.grad is None:
+                weight.grad = gradient.detach().clone()
+            else:
+                weight.grad.copy_(gradient)
+
+    def _refuse_between(self, what: str) -> None:
+        if self.between:
+            raise SparsityError(f"{self.by} asks for {what} in remask, between two steps; use update")
+
+    def _check_given(
+        self, tensors: Mapping[str, Tensor], what: str, dtype: torch.dtype | None = None
+    ) -> None:
+        """Refuse tensors that are not of weights in scope, with their shape and type."""
+        weights = self.net.weights
+        if found := wrong_tensors(tensors):
+            raise SparsityError(f"{self.by} gave {found} as {what}")
+        for name, tensor in tensors.items():
+            if name not in weights:
+                raise SparsityError(f"{self.by} gave {what} of {name!r}, which is not in scope")
+            weight = weights[name]
+            wanted = (dtype or weight.dtype, tuple(weight.shape), weight.device)
+            if (tensor.dtype, tuple(tensor.shape), tensor.device) != wanted:
+                raise SparsityError(
+                    f"{self.by} gave {what} of {name!r} as {tensor.dtype} {tuple(tensor.shape)} on "
+                    f"{tensor.device}; wanted {wanted[0]} {wanted[1]} on {wanted[2]}"
+                )
+
     @contextmanager
     def unwritten(self) -> Iterator[None]:
-        """Within, the updater may read this view, and change masks through `set_masks` alone.
+        """Within, the updater may read this view, and change the net through the view's functions alone.
 
         torch counts most writes. Others, as through `.data` or numpy, are found by sums over the bits, at the
         first and the last step and at some between.
@@ -73,7 +150,7 @@ class TrainingStep(NetReader):
                 kind, name = place
                 raise SparsityError(
                     f"{self.by} wrote into {name!r} of its view's {kind}, which belong to the net; "
-                    "it may change masks by view.set_masks alone"
+                    "it may change them by view.set_masks and view.set_gradients alone"
                 )
 
     @property
@@ -93,3 +170,8 @@ class TrainingStep(NetReader):
             for kind, tensors in kinds.items()
             for name, tensor in tensors.items()
         }
+
+
+def _is_finite(values: Tensor) -> bool:
+    """Whether all values are finite numbers. The extremes show it in one pass, without a tensor of bools."""
+    return not values.numel() or all(math.isfinite(float(end)) for end in values.aminmax())

@@ -35,9 +35,9 @@ class Budget(Spec):
     that costs the budget anyway trains as it does without one.
 
     `steps` counts optimizer steps, and is met exactly. `flops` counts the cost of each step if zeros cost
-    nothing, as in Evci et al. (2020): at density d a step costs d of a dense one, and (2 d + 1) / 3 where an
-    updater reads the gradients of pruned weights; a teacher's forward pass costs a third of its own
-    density. It is computed from the plan alone, and met to less than a step. All multiply-adds are
+    nothing, as in Evci et al. (2020): at density d a step costs d of a dense one, and (2 d + b) / 3 where an
+    updater reads the gradients of more weights, at density b; a teacher's forward pass costs a third of its
+    own density. It is computed from the plan alone, and met to less than a step. All multiply-adds are
     taken to be in weights in scope of equal sparsity; `inside=0.9` says that 10 % are not.
 
     Not counted, because a plan does not have them: passes of pruners (those of oBERT depend on the available
@@ -167,6 +167,8 @@ class PlanCost:
                 )
             read = bisect_left(reads, step + 1) - bisect_left(reads, before + 1)
             cost += (step - before) * part_density + read * (1 - part_density) * FORWARD_SHARE
+            wider = (updater.gradient_density(part_density) if updater else part_density) - part_density
+            cost += (step - before - read) * wider * FORWARD_SHARE
         cost = inside * cost + (1 - inside) * steps
         if stage.distil:
             teacher = points.get(stage.distil.teacher, 1.0)  # an unknown name is refused elsewhere

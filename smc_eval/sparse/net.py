@@ -201,6 +201,19 @@ class Net:
             for name, weight in self.weights.items():
                 weight.copy_(hidden[name])
 
+    @contextmanager
+    def holding(self, masks: Mapping[str, Tensor]) -> Iterator[None]:
+        """Within, all weights may change. Afterwards those where a mask is False have their old values."""
+        parameters = self.parameters if masks else {}
+        before = {name: parameters[name].detach().clone() for name in masks}
+        yield
+        for name, mask in masks.items():
+            weight = parameters[name].detach()
+            hide(weight, mask)
+            hide(before[name], ~mask)
+            bits = WHOLE_NUMBERS[weight.element_size()]
+            weight.view(bits).add_(before[name].view(bits))  # one of the two has no bit set
+
     @property
     def state(self) -> dict[str, Tensor]:
         """Parameters and buffers by canonical name, tied ones once; they share memory with the model."""

@@ -136,8 +136,14 @@ class MethodContract:
             run_chain(chain_of(observed, target, self.toy()), tmp_path)
             for log in observed.logs:
                 steps = len(log.densities)
+                if log.updater.soft and log.updater.straight_through:
+                    dense = list(log.updater.dense_gradient_steps(steps))
+                    assert dense == list(range(steps)), "pruned weights learn at steps that it omits"
                 unannounced = set(log.gradient_steps) - set(log.updater.dense_gradient_steps(steps))
                 assert not unannounced, "it reads gradients at steps that dense_gradient_steps omits"
+                for density, read in log.wider_gradients:
+                    most = log.updater.gradient_density(density) + 0.5 / log.size + 1e-9
+                    assert read <= most, "it reads more gradients than gradient_density says"
                 announced = log.updater.densities(steps, log.first_density)
                 if announced is None:
                     continue

@@ -24,11 +24,15 @@ class UpdaterLog:
     size: int
     """Number of weights in scope."""
     first_density: float
-    """Density before the first step."""
+    """Density before the training."""
+    start_density: float = 0.0
+    """Density of the first step's forward pass."""
     densities: list[float] = field(default_factory=list)
     """Density after each step."""
     gradient_steps: list[int] = field(default_factory=list)
-    """Steps at which it read the gradients."""
+    """Steps at which it read the gradients of all weights."""
+    wider_gradients: list[tuple[float, float]] = field(default_factory=list)
+    """Of each step at which it read those of some: the densities of its forward pass and its gradients."""
     nonzero_growth: list[str] = field(default_factory=list)
     """Tensors in which a regrown weight did not start at zero; always empty for a soft updater."""
 
@@ -80,14 +84,36 @@ class ObservedUpdater(Updater):
     def update(self, view: StepView, state: dict[str, Tensor]) -> dict[str, Tensor]:
         log = self._logs[-1]
         before = {name: mask.clone() for name, mask in view.masks.items()}
-        state = self.inner.update(ObservedView(view, log), state)
+        observer = ObservedView(view, log)
+        state = self.inner.update(observer, state)
+        if observer.read_masks:
+            union = {name: mask | observer.read_masks.get(name, mask) for name, mask in before.items()}
+            log.wider_gradients.append((unpruned_count(before) / log.size, unpruned_count(union) / log.size))
+        self._log_masks(view, before)
+        log.densities.append(unpruned_count(view.masks) / log.size)
+        return state
+
+    def remask(self, view: StepView, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        before = {name: mask.clone() for name, mask in view.masks.items()}
+        state = self.inner.remask(view, state)
+        self._log_masks(view, before)
+        density = unpruned_count(view.masks) / self._logs[-1].size
+        if view.step:
+            self._logs[-1].densities[-1] = density
+        else:
+            self._logs[-1].start_density = density
+        return state
+
+    def _log_masks(self, view: StepView, before: Mapping[str, Tensor]) -> None:
+        """Log the tensors in which a weight grew back with a value."""
         masks, weights = view.masks, view.weights
-        log.densities.append(unpruned_count(masks) / log.size)
         if not self.inner.soft:  # regrown weights of a soft updater have their old values
-            log.nonzero_growth += [
+            self._logs[-1].nonzero_growth += [
                 name for name, mask in masks.items() if weights[name][mask & ~before[name]].any()
             ]
-        return state
+
+    def gradient_density(self, density: float) -> float:
+        return self.inner.gradient_density(density)
 
     def densities(self, steps: int, density: float) -> Iterable[tuple[int, float]] | None:
         return self.inner.densities(steps, density)
@@ -101,6 +127,8 @@ class ObservedView:
 
     def __init__(self, view: StepView, log: UpdaterLog) -> None:
         self._view, self._log = view, log
+        self.read_masks = dict[str, Tensor]()
+        """Where it read gradients, by weight."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._view, name)
@@ -110,6 +138,12 @@ class ObservedView:
         """The gradients of the step."""
         self._log.gradient_steps.append(self._view.step)
         return self._view.grads
+
+    def gradients_within(self, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The gradients of the step in some places."""
+        for name, mask in masks.items():
+            self.read_masks[name] = mask | self.read_masks[name] if name in self.read_masks else mask.clone()
+        return self._view.gradients_within(masks)
 
 
 def observed(updater: Updater, logs: list[UpdaterLog]) -> ObservedUpdater:
@@ -127,7 +161,7 @@ def unpruned_count(masks: Mapping[str, Tensor]) -> int:
 
 def density_after_each_step(first: float, steps: int, changes: Mapping[int, float]) -> list[float]:
     """The density after each step, from the first density and the announced changes by step."""
-    density, densities = first, list[float]()
+    density, densities = changes.get(-1, first), list[float]()
     for step in range(steps):
         density = changes.get(step, density)
         densities.append(density)

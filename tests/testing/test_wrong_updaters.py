@@ -86,6 +86,87 @@ class SecretReaderOfUnknownDensity(SecretReader):
         return None
 
 
+class ReadsWider(HalfTime):
+    """Reads the gradients of all weights, and announces those of unpruned ones."""
+
+    def update(self, view: StepView, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        view.gradients_within({name: mask | True for name, mask in view.masks.items()})
+        return super().update(view, state)
+
+
+class LearnsBehindMasks(HalfTime):
+    """Pruned weights learn at each step, and it announces none."""
+
+    soft: ClassVar[bool] = True
+
+
+class GivesNaN(HalfTime):
+    """Sets gradients that are no numbers."""
+
+    def update(self, view: StepView, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        view.set_gradients({name: weight * float("nan") for name, weight in view.weights.items()})
+        return super().update(view, state)
+
+
+class GivesRows(HalfTime):
+    """Sets gradients of another shape."""
+
+    def update(self, view: StepView, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        view.set_gradients({name: weight[:1] for name, weight in view.weights.items()})
+        return super().update(view, state)
+
+
+class WritesGradients(HalfTime):
+    """Writes into the gradients of its view instead of setting others."""
+
+    def update(self, view: StepView, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        for gradient in view.grads.values():
+            gradient.mul_(2)
+        return super().update(view, state)
+
+
+class SetsBetweenSteps(HalfTime):
+    """Sets gradients where there are none."""
+
+    def remask(self, view: StepView, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        view.set_gradients(view.weights)
+        return state
+
+
+class WrongFirstDensity(HalfTime):
+    """Prunes before the first step, and announces nothing."""
+
+    def update(self, view: StepView, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        return state
+
+    def remask(self, view: StepView, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        if view.step == 0:
+            self.change(view)
+        return state
+
+    def densities(self, steps: int, density: float) -> Iterable[tuple[int, float]] | None:
+        return []
+
+
+class ForgetfulBetweenSteps(HalfTime):
+    """Counts the changes between its steps outside of its state."""
+
+    count: ClassVar[list[int]] = [0]
+
+    def init(self, weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        self.count[0] = 0
+        return {}
+
+    def update(self, view: StepView, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        return state
+
+    def remask(self, view: StepView, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        self.count[0] += 1
+        if self.count[0] == 7:
+            self.change(view)
+        return state
+
+
 class GrowsToOne(HalfTime):
     """Lets each tensor exchange a weight at the end, and writes a one into the regrown weight."""
 
@@ -145,6 +226,9 @@ def test_a_correct_updater_passes(contract_of: ContractOf, tmp_path: Path) -> No
         (UnsortedDensities, "not announced by rising step"),
         (SecretReader, "that dense_gradient_steps omits"),
         (SecretReaderOfUnknownDensity, "that dense_gradient_steps omits"),
+        (ReadsWider, "more gradients than gradient_density says"),
+        (LearnsBehindMasks, "pruned weights learn at steps that it omits"),
+        (WrongFirstDensity, "approx"),
     ],
 )
 def test_wrong_densities_or_gradient_steps_fail(
@@ -161,9 +245,27 @@ def test_values_written_into_regrown_weights_fail(contract_of: ContractOf, tmp_p
         contract.test_regrown_weights_start_at_zero(tmp_path)
 
 
-def test_an_updater_that_stores_a_state_outside_of_the_checkpoint_fails(
-    contract_of: ContractOf, tmp_path: Path
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        (GivesNaN, "gave 'encoder.weight_ih_l0' gradients that are not finite"),
+        (GivesRows, r"gave gradients of 'encoder.weight_ih_l0' as torch.float32 \(1, 8\).*; wanted .*30, 8"),
+        (WritesGradients, "wrote into 'encoder.weight_ih_l0' of its view's grads"),
+        (SetsBetweenSteps, "asks for gradients in remask, between two steps; use update"),
+    ],
+)
+def test_wrong_gradients_fail_the_cell(
+    contract_of: ContractOf, tmp_path: Path, kind: type[HalfTime], message: str
 ) -> None:
-    contract = contract_of(Updating(updater=Forgetful(to=Target())))
+    contract = contract_of(Updating(updater=kind(to=Target())))
+    with pytest.raises(SparsityError, match=f"{kind.__name__}.*{message}"):
+        contract.test_the_target_is_met_exactly(tmp_path)
+
+
+@pytest.mark.parametrize("kind", [Forgetful, ForgetfulBetweenSteps])
+def test_an_updater_that_stores_a_state_outside_of_the_checkpoint_fails(
+    contract_of: ContractOf, tmp_path: Path, kind: type[HalfTime]
+) -> None:
+    contract = contract_of(Updating(updater=kind(to=Target())))
     with pytest.raises(AssertionError):
         contract.test_an_interrupted_run_ends_like_an_uninterrupted_one(tmp_path)
