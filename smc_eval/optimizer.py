@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    Norm = Callable[[Mapping[str, Tensor]], Tensor]
+    JointNorm = Callable[[Mapping[str, Tensor]], Tensor]
 
 
 class OptimizerCard(Card):
@@ -60,7 +60,7 @@ class Optimizer(Spec):
         """
 
     def perturb(
-        self, weights: Mapping[str, Tensor], gradients: Mapping[str, Tensor], norm: Norm
+        self, weights: Mapping[str, Tensor], gradients: Mapping[str, Tensor], norm: JointNorm
     ) -> Mapping[str, Tensor]:
         """What is added to the weights for the next of the `further_passes`, by name.
 

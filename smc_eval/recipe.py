@@ -86,6 +86,11 @@ class Recipe(Spec):
         return value.label if isinstance(value, Optimizer) else value
 
     @property
+    def recorded(self) -> Self:
+        """The recipe as a record holds it: its optimizer is a text, whose plugin may be missing later."""
+        return self.model_copy(update={"optimizer": self._as_typed(self.optimizer)})
+
+    @property
     def chosen_optimizer(self) -> Optimizer:
         """The optimizer as a Spec.
 

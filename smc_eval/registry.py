@@ -230,11 +230,11 @@ NOUNS: Mapping[str, tuple[type[Spec], type[Card]]] = {
 }
 """What a plugin may bring, by the end of the hook's name: base class and class of the card."""
 
-Classes = Mapping[str, dict[str, type[Any]]]
+ClassesByNoun = Mapping[str, dict[str, type[Any]]]
 """The classes of a plugin by noun, then by the name on their card."""
 
 
-def _classes(manager: pluggy.PluginManager, point: EntryPoint) -> Classes:
+def _classes(manager: pluggy.PluginManager, point: EntryPoint) -> ClassesByNoun:
     """Import a plugin, register its hooks and call them: its classes by name."""
     try:
         module = point.load()
@@ -337,7 +337,7 @@ def _refuse_greedy(kind: ModelKind) -> None:
         )
 
 
-def _refuse_used_names(registry: Registry, new: Classes) -> None:
+def _refuse_used_names(registry: Registry, new: ClassesByNoun) -> None:
     """Refuse a name that another class or a group has, and the names `all`, `tiny` and `scratch`.
 
     Raises:

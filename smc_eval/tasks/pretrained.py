@@ -34,7 +34,7 @@ class Loading:
     """Whether the models of the kind are encoder-decoders."""
 
 
-def load(checkpoint: Checkpoint, kind: ModelKind, how: Loading) -> nn.Module:
+def load_pretrained(checkpoint: Checkpoint, kind: ModelKind, how: Loading) -> nn.Module:
     """The pretrained net in fp32, without its `UNUSED_PARTS`, with `checkpoint_use` as an attribute.
 
     Raises:

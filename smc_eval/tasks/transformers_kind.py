@@ -37,7 +37,7 @@ class TransformersKind(ModelKind):
 
     def load(self, checkpoint: Checkpoint) -> nn.Module:
         how = pretrained.Loading(self.auto_class, self.table, self.settings, self.encoder_decoders)
-        return pretrained.load(checkpoint, self, how)
+        return pretrained.load_pretrained(checkpoint, self, how)
 
     def load_tokenizer(self, checkpoint: Checkpoint) -> Any:
         return pretrained.load_tokenizer(checkpoint, self, maps_characters=self.maps_characters)
