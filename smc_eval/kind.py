@@ -94,8 +94,16 @@ class ModelKind(Spec):
         return None
 
     def build(self, form: Form, tokenizer: Any = None) -> nn.Module:
-        """An untrained net of a form that the card names. Random weights come from torch's generator."""
-        raise PluginError(f"{self.identity} builds no {form!r}; its card names {self.card.builds!r}")
+        """An untrained net of a form that the card names. Random weights come from torch's generator.
+
+        Raises:
+            PluginError: it builds no such form.
+        """
+        raise self.builds_no(form)
+
+    def builds_no(self, form: Form) -> PluginError:
+        """The error for a form that the card does not name."""
+        return PluginError(f"{self.identity} builds no {form!r}; it builds: {', '.join(self.card.builds)}")
 
     def wrong(self, model_name: str, description: str) -> WrongKind:
         """The error for a model that is of another kind."""

@@ -302,6 +302,9 @@ def _is_subclass(kind: object, base: type[Any]) -> bool:
     return isinstance(kind, type) and issubclass(kind, base)
 
 
+UNKNOWN_TYPE: Mapping[str, Any] = {"model_type": "smc-eval-specimen", "architectures": ["Specimen"]}
+"""The config of a model that no library knows."""
+
 SPECIMENS: Mapping[str, Mapping[str, Any]] = {
     "an encoder": {"model_type": "bert", "architectures": ["BertForMaskedLM"]},
     "a causal language model": {"model_type": "llama", "architectures": ["LlamaForCausalLM"]},
@@ -311,7 +314,7 @@ SPECIMENS: Mapping[str, Mapping[str, Any]] = {
         "is_encoder_decoder": True,
     },
     "an image classifier": {"model_type": "vit", "architectures": ["ViTForImageClassification"]},
-    "a model of no known type": {"model_type": "smc-eval-specimen", "architectures": ["Specimen"]},
+    "a model of no known type": UNKNOWN_TYPE,
 }
 """Configs of very different models. A kind that claims them all recognises nothing."""
 

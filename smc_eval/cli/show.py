@@ -70,7 +70,7 @@ def list_plugins(
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON. Default: off.")] = False,
 ) -> None:
-    """List tasks, methods, kinds of model, optimizers, protocols and plugins."""
+    """List all that is installed."""
     if kind is not None and kind not in LISTS:
         raise UnknownName("list", kind, LISTS)
     registry = load()

@@ -10,8 +10,8 @@ from functools import cache
 from smc_eval.errors import ModelError, UnknownName, UsageError
 from smc_eval.experiment import parsing
 from smc_eval.experiment.config import RunConfig
-from smc_eval.kind import ModelKind, WrongKind
-from smc_eval.registry import ALL, Registry, guarded
+from smc_eval.kind import ModelKind, WrongKind, reason_against
+from smc_eval.registry import ALL, UNKNOWN_TYPE, Registry, guarded
 from smc_eval.task import BUILT_MODELS, Task
 
 MOST_TASKS = 3
@@ -135,14 +135,20 @@ def _what_fits(registry: Registry, word: str) -> str:
 
 
 def _is_of(word: str, kind: ModelKind) -> bool:
-    """Whether a checkpoint can be read, and is of a kind."""
-    from smc_eval.tasks.backbone import find_backbone  # imported here, because it loads all tasks
+    """Whether a checkpoint can be read, and is surely of a kind.
+
+    An encoder of any type may be one of text or of proteins: only its vocabulary shows it.
+    """
+    # imported here, because they load all tasks
+    from smc_eval.tasks.backbone import find_backbone
+    from smc_eval.tasks.vocabulary import tokens_in
 
     try:
-        guarded(kind, lambda: find_backbone(word, kind))
+        found = guarded(kind, lambda: find_backbone(word, kind))
     except ModelError:
         return False
-    return True
+    claims_any_type = not reason_against(kind, UNKNOWN_TYPE, None)
+    return not claims_any_type or bool(found.folder and tokens_in(found.folder))
 
 
 def _refuse_misspelled(word: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from smc_eval.task import Source
 from smc_eval.tasks import checkpoint_files as files
 from smc_eval.tasks import hub
 from smc_eval.tasks.checkpoint_config import check_fields, is_masked_head, refuse_nameless
+from smc_eval.tasks.load_errors import offline_error, readable_errors
 from smc_eval.tasks.remote_code import no_remote_code, refuse_remote_code
 from smc_eval.tasks.vocabulary import tokens_in
 
@@ -63,7 +63,7 @@ class Backbone(Checkpoint):
         Raises:
             ModelError: the checkpoint is broken, of another kind, or runs code of its own.
         """
-        with no_remote_code(self.name):
+        with no_remote_code(self.name), readable_errors(self, "cannot be loaded"):
             return self.kind.load(self)
 
     def load_tokenizer(self) -> Any:
@@ -72,7 +72,7 @@ class Backbone(Checkpoint):
         Raises:
             ModelError: it is missing, broken, of another kind, or runs code of its own.
         """
-        with no_remote_code(self.name):
+        with no_remote_code(self.name), readable_errors(self, "has no tokenizer that can be loaded"):
             return self.kind.load_tokenizer(self)
 
 
@@ -221,18 +221,6 @@ def _fetch_snapshot(model_name: str) -> Path:
         raise ModelError(f"the model {model_name!r} {reason}") from None
     except (OSError, errors.OfflineModeIsEnabled, errors.HfHubHTTPError):  # LocalEntryNotFoundError is one
         raise offline_error(model_name) from None
-
-
-def offline_error(model_name: str) -> ModelError:
-    """The error for a hub id that is not complete in the local cache and cannot be fetched."""
-    offline = os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0")
-    reason = "HF_HUB_OFFLINE is set" if offline else "it does not answer"
-    return ModelError(
-        f"the model {model_name!r} is not complete in the local cache, and the hub cannot be reached "
-        f"({reason})\nconnect this machine to the hub, or fetch the model into the cache beforehand with: "
-        f"hf download {model_name}\n"
-        "or give a local folder: --model DIR"
-    )
 
 
 def _config(folder: Path, model_name: str) -> dict[str, Any]:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from smc_eval.tasks.checkpoint_config import head_of, is_causal_head
+
+OTHER_SENSES = re.compile(r"For(\w*Image|\w*Video|Audio|Speech|CTC|XVector|\w*Object|\w*Segmentation|Depth)")
+"""A part of the names of classes of transformers that read no text."""
+
+IMAGE_FIELDS = frozenset({"image_size", "num_channels", "patch_size"})
+"""Fields of configs of models of images. Some models of text have them too, besides a vocabulary."""
 
 TEXT_TOKENS = 512
 """The longest input of a text task, in tokens."""
@@ -25,6 +32,8 @@ def why_no_encoder(config: Mapping[str, Any]) -> str:
         return f"an encoder-decoder ({head})"
     if config.get("is_decoder") or config.get("causal") or is_causal_head(head):
         return f"a causal language model ({head})"
+    if OTHER_SENSES.search(head) or ("vocab_size" not in config and IMAGE_FIELDS & config.keys()):
+        return f"a model of images or sound ({head})"
     if reason := _unfit(config):
         return f"a {config['model_type']} model, which cannot be used: {reason}"
     return ""

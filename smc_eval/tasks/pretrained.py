@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
-from textwrap import shorten
 from typing import TYPE_CHECKING, Any, cast
 
 from smc_eval.errors import ModelError
 from smc_eval.kind import Checkpoint, ModelKind, reason_against
-from smc_eval.tasks.backbone import offline_error
 from smc_eval.tasks.checkpoint_tensors import read_tensors
+from smc_eval.tasks.load_errors import readable_errors
 from smc_eval.tasks.load_report import UNUSED_PARTS, checkpoint_use
 
 if TYPE_CHECKING:
@@ -43,7 +41,7 @@ def load_pretrained(checkpoint: Checkpoint, kind: ModelKind, how: Loading) -> nn
     """
     import transformers
 
-    with _readable_errors(checkpoint, "cannot be loaded"):
+    with readable_errors(checkpoint, "cannot be loaded"):
         config = _config(checkpoint, kind, how)
         tensors = read_tensors(checkpoint)
         model, report, ties = _filled(getattr(transformers, how.auto), config, tensors)
@@ -65,7 +63,7 @@ def positions_of(checkpoint: Checkpoint) -> int | None:
     import torch
     from transformers import AutoConfig, AutoModel
 
-    with _readable_errors(checkpoint, "cannot be built from its config.json"), torch.device("meta"):
+    with readable_errors(checkpoint, "cannot be built from its config.json"), torch.device("meta"):
         config = AutoConfig.from_pretrained(
             checkpoint.location, revision=checkpoint.commit, trust_remote_code=False
         )
@@ -145,7 +143,7 @@ def load_tokenizer(checkpoint: Checkpoint, kind: ModelKind, *, maps_characters: 
     """
     from transformers import AutoTokenizer
 
-    with _readable_errors(checkpoint, "has no tokenizer that can be loaded"):
+    with readable_errors(checkpoint, "has no tokenizer that can be loaded"):
         tokenizer = AutoTokenizer.from_pretrained(
             checkpoint.location, revision=checkpoint.commit, trust_remote_code=False
         )
@@ -168,49 +166,3 @@ def load_tokenizer(checkpoint: Checkpoint, kind: ModelKind, *, maps_characters: 
     if reason := reason_against(kind, checkpoint.config, tokenizer.get_vocab()):
         raise kind.wrong(checkpoint.name, reason)
     return tokenizer
-
-
-@contextmanager
-def _readable_errors(checkpoint: Checkpoint, failure: str) -> Iterator[None]:
-    """Turn any error of transformers into a ModelError of one sentence, and silence its messages."""
-    import pickle
-
-    from huggingface_hub.errors import StrictDataclassError
-    from safetensors import SafetensorError
-    from transformers.utils import logging
-
-    python_errors = (OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError)
-    # a config of wrong values can cause any of these
-    further_errors = (AssertionError, ArithmeticError, ImportError)
-    library_errors = (SafetensorError, pickle.UnpicklingError, StrictDataclassError)
-
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        yield
-    except (*python_errors, *further_errors, *library_errors) as error:
-        if checkpoint.commit and isinstance(error, OSError):
-            raise offline_error(checkpoint.name) from None
-        if "trust_remote_code" in str(error):
-            raise ModelError(
-                f"the model {checkpoint.name!r} brings Python code of its own, which smc-eval never runs; "
-                "give a model of a type that transformers knows"
-            ) from None
-        if "ignore_mismatched_sizes" in str(error):
-            raise ModelError(
-                f"the tensors of model {checkpoint.name!r} have other shapes than in its config.json; "
-                "give the config that was saved with them"
-            ) from None
-        if "tiktoken" in str(error):  # transformers' answer if a SentencePiece model cannot be read
-            raise ModelError(
-                f"the SentencePiece model of {checkpoint.name!r} cannot be read by transformers; "
-                "update protobuf (pip install -U protobuf), or put a tokenizer.json beside its config.json"
-            ) from None
-        reason = shorten(str(error) or type(error).__name__, 300, placeholder=" …").rstrip(".")
-        raise ModelError(
-            f"the model {checkpoint.name!r} {failure}: {reason}\n"
-            "give a complete checkpoint, as save_pretrained writes it"
-        ) from None
-    finally:
-        logging.set_verbosity(verbosity)

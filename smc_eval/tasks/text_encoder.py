@@ -47,6 +47,8 @@ class TextEncoder(TransformersKind):
         return tiny.tiny_tokenizer(texts, mask=self.masked)
 
     def build(self, form: Form, tokenizer: Any = None) -> nn.Module:
+        if form != "tiny":
+            raise self.builds_no(form)
         from transformers import RobertaForMaskedLM, RobertaModel
 
         config = tiny.tiny_config(len(tokenizer))

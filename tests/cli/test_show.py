@@ -88,7 +88,8 @@ def test_the_columns_of_the_lists_have_heads_and_the_words_of_the_readme(invoke)
 def test_an_unknown_name_gives_few_names_and_the_command_that_lists_all(invoke, refused) -> None:
     message = refused(invoke("show", "nosuch"))
     assert message == (
-        "error: no method, task, group, kind of model, optimizer or protocol is named 'nosuch'; see smc-eval list\n"
+        "error: no method, task, group, kind of model, optimizer or protocol is named 'nosuch'; "
+        "see smc-eval list\n"
     )
 
 

@@ -37,6 +37,8 @@ class ProteinEncoder(TransformersKind):
 
     def build(self, form: Form, tokenizer: Any = None) -> nn.Module:
         """An ESM of 2 layers and 64 features, with ESM-2's rotary positions and alphabet."""
+        if form != "tiny":
+            raise self.builds_no(form)
         from transformers import EsmConfig, EsmModel
 
         config = EsmConfig(
