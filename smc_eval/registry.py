@@ -371,7 +371,8 @@ def _refuse_used_names(registry: Registry, new: ClassesByNoun) -> None:
 
 def _name_clash(noun: str, name: str, first: type[Any], second: type[Any]) -> str:
     both = f"{first.identity} and {second.identity}"
-    return f"uses a name twice: two {noun}s are named {name!r}, {both}; rename one card"
+    several = "kinds of model" if noun == "kind of model" else f"{noun}s"
+    return f"uses a name twice: two {several} are named {name!r}, {both}; rename one card"
 
 
 def _one_line(error: BaseException) -> str:
