@@ -307,9 +307,9 @@ def test_kinds_and_optimizers_are_registered_by_the_names_on_their_cards(environ
 def test_a_kind_that_claims_every_model_is_refused(environment: Environment) -> None:
     environment.install(KIND.format(kind="Greedy", name="anything", reason="''"))
     assert refusal(environment) == (
-        "plugin 'entry-of-toys' of toys 1.2 registers toys:Greedy, a kind that claims every model: an encoder, "
-        "a causal language model, an encoder-decoder, an image classifier, a model of no known type; "
-        "let `why_not` give a reason against those that it cannot load"
+        "plugin 'entry-of-toys' of toys 1.2 registers toys:Greedy, a kind that claims every model: "
+        "an encoder, a causal language model, an encoder-decoder, an image classifier, a model of no known "
+        "type; let `why_not` give a reason against those that it cannot load"
     )
 
 
@@ -340,9 +340,7 @@ def test_two_kinds_or_optimizers_of_one_name_are_refused(environment: Environmen
 
 
 @pytest.mark.parametrize("name", ["tiny", "scratch"])
-def test_a_kind_cannot_take_the_name_of_a_net_without_a_checkpoint(
-    environment: Environment, name: str
-) -> None:
+def test_a_kind_cannot_be_named_as_a_net_without_a_checkpoint(environment: Environment, name: str) -> None:
     environment.install(KIND.format(kind="Small", name=name, reason=OWN_TYPE))
     assert f"names toys:Small {name!r}, which means a net that is built without" in refusal(environment)
 
@@ -368,8 +366,8 @@ def task_of(kind: str) -> str:
 def test_a_task_of_a_kind_that_nobody_registers_is_refused(environment: Environment) -> None:
     environment.install(task_of("wave-net"))
     assert refusal(environment) == (
-        "plugin 'entry-of-toys' of toys 1.2 registers toys:Sums, whose card accepts 'wave-net', a kind of model "
-        "that no plugin registers; known: scratch, tiny"
+        "plugin 'entry-of-toys' of toys 1.2 registers toys:Sums, whose card accepts 'wave-net', a kind of "
+        "model that no plugin registers; known: scratch, tiny"
     )
     assert environment.load().tasks == {}
 

@@ -87,8 +87,8 @@ def test_a_config_that_names_code_is_refused_before_anything_is_loaded(folder: P
     with pytest.raises(ModelError) as caught:
         find_backbone(str(folder), Trusting())
     assert str(caught.value) == (
-        f"the model {str(folder)!r} brings Python code of its own, which smc-eval never runs (its config.json has "
-        "auto_map = {'AutoConfig': 'own.OwnConfig', 'AutoModel': 'own.Own'})\n"
+        f"the model {str(folder)!r} brings Python code of its own, which smc-eval never runs (its "
+        "config.json has auto_map = {'AutoConfig': 'own.OwnConfig', 'AutoModel': 'own.Own'})\n"
         "give a model of a type that transformers knows; if it is one, remove auto_map from a copy of it"
     )
     assert not marker.exists()
@@ -108,9 +108,7 @@ def test_a_kind_that_trusts_all_code_cannot_run_it(folder: Path, marker: Path) -
         loaded_before_it_is_checked(folder).load,
         loaded_before_it_is_checked(folder).load_tokenizer,
     ):
-        with pytest.raises(
-            ModelError, match="'mine' brings Python code of its own, which smc-eval never runs"
-        ):
+        with pytest.raises(ModelError, match="'mine' brings Python code of its own, which smc-eval"):
             load()
     assert not marker.exists()
 
