@@ -20,7 +20,7 @@ SCRIPT = Path(__file__).with_name("sharded.py")
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 CELLS = (
     *("dense", "before", "after", "pattern", "gmp", "snip", "rigl", "lth", "random", "set", "movement"),
-    *("tokens", "best", "csqa", "recomputed", "winogrande", "protein", "degrees"),
+    *("uphill", "tokens", "best", "csqa", "recomputed", "winogrande", "protein", "degrees"),
 )
 
 pytestmark = [
