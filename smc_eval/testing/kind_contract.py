@@ -41,7 +41,7 @@ class KindContract:
         self.save(folder)
         return folder
 
-    def found(self, folder: Path) -> Backbone:
+    def checkpoint(self, folder: Path) -> Backbone:
         """The checkpoint of a folder, found as this kind."""
         return find_backbone(str(folder), self.kind)
 
@@ -53,25 +53,25 @@ class KindContract:
         )
 
     def test_its_own_checkpoint_is_recognised_whatever_its_name(self, folder: Path) -> None:
-        digest = self.found(folder).source.digest
-        assert digest == self.found(folder).source.digest
+        digest = self.checkpoint(folder).source.digest
+        assert digest == self.checkpoint(folder).source.digest
         moved = folder.rename(folder.parent / "gpt-roberta-t5-esm")
-        assert self.found(moved).source.digest == digest
+        assert self.checkpoint(moved).source.digest == digest
 
     def test_other_weights_have_another_digest(self, folder: Path) -> None:
-        before = self.found(folder).source.digest
+        before = self.checkpoint(folder).source.digest
         (path,) = (path for path in folder.iterdir() if path.suffix in {".safetensors", ".bin"})
         path.write_bytes(path.read_bytes() + b" ")
         with suppress(ModelError):  # to refuse the longer file is right as well
-            assert self.found(folder).source.digest != before
+            assert self.checkpoint(folder).source.digest != before
 
     def test_a_config_without_a_type_is_refused(self, folder: Path) -> None:
         (folder / "config.json").write_text("{}")
         with pytest.raises(ModelError, match="names no model_type"):
-            self.found(folder)
+            self.checkpoint(folder)
 
     def test_its_net_is_loaded_the_same_each_time_in_fp32(self, folder: Path) -> None:
-        nets = [self.found(folder).load() for _ in range(2)]
+        nets = [self.checkpoint(folder).load() for _ in range(2)]
         states = [dict(net.state_dict()) for net in nets]
         assert_equal(states[:1], states[1:])
         for name, weight in nets[0].named_parameters():
@@ -80,19 +80,19 @@ class KindContract:
         assert any(weight.requires_grad for weight in nets[0].parameters())
 
     def test_its_tokenizer_is_loaded_or_there_is_none(self, folder: Path) -> None:
-        self.found(folder).load_tokenizer()
+        self.checkpoint(folder).load_tokenizer()
 
     def test_weights_that_are_missing_or_cut_short_are_refused(self, folder: Path) -> None:
         (path,) = (path for path in folder.iterdir() if path.suffix in {".safetensors", ".bin"})
         whole = path.read_bytes()
         path.write_bytes(whole[: len(whole) // 2])
         with pytest.raises(ModelError):
-            self.found(folder).load()
+            self.checkpoint(folder).load()
         path.unlink()
         with pytest.raises(ModelError):
-            self.found(folder).load()
+            self.checkpoint(folder).load()
         with pytest.raises(ModelError):
-            _ = self.found(folder).source
+            _ = self.checkpoint(folder).source
 
     def test_code_of_a_checkpoint_is_refused_and_never_run(self, folder: Path, tmp_path: Path) -> None:
         marker, path = tmp_path / "it-ran", folder / "config.json"
@@ -101,7 +101,7 @@ class KindContract:
         own = dict.fromkeys(("AutoConfig", "AutoModel", "AutoModelForCausalLM"), "own.Own")
         path.write_text(json.dumps(config | {"auto_map": own}))
         with pytest.raises(ModelError, match="brings Python code of its own"):
-            self.found(folder)
+            self.checkpoint(folder)
         assert not marker.exists()
 
     def test_it_builds_the_forms_of_its_card_and_no_others(self) -> None:
