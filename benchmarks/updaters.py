@@ -30,12 +30,15 @@ from smc_eval.engine.train import Training
 from smc_eval.engine.usage import Usage
 from smc_eval.experiment.cell import Cell, chain
 from smc_eval.method import Method
+from smc_eval.methods.ac_dc import AcDc
 from smc_eval.methods.dense import Dense
 from smc_eval.methods.gmp import Gmp
 from smc_eval.methods.movement import Movement
 from smc_eval.methods.omp import MagnitudeBefore
 from smc_eval.methods.rigl import MagnitudeRigL
 from smc_eval.methods.set import SparseEvolution
+from smc_eval.methods.sr_ste import SrSte
+from smc_eval.methods.top_kast import TopKast
 from smc_eval.protocol import SOUND
 from smc_eval.recipe import Recipe
 from smc_eval.score import Score, accuracy
@@ -50,6 +53,10 @@ KINDS: dict[str, tuple[Method, float | None]] = {
     "fixed mask": (MagnitudeBefore(), 1.03),
     "gmp": (Gmp(), 1.05),
     "omp-rigl": (MagnitudeRigL(), 1.05),
+    "ac-dc": (AcDc(), 1.05),
+    "top-kast": (TopKast(), 1.05),
+    "top-kast:every=1": (TopKast(every=1), None),
+    "sr-ste": (SrSte(), 1.05),
     "set": (SparseEvolution(), None),
     "movement": (Movement(), None),
     "movement:every=10": (Movement(every=10), None),
@@ -120,6 +127,8 @@ class Sentences(Task):
 def new_training(method: Method, sparsity: float, task: Task, device: Device) -> Training:
     """The last training of a method's plan, before its first step; its net is pruned as planned."""
     target = Target(sparsity=sparsity, distribution=method.card.distribution)
+    if "free" not in method.card.patterns:
+        target = Target.parse("2:4")
     links = chain(Cell(task=task, method=method, target=target, protocol=SOUND), (), len(task.data("train")))
     device.seed(links.start)
     model = task.model().to(device.torch_device)

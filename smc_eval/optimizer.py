@@ -48,6 +48,9 @@ class Optimizer(Spec):
     """Whether biases and norms have weight decay too."""
     shardable: ClassVar[bool] = False
     """Whether it works on rows of tensors (`--shard`): each weight on its own, norms by `norm` alone."""
+    momenta: ClassVar[frozenset[str] | None] = None
+    """Entries of its state that are running means of gradients, such as `exp_avg`. Some updaters reset them.
+    None: it does not say, so it cannot train under such an updater."""
     further_passes: ClassVar[int] = 0
     """Forward and backward passes of a step at perturbed weights: 1 for sharpness-aware minimisation."""
 
@@ -85,6 +88,7 @@ class AdamW(Optimizer):
         summary="Adam with decoupled weight decay",
         source="Loshchilov & Hutter (2019), arXiv:1711.05101",
     )
+    momenta: ClassVar[frozenset[str]] = frozenset({"exp_avg"})
     shardable: ClassVar[bool] = True
 
     def make(self, groups: Sequence[dict[str, Any]], recipe: Coefficients) -> torch.optim.Optimizer:
@@ -101,6 +105,7 @@ class Adam(Optimizer):
         summary="Adam; weight decay is added to the gradient",
         source="Kingma & Ba (2015), arXiv:1412.6980",
     )
+    momenta: ClassVar[frozenset[str]] = frozenset({"exp_avg"})
     shardable: ClassVar[bool] = True
     decays_vectors: ClassVar[bool] = True
 
@@ -118,6 +123,7 @@ class Sgd(Optimizer):
         summary="stochastic gradient descent with momentum",
         source="Polyak (1964); https://docs.pytorch.org/docs/stable/generated/torch.optim.SGD.html",
     )
+    momenta: ClassVar[frozenset[str]] = frozenset({"momentum_buffer"})
     shardable: ClassVar[bool] = True
 
     def make(self, groups: Sequence[dict[str, Any]], recipe: Coefficients) -> torch.optim.Optimizer:

@@ -77,6 +77,12 @@ class StepView(NetView, Protocol):
     def skip(self) -> None:
         """Skip the optimizer step: no weight changes at this step."""
 
+    def reset_momentum(self) -> None:
+        """Set the optimizer's running means of gradients to zero, for all parameters.
+
+        That is the momentum of SGD and the first moment of Adam. The second moment of Adam stays.
+        """
+
     def set_masks(self, masks: Tensors) -> None:
         """Set new masks, one for each weight in scope. The next forward pass is the first that uses them.
 
@@ -133,7 +139,7 @@ class Updater(Spec):
 
         For masks that must fit the weights of the forward pass that uses them. `view.step` is the number of
         finished steps, `view.steps` at the end of the stage. There are no gradients here: of the view's
-        functions only `set_masks` may be called. The default changes nothing.
+        functions only `set_masks` and `reset_momentum` may be called. The default changes nothing.
         """
         return state
 

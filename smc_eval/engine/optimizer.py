@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import torch
@@ -56,6 +57,15 @@ def clear_state(optimizer: torch.optim.Optimizer, grown: Mapping[nn.Parameter, T
         for values in optimizer.state.get(weight, {}).values():
             if isinstance(values, Tensor) and values.shape == weight.shape:
                 values.masked_fill_(back, 0)
+
+
+@torch.no_grad()
+def reset_momentum(optimizer: torch.optim.Optimizer, momenta: AbstractSet[str]) -> None:
+    """Set the running means of gradients to zero: the momentum of SGD, the first moment of Adam."""
+    for values in optimizer.state.values():
+        for kind in momenta & values.keys():
+            if values[kind] is not None:
+                values[kind].zero_()
 
 
 def gathered_state(optimizer: torch.optim.Optimizer, net: Net) -> dict[str, Any]:

@@ -242,6 +242,7 @@ class Training:
             step,
             steps,
             by,
+            chosen=self.chosen,
             forward_masks=forward_masks,
             between=between,
         )

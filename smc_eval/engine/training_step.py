@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from smc_eval.engine.net_reader import NetReader
-from smc_eval.engine.optimizer import clear_state
+from smc_eval.engine.optimizer import clear_state, reset_momentum
 from smc_eval.engine.probe import seal
-from smc_eval.errors import SparsityError
+from smc_eval.errors import SparsityError, UsageError
+from smc_eval.optimizer import Optimizer, Sgd
 from smc_eval.sparse.given_tensors import wrong_tensors
 from smc_eval.sparse.net import hide
 
@@ -31,6 +33,8 @@ class TrainingStep(NetReader):
     steps: int
     by: str = "an updater"
     """The updater, for messages."""
+    chosen: Optimizer = field(default_factory=Sgd)
+    """The optimizer as the recipe names it."""
     skipped: bool = False
     forward_masks: Mapping[str, Tensor] = field(default_factory=dict)
     """The masks of this step's forward pass; empty where none are set."""
@@ -46,6 +50,23 @@ class TrainingStep(NetReader):
     """Masks of the weights that may change at this step, True may."""
     _states: dict[tuple[str, str], tuple[int, ...]] = field(default_factory=dict)
 
+    @cached_property
+    def parameters(self) -> Mapping[str, nn.Parameter]:
+        """The parameters in scope, looked up once: within a step no module replaces them."""
+        return self.net.parameters
+
+    @property
+    def weights(self) -> Mapping[str, Tensor]:
+        return {name: weight.detach() for name, weight in self.parameters.items()}
+
+    def _gradients(self, names: Iterable[str]) -> dict[str, Tensor]:
+        """Gradients of these weights; zeros where a weight has none."""
+        weights = {name: self.parameters[name] for name in names}
+        return {
+            name: torch.zeros_like(weight) if weight.grad is None else weight.grad
+            for name, weight in weights.items()
+        }
+
     @property
     def progress(self) -> float:
         return self.step / max(1, self.steps)
@@ -54,12 +75,12 @@ class TrainingStep(NetReader):
     def grads(self) -> Mapping[str, Tensor]:
         self._refuse_between("gradients")
         self.read = True
-        return self.net.gradients
+        return self._gradients(self.parameters)
 
     def gradients_within(self, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
         self._refuse_between("gradients")
         self._check_given(masks, "masks for gradients_within", torch.bool)
-        gradients, shapes = self.net.gradients, self.shards.shapes(self.net.weights)
+        gradients, shapes = self._gradients(masks), self.shards.shapes(self.weights)
         computed = [mask | self.forward_masks.get(name, True) for name, mask in masks.items()]
         for name, count in zip(masks, self.shards.count(computed), strict=True):
             share = count / max(1, math.prod(shapes[name]))
@@ -89,18 +110,25 @@ class TrainingStep(NetReader):
 
     def set_masks(self, masks: Mapping[str, Tensor]) -> None:
         self._check_unwritten()
-        parameters = self.net.parameters
+        parameters = self.parameters
         grown = self.net.set_masks(masks)
         if not self.net.soft:
             clear_state(self.optimizer, {parameters[name]: back for name, back in grown.items()})
         self._states = self._current_states()
 
+    def reset_momentum(self) -> None:
+        if self.chosen.momenta is None:
+            raise UsageError(
+                f"{self.by} resets the momentum, and optimizer {self.chosen.label!r} does not name its "
+                "own (`momenta`); take adamw, adam or sgd"
+            )
+        reset_momentum(self.optimizer, self.chosen.momenta)
+
     @torch.no_grad()
     def write_gradients(self) -> None:
         """Give the optimizer the gradients that the updater set."""
-        parameters = self.net.parameters
         for name, gradient in self.given.items():
-            weight = parameters[name]
+            weight = self.parameters[name]
             if not weight.requires_grad:
                 continue
             if weight.grad is None:
@@ -116,7 +144,7 @@ class TrainingStep(NetReader):
         self, tensors: Mapping[str, Tensor], what: str, dtype: torch.dtype | None = None
     ) -> None:
         """Refuse tensors that are not of weights in scope, with their shape and type."""
-        weights = self.net.weights
+        weights = self.parameters
         if found := wrong_tensors(tensors):
             raise SparsityError(f"{self.by} gave {found} as {what}")
         for name, tensor in tensors.items():
@@ -162,7 +190,7 @@ class TrainingStep(NetReader):
 
     def _current_states(self) -> dict[tuple[str, str], tuple[int, ...]]:
         """How often each tensor of the view was written to, as torch counts, and sums over its bits."""
-        parameters, masks = self.net.parameters, self.net.masks
+        parameters, masks = self.parameters, self.net.masks
         grads = {name: weight.grad for name, weight in parameters.items() if weight.grad is not None}
         kinds: dict[str, Mapping[str, Tensor]] = {"weights": parameters, "masks": masks, "grads": grads}
         return {

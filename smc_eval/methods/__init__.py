@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from smc_eval.hookspecs import hookimpl
 from smc_eval.method import Method
+from smc_eval.methods.ac_dc import AcDc
 from smc_eval.methods.dense import Dense
 from smc_eval.methods.from_checkpoint import FromCheckpoint
 from smc_eval.methods.gmp import Gmp
@@ -18,7 +19,9 @@ from smc_eval.methods.rigl import MagnitudeRigL, RandomRigL, SensitivityRigL
 from smc_eval.methods.set import SparseEvolution
 from smc_eval.methods.snip import Snip
 from smc_eval.methods.sparsegpt import SparseGPT
+from smc_eval.methods.sr_ste import SrSte
 from smc_eval.methods.synflow import SynFlow
+from smc_eval.methods.top_kast import TopKast
 from smc_eval.methods.wanda import Wanda
 from smc_eval.optimizer import OPTIMIZERS, Optimizer
 
@@ -45,6 +48,9 @@ FURTHER_METHODS: tuple[type[Method], ...] = (
     SparseGPT,
     SparseEvolution,
     Movement,
+    TopKast,
+    SrSte,
+    AcDc,
     TunedGmp,
     FromCheckpoint,
 )

@@ -24,8 +24,8 @@ class Net:
     """A model and one bool mask for each weight in scope, by canonical parameter name; True stays.
 
     Guarantee: after `set_masks`, `load`, `load_shards` and `apply_masks` every masked weight is zero;
-    under a soft updater only inside `masked()`. All these zeros are written by `apply_masks`, through
-    `hide`. An optimizer step may change masked weights: the training calls `apply_masks` after it.
+    under a soft updater only inside `masked()`. All these zeros are written through `hide`. An optimizer
+    step may change masked weights: the training calls `apply_masks` after it.
 
     No module is wrapped and no name changes, so tied weights have one mask, recurrent layers are masked
     like any other, and the pruned state dict is an ordinary checkpoint. A mask costs one byte a weight.
@@ -196,8 +196,10 @@ class Net:
         if not (self.soft and self.masks):
             yield
             return
-        hidden = {name: weight.clone() for name, weight in self.weights.items()}
-        self.apply_masks()
+        weights = self.weights
+        hidden = {name: weight.clone() for name, weight in weights.items()}
+        for name, mask in self.masks.items():
+            hide(weights[name], mask)
         try:
             yield
         finally:

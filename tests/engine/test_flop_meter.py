@@ -63,6 +63,17 @@ def test_gradients_that_were_read_count_as_dense_and_products_do_not() -> None:
     assert meter.spent()["sparse"] == (4 / 4 * 3 + 4 / 4 * 2 + 4) * EACH
 
 
+def test_gradients_of_a_share_of_a_weight_cost_that_share() -> None:
+    made = net()
+    set_mask(made, 3)
+    meter = FlopMeter(made)
+    run_pass(meter, 4)
+    meter.wider_gradients(4, {"weight": 1 / 2})
+    run_pass(meter, 4)
+    meter.wider_gradients(4, {})  # of a weight that is not named: those of its unpruned part
+    assert meter.spent()["sparse"] == round((4 / 4 * 2 + 4 / 2 + 4 / 4 * 3) * EACH)
+
+
 def test_a_restored_meter_continues_as_if_it_had_not_stopped() -> None:
     made = net()
     whole, first = FlopMeter(made), FlopMeter(made)

@@ -16,6 +16,7 @@ from smc_eval.engine.optimizer_state import odd_state, refuse_unfit_optimizers
 from smc_eval.errors import PluginError, UnknownName, UsageError
 from smc_eval.experiment.budget import Budget
 from smc_eval.method import Method
+from smc_eval.methods.ac_dc import AcDc
 from smc_eval.methods.gmp import Gmp
 from smc_eval.methods.omp import MagnitudeBefore
 from smc_eval.methods.set import SparseEvolution
@@ -280,6 +281,21 @@ def test_a_state_of_another_shape_is_refused_where_weights_grow_back(tmp_path: P
     record, tensors, masks = run_chain(chain, tmp_path)
     assert record.certificate is not None and record.certificate.ok
     assert all(not tensors[name][~mask].any() for name, mask in masks.items())
+
+
+def test_the_momentum_of_an_optimizer_that_does_not_name_it_cannot_be_reset(tmp_path: Path) -> None:
+    class Named(Uphill):
+        card: ClassVar[OptimizerCard] = card("named")
+        momenta: ClassVar[frozenset[str]] = frozenset({"momentum_buffer"})
+
+    method = AcDc()
+    silent, named = (
+        chain_of(method, Target(sparsity=0.5), Toy(recipe=recipe_with(optimizer)))
+        for optimizer in (Uphill(), Named())
+    )
+    with pytest.raises(UsageError, match="resets the momentum, and optimizer 'uphill' does not name"):
+        run_chain(silent, tmp_path / "silent")
+    assert run_chain(named, tmp_path / "named")[0].status == "ok"
 
 
 def test_an_optimizer_that_needs_whole_tensors_is_not_sharded() -> None:

@@ -1,4 +1,4 @@
-"""What an updater may do at a step: set gradients, hold weights, read some gradients, choose masks between."""
+"""What an updater may do at a step: set gradients, hold weights, read some gradients, choose masks last."""
 
 from __future__ import annotations
 

@@ -416,3 +416,14 @@ def test_the_error_for_a_target_that_would_revive_weights_gives_the_least_sparsi
 def test_a_nan_saliency_is_refused_with_the_name_of_its_tensor(target: Target) -> None:
     with pytest.raises(SparsityError, match="a saliency of 'a' is NaN"):
         allocate({"a": torch.tensor([[1.0, float("nan"), 2.0, 3.0]])}, target)
+
+
+@given(st.integers(1, 8), st.data())
+def test_small_groups_that_are_compared_keep_what_sorting_keeps(m: int, data: st.DataObject) -> None:
+    n = data.draw(st.integers(1, m))
+    rows = data.draw(st.lists(st.lists(st.sampled_from([-0.0, 0.0, 0.5, 1.0, float("inf")]), min_size=m,
+                                       max_size=m), min_size=1, max_size=6))  # fmt: skip
+    values = torch.tensor(rows)
+    order = values.argsort(dim=1, descending=True, stable=True)
+    wanted = torch.zeros_like(values, dtype=torch.bool).scatter_(1, order[:, :n], True)
+    assert torch.equal(pattern._largest_by_rank(values, n), wanted)

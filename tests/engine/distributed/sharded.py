@@ -22,12 +22,15 @@ from smc_eval.engine.runner import run_cells
 from smc_eval.engine.train import Training
 from smc_eval.experiment.cell import Chain
 from smc_eval.method import Method
+from smc_eval.methods.ac_dc import AcDc
 from smc_eval.methods.dense import Dense
 from smc_eval.methods.gmp import Gmp
 from smc_eval.methods.omp import MagnitudeAfter, MagnitudeBefore
 from smc_eval.methods.random import RandomBefore
 from smc_eval.methods.set import SparseEvolution
 from smc_eval.methods.snip import Snip
+from smc_eval.methods.sr_ste import SrSte
+from smc_eval.methods.top_kast import TopKast
 from smc_eval.optimizer import Optimizer, OptimizerCard
 from smc_eval.recipe import Recipe
 from smc_eval.store.store import Store
@@ -85,6 +88,9 @@ MORE: dict[str, tuple[Method, Target]] = {
     "pattern": (MagnitudeAfter(), Target.parse("2:4")),
     "random": (RandomBefore(), HALF),
     "set": (SparseEvolution(every=2), HALF),
+    "ac-dc": (AcDc(), HALF),
+    "top-kast": (TopKast(every=3), HALF),
+    "sr-ste": (SrSte(decay=0.01), Target.parse("2:4")),
 }
 
 

@@ -72,6 +72,8 @@ def test_the_manual_lists_the_methods_that_can_be_sharded() -> None:
 def target(kind: type[Method]) -> Target:
     """A target that the method accepts."""
     dense = kind.card.when in {"none", "custom"}
+    if "free" not in kind.card.patterns:
+        return Target.parse("2:4")
     return Target() if dense else Target(sparsity=0.5).with_distribution(kind.card.distribution)
 
 

@@ -20,6 +20,7 @@ SCRIPT = Path(__file__).with_name("sharded.py")
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 CELLS = (
     *("dense", "before", "after", "pattern", "gmp", "snip", "rigl", "lth", "random", "set", "movement"),
+    *("ac-dc", "top-kast", "sr-ste"),
     *("uphill", "tokens", "best", "csqa", "recomputed", "winogrande", "protein", "degrees"),
 )
 

@@ -23,6 +23,7 @@ class SharpnessAware(Optimizer):
         source="Foret et al. (2021), arXiv:2010.01412",
     )
     further_passes: ClassVar[int] = 1
+    momenta: ClassVar[frozenset[str]] = frozenset({"momentum_buffer", "exp_avg"})
     shardable: ClassVar[bool] = True
 
     rho: float = Field(0.05, gt=0)
