@@ -136,3 +136,41 @@ def reason_against(kind: ModelKind, config: Mapping[str, Any], tokens: Collectio
             "wanted a text, empty if the model is of this kind"
         )
     return reason
+
+
+UNKNOWN_TYPE: Mapping[str, Any] = {"model_type": "smc-eval-specimen", "architectures": ["Specimen"]}
+"""The config of a model that no library knows."""
+
+SPECIMENS: Mapping[str, Mapping[str, Any]] = {
+    "an encoder": {"model_type": "bert", "architectures": ["BertForMaskedLM"]},
+    "a causal language model": {"model_type": "llama", "architectures": ["LlamaForCausalLM"]},
+    "an encoder-decoder": {
+        "model_type": "bart",
+        "architectures": ["BartForConditionalGeneration"],
+        "is_encoder_decoder": True,
+    },
+    "an image classifier": {"model_type": "vit", "architectures": ["ViTForImageClassification"]},
+    "a model of no known type": UNKNOWN_TYPE,
+}
+"""Configs of very different models. A kind that claims them all recognises nothing."""
+
+
+def refuse_greedy(kind: ModelKind) -> None:
+    """Refuse a kind that fails on the config of another model, or that claims every model.
+
+    Raises:
+        PluginError: it does.
+    """
+    try:
+        reasons = [
+            reason_against(kind, config, tokens)
+            for config in SPECIMENS.values()
+            for tokens in (None, ("a", "the"))
+        ]
+    except PluginError as error:
+        raise PluginError(f"registers a kind of model that fails: {error}") from error
+    if not any(reasons):
+        raise PluginError(
+            f"registers {kind.identity}, a kind that claims every model: {', '.join(SPECIMENS)}; "
+            "let `why_not` give a reason against those that it cannot load"
+        )

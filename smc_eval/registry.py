@@ -17,7 +17,7 @@ from smc_eval import hookspecs
 from smc_eval.card import MethodCard, TaskCard
 from smc_eval.errors import PluginError, SmcError, UnknownName, first_line
 from smc_eval.hookspecs import PROJECT
-from smc_eval.kind import KindCard, ModelKind, reason_against
+from smc_eval.kind import KindCard, ModelKind, refuse_greedy
 from smc_eval.method import Method
 from smc_eval.optimizer import Optimizer, OptimizerCard
 from smc_eval.spec import OWN_PACKAGE, Card, Spec
@@ -263,7 +263,7 @@ def _classes(manager: pluggy.PluginManager, point: EntryPoint) -> ClassesByNoun:
         for noun in NOUNS
     }
     for kind in new["kinds"].values():
-        _refuse_greedy(kind())
+        refuse_greedy(kind())
     return new
 
 
@@ -300,44 +300,6 @@ def _checked_classes(kinds: Sequence[Any], base: Any, card_type: type[Card]) -> 
 
 def _is_subclass(kind: object, base: type[Any]) -> bool:
     return isinstance(kind, type) and issubclass(kind, base)
-
-
-UNKNOWN_TYPE: Mapping[str, Any] = {"model_type": "smc-eval-specimen", "architectures": ["Specimen"]}
-"""The config of a model that no library knows."""
-
-SPECIMENS: Mapping[str, Mapping[str, Any]] = {
-    "an encoder": {"model_type": "bert", "architectures": ["BertForMaskedLM"]},
-    "a causal language model": {"model_type": "llama", "architectures": ["LlamaForCausalLM"]},
-    "an encoder-decoder": {
-        "model_type": "bart",
-        "architectures": ["BartForConditionalGeneration"],
-        "is_encoder_decoder": True,
-    },
-    "an image classifier": {"model_type": "vit", "architectures": ["ViTForImageClassification"]},
-    "a model of no known type": UNKNOWN_TYPE,
-}
-"""Configs of very different models. A kind that claims them all recognises nothing."""
-
-
-def _refuse_greedy(kind: ModelKind) -> None:
-    """Refuse a kind that fails on the config of another model, or that claims every model.
-
-    Raises:
-        PluginError: it does.
-    """
-    try:
-        reasons = [
-            reason_against(kind, config, tokens)
-            for config in SPECIMENS.values()
-            for tokens in (None, ("a", "the"))
-        ]
-    except PluginError as error:
-        raise PluginError(f"registers a kind of model that fails: {error}") from error
-    if not any(reasons):
-        raise PluginError(
-            f"registers {kind.identity}, a kind that claims every model: {', '.join(SPECIMENS)}; "
-            "let `why_not` give a reason against those that it cannot load"
-        )
 
 
 def _refuse_used_names(registry: Registry, new: ClassesByNoun) -> None:

@@ -10,8 +10,8 @@ from functools import cache
 from smc_eval.errors import ModelError, UnknownName, UsageError
 from smc_eval.experiment import parsing
 from smc_eval.experiment.config import RunConfig
-from smc_eval.kind import ModelKind, WrongKind, reason_against
-from smc_eval.registry import ALL, UNKNOWN_TYPE, Registry, guarded
+from smc_eval.kind import UNKNOWN_TYPE, ModelKind, WrongKind, reason_against
+from smc_eval.registry import ALL, Registry, guarded
 from smc_eval.task import BUILT_MODELS, Task
 
 MOST_TASKS = 3

@@ -12,8 +12,7 @@ import torch
 from torch import nn
 
 from smc_eval.errors import ModelError, PluginError
-from smc_eval.kind import Form, ModelKind, reason_against
-from smc_eval.registry import SPECIMENS
+from smc_eval.kind import SPECIMENS, Form, ModelKind, reason_against
 from smc_eval.tasks.backbone import Backbone, find_backbone
 from smc_eval.testing.cell_runs import assert_equal
 
