@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from smc_eval.data_file import DataFile
     from smc_eval.errors import DataError, ModelError, PluginError, SmcError, SparsityError, UsageError
     from smc_eval.hookspecs import hookimpl
+    from smc_eval.kind import Checkpoint, Form, KindCard, ModelKind, WrongKind
     from smc_eval.method import Method
+    from smc_eval.optimizer import Optimizer, OptimizerCard
     from smc_eval.pruner import Criterion, Probe, Pruner, masks
     from smc_eval.recipe import Recipe
     from smc_eval.score import Items, Score, accuracy
@@ -42,6 +44,12 @@ if TYPE_CHECKING:
     from smc_eval.stages import START, Distillation, Prune, Rewind, Stage, Train
     from smc_eval.target import Distribution, Scope, Target
     from smc_eval.task import Part, Sizes, Source, Task
+    from smc_eval.tasks.backbone import Backbone, find_backbone
+    from smc_eval.tasks.checkpoint_tensors import read_tensors
+    from smc_eval.tasks.protein.protein_encoder import ProteinEncoder
+    from smc_eval.tasks.text_encoder import TextEncoder
+    from smc_eval.tasks.transformers_kind import TransformersKind
+    from smc_eval.tasks.translation.kind import EncoderDecoder
     from smc_eval.updater import StepView, Updater
 
 __version__ = "0.2.0"
@@ -54,7 +62,9 @@ MODULES = {
     "data_file": "DataFile",
     "errors": "DataError ModelError PluginError SmcError SparsityError UsageError",
     "hookspecs": "hookimpl",
+    "kind": "Checkpoint Form KindCard ModelKind WrongKind",
     "method": "Method",
+    "optimizer": "Optimizer OptimizerCard",
     "pruner": "Criterion Probe Pruner masks",
     "recipe": "Recipe",
     "score": "Items Score accuracy",
@@ -64,17 +74,27 @@ MODULES = {
     "stages": "START Distillation Prune Rewind Stage Train",
     "target": "Distribution Scope Target",
     "task": "Part Sizes Source Task",
+    "tasks.backbone": "Backbone find_backbone",
+    "tasks.checkpoint_tensors": "read_tensors",
+    "tasks.protein.protein_encoder": "ProteinEncoder",
+    "tasks.text_encoder": "TextEncoder",
+    "tasks.transformers_kind": "TransformersKind",
+    "tasks.translation.kind": "EncoderDecoder",
     "updater": "StepView Updater",
 }
 """The public names of each module."""
 
 __all__ = [
     "START",
+    "Backbone",
+    "Checkpoint",
     "Criterion",
     "DataError",
     "DataFile",
     "Distillation",
     "Distribution",
+    "EncoderDecoder",
+    "Form",
     "HasBackbone",
     "HasCeiling",
     "HasClasses",
@@ -90,14 +110,19 @@ __all__ = [
     "HasUnknownTokens",
     "InputObserver",
     "Items",
+    "KindCard",
     "LeavesOut",
     "Method",
     "MethodCard",
     "ModelError",
+    "ModelKind",
+    "Optimizer",
+    "OptimizerCard",
     "Outside",
     "Part",
     "PluginError",
     "Probe",
+    "ProteinEncoder",
     "Prune",
     "Pruner",
     "Recipe",
@@ -117,14 +142,19 @@ __all__ = [
     "Target",
     "Task",
     "TaskCard",
+    "TextEncoder",
     "Train",
     "TrainedAs",
+    "TransformersKind",
     "TransposedObserver",
     "Updater",
     "UsageError",
+    "WrongKind",
     "accuracy",
+    "find_backbone",
     "hookimpl",
     "masks",
+    "read_tensors",
 ]  # fmt: skip
 
 

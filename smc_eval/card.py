@@ -2,28 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field
-
-from smc_eval.spec import Spec
+from smc_eval.spec import Card, Name
 from smc_eval.target import Distribution, Scope
 
-Name = Annotated[str, Field(pattern=r"^[a-z0-9]+([-/][a-z0-9]+)*$")]
 When = Literal["none", "before", "during", "after", "iterative", "custom"]
 Pattern = Literal["free", "n:m", "heads", "neurons"]
-Accepts = Literal["text-encoder", "protein-encoder", "encoder-decoder", "scratch", "tiny"]
-
-
-class Card(Spec):
-    """The card of a method or a task: what users see of it."""
-
-    name: Name
-    """The name that users type: lower case, parts joined by `-` or `/`."""
-    summary: str = Field(min_length=1)
-    """A description in one line."""
-    source: str = Field(min_length=1)
-    """The publication: paper and equation, or an address."""
 
 
 class MethodCard(Card):
@@ -65,8 +50,8 @@ class TaskCard(Card):
     """The score of a random guess, in the metric's unit."""
     folds: int | None = None
     """Number of cross-validation folds; None if the task has one split."""
-    accepts: tuple[Accepts, ...]
-    """Kinds of model that it accepts."""
+    accepts: tuple[Name, ...]
+    """Kinds of model that it accepts, and of `tiny` and `scratch` those that it builds."""
     published: str
     """The model of the published numbers. It is the default, and a task of a group that rejects the named
     model keeps it."""

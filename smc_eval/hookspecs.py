@@ -1,4 +1,4 @@
-"""The two hooks of a plugin. Built-in methods and tasks are registered by them too."""
+"""The hooks of a plugin. All that is built in is registered by them too."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import Iterable
 
 import pluggy
 
+from smc_eval.kind import ModelKind
 from smc_eval.method import Method
+from smc_eval.optimizer import Optimizer
 from smc_eval.task import Task
 
 PROJECT = "smc_eval"
@@ -24,3 +26,13 @@ def smc_eval_methods() -> Iterable[type[Method]]:  # type: ignore[empty-body]
 @hookspec
 def smc_eval_tasks() -> Iterable[type[Task]]:  # type: ignore[empty-body]
     """The tasks of this plugin. Called once, when the registry is built."""
+
+
+@hookspec
+def smc_eval_kinds() -> Iterable[type[ModelKind]]:  # type: ignore[empty-body]
+    """The kinds of model of this plugin. Called once, when the registry is built."""
+
+
+@hookspec
+def smc_eval_optimizers() -> Iterable[type[Optimizer]]:  # type: ignore[empty-body]
+    """The optimizers of this plugin. Called once, when the registry is built."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_serializer, field_validator, model_validator
 
+from smc_eval.errors import UnknownName
+from smc_eval.optimizer import OPTIMIZERS, Optimizer
 from smc_eval.spec import Outside, Spec
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -38,8 +40,9 @@ class Recipe(Spec):
     """Recompute activations in the backward pass instead of storing them: less memory, more time."""
     eval_batch_size: Annotated[int, Outside()] = Field(64, ge=1, le=MOST)
     """Examples in one forward pass when predicting. No score depends on it, and no digest."""
-    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
-    """`adamw` decouples weight decay; `adam` adds it to the gradient, as SMC-Bench's arithmetic code does."""
+    optimizer: str | Optimizer = "adamw"
+    """An optimizer, by its name and options: `sam:rho=0.1`. `adamw` decouples weight decay; `adam` adds it to
+    the gradient, as SMC-Bench's arithmetic code does."""
     lr: float = Field(1e-3, gt=0)
     """Peak learning rate."""
     backbone_lr: float | None = Field(None, gt=0)
@@ -71,6 +74,35 @@ class Recipe(Spec):
     validation: float = Field(0.0, ge=0, lt=1)
     """Share of the training examples that are held out to select the best epoch. 0 selects on the reported
     split, as only `--protocol paper` does."""
+
+    @field_validator("optimizer", mode="before")
+    @classmethod
+    def _name_of_own(cls, value: object) -> object:
+        """A built-in optimizer is its name, so digests are what they were before others could come in."""
+        return value.card.name if isinstance(value, OPTIMIZERS) else value
+
+    @field_serializer("optimizer")
+    def _as_typed(self, value: str | Optimizer) -> str:
+        return value.label if isinstance(value, Optimizer) else value
+
+    @property
+    def recorded(self) -> Self:
+        """The recipe as a record holds it: its optimizer is a text, whose plugin may be missing later."""
+        return self.model_copy(update={"optimizer": self._as_typed(self.optimizer)})
+
+    @property
+    def chosen_optimizer(self) -> Optimizer:
+        """The optimizer as a Spec.
+
+        Raises:
+            UnknownName: it is a name that is not built in, as in a record of a plugin that is not installed.
+        """
+        if isinstance(self.optimizer, Optimizer):
+            return self.optimizer
+        kinds = {kind.card.name: kind for kind in OPTIMIZERS}
+        if self.optimizer not in kinds:
+            raise UnknownName("built-in optimizer", self.optimizer, kinds)
+        return kinds[self.optimizer]()
 
     @model_validator(mode="after")
     def _one_length(self) -> Self:

@@ -1,27 +1,32 @@
-"""The registry: the installed plugins, with their methods and tasks by name."""
+"""The registry: the installed plugins, with all that they bring by name."""
 
 from __future__ import annotations
 
 import inspect
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 import pluggy
 from pydantic import ValidationError
 
 from smc_eval import hookspecs
-from smc_eval.card import Card, MethodCard, TaskCard
+from smc_eval.card import MethodCard, TaskCard
 from smc_eval.errors import PluginError, SmcError, UnknownName, first_line
 from smc_eval.hookspecs import PROJECT
+from smc_eval.kind import KindCard, ModelKind, refuse_greedy
 from smc_eval.method import Method
-from smc_eval.spec import OWN_PACKAGE, Spec
-from smc_eval.task import Task
+from smc_eval.optimizer import Optimizer, OptimizerCard
+from smc_eval.spec import OWN_PACKAGE, Card, Spec
+from smc_eval.task import BUILT_MODELS, Task
 
 T = TypeVar("T")
+
+WORDS: Mapping[type[Spec], str] = {ModelKind: "kind of model"}
+"""What errors call the classes of a hook, where it is not the name of the base class."""
 
 ALL = "all"
 """The group of all tasks, or all methods. No card can have this name."""
@@ -43,6 +48,8 @@ class Plugin:
     """The error of a broken plugin, with its package; otherwise empty."""
     methods: tuple[str, ...] = ()
     tasks: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
+    optimizers: tuple[str, ...] = ()
 
     @property
     def remedy(self) -> str:
@@ -62,6 +69,9 @@ class Registry:
     plugins: tuple[Plugin, ...] = ()
     methods: dict[str, type[Method]] = field(default_factory=dict)
     tasks: dict[str, type[Task]] = field(default_factory=dict)
+    kinds: dict[str, type[ModelKind]] = field(default_factory=dict)
+    """Kinds of model."""
+    optimizers: dict[str, type[Optimizer]] = field(default_factory=dict)
 
     def checked(self) -> Registry:
         """The registry itself, if no plugin is broken.
@@ -73,6 +83,10 @@ class Registry:
             if plugin.status == "broken":
                 raise PluginError(plugin.reason + plugin.remedy)
         return self
+
+    def kinds_of(self, task: type[Task]) -> list[ModelKind]:
+        """The kinds of model that a task takes, in the order of its card."""
+        return [self.kinds[name]() for name in task.card.accepts if name not in BUILT_MODELS]
 
     @property
     def groups(self) -> dict[str, list[type[Task]]]:
@@ -129,7 +143,38 @@ def load(points: Iterable[EntryPoint] | None = None) -> Registry:
     chosen = installed() if points is None else points
     for point in sorted(chosen, key=lambda p: (_package(p)[0] != OWN_PACKAGE, *_package(p), p.name)):
         registry = _with_plugin(registry, manager, point)
+    return _with_known_kinds(registry)
+
+
+def _with_known_kinds(registry: Registry) -> Registry:
+    """The registry without the plugins whose tasks take a kind of model that no plugin registers.
+
+    A kind may come from a plugin that is loaded later, so this is checked when all are loaded.
+    """
+    for plugin in registry.plugins:
+        for name in plugin.tasks:
+            task = registry.tasks[name]
+            known = (*registry.kinds, *BUILT_MODELS)
+            if unknown := [word for word in task.card.accepts if word not in known]:
+                reason = (
+                    f"{plugin} registers {task.identity}, whose card accepts {unknown[0]!r}, a kind of model "
+                    f"that no plugin registers; known: {', '.join(sorted(known))}"
+                )
+                # without its kinds, the tasks of another plugin may lack one
+                return _with_known_kinds(_without(registry, plugin, reason))
     return registry
+
+
+def _without(registry: Registry, plugin: Plugin, reason: str) -> Registry:
+    """The registry with one plugin broken, and nothing of it registered."""
+    broken = Plugin(plugin.name, plugin.package, plugin.version, "broken", reason)
+    left = {
+        noun: {
+            name: cls for name, cls in getattr(registry, noun).items() if name not in getattr(plugin, noun)
+        }
+        for noun in NOUNS
+    }
+    return Registry(tuple(broken if one is plugin else one for one in registry.plugins), **left)
 
 
 def registry() -> Registry:
@@ -166,19 +211,31 @@ def _with_plugin(registry: Registry, manager: pluggy.PluginManager, point: Entry
     """The registry with one more plugin, loaded or broken."""
     plugin = Plugin(point.name, *_package(point))
     try:
-        methods, tasks = _classes(manager, point)
-        _refuse_used_names(registry, methods, tasks)
+        new = _classes(manager, point)
+        _refuse_used_names(registry, new)
     except PluginError as error:
         broken = replace(plugin, status="broken", reason=f"{plugin} {error}")
         return replace(registry, plugins=(*registry.plugins, broken))
-    plugin = replace(plugin, methods=tuple(methods), tasks=tuple(tasks))
-    return Registry((*registry.plugins, plugin), {**registry.methods, **methods}, {**registry.tasks, **tasks})
+    names = {noun: tuple(classes) for noun, classes in new.items()}
+    plugin = replace(plugin, **cast("Any", names))
+    more = {noun: {**getattr(registry, noun), **classes} for noun, classes in new.items()}
+    return replace(registry, plugins=(*registry.plugins, plugin), **more)
 
 
-def _classes(
-    manager: pluggy.PluginManager, point: EntryPoint
-) -> tuple[dict[str, type[Method]], dict[str, type[Task]]]:
-    """Import a plugin, register its hooks and call them: its methods and tasks by name."""
+NOUNS: Mapping[str, tuple[type[Spec], type[Card]]] = {
+    "methods": (Method, MethodCard),
+    "tasks": (Task, TaskCard),
+    "kinds": (ModelKind, KindCard),
+    "optimizers": (Optimizer, OptimizerCard),
+}
+"""What a plugin may bring, by the end of the hook's name: base class and class of the card."""
+
+ClassesByNoun = Mapping[str, dict[str, type[Any]]]
+"""The classes of a plugin by noun, then by the name on their card."""
+
+
+def _classes(manager: pluggy.PluginManager, point: EntryPoint) -> ClassesByNoun:
+    """Import a plugin, register its hooks and call them: its classes by name."""
     try:
         module = point.load()
     except (Exception, SystemExit) as error:  # a plugin's module can raise anything
@@ -195,20 +252,24 @@ def _classes(
     if not manager.get_hookcallers(module):
         raise PluginError(f"implements no hook; mark the functions of {point.value!r} with @hookimpl")
     try:
-        classes: list[list[Any]] = []
-        for hook in ("smc_eval_methods", "smc_eval_tasks"):
-            results = manager.subset_hook_caller(hook, others)()
-            classes.append([kind for result in results for kind in result])
+        classes = dict[str, list[Any]]()
+        for noun in NOUNS:
+            results = manager.subset_hook_caller(f"{PROJECT}_{noun}", others)()
+            classes[noun] = [kind for result in results for kind in result]
     except (Exception, SystemExit) as error:
         raise PluginError(f"failed in its hook: {_one_line(error)}") from error
-    methods = {kind.card.name: kind for kind in _checked_classes(classes[0], Method, MethodCard)}
-    tasks = {kind.card.name: kind for kind in _checked_classes(classes[1], Task, TaskCard)}
-    return methods, tasks
+    new = {
+        noun: {kind.card.name: kind for kind in _checked_classes(classes[noun], *NOUNS[noun])}
+        for noun in NOUNS
+    }
+    for kind in new["kinds"].values():
+        refuse_greedy(kind())
+    return new
 
 
 def _checked_classes(kinds: Sequence[Any], base: Any, card_type: type[Card]) -> Iterator[Any]:
     """The classes of a hook. Each has a card, all required methods and valid defaults."""
-    noun, seen = base.__name__.lower(), dict[str, type[Any]]()
+    noun, seen = WORDS.get(base, base.__name__.lower()), dict[str, type[Any]]()
     for kind in kinds:
         if not _is_subclass(kind, base):
             raise PluginError(
@@ -241,16 +302,25 @@ def _is_subclass(kind: object, base: type[Any]) -> bool:
     return isinstance(kind, type) and issubclass(kind, base)
 
 
-def _refuse_used_names(
-    registry: Registry, methods: dict[str, type[Method]], tasks: dict[str, type[Task]]
-) -> None:
-    """Refuse a name that another class or a group has, and the name `all`."""
-    for noun, known, new in (("method", registry.methods, methods), ("task", registry.tasks, tasks)):
-        for name, kind in new.items():
-            if name == ALL:
-                raise PluginError(f"names {kind.identity} {ALL!r}, which means every {noun}; rename its card")
+def _refuse_used_names(registry: Registry, new: ClassesByNoun) -> None:
+    """Refuse a name that another class or a group has, and the names `all`, `tiny` and `scratch`.
+
+    Raises:
+        PluginError: there is one.
+    """
+    for noun, classes in new.items():
+        known, word = getattr(registry, noun), WORDS.get(NOUNS[noun][0], noun.removesuffix("s"))
+        for name, kind in classes.items():
+            if name == ALL and noun in {"methods", "tasks"}:
+                raise PluginError(f"names {kind.identity} {ALL!r}, which means every {word}; rename its card")
+            if noun == "kinds" and name in BUILT_MODELS:
+                raise PluginError(
+                    f"names {kind.identity} {name!r}, which means a net that is built without a checkpoint; "
+                    "rename its card"
+                )
             if name in known:
-                raise PluginError(_name_clash(noun, name, known[name], kind))
+                raise PluginError(_name_clash(word, name, known[name], kind))
+    tasks = new["tasks"]
     every = {**registry.tasks, **tasks}
     for kind in every.values():
         for group in kind.card.groups:
@@ -263,7 +333,8 @@ def _refuse_used_names(
 
 def _name_clash(noun: str, name: str, first: type[Any], second: type[Any]) -> str:
     both = f"{first.identity} and {second.identity}"
-    return f"uses a name twice: two {noun}s are named {name!r}, {both}; rename one card"
+    several = "kinds of model" if noun == "kind of model" else f"{noun}s"
+    return f"uses a name twice: two {several} are named {name!r}, {both}; rename one card"
 
 
 def _one_line(error: BaseException) -> str:

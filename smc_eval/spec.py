@@ -11,9 +11,9 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from importlib.metadata import entry_points, packages_distributions, version
 from pathlib import PurePath
-from typing import Any, ClassVar, get_origin
+from typing import Annotated, Any, ClassVar, get_origin
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from smc_eval.errors import PluginError
 
@@ -218,3 +218,18 @@ def digest(*values: object) -> str:
     """SHA-256 of the canonical form of the values, as 64 hexadecimal digits."""
     text = json.dumps(canonical(values), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9]+([-/][a-z0-9]+)*$")]
+"""A name that users type: lower case, parts joined by `-` or `/`."""
+
+
+class Card(Spec):
+    """The card of a method, task, kind of model or optimizer: what users see of it."""
+
+    name: Name
+    """The name that users type: lower case, parts joined by `-` or `/`."""
+    summary: str = Field(min_length=1)
+    """A description in one line."""
+    source: str = Field(min_length=1)
+    """The publication: paper and equation, or an address."""

@@ -18,15 +18,16 @@ from typer.testing import CliRunner
 
 import smc_eval
 from smc_eval import Target, hookspecs, registry, spec
-from smc_eval.card import Card, TaskCard
+from smc_eval.card import TaskCard
 from smc_eval.cli import app
 from smc_eval.experiment.grid import recipe_of
 from smc_eval.experiment.spec_text import parse_spec
 from smc_eval.methods import smc_eval_methods
 from smc_eval.protocol import PROTOCOLS, Protocol
 from smc_eval.recipe import Recipe
+from smc_eval.spec import Card
 from smc_eval.store.records import RecordsFile
-from smc_eval.testing import TaskContract, record_with, step_view
+from smc_eval.testing import KindContract, OptimizerContract, TaskContract, record_with, step_view
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -52,8 +53,8 @@ def signatures() -> Iterator[str]:
         yield line.partition("  #")[0]
 
 
-def test_this_check_finds_both_hooks() -> None:
-    assert len(list(signatures())) == 2
+def test_this_check_finds_all_hooks() -> None:
+    assert len(list(signatures())) == 4
 
 
 @pytest.mark.parametrize("signature", list(signatures()))
@@ -138,6 +139,59 @@ def test_the_updater_of_the_documents_prunes_at_half_time(monkeypatch: pytest.Mo
         view = step_view({"w": torch.tensor([[0.1, 0.4, 0.3, 0.2]])}, {}, at=step, steps=4)
         updater.update(view, updater.init(view.weights, view.masks))
         assert int(view.masks["w"].sum()) == remaining
+
+
+def example_module(words: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The module of an example of the documents that has these words."""
+    monkeypatch.setattr(spec, "_CLAIMED", dict(spec._CLAIMED))
+    (example,) = (block for block in blocks(PLUGINS, "python") if words in block)
+    name = re.sub(r"\W+", "_", words).strip("_").lower() + "_of_the_documents"
+    (folder / f"{name}.py").write_text(example, encoding="utf-8")
+    monkeypatch.syspath_prepend(folder)
+    return importlib.import_module(name)
+
+
+def keep_contract(contract: Any, tmp_path: Path, *without: str) -> None:
+    """Run the tests of a contract, each in a folder of its own."""
+    tests = [name for name in dir(contract) if name.startswith("test_") and name not in without]
+    assert len(tests) > 5
+    for name in tests:
+        test, folder = getattr(contract, name), tmp_path / name[-40:]
+        folder.mkdir()
+        wanted = inspect.signature(test).parameters
+        checkpoint = {"folder": checkpoint_of(contract, folder)} if "folder" in wanted else {}
+        test(**checkpoint, **({"tmp_path": folder} if "tmp_path" in wanted else {}))
+
+
+def checkpoint_of(contract: Any, folder: Path) -> Path:
+    contract.save(folder / "checkpoint")
+    return folder / "checkpoint"
+
+
+def test_the_optimizer_of_the_documents_keeps_the_contract_of_optimizers(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    module = example_module("class SharpnessAware(Optimizer)", tmp_path, monkeypatch)
+    contract = type("TestSharpness", (OptimizerContract,), {"optimizer": module.SharpnessAware()})()
+    keep_contract(contract, tmp_path)
+
+
+def test_the_kind_of_the_documents_keeps_the_contract_of_kinds(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    module = example_module("class CausalLanguageModel(TransformersKind)", tmp_path, monkeypatch)
+
+    def save(_: Any, folder: Path) -> None:
+        config = LlamaConfig(
+            vocab_size=32, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2
+        )
+        LlamaForCausalLM(config).save_pretrained(folder)
+
+    kind = module.CausalLanguageModel()
+    contract = type("TestCausal", (KindContract,), {"kind": kind, "save": save})()
+    keep_contract(contract, tmp_path, "test_its_tokenizer_is_loaded_or_there_is_none")
 
 
 def test_the_task_of_the_documents_keeps_the_contract_of_tasks(

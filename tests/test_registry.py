@@ -48,6 +48,42 @@ def smc_eval_tasks():
 """
 
 
+KIND = """
+from typing import ClassVar
+from smc_eval import KindCard, ModelKind, hookimpl
+
+class {kind}(ModelKind):
+    card: ClassVar[KindCard] = KindCard(name="{name}", summary="a toy", source="none", example="org/toy")
+
+    def why_not(self, config, tokens):
+        return {reason}
+
+    def load(self, checkpoint):
+        raise NotImplementedError
+
+@hookimpl
+def smc_eval_kinds():
+    return [{kind}]
+"""
+
+OPTIMIZER = """
+from typing import ClassVar
+from smc_eval import Optimizer, OptimizerCard, hookimpl
+
+class {kind}(Optimizer):
+    card: ClassVar[OptimizerCard] = OptimizerCard(name="{name}", summary="a toy", source="none")
+
+    def make(self, groups, recipe):
+        raise NotImplementedError
+
+@hookimpl
+def smc_eval_optimizers():
+    return [{kind}]
+"""
+
+OWN_TYPE = "'' if config['model_type'] == 'toy' else 'not a toy'"
+
+
 class Environment:
     """An environment in which a test installs packages."""
 
@@ -257,3 +293,100 @@ def test_an_intended_error_of_a_plugin_passes_unchanged() -> None:
     with pytest.raises(DataError, match="^no file$"):
         guarded(Dense(), fail)
     assert guarded(Dense(), lambda: 3) == 3
+
+
+def test_kinds_and_optimizers_are_registered_by_the_names_on_their_cards(environment: Environment) -> None:
+    environment.install(KIND.format(kind="Waves", name="wave-net", reason=OWN_TYPE))
+    environment.install(OPTIMIZER.format(kind="Slow", name="slow"), name="more")
+    registry = environment.load().checked()
+    assert {name: kind.__name__ for name, kind in registry.kinds.items()} == {"wave-net": "Waves"}
+    assert {name: kind.__name__ for name, kind in registry.optimizers.items()} == {"slow": "Slow"}
+    assert [(p.kinds, p.optimizers) for p in registry.plugins] == [((), ("slow",)), (("wave-net",), ())]
+
+
+def test_a_kind_that_claims_every_model_is_refused(environment: Environment) -> None:
+    environment.install(KIND.format(kind="Greedy", name="anything", reason="''"))
+    assert refusal(environment) == (
+        "plugin 'entry-of-toys' of toys 1.2 registers toys:Greedy, a kind that claims every model: "
+        "an encoder, a causal language model, an encoder-decoder, an image classifier, a model of no known "
+        "type; let `why_not` give a reason against those that it cannot load"
+    )
+
+
+def test_a_kind_that_breaks_on_the_models_of_others_is_refused(environment: Environment) -> None:
+    environment.install(KIND.format(kind="Fragile", name="fragile", reason="config['channels']"))
+    assert (
+        "registers a kind of model that fails: toys:Fragile failed on the config of a bert model: KeyError"
+        in (refusal(environment))
+    )
+
+
+def test_a_reason_that_is_no_text_is_refused(environment: Environment) -> None:
+    environment.install(KIND.format(kind="Mute", name="mute", reason="None"))
+    assert "toys:Mute gave None (NoneType) as its reason against a model; wanted a text" in refusal(
+        environment
+    )
+
+
+@pytest.mark.parametrize("source", [KIND, OPTIMIZER], ids=["kind of model", "optimizer"])
+def test_two_kinds_or_optimizers_of_one_name_are_refused(environment: Environment, source: str) -> None:
+    nouns = "optimizers" if source is OPTIMIZER else "kinds of model"
+    environment.install(source.format(kind="First", name="same", reason=OWN_TYPE), name="early")
+    environment.install(source.format(kind="Second", name="same", reason=OWN_TYPE), name="late", version="2")
+    assert refusal(environment) == (
+        f"plugin 'entry-of-late' of late 2 uses a name twice: two {nouns} are named 'same', "
+        "early:First and late:Second; rename one card"
+    )
+
+
+@pytest.mark.parametrize("name", ["tiny", "scratch"])
+def test_a_kind_cannot_be_named_as_a_net_without_a_checkpoint(environment: Environment, name: str) -> None:
+    environment.install(KIND.format(kind="Small", name=name, reason=OWN_TYPE))
+    assert f"names toys:Small {name!r}, which means a net that is built without" in refusal(environment)
+
+
+def test_a_kind_or_an_optimizer_without_its_methods_is_refused(environment: Environment) -> None:
+    source = KIND.format(kind="Idle", name="idle", reason=OWN_TYPE)
+    environment.install(source.replace("def why_not", "def why_yes"))
+    assert "registers toys:Idle without its required methods: why_not" in refusal(environment)
+
+
+def test_a_kind_with_the_card_of_an_optimizer_is_refused(environment: Environment) -> None:
+    source = KIND.format(kind="Odd", name="odd", reason=OWN_TYPE)
+    environment.install(
+        source.replace('"a toy", source="none", example="org/toy")', '"a toy", source="none")')
+    )
+    assert "KindCard: example: Field required" in refusal(environment)
+
+
+def task_of(kind: str) -> str:
+    return TASK.format(name="waves/a", groups=()).replace('accepts=("tiny",)', f'accepts=("{kind}", "tiny")')
+
+
+def test_a_task_of_a_kind_that_nobody_registers_is_refused(environment: Environment) -> None:
+    environment.install(task_of("wave-net"))
+    assert refusal(environment) == (
+        "plugin 'entry-of-toys' of toys 1.2 registers toys:Sums, whose card accepts 'wave-net', a kind of "
+        "model that no plugin registers; known: scratch, tiny"
+    )
+    assert environment.load().tasks == {}
+
+
+def test_the_kind_of_a_task_may_come_from_a_plugin_that_is_loaded_later(environment: Environment) -> None:
+    environment.install(task_of("wave-net"), name="a-task")
+    environment.install(KIND.format(kind="Waves", name="wave-net", reason=OWN_TYPE), name="b-kind")
+    registry = environment.load().checked()
+    assert [kind.card.name for kind in registry.kinds_of(registry.tasks["waves/a"])] == ["wave-net"]
+
+
+def test_a_task_whose_kind_is_of_a_broken_plugin_is_broken_too(environment: Environment) -> None:
+    environment.install(task_of("wave-net"), name="a-task")
+    environment.install(KIND.format(kind="Waves", name="wave-net", reason="''"), name="b-kind")
+    environment.install(METHOD.format(kind="Nothing", name="nothing"), name="c-method")
+    registry = environment.load()
+    assert [(plugin.package, plugin.status) for plugin in registry.plugins] == [
+        ("a-task", "broken"),
+        ("b-kind", "broken"),
+        ("c-method", "ok"),
+    ]
+    assert registry.tasks == registry.kinds == {} and list(registry.methods) == ["nothing"]

@@ -1,10 +1,10 @@
-"""The verbs `list` and `show`: installed tasks, methods, protocols and plugins."""
+"""The verbs `list` and `show`: all that is installed."""
 
 from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from types import UnionType
@@ -16,7 +16,9 @@ from smc_eval.card import MethodCard
 from smc_eval.errors import PluginError, SmcError, UnknownName, counted, first_line, named_value
 from smc_eval.experiment.cell import MOST_STAGES
 from smc_eval.experiment.grid import recipe_of
+from smc_eval.kind import ModelKind
 from smc_eval.method import Method
+from smc_eval.optimizer import Optimizer
 from smc_eval.planning.plan import describe_stage
 from smc_eval.protocol import PROTOCOLS, SOUND, SUMMARIES, Protocol
 from smc_eval.recipe import Recipe
@@ -27,7 +29,7 @@ from smc_eval.stages import Prune, Rewind, Stage, Train
 from smc_eval.target import Distribution, Target
 from smc_eval.task import Task
 
-LISTS = ("tasks", "methods", "protocols", "plugins")
+LISTS = ("tasks", "methods", "kinds", "optimizers", "protocols", "plugins")
 """Values of the argument of `list`."""
 
 WHEN = {
@@ -46,6 +48,8 @@ SHORT_WHEN = {"none": "no pruning", "iterative": "in rounds", "custom": "custom 
 LIST_HEADS = {
     "tasks": ("name", "metric", "folds", "groups", "summary"),
     "methods": ("name", "pruning", "patterns", "summary"),
+    "kinds": ("name", "example", "builds", "summary"),
+    "optimizers": ("name", "summary"),
     "protocols": ("name", "scope", "score", "summary"),
     "plugins": ("package", "version", "plugin", "status", "content"),
 }
@@ -69,7 +73,7 @@ def list_plugins(
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON. Default: off.")] = False,
 ) -> None:
-    """List installed tasks, methods, protocols and plugins."""
+    """List all that is installed."""
     if kind is not None and kind not in LISTS:
         raise UnknownName("list", kind, LISTS)
     registry = load()
@@ -88,12 +92,18 @@ def list_plugins(
 
 
 def show(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A method, task, group of tasks or protocol.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME", help="A method, task, group of tasks, kind of model, optimizer or protocol."
+        ),
+    ],
 ) -> None:
-    """Show one method, task, group or protocol in full.
+    """Show one method, task, group, kind, optimizer or protocol in full.
 
     For a method it shows source, supported targets, options with defaults, and the stages of its plan. For
-    a task: source, metric, models, options and recipes. For a protocol: everything that it changes.
+    a task: source, metric, models, options and recipes. For a kind of model: the tasks that take it. For an
+    optimizer: its passes and options. For a protocol: everything that it changes.
     """
     registry = load().checked()
     blocks = []
@@ -104,11 +114,18 @@ def show(
     elif name in registry.groups:
         members = ", ".join(task.card.name for task in registry.groups[name])
         blocks.append([f"{name} (group of tasks)", f"  tasks: {members}"])
+    if name in registry.kinds:
+        blocks.append(_kind(registry, registry.kinds[name]))
+    if name in registry.optimizers:
+        blocks.append(_optimizer(registry.optimizers[name]))
     if name in PROTOCOLS:
         blocks.append(_protocol(registry, PROTOCOLS[name]))
     if not blocks:
-        known = [*registry.methods, *registry.tasks, *registry.groups, *PROTOCOLS]
-        raise UnknownName("method, task, group or protocol", name, known, see=LISTED)
+        nouns = (registry.methods, registry.tasks, registry.groups, registry.kinds, registry.optimizers)
+        known = [name for names in (*nouns, PROTOCOLS) for name in names]
+        raise UnknownName(
+            "method, task, group, kind of model, optimizer or protocol", name, known, see=LISTED
+        )
     typer.echo("\n\n".join("\n".join(lines) for lines in blocks))
 
 
@@ -124,6 +141,8 @@ def _rows(registry: Registry, kind: str) -> list[dict[str, Any]]:
                 "reason": plugin.reason,
                 "methods": list(plugin.methods),
                 "tasks": list(plugin.tasks),
+                "kinds": list(plugin.kinds),
+                "optimizers": list(plugin.optimizers),
             }
             for plugin in registry.plugins
         ]
@@ -132,7 +151,7 @@ def _rows(registry: Registry, kind: str) -> list[dict[str, Any]]:
             {**protocol.model_dump(mode="json"), "summary": SUMMARIES[name]}
             for name, protocol in PROTOCOLS.items()
         ]
-    classes: dict[str, type[Method]] | dict[str, type[Task]] = getattr(registry, kind)
+    classes: dict[str, Any] = getattr(registry, kind)
     packages = {name: plugin.package for plugin in registry.plugins for name in getattr(plugin, kind)}
     return [{**cls.card.model_dump(mode="json"), "package": packages[name]} for name, cls in classes.items()]
 
@@ -147,10 +166,24 @@ def _short_row(kind: str, row: dict[str, Any]) -> Sequence[object]:
             return row["name"], when, ", ".join(row["patterns"]), row["summary"]
         case "protocols":
             return row["name"], row["scope"], f"scores the {row['keep']} net", row["summary"]
+        case "kinds":
+            return row["name"], row["example"], ", ".join(row["builds"]), row["summary"]
+        case "optimizers":
+            return row["name"], row["summary"]
         case _:
-            content = f"{counted(len(row['methods']), 'method')}, {counted(len(row['tasks']), 'task')}"
+            content = ", ".join(_contents(row))
             status = "ok" if row["status"] == "ok" else "BROKEN"
             return row["package"], row["version"], row["name"], status, row["reason"] or content
+
+
+def _contents(row: dict[str, Any]) -> Iterator[str]:
+    """How much a plugin brings: always of methods and tasks, else of what it brings at all."""
+    yield counted(len(row["methods"]), "method")
+    yield counted(len(row["tasks"]), "task")
+    if kinds := len(row["kinds"]):
+        yield f"{counted(kinds, 'kind')} of model"
+    if optimizers := len(row["optimizers"]):
+        yield counted(optimizers, "optimizer")
 
 
 def columns(rows: list[list[str]]) -> list[str]:
@@ -246,6 +279,35 @@ def _task(kind: type[Task]) -> list[str]:
     return lines
 
 
+def _kind(registry: Registry, cls: type[ModelKind]) -> list[str]:
+    card = cls.card
+    tasks = [name for name, task in registry.tasks.items() if card.name in task.card.accepts]
+    return [
+        f"{card.name} (kind of model): {card.summary}",
+        f"  source   {card.source}",
+        f"  example  {card.example}",
+        f"  builds   {', '.join(card.builds) or 'none: it needs a checkpoint'}",
+        f"  tasks    {', '.join(tasks) or 'none'}",
+        f"  class    {cls.identity}",
+    ]
+
+
+def _optimizer(cls: type[Optimizer]) -> list[str]:
+    card, passes = cls.card, 1 + cls.further_passes
+    further = ", all but the first at perturbed weights" if passes > 1 else ""
+    return [
+        f"{card.name} (optimizer): {card.summary}",
+        f"  source        {card.source}",
+        f"  passes        {passes} forward and backward in each step{further}",
+        f"  weight decay  of {'all parameters' if cls.decays_vectors else 'matrices'}",
+        f"  rows          {'can' if cls.shardable else 'cannot'} be shared by ranks (--shard)",
+        f"  class         {cls.identity}",
+        "  options",
+        *_options(cls),
+        f"  as in         --recipe optimizer={card.name}",
+    ]
+
+
 def _recipe_text(recipe: Recipe) -> str:
     """The fields of a recipe that differ from the defaults."""
     fields = Recipe.model_fields
@@ -306,7 +368,9 @@ def _type(annotation: Any) -> str:
 
 
 def _typed(value: object) -> str:
-    """A value as users type it: `none`, `true`, `[0.9,0.98]`."""
+    """A value as users type it: `none`, `true`, `[0.9,0.98]`, `sam:rho=0.1`."""
+    if isinstance(value, Optimizer):
+        return value.label
     if isinstance(value, tuple | list):
         return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     return str(value).lower() if value is None or isinstance(value, bool) else str(value)

@@ -19,6 +19,9 @@ from smc_eval.store.net_uses import NetUse
 from smc_eval.target import Target
 from smc_eval.task import Task
 
+REMOTE_PACKAGE = "transformers_modules"
+"""The package under which transformers imports the code of checkpoints."""
+
 
 def initial_net(
     task: Task,
@@ -72,13 +75,28 @@ def initial_model(task: Task, start: str, device: Device) -> nn.Module:
     """The model of that net, with the values of rank 0: on the device, or on the CPU to be sharded.
 
     Raises:
-        PluginError: the task gives no model.
+        PluginError: the task gives no model, or one that runs code of its checkpoint.
     """
     device.seed(start, same_on_all_ranks=True)
     ranks = device.ranks
     model = task.model()
     if not isinstance(model, nn.Module):
         raise PluginError(f"{task.identity} gave {named_value(model)} as its model; wanted a torch.nn.Module")
+    _refuse_remote_code(task, model)
     model = model.to("cpu" if ranks.shard_nets else device.torch_device)
     ranks.broadcast_tensors(state(model).values())
     return model
+
+
+def _refuse_remote_code(task: Task, model: nn.Module) -> None:
+    """Refuse a model with a class that came with its checkpoint: no other run would be sure to have it.
+
+    Raises:
+        PluginError: it has one.
+    """
+    for module in model.modules():
+        if type(module).__module__.partition(".")[0] == REMOTE_PACKAGE:
+            raise PluginError(
+                f"{task.identity} made a net with {type(module).__name__}, Python code of its checkpoint; "
+                "load checkpoints by find_backbone(...).load(), and never with trust_remote_code"
+            )

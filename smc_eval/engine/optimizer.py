@@ -3,45 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from smc_eval.capabilities import backbone_weights
+from smc_eval.errors import PluginError, named_value
 from smc_eval.recipe import Recipe
 from smc_eval.sparse.net import Net
 from smc_eval.task import Task
-
-MOMENTA = {"momentum_buffer", "exp_avg"}
-"""Names of the running mean of gradients, in the states of torch's optimizers."""
 
 
 def make_optimizer(task: Task, net: Net, recipe: Recipe) -> torch.optim.Optimizer:
     """The recipe's optimizer over all trainable parameters, in up to four groups.
 
-    Pretrained parameters take `backbone_lr`. Vectors (biases, norms) have no weight decay,
-    except under `adam`, which decays everything as the paper's arithmetic code does.
+    Pretrained parameters take `backbone_lr`. Vectors (biases, norms) have no weight decay, except under an
+    optimizer that decays them, such as `adam`, which decays everything as the paper's arithmetic code does.
+
+    Raises:
+        PluginError: the optimizer makes something else than an optimizer of torch over these parameters.
     """
+    chosen = recipe.chosen_optimizer
     pretrained = set(backbone_weights(task, net.model))
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, weight in net.all_parameters.items():
         if not weight.requires_grad:
             continue
         rate = recipe.backbone_lr if name in pretrained and recipe.backbone_lr else recipe.lr
-        decay = recipe.weight_decay if weight.ndim >= 2 or recipe.optimizer == "adam" else 0.0
+        decay = recipe.weight_decay if weight.ndim >= 2 or chosen.decays_vectors else 0.0
         groups.setdefault((rate, decay), []).append(weight)
     settings = [
         {"params": weights, "lr": rate, "peak": rate, "weight_decay": decay}
         for (rate, decay), weights in groups.items()
     ]
-    match recipe.optimizer:
-        case "adamw":
-            return torch.optim.AdamW(settings, betas=recipe.betas, eps=recipe.eps, fused=True)
-        case "adam":
-            return torch.optim.Adam(settings, betas=recipe.betas, eps=recipe.eps, fused=True)
-        case "sgd":
-            return torch.optim.SGD(settings, momentum=recipe.momentum, fused=True)
+    made: object = chosen.make(settings, recipe)
+    if not isinstance(made, torch.optim.Optimizer):
+        raise PluginError(f"{chosen.identity} made {named_value(made)}; wanted a torch.optim.Optimizer")
+    return made
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, share: float) -> None:
@@ -60,10 +60,10 @@ def clear_state(optimizer: torch.optim.Optimizer, grown: Mapping[nn.Parameter, T
 
 
 @torch.no_grad()
-def reset_momentum(optimizer: torch.optim.Optimizer) -> None:
+def reset_momentum(optimizer: torch.optim.Optimizer, momenta: AbstractSet[str]) -> None:
     """Set the running means of gradients to zero: the momentum of SGD, the first moment of Adam."""
     for values in optimizer.state.values():
-        for kind in MOMENTA & values.keys():
+        for kind in momenta & values.keys():
             if values[kind] is not None:
                 values[kind].zero_()
 

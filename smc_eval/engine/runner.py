@@ -15,6 +15,7 @@ from smc_eval.engine.executors.dispatcher import Dispatcher
 from smc_eval.engine.executors.jobs import Executor, WorkerSettings
 from smc_eval.engine.executors.local import Local
 from smc_eval.engine.executors.select import executor_for
+from smc_eval.engine.optimizer_state import refuse_unfit_optimizers
 from smc_eval.engine.progress import Silent, Watcher
 from smc_eval.engine.run_options import RunOptions
 from smc_eval.errors import UsageError
@@ -30,12 +31,14 @@ def run_cells(chains: Sequence[Chain], options: RunOptions) -> list[Record]:
     Several jobs run them at once, in worker processes. Ranks that a launcher started run each cell together.
 
     Raises:
-        UsageError: the device or the executor does not exist, or ranks cannot run these cells.
+        UsageError: the device or the executor does not exist, ranks cannot run these cells, or the state
+            of an optimizer cannot be saved or cleared.
         StoreError: the store cannot be written.
         RankLost: another rank has ended.
     """
     make = executor_for(options.executor)
     store, device = Store(options.folder), None
+    refuse_unfit_optimizers([*chains, *options.ahead])
     if options.shard:
         _accept_shards([*chains, *options.ahead])
     if launch.world_size() > 1:

@@ -18,6 +18,8 @@ from smc_eval.engine.device import Device
 from smc_eval.engine.flop_meter import FlopMeter
 from smc_eval.engine.objective import Objective
 from smc_eval.engine.optimizer import gathered_state, make_optimizer, restore_state, set_learning_rate
+from smc_eval.engine.optimizer_state import check_optimizer
+from smc_eval.engine.perturbation import perturbation
 from smc_eval.engine.predict import predict, prediction_recipe
 from smc_eval.engine.progress import Watcher
 from smc_eval.engine.stop_signals import STOP_SIGNALS
@@ -57,6 +59,8 @@ class Training:
         steps = self.stage.steps_of(self.recipe.total(batches.total))
         self.step = self.first = steps.start
         self.last = steps.stop
+        self.chosen = self.recipe.chosen_optimizer
+        check_optimizer(link.stage, self.recipe, shards=device.ranks.shard_nets)
         self.optimizer = make_optimizer(self.task, net, self.recipe)
         self.scaler = device.scaler(self.recipe.precision)
         self.objective = Objective(self.task, self.stage.distil, teacher)
@@ -123,9 +127,8 @@ class Training:
         set_learning_rate(self.optimizer, self.recipe.rate(self.step, self.batches.total))
         net.forget_gradients()
         passes, forward_masks = self.batches.step(self.step), net.masks
-        with net.masked(), self.meter.over(passes.own_tokens):
-            mean = self._backward(passes)
-        self.meter.add_remote_tokens(passes.tokens - passes.own_tokens)
+        with net.masked():
+            mean = self._gradients(passes)
         if self.scaler.is_enabled():
             self.scaler.unscale_(self.optimizer)  # it finds overflows, and will skip that step
             for weight in net.all_parameters.values():
@@ -154,6 +157,31 @@ class Training:
         self._remask()
         self.usage.steps += 1
         self.usage.examples += self._examples_in(self.step - 1)
+        return mean
+
+    def _gradients(self, passes: Passes) -> float:
+        """Compute the gradients of a step; returns the mean loss of its first pass.
+
+        If the optimizer perturbs the weights, they are those of its last pass. All passes draw the same.
+        """
+        if not self.chosen.further_passes:
+            return self._metered(passes)
+        draws = self.device.rng_state()
+        mean = self._metered(passes)
+        for _ in range(self.chosen.further_passes):
+            moves = perturbation(self.chosen, self.net)
+            self.net.forget_gradients()
+            self.device.set_rng_state(draws)
+            with self.net.moved(moves):
+                self._metered(passes)
+            self.usage.perturbed_passes += passes.count
+        return mean
+
+    def _metered(self, passes: Passes) -> float:
+        """Compute the gradients of a pass over the batches of a step, and count its operations."""
+        with self.meter.over(passes.own_tokens):
+            mean = self._backward(passes)
+        self.meter.add_remote_tokens(passes.tokens - passes.own_tokens)
         return mean
 
     def _step_optimizer(self, *, skipped: bool) -> None:
@@ -214,6 +242,7 @@ class Training:
             step,
             steps,
             by,
+            chosen=self.chosen,
             forward_masks=forward_masks,
             between=between,
         )

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from smc_eval.engine.net_reader import NetReader
 from smc_eval.engine.optimizer import clear_state, reset_momentum
-from smc_eval.errors import SparsityError
+from smc_eval.errors import SparsityError, UsageError
+from smc_eval.optimizer import Optimizer, Sgd
 from smc_eval.sparse.given_tensors import wrong_tensors
 from smc_eval.sparse.net import hide
 from smc_eval.sparse.seal import seal
@@ -32,6 +33,8 @@ class TrainingStep(NetReader):
     steps: int
     by: str = "an updater"
     """The updater, for messages."""
+    chosen: Optimizer = field(default_factory=Sgd)
+    """The optimizer as the recipe names it."""
     skipped: bool = False
     forward_masks: Mapping[str, Tensor] = field(default_factory=dict)
     """The masks of this step's forward pass; empty where none are set."""
@@ -114,7 +117,12 @@ class TrainingStep(NetReader):
         self._states = self._current_states()
 
     def reset_momentum(self) -> None:
-        reset_momentum(self.optimizer)
+        if self.chosen.momenta is None:
+            raise UsageError(
+                f"{self.by} resets the momentum, and optimizer {self.chosen.label!r} does not name its "
+                "own (`momenta`); take adamw, adam or sgd"
+            )
+        reset_momentum(self.optimizer, self.chosen.momenta)
 
     @torch.no_grad()
     def write_gradients(self) -> None:

@@ -33,6 +33,8 @@ class Usage:
     """Batches that pruners passed through the net: forward and backward, or only forward."""
     teacher_passes: int = 0
     """Batches that a teacher predicted."""
+    perturbed_passes: int = 0
+    """Batches that an optimizer passed through the net again, forward and backward, at perturbed weights."""
     selections: int = 0
     """How often examples were predicted to select an epoch."""
     changes: int = 0
@@ -94,6 +96,7 @@ class Usage:
             examples=self.examples,
             scoring_passes=self.scoring_passes,
             teacher_passes=self.teacher_passes,
+            perturbed_passes=self.perturbed_passes,
             selections=self.selections,
             seconds=ActivitySeconds(**self.seconds),
             flops=ActivityFlops(**{activity: FlopCount(**count) for activity, count in self.flops.items()}),

@@ -37,8 +37,9 @@ class Budget(Spec):
     `steps` counts optimizer steps, and is met exactly. `flops` counts the cost of each step if zeros cost
     nothing, as in Evci et al. (2020): at density d a step costs d of a dense one, and (2 d + b) / 3 where an
     updater reads the gradients of more weights, at density b; a teacher's forward pass costs a third of its
-    own density. It is computed from the plan alone, and met to less than a step. All multiply-adds are
-    taken to be in weights in scope of equal sparsity; `inside=0.9` says that 10 % are not.
+    own density. The further passes of an optimizer cost as much each. It is computed from the plan
+    alone, and met to less than a step. All multiply-adds are taken to be in weights in scope of equal
+    sparsity; `inside=0.9` says that 10 % are not.
 
     Not counted, because a plan does not have them: passes of pruners (those of oBERT depend on the available
     memory, those of SynFlow on the data) and predictions. The records have both.
@@ -157,6 +158,7 @@ class PlanCost:
                 f"{refused}: it takes custom masks, whose density is not in its plan; use --match steps"
             )
         inside, cost, updater = self.budget.inside, 0.0, stage.updater
+        passes, usual = _passes(stage.recipe or self.recipe), _passes(self.recipe)
         changes = updater.densities(steps, density) if updater else ()
         if changes is None:
             raise UsageError(
@@ -171,14 +173,15 @@ class PlanCost:
                     "densities lie in (0, 1], and steps rise"
                 )
             read = bisect_left(reads, step + 1) - bisect_left(reads, before + 1)
-            cost += (step - before) * part_density + read * (1 - part_density) * FORWARD_SHARE
+            cost += passes * (step - before) * part_density + read * (1 - part_density) * FORWARD_SHARE
             wider = (updater.gradient_density(part_density) if updater else part_density) - part_density
             cost += (step - before - read) * wider * FORWARD_SHARE
-        cost = inside * cost + (1 - inside) * steps
+        cost = inside * cost + (1 - inside) * passes * steps
         if stage.distil:
             teacher = points.get(stage.distil.teacher, 1.0)  # an unknown name is refused elsewhere
-            cost += steps * FORWARD_SHARE * (inside * teacher + 1 - inside)
-        return cost * _step_examples(stage.recipe or self.recipe) / _step_examples(self.recipe), edges[-2][1]
+            cost += passes * steps * FORWARD_SHARE * (inside * teacher + 1 - inside)
+        own, dense = (_step_examples(recipe) for recipe in (stage.recipe or self.recipe, self.recipe))
+        return cost * own / (dense * usual), edges[-2][1]
 
 
 def _bound(stage: Stage, recipe: Recipe) -> Stage:
@@ -205,6 +208,11 @@ def _recipe_steps(stage: Stage, examples: int) -> int:
 def _own_steps(stage: Stage, total: int) -> int:
     """Steps that a Train runs of a recipe with `total` steps."""
     return len(stage.steps_of(total)) if isinstance(stage, Train) else 0
+
+
+def _passes(recipe: Recipe) -> int:
+    """Forward and backward passes over the examples of a step. An updater reads the gradients of the last."""
+    return 1 + recipe.chosen_optimizer.further_passes
 
 
 def _step_examples(recipe: Recipe) -> int:

@@ -133,12 +133,13 @@ def _accept(cell: Cell, examples: int) -> None:
     """Refuse a cell that can be seen to fail before it runs.
 
     Raises:
-        UsageError: the method refuses the target, the recipe would select on the reported split, or its
-            validation share leaves one side empty.
+        UsageError: the method refuses the target, the recipe would select on the reported split, its
+            validation share leaves one side empty, or its optimizer is unknown.
         DataError: there are no training examples.
     """
     cell.method.accept(cell.target)
     recipe = cell.task.recipe
+    _refuse_optimizer(recipe)
     if not examples:
         raise DataError(f"task {cell.task.label!r} has no training examples; check its data")
     _refuse_split(recipe, examples)
@@ -190,6 +191,7 @@ def _trains(cell: Cell, stage: Train, examples: int) -> bool:
     """
     assert stage.recipe is not None
     method, task = cell.method.card.name, cell.task
+    _refuse_optimizer(stage.recipe)
     _refuse_split(stage.recipe, examples)
     if stage.distil and not isinstance(task, HasOutputs):
         raise UsageError(
@@ -204,6 +206,20 @@ def _trains(cell: Cell, stage: Train, examples: int) -> bool:
             "give it some, as in --recipe epochs=1"
         )
     return False
+
+
+def _refuse_optimizer(recipe: Recipe) -> None:
+    """Refuse an optimizer that is not installed, or that a loss scale would mislead.
+
+    Raises:
+        UsageError: it is one.
+    """
+    chosen = recipe.chosen_optimizer
+    if chosen.further_passes and recipe.precision == "fp16":
+        raise UsageError(
+            f"optimizer {chosen.label!r} perturbs weights by their gradients, which precision=fp16 scales; "
+            "take precision=bf16 or fp32"
+        )
 
 
 def _refuse_split(recipe: Recipe, examples: int) -> None:

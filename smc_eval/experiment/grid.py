@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import get_args
+from typing import Any, get_args
 
 from smc_eval.errors import DataError, UnknownName, UsageError
 from smc_eval.experiment import parsing, spec_text
@@ -49,7 +49,7 @@ class Grid(Spec):
         chosen = _chosen_tasks(config, registry)
         models = ModelChoice.of(config, registry, list(dict.fromkeys(kind for kind, _ in chosen)))
         return cls(
-            tasks=tuple(_tasks(config, chosen, models, protocol)),
+            tasks=tuple(_tasks(config, chosen, models, registry)),
             methods=tuple(_ablated(_methods(config, registry, protocol), config.ablate)),
             targets=tuple(_targets(config, protocol)),
             distribution=config.distribution,
@@ -151,10 +151,13 @@ def _tasks(
     config: RunConfig,
     chosen: Iterable[tuple[type[Task], dict[str, str]]],
     models: ModelChoice,
-    protocol: Protocol,
+    registry: Registry,
 ) -> Iterator[Task]:
     """The tasks of a configuration: each with its models, recipe, data and folds."""
-    changes = parsing.parse_pairs(config.recipe, "--recipe")
+    protocol = PROTOCOLS[config.protocol]
+    changes: dict[str, Any] = dict(parsing.parse_pairs(config.recipe, "--recipe"))
+    if "optimizer" in changes:
+        changes["optimizer"] = spec_text.parse_optimizer(changes["optimizer"], registry.optimizers)
     if config.precision:
         changes["precision"] = config.precision
     if {"epochs", "steps"} <= changes.keys():

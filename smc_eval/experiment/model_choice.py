@@ -6,13 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cache
-from typing import Any
 
 from smc_eval.errors import ModelError, UnknownName, UsageError
 from smc_eval.experiment import parsing
 from smc_eval.experiment.config import RunConfig
-from smc_eval.registry import ALL, Registry
+from smc_eval.kind import UNKNOWN_TYPE, ModelKind, WrongKind, reason_against
+from smc_eval.registry import ALL, Registry, guarded
 from smc_eval.task import BUILT_MODELS, Task
+
+MOST_TASKS = 3
+"""Tasks that a message names as examples."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class ModelChoice:
             name = kind.card.name
             levels = (name, *kind.card.groups, ALL, None)
             named = list(dict.fromkeys(next((models[level] for level in levels if level in models), [])))
-            reasons = {word: why_refused(kind, word) for word in named}
+            reasons = {word: why_refused(registry, kind, word) for word in named}
             chosen[name] = [word for word in named if not reasons[word]]
             used.update(chosen[name])
             for word, why in reasons.items():
@@ -56,11 +59,14 @@ class ModelChoice:
                     raise UsageError(
                         f"task {name!r} cannot run with --model {named[0]}: {reasons[named[0]]}\n"
                         f"leave the task out, or give it a model of its own: --model {name}=MODEL"
+                        f"{_what_fits(registry, named[0])}"
                     )
                 refused[name] = tuple(reasons.values())
             chosen[name] = chosen[name] or [kind.card.published]
         if idle := [word for word in unused if word not in used]:
-            raise UsageError(f"no task to run can use --model {idle[0]}; {unused[idle[0]]}")
+            raise UsageError(
+                f"no task to run can use --model {idle[0]}; {unused[idle[0]]}{_what_fits(registry, idle[0])}"
+            )
         return cls(chosen, refused)
 
 
@@ -76,41 +82,73 @@ def _refuse_models_of_no_task(models: Mapping[str | None, Sequence[str]], regist
             continue
         members = registry.named_tasks(group)
         for word in words:
-            if not any(why_refused(kind, word) == "" for kind in members):
+            if not any(why_refused(registry, kind, word) == "" for kind in members):
                 kinds_of_model = sorted({name for kind in members for name in kind.card.accepts})
                 raise UsageError(
                     f"--model {group}={word}: no task of {group!r} accepts this model; "
-                    f"they accept: {', '.join(kinds_of_model)}\n{why_refused(members[0], word)}"
+                    f"they accept: {', '.join(kinds_of_model)}\n{why_refused(registry, members[0], word)}"
+                    f"{_what_fits(registry, word)}"
                 )
 
 
-def why_refused(kind: type[Task], word: str) -> str:
+def why_refused(registry: Registry, kind: type[Task], word: str) -> str:
     """Why a task cannot use a model, in one sentence; empty if it can, or if the model cannot be read."""
     accepted = ", ".join(kind.card.accepts)
     if word in BUILT_MODELS:
         return (
             "" if word in kind.card.accepts else f"this task does not build {word!r}; it accepts: {accepted}"
         )
-    reasons = [_why_of_other_kind(word, wanted) for wanted in kind.card.accepts if wanted not in BUILT_MODELS]
-    if not reasons:
+    kinds = registry.kinds_of(kind)
+    if not kinds:
         return f"this task takes no checkpoint such as {word!r}; it accepts: {accepted}"
-    return "" if "" in reasons else reasons[0]
+    return _why_of_other_kind(word, *kinds)
 
 
 @cache
-def _why_of_other_kind(word: str, wanted: Any) -> str:
-    """Why a checkpoint is not of a kind; empty if it is, or cannot be read."""
+def _why_of_other_kind(word: str, *kinds: ModelKind) -> str:
+    """Why a checkpoint is not of one of these kinds; empty if it is, or cannot be read."""
     # imported here, because it loads all tasks
     from smc_eval.tasks.backbone import find_backbone
-    from smc_eval.tasks.kinds import WrongKind
 
     try:
-        find_backbone(word, wanted)
+        guarded(kinds[0], lambda: find_backbone(word, *kinds))
     except WrongKind as error:
         return str(error)
     except ModelError:
         return ""
     return ""
+
+
+def _what_fits(registry: Registry, word: str) -> str:
+    """A line with the kinds that a checkpoint is of, and tasks that take them; empty if there are none."""
+    if word in BUILT_MODELS:
+        return ""
+    kinds = [kind() for kind in registry.kinds.values()]
+    own = [kind.card.name for kind in kinds if _is_of(word, kind)]
+    tasks = [name for name, task in registry.tasks.items() if set(own).intersection(task.card.accepts)]
+    if not own:
+        return ""
+    for_tasks = (
+        f"for {', '.join(tasks[:MOST_TASKS])}{', …' * (len(tasks) > MOST_TASKS)}" if tasks else "for no task"
+    )
+    return f"\nit is a model of the kind {' or '.join(own)}, {for_tasks}"
+
+
+def _is_of(word: str, kind: ModelKind) -> bool:
+    """Whether a checkpoint can be read, and is surely of a kind.
+
+    An encoder of any type may be one of text or of proteins: only its vocabulary shows it.
+    """
+    # imported here, because they load all tasks
+    from smc_eval.tasks.backbone import find_backbone
+    from smc_eval.tasks.vocabulary import tokens_in
+
+    try:
+        found = guarded(kind, lambda: find_backbone(word, kind))
+    except ModelError:
+        return False
+    claims_any_type = not reason_against(kind, UNKNOWN_TYPE, None)
+    return not claims_any_type or bool(found.folder and tokens_in(found.folder))
 
 
 def _refuse_misspelled(word: str) -> None:
@@ -121,13 +159,9 @@ def _refuse_misspelled(word: str) -> None:
     """
     if word in BUILT_MODELS or not get_close_matches(word, BUILT_MODELS, n=1, cutoff=0.75):
         return
-    # imported here, because it loads all tasks
-    from smc_eval.tasks.backbone import find_backbone
-    from smc_eval.tasks.kinds import WrongKind
+    from smc_eval.tasks.backbone import config_of  # imported here, because it loads all tasks
 
     try:
-        find_backbone(word, "text-encoder")
-    except WrongKind:  # it can be read
-        return
+        config_of(word)
     except ModelError:
         raise UnknownName("model", word, BUILT_MODELS) from None

@@ -9,6 +9,7 @@ from typing import Any, TypeVar, get_args
 from pydantic import ValidationError
 
 from smc_eval.errors import UnknownName, UsageError
+from smc_eval.optimizer import Optimizer
 from smc_eval.recipe import Recipe
 from smc_eval.spec import Spec
 
@@ -130,6 +131,26 @@ def _inner_spec(kind: type[Spec], head: str, part: Mapping[str, Any], noun: str,
         {n: getattr(field.default, n) for n in type(field.default).model_fields} if field.default else {}
     )
     return parse_spec(specs[0], {**defaults, **part}, "field", field_owner)
+
+
+def parse_optimizer(text: str, optimizers: Mapping[str, type[Optimizer]]) -> Optimizer:
+    """An optimizer from its name and options, as in `sam:rho=0.1:base=sgd`.
+
+    Raises:
+        UnknownName: there is no such optimizer, or it has no such option.
+        UsageError: an option is no `key=value`, or its value is wrong.
+    """
+    name, *options = text.split(":")
+    if name not in optimizers:
+        raise UnknownName("optimizer", name, optimizers, see="smc-eval list optimizers")
+    words = dict[str, str]()
+    for option in options:
+        key, equals, value = option.partition("=")
+        if not equals or not key or key in words:
+            fault = "is given twice" if key in words else "is not of the form key=value"
+            raise UsageError(f"option {option!r} of optimizer {name!r} {fault}")
+        words[key] = value
+    return parse_spec(optimizers[name], words, "option", f"optimizer {name!r}")
 
 
 def amend_recipe(recipe: Recipe, changes: Mapping[str, Any], owner: str) -> Recipe:

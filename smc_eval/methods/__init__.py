@@ -1,4 +1,4 @@
-"""The built-in methods, one file for each paper. They are registered by the same hook as plugins."""
+"""The built-in methods, one file for each paper, and the optimizers. They come in by the hooks of plugins."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ from smc_eval.methods.synflow import SynFlow
 from smc_eval.methods.taylor import Taylor
 from smc_eval.methods.top_kast import TopKast
 from smc_eval.methods.wanda import Wanda
+from smc_eval.optimizer import OPTIMIZERS, Optimizer
 
 SMC_BENCH_METHODS: tuple[type[Method], ...] = (
     Dense,
@@ -79,3 +80,9 @@ FURTHER_METHODS: tuple[type[Method], ...] = (
 def smc_eval_methods() -> list[type[Method]]:
     """The built-in methods."""
     return [*SMC_BENCH_METHODS, *FURTHER_METHODS]
+
+
+@hookimpl
+def smc_eval_optimizers() -> list[type[Optimizer]]:
+    """The built-in optimizers."""
+    return [*OPTIMIZERS]

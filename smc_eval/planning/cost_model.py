@@ -107,14 +107,15 @@ def flops_of(stage: Stage, count: int, forward: float | None) -> float | None:
     """Floating-point operations of `count` steps; `forward` are those of a forward pass over one example.
 
     A backward pass takes twice as many. Recomputed activations take one more forward pass, and so does a
-    teacher. Every batch counts as full. Not counted: embeddings, products of attention, heads and solvers,
-    norms, the optimizer, pruning and predicting.
+    teacher. An optimizer with further passes repeats all of these. Every batch counts as full. Not counted:
+    embeddings, products of attention, heads and solvers, norms, the optimizer, pruning and predicting.
     """
     if not count:
         return 0.0
     if forward is None or not isinstance(stage, Train) or stage.recipe is None:
         return None
     passes = 3 + stage.recipe.checkpointing + (stage.distil is not None)
+    passes *= 1 + stage.recipe.chosen_optimizer.further_passes
     return float(count * stage.recipe.batch_size * stage.recipe.accumulation * passes * forward)
 
 

@@ -233,6 +233,8 @@ def describe_stage(stage: Stage, length: int | None = None) -> str:
             how = "by the task's recipe" if length is None else f"{length} steps"
             if length is None and stage.recipe:
                 how = "by a recipe of its own"
+            if length and stage.recipe and (more := stage.recipe.chosen_optimizer.further_passes):
+                how += f" of {1 + more} passes"
             part = "" if stage.length == 1 else f", {stage.length:g} times as long"
             part += "" if (stage.start, stage.stop) == (0, 1) else f", {stage.start:.0%} to {stage.stop:.0%}"
             updater = f" with {_actor_text(stage.updater)}" if stage.updater else ""

@@ -17,7 +17,7 @@ from smc_eval.score import Score
 from smc_eval.store.predictions import Predictions
 from smc_eval.store.record import Record, scored_record
 from smc_eval.store.records import RecordsFile
-from smc_eval.task import Task
+from smc_eval.task import BUILT_MODELS, Task
 
 NO_FOLDER = ("synthetic", "hub")
 """Values of `--data-dir` that are not folders."""
@@ -148,9 +148,10 @@ def _digest(task: Task) -> str:
     try:
         sources = task.sources()
     except ModelError:
-        if "tiny" not in task.card.accepts:
+        built = next((word for word in BUILT_MODELS if word in task.card.accepts), None)
+        if built is None:
             raise
-        sources = task.replace(backbone="tiny").sources()
+        sources = task.replace(backbone=built).sources()
     return next((source.digest for source in sources if source.role == "data"), "")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -195,8 +195,11 @@ class Net:
 
     def gradient_norm(self) -> Tensor:
         """The norm of all gradients together, a scalar."""
-        grads = [weight.grad for weight in self.all_parameters.values() if weight.grad is not None]
-        return nn.utils.get_total_norm(grads)
+        return self.norm(weight.grad for weight in self.all_parameters.values() if weight.grad is not None)
+
+    def norm(self, tensors: Iterable[Tensor]) -> Tensor:
+        """The norm of tensors together, over all rows where the net is sharded; a scalar."""
+        return nn.utils.get_total_norm(list(tensors))
 
     @contextmanager
     def gathering(self, callback: Callable[[str, Tensor], None]) -> Iterator[None]:
@@ -223,6 +226,28 @@ class Net:
         finally:
             for name, weight in self.weights.items():
                 weight.copy_(hidden[name])
+
+    @contextmanager
+    def moved(self, by: Mapping[str, Tensor]) -> Iterator[None]:
+        """Within, these amounts are added to the weights, and masked weights are zero.
+
+        Afterwards weights and buffers have their old values, bit for bit.
+        """
+        parameters, changes = self.all_parameters, dict(by)
+        weights = {name: parameters[name].detach() for name in {**changes, **self.masks}}
+        before = {name: weight.clone() for name, weight in weights.items()}
+        buffers = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
+        for name, change in changes.items():
+            weights[name].add_(change)
+        self.apply_masks()
+        try:
+            yield
+        finally:
+            for name, weight in weights.items():
+                weight.copy_(before[name])
+            for name, buffer in self.model.named_buffers():
+                if name in buffers and buffers[name].shape == buffer.shape:
+                    buffer.copy_(buffers[name])
 
     @contextmanager
     def holding(self, masks: Mapping[str, Tensor]) -> Iterator[None]:

@@ -69,6 +69,8 @@ class Cost:
     """Whether the peak is that of the cell or of the whole process."""
     parts: Annotated[int, Field(exclude_if=lambda v: v == 1)] = 1
     """Parts that each batch was split into, to fit into memory."""
+    perturbed_passes: Annotated[int, Field(exclude_if=lambda v: not v)] = 0
+    """Batches that an optimizer passed through the net again, at perturbed weights."""
     skipped_steps: Annotated[int, Field(exclude_if=lambda v: not v)] = 0
     """Steps of `steps` that the loss scaler of fp16 skipped, because a gradient overflowed."""
     uncounted: Annotated[tuple[str, ...], Field(exclude_if=lambda v: not v)] = ()

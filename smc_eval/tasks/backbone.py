@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,9 +13,14 @@ from typing import TYPE_CHECKING, Any
 from smc_eval.errors import ModelError
 from smc_eval.files.json_text import parse_json
 from smc_eval.files.user_path import is_folder, user_path
+from smc_eval.kind import Checkpoint, ModelKind, WrongKind, reason_against
 from smc_eval.task import Source
 from smc_eval.tasks import checkpoint_files as files
-from smc_eval.tasks import hub, kinds
+from smc_eval.tasks import hub
+from smc_eval.tasks.checkpoint_config import check_fields, is_masked_head, refuse_nameless
+from smc_eval.tasks.load_errors import offline_error, readable_errors
+from smc_eval.tasks.remote_code import no_remote_code, refuse_remote_code
+from smc_eval.tasks.vocabulary import tokens_in
 
 if TYPE_CHECKING:
     from torch import nn
@@ -35,17 +39,10 @@ _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
 @dataclass(frozen=True)
-class Backbone:
-    """A checkpoint that was found. Its config is read, and nothing is loaded yet."""
+class Backbone(Checkpoint):
+    """A checkpoint with the kind of the task that takes it."""
 
-    name: str
-    """The name that the user gave."""
-    location: str
-    """A folder, or a hub id."""
-    commit: str | None
-    """The commit of a hub id; None for a folder."""
-    config: Mapping[str, Any]
-    kind: kinds.ModelKind
+    kind: ModelKind
 
     @property
     def source(self) -> Source:
@@ -60,21 +57,65 @@ class Backbone:
         files.refuse_unreadable(files.weight_files(folder, self.config, self.name), self.name)
         return Source("model", self.name, files.folder_digest(folder, self.config, self.name))
 
+    def load(self) -> nn.Module:
+        """The pretrained net in fp32.
 
-def find_backbone(model_name: str, kind: kinds.ModelKind = "text-encoder") -> Backbone:
-    """Find a checkpoint of a given kind by its name: a folder, `pkg:NAME`, or a hub id.
+        Raises:
+            ModelError: the checkpoint is broken, of another kind, or runs code of its own.
+        """
+        with no_remote_code(self.name), readable_errors(self, "cannot be loaded"):
+            return self.kind.load(self)
+
+    def load_tokenizer(self) -> Any:
+        """What turns the task's examples into the net's inputs; None if the kind needs nothing.
+
+        Raises:
+            ModelError: it is missing, broken, of another kind, or runs code of its own.
+        """
+        with no_remote_code(self.name), readable_errors(self, "has no tokenizer that can be loaded"):
+            return self.kind.load_tokenizer(self)
+
+
+def find_backbone(model_name: str, *kinds: ModelKind) -> Backbone:
+    """Find a checkpoint of one of these kinds by its name: a folder, `pkg:NAME`, or a hub id.
 
     A hub id in the local cache is taken from there, without asking for a newer commit. Imports no torch.
 
     Raises:
-        ModelError: the checkpoint does not exist, cannot be reached, or is of another kind.
+        ModelError: the checkpoint does not exist, cannot be reached, runs code of its own, is of another
+            kind, or is of two of these kinds.
     """
     folder, commit = _locate(model_name)
     files.refuse_adapters(folder, model_name)
     config = _config(folder, model_name)
     files.refuse_packed(config, model_name)
-    kinds.check_kind(config, kinds.tokens_in(folder), kind, model_name)
+    check_fields(config, model_name)
+    refuse_nameless(config, model_name)
+    refuse_remote_code(folder, config, model_name)
+    kind = kind_of(model_name, config, tokens_in(folder), kinds)
     return Backbone(model_name, model_name if commit else str(folder), commit, config, kind)
+
+
+def kind_of(
+    model_name: str, config: Mapping[str, Any], tokens: Collection[str] | None, kinds: Sequence[ModelKind]
+) -> ModelKind:
+    """The one of these kinds that a checkpoint is of.
+
+    Raises:
+        WrongKind: it is of none of them, or of several.
+    """
+    reasons = {kind: reason_against(kind, config, tokens) for kind in kinds}
+    fitting = [kind for kind, reason in reasons.items() if not reason]
+    if not fitting:
+        first = kinds[0]
+        raise first.wrong(model_name, reasons[first])
+    if len(fitting) > 1:
+        names = " and ".join(f"{kind.card.name} ({kind.identity})" for kind in fitting)
+        raise WrongKind(
+            f"the model {model_name!r} is of {len(fitting)} kinds that this task takes: {names}; "
+            "it cannot tell which to load, so give another model, or repair the kind that claims too much"
+        )
+    return fitting[0]
 
 
 def config_of(model_name: str) -> Mapping[str, Any]:
@@ -105,7 +146,7 @@ def available_offline(model_name: str) -> bool:
 
 def fills_masks(backbone: Backbone) -> bool:
     """Whether the config names a head for masked words."""
-    return any(kinds.is_masked_head(head) for head in backbone.config.get("architectures") or ())
+    return any(is_masked_head(head) for head in backbone.config.get("architectures") or ())
 
 
 def encoder_weights(model_name: str, model: nn.Module) -> list[str]:
@@ -180,18 +221,6 @@ def _fetch_snapshot(model_name: str) -> Path:
         raise ModelError(f"the model {model_name!r} {reason}") from None
     except (OSError, errors.OfflineModeIsEnabled, errors.HfHubHTTPError):  # LocalEntryNotFoundError is one
         raise offline_error(model_name) from None
-
-
-def offline_error(model_name: str) -> ModelError:
-    """The error for a hub id that is not complete in the local cache and cannot be fetched."""
-    offline = os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0")
-    reason = "HF_HUB_OFFLINE is set" if offline else "it does not answer"
-    return ModelError(
-        f"the model {model_name!r} is not complete in the local cache, and the hub cannot be reached "
-        f"({reason})\nconnect this machine to the hub, or fetch the model into the cache beforehand with: "
-        f"hf download {model_name}\n"
-        "or give a local folder: --model DIR"
-    )
 
 
 def _config(folder: Path, model_name: str) -> dict[str, Any]:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from smc_eval.errors import ModelError
+from smc_eval.kind import Checkpoint
 from smc_eval.tasks import checkpoint_files as files
-from smc_eval.tasks.backbone import Backbone
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 ADAPTER_CONFIG = "adapter_config.json"
 
 
-def read_tensors(backbone: Backbone) -> dict[str, Tensor]:
+def read_tensors(checkpoint: Checkpoint) -> dict[str, Tensor]:
     """The tensors of a checkpoint by their names in its files, on the CPU.
 
     No two of them share memory. transformers would read more than these files where other packages are
@@ -26,45 +26,45 @@ def read_tensors(backbone: Backbone) -> dict[str, Tensor]:
         ModelError: two files hold the same name, or a file holds something else than tensors.
     """
     tensors: dict[str, Tensor] = {}
-    for path in _paths(backbone):
-        own = _read_file(path, backbone.name)
+    for path in _paths(checkpoint):
+        own = _read_file(path, checkpoint.name)
         if twice := sorted(own.keys() & tensors.keys()):
             raise ModelError(
-                f"two files of model {backbone.name!r} hold the tensor {twice[0]!r}, the second is "
+                f"two files of model {checkpoint.name!r} hold the tensor {twice[0]!r}, the second is "
                 f"{path.name}; remove the files that do not belong to it"
             )
         tensors |= own
     return _apart(tensors)
 
 
-def _paths(backbone: Backbone) -> list[Path]:
+def _paths(checkpoint: Checkpoint) -> list[Path]:
     """The files with tensors. Those of a hub id are fetched into the local cache."""
-    if not backbone.commit:
-        paths = files.weight_files(Path(backbone.location), backbone.config, backbone.name)
+    if not checkpoint.commit:
+        paths = files.weight_files(Path(checkpoint.location), checkpoint.config, checkpoint.name)
         return [path for path in paths if not path.name.endswith(files.INDEX)]
-    if adapter := _fetched(backbone, ADAPTER_CONFIG):
-        files.refuse_adapters(adapter.parent, backbone.name)
-    named = backbone.config.get(files.EXPLICIT_WEIGHTS)
+    if adapter := _fetched(checkpoint, ADAPTER_CONFIG):
+        files.refuse_adapters(adapter.parent, checkpoint.name)
+    named = checkpoint.config.get(files.EXPLICIT_WEIGHTS)
     names = (str(named),) if named else files.WEIGHT_FILES
-    first = next((path for name in names if (path := _fetched(backbone, name))), None)
+    first = next((path for name in names if (path := _fetched(checkpoint, name))), None)
     if first is None:
         raise OSError(f"the hub has no {' or '.join(names)}")
     if not first.name.endswith(files.INDEX):
         return [first]
-    shards = [_fetched(backbone, name) for name in files.shard_names(first, backbone.name)]
+    shards = [_fetched(checkpoint, name) for name in files.shard_names(first, checkpoint.name)]
     if None in shards:
         raise OSError(f"a file that {first.name} names is not there")
     return [shard for shard in shards if shard]
 
 
-def _fetched(backbone: Backbone, name: str) -> Path | None:
+def _fetched(checkpoint: Checkpoint, name: str) -> Path | None:
     """A file of a hub id in the local cache, fetched if need be; None if there is none."""
     from transformers.utils.hub import cached_file
 
     path = cached_file(
-        backbone.location,
+        checkpoint.location,
         name,
-        revision=backbone.commit,
+        revision=checkpoint.commit,
         _raise_exceptions_for_gated_repo=False,
         _raise_exceptions_for_missing_entries=False,
         _raise_exceptions_for_connection_errors=False,

@@ -13,7 +13,16 @@ except ImportError:
 else:
     # so that a failed assertion of a contract shows its values
     pytest.register_assert_rewrite(
-        *(f"{__name__}.{module}" for module in ("cell_runs", "method_contract", "task_contract"))
+        *(
+            f"{__name__}.{module}"
+            for module in (
+                "cell_runs",
+                "kind_contract",
+                "method_contract",
+                "optimizer_contract",
+                "task_contract",
+            )
+        )
     )
 
 from smc_eval.testing.cell_runs import (
@@ -27,7 +36,9 @@ from smc_eval.testing.cell_runs import (
     targets_for,
     without_time,
 )
+from smc_eval.testing.kind_contract import KindContract
 from smc_eval.testing.method_contract import MethodContract
+from smc_eval.testing.optimizer_contract import OptimizerContract
 from smc_eval.testing.records import record_with
 from smc_eval.testing.task_contract import TaskContract
 from smc_eval.testing.toy import Example, PrunedToy, Toy, ToyNet
@@ -36,7 +47,9 @@ __all__ = [
     "Example",
     "Interrupting",
     "Interruption",
+    "KindContract",
     "MethodContract",
+    "OptimizerContract",
     "PrunedToy",
     "TaskContract",
     "Toy",

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from smc_eval import DataError, Recipe, Source, TaskCard, accuracy, hookimpl
-from smc_eval.methods import smc_eval_methods
+from smc_eval.methods import smc_eval_methods, smc_eval_optimizers
 from smc_eval.testing import PrunedToy, Toy
 
 class Sums(Toy):

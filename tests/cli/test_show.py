@@ -7,6 +7,7 @@ import json
 import pytest
 
 from smc_eval.methods import smc_eval_methods
+from smc_eval.optimizer import OPTIMIZERS
 
 TERMS = ("--model", "tiny", "--tasks", "terms", "--method", "omp-after", "--sparsity", "0.5")
 
@@ -20,6 +21,8 @@ def test_the_lists_name_everything(invoke) -> None:
     assert {name: len(rows) for name, rows in lists.items()} == {
         "tasks": 5,
         "methods": len(smc_eval_methods()),
+        "kinds": 0,
+        "optimizers": len(OPTIMIZERS),
         "protocols": 2,
         "plugins": 1,
     }
@@ -84,7 +87,10 @@ def test_the_columns_of_the_lists_have_heads_and_the_words_of_the_readme(invoke)
 
 def test_an_unknown_name_gives_few_names_and_the_command_that_lists_all(invoke, refused) -> None:
     message = refused(invoke("show", "nosuch"))
-    assert message == ("error: no method, task, group or protocol is named 'nosuch'; see smc-eval list\n")
+    assert message == (
+        "error: no method, task, group, kind of model, optimizer or protocol is named 'nosuch'; "
+        "see smc-eval list\n"
+    )
 
 
 def test_a_task_is_shown_with_its_card_and_its_recipe(invoke, refused) -> None:
@@ -92,9 +98,7 @@ def test_a_task_is_shown_with_its_card_and_its_recipe(invoke, refused) -> None:
     for line in ("toy sums", "scratch, tiny", "none needed", "in two folds", "steps=3", "tiny: steps=2"):
         assert line in shown
     assert "tasks: sums/gts, terms/gts" in invoke("show", "maths").stdout
-    assert "no method, task, group or protocol is named 'lht'; did you mean 'lth'" in refused(
-        invoke("show", "lht")
-    )
+    assert "optimizer or protocol is named 'lht'; did you mean 'lth'" in refused(invoke("show", "lht"))
 
 
 def test_a_task_without_a_docstring_is_shown_without_that_of_its_base_class(invoke) -> None:

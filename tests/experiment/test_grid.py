@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,11 +19,14 @@ from smc_eval.methods.dense import Dense
 from smc_eval.methods.from_checkpoint import FromCheckpoint
 from smc_eval.methods.lth import LotteryTicket
 from smc_eval.methods.omp import MagnitudeAfter
+from smc_eval.optimizer import OPTIMIZERS
 from smc_eval.recipe import Recipe
 from smc_eval.registry import Registry
 from smc_eval.spec import digest
 from smc_eval.stages import Stage, Train
 from smc_eval.target import SMC_GRID, Target
+from smc_eval.tasks.protein.protein_encoder import ProteinEncoder
+from smc_eval.tasks.text_encoder import TextEncoder
 from smc_eval.testing import Toy
 
 
@@ -66,6 +70,8 @@ REGISTRY = Registry(
     (),
     {kind.card.name: kind for kind in (LotteryTicket, MagnitudeAfter, Dense)},
     {kind.card.name: kind for kind in (Sums, Terms, Proteins)},
+    {kind.card.name: kind for kind in (TextEncoder, ProteinEncoder)},
+    {kind.card.name: kind for kind in OPTIMIZERS},
 )
 
 
@@ -76,7 +82,7 @@ def grid(registry: Registry = REGISTRY, **fields: Any) -> Grid:
 
 
 def with_tasks(*kinds: type[Toy]) -> Registry:
-    return Registry((), REGISTRY.methods, {kind.card.name: kind for kind in kinds})
+    return replace(REGISTRY, tasks={kind.card.name: kind for kind in kinds})
 
 
 def test_a_grid_has_every_combination_with_cells_of_one_start_together() -> None:
@@ -91,7 +97,7 @@ def test_a_grid_has_every_combination_with_cells_of_one_start_together() -> None
 
 def test_method_all_leaves_out_methods_with_custom_masks() -> None:
     kinds = {kind.card.name: kind for kind in (Dense, LotteryTicket, FromCheckpoint)}
-    methods = grid(registry=Registry((), kinds, REGISTRY.tasks), method=("all",)).methods
+    methods = grid(registry=replace(REGISTRY, methods=kinds), method=("all",)).methods
     assert [method.card.name for method in methods] == ["dense", "lth"]
 
 

@@ -186,6 +186,7 @@ def test_a_folder_without_a_model_cannot_be_planned(tmp_path: Path) -> None:
 
 def test_a_hub_that_does_not_respond_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
     from smc_eval.tasks import hub
+    from smc_eval.tasks.text_encoder import TextEncoder
 
     asked = list[str]()
 
@@ -202,7 +203,7 @@ def test_a_hub_that_does_not_respond_is_tried_once(monkeypatch: pytest.MonkeyPat
     try:
         for word in ("some/model", "some/other"):
             with pytest.raises(UsageError, match="the hub cannot be reached"):
-                backbone.find_backbone(word)
+                backbone.find_backbone(word, TextEncoder())
         with pytest.raises(DataError, match="cannot be fetched from the hub"):
             hub.HubSet("some/data", "default", ()).source(["train"])
     finally:

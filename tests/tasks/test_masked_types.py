@@ -15,7 +15,7 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from smc_eval.errors import ModelError
-from smc_eval.tasks import kinds
+from smc_eval.tasks import checkpoint_config
 from smc_eval.tasks.commonsense.csqa import Csqa
 from smc_eval.tasks.commonsense.winogrande import WinoGrande
 
@@ -165,11 +165,11 @@ def test_a_type_scores_spans_by_its_own_logits_or_is_refused(folder: Path) -> No
 def test_no_class_with_a_head_for_masked_words_counts_as_causal() -> None:
     both = ("ForConditionalGeneration", "ForPreTraining")
     for architecture in MODEL_FOR_MASKED_LM_MAPPING_NAMES.values():
-        assert not kinds.is_causal_head(architecture)
-        assert kinds.is_masked_head(architecture) or architecture.endswith(both)
+        assert not checkpoint_config.is_causal_head(architecture)
+        assert checkpoint_config.is_masked_head(architecture) or architecture.endswith(both)
 
 
 def test_no_class_that_is_only_causal_counts_as_masked() -> None:
     masked = set(MODEL_FOR_MASKED_LM_MAPPING_NAMES.values())
     for architecture in set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()) - masked:
-        assert not kinds.is_masked_head(architecture)
+        assert not checkpoint_config.is_masked_head(architecture)

@@ -35,6 +35,8 @@ def unshardable_parts(chain: Chain) -> Iterator[str]:
     if target.sparsity and target.pattern == "free" and target.distribution not in SHARDABLE_DISTRIBUTIONS:
         names = ", ".join(SHARDABLE_DISTRIBUTIONS)
         yield f"distribution {target.distribution!r} needs whole tensors; these do not: {names}"
+    if not (chosen := cell.task.recipe.chosen_optimizer).shardable:
+        yield f"optimizer {chosen.label!r} works on whole tensors"
     if cell.task.recipe.precision == "fp16":
         yield "precision fp16 needs a loss scale, which each rank would choose alone; bf16 and fp32 need none"
 

@@ -7,7 +7,7 @@ afterwards. Masks, optimizer and criteria see only the rows.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
@@ -85,8 +85,8 @@ class ShardedNet(Net):
         for name, weight in self.model.named_parameters():
             self._rows[name].grad = None if weight.grad is None else _local(weight.grad)
 
-    def gradient_norm(self) -> Tensor:
-        squared = super().gradient_norm().double().square().cpu()
+    def norm(self, tensors: Iterable[Tensor]) -> Tensor:
+        squared = super().norm(tensors).double().square().cpu()
         self.ranks.all_reduce([squared])
         return squared.sqrt().float()
 

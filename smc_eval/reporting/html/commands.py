@@ -54,7 +54,7 @@ def _recipe_changes(record: Record, registry: Registry) -> str:
     kind = registry.tasks.get(_base_name(record.task))
     if kind is None:
         return ""
-    own = recipe_of(kind, record.model, PROTOCOLS[record.protocol])
+    own = recipe_of(kind, record.model, PROTOCOLS[record.protocol]).recorded
     changes = {
         name: value for name, value in record.recipe if value is not None and value != getattr(own, name)
     }

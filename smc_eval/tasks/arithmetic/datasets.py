@@ -11,6 +11,7 @@ from smc_eval.spec import Outside
 from smc_eval.task import Task
 from smc_eval.tasks.arithmetic.addresses import ASDIV_LICENCE, MAWPS_LICENCE, SVAMP_LICENCE
 from smc_eval.tasks.arithmetic.word_problems import VALUE_ACCURACY, WordProblems
+from smc_eval.tasks.text_encoder import TextEncoder
 
 # The official training schedule of both solvers: 50 epochs, and the learning rate is halved every 20.
 GTS_4 = Recipe(
@@ -47,7 +48,7 @@ def problem_card(
         groups=(data.lower(), "arithmetic"),
         metric=VALUE_ACCURACY,
         folds=folds,
-        accepts=("text-encoder", "scratch", "tiny"),
+        accepts=(TextEncoder.card.name, "scratch", "tiny"),
         published="roberta-base",
         licence=licence,
     )

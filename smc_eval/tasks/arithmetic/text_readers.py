@@ -7,9 +7,10 @@ from typing import Any, Protocol, cast
 
 from torch import Tensor, nn
 
-from smc_eval.tasks import backbone, pretrained, tiny
+from smc_eval.tasks import backbone
 from smc_eval.tasks.arithmetic.problems import Problem
 from smc_eval.tasks.arithmetic.symbols import UNK, Vocabulary, vocabulary
+from smc_eval.tasks.text_encoder import TextEncoder
 
 
 class Reader(Protocol):
@@ -38,8 +39,9 @@ def make_reader(model_name: str, train: Sequence[Problem], test: Sequence[Proble
         return WholeWords(vocabulary(train, ()))
     known = vocabulary(train, test)
     if model_name == "tiny":
-        return Tiny(tiny.tiny_tokenizer(" ".join(problem.words) for problem in train), known)
-    return Checkpoint(backbone.find_backbone(model_name), known)
+        texts = (" ".join(problem.words) for problem in train)
+        return Tiny(TextEncoder().build_tokenizer("tiny", texts), known)
+    return Pretrained(backbone.find_backbone(model_name, TextEncoder()), known)
 
 
 class WholeWords:
@@ -82,20 +84,18 @@ class Tiny(SubWords):
     """An untrained RoBERTa of 2 layers and 128 features."""
 
     def net(self, width: int, dropout: float) -> nn.Module:
-        from transformers import RobertaModel
-
-        return Contextual(RobertaModel(tiny.tiny_config(len(self.tokenizer)), add_pooling_layer=False))
+        return Contextual(TextEncoder().build("tiny", self.tokenizer))
 
 
-class Checkpoint(SubWords):
+class Pretrained(SubWords):
     """A pretrained encoder."""
 
     def __init__(self, checkpoint: backbone.Backbone, known: Vocabulary) -> None:
-        super().__init__(pretrained.load_tokenizer(checkpoint), known)
+        super().__init__(checkpoint.load_tokenizer(), known)
         self.checkpoint = checkpoint
 
     def net(self, width: int, dropout: float) -> nn.Module:
-        return Contextual(pretrained.load_encoder(self.checkpoint))
+        return Contextual(self.checkpoint.load())
 
 
 class WordTable(nn.Module):

@@ -20,6 +20,7 @@ from smc_eval.tasks.arithmetic.symbols import output_symbols
 from smc_eval.tasks.equation import equation_right, value_right
 from smc_eval.tasks.folder import content_digest, find_file
 from smc_eval.tasks.synthetic import synthetic_folder
+from smc_eval.tasks.text_encoder import TextEncoder
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -75,9 +76,9 @@ class WordProblems(Task):
 
     def sources(self) -> tuple[Source, ...]:
         data = Source("data", self.folder, content_digest(self._files()))
-        return (
-            (data,) if self.backbone in BUILT_MODELS else (data, backbone.find_backbone(self.backbone).source)
-        )
+        if self.backbone in BUILT_MODELS:
+            return (data,)
+        return (data, backbone.find_backbone(self.backbone, TextEncoder()).source)
 
     def data(self, part: Part) -> Sequence[Problem]:
         train, test = self._files()

@@ -20,6 +20,7 @@ from smc_eval.tasks.commonsense.question import PairLayout, Question
 from smc_eval.tasks.folder import content_digest
 from smc_eval.tasks.hub import HUB, HubSet
 from smc_eval.tasks.synthetic import synthetic_folder
+from smc_eval.tasks.text_encoder import TextEncoder
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -43,7 +44,7 @@ def choice_card(
         groups=(*groups, "commonsense"),
         metric=CHOICE_ACCURACY,
         chance=chance,
-        accepts=("text-encoder", "tiny"),
+        accepts=(TextEncoder.card.name, "tiny"),
         published="roberta-large",
         licence=licence,
     )
@@ -81,7 +82,9 @@ class MultipleChoice(Task):
             data = hub.joint_source(self.hub_sets(), self.splits)
         else:
             data = Source("data", self.folder, content_digest(self.files()))
-        return (data,) if self.backbone == "tiny" else (data, backbone.find_backbone(self.backbone).source)
+        if self.backbone == "tiny":
+            return (data,)
+        return (data, backbone.find_backbone(self.backbone, TextEncoder()).source)
 
     def model(self) -> nn.Module:
         from smc_eval.tasks.commonsense.ranker import Ranker

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from smc_eval.errors import ModelError
 from smc_eval.tasks import backbone, pretrained, tiny
+from smc_eval.tasks.text_encoder import TextEncoder
 
 
 @dataclass(frozen=True)
@@ -60,15 +61,13 @@ def text_net(model_name: str, texts: Callable[[], Iterable[str]], *, masked: boo
     Raises:
         ModelError: the checkpoint cannot be loaded, or has no suitable tokenizer or no such head.
     """
+    kind = TextEncoder(masked=masked)
     if model_name == "tiny":
-        tokenizer = tiny.tiny_tokenizer(texts(), mask=masked)
-        return TextNet(
-            model_name, tokenizer, tiny.POSITIONS, lambda: _tiny_model(len(tokenizer), masked=masked)
-        )
-    checkpoint = backbone.find_backbone(model_name)
+        tokenizer = kind.build_tokenizer("tiny", texts())
+        return TextNet(model_name, tokenizer, tiny.POSITIONS, lambda: kind.build("tiny", tokenizer))
+    checkpoint = backbone.find_backbone(model_name, kind)
     positions = pretrained.positions_of(checkpoint)
-    load = pretrained.load_masked_model if masked else pretrained.load_encoder
-    return TextNet(model_name, pretrained.load_tokenizer(checkpoint), positions, lambda: load(checkpoint))
+    return TextNet(model_name, checkpoint.load_tokenizer(), positions, checkpoint.load)
 
 
 def check_states(states_MLH: Tensor, ids_ML: Tensor) -> None:
@@ -82,10 +81,3 @@ def check_states(states_MLH: Tensor, ids_ML: Tensor) -> None:
             f"the encoder gives states of shape {tuple(states_MLH.shape)} for {tuple(ids_ML.shape)} tokens; "
             "this task reads one state for each token: give another model"
         )
-
-
-def _tiny_model(tokens: int, *, masked: bool) -> nn.Module:
-    from transformers import RobertaForMaskedLM, RobertaModel
-
-    config = tiny.tiny_config(tokens)
-    return RobertaForMaskedLM(config) if masked else RobertaModel(config, add_pooling_layer=False)

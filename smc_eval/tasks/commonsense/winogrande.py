@@ -27,6 +27,7 @@ from smc_eval.tasks.commonsense.multiple_choice import (
 from smc_eval.tasks.commonsense.question import Blank
 from smc_eval.tasks.folder import find_file
 from smc_eval.tasks.hub import HUB, HubSet
+from smc_eval.tasks.text_encoder import TextEncoder
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -209,7 +210,7 @@ def _scoring(model_name: str) -> Literal["spans", "ranking"]:
     """The scoring that a model allows. Each batch needs it, so the config is read once a process."""
     return (
         "spans"
-        if model_name == "tiny" or backbone.fills_masks(backbone.find_backbone(model_name))
+        if model_name == "tiny" or backbone.fills_masks(backbone.find_backbone(model_name, TextEncoder()))
         else "ranking"
     )
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from smc_eval.errors import ModelError
-from smc_eval.tasks import backbone, pretrained
-from smc_eval.tasks.kinds import AMINO_ACIDS
+from smc_eval.tasks import backbone
 from smc_eval.tasks.protein.example import RESIDUES
+from smc_eval.tasks.vocabulary import AMINO_ACIDS
 
 ESM = (
     "<cls>", "<pad>", "<eos>", "<unk>",
@@ -64,7 +64,7 @@ def alphabet_of(checkpoint: backbone.Backbone) -> Alphabet:
     Raises:
         ModelError: the checkpoint has no suitable tokenizer.
     """
-    tokenizer = pretrained.load_tokenizer(checkpoint)
+    tokenizer = checkpoint.load_tokenizer()
     vocabulary: dict[str, int] = tokenizer.get_vocab()
     if tokenizer.pad_token_id is None:
         raise ModelError(

@@ -14,6 +14,7 @@ from smc_eval.spec import Outside
 from smc_eval.task import Sizes, Task
 from smc_eval.tasks.protein import hotprotein, meltome
 from smc_eval.tasks.protein.example import Split
+from smc_eval.tasks.protein.protein_encoder import ProteinEncoder
 from smc_eval.tasks.protein.thermostability import ACCURACY, RHO, Classes, Temperatures
 
 # The official scripts (AdamW, 2e-2 for the head, 1e-6 for the encoder, four steps of OneCycle in all) never
@@ -56,7 +57,7 @@ def hotprotein_card(name: str, data: str, classes: int | None, folds: int | None
         metric=ACCURACY if classes else RHO,
         chance=100 / classes if classes else 0.0,
         folds=folds,
-        accepts=("protein-encoder", "tiny"),
+        accepts=(ProteinEncoder.card.name, "tiny"),
         published="facebook/esm1b_t33_650M_UR50S",
         licence=HOTPROTEIN_LICENCE,
     )
@@ -191,7 +192,7 @@ class Meltome(Temperatures):
         source=f"{MELTOME}; {SMC_BENCH}",
         groups=("protein",),
         metric=RHO,
-        accepts=("protein-encoder", "tiny"),
+        accepts=(ProteinEncoder.card.name, "tiny"),
         published="facebook/esm1b_t33_650M_UR50S",
         licence=MELTOME_LICENCE,
     )

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from smc_eval.errors import ModelError
-from smc_eval.tasks import backbone, pretrained
-from smc_eval.tasks.protein.alphabet import ESM, esm_alphabet
+from smc_eval.tasks import backbone
 from smc_eval.tasks.protein.batch import ProteinBatch
+from smc_eval.tasks.protein.protein_encoder import ProteinEncoder
 
 HEAD_WIDTH = 512
 """Width of the head's hidden layer."""
@@ -73,30 +73,7 @@ def protein_encoder(model_name: str) -> nn.Module:
     Raises:
         ModelError: the checkpoint cannot be loaded or is not a protein encoder.
     """
-    return (
-        tiny_esm()
-        if model_name == "tiny"
-        else pretrained.load_encoder(backbone.find_backbone(model_name, "protein-encoder"))
-    )
-
-
-def tiny_esm() -> nn.Module:
-    """An ESM of 2 layers and 64 features, with ESM-2's rotary positions and alphabet."""
-    from transformers import EsmConfig, EsmModel
-
-    config = EsmConfig(
-        vocab_size=len(ESM),
-        pad_token_id=esm_alphabet().padding,
-        mask_token_id=ESM.index("<mask>"),
-        hidden_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        intermediate_size=128,
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
-        position_embedding_type="rotary",
-        token_dropout=True,
-    )
-    model = EsmModel(config, add_pooling_layer=False)
-    model.contact_head = None  # type: ignore[assignment]  # it is not used
-    return model
+    kind = ProteinEncoder()
+    if model_name == "tiny":
+        return kind.build("tiny")
+    return backbone.find_backbone(model_name, kind).load()

@@ -17,6 +17,7 @@ from smc_eval.task import Part, Source, Task
 from smc_eval.tasks import backbone
 from smc_eval.tasks.folder import content_digest, official_folder
 from smc_eval.tasks.protein.example import Protein, Split
+from smc_eval.tasks.protein.protein_encoder import ProteinEncoder
 from smc_eval.tasks.protein.spearman import spearman
 from smc_eval.tasks.synthetic import synthetic_folder
 
@@ -66,7 +67,7 @@ class Proteins(Task):
         data = Source("data", self.folder, content_digest(self._split().files))
         if self.backbone == "tiny":
             return (data,)
-        return (data, backbone.find_backbone(self.backbone, "protein-encoder").source)
+        return (data, backbone.find_backbone(self.backbone, ProteinEncoder()).source)
 
     def data(self, part: Part) -> Sequence[Protein]:
         train, test = self._split().parts()
@@ -194,5 +195,5 @@ def _alphabet(model_name: str) -> Alphabet:
     return (
         alphabet.esm_alphabet()
         if model_name == "tiny"
-        else alphabet.alphabet_of(backbone.find_backbone(model_name, "protein-encoder"))
+        else alphabet.alphabet_of(backbone.find_backbone(model_name, ProteinEncoder()))
     )

@@ -7,16 +7,15 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from smc_eval.errors import ModelError
-from smc_eval.tasks import backbone, pretrained, tiny
+from smc_eval.kind import form_of
+from smc_eval.tasks import backbone
 from smc_eval.tasks.translation.codec import Codec, LanguageSide
+from smc_eval.tasks.translation.kind import EncoderDecoder
 from smc_eval.tasks.translation.languages import LANGUAGES
 from smc_eval.tasks.translation.normalization import file_normalization
 
 if TYPE_CHECKING:
     from torch import nn
-
-DECODER_SIZES = {"tiny": (2, 64, 1000), "scratch": (3, 256, 8000)}
-"""Layers on each side, features and vocabulary size of the nets that are built here."""
 
 
 def make_codec(model_name: str, texts: Iterable[str], codes: Sequence[str], longest: int) -> Codec:
@@ -25,13 +24,14 @@ def make_codec(model_name: str, texts: Iterable[str], codes: Sequence[str], long
     Raises:
         ModelError: the model cannot be loaded, or its tokenizer has no language tokens.
     """
-    if model_name in DECODER_SIZES:
-        tokenizer = tiny.tiny_tokenizer(texts, DECODER_SIZES[model_name][2])
+    kind = EncoderDecoder()
+    if form := form_of(model_name):
+        tokenizer = kind.build_tokenizer(form, texts)
         language_tokens = [LANGUAGES[code].region for code in codes]
         tokenizer.add_special_tokens({"additional_special_tokens": language_tokens})
         return Codec(tokenizer, "last", longest, codes, model_name)
-    found = backbone.find_backbone(model_name, "encoder-decoder")
-    tokenizer = pretrained.load_tokenizer(found)
+    found = backbone.find_backbone(model_name, kind)
+    tokenizer = found.load_tokenizer()
     side = _language_side(tokenizer, codes[0], model_name)
     return Codec(tokenizer, side, longest, codes, model_name, file_normalization(found, tokenizer))
 
@@ -42,14 +42,11 @@ def make_net(
     """The net, untrained or pretrained, with these dropouts; None leaves those of the model."""
     from transformers import GenerationConfig
 
-    if model_name in DECODER_SIZES:
-        model: Any = _mbart(model_name, codec, dropout or 0.0, attention_dropout or 0.0)
+    kind = EncoderDecoder(dropout=dropout, attention_dropout=attention_dropout)
+    if form := form_of(model_name):
+        model: Any = kind.build(form, codec.tokenizer)
     else:
-        changes = {"dropout": dropout, "attention_dropout": attention_dropout}
-        model = pretrained.load_encoder_decoder(
-            backbone.find_backbone(model_name, "encoder-decoder"),
-            {k: v for k, v in changes.items() if v is not None},
-        )
+        model = backbone.find_backbone(model_name, kind).load()
     if "global_attention_mask" in inspect.signature(model.forward).parameters:
         raise ModelError(
             f"the model {model_name!r}, {type(model).__name__}, has global attention for chosen tokens, and "
@@ -58,31 +55,6 @@ def make_net(
     # removes the checkpoint's settings, so that the search is the same for all models
     model.generation_config = GenerationConfig()  # type: ignore[no-untyped-call]
     return model  # type: ignore[no-any-return]
-
-
-def _mbart(model_name: str, codec: Codec, dropout: float, attention_dropout: float) -> nn.Module:
-    from transformers import MBartConfig, MBartForConditionalGeneration
-
-    layers, features, _ = DECODER_SIZES[model_name]
-    config = MBartConfig(
-        vocab_size=len(codec.tokenizer),
-        max_position_embeddings=512,
-        d_model=features,
-        encoder_layers=layers,
-        decoder_layers=layers,
-        encoder_attention_heads=features // 32,
-        decoder_attention_heads=features // 32,
-        encoder_ffn_dim=2 * features,
-        decoder_ffn_dim=2 * features,
-        dropout=dropout,
-        attention_dropout=attention_dropout,
-        scale_embedding=True,
-        pad_token_id=codec.padding,
-        eos_token_id=codec.end,
-        bos_token_id=codec.tokenizer.bos_token_id,
-        forced_eos_token_id=None,
-    )
-    return MBartForConditionalGeneration(config)
 
 
 def _language_side(tokenizer: Any, code: str, model_name: str) -> LanguageSide:

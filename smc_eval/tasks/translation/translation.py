@@ -30,6 +30,7 @@ from smc_eval.tasks.translation.corpus import (
     text_files,
     without_blanks,
 )
+from smc_eval.tasks.translation.kind import EncoderDecoder
 from smc_eval.tasks.translation.languages import PIVOT, TEN, Direction, LanguagePairs, directions
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ class Translation(Task):
         return (
             (data,)
             if self.backbone in BUILT_MODELS
-            else (data, backbone.find_backbone(self.backbone, "encoder-decoder").source)
+            else (data, backbone.find_backbone(self.backbone, EncoderDecoder()).source)
         )
 
     def data(self, part: Part) -> Sequence[Sentence]:
@@ -270,7 +271,7 @@ def _card(count: int) -> TaskCard:
         source="SMC-Bench, arXiv:2303.02141, section 3; mBART: Liu et al. (2020), arXiv:2001.08210",
         groups=("translation",),
         metric=scoring.BLEU_METRIC,
-        accepts=("encoder-decoder", "scratch", "tiny"),
+        accepts=(EncoderDecoder.card.name, "scratch", "tiny"),
         published="facebook/mbart-large-cc25",
         licence="that of the text",
     )

@@ -6,11 +6,12 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import torch
 from ranked import HALF, METHODS, RECIPE, Long, Moon, Still, Weighed
 from torch import Tensor, nn
 
@@ -31,6 +32,7 @@ from smc_eval.methods.set import SparseEvolution
 from smc_eval.methods.snip import Snip
 from smc_eval.methods.sr_ste import SrSte
 from smc_eval.methods.top_kast import TopKast
+from smc_eval.optimizer import Optimizer, OptimizerCard
 from smc_eval.recipe import Recipe
 from smc_eval.store.store import Store
 from smc_eval.target import Target
@@ -58,6 +60,20 @@ class Questions(Csqa):
 class Blanks(WinoGrande):
     def model(self) -> nn.Module:
         return without_dropout(super().model())
+
+
+class Uphill(Optimizer):
+    """Steps with the gradient at a point uphill; its length is that of the whole gradient."""
+
+    card: ClassVar[OptimizerCard] = OptimizerCard(name="uphill", summary="of a test", source="none")
+    further_passes: ClassVar[int] = 1
+    shardable: ClassVar[bool] = True
+
+    def make(self, groups: Sequence[dict[str, Any]], recipe: Any) -> torch.optim.Optimizer:
+        return torch.optim.SGD(groups, momentum=recipe.momentum)
+
+    def perturb(self, weights: Mapping[str, Tensor], gradients: Mapping[str, Tensor], norm: Any) -> Any:
+        return {name: 0.5 * gradient / norm(gradients) for name, gradient in gradients.items()}
 
 
 class Failing(Still):
@@ -90,6 +106,8 @@ def chains(words: Sequence[str]) -> list[Chain]:
     selecting = RECIPE.model_copy(
         update={"keep": "best", "validation": 0.1, "batch_size": 8, "accumulation": 1}
     )
+    uphill = RECIPE.model_copy(update={"optimizer": Uphill()})
+    cells["uphill"] = chain_of(SparseEvolution(every=2), HALF, Weighed(recipe=uphill))
     cells["tokens"] = chain_of(Dense(), Target(), Long(recipe=long))
     cells["best"] = chain_of(Gmp(every=2), HALF, Weighed(recipe=selecting))
     cells["csqa"] = chain_of(Gmp(every=1), HALF, Questions(**text))

@@ -21,7 +21,7 @@ TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--np
 CELLS = (
     *("dense", "before", "after", "pattern", "gmp", "snip", "rigl", "lth", "random", "set", "movement"),
     *("ac-dc", "top-kast", "sr-ste", "mest"),
-    *("tokens", "best", "csqa", "recomputed", "winogrande", "protein", "degrees"),
+    *("uphill", "tokens", "best", "csqa", "recomputed", "winogrande", "protein", "degrees"),
 )
 
 pytestmark = [

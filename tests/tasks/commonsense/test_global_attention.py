@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -75,8 +76,8 @@ def test_the_masked_tokens_of_a_longformer_see_all_others() -> None:
 def test_a_task_that_reads_all_tokens_alike_refuses_global_attention(monkeypatch: Any) -> None:
     with pytest.raises(ModelError, match="LongformerModel has global attention .* the mean of all tokens"):
         ProteinNet(longformer(), 1)
-    monkeypatch.setattr(encoder_decoder.pretrained, "load_encoder_decoder", lambda *_: longformer())
-    monkeypatch.setattr(encoder_decoder.backbone, "find_backbone", lambda *_: None)
+    found = SimpleNamespace(load=longformer)
+    monkeypatch.setattr(encoder_decoder.backbone, "find_backbone", lambda *_: found)
     with pytest.raises(ModelError, match="'led', LongformerModel, has global attention"):
         encoder_decoder.make_net("led", cast("Any", None), None, None)
 

@@ -16,7 +16,9 @@ from smc_eval.tasks.protein import alphabet
 from smc_eval.tasks.protein.alphabet import ESM, esm_alphabet
 from smc_eval.tasks.protein.batch import batch_of
 from smc_eval.tasks.protein.example import RESIDUES, Protein
-from smc_eval.tasks.protein.protein_net import ProteinNet, masked_mean, protein_encoder, tiny_esm
+from smc_eval.tasks.protein.protein_encoder import ProteinEncoder
+from smc_eval.tasks.protein.protein_net import ProteinNet, masked_mean, protein_encoder
+from smc_eval.tasks.text_encoder import TextEncoder
 
 PROTEINS = [Protein("a", "MK", 1), Protein("b", "MKVLAX", 0), Protein("c", "W", 1)]
 
@@ -90,20 +92,20 @@ def test_centre_and_scale_are_stored_with_the_net() -> None:
 
 def test_padding_and_other_proteins_change_no_prediction() -> None:
     torch.manual_seed(0)
-    net = ProteinNet(tiny_esm(), 2).eval()
+    net = ProteinNet(ProteinEncoder().build("tiny"), 2).eval()
     together = net(batch_of(PROTEINS, esm_alphabet(), None))
     for row, protein in zip(together, PROTEINS, strict=True):
         assert torch.allclose(row, net(batch_of([protein], esm_alphabet(), None))[0], atol=1e-6)
 
 
 def test_the_head_runs_in_full_precision_under_autocast() -> None:
-    net = ProteinNet(tiny_esm(), 2).eval()
+    net = ProteinNet(ProteinEncoder().build("tiny"), 2).eval()
     with torch.autocast("cpu", torch.bfloat16):
         assert net(batch_of(PROTEINS, esm_alphabet(), None)).dtype == torch.float32
 
 
 def test_a_tiny_net_has_no_unused_parameters() -> None:
-    net = ProteinNet(tiny_esm(), 2)
+    net = ProteinNet(ProteinEncoder().build("tiny"), 2)
     net(batch_of(PROTEINS, esm_alphabet(), None)).sum().backward()
     assert [name for name, weight in net.named_parameters() if weight.grad is None] == []
 
@@ -121,20 +123,18 @@ def test_only_the_encoder_of_a_checkpoint_is_loaded(esm_folder: Path) -> None:
 
 
 def test_the_tokenizer_of_esm_gives_the_built_in_alphabet(esm_folder: Path) -> None:
-    loaded = alphabet.alphabet_of(backbone.find_backbone(str(esm_folder), "protein-encoder"))
+    loaded = alphabet.alphabet_of(backbone.find_backbone(str(esm_folder), ProteinEncoder()))
     assert loaded == alphabet.Alphabet(
         **{**vars(esm_alphabet()), "max_residues": 8}
     )  # 12 positions, 2 offset, 2 special tokens
 
 
 def test_no_sequence_is_longer_than_the_positions_of_the_model(esm_folder: Path) -> None:
-    checkpoint = backbone.find_backbone(str(esm_folder), "protein-encoder")
+    checkpoint = backbone.find_backbone(str(esm_folder), ProteinEncoder())
     long = [Protein("long", "MKV" * 20, 0)]
     batch = batch_of(long, alphabet.alphabet_of(checkpoint), 1022)
     assert batch.ids_NL.shape == (1, 10)
-    assert (
-        ProteinNet(pretrained.load_encoder(checkpoint), 2)(batch).isfinite().all()
-    )  # one token more would have no position
+    assert ProteinNet(checkpoint.load(), 2)(batch).isfinite().all()  # one token more would have no position
 
 
 @pytest.fixture
@@ -164,13 +164,13 @@ def bert(folder: Path, letters: str, **options: object) -> Path:
 
 
 def test_the_ids_of_another_vocabulary_are_used(bert_folder: Path) -> None:
-    checkpoint = backbone.find_backbone(str(bert_folder), "protein-encoder")
+    checkpoint = backbone.find_backbone(str(bert_folder), ProteinEncoder())
     own = alphabet.alphabet_of(checkpoint)
     batch = batch_of([Protein("a", "ACU", 1)], own, None)
     assert batch.ids_NL.tolist() == [[2, 5, 6, 25, 3]]  # [CLS] A C X [SEP]: U reads as X
     assert batch.pooled_NL.tolist() == [[False, True, True, True, True]]
     assert set(own.ids) == set(RESIDUES) and (own.padding, own.max_residues) == (0, 37)
-    net = ProteinNet(pretrained.load_encoder(checkpoint), 2)
+    net = ProteinNet(checkpoint.load(), 2)
     assert net(batch).shape == (1, 2)
 
 
@@ -179,21 +179,21 @@ def test_a_text_model_is_refused_before_it_is_loaded(tmp_path: Path) -> None:
     with pytest.raises(
         ModelError, match="not a protein encoder .its 27 tokens are not the letters of residues"
     ):
-        backbone.find_backbone(str(folder), "protein-encoder")
+        backbone.find_backbone(str(folder), ProteinEncoder())
 
 
 def test_a_protein_model_is_refused_as_a_text_encoder(esm_folder: Path) -> None:
     with pytest.raises(ModelError, match="a protein encoder .its 33 tokens are the letters of residues"):
-        backbone.find_backbone(str(esm_folder), "text-encoder")
+        backbone.find_backbone(str(esm_folder), TextEncoder())
 
 
 def test_a_tokenizer_without_padding_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoint = backbone.find_backbone(
-        str(bert(tmp_path / "bert", "ACDEFGHIKLMNPQRSTVWYX")), "protein-encoder"
+        str(bert(tmp_path / "bert", "ACDEFGHIKLMNPQRSTVWYX")), ProteinEncoder()
     )
-    tokenizer = pretrained.load_tokenizer(checkpoint)
+    tokenizer = checkpoint.load_tokenizer()
     tokenizer.pad_token = None
-    monkeypatch.setattr(pretrained, "load_tokenizer", lambda _: tokenizer)
+    monkeypatch.setattr(pretrained, "load_tokenizer", lambda *_, **__: tokenizer)
     with pytest.raises(ModelError, match="has no padding token"):
         alphabet.alphabet_of(checkpoint)
 
@@ -214,12 +214,12 @@ def test_tape_can_be_read_after_the_conversion_of_the_manual(tmp_path: Path, roo
     exec(manual.split("```python\n")[1].split("```")[0], code)
     code["convert"](tape, tmp_path / "converted")  # type: ignore[operator]
 
-    checkpoint = backbone.find_backbone(str(tmp_path / "converted"), "protein-encoder")
+    checkpoint = backbone.find_backbone(str(tmp_path / "converted"), ProteinEncoder())
     own = alphabet.alphabet_of(checkpoint)
     assert own.encode("AZ", None) == [2, 5, 29, 3]  # <cls> A Z <sep>, as TAPE numbers them
     assert own.padding == 0
     ids_NL = torch.tensor([own.encode("MKV", None)])
-    assert torch.equal(pretrained.load_encoder(checkpoint).eval()(ids_NL)[0], model.eval()(ids_NL)[0])
+    assert torch.equal(checkpoint.load().eval()(ids_NL)[0], model.eval()(ids_NL)[0])
 
 
 def test_the_alphabet_of_esm_has_its_33_tokens_in_order() -> None:

@@ -1,0 +1,43 @@
+"""Kinds of which transformers has a class that loads every model of the kind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from smc_eval.kind import Checkpoint, ModelKind
+from smc_eval.tasks import pretrained
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class TransformersKind(ModelKind):
+    """A kind that an Auto class of transformers loads."""
+
+    auto: ClassVar[str]
+    """The Auto class that loads it: `AutoModelForCausalLM`."""
+    table: ClassVar[str]
+    """The table of `transformers.models.auto.modeling_auto` with the model types of this kind:
+    `MODEL_FOR_CAUSAL_LM_MAPPING_NAMES`."""
+    encoder_decoders: ClassVar[bool] = False
+    """Whether its models are encoder-decoders."""
+    maps_characters: ClassVar[bool] = False
+    """Whether its tasks need a tokenizer that maps characters to tokens."""
+
+    @property
+    def auto_class(self) -> str:
+        """The Auto class that loads it with these options."""
+        return self.auto
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Fields of the config that are replaced before loading, by name."""
+        return {}
+
+    def load(self, checkpoint: Checkpoint) -> nn.Module:
+        how = pretrained.Loading(self.auto_class, self.table, self.settings, self.encoder_decoders)
+        return pretrained.load_pretrained(checkpoint, self, how)
+
+    def load_tokenizer(self, checkpoint: Checkpoint) -> Any:
+        return pretrained.load_tokenizer(checkpoint, self, maps_characters=self.maps_characters)
