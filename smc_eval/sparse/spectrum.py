@@ -33,10 +33,10 @@ def tail_densities(
     """The density of each tensor, by the exponents of the spectra of its block; AlphaPruning.
 
     A weight outside of all blocks is a block of its own. The exponent of a block is the mean over its
-    tensors. The sparsity is linear in it: heavy tails, of a small exponent, are pruned less. All together have the
-    target's sparsity. A block without an exponent has it too. Where tau = 0.3 would leave a block less than a
-    fifth of the target's density, as it does above a sparsity of about 0.7, tau is smaller: there some
-    sparsities of the authors' code are above 1. Below, these are equal to 2e-7 (haiquanlu/AlphaPruning
+    tensors. The sparsity is linear in it: heavy tails, of a small exponent, are pruned less. All together
+    have the target's sparsity. A block without an exponent has it too. Where tau = 0.3 would leave a block
+    less than a fifth of the target's density, as it does above a sparsity of about 0.7, tau is smaller: there
+    some sparsities of the authors' code are above 1. Below, these are equal to 2e-7 (haiquanlu/AlphaPruning
     5f0e984, ww_sparsity, on the blocks of a MiniLM).
     """
     sizes, exponents = dict[tuple[str, ...], int](), dict[tuple[str, ...], float]()

@@ -17,11 +17,8 @@ def test_the_items_of_a_numbered_list_are_blocks_in_order_of_appearance() -> Non
         "layers.1": ("layers.1.a.weight", "layers.1.b"),
         "layers.0": ("layers.0.a.weight",),
     }
-    assert blocks_and_others(names) == {
-        "words.weight": ("words.weight",),
-        **blocks(names),
-        "out.weight": ("out.weight",),
-    }
+    words, out = "words.weight", "out.weight"
+    assert blocks_and_others(names) == {words: (words,), **blocks(names), out: (out,)}
 
 
 def test_only_the_outermost_list_counts_and_a_list_of_one_is_none() -> None:
