@@ -20,6 +20,7 @@ from smc_eval.cli.show import SHORT_WHEN
 from smc_eval.engine.batches import Batches
 from smc_eval.engine.device import Device
 from smc_eval.engine.distributed.shardable import unshardable_parts
+from smc_eval.engine.net_units import find_net_units
 from smc_eval.engine.probe import NetProbe
 from smc_eval.engine.usage import Usage
 from smc_eval.errors import SmcError
@@ -31,14 +32,17 @@ from smc_eval.sparse.scope import in_scope
 from smc_eval.stages import Prune, Stage, Train
 from smc_eval.target import Distribution, Scope, Target
 from smc_eval.testing import Toy, chain_of
+from smc_eval.testing.toy import UnitToy
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "methods.md"
 START, END = "<!-- tables: python benchmarks/methods.py -->", "<!-- end of tables -->"
-TARGETS = ("0.8", "2:4")
+TARGETS = ("0.8", "2:4", "neurons:0.8")
 """Targets of the plans: the first that a method accepts."""
 STEPS = 1000
 """Steps of a training in which an updater's dense gradients are counted."""
-HEAD = ("method", "when", "what decides", "distribution", "cost", "cannot")
+HEAD = ("method", "when", "what decides", "patterns", "distribution", "cost", "cannot")
+PATTERNS = {"n:m": "N:M"}
+"""Names of patterns in the table, where they are not those of the card."""
 
 
 def tables(kinds: Iterable[type[Method]]) -> str:
@@ -71,10 +75,11 @@ def _row(kind: type[Method]) -> tuple[str, ...]:
     card = kind.card
     when = SHORT_WHEN.get(card.when, f"{card.when} training")
     if not _prunes(card):
-        return f"`{card.name}`", when, "", "", "1 training", ""
+        return f"`{card.name}`", when, "", "", "", "1 training", ""
+    patterns = ", ".join(PATTERNS.get(pattern, pattern) for pattern in card.patterns)
     target = accepted(kind())
     if target is None:
-        return f"`{card.name}`", when, card.criterion, f"`{card.distribution}`", "not counted", ""
+        return f"`{card.name}`", when, card.criterion, patterns, f"`{card.distribution}`", "not counted", ""
     stages = list(kind().plan(target))
     costs = [counted_trainings(stages), *_passes(stages, target), *_updates(stages)]
     limits = _refused(kind, stages, target)
@@ -82,6 +87,7 @@ def _row(kind: type[Method]) -> tuple[str, ...]:
         f"`{card.name}`",
         when,
         card.criterion,
+        patterns,
         f"`{card.distribution}`",
         " + ".join(costs),
         "; ".join(limits),
@@ -129,11 +135,14 @@ def _passes(stages: Iterable[Stage], target: Target) -> Iterator[str]:
 
 def passes(by: Pruner, target: Target) -> int:
     """Passes over a batch that a pruner makes once, counted on the toy net."""
-    task, device, usage = Toy(), Device("cpu", threads=1), Usage()
+    task, device, usage = UnitToy() if target.is_structured else Toy(), Device("cpu", threads=1), Usage()
     device.seed("methods")
     model = task.model()
-    net = Net(model, in_scope(model, target.scope))
-    probe = NetProbe(net, Batches(task, task.recipe, "start", device), "methods", usage, device)
+    names, batches = in_scope(model, target.scope), Batches(task, task.recipe, "start", device)
+    units = find_net_units(model, names, target.units, batches) if target.is_structured else ()
+    net = Net(model, tuple({part.name: None for layer in units for part in layer.parts}) or names)
+    net.units = units
+    probe = NetProbe(net, batches, "methods", usage, device)
     by.prune(probe, target)
     return usage.scoring_passes
 
@@ -150,8 +159,6 @@ def _updates(stages: Iterable[Stage]) -> Iterator[str]:
 def _refused(kind: type[Method], stages: Iterable[Stage], target: Target) -> Iterator[str]:
     """What the method refuses, from its card, its pruners and its updaters."""
     card = kind.card
-    patterns = {"free": "unstructured sparsity", "n:m": "N:M"}
-    yield from (words for pattern, words in patterns.items() if pattern not in card.patterns)
     for what, own, known in (
         ("distributions", card.distributions, get_args(Distribution)),
         ("scopes", card.scopes, get_args(Scope)),

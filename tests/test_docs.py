@@ -236,9 +236,9 @@ def test_a_row_of_the_table_of_methods_by_hand(generator: ModuleType) -> None:
     chosen = [REGISTRY.methods[name] for name in ("lth", "snip-rigl", "synflow")]
     _, _, lth, rigl, synflow = generator.tables(chosen).partition("\n\n")[0].splitlines()
     # 0.8^7 = 0.210 and 0.8^8 = 0.168 of the weights: eight rounds below 0.2, and the first training
-    assert lth.endswith("| `global` | 9 trainings | N:M |")
+    assert lth.endswith("| free, heads, neurons | `global` | 9 trainings |  |")
     # every 100 steps until three quarters of 1,000: 100 to 700
-    assert "| 1 training + 64 passes + dense gradients in 7 of 1,000 steps | N:M |" in rigl
+    assert "| free | `global` | 1 training + 64 passes + dense gradients in 7 of 1,000 steps |" in rigl
     assert "| 1 training + 100 passes | tasks without outputs; `--shard` |" in synflow  # one a round
 
 

@@ -41,7 +41,7 @@ class UnitSensitivity(Pruner):
 
         units, weights = probe.units, probe.weights
         totals: dict[str, Tensor] = {}
-        for gradients in probe.each_gradient(self.batches, self.size):
+        for gradients in probe.each_gradient(self.batches, self.size, dropout=False):
             for layer in units:
                 reader = layer.parts[0]
                 product = (weights[reader.name] * gradients[reader.name]).double()

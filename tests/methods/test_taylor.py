@@ -39,8 +39,8 @@ GRADIENTS = [
 
 
 def probe(weights: dict[str, Tensor] = WEIGHTS) -> Probe:
-    def each_gradient(batches: int, size: int | None, **_: bool) -> Iterator[dict[str, Tensor]]:
-        assert (batches, size) == (2, None)
+    def each_gradient(batches: int, size: int | None, *, dropout: bool) -> Iterator[dict[str, Tensor]]:
+        assert (batches, size, dropout) == (2, None, False)
         yield from GRADIENTS
 
     masks = {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in weights.items()}
