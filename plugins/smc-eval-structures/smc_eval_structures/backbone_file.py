@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
@@ -130,7 +130,9 @@ def _mmcif(text: str, where: str) -> gemmi.Structure:
                 wrong := [value for value in coordinates if not _is_number(value)]
             ):
                 line = _line_of_row(text, row, len(table))
-                raise DataError(f"{where}, {line}: {wrong[0]!r} is no coordinate; wanted Å in Cartn_x, y and z")
+                raise DataError(
+                    f"{where}, {line}: {wrong[0]!r} is no coordinate; wanted Å in Cartn_x, y and z"
+                )
         structure = gemmi.make_structure_from_block(block)
         _set_up(structure, where)
         return structure
@@ -139,7 +141,7 @@ def _mmcif(text: str, where: str) -> gemmi.Structure:
 
 def _set_up(structure: gemmi.Structure, where: str) -> None:
     """Join the parts of each chain, and tell polymers from ligands and water."""
-    if not len(structure):
+    if not len(structure) or not structure[0].count_atom_sites():
         raise DataError(f"{where} has no atoms; wanted a protein structure in PDB or mmCIF")
     structure.merge_chain_parts()
     structure.setup_entities()
@@ -166,12 +168,13 @@ def _backbone(structure: gemmi.Structure, chain: str | None, where: str) -> Back
             f"chain={next(iter(proteins))}"
         )
     name = chain if chain is not None else next(iter(proteins))
-    entity = structure.get_entity_of(proteins[name])
-    full = [gemmi.Entity.first_mon(names) for names in entity.full_sequence] if entity else []
+    full = [gemmi.Entity.first_mon(names) for names in structure.get_entity_of(proteins[name]).full_sequence]
     return _placed(name, list(_residues(proteins[name], name, where)), full, f"{where}, chain {name}")
 
 
-def _residues(polymer: Sequence[gemmi.Residue], chain: str, where: str) -> Iterator[tuple[int | None, Conformer]]:
+def _residues(
+    polymer: Iterable[gemmi.Residue], chain: str, where: str
+) -> Iterator[tuple[int | None, Conformer]]:
     """The place of each residue in the sequence, from 1, and its best conformer."""
     seen = set[str]()
     for number, group in groupby(polymer, lambda residue: str(residue.seqid)):
@@ -210,8 +213,8 @@ def _placed(
         at = place - 1 if full and place is not None else order
         if full and (place is None or not 0 <= at < len(letters)):
             raise DataError(
-                f"{where}: residue number {order + 1} of its coordinates ({conformer.name}) has no place in the "
-                f"sequence of the file, of {len(full)} residues"
+                f"{where}: residue number {order + 1} with coordinates ({conformer.name}) has no place in "
+                f"the sequence of {len(full)} residues that the file states"
             )
         letters[at] = _letter(conformer.name)
         if all(conformer.atoms):
@@ -250,6 +253,6 @@ def _line_of_row(text: str, row: int, rows: int) -> str:
     return f"line {lines[row]}" if len(lines) == rows else f"atom number {row + 1}"
 
 
-def _listed(names: Sequence[str] | dict[str, object]) -> str:
+def _listed(names: Iterable[str]) -> str:
     shown = list(names)
     return (", ".join(shown[:SHOWN]) + (", …" if len(shown) > SHOWN else "")) or "none"

@@ -11,7 +11,6 @@ Each can be `.gz`. The first layout that has a file is taken, for each protein.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -89,14 +88,14 @@ def folded(protein: Protein, path: Path, chain: str | None) -> FoldedProtein:
     named, read = protein.sequence, backbone.sequence
     if len(named) != len(read):
         raise DataError(
-            f"{path}, chain {backbone.chain} has {len(read)} residues, and the sequence of {protein.name!r} has "
-            f"{len(named)}; wanted a structure of the whole sequence"
+            f"{path}, chain {backbone.chain} has {len(read)} residues, and the sequence of {protein.name!r} "
+            f"has {len(named)}; wanted a structure of the whole sequence"
         )
     for place, (letter, found) in enumerate(zip(named, read, strict=True), 1):
         if UNKNOWN not in (letter, found) and found not in AMBIGUOUS.get(letter, letter):
             raise DataError(
-                f"{path}, chain {backbone.chain}: residue {place} is {found}, and {letter} in the sequence of "
-                f"{protein.name!r}; wanted a structure of that sequence"
+                f"{path}, chain {backbone.chain}: residue {place} is {found}, and {letter} in the sequence "
+                f"of {protein.name!r}; wanted a structure of that sequence"
             )
     return FoldedProtein(protein.name, protein.sequence, protein.answer, backbone)
 
@@ -126,7 +125,7 @@ def _sha256_once(path: Path, size: int, changed: int) -> str:
 def _found(place: Path, names: Sequence[str]) -> dict[str, Path]:
     """The file of each protein that has one."""
     try:
-        entries = set(os.listdir(place))
+        entries = {path.name for path in place.iterdir()}
     except OSError as error:
         raise DataError(f"cannot list {place}: {error.strerror}; {DATA_DIR_HINT}") from None
     predicted = _predicted(entries)

@@ -1,6 +1,6 @@
 """Geometry of backbones: unit vectors, local frames, torsion angles, directions, and smooth bins.
 
-Angles, bins and directions are those of Jing et al. (2021), section 4 and appendix, and Ingraham et al. (2019).
+Features of Jing et al. (2021), arXiv:2009.01411, after Ingraham et al. (2019).
 Shapes: N proteins, L places, 3 atoms N, CA, C or 3 coordinates in Å, B bins.
 """
 
@@ -49,7 +49,7 @@ def torsions(atoms_NL33: Tensor, unit: Callable[[Tensor], Tensor] = direction) -
     cosines = (normals_NB3[:, :-1] * normals_NB3[:, 1:]).sum(-1)
     side = (bonds_NB3[:, :-2] * normals_NB3[:, 1:]).sum(-1).sign()
     angles = side * cosines.clamp(-COSINE_LIMIT, COSINE_LIMIT).acos()
-    angles_NL3 = F.pad(angles, (1, 2)).unflatten(1, (-1, 3))
+    angles_NL3 = F.pad(angles, (1, 2)).reshape(len(angles), -1, 3)
     return torch.cat([angles_NL3.cos(), angles_NL3.sin()], dim=-1)
 
 

@@ -1,7 +1,7 @@
 """The graph encoder: residues and their nearest neighbours, read by layers of vector perceptrons.
 
-Hsu et al. (2022), Learning inverse folding from millions of predicted structures, appendix A; features of
-Jing et al. (2021), section 4.
+Hsu et al. (2022), Learning inverse folding from millions of predicted structures; features of Jing et al.
+(2021), arXiv:2009.01411.
 Shapes: N proteins, L places, R real places of all proteins, E edges, K neighbours.
 """
 

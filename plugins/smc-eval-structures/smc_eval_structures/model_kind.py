@@ -36,6 +36,8 @@ class StructureKind(ModelKind):
         return f"a {model_type} model, which reads tokens and no coordinates"
 
     def load(self, checkpoint: Checkpoint) -> StructureEncoder:
+        from safetensors import SafetensorError
+
         from smc_eval.tasks.checkpoint_tensors import read_tensors
         from smc_eval_structures.convert import check_tensors
         from smc_eval_structures.encoder import StructureEncoder
@@ -43,9 +45,7 @@ class StructureKind(ModelKind):
         config = EncoderConfig.of_json(checkpoint.config, checkpoint.name)
         try:
             tensors = read_tensors(checkpoint)
-        except ModelError:
-            raise
-        except Exception as error:  # a broken file raises many kinds of error
+        except (SafetensorError, OSError, ValueError) as error:
             raise ModelError(f"the weights of model {checkpoint.name!r} cannot be read: {error}") from None
         check_tensors(config, tensors, checkpoint.name)
         encoder = StructureEncoder(config)

@@ -122,7 +122,9 @@ class MessageLayer(nn.Module):
             Perceptron(nodes, nodes, gated=False),
         )
         self.message_norm = ChannelNorm(nodes)
-        self.update = nn.Sequential(Perceptron(nodes, inner, gated=True), Perceptron(inner, nodes, gated=False))
+        self.update = nn.Sequential(
+            Perceptron(nodes, inner, gated=True), Perceptron(inner, nodes, gated=False)
+        )
         self.update_norm = ChannelNorm(nodes)
         self.dropout = ChannelDropout(dropout)
 
@@ -142,5 +144,3 @@ def mean_at(receivers_E: Tensor, messages: Tensor, nodes: int) -> Tensor:
     total = messages.new_zeros(nodes, *messages.shape[1:]).index_add_(0, receivers_E, messages)
     counts = torch.bincount(receivers_E, minlength=nodes).clamp(min=1).to(messages.dtype)
     return total / counts.view(-1, *[1] * (messages.ndim - 1))
-
-

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 from smc_eval.tasks.protein import hotprotein
@@ -25,6 +26,9 @@ HELIX, STRAND = (-57.0, -47.0), (-120.0, 130.0)
 
 SEGMENT = 4
 """Residues between two draws of helix or strand."""
+
+WOBBLE = 6
+"""Largest difference of a torsion from the ideal one, in degrees: no two proteins are the same."""
 
 BONDS = {"N-CA": 1.458, "CA-C": 1.525, "C-N": 1.329}
 """Lengths in Å. Engh & Huber (1991), as the next."""
@@ -75,12 +79,16 @@ def _files(data_set: str) -> Mapping[str, bytes]:
 
 
 def torsions_for(protein: Protein) -> list[tuple[float, float]]:
-    """phi and psi of each residue: helix in each segment with a probability that rises with temperature."""
+    """Torsions phi and psi of each residue: the hotter, the more segments are helix."""
     draws = Draws(f"structure of {protein.name}")
     pairs = list[tuple[float, float]]()
     while len(pairs) < len(protein.sequence):
         hot = draws.between(1, 100) <= 2 + 0.95 * protein.answer
-        pairs += [HELIX if hot else STRAND] * SEGMENT
+        phi, psi = HELIX if hot else STRAND
+        pairs += [
+            (phi + draws.between(-WOBBLE, WOBBLE), psi + draws.between(-WOBBLE, WOBBLE))
+            for _ in range(SEGMENT)
+        ]
     return pairs[: len(protein.sequence)]
 
 
@@ -92,7 +100,7 @@ def backbone(torsions: Sequence[tuple[float, float]]) -> list[Point]:
         (BONDS["N-CA"], 0.0, 0.0),
         (BONDS["N-CA"] - BONDS["CA-C"] * math.cos(angle), BONDS["CA-C"] * math.sin(angle), 0.0),
     ]
-    for (_, psi), (phi, _) in zip(torsions, torsions[1:], strict=False):
+    for (_, psi), (phi, _) in pairwise(torsions):
         atoms.append(next_atom(atoms, BONDS["C-N"], ANGLES["CA-C-N"], psi))
         atoms.append(next_atom(atoms, BONDS["N-CA"], ANGLES["C-N-CA"], 180.0))
         atoms.append(next_atom(atoms, BONDS["CA-C"], ANGLES["N-CA-C"], phi))

@@ -92,14 +92,15 @@ class Structures(Proteins):
 
     def sources(self) -> tuple[Source, ...]:
         split, files = self._split(), self._structures()
-        data = Source("data", self.folder, files_digest([*split.files, *(files[name] for name in sorted(files))]))
+        data = Source(
+            "data", self.folder, files_digest([*split.files, *(files[name] for name in sorted(files))])
+        )
         return (data,) if self.backbone == "tiny" else (data, self._checkpoint().source)
 
     def data(self, part: Part) -> Sequence[FoldedProtein]:
         files = self._structures()
         return [
-            folded(protein, files[protein.name], self.chain)
-            for protein in self._parts()[part][: self.limit]
+            folded(protein, files[protein.name], self.chain) for protein in self._parts()[part][: self.limit]
         ]
 
     def collate(self, examples: Sequence[FoldedProtein]) -> StructureBatch:  # type: ignore[override]
