@@ -80,16 +80,16 @@ class EncoderConfig:
 
 
 TINY = EncoderConfig(
-    hidden_size=64,
+    hidden_size=48,
     num_hidden_layers=2,
     num_attention_heads=4,
-    intermediate_size=128,
+    intermediate_size=96,
     graph_layers=2,
-    node_scalars=32,
-    node_vectors=8,
-    edge_scalars=16,
+    node_scalars=16,
+    node_vectors=4,
+    edge_scalars=8,
     edge_vectors=1,
-    neighbours=8,
+    neighbours=6,
     dropout=0.0,
     attention_dropout=0.0,
     graph_dropout=0.0,

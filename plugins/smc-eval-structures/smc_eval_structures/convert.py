@@ -10,6 +10,7 @@ import argparse
 import pickle
 import re
 import tempfile
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -211,12 +212,13 @@ def _read(checkpoint: Path) -> dict[str, Any]:
     """The arguments and the tensors of a published checkpoint."""
     import torch
 
+    if not checkpoint.is_file():
+        raise ModelError(f"cannot read {checkpoint}: there is no such file; fetch it from {ADDRESS}")
     try:
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):
+            warnings.simplefilter("ignore")  # of what the file is not; the error says it
             content = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise ModelError(f"cannot read {checkpoint}: {error.strerror or error}") from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except (pickle.UnpicklingError, OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(
             f"{checkpoint} is no checkpoint of tensors ({reason[:120]}); wanted the published one: {ADDRESS}"

@@ -8,12 +8,14 @@ H features of a state. A place is a residue, or the begin or end of a chain.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from smc_eval_structures import geometry
 from smc_eval_structures.config import EncoderConfig
@@ -30,9 +32,12 @@ LOCAL_FEATURES = 15
 class StructureEncoder(nn.Module):
     """States of places, from backbone coordinates alone."""
 
+    supports_gradient_checkpointing = True
+
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.config = config
+        self.recomputing: dict[str, Any] | None = None
         width = config.hidden_size
         self.token = nn.Parameter(torch.randn(width) * width**-0.5)
         """What the net reads in place of the unknown residue."""
@@ -45,6 +50,20 @@ class StructureEncoder(nn.Module):
         self.layers = nn.ModuleList(TransformerLayer(config) for _ in range(config.num_hidden_layers))
         self.norm = nn.LayerNorm(width)
 
+    def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: Mapping[str, Any]) -> None:
+        """Recompute the activations of each layer in the backward pass."""
+        self.recomputing = dict(gradient_checkpointing_kwargs)
+
+    def gradient_checkpointing_disable(self) -> None:
+        """Keep all activations."""
+        self.recomputing = None
+
+    def run(self, layer: nn.Module, *inputs: Any) -> Any:
+        """The output of a layer, whose activations are kept or recomputed."""
+        if self.recomputing is None or not self.training:
+            return layer(*inputs)
+        return checkpoint(layer, *inputs, **self.recomputing)
+
     def forward(self, atoms_NL33: Tensor, present_NL: Tensor, real_NL: Tensor) -> Tensor:
         """States of shape [N, L, H].
 
@@ -54,7 +73,7 @@ class StructureEncoder(nn.Module):
         """
         states_NLH = self.embed(atoms_NL33, present_NL, real_NL)
         for layer in self.layers:
-            states_NLH = layer(states_NLH, real_NL)
+            states_NLH = self.run(layer, states_NLH, real_NL)
         return cast("Tensor", self.norm(states_NLH))
 
     def embed(self, atoms_NL33: Tensor, present_NL: Tensor, real_NL: Tensor) -> Tensor:
@@ -80,7 +99,7 @@ class StructureEncoder(nn.Module):
             ends_2E = number_NL[edges_3E[0], edges_3E[1:]]
             positions_LH = sinusoids(real_NL.shape[1], config.hidden_size, atoms_NL33.device)
         scalars_R7 = torch.cat([torsions_R6, present_R[:, None]], dim=-1)
-        nodes = self.graph(Channels(scalars_R7, directions_R33.mT), confidence_RB, edges, ends_2E)
+        nodes = self.graph(Channels(scalars_R7, directions_R33.mT), confidence_RB, edges, ends_2E, self.run)
         graph_R = torch.cat([nodes.scalars, geometry.in_frames(nodes.vectors.mT, frames_R33)], dim=-1)
         local_R15 = torch.cat([torsions_R6, geometry.in_frames(directions_R33, frames_R33)], dim=-1)
         embedded_RH = (

@@ -8,7 +8,8 @@ Shapes: N proteins, L places, R real places of all proteins, E edges, K neighbou
 from __future__ import annotations
 
 import math
-from typing import cast
+from collections.abc import Callable
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -42,14 +43,22 @@ class GraphEncoder(nn.Module):
         )
 
     def forward(
-        self, features: Channels, confidence_RB: Tensor, edge_features: Channels, ends_2E: Tensor
+        self,
+        features: Channels,
+        confidence_RB: Tensor,
+        edge_features: Channels,
+        ends_2E: Tensor,
+        run: Callable[..., Any],
     ) -> Channels:
-        """Nodes from the features of places, the bins of their confidence, and their edges."""
+        """Nodes from the features of places, the bins of their confidence, and their edges.
+
+        `run` calls a layer.
+        """
         nodes = self.node_norm(self.node_in(features))
         nodes = Channels(nodes.scalars + self.confidence_in(confidence_RB), nodes.vectors)
         edges = self.edge_norm(self.edge_in(edge_features))
         for layer in self.layers:
-            nodes = layer(nodes, edges, ends_2E)
+            nodes = run(layer, nodes, edges, ends_2E)
         return cast("Channels", nodes)
 
 
@@ -63,8 +72,8 @@ def nearest(atoms_NL33: Tensor, present_NL: Tensor, neighbours: int) -> Tensor:
     distances_NLL = geometry.length(ca_NL3[:, None] - ca_NL3[:, :, None])
     pairs_NLL = present_NL[:, None] & present_NL[:, :, None]
     distances_NLL = distances_NLL.masked_fill(~pairs_NLL, torch.inf)
-    found = distances_NLL.topk(min(neighbours, present_NL.shape[1]), dim=-1, largest=False)
-    proteins_E, senders_E, ranks_E = found.values.isfinite().nonzero(as_tuple=True)
+    found = distances_NLL.sort(dim=-1, stable=True)  # of equally near ones the first, whatever the padding
+    proteins_E, senders_E, ranks_E = found.values[..., :neighbours].isfinite().nonzero(as_tuple=True)
     return torch.stack([proteins_E, senders_E, found.indices[proteins_E, senders_E, ranks_E]])
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+sys.path.insert(0, str(Path(__file__).parent))  # for `published`, which several tests need
 
 settings.register_profile("structures", deadline=None, derandomize=True)  # a shared machine can be slow
 settings.load_profile("structures")

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-from smc_eval.errors import DataError
 from smc_eval_structures.backbone_file import Backbone, read_backbone
 from smc_eval_structures.synthetic import HELIX, backbone, mmcif_text, pdb_text
+
+from smc_eval.errors import DataError
 
 CHAIN = backbone([HELIX] * 4)
 PLACES_433 = np.array(CHAIN).reshape(4, 3, 3)
@@ -29,7 +29,9 @@ def atom(
 
 def whole(serial: int, residue: str, number: int, x: float, **fields: object) -> list[str]:
     """The three lines of one residue, at x, x + 1 and x + 2."""
-    return [atom(serial + at, name, residue, number, x + at, **fields) for at, name in enumerate(("N", "CA", "C"))]
+    return [
+        atom(serial + at, name, residue, number, x + at, **fields) for at, name in enumerate(("N", "CA", "C"))
+    ]
 
 
 def read(tmp_path: Path, lines: list[str], chain: str | None = None, name: str = "x.pdb") -> Backbone:
@@ -40,7 +42,7 @@ def read(tmp_path: Path, lines: list[str], chain: str | None = None, name: str =
 
 @pytest.mark.parametrize(("ending", "write"), [(".pdb", pdb_text), (".cif", mmcif_text)])
 @pytest.mark.parametrize("packed", [False, True])
-def test_a_chain_is_read_as_it_was_written(tmp_path: Path, ending: str, write, packed: bool) -> None:
+def test_a_chain_is_read_as_it_was_written(tmp_path: Path, ending: str, write, *, packed: bool) -> None:
     content = write("MAGW", CHAIN).encode()
     path = tmp_path / f"protein{ending}{'.gz' if packed else ''}"
     path.write_bytes(gzip.compress(content) if packed else content)
@@ -155,7 +157,7 @@ def test_a_chain_is_chosen_by_name_and_several_are_never_guessed(tmp_path: Path)
         ([atom(1, "O", "HOH", 1, 0.0, record="HETATM")], "no protein chain, so no backbone"),
         ([], "has no atoms"),
         (["REMARK nothing"], "has no atoms"),
-        ([*whole(1, "GLY", 1, 0.0), *whole(4, "GLY", 1, 0.0)], "two atoms 'N' of one conformer"),
+        ([*whole(1, "GLY", 1, 0.0), *whole(4, "GLY", 1, 0.0)], "two atoms N of one conformer"),
         (
             [*whole(1, "GLY", 1, 0.0), *whole(4, "ALA", 2, 5.0), *whole(7, "GLY", 1, 9.0, code=" ")],
             "residue 1",
@@ -170,9 +172,11 @@ def test_a_file_without_a_backbone_is_refused_with_what_it_holds(tmp_path: Path,
 
 def test_a_coordinate_that_is_no_number_is_refused_with_its_line(tmp_path: Path) -> None:
     lines = [*whole(1, "GLY", 1, 0.0), *whole(4, "ALA", 2, 5.0)]
-    for place, wrong in (("   6.000", "  xx.xxx"), ("   6.000", "********"), ("   6.000", "        "), ("   6.000", "     nan")):  # fmt: skip
-        damaged = [line.replace(place, wrong) for line in lines]
-        with pytest.raises(DataError, match=r"x\.pdb, line 5: '.*' is no coordinate; wanted Å in columns 31 to 38"):
+    for wrong in ("  xx.xxx", "********", "        ", "     nan"):
+        damaged = [line.replace("   6.000", wrong) for line in lines]
+        with pytest.raises(
+            DataError, match=r"x\.pdb, line 5: '.*' is no coordinate; wanted Å in columns 31 to 38"
+        ):
             read(tmp_path, damaged)
     content = mmcif_text("MAGW", CHAIN)
     at = next(n for n, line in enumerate(content.splitlines(), 1) if line.startswith("ATOM 5 "))

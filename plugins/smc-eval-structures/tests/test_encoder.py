@@ -9,17 +9,16 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
-
 from smc_eval_structures import geometry
+from smc_eval_structures.backbone_file import Backbone
 from smc_eval_structures.batch import StructureBatch, batch_of
 from smc_eval_structures.config import TINY, EncoderConfig
 from smc_eval_structures.encoder import SpreadNorm, StructureEncoder, sinusoids
 from smc_eval_structures.folded import FoldedProtein
-from smc_eval_structures.backbone_file import Backbone
 from smc_eval_structures.graph import edge_features, nearest, place_features
 from smc_eval_structures.perceptron import ChannelNorm, Channels, MessageLayer, Perceptron, Width, mean_at
 from smc_eval_structures.synthetic import HELIX, STRAND, backbone
+from torch import Tensor
 
 rotations = st.tuples(*[st.floats(-1, 1)] * 4).filter(lambda q: sum(x * x for x in q) > 0.1)
 
@@ -35,14 +34,17 @@ def rotation(quaternion: tuple[float, ...]) -> Tensor:
 
 
 def atoms(helix: int, strand: int, missing: tuple[int, ...] = ()) -> np.ndarray:
-    """A helix, then a strand."""
+    """A helix, then a strand; not quite ideal, so that no two residues are equally near to a third."""
     places = np.array(backbone([HELIX] * helix + [STRAND] * strand), dtype=np.float32).reshape(-1, 3, 3)
+    places += np.random.default_rng(helix).normal(0, 0.2, places.shape).astype(np.float32)
     places[list(missing)] = np.nan
     return places
 
 
 def batch(*chains: np.ndarray) -> StructureBatch:
-    return batch_of([FoldedProtein("x", "A" * len(c), 0.0, Backbone("A", "A" * len(c), c)) for c in chains], None)
+    return batch_of(
+        [FoldedProtein("x", "A" * len(c), 0.0, Backbone("A", "A" * len(c), c)) for c in chains], None
+    )
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +80,10 @@ def test_scalars_of_a_layer_are_invariant_and_its_vectors_turn_with_its_inputs(q
     nodes, edges, turn = Width(6, 4), Width(3, 2), rotation(quaternion)
     layer = MessageLayer(nodes, edges, dropout=0.0)
     ends_2E = torch.randint(0, 5, (2, 12))
-    x, e = (Channels(torch.randn(n, w.scalars), torch.randn(n, 3, w.vectors)) for n, w in ((5, nodes), (12, edges)))
+    x, e = (
+        Channels(torch.randn(n, w.scalars), torch.randn(n, 3, w.vectors))
+        for n, w in ((5, nodes), (12, edges))
+    )
     plain = layer(x, e, ends_2E)
     turned = layer(*(Channels(c.scalars, turn @ c.vectors) for c in (x, e)), ends_2E)
     torch.testing.assert_close(turned.scalars, plain.scalars, atol=1e-4, rtol=1e-4)
@@ -91,10 +96,11 @@ def test_a_perceptron_is_the_published_formula() -> None:
     s, v = torch.randn(1, 2), torch.randn(1, 3, 3)
     h = np.einsum("hv,xv->xh", layer.hidden.weight.detach().numpy(), v[0].numpy())
     n = np.sqrt((h**2).sum(0) + 1e-8)
-    scalars = np.maximum(
-        layer.scalars.weight.detach().numpy() @ np.concatenate([s[0].numpy(), n]) + layer.scalars.bias.detach().numpy(), 0
-    )  # fmt: skip
-    gate = 1 / (1 + np.exp(-(layer.gate.weight.detach().numpy() @ scalars + layer.gate.bias.detach().numpy())))
+    mixed = layer.scalars.weight.detach().numpy() @ np.concatenate([s[0].numpy(), n])
+    scalars = np.maximum(mixed + layer.scalars.bias.detach().numpy(), 0)
+    gate = 1 / (
+        1 + np.exp(-(layer.gate.weight.detach().numpy() @ scalars + layer.gate.bias.detach().numpy()))
+    )
     vectors = h @ layer.vectors.weight.detach().numpy().T * gate
     out = layer(Channels(s, v))
     np.testing.assert_allclose(out.scalars[0].detach().numpy(), scalars, atol=1e-6)
@@ -161,6 +167,13 @@ def test_the_side_chain_points_where_cb_is() -> None:
     for neighbour in (n, c):  # tetrahedral angles, about 109.5°
         cosine = torch.dot(towards, (neighbour - ca) / (neighbour - ca).norm())
         assert -0.45 < float(cosine) < -0.2
+
+
+def test_of_equally_near_residues_the_first_are_neighbours_whatever_the_padding() -> None:
+    strand = np.array(backbone([STRAND] * 9), dtype=np.float32).reshape(-1, 3, 3).round(1)
+    alone, padded = batch(strand), batch(strand, atoms(30, 0))
+    edges = [nearest(b.atoms_NL33[:1], b.present_NL[:1], 4).T.tolist() for b in (alone, padded)]
+    assert edges[0] == edges[1]
 
 
 def test_messages_are_averaged_at_their_receivers() -> None:

@@ -12,13 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
-
 from smc_eval_structures.backbone_file import read_backbone
 from smc_eval_structures.batch import StructureBatch, batch_of
 from smc_eval_structures.convert import check_tensors, config_of, our_tensors
 from smc_eval_structures.encoder import StructureEncoder
 from smc_eval_structures.folded import FoldedProtein
+from torch import Tensor
 
 SMALL = {
     "encoder_embed_dim": 48, "encoder_layers": 2, "encoder_attention_heads": 4, "encoder_ffn_embed_dim": 96,
@@ -29,8 +28,9 @@ SMALL = {
 }  # fmt: skip
 
 PUBLISHED = SMALL | {
-    "encoder_embed_dim": 512, "encoder_layers": 8, "encoder_attention_heads": 8, "encoder_ffn_embed_dim": 2048,
-    "decoder_embed_dim": 512, "decoder_layers": 8, "decoder_attention_heads": 8, "decoder_ffn_embed_dim": 2048,
+    "encoder_embed_dim": 512, "encoder_layers": 8, "encoder_attention_heads": 8,
+    "decoder_embed_dim": 512, "decoder_layers": 8, "decoder_attention_heads": 8,
+    "encoder_ffn_embed_dim": 2048, "decoder_ffn_embed_dim": 2048,
     "gvp_num_encoder_layers": 4, "gvp_node_hidden_dim_scalar": 1024, "gvp_node_hidden_dim_vector": 256,
     "gvp_edge_hidden_dim_scalar": 32,
 }  # fmt: skip
@@ -80,12 +80,16 @@ def nets(folding: Any, sizes: dict[str, Any]) -> tuple[Any, StructureEncoder]:
 def proteins(shipped: Path) -> list[FoldedProtein]:
     chains = [(read_backbone(shipped / "2gtl.cif", name), most) for name, most in CHAINS.items()]
     return [
-        FoldedProtein(b.chain, b.sequence[:most], 0.0, type(b)(b.chain, b.sequence[:most], b.atoms_L33[:most]))
+        FoldedProtein(
+            b.chain, b.sequence[:most], 0.0, type(b)(b.chain, b.sequence[:most], b.atoms_L33[:most])
+        )
         for b, most in chains
     ]
 
 
-def outputs(folding: Any, original: Any, ours: StructureEncoder, structures: StructureBatch) -> tuple[Tensor, Tensor]:
+def outputs(
+    folding: Any, original: Any, ours: StructureEncoder, structures: StructureBatch
+) -> tuple[Tensor, Tensor]:
     """The states of both, of the same coordinates, at all places that are not padding."""
     coordinates = []
     for atoms_L33, present_L, pooled_L in zip(
@@ -141,7 +145,9 @@ def test_our_alphabet_row_is_that_of_the_mask(folding: Any) -> None:
     assert folding.alphabet.get_idx("<mask>") == len(folding.alphabet) - 3
 
 
-def test_the_original_depends_on_the_origin_of_a_file_and_our_tasks_do_not(folding: Any, shipped: Path) -> None:
+def test_the_original_depends_on_the_origin_of_a_file_and_our_tasks_do_not(
+    folding: Any, shipped: Path
+) -> None:
     original, ours = nets(folding, SMALL)
     chain = read_backbone(shipped / "2gtl.cif", "D").atoms_L33
     convert = folding.converter(folding.alphabet)
@@ -152,6 +158,8 @@ def test_the_original_depends_on_the_origin_of_a_file_and_our_tasks_do_not(foldi
             states.append(original.encoder(placed, padding, confidence)["encoder_out"][0][1:-1, 0])
     assert (states[0] - states[1]).abs().max() > 0.1
     example = proteins(shipped)[0]
-    moved = FoldedProtein("D", example.sequence, 0.0, type(example.backbone)("D", "", chain + np.float32(100)))
+    moved = FoldedProtein(
+        "D", example.sequence, 0.0, type(example.backbone)("D", "", chain + np.float32(100))
+    )
     first, second = (outputs(folding, original, ours, batch_of([one], None))[1] for one in (example, moved))
     assert (first - second).abs().max() < 1e-3
