@@ -20,11 +20,11 @@ NODE_FEATURES, EDGE_FEATURES = (7, 3), (34, 1)
 class EncoderConfig:
     """Sizes of an encoder. The defaults are those of ESM-IF1, Hsu et al. (2022)."""
 
-    hidden_size: int = 512
+    width: int = 512
     """Width of the transformer and of its states."""
-    num_hidden_layers: int = 8
-    num_attention_heads: int = 8
-    intermediate_size: int = 2048
+    layers: int = 8
+    heads: int = 8
+    inner: int = 2048
     graph_layers: int = 4
     node_scalars: int = 1024
     node_vectors: int = 256
@@ -49,11 +49,8 @@ class EncoderConfig:
                 raise ValueError(f"{field.name} is {value!r}; wanted a positive whole number")
             if field.type == "float" and not (isinstance(value, (int, float)) and 0 <= value < 1):
                 raise ValueError(f"{field.name} is {value!r}; wanted a share from 0 to below 1")
-        if self.hidden_size % self.num_attention_heads or self.hidden_size % 2:
-            raise ValueError(
-                f"hidden_size is {self.hidden_size}; wanted an even multiple of "
-                f"num_attention_heads, {self.num_attention_heads}"
-            )
+        if self.width % self.heads or self.width % 2:
+            raise ValueError(f"width is {self.width}; wanted an even multiple of heads, {self.heads}")
 
     @classmethod
     def of_json(cls, config: Mapping[str, Any], model_name: str) -> EncoderConfig:
@@ -80,10 +77,10 @@ class EncoderConfig:
 
 
 TINY = EncoderConfig(
-    hidden_size=48,
-    num_hidden_layers=2,
-    num_attention_heads=4,
-    intermediate_size=96,
+    width=48,
+    layers=2,
+    heads=4,
+    inner=96,
     graph_layers=2,
     node_scalars=16,
     node_vectors=4,

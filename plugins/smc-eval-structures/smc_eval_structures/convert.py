@@ -26,10 +26,10 @@ ADDRESS = "https://dl.fbaipublicfiles.com/fair-esm/models/esm_if1_gvp4_t16_142M_
 WEIGHTS_FILE, CONFIG_FILE = "model.safetensors", "config.json"
 
 CONFIG_ARGUMENTS: Mapping[str, str] = {
-    "hidden_size": "encoder_embed_dim",
-    "num_hidden_layers": "encoder_layers",
-    "num_attention_heads": "encoder_attention_heads",
-    "intermediate_size": "encoder_ffn_embed_dim",
+    "width": "encoder_embed_dim",
+    "layers": "encoder_layers",
+    "heads": "encoder_attention_heads",
+    "inner": "encoder_ffn_embed_dim",
     "graph_layers": "gvp_num_encoder_layers",
     "node_scalars": "gvp_node_hidden_dim_scalar",
     "node_vectors": "gvp_node_hidden_dim_vector",

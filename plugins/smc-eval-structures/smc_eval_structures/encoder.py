@@ -38,7 +38,7 @@ class StructureEncoder(nn.Module):
         super().__init__()
         self.config = config
         self.recomputing: dict[str, Any] | None = None
-        width = config.hidden_size
+        width = config.width
         self.token = nn.Parameter(torch.randn(width) * width**-0.5)
         """What the net reads in place of the unknown residue."""
         self.torsions_in = nn.Linear(6, width)
@@ -47,7 +47,7 @@ class StructureEncoder(nn.Module):
         self.graph_out = nn.Linear(config.node_scalars + 3 * config.node_vectors, width)
         self.confidence_in = nn.Linear(geometry.BINS, width)
         self.local_in = nn.Linear(LOCAL_FEATURES, width)
-        self.layers = nn.ModuleList(TransformerLayer(config) for _ in range(config.num_hidden_layers))
+        self.layers = nn.ModuleList(TransformerLayer(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(width)
 
     def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: Mapping[str, Any]) -> None:
@@ -97,13 +97,13 @@ class StructureEncoder(nn.Module):
             edges = edge_features(atoms_NL33, edges_3E)
             number_NL = (real_NL.flatten().cumsum(0) - 1).view_as(real_NL)
             ends_2E = number_NL[edges_3E[0], edges_3E[1:]]
-            positions_LH = sinusoids(real_NL.shape[1], config.hidden_size, atoms_NL33.device)
+            positions_LH = sinusoids(real_NL.shape[1], config.width, atoms_NL33.device)
         scalars_R7 = torch.cat([torsions_R6, present_R[:, None]], dim=-1)
         nodes = self.graph(Channels(scalars_R7, directions_R33.mT), confidence_RB, edges, ends_2E, self.run)
         graph_R = torch.cat([nodes.scalars, geometry.in_frames(nodes.vectors.mT, frames_R33)], dim=-1)
         local_R15 = torch.cat([torsions_R6, geometry.in_frames(directions_R33, frames_R33)], dim=-1)
         embedded_RH = (
-            self.token * math.sqrt(config.hidden_size)
+            self.token * math.sqrt(config.width)
             + self.torsions_norm(self.torsions_in(exact_torsions_R6))
             + self.graph_out(graph_R)
             + self.confidence_in(confidence_RB)
@@ -111,7 +111,7 @@ class StructureEncoder(nn.Module):
             + positions_LH.expand(*real_NL.shape, -1)[real_NL]
         )
         embedded_RH = F.dropout(embedded_RH, config.dropout, self.training)
-        states_NLH = embedded_RH.new_zeros(*real_NL.shape, config.hidden_size)
+        states_NLH = embedded_RH.new_zeros(*real_NL.shape, config.width)
         return states_NLH.masked_scatter(real_NL[..., None], embedded_RH)
 
 
@@ -135,15 +135,15 @@ class TransformerLayer(nn.Module):
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
-        width = config.hidden_size
-        self.heads, self.dropout = config.num_attention_heads, config.dropout
+        width = config.width
+        self.heads, self.dropout = config.heads, config.dropout
         self.attention_dropout = config.attention_dropout
         self.attention_norm = nn.LayerNorm(width)
         self.query, self.key, self.value = (nn.Linear(width, width) for _ in range(3))
         self.out = nn.Linear(width, width)
         self.feedforward_norm = nn.LayerNorm(width)
-        self.up = nn.Linear(width, config.intermediate_size)
-        self.down = nn.Linear(config.intermediate_size, width)
+        self.up = nn.Linear(width, config.inner)
+        self.down = nn.Linear(config.inner, width)
 
     def forward(self, states_NLH: Tensor, real_NL: Tensor) -> Tensor:
         states_NLH = states_NLH + self._dropped(self.attention(self.attention_norm(states_NLH), real_NL))

@@ -43,7 +43,7 @@ class StructureNet(nn.Module):
     ) -> None:
         super().__init__()
         self.encoder = encoder
-        self.head = StructureHead(encoder.config.hidden_size, outputs)
+        self.head = StructureHead(encoder.config.width, outputs)
         self.centre, self.scale = nn.Buffer(torch.tensor(centre)), nn.Buffer(torch.tensor(scale))
 
     def forward(self, batch: StructureBatch) -> Tensor:

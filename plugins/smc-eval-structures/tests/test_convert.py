@@ -134,7 +134,7 @@ def test_the_command_says_in_one_line_what_is_wrong(tmp_path: Path, monkeypatch,
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("hidden_size", 47, "wanted an even multiple of num_attention_heads, 4"),
+        ("width", 47, "wanted an even multiple of heads, 4"),
         ("neighbours", 0, "neighbours is 0; wanted a positive whole number"),
         ("node_scalars", True, "node_scalars is True"),
         ("dropout", 1.0, "dropout is 1.0; wanted a share"),
@@ -150,7 +150,7 @@ def test_a_config_of_which_no_encoder_can_be_made_is_refused(tmp_path, field, va
 
 
 def test_a_config_without_a_size_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="has no hidden_size; give a folder that smc-eval-convert"):
+    with pytest.raises(ModelError, match="has no width; give a folder that smc-eval-convert"):
         EncoderConfig.of_json({"model_type": "gvp-transformer"}, "it")
 
 

@@ -22,8 +22,10 @@ from smc_eval_structures.tasks import (
 )
 
 from smc_eval import DataError, ModelError, UsageError, registry
+from smc_eval.cli.plan import forward_flops
 from smc_eval.experiment.config import RunConfig
 from smc_eval.experiment.model_choice import ModelChoice
+from smc_eval.planning.resolve import assume_task
 from smc_eval.sparse.scope import in_scope
 from smc_eval.tasks.protein import hotprotein
 from smc_eval.testing import TaskContract, chain_of, check_measurements, run_chain, targets_for
@@ -229,6 +231,16 @@ def test_every_method_prunes_it_exactly(tmp_path: Path, name: str) -> None:
     assert record.status == "ok" and record.certificate is not None and record.certificate.ok
     assert not masks or sum(int(mask.sum()) for mask in masks.values()) == record.certificate.expected
     check_measurements(record)
+
+
+def test_plans_take_published_sizes_without_weights_and_guess_no_operations(tmp_path: Path) -> None:
+    one = HpS2C5Structure(fold=0, backbone=HpS2C5Structure.card.published, folder="published")
+    data = assume_task(one)
+    assert data.examples == 936
+    assert "not in the local cache" in data.assumptions[0]
+    torch.save(checkpoint()[0], tmp_path / "it.pt")
+    convert(tmp_path / "it.pt", tmp_path / "model")
+    assert forward_flops(one.replace(backbone=str(tmp_path / "model"))) is None  # most are those of edges
 
 
 def test_the_files_of_both_forms_are_named_with_their_addresses() -> None:
