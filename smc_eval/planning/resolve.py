@@ -188,7 +188,7 @@ def unread_model(task: Task) -> tuple[str, ...]:
     """Why the published dimensions of a task's model are used; empty if the model is read.
 
     Raises:
-        ModelError: there is no such model, or it cannot be reached and its dimensions are not published.
+        ModelError: there is no such model, or it cannot be reached and is not published for any task.
     """
     # imported here, because it loads all tasks
     from smc_eval.tasks import backbone, dimensions
@@ -196,7 +196,8 @@ def unread_model(task: Task) -> tuple[str, ...]:
     word = task.backbone
     if word in BUILT_MODELS:
         return ()
-    if word in dimensions.published_dimensions() and not backbone.available_offline(word):
+    published = word == task.card.published or word in dimensions.published_dimensions()
+    if published and not backbone.available_offline(word):
         return (f"the model {word!r} is not in the local cache",)
     backbone.config_of(word)
     return ()

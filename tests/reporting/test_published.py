@@ -12,6 +12,9 @@ from smc_eval.target import SMC_GRID
 
 REGISTRY = load().checked()
 
+OF_PLUGINS = {"hp-s2c5/structure"}
+"""Published tasks that a package of their own has: plugins/smc-eval-structures."""
+
 
 def point_of(task: str, method: str, sparsity: float) -> PublishedPoint:
     (point,) = (p for p in published_points() if (p.task, p.method, p.sparsity) == (task, method, sparsity))
@@ -27,6 +30,7 @@ def point_of(task: str, method: str, sparsity: float) -> PublishedPoint:
         ("svamp/graph2tree", "omp-after", 0.672, 35.3),
         ("translation/5-to-5", "gmp", 0.893, 4.87),
         ("race/middle", "random-rigl", 0.2, 82.2),
+        ("hp-s2c5/structure", "omp-after", 0.866, 58.2),
     ],
 )
 def test_a_value_is_as_it_was_read(task: str, method: str, sparsity: float, value: float) -> None:
@@ -34,7 +38,7 @@ def test_a_value_is_as_it_was_read(task: str, method: str, sparsity: float, valu
 
 
 def test_all_tasks_and_methods_are_installed() -> None:
-    assert {point.task for point in published_points()} <= set(REGISTRY.tasks)
+    assert {point.task for point in published_points()} <= set(REGISTRY.tasks) | OF_PLUGINS
     assert {point.method for point in published_points()} <= set(REGISTRY.methods)
 
 
@@ -71,6 +75,11 @@ def test_published_points_are_of_the_same_model_if_there_are_some() -> None:
     assert models("facebook/esm1b_t33_650M_UR50S") == {"facebook/esm1b_t33_650M_UR50S"}
     assert models("TAPE") == {"TAPE"}
     assert models("facebook/esm2_t6_8M_UR50D") == {"facebook/esm1b_t33_650M_UR50S"}
+
+
+def test_numbers_of_a_net_that_reads_structures_are_not_those_of_sequences() -> None:
+    assert {point.model for point in points_for("hp-s2c5/structure", "any", "accuracy (%)")} == {"ESM-IF1"}
+    assert metrics("hp-s2c5") == ()
 
 
 def test_published_points_of_another_metric_are_left_out() -> None:

@@ -46,7 +46,15 @@ def synthetic_folder(name: str, into: Path | None = None) -> Path:
     """
     if name not in WRITERS:
         raise UnknownName("synthetic data set", name, WRITERS)
-    files = _files(name)
+    return written_folder(_files(name), name, into)
+
+
+def written_folder(files: Files, name: str, into: Path | None = None) -> Path:
+    """A data folder with these files, made as `synthetic_folder` makes it; `name` is for error messages.
+
+    Raises:
+        DataError: no folder can be written.
+    """
     failures = []
     for place in [into] if into else _places():
         folder = place / f"synthetic-{_key(files)}"

@@ -1,0 +1,31 @@
+"""Settings of every test of this package: no hub, one thread."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+sys.path.insert(0, str(Path(__file__).parent))  # for `published`, which several tests need
+
+settings.register_profile("structures", deadline=None, derandomize=True)  # a shared machine can be slow
+settings.load_profile("structures")
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Synthetic data is written here."""
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session")
+def shipped() -> Path:
+    """Real structures that a package ships, PDB and mmCIF; skipped without it."""
+    package = pytest.importorskip("tmtools", reason="tmtools, which ships structures, is not installed")
+    return Path(package.__file__).parent / "data"
