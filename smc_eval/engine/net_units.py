@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from smc_eval.engine.batches import Batches
-from smc_eval.engine.net_use import unchanged
+from smc_eval.engine.net_use import undisturbed
 from smc_eval.sparse.unit_layers import Units
 from smc_eval.sparse.unit_search import UnitKind, find_units
 
@@ -27,7 +27,7 @@ def find_net_units(model: nn.Module, names: Sequence[str], kind: UnitKind, batch
     def loss() -> Tensor:
         return batches.task.loss(model, batches.batch(middle))
 
-    with unchanged(model, batches), torch.enable_grad():
+    with undisturbed(model, batches), torch.enable_grad():
         model.eval()
         for name, weight in model.named_parameters():
             weight.requires_grad_(name in wanted)

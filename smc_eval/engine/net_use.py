@@ -28,7 +28,7 @@ def find_use(model: nn.Module, batches: Batches) -> NetUse:
         name: weight for name, weight in model.named_parameters() if _counts(weight)
     }
     looked_up = LookUps({id(weight): name for name, weight in waiting.items()})
-    with unchanged(model, batches):
+    with undisturbed(model, batches):
         for training in (False, True):
             model.train(training)
             for places in _passes(batches):
@@ -94,7 +94,7 @@ def _unreached(loss: Tensor, weights: Mapping[str, Tensor]) -> Iterator[tuple[st
 
 
 @contextmanager
-def unchanged(model: nn.Module, batches: Batches) -> Iterator[None]:
+def undisturbed(model: nn.Module, batches: Batches) -> Iterator[None]:
     """Afterwards mode, buffers, frozen parameters and random generators are as before."""
     training, state = model.training, batches.device.rng_state()
     learns = [(weight, weight.requires_grad) for weight in model.parameters()]

@@ -10,7 +10,7 @@ from smc_eval.errors import UsageError
 from smc_eval.method import Method
 from smc_eval.pruner import Criterion, Probe, Pruner
 from smc_eval.stages import START, Prune, Rewind, Stage, Train
-from smc_eval.target import Target
+from smc_eval.target import STRUCTURED_PATTERNS, Target
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -80,8 +80,14 @@ class Ablated(Method):
     def card(self) -> MethodCard:  # type: ignore[override]
         """The card of the method, with the name `METHOD+HOW`."""
         own = self.method.card
+        moves_weights = self.how in ("shuffle", "random")
         return own.model_copy(
             update={
+                "patterns": tuple(
+                    pattern
+                    for pattern in own.patterns
+                    if not (moves_weights and pattern in STRUCTURED_PATTERNS)
+                ),
                 "name": f"{own.name}+{self.how}",
                 "summary": f"{own.summary}; ablated: {self.how}",
                 "source": f"{own.source}; ablated as in Frankle et al. (2021), arXiv:2009.08576",

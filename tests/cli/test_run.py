@@ -75,7 +75,10 @@ def test_a_refused_target_is_skipped_and_is_no_failure(invoke) -> None:
     assert ended.exit_code == 0, ended.output
     outcomes = {r["method"]: (r["status"], r["reason"]) for r in results(ended.stdout)}
     assert outcomes["omp-after"][0] == "ok"
-    assert outcomes["lth"] == ("skipped", "method 'lth' does not support pattern '2:4'; it supports: free")
+    assert outcomes["lth"] == (
+        "skipped",
+        "method 'lth' does not support pattern '2:4'; it supports: free, heads, neurons",
+    )
 
 
 def test_a_limit_is_in_a_warning_and_in_every_record(invoke) -> None:

@@ -73,7 +73,7 @@ def target(kind: type[Method]) -> Target:
     """A target that the method accepts."""
     dense = kind.card.when in {"none", "custom"}
     if "free" not in kind.card.patterns:
-        return Target.parse("2:4")
+        return Target.parse("2:4" if "n:m" in kind.card.patterns else "heads:0.5")
     return Target() if dense else Target(sparsity=0.5).with_distribution(kind.card.distribution)
 
 
