@@ -108,7 +108,7 @@ def _tried(chosen: Optimizer, recipe: Recipe) -> str:
 
 
 def _try_perturbation(chosen: Optimizer, parameters: list[nn.Parameter]) -> None:
-    """Refuse an optimizer that gives no finite perturbation, or writes into weights where torch sees no write.
+    """Refuse an optimizer that gives no finite perturbation, or writes into weights unseen by torch.
 
     Raises:
         UsageError: it does.
