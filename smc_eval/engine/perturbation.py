@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
@@ -10,7 +11,8 @@ from smc_eval.errors import PluginError, named_value
 from smc_eval.optimizer import Optimizer
 from smc_eval.sparse.net import Net
 
-JointNorm = Callable[[Mapping[str, Tensor]], Tensor]
+if TYPE_CHECKING:
+    from smc_eval.optimizer import JointNorm
 
 
 def perturbation(optimizer: Optimizer, net: Net) -> dict[str, Tensor]:
