@@ -171,7 +171,7 @@ def _backbone(structure: gemmi.Structure, chain: str | None, where: str) -> Back
         )
     name = chain if chain is not None else next(iter(proteins))
     entity = structure.get_entity_of(proteins[name])  # a chain without a name has none
-    full = [gemmi.Entity.first_mon(names) for names in entity.full_sequence] if entity else []
+    full = [gemmi.Entity.first_mon(names) for names in entity.full_sequence] if entity is not None else []
     return _placed(name, list(_residues(proteins[name], name, where)), full, f"{where}, chain {name}")
 
 
