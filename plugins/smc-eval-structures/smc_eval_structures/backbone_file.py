@@ -170,8 +170,9 @@ def _backbone(structure: gemmi.Structure, chain: str | None, where: str) -> Back
             f"chain={next(iter(proteins))}"
         )
     name = chain if chain is not None else next(iter(proteins))
-    entity = structure.get_entity_of(proteins[name])  # a chain without a name has none
-    full = [gemmi.Entity.first_mon(names) for names in entity.full_sequence] if entity is not None else []
+    # a chain without a name has no entity: gemmi gives None, which its types do not say
+    stated = getattr(structure.get_entity_of(proteins[name]), "full_sequence", [])
+    full = [gemmi.Entity.first_mon(names) for names in stated]
     return _placed(name, list(_residues(proteins[name], name, where)), full, f"{where}, chain {name}")
 
 
