@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
@@ -73,6 +73,13 @@ class ModelKind(Spec):
         they are not known yet. It does not know the name of the model. Fast, and without torch.
         """
 
+    def why_not_loadable(self, config: Mapping[str, Any]) -> str:
+        """Why a checkpoint that `why_not` claims cannot be loaded, in words of the same form. Default: empty.
+
+        Fast, and without torch.
+        """
+        return ""
+
     @abstractmethod
     def load(self, checkpoint: Checkpoint) -> nn.Module:
         """The pretrained net in fp32.
@@ -116,13 +123,29 @@ class ModelKind(Spec):
 
 
 def reason_against(kind: ModelKind, config: Mapping[str, Any], tokens: Collection[str] | None) -> str:
+    """Why a kind does not take a checkpoint: it is of another kind, or cannot be loaded. Empty if it does.
+
+    Raises:
+        PluginError: the kind fails, or gives something else than a text.
+    """
+    return reason_of_kind(kind, config, tokens) or _checked(
+        kind, config, lambda: kind.why_not_loadable(config)
+    )
+
+
+def reason_of_kind(kind: ModelKind, config: Mapping[str, Any], tokens: Collection[str] | None) -> str:
     """`kind.why_not`, checked.
 
     Raises:
         PluginError: it fails, or gives something else than a text.
     """
+    return _checked(kind, config, lambda: kind.why_not(config, tokens))
+
+
+def _checked(kind: ModelKind, config: Mapping[str, Any], reason_by: Callable[[], object]) -> str:
+    """A reason against a checkpoint, if it is a text."""
     try:
-        reason: object = kind.why_not(config, tokens)
+        reason = reason_by()
     except SmcError:
         raise
     except (Exception, SystemExit) as error:  # a plugin can raise anything
@@ -163,7 +186,7 @@ def refuse_greedy(kind: ModelKind) -> None:
     """
     try:
         reasons = [
-            reason_against(kind, config, tokens)
+            reason_of_kind(kind, config, tokens)
             for config in SPECIMENS.values()
             for tokens in (None, ("a", "the"))
         ]

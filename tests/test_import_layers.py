@@ -76,6 +76,20 @@ def test_a_plan_imports_no_heavy_package(tmp_path: Path) -> None:
     assert heavy_imports("plan", *RUN_FLAGS, "--output", str(tmp_path)) == "imported:"
 
 
+def test_a_model_folder_is_refused_without_heavy_packages(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
+    code = (
+        "from smc_eval.tasks.backbone import find_backbone\n"
+        "from smc_eval.tasks.text_encoder import TextEncoder\n"
+        "from smc_eval.kind import WrongKind\n"
+        f"try:\n    find_backbone({str(tmp_path)!r}, TextEncoder())\n"
+        "except WrongKind as error:\n    print(error)\n" + PROGRAM.format(heavy=HEAVY)
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "of the type 'gpt2', of which transformers has no text encoder" in ran.stdout
+    assert ran.stdout.splitlines()[-1] == "imported:"
+
+
 def test_the_table_of_smc_bench_is_planned_without_heavy_packages_models_or_data(tmp_path: Path) -> None:
     arguments = (
         "plan",

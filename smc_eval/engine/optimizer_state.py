@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from smc_eval.engine.perturbation import checked_changes
 from smc_eval.errors import SmcError, UsageError, first_line
 from smc_eval.experiment.cell import Chain
 from smc_eval.optimizer import OPTIMIZERS, Optimizer
@@ -99,9 +100,34 @@ def _tried(chosen: Optimizer, recipe: Recipe) -> str:
             f"optimizer {chosen.label!r} goes on in another way from a checkpoint: "
             "part of what it keeps is not in its state_dict()"
         )
+    if chosen.further_passes:
+        _try_perturbation(chosen, first)
     parts = (part for weight in first for part in optimizer.state.get(weight, {}).items())
     shapes = {weight.shape for weight in first}
     return next((f"{name!r} as {what}" for name, value in parts if (what := _odd(value, shapes))), "")
+
+
+def _try_perturbation(chosen: Optimizer, parameters: list[nn.Parameter]) -> None:
+    """Refuse an optimizer that gives no finite perturbation, or writes into weights unseen by torch.
+
+    Raises:
+        UsageError: it does.
+    """
+    weights = {name: weight.detach() for name, weight in zip(("weight", "bias"), parameters, strict=True)}
+    gradients = {name: torch.ones_like(weight) for name, weight in weights.items()}
+    before = {name: weight.clone() for name, weight in weights.items()}
+    changes = checked_changes(
+        chosen, weights, gradients, lambda tensors: torch.cat([t.flatten() for t in tensors.values()]).norm()
+    )
+    if touched := [name for name, weight in weights.items() if not torch.equal(weight, before[name])]:
+        raise UsageError(
+            f"optimizer {chosen.label!r} wrote into the {touched[0]} of a trial in `perturb`; "
+            "it returns what is to be added, and the engine adds it"
+        )
+    if wild := [name for name, change in changes.items() if not bool(change.isfinite().all())]:
+        raise UsageError(
+            f"optimizer {chosen.label!r} perturbs the {wild[0]} of a trial by numbers that are not finite"
+        )
 
 
 def _odd(value: Any, shapes: set[torch.Size]) -> str:

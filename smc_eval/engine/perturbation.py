@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from smc_eval.errors import PluginError, named_value
 from smc_eval.optimizer import Optimizer
 from smc_eval.sparse.net import Net
+
+if TYPE_CHECKING:
+    from smc_eval.optimizer import JointNorm
 
 
 def perturbation(optimizer: Optimizer, net: Net) -> dict[str, Tensor]:
@@ -23,8 +27,19 @@ def perturbation(optimizer: Optimizer, net: Net) -> dict[str, Tensor]:
     parameters = net.all_parameters
     weights = {name: weight.detach() for name, weight in parameters.items() if weight.grad is not None}
     gradients = {name: grad for name, weight in parameters.items() if (grad := weight.grad) is not None}
+    return checked_changes(optimizer, weights, gradients, lambda tensors: net.norm(tensors.values()))
+
+
+def checked_changes(
+    optimizer: Optimizer, weights: Mapping[str, Tensor], gradients: Mapping[str, Tensor], norm: JointNorm
+) -> dict[str, Tensor]:
+    """`optimizer.perturb`, checked.
+
+    Raises:
+        PluginError: it gives something else than a change of each of some parameters, or writes into one.
+    """
     written = {name: weight._version for name, weight in weights.items()}  # noqa: SLF001  torch counts writes
-    changes: object = optimizer.perturb(weights, gradients, lambda tensors: net.norm(tensors.values()))
+    changes: object = optimizer.perturb(weights, gradients, norm)
     if touched := [name for name, weight in weights.items() if weight._version != written[name]]:  # noqa: SLF001
         raise PluginError(
             f"{optimizer.identity} wrote into the weight {touched[0]!r} in `perturb`; "

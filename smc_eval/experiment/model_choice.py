@@ -10,7 +10,7 @@ from functools import cache
 from smc_eval.errors import ModelError, UnknownName, UsageError
 from smc_eval.experiment import parsing
 from smc_eval.experiment.config import RunConfig
-from smc_eval.kind import UNKNOWN_TYPE, ModelKind, WrongKind, reason_against
+from smc_eval.kind import UNKNOWN_TYPE, ModelKind, WrongKind, reason_of_kind
 from smc_eval.registry import ALL, Registry, guarded
 from smc_eval.task import BUILT_MODELS, Task
 
@@ -147,7 +147,7 @@ def _is_of(word: str, kind: ModelKind) -> bool:
         found = guarded(kind, lambda: find_backbone(word, kind))
     except ModelError:
         return False
-    claims_any_type = not reason_against(kind, UNKNOWN_TYPE, None)
+    claims_any_type = not reason_of_kind(kind, UNKNOWN_TYPE, None)
     return not claims_any_type or bool(found.folder and tokens_in(found.folder))
 
 

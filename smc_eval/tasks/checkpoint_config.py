@@ -59,7 +59,7 @@ def refuse_nameless(config: Mapping[str, Any], model_name: str) -> None:
     Raises:
         ModelError: there is none.
     """
-    if "model_type" not in config:
+    if not config.get("model_type"):
         raise ModelError(
             f"the config.json of model {model_name!r} names no model_type, so it is not a transformers model"
         )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from smc_eval.kind import Checkpoint, ModelKind
 from smc_eval.tasks import pretrained
+from smc_eval.tasks.model_types import model_types
 
 if TYPE_CHECKING:
     from torch import nn
@@ -34,6 +35,12 @@ class TransformersKind(ModelKind):
     def settings(self) -> Mapping[str, Any]:
         """Fields of the config that are replaced before loading, by name."""
         return {}
+
+    def why_not_loadable(self, config: Mapping[str, Any]) -> str:
+        model_type, known = config["model_type"], model_types(self.table)
+        if not known or model_type in known:
+            return ""
+        return f"of the type {model_type!r}, of which transformers has no {self.card.name.replace('-', ' ')}"
 
     def load(self, checkpoint: Checkpoint) -> nn.Module:
         how = pretrained.Loading(self.auto_class, self.table, self.settings, self.encoder_decoders)

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from smc_eval.errors import ModelError, PluginError
-from smc_eval.kind import SPECIMENS, Form, ModelKind, reason_against
+from smc_eval.kind import SPECIMENS, Form, ModelKind, reason_of_kind
 from smc_eval.tasks.backbone import Backbone, find_backbone
 from smc_eval.testing.cell_runs import assert_equal
 
@@ -45,7 +45,7 @@ class KindContract:
         return find_backbone(str(folder), self.kind)
 
     def test_it_claims_not_every_model(self) -> None:
-        reasons = [reason_against(self.kind, config, None) for config in SPECIMENS.values()]
+        reasons = [reason_of_kind(self.kind, config, None) for config in SPECIMENS.values()]
         assert any(reasons), f"it claims all of these: {', '.join(SPECIMENS)}"
         assert all(reason[:1] == reason[:1].lower() for reason in reasons), (
             "a reason follows `the model … is`, so it begins with a small letter"

@@ -333,6 +333,32 @@ def test_a_wrong_perturbation_is_refused(
     assert words in str(caught.value) and "Uphill" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (
+            lambda weights: dict.fromkeys((), weights["bias"].data.add_(1)),
+            "wrote into the bias of a trial in `perturb`",
+        ),
+        (lambda weights: {"weight": weights["weight"] / 0}, "the weight of a trial by numbers that are not"),
+        (lambda weights: 1 / 0, "failed in a trial on two small weights: ZeroDivisionError"),
+        (lambda weights: {}, ""),
+    ],
+)
+def test_a_perturbation_is_tried_before_anything_runs(given: Callable[..., Any], words: str) -> None:
+    class Tried(Uphill):
+        what: str = words
+
+        def perturb(self, weights: Mapping[str, Tensor], gradients: Any, norm: Any) -> Any:
+            assert float(norm(gradients)) == pytest.approx(40**0.5)
+            return given(weights)
+
+    if not words:
+        assert not odd_state(Tried(), recipe_with(Tried()))
+        return
+    assert words in refusal(Tried(), Gmp())
+
+
 # Recipes.
 
 

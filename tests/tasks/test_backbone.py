@@ -189,8 +189,11 @@ def test_a_config_that_is_not_json_is_reported(copied: Callable[..., Path]) -> N
         ({"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"]}, "a causal language model"),
         ({"is_decoder": True}, "a causal language model"),
         ({"model_type": "bart", "architectures": ["BartModel"]}, "an encoder-decoder"),
-        ({"model_type": "gpt2", "architectures": ["GPT2Model"]}, "a gpt2 model"),
-        ({"model_type": "unknown"}, "cannot be loaded"),
+        (
+            {"model_type": "gpt2", "architectures": ["GPT2Model"]},
+            "of the type 'gpt2', of which transformers has no text encoder",
+        ),
+        ({"model_type": "unknown"}, "of the type 'unknown', of which transformers has no text encoder"),
         ({"hidden_size": "wide"}, "has hidden_size = 'wide'; wanted int"),
         ({"num_attention_heads": 3}, "cannot be loaded"),
     ],

@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers.models.auto import modeling_auto
 
 from smc_eval.errors import ModelError
-from smc_eval.kind import ModelKind, WrongKind
+from smc_eval.kind import UNKNOWN_TYPE, ModelKind, WrongKind
 from smc_eval.tasks import vocabulary
 from smc_eval.tasks.backbone import kind_of
 from smc_eval.tasks.checkpoint_config import refuse_nameless
+from smc_eval.tasks.model_types import model_types, types_in_source
 from smc_eval.tasks.protein.protein_encoder import ProteinEncoder
 from smc_eval.tasks.text_encoder import TextEncoder
 from smc_eval.tasks.translation.kind import EncoderDecoder
@@ -108,6 +110,37 @@ def test_another_kind_is_refused_with_its_reason(
     assert message.endswith(f" {kind.card.name.replace('-', ' ')} such as {kind.card.example}")
 
 
+@pytest.mark.parametrize("kind", [TextEncoder(), ProteinEncoder()])
+@pytest.mark.parametrize("config", [UNKNOWN_TYPE, {"model_type": "gpt2"}, {"model_type": "vit"}])
+def test_a_type_that_transformers_does_not_load_as_this_kind_is_refused_before_it_is_loaded(
+    kind: ModelKind, config: dict[str, object]
+) -> None:
+    noun = kind.card.name.replace("-", " ")
+    with pytest.raises(WrongKind) as caught:
+        kind_of("mine", config, None, (kind,))
+    words = f"is of the type {config['model_type']!r}, of which transformers has no {noun}; this task takes a"
+    assert words in str(caught.value)
+
+
+def test_an_encoder_decoder_of_a_type_that_transformers_does_not_know_is_refused() -> None:
+    with pytest.raises(WrongKind, match="of the type 'smc-eval-specimen', of which transformers has no"):
+        kind_of("mine", {**UNKNOWN_TYPE, "is_encoder_decoder": True}, None, (EncoderDecoder(),))
+
+
+@pytest.mark.parametrize(
+    "table",
+    [TextEncoder.table, ProteinEncoder.table, EncoderDecoder.table]
+    + [f"MODEL_FOR_{task}_MAPPING_NAMES" for task in ("CAUSAL_LM", "IMAGE_CLASSIFICATION", "CTC")],
+)
+def test_model_types_are_read_from_the_source_of_transformers(table: str) -> None:
+    assert types_in_source(table) == model_types(table) == set(getattr(modeling_auto, table))
+    assert types_in_source(table)
+
+
+def test_a_table_that_transformers_has_not_refuses_no_type() -> None:
+    assert not types_in_source("MODEL_FOR_NOTHING_MAPPING_NAMES")
+
+
 def test_the_wanted_kind_passes() -> None:
     text, protein = TextEncoder(), ProteinEncoder()
     assert kind_of("mine", CONFIG, WORDS, (text,)) is text
@@ -119,7 +152,7 @@ def test_of_several_kinds_the_one_that_fits_is_taken() -> None:
     kinds = (TextEncoder(), ProteinEncoder(), EncoderDecoder())
     assert kind_of("mine", CONFIG, WORDS, kinds) is kinds[0]
     assert kind_of("mine", CONFIG, LETTERS, kinds) is kinds[1]
-    assert kind_of("mine", {**CONFIG, "is_encoder_decoder": True}, WORDS, kinds) is kinds[2]
+    assert kind_of("mine", {"model_type": "mbart", "is_encoder_decoder": True}, WORDS, kinds) is kinds[2]
 
 
 def test_a_model_of_two_kinds_that_a_task_takes_is_refused_with_both() -> None:
@@ -132,6 +165,7 @@ def test_a_model_of_two_kinds_that_a_task_takes_is_refused_with_both() -> None:
     )
 
 
-def test_a_config_without_a_type_is_refused() -> None:
+@pytest.mark.parametrize("config", [{}, {"model_type": None}, {"model_type": ""}])
+def test_a_config_without_a_type_is_refused(config: dict[str, object]) -> None:
     with pytest.raises(ModelError, match="of model 'mine' names no model_type"):
-        refuse_nameless({}, "mine")
+        refuse_nameless(config, "mine")

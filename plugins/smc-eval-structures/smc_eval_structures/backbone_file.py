@@ -11,7 +11,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -33,6 +32,9 @@ PDB_ENDINGS, MMCIF_ENDINGS = (".pdb", ".ent"), (".cif", ".mmcif")
 
 COORDINATES = (slice(30, 38), slice(38, 46), slice(46, 54))
 """Columns of x, y and z in a line of a PDB file."""
+
+FARTHEST = 1e6
+"""No coordinate is as large, in Å. Larger ones stand for places that are not known."""
 
 UNKNOWN = "X"
 
@@ -84,7 +86,7 @@ def _read_once(path: Path, chain: str | None, size: int, changed: int) -> Backbo
     """A file is read once in a process, as long as it does not change."""
     del size, changed
     with open_file(path) as stream:
-        text = stream.read().decode("utf-8", errors="replace")
+        text = stream.read().decode("utf-8-sig", errors="replace")
     where, kind = str(path), path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
     if kind.lower() in PDB_ENDINGS:
         structure = _pdb(text, where)
@@ -102,7 +104,7 @@ def _pdb(text: str, where: str) -> gemmi.Structure:
     for number, line in enumerate(text.splitlines(), 1):
         if line.startswith(("ATOM", "HETATM")) and line[12:16].strip() in ATOMS:
             for columns in COORDINATES:
-                if not _is_number(line[columns]):
+                if not _is_place(line[columns].strip()):
                     raise DataError(
                         f"{where}, line {number}: {line[columns]!r} is no coordinate; wanted Å in columns "
                         f"{columns.start + 1} to {columns.stop}"
@@ -127,7 +129,7 @@ def _mmcif(text: str, where: str) -> gemmi.Structure:
             continue
         for row, (atom, *coordinates) in enumerate(table):
             if gemmi.cif.as_string(atom) in ATOMS and (
-                wrong := [value for value in coordinates if not _is_number(value)]
+                wrong := [value for value in coordinates if not _is_place(value)]
             ):
                 line = _line_of_row(text, row, len(table))
                 raise DataError(
@@ -168,7 +170,9 @@ def _backbone(structure: gemmi.Structure, chain: str | None, where: str) -> Back
             f"chain={next(iter(proteins))}"
         )
     name = chain if chain is not None else next(iter(proteins))
-    full = [gemmi.Entity.first_mon(names) for names in structure.get_entity_of(proteins[name]).full_sequence]
+    # a chain without a name has no entity: gemmi gives None, which its types do not say
+    stated = getattr(structure.get_entity_of(proteins[name]), "full_sequence", [])
+    full = [gemmi.Entity.first_mon(names) for names in stated]
     return _placed(name, list(_residues(proteins[name], name, where)), full, f"{where}, chain {name}")
 
 
@@ -233,11 +237,11 @@ def _letter(name: str) -> str:
     return gemmi.find_tabulated_residue(name).one_letter_code.upper().strip() or UNKNOWN
 
 
-def _is_number(text: str) -> bool:
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False
+def _is_place(text: str) -> bool:
+    """Whether it is a coordinate as the parser reads it: mmCIF may give its uncertainty, as in `1.23(4)`."""
+    import gemmi
+
+    return abs(gemmi.cif.as_number(text)) < FARTHEST
 
 
 def _line_of(message: str) -> str:
@@ -254,5 +258,5 @@ def _line_of_row(text: str, row: int, rows: int) -> str:
 
 
 def _listed(names: Iterable[str]) -> str:
-    shown = list(names)
+    shown = [name or "one without a name" for name in names]
     return (", ".join(shown[:SHOWN]) + (", …" if len(shown) > SHOWN else "")) or "none"

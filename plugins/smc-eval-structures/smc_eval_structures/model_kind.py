@@ -29,11 +29,14 @@ class StructureKind(ModelKind):
 
     def why_not(self, config: Mapping[str, Any], tokens: Collection[str] | None) -> str:
         model_type = config.get("model_type")
-        if model_type == MODEL_TYPE:
-            return ""
-        if config.get("is_encoder_decoder"):
-            return f"an encoder-decoder ({model_type}), which reads tokens and no coordinates"
-        return f"a {model_type} model, which reads tokens and no coordinates"
+        return "" if model_type == MODEL_TYPE else f"of the type {model_type!r}, which reads no coordinates"
+
+    def why_not_loadable(self, config: Mapping[str, Any]) -> str:
+        try:
+            EncoderConfig.of_json(config)
+        except ValueError as error:
+            return f"a structure encoder whose config.json is wrong: {error}"
+        return ""
 
     def load(self, checkpoint: Checkpoint) -> StructureEncoder:
         from safetensors import SafetensorError
@@ -42,7 +45,9 @@ class StructureKind(ModelKind):
         from smc_eval_structures.convert import check_tensors
         from smc_eval_structures.encoder import StructureEncoder
 
-        config = EncoderConfig.of_json(checkpoint.config, checkpoint.name)
+        if reason := self.why_not_loadable(checkpoint.config):
+            raise self.wrong(checkpoint.name, reason)
+        config = EncoderConfig.of_json(checkpoint.config)
         try:
             tensors = read_tensors(checkpoint)
         except (SafetensorError, OSError, ValueError) as error:

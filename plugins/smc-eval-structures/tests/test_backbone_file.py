@@ -187,6 +187,35 @@ def test_a_coordinate_that_is_no_number_is_refused_with_its_line(tmp_path: Path)
         read_backbone(path)
 
 
+@pytest.mark.parametrize("value", ["   1_0.0", "   1e308", "99999999", "     inf", "     1,5"])
+def test_a_coordinate_that_the_parser_would_read_otherwise_is_refused(tmp_path: Path, value: str) -> None:
+    lines = whole(1, "GLY", 1, 0.0)
+    lines[1] = lines[1][:38] + value + lines[1][46:]
+    with pytest.raises(DataError, match=r"line 2: '.*' is no coordinate; wanted Å in columns 39 to 46"):
+        read(tmp_path, lines)
+
+
+def test_mmcif_may_state_the_uncertainty_of_a_coordinate(tmp_path: Path) -> None:
+    (tmp_path / "x.cif").write_text(
+        mmcif_text("MAGW", CHAIN).replace(" 1.458 0.000 ", " 1.458(12) 0.000 ", 1)
+    )
+    assert "(12)" in (tmp_path / "x.cif").read_text()
+    assert np.abs(read_backbone(tmp_path / "x.cif").atoms_L33 - PLACES_433).max() < 6e-4
+
+
+@pytest.mark.parametrize(("ending", "write"), [(".pdb", pdb_text), (".cif", mmcif_text)])
+def test_a_byte_order_mark_hides_no_atom(tmp_path: Path, ending: str, write) -> None:
+    (tmp_path / f"x{ending}").write_text("\ufeff" + write("MAGW", CHAIN), encoding="utf-8")
+    assert np.isfinite(read_backbone(tmp_path / f"x{ending}").atoms_L33).all()
+
+
+def test_a_chain_without_a_name_is_read(tmp_path: Path) -> None:
+    lines = [*whole(1, "GLY", 1, 0.0, chain=" "), *whole(4, "ALA", 2, 5.0, chain=" ")]
+    assert (read(tmp_path, lines).chain, read(tmp_path, lines).sequence) == ("", "GA")
+    with pytest.raises(DataError, match="has no protein chain 'A'; it has one without a name"):
+        read(tmp_path, lines, chain="A")
+
+
 def test_a_malformed_file_is_refused_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "x.cif"
     path.write_text(mmcif_text("MAGW", CHAIN).replace("ATOM 5 C CA", "ATOM 5 CA"))

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 from published import checkpoint, names
-from smc_eval_structures.config import TINY, EncoderConfig
+from smc_eval_structures.config import TINY
 from smc_eval_structures.convert import convert, main, our_name
 from smc_eval_structures.model_kind import StructureKind
 
 from smc_eval import ModelError, ModelKind, find_backbone
+from smc_eval.kind import WrongKind
 from smc_eval.testing import KindContract
 
 
@@ -145,20 +146,21 @@ def test_a_config_of_which_no_encoder_can_be_made_is_refused(tmp_path, field, va
     convert(write(tmp_path / "it.pt", checkpoint()[0]), tmp_path / "folder")
     path = tmp_path / "folder" / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {field: value}))
-    with pytest.raises(ModelError, match=message):
-        find_backbone(str(tmp_path / "folder"), StructureKind()).load()
+    with pytest.raises(WrongKind, match=message):
+        find_backbone(str(tmp_path / "folder"), StructureKind())
 
 
 def test_a_config_without_a_size_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="has no width; give a folder that smc-eval-convert"):
-        EncoderConfig.of_json({"model_type": "gvp-transformer"}, "it")
+    (tmp_path / "config.json").write_text('{"model_type": "gvp-transformer"}')
+    with pytest.raises(WrongKind, match="a structure encoder whose config.json is wrong: it has no width; "):
+        find_backbone(str(tmp_path), StructureKind())
 
 
 @pytest.mark.parametrize(
     ("config", "reason"),
     [
-        ({"model_type": "esm"}, "a esm model, which reads tokens and no coordinates"),
-        ({"model_type": "mbart", "is_encoder_decoder": True}, "an encoder-decoder"),
+        ({"model_type": "esm"}, "of the type 'esm', which reads no coordinates"),
+        ({"model_type": "mbart", "is_encoder_decoder": True}, "of the type 'mbart', which reads no"),
     ],
 )
 def test_a_model_of_another_kind_is_refused_with_what_would_fit(tmp_path: Path, config, reason: str) -> None:

@@ -207,7 +207,9 @@ def test_a_text_model_is_refused_before_anything_runs(tmp_path: Path) -> None:
         '{"model_type": "roberta", "architectures": ["RobertaForMaskedLM"]}'
     )
     config = RunConfig(tasks=("hp-s2c5/structure",), model=(str(tmp_path),), method=("dense",))
-    with pytest.raises(UsageError, match="a roberta model, which reads tokens .* takes a structure encoder"):
+    with pytest.raises(
+        UsageError, match="of the type 'roberta', which reads no .* takes a structure encoder"
+    ):
         ModelChoice.of(config, registry.load(), [HpS2C5Structure])
 
 
