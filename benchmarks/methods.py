@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import get_args
 
 from smc_eval.card import MethodCard
-from smc_eval.cli.show import SHORT_WHEN
+from smc_eval.cli.listing import SHORT_WHEN
 from smc_eval.engine.batches import Batches
 from smc_eval.engine.device import Device
 from smc_eval.engine.distributed.shardable import unshardable_parts

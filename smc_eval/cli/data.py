@@ -12,7 +12,7 @@ import typer
 
 from smc_eval.capabilities import data_files
 from smc_eval.cli.flags import VerbCommand
-from smc_eval.cli.show import columns
+from smc_eval.cli.listing import columns
 from smc_eval.data_file import DataFile
 from smc_eval.errors import DownloadError, UsageError
 from smc_eval.experiment.config import DATA_VARIABLE

@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 import smc_eval
-from smc_eval.cli import compare, data, plan, report, run, score, show, store, work
+from smc_eval.cli import compare, data, listing, plan, report, run, score, show, store, work
 from smc_eval.cli.flags import VerbCommand, with_config_flags
 from smc_eval.engine.distributed import launch
 from smc_eval.errors import RankLost, SmcError
@@ -109,7 +109,7 @@ command = partial(app.command, cls=VerbCommand)
 command("run")(with_config_flags(run.run))
 command("work")(with_config_flags(work.work))
 command("plan")(with_config_flags(plan.plan, json_is_flag=True))
-command("list")(show.list_plugins)
+command("list")(listing.list_plugins)
 command("show")(show.show)
 command("report")(report.report)
 command("compare")(compare.compare)

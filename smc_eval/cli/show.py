@@ -1,10 +1,10 @@
-"""The verbs `list` and `show`: all that is installed."""
+"""The verb `show`: one entry of what is installed, in full."""
 
 from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from functools import partial
 from itertools import islice
 from types import UnionType
@@ -13,7 +13,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import typer
 
 from smc_eval.card import MethodCard
-from smc_eval.errors import PluginError, SmcError, UnknownName, counted, first_line, named_value
+from smc_eval.cli.listing import columns
+from smc_eval.errors import PluginError, SmcError, UnknownName, first_line, named_value
 from smc_eval.experiment.cell import MOST_STAGES
 from smc_eval.experiment.grid import recipe_of
 from smc_eval.kind import ModelKind
@@ -29,9 +30,6 @@ from smc_eval.stages import Prune, Rewind, Stage, Train
 from smc_eval.target import Distribution, Target
 from smc_eval.task import Task
 
-LISTS = ("tasks", "methods", "kinds", "optimizers", "protocols", "plugins")
-"""Values of the argument of `list`."""
-
 WHEN = {
     "none": "never",
     "before": "before training",
@@ -42,18 +40,6 @@ WHEN = {
 }
 """Texts for the values of `MethodCard.when`."""
 
-SHORT_WHEN = {"none": "no pruning", "iterative": "in rounds", "custom": "custom masks"}
-"""Shorter texts for `list`, as in the README; any other value is followed by `training`."""
-
-LIST_HEADS = {
-    "tasks": ("name", "metric", "folds", "groups", "summary"),
-    "methods": ("name", "pruning", "patterns", "summary"),
-    "kinds": ("name", "example", "builds", "summary"),
-    "optimizers": ("name", "summary"),
-    "protocols": ("name", "scope", "score", "summary"),
-    "plugins": ("package", "version", "plugin", "status", "content"),
-}
-"""Heads of the columns of `list`."""
 
 TYPES = {str: "text", int: "whole number", float: "number", bool: "true|false", type(None): "none"}
 """Words for the types of options."""
@@ -63,32 +49,6 @@ NOT_COMPARED = "unknown: it was compared with no published implementation"
 
 SAMPLE_TARGETS = ("0.5", "0.8", "2:4", "heads:0.5")
 """Targets for the plan of a method: the first that it accepts is shown."""
-
-
-def list_plugins(
-    kind: Annotated[
-        str | None,
-        typer.Argument(metavar="|".join(LISTS), help="List only these. Default: all.", show_default=False),
-    ] = None,
-    *,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON. Default: off.")] = False,
-) -> None:
-    """List all that is installed."""
-    if kind is not None and kind not in LISTS:
-        raise UnknownName("list", kind, LISTS)
-    registry = load()
-    if kind != "plugins":
-        registry.checked()
-    lists = {name: _rows(registry, name) for name in LISTS if kind in (None, name)}
-    if as_json:
-        typer.echo(json.dumps(lists, indent=1))
-        return
-    blocks = []
-    for name, rows in lists.items():
-        cells = [[str(cell or "") for cell in _short_row(name, row)] for row in rows]
-        lines = columns([[*LIST_HEADS[name]], *cells]) if cells else ["none"]
-        blocks.append("\n".join([f"{name}:", *(f"  {line}" for line in lines)]))
-    typer.echo("\n\n".join(blocks))
 
 
 def show(
@@ -127,71 +87,6 @@ def show(
             "method, task, group, kind of model, optimizer or protocol", name, known, see=LISTED
         )
     typer.echo("\n\n".join("\n".join(lines) for lines in blocks))
-
-
-def _rows(registry: Registry, kind: str) -> list[dict[str, Any]]:
-    """One list as plain JSON values."""
-    if kind == "plugins":
-        return [
-            {
-                "name": plugin.name,
-                "package": plugin.package,
-                "version": plugin.version,
-                "status": plugin.status,
-                "reason": plugin.reason,
-                "methods": list(plugin.methods),
-                "tasks": list(plugin.tasks),
-                "kinds": list(plugin.kinds),
-                "optimizers": list(plugin.optimizers),
-            }
-            for plugin in registry.plugins
-        ]
-    if kind == "protocols":
-        return [
-            {**protocol.model_dump(mode="json"), "summary": SUMMARIES[name]}
-            for name, protocol in PROTOCOLS.items()
-        ]
-    classes: dict[str, Any] = getattr(registry, kind)
-    packages = {name: plugin.package for plugin in registry.plugins for name in getattr(plugin, kind)}
-    return [{**cls.card.model_dump(mode="json"), "package": packages[name]} for name, cls in classes.items()]
-
-
-def _short_row(kind: str, row: dict[str, Any]) -> Sequence[object]:
-    match kind:
-        case "tasks":
-            folds = counted(row["folds"], "fold") if row["folds"] else "one split"
-            return row["name"], row["metric"], folds, ", ".join(row["groups"]), row["summary"]
-        case "methods":
-            when = SHORT_WHEN.get(row["when"], f"{row['when']} training")
-            return row["name"], when, ", ".join(row["patterns"]), row["summary"]
-        case "protocols":
-            return row["name"], row["scope"], f"scores the {row['keep']} net", row["summary"]
-        case "kinds":
-            return row["name"], row["example"], ", ".join(row["builds"]), row["summary"]
-        case "optimizers":
-            return row["name"], row["summary"]
-        case _:
-            content = ", ".join(_contents(row))
-            status = "ok" if row["status"] == "ok" else "BROKEN"
-            return row["package"], row["version"], row["name"], status, row["reason"] or content
-
-
-def _contents(row: dict[str, Any]) -> Iterator[str]:
-    """How much a plugin brings: always of methods and tasks, else of what it brings at all."""
-    yield counted(len(row["methods"]), "method")
-    yield counted(len(row["tasks"]), "task")
-    if kinds := len(row["kinds"]):
-        yield f"{counted(kinds, 'kind')} of model"
-    if optimizers := len(row["optimizers"]):
-        yield counted(optimizers, "optimizer")
-
-
-def columns(rows: list[list[str]]) -> list[str]:
-    """Lines with aligned columns; the last column may have any width."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    ]
 
 
 def _method(kind: type[Method]) -> list[str]:

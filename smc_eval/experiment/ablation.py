@@ -103,8 +103,8 @@ class Ablated(Method):
         self.method.accept(target)
         if target.is_structured and self.how in ("shuffle", "random"):
             raise UsageError(
-                f"method {self.card.name!r} does not support pattern {target.pattern!r}: it moves single weights; "
-                "use reinit or invert, or compare with random-after"
+                f"method {self.card.name!r} does not support pattern {target.pattern!r}: it moves single "
+                "weights; use reinit or invert, or compare with random-after"
             )
         if self.how != "invert":
             return

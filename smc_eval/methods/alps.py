@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field, PositiveInt
 
 from smc_eval.card import MethodCard
-from smc_eval.methods.layerwise import Calibrate, Layerwise
-from smc_eval.methods.one_shot import OneShotAfter
+from smc_eval.methods.layerwise import Layerwise, LayerwiseAfter
 from smc_eval.pruner import Pruner
 
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ class SupportSearch(Layerwise):
         return admm(weight_OI, within_OI, stats.bands(name), quota, search)
 
 
-class Alps(OneShotAfter):
+class Alps(LayerwiseAfter):
     """Train, prune and update the remaining weights, then train on with the whole recipe."""
 
     card: ClassVar[MethodCard] = MethodCard(
@@ -70,11 +69,6 @@ class Alps(OneShotAfter):
             "43 of 48, up to 1.2 % in the others, where rounding decides when ADMM ends"
         ),
     )
-    batches: PositiveInt = 32
-    """Training batches that are run forward: with 4 examples a batch, 128 examples as published."""
-    calibrate: Calibrate = "sequential"
-    """`sequential`: each block sees the inputs that the pruned blocks before it make, as published. `once`:
-    all tensors see the inputs of the dense net."""
     damping: float = Field(0.01, gt=0)
     """Added to the diagonal of the inputs' Gram matrix, as a share of its mean."""
     penalty: float = Field(0.1, gt=0)
@@ -83,8 +77,6 @@ class Alps(OneShotAfter):
     """Iterations of ADMM, at most."""
     refinements: PositiveInt = 10
     """Steps of conjugate gradients on the support."""
-    memory: PositiveInt = 1024
-    """Mebibytes of Gram matrices at a time. A net that needs more takes several passes over the batches."""
 
     def pruner(self) -> Pruner:
         """The search for supports, layer by layer."""

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field, PositiveInt
 
 from smc_eval.card import MethodCard
-from smc_eval.methods.layerwise import Calibrate
 from smc_eval.methods.refinement import RefinedAfter, Refinement
 from smc_eval.pruner import Pruner
 
@@ -90,19 +89,12 @@ class DynamicSparseNoTraining(RefinedAfter):
         "tokens of an example (0.1 for 2,048 tokens is 4.9e-5 here) and takes the variance within examples. "
         "Its gram matrix of a start from sparsegpt stays 0",
     )
-    batches: PositiveInt = 32
-    """Training batches that are run forward: with 4 examples a batch, 128 examples as published."""
-    calibrate: Calibrate = "sequential"
-    """`sequential`: each block sees the inputs that the pruned blocks before it make, as published. `once`:
-    all tensors see the inputs of the dense net."""
     cycles: PositiveInt = 50
     """Most exchanges of a row. Published for rows of 4,096 and more."""
     threshold: float = Field(0.1, ge=0)
     """Expected error of an output at which its row is done, as a mean over all tokens."""
     power: float = Field(1.0, ge=0)
     """Power of the variance in the growth criterion. 0 ignores the variance."""
-    memory: PositiveInt = 1024
-    """Mebibytes of input statistics at a time. A net that needs more takes several passes."""
 
     def pruner(self) -> Pruner:
         """The first mask, and its exchanges."""

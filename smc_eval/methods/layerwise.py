@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import PositiveInt
 
+from smc_eval.methods.one_shot import OneShotAfter
 from smc_eval.pruner import Probe, Pruner
 from smc_eval.target import Distribution, Target
 
@@ -139,6 +140,19 @@ class Layerwise(Pruner):
             room -= need
         if names:
             yield names
+
+
+class LayerwiseAfter(OneShotAfter):
+    """Train, prune tensor by tensor from the inputs of each, then train on with the whole recipe."""
+
+    batches: PositiveInt = 32
+    """Training batches that are run forward: with 4 examples a batch, 128 examples as published."""
+    calibrate: Calibrate = "sequential"
+    """`sequential`: each block sees the inputs that the pruned blocks before it make, as published. `once`:
+    all tensors see the inputs of the dense net."""
+    memory: PositiveInt = 1024
+    """Mebibytes of input statistics at a time. A net that needs more takes several passes over the
+    batches."""
 
 
 def probe_inputs(probe: Probe, batches: int) -> Callable[[InputObserver], None]:

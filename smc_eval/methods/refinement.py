@@ -6,9 +6,8 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from smc_eval.errors import UsageError
-from smc_eval.methods.layerwise import Layerwise
+from smc_eval.methods.layerwise import Layerwise, LayerwiseAfter
 from smc_eval.methods.omp import Magnitude
-from smc_eval.methods.one_shot import OneShotAfter
 from smc_eval.methods.wanda import WandaScore
 from smc_eval.pruner import Probe, Pruner
 from smc_eval.target import Distribution, Target
@@ -118,7 +117,7 @@ class Refinement(Layerwise):
         raise NotImplementedError
 
 
-class RefinedAfter(OneShotAfter):
+class RefinedAfter(LayerwiseAfter):
     """Train, make a first mask and refine it, then train on with the whole recipe."""
 
     start: Start = "wanda"

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from pydantic import Field, PositiveInt
+from pydantic import Field
 
 from smc_eval.card import MethodCard
 from smc_eval.errors import UsageError
-from smc_eval.methods.layerwise import Calibrate, Layerwise
-from smc_eval.methods.one_shot import OneShotAfter
+from smc_eval.methods.layerwise import Layerwise, LayerwiseAfter
 from smc_eval.pruner import Probe, Pruner
 from smc_eval.target import Target
 
@@ -90,7 +89,7 @@ class RelativeImportance(Layerwise):
         )
 
 
-class Ria(OneShotAfter):
+class Ria(LayerwiseAfter):
     """Train, prune by relative importance and activations, then train on with the whole recipe."""
 
     card: ClassVar[MethodCard] = MethodCard(
@@ -108,11 +107,6 @@ class Ria(OneShotAfter):
             "It permutes every map, and its stored weights are not N:M; ours permutes hidden units alone"
         ),
     )
-    batches: PositiveInt = 32
-    """Training batches that are run forward: with 4 examples a batch, 128 examples as published."""
-    calibrate: Calibrate = "sequential"
-    """`sequential`: each block sees the inputs that the pruned blocks before it make, as published. `once`:
-    all tensors see the inputs of the dense net."""
     exponent: float = Field(0.5, ge=0)
     """Power of the input norm."""
     permute: bool = False
@@ -131,5 +125,9 @@ class Ria(OneShotAfter):
     def pruner(self) -> Pruner:
         """Relative importance and activations."""
         return RelativeImportance(
-            batches=self.batches, calibrate=self.calibrate, exponent=self.exponent, permute=self.permute
+            batches=self.batches,
+            calibrate=self.calibrate,
+            memory=self.memory,
+            exponent=self.exponent,
+            permute=self.permute,
         )

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field, PositiveInt
 
 from smc_eval.card import MethodCard
-from smc_eval.methods.layerwise import Calibrate, Layerwise
-from smc_eval.methods.one_shot import OneShotAfter
+from smc_eval.methods.layerwise import Layerwise, LayerwiseAfter
 from smc_eval.pruner import Pruner
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ class Reconstruction(Layerwise):
         )
 
 
-class SparseGPT(OneShotAfter):
+class SparseGPT(LayerwiseAfter):
     """Train, prune and update the remaining weights, then train on with the whole recipe."""
 
     card: ClassVar[MethodCard] = MethodCard(
@@ -69,17 +68,10 @@ class SparseGPT(OneShotAfter):
             "each block of columns. With that count mended none differs, and values by 2e-4 at most"
         ),
     )
-    batches: PositiveInt = 32
-    """Training batches that are run forward: with 4 examples a batch, 128 examples as published."""
-    calibrate: Calibrate = "sequential"
-    """`sequential`: each block sees the inputs that the pruned blocks before it make, as published. `once`:
-    all tensors see the inputs of the dense net."""
     damping: float = Field(0.01, gt=0)
     """Added to the diagonal of the inputs' Gram matrix, as a share of its mean."""
     block: PositiveInt = 128
     """Columns that are compared with each other."""
-    memory: PositiveInt = 1024
-    """Mebibytes of Gram matrices at a time. A net that needs more takes several passes over the batches."""
 
     def pruner(self) -> Pruner:
         """Reconstruction, layer by layer."""

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import PositiveInt
 
 from smc_eval.card import MethodCard
-from smc_eval.methods.layerwise import Calibrate
 from smc_eval.methods.refinement import RefinedAfter, Refinement
 from smc_eval.pruner import Pruner
 
@@ -66,15 +65,8 @@ class SparseSwaps(RefinedAfter):
         equals="none: ZIB-IOL/SparseSwaps b11decd has no code yet. Each step equals the best of all single "
         "swaps by brute force",
     )
-    batches: PositiveInt = 32
-    """Training batches that are run forward: with 4 examples a batch, 128 examples."""
-    calibrate: Calibrate = "sequential"
-    """`sequential`: each block sees the inputs that the pruned blocks before it make. `once`: all tensors
-    see the inputs of the dense net."""
     swaps: PositiveInt = 100
     """Most swaps of a row. It ends earlier when no swap reduces its error."""
-    memory: PositiveInt = 1024
-    """Mebibytes of Gram matrices at a time. A net that needs more takes several passes over the batches."""
 
     def pruner(self) -> Pruner:
         """The first mask, and its swaps."""

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from pydantic import PositiveInt
-
 from smc_eval.card import MethodCard
 from smc_eval.errors import SparsityError
-from smc_eval.methods.layerwise import Calibrate, Layerwise
-from smc_eval.methods.one_shot import OneShotAfter
+from smc_eval.methods.layerwise import Layerwise, LayerwiseAfter
 from smc_eval.pruner import Probe, Pruner, masks
 from smc_eval.target import Distribution, Target
 
@@ -102,7 +99,7 @@ def saliency(stats: InputStats, name: str) -> Tensor:
     return values
 
 
-class Wanda(OneShotAfter):
+class Wanda(LayerwiseAfter):
     """Train, prune the weights that contribute least to each output, then train on with the whole recipe."""
 
     card: ClassVar[MethodCard] = MethodCard(
@@ -119,12 +116,7 @@ class Wanda(OneShotAfter):
             "it empties one) and prunes less than asked; here ratios stay within S ± 0.08, counts are exact"
         ),
     )
-    batches: PositiveInt = 32
-    """Training batches that are run forward: with 4 examples a batch, 128 examples as published."""
-    calibrate: Calibrate = "sequential"
-    """`sequential`: each block sees the inputs that the pruned blocks before it make, as published. `once`:
-    all tensors see the inputs of the dense net."""
 
     def pruner(self) -> Pruner:
         """Magnitude times input norm."""
-        return WandaScore(batches=self.batches, calibrate=self.calibrate)
+        return WandaScore(batches=self.batches, calibrate=self.calibrate, memory=self.memory)
