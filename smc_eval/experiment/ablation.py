@@ -112,7 +112,7 @@ class Ablated(Method):
         if unfit := [stage for stage in masking if not _chooses(stage)]:
             raise UsageError(
                 f"method {self.method.card.name!r} cannot be inverted: {_class_name(unfit[0])} gives no "
-                "saliencies; it can be ablated by shuffle, random and reinit"
+                f"saliencies; it can be ablated by {'reinit' if target.is_structured else 'shuffle, random and reinit'}"
             )
         if target.distribution == "lamp":
             raise UsageError(

@@ -46,6 +46,15 @@ def test_the_weakest_neurons_go_first(tmp_path: Path) -> None:
     assert torch.equal(masks["up.weight"].all(1), size >= size.sort().values[6])
 
 
+def test_the_same_units_are_found_where_some_of_their_weights_are_excluded(tmp_path: Path) -> None:
+    target = Target.parse("neurons:0.5").replace(exclude=("up",))
+    record, tensors, masks = run_chain(chain_of(MagnitudeAfter(), target, UnitToy()), tmp_path)
+    certificate = record.certificate
+    assert certificate is not None and certificate.ok
+    assert certificate.units == UnitCount("neurons", remaining=6, expected=6, total=12)
+    assert set(masks) == {"down.weight"} and bool(tensors["up.weight"].all())
+
+
 class HalfAHead(Pruner):
     """Prunes one row of a query, and no head."""
 
