@@ -14,6 +14,7 @@ from smc_eval.errors import SparsityError, UsageError
 from smc_eval.experiment.ablation import Ablated
 from smc_eval.method import Method
 from smc_eval.methods.omp import MagnitudeAfter
+from smc_eval.methods.taylor import Taylor
 from smc_eval.methods.wanda import Wanda
 from smc_eval.pruner import Probe, Pruner
 from smc_eval.stages import Prune, Train
@@ -102,5 +103,7 @@ def test_methods_distributions_and_ablations_without_meaning_are_refused() -> No
     for how in ("shuffle", "random"):
         with pytest.raises(UsageError, match="moves single weights"):
             Ablated(method=MagnitudeAfter(), how=how).accept(heads)
+    with pytest.raises(UsageError, match="it can be ablated by reinit$"):
+        Ablated(method=Taylor(), how="invert").accept(heads)
     with pytest.raises(UsageError, match="names two patterns"):
         Target.parse("heads:2:4")
