@@ -185,8 +185,8 @@ def label(name: str, spec: Spec, omit: Collection[str] = ()) -> str:
 
 def _typed(value: object) -> str:
     """The value of an option as users type it."""
-    if value is None:
-        return "none"
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
     return json.dumps(value, separators=(",", ":")) if isinstance(value, list | tuple) else str(value)
 
 

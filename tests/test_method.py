@@ -10,6 +10,8 @@ import pytest
 from smc_eval.card import MethodCard
 from smc_eval.errors import UsageError
 from smc_eval.method import Method
+from smc_eval.methods.grasp import Grasp
+from smc_eval.methods.snip import Snip
 from smc_eval.stages import Stage, Train
 from smc_eval.target import Target
 
@@ -45,6 +47,8 @@ class Patterned(Made):
         (Made(), "made"),
         (Made(share=0.1), "made:share=0.1"),
         (Made(share=0.1, name="y"), "made:share=0.1,name=y"),
+        (Snip(dropout=True), "snip:dropout=true"),
+        (Grasp(per_class=None), "grasp:per_class=none"),
     ],
 )
 def test_the_label_of_a_method_has_the_options_that_differ_from_the_defaults(

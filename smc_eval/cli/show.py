@@ -110,7 +110,8 @@ def _plan_lines(method: Method) -> list[str]:
     failures = []
     for word in SAMPLE_TARGETS:
         try:
-            stages = guarded(method, partial(_planned, method, Target.parse(word)))
+            target = Target.parse(word).with_distribution(method.card.distribution)
+            stages = guarded(method, partial(_planned, method, target))
         except PluginError as error:
             failures.append(f"  plan          {printable(first_line(error))}")
         except SmcError:
@@ -253,6 +254,8 @@ def _type(annotation: Any) -> str:
     """A type in words: the values of a choice, the names of other types."""
     if annotation in TYPES:
         return TYPES[annotation]
+    if get_origin(annotation) is Annotated:
+        return _type(get_args(annotation)[0])
     if get_origin(annotation) is Literal:
         return "|".join(map(str, get_args(annotation)))
     if get_origin(annotation) in (Union, UnionType):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from torch import nn
 
@@ -44,18 +45,18 @@ def initial_net(
     model, ranks = initial_model(task, start, device), device.ranks
     left_out = excluded(task, model) if target.scope == "body" else excluded_in_paper(task, model)
     use = use_of(model)
-    names = in_scope(
+    scope = partial(
+        in_scope,
         model,
         target.scope,
         {*left_out, *scale_parameters(model)},
-        target.include,
-        target.exclude,
         unused=use.unused,
         tables=use.tables,
     )
+    names = scope(include=target.include, exclude=target.exclude)
     units: Units = ()
     if units_of:
-        units = within_scope(units_of(model, names), names)
+        units = within_scope(units_of(model, scope()), names)  # the same heads, whatever is excluded
         expected_units(units, target)  # or there are none
         own = {part.name for layer in units for part in layer.parts}
         names = tuple(name for name in names if name in own)

@@ -18,7 +18,7 @@ attention over one token has no queries."""
 
 
 def find_net_units(model: nn.Module, names: Sequence[str], kind: UnitKind, batches: Batches) -> Units:
-    """The units of the weights in scope. The model and the random generators are not changed."""
+    """The units of some weights. The model and the random generators are not changed."""
     order = sorted(range(len(batches.examples)), key=batches.lengths.__getitem__)
     middle = order[len(order) // 2 :][:EXAMPLES]
     wanted = set(names)

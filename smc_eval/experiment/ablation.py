@@ -104,15 +104,16 @@ class Ablated(Method):
         if target.is_structured and self.how in ("shuffle", "random"):
             raise UsageError(
                 f"method {self.card.name!r} does not support pattern {target.pattern!r}: it moves single "
-                "weights; use reinit or invert, or compare with random-after"
+                "weights; use reinit, or compare with random-after"
             )
         if self.how != "invert":
             return
         masking = [stage for stage in self.method.plan(target) if _masks(stage)]
         if unfit := [stage for stage in masking if not _chooses(stage)]:
+            others = "reinit" if target.is_structured else "shuffle, random and reinit"
             raise UsageError(
                 f"method {self.method.card.name!r} cannot be inverted: {_class_name(unfit[0])} gives no "
-                "saliencies; it can be ablated by shuffle, random and reinit"
+                f"saliencies; it can be ablated by {others}"
             )
         if target.distribution == "lamp":
             raise UsageError(

@@ -64,9 +64,19 @@ class Refinement(Layerwise):
         from smc_eval.sparse.first_mask import FirstMask
 
         if target.is_n_m or target.distribution not in COMPARED:
+            if self.start == "sparsegpt" and not target.is_n_m and target.distribution in self.by_rows:
+                probe.note(
+                    f"start=sparsegpt sets no budget for a row, so under distribution {target.distribution} "
+                    "the rows of a tensor keep different shares"
+                )
             return super().quotas(probe, target)
         by: Pruner = Magnitude()
         if self.start == "wanda":
+            if self.calibrate == "sequential":
+                probe.note(
+                    f"distribution {target.distribution} compares all tensors, so the first mask is that of "
+                    "the inputs of the net before pruning"
+                )
             by = WandaScore(batches=self.batches, calibrate="once")
         return {name: FirstMask(int(mask.sum()), mask) for name, mask in by.prune(probe, target).items()}
 

@@ -68,7 +68,7 @@ class Taylor(OneShotAfter):
     batches: PositiveInt = 64
     """Batches whose absolute derivatives are averaged."""
     size: PositiveInt | None = None
-    """Examples in a batch; None takes as many as the recipe. Published: 1."""
+    """Examples in a batch; `none` takes as many as the recipe. Published: 1."""
     normalize: Normalization = "layer"
     """`layer` divides the scores of a layer by their norm, as published; `none` compares them as they are."""
 

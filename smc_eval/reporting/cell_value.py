@@ -157,9 +157,16 @@ def _remarks(shown: Sequence[Record], seeds: Mapping[int, object], group: Sequen
     if len(shown) < (folds := len(seeds) * len(all_folds)):
         yield f"{len(shown)}/{folds} folds"
     asked = shown[0].target.sparsity
-    reached = [record.sparsity.scope for record in shown if record.sparsity]
+    reached = [share for record in shown if (share := _reached(record)) is not None]
     furthest = max(reached, key=lambda sparsity: abs(sparsity - asked), default=asked)
     if abs(furthest - asked) > SPARSITY_TOLERANCE:
         yield f"@{furthest:.3f}"
     if count := sum(record.certificate.effective == 1 for record in shown if record.certificate):
         yield DISCONNECTED if count == len(shown) else f"{count}/{len(shown)} {DISCONNECTED}"
+
+
+def _reached(record: Record) -> float | None:
+    """The share that was pruned: of the heads or neurons where these are counted, else of the weights."""
+    if record.certificate and (units := record.certificate.units):
+        return 1 - units.remaining / units.total
+    return record.sparsity.scope if record.sparsity else None

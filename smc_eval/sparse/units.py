@@ -28,7 +28,10 @@ def expected_units(units: Units, target: Target) -> int:
     """
     total = sum(layer.count for layer in units)
     if not total:
-        raise SparsityError(f"the net has no {target.pattern} in scope, so none can be pruned")
+        raise SparsityError(
+            f"the net has no {target.pattern} in scope, so none can be pruned; choose another pattern, or "
+            "keep the maps that read them in scope (--include, --exclude)"
+        )
     keep = round(total * target.density)
     if not keep:
         raise SparsityError(

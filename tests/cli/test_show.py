@@ -59,6 +59,8 @@ def test_a_method_is_shown_with_its_card_its_options_and_its_plan(invoke) -> Non
         ("gmp-tuned", "scopes body"),
         ("sparsegpt", "batches whole number = 32 "),
         ("from-checkpoint", "mask text|none = none "),
+        ("taylor", "size whole number|none = none Examples in a batch; `none` takes as many"),
+        ("ria", "plan at 0.5 "),
         (
             "random-rigl",
             "arXiv:1911.11134, algorithm 1; start: random masks, as in section 3 of the same paper",
@@ -69,6 +71,11 @@ def test_a_method_is_shown_with_its_card_its_options_and_its_plan(invoke) -> Non
 )
 def test_a_method_is_shown_with_what_it_supports_in_words(invoke, method: str, line: str) -> None:
     assert line in " ".join(invoke("show", method).stdout.split())
+
+
+@pytest.mark.parametrize("method", [each.card.name for each in smc_eval_methods()])
+def test_every_method_is_shown_with_a_plan(invoke, method: str) -> None:
+    assert "\n  plan at " in invoke("show", method).stdout
 
 
 def test_no_distribution_is_shown_for_a_method_that_chooses_no_weights(invoke) -> None:

@@ -14,6 +14,7 @@ from smc_eval.errors import SparsityError, UsageError
 from smc_eval.experiment.ablation import Ablated
 from smc_eval.method import Method
 from smc_eval.methods.omp import MagnitudeAfter
+from smc_eval.methods.taylor import Taylor
 from smc_eval.methods.wanda import Wanda
 from smc_eval.pruner import Probe, Pruner
 from smc_eval.stages import Prune, Train
@@ -44,6 +45,15 @@ def test_the_weakest_neurons_go_first(tmp_path: Path) -> None:
     _, dense, _ = run_chain(chain_of(MagnitudeAfter(), Target.parse("0.0"), task), tmp_path)
     size = dense["up.weight"].abs().sum(1) + dense["down.weight"].abs().sum(0)
     assert torch.equal(masks["up.weight"].all(1), size >= size.sort().values[6])
+
+
+def test_the_same_units_are_found_where_some_of_their_weights_are_excluded(tmp_path: Path) -> None:
+    target = Target.parse("neurons:0.5").replace(exclude=("up",))
+    record, tensors, masks = run_chain(chain_of(MagnitudeAfter(), target, UnitToy()), tmp_path)
+    certificate = record.certificate
+    assert certificate is not None and certificate.ok
+    assert certificate.units == UnitCount("neurons", remaining=6, expected=6, total=12)
+    assert set(masks) == {"down.weight"} and bool(tensors["up.weight"].all())
 
 
 class HalfAHead(Pruner):
@@ -93,5 +103,7 @@ def test_methods_distributions_and_ablations_without_meaning_are_refused() -> No
     for how in ("shuffle", "random"):
         with pytest.raises(UsageError, match="moves single weights"):
             Ablated(method=MagnitudeAfter(), how=how).accept(heads)
+    with pytest.raises(UsageError, match="it can be ablated by reinit$"):
+        Ablated(method=Taylor(), how="invert").accept(heads)
     with pytest.raises(UsageError, match="names two patterns"):
         Target.parse("heads:2:4")

@@ -21,7 +21,7 @@ from smc_eval.sparse.allocate import expected
 from smc_eval.sparse.reconstruct import reconstruct
 from smc_eval.sparse.shard_group import UNSHARDED
 from smc_eval.stages import Prune, Train
-from smc_eval.target import Target
+from smc_eval.target import Distribution, Target
 from smc_eval.testing import assert_equal, chain_of, run_chain
 
 STARTS: tuple[Start, ...] = get_args(Start)
@@ -237,3 +237,21 @@ def test_only_the_start_that_needs_gram_matrices_sums_them() -> None:
 def test_options_out_of_bounds_are_refused(method: Any, wrong: Any) -> None:
     with pytest.raises(ValidationError, match=next(iter(wrong))):
         method.model_validate(wrong)
+
+
+@pytest.mark.parametrize(
+    ("start", "distribution", "note"),
+    [
+        ("sparsegpt", "rows", "start=sparsegpt sets no budget for a row"),
+        ("wanda", "global", "the first mask is that of the inputs of the net before pruning"),
+        ("wanda", "rows", ""),
+        ("magnitude", "global", ""),
+    ],
+)
+def test_a_first_mask_that_is_not_what_its_options_say_is_noted(
+    start: Start, distribution: Distribution, note: str
+) -> None:
+    net = probe()
+    by = swaps(start, calibrate="sequential")
+    by.quotas(cast("Probe", net), Target(sparsity=0.5, distribution=distribution))
+    assert [note in text for text in net.notes] == [True] * bool(note)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from statistics import stdev
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from smc_eval.reporting.footnotes import footnotes
 from smc_eval.reporting.table import table_of
 from smc_eval.score import Items
+from smc_eval.store.certificate import UnitCount
 
 
 def test_folds_are_pooled_by_examples_before_seeds_are_averaged(record) -> None:
@@ -90,6 +92,14 @@ def test_disconnected_nets_are_marked_and_never_best(record) -> None:
 def test_a_missed_target_sparsity_is_shown(record, shown) -> None:
     assert shown([record(reached=0.5009)]) == {"omp-after": ["80.0"]}
     assert shown([record(reached=0.45)]) == {"omp-after": ["80.0 (@0.450)"]}
+
+
+def test_of_heads_the_share_of_heads_counts_and_not_that_of_their_weights(record, shown) -> None:
+    half = record(reached=0.45)
+    half = replace(half, certificate=replace(half.certificate, units=UnitCount("heads", 2, 2, 4)))
+    assert shown([half]) == {"omp-after": ["80.0"]}
+    third = replace(half, certificate=replace(half.certificate, units=UnitCount("heads", 2, 2, 3)))
+    assert shown([third]) == {"omp-after": ["80.0 (@0.333)"]}
 
 
 def test_a_score_between_minus_1_and_1_has_three_decimals(record, shown) -> None:
