@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import PositiveInt
 
 from smc_eval.methods.one_shot import OneShotAfter
 from smc_eval.pruner import Probe, Pruner
+from smc_eval.spec import Outside
 from smc_eval.target import Distribution, Target
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class Layerwise(Pruner):
     calibrate: Calibrate = "sequential"
     """`sequential`: each block sees the inputs that the pruned blocks before it make. `once`: all tensors
     see the inputs of the net as it is."""
-    memory: PositiveInt = 1024
+    memory: Annotated[PositiveInt, Outside()] = 1024
     """Mebibytes of input statistics at a time. Tensors that need more take several passes over the batches.
     A single tensor can exceed the limit."""
 
@@ -150,7 +151,7 @@ class LayerwiseAfter(OneShotAfter):
     calibrate: Calibrate = "sequential"
     """`sequential`: each block sees the inputs that the pruned blocks before it make, as published. `once`:
     all tensors see the inputs of the dense net."""
-    memory: PositiveInt = 1024
+    memory: Annotated[PositiveInt, Outside()] = 1024
     """Mebibytes of input statistics at a time. A net that needs more takes several passes over the
     batches."""
 

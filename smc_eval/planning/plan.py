@@ -277,4 +277,6 @@ def _option_text(value: object) -> str:
     """An option in words."""
     if isinstance(value, Target):
         return describe_target(value)
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
     return _actor_text(value) if isinstance(value, Pruner | Updater) else str(value)

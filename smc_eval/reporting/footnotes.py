@@ -13,7 +13,7 @@ from smc_eval.reporting.differences import between_rows, within_means
 from smc_eval.reporting.printable import printable, printable_lines
 from smc_eval.reporting.table import ANY, Table, facet_text, facets, short_sparsities
 from smc_eval.store.record import ObservedInputs, Record
-from smc_eval.target import level_text
+from smc_eval.target import STRUCTURED_PATTERNS, level_text
 
 REASON_LINES = 3
 """Lines of a reason that are shown; the records hold all."""
@@ -211,7 +211,9 @@ def _shared(table: Table) -> Iterator[str]:
             if value not in {ANY, None} and (text := facet_text(value)) not in values:
                 values.append(text)
     settings = "; ".join(f"{name} {', '.join(values)}" for name, values in shared.items() if values)
-    yield f"columns: sparsity (share of pruned weights in scope); {settings}"
+    units = [unit for unit in STRUCTURED_PATTERNS if any(r.target.pattern == unit for r in table.records)]
+    of_units = f"; {' and '.join(units)}: share of these" if units else ""
+    yield f"columns: sparsity (share of pruned weights in scope{of_units}); {settings}"
     budgets = dict.fromkeys(record.match.label for record in table.records if record.match)
     if budgets:
         matches = ", ".join(budgets)

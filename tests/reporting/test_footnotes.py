@@ -65,6 +65,14 @@ COLUMNS = (
 )
 
 
+def test_of_heads_the_columns_are_the_share_of_heads(record) -> None:
+    heads = record(target={"sparsity": 0.5, "pattern": "heads", "distribution": "global", "scope": "body"})
+    assert (
+        COLUMNS.replace("in scope)", "in scope; heads: share of these)")
+        in footnotes(table_of([heads])).settings
+    )
+
+
 def test_footnotes_give_the_settings_of_the_numbers(record) -> None:
     results = [record("dense", fold=0), record("dense", fold=1), record(fold=0), record(fold=1)]
     notes = footnotes(table_of([*results, record(fold=0, seed=1), record(value=70.0, fold=1, seed=1)]))
