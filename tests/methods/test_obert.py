@@ -296,7 +296,7 @@ def test_levels_without_a_pattern_are_left_out() -> None:
 
 def test_the_paper_protocol_takes_the_diagonal_over_an_epoch() -> None:
     method = OptimalBertSurgeon.model_validate(OptimalBertSurgeon.paper)
-    assert method.label == "obert:block=1,gradients=609,dropout=True"
+    assert method.label == "obert:block=1,gradients=609,dropout=true"
 
 
 def test_the_defaults_are_the_published_formula_and_gradients_without_dropout() -> None:
