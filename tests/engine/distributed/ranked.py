@@ -120,7 +120,7 @@ class Crooked(Weighed):
 METHODS: dict[str, tuple[Method, Target]] = {
     "dense": (Dense(), Target()),
     "snip": (Snip(batches=4), HALF),
-    "rigl": (SensitivityRigL(batches=5, every=2), HALF),
+    "rigl": (SensitivityRigL(batches=6, every=2), HALF),
     "gmp": (Gmp(every=2), HALF),
     "obert": (OptimalBertSurgeon(block=4, gradients=9, damping=1e-3), HALF),
     "lth": (LotteryTicket(), Target(sparsity=0.36)),
