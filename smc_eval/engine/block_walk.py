@@ -10,7 +10,8 @@ from typing import Any
 from torch import Tensor
 
 from smc_eval.engine.block_calls import BlockCalls, Call, OutputNotKept, absent, copied, is_absent, size
-from smc_eval.engine.block_plan import BlockPlan, Planner, SectionPlan, Uses
+from smc_eval.engine.block_plan import BlockPlan, Planner, SectionPlan
+from smc_eval.engine.block_trace import Uses
 from smc_eval.engine.flop_meter import FlopMeter
 from smc_eval.engine.input_passes import InputPasses
 from smc_eval.errors import PluginError

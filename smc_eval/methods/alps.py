@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field, PositiveInt
 
 from smc_eval.card import MethodCard
-from smc_eval.methods.layerwise import Layerwise, LayerwiseAfter
+from smc_eval.methods.layerwise import FromGrams, LayerwiseAfter
 from smc_eval.pruner import Pruner
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from smc_eval.sparse.input_stats import Grams, InputStats
+    from smc_eval.sparse.input_stats import InputStats
     from smc_eval.sparse.quota import Quota
 
 
-class SupportSearch(Layerwise):
+class SupportSearch(FromGrams):
     """Finds the weights of each tensor that can best make its outputs, and their values.
 
     Meng et al. (2024), algorithms 1 and 2; `smc_eval.sparse.admm`. Columns of a weight that are multiplied
@@ -25,21 +25,12 @@ class SupportSearch(Layerwise):
     keeps its largest magnitudes, without an update.
     """
 
-    damping: float = Field(0.01, gt=0)
-    """Added to the diagonal of the inputs' Gram matrix, as a share of its mean."""
     penalty: float = Field(0.1, gt=0)
     """First penalty of ADMM."""
     iterations: PositiveInt = 300
     """Iterations of ADMM, at most."""
     refinements: PositiveInt = 10
     """Steps of conjugate gradients on the support."""
-
-    @classmethod
-    def statistic(cls) -> type[Grams]:
-        """Gram matrices: I x I x 4 bytes for a tensor of I inputs."""
-        from smc_eval.sparse.input_stats import Grams
-
-        return Grams
 
     def solve(
         self, name: str, weight_OI: Tensor, within_OI: Tensor, stats: InputStats, quota: Quota

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from pydantic import PositiveInt
+from pydantic import Field, PositiveInt
 
 from smc_eval.methods.one_shot import OneShotAfter
 from smc_eval.pruner import Probe, Pruner
@@ -16,7 +16,7 @@ from smc_eval.target import Distribution, Target
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from smc_eval.sparse.input_stats import InputStats
+    from smc_eval.sparse.input_stats import Grams, InputStats
     from smc_eval.sparse.inputs import InputObserver
     from smc_eval.sparse.quota import Quota
     from smc_eval.sparse.tensors import Masks, Tensors
@@ -141,6 +141,20 @@ class Layerwise(Pruner):
             room -= need
         if names:
             yield names
+
+
+class FromGrams(Layerwise):
+    """Solves for the outputs of each tensor, from the Gram matrix of its inputs."""
+
+    damping: float = Field(0.01, gt=0)
+    """Added to the diagonal of the inputs' Gram matrix, as a share of its mean."""
+
+    @classmethod
+    def statistic(cls) -> type[Grams]:
+        """Gram matrices: I x I x 4 bytes for a tensor of I inputs."""
+        from smc_eval.sparse.input_stats import Grams
+
+        return Grams
 
 
 class LayerwiseAfter(OneShotAfter):

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field, PositiveInt
 
 from smc_eval.card import MethodCard
-from smc_eval.methods.layerwise import Layerwise, LayerwiseAfter
+from smc_eval.methods.layerwise import FromGrams, LayerwiseAfter
 from smc_eval.pruner import Pruner
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from smc_eval.sparse.input_stats import Grams, InputStats
+    from smc_eval.sparse.input_stats import InputStats
     from smc_eval.sparse.quota import Quota
 
 
-class Reconstruction(Layerwise):
+class Reconstruction(FromGrams):
     """Prunes the weights whose removal changes the outputs least, and updates the others.
 
     Frantar & Alistarh (2023), algorithm 1. Columns of a weight that are multiplied separately count as
@@ -27,17 +27,8 @@ class Reconstruction(Layerwise):
 
     version: ClassVar[int] = 3  # block by block; under `owl` a ratio for each block
 
-    damping: float = Field(0.01, gt=0)
-    """Added to the diagonal of the inputs' Gram matrix, as a share of its mean."""
     block: PositiveInt = 128
     """Columns that are compared with each other."""
-
-    @classmethod
-    def statistic(cls) -> type[Grams]:
-        """Gram matrices: I x I x 4 bytes for a tensor of I inputs."""
-        from smc_eval.sparse.input_stats import Grams
-
-        return Grams
 
     def solve(
         self, name: str, weight_OI: Tensor, within_OI: Tensor, stats: InputStats, quota: Quota

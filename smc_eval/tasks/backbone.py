@@ -10,10 +10,10 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from smc_eval.errors import ModelError
+from smc_eval.errors import ModelError, PluginError
 from smc_eval.files.json_text import parse_json
 from smc_eval.files.user_path import is_folder, user_path
-from smc_eval.kind import Checkpoint, ModelKind, WrongKind, reason_against
+from smc_eval.kind import Checkpoint, ModelKind, WrongKind, form_of, reason_against
 from smc_eval.task import Source
 from smc_eval.tasks import checkpoint_files as files
 from smc_eval.tasks import hub
@@ -84,7 +84,12 @@ def find_backbone(model_name: str, *kinds: ModelKind) -> Backbone:
     Raises:
         ModelError: the checkpoint does not exist, cannot be reached, runs code of its own, is of another
             kind, or is of two of these kinds.
+        PluginError: the name is `tiny` or `scratch`.
     """
+    if form_of(model_name):
+        raise PluginError(
+            f"{model_name!r} is no checkpoint that can be found; build it by kind.build({model_name!r})"
+        )
     folder, commit = _locate(model_name)
     files.refuse_adapters(folder, model_name)
     config = _config(folder, model_name)

@@ -1,4 +1,4 @@
-"""Kinds of which transformers has a class that loads every model of the kind."""
+"""Kinds whose models are all loaded by one class of transformers."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class TransformersKind(ModelKind):
         model_type, known = config["model_type"], model_types(self.table)
         if not known or model_type in known:
             return ""
-        return f"of the type {model_type!r}, of which transformers has no {self.card.name.replace('-', ' ')}"
+        return f"of the type {model_type!r}, and transformers has no {self.card.name.replace('-', ' ')}"
 
     def load(self, checkpoint: Checkpoint) -> nn.Module:
         how = pretrained.Loading(self.auto_class, self.table, self.settings, self.encoder_decoders)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from smc_eval.errors import ModelError
+from smc_eval.errors import ModelError, PluginError
 from smc_eval.tasks import backbone, pretrained, tiny
 from smc_eval.tasks.arithmetic.datasets import MawpsGts
 from smc_eval.tasks.arithmetic.text_readers import Contextual
@@ -191,9 +191,9 @@ def test_a_config_that_is_not_json_is_reported(copied: Callable[..., Path]) -> N
         ({"model_type": "bart", "architectures": ["BartModel"]}, "an encoder-decoder"),
         (
             {"model_type": "gpt2", "architectures": ["GPT2Model"]},
-            "of the type 'gpt2', of which transformers has no text encoder",
+            "of the type 'gpt2', and transformers has no text encoder",
         ),
-        ({"model_type": "unknown"}, "of the type 'unknown', of which transformers has no text encoder"),
+        ({"model_type": "unknown"}, "of the type 'unknown', and transformers has no text encoder"),
         ({"hidden_size": "wide"}, "has hidden_size = 'wide'; wanted int"),
         ({"num_attention_heads": 3}, "cannot be loaded"),
     ],
@@ -335,3 +335,9 @@ def test_a_real_encoder_can_be_trained() -> None:
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("form", ["tiny", "scratch"])
+def test_a_net_without_a_checkpoint_is_built_and_not_looked_up(form: str) -> None:
+    with pytest.raises(PluginError, match=f"'{form}' is no checkpoint that can be found"):
+        backbone.find_backbone(form, TextEncoder())

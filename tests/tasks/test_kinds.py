@@ -118,12 +118,12 @@ def test_a_type_that_transformers_does_not_load_as_this_kind_is_refused_before_i
     noun = kind.card.name.replace("-", " ")
     with pytest.raises(WrongKind) as caught:
         kind_of("mine", config, None, (kind,))
-    words = f"is of the type {config['model_type']!r}, of which transformers has no {noun}; this task takes a"
+    words = f"is of the type {config['model_type']!r}, and transformers has no {noun}; this task takes a"
     assert words in str(caught.value)
 
 
 def test_an_encoder_decoder_of_a_type_that_transformers_does_not_know_is_refused() -> None:
-    with pytest.raises(WrongKind, match="of the type 'smc-eval-specimen', of which transformers has no"):
+    with pytest.raises(WrongKind, match="of the type 'smc-eval-specimen', and transformers has no"):
         kind_of("mine", {**UNKNOWN_TYPE, "is_encoder_decoder": True}, None, (EncoderDecoder(),))
 
 

@@ -35,7 +35,7 @@ class EncoderConfig:
     graph_dropout: float = 0.1
 
     def __post_init__(self) -> None:
-        """Refuse sizes of which no encoder can be made.
+        """Refuse sizes that no encoder can have.
 
         Raises:
             ValueError: a size is no positive whole number, a dropout is no share, or heads do not divide

@@ -10,26 +10,12 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from smc_eval.tasks.protein.protein_net import masked_mean
+from smc_eval.tasks.protein.protein_net import Head, masked_mean
 from smc_eval_structures.batch import StructureBatch
 from smc_eval_structures.encoder import StructureEncoder
 
 HEAD_WIDTH = 128
 """Width of the head's hidden layer."""
-
-
-class StructureHead(nn.Module):
-    """Linear, LayerNorm, ReLU, Linear."""
-
-    def __init__(self, features: int, outputs: int) -> None:
-        super().__init__()
-        self.hidden = nn.Linear(features, HEAD_WIDTH)
-        self.norm = nn.LayerNorm(HEAD_WIDTH)
-        self.out = nn.Linear(HEAD_WIDTH, outputs)
-
-    def forward(self, feature_NH: Tensor) -> Tensor:
-        """Outputs of shape [N, C]."""
-        return cast("Tensor", self.out(torch.relu(self.norm(self.hidden(feature_NH)))))
 
 
 class StructureNet(nn.Module):
@@ -43,7 +29,7 @@ class StructureNet(nn.Module):
     ) -> None:
         super().__init__()
         self.encoder = encoder
-        self.head = StructureHead(encoder.config.width, outputs)
+        self.head = Head(encoder.config.width, outputs, HEAD_WIDTH)
         self.centre, self.scale = nn.Buffer(torch.tensor(centre)), nn.Buffer(torch.tensor(scale))
 
     def forward(self, batch: StructureBatch) -> Tensor:

@@ -23,11 +23,11 @@ HEAD_WIDTH = 512
 class Head(nn.Module):
     """Linear, LayerNorm, ReLU, Linear."""
 
-    def __init__(self, features: int, outputs: int) -> None:
+    def __init__(self, features: int, outputs: int, width: int = HEAD_WIDTH) -> None:
         super().__init__()
-        self.hidden = nn.Linear(features, HEAD_WIDTH)
-        self.norm = nn.LayerNorm(HEAD_WIDTH)
-        self.out = nn.Linear(HEAD_WIDTH, outputs)
+        self.hidden = nn.Linear(features, width)
+        self.norm = nn.LayerNorm(width)
+        self.out = nn.Linear(width, outputs)
 
     def forward(self, feature_NH: Tensor) -> Tensor:
         """Outputs of shape [N, C]."""
