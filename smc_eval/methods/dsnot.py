@@ -84,11 +84,10 @@ class DynamicSparseNoTraining(RefinedAfter):
         distribution="rows",
         criterion="grow by w E[x] / Var[x], prune by |w| times the norm of x, until |E| of the row is small",
         equals="zyxxmu/DSnoT 4c029df on the inputs of one example: all mask bits at 0.5, 0.7 and 0.9 from "
-        "wanda, at 0.5 from magnitude, and at 2:4 and 4:8 from wanda. From magnitude its N:M prunes by "
-        "|w| (0.2 % of the bits differ); where a group has none left to prune it loses count (1:4). It sums E "
+        "wanda, at 0.5 from magnitude, and at 2:4 and 4:8 from wanda. From magnitude its N:M prunes by |w| "
+        "(0.2 % of the bits differ); where a group has none left to prune it loses count (1:4). It sums E "
         "over the tokens of an example (0.1 for 2,048 tokens is 4.9e-5 here) and takes the variance within "
-        "examples. "
-        "Its gram matrix of a start from sparsegpt stays 0",
+        "examples. Its gram matrix of a start from sparsegpt stays 0",
     )
     cycles: PositiveInt = 50
     """Most exchanges of a row. Published for rows of 4,096 and more."""
