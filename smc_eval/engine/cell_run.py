@@ -17,26 +17,22 @@ from smc_eval.engine.net_units import find_net_units
 from smc_eval.engine.net_use import find_use
 from smc_eval.engine.probe import NetProbe
 from smc_eval.engine.progress import Watcher
+from smc_eval.engine.prune_stage import check_count, run_prune
 from smc_eval.engine.train import Training
 from smc_eval.engine.usage import Usage
-from smc_eval.errors import SparsityError, StoreError, TrainingError
+from smc_eval.errors import StoreError, TrainingError
 from smc_eval.experiment.cell import Chain, Link
 from smc_eval.experiment.checked_score import reported_examples
-from smc_eval.pruner import Pruner
 from smc_eval.recipe import Recipe
-from smc_eval.sparse.allocate import expected
 from smc_eval.sparse.derived import not_finite
 from smc_eval.sparse.net import Net, state
-from smc_eval.sparse.sight import refuse_blind
 from smc_eval.sparse.unit_layers import Units
-from smc_eval.sparse.units import unit_faults
 from smc_eval.spec import digest
 from smc_eval.stages import Prune, Rewind, Train
 from smc_eval.store.net_uses import NetUse
 from smc_eval.store.record import Record
 from smc_eval.store.store import Store
 from smc_eval.store.stored_net import StoredNet
-from smc_eval.target import Target, level_text
 
 
 @dataclass(frozen=True)
@@ -209,24 +205,12 @@ class CellRun:
         return Batches(self.task, recipe, self.chain.start, self.device, self.options.parts)
 
     def _prune(self, stage: Prune, name: str) -> None:
-        """Compute and set masks, in as many rounds of equal ratio as the stage has."""
+        """Compute and set the masks of a stage."""
         goal = stage.to or self.chain.cell.target.dense()
-        levels = round_targets(goal, self.net.density, stage.rounds)
-        level = level_text(goal.pattern, f"{goal.sparsity:.4g}")
-        label = f"prune to {level}" if stage.to else "set custom masks"
-        self.watcher.stage(label, len(levels), 0)
         self.device.seed(name)
         batches, by = self._batches(self.task.recipe), stage.by.identity
         probe = NetProbe(self.net, batches, name, self.usage, self.device, by)
-        for number, to in enumerate(levels, 1):
-            probe.set_masks(stage.by.prune(probe, to))
-            self.watcher.step(number, None)
-        for meter in probe.meters.values():
-            self.usage.spend("prune", meter.spent(), meter.operations.uncounted)
-        if probe.sight:
-            unseen = probe.sight.unseen(self.net.shapes)
-            refuse_blind(type(stage.by).__name__, unseen, self.net.shapes)
-            self.usage.look(unseen, probe.sight.padded)
+        run_prune(stage, goal, probe, self.watcher)
 
     def _rewind(self, back: str) -> None:
         """Load the weights of an earlier point; the masks stay."""
@@ -263,7 +247,7 @@ class CellRun:
             TrainingError: a parameter, or a matrix that a module makes of parameters, is not finite.
         """
         if isinstance(link.stage, Prune) and link.stage.to is not None:
-            self._check_count(link.stage.by, link.stage.to)
+            check_count(self.net, link.stage.by, link.stage.to)
         parameters = self.net.all_parameters
         wild = self.net.shards.sums(not bool(weight.isfinite().all()) for weight in parameters.values())
         for name, count in zip(parameters, wild, strict=True):
@@ -278,25 +262,6 @@ class CellRun:
             )
         if not self.device.ranks.shard_nets:  # else each rank has its own rows
             self.device.ranks.check_equal("weights", parameters)
-
-    def _check_count(self, by: Pruner, to: Target) -> None:
-        """Check that a pruner left as many weights, or whole units, as it was asked to.
-
-        Raises:
-            SparsityError: it did not.
-        """
-        if to.is_structured:
-            words, broken = unit_faults(self.net.full_masks, self.net.units, to)
-            words += [f"{to.pattern} that are pruned in part, in {broken[0]!r}"] if broken else []
-            if words:
-                raise SparsityError(f"{by.identity} made masks with {words[0]}")
-            return
-        wanted, left = expected(self.net.shapes, to), self.net.remaining_count
-        if left != wanted:
-            raise SparsityError(
-                f"{by.identity} was asked to leave {wanted} weights "
-                f"(sparsity {to.sparsity:.6g}) and left {left}"
-            )
 
     def _scored(self) -> Record:
         """Predict the reported split, score the predictions, certify the net."""
@@ -321,14 +286,3 @@ class CellRun:
             uses.save_batch_effect(start, task.digest(), effect=effect)
         return effect
 
-
-def round_targets(goal: Target, density: float, count: int) -> list[Target]:
-    """Targets that lead from a density to the goal in rounds of equal ratio; the goal is the last.
-
-    Between two N:M patterns there may be no other, so there can be fewer rounds than `count`.
-    """
-    levels = [
-        goal.at(1 - density * (goal.density / density) ** (number / count)) for number in range(1, count)
-    ]
-    sparser = [level for level in dict.fromkeys(levels) if 1 - density < level.sparsity < goal.sparsity]
-    return [*sparser, goal]

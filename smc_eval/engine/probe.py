@@ -55,6 +55,11 @@ class NetProbe(NetReader):
         """Changes of masks before the walk."""
         self._reorder: HiddenReorder | None = None
 
+    @property
+    def usage(self) -> Usage:
+        """What the net has cost so far; passes of this probe are added."""
+        return self._usage
+
     def gradients(
         self, batches: int, *, dropout: bool = True, temperature: float = 1.0, per_class: int | None = None
     ) -> dict[str, Tensor]:

@@ -13,8 +13,9 @@ import pytest
 from torch import Tensor, nn
 
 from smc_eval.engine import runner
-from smc_eval.engine.cell_run import CellRun, round_targets
+from smc_eval.engine.cell_run import CellRun
 from smc_eval.engine.progress import Silent
+from smc_eval.engine.prune_stage import round_targets
 from smc_eval.engine.run_options import RunOptions
 from smc_eval.engine.runner import run_cells
 from smc_eval.errors import UsageError
