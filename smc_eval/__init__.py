@@ -1,7 +1,7 @@
 """smc-eval: evaluate sparse neural networks on hard tasks.
 
-A plugin imports everything from here. Each name is loaded on first use, so `import smc_eval` is fast
-and does not import torch.
+Scripts and plugins import everything from here. Each name is loaded on first use, so `import smc_eval`
+is fast and does not import torch.
 """
 
 from __future__ import annotations
@@ -10,6 +10,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from smc_eval.api.evaluate import evaluate, load
+    from smc_eval.api.prune import prune
+    from smc_eval.api.pruned_net import PrunedNet
+    from smc_eval.api.results import Results
+    from smc_eval.api.sparsity_callback import SparsityCallback
     from smc_eval.capabilities import (
         HasBackbone,
         HasCeiling,
@@ -55,6 +60,11 @@ if TYPE_CHECKING:
 __version__ = "0.2.0"
 
 MODULES = {
+    "api.evaluate": "evaluate load",
+    "api.prune": "prune",
+    "api.pruned_net": "PrunedNet",
+    "api.results": "Results",
+    "api.sparsity_callback": "SparsityCallback",
     "capabilities": "HasBackbone HasCeiling HasClasses HasContent HasDataFiles HasExclusions HasLength "
     "HasLossTerms HasOutputs HasPadding HasPaperExclusions HasSideLengths HasUnknownTokens LeavesOut Sized "
     "TrainedAs",
@@ -124,9 +134,11 @@ __all__ = [
     "Probe",
     "ProteinEncoder",
     "Prune",
+    "PrunedNet",
     "Pruner",
     "Recipe",
     "Reducible",
+    "Results",
     "Rewind",
     "Scope",
     "Score",
@@ -135,6 +147,7 @@ __all__ = [
     "Sizes",
     "SmcError",
     "Source",
+    "SparsityCallback",
     "SparsityError",
     "Spec",
     "Stage",
@@ -151,9 +164,12 @@ __all__ = [
     "UsageError",
     "WrongKind",
     "accuracy",
+    "evaluate",
     "find_backbone",
     "hookimpl",
+    "load",
     "masks",
+    "prune",
     "read_tensors",
 ]  # fmt: skip
 

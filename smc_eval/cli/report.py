@@ -17,9 +17,8 @@ from smc_eval.reporting.printable import printable
 from smc_eval.reporting.summary import Summaries
 from smc_eval.reporting.table import table_of
 from smc_eval.store import mask_samples, predictions
-from smc_eval.store.layout import check_layout
 from smc_eval.store.record import Record, same_data
-from smc_eval.store.records import RECORDS_NAME, RecordsFile
+from smc_eval.store.records import RecordsFile
 
 if TYPE_CHECKING:
     from smc_eval.reporting.html.page import Page
@@ -115,23 +114,10 @@ def records_of(folders: list[Path]) -> list[Record]:
     """
     latest = dict[str, Record]()
     for folder in folders:
-        file = records_file(folder)
+        file = RecordsFile.of_store(folder)
         latest |= file.latest()
         if file.faults:
             typer.echo(f"warning: {printable(file.warning)}", err=True)
     if not latest:
         raise UsageError(f"there are no records in {', '.join(map(str, folders))}")
     return same_data(latest.values())
-
-
-def records_file(folder: Path) -> RecordsFile:
-    """The records file of a store.
-
-    Raises:
-        UsageError: there is none.
-        StoreError: another release wrote the store.
-    """
-    check_layout(folder)
-    if not (folder / RECORDS_NAME).is_file():
-        raise UsageError(f"{str(folder)!r} holds no {RECORDS_NAME}; name a folder of an earlier --output")
-    return RecordsFile(folder)

@@ -8,13 +8,14 @@ from typing import Annotated, Any
 
 import typer
 
-from smc_eval.cli.report import Folders, records_file
+from smc_eval.cli.report import Folders
 from smc_eval.experiment.grid import data_folder
 from smc_eval.registry import registry
 from smc_eval.reporting.footnotes import cell_name
 from smc_eval.reporting.printable import error_lines
 from smc_eval.reporting.rescore import Rescored, Rescorer, write_rescored
 from smc_eval.store.predictions import Predictions
+from smc_eval.store.records import RecordsFile
 
 
 def score(
@@ -38,7 +39,7 @@ def score(
     rescorer = Rescorer(registry(), data_folder(data_dir) if data_dir else None)
     counts, failures = Counter[str](), dict[str, list[Rescored]]()
     for folder in folders:
-        records, predictions = records_file(folder), Predictions(folder)
+        records, predictions = RecordsFile.of_store(folder), Predictions(folder)
         for rescored in rescorer.rescore(records, predictions):
             if rescored.score is None:
                 failures.setdefault(rescored.reason, []).append(rescored)

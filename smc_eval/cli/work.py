@@ -8,16 +8,9 @@ from pathlib import Path
 import typer
 
 from smc_eval import __version__
+from smc_eval.cli.grid_run import GRID_SCHEMA, MACHINE_FLAGS, check_outputs, save_grid
 from smc_eval.cli.notices import print_notices
-from smc_eval.cli.run import (
-    GRID_SCHEMA,
-    MACHINE_FLAGS,
-    check_outputs,
-    print_results,
-    results_table,
-    run_resolved,
-    save_grid,
-)
+from smc_eval.cli.run import print_results, results_table, run_watched
 from smc_eval.engine.distributed import launch
 from smc_eval.errors import StoreError, UsageError, counted
 from smc_eval.experiment.config import RunConfig
@@ -51,7 +44,7 @@ def work(config: RunConfig) -> None:
         refuse_other_cells(cells, resolved, config.output)
     else:
         save_grid(config, resolved)
-    records = run_resolved(resolved, config, alone=False, retry=not joining)
+    records = run_watched(resolved, config, alone=False, retry=not joining)
     print_results(results_table(records, config), config)
     failed = sum(record.status == "failed" for record in records)
     if failed:

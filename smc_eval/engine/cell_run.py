@@ -285,4 +285,3 @@ class CellRun:
             effect = self.device.ranks.on_rank_zero(lambda: has_batch_effect(task, model, examples, device))
             uses.save_batch_effect(start, task.digest(), effect=effect)
         return effect
-

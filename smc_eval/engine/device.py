@@ -230,8 +230,8 @@ def accelerators(device: str) -> list[str]:
 
 def _single_device(device: str) -> torch.device:
     """The device of a process without other ranks."""
-    state = PartialState(cpu=device == "cpu")
-    return state.device if device == "auto" else torch.device(device)
+    # the state is one of the whole process: a trainer of the user may read it later
+    return PartialState().device if device == "auto" else torch.device(device)
 
 
 def _rank_device(device: str) -> torch.device:

@@ -51,13 +51,7 @@ def as_csv(table: Table, summaries: Summaries | None = None) -> str:
     if summaries:
         lines = [line for part in plain_values(summaries).values() for line in part]
     else:
-        cell_values = {
-            id(record): cell_value
-            for row in table.rows
-            for cell_value in row.cell_values
-            for record in cell_value.records
-        }
-        lines = [_csv_line(result, cell_values.get(id(result))) for result in table.results]
+        lines = record_lines(table)
     columns = list(dict.fromkeys(name for line in lines for name in line)) or ["task"]
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
@@ -67,6 +61,17 @@ def as_csv(table: Table, summaries: Summaries | None = None) -> str:
         for line in lines
     )
     return text.getvalue()
+
+
+def record_lines(table: Table) -> list[dict[str, Any]]:
+    """One mapping for each record of a table, in their order: the columns of the CSV form."""
+    cell_values = {
+        id(record): cell_value
+        for row in table.rows
+        for cell_value in row.cell_values
+        for record in cell_value.records
+    }
+    return [_csv_line(result, cell_values.get(id(result))) for result in table.results]
 
 
 def _cells(table: Table) -> list[dict[str, Any]]:

@@ -6,10 +6,11 @@ import json
 import os
 from pathlib import Path
 
-from smc_eval.errors import PluginError, StoreError, first_line
+from smc_eval.errors import PluginError, StoreError, UsageError, first_line
 from smc_eval.files.atomic import sync
 from smc_eval.files.lease import Leases
 from smc_eval.spec import digest
+from smc_eval.store.layout import check_layout
 from smc_eval.store.record import RECORD_SCHEMA, Record
 
 RECORDS_NAME = "results.jsonl"
@@ -41,6 +42,20 @@ class RecordsFile:
         """Each line skipped so far: its number, and why."""
         self._bytes_read = self._lines_read = 0
         self._latest: dict[str, Record] = {}
+
+    @classmethod
+    def of_store(cls, folder: Path) -> RecordsFile:
+        """The records of a store that exists.
+
+        Raises:
+            UsageError: the folder has no records file.
+            StoreError: another release wrote the store.
+        """
+        check_layout(folder)
+        file = cls(folder)
+        if not file.path.is_file():
+            raise UsageError(f"{str(folder)!r} holds no {RECORDS_NAME}; name a folder of an earlier --output")
+        return file
 
     @property
     def broken(self) -> int:

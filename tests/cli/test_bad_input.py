@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import smc_eval
-from smc_eval.cli.run import GRID_SCHEMA
+from smc_eval.cli.grid_run import GRID_SCHEMA
 from smc_eval.experiment.toml_file import LONGEST_TOML
 from smc_eval.files.sealed_json import write_sealed_json
 from smc_eval.spec import digest

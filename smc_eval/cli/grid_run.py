@@ -1,0 +1,138 @@
+"""Grid run: the cells of a run configuration, from their chains to their records."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from smc_eval import __version__
+from smc_eval.engine.executors.select import executor_for
+from smc_eval.engine.progress import Watcher
+from smc_eval.engine.run_options import RunOptions
+from smc_eval.errors import StoreError
+from smc_eval.experiment.cell import Chain
+from smc_eval.experiment.config import RunConfig
+from smc_eval.planning.resolve import ResolvedCell, unresolved_lines
+from smc_eval.reporting.export import check_writable
+from smc_eval.store.layout import check_layout
+from smc_eval.store.record import Record
+from smc_eval.store.store import Store
+
+GRID_SCHEMA = 2
+"""Version of a store's `grid.json`."""
+
+MACHINE_FLAGS = frozenset(
+    {
+        "checkpoint_every",
+        "device",
+        "executor",
+        "format",
+        "jobs",
+        "json_file",
+        "output",
+        "quiet",
+        "shard",
+        "threads",
+    }
+)
+"""Flags that each machine sets for itself, like its data folder. All others belong to the grid."""
+
+
+def run_resolved(
+    resolved: Sequence[ResolvedCell],
+    config: RunConfig,
+    watcher: Watcher,
+    ahead: Sequence[Chain] = (),
+    **options: bool,
+) -> list[Record]:
+    """Run cells. Returns their records in the same order, with those of cells that cannot run.
+
+    Args:
+        resolved: the cells.
+        config: the flags.
+        watcher: sees the progress.
+        ahead: chains that later rounds may run; the nets that they would share stay in the store.
+        options: `alone`, `isolated` and `retry` of `RunOptions`.
+    """
+    chains = [cell.chain for cell in resolved if cell.chain]
+    for line in unresolved_lines(resolved):
+        watcher.note(line)
+    records = iter(_run(chains, config, watcher, ahead, options) if chains else ())
+    found = [next(records) if cell.chain else cell.record for cell in resolved]
+    return [  # a record of the store was made with other models named
+        replace(record, refused_models=cell.cell.refused_models)
+        for cell, record in zip(resolved, found, strict=True)
+    ]
+
+
+def _run(
+    chains: Sequence[Chain],
+    config: RunConfig,
+    watcher: Watcher,
+    ahead: Sequence[Chain],
+    options: Mapping[str, bool],
+) -> list[Record]:
+    """Run chains as the flags say."""
+    from smc_eval.engine.runner import run_cells  # imports torch
+    from smc_eval.engine.stop_signals import STOP_SIGNALS
+
+    run_options = RunOptions(
+        Path(config.output),
+        device=config.device,
+        threads=threads(chains, config),
+        jobs=config.jobs,
+        keep=config.keep,
+        executor=config.executor,
+        shard=config.shard,
+        checkpoint_seconds=config.checkpoint_every,
+        ahead=ahead,
+        watcher=watcher,
+        **options,
+    )
+    with STOP_SIGNALS.handled():
+        return run_cells(chains, run_options)
+
+
+def save_grid(config: RunConfig, resolved: Sequence[ResolvedCell]) -> None:
+    """Save the grid in the store, so that workers can join."""
+    flags = config.model_dump(mode="json", by_alias=True, include=config.model_fields_set - MACHINE_FLAGS)
+    if config.data_dir not in {"hub", "synthetic"}:
+        flags["data_dir"] = str(Path(config.data_dir).absolute())
+    cells = {cell.chain.digest: cell.cell.label for cell in resolved if cell.chain}
+    store = Store(Path(config.output))
+    store.open()
+    store.save_grid({"schema": GRID_SCHEMA, "release": __version__, "config": flags, "cells": cells})
+
+
+def threads(chains: Sequence[Chain], config: RunConfig) -> int | None:
+    """CPU threads of a job; None leaves the number to torch."""
+    tiny = all(chain.cell.task.backbone == "tiny" for chain in chains)
+    return config.threads or (1 if tiny else None)
+
+
+def check_outputs(config: RunConfig) -> None:
+    """Check, before anything runs, that the outputs can be written and the executor exists.
+
+    Raises:
+        UsageError: the file of `--json` cannot be written, or the value of `--executor` is wrong.
+        StoreError: the store cannot be written, or another release wrote it.
+    """
+    executor_for(config.executor)
+    if config.json_file and config.json_file != "-":
+        check_writable(Path(config.json_file))
+    output = Path(config.output)
+    check_layout(output)
+    try:
+        with tempfile.TemporaryFile(dir=_nearest_folder(output)):
+            pass
+    except OSError as error:
+        raise StoreError(
+            f"cannot write to --output {config.output!r}: {error.strerror}; choose another folder"
+        ) from None
+
+
+def _nearest_folder(path: Path) -> Path:
+    """The path itself, or the nearest of its parents that exists. A refused run leaves no new folder."""
+    return next(place for place in (path.absolute(), *path.absolute().parents) if place.exists())
