@@ -29,9 +29,9 @@ Option = str | float | Sequence[str | float] | Mapping[str, Any] | Path | None
 def evaluate(*, progress: bool = True, grid: str | None = None, **flags: Option) -> Results:
     """Run the cells that the same flags give on the command line, and return their records.
 
-    `evaluate(model="tiny", method=["snip", "lth"], tasks="csqa", sparsity=[0.5, 0.9], seeds=3)` has the cells,
-    the store and the digests of `smc-eval --model tiny --method snip,lth …`. Finished cells come from the
-    store. A cell that fails does not raise: see `Results.failed`.
+    `evaluate(model="tiny", method=["snip", "lth"], tasks="csqa", sparsity=[0.5, 0.9], seeds=3)` has the
+    cells, the store and the digests of `smc-eval --model tiny --method snip,lth …`. Finished cells come from
+    the store. A cell that fails does not raise: see `Results.failed`.
 
     Args:
         progress: show progress on the standard error.

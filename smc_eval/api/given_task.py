@@ -77,7 +77,7 @@ class GivenTask(Task):
             given = f"a tensor {tuple(value.shape)}" if isinstance(value, Tensor) else named_value(value)
             raise UsageError(f"the loss of a batch is {given}; wanted one floating-point number in a tensor")
         if not bool(value.isfinite()):
-            raise UsageError(f"the loss of a batch is {float(value)}; wanted a finite number")
+            raise UsageError(f"the loss of a batch is {float(value.detach())}; wanted a finite number")
         return value.reshape(())
 
     def predict(self, model: nn.Module, batch: Any) -> list[Any]:
@@ -100,6 +100,10 @@ class GivenBatches(Batches):
 
     def __init__(self, task: GivenTask, start: str, device: Device) -> None:
         super().__init__(task, ONE_BATCH, start, device)
+
+    def batch(self, places: Sequence[int]) -> Any:
+        """The batch at the first of these places: where units are looked for, one stands for two examples."""
+        return super().batch(places[:1])
 
     def _sampled_places(self, batches: int, name: str, size: int | None) -> Iterator[list[int]]:
         return ([number % len(self.examples)] for number in range(batches))

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from smc_eval.cli.compare import comparison_table
 from smc_eval.experiment.config import Format
 from smc_eval.reporting.compare import PairedComparison, compare_methods
 from smc_eval.reporting.export import record_lines
 from smc_eval.reporting.table import Table, table_of
-from smc_eval.reporting.terminal import render_table
+from smc_eval.reporting.terminal import render_table, render_text_table
+from smc_eval.reporting.text_table import TextTable
 from smc_eval.store.predictions import items_in
 from smc_eval.store.record import Record, same_data
 
@@ -41,6 +43,25 @@ class ShownTable:
 
 
 @dataclass(frozen=True, repr=False)
+class Comparisons:
+    """Paired comparisons of two methods, one for each task, model and sparsity."""
+
+    pairs: tuple[PairedComparison, ...]
+    """Scores, difference, interval and p-values."""
+    shown: TextTable
+    """The same as the verb `compare` prints it."""
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __repr__(self) -> str:
+        return render_text_table(self.shown)
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(repr(self))}</pre>"
+
+
+@dataclass(frozen=True, repr=False)
 class Results:
     """The records of cells, and the stores that hold their predictions."""
 
@@ -59,7 +80,7 @@ class Results:
 
         return pd.DataFrame(record_lines(self._table))
 
-    def compare(self, a: str, b: str, **where: object) -> list[PairedComparison]:
+    def compare(self, a: str, b: str, **where: object) -> Comparisons:
         """Whether two methods differ, on the same seeds and examples; p-values are corrected by Holm.
 
         Args:
@@ -71,7 +92,8 @@ class Results:
             UsageError: there are no such records.
         """
         chosen = {name: str(value) for name, value in where.items()}
-        return compare_methods(self.records, items_in(list(self.folders)), a, b, chosen)
+        pairs = compare_methods(self.records, items_in(list(self.folders)), a, b, chosen)
+        return Comparisons(tuple(pairs), comparison_table(pairs, a, b, self.records))
 
     @property
     def failed(self) -> tuple[Record, ...]:

@@ -18,6 +18,7 @@ from smc_eval.reporting.compare import PairedComparison, compare_methods
 from smc_eval.reporting.differences import difference_text
 from smc_eval.reporting.text_table import TextTable
 from smc_eval.store.predictions import items_in
+from smc_eval.store.record import Record
 
 COMPARE_HEADS = (
     "task",
@@ -68,12 +69,11 @@ def compare(
         raise UnknownName("format", form, get_args(Format))
     records = records_of(folders)
     comparisons = compare_methods(records, items_in(folders), a, b, parse_pairs(where or (), "--where"))
-    unsound = sum(record.status == "ok" and not record.sound for record in records)
     if form == "json":
         documents = [_document(comparison, a, b) for comparison in comparisons]
         typer.echo(json.dumps(documents, indent=1, allow_nan=False))
         return
-    text_table = _text_table(comparisons, a, b, unsound)
+    text_table = comparison_table(comparisons, a, b, records)
     if form == "table":
         from rich.console import Console
 
@@ -85,7 +85,11 @@ def compare(
         typer.echo(getattr(text_table, form), nl=False)
 
 
-def _text_table(comparisons: Sequence[PairedComparison], a: str, b: str, unsound: int) -> TextTable:
+def comparison_table(
+    comparisons: Sequence[PairedComparison], a: str, b: str, records: Sequence[Record]
+) -> TextTable:
+    """Comparisons of two methods as a table with its notes; `records` are those that were compared."""
+    unsound = sum(record.status == "ok" and not record.sound for record in records)
     return TextTable(
         tuple(head.format(a=a, b=b) for head in COMPARE_HEADS),
         "lll" + "r" * (len(COMPARE_HEADS) - 4) + "l",

@@ -83,6 +83,13 @@ def print_text_table(text_table: TextTable, console: Console) -> None:
     writer.print(*(writer.text(note, "dim") for note in text_table.notes))
 
 
+def render_text_table(text_table: TextTable) -> str:
+    """A text table with its notes as text with a final line break, as wide as needed."""
+    text = io.StringIO()
+    print_text_table(text_table, Console(file=text, force_terminal=False, color_system=None))
+    return text.getvalue()
+
+
 def _text_drawing(text_table: TextTable, writer: ConsoleWriter) -> Drawing:
     """One line per row if that fits; else explanations are below their numbers, and names are narrower."""
     drawing = Drawing(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
