@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from smc_eval.cli.compare import comparison_table
+from smc_eval.cli.compare import comparison_table, shown
 from smc_eval.experiment.config import Format
 from smc_eval.reporting.compare import PairedComparison, compare_methods
 from smc_eval.reporting.export import record_lines
@@ -93,7 +93,7 @@ class Results:
         """
         chosen = {name: str(value) for name, value in where.items()}
         pairs = compare_methods(self.records, items_in(list(self.folders)), a, b, chosen)
-        return Comparisons(tuple(pairs), comparison_table(pairs, a, b, self.records))
+        return Comparisons(tuple(pairs), shown(comparison_table(pairs, a, b, self.records), pairs))
 
     @property
     def failed(self) -> tuple[Record, ...]:

@@ -79,8 +79,7 @@ def compare(
 
         from smc_eval.reporting.terminal import print_text_table
 
-        several = len({comparison.model for comparison in comparisons}) > 1
-        print_text_table(text_table if several else _without_models(text_table), Console())
+        print_text_table(shown(text_table, comparisons), Console())
     else:
         typer.echo(getattr(text_table, form), nl=False)
 
@@ -99,8 +98,10 @@ def comparison_table(
     )
 
 
-def _without_models(text_table: TextTable) -> TextTable:
-    """The table without its column of models, for a single model."""
+def shown(text_table: TextTable, comparisons: Sequence[PairedComparison]) -> TextTable:
+    """The table as a terminal shows it: without its column of models, if there is a single one."""
+    if len({comparison.model for comparison in comparisons}) > 1:
+        return text_table
     rows = tuple((task, *rest) for task, _, *rest in text_table.rows)
     return replace(
         text_table,
