@@ -1,4 +1,6 @@
 import copy
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -169,3 +171,52 @@ def same_threads() -> Iterator[None]:
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
+
+
+TWO_RANKS = """
+import torch, smc_eval
+from transformers import BertConfig, BertForMaskedLM, Trainer, TrainerCallback, TrainingArguments
+
+torch.manual_seed(0)
+config = BertConfig(
+    vocab_size=12, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16
+)
+net = BertForMaskedLM(config)
+masks = {
+    name: torch.arange(weight.numel()).view_as(weight) % 3 == 0
+    for name, weight in net.named_parameters()
+    if weight.ndim == 2
+}
+words = torch.randint(12, (24, 5))
+largest = []
+
+class Watching(TrainerCallback):
+    def on_step_end(self, args, state, control, model=None, **found):
+        weights = dict(model.named_parameters())
+        largest.append(max(float(weights[name][~mask].detach().abs().max()) for name, mask in masks.items()))
+
+arguments = TrainingArguments(
+    "out", max_steps=4, per_device_train_batch_size=3, learning_rate=0.05, weight_decay=0.1, report_to=[],
+    use_cpu=True, ddp_backend="gloo", save_strategy="no", disable_tqdm=True, logging_strategy="no",
+)
+examples = [{"input_ids": row, "labels": row.flip(0)} for row in words]
+callbacks = [smc_eval.SparsityCallback(masks), Watching()]
+trainer = Trainer(net, arguments, train_dataset=examples, callbacks=callbacks)
+trainer.train()
+total = sum(float(weight.detach().double().sum()) for weight in net.parameters())
+print(f"rank of {torch.distributed.get_world_size()}: {largest} {total!r}", flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_two_ranks_hold_the_same_zeros(tmp_path: Path) -> None:
+    (tmp_path / "two_ranks.py").write_text(TWO_RANKS)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    ended = subprocess.run(
+        [*command, "two_ranks.py"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    lines = [line for line in ended.stdout.splitlines() if line.startswith("rank of")]
+    assert len(lines) == 2
+    assert lines[0] == lines[1]
+    assert lines[0].startswith("rank of 2: [0.0, 0.0, 0.0, 0.0] ")
