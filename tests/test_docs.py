@@ -6,6 +6,7 @@ import importlib.util
 import inspect
 import re
 import tomllib
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -363,3 +364,16 @@ def test_what_the_document_on_scale_shows_is_what_the_one_on_plans_does() -> Non
     counts = [sum(int(row[column].replace(",", "")) for row in arithmetic) for column in (2, 3, 4)]
     (total,) = (line.split()[1:4] for line in sharing.splitlines() if line.startswith("all "))
     assert total == [f"{count:,}" for count in counts]
+
+
+def test_the_page_for_python_runs_from_top_to_bottom(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code = "\n".join(blocks((ROOT / "docs" / "python.md").read_text(encoding="utf-8"), "python"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        exec(compile(code, "python.md", "exec", dont_inherit=True), {"__name__": "page"})
+    shown = capsys.readouterr().out
+    assert "640 of 1,280 weights in scope remain; all checks passed\n640 of 1280\n" in shown
+    assert "\n0\nno method is named 'wand'; did you mean 'wanda'?" in shown
