@@ -1,0 +1,215 @@
+"""Kernels: products of a sparse matrix with rows of inputs, each in a form that may be faster than dense."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from smc_eval.errors import UsageError
+
+TILE = 64
+"""Rows of inputs that `tiles` multiplies at once, transposed: they stay in the cache of a core."""
+
+
+class Kernel(nn.Module):
+    """A linear map x_..I → x W^T + b whose weight has zeros, computed in a form of its own."""
+
+    name: ClassVar[str]
+
+    def __init__(self, weight_OI: Tensor, bias_O: Tensor | None) -> None:
+        """The weight with its zeros written."""
+        super().__init__()
+        self.outputs, self.inputs = weight_OI.shape
+        self.bias_O = None if bias_O is None else bias_O.detach()
+        self.prepare(weight_OI.detach())
+
+    @classmethod
+    def why_not(cls, weight_OI: Tensor) -> str:  # noqa: ARG003  subclasses look at it
+        """Why this kernel cannot serve a weight, in words; empty if it can."""
+        return ""
+
+    @abstractmethod
+    def prepare(self, weight_OI: Tensor) -> None:
+        """Store the weight in its form."""
+
+    @abstractmethod
+    def multiply(self, input_NI: Tensor) -> Tensor:
+        """The product X W^T [N, O], without the bias."""
+
+    @property
+    @abstractmethod
+    def bytes(self) -> int:
+        """Bytes of the stored weight, indices included."""
+
+    def forward(self, input_XI: Tensor) -> Tensor:
+        """The outputs [..., O] of inputs [..., I]."""
+        output_NO = self.multiply(input_XI.reshape(-1, self.inputs))
+        if self.bias_O is not None:
+            output_NO = output_NO + self.bias_O
+        return output_NO.view(*input_XI.shape[:-1], self.outputs)
+
+
+class Csr(Kernel):
+    """torch's compressed sparse rows, as `torch.nn.functional.linear` takes them."""
+
+    name: ClassVar[str] = "csr"
+
+    def prepare(self, weight_OI: Tensor) -> None:
+        self.weight_OI = compressed(weight_OI)
+
+    def multiply(self, input_NI: Tensor) -> Tensor:
+        return nn.functional.linear(input_NI, self.weight_OI)
+
+    @property
+    def bytes(self) -> int:
+        return csr_bytes(self.weight_OI)
+
+
+class Tiles(Csr):
+    """Compressed sparse rows times transposed tiles of the inputs: W X^T, some rows of X at a time."""
+
+    name: ClassVar[str] = "tiles"
+
+    def multiply(self, input_NI: Tensor) -> Tensor:
+        output_NO = input_NI.new_empty(len(input_NI), self.outputs)
+        for output_TO, input_TI in zip(
+            *(torch.split(each, TILE) for each in (output_NO, input_NI)), strict=True
+        ):
+            output_TO.copy_((self.weight_OI @ input_TI.T).T)
+        return output_NO
+
+
+class Cut(Kernel):
+    """A dense product without the rows and columns that have no unpruned weight."""
+
+    name: ClassVar[str] = "cut"
+
+    @classmethod
+    def why_not(cls, weight_OI: Tensor) -> str:
+        live = weight_OI != 0
+        return "no row or column is dead" if bool(live.any(1).all() and live.any(0).all()) else ""
+
+    def prepare(self, weight_OI: Tensor) -> None:
+        live = weight_OI != 0
+        self.rows, self.columns = (live.any(dim).nonzero().flatten() for dim in (1, 0))
+        self.weight_RC = weight_OI[self.rows][:, self.columns].contiguous()
+
+    def multiply(self, input_NI: Tensor) -> Tensor:
+        few = len(self.columns) < self.inputs
+        product_NR = (input_NI.index_select(1, self.columns) if few else input_NI) @ self.weight_RC.T
+        if len(self.rows) == self.outputs:
+            return product_NR
+        output_NO = input_NI.new_zeros(len(input_NI), self.outputs)
+        return output_NO.index_copy_(1, self.rows, product_NR)
+
+    @property
+    def bytes(self) -> int:
+        return self.weight_RC.nbytes + self.rows.nbytes + self.columns.nbytes
+
+
+class SemiStructured(Kernel):
+    """2:4 of a device that has it, through torch's semi-structured tensors."""
+
+    name: ClassVar[str] = "2:4"
+
+    @classmethod
+    def why_not(cls, weight_OI: Tensor) -> str:
+        if weight_OI.device.type != "cuda":
+            return f"a {weight_OI.device.type} device has no 2:4 kernel in torch"
+        if weight_OI.dtype not in (torch.float16, torch.bfloat16):
+            return f"it takes fp16 or bf16, not {weight_OI.dtype}"
+        if weight_OI.shape[0] % 32 or weight_OI.shape[1] % 64:
+            return f"it takes multiples of 32 × 64, not {tuple(weight_OI.shape)}"
+        groups = (weight_OI != 0).view(len(weight_OI), -1, 4).sum(-1)
+        return "" if bool((groups <= 2).all()) else "its weights are not 2:4"
+
+    def prepare(self, weight_OI: Tensor) -> None:
+        from torch.sparse import to_sparse_semi_structured
+
+        self.weight_OI = to_sparse_semi_structured(weight_OI)
+
+    def multiply(self, input_NI: Tensor) -> Tensor:
+        return nn.functional.linear(input_NI, self.weight_OI)
+
+    @property
+    def bytes(self) -> int:
+        # half of the values, and two bits of place for each of them
+        return self.outputs * self.inputs * 2 // 2 + self.outputs * self.inputs // 8
+
+
+KERNELS: Mapping[str, type[Kernel]] = {kind.name: kind for kind in (Csr, Tiles, Cut, SemiStructured)}
+"""All kernels by name; `dense` is the net as it is."""
+
+
+def compressed(weight_OI: Tensor) -> Tensor:
+    """A weight in compressed sparse rows, with indices of 32 bits."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
+        whole = weight_OI.to_sparse_csr()
+    return torch.sparse_csr_tensor(
+        whole.crow_indices().int(),
+        whole.col_indices().int(),
+        whole.values(),
+        size=tuple(whole.shape),
+        check_invariants=True,
+    )
+
+
+def csr_bytes(weight: Tensor) -> int:
+    """Bytes of a weight in compressed sparse rows."""
+    return weight.crow_indices().nbytes + weight.col_indices().nbytes + weight.values().nbytes
+
+
+def with_kernel(model: nn.Module, masks: Mapping[str, Tensor], name: str) -> tuple[nn.Module, Replaced]:
+    """A copy of a net in which a kernel serves every linear layer with a mask that it can serve.
+
+    Raises:
+        UsageError: it serves none; says why.
+    """
+    kind, found = KERNELS[name], Replaced()
+    linear = {
+        f"{path}.weight" if path else "weight": module
+        for path, module in model.named_modules()
+        if isinstance(module, nn.Linear)
+    }
+    memo: dict[int, object] = {}
+    for weight_name, module in linear.items():
+        if weight_name not in masks:
+            continue
+        weight = module.weight.detach()
+        if reason := kind.why_not(weight):
+            found.reasons.setdefault(reason, weight_name)
+            continue
+        replacement = kind(weight, module.bias)
+        found.add(weight_name, replacement, weight)
+        memo[id(module)] = replacement
+    if not found.layers:
+        reasons = "; ".join(f"{reason} ({first})" for reason, first in found.reasons.items())
+        raise UsageError(f"kernel {name!r} serves no layer: {reasons or 'no linear layer has a mask'}")
+    return copy.deepcopy(model, memo), found
+
+
+class Replaced:
+    """The layers that a kernel serves, and why it does not serve others."""
+
+    def __init__(self) -> None:
+        self.layers: list[str] = []
+        """Names of the weights."""
+        self.reasons: dict[str, str] = {}
+        """Why a layer is not served, with the first of these layers."""
+        self.bytes = 0
+        """Bytes of the weights as the kernel stores them."""
+        self.dense_bytes = 0
+        """Bytes of the same weights, dense."""
+
+    def add(self, name: str, kernel: Kernel, weight: Tensor) -> None:
+        """Count one layer."""
+        self.layers.append(name)
+        self.bytes += kernel.bytes
+        self.dense_bytes += weight.nbytes
