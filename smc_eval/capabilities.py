@@ -6,6 +6,7 @@ below call the method, or give the default for a task without it.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -165,6 +166,22 @@ class HasCeiling(Protocol):
         """Highest possible score of some examples, in the metric's unit, for each part of the score."""
 
 
+@runtime_checkable
+class HasNetTokenizer(Protocol):
+    """The net reads the output of a tokenizer that no checkpoint holds: one that was made from the data."""
+
+    def net_tokenizer(self) -> Any:
+        """The tokenizer, with a method `save_pretrained`; None if the task has none now."""
+
+
+@runtime_checkable
+class HasHeadFacts(Protocol):
+    """What the outputs of the net mean depends on more than the task's name, such as its training data."""
+
+    def head_facts(self) -> Mapping[str, Any]:
+        """Plain JSON by name. A stored head is used only where all of it is equal."""
+
+
 def side_lengths(task: Task, examples: Iterable[Any]) -> list[tuple[int, ...]]:
     """Number of tokens of each side of each example. Default: one side of one token."""
     if isinstance(task, HasSideLengths):
@@ -246,6 +263,26 @@ def unknown_tokens(task: Task, examples: Sequence[Any]) -> Mapping[str, float]:
 def ceiling(task: Task, examples: Sequence[Any]) -> Mapping[str, float]:
     """Highest possible score of some examples, for each part of the score. Default: not known."""
     return task.ceiling(examples) if isinstance(task, HasCeiling) else {}
+
+
+def net_tokenizer(task: Task) -> Any:
+    """The tokenizer of a net without a checkpoint. Default: None."""
+    return task.net_tokenizer() if isinstance(task, HasNetTokenizer) else None
+
+
+def head_facts(task: Task) -> dict[str, Any]:
+    """What the outputs of the net mean beyond the task's name, as JSON gives it back. Default: nothing.
+
+    Raises:
+        PluginError: it is no plain JSON.
+    """
+    if not isinstance(task, HasHeadFacts):
+        return {}
+    try:
+        plain: dict[str, Any] = json.loads(json.dumps(task.head_facts()))
+    except (TypeError, ValueError) as error:
+        raise PluginError(f"{task.identity} gave head_facts that are no plain JSON: {error}") from None
+    return plain
 
 
 def _plain(value: Any) -> Any:

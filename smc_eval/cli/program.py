@@ -15,7 +15,20 @@ import typer
 from typer.core import TyperGroup
 
 import smc_eval
-from smc_eval.cli import compare, data, listing, plan, report, run, score, show, store, work
+from smc_eval.cli import (
+    compare,
+    data,
+    export,
+    listing,
+    plan,
+    report,
+    run,
+    score,
+    show,
+    store,
+    verify_sparsity,
+    work,
+)
 from smc_eval.cli.flags import VerbCommand, with_config_flags
 from smc_eval.engine.distributed import launch
 from smc_eval.errors import RankLost, SmcError
@@ -24,7 +37,7 @@ from smc_eval.reporting.printable import error_lines
 PROGRAM_FLAGS = ("--help", "--version")
 """Flags of the program itself. Any other first flag belongs to `run`."""
 
-VERBS_THAT_CONTINUE = ("run", "work", "data")
+VERBS_THAT_CONTINUE = ("run", "work", "data", "export")
 """Verbs that continue where an earlier one was interrupted."""
 
 RANK_ERROR_DELAY = 3.0
@@ -115,6 +128,8 @@ command("report")(report.report)
 command("compare")(compare.compare)
 command("score")(score.score)
 command("store")(store.store)
+command("export")(export.export)
+command("verify-sparsity")(verify_sparsity.verify_sparsity)
 app.add_typer(data.data, name="data")
 
 

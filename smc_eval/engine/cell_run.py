@@ -74,11 +74,16 @@ class CellRun:
         """Run every stage that is not finished yet, then score the net."""
         self.device.reset_peak_memory()
         reported_examples(self.chain.cell.task)  # before any training
+        self.run_stages()
+        return self._scored()
+
+    def run_stages(self) -> Net:
+        """Run every stage that is not finished yet. Returns the last net."""
         self.usage, self._net = Usage(), self._initial_net()
         done = self._resume(0)
         while done < len(self.chain.links):
             done = self._run_next_link(done)
-        return self._scored()
+        return self.net
 
     def in_smaller_parts(self) -> CellRun:
         """A new run of the same cell, with batches cut into twice as many parts; this one frees its net."""

@@ -16,6 +16,7 @@ from smc_eval.engine.device import Device
 from smc_eval.engine.flop_meter import FlopMeter
 from smc_eval.engine.initial_net import initial_model
 from smc_eval.engine.predict import predict, prediction_recipe
+from smc_eval.engine.stored_head import head_notes
 from smc_eval.engine.usage import Usage
 from smc_eval.experiment.cell import Chain
 from smc_eval.experiment.checked_score import reported_examples
@@ -86,7 +87,7 @@ class FinishedCell:
             cost=cost,
             inputs=self.usage.inputs(self.net.shapes),
             checkpoint=used_checkpoint(self.net.model),
-            notes=(*blank.notes, *self.usage.notes),
+            notes=(*blank.notes, *self.usage.notes, *head_notes(self.task)),
             versions=versions() | self.device.description,
         )
 

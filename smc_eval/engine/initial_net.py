@@ -10,6 +10,7 @@ from torch import nn
 from smc_eval.capabilities import excluded, excluded_in_paper
 from smc_eval.engine.device import Device
 from smc_eval.engine.distributed.joint import JointNet
+from smc_eval.engine.stored_head import load_head
 from smc_eval.errors import PluginError, named_value
 from smc_eval.sparse.derived import refuse_lost_zeros, scale_parameters
 from smc_eval.sparse.net import Net, state
@@ -77,6 +78,7 @@ def initial_model(task: Task, start: str, device: Device) -> nn.Module:
 
     Raises:
         PluginError: the task gives no model, or one that runs code of its checkpoint.
+        ModelError: its checkpoint is an exported folder whose head does not fit, or was altered.
     """
     device.seed(start, same_on_all_ranks=True)
     ranks = device.ranks
@@ -84,6 +86,7 @@ def initial_model(task: Task, start: str, device: Device) -> nn.Module:
     if not isinstance(model, nn.Module):
         raise PluginError(f"{task.identity} gave {named_value(model)} as its model; wanted a torch.nn.Module")
     _refuse_remote_code(task, model)
+    load_head(task, model)
     model = model.to("cpu" if ranks.shard_nets else device.torch_device)
     ranks.broadcast_tensors(state(model).values())
     return model

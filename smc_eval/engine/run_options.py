@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from smc_eval.engine.progress import Silent, Watcher
-from smc_eval.experiment.cell import Chain
+from smc_eval.experiment.cell import Chain, last_nets, shared_nets
 from smc_eval.experiment.config import Keep
 
 
@@ -39,3 +39,11 @@ class RunOptions:
     ahead: Sequence[Chain] = ()
     """Chains that may be needed later. The nets that they would share stay in the store."""
     watcher: Watcher = field(default_factory=Silent)
+
+    def kept_nets(self, chains: Sequence[Chain]) -> frozenset[str]:
+        """Digests of the nets that stay while a cell of these chains, or of those ahead, needs them."""
+        return shared_nets([*chains, *self.ahead]) | self.final_nets(chains)
+
+    def final_nets(self, chains: Sequence[Chain]) -> frozenset[str]:
+        """Digests of the nets that stay for good, because they are the last of a cell."""
+        return last_nets(chains) if self.keep == "final" else frozenset()

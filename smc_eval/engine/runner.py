@@ -19,7 +19,7 @@ from smc_eval.engine.optimizer_state import refuse_unfit_optimizers
 from smc_eval.engine.progress import Silent, Watcher
 from smc_eval.engine.run_options import RunOptions
 from smc_eval.errors import UsageError
-from smc_eval.experiment.cell import Chain, shared_nets, unneeded_nets
+from smc_eval.experiment.cell import Chain, unneeded_nets
 from smc_eval.store.record import Record
 from smc_eval.store.store import Store
 
@@ -49,7 +49,7 @@ def run_cells(chains: Sequence[Chain], options: RunOptions) -> list[Record]:
     devices = accelerators(options.device) if options.executor == "local" else []
     options.watcher.begin(len(chains))
     _warn_of_broken_records(store, options.watcher)
-    shared = shared_nets([*chains, *options.ahead])
+    shared = options.kept_nets(chains)
     _drop_left_nets(chains, store, shared)
     one = options.executor == "local" and options.alone and (options.jobs or max(1, len(devices))) == 1
     if one and (launch.world_size() > 1 or not options.isolated):
@@ -136,7 +136,7 @@ def _drop_left_nets(chains: Sequence[Chain], store: Store, shared: Collection[st
 def _run_in_order(chains: Sequence[Chain], store: Store, device: Device, options: RunOptions) -> list[Record]:
     """Run one cell after the other, in this process."""
     known, watcher = [*chains, *options.ahead], options.watcher
-    shared = shared_nets(known)
+    shared = options.kept_nets(chains)
     cell_options = CellOptions(
         shared, masks=options.keep == "masks", checkpoint_seconds=options.checkpoint_seconds
     )
@@ -151,7 +151,7 @@ def _run_in_order(chains: Sequence[Chain], store: Store, device: Device, options
             assert record is not None
             if options.keep != "nets":
                 done |= {chain.digest} if record.status == "ok" else set()
-                for net in unneeded_nets(known, shared, done):
+                for net in unneeded_nets(known, shared, done) - options.final_nets(chains):
                     store.forget(net)
         watcher.result(record)
         results.append(record)

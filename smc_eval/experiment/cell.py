@@ -250,6 +250,11 @@ def shared_nets(chains: Sequence[Chain]) -> frozenset[str]:
     return frozenset(digest for digest, nexts in after.items() if len(nexts) > 1) | backs
 
 
+def last_nets(chains: Sequence[Chain]) -> frozenset[str]:
+    """Digests of the last net of each chain that has one."""
+    return frozenset(chain.links[-1].digest for chain in chains if chain.links)
+
+
 def unneeded_nets(chains: Sequence[Chain], kept: Collection[str], done: AbstractSet[str]) -> set[str]:
     """The kept nets that no cell needs any more, because all cells that use them are done."""
     needed = {

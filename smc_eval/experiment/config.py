@@ -18,8 +18,8 @@ from smc_eval.recipe import Precision
 from smc_eval.spec import Spec
 from smc_eval.target import Distribution, Scope
 
-Keep = Literal["nets", "masks", "results"]
-"""Files that stay in a store besides records and predictions: shared nets, masks, or neither."""
+Keep = Literal["nets", "final", "masks", "results"]
+"""Files that stay in a store besides records and predictions: shared nets, the last nets, masks, or none."""
 
 Format = Literal["table", "markdown", "csv", "latex", "json"]
 """Forms in which results are printed."""
@@ -110,9 +110,9 @@ class RunConfig(Spec):
     """Where cells run: local (processes on this machine), slurm[:KEY=VALUE,…] (jobs with these sbatch
     options) or ray[:ADDRESS] (tasks of a Ray cluster). Default: local."""
     keep: Keep = "nets"
-    """What to keep besides records and predictions: nets (those that cells share, for later runs), masks
-    (those of each cell), or results (nothing else). Unless nets are kept, a shared net is deleted once
-    no cell needs it. Default: nets."""
+    """What to keep besides records and predictions: nets (those that cells share, for later runs), final (the
+    last net of each cell, for export), masks (those of each cell), or results (nothing else). Unless nets are
+    kept, a shared net is deleted once no cell needs it. Default: nets."""
     threads: int | None = Field(None, ge=1)
     """CPU threads of each job. Default: 1 if all models are tiny, else torch's default (or cores / jobs)."""
     checkpoint_every: float | None = Field(None, ge=0)

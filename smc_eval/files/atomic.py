@@ -91,6 +91,37 @@ def write_atomic(path: Path, content: bytes) -> None:
         file.write(content)
 
 
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """A new folder beside a path, to fill. At the end of the block it gets the path's name, on disk.
+
+    After an error it is deleted. A process that is killed leaves a draft, which the next call sweeps.
+
+    Raises:
+        FileExistsError: something has the name, also if it appeared meanwhile.
+        OSError: it cannot be written.
+    """
+    sweep_drafts(path.parent)
+    _refuse_existing(path)
+    draft = draft_path(path)
+    draft.mkdir()
+    try:
+        yield draft
+        for part in sorted(draft.rglob("*"), reverse=True):
+            sync(part)
+        sync(draft)
+        _refuse_existing(path)  # a rename would replace an empty folder
+        draft.rename(path)
+        sync(path.parent)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _refuse_existing(path: Path) -> None:
+    if path.exists() or path.is_symlink():
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+
+
 def sync(path: Path) -> None:
     """Flush a file, or the names in a folder, to disk. Else a power failure may undo a rename."""
     handle = os.open(path, os.O_RDONLY)

@@ -11,6 +11,8 @@ from pydantic import Field, PrivateAttr, model_validator
 
 from smc_eval.card import MethodCard
 from smc_eval.errors import ModelError, first_line
+from smc_eval.exported.manifest import PACKED_FILE
+from smc_eval.exported.packed_tensors import read_packed
 from smc_eval.files.checksum import combined_sha256, file_sha256
 from smc_eval.files.json_text import parse_json
 from smc_eval.files.user_path import is_file, is_folder, user_path
@@ -26,8 +28,9 @@ if TYPE_CHECKING:
 READABLE = (".safetensors", ".bin", ".pt", ".pth")
 """Endings of files that hold tensors."""
 
-WHOLE_FILES = ("model.safetensors", "net.safetensors", "pytorch_model.bin")
-"""Names of the single file of a checkpoint in its folder; the second is that of a smc-eval store."""
+WHOLE_FILES = ("model.safetensors", "net.safetensors", "pytorch_model.bin", PACKED_FILE)
+"""Names of the single file of a checkpoint in its folder; the second is that of a store or an exported
+state dict, the last one an archive format."""
 
 INDICES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 """Names of the index file of a checkpoint in several files."""
@@ -174,6 +177,8 @@ def _load_file(path: Path) -> dict[str, Tensor]:
     from smc_eval.sparse.plain_tensors import find_state_dict
 
     try:
+        if path.name == PACKED_FILE:
+            return read_packed(path)
         if path.suffix == ".safetensors":
             return load_file(path)
         with warnings.catch_warnings():

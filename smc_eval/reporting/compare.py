@@ -88,7 +88,7 @@ def compare_methods(
         UsageError: a method has none at the requested sparsity, or several rows to choose from; or the two
             have nothing in common.
     """
-    selected = _selected([record for record in distinct(records) if record.sound], where or {})
+    selected = selected_records([record for record in distinct(records) if record.sound], where or {})
     first, second = (_side(selected, word, find_items) for word in (a, b))
     if (first.method, first.at) == (second.method, second.at):
         raise UsageError(f"{a!r} was named twice; name two methods, or one at two sparsities")
@@ -147,7 +147,7 @@ def _level(name_a: str, name_b: str) -> str:
     return " / ".join(name for name in dict.fromkeys((name_a, name_b)) if name != DENSE)
 
 
-def _parse_side(word: str, records: Sequence[Record]) -> tuple[str, SparsityLevel | None]:
+def parse_side(word: str, records: Sequence[Record]) -> tuple[str, SparsityLevel | None]:
     """The method of `METHOD@SPARSITY`, and its sparsity; None without an `@`.
 
     Raises:
@@ -181,7 +181,7 @@ def _equal(level: SparsityLevel, wanted: str) -> bool:
 
 def _side(records: Sequence[Record], word: str, find_items: FindItems) -> Side:
     """The samples of a method, each with its records."""
-    method, level = _parse_side(word, records)
+    method, level = parse_side(word, records)
     groups: dict[ComparisonKey, list[Record]] = {}
     for record in records:
         if record.method == method and level in {None, sparsity_key(record)}:
@@ -211,7 +211,7 @@ def _unlike(first: Record, second: Record) -> dict[str, tuple[str, str]]:
     }
 
 
-def _selected(records: Sequence[Record], where: Mapping[str, str]) -> list[Record]:
+def selected_records(records: Sequence[Record], where: Mapping[str, str]) -> list[Record]:
     """The records whose fields have these values.
 
     Raises:

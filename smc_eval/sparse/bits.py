@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 
-import numpy as np
-import torch
 from torch import Tensor
+
+from smc_eval.exported.bits import packed, unpacked
+
+__all__ = ["mask_digest", "packed", "unpacked"]
 
 
 def mask_digest(masks: Mapping[str, Tensor]) -> str:
@@ -17,15 +19,3 @@ def mask_digest(masks: Mapping[str, Tensor]) -> str:
         total.update(f"{name}{tuple(masks[name].shape)}".encode())
         total.update(packed(masks[name]).numpy().tobytes())
     return total.hexdigest()
-
-
-def packed(mask: Tensor) -> Tensor:
-    """A mask as bits: eight to a byte, the first in the lowest bit; flat, on the CPU, as uint8."""
-    return torch.from_numpy(np.packbits(mask.detach().cpu().numpy(), bitorder="little"))
-
-
-def unpacked(bits: Tensor, shape: torch.Size | tuple[int, ...]) -> Tensor:
-    """The mask of the bits that `packed` returned, as bool on the CPU."""
-    count = int(torch.Size(shape).numel())
-    flat = np.unpackbits(bits.numpy(), count=count, bitorder="little")
-    return torch.from_numpy(flat).view(torch.bool).reshape(shape)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from smc_eval.errors import ModelError, PluginError
+from smc_eval.exported.manifest import Manifest
 from smc_eval.files.json_text import parse_json
 from smc_eval.files.user_path import is_folder, user_path
 from smc_eval.kind import Checkpoint, ModelKind, WrongKind, form_of, reason_against
@@ -92,6 +93,7 @@ def find_backbone(model_name: str, *kinds: ModelKind) -> Backbone:
         )
     folder, commit = _locate(model_name)
     files.refuse_adapters(folder, model_name)
+    _refuse_state_dict(folder, model_name)
     config = _config(folder, model_name)
     files.refuse_packed(config, model_name)
     check_fields(config, model_name)
@@ -99,6 +101,20 @@ def find_backbone(model_name: str, *kinds: ModelKind) -> Backbone:
     refuse_remote_code(folder, config, model_name)
     kind = kind_of(model_name, config, tokens_in(folder), kinds)
     return Backbone(model_name, model_name if commit else str(folder), commit, config, kind)
+
+
+def _refuse_state_dict(folder: Path, model_name: str) -> None:
+    """Refuse an exported folder without a model of transformers.
+
+    Raises:
+        ModelError: it is one.
+    """
+    manifest = Manifest.read(folder)
+    if manifest and manifest.form == "state dict":
+        raise ModelError(
+            f"the folder {model_name!r} was exported from {manifest.label} as a state dict, because its net "
+            f"is no model of transformers; only that task may read it: --tasks {manifest.tasks}"
+        )
 
 
 def kind_of(
@@ -130,6 +146,15 @@ def config_of(model_name: str) -> Mapping[str, Any]:
         ModelError: the checkpoint does not exist or cannot be reached.
     """
     return _config(_locate(model_name)[0], model_name)
+
+
+def folder_of(model_name: str) -> tuple[Path, str | None]:
+    """The folder of a checkpoint, and its commit if it is from the hub: then with the files fetched so far.
+
+    Raises:
+        ModelError: the checkpoint does not exist or cannot be reached.
+    """
+    return _locate(model_name)
 
 
 def available_offline(model_name: str) -> bool:

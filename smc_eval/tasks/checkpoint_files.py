@@ -10,12 +10,12 @@ import json
 import re
 import struct
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from smc_eval.errors import ModelError
-from smc_eval.files.checksum import combined_sha256, file_sha256
+from smc_eval.exported.manifest import PACKED_FILE
+from smc_eval.files.checksum import combined_sha256, file_sha256_once
 from smc_eval.tasks.foreign_tensors import refuse_foreign
 
 WEIGHT_FILES = (
@@ -23,9 +23,10 @@ WEIGHT_FILES = (
     "model.safetensors.index.json",
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
+    PACKED_FILE,
 )
 """Files that hold the weights, or name the files that do. The first that exists is read, as by
-transformers."""
+transformers. The last is an archive format of smc-eval."""
 
 EXPLICIT_WEIGHTS = "transformers_weights"
 """Field of a config.json that names another file of weights."""
@@ -73,7 +74,7 @@ def deciding_files(folder: Path, config: Mapping[str, Any], model_name: str) -> 
         others = [
             path
             for path in folder.iterdir()
-            if path.is_file() and (path.suffix == also or not _decides_nothing(path))
+            if path.is_file() and (path.suffix == also or not decides_nothing(path))
         ]
     except OSError as error:
         raise ModelError(f"cannot read the model folder {str(folder)!r}: {error.strerror}") from None
@@ -144,8 +145,7 @@ def folder_digest(folder: Path, config: Mapping[str, Any], model_name: str) -> s
     parts = list[str]()
     for path in deciding_files(folder, config, model_name):
         try:
-            stat = path.stat()
-            content = _sha256_once(path, stat.st_size, stat.st_mtime_ns)
+            content = file_sha256_once(path)
         except OSError as error:
             raise ModelError(f"cannot read {path} of model {model_name!r}: {error.strerror}") from None
         name = path.relative_to(folder).as_posix()
@@ -234,7 +234,8 @@ def tensor_types(path: Path) -> dict[str, str]:
         return {}
 
 
-def _decides_nothing(path: Path) -> bool:
+def decides_nothing(path: Path) -> bool:
+    """Whether a file has no part in which net and which tokenizer a folder holds."""
     return path.name.startswith(".") or path.suffix in NEVER_READ or path.name.upper() in PAPERS
 
 
@@ -249,9 +250,3 @@ def _format_words(value: object) -> Iterator[str]:
     for part in value.values():
         if isinstance(part, dict):
             yield from _format_words(part)
-
-
-@lru_cache(maxsize=1024)
-def _sha256_once(path: Path, _size: int, _changed: int) -> str:
-    """SHA-256 of a file, computed again only if its size or modification time differs."""
-    return file_sha256(path)

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from smc_eval.errors import ModelError
+from smc_eval.exported.manifest import PACKED_FILE
+from smc_eval.exported.packed_tensors import read_packed
 from smc_eval.kind import Checkpoint
 from smc_eval.tasks import checkpoint_files as files
 
@@ -76,6 +78,8 @@ def _read_file(path: Path, model_name: str) -> dict[str, Tensor]:
     import torch
     from safetensors.torch import load_file
 
+    if path.name == PACKED_FILE:
+        return _read_packed(path, model_name)
     if path.suffix == ".safetensors":
         return load_file(path)
     state: Any = torch.load(path, map_location="cpu", weights_only=True)
@@ -90,6 +94,16 @@ def _read_file(path: Path, model_name: str) -> dict[str, Tensor]:
             "save it dense (Tensor.to_dense)"
         )
     return state
+
+
+def _read_packed(path: Path, model_name: str) -> dict[str, Tensor]:
+    try:
+        return read_packed(path)
+    except (KeyError, ValueError, RuntimeError) as error:
+        raise ModelError(
+            f"the model {model_name!r} cannot be loaded: its {path.name} is not as smc-eval export writes "
+            f"it: {error}"
+        ) from None
 
 
 def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ from smc_eval.engine.executors.jobs import Executor, Job, Progress, WorkerDied
 from smc_eval.engine.progress import Watcher
 from smc_eval.engine.run_options import RunOptions
 from smc_eval.errors import StoreError
-from smc_eval.experiment.cell import Chain, shared_nets, unneeded_nets
+from smc_eval.experiment.cell import Chain, unneeded_nets
 from smc_eval.planning.plan import seen_rates
 from smc_eval.planning.scheduler import Scheduler
 from smc_eval.store.record import Record, blank_record, failed_record
@@ -35,7 +35,7 @@ class Dispatcher:
     ) -> None:
         self.chains, self.store, self.executor, self.options = chains, store, executor, options
         self.watcher, self.known = options.watcher, [*chains, *options.ahead]
-        self.shared = shared_nets(self.known)
+        self.shared = options.kept_nets(chains)
         self.number = {chain.digest: number for number, chain in enumerate(chains, 1)}
         self.waiting = {chain.digest: chain for chain in chains}
         self.taken: dict[str, Job] = {}
@@ -144,5 +144,5 @@ class Dispatcher:
         lane.result(record)
         if self.options.keep != "nets" and record.status == "ok":
             done = {digest for digest, record in self.results.items() if record.status == "ok"}
-            for net in unneeded_nets(self.known, self.shared, done):
+            for net in unneeded_nets(self.known, self.shared, done) - self.options.final_nets(self.chains):
                 self.store.forget(net)

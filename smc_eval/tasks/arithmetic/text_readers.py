@@ -7,6 +7,7 @@ from typing import Any, Protocol, cast
 
 from torch import Tensor, nn
 
+from smc_eval.exported.manifest import built_form
 from smc_eval.tasks import backbone
 from smc_eval.tasks.arithmetic.problems import Problem
 from smc_eval.tasks.arithmetic.symbols import UNK, Vocabulary, vocabulary
@@ -18,6 +19,8 @@ class Reader(Protocol):
 
     padding: int
     """Id of the padding token."""
+    known: Vocabulary
+    """The words that are read; others become `UNK`."""
 
     def tokenize(self, words: Sequence[str]) -> tuple[list[int], list[int]]:
         """Ids of all tokens, and for each word the position of its first token."""
@@ -35,7 +38,7 @@ def make_reader(model_name: str, train: Sequence[Problem], test: Sequence[Proble
     Raises:
         ModelError: the checkpoint cannot be loaded or has no suitable tokenizer.
     """
-    if model_name == "scratch":
+    if built_form(model_name) == "scratch":
         return WholeWords(vocabulary(train, ()))
     known = vocabulary(train, test)
     if model_name == "tiny":

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from smc_eval.data_file import DataFile
 from smc_eval.errors import UsageError
+from smc_eval.exported.manifest import built_form, exported_digest
 from smc_eval.score import Score, accuracy
 from smc_eval.task import BUILT_MODELS, Part, Sizes, Source, Task
 from smc_eval.tasks import backbone
@@ -62,7 +63,7 @@ class WordProblems(Task):
     @property
     def width(self) -> int:
         """Features of a hidden state."""
-        default = 64 if self.backbone == "tiny" else 384 if self.graphs else 512
+        default = 64 if built_form(self.backbone) == "tiny" else 384 if self.graphs else 512
         return self.hidden or default
 
     def data_files(self) -> tuple[DataFile, ...]:
@@ -78,6 +79,8 @@ class WordProblems(Task):
         data = Source("data", self.folder, content_digest(self._files()))
         if self.backbone in BUILT_MODELS:
             return (data,)
+        if built_form(self.backbone) == "scratch":  # exported: no model of transformers, so no checkpoint
+            return (data, Source("model", self.backbone, exported_digest(self.backbone)))
         return (data, backbone.find_backbone(self.backbone, TextEncoder()).source)
 
     def data(self, part: Part) -> Sequence[Problem]:
@@ -88,7 +91,8 @@ class WordProblems(Task):
         from smc_eval.tasks.arithmetic.solver import make_solver
 
         encoder = self._encoder
-        dropout = self.dropout if self.dropout is not None else 0.1 if self.backbone == "tiny" else 0.5
+        tiny = built_form(self.backbone) == "tiny"
+        dropout = self.dropout if self.dropout is not None else 0.1 if tiny else 0.5
         words = encoder.reader.net(self.embedding, dropout)
         return make_solver(words, encoder.symbols, self.width, self.embedding, dropout, graphs=self.graphs)
 
@@ -124,6 +128,21 @@ class WordProblems(Task):
         if self.backbone in BUILT_MODELS:
             return ()
         return [name for name, _ in model.named_parameters() if name.startswith("words.net.")]
+
+    def net_tokenizer(self) -> Any:
+        return getattr(self._encoder.reader, "tokenizer", None)
+
+    def head_facts(self) -> Mapping[str, Any]:
+        """What a solver is made of, besides its text encoder: words, symbols and sizes."""
+        encoder = self._encoder
+        return {
+            "words": encoder.reader.known.words,
+            "operators": encoder.symbols.operators,
+            "constants": encoder.symbols.constants,
+            "graphs": self.graphs,
+            "hidden": self.width,
+            "embedding": self.embedding,
+        }
 
     def exclude(self, model: nn.Module) -> Collection[str]:
         """The two output layers, one for operators and one for leaves, and the table of constants."""

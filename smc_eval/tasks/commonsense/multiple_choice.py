@@ -126,6 +126,9 @@ class MultipleChoice(Task):
     def exclude(self, model: nn.Module) -> Collection[str]:
         return ("out.weight",)
 
+    def net_tokenizer(self) -> Any:
+        return self._pairs.net.tokenizer
+
     @property
     def root(self) -> Path:
         """The data folder: that of the synthetic data, or the one that `--data-dir` names."""

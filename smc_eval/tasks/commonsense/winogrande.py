@@ -176,6 +176,9 @@ class WinoGrande(MultipleChoice):
             return [name for name, _ in model.named_parameters()]  # the head is pretrained too
         return super().backbone_weights(model)
 
+    def net_tokenizer(self) -> Any:
+        return self._spans.net.tokenizer if self.scored_by == "spans" else super().net_tokenizer()
+
     def exclude(self, model: nn.Module) -> Collection[str]:
         return super().exclude(model) if self.scored_by == "ranking" else ()
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from smc_eval.kind import Form, KindCard
@@ -34,6 +35,17 @@ class ProteinEncoder(TransformersKind):
         if tokens is not None and not reads_residues(tokens):
             return f"not a protein encoder (its {len(tokens)} tokens are not the letters of residues)"
         return ""
+
+    def build_tokenizer(self, form: Form, texts: Iterable[str]) -> Any:
+        """The tokenizer of ESM-2, which needs no text."""
+        from tempfile import TemporaryDirectory
+
+        from transformers import EsmTokenizer
+
+        with TemporaryDirectory() as folder:  # it reads its vocabulary from a file alone
+            path = Path(folder) / "vocab.txt"
+            path.write_text("\n".join(ESM), encoding="utf-8")
+            return EsmTokenizer(str(path))  # type: ignore[no-untyped-call]
 
     def build(self, form: Form, tokenizer: Any = None) -> nn.Module:
         """An ESM of 2 layers and 64 features, with ESM-2's rotary positions and alphabet."""

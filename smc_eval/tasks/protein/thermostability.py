@@ -84,6 +84,9 @@ class Proteins(Task):
     def content(self, example: Protein) -> str:
         return example.sequence
 
+    def net_tokenizer(self) -> Any:
+        return ProteinEncoder().build_tokenizer("tiny", ()) if self.backbone == "tiny" else None
+
     def backbone_weights(self, model: nn.Module) -> Collection[str]:
         return backbone.encoder_weights(self.backbone, model)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from smc_eval.errors import ModelError
+from smc_eval.exported.manifest import built_form
 from smc_eval.kind import form_of
 from smc_eval.tasks import backbone
 from smc_eval.tasks.translation.codec import Codec, LanguageSide
@@ -32,6 +33,8 @@ def make_codec(model_name: str, texts: Iterable[str], codes: Sequence[str], long
         return Codec(tokenizer, "last", longest, codes, model_name)
     found = backbone.find_backbone(model_name, kind)
     tokenizer = found.load_tokenizer()
+    if built_form(model_name):  # an exported net that was built here
+        return Codec(tokenizer, "last", longest, codes, model_name)
     side = _language_side(tokenizer, codes[0], model_name)
     return Codec(tokenizer, side, longest, codes, model_name, file_normalization(found, tokenizer))
 

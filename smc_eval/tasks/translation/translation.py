@@ -12,6 +12,7 @@ from pydantic import Field
 
 from smc_eval.card import TaskCard
 from smc_eval.data_file import DataFile
+from smc_eval.exported.manifest import built_form
 from smc_eval.recipe import Recipe
 from smc_eval.score import Score
 from smc_eval.task import BUILT_MODELS, Part, Sizes, Source, Task
@@ -129,7 +130,7 @@ class Translation(Task):
     @property
     def max_tokens(self) -> int:
         """Maximal length of a text in tokens."""
-        return self.longest or (40 if self.backbone == "tiny" else 200)
+        return self.longest or (40 if built_form(self.backbone) == "tiny" else 200)
 
     def sources(self) -> tuple[Source, ...]:
         data = opus.opus_source(self.directions) if self.folder == HUB else self._source()
@@ -170,7 +171,7 @@ class Translation(Task):
     def model(self) -> nn.Module:
         from smc_eval.tasks.translation.encoder_decoder import make_net
 
-        built = self.backbone in BUILT_MODELS
+        built = built_form(self.backbone) is not None
         dropout = self.dropout if self.dropout is not None else None if built else 0.3
         attention = self.attention_dropout if self.attention_dropout is not None else None if built else 0.1
         return make_net(self.backbone, self._codec, dropout, attention)
@@ -186,6 +187,9 @@ class Translation(Task):
 
     def collate(self, examples: Sequence[Sentence]) -> TextBatch:
         return self._codec.batch(examples)
+
+    def net_tokenizer(self) -> Any:
+        return self._codec.tokenizer
 
     def loss(self, model: nn.Module, batch: TextBatch) -> Tensor:
         from torch.nn import functional as F
@@ -259,7 +263,7 @@ def _codec(task: Translation) -> Codec:
     sentences = task.data("train")
     texts = (text for sentence in sentences for text in (sentence.source, sentence.target))
     codec = make_codec(task.backbone, texts, (PIVOT, *task.languages), task.max_tokens)
-    for checked in () if task.backbone in BUILT_MODELS else (sentences, task.data("test")):
+    for checked in () if built_form(task.backbone) else (sentences, task.data("test")):
         check_vocabulary(codec, checked, task.backbone)
     return codec
 

@@ -1,0 +1,1 @@
+"""Export: the net of a finished cell as a folder that others can load."""
