@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, get_args
 import typer
 
 from smc_eval.cli.cell_choice import choose_record
-from smc_eval.cli.report import records_file
 from smc_eval.errors import UnknownName, UsageError
 from smc_eval.experiment.grid import data_folder
 from smc_eval.experiment.parsing import parse_pairs
@@ -24,6 +23,7 @@ from smc_eval.reporting.html.commands import commands_of
 from smc_eval.reporting.printable import printable
 from smc_eval.store.predictions import items_in
 from smc_eval.store.record import Record
+from smc_eval.store.records import RecordsFile
 
 if TYPE_CHECKING:
     from smc_eval.engine.export.final_net import FinalNet
@@ -100,7 +100,7 @@ def export(  # noqa: PLR0913  typer makes an option of each
         raise UnknownName("format", form, get_args(Format))
     _refuse_place(to)
     exact = {"task": task, "model": model, "seed": seed, "fold": fold}
-    records = list(records_file(folder).latest().values())
+    records = list(RecordsFile.of_store(folder).latest().values())
     record = choose_record(records, cell, exact, parse_pairs(where or (), "--where"))
     chain = chain_of_record(record, registry(), data_folder(data_dir) if data_dir else None)
 

@@ -25,6 +25,7 @@ from smc_eval.cli import (
     run,
     score,
     show,
+    speed,
     store,
     verify_sparsity,
     work,
@@ -129,6 +130,7 @@ command("compare")(compare.compare)
 command("score")(score.score)
 command("store")(store.store)
 command("export")(export.export)
+command("speed")(speed.speed)
 command("verify-sparsity")(verify_sparsity.verify_sparsity)
 app.add_typer(data.data, name="data")
 

@@ -27,7 +27,7 @@ from smc_eval.store.stored_net import META, StoredNet, sealed_meta
 Note = Callable[[str], object]
 """Takes a line of progress, such as that the store waits for another process."""
 
-FOLDERS = ("nets", "masks", "mask_samples", "uses", "partial", "predictions", "leases", "logs")
+FOLDERS = ("nets", "masks", "mask_samples", "uses", "partial", "predictions", "leases", "logs", "speeds")
 """The folders in which files are written."""
 GRID_FILE = "grid.json"
 
