@@ -19,6 +19,7 @@ from smc_eval.reporting.table import table_of
 from smc_eval.store import mask_samples, predictions
 from smc_eval.store.record import Record, same_data
 from smc_eval.store.records import RecordsFile
+from smc_eval.store.speeds import speeds_in
 
 if TYPE_CHECKING:
     from smc_eval.reporting.html.page import Page
@@ -85,7 +86,9 @@ def report(
     if html or figures:
         from smc_eval.reporting.html.page import Page
 
-        write_page(Page.of(table, mask_samples.samples_in(folders), summaries), html, figures)
+        write_page(
+            Page.of(table, mask_samples.samples_in(folders), summaries, speeds_in(folders)), html, figures
+        )
 
 
 def write_page(page: Page, html: Path | None, figures: Path | None) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,10 @@ class Speeds:
         return max(self.kernels, key=lambda kernel: kernel.speed, default=None)
 
 
+FindSpeeds = Callable[[str], Speeds | None]
+"""Finds the measured speeds of a net by the digest of its record."""
+
+
 class SpeedFiles:
     """The measured speeds of a store's cells, by the digest of the cell, as compressed JSON."""
 
@@ -94,6 +98,7 @@ class SpeedFiles:
         return self.folder / f"{digest}.json.gz"
 
 
-def speeds_in(folders: Sequence[Path]) -> dict[Path, SpeedFiles]:
-    """The speed files of several stores."""
-    return {folder: SpeedFiles(folder) for folder in folders}
+def speeds_in(folders: Sequence[Path]) -> FindSpeeds:
+    """A function that finds a net's speeds by the digest of its record in several stores, the last first."""
+    stores = [SpeedFiles(folder) for folder in reversed(folders)]
+    return lambda digest: next((speeds for store in stores if (speeds := store.load(digest))), None)

@@ -9,6 +9,7 @@ from smc_eval.reporting.footnotes import cell_name, failed_checks
 from smc_eval.reporting.html.results_table import PageCell
 from smc_eval.store.certificate import Certificate
 from smc_eval.store.record import Record
+from smc_eval.store.speeds import FindSpeeds, Speeds
 
 VERDICT_HEADS = (
     "cell",
@@ -20,6 +21,7 @@ VERDICT_HEADS = (
     "all weights",
     "dead",
     "mask",
+    "× speed",
     "problem",
 )
 
@@ -33,17 +35,23 @@ class Verdict:
     cells: tuple[PageCell, ...]
 
 
-def verdicts(records: Sequence[Record]) -> list[Verdict]:
-    """One row per record: failed cells, then failed certificates, then all others."""
+def verdicts(records: Sequence[Record], find_speeds: FindSpeeds = lambda _: None) -> list[Verdict]:
+    """One row per record: failed cells, then failed certificates, then all others.
+
+    `find_speeds` returns the measured speeds of a record.
+    """
     order = {"failed": 0, "doubt": 1, "ok": 2, "skipped": 3}
-    return [_verdict(record) for record in sorted(records, key=lambda record: order[_state(record)])]
+    return [
+        _verdict(record, find_speeds(record.digest))
+        for record in sorted(records, key=lambda record: order[_state(record)])
+    ]
 
 
 def _state(record: Record) -> str:
     return "doubt" if record.status == "ok" and not record.sound else record.status
 
 
-def _verdict(record: Record) -> Verdict:
+def _verdict(record: Record, speeds: Speeds | None) -> Verdict:
     state, certificate = _state(record), record.certificate
     words = {"doubt": "not certified", "ok": "certified", "failed": "failed", "skipped": "skipped"}
     cells = (
@@ -56,6 +64,7 @@ def _verdict(record: Record) -> Verdict:
         _share(record.sparsity.all if record.sparsity else None),
         _dead(certificate),
         PageCell(certificate.mask_digest[:8] if certificate else "–"),
+        _speed(speeds),
         PageCell(_problem(record, state)),
     )
     return Verdict(state in {"failed", "doubt"}, cells)
@@ -63,6 +72,13 @@ def _verdict(record: Record) -> Verdict:
 
 def _share(value: float | None) -> PageCell:
     return PageCell("–") if value is None else PageCell(f"{value:.4f}", sort_key=value)
+
+
+def _speed(speeds: Speeds | None) -> PageCell:
+    """The fastest kernel beside dense products."""
+    if speeds is None or speeds.best is None:
+        return PageCell("–")
+    return PageCell(f"{speeds.best.speed:.2f} ({speeds.best.kernel})", sort_key=speeds.best.speed)
 
 
 def _dead(certificate: Certificate | None) -> PageCell:

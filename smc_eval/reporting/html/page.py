@@ -21,6 +21,7 @@ from smc_eval.reporting.html.layer_heatmap import layer_figure
 from smc_eval.reporting.html.mask_agreement import agreement_figure
 from smc_eval.reporting.html.packed_rows import Matrix, Rows
 from smc_eval.reporting.html.score_chart import score_figure
+from smc_eval.reporting.html.speed_chart import speed_figure
 from smc_eval.reporting.html.style import SHAPE_PATHS, THEME_COLOURS, Style, styles_of
 from smc_eval.reporting.html.weight_change import weight_change_figure
 from smc_eval.reporting.series import Panel
@@ -29,6 +30,7 @@ from smc_eval.reporting.summary_table import SUMMARY_HEADS
 from smc_eval.reporting.table import Table
 from smc_eval.store.mask_samples import FindSamples
 from smc_eval.store.record import Record
+from smc_eval.store.speeds import FindSpeeds
 
 VEGA_LITE = "6.4"
 """The version of Vega-Lite that is embedded in the page; vl-convert ships it."""
@@ -59,12 +61,17 @@ class Page(NamedTuple):
     sections: tuple[Section, ...]
     data: FigureData
     registry: Registry
+    find_speeds: FindSpeeds
 
     @classmethod
     def of(
-        cls, table: Table, find_samples: FindSamples = lambda _: None, summaries: Summaries | None = None
+        cls,
+        table: Table,
+        find_samples: FindSamples = lambda _: None,
+        summaries: Summaries | None = None,
+        find_speeds: FindSpeeds = lambda _: None,
     ) -> Page:
-        """The page of a table; `find_samples` returns the mask samples of a record.
+        """The page of a table; `find_samples` returns the mask samples of a record, `find_speeds` its speeds.
 
         `summaries` are those of the table, if they are computed already.
         """
@@ -90,14 +97,16 @@ class Page(NamedTuple):
 
         score, cost = partial(score_figure, styles=styles), partial(cost_figure, styles=styles)
         agreement = partial(agreement_figure, find_samples=find_samples)
+        speed = partial(speed_figure, styles=styles, find_speeds=find_speeds)
         sections = (
             section("curves", "Score against sparsity", CURVES_LEAD, score, ""),
             section("cost", "Score against cost", COST_LEAD, cost, COST_ABSENT),
+            section("speed", "Measured speed", SPEED_LEAD, speed, SPEED_ABSENT),
             section("layers", "Sparsity of each tensor", LAYERS_LEAD, layer_figure, LAYERS_ABSENT),
             section("agreement", "Agreement of masks", AGREEMENT_LEAD, agreement, AGREEMENT_ABSENT),
             section("moved", "Change of weights", MOVED_LEAD, weight_change_figure, MOVED_ABSENT),
         )
-        return cls(table, footnotes(table), summaries, styles, sections, data, registry)
+        return cls(table, footnotes(table), summaries, styles, sections, data, registry, find_speeds)
 
     @property
     def html(self) -> str:
@@ -140,7 +149,7 @@ class Page(NamedTuple):
             "shape_paths": SHAPE_PATHS,
             "rows": list(results_table.page_rows(self.summaries, self.table.columns)),
             "ranking": self.summaries.suite,
-            "verdicts": certificates.verdicts(records),
+            "verdicts": certificates.verdicts(records, self.find_speeds),
             "verdict_heads": certificates.VERDICT_HEADS,
             "commands": commands_of(records, self.registry),
             "versions": _versions(records),
@@ -160,6 +169,11 @@ COST_LEAD = (
     "higher cost, or as good a score at a lower cost."
 )
 COST_ABSENT = "no cost relative to a dense net is known."
+SPEED_LEAD = (
+    "Wall time of predictions with the fastest kernel, beside dense products on the same machine, as "
+    "smc-eval speed measured it."
+)
+SPEED_ABSENT = "no speed was measured; smc-eval speed STORE does."
 LAYERS_LEAD = (
     "In the net's order. ×: a dead tensor, all of whose weights are pruned. It blocks every path through it, "
     "whatever the sparsity of the whole net."
