@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import html
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
+from smc_eval.exported.manifest import MASKS_FILE, MODEL_FILE
+from smc_eval.exported.packed_tensors import write_masks
+from smc_eval.files.atomic import atomic_folder
 from smc_eval.store.certificate import Certificate
 from smc_eval.target import Target, level_text
 
@@ -33,6 +39,41 @@ class PrunedNet:
     def sparsity(self) -> float:
         """Share of the weights in scope that is pruned."""
         return self.certificate.reached
+
+    def save(self, folder: str | Path, tokenizer: Any = None) -> Path:
+        """Write the net as a folder: whole, or not at all. Returns it.
+
+        A model of transformers is written as `save_pretrained` writes it, so `from_pretrained` loads it; of
+        another net its tensors are, in `model.safetensors`. Beside it stand `masks.safetensors`, as bits, and
+        `certificate.json`.
+
+        Raises:
+            StoreError: something has the name of the folder, or it cannot be written.
+        """
+        from transformers import PreTrainedModel
+
+        from smc_eval.engine.export.folder import writing
+        from smc_eval.engine.export.model_files import SHARD_SIZE, silenced, write_tensors
+
+        to = Path(folder)
+        with writing(to), atomic_folder(to) as draft:
+            if isinstance(self.model, PreTrainedModel):
+                with silenced():
+                    self.model.save_pretrained(draft, max_shard_size=SHARD_SIZE)
+            else:
+                tensors = {**dict(self.model.named_parameters()), **dict(self.model.named_buffers())}
+                write_tensors(draft / MODEL_FILE, tensors, {}, "dense")
+            if tokenizer is not None:
+                tokenizer.save_pretrained(draft)
+            write_masks(draft / MASKS_FILE, self.masks)
+            plain = {
+                "method": self.method,
+                "target": dict(self.target),
+                "certificate": asdict(self.certificate),
+            }
+            text = json.dumps(plain, indent=1, allow_nan=False)
+            (draft / "certificate.json").write_text(text + "\n", encoding="utf-8")
+        return to
 
     def lines(self) -> tuple[str, ...]:
         """What a reader should know, in lines."""

@@ -35,6 +35,18 @@ def metadata(packing: str, shapes: Mapping[str, Any]) -> dict[str, str]:
     return {"format": "pt", KEY: json.dumps({"packing": packing, "shapes": plain})}
 
 
+def write_masks(path: Path, masks: Mapping[str, Tensor]) -> None:
+    """Write masks into one file, as bits, each under its own name.
+
+    Raises:
+        OSError, SafetensorError: it cannot be written.
+    """
+    from safetensors.torch import save_file
+
+    shapes = {name: tuple(mask.shape) for name, mask in masks.items()}
+    save_file({name: packed(mask) for name, mask in masks.items()}, path, metadata(MASKS, shapes))
+
+
 def pack(tensors: Mapping[str, Tensor], masks: Mapping[str, Tensor], packing: Packing) -> dict[str, Tensor]:
     """The tensors as they are stored: those with a mask packed, the others as they are.
 

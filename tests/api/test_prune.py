@@ -1,8 +1,11 @@
 import copy
+import json
 from collections import OrderedDict
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 import smc_eval
@@ -15,7 +18,8 @@ from smc_eval.engine.probe import NetProbe
 from smc_eval.engine.progress import Silent
 from smc_eval.engine.prune_stage import run_prune
 from smc_eval.engine.usage import Usage
-from smc_eval.errors import UnknownName
+from smc_eval.errors import StoreError, UnknownName
+from smc_eval.exported.packed_tensors import read_packed
 from smc_eval.registry import registry
 from smc_eval.stages import Prune
 from smc_eval.store.net_uses import NetUse
@@ -189,3 +193,36 @@ def test_a_pruned_net_tells_what_it_is() -> None:
         "omp-before 0.5, global, scope body",
         "4 of 8 weights in scope remain; all checks passed",
     ]
+
+
+def test_a_pruned_net_is_saved_whole_with_its_masks_and_certificate(tmp_path: Path) -> None:
+    pruned = smc_eval.prune(two_layers(), "omp-before", 0.5)
+    folder = pruned.save(tmp_path / "net")
+    assert {path.name for path in folder.iterdir()} == {
+        "model.safetensors",
+        "masks.safetensors",
+        "certificate.json",
+    }
+    stored = load_file(folder / "model.safetensors")
+    assert stored["first.weight"].tolist() == [[4.0, 0.0], [0.0, 3.0]]
+    masks = read_packed(folder / "masks.safetensors")
+    assert {name: mask.tolist() for name, mask in masks.items()} == {
+        name: mask.tolist() for name, mask in pruned.masks.items()
+    }
+    assert json.loads((folder / "certificate.json").read_text())["certificate"]["remaining"] == 4
+    with pytest.raises(StoreError, match="exists"):
+        pruned.save(folder)
+
+
+def test_a_saved_model_of_transformers_is_loaded_by_transformers(tmp_path: Path) -> None:
+    from transformers import AutoModel, BertConfig, BertModel
+
+    net = BertModel(
+        BertConfig(
+            vocab_size=20, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16
+        )
+    )
+    pruned = smc_eval.prune(net, "omp-before", 0.5)
+    loaded = AutoModel.from_pretrained(pruned.save(tmp_path / "net"))
+    for name, weight in pruned.model.named_parameters():
+        assert torch.equal(dict(loaded.named_parameters())[name], weight)

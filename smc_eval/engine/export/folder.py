@@ -20,9 +20,8 @@ from smc_eval.errors import StoreError, first_line
 from smc_eval.experiment.cell import Chain
 from smc_eval.exported import manifest as names
 from smc_eval.exported.base_checkpoint import BaseCheckpoint
-from smc_eval.exported.bits import packed
 from smc_eval.exported.manifest import Format, Manifest, built_form
-from smc_eval.exported.packed_tensors import MASKS, metadata, shares_of_dense
+from smc_eval.exported.packed_tensors import shares_of_dense, write_masks
 from smc_eval.files.atomic import atomic_folder
 from smc_eval.files.checksum import file_sha256
 from smc_eval.reporting.cell_value import FindItems
@@ -91,7 +90,7 @@ def write_folder(export: Export, to: Path) -> Manifest:
     Raises:
         StoreError: something has its name, it cannot be written, or it would not be this net.
     """
-    with _writing(to), atomic_folder(to) as draft:
+    with writing(to), atomic_folder(to) as draft:
         parts = Parts.of(export.final)
         not_trained = _write_parts(export, parts, draft)
         task = trained_as(export.chain.cell.task)
@@ -132,8 +131,6 @@ def packed_shares(final: FinalNet) -> dict[str, float]:
 
 def _write_parts(export: Export, parts: Parts, draft: Path) -> dict[str, str]:
     """Write the files of tensors and of the tokenizer."""
-    from safetensors.torch import save_file
-
     not_trained: dict[str, str] = {}
     if parts.model is not None:
         tokenizer = net_tokenizer(export.chain.cell.task)
@@ -144,14 +141,12 @@ def _write_parts(export: Export, parts: Parts, draft: Path) -> dict[str, str]:
         file = names.HEAD_FILE if parts.model is not None else names.NET_FILE
         write_tensors(draft / file, parts.own, parts.own_masks, export.format)
     if export.format == "dense" and parts.masks:
-        shapes = {name: tuple(mask.shape) for name, mask in parts.masks.items()}
-        bits = {name: packed(mask) for name, mask in parts.masks.items()}
-        save_file(bits, draft / names.MASKS_FILE, metadata(MASKS, shapes))
+        write_masks(draft / names.MASKS_FILE, parts.masks)
     return not_trained
 
 
 @contextmanager
-def _writing(to: Path) -> Iterator[None]:
+def writing(to: Path) -> Iterator[None]:
     """Turn the errors of files into a StoreError that names the folder."""
     from safetensors import SafetensorError
 
