@@ -21,8 +21,8 @@ from smc_eval.experiment.cell import Chain
 from smc_eval.exported import manifest as names
 from smc_eval.exported.base_checkpoint import BaseCheckpoint
 from smc_eval.exported.bits import packed
-from smc_eval.exported.manifest import Format, Manifest, built_form
-from smc_eval.exported.packed_tensors import MASKS, metadata, shares_of_dense
+from smc_eval.exported.manifest import Manifest, WeightFormat, built_form
+from smc_eval.exported.packed_tensors import MASKS_ALONE, metadata, shares_of_dense
 from smc_eval.files.atomic import atomic_folder
 from smc_eval.files.checksum import file_sha256
 from smc_eval.reporting.cell_value import FindItems
@@ -40,7 +40,7 @@ class Export:
     record: Record
     final: FinalNet
     base: BaseCheckpoint
-    format: Format
+    format: WeightFormat
     find_items: FindItems
     """The items of the score, for its interval."""
     command: str
@@ -146,7 +146,7 @@ def _write_parts(export: Export, parts: Parts, draft: Path) -> dict[str, str]:
     if export.format == "dense" and parts.masks:
         shapes = {name: tuple(mask.shape) for name, mask in parts.masks.items()}
         bits = {name: packed(mask) for name, mask in parts.masks.items()}
-        save_file(bits, draft / names.MASKS_FILE, metadata(MASKS, shapes))
+        save_file(bits, draft / names.MASKS_FILE, metadata(MASKS_ALONE, shapes))
     return not_trained
 
 
