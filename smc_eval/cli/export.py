@@ -13,14 +13,14 @@ from smc_eval.cli.cell_choice import choose_record
 from smc_eval.errors import UnknownName, UsageError
 from smc_eval.experiment.grid import data_folder
 from smc_eval.experiment.parsing import parse_pairs
-from smc_eval.exported.manifest import Format, Manifest
+from smc_eval.exported.manifest import Manifest, WeightFormat
 from smc_eval.method import DENSE
 from smc_eval.planning.recorded_cell import chain_of_record
 from smc_eval.protocol import PROTOCOLS
 from smc_eval.registry import registry
 from smc_eval.reporting.footnotes import cell_name
 from smc_eval.reporting.html.commands import commands_of
-from smc_eval.reporting.printable import printable
+from smc_eval.reporting.printable import error_lines, printable
 from smc_eval.store.predictions import items_in
 from smc_eval.store.record import Record
 from smc_eval.store.records import RecordsFile
@@ -65,12 +65,20 @@ def export(  # noqa: PLR0913  typer makes an option of each
         str,
         typer.Option(
             "--format",
-            metavar="|".join(get_args(Format)),
+            metavar="|".join(get_args(WeightFormat)),
             help="Form of the weights: dense, which transformers loads; bitmask or csr, which smc-eval "
             "and the reader in its docs load. Default: dense.",
             show_default=False,
         ),
     ] = "dense",
+    push: Annotated[
+        str | None,
+        typer.Option(
+            "--push",
+            metavar="REPO",
+            help="Upload the folder to this repository of the hub too; a new one is private. Default: none.",
+        ),
+    ] = None,
     data_dir: Annotated[
         str | None,
         typer.Option(
@@ -96,9 +104,13 @@ def export(  # noqa: PLR0913  typer makes an option of each
     A net that the store does not hold (run --keep final holds it) is computed again from the stages that it
     holds. If its masks are not those of the record, nothing is written.
     """
-    if form not in get_args(Format):
-        raise UnknownName("format", form, get_args(Format))
+    if form not in get_args(WeightFormat):
+        raise UnknownName("format", form, get_args(WeightFormat))
     _refuse_place(to)
+    if push:
+        from smc_eval.exported.push import check_repo
+
+        check_repo(push)
     exact = {"task": task, "model": model, "seed": seed, "fold": fold}
     records = list(RecordsFile.of_store(folder).latest().values())
     record = choose_record(records, cell, exact, parse_pairs(where or (), "--where"))
@@ -110,6 +122,21 @@ def export(  # noqa: PLR0913  typer makes an option of each
     final = _final_net(folder, chain, record, device, threads, quiet=quiet)
     manifest = _written(folder, to, chain, record, final, base, form)
     _print(manifest, final, record)
+    if push:
+        _push(to, push, record)
+
+
+def _push(to: Path, repo: str, record: Record) -> None:
+    """Upload the folder. It stays where that fails, and the exit code is 1."""
+    from smc_eval.exported.push import PushFailed
+    from smc_eval.exported.push import push as upload
+
+    try:
+        address = upload(to, repo, f"{cell_name(record)}, exported by smc-eval")
+    except PushFailed as error:
+        typer.echo(f"error: {error_lines(error)}", err=True)
+        raise typer.Exit(1) from None
+    typer.echo(printable(f"pushed to {address}"))
 
 
 def _refuse_place(to: Path) -> None:

@@ -28,9 +28,9 @@ NET_FILE = "net.safetensors"
 MASKS_FILE = "masks.safetensors"
 """The masks as bits; archive formats have them beside the values instead."""
 
-Form = Literal["model", "state dict"]
+FolderForm = Literal["model", "state dict"]
 """`model`: a folder of transformers, with the task's head beside it. `state dict`: tensors of another net."""
-Format = Literal["dense", "bitmask", "csr"]
+WeightFormat = Literal["dense", "bitmask", "csr"]
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class Manifest:
     """What an exported folder holds."""
 
     folder: Path
-    form: Form
-    format: Format
+    form: FolderForm
+    format: WeightFormat
     task: str
     """Identity of the task that the net was trained for."""
     tasks: str

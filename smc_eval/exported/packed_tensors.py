@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 Packing = Literal["bitmask", "csr"]
 """`bitmask`: `NAME.bits` and `NAME.values`. `csr`: `NAME.columns`, `NAME.starts` and `NAME.values`."""
 
-MASKS = "masks"
+MASKS_ALONE = "masks"
 """The packing of a file of masks alone: each has its own name, and its bits."""
 
-KEY = "smc_eval"
+METADATA_KEY = "smc_eval"
 """Key of a safetensors file's metadata, under which JSON names the packing and the shapes."""
 
 SIXTEEN_BIT = 2
@@ -32,7 +32,7 @@ SIXTEEN_BIT = 2
 def metadata(packing: str, shapes: Mapping[str, Any]) -> dict[str, str]:
     """The metadata of a file with packed tensors of these shapes."""
     plain = {name: list(shape) for name, shape in shapes.items()}
-    return {"format": "pt", KEY: json.dumps({"packing": packing, "shapes": plain})}
+    return {"format": "pt", METADATA_KEY: json.dumps({"packing": packing, "shapes": plain})}
 
 
 def write_masks(path: Path, masks: Mapping[str, Tensor]) -> None:
@@ -44,10 +44,12 @@ def write_masks(path: Path, masks: Mapping[str, Tensor]) -> None:
     from safetensors.torch import save_file
 
     shapes = {name: tuple(mask.shape) for name, mask in masks.items()}
-    save_file({name: packed(mask) for name, mask in masks.items()}, path, metadata(MASKS, shapes))
+    save_file({name: packed(mask) for name, mask in masks.items()}, path, metadata(MASKS_ALONE, shapes))
 
 
-def pack(tensors: Mapping[str, Tensor], masks: Mapping[str, Tensor], packing: Packing) -> dict[str, Tensor]:
+def pack_tensors(
+    tensors: Mapping[str, Tensor], masks: Mapping[str, Tensor], packing: Packing
+) -> dict[str, Tensor]:
     """The tensors as they are stored: those with a mask packed, the others as they are.
 
     Only unpruned values are stored, so every masked value must be zero.
@@ -71,7 +73,7 @@ def pack(tensors: Mapping[str, Tensor], masks: Mapping[str, Tensor], packing: Pa
     return stored
 
 
-def unpack(stored: dict[str, Tensor], packing: str, shapes: Mapping[str, Any]) -> dict[str, Tensor]:
+def unpack_tensors(stored: dict[str, Tensor], packing: str, shapes: Mapping[str, Any]) -> dict[str, Tensor]:
     """Dense tensors, or bool masks, from those of a file.
 
     Raises:
@@ -79,7 +81,7 @@ def unpack(stored: dict[str, Tensor], packing: str, shapes: Mapping[str, Any]) -
     """
     dense = dict(stored)
     for name, shape in shapes.items():
-        if packing == MASKS:
+        if packing == MASKS_ALONE:
             dense[name] = unpacked(dense[name], shape)
             continue
         mask = (
@@ -103,9 +105,9 @@ def read_packed(path: Path) -> dict[str, Tensor]:
     from safetensors import safe_open
 
     with safe_open(path, "pt") as file:
-        told = json.loads((file.metadata() or {}).get(KEY, "{}"))
+        told = json.loads((file.metadata() or {}).get(METADATA_KEY, "{}"))
         stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  it is no dict
-    return unpack(stored, told["packing"], told["shapes"]) if told else stored
+    return unpack_tensors(stored, told["packing"], told["shapes"]) if told else stored
 
 
 def packed_bytes(

@@ -20,7 +20,7 @@ from smc_eval.errors import StoreError, first_line
 from smc_eval.experiment.cell import Chain
 from smc_eval.exported import manifest as names
 from smc_eval.exported.base_checkpoint import BaseCheckpoint
-from smc_eval.exported.manifest import Format, Manifest, built_form
+from smc_eval.exported.manifest import Manifest, WeightFormat, built_form
 from smc_eval.exported.packed_tensors import shares_of_dense, write_masks
 from smc_eval.files.atomic import atomic_folder
 from smc_eval.files.checksum import file_sha256
@@ -39,7 +39,7 @@ class Export:
     record: Record
     final: FinalNet
     base: BaseCheckpoint
-    format: Format
+    format: WeightFormat
     find_items: FindItems
     """The items of the score, for its interval."""
     command: str

@@ -14,7 +14,7 @@ from smc_eval.target import level_text
 
 UNTRAINED = {"tiny": "a small net that smc-eval builds", "scratch": "an untrained net that smc-eval builds"}
 
-FILES = {
+FILE_MEANINGS = {
     names.MODEL_FILE: "the model, in its own names",
     names.PACKED_FILE: "the model, packed: transformers does not read it",
     names.HEAD_FILE: "the rest of the task's net: its head",
@@ -137,7 +137,7 @@ def _score(record: Record, find_items: FindItems) -> str:
 def _loading(manifest: Manifest) -> Iterator[str]:
     yield "## Files"
     yield ""
-    for name, meaning in FILES.items():
+    for name, meaning in FILE_MEANINGS.items():
         if name in manifest.files:
             yield f"- `{name}`: {meaning}"
     yield f"- `{names.MANIFEST}`: the record of the run, with the certificate of its sparsity"

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from smc_eval.errors import StoreError
 from smc_eval.exported.base_checkpoint import BaseCheckpoint
-from smc_eval.exported.manifest import PACKED_FILE, Format
-from smc_eval.exported.packed_tensors import Packing, metadata, pack
+from smc_eval.exported.manifest import PACKED_FILE, WeightFormat
+from smc_eval.exported.packed_tensors import Packing, metadata, pack_tensors
 
 SHARD_SIZE = "5GB"
 """Largest file of weights; a larger model is written in several."""
@@ -87,13 +87,13 @@ def pack_model(folder: Path, masks: Mapping[str, Tensor], packing: Packing) -> N
             "packed; take --format dense"
         )
     shapes = {name: tuple(tensors[name].shape) for name in masks}
-    save_file(pack(tensors, masks, packing), folder / PACKED_FILE, metadata(packing, shapes))
+    save_file(pack_tensors(tensors, masks, packing), folder / PACKED_FILE, metadata(packing, shapes))
     for path in [*files, *folder.glob("model.safetensors.index.json")]:
         path.unlink()
 
 
 def write_tensors(
-    path: Path, tensors: Mapping[str, Tensor], masks: Mapping[str, Tensor], form: Format
+    path: Path, tensors: Mapping[str, Tensor], masks: Mapping[str, Tensor], form: WeightFormat
 ) -> None:
     """Write tensors into one file, dense or packed. No two of them share memory in the file.
 
@@ -108,7 +108,7 @@ def write_tensors(
         save_file(plain, path, {"format": "pt"})
         return
     shapes = {name: tuple(plain[name].shape) for name in own}
-    save_file(pack(plain, own, form), path, metadata(form, shapes))
+    save_file(pack_tensors(plain, own, form), path, metadata(form, shapes))
 
 
 @contextmanager

@@ -49,7 +49,7 @@ class LostZeros:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ZerosAgainst:
     """A checkpoint against another, which had the zeros."""
 
     tensors: tuple[LostZeros, ...]
@@ -81,7 +81,7 @@ class CheckpointZeros:
     """The tensors with a mask, in a folder that smc-eval exported; else None."""
     revived: Mapping[str, int] = field(default_factory=dict)
     """Values under those masks that are not zero, by tensor; only tensors that have some."""
-    comparison: Comparison | None = None
+    comparison: ZerosAgainst | None = None
 
     def sparsity(self, which: str) -> float | None:
         """Share of zeros of the `scope`, the `weights` (matrices without embeddings) or `all` values."""
@@ -197,7 +197,7 @@ def checkpoint_zeros(
     )
 
 
-def compared(files: TensorFiles, against: TensorFiles) -> Comparison:
+def compared(files: TensorFiles, against: TensorFiles) -> ZerosAgainst:
     """Which zeros of another checkpoint are none here. Names may differ by a prefix.
 
     Raises:
@@ -221,7 +221,7 @@ def compared(files: TensorFiles, against: TensorFiles) -> Comparison:
             continue
         values = after.float() if after.element_size() == 1 else after
         found.append(LostZeros(names[other], count, int((values[zero] != 0).sum())))
-    return Comparison(tuple(found), tuple(missing))
+    return ZerosAgainst(tuple(found), tuple(missing))
 
 
 def _ties(files: TensorFiles, tensors: Mapping[str, ZeroCounts], *, by_config: bool | None) -> Iterator[Tie]:

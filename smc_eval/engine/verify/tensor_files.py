@@ -11,7 +11,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from smc_eval.errors import ModelError, first_line
-from smc_eval.exported.packed_tensors import KEY, read_packed
+from smc_eval.exported.packed_tensors import METADATA_KEY, read_packed
 from smc_eval.sparse.plain_tensors import find_state_dict, plain_tensors
 
 
@@ -65,7 +65,7 @@ def _readers(path: Path) -> dict[str, Callable[[], Tensor]]:
 
 def _of_safetensors(path: Path) -> dict[str, Callable[[], Tensor]]:
     with safe_open(path, "pt") as file:
-        names, told = list(file.keys()), KEY in (file.metadata() or {})
+        names, told = list(file.keys()), METADATA_KEY in (file.metadata() or {})
     if told:
         return {name: _giving(tensor) for name, tensor in read_packed(path).items()}
     return {name: _reading(path, name) for name in names}
