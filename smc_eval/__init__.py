@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from smc_eval.tasks.text_encoder import TextEncoder
     from smc_eval.tasks.transformers_kind import TransformersKind
     from smc_eval.tasks.translation.kind import EncoderDecoder
+    from smc_eval.trackers.tracker import Outcome, TrackedCell, TrackedRun, Tracker, TrackerCard
     from smc_eval.updater import StepView, Updater
 
 __version__ = "0.2.0"
@@ -90,6 +91,7 @@ MODULES = {
     "tasks.text_encoder": "TextEncoder",
     "tasks.transformers_kind": "TransformersKind",
     "tasks.translation.kind": "EncoderDecoder",
+    "trackers.tracker": "Outcome TrackedCell TrackedRun Tracker TrackerCard",
     "updater": "StepView Updater",
 }
 """The public names of each module."""
@@ -128,6 +130,7 @@ __all__ = [
     "ModelKind",
     "Optimizer",
     "OptimizerCard",
+    "Outcome",
     "Outside",
     "Part",
     "PluginError",
@@ -156,6 +159,10 @@ __all__ = [
     "Task",
     "TaskCard",
     "TextEncoder",
+    "TrackedCell",
+    "TrackedRun",
+    "Tracker",
+    "TrackerCard",
     "Train",
     "TrainedAs",
     "TransformersKind",

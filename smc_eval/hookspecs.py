@@ -10,6 +10,7 @@ from smc_eval.kind import ModelKind
 from smc_eval.method import Method
 from smc_eval.optimizer import Optimizer
 from smc_eval.task import Task
+from smc_eval.trackers.tracker import Tracker
 
 PROJECT = "smc_eval"
 """Name of the pluggy project and of the entry-point group."""
@@ -36,3 +37,8 @@ def smc_eval_kinds() -> Iterable[type[ModelKind]]:  # type: ignore[empty-body]
 @hookspec
 def smc_eval_optimizers() -> Iterable[type[Optimizer]]:  # type: ignore[empty-body]
     """The optimizers of this plugin. Called once, when the registry is built."""
+
+
+@hookspec
+def smc_eval_trackers() -> Iterable[type[Tracker]]:  # type: ignore[empty-body]
+    """The trackers of this plugin. Called once, when the registry is built."""

@@ -22,6 +22,7 @@ from smc_eval.method import Method
 from smc_eval.optimizer import Optimizer, OptimizerCard
 from smc_eval.spec import OWN_PACKAGE, Card, Spec
 from smc_eval.task import BUILT_MODELS, Task
+from smc_eval.trackers.tracker import Tracker, TrackerCard
 
 T = TypeVar("T")
 
@@ -50,6 +51,7 @@ class Plugin:
     tasks: tuple[str, ...] = ()
     kinds: tuple[str, ...] = ()
     optimizers: tuple[str, ...] = ()
+    trackers: tuple[str, ...] = ()
 
     @property
     def remedy(self) -> str:
@@ -72,6 +74,7 @@ class Registry:
     kinds: dict[str, type[ModelKind]] = field(default_factory=dict)
     """Kinds of model."""
     optimizers: dict[str, type[Optimizer]] = field(default_factory=dict)
+    trackers: dict[str, type[Tracker]] = field(default_factory=dict)
 
     def checked(self) -> Registry:
         """The registry itself, if no plugin is broken.
@@ -227,6 +230,7 @@ NOUNS: Mapping[str, tuple[type[Spec], type[Card]]] = {
     "tasks": (Task, TaskCard),
     "kinds": (ModelKind, KindCard),
     "optimizers": (Optimizer, OptimizerCard),
+    "trackers": (Tracker, TrackerCard),
 }
 """What a plugin may bring, by the end of the hook's name: base class and class of the card."""
 

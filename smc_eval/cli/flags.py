@@ -35,6 +35,7 @@ METAVARS = {
     "executor": "local|slurm[:KEY=VALUE,…]|ray[:ADDRESS]",
     "threads": "N",
     "checkpoint-every": "SECONDS",
+    "track": "NAME[:key=value,…]",
 }
 """Placeholders for the values of flags in the help, where the type of the field gives none."""
 

@@ -14,11 +14,16 @@ from smc_eval.engine.run_options import RunOptions
 from smc_eval.errors import StoreError
 from smc_eval.experiment.cell import Chain
 from smc_eval.experiment.config import RunConfig
+from smc_eval.experiment.parsing import parse_named
+from smc_eval.experiment.spec_text import parse_trackers
 from smc_eval.planning.resolve import ResolvedCell, unresolved_lines
+from smc_eval.registry import registry
 from smc_eval.reporting.export import check_writable
+from smc_eval.spec import digest
 from smc_eval.store.layout import check_layout
 from smc_eval.store.record import Record
 from smc_eval.store.store import Store
+from smc_eval.trackers.tracker import Tracker
 
 GRID_SCHEMA = 2
 """Version of a store's `grid.json`."""
@@ -35,6 +40,7 @@ MACHINE_FLAGS = frozenset(
         "quiet",
         "shard",
         "threads",
+        "track",
     }
 )
 """Flags that each machine sets for itself, like its data folder. All others belong to the grid."""
@@ -88,6 +94,8 @@ def _run(
         shard=config.shard,
         checkpoint_seconds=config.checkpoint_every,
         ahead=ahead,
+        trackers=trackers(config),
+        group=grid_name(config),
         watcher=watcher,
         **options,
     )
@@ -112,14 +120,32 @@ def threads(chains: Sequence[Chain], config: RunConfig) -> int | None:
     return config.threads or (1 if tiny else None)
 
 
-def check_outputs(config: RunConfig) -> None:
-    """Check, before anything runs, that the outputs can be written and the executor exists.
+def trackers(config: RunConfig) -> tuple[Tracker, ...]:
+    """The trackers of `--track`.
 
     Raises:
-        UsageError: the file of `--json` cannot be written, or the value of `--executor` is wrong.
+        UsageError: one does not exist, has no such option, or cannot work on this machine.
+    """
+    if not config.track:
+        return ()
+    return parse_trackers(parse_named(config.track, "tracker"), registry().trackers)
+
+
+def grid_name(config: RunConfig) -> str:
+    """A name of the grid for trackers, the same for all who work on it: of the store and of the flags."""
+    flags = config.model_dump(mode="json", exclude={*MACHINE_FLAGS, "data_dir"})  # a machine may have its own
+    return f"{Path(config.output).absolute().name}-{digest(flags)[:8]}"
+
+
+def check_outputs(config: RunConfig) -> None:
+    """Check, before anything runs, that the outputs can be written, and executor and trackers exist.
+
+    Raises:
+        UsageError: the file of `--json` cannot be written, or `--executor` or `--track` is wrong.
         StoreError: the store cannot be written, or another release wrote it.
     """
     executor_for(config.executor)
+    trackers(config)
     if config.json_file and config.json_file != "-":
         check_writable(Path(config.json_file))
     output = Path(config.output)

@@ -11,8 +11,9 @@ import typer
 from smc_eval.errors import UnknownName, counted
 from smc_eval.protocol import PROTOCOLS, SUMMARIES
 from smc_eval.registry import Registry, load
+from smc_eval.trackers.tracker import is_installed
 
-LISTS = ("tasks", "methods", "kinds", "optimizers", "protocols", "plugins")
+LISTS = ("tasks", "methods", "kinds", "optimizers", "trackers", "protocols", "plugins")
 """Values of the argument of `list`."""
 
 
@@ -25,6 +26,7 @@ LIST_HEADS = {
     "methods": ("name", "pruning", "patterns", "summary"),
     "kinds": ("name", "example", "builds", "summary"),
     "optimizers": ("name", "summary"),
+    "trackers": ("name", "installed", "summary"),
     "protocols": ("name", "scope", "score", "summary"),
     "plugins": ("package", "version", "plugin", "status", "content"),
 }
@@ -71,6 +73,7 @@ def _rows(registry: Registry, kind: str) -> list[dict[str, Any]]:
                 "tasks": list(plugin.tasks),
                 "kinds": list(plugin.kinds),
                 "optimizers": list(plugin.optimizers),
+                "trackers": list(plugin.trackers),
             }
             for plugin in registry.plugins
         ]
@@ -98,6 +101,9 @@ def _short_row(kind: str, row: dict[str, Any]) -> Sequence[object]:
             return row["name"], row["example"], ", ".join(row["builds"]), row["summary"]
         case "optimizers":
             return row["name"], row["summary"]
+        case "trackers":
+            installed = all(map(is_installed, row["packages"]))
+            return row["name"], "yes" if installed else "no", row["summary"]
         case _:
             content = ", ".join(_contents(row))
             status = "ok" if row["status"] == "ok" else "BROKEN"
@@ -112,6 +118,8 @@ def _contents(row: dict[str, Any]) -> Iterator[str]:
         yield f"{counted(kinds, 'kind')} of model"
     if optimizers := len(row["optimizers"]):
         yield counted(optimizers, "optimizer")
+    if trackers := len(row["trackers"]):
+        yield counted(trackers, "tracker")
 
 
 def columns(rows: list[list[str]]) -> list[str]:

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID
 from rich.table import Column
 from rich.text import Text
 
-from smc_eval.engine.progress import Silent, Watcher
+from smc_eval.engine.progress import Silent, StepValues, Watcher
 from smc_eval.errors import first_line
 from smc_eval.reporting.printable import printable, printable_lines
 from smc_eval.store.record import Record, ScoreRecord
@@ -121,6 +121,8 @@ class ProgressState:
     def stage(self, label: str, steps: int, done: int) -> None:
         self.stage_label, self.steps, self.first, self.done, self.loss = label, steps, done, done, None
         self.stage_began = self.clock()
+
+    def measure(self, read: Callable[[], StepValues]) -> None: ...
 
     def step(self, done: int, loss: float | None) -> None:
         self.done, self.loss = done, loss

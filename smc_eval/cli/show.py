@@ -29,6 +29,7 @@ from smc_eval.spec import Spec
 from smc_eval.stages import Prune, Rewind, Stage, Train
 from smc_eval.target import Distribution, Target
 from smc_eval.task import Task
+from smc_eval.trackers.tracker import Tracker, is_installed
 
 WHEN = {
     "none": "never",
@@ -55,15 +56,17 @@ def show(
     name: Annotated[
         str,
         typer.Argument(
-            metavar="NAME", help="A method, task, group of tasks, kind of model, optimizer or protocol."
+            metavar="NAME",
+            help="A method, task, group of tasks, kind of model, optimizer, tracker or protocol.",
         ),
     ],
 ) -> None:
-    """Show one method, task, group, kind, optimizer or protocol in full.
+    """Show one method, task, group, kind, optimizer, tracker or protocol in full.
 
     For a method it shows source, supported targets, options with defaults, and the stages of its plan. For
     a task: source, metric, models, options and recipes. For a kind of model: the tasks that take it. For an
-    optimizer: its passes and options. For a protocol: everything that it changes.
+    optimizer: its passes and options. For a tracker: its packages and options. For a protocol: everything
+    that it changes.
     """
     registry = load().checked()
     blocks = []
@@ -78,13 +81,15 @@ def show(
         blocks.append(_kind(registry, registry.kinds[name]))
     if name in registry.optimizers:
         blocks.append(_optimizer(registry.optimizers[name]))
+    if name in registry.trackers:
+        blocks.append(_tracker(registry.trackers[name]))
     if name in PROTOCOLS:
         blocks.append(_protocol(registry, PROTOCOLS[name]))
     if not blocks:
         nouns = (registry.methods, registry.tasks, registry.groups, registry.kinds, registry.optimizers)
-        known = [name for names in (*nouns, PROTOCOLS) for name in names]
+        known = [name for names in (*nouns, registry.trackers, PROTOCOLS) for name in names]
         raise UnknownName(
-            "method, task, group, kind of model, optimizer or protocol", name, known, see=LISTED
+            "method, task, group, kind of model, optimizer, tracker or protocol", name, known, see=LISTED
         )
     typer.echo("\n\n".join("\n".join(lines) for lines in blocks))
 
@@ -201,6 +206,22 @@ def _optimizer(cls: type[Optimizer]) -> list[str]:
         "  options",
         *_options(cls),
         f"  as in         --recipe optimizer={card.name}",
+    ]
+
+
+def _tracker(cls: type[Tracker]) -> list[str]:
+    card = cls.card
+    missing = [package for package in card.packages if not is_installed(package)]
+    install = card.install or " ".join(card.packages)
+    installed = f"not installed: pip install '{install}'" if missing else "installed"
+    return [
+        f"{card.name} (tracker): {card.summary}",
+        f"  source    {card.source}",
+        f"  packages  {', '.join(card.packages) or 'none'}{f' ({installed})' if card.packages else ''}",
+        f"  class     {cls.identity}",
+        "  options",
+        *_options(cls),
+        f"  as in     --track {card.name}",
     ]
 
 

@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from smc_eval.store.record import Record
+
+
+@dataclass(frozen=True)
+class StepValues:
+    """The values of an optimizer step, beside its loss."""
+
+    step: int
+    """Optimizer steps of the cell so far, over all its trainings."""
+    learning_rate: float
+    """The largest of all groups of parameters."""
+    sparsity: float | None
+    """Share of the weights in scope that masks prune; None where other ranks hold parts of the masks."""
 
 
 class Watcher(Protocol):
@@ -18,6 +32,9 @@ class Watcher(Protocol):
 
     def stage(self, label: str, steps: int, done: int) -> None:
         """A stage begins; `done` of its `steps` are done already."""
+
+    def measure(self, read: Callable[[], StepValues]) -> None:
+        """`read` gives the values of the last step from now on. It costs time: a few calls a second."""
 
     def step(self, done: int, loss: float | None) -> None:
         """So many steps of the stage are done; the loss is None if the stage has none."""
@@ -40,6 +57,8 @@ class Silent:
     def cell(self, number: int, label: str) -> None: ...
 
     def stage(self, label: str, steps: int, done: int) -> None: ...
+
+    def measure(self, read: Callable[[], StepValues]) -> None: ...
 
     def step(self, done: int, loss: float | None) -> None: ...
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from smc_eval.engine.progress import Silent, Watcher
 from smc_eval.experiment.cell import Chain, last_nets, shared_nets
 from smc_eval.experiment.config import Keep
+from smc_eval.trackers.tracker import Tracker
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,10 @@ class RunOptions:
     """Seconds between two checkpoints of a training. None: at most 3 % of the training time goes to them."""
     ahead: Sequence[Chain] = ()
     """Chains that may be needed later. The nets that they would share stay in the store."""
+    trackers: Sequence[Tracker] = ()
+    """Trackers that see the progress beside the watcher."""
+    group: str = ""
+    """Name of the grid, for trackers."""
     watcher: Watcher = field(default_factory=Silent)
 
     def kept_nets(self, chains: Sequence[Chain]) -> frozenset[str]:

@@ -14,10 +14,11 @@ from smc_eval.engine.executors.attempt import attempt
 from smc_eval.engine.executors.dispatcher import Dispatcher
 from smc_eval.engine.executors.jobs import Executor, WorkerSettings
 from smc_eval.engine.executors.local import Local
-from smc_eval.engine.executors.select import executor_for
+from smc_eval.engine.executors.select import Maker, executor_for
 from smc_eval.engine.optimizer_state import refuse_unfit_optimizers
 from smc_eval.engine.progress import Silent, Watcher
 from smc_eval.engine.run_options import RunOptions
+from smc_eval.engine.tracking import tracking
 from smc_eval.errors import UsageError
 from smc_eval.experiment.cell import Chain, unneeded_nets
 from smc_eval.store.record import Record
@@ -46,6 +47,14 @@ def run_cells(chains: Sequence[Chain], options: RunOptions) -> list[Record]:
         device = Device(options.device, options.threads, shard=options.shard)
         store, options = _for_rank(chains, store, device, options)
     store.open()
+    with tracking(chains, options) as options:
+        return _run_opened(chains, store, device, options, make)
+
+
+def _run_opened(
+    chains: Sequence[Chain], store: Store, device: Device | None, options: RunOptions, make: Maker
+) -> list[Record]:
+    """Run chains in a store that is open, with the executor that `make` makes or in this process."""
     devices = accelerators(options.device) if options.executor == "local" else []
     options.watcher.begin(len(chains))
     _warn_of_broken_records(store, options.watcher)
@@ -62,6 +71,7 @@ def run_cells(chains: Sequence[Chain], options: RunOptions) -> list[Record]:
         masks=options.keep == "masks",
         checkpoint_seconds=options.checkpoint_seconds,
         devices=tuple(devices),
+        measured=bool(options.trackers),
     )
     # one worker takes the threads that this process would take, so that its numbers are the same
     executor: Executor = Local(settings, 1) if one else make(settings, options.jobs)
@@ -107,7 +117,7 @@ def _refuse_several(options: RunOptions) -> None:
 def _for_rank(
     chains: Sequence[Chain], store: Store, device: Device, options: RunOptions
 ) -> tuple[Store, RunOptions]:
-    """The store and the options of a rank: only rank 0 reads, writes and shows progress.
+    """The store and the options of a rank: only rank 0 reads, writes, shows progress and has trackers.
 
     Raises:
         UsageError: the ranks have other cells.
@@ -119,8 +129,9 @@ def _for_rank(
             f"rank {differing[0]} has other cells than rank 0; "
             "use the same data, checkpoints and versions of plugins on all ranks"
         )
-    watcher = options.watcher if ranks.rank == 0 else Silent()
-    return RankZeroStore(store, ranks), replace(options, watcher=watcher)
+    if ranks.rank > 0:
+        options = replace(options, watcher=Silent(), trackers=())
+    return RankZeroStore(store, ranks), options
 
 
 def _drop_left_nets(chains: Sequence[Chain], store: Store, shared: Collection[str]) -> None:

@@ -21,7 +21,7 @@ from smc_eval.engine.optimizer import gathered_state, make_optimizer, restore_st
 from smc_eval.engine.optimizer_state import check_optimizer
 from smc_eval.engine.perturbation import perturbation
 from smc_eval.engine.predict import predict, prediction_recipe
-from smc_eval.engine.progress import Watcher
+from smc_eval.engine.progress import StepValues, Watcher
 from smc_eval.engine.stop_signals import STOP_SIGNALS
 from smc_eval.engine.training_step import TrainingStep
 from smc_eval.engine.usage import Usage
@@ -90,6 +90,7 @@ class Training:
         with recomputed(self.net.model, wanted=self.recipe.checkpointing), self._stops_after_a_step():
             steps = self.last - self.first
             watcher.stage(f"train {steps} steps", steps, self.step - self.first)
+            watcher.measure(self._values)
             while self.step < self.last:
                 loss = self._advance()
                 watcher.step(self.step - self.first, loss)
@@ -311,6 +312,16 @@ class Training:
             weights = {name: tensor.cpu().clone() for name, tensor in self.net.state.items()}
             masks = {name: mask.cpu().clone() for name, mask in self.net.masks.items()}
             self.best = Best(value, self.step, weights, masks)
+
+    def _values(self) -> StepValues:
+        """The values of the last step, for a tracker. Reads, and draws nothing."""
+        rate, sparsity = max(group["lr"] for group in self.optimizer.param_groups), 0.0
+        if self.device.ranks.shard_nets:  # to count them, all ranks must take part
+            return StepValues(self.usage.steps, float(rate), None)
+        if self.net.masks:
+            total = sum(weight.numel() for weight in self.net.parameters.values())
+            sparsity = 1 - self.net.remaining_count / total
+        return StepValues(self.usage.steps, float(rate), sparsity)
 
     @property
     def _size(self) -> int:

@@ -121,6 +121,9 @@ class RunConfig(Spec):
     shard: bool = False
     """Shard each parameter by rows over the ranks of torchrun (FSDP2), for nets larger than one device;
     docs/ranks.md lists the methods and tasks that support it. Default: off."""
+    track: tuple[str, ...] = ()
+    """Trackers that show loss, learning rate, sparsity, score and certificate of each cell: trackio, wandb,
+    mlflow, tensorboard or one of a plugin, as NAME[:key=value,…]. Repeatable. Default: none."""
     quiet: bool = False
     """Show only results and warnings, no progress. Default: off."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar, get_args
 
 from pydantic import ValidationError
@@ -12,6 +12,7 @@ from smc_eval.errors import UnknownName, UsageError
 from smc_eval.optimizer import Optimizer
 from smc_eval.recipe import Recipe
 from smc_eval.spec import Spec
+from smc_eval.trackers.tracker import Tracker
 
 COMMAND_LINE = ("flag", "the command line")
 """Noun and owner of flags in errors, see `parse_spec`."""
@@ -151,6 +152,25 @@ def parse_optimizer(text: str, optimizers: Mapping[str, type[Optimizer]]) -> Opt
             raise UsageError(f"option {option!r} of optimizer {name!r} {fault}")
         words[key] = value
     return parse_spec(optimizers[name], words, "option", f"optimizer {name!r}")
+
+
+def parse_trackers(
+    named: Iterable[tuple[str, Mapping[str, str]]], trackers: Mapping[str, type[Tracker]]
+) -> tuple[Tracker, ...]:
+    """Trackers from names and options, each once, as far as they can work on this machine.
+
+    Raises:
+        UnknownName: there is no such tracker, or it has no such option.
+        UsageError: the value of an option is wrong, or a tracker cannot work here: its package is missing.
+    """
+    chosen = list[Tracker]()
+    for name, options in named:
+        if name not in trackers:
+            raise UnknownName("tracker", name, trackers, see="smc-eval list trackers")
+        chosen.append(parse_spec(trackers[name], options, "option", f"tracker {name!r}"))
+    for tracker in chosen:
+        tracker.check()
+    return tuple(dict.fromkeys(chosen))
 
 
 def amend_recipe(recipe: Recipe, changes: Mapping[str, Any], owner: str) -> Recipe:

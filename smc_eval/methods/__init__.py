@@ -1,4 +1,4 @@
-"""The built-in methods, one file for each paper, and the optimizers. They come in by the hooks of plugins."""
+"""The built-in methods, one file for each paper, optimizers and trackers. They come in as plugins do."""
 
 from __future__ import annotations
 
@@ -33,6 +33,11 @@ from smc_eval.methods.taylor import Taylor
 from smc_eval.methods.top_kast import TopKast
 from smc_eval.methods.wanda import Wanda
 from smc_eval.optimizer import OPTIMIZERS, Optimizer
+from smc_eval.trackers.mlflow import MLflow
+from smc_eval.trackers.tensorboard import TensorBoard
+from smc_eval.trackers.tracker import Tracker
+from smc_eval.trackers.trackio import Trackio
+from smc_eval.trackers.wandb import WeightsAndBiases
 
 SMC_BENCH_METHODS: tuple[type[Method], ...] = (
     Dense,
@@ -86,3 +91,9 @@ def smc_eval_methods() -> list[type[Method]]:
 def smc_eval_optimizers() -> list[type[Optimizer]]:
     """The built-in optimizers."""
     return [*OPTIMIZERS]
+
+
+@hookimpl
+def smc_eval_trackers() -> list[type[Tracker]]:
+    """The built-in trackers."""
+    return [TensorBoard, MLflow, WeightsAndBiases, Trackio]

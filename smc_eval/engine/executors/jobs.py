@@ -29,6 +29,8 @@ class WorkerSettings:
     """Seconds between two checkpoints of a training. None: at most 3 % of the training time goes to them."""
     devices: tuple[str, ...] = ()
     """The accelerators that the workers share, as CUDA_VISIBLE_DEVICES names them."""
+    measured: bool = False
+    """Report the values of steps too, for trackers."""
 
 
 @dataclass(frozen=True)

@@ -186,7 +186,8 @@ def run_cell(
     """Run a task, in the folder in which the run was started, if its node has that folder."""
     with suppress(OSError):
         os.chdir(folder)
-    return run_job(job, settings, ProgressSender(lambda progress: inbox.add.remote(number, progress)))
+    sender = ProgressSender(lambda progress: inbox.add.remote(number, progress), measured=settings.measured)
+    return run_job(job, settings, sender)
 
 
 def ray_outcome(ref: Any) -> Record | None:

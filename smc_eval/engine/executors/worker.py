@@ -11,11 +11,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
 from smc_eval.engine.executors.jobs import CannotWork, Finished, Progress
-from smc_eval.engine.progress import Silent
+from smc_eval.engine.pace import Pace
+from smc_eval.engine.progress import Silent, StepValues
 from smc_eval.engine.stop_signals import STOP_SIGNALS, Stopped
 from smc_eval.errors import SmcError
 from smc_eval.store.record import Record
@@ -31,18 +33,34 @@ PROGRESS_SECONDS = 0.25
 
 
 class ProgressSender(Silent):
-    """A watcher that sends its calls elsewhere; of all steps, a few a second."""
+    """A watcher that sends its calls elsewhere; of all steps, a few a second.
 
-    def __init__(self, send: Callable[[Progress], object]) -> None:
-        self.send, self.due = send, 0.0
+    For trackers (`measured`) the values of these steps go along, and the last step of a stage is always sent.
+    """
+
+    def __init__(self, send: Callable[[Progress], object], *, measured: bool = False) -> None:
+        self.send, self.measured = send, measured
+        self.due, self.steps = 0.0, 0
+        self.read: Callable[[], StepValues] | None = None
+        self.pace = Pace(PROGRESS_SECONDS)
 
     def stage(self, label: str, steps: int, done: int) -> None:
+        self.read, self.steps = None, steps
         self.due = time.monotonic() + PROGRESS_SECONDS
         self._report("stage", label, steps, done)
 
+    def measure(self, read: Callable[[], StepValues]) -> None:
+        if self.measured:
+            self.read, self.due = read, 0.0  # the first step too
+
     def step(self, done: int, loss: float | None) -> None:
-        if (now := time.monotonic()) >= self.due:
+        last = self.read is not None and done == self.steps
+        if (now := time.monotonic()) >= self.due or last:
             self.due = now + PROGRESS_SECONDS
+            if self.read and (last or self.pace.due):
+                with self.pace.spending():
+                    values = self.read()
+                self._report("measure", partial(StepValues, **vars(values)))
             self._report("step", done, loss)
 
     def note(self, text: str, *, warning: bool = False) -> None:
@@ -70,7 +88,8 @@ def serve(pipe: Connection, settings: WorkerSettings, slot: int) -> None:
             job = pipe.recv()
             place = open_settings(settings)
             while True:
-                pipe.send(Finished(_attempt(job, settings, place, ProgressSender(pipe.send))))
+                sender = ProgressSender(pipe.send, measured=settings.measured)
+                pipe.send(Finished(_attempt(job, settings, place, sender)))
                 job = pipe.recv()
     except (EOFError, BrokenPipeError):
         return
