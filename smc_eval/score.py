@@ -15,8 +15,8 @@ class Items:
     """The contribution of each example to a score. It allows resampling without net, task or data."""
 
     kind: ItemKind
-    """Score of the rows: their mean, Spearman's rank correlation, corpus BLEU, the sum of the first numbers over
-    that of the second, or the exponential of such a ratio."""
+    """Score of the rows: their mean, Spearman's rank correlation, corpus BLEU, the sum of the first numbers
+    over that of the second, or the exponential of such a ratio."""
     rows: tuple[tuple[float, ...], ...]
     """One row for each example, in the order of the examples. mean: the value, in the metric's unit. rank:
     prediction and true value. bleu: matching n-grams (n = 1 to 4), predicted n-grams (n = 1 to 4),

@@ -75,7 +75,7 @@ class Chain:
 
     @cached_property  # a scheduler reads it thousands of times
     def digest(self) -> str:
-        """Digest of the result: of the last link, of the cell that is scored, and of data that only it reads."""
+        """Digest of the result: of the last link, of the cell, and of data that only its score reads."""
         last = self.links[-1].digest if self.links else self.start
         scored = _digests(self.sources, trained=False)
         return digest(self.cell, last, scored) if scored else digest(self.cell, last)

@@ -42,7 +42,7 @@ class CausalLanguageModel(TransformersKind):
     card: ClassVar[KindCard] = KindCard(
         name="causal-lm",
         summary="predicts the next token from those before it, as GPT, OPT, Llama and Mixtral do",
-        source="Radford et al. (2018), GPT; Zhang et al. (2022), OPT; Touvron et al. (2023), arXiv:2302.13971",
+        source="GPT, Radford et al. (2018); OPT, arXiv:2205.01068; Llama, arXiv:2302.13971",
         example="facebook/opt-125m",
         builds=("tiny", "scratch"),
     )

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import islice
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
@@ -129,8 +129,8 @@ def _windows(task: Perplexity) -> list[Window]:
     own = width - (begin is not None)
     if task.stride is not None and task.stride > own:
         raise UsageError(
-            f"stride={task.stride} is longer than the {own} tokens that a window takes of the text, so tokens "
-            f"would be left out; give stride={own} or less"
+            f"stride={task.stride} is longer than the {own} tokens that a window takes of the text, "
+            f"so tokens would be left out; give stride={own} or less"
         )
     text = read_text(task.folder, task.text, "test", task.documents)
     tokens = task.tokens(text)

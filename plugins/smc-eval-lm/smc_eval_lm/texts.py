@@ -103,7 +103,7 @@ def _joined_rows(rows: Iterator[str]) -> tuple[str, ...]:
     return ("\n\n".join(row if row.strip() else "" for row in rows),)
 
 
-def _wikitext(path: Path, part: Part) -> Text:
+def _wikitext(path: Path, _: Part) -> Text:
     return Text(WIKITEXT, _joined_rows(lines(path)))
 
 
