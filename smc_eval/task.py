@@ -34,6 +34,7 @@ CAPABILITIES = frozenset(
         "data_files",
         "exclude",
         "exclude_in_paper",
+        "excerpt",
         "left_out",
         "length",
         "loss_and_outputs",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from smc_eval.capabilities import HasExcerpts
 from smc_eval.engine.batches import Batches, pass_ranges
 from smc_eval.store.net_uses import NetUse
 
@@ -31,14 +32,14 @@ def find_use(model: nn.Module, batches: Batches) -> NetUse:
     with undisturbed(model, batches):
         for training in (False, True):
             model.train(training)
-            for places in _passes(batches):
+            for batch in _passes(batches):
                 if not waiting:
                     break
                 model.requires_grad_(False)
                 for weight in waiting.values():
                     weight.requires_grad_(True)
                 with looked_up, torch.enable_grad(), batches.device.autocast(batches.recipe.precision):
-                    loss = batches.task.loss(model, batches.batch(places))
+                    loss = batches.task.loss(model, batch)
                 waiting = dict(_unreached(loss, waiting))
     return NetUse(tuple(waiting), tuple(sorted(looked_up.seen_tables)))
 
@@ -74,12 +75,17 @@ def _counts(weight: Tensor) -> bool:
     return weight.ndim > 1 and weight.is_floating_point()
 
 
-def _passes(batches: Batches) -> Iterator[Sequence[int]]:
-    """Places of the training examples of each pass; examples of similar length share one."""
+def _passes(batches: Batches) -> Iterator[Any]:
+    """The batch of each pass: of a few excerpts, then of whole examples, those of similar length together.
+
+    Excerpts use most of what whole examples use, in little memory.
+    """
+    if isinstance(batches.task, HasExcerpts):
+        yield from batches.sample_excerpts(1, "use")
     order = sorted(range(len(batches.examples)), key=batches.lengths.__getitem__)
     size = -(-batches.recipe.batch_size // batches.parts)
     ranges = pass_ranges([batches.lengths[i] for i in order], size, batches.recipe.tokens)
-    return (order[part.start : part.stop] for part in ranges)
+    yield from (batches.batch(order[part.start : part.stop]) for part in ranges)
 
 
 def _unreached(loss: Tensor, weights: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:

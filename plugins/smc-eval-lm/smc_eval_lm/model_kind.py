@@ -68,7 +68,7 @@ class CausalLanguageModel(TransformersKind):
         from tokenizers import processors
 
         tokenizer = tiny_tokenizer(texts, SIZES[form].tokens)
-        tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(  # type: ignore[no-untyped-call]
+        tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
             single="<s> $A", special_tokens=[("<s>", tokenizer.bos_token_id)]
         )
         return tokenizer

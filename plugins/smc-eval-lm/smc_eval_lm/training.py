@@ -130,6 +130,9 @@ class LanguageModelling(Task):
     def loss_terms(self, example: Window) -> int:
         return len(example.ids) - 1
 
+    def excerpt(self, example: Window, tokens: int) -> Window:
+        return Window(example.ids[:tokens])
+
     def content(self, example: Window) -> Hashable:
         return example.ids
 
