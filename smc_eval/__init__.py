@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from smc_eval.pruner import Criterion, Probe, Pruner, masks
     from smc_eval.recipe import Recipe
     from smc_eval.score import Items, Score, accuracy
-    from smc_eval.sparse.inputs import InputObserver, Reducible, TransposedObserver
+    from smc_eval.sparse.inputs import InputObserver, Reducible, StackedObserver, TransposedObserver
     from smc_eval.sparse.shard_group import ShardGroup
     from smc_eval.spec import Outside, Spec
     from smc_eval.stages import START, Distillation, Prune, Rewind, Stage, Train
@@ -55,7 +55,8 @@ if TYPE_CHECKING:
 __version__ = "0.2.0"
 
 MODULES = {
-    "capabilities": "HasBackbone HasCeiling HasClasses HasContent HasDataFiles HasExclusions HasLength "
+    "capabilities": "HasBackbone HasCeiling HasClasses HasContent HasDataFiles HasExclusions "
+    "HasExcerpts HasLength "
     "HasLossTerms HasOutputs HasPadding HasPaperExclusions HasSideLengths HasUnknownTokens LeavesOut Sized "
     "TrainedAs",
     "card": "MethodCard TaskCard",
@@ -68,7 +69,7 @@ MODULES = {
     "pruner": "Criterion Probe Pruner masks",
     "recipe": "Recipe",
     "score": "Items Score accuracy",
-    "sparse.inputs": "InputObserver Reducible TransposedObserver",
+    "sparse.inputs": "InputObserver Reducible StackedObserver TransposedObserver",
     "sparse.shard_group": "ShardGroup",
     "spec": "Outside Spec",
     "stages": "START Distillation Prune Rewind Stage Train",
@@ -101,6 +102,7 @@ __all__ = [
     "HasContent",
     "HasDataFiles",
     "HasExclusions",
+    "HasExcerpts",
     "HasLength",
     "HasLossTerms",
     "HasOutputs",
@@ -137,6 +139,7 @@ __all__ = [
     "Source",
     "SparsityError",
     "Spec",
+    "StackedObserver",
     "Stage",
     "StepView",
     "Target",

@@ -65,10 +65,11 @@ class LookUps(TorchFunctionMode):
 
 
 def _has_numbers(index: Any) -> bool:
-    """Whether an index, in square brackets, has a tensor of whole numbers."""
+    """Whether an index, in square brackets, has a tensor of whole numbers. A single number is none: it
+    chooses one matrix of a stack, such as an expert."""
     parts = index if isinstance(index, tuple) else (index,)
     kinds = (torch.long, torch.int32, torch.int16, torch.uint8)
-    return any(isinstance(part, Tensor) and part.dtype in kinds for part in parts)
+    return any(isinstance(part, Tensor) and part.ndim and part.dtype in kinds for part in parts)
 
 
 def _counts(weight: Tensor) -> bool:

@@ -38,6 +38,9 @@ tokens, so that 32 batches are the published 128 windows."""
 TINY: Mapping[str, Any] = {"steps": 60, "lr": 3e-3, "batch_size": 8}
 """An untrained net has to learn something first. It takes a second."""
 
+ROUTERS = ("gate", "router", "shared_expert_gate")
+"""Names of the parts, beside `experts`, that choose among experts."""
+
 USUAL_WINDOW = 2048
 """Tokens of a window in the published results of one-shot pruning."""
 
@@ -137,10 +140,20 @@ class LanguageModelling(Task):
         return example.ids
 
     def exclude(self, model: nn.Module) -> Collection[str]:
-        """The output layer: published one-shot pruning leaves it dense. A tied one is an embedding anyway."""
+        """The output layer and the routers of mixtures of experts: published pruning leaves them dense.
+
+        An output layer that is tied to the embeddings is in no scope in any case.
+        """
         head = getattr(model, "get_output_embeddings", lambda: None)()
-        weight = getattr(head, "weight", None)
-        return [name for name, own in model.named_parameters() if own is weight]
+        dense = [getattr(head, "weight", None)]
+        for module in model.modules():
+            if hasattr(module, "experts"):
+                routers = (getattr(module, name, None) for name in ROUTERS)
+                dense += [
+                    weight for router in routers if router is not None for weight in router.parameters()
+                ]
+        out = {id(weight) for weight in dense if weight is not None}
+        return [name for name, weight in model.named_parameters() if id(weight) in out]
 
     def backbone_weights(self, model: nn.Module) -> Collection[str]:
         return () if form_of(self.backbone) else [name for name, _ in model.named_parameters()]
