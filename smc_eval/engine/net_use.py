@@ -12,6 +12,8 @@ from torch.overrides import TorchFunctionMode
 
 from smc_eval.capabilities import HasExcerpts
 from smc_eval.engine.batches import Batches, pass_ranges
+from smc_eval.sparse.inputs import InputWatch, Region
+from smc_eval.sparse.padding import Reading
 from smc_eval.store.net_uses import NetUse
 
 LOOKUPS = frozenset({"embedding", "embedding_bag", "index_select", "gather", "take_along_dim"})
@@ -29,6 +31,8 @@ def find_use(model: nn.Module, batches: Batches) -> NetUse:
         name: weight for name, weight in model.named_parameters() if _counts(weight)
     }
     looked_up = LookUps({id(weight): name for name, weight in waiting.items()})
+    turns = Turns()
+    maps = InputWatch(waiting, turns, Reading())
     with undisturbed(model, batches):
         for training in (False, True):
             model.train(training)
@@ -38,10 +42,28 @@ def find_use(model: nn.Module, batches: Batches) -> NetUse:
                 model.requires_grad_(False)
                 for weight in waiting.values():
                     weight.requires_grad_(True)
-                with looked_up, torch.enable_grad(), batches.device.autocast(batches.recipe.precision):
+                with looked_up, maps, torch.enable_grad(), batches.device.autocast(batches.recipe.precision):
                     loss = batches.task.loss(model, batch)
                 waiting = dict(_unreached(loss, waiting))
-    return NetUse(tuple(waiting), tuple(sorted(looked_up.seen_tables)))
+    return NetUse(tuple(waiting), tuple(sorted(looked_up.seen_tables)), tuple(sorted(turns.names)))
+
+
+class Turns:
+    """An observer that notes the weights whose rows are inputs."""
+
+    def __init__(self) -> None:
+        self.names = set[str]()
+
+    def __call__(self, name: str, region: Region, x_NI: Tensor) -> None:
+        """The weight is as most are."""
+
+    def transposed(self, name: str, region: Region, x_NI: Tensor) -> None:
+        """The rows of the weight are inputs."""
+        self.names.add(name)
+
+    def stacked(self, name: str, number: int, region: Region, x_NI: Tensor, *, turned: bool) -> None:
+        """The weight is a stack of matrices."""
+        self.names |= {name} if turned else set()
 
 
 class LookUps(TorchFunctionMode):

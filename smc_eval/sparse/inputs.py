@@ -86,8 +86,9 @@ def observing(
     products with a matrix, convolutions, recurrent cells, `nn.MultiheadAttention`. Recurrent layers are
     observed by module, because their kernels call no function. A weight is identified by its memory:
     tied weights are one, a view of some rows or columns is a part of the weight, and a copy is not
-    observed. Of a stack of matrices, such as experts, the matrix that is used is a part. Other products (lookup tables, `einsum`, batches of matrices, transposed convolutions,
-    projections of an LSTM) are not observed. Padding is no input: see `without_padding`, and `real`.
+    observed. Of a stack of matrices, such as experts, the matrix that is used is a part. Other products
+    (lookup tables, `einsum`, batches of matrices, transposed convolutions, projections of an LSTM) are not
+    observed. Padding is no input: see `without_padding`, and `real`.
     """
     recurrent = [module for module in model.modules() if isinstance(module, nn.RNNBase)]
     with without_padding(model) as reading:

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 import transformers
-
 from smc_eval_lm.model_kind import CausalLanguageModel
 from smc_eval_lm.texts import read_text
 

@@ -75,7 +75,7 @@ def pruned_by_loop(
         inputs: dict[nn.Module, list[Tensor]] = {linear: [] for linear in linears}
         hooks = [
             linear.register_forward_pre_hook(
-                lambda module, args: inputs[module].append(args[0].flatten(0, -2))
+                lambda module, args, inputs=inputs: inputs[module].append(args[0].flatten(0, -2))
             )
             for linear in linears
         ]
