@@ -184,6 +184,7 @@ def test_a_task_with_capabilities_overrides_each_default() -> None:
         (HasUnknownTokens, {"unknown_tokens"}),
         (HasCeiling, {"ceiling"}),
         (HasClasses, {"class_of"}),
+        (HasExcerpts, {"excerpt"}),
     ],
 )
 def test_a_capability_is_one_method_and_having_it_is_enough(capability: type, names: set[str]) -> None:
@@ -197,7 +198,7 @@ def test_every_capability_is_tested_here() -> None:
         name for name, value in vars(capabilities).items() if getattr(value, "_is_protocol", False) is True
     }
     assert protocols - {"Protocol"} == {
-        "HasBackbone", "HasCeiling", "HasClasses", "HasContent", "HasDataFiles", "HasExclusions", "HasLength",
+        "HasBackbone", "HasCeiling", "HasClasses", "HasContent", "HasDataFiles", "HasExcerpts", "HasExclusions", "HasLength",
         "HasLossTerms", "HasOutputs", "HasPadding", "HasPaperExclusions", "HasSideLengths",
         "HasUnknownTokens",
         "LeavesOut", "Sized", "TrainedAs",

@@ -192,8 +192,7 @@ def test_what_cannot_be_scored_is_refused_with_the_numbers(
     (own_text / "blank.txt").write_text(" \n\n")
     asked, part = task.replace(**fields), "train" if "train_window" in fields else "test"
     with pytest.raises(error, match=message):
-        asked.sources()
-        asked.data(part)
+        _ = (asked.sources(), asked.data(part))
 
 
 @pytest.mark.parametrize(("count", "found"), [(0, "0 tokens"), (1, "1 token")])
