@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         HasClasses,
         HasContent,
         HasDataFiles,
+        HasExcerpts,
         HasExclusions,
         HasLength,
         HasLossTerms,
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from smc_eval.pruner import Criterion, Probe, Pruner, masks
     from smc_eval.recipe import Recipe
     from smc_eval.score import Items, Score, accuracy
-    from smc_eval.sparse.inputs import InputObserver, Reducible, TransposedObserver
+    from smc_eval.sparse.inputs import InputObserver, Reducible, StackedObserver, TransposedObserver
     from smc_eval.sparse.shard_group import ShardGroup
     from smc_eval.spec import Outside, Spec
     from smc_eval.stages import START, Distillation, Prune, Rewind, Stage, Train
@@ -66,7 +67,8 @@ MODULES = {
     "api.pruned_net": "PrunedNet",
     "api.results": "Results",
     "api.sparsity_callback": "SparsityCallback",
-    "capabilities": "HasBackbone HasCeiling HasClasses HasContent HasDataFiles HasExclusions HasLength "
+    "capabilities": "HasBackbone HasCeiling HasClasses HasContent HasDataFiles HasExclusions "
+    "HasExcerpts HasLength "
     "HasLossTerms HasOutputs HasPadding HasPaperExclusions HasSideLengths HasUnknownTokens LeavesOut Sized "
     "TrainedAs",
     "card": "MethodCard TaskCard",
@@ -79,7 +81,7 @@ MODULES = {
     "pruner": "Criterion Probe Pruner masks",
     "recipe": "Recipe",
     "score": "Items Score accuracy",
-    "sparse.inputs": "InputObserver Reducible TransposedObserver",
+    "sparse.inputs": "InputObserver Reducible StackedObserver TransposedObserver",
     "sparse.shard_group": "ShardGroup",
     "spec": "Outside Spec",
     "stages": "START Distillation Prune Rewind Stage Train",
@@ -112,6 +114,7 @@ __all__ = [
     "HasClasses",
     "HasContent",
     "HasDataFiles",
+    "HasExcerpts",
     "HasExclusions",
     "HasLength",
     "HasLossTerms",
@@ -153,6 +156,7 @@ __all__ = [
     "SparsityCallback",
     "SparsityError",
     "Spec",
+    "StackedObserver",
     "Stage",
     "StepView",
     "Target",

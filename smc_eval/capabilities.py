@@ -143,6 +143,15 @@ class HasContent(Protocol):
 
 
 @runtime_checkable
+class HasExcerpts(Protocol):
+    """Examples are long and can be cut. What depends on the form of an example alone, such as the paths of a
+    net and its synaptic flow, is then found from a part of it."""
+
+    def excerpt(self, example: Any, tokens: int) -> Any:
+        """An example of at most so many tokens: the beginning of a longer one."""
+
+
+@runtime_checkable
 class LeavesOut(Protocol):
     """Some examples of the files are left out, because they are incomplete."""
 
@@ -246,6 +255,11 @@ def content(task: Task, example: Any) -> Hashable:
         return digest(_plain(example))
     except PluginError:
         return None
+
+
+def excerpt(task: Task, example: Any, tokens: int) -> Any:
+    """A short example for what depends on its form alone. Default: all of it."""
+    return task.excerpt(example, tokens) if isinstance(task, HasExcerpts) else example
 
 
 def left_out_examples(task: Task) -> dict[str, int]:

@@ -90,7 +90,8 @@ class Probe(NetView, Protocol):
         multiplied the N rows of `x_NI`. A weight that is used several times is passed as often. A weight
         that no linear map uses, such as a lookup table, is never passed. Inputs of a convolution are
         unfolded. If `see` is a `TransposedObserver`, `see.transposed(name, (rows, columns), x_NI)` gets the
-        inputs of weights whose rows are inputs, as in `x @ weight`.
+        inputs of weights whose rows are inputs, as in `x @ weight`; if it is a `StackedObserver`,
+        `see.stacked` gets those of single matrices of a stack, such as experts.
 
         Padding is no input: only examples without padding share a pass, and nets of transformers read the
         rows of each length apart; see `smc_eval.capabilities.HasPadding`. The record gives the share of the

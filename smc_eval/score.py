@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-ItemKind = Literal["mean", "rank", "bleu"]
+ItemKind = Literal["mean", "rank", "bleu", "ratio", "perplexity"]
 
 
 @dataclass(frozen=True)
@@ -15,11 +15,13 @@ class Items:
     """The contribution of each example to a score. It allows resampling without net, task or data."""
 
     kind: ItemKind
-    """Score of the rows: their mean, Spearman's rank correlation or corpus BLEU."""
+    """Score of the rows: their mean, Spearman's rank correlation, corpus BLEU, the sum of the first numbers
+    over that of the second, or the exponential of such a ratio."""
     rows: tuple[tuple[float, ...], ...]
     """One row for each example, in the order of the examples. mean: the value, in the metric's unit. rank:
     prediction and true value. bleu: matching n-grams (n = 1 to 4), predicted n-grams (n = 1 to 4),
-    predicted words, reference words."""
+    predicted words, reference words. ratio: numerator and denominator. perplexity: the sum of -log p over the
+    scored tokens, and their number, or that of another unit such as bytes."""
     groups: tuple[str, ...] = ()
     """Group of each example, if the score is a mean over groups, such as translation directions."""
 

@@ -34,6 +34,7 @@ CAPABILITIES = frozenset(
         "data_files",
         "exclude",
         "exclude_in_paper",
+        "excerpt",
         "head_facts",
         "left_out",
         "length",
@@ -59,6 +60,9 @@ class Source:
     """`synthetic`, a folder or a hub id."""
     digest: str
     """SHA-256 of the content, or the commit on the hub."""
+    trained: bool = True
+    """Whether training reads it. False for data that is only scored: nets that are trained alike are shared
+    by tasks that are scored on different data."""
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ from smc_eval.capabilities import (
     classes_of,
     content,
     data_files,
+    excerpt,
     excluded,
     excluded_in_paper,
     left_out_examples,
@@ -93,6 +94,9 @@ class Rich(Toy):
     def content(self, example: Any) -> tuple[int, ...]:
         return example[0]
 
+    def excerpt(self, example: Any, tokens: int) -> Any:
+        return example[0][:tokens], example[1]
+
     def left_out(self, part: Part) -> int:
         return len(part)
 
@@ -137,6 +141,7 @@ def test_a_task_without_capabilities_has_the_defaults() -> None:
     assert content(task, EXAMPLES[0]) == content(task, ([1, 2, 1], 1)) != content(task, EXAMPLES[1])
     assert content(task, Pair("a", 1)) == content(task, Pair("a", 1)) != content(task, Pair("a", 2))
     assert content(task, (nn.Linear(1, 1), 1)) is None
+    assert excerpt(task, EXAMPLES[0], 2) == EXAMPLES[0]
     assert left_out_examples(task) == unknown_tokens(task, EXAMPLES) == ceiling(task, EXAMPLES) == {}
 
 
@@ -155,6 +160,7 @@ def test_a_task_with_capabilities_overrides_each_default() -> None:
     assert published_sizes(task) is SIZES
     assert trained_as(task) == Toy(limit=3)
     assert content(task, EXAMPLES[0]) == (1, 2, 1)
+    assert excerpt(task, EXAMPLES[0], 2) == ((1, 2), 1)
     assert left_out_examples(task) == {"train": 5, "test": 4}
     assert unknown_tokens(task, EXAMPLES) == {"toy": 0.5} and ceiling(task, EXAMPLES) == {"toy": 98}
 
@@ -178,6 +184,7 @@ def test_a_task_with_capabilities_overrides_each_default() -> None:
         (HasUnknownTokens, {"unknown_tokens"}),
         (HasCeiling, {"ceiling"}),
         (HasClasses, {"class_of"}),
+        (HasExcerpts, {"excerpt"}),
     ],
 )
 def test_a_capability_is_one_method_and_having_it_is_enough(capability: type, names: set[str]) -> None:
@@ -191,7 +198,7 @@ def test_every_capability_is_tested_here() -> None:
         name for name, value in vars(capabilities).items() if getattr(value, "_is_protocol", False) is True
     }
     assert protocols - {"Protocol"} == {
-        "HasBackbone", "HasCeiling", "HasClasses", "HasContent", "HasDataFiles", "HasExclusions", "HasLength",
+        "HasBackbone", "HasCeiling", "HasClasses", "HasContent", "HasDataFiles", "HasExcerpts", "HasExclusions", "HasLength",
         "HasLossTerms", "HasOutputs", "HasPadding", "HasPaperExclusions", "HasSideLengths",
         "HasUnknownTokens",
         "LeavesOut", "Sized", "TrainedAs",

@@ -11,13 +11,16 @@ from typing import Any
 
 import torch
 
-from smc_eval.capabilities import classes_of, loss_terms, side_lengths
+from smc_eval.capabilities import classes_of, excerpt, loss_terms, side_lengths
 from smc_eval.engine.device import Device, tensor_shapes
 from smc_eval.engine.distributed.ranks import Ranks
 from smc_eval.errors import DataError
 from smc_eval.recipe import Recipe
 from smc_eval.spec import digest
 from smc_eval.task import Task
+
+EXCERPT = 32
+"""Tokens of an excerpt: paths and flow need double precision, and many numbers for each token."""
 
 BANDS_PER_DOUBLING = 8
 """Bands of similar length between a length and twice that length, where examples have two sides."""
@@ -58,6 +61,12 @@ class Batches:
     def sample(self, batches: int, name: str, size: int | None = None) -> Iterator[Any]:
         """A number of training batches, in an order of their own; after an epoch another one begins."""
         return (self.batch(places) for places in self._sampled_places(batches, name, size))
+
+    def sample_excerpts(self, batches: int, name: str, size: int | None = None) -> Iterator[Any]:
+        """The batches of `sample`, of at most `EXCERPT` tokens an example where the task can cut it."""
+        for places in self._sampled_places(batches, name, size):
+            examples = [excerpt(self.task, self.examples[place], EXCERPT) for place in places]
+            yield self.device.move(self.task.collate(examples))
 
     def sample_unpadded(self, batches: int, name: str) -> list[list[int]]:
         """The places of the same examples in other batches, in which no example pads another.

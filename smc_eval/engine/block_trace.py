@@ -81,6 +81,12 @@ class SeenInputs:
         """The inputs of a weight whose rows are inputs."""
         self._add(name, region, x_NI, turned=True)
 
-    def _add(self, name: str, region: Region, x_NI: Tensor, *, turned: bool) -> None:
+    def stacked(self, name: str, number: int, region: Region, x_NI: Tensor, *, turned: bool) -> None:
+        """The inputs of one matrix of a stack."""
+        self._add(name, region, x_NI, turned=turned, number=number)
+
+    def _add(
+        self, name: str, region: Region, x_NI: Tensor, *, turned: bool, number: int | None = None
+    ) -> None:
         spans = tuple((span.start, span.stop) for span in region)
-        self.seals.setdefault(name, []).append((turned, spans, tuple(x_NI.shape), seal(x_NI)))
+        self.seals.setdefault(name, []).append((number, turned, spans, tuple(x_NI.shape), seal(x_NI)))

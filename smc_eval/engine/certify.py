@@ -182,7 +182,7 @@ def _reached(net: Net, task: HasOutputs, batches: Batches, *, dense: bool = Fals
     reached: dict[str, Tensor] = {}
     large = is_large(net.state.values())
     size = 1 if large else PATH_GROUP  # a group at once takes a third of the time, and more memory
-    for number, batch in enumerate(batches.sample(PATH_EXAMPLES // size, "paths", size), 1):
+    for number, batch in enumerate(batches.sample_excerpts(PATH_EXAMPLES // size, "paths", size), 1):
         reached = on_paths(net, partial(_outputs, task, batch), dense=dense, known=reached)
         if large:
             batches.device.empty_cache()

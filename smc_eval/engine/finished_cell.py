@@ -87,7 +87,7 @@ class FinishedCell:
             cost=cost,
             inputs=self.usage.inputs(self.net.shapes),
             checkpoint=used_checkpoint(self.net.model),
-            notes=(*blank.notes, *self.usage.notes, *head_notes(self.task)),
+            notes=(*blank.notes, *self.usage.notes, *head_notes(self.task), *self._group_notes(net)),
             versions=versions() | self.device.description,
         )
 
@@ -110,6 +110,16 @@ class FinishedCell:
             whole.load(tensors)
         whole.changes, whole.regrown = net.changes, net.regrown
         return whole
+
+    def _group_notes(self, net: Net) -> list[str]:
+        """A note where groups of an N:M pattern hold outputs: they lie along rows, and rows are inputs."""
+        target = self.chain.cell.target
+        turned = [name for name in self.use.turned if name in net.masks] if target.is_n_m else []
+        if not turned:
+            return []
+        more = f" and {len(turned) - 1} more" if len(turned) > 1 else ""
+        where = f"{turned[0]}{more}: rows of these tensors are inputs (x @ weight)"
+        return [f"groups of {target.pattern} hold outputs and not inputs in {where}"]
 
     def _certificate(self, net: Net, target: Target | None) -> Certificate:
         """The certificate of the whole net, made on rank 0."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,7 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from smc_eval.capabilities import HasExcerpts
 from smc_eval.engine.batches import Batches, pass_ranges
+from smc_eval.sparse.inputs import InputWatch, Region
+from smc_eval.sparse.padding import Reading
 from smc_eval.store.net_uses import NetUse
 
 LOOKUPS = frozenset({"embedding", "embedding_bag", "index_select", "gather", "take_along_dim"})
@@ -28,19 +31,39 @@ def find_use(model: nn.Module, batches: Batches) -> NetUse:
         name: weight for name, weight in model.named_parameters() if _counts(weight)
     }
     looked_up = LookUps({id(weight): name for name, weight in waiting.items()})
+    turns = Turns()
+    maps = InputWatch(waiting, turns, Reading())
     with undisturbed(model, batches):
         for training in (False, True):
             model.train(training)
-            for places in _passes(batches):
+            for batch in _passes(batches):
                 if not waiting:
                     break
                 model.requires_grad_(False)
                 for weight in waiting.values():
                     weight.requires_grad_(True)
-                with looked_up, torch.enable_grad(), batches.device.autocast(batches.recipe.precision):
-                    loss = batches.task.loss(model, batches.batch(places))
+                with looked_up, maps, torch.enable_grad(), batches.device.autocast(batches.recipe.precision):
+                    loss = batches.task.loss(model, batch)
                 waiting = dict(_unreached(loss, waiting))
-    return NetUse(tuple(waiting), tuple(sorted(looked_up.seen_tables)))
+    return NetUse(tuple(waiting), tuple(sorted(looked_up.seen_tables)), tuple(sorted(turns.names)))
+
+
+class Turns:
+    """An observer that notes the weights whose rows are inputs."""
+
+    def __init__(self) -> None:
+        self.names = set[str]()
+
+    def __call__(self, name: str, region: Region, x_NI: Tensor) -> None:
+        """The weight is as most are."""
+
+    def transposed(self, name: str, region: Region, x_NI: Tensor) -> None:
+        """The rows of the weight are inputs."""
+        self.names.add(name)
+
+    def stacked(self, name: str, number: int, region: Region, x_NI: Tensor, *, turned: bool) -> None:
+        """The weight is a stack of matrices."""
+        self.names |= {name} if turned else set()
 
 
 class LookUps(TorchFunctionMode):
@@ -64,22 +87,28 @@ class LookUps(TorchFunctionMode):
 
 
 def _has_numbers(index: Any) -> bool:
-    """Whether an index, in square brackets, has a tensor of whole numbers."""
+    """Whether an index, in square brackets, has a tensor of whole numbers. A single number is none: it
+    chooses one matrix of a stack, such as an expert."""
     parts = index if isinstance(index, tuple) else (index,)
     kinds = (torch.long, torch.int32, torch.int16, torch.uint8)
-    return any(isinstance(part, Tensor) and part.dtype in kinds for part in parts)
+    return any(isinstance(part, Tensor) and part.ndim and part.dtype in kinds for part in parts)
 
 
 def _counts(weight: Tensor) -> bool:
     return weight.ndim > 1 and weight.is_floating_point()
 
 
-def _passes(batches: Batches) -> Iterator[Sequence[int]]:
-    """Places of the training examples of each pass; examples of similar length share one."""
+def _passes(batches: Batches) -> Iterator[Any]:
+    """The batch of each pass: of a few excerpts, then of whole examples, those of similar length together.
+
+    Excerpts use most of what whole examples use, in little memory.
+    """
+    if isinstance(batches.task, HasExcerpts):
+        yield from batches.sample_excerpts(1, "use")
     order = sorted(range(len(batches.examples)), key=batches.lengths.__getitem__)
     size = -(-batches.recipe.batch_size // batches.parts)
     ranges = pass_ranges([batches.lengths[i] for i in order], size, batches.recipe.tokens)
-    return (order[part.start : part.stop] for part in ranges)
+    yield from (batches.batch(order[part.start : part.stop]) for part in ranges)
 
 
 def _unreached(loss: Tensor, weights: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:

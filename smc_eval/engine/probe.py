@@ -118,7 +118,7 @@ class NetProbe(NetReader):
     def flow(self, batches: int) -> dict[str, Tensor]:
         weights = self.net.weights
         flows: dict[str, Tensor] = {}
-        for batch in self._batches.sample(batches, self._name):
+        for batch in self._batches.sample_excerpts(batches, self._name):
             with self._metered("flow"):
                 part = flow(self.net.model, weights, partial(self._outputs, batch))
             self._usage.scoring_passes += 1

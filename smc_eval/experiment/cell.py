@@ -75,8 +75,10 @@ class Chain:
 
     @cached_property  # a scheduler reads it thousands of times
     def digest(self) -> str:
-        """Digest of the result: of the last link and of the cell that is scored."""
-        return digest(self.cell, self.links[-1].digest if self.links else self.start)
+        """Digest of the result: of the last link, of the cell, and of data that only its score reads."""
+        last = self.links[-1].digest if self.links else self.start
+        scored = _digests(self.sources, trained=False)
+        return digest(self.cell, last, scored) if scored else digest(self.cell, last)
 
     def digests(self) -> Iterator[str]:
         """Digests of the start and of the links, in order."""
@@ -96,7 +98,7 @@ def chain(cell: Cell, sources: tuple[Source, ...], examples: int) -> Chain:
         PlanError: the plan goes back to a net that it never named.
     """
     _accept(cell, examples)
-    read = [(source.role, source.digest) for source in sources]
+    read = _digests(sources, trained=True)
     start = digest("start", ENGINE, trained_as(cell.task), cell.protocol, cell.seed, read)
     points, links, last = {START: start}, list[Link](), start
     for number, stage in enumerate(_planned(cell, examples), 1):
@@ -127,6 +129,11 @@ def chain(cell: Cell, sources: tuple[Source, ...], examples: int) -> Chain:
             case _:
                 raise PlanError(f"{name} is {stage!r}; a stage is a Train, a Prune or a Rewind")
     return Chain(cell, start, tuple(links), sources, examples)
+
+
+def _digests(sources: Sequence[Source], *, trained: bool) -> list[tuple[str, str]]:
+    """Roles and digests of the sources that training reads, or of those that it does not read."""
+    return [(source.role, source.digest) for source in sources if source.trained == trained]
 
 
 def _accept(cell: Cell, examples: int) -> None:

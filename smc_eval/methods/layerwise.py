@@ -59,7 +59,8 @@ class Layerwise(Pruner):
 
         Args:
             name: of the tensor; `stats.bands(name)` gives its statistics.
-            weight_OI: its weights; do not write to them. A weight whose rows are inputs is transposed.
+            weight_OI: its weights; do not write to them. A weight whose rows are inputs is transposed;
+                matrices of a stack, such as experts, stand one below the other.
             within_OI: only weights that are True here can stay.
             stats: the statistics of this tensor, and of others.
             quota: how many stay: a number, a `RowQuota`, or (N, M). See `smc_eval.sparse.quota.chosen`.

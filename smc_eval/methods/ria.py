@@ -61,9 +61,16 @@ class RelativeImportance(Layerwise):
 
     def importance(self, name: str, weight_OI: Tensor, stats: InputStats) -> Tensor:
         """The importance of each weight of a tensor."""
+        import torch
+
         from smc_eval.sparse.relative_importance import relative_importance
 
-        importance_OI = relative_importance(weight_OI)
+        matrices = stats.matrices(name)  # those of a stack share no column
+        importance_OI = (
+            torch.cat([relative_importance(weight_OI[outputs]) for outputs in matrices])
+            if len(matrices) > 1
+            else relative_importance(weight_OI)
+        )
         for outputs, squares_I in stats.bands(name):
             if squares_I is not None:
                 importance_OI[outputs] *= (squares_I ** (self.exponent / 2)).to(importance_OI.dtype)

@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from bisect import bisect_left
 from collections.abc import Collection, Iterator, Mapping
 from itertools import pairwise
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -19,8 +20,13 @@ from smc_eval.sparse.inputs import Region
 Band = tuple[slice, Tensor | None]
 """Outputs of a weight that multiplied the same inputs, and the sum over these; None if there were none."""
 
-Key = tuple[str, int, int, bool]
-"""A weight's name, its first output, the output after its last, and whether its rows are inputs."""
+Layout = Literal["rows", "columns", "stacked rows", "stacked columns"]
+"""Where the outputs of a weight lie: its rows, as of most; its columns, as in `x @ weight`; or the rows or
+the columns of each matrix, where the weight is a stack of matrices such as the experts of a mixture."""
+
+Key = tuple[str, int, int, Layout]
+"""A weight's name, its first output, the output after its last, and its layout. Outputs of a stack are
+numbered on from matrix to matrix."""
 
 
 class InputStats(ABC):
@@ -29,18 +35,27 @@ class InputStats(ABC):
     def __init__(self, weights: Mapping[str, Tensor], names: Collection[str]) -> None:
         """`names` are the weights whose inputs are summed."""
         self.weights, self.names = weights, frozenset(names)
-        self.sums: dict[str, dict[tuple[int, int, bool], Tensor]] = {name: {} for name in names}
+        self.sums: dict[str, dict[tuple[int, int, Layout], Tensor]] = {name: {} for name in names}
 
     def __call__(self, name: str, region: Region, x_NI: Tensor) -> None:
         if name in self.names:
             rows, columns = region
-            self.add(self.sum_at((name, rows.start, rows.stop, False)), columns, x_NI)
+            self.add(self.sum_at((name, rows.start, rows.stop, "rows")), columns, x_NI)
 
     def transposed(self, name: str, region: Region, x_NI: Tensor) -> None:
         """The inputs of a weight whose rows are inputs."""
         if name in self.names:
             rows, columns = region
-            self.add(self.sum_at((name, columns.start, columns.stop, True)), rows, x_NI)
+            self.add(self.sum_at((name, columns.start, columns.stop, "columns")), rows, x_NI)
+
+    def stacked(self, name: str, number: int, region: Region, x_NI: Tensor, *, turned: bool) -> None:
+        """The inputs of one matrix of a stack."""
+        if name not in self.names:
+            return
+        inputs, outputs = region if turned else region[::-1]
+        before = number * self.weights[name].shape[2 if turned else 1]
+        layout: Layout = "stacked columns" if turned else "stacked rows"
+        self.add(self.sum_at((name, before + outputs.start, before + outputs.stop, layout)), inputs, x_NI)
 
     def keys(self) -> list[Key]:
         """The keys of all sums."""
@@ -48,34 +63,74 @@ class InputStats(ABC):
 
     def sum_at(self, key: Key) -> Tensor:
         """The sum over all inputs of these outputs of a weight; zeros if there were none yet."""
-        name, first, last, turned = key
+        name, first, last, layout = key
         sums, weight = self.sums[name], self.weights[name]
-        if (first, last, turned) not in sums:
-            sums[first, last, turned] = self.zero(len(weight) if turned else weight[0].numel(), weight)
-        return sums[first, last, turned]
+        if (first, last, layout) not in sums:
+            inputs = {
+                "rows": weight[0].numel(),
+                "columns": len(weight),
+                "stacked rows": weight.shape[-1],
+                "stacked columns": weight.shape[1],
+            }
+            sums[first, last, layout] = self.zero(inputs[layout], weight)
+        return sums[first, last, layout]
 
-    def turned(self, name: str) -> bool:
-        """Whether the rows of a weight are inputs, as in `x @ weight`; of most weights, columns are.
+    def layout(self, name: str) -> Layout:
+        """Where the outputs of a weight lie; in its rows, if none of its inputs were seen.
 
         Raises:
-            SparsityError: it was used both ways.
+            SparsityError: it was used in several ways.
         """
-        ways = {turned for _, _, turned in self.sums[name]}
-        if len(ways) > 1:
+        layouts = {layout for _, _, layout in self.sums[name]}
+        if len(layouts) > 1:
             raise SparsityError(
                 f"{name!r} multiplies inputs by its rows and by its columns, so its weights have two inputs "
                 "each; leave it out with --exclude, or choose a method that sees no inputs"
             )
-        return True in ways
+        return layouts.pop() if layouts else "rows"
 
     def matrix(self, name: str, tensor: Tensor) -> Tensor:
-        """A tensor of a weight's shape as [O, I]; it may be a view."""
-        return tensor.flatten(1).T if self.turned(name) else tensor.flatten(1)
+        """A tensor of a weight's shape as [O, I]; it may be a view. Matrices of a stack follow each other."""
+        match self.layout(name):
+            case "rows":
+                return tensor.flatten(1)
+            case "columns":
+                return tensor.flatten(1).T
+            case "stacked rows":
+                return tensor.flatten(0, 1)
+            case "stacked columns":
+                return tensor.mT.flatten(0, 1)
 
     def shaped(self, name: str, matrix_OI: Tensor) -> Tensor:
         """The inverse of `matrix`."""
-        matrix = matrix_OI.T if self.turned(name) else matrix_OI
-        return matrix.reshape(self.weights[name].shape)
+        shape = self.weights[name].shape
+        match self.layout(name):
+            case "columns":
+                return matrix_OI.T.reshape(shape)
+            case "stacked columns":
+                return matrix_OI.reshape(shape[0], shape[2], shape[1]).mT.contiguous()
+            case _:
+                return matrix_OI.reshape(shape)
+
+    def matrices(self, name: str) -> list[slice]:
+        """The outputs of each matrix of a stack; of another weight, all of them."""
+        weight = self.weights[name]
+        outputs = self._outputs(name)
+        height = outputs // len(weight) if self.layout(name).startswith("stacked") else outputs
+        return [slice(first, first + height) for first in range(0, outputs, height)]
+
+    def _outputs(self, name: str) -> int:
+        """The number of outputs of a weight, of all matrices of a stack together."""
+        weight = self.weights[name]
+        match self.layout(name):
+            case "rows":
+                return len(weight)
+            case "columns":
+                return weight[0].numel()
+            case "stacked rows":
+                return len(weight) * weight.shape[1]
+            case "stacked columns":
+                return len(weight) * weight.shape[2]
 
     def refuse_pattern(self, pattern: str) -> None:
         """Refuse an N:M pattern if it would group the outputs of a weight: its groups lie along rows.
@@ -83,7 +138,9 @@ class InputStats(ABC):
         Raises:
             SparsityError: the rows of a weight are inputs, and the pattern is not `free`.
         """
-        turned = next((name for name in self.sums if pattern != "free" and self.turned(name)), None)
+        turned = next(
+            (name for name in self.sums if pattern != "free" and self.layout(name).endswith("columns")), None
+        )
         if turned:
             raise SparsityError(
                 f"pattern {pattern} groups weights along rows, and the rows of {turned!r} are inputs "
@@ -107,10 +164,9 @@ class InputStats(ABC):
         """A weight's outputs in bands of equal inputs; most weights are one band.
 
         Raises:
-            SparsityError: inputs were not finite numbers, or too large to be squared; or `turned` raises.
+            SparsityError: inputs were not finite numbers, or too large to be squared; or `layout` raises.
         """
-        sums, weight = self.sums[name], self.weights[name]
-        outputs = weight[0].numel() if self.turned(name) else len(weight)
+        sums, outputs = self.sums[name], self._outputs(name)
         if not all(bool(total.isfinite().all()) for total in sums.values()):
             raise SparsityError(
                 f"the inputs that {name!r} multiplies are not finite; train it with a lower lr"

@@ -45,6 +45,20 @@ class TransposedObserver(Protocol):
 
 
 @runtime_checkable
+class StackedObserver(Protocol):
+    """An `InputObserver` that also gets the inputs of a stack of matrices, one of which is used at a time.
+
+    The experts of a mixture are such a stack: a weight of three dimensions. Other observers do not get them.
+    """
+
+    def stacked(self, name: str, number: int, region: Region, x_NI: Tensor, /, *, turned: bool) -> None:
+        """The rows and columns `region` of the matrix `weight[number]` multiplied N rows of inputs.
+
+        With `turned`, the rows of the matrix are inputs, as in `x @ matrix`.
+        """
+
+
+@runtime_checkable
 class Reducible(Protocol):
     """An `InputObserver` that only adds up. Each rank then runs a share of the batches.
 
@@ -72,8 +86,9 @@ def observing(
     products with a matrix, convolutions, recurrent cells, `nn.MultiheadAttention`. Recurrent layers are
     observed by module, because their kernels call no function. A weight is identified by its memory:
     tied weights are one, a view of some rows or columns is a part of the weight, and a copy is not
-    observed. Other products (lookup tables, `einsum`, batches of matrices, transposed convolutions,
-    projections of an LSTM) are not observed. Padding is no input: see `without_padding`, and `real`.
+    observed. Of a stack of matrices, such as experts, the matrix that is used is a part. Other products
+    (lookup tables, `einsum`, batches of matrices, transposed convolutions, projections of an LSTM) are not
+    observed. Padding is no input: see `without_padding`, and `real`.
     """
     recurrent = [module for module in model.modules() if isinstance(module, nn.RNNBase)]
     with without_padding(model) as reading:
@@ -156,6 +171,25 @@ class InputWatch(TorchFunctionMode):
             self.sight.rectangles.setdefault(name, set()).add(edges)
             with _disable_current_modes():  # the observer's own arithmetic is not the net's
                 observer(name, (rows, columns), self._real_rows(name, x.detach()))
+        elif isinstance(self.observer, StackedObserver):
+            self._report_stacked(self.observer, weight_OI, x)
+
+    def _report_stacked(self, observer: StackedObserver, weight_OI: Tensor, x: Tensor) -> None:
+        """Report the rows that a matrix of a stack multiplied."""
+        for matrix, turned in ((weight_OI, False), (weight_OI.t(), True)):
+            if found := self._find_in_stack(matrix):
+                name, number, (rows, columns) = found
+                width = dict(self.weights)[name].shape[2]
+                seen = self.sight.rectangles.setdefault(name, set())
+                # in `weight.flatten(1)` a matrix is one row
+                whole = columns == slice(0, width)
+                for first, last in [(rows.start, rows.stop)] if whole else _each(rows):
+                    left, right = first * width + columns.start, (last - 1) * width + columns.stop
+                    seen.add((number, number + 1, left, right))
+                with _disable_current_modes():
+                    rows_NI = self._real_rows(name, x.detach())
+                    observer.stacked(name, number, (rows, columns), rows_NI, turned=turned)
+                return
 
     def _real_rows(self, name: str, x: Tensor) -> Tensor:
         """The inputs as rows, without padding. Inputs that may still have some are noted.
@@ -185,6 +219,24 @@ class InputWatch(TorchFunctionMode):
 
     def _find(self, matrix: Tensor) -> tuple[str, Region] | None:
         """The weight of which a matrix is a rectangle, and the rows and columns of that rectangle."""
+        if not (found := self._owner(matrix)):
+            return None
+        name, weight, ahead = found
+        region = _rectangle(matrix, ahead, len(weight), weight.numel() // len(weight))
+        return (name, region) if region else None
+
+    def _find_in_stack(self, matrix: Tensor) -> tuple[str, int, Region] | None:
+        """The same for a weight that is a stack of matrices, with the number of the matrix."""
+        found = self._owner(matrix)
+        if not found or found[1].ndim != 3:
+            return None
+        name, weight, ahead = found
+        number, ahead = divmod(ahead, weight[0].numel())
+        region = _rectangle(matrix, ahead, *weight.shape[1:])
+        return (name, number, region) if region else None
+
+    def _owner(self, matrix: Tensor) -> tuple[str, Tensor, int] | None:
+        """The weight in whose memory a matrix begins, and how many numbers lie before it."""
         at = bisect_right(self.starts, matrix.data_ptr()) - 1
         if at < 0:
             return None
@@ -192,14 +244,7 @@ class InputWatch(TorchFunctionMode):
         ahead = (matrix.data_ptr() - self.starts[at]) // weight.element_size()
         if ahead >= weight.numel() or not weight.is_contiguous() or matrix.dtype != weight.dtype:
             return None
-        (rows, columns), width = matrix.shape, weight.numel() // len(weight)
-        row, column = divmod(ahead, width)
-        inside = row + rows <= len(weight) and column + columns <= width
-        straight = columns == 1 or matrix.stride(1) == 1
-        stacked = rows == 1 or matrix.stride(0) == width
-        if not (inside and straight and stacked):
-            return None
-        return name, (slice(row, row + rows), slice(column, column + columns))
+        return name, weight, ahead
 
     def recurrent(self, module: nn.RNNBase) -> Callable[..., Any]:
         """A `forward` for a recurrent layer that afterwards reports the inputs of its weights."""
@@ -215,6 +260,23 @@ class InputWatch(TorchFunctionMode):
             return output
 
         return watched
+
+
+def _rectangle(matrix: Tensor, ahead: int, height: int, width: int) -> Region | None:
+    """The rows and columns that a matrix has of a larger one, in which so many numbers lie before it."""
+    rows, columns = matrix.shape
+    row, column = divmod(ahead, width)
+    inside = row + rows <= height and column + columns <= width
+    straight = columns == 1 or matrix.stride(1) == 1
+    apart = rows == 1 or matrix.stride(0) == width
+    if not (inside and straight and apart):
+        return None
+    return slice(row, row + rows), slice(column, column + columns)
+
+
+def _each(rows: slice) -> list[tuple[int, int]]:
+    """Each of some rows as a range of its own."""
+    return [(row, row + 1) for row in range(rows.start, rows.stop)]
 
 
 def _without_override_check(function: Any) -> Any:

@@ -8,25 +8,29 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
-from smc_eval.score import Items
-from smc_eval.statistics import bleu, rank
+from smc_eval.score import ItemKind, Items
+from smc_eval.statistics import bleu, rank, ratio
 from smc_eval.statistics.shapes import Floats, Ints
 from smc_eval.store.record import Record
 
 SCORE_TOLERANCE = 1e-6
 """Largest relative difference between a record's score and the score computed from its items."""
 
-ROW_WIDTHS = {"mean": 1, "rank": 2, "bleu": 10}
+ROW_WIDTHS = {"mean": 1, "rank": 2, "bleu": 10, "ratio": 2, "perplexity": 2}
 """Numbers of an item, by kind."""
 
-REFERENCE_COLUMNS = {"mean": (1, 1), "rank": (1, 2), "bleu": (9, 10)}
+REFERENCE_COLUMNS = {"mean": (1, 1), "rank": (1, 2), "bleu": (9, 10), "ratio": (1, 2), "perplexity": (1, 2)}
 """Columns of the reference, which are equal for every net, by kind."""
 
-RANGES = {"rank": (-1.0, 1.0), "bleu": (0.0, 100.0), "percent": (0.0, 100.0)}
+RANGES = {
+    "rank": (-1.0, 1.0),
+    "bleu": (0.0, 100.0),
+    "percent": (0.0, 100.0),
+    "perplexity": (1.0, math.inf),
+}
 """The smallest and the largest score, by kind of items, and of a percentage."""
 
 UNBOUNDED = (-math.inf, math.inf)
@@ -39,7 +43,7 @@ ItemsKey = tuple[tuple[object, ...], ...]
 class Sample:
     """The items of one table cell, seeds x items; the folds of a seed follow each other."""
 
-    kind: Literal["mean", "rank", "bleu"]
+    kind: ItemKind
     rows_SNK: Floats
     groups_N: Ints
     """The group of each item: its fold, and its group within the fold. Items are drawn within groups."""
@@ -169,6 +173,10 @@ def _reweighted(kind: str, rows_SNK: Floats, counts_NB: Floats) -> Floats:
             return rank.resampled_rho(rows_SNK, counts_NB)
         case "bleu":
             return bleu.resampled_bleu(rows_SNK, counts_NB)
+        case "ratio":
+            return ratio.resampled_ratio(rows_SNK, counts_NB)
+        case "perplexity":
+            return np.exp(ratio.resampled_ratio(rows_SNK, counts_NB))
     return np.asarray(rows_SNK[..., 0] @ counts_NB / counts_NB.sum(axis=0))
 
 
@@ -178,6 +186,10 @@ def _influence(kind: str, rows_SNK: Floats) -> Floats:
             return rank.rho_influence(rows_SNK)
         case "bleu":
             return bleu.bleu_influence(rows_SNK)
+        case "ratio":
+            return ratio.ratio_influence(rows_SNK)
+        case "perplexity":  # the derivative of exp
+            return ratio.ratio_influence(rows_SNK) * np.exp(ratio.ratio(rows_SNK))[:, None]
     return np.asarray(rows_SNK[..., 0] - rows_SNK[..., 0].mean(axis=1, keepdims=True))
 
 

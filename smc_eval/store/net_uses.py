@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from smc_eval.files.sealed_json import read_sealed_json, write_sealed_json
@@ -21,6 +21,8 @@ class NetUse:
     """Matrices that no training example reaches: autograd gives them no gradient at all."""
     tables: tuple[str, ...] = ()
     """Tensors whose rows are looked up."""
+    turned: tuple[str, ...] = ()
+    """Weights whose rows are inputs, as in `x @ weight`; also stacks of such matrices."""
 
 
 class NetUses:
@@ -42,7 +44,9 @@ class NetUses:
         content = read_sealed_json(self._path(start), start)
         try:
             return (
-                None if content is None else NetUse(*(tuple(content[name]) for name in ("unused", "tables")))
+                None
+                if content is None
+                else NetUse(**{part.name: tuple(content[part.name]) for part in fields(NetUse)})
             )
         except (KeyError, TypeError):
             return None

@@ -207,8 +207,8 @@ def blank_record(cell: Cell, chain: Chain | None = None, sources: Iterable[Sourc
 
     `sources` are those of its task, if it has no chain.
     """
-    task, read = cell.task, {source.role: source for source in (chain.sources if chain else sources)}
-    data = read.get("data")
+    task, read = cell.task, chain.sources if chain else sources
+    data = next((source for source in read if source.role == "data"), None)  # what is scored comes first
     asked = "" if task.folder == "synthetic" else task.folder  # a task can have data of its own
     return Record(
         task=task.label,
