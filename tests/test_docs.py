@@ -35,7 +35,12 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 PLUGINS = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
 HOME = "https://github.com/smc-eval/smc-eval/blob/main/"
 DOCUMENTS = sorted(
-    [*ROOT.glob("*.md"), *ROOT.glob("benchmarks/*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("plugins/*/*.md")]
+    [
+        *ROOT.glob("*.md"),
+        *ROOT.glob("benchmarks/*.md"),
+        *ROOT.glob("docs/**/*.md"),
+        *ROOT.glob("plugins/*/*.md"),
+    ]
 )
 REGISTRY = registry.load().checked()
 KINDS = (*REGISTRY.methods.values(), *REGISTRY.tasks.values())
@@ -219,12 +224,25 @@ def test_the_fields_of_a_card_of_a_task_stand_in_the_documents() -> None:
 @pytest.fixture(scope="module")
 def generator() -> ModuleType:
     """benchmarks/methods.py, which writes the tables of docs/methods.md."""
-    place = ROOT / "benchmarks" / "methods.py"
-    found = importlib.util.spec_from_file_location("methods_of_the_documents", place)
+    return script("methods")
+
+
+def script(name: str) -> ModuleType:
+    """A script of benchmarks, as a module."""
+    found = importlib.util.spec_from_file_location(
+        f"{name}_of_the_documents", ROOT / "benchmarks" / f"{name}.py"
+    )
     assert found is not None and found.loader is not None
     module = importlib.util.module_from_spec(found)
     found.loader.exec_module(module)
     return module
+
+
+def test_the_tables_of_newcomers_are_those_of_the_records() -> None:
+    newcomers = script("newcomers")
+    text = newcomers.DOCUMENT.read_text(encoding="utf-8")
+    if newcomers.document(text) != text:
+        pytest.fail("docs/findings/newcomers.md is out of date; run: python benchmarks/newcomers.py")
 
 
 def test_the_tables_of_methods_are_those_of_the_cards_and_plans(generator: ModuleType) -> None:
