@@ -17,8 +17,10 @@ from smc_eval.capabilities import (
     HasContent,
     HasDataFiles,
     HasExclusions,
+    HasHeadFacts,
     HasLength,
     HasLossTerms,
+    HasNetTokenizer,
     HasOutputs,
     HasPadding,
     HasPaperExclusions,
@@ -34,8 +36,10 @@ from smc_eval.capabilities import (
     data_files,
     excluded,
     excluded_in_paper,
+    head_facts,
     left_out_examples,
     loss_terms,
+    net_tokenizer,
     published_sizes,
     real_tokens,
     side_lengths,
@@ -105,6 +109,12 @@ class Rich(Toy):
     def ceiling(self, examples: Sequence[Any]) -> dict[str, float]:
         return {"toy": 100 - len(examples)}
 
+    def net_tokenizer(self) -> str:
+        return "tokenizer"
+
+    def head_facts(self) -> dict[str, Any]:
+        return {"symbols": ("+", "-")}
+
 
 class TwoSides(Rich):
     """A task whose examples have two sides: they replace the length."""
@@ -138,6 +148,7 @@ def test_a_task_without_capabilities_has_the_defaults() -> None:
     assert content(task, Pair("a", 1)) == content(task, Pair("a", 1)) != content(task, Pair("a", 2))
     assert content(task, (nn.Linear(1, 1), 1)) is None
     assert left_out_examples(task) == unknown_tokens(task, EXAMPLES) == ceiling(task, EXAMPLES) == {}
+    assert net_tokenizer(task) is None and head_facts(task) == {}
 
 
 def test_a_task_with_capabilities_overrides_each_default() -> None:
@@ -157,6 +168,7 @@ def test_a_task_with_capabilities_overrides_each_default() -> None:
     assert content(task, EXAMPLES[0]) == (1, 2, 1)
     assert left_out_examples(task) == {"train": 5, "test": 4}
     assert unknown_tokens(task, EXAMPLES) == {"toy": 0.5} and ceiling(task, EXAMPLES) == {"toy": 98}
+    assert net_tokenizer(task) == "tokenizer" and head_facts(task) == {"symbols": ["+", "-"]}  # as JSON
 
 
 @pytest.mark.parametrize(
@@ -178,6 +190,8 @@ def test_a_task_with_capabilities_overrides_each_default() -> None:
         (HasUnknownTokens, {"unknown_tokens"}),
         (HasCeiling, {"ceiling"}),
         (HasClasses, {"class_of"}),
+        (HasNetTokenizer, {"net_tokenizer"}),
+        (HasHeadFacts, {"head_facts"}),
     ],
 )
 def test_a_capability_is_one_method_and_having_it_is_enough(capability: type, names: set[str]) -> None:
@@ -191,9 +205,9 @@ def test_every_capability_is_tested_here() -> None:
         name for name, value in vars(capabilities).items() if getattr(value, "_is_protocol", False) is True
     }
     assert protocols - {"Protocol"} == {
-        "HasBackbone", "HasCeiling", "HasClasses", "HasContent", "HasDataFiles", "HasExclusions", "HasLength",
-        "HasLossTerms", "HasOutputs", "HasPadding", "HasPaperExclusions", "HasSideLengths",
-        "HasUnknownTokens",
+        "HasBackbone", "HasCeiling", "HasClasses", "HasContent", "HasDataFiles", "HasExclusions",
+        "HasHeadFacts", "HasLength", "HasLossTerms", "HasNetTokenizer", "HasOutputs", "HasPadding",
+        "HasPaperExclusions", "HasSideLengths", "HasUnknownTokens",
         "LeavesOut", "Sized", "TrainedAs",
     }  # fmt: skip
 
