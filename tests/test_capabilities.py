@@ -18,8 +18,10 @@ from smc_eval.capabilities import (
     HasDataFiles,
     HasExcerpts,
     HasExclusions,
+    HasHeadFacts,
     HasLength,
     HasLossTerms,
+    HasNetTokenizer,
     HasOutputs,
     HasPadding,
     HasPaperExclusions,
@@ -36,8 +38,10 @@ from smc_eval.capabilities import (
     excerpt,
     excluded,
     excluded_in_paper,
+    head_facts,
     left_out_examples,
     loss_terms,
+    net_tokenizer,
     published_sizes,
     real_tokens,
     side_lengths,
@@ -110,6 +114,12 @@ class Rich(Toy):
     def ceiling(self, examples: Sequence[Any]) -> dict[str, float]:
         return {"toy": 100 - len(examples)}
 
+    def net_tokenizer(self) -> str:
+        return "tokenizer"
+
+    def head_facts(self) -> dict[str, Any]:
+        return {"symbols": ("+", "-")}
+
 
 class TwoSides(Rich):
     """A task whose examples have two sides: they replace the length."""
@@ -144,6 +154,7 @@ def test_a_task_without_capabilities_has_the_defaults() -> None:
     assert content(task, (nn.Linear(1, 1), 1)) is None
     assert excerpt(task, EXAMPLES[0], 2) == EXAMPLES[0]
     assert left_out_examples(task) == unknown_tokens(task, EXAMPLES) == ceiling(task, EXAMPLES) == {}
+    assert net_tokenizer(task) is None and head_facts(task) == {}
 
 
 def test_a_task_with_capabilities_overrides_each_default() -> None:
@@ -164,6 +175,7 @@ def test_a_task_with_capabilities_overrides_each_default() -> None:
     assert excerpt(task, EXAMPLES[0], 2) == ((1, 2), 1)
     assert left_out_examples(task) == {"train": 5, "test": 4}
     assert unknown_tokens(task, EXAMPLES) == {"toy": 0.5} and ceiling(task, EXAMPLES) == {"toy": 98}
+    assert net_tokenizer(task) == "tokenizer" and head_facts(task) == {"symbols": ["+", "-"]}  # as JSON
 
 
 @pytest.mark.parametrize(
@@ -186,6 +198,8 @@ def test_a_task_with_capabilities_overrides_each_default() -> None:
         (HasCeiling, {"ceiling"}),
         (HasClasses, {"class_of"}),
         (HasExcerpts, {"excerpt"}),
+        (HasNetTokenizer, {"net_tokenizer"}),
+        (HasHeadFacts, {"head_facts"}),
     ],
 )
 def test_a_capability_is_one_method_and_having_it_is_enough(capability: type, names: set[str]) -> None:
@@ -200,8 +214,9 @@ def test_every_capability_is_tested_here() -> None:
     }
     assert protocols - {"Protocol"} == {
         "HasBackbone", "HasCeiling", "HasClasses", "HasContent", "HasDataFiles", "HasExcerpts",
-        "HasExclusions", "HasLength", "HasLossTerms", "HasOutputs", "HasPadding", "HasPaperExclusions", "HasSideLengths",
-        "HasUnknownTokens",
+        "HasExclusions",
+        "HasHeadFacts", "HasLength", "HasLossTerms", "HasNetTokenizer", "HasOutputs", "HasPadding",
+        "HasPaperExclusions", "HasSideLengths", "HasUnknownTokens",
         "LeavesOut", "Sized", "TrainedAs",
     }  # fmt: skip
 

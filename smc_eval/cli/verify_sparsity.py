@@ -89,15 +89,21 @@ def verify_sparsity(
 
 
 def _opened(place: str) -> TensorFiles:
-    """The tensors of a checkpoint.
+    """The tensors of a checkpoint, which must be the weights themselves.
 
     Raises:
-        ModelError: there is none, or it cannot be read.
+        ModelError: there is none, it cannot be read, or another program packed or quantised its weights.
     """
     from smc_eval.engine.verify.tensor_files import TensorFiles
     from smc_eval.methods.from_checkpoint import checkpoint_files
+    from smc_eval.tasks.checkpoint_files import refuse_packed
+    from smc_eval.tasks.foreign_tensors import refuse_foreign
 
-    return TensorFiles([*checkpoint_files(place), *_head(place)])
+    paths = [*checkpoint_files(place), *_head(place)]
+    refuse_packed(_config(place), place)
+    files = TensorFiles(paths)
+    refuse_foreign(files.names, place)
+    return files
 
 
 def _head(place: str) -> list[Path]:
@@ -122,13 +128,18 @@ def _masks(place: str, files: TensorFiles) -> dict[str, Any] | None:
 
 def _ties(place: str) -> bool | None:
     """Whether the config ties input and output tables; None where it does not say."""
+    value = _config(place).get("tie_word_embeddings")
+    return value if isinstance(value, bool) else None
+
+
+def _config(place: str) -> dict[str, Any]:
+    """The config beside the weights; empty where there is none that can be read."""
     path = user_path(place) / "config.json"
     try:
         config = parse_json(path.read_bytes()) if is_file(path) else {}
     except (OSError, ValueError):
-        return None
-    value = config.get("tie_word_embeddings") if isinstance(config, dict) else None
-    return value if isinstance(value, bool) else None
+        return {}
+    return config if isinstance(config, dict) else {}
 
 
 def _named(place: str, made: Any) -> CheckpointZeros:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from smc_eval.errors import ModelError
 from smc_eval.files.checksum import file_sha256_once
@@ -93,7 +93,7 @@ class Manifest:
                     f"{MANIFEST_SCHEMA}; export the net again, or use the release that wrote it"
                 )
             made = cls(folder, **plain)
-            whole = all(isinstance(getattr(made, name), dict) for name in ("facts", "files", "record"))
+            whole = made._has_types()
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             whole = False
         if not whole:
@@ -102,6 +102,17 @@ class Manifest:
                 "use the folder as an ordinary checkpoint"
             )
         return made
+
+    def _has_types(self) -> bool:
+        """Whether every value has the type that it is written with."""
+        texts = (self.task, self.tasks, self.prefix, self.weights, self.built or "", *self.files.values())
+        mappings = (self.facts, self.files, self.record, self.not_trained)
+        return (
+            all(isinstance(mapping, dict) for mapping in mappings)
+            and all(isinstance(text, str) for text in texts)
+            and self.form in get_args(FolderForm)
+            and self.format in get_args(WeightFormat)
+        )
 
     def refuse_altered(self) -> None:
         """Refuse a folder with a file of tensors that is missing, or is not the one that was exported.

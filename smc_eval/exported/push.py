@@ -24,7 +24,7 @@ def check_repo(repo: str) -> None:
         UsageError: its name is none, it holds files, nobody is logged in, or the hub cannot be reached.
     """
     from huggingface_hub import HfApi, errors, get_token
-    from huggingface_hub.utils._validators import validate_repo_id
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
     try:
         validate_repo_id(repo)

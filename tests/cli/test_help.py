@@ -13,7 +13,20 @@ import smc_eval
 from smc_eval.cli.flags import METAVARS
 from smc_eval.experiment.config import RunConfig, keys
 
-VERBS = ("run", "work", "plan", "list", "show", "report", "compare", "score", "store", "data")
+VERBS = (
+    "run",
+    "work",
+    "plan",
+    "list",
+    "show",
+    "report",
+    "compare",
+    "score",
+    "store",
+    "export",
+    "verify-sparsity",
+    "data",
+)
 
 
 def test_the_version_is_printed(invoke) -> None:

@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 
 from smc_eval.engine.cell_run import CellRun
 from smc_eval.engine.export import folder as export_folder
+from smc_eval.engine.export import model_files
 from smc_eval.exported.packed_tensors import read_packed
 from smc_eval.store.records import RecordsFile
 from smc_eval.store.store import Store
@@ -217,6 +218,29 @@ def test_an_archive_holds_the_same_net_and_only_smc_eval_reads_it(
     (again,) = RecordsFile(Path("s")).latest().values()
     (first,) = (r for r in RecordsFile(store).latest().values() if r.target.sparsity == 0.9)
     assert again.score == first.score and again.target.sparsity == pytest.approx(0.9, abs=1e-5)
+
+
+@pytest.mark.slow
+def test_a_large_model_is_written_in_several_files(
+    invoke: Invoke, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import transformers
+
+    assert invoke("export", store, "omp-before@0.5", "--to", "one", "--quiet").exit_code == 0
+    monkeypatch.setattr(model_files, "SHARD_SIZE", "600KB")
+    assert invoke("export", store, "omp-before@0.5", "--to", "many", "--quiet").exit_code == 0
+    assert len(list(Path("many").glob("model-0000*.safetensors"))) > 1
+    assert "model.safetensors.index.json" in json.loads(Path("many/smc_eval.json").read_text())["files"]
+    whole = load_file("one/model.safetensors")
+    loaded = transformers.AutoModel.from_pretrained("many", local_files_only=True).state_dict()
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in whole.items())
+    words = ("--to", "packed", "--format", "bitmask", "--quiet")
+    assert invoke("export", store, "omp-before@0.5", *words).exit_code == 0
+    assert not list(Path("packed").glob("model*"))
+    packed = read_packed(Path("packed/packed.safetensors"))
+    assert packed.keys() == whole.keys()
+    assert all(torch.equal(packed[name], tensor) for name, tensor in whole.items())
+    assert invoke("verify-sparsity", "packed").exit_code == 0
 
 
 def test_a_file_that_was_altered_is_refused_when_the_folder_is_a_model(invoke: Invoke, store: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from smc_eval.store.records import RecordsFile
 from smc_eval.store.stored_net import StoredNet
 from smc_eval.tasks.arithmetic.datasets import MawpsGts
 from smc_eval.tasks.arithmetic.stored_solver import load_solver
+from smc_eval.tasks.synthetic import synthetic_folder
 
 Invoke = Callable[..., Any]
 FLAGS = ("--limit", "16", "--quiet", "--no-dense", "--keep", "final")
@@ -220,6 +222,28 @@ def test_what_the_task_does_not_use_of_a_checkpoint_comes_home_unchanged(
     assert "license: apache-2.0" in card and "pooler.dense.weight" in card and "from the base model" in card
     assert_same_outputs(folder, {"input_ids": IDS}, "last_hidden_state", "pooler_output")
     assert score_again(invoke, folder, "csqa").score == first_record().score
+
+
+@pytest.mark.slow
+def test_data_or_a_model_that_is_gone_is_named(invoke: Invoke, tmp_path: Path) -> None:
+    base, data = bert(tmp_path / "base"), tmp_path / "data"
+    shutil.copytree(synthetic_folder("commonsenseqa"), data)
+    cell = ("--method", "random-before", "--sparsity", "0.6", "--recipe", "steps=1", "--output", "s")
+    ran = invoke("--model", base, "--tasks", "csqa", *cell, *FLAGS, "--data-dir", data)
+    assert ran.exit_code == 0, ran.output
+    words = ("export", "s", "random-before@0.6", "--to", "out")
+    data.rename(tmp_path / "moved")
+    ended = invoke(*words)
+    assert ended.exit_code == 2 and str(data) in ended.stderr and not Path("out").exists()
+    assert invoke(*words, "--data-dir", tmp_path / "moved", "--quiet").exit_code == 0
+    file = next((tmp_path / "moved").rglob("*train*"))
+    file.write_bytes(file.read_bytes().rstrip(b"\n").rpartition(b"\n")[0] + b"\n")
+    again = ("export", "s", "random-before@0.6", "--to", "two", "--data-dir", tmp_path / "moved")
+    ended = invoke(*again)
+    assert ended.exit_code == 2 and "is not that of the record" in ended.stderr and not Path("two").exists()
+    base.rename(tmp_path / "elsewhere")
+    ended = invoke(*again)
+    assert ended.exit_code == 2 and "there is no model folder" in ended.stderr and not Path("two").exists()
 
 
 @pytest.mark.slow

@@ -107,6 +107,26 @@ def test_pickles_shards_and_pairs_of_torch_are_read(invoke: Invoke) -> None:
     assert as_json(invoke("verify-sparsity", "shards", "--json"))["sparsity"]["weights"] == 7 / 24
 
 
+@pytest.mark.parametrize(
+    ("tensors", "config", "message"),
+    [
+        (
+            {"a.weight.bitmask": MATRIX.to(torch.uint8), "a.weight.compressed": torch.ones(5)},
+            {},
+            "it is part of packed weights",
+        ),
+        ({"a.weight": MATRIX.to(torch.int8), "a.weight_scale": torch.ones(3)}, {}, "a quantised weight"),
+        ({"a.lora_A.weight": MATRIX}, {}, "it is part of an adapter"),
+        ({"a.weight": MATRIX}, {"quantization_config": {"quant_method": "gptq"}}, "packed or quantised"),
+    ],
+)
+def test_what_other_programs_packed_is_refused_and_not_counted(
+    invoke: Invoke, tensors: dict[str, Tensor], config: dict[str, Any], message: str
+) -> None:
+    ended = invoke("verify-sparsity", saved("a", tensors, **config))
+    assert ended.exit_code == 2 and message in ended.stderr and ended.stdout == ""
+
+
 class Evil:
     """Whatever pickle would call."""
 

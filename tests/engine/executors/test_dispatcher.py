@@ -248,7 +248,7 @@ def test_a_device_that_is_missing_in_workers_is_refused(tmp_path: Path) -> None:
         run_cells([chain_of(Dense(), Target())], RunOptions(tmp_path, device="cuda:0", jobs=2))
 
 
-@pytest.mark.parametrize(("keep", "left"), [("nets", 1), ("masks", 0), ("results", 0)])
+@pytest.mark.parametrize(("keep", "left"), [("nets", 1), ("final", 3), ("masks", 0), ("results", 0)])
 def test_keep_decides_what_stays_in_the_store(tmp_path: Path, keep: Any, left: int) -> None:
     half = chain_of(MagnitudeAfter(), Target(sparsity=0.5))
     chains = [chain_of(Dense(), Target()), chain_of(MagnitudeAfter(), Target(sparsity=0.2)), half]

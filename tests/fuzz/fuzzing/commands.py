@@ -58,7 +58,7 @@ GOOD = {
     "--find": ("s@95", "s@50:within=0.1,runs=3", "s@99:low=0.2,high=0.9,runs=2"),
     "--limit": ("1", "2", "8", "9999"),
     "--device": ("cpu", "auto"),
-    "--keep": ("nets", "masks", "results"),
+    "--keep": ("nets", "final", "masks", "results"),
     "--threads": ("1", "2"),
     "--checkpoint-every": ("0", "0.01", "60"),
     "--ablate": ("shuffle", "random", "reinit", "invert", "shuffle,random"),

@@ -110,6 +110,9 @@ class NextLetter(Task):
             return kind.build("tiny", _tokenizer("tiny"))
         return find_backbone(self.backbone, kind).load()
 
+    def net_tokenizer(self) -> Any:
+        return _tokenizer(self.backbone)
+
     def collate(self, examples: Sequence[str]) -> dict[str, Tensor]:
         import torch
 
