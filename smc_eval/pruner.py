@@ -226,7 +226,7 @@ class Criterion(Pruner):
 
     def _check(self, saliency: Tensors, weights: Tensors, shards: ShardGroup) -> None:
         """Refuse saliencies that would make a wrong mask without an error."""
-        from smc_eval.sparse.given_tensors import wrong_tensors
+        from smc_eval.sparse.given_tensors import is_finite, wrong_tensors
 
         if found := wrong_tensors(saliency):
             raise PluginError(f"{self.identity} gave {found} as saliencies; wanted real numbers")
@@ -241,7 +241,7 @@ class Criterion(Pruner):
                     f"{self.identity} gave {name!r} saliencies of shape {tuple(values.shape)}, "
                     f"its weights have {tuple(weights[name].shape)}"
                 )
-        infinite = shards.sums(not bool(values.isfinite().all()) for values in saliency.values())
+        infinite = shards.sums(not is_finite(values) for values in saliency.values())
         for name, count in zip(saliency, infinite, strict=True):
             if count:
                 raise PluginError(f"{self.identity} gave {name!r} saliencies that are not finite numbers")

@@ -15,7 +15,7 @@ from smc_eval.engine.net_reader import NetReader
 from smc_eval.engine.optimizer import clear_state, reset_momentum
 from smc_eval.errors import SparsityError, UsageError
 from smc_eval.optimizer import Optimizer, Sgd
-from smc_eval.sparse.given_tensors import wrong_tensors
+from smc_eval.sparse.given_tensors import is_finite, wrong_tensors
 from smc_eval.sparse.net import hide
 from smc_eval.sparse.seal import seal
 
@@ -93,7 +93,7 @@ class TrainingStep(NetReader):
     def set_gradients(self, gradients: Mapping[str, Tensor]) -> None:
         self._refuse_between("gradients")
         self._check_given(gradients, "gradients")
-        wild = self.shards.sums(not _is_finite(gradient) for gradient in gradients.values())
+        wild = self.shards.sums(not is_finite(gradient) for gradient in gradients.values())
         for name, count in zip(gradients, wild, strict=True):
             if count:
                 raise SparsityError(f"{self.by} gave {name!r} gradients that are not finite numbers")
@@ -198,8 +198,3 @@ class TrainingStep(NetReader):
             for kind, tensors in kinds.items()
             for name, tensor in tensors.items()
         }
-
-
-def _is_finite(values: Tensor) -> bool:
-    """Whether all values are finite numbers. The extremes show it in one pass, without a tensor of bools."""
-    return not values.numel() or all(math.isfinite(float(end)) for end in values.aminmax())

@@ -88,11 +88,12 @@ def saliency(stats: InputStats, name: str) -> Tensor:
     Raises:
         SparsityError: a product is not finite.
     """
+    from smc_eval.sparse.given_tensors import is_finite
     from smc_eval.sparse.input_stats import Squares
 
     assert isinstance(stats, Squares)
     values = stats.scaled(name)
-    if not bool(values.isfinite().all()):
+    if not is_finite(values):
         raise SparsityError(
             f"the weights of {name!r} times their inputs are not finite; train with a lower lr"
         )

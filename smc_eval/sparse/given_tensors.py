@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -26,3 +27,8 @@ def wrong_tensors(given: object) -> str:
             kind = f"{tensor.layout}, {tensor.dtype} on {tensor.device}"
             return f"a tensor for {name!r} without plain real values ({kind})"
     return ""
+
+
+def is_finite(values: Tensor) -> bool:
+    """Whether all values are finite numbers. The extremes show it in one pass, without a tensor of bools."""
+    return not values.numel() or all(math.isfinite(float(end)) for end in values.aminmax())

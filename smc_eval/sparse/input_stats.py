@@ -8,7 +8,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from bisect import bisect_left
 from collections.abc import Collection, Iterator, Mapping
-from itertools import pairwise
+from dataclasses import dataclass
+from itertools import count, pairwise
 from typing import Literal
 
 import torch
@@ -29,24 +30,44 @@ Key = tuple[str, int, int, Layout]
 numbered on from matrix to matrix."""
 
 
+@dataclass(frozen=True)
+class Addition:
+    """The last addition to a sum. Another sum that was the same before it becomes the same."""
+
+    x_NI: Tensor
+    version: int
+    """How often the inputs had been written to."""
+    columns: slice
+    before: int
+    """State of the sum: equal states are equal sums."""
+    after: int
+    total: Tensor
+
+
 class InputStats(ABC):
-    """An observer that adds up and stores no row, so its sums do not depend on the batch size."""
+    """An observer that adds up and stores no row, so its sums do not depend on the batch size.
+
+    Where several weights multiply the same inputs, as queries, keys and values do, these are added up once.
+    """
 
     def __init__(self, weights: Mapping[str, Tensor], names: Collection[str]) -> None:
         """`names` are the weights whose inputs are summed."""
         self.weights, self.names = weights, frozenset(names)
         self.sums: dict[str, dict[tuple[int, int, Layout], Tensor]] = {name: {} for name in names}
+        self._states: dict[Key, int] = {}
+        self._numbers = count(1)
+        self._last: Addition | None = None
 
     def __call__(self, name: str, region: Region, x_NI: Tensor) -> None:
         if name in self.names:
             rows, columns = region
-            self.add(self.sum_at((name, rows.start, rows.stop, "rows")), columns, x_NI)
+            self._add((name, rows.start, rows.stop, "rows"), columns, x_NI)
 
     def transposed(self, name: str, region: Region, x_NI: Tensor) -> None:
         """The inputs of a weight whose rows are inputs."""
         if name in self.names:
             rows, columns = region
-            self.add(self.sum_at((name, columns.start, columns.stop, "columns")), rows, x_NI)
+            self._add((name, columns.start, columns.stop, "columns"), rows, x_NI)
 
     def stacked(self, name: str, number: int, region: Region, x_NI: Tensor, *, turned: bool) -> None:
         """The inputs of one matrix of a stack."""
@@ -55,7 +76,26 @@ class InputStats(ABC):
         inputs, outputs = region if turned else region[::-1]
         before = number * self.weights[name].shape[2 if turned else 1]
         layout: Layout = "stacked columns" if turned else "stacked rows"
-        self.add(self.sum_at((name, before + outputs.start, before + outputs.stop, layout)), inputs, x_NI)
+        self._add((name, before + outputs.start, before + outputs.stop, layout), inputs, x_NI)
+
+    def _add(self, key: Key, columns: slice, x_NI: Tensor) -> None:
+        """Add inputs to a sum, or copy the sum that had the same inputs so far."""
+        total, before, last = self._sum(key), self._states.get(key, 0), self._last
+        version = -1 if x_NI.is_inference() else x_NI._version  # noqa: SLF001 - counts writes
+        if (
+            last is not None
+            and x_NI is last.x_NI
+            and (version, columns, before) == (last.version, last.columns, last.before)
+            and version >= 0
+            and (total.shape, total.dtype, total.device)
+            == (last.total.shape, last.total.dtype, last.total.device)
+        ):
+            total.copy_(last.total)
+            self._states[key] = last.after
+            return
+        self.add(total, columns, x_NI)
+        self._states[key] = after = next(self._numbers)
+        self._last = Addition(x_NI, version, columns, before, after, total)
 
     def keys(self) -> list[Key]:
         """The keys of all sums."""
@@ -63,6 +103,10 @@ class InputStats(ABC):
 
     def sum_at(self, key: Key) -> Tensor:
         """The sum over all inputs of these outputs of a weight; zeros if there were none yet."""
+        self._states[key], self._last = next(self._numbers), None  # whoever gets it may write to it
+        return self._sum(key)
+
+    def _sum(self, key: Key) -> Tensor:
         name, first, last, layout = key
         sums, weight = self.sums[name], self.weights[name]
         if (first, last, layout) not in sums:
@@ -183,6 +227,9 @@ class InputStats(ABC):
 class Squares(InputStats):
     """The sum of squares of each input: I numbers of double precision for each weight tensor."""
 
+    _room = torch.empty(0)
+    """Memory for the squares, kept: a CPU takes longer for new memory than for them."""
+
     @classmethod
     def size(cls, weight: Tensor) -> int:
         return 8 * weight[0].numel()
@@ -191,7 +238,11 @@ class Squares(InputStats):
         return torch.zeros(inputs, dtype=torch.float64, device=weight.device)
 
     def add(self, total: Tensor, columns: slice, x_NI: Tensor) -> None:
-        total[columns] += x_NI.float().square().sum(0)
+        x_NI = x_NI.float()
+        size = x_NI.numel()
+        if self._room.numel() < size or self._room.device != x_NI.device:
+            self._room = torch.empty(size, device=x_NI.device)
+        total[columns] += torch.square(x_NI, out=self._room[:size].view(x_NI.shape)).sum(0)
 
     def scaled(self, name: str) -> Tensor:
         """Magnitudes of a weight, each times the norm of its input; times 1 where no input was seen."""

@@ -74,6 +74,8 @@ class Reducible(Protocol):
 
 PRODUCTS = (torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.mm, Tensor.mm, torch.mv, Tensor.mv)
 CELLS = (torch.lstm_cell, torch.gru_cell, torch.rnn_tanh_cell, torch.rnn_relu_cell)
+WATCHED = frozenset((F.linear, *PRODUCTS, torch.addmm, *CONVOLUTIONS, *CELLS))
+"""All functions whose arguments are inspected."""
 
 
 @contextmanager
@@ -116,6 +118,8 @@ class InputWatch(TorchFunctionMode):
         self.starts = [weight.data_ptr() for _, weight in self.weights]
         self.sight = Sight()
         """What was reported so far."""
+        self._last: tuple[Tensor, object, Tensor, bool] | None = None
+        """The last inputs, what they depended on, their rows, and whether these may have padding."""
         self.real: Tensor | None = None
         """Which tokens of the batch are real, where the task declares it: inputs of the same leading
         dimensions lose the others."""
@@ -127,7 +131,8 @@ class InputWatch(TorchFunctionMode):
         if func is F.multi_head_attention_forward:
             with self:  # torch passes the whole function: its inner calls must be inspected too
                 return ATTENTION(*args, **kwargs)
-        self._inspect(func, args, kwargs)
+        if func in WATCHED:
+            self._inspect(func, args, kwargs)
         return func(*args, **kwargs)
 
     def _inspect(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
@@ -170,7 +175,7 @@ class InputWatch(TorchFunctionMode):
             edges = rows.start, rows.stop, columns.start, columns.stop
             self.sight.rectangles.setdefault(name, set()).add(edges)
             with _disable_current_modes():  # the observer's own arithmetic is not the net's
-                observer(name, (rows, columns), self._real_rows(name, x.detach()))
+                observer(name, (rows, columns), self._rows(name, x))
         elif isinstance(self.observer, StackedObserver):
             self._report_stacked(self.observer, weight_OI, x)
 
@@ -187,12 +192,25 @@ class InputWatch(TorchFunctionMode):
                     left, right = first * width + columns.start, (last - 1) * width + columns.stop
                     seen.add((number, number + 1, left, right))
                 with _disable_current_modes():
-                    rows_NI = self._real_rows(name, x.detach())
+                    rows_NI = self._rows(name, x)
                     observer.stacked(name, number, (rows, columns), rows_NI, turned=turned)
                 return
 
-    def _real_rows(self, name: str, x: Tensor) -> Tensor:
-        """The inputs as rows, without padding. Inputs that may still have some are noted.
+    def _rows(self, name: str, x: Tensor) -> Tensor:
+        """The inputs of a weight as rows: one and the same tensor for all weights that read them in turn."""
+        if x.is_inference():  # torch does not count its writes
+            rows, noted = self._real_rows(x.detach())
+        else:
+            state = (x._version, self.reading.size, self.reading.padding, id(self.real))  # noqa: SLF001
+            if self._last is None or self._last[0] is not x or self._last[1] != state:
+                self._last = (x, state, *self._real_rows(x.detach()))
+            *_, rows, noted = self._last
+        if noted:
+            self.sight.padded.add(name)
+        return rows
+
+    def _real_rows(self, x: Tensor) -> tuple[Tensor, bool]:
+        """The inputs as rows, without padding, and whether they may still have some.
 
         Inputs that a call shares among its rows, such as relative positions, count once for each row, so
         that the number of rows in a call does not matter.
@@ -211,11 +229,9 @@ class InputWatch(TorchFunctionMode):
             real_ML = self.real.flatten(0, -2)
             shapes = {tuple(self.real.shape), tuple(real_ML.shape)}
             if leading in shapes and real_ML.shape[0] != real_ML.shape[1]:
-                return rows[real_ML.flatten()]
+                return rows[real_ML.flatten()], False
             noted = len(leading) > 1 or len(rows) == real_ML.numel()
-        if noted:
-            self.sight.padded.add(name)
-        return rows
+        return rows, noted
 
     def _find(self, matrix: Tensor) -> tuple[str, Region] | None:
         """The weight of which a matrix is a rectangle, and the rows and columns of that rectangle."""

@@ -235,7 +235,6 @@ class Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 @cache
-@cache
 def out_of_place(kind: Any) -> Any:
     """The kernel that an in-place kernel such as `addmm_` computes: `addmm`. Others are themselves."""
     namespace, _, name = str(kind).partition(".")
@@ -244,6 +243,7 @@ def out_of_place(kind: Any) -> Any:
     return getattr(aten, name.removesuffix("_"), kind)
 
 
+@cache
 def is_uncounted(kind: Any) -> bool:
     """Whether a kernel without a formula multiplies and adds, by the words of its name; or is not torch's."""
     namespace, _, name = str(kind).partition(".")

@@ -8,6 +8,8 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import lru_cache
+from types import FunctionType, MethodType
 from typing import Any
 
 import torch
@@ -82,16 +84,28 @@ def _takes_mask(module: nn.Module) -> bool | None:
     if body is not None:  # a body inside a head is cut, and not the head: hooks on the body see all rows
         return True if body is module else None
     try:
-        return False if MASK in inspect.signature(module.forward).parameters else None
+        return False if MASK in _signature(module.forward).parameters else None
     except (TypeError, ValueError):  # a compiled module has no signature
         return None
+
+
+def _signature(forward: Callable[..., Any]) -> inspect.Signature:
+    """The signature of a `forward`; that of a method is looked up once for all modules of a class."""
+    if isinstance(forward, MethodType) and isinstance(forward.__func__, FunctionType):
+        return _signature_of_method(forward.__func__)
+    return inspect.signature(forward)
+
+
+@lru_cache(maxsize=1024)
+def _signature_of_method(function: FunctionType) -> inspect.Signature:
+    return inspect.signature(MethodType(function, object()))
 
 
 def _cut(forward: Callable[..., Any], reading: Reading, *, own: bool) -> Callable[..., Any]:
     """A `forward` that runs the rows of each length apart."""
     names = [
         parameter.name
-        for parameter in inspect.signature(forward).parameters.values()
+        for parameter in _signature(forward).parameters.values()
         if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
     ]
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
 MOST_COMPARED = 8
-"""Values of a group that are compared in pairs; more are sorted."""
+"""Values of a group that are compared in pairs; of more, the least that stays is looked for."""
+
+MOST_SHARES = 4
+"""How many numbers of weights rows may keep so that the least of each is looked for; else rows are sorted."""
 
 BLOCK = 1 << 20
 """Weights whose groups are sorted together, or one row if that is longer. It bounds the extra memory."""
@@ -97,8 +101,19 @@ def largest_of_each(values_GM: Tensor, keep: int | Tensor, within_GM: Tensor | N
     G groups, M weights of one. Of equal values the one of lower index stays. A row with fewer True in
     `within_GM` than its `keep` keeps them all.
     """
-    if within_GM is None and isinstance(keep, int) and values_GM.shape[1] <= MOST_COMPARED:
-        return _largest_by_rank(values_GM, keep)
+    if not values_GM.numel():
+        return torch.zeros_like(values_GM, dtype=torch.bool)
+    if within_GM is not None and bool(within_GM.all()):
+        within_GM = None
+    if isinstance(keep, int) and values_GM.shape[1] <= MOST_COMPARED:
+        if within_GM is None:
+            return _largest_by_rank(values_GM, keep)
+        if bool(values_GM.amin() > -torch.inf):  # nothing unpruned ties with what is pruned
+            return _largest_by_rank(values_GM.masked_fill(~within_GM, -torch.inf), keep) & within_GM
+    elif values_GM.device.type == "cpu" and not bool(values_GM.amin().isnan()):
+        shares = [keep] if isinstance(keep, int) else keep.unique().tolist()
+        if len(shares) <= MOST_SHARES:
+            return _largest_by_threshold(values_GM, keep, shares, within_GM)
     order_GM = values_GM.argsort(dim=1, descending=True, stable=True)
     if within_GM is not None:  # unpruned values first, in the order of `order_GM`
         pruned_GM = ~within_GM.gather(1, order_GM)
@@ -123,6 +138,37 @@ def _largest_by_rank(values_GM: Tensor, keep: int) -> Tensor:
     mask_GM = torch.empty(values_GM.shape, dtype=torch.bool, device=values_GM.device)
     for i, rank in enumerate(ranks):
         torch.lt(rank, keep, out=mask_GM[:, i])
+    return mask_GM
+
+
+def _largest_by_threshold(
+    values_GM: Tensor, keep: int | Tensor, shares: list[int], within_GM: Tensor | None
+) -> Tensor:
+    """The same by the least value of each row that stays. Several times as fast as to sort.
+
+    `shares` are all values of `keep`. No value may be NaN.
+    """
+    width = values_GM.shape[1]
+    if values_GM.dtype not in {torch.float32, torch.float64}:
+        values_GM = values_GM.float()  # exact, and numpy knows it
+    if within_GM is not None:
+        values_GM = values_GM.masked_fill(~within_GM, -torch.inf)
+    places = sorted({width - min(max(share, 1), width) for share in shares})
+    parted_GM = torch.from_numpy(np.partition(values_GM.numpy(), places, axis=1))
+    if isinstance(keep, int):
+        least_G1 = parted_GM[:, places[0], None]
+    else:
+        least_G1 = parted_GM.gather(1, width - keep.clamp(1, width))
+    mask_GM = values_GM >= least_G1
+    if within_GM is not None:
+        mask_GM &= within_GM
+    if bool((mask_GM.count_nonzero(1)[:, None] > keep).any()):
+        ties_GM = values_GM == least_G1
+        mask_GM &= ~ties_GM
+        if within_GM is not None:
+            ties_GM &= within_GM
+        ties_GM &= ties_GM.cumsum(1) <= keep - mask_GM.count_nonzero(1)[:, None]  # of equal values the first
+        mask_GM |= ties_GM
     return mask_GM
 
 

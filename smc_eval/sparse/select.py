@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,6 +13,9 @@ from smc_eval.sparse.shard_group import UNSHARDED, ShardGroup
 
 VALUES_AT_ONCE = 1 << 19
 """Values that are processed together: enough for vector units, few enough for caches."""
+
+FEW = 1 << 17
+"""So many values on a CPU are parted at the threshold: the tables of digits would take longer."""
 
 DIGITS = 1 << 16
 """Values of one digit: the search takes 16 bits of the floats at a time."""
@@ -35,7 +39,7 @@ def largest(
 
     The threshold is found by a radix search over the bits of the floats: the upper halves are
     counted, then the lower halves of the values with the upper half found. Beyond the masks it
-    needs some megabytes, for any number of values.
+    needs some megabytes, for any number of values. Few values are copied and parted.
 
     Args:
         within: bool tensors of the same names and shapes; a value may stay only where they are True.
@@ -151,6 +155,14 @@ def _kth_largest(
 ) -> float:
     """The value at `rank`, counted from 1, of the unpruned values in descending order."""
     dtype = _common(saliency)
+    if shards.size == 1 and _are_few(saliency):
+        low = -torch.inf  # below all that may stay, or equal
+        few = [
+            values if unpruned is None else values.masked_fill(~unpruned, low)
+            for _, values, unpruned, _ in _pieces(saliency, within, masks)
+        ]
+        joined = torch.cat(few).numpy()
+        return float(np.partition(joined, len(joined) - rank)[len(joined) - rank])
     prefix: int | None = None
     for shift in range(dtype.itemsize * 8 - 16, -1, -16):
         counts = torch.zeros(DIGITS, dtype=torch.int64)
@@ -167,6 +179,13 @@ def _kth_largest(
         else:
             prefix = prefix << 16 | digit
     return float(torch.tensor(prefix, dtype=BITS[dtype]).view(dtype))
+
+
+def _are_few(saliency: Mapping[str, Tensor]) -> bool:
+    """Whether all values together are few, and on a CPU."""
+    return sum(values.numel() for values in saliency.values()) <= FEW and all(
+        values.device.type == "cpu" for values in saliency.values()
+    )
 
 
 def _descending(prefix: int | None) -> Tensor:
