@@ -99,10 +99,10 @@ def export(  # noqa: PLR0913  typer makes an option of each
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress. Default: off.")] = False,
 ) -> None:
-    """Write the net of a finished cell as a folder that transformers loads.
+    """Write the net of a finished cell as a folder of its own.
 
-    A net that the store does not hold (run --keep final holds it) is computed again from the stages that it
-    holds. If its masks are not those of the record, nothing is written.
+    transformers loads the folder. A net that the store does not hold (run --keep final holds it) is computed
+    again from the stages that it holds. If its masks are not those of the record, nothing is written.
     """
     if form not in get_args(WeightFormat):
         raise UnknownName("format", form, get_args(WeightFormat))

@@ -29,7 +29,7 @@ ISOLATED = True
 
 
 def run(config: RunConfig) -> None:
-    """Train, prune and score all unfinished cells; print the table.
+    """Train, prune and score unfinished cells; print the table.
 
     Finished cells come from the store, so the same command continues an interrupted run.
     """

@@ -61,12 +61,12 @@ def show(
         ),
     ],
 ) -> None:
-    """Show one method, task, group, kind, optimizer, tracker or protocol in full.
+    """Show one entry of the list in full.
 
-    For a method it shows source, supported targets, options with defaults, and the stages of its plan. For
-    a task: source, metric, models, options and recipes. For a kind of model: the tasks that take it. For an
-    optimizer: its passes and options. For a tracker: its packages and options. For a protocol: everything
-    that it changes.
+    It is a method, task, group, kind, optimizer, tracker or protocol. For a method it shows source, supported
+    targets, options with defaults, and the stages of its plan. For a task: source, metric, models, options
+    and recipes. For a kind of model: the tasks that take it. For an optimizer: its passes and options. For a
+    tracker: its packages and options. For a protocol: everything that it changes.
     """
     registry = load().checked()
     blocks = []

@@ -51,11 +51,11 @@ def verify_sparsity(
     ] = "2:4",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON. Default: off.")] = False,
 ) -> None:
-    """Count the zeros of a checkpoint of any origin, without its net.
+    """Count the zeros of a checkpoint, without its net.
 
-    Exit code 1: a value is not finite, a tie is broken, a value under the masks of an exported folder is
-    not zero, or --against finds a lost zero or a tensor that it cannot compare. −0.0 and dead rows are only
-    shown.
+    The checkpoint may be of any origin. Exit code 1: a value is not finite, a tie is broken, a value under
+    the masks of an exported folder is not zero, or --against finds a lost zero or a tensor that it cannot
+    compare. −0.0 and dead rows are only shown.
     """
     match = PATTERN.fullmatch(pattern)
     if not match or int(match[1]) > int(match[2]):

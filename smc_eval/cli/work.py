@@ -22,7 +22,7 @@ from smc_eval.store.layout import check_layout
 
 
 def work(config: RunConfig) -> None:
-    """Run cells of a store's grid, together with other processes.
+    """Run cells of a store's grid, beside other processes.
 
     With flags or --grid, it starts that grid in the store of --output. With --output alone, it joins the grid
     that run or work started there last. Each worker recomputes all cell digests and refuses to start if
