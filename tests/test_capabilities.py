@@ -199,10 +199,9 @@ def test_every_capability_is_tested_here() -> None:
         name for name, value in vars(capabilities).items() if getattr(value, "_is_protocol", False) is True
     }
     assert protocols - {"Protocol"} == {
-        "HasBackbone", "HasCeiling", "HasClasses", "HasContent", "HasDataFiles", "HasExcerpts", "HasExclusions",
-        "HasLength", "HasLossTerms", "HasOutputs", "HasPadding", "HasPaperExclusions", "HasSideLengths",
-        "HasUnknownTokens",
-        "LeavesOut", "Sized", "TrainedAs",
+        "HasBackbone", "HasCeiling", "HasClasses", "HasContent", "HasDataFiles", "HasExcerpts",
+        "HasExclusions", "HasLength", "HasLossTerms", "HasOutputs", "HasPadding", "HasPaperExclusions",
+        "HasSideLengths", "HasUnknownTokens", "LeavesOut", "Sized", "TrainedAs",
     }  # fmt: skip
 
 
