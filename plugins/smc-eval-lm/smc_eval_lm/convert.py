@@ -62,7 +62,7 @@ def _loaded(file: Path, precision: str) -> tuple[Any, Any]:
     from transformers.utils import logging
 
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    logging.disable_progress_bar()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     given = {"gguf_file": file.name, "trust_remote_code": False}
     dtype = getattr(torch, precision)
     try:
