@@ -44,8 +44,11 @@ class TaskCard(Card):
 
     groups: tuple[Name, ...] = ()
     """Groups of tasks that contain it, as in `--tasks arithmetic`; the largest group comes last."""
+    by_name: bool = False
+    """Whether only its name chooses it: it is in no group, also not in `all`, because it needs an option."""
     metric: str
-    """The metric of the score, with its unit: `value accuracy (%)`."""
+    """The metric of the score, with its unit: `value accuracy (%)`. Empty if an option decides it; the score
+    names it."""
     chance: float = 0.0
     """The score of a random guess, in the metric's unit."""
     folds: int | None = None

@@ -90,10 +90,10 @@ class Registry:
 
     @property
     def groups(self) -> dict[str, list[type[Task]]]:
-        """Tasks by group, with the group `all`."""
+        """Tasks by group, with the group `all`. Tasks that only their name chooses are in none."""
         groups: dict[str, list[type[Task]]] = {}
         for task in self.tasks.values():
-            for group in (*task.card.groups, ALL):
+            for group in () if task.card.by_name else (*task.card.groups, ALL):
                 groups.setdefault(group, []).append(task)
         return groups
 

@@ -150,6 +150,16 @@ def test_a_group_contains_its_tasks_and_all_contains_every_task(environment: Env
     assert named("maths") == named("all") == ["sums/gts", "terms/gts"]
 
 
+def test_a_task_that_only_its_name_chooses_is_in_no_group_also_not_in_all(environment: Environment) -> None:
+    environment.install(TASK.format(name="sums/gts", groups=("sums",)))
+    alone = TASK.format(name="terms/gts", groups=("sums",)).replace('metric="accuracy (%)"', 'metric=""')
+    environment.install(alone.replace('name="terms/gts"', 'name="terms/gts", by_name=True'), name="more")
+    registry = environment.load().checked()
+    for group in ("sums", "all"):
+        assert [task.card.name for task in registry.named_tasks(group)] == ["sums/gts"]
+    assert [task.card.name for task in registry.named_tasks("terms/gts")] == ["terms/gts"]
+
+
 def test_the_error_of_an_unknown_name_gives_the_nearest_name(environment: Environment) -> None:
     environment.install(METHOD.format(kind="Nothing", name="nothing"))
     environment.install(TASK.format(name="sums/gts", groups=("sums",)), name="more")

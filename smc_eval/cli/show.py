@@ -156,7 +156,7 @@ def _task(kind: type[Task]) -> list[str]:
     lines = [
         f"{card.name} (task): {card.summary}",
         f"  source     {card.source}",
-        f"  metric     {card.metric}; a random guess scores {card.chance:g}",
+        f"  metric     {card.metric or 'that of the chosen task'}; a random guess scores {card.chance:g}",
         f"  groups     {', '.join(card.groups) or 'none'}",
         f"  folds      {card.folds or 'none, one split'}",
         f"  models     {', '.join(card.accepts)}",

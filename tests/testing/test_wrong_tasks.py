@@ -73,6 +73,30 @@ class HasNoSignature(Toy):
         return replace(super().score(predicted, examples), signature="")
 
 
+class NamesNoMetric(Toy):
+    """Neither the card nor the score names the metric."""
+
+    card: ClassVar[TaskCard] = Toy.card.model_copy(update={"metric": ""})
+
+    def score(self, predicted: Sequence[int], examples: Sequence[Any]) -> Score:
+        return replace(super().score(predicted, examples), metric="")
+
+
+class MetricOfAnOption(NamesNoMetric):
+    """The card leaves the metric to the score."""
+
+    card: ClassVar[TaskCard] = NamesNoMetric.card
+
+    def score(self, predicted: Sequence[int], examples: Sequence[Any]) -> Score:
+        return replace(super().score(predicted, examples), metric="words")
+
+
+def test_a_card_without_a_metric_leaves_it_to_the_score() -> None:
+    contract = TaskContract()
+    contract.task = MetricOfAnOption()
+    contract.test_the_score_counts_every_example()
+
+
 Check = Callable[[TaskContract], None]
 
 
@@ -97,6 +121,7 @@ Check = Callable[[TaskContract], None]
         ),
         (ScoresHalf(), TaskContract.test_the_score_counts_every_example, "counts 4 of 5 examples"),
         (HasNoSignature(), TaskContract.test_the_score_counts_every_example, "Score.signature is empty"),
+        (NamesNoMetric(), TaskContract.test_the_score_counts_every_example, "Score.metric is empty"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Toy) else "",
 )
