@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from smc_eval import Task, hookimpl
+from smc_eval_lm.lm_eval_task import LmEval
 from smc_eval_lm.model_kind import CausalLanguageModel
 from smc_eval_lm.perplexity import Perplexity
 
@@ -21,4 +22,4 @@ def smc_eval_kinds() -> list[type[ModelKind]]:
 @hookimpl
 def smc_eval_tasks() -> list[type[Task]]:
     """Its tasks."""
-    return [Perplexity]
+    return [Perplexity, LmEval]
