@@ -149,7 +149,7 @@ def _is_truncated(harness: Any, request: Request) -> bool:
             context, answer = request.arguments[:2]
             if not context:
                 return False
-            return len(harness.tok_encode(context + answer)) > harness.max_length + 1
+            return bool(len(harness.tok_encode(context + answer)) > harness.max_length + 1)
         case "generate_until":
             context, settings = request.arguments[:2]
             room = harness.max_length - longest_answer(settings)
@@ -158,7 +158,7 @@ def _is_truncated(harness: Any, request: Request) -> bool:
                     f"the task lets the net write {longest_answer(settings)} tokens, and the net has "
                     f"{harness.max_length} positions for question and answer together; take a larger model"
                 )
-            return len(harness.tok_encode(context)) > room
+            return bool(len(harness.tok_encode(context)) > room)
     return False  # a text is read in windows
 
 

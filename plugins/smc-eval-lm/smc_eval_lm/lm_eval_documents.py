@@ -179,7 +179,7 @@ def _named_faults(asked: Asked) -> Iterator[None]:
     Raises:
         DataError: something went wrong.
     """
-    from jinja2.sandbox import SecurityError
+    from jinja2.exceptions import SecurityError
 
     try:
         yield

@@ -82,8 +82,8 @@ def _values(
 ) -> Values:
     """What lm-eval makes of the answers to each document."""
     task, groups = found.task, []
-    for answers, document in zip(predicted, documents, strict=True):
-        groups.append([_answered(found, document, n, own) for n, own in enumerate(answers["answers"])])
+    for one, document in zip(predicted, documents, strict=True):
+        groups.append([_answered(found, document, n, own) for n, own in enumerate(one["answers"])])
     task._instances = [instance for group in groups for instance in group]  # noqa: SLF001
     task.apply_filters()
     values: dict[tuple[str, str], list[Any]] = {}

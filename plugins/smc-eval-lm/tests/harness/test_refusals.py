@@ -26,7 +26,8 @@ from smc_eval.registry import Registry
 from smc_eval_lm import smc_eval_kinds, smc_eval_tasks
 
 tasks = {kind.card.name: kind for kind in smc_eval_tasks()}
-registry = Registry(methods={"dense": Dense}, tasks=tasks, kinds={kind.card.name: kind for kind in smc_eval_kinds()})
+kinds = {kind.card.name: kind for kind in smc_eval_kinds()}
+registry = Registry(methods={"dense": Dense}, tasks=tasks, kinds=kinds)
 config = RunConfig(model=("tiny",), tasks=("lm-eval:task=hellaswag,shots=5",), dense=True)
 task, = Grid.of(config, registry).tasks
 print(task.label, task.digest()[:0], sorted({"lm_eval", "torch", "yaml"} & sys.modules.keys()))
