@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
 from smc_eval.errors import DataError, TrainingError
@@ -67,20 +68,30 @@ class Answering:
         return [{"answers": own, "truncated": count} for own, count in zip(found, truncated, strict=True)]
 
     def _harness(self, model: nn.Module) -> Any:
+        import torch
         from lm_eval.models.huggingface import HFLM
 
+        net = InMemory(model)
+        mixed = torch.is_autocast_enabled(net.device.type)  # it would be turned off
         return HFLM(
-            pretrained=InMemory(model),
-            tokenizer=copy.deepcopy(self.tokenizer),  # it may be given a token for padding
+            pretrained=net,
+            tokenizer=_own(self.tokenizer),
             backend="causal",
             batch_size=self.batch,
             max_length=self.max_length,
+            mixed_precision_dtype=torch.get_autocast_dtype(net.device.type) if mixed else None,
         )
 
     def _found(self, harness: Any, documents: Sequence[Document]) -> list[list[Any]]:
         if not self.samples:
             return _asked(harness, documents)
         return [found for document in documents for found in _asked_at_random(harness, document)]
+
+
+@lru_cache(maxsize=4)
+def _own(tokenizer: Any) -> Any:
+    """A copy of a tokenizer: lm-eval may give it a token for padding."""
+    return copy.deepcopy(tokenizer)
 
 
 def _asked_at_random(harness: Any, document: Document) -> list[list[Any]]:
@@ -151,14 +162,8 @@ def _is_truncated(harness: Any, request: Request) -> bool:
                 return False
             return bool(len(harness.tok_encode(context + answer)) > harness.max_length + 1)
         case "generate_until":
-            context, settings = request.arguments[:2]
-            room = harness.max_length - longest_answer(settings)
-            if room < 1:
-                raise DataError(
-                    f"the task lets the net write {longest_answer(settings)} tokens, and the net has "
-                    f"{harness.max_length} positions for question and answer together; take a larger model"
-                )
-            return bool(len(harness.tok_encode(context)) > room)
+            room = harness.max_length - longest_answer(request.settings)
+            return bool(len(harness.tok_encode(request.arguments[0])) > room)
     return False  # a text is read in windows
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
@@ -12,15 +13,18 @@ from pydantic import Field
 from smc_eval.card import TaskCard
 from smc_eval.errors import ModelError, UsageError
 from smc_eval.files.user_path import user_path
+from smc_eval.kind import form_of
 from smc_eval.score import Score
 from smc_eval.spec import digest
 from smc_eval.task import Part, Source
 from smc_eval_lm.lm_eval_answers import Answering, longest_answer
-from smc_eval_lm.lm_eval_documents import GENERATE, ROLLING, Asked, Document, Evaluation, evaluation
+from smc_eval_lm.lm_eval_documents import GENERATE, ROLLING, Asked, Document, Evaluation
+from smc_eval_lm.lm_eval_loading import evaluation
 from smc_eval_lm.lm_eval_names import folder_of
 from smc_eval_lm.lm_eval_package import SHOT_SEED, check_version
 from smc_eval_lm.lm_eval_score import Measure, scored
 from smc_eval_lm.model_kind import CausalLanguageModel
+from smc_eval_lm.tokens import checkpoint_of
 from smc_eval_lm.training import USUAL_WINDOW, LanguageModelling
 
 if TYPE_CHECKING:
@@ -119,13 +123,14 @@ class LmEval(LanguageModelling):
         found = self._evaluation
         measure = Measure.of(found, self.metric, self.filter)
         truncated = sum(one["truncated"] for one in predicted)
-        signature = self._signature(found, measure, truncated)
+        asked = sum(len(example.requests) for example in examples)
+        signature = self._signature(found, measure, truncated, asked)
         return replace(scored(found, measure, predicted, examples), signature=signature)
 
     def length(self, example: Any) -> int:
         if not isinstance(example, Document):
             return super().length(example)
-        texts = ["".join(p for p in one.arguments if isinstance(p, str)) for one in example.requests]
+        texts = [request.text for request in example.requests]
         return sum(len(self.tokenizer(text, verbose=False)["input_ids"]) for text in texts) + 1
 
     def loss_terms(self, example: Any) -> int:
@@ -170,12 +175,19 @@ class LmEval(LanguageModelling):
 
     @property
     def _window(self) -> int:
-        """The longest text that the net reads, in tokens."""
-        return self.max_length or self.positions or USUAL_WINDOW
+        """The longest text that the net reads, in tokens, as lm-eval finds it in the config."""
+        if self.max_length or form_of(self.backbone):
+            return self.max_length or self.positions or USUAL_WINDOW
+        from lm_eval.models.utils import resolve_max_length
+
+        config = checkpoint_of(self.backbone).config
+        inner = config.get("text_config")
+        text = SimpleNamespace(**inner) if isinstance(inner, Mapping) else None
+        return int(resolve_max_length(SimpleNamespace(**{**config, "text_config": text}), self.tokenizer))
 
     def _ids(self, document: Document) -> list[int]:
         """The end of the text of a document's first request, after the token that begins a text."""
-        ids = self.tokenizer(document.text, add_special_tokens=False, verbose=False)["input_ids"]
+        ids = self.tokenizer(document.requests[0].text, add_special_tokens=False, verbose=False)["input_ids"]
         first = self._first_token
         return [first, *(ids or [first])[1 - min(self._window, USUAL_WINDOW) :]]
 
@@ -214,18 +226,14 @@ class LmEval(LanguageModelling):
                 f"the tokenizer of {self.backbone!r} has no token that ends a text; "
                 "lm-eval needs one to generate"
             )
-        settings = [
-            one.arguments[1] for doc in found.documents for one in doc.requests if one.kind == GENERATE
-        ]
-        longest = max(map(longest_answer, settings))
+        longest = max(longest_answer(one.settings) for one in found.requests if one.kind == GENERATE)
         if longest >= window:
             raise ModelError(
                 f"the task {self.task!r} lets the net write {longest} tokens, and {self.backbone!r} reads "
                 f"{window}, question and answer together; take a larger model"
             )
 
-    def _signature(self, found: Evaluation, measure: Measure, truncated: int) -> str:
-        asked = [one for document in found.documents for one in document.requests]
+    def _signature(self, found: Evaluation, measure: Measure, truncated: int, asked: int) -> str:
         parts: dict[str, object] = {
             "task": self.task,
             "version": found.version,
@@ -234,14 +242,14 @@ class LmEval(LanguageModelling):
             "filter": measure.filter,
             "tokenizer": tokenizer_digest(self.tokenizer)[:8],
         }
-        if found.shots:
+        if found.shots != "0":
             parts["seed"] = SHOT_SEED
         if self.chat:
             parts["chat"] = digest(str(self.tokenizer.chat_template))[:8]
         if found.kinds & {ROLLING} or truncated:
             parts["window"] = self._window
         if truncated:
-            parts["truncated"] = f"{truncated}/{len(asked)}"
+            parts["truncated"] = f"{truncated}/{asked}"
         if found.samples:
             parts["sampled"] = f"seed {SHOT_SEED} + document"
         if self.batch > 1:

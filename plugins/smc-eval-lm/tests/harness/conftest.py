@@ -78,6 +78,28 @@ metadata: {version: 0}
 """
 
 
+WINGS = """
+include: legs.yaml
+task: wings
+dataset_kwargs:
+  data_files: {train: legs-test.jsonl, test: legs-train.jsonl}
+"""
+
+ANIMAL_GROUP = """
+group: animals
+task: [legs, {group: flying}]
+aggregate_metric_list:
+  - {metric: acc, weight_by_size: false}
+  - {metric: acc_norm, weight_by_size: true}
+metadata: {version: 3}
+"""
+
+FLYING_GROUP = """
+group: flying
+task: [wings]
+"""
+
+
 def need_lm_eval() -> None:
     """Skip a test where lm-eval is missing."""
     if find_spec("lm_eval") is None:
@@ -88,6 +110,7 @@ def write_tasks(folder: Path) -> None:
     """Write the YAML files and the data of the tasks."""
     draw = random.Random(0)
     texts = {"legs.yaml": LEGS, "copy.yaml": COPY, "copy-base": COPY_BASE, "story.yaml": STORY}
+    texts |= {"wings.yaml": WINGS, "animals.yaml": ANIMAL_GROUP, "flying.yaml": FLYING_GROUP}
     for name, text in texts.items():
         (folder / name).write_text(text)
     names = list(ANIMALS)

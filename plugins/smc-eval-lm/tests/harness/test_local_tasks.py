@@ -42,7 +42,9 @@ def score_of(task: LmEval, model: torch.nn.Module | None = None) -> Score:
     return task.score(answered(task, model), task.data("test"))
 
 
-def own_results(tasks: Path, model: Path, shots: int) -> dict[str, dict[str, Any]]:
+def own_results(
+    tasks: Path, model: Path, shots: int, names: tuple[str, ...] = TASKS
+) -> dict[str, dict[str, Any]]:
     """What lm-eval itself says of a model in a folder."""
     from lm_eval.evaluator import simple_evaluate
     from lm_eval.tasks import TaskManager
@@ -50,7 +52,7 @@ def own_results(tasks: Path, model: Path, shots: int) -> dict[str, dict[str, Any
     found = simple_evaluate(
         model="hf",
         model_args=f"pretrained={model}",
-        tasks=list(TASKS),
+        tasks=list(names),
         num_fewshot=shots,
         device="cpu",
         bootstrap_iters=0,
@@ -112,6 +114,32 @@ def test_scores_answers_and_prompts_are_those_of_lm_eval_to_the_digit(
             assert predicted[sample["doc_id"]]["answers"] == resps
 
 
+@pytest.mark.filterwarnings("ignore")  # lm-eval's own
+@pytest.mark.parametrize("metric", ["acc", "acc_norm"])
+def test_a_group_is_aggregated_as_by_lm_eval(
+    tasks: Path, llama: Path, metric: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tasks)
+    theirs = own_results(tasks, llama, 1, ("animals",))
+    task = made(tasks, llama, "animals", shots=1, metric=metric)
+    found = task.data("test")
+    assert [document.part for document in found] == [0] * 14 + [1] * 20
+    score = task.score(answered(task), found)
+    other = "acc_norm" if metric == "acc" else "acc"
+    assert (score.metric, score.value, score.n) == (metric, theirs["animals"][f"{metric},none"], 34)
+    parts = {name: theirs[name][f"{metric},none"] for name in ("legs", "wings")}
+    assert score.also == {other: theirs["animals"][f"{other},none"], **parts}
+    assert score.also_n == {"legs": 14, "wings": 20}
+    assert "|task:animals|version:3|shots:1|" in score.signature
+    assert score.items is not None and score.items.kind == "mean"
+    rows = [row for (row,) in score.items.rows]
+    if metric == "acc":
+        assert score.items.groups == ("legs",) * 14 + ("wings",) * 20
+        assert score.value == pytest.approx((sum(rows[:14]) / 14 + sum(rows[14:]) / 20) / 2)
+    else:
+        assert score.items.groups == () and score.value == pytest.approx(sum(rows) / 34)
+
+
 def test_the_accuracy_is_that_of_a_plain_loop_over_choices(tasks: Path, llama: Path) -> None:
     task = made(tasks, llama, "legs")
     model, tokenizer = task.model().eval(), task.tokenizer
@@ -164,6 +192,28 @@ def test_answers_do_not_depend_on_the_passes_and_hardly_on_the_batch(tasks: Path
         ours, theirs = ([pair[0][0] for pair in part["answers"]] for part in (one, other))
         assert ours == pytest.approx(theirs, rel=1e-5)
     assert "batch:8" in score_of(task.replace(batch=8)).signature
+
+
+def test_the_net_is_asked_in_the_precision_of_the_recipe(tasks: Path, llama: Path) -> None:
+    task = made(tasks, llama, "story")
+    exact = answered(task)
+    rounded = answered(task.replace(recipe=task.recipe.model_copy(update={"precision": "bf16"})))
+    for one, other in zip(exact, rounded, strict=True):
+        assert one["answers"] != other["answers"]
+        assert one["answers"][0] == pytest.approx(other["answers"][0], rel=0.02)
+
+
+def test_the_positions_of_a_model_are_found_as_lm_eval_finds_them(
+    tasks: Path, llama: Path, tmp_path: Path
+) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    for file in llama.iterdir():
+        (model / file.name).write_bytes(file.read_bytes())
+    config = json.loads((model / "config.json").read_text())
+    for fields, window in (({"n_positions": 128}, 128), ({"text_config": {"n_ctx": 64}}, 64)):
+        (model / "config.json").write_text(json.dumps({**config, **fields}))
+        assert made(tasks, model, "story")._window == window
 
 
 def test_the_signature_names_all_that_decides_the_score(tasks: Path, llama: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from conftest import need_lm_eval
 from smc_eval_lm import lm_eval_package
-from smc_eval_lm.lm_eval_documents import shows_answers
+from smc_eval_lm.lm_eval_refusals import shows_answers
 from smc_eval_lm.lm_eval_task import LmEval
 
 from smc_eval.errors import DataError, ModelError, SmcError, UnknownName, UsageError
@@ -111,10 +111,30 @@ def test_a_wrong_word_is_refused(
 def test_a_group_and_a_tag_are_refused_with_their_members(tasks: Path) -> None:
     (tasks / "both.yaml").write_text("group: both\ntask: [legs, {task: copy, num_fewshot: 1}]\n")
     change(tasks / "legs.yaml", "task: legs", "task: legs\ntag: easy")
+    change(tasks / "wings.yaml", "task: wings", "task: wings\ntag: []")
     change(tasks / "story.yaml", "task: story", "task: story\ntag: easy")
     for name, members in (("both", "legs, copy"), ("easy", "legs, story")):
-        with pytest.raises(UsageError, match=f"'{name}' is no task of lm-eval but 2 of them: {members}"):
+        with pytest.raises(
+            UsageError,
+            match=f"'{name}' is no task of lm-eval but 2 of them, without a common score: {members}",
+        ):
             made(tasks, name).sources()
+
+
+def test_a_group_is_refused_for_the_faults_of_its_tasks(tasks: Path) -> None:
+    change(tasks / "wings.yaml", "task: wings", "task: wings\nprocess_docs: !function utils.docs")
+    with pytest.raises(UsageError, match="'wings' in .* runs Python code of its own .*utils.docs"):
+        made(tasks, "animals").sources()
+    change(tasks / "wings.yaml", "process_docs: !function utils.docs", "num_fewshot: 0")
+    with pytest.raises(UsageError, match="shots=1: the task 'wings' of lm-eval fixes its shots at 0"):
+        made(tasks, "animals", shots=1).sources()
+    change(tasks / "wings.yaml", "num_fewshot: 0", "")
+    change(tasks / "animals.yaml", "{group: flying}", "{group: flying}, fins")
+    with pytest.raises(DataError, match="the group 'animals' in .* has 'fins', a task in none of its files"):
+        made(tasks, "animals").sources()
+    change(tasks / "animals.yaml", "{group: flying}, fins", "{task: wings, test_split: none}")
+    with pytest.raises(DataError, match="cannot load the task 'animals': KeyError: 'none'"):
+        made(tasks, "animals").sources()
 
 
 def test_own_tasks_of_lm_eval_are_found_and_their_nearest_names() -> None:
@@ -134,8 +154,12 @@ def test_an_unknown_name_gets_the_nearest_of_thousands() -> None:
     need_lm_eval()
     with pytest.raises(UnknownName, match="no task of lm-eval is named 'helaswag'; did you mean 'hellaswag'"):
         LmEval(task="helaswag").sources()
-    with pytest.raises(UsageError, match="'mmlu' is no task of lm-eval but 4 of them: mmlu_stem, "):
-        LmEval(task="mmlu").sources()
+    with pytest.raises(
+        UsageError, match="'ai2_arc' is no task of lm-eval but 2 of them, .*: arc_challenge, arc_easy"
+    ):
+        LmEval(task="ai2_arc").sources()
+    with pytest.raises(DataError, match="cannot load the task 'mmlu'"):  # all 57 are found, their data is not
+        LmEval(task="mmlu", shots=5).sources()
 
 
 @pytest.mark.parametrize(
@@ -180,7 +204,7 @@ def test_a_template_that_reaches_for_python_is_refused_and_not_run(
     with pytest.raises(UsageError, match=r"a template of the task 'legs' in .* reaches for Python objects"):
         made(tasks, "legs").sources()
     assert not (tasks / "ran").exists()
-    assert made(tasks, "legs", code=True).data("test")[0].text.startswith("Question0: how")
+    assert made(tasks, "legs", code=True).data("test")[0].requests[0].text.startswith("Question0: how")
     assert (tasks / "ran").exists()
 
 
