@@ -32,6 +32,9 @@ from smc_eval.store.store import Store
 from smc_eval.target import Target
 from smc_eval.task import Task, used_checkpoint
 
+SYNTHETIC = "synthetic"
+"""The name of synthetic data as a source."""
+
 VERSIONS = ("smc-eval", "torch", "transformers", "tokenizers", "sentencepiece", "accelerate", "numpy")
 
 
@@ -86,7 +89,7 @@ class FinishedCell:
             cost=cost,
             inputs=self.usage.inputs(self.net.shapes),
             checkpoint=used_checkpoint(self.net.model),
-            notes=(*blank.notes, *self.usage.notes, *self._group_notes(net)),
+            notes=(*blank.notes, *self.usage.notes, *self._group_notes(net), *self._data_notes()),
             versions=versions() | self.device.description,
         )
 
@@ -119,6 +122,16 @@ class FinishedCell:
         more = f" and {len(turned) - 1} more" if len(turned) > 1 else ""
         where = f"{turned[0]}{more}: rows of these tensors are inputs (x @ weight)"
         return [f"groups of {target.pattern} hold outputs and not inputs in {where}"]
+
+    def _data_notes(self) -> list[str]:
+        """A note where a net that is scored on real data has learned from synthetic data."""
+        data = [source for source in self.chain.sources if source.role == "data"]
+        read = self.usage.steps or self.usage.scoring_passes
+        learned = {source.name for source in data if source.trained}
+        if not read or SYNTHETIC not in learned or data[0].name == SYNTHETIC:  # what is scored comes first
+            return []
+        how = "trained" if self.usage.steps else "calibrated"
+        return [f"{how} on synthetic data, not a result; name a folder with text: --data-dir DIR, or hub"]
 
     def _certificate(self, net: Net, target: Target | None) -> Certificate:
         """The certificate of the whole net, made on rank 0."""

@@ -23,10 +23,11 @@ from smc_eval.methods.dense import Dense
 from smc_eval.methods.lth import LotteryTicket
 from smc_eval.methods.omp import MagnitudeAfter, MagnitudeBefore
 from smc_eval.methods.random import RandomAfter
+from smc_eval.methods.wanda import Wanda
 from smc_eval.planning.plan import Plan
 from smc_eval.store.store import Store
 from smc_eval.target import SMC_GRID, Target
-from smc_eval.task import Part, Task
+from smc_eval.task import Part, Source, Task
 from smc_eval.testing import Example, Toy, chain_of, without_time
 
 
@@ -44,6 +45,16 @@ class Half(Toy):
 
 class OtherHalf(Half):
     reported: ClassVar[slice] = slice(15, None)
+
+
+class ScoredElsewhere(Toy):
+    """A task that trains on synthetic data and is scored on other data."""
+
+    def trained_as(self) -> Task:
+        return Toy(recipe=self.recipe)
+
+    def sources(self) -> tuple[Source, ...]:
+        return (Source("data", "elsewhere", "1" * 64, trained=False), *super().sources())
 
 
 @pytest.fixture
@@ -85,6 +96,22 @@ def test_tasks_that_share_their_nets_train_once_and_are_scored_separately(
     assert len(runs) == 3  # one dense training, one pruning, one training after it
     assert [result.score.n for result in results if result.score] == [15, 15, 5, 5]
     assert results[0].certificate == results[2].certificate
+
+
+def test_a_net_that_learned_from_synthetic_data_and_is_scored_on_other_data_is_noted(tmp_path: Path) -> None:
+    untouched = Toy().recipe.model_copy(update={"steps": 0})
+    cells = (
+        (Dense(), ScoredElsewhere(), "trained on synthetic data, not a result"),
+        (Dense(), ScoredElsewhere(recipe=untouched), ""),
+        (Wanda(), ScoredElsewhere(recipe=untouched), "calibrated on synthetic data, not a result"),
+        (MagnitudeAfter(), ScoredElsewhere(recipe=untouched), ""),
+        (Wanda(), Toy(recipe=untouched), ""),  # the table says SYNTHETIC DATA
+    )
+    for method, task, words in cells:
+        target = Target() if isinstance(method, Dense) else Target(sparsity=0.5)
+        (result,) = run_cells([chain_of(method, target, task)], RunOptions(tmp_path, device="cpu"))
+        notes = [note for note in result.notes if "synthetic" in note]
+        assert [note.partition(";")[0] for note in notes] == ([words] if words else []), method
 
 
 def test_a_plan_counts_a_shared_training_once() -> None:

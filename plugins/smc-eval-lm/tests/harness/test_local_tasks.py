@@ -18,6 +18,7 @@ from smc_eval.engine.run_options import RunOptions
 from smc_eval.engine.runner import run_cells
 from smc_eval.methods.dense import Dense
 from smc_eval.methods.omp import MagnitudeAfter
+from smc_eval.methods.wanda import Wanda
 from smc_eval.registry import Registry
 from smc_eval.reporting.rescore import Rescorer
 from smc_eval.score import Score
@@ -278,6 +279,20 @@ def test_a_folder_of_tasks_is_found_in_the_data_folder(tasks: Path, monkeypatch:
     moved = near.replace(folder=str(tasks.parent))
     assert moved.data("test") == far.data("test")
     assert moved.digest() == near.digest()
+
+
+def test_a_net_that_was_calibrated_on_synthetic_text_is_noted(
+    tasks: Path, llama: Path, tmp_path: Path
+) -> None:
+    (tasks / "text.txt").write_text("how many legs has a spider by the river " * 100)
+    task = made(tasks, llama, "story")
+    real = task.replace(folder=str(tasks), train_text="text.txt")
+    cells = ((MagnitudeAfter(), task), (Wanda(), task), (Wanda(), real))
+    chains = [chain_of(method, Target(sparsity=0.5), one) for method, one in cells]
+    records = run_cells(chains, RunOptions(tmp_path / "store", device="cpu"))
+    assert [record.status for record in records] == ["ok"] * 3
+    noted = [any(note.startswith("calibrated on synthetic data") for note in one.notes) for one in records]
+    assert noted == [False, True, False]
 
 
 def test_what_is_drawn_at_random_has_a_seed_for_each_document(tasks: Path, llama: Path) -> None:
