@@ -29,7 +29,7 @@ def test_the_lists_name_everything(invoke) -> None:
     assert lists["tasks"][0] | {"source": ""} == {
         "name": "sums/gts", "summary": "toy sums", "source": "", "groups": ["sums", "maths"], "chance": 0.0,
         "metric": "accuracy (%)", "folds": 2, "accepts": ["scratch", "tiny"], "published": "scratch",
-        "licence": "none needed", "package": "toys",
+        "licence": "none needed", "package": "toys", "by_name": False,
     }  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from smc_eval.engine.device import Device
 from smc_eval.engine.predict import predict
 from smc_eval.engine.run_options import RunOptions
 from smc_eval.engine.runner import run_cells
+from smc_eval.errors import DataError, TrainingError
 from smc_eval.methods.dense import Dense
 from smc_eval.methods.omp import MagnitudeAfter
 from smc_eval.methods.wanda import Wanda
@@ -329,3 +330,18 @@ def test_a_cell_keeps_the_value_of_each_document_and_can_be_scored_again(
     rescorer = Rescorer(Registry(tasks={"lm-eval": LmEval}), "synthetic")
     again = list(rescorer.rescore(RecordsFile(tmp_path / "store"), predictions))
     assert [(one.reason, one.changes) for one in again] == [("", {})] * 4
+
+
+def test_an_answer_that_is_longer_than_the_net_reads_fails_with_words(tasks: Path, llama: Path) -> None:
+    with pytest.raises(DataError, match="cannot ask the net about document 8: an answer is empty, or longer"):
+        answered(made(tasks, llama, "legs", max_length=2))
+
+
+def test_a_probability_that_is_no_number_fails_and_is_no_wrong_answer(tasks: Path, llama: Path) -> None:
+    for name in ("legs", "story"):
+        task = made(tasks, llama, name)
+        model = task.model()
+        with torch.no_grad():
+            next(model.parameters()).fill_(float("nan"))
+        with pytest.raises(TrainingError, match="a log-probability that is no number"):
+            answered(task, model)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import need_lm_eval
+from local_tasks import need_lm_eval
 from smc_eval_lm import lm_eval_package
 from smc_eval_lm.lm_eval_refusals import shows_answers
 from smc_eval_lm.lm_eval_task import LmEval
