@@ -17,7 +17,7 @@ from smc_eval.registry import registry
 from smc_eval.spec import Spec
 from smc_eval.target import Target
 
-HOOKS = {"smc_eval_methods", "smc_eval_tasks", "smc_eval_kinds", "smc_eval_optimizers"}
+HOOKS = {"smc_eval_methods", "smc_eval_tasks", "smc_eval_kinds", "smc_eval_optimizers", "smc_eval_trackers"}
 
 VAGUE = {"told", "said", "found", "one", "kept", "alike"}
 """No function, class, method or attribute has one of these names."""
@@ -112,7 +112,7 @@ def option_texts(kind: type[Spec]) -> Iterator[tuple[str, str]]:
 
 def texts() -> dict[str, str]:
     known = registry()
-    nouns = (known.methods, known.tasks, known.kinds, known.optimizers)
+    nouns = (known.methods, known.tasks, known.kinds, known.optimizers, known.trackers)
     kinds = [kind for named in nouns for kind in named.values()]
     cards = [(kind.card.name, kind.card.summary) for kind in kinds]
     options = [text for kind in (*kinds, Recipe, Target) for text in option_texts(kind)]

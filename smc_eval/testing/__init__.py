@@ -21,6 +21,7 @@ else:
                 "method_contract",
                 "optimizer_contract",
                 "task_contract",
+                "tracker_contract",
             )
         )
     )
@@ -42,6 +43,7 @@ from smc_eval.testing.optimizer_contract import OptimizerContract
 from smc_eval.testing.records import record_with
 from smc_eval.testing.task_contract import TaskContract
 from smc_eval.testing.toy import Example, PrunedToy, Toy, ToyNet
+from smc_eval.testing.tracker_contract import TrackerContract
 
 __all__ = [
     "Example",
@@ -54,6 +56,7 @@ __all__ = [
     "TaskContract",
     "Toy",
     "ToyNet",
+    "TrackerContract",
     "assert_equal",
     "chain_of",
     "check_measurements",

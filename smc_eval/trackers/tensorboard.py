@@ -61,6 +61,7 @@ class EventFiles(TrackedRun):
         self._write(step, summary=Summary(value=entries))
 
     def end(self, outcome: Outcome) -> None:
+        self.resumed = False  # nothing came again
         if outcome.values:
             self.log(outcome.step, outcome.values)
         if outcome.reason:

@@ -23,6 +23,7 @@ def test_the_lists_name_everything(invoke) -> None:
         "methods": len(smc_eval_methods()),
         "kinds": 0,
         "optimizers": len(OPTIMIZERS),
+        "trackers": 0,
         "protocols": 2,
         "plugins": 1,
     }
