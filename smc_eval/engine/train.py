@@ -107,6 +107,7 @@ class Training:
                 STOP_SIGNALS.check()
         self._check_stepped()
         self.net.soft = False
+        self.net.give_room_back()
         self.net.forget_gradients()
         for meter in (self.meter, self.selection_meter):
             self.usage.spend("train", meter.spent(), meter.operations.uncounted)

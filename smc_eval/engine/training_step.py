@@ -16,7 +16,7 @@ from smc_eval.engine.optimizer import clear_state, reset_momentum
 from smc_eval.errors import SparsityError, UsageError
 from smc_eval.optimizer import Optimizer, Sgd
 from smc_eval.sparse.given_tensors import is_finite, wrong_tensors
-from smc_eval.sparse.net import hide
+from smc_eval.sparse.net import hidden
 from smc_eval.sparse.seal import seal
 
 SEALED_EVERY = 100
@@ -85,10 +85,7 @@ class TrainingStep(NetReader):
         for name, count in zip(masks, self.shards.count(computed), strict=True):
             share = count / max(1, math.prod(shapes[name]))
             self.read_shares[name] = max(share, self.read_shares.get(name, 0.0))
-        within = {name: gradients[name].clone() for name in masks}
-        for name, mask in masks.items():
-            hide(within[name], mask)
-        return within
+        return {name: hidden(gradients[name], mask) for name, mask in masks.items()}
 
     def set_gradients(self, gradients: Mapping[str, Tensor]) -> None:
         self._refuse_between("gradients")

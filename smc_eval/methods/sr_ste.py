@@ -45,13 +45,12 @@ class SparseRefined(Updater):
         if self.decay:
             import torch
 
-            from smc_eval.sparse.net import hide
+            from smc_eval.sparse.net import hidden
 
             grads, weights, gradients = view.grads, view.weights, {}
             for name, mask in view.masks.items():
-                pruned = weights[name].clone()
-                hide(pruned, ~mask)
-                gradients[name] = torch.add(grads[name], pruned, alpha=self.decay)
+                pruned = hidden(weights[name], ~mask)
+                gradients[name] = torch.add(grads[name], pruned, alpha=self.decay, out=pruned)
             view.set_gradients(gradients)
         return state
 

@@ -48,6 +48,8 @@ class Net:
         """The holders of the other rows of each parameter, where the net is sharded by rows."""
         self.units: Units = ()
         """The heads or neurons, where these are pruned whole."""
+        self._room: dict[str, Tensor] = {}
+        """Memory for the values of some weights, kept from step to step: new memory takes longer to get."""
 
     @property
     def all_parameters(self) -> dict[str, nn.Parameter]:
@@ -217,15 +219,18 @@ class Net:
         if not (self.soft and self.masks):
             yield
             return
-        weights = self.weights
-        hidden = {name: weight.clone() for name, weight in weights.items()}
-        for name, mask in self.masks.items():
-            hide(weights[name], mask)
+        hidden = self._room_for(self.masks)
+        for name, weight in self.weights.items():
+            if name in hidden:
+                for part, kept, mask in _parts(weight, hidden[name], self.masks[name]):
+                    kept.copy_(part)
+                    hide(part, mask)
         try:
             yield
         finally:
             for name, weight in self.weights.items():
-                weight.copy_(hidden[name])
+                if name in hidden:
+                    weight.copy_(hidden[name])
 
     @contextmanager
     def moved(self, by: Mapping[str, Tensor]) -> Iterator[None]:
@@ -253,14 +258,32 @@ class Net:
     def holding(self, masks: Mapping[str, Tensor]) -> Iterator[None]:
         """Within, all weights may change. Afterwards those where a mask is False have their old values."""
         parameters = self.parameters if masks else {}
-        before = {name: parameters[name].detach().clone() for name in masks}
+        before = self._room_for(masks)
+        for name, value in before.items():
+            value.copy_(parameters[name].detach())
         yield
         for name, mask in masks.items():
             weight = parameters[name].detach()
-            hide(weight, mask)
-            hide(before[name], ~mask)
             bits = WHOLE_NUMBERS[weight.element_size()]
-            weight.view(bits).add_(before[name].view(bits))  # one of the two has no bit set
+            for part, old, may_change in _parts(weight, before[name], mask):
+                hide(part, may_change)
+                hide(old, ~may_change)
+                part.view(bits).add_(old.view(bits))  # one of the two has no bit set
+
+    def _room_for(self, names: Iterable[str]) -> dict[str, Tensor]:
+        """Tensors like the weights of these names, with any values; the same at each call."""
+        weights = self.parameters
+        for name in names:
+            weight, room = weights[name].detach(), self._room.get(name)
+            if room is None or (room.shape, room.stride(), room.dtype, room.device) != (
+                weight.shape, weight.stride(), weight.dtype, weight.device
+            ):  # fmt: skip
+                self._room[name] = torch.empty_like(weight)
+        return {name: self._room[name] for name in names}
+
+    def give_room_back(self) -> None:
+        """Free the memory that is kept for soft updaters."""
+        self._room = {}
 
     @property
     def state(self) -> dict[str, Tensor]:
@@ -317,6 +340,25 @@ def hide(values: Tensor, mask: Tensor) -> None:
     whole = values.view(WHOLE_NUMBERS[values.element_size()]), mask.view(torch.uint8)
     for part, part_mask in zip(*(torch.split(each, max(1, rows)) for each in whole), strict=True):
         part.mul_(part_mask)
+
+
+def hidden(values: Tensor, mask: Tensor) -> Tensor:
+    """A copy of values, with +0.0 where the mask is False; see `hide`."""
+    copy = torch.empty_like(values)
+    for part, part_copy, part_mask in _parts(values, copy, mask):
+        part_copy.copy_(part)
+        hide(part_copy, part_mask)
+    return copy
+
+
+def _parts(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """The same rows of some tensors of one shape. On a CPU they are few enough for its caches, so that what
+    is done to them one after the other reads the memory once."""
+    first = tensors[0]
+    rows = len(first) if first.ndim else 1
+    if first.device.type == "cpu" and first.ndim:
+        rows = max(1, PIECE // 4 * rows // max(1, first.numel()))
+    yield from zip(*(torch.split(each, max(1, rows)) if each.ndim else (each,) for each in tensors), strict=True)
 
 
 def state(model: nn.Module) -> dict[str, Tensor]:
