@@ -195,8 +195,8 @@ def _notes(found: CheckpointZeros, pattern: str) -> list[str]:
     ]
     if negative := sum(counts.negative_zeros for counts in found.tensors.values()):
         lines.append(
-            f"{counted(negative, 'zero')} are −0.0, as multiplication by a mask leaves them; files compress "
-            "worse"
+            f"{counted(negative, 'zero')} with a minus sign (−0.0), as multiplication by a mask leaves them; "
+            "files compress worse"
         )
     for tie in found.ties:
         if not tie.broken:

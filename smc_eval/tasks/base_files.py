@@ -21,6 +21,19 @@ if TYPE_CHECKING:
 LICENCES = ("LICENSE", "LICENCE", "NOTICE", "LICENSE.txt", "LICENSE.md", "COPYING")
 """Files with a licence, which go along."""
 
+LEFT_BEHIND = frozenset(
+    {
+        *(
+            "modules.json",
+            "config_sentence_transformers.json",
+            "sentence_bert_config.json",
+            "data_config.json",
+        ),
+        *("trainer_state.json", "all_results.json", "train_results.json", "eval_results.json"),
+    }
+)
+"""Files of other programs around a checkpoint, which say nothing true of the new net."""
+
 LICENCE_LINE = re.compile(r"^license:\s*[\"']?([\w.+-]+)", re.MULTILINE)
 """The licence in the front matter of a model card."""
 
@@ -54,7 +67,7 @@ def _files(folder: Path, config: Mapping[str, object], model_name: str) -> tuple
         weights = files.weight_files(folder, config, model_name)
     except ModelError:  # of a hub id the weights may lie elsewhere
         weights = []
-    left_out = {"config.json", MANIFEST, *(path.name for path in weights)}
+    left_out = LEFT_BEHIND | {"config.json", MANIFEST, *(path.name for path in weights)}
     kept = {
         path
         for path in folder.iterdir()

@@ -203,6 +203,7 @@ def bert(folder: Path) -> Path:
     tokenizer.save_pretrained(folder)
     (folder / "README.md").write_text("---\nlicense: apache-2.0\n---\n# Base\n")
     (folder / "LICENSE").write_text("terms")
+    (folder / "modules.json").write_text("[]")
     return folder
 
 
@@ -218,6 +219,7 @@ def test_what_the_task_does_not_use_of_a_checkpoint_comes_home_unchanged(
     assert not torch.equal(first["embeddings.LayerNorm.weight"], last["embeddings.LayerNorm.weight"])
     for name in ("tokenizer.json", "tokenizer_config.json", "LICENSE"):
         assert (base / name).read_bytes() == (folder / name).read_bytes(), name
+    assert not (folder / "modules.json").exists()  # of a program that finds no such folder here
     card = (folder / "README.md").read_text()
     assert "license: apache-2.0" in card and "pooler.dense.weight" in card and "from the base model" in card
     assert_same_outputs(folder, {"input_ids": IDS}, "last_hidden_state", "pooler_output")

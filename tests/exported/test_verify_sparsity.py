@@ -53,7 +53,7 @@ def test_minus_zero_is_shown_and_nan_fails(invoke: Invoke) -> None:
     minus[1] = -minus[1]
     found = as_json(invoke("verify-sparsity", saved("minus", {"a.weight": minus}), "--json"))
     assert found["tensors"]["a.weight"]["negative_zeros"] == 4
-    assert "4 zeros are −0.0" in invoke("verify-sparsity", "minus").stdout
+    assert "4 zeros with a minus sign (−0.0)" in invoke("verify-sparsity", "minus").stdout
     wrong = MATRIX.clone()
     wrong[0, 0], wrong[2, 0] = torch.nan, torch.inf
     found = as_json(invoke("verify-sparsity", saved("nan", {"a.weight": wrong}), "--json"), code=1)
