@@ -358,7 +358,8 @@ def _parts(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
     rows = len(first) if first.ndim else 1
     if first.device.type == "cpu" and first.ndim:
         rows = max(1, PIECE // 4 * rows // max(1, first.numel()))
-    yield from zip(*(torch.split(each, max(1, rows)) if each.ndim else (each,) for each in tensors), strict=True)
+    parts = (torch.split(each, max(1, rows)) if each.ndim else (each,) for each in tensors)
+    yield from zip(*parts, strict=True)
 
 
 def state(model: nn.Module) -> dict[str, Tensor]:
