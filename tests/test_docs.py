@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import json
 import re
 import tomllib
 import warnings
@@ -28,7 +29,15 @@ from smc_eval.protocol import PROTOCOLS, Protocol
 from smc_eval.recipe import Recipe
 from smc_eval.spec import Card
 from smc_eval.store.records import RecordsFile
-from smc_eval.testing import KindContract, OptimizerContract, TaskContract, record_with, step_view
+from smc_eval.testing import (
+    KindContract,
+    OptimizerContract,
+    TaskContract,
+    TrackerContract,
+    record_with,
+    step_view,
+)
+from smc_eval.trackers.tracker import TrackedCell
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -166,7 +175,8 @@ def keep_contract(contract: Any, tmp_path: Path, *without: str) -> None:
         folder.mkdir()
         wanted = inspect.signature(test).parameters
         checkpoint = {"folder": checkpoint_of(contract, folder)} if "folder" in wanted else {}
-        test(**checkpoint, **({"tmp_path": folder} if "tmp_path" in wanted else {}))
+        paths = {name: folder for name in ("tmp_path", "store") if name in wanted}
+        test(**checkpoint, **paths)
 
 
 def checkpoint_of(contract: Any, folder: Path) -> Path:
@@ -180,6 +190,30 @@ def test_the_optimizer_of_the_documents_keeps_the_contract_of_optimizers(
     module = example_module("class SharpnessAware(Optimizer)", tmp_path, monkeypatch)
     contract = type("TestSharpness", (OptimizerContract,), {"optimizer": module.SharpnessAware()})()
     keep_contract(contract, tmp_path)
+
+
+def test_the_tracker_of_the_documents_keeps_the_contract_of_trackers(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    module = example_module("class JsonLines(Tracker)", tmp_path, monkeypatch)
+
+    def logged(_: Any, cell: TrackedCell) -> dict[str, list[tuple[int, float]]]:
+        found: dict[str, dict[int, float]] = {}
+        text = (cell.store / "lines" / cell.group / f"{cell.id}.jsonl").read_text(encoding="utf-8")
+        for line in map(json.loads, text.splitlines()):
+            for name in line.keys() - {"step"}:
+                found.setdefault(name, {})[line["step"]] = line[name]
+        return {name: sorted(values.items()) for name, values in found.items()}
+
+    contract = type("TestLines", (TrackerContract,), {"tracker": module.JsonLines(), "logged": logged})()
+    keep_contract(contract, tmp_path)
+
+
+def test_every_tracker_stands_in_the_documents() -> None:
+    text = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8").partition("## Trackers")[2]
+    for name, tracker in REGISTRY.trackers.items():
+        row = next(line for line in text.splitlines() if line.startswith(f"| `{name}` |"))
+        assert all(f"`{option}`" in row for option in tracker.model_fields)
 
 
 def test_the_kind_of_the_documents_keeps_the_contract_of_kinds(

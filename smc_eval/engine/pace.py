@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-Clock = Callable[[], float]
+SecondsNow = Callable[[], float]
 
 LARGEST_SHARE = 0.01
 """Share of the time that may be spent."""
@@ -16,7 +16,7 @@ class Pace:
     """At most once in so many seconds, and so rarely that it takes at most 1 % of the time."""
 
     def __init__(
-        self, seconds: float, clock: Clock = time.monotonic, meter: Clock = time.perf_counter
+        self, seconds: float, clock: SecondsNow = time.monotonic, meter: SecondsNow = time.perf_counter
     ) -> None:
         self.seconds, self.clock, self.meter = seconds, clock, meter
         self._next = clock()

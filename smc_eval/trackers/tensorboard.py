@@ -13,7 +13,7 @@ from smc_eval.trackers.tracker import Outcome, TrackedCell, TrackedRun, Tracker,
 if TYPE_CHECKING:
     from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-TEXTS = "text"
+TEXT_PLUGIN = "text"
 """Name of TensorBoard's plugin that shows texts."""
 
 
@@ -74,7 +74,7 @@ class EventFiles(TrackedRun):
         from tensorboard.compat.proto.tensor_pb2 import TensorProto
         from tensorboard.compat.proto.types_pb2 import DT_STRING
 
-        plugin = SummaryMetadata.PluginData(plugin_name=TEXTS)
+        plugin = SummaryMetadata.PluginData(plugin_name=TEXT_PLUGIN)
         tensor = TensorProto(dtype=DT_STRING, string_val=[text.encode()])
         entry = Summary.Value(tag=name, metadata=SummaryMetadata(plugin_data=plugin), tensor=tensor)
         self._write(0, summary=Summary(value=[entry]))

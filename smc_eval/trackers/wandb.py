@@ -18,7 +18,7 @@ KEY_VARIABLES = ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE")
 """Environment variables with a key, or with the file of one."""
 SERVER = "https://api.wandb.ai"
 """The server, if $WANDB_BASE_URL names no other."""
-STEP = "step"
+STEP_AXIS = "step"
 """The axis of all values. It is a value of its own, because wandb drops steps that come again."""
 ID_DIGITS = 32
 """Digits of a cell's digest that name its run; wandb takes at most 64 characters."""
@@ -83,8 +83,8 @@ class WeightsAndBiases(Tracker):
                 x_disable_meta=True,
             ),
         )
-        run.define_metric(STEP, hidden=True)
-        run.define_metric("*", step_metric=STEP)
+        run.define_metric(STEP_AXIS, hidden=True)
+        run.define_metric("*", step_metric=STEP_AXIS)
         return WandbRun(run)
 
 
@@ -107,7 +107,7 @@ class WandbRun(TrackedRun):
         self.run = run
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        self.run.log({STEP: step, **values})
+        self.run.log({STEP_AXIS: step, **values})
 
     def end(self, outcome: Outcome) -> None:
         if outcome.values:

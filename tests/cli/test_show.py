@@ -96,7 +96,7 @@ def test_the_columns_of_the_lists_have_heads_and_the_words_of_the_readme(invoke)
 def test_an_unknown_name_gives_few_names_and_the_command_that_lists_all(invoke, refused) -> None:
     message = refused(invoke("show", "nosuch"))
     assert message == (
-        "error: no method, task, group, kind of model, optimizer or protocol is named 'nosuch'; "
+        "error: no method, task, group, kind of model, optimizer, tracker or protocol is named 'nosuch'; "
         "see smc-eval list\n"
     )
 
@@ -106,7 +106,9 @@ def test_a_task_is_shown_with_its_card_and_its_recipe(invoke, refused) -> None:
     for line in ("toy sums", "scratch, tiny", "none needed", "in two folds", "steps=3", "tiny: steps=2"):
         assert line in shown
     assert "tasks: sums/gts, terms/gts" in invoke("show", "maths").stdout
-    assert "optimizer or protocol is named 'lht'; did you mean 'lth'" in refused(invoke("show", "lht"))
+    assert "optimizer, tracker or protocol is named 'lht'; did you mean 'lth'" in refused(
+        invoke("show", "lht")
+    )
 
 
 def test_a_task_without_a_docstring_is_shown_without_that_of_its_base_class(invoke) -> None:
