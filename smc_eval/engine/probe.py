@@ -291,8 +291,10 @@ class NetProbe(NetReader):
         for name, mask in self._settled.items():
             if name not in masks or not torch.equal(masks[name].to(mask.device), mask):
                 raise PluginError(f"{self._by} returned another mask of {name!r} than it settled in a walk")
+        whole = masks.keys() == self._settled.keys() == {*self.net.scope}
         self._settled = {}
-        self.net.set_masks(masks)
+        if not whole:  # else the walk has set them all, and a second copy of each would be made
+            self.net.set_masks(masks)
         self._seals = self._current_seals()
 
     def check_unwritten(self, names: Collection[str] | None = None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field, PositiveInt
@@ -71,16 +71,17 @@ class Layerwise(Pruner):
         quotas = self.quotas(probe, target)
         if self.calibrate == "once":
             masks, values = self._solved(
-                probe, tuple(probe.weights), probe_inputs(probe, self.batches), target, quotas
+                probe, probe.masks, probe_inputs(probe, self.batches), target, quotas
             )
             if values:
                 probe.mend(values)
             return masks
         masks = {}
         for section in probe.walk(self.batches):
-            own, values = self._solved(probe, section.names, section.inputs, target, quotas)
+            own, values = self._solved(probe, section.masks, section.inputs, target, quotas)
             section.settle(own, values)
-            masks |= own
+            del own, values
+            masks |= section.masks
         return masks
 
     def quotas(self, probe: Probe, target: Target) -> dict[str, Quota]:
@@ -109,16 +110,17 @@ class Layerwise(Pruner):
     def _solved(
         self,
         probe: Probe,
-        names: Sequence[str],
+        within: Tensors,
         inputs: Callable[[InputObserver], None],
         target: Target,
         quotas: dict[str, Quota],
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Masks of some tensors, and new values of those that get some, from one look at their inputs."""
-        weights, within = probe.weights, probe.masks
+        """Masks of the tensors in `within`, and new values of those that get some, from one look at their
+        inputs."""
+        weights = probe.weights
         masks: dict[str, Tensor] = {}
         values: dict[str, Tensor] = {}
-        for some in self._sweeps({name: weights[name] for name in names}):
+        for some in self._sweeps({name: weights[name] for name in within}):
             stats = self.statistic()(weights, some)
             inputs(stats)
             stats.refuse_pattern(target.pattern)
