@@ -61,7 +61,7 @@ def show(
         ),
     ],
 ) -> None:
-    """Show one of all that is installed in full: a method, task, tracker, …
+    """Show one entry of what is installed in full.
 
     For a method it shows source, supported targets, options with defaults, and the stages of its plan. For
     a task: source, metric, models, options and recipes. For a kind of model: the tasks that take it. For an
