@@ -20,21 +20,26 @@ import tempfile
 TRACKERS = ("tensorboard", "mlflow", "wandb:mode=offline", "trackio")
 
 RUN = """
-import resource, sys, threading, time
+import resource, sys, threading
 import smc_eval
-from smc_eval.engine import tracking
-from smc_eval.engine.progress import Silent
+from smc_eval.engine.tracker_thread import TrackerThread
 from smc_eval.engine.train import Training
 
 def spent():
     kinds = resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN
     return sum(u.ru_utime + u.ru_stime for u in map(resource.getrusage, kinds))
 
+begun, begin = threading.Event(), TrackerThread._begin
+def begins(self, cell):
+    begin(self, cell)
+    begun.set()
+TrackerThread._begin = begins
+
 marks, advance = [], Training._advance
 def counted(self):
     loss = advance(self)
     if self.step == WARM_UP:
-        time.sleep(8 if sys.argv[2] else 0)  # until the packages are imported and their runs have begun
+        assert not sys.argv[2] or begun.wait(300)  # the package is imported, and its run has begun
         marks.append(spent())
     if self.step == self.last:
         marks.append(spent())

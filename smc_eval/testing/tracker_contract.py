@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from smc_eval.spec import Json
 from smc_eval.trackers.tracker import Outcome, TrackedCell, TrackedRun, Tracker
 
 Logged = Mapping[str, Sequence[tuple[int, float]]]
@@ -19,7 +20,12 @@ Logged = Mapping[str, Sequence[tuple[int, float]]]
 
 def tracked_cell(store: Path, number: int = 0, group: str = "runs-0a1b2c3d") -> TrackedCell:
     """A cell as the engine gives it to trackers."""
-    config = {"task": "mawps/gts:hidden=128", "seed": number, "recipe.lr": 0.001, "recipe.betas": "[0.9]"}
+    config: dict[str, Json] = {
+        "task": "mawps/gts:hidden=128",
+        "seed": number,
+        "recipe.lr": 0.001,
+        "recipe.betas": "[0.9]",
+    }
     label = f"mawps/gts:hidden=128 fold 0 lth:share=0.3 2:4 seed {number}"
     return TrackedCell(f"{number + 10:x}" * 64, label, group, store, config)
 

@@ -106,9 +106,7 @@ def test_a_task_is_shown_with_its_card_and_its_recipe(invoke, refused) -> None:
     for line in ("toy sums", "scratch, tiny", "none needed", "in two folds", "steps=3", "tiny: steps=2"):
         assert line in shown
     assert "tasks: sums/gts, terms/gts" in invoke("show", "maths").stdout
-    assert "optimizer, tracker or protocol is named 'lht'; did you mean 'lth'" in refused(
-        invoke("show", "lht")
-    )
+    assert "tracker or protocol is named 'lht'; did you mean 'lth'" in refused(invoke("show", "lht"))
 
 
 def test_a_task_without_a_docstring_is_shown_without_that_of_its_base_class(invoke) -> None:

@@ -66,7 +66,7 @@ def test_a_run_with_a_tracker_has_the_same_records_and_shows_every_cell(
     assert (first["step"], first["learning_rate"]) == (1, 0.25)  # half of the warm-up
     assert last["step"] == 3 and {line["sparsity"] for line in dense[1:-1]} == {0}
     # the chain of the pruned cell loads the dense net: steps 4 to 6, at the sparsity of the certificate
-    assert pruned[1]["step"] == 4 and pruned[-2]["step"] == 6
+    assert {line["step"] for line in pruned[1:-1]} <= {4, 5, 6} and pruned[-2]["step"] == 6
     assert {line["sparsity"] for line in pruned[1:-1]} == {pruned[-1]["sparsity"]}
 
 
