@@ -50,6 +50,8 @@ class Net:
         """The heads or neurons, where these are pruned whole."""
         self._room: dict[str, Tensor] = {}
         """Memory for the values of some weights, kept from step to step: new memory takes longer to get."""
+        self._put_aside: dict[str, int] = {}
+        """Weights whose values are in that memory, and how often each had been written to by then."""
 
     @property
     def all_parameters(self) -> dict[str, nn.Parameter]:
@@ -224,13 +226,15 @@ class Net:
             if name in hidden:
                 for part, kept, mask in _parts(weight, hidden[name], self.masks[name]):
                     kept.copy_(part)
-                    hide(part, mask)
+                    part.mul_(mask)  # as in `hide`
+        self._put_aside = {}
         try:
             yield
         finally:
             for name, weight in self.weights.items():
                 if name in hidden:
                     weight.copy_(hidden[name])
+                    self._put_aside[name] = weight._version  # noqa: SLF001 - counts writes
 
     @contextmanager
     def moved(self, by: Mapping[str, Tensor]) -> Iterator[None]:
@@ -260,15 +264,15 @@ class Net:
         parameters = self.parameters if masks else {}
         before = self._room_for(masks)
         for name, value in before.items():
-            value.copy_(parameters[name].detach())
+            weight = parameters[name].detach()
+            if self._put_aside.get(name) != weight._version:  # noqa: SLF001 - else the room has its values
+                value.copy_(weight)
+        self._put_aside = {}
         yield
         for name, mask in masks.items():
-            weight = parameters[name].detach()
-            bits = WHOLE_NUMBERS[weight.element_size()]
-            for part, old, may_change in _parts(weight, before[name], mask):
-                hide(part, may_change)
-                hide(old, ~may_change)
-                part.view(bits).add_(old.view(bits))  # one of the two has no bit set
+            for part, old, may_change in _parts(parameters[name].detach(), before[name], mask):
+                part.mul_(may_change)  # as in `hide`
+                part.add_(old.mul_(may_change ^ 1))  # one of the two has no bit set
 
     def _room_for(self, names: Iterable[str]) -> dict[str, Tensor]:
         """Tensors like the weights of these names, with any values; the same at each call."""
@@ -279,11 +283,12 @@ class Net:
                 weight.shape, weight.stride(), weight.dtype, weight.device
             ):  # fmt: skip
                 self._room[name] = torch.empty_like(weight)
+                self._put_aside.pop(name, None)
         return {name: self._room[name] for name in names}
 
     def give_room_back(self) -> None:
         """Free the memory that is kept for soft updaters."""
-        self._room = {}
+        self._room, self._put_aside = {}, {}
 
     @property
     def state(self) -> dict[str, Tensor]:
@@ -346,20 +351,21 @@ def hidden(values: Tensor, mask: Tensor) -> Tensor:
     """A copy of values, with +0.0 where the mask is False; see `hide`."""
     copy = torch.empty_like(values)
     for part, part_copy, part_mask in _parts(values, copy, mask):
-        part_copy.copy_(part)
-        hide(part_copy, part_mask)
+        torch.mul(part, part_mask, out=part_copy)
     return copy
 
 
-def _parts(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """The same rows of some tensors of one shape. On a CPU they are few enough for its caches, so that what
-    is done to them one after the other reads the memory once."""
-    first = tensors[0]
-    rows = len(first) if first.ndim else 1
-    if first.device.type == "cpu" and first.ndim:
-        rows = max(1, PIECE // 4 * rows // max(1, first.numel()))
-    parts = (torch.split(each, max(1, rows)) if each.ndim else (each,) for each in tensors)
-    yield from zip(*parts, strict=True)
+def _parts(values: Tensor, others: Tensor, mask: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """The same rows of values, of other values and of a mask, all as whole numbers.
+
+    On a CPU they are few enough for its caches, so that several operations read the memory once.
+    """
+    rows = PIECE // 4 * len(values) // max(1, values.numel())
+    if values.device.type != "cpu":
+        rows = len(values)
+    bits = WHOLE_NUMBERS[values.element_size()]
+    whole = values.view(bits), others.view(bits), mask.view(torch.uint8)
+    yield from zip(*(torch.split(each, max(1, rows)) for each in whole), strict=True)
 
 
 def state(model: nn.Module) -> dict[str, Tensor]:
