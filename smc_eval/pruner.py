@@ -31,10 +31,6 @@ class WalkSection(Protocol):
     def names(self) -> tuple[str, ...]:
         """Names of its weights in scope."""
 
-    @property
-    def masks(self) -> Tensors:
-        """Their masks, all True where none is set; after `settle` those that it set, without a copy."""
-
     def inputs(self, see: InputObserver) -> None:
         """Pass the inputs of these weights alone to `see`, as `Probe.inputs` does.
 

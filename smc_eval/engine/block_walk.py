@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext, suppress
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from smc_eval.engine.block_calls import BlockCalls, Call, OutputNotKept, absent, copied, is_absent, size
@@ -32,15 +31,6 @@ class NetSection:
     def __init__(self, walk: BlockWalk, plan: SectionPlan) -> None:
         self._walk, self.plan, self.name, self.names = walk, plan, plan.name, plan.names
         self._settled = False
-
-    @property
-    def masks(self) -> dict[str, Tensor]:
-        net = self._walk.net
-        return {
-            name: net.masks[name] if name in net.masks else torch.ones_like(weight, dtype=torch.bool)
-            for name, weight in net.weights.items()
-            if name in self.names
-        }
 
     def inputs(self, see: InputObserver) -> None:
         self._check("observed")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field, PositiveInt
@@ -71,17 +71,16 @@ class Layerwise(Pruner):
         quotas = self.quotas(probe, target)
         if self.calibrate == "once":
             masks, values = self._solved(
-                probe, probe.masks, probe_inputs(probe, self.batches), target, quotas
+                probe, tuple(probe.weights), probe_inputs(probe, self.batches), target, quotas
             )
             if values:
                 probe.mend(values)
             return masks
         masks = {}
         for section in probe.walk(self.batches):
-            own, values = self._solved(probe, section.masks, section.inputs, target, quotas)
+            own, values = self._solved(probe, section.names, section.inputs, target, quotas)
             section.settle(own, values)
-            del own, values
-            masks |= section.masks
+            masks |= own
         return masks
 
     def quotas(self, probe: Probe, target: Target) -> dict[str, Quota]:
@@ -110,17 +109,16 @@ class Layerwise(Pruner):
     def _solved(
         self,
         probe: Probe,
-        within: Tensors,
+        names: Sequence[str],
         inputs: Callable[[InputObserver], None],
         target: Target,
         quotas: dict[str, Quota],
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Masks of the tensors in `within`, and new values of those that get some, from one look at their
-        inputs."""
-        weights = probe.weights
+        """Masks of some tensors, and new values of those that get some, from one look at their inputs."""
+        weights, within = probe.weights, probe.masks
         masks: dict[str, Tensor] = {}
         values: dict[str, Tensor] = {}
-        for some in self._sweeps({name: weights[name] for name in within}):
+        for some in self._sweeps({name: weights[name] for name in names}):
             stats = self.statistic()(weights, some)
             inputs(stats)
             stats.refuse_pattern(target.pattern)
