@@ -78,10 +78,10 @@ def speed(  # noqa: PLR0913  typer makes an option of each
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON. Default: off.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress. Default: off.")] = False,
 ) -> None:
-    """Time the predictions of pruned nets on this machine: dense, and with every kernel that is there.
+    """Time the predictions of pruned nets on this machine.
 
-    A number above 1 is faster than dense products, one below 1 is slower. The times of a store are kept in
-    it, and reports show them. Close other programs first.
+    Each net is timed dense, and with every kernel that is there. A number above 1 is faster than dense products, one below 1 is slower.
+    The times of a store are kept in it, and reports show them. Close other programs first.
     """
     from rich.console import Console
 

@@ -80,7 +80,9 @@ class Layerwise(Pruner):
         for section in probe.walk(self.batches):
             own, values = self._solved(probe, section.names, section.inputs, target, quotas)
             section.settle(own, values)
-            masks |= own
+            settled = probe.masks  # the net's own: a second copy of all masks would take as much memory again
+            masks |= {name: settled[name] for name in own}
+            del own, values
         return masks
 
     def quotas(self, probe: Probe, target: Target) -> dict[str, Quota]:
@@ -115,7 +117,9 @@ class Layerwise(Pruner):
         quotas: dict[str, Quota],
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Masks of some tensors, and new values of those that get some, from one look at their inputs."""
-        weights, within = probe.weights, probe.masks
+        weights, current = probe.weights, probe.masks
+        within = {name: current[name] for name in names}
+        del current  # before any pruning it is a mask of each tensor, made for this
         masks: dict[str, Tensor] = {}
         values: dict[str, Tensor] = {}
         for some in self._sweeps({name: weights[name] for name in names}):
