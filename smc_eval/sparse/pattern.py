@@ -111,7 +111,7 @@ def largest_of_each(values_GM: Tensor, keep: int | Tensor, within_GM: Tensor | N
         if bool(values_GM.amin() > -torch.inf):  # nothing unpruned ties with what is pruned
             return _largest_by_rank(values_GM.masked_fill(~within_GM, -torch.inf), keep) & within_GM
     elif values_GM.device.type == "cpu" and not bool(values_GM.amin().isnan()):
-        shares = [keep] if isinstance(keep, int) else torch.unique(keep).tolist()
+        shares = [keep] if isinstance(keep, int) else sorted(set(keep.flatten().tolist()))
         if len(shares) <= MOST_SHARES:
             return _largest_by_threshold(values_GM, keep, shares, within_GM)
     order_GM = values_GM.argsort(dim=1, descending=True, stable=True)
