@@ -8,12 +8,12 @@ from contextlib import contextmanager
 
 SecondsNow = Callable[[], float]
 
-LARGEST_SHARE = 0.01
-"""Share of the time that may be spent."""
+LARGEST_SHARE = 0.005
+"""Share of the time that may be spent. Of the work of a process that has part of a core, it is more."""
 
 
 class Pace:
-    """At most once in so many seconds, and so rarely that it takes at most 1 % of the time."""
+    """At most once in so many seconds, and so rarely that it takes at most 0.5 % of the time."""
 
     def __init__(
         self, seconds: float, clock: SecondsNow = time.monotonic, meter: SecondsNow = time.perf_counter

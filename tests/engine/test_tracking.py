@@ -222,7 +222,7 @@ def test_what_costs_time_happens_more_rarely() -> None:
     assert pace.due
     with pace.spending():
         spent[0] += 0.05
-    now[0] = 5.2
+    now[0] = 10.2
     assert not pace.due
-    now[0] = 5.25
+    now[0] = 10.25
     assert pace.due
