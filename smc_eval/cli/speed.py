@@ -80,8 +80,9 @@ def speed(  # noqa: PLR0913  typer makes an option of each
 ) -> None:
     """Time the predictions of pruned nets on this machine.
 
-    Each net is timed dense, and with every kernel that is there. A number above 1 is faster than dense products, one below 1 is slower.
-    The times of a store are kept in it, and reports show them. Close other programs first.
+    Each net is timed dense, and with every kernel that is there. A number above 1 is faster than dense
+    products, one below 1 is slower. The times of a store are kept in it, and reports show them. Close other
+    programs first.
     """
     from rich.console import Console
 

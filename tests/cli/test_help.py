@@ -24,6 +24,7 @@ VERBS = (
     "score",
     "store",
     "export",
+    "speed",
     "verify-sparsity",
     "data",
 )
