@@ -134,7 +134,7 @@ def installed() -> Iterable[EntryPoint]:
     return entry_points(group=PROJECT)
 
 
-def load(points: Iterable[EntryPoint] | None = None) -> Registry:
+def load_registry(points: Iterable[EntryPoint] | None = None) -> Registry:
     """Load every plugin. A broken one has this status, and no class of it is registered.
 
     The built-in plugin comes first, then the others in the order of their packages. The order of
@@ -186,7 +186,7 @@ def registry() -> Registry:
     Raises:
         PluginError: a plugin is broken; names its package and version.
     """
-    return load().checked()
+    return load_registry().checked()
 
 
 def guarded(plugin: Spec, call: Callable[[], T]) -> T:

@@ -51,7 +51,7 @@ DOCUMENTS = sorted(
         *ROOT.glob("plugins/*/*.md"),
     ]
 )
-REGISTRY = registry.load().checked()
+REGISTRY = registry.load_registry().checked()
 KINDS = (*REGISTRY.methods.values(), *REGISTRY.tasks.values())
 CARDS = [kind.card for kind in KINDS if kind.__module__.startswith("smc_eval.")]
 

@@ -12,7 +12,7 @@ import pytest
 from smc_eval import spec
 from smc_eval.errors import DataError, PluginError, UnknownName
 from smc_eval.methods.dense import Dense
-from smc_eval.registry import Registry, guarded, load
+from smc_eval.registry import Registry, guarded, load_registry
 
 METHOD = """
 from __future__ import annotations
@@ -104,7 +104,7 @@ class Environment:
         return [point for package in distributions(path=[str(self.folder)]) for point in package.entry_points]
 
     def load(self) -> Registry:
-        return load(self.points())
+        return load_registry(self.points())
 
 
 @pytest.fixture
@@ -284,7 +284,7 @@ def test_a_module_that_two_entry_points_name_is_refused(environment: Environment
     environment.install(METHOD.format(kind="Nothing", name="nothing"))
     (module,) = environment.modules
     points = [EntryPoint(name, module, "smc_eval") for name in ("first", "second")]
-    registry = load(points)
+    registry = load_registry(points)
     assert [plugin.status for plugin in registry.plugins] == ["ok", "broken"]
     assert registry.plugins[1].reason.endswith(
         f"names the module {module!r}, which another plugin has registered"

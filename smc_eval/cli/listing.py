@@ -10,7 +10,7 @@ import typer
 
 from smc_eval.errors import UnknownName, counted
 from smc_eval.protocol import PROTOCOLS, SUMMARIES
-from smc_eval.registry import Registry, load
+from smc_eval.registry import Registry, load_registry
 from smc_eval.trackers.tracker import is_installed
 
 LISTS = ("tasks", "methods", "kinds", "optimizers", "trackers", "protocols", "plugins")
@@ -44,7 +44,7 @@ def list_plugins(
     """List all that is installed."""
     if kind is not None and kind not in LISTS:
         raise UnknownName("list", kind, LISTS)
-    registry = load()
+    registry = load_registry()
     if kind != "plugins":
         registry.checked()
     lists = {name: _rows(registry, name) for name in LISTS if kind in (None, name)}

@@ -11,7 +11,7 @@ from smc_eval.cli.flags import FORMATS
 from smc_eval.cli.run import print_results
 from smc_eval.errors import UsageError, counted
 from smc_eval.experiment.config import configured
-from smc_eval.registry import load
+from smc_eval.registry import load_registry
 from smc_eval.reporting.export import check_writable, write_text
 from smc_eval.reporting.printable import printable
 from smc_eval.reporting.summary import Summaries
@@ -81,7 +81,7 @@ def report(
     if html:
         check_writable(html)
     table = table_of(records_of(folders), predictions.items_in(folders))
-    summaries = Summaries.of(table, load().chances) if curves or html or figures else None
+    summaries = Summaries.of(table, load_registry().chances) if curves or html or figures else None
     print_results(table, config, summaries if curves else None)
     if html or figures:
         from smc_eval.reporting.html.page import Page

@@ -23,7 +23,7 @@ from smc_eval.optimizer import Optimizer
 from smc_eval.planning.plan import describe_stage
 from smc_eval.protocol import PROTOCOLS, SOUND, SUMMARIES, Protocol
 from smc_eval.recipe import Recipe
-from smc_eval.registry import LISTED, Registry, guarded, load
+from smc_eval.registry import LISTED, Registry, guarded, load_registry
 from smc_eval.reporting.printable import printable
 from smc_eval.spec import Spec
 from smc_eval.stages import Prune, Rewind, Stage, Train
@@ -68,7 +68,7 @@ def show(
     and recipes. For a kind of model: the tasks that take it. For an optimizer: its passes and options. For a
     tracker: its packages and options. For a protocol: everything that it changes.
     """
-    registry = load().checked()
+    registry = load_registry().checked()
     blocks = []
     if name in registry.methods:
         blocks.append(_method(registry.methods[name]))

@@ -86,7 +86,7 @@ def test_a_new_metric_is_printed_with_its_name(invoke, stores, record, there, mo
         right = [a == b for a, b in zip(predicted, examples, strict=True)]
         return accuracy(right, "accuracy (%)", "letters, new", vowels=right[:1])
 
-    monkeypatch.setattr(registry.load().tasks["lines/a"], "score", score)
+    monkeypatch.setattr(registry.load_registry().tasks["lines/a"], "score", score)
     stores.add(
         "runs", record(task="lines/a", fold=0, value=50.0, data=data(there)), ["a", "b", "x", "x"], RIGHT
     )
@@ -159,7 +159,7 @@ def test_a_reason_is_printed_once_and_other_records_are_scored(invoke, stores, r
 
 
 def test_the_error_of_a_plugin_has_its_name(invoke, stores, record, there, monkeypatch) -> None:
-    monkeypatch.setattr(registry.load().tasks["lines/a"], "score", lambda *_: 1 / 0)
+    monkeypatch.setattr(registry.load_registry().tasks["lines/a"], "score", lambda *_: 1 / 0)
     stores.add("runs", record(task="lines/a", fold=0, data=data(there)), ["a", "b", "x", "x"])
     ended = invoke("score", "runs")
     assert ended.exit_code == 1

@@ -40,7 +40,7 @@ from smc_eval.updater import StepView, Updater
 
 HALF, TENTH = Target(sparsity=0.5), Target(sparsity=0.9)
 STEPS, FLOPS = Budget(measure="steps"), Budget(measure="flops")
-METHODS = [kind() for kind in registry.load().checked().methods.values()]
+METHODS = [kind() for kind in registry.load_registry().checked().methods.values()]
 
 
 def toy(count: int = 100, **fields: Any) -> Toy:

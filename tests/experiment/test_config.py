@@ -10,7 +10,7 @@ from smc_eval.errors import UnknownName, UsageError
 from smc_eval.experiment.config import RunConfig, configured
 from smc_eval.experiment.grid import Grid, chosen_tasks
 from smc_eval.methods import SMC_BENCH_METHODS
-from smc_eval.registry import load
+from smc_eval.registry import load_registry
 
 
 def test_a_grid_file_has_the_same_keys_as_the_flags(tmp_path: Path) -> None:
@@ -47,7 +47,7 @@ def test_flags_take_precedence_over_a_grid_file(tmp_path: Path) -> None:
         'tasks = ["mawps"]\nmethod = "lth"\nsparsity = [0.5]\nseeds = [5]\nfolds = [0]\nlimit = 4\n'
         '[recipe]\nepochs = 0.5\nbetas = [0.9, 0.98]\n[model]\narithmetic = "scratch"\n'
     )
-    grid = Grid.of(configured({"seeds": "2", "sparsity": ["0.8"], "limit": "9"}, str(file)), load())
+    grid = Grid.of(configured({"seeds": "2", "sparsity": ["0.8"], "limit": "9"}, str(file)), load_registry())
     assert grid.seeds == (0, 1)
     assert [target.sparsity for target in grid.targets] == [0.8]
     assert {(task.limit, task.recipe.betas, task.backbone) for task in grid.tasks} == {
@@ -86,8 +86,8 @@ def test_the_built_in_grid_is_the_table_of_the_paper() -> None:
     config = configured({}, "smc-bench")
     assert (config.protocol, config.sparsity, config.data_dir) == ("paper", ("smc",), "published")
     assert list(config.method) == [kind.card.name for kind in SMC_BENCH_METHODS]
-    tasks = [kind.card.name for kind, _ in chosen_tasks(config.tasks, load())]
-    assert len(tasks) == 17 and [name for name in load().tasks if name not in tasks] == [
+    tasks = [kind.card.name for kind, _ in chosen_tasks(config.tasks, load_registry())]
+    assert len(tasks) == 17 and [name for name in load_registry().tasks if name not in tasks] == [
         "hp-s/tm",
         "hp-s2c2/tm",
         "hp-s2c5/tm",

@@ -13,7 +13,7 @@ from smc_eval.experiment.config import RunConfig, configured
 from smc_eval.experiment.grid import Grid
 from smc_eval.planning.plan import Plan
 from smc_eval.planning.resolve import Resolver, assumption_lines, unresolved_lines
-from smc_eval.registry import load
+from smc_eval.registry import load_registry
 from smc_eval.task import Task
 from smc_eval.tasks import backbone, dimensions
 from smc_eval.tasks.arithmetic.datasets import AsdivAGts, MawpsGts
@@ -23,7 +23,7 @@ from smc_eval.tasks.commonsense.winogrande import WinoGrande
 from smc_eval.tasks.protein.datasets import HpS2C2, HpS2C5, Meltome
 from smc_eval.tasks.translation.translation import TenToTen, TwoToTwo
 
-REGISTRY = load().checked()
+REGISTRY = load_registry().checked()
 
 
 @pytest.fixture(autouse=True)

@@ -43,7 +43,7 @@ def points(tmp_path_factory: pytest.TempPathFactory) -> list[EntryPoint]:
 def installed(points: list[EntryPoint], monkeypatch: pytest.MonkeyPatch) -> Registry:
     """The registry in which these packages are installed too."""
     monkeypatch.setattr(registry, "installed", lambda: points)
-    return registry.load().checked()
+    return registry.load_registry().checked()
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ from collections import Counter
 
 import pytest
 
-from smc_eval.registry import load
+from smc_eval.registry import load_registry
 from smc_eval.reporting.published import PublishedPoint, metrics, points_for, published_points
 from smc_eval.target import SMC_GRID
 
-REGISTRY = load().checked()
+REGISTRY = load_registry().checked()
 
 OF_PLUGINS = {"hp-s2c5/structure"}
 """Published tasks that a package of their own has: plugins/smc-eval-structures."""

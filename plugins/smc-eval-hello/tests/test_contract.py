@@ -15,7 +15,7 @@ class TestHello(MethodContract):
 
 
 def test_it_is_registered_once_it_is_installed() -> None:
-    assert registry.load().checked().methods["hello"] is Hello
+    assert registry.load_registry().checked().methods["hello"] is Hello
 
 
 def test_its_plan_trains_prunes_and_trains_again() -> None:

@@ -61,7 +61,7 @@ def test_the_tasks_are_named_grouped_and_folded_and_registered_once_installed() 
         ("hp-s2c5/structure/tm", 10, "Spearman's rho", 0),
         ("hp-s2c2/structure/tm", 10, "Spearman's rho", 0),
     ]
-    installed = registry.load().checked()
+    installed = registry.load_registry().checked()
     assert list(installed.named_tasks("structures")) == list(STRUCTURE_TASKS)
     assert "structure-encoder" in installed.kinds
 
@@ -210,10 +210,12 @@ def test_a_text_model_is_refused_before_anything_runs(tmp_path: Path) -> None:
     with pytest.raises(
         UsageError, match="of the type 'roberta', which reads no .* takes a structure encoder"
     ):
-        ModelChoice.of(config, registry.load(), [HpS2C5Structure])
+        ModelChoice.of(config, registry.load_registry(), [HpS2C5Structure])
 
 
-METHODS = {name: method for name, method in registry.load().methods.items() if method.card.when != "custom"}
+METHODS = {
+    name: method for name, method in registry.load_registry().methods.items() if method.card.when != "custom"
+}
 
 
 LONG = {"synflow", "obert", "grasp"}

@@ -31,7 +31,7 @@ from smc_eval.methods.omp import MagnitudeBefore
 from smc_eval.methods.sparsegpt import SparseGPT
 from smc_eval.methods.synflow import SynFlow
 from smc_eval.methods.wanda import Wanda
-from smc_eval.registry import load
+from smc_eval.registry import load_registry
 from smc_eval.target import Target
 from smc_eval.testing import Toy, ToyNet, chain_of
 
@@ -62,7 +62,7 @@ def test_the_manual_lists_the_methods_that_can_be_sharded() -> None:
     accepted, refused = (set(re.findall("`([a-z-]+)`", cell)) for cell in line)
     shardable = {
         name: not list(unshardable_parts(chain_of(kind(), target(kind))))
-        for name, kind in load().checked().methods.items()
+        for name, kind in load_registry().checked().methods.items()
     }
     shardable.pop("hello", None)  # a plugin, if it is installed
     assert {name for name, able in shardable.items() if able} == accepted

@@ -10,11 +10,11 @@ import pytest
 
 from smc_eval.experiment.config import configured, keys
 from smc_eval.experiment.grid import Grid
-from smc_eval.registry import load
+from smc_eval.registry import load_registry
 from smc_eval.reporting.html.commands import commands_of
 from smc_eval.store.record import Record, blank_record
 
-REGISTRY = load().checked()
+REGISTRY = load_registry().checked()
 
 
 def records(**flags: object) -> list[Record]:

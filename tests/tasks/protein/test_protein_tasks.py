@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from smc_eval.engine.device import Device
 from smc_eval.engine.predict import predict
 from smc_eval.errors import DataError, ModelError, UsageError
-from smc_eval.registry import load
+from smc_eval.registry import load_registry
 from smc_eval.sparse.scope import in_scope
 from smc_eval.tasks.protein.datasets import (
     PROTEIN_TASKS,
@@ -46,7 +46,7 @@ def test_the_seven_tasks_are_named_grouped_and_folded() -> None:
         ("hp-s2c5/tm", 10, "Spearman's rho"),
         ("meltome", None, "Spearman's rho"),
     ]
-    registry = load()
+    registry = load_registry()
     assert {kind.card.name for kind in registry.named_tasks("protein")} == {
         kind.card.name for kind in PROTEIN_TASKS
     }
