@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from smc_eval.engine.progress import Watcher
     from smc_eval.experiment.cell import Chain
 
-HEADS = ("cell", "kernel", "layers", "× speed", "quartiles", "dense ms", "ms", "bytes", "difference")
+SPEED_HEADS = ("cell", "kernel", "layers", "× speed", "quartiles", "dense ms", "ms", "bytes", "difference")
 
 
 def speed(  # noqa: PLR0913  typer makes an option of each
@@ -220,7 +220,7 @@ def speed_table(measured: Sequence[tuple[str, Speeds]]) -> TextTable:
         for name, speeds in measured
         for kernel in sorted(speeds.kernels, key=lambda kernel: -kernel.speed)
     ]
-    return TextTable(HEADS, "llrrrrrrr", tuple(rows), notes=tuple(map(printable, _notes(measured))))
+    return TextTable(SPEED_HEADS, "llrrrrrrr", tuple(rows), notes=tuple(map(printable, _notes(measured))))
 
 
 def _notes(measured: Sequence[tuple[str, Speeds]]) -> Iterator[str]:

@@ -19,7 +19,7 @@ from smc_eval.sparse.kernels import KERNELS, with_kernel
 from smc_eval.store.speeds import KernelSpeed, Speeds
 from smc_eval.task import Task
 
-TOLERANCE = 1e-3
+OUTPUT_TOLERANCE = 1e-3
 """Largest difference of an output from the dense one, as a share of the largest output. Sums of floats in
 another order differ by less in every net seen; a kernel that is wrong differs by more."""
 
@@ -40,7 +40,7 @@ def measure_speeds(
     to pair, so that what else the machine does meets both.
 
     Raises:
-        SparsityError: the outputs with a kernel differ from the dense ones by more than `TOLERANCE`.
+        SparsityError: the outputs with a kernel differ from the dense ones by more than `OUTPUT_TOLERANCE`.
     """
     found, absent = list[KernelSpeed](), dict[str, str]()
     dense = Timed(task, model, device, examples)
@@ -120,10 +120,10 @@ def _compared(dense: Timed, kernel: Timed, name: str) -> tuple[float | None, flo
     largest = max(float(output.abs().max()) for output in outputs)
     apart = max(float((a - b).abs().max()) for a, b in zip(outputs, others, strict=True))
     difference = apart / largest if largest else apart
-    if not difference <= TOLERANCE:  # also where it is no number
+    if not difference <= OUTPUT_TOLERANCE:  # also where it is no number
         raise SparsityError(
             f"the outputs with kernel {name!r} differ by {difference:.2g} of the largest output; at most "
-            f"{TOLERANCE:g} is expected of sums in another order"
+            f"{OUTPUT_TOLERANCE:g} is expected of sums in another order"
         )
     return difference, same
 

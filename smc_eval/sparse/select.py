@@ -14,7 +14,7 @@ from smc_eval.sparse.shard_group import UNSHARDED, ShardGroup
 VALUES_AT_ONCE = 1 << 19
 """Values that are processed together: enough for vector units, few enough for caches."""
 
-FEW = 1 << 17
+FEW_VALUES = 1 << 17
 """So many values on a CPU are parted at the threshold: the tables of digits would take longer."""
 
 DIGITS = 1 << 16
@@ -183,7 +183,7 @@ def _kth_largest(
 
 def _are_few(saliency: Mapping[str, Tensor]) -> bool:
     """Whether all values together are few, and on a CPU."""
-    return sum(values.numel() for values in saliency.values()) <= FEW and all(
+    return sum(values.numel() for values in saliency.values()) <= FEW_VALUES and all(
         values.device.type == "cpu" for values in saliency.values()
     )
 
