@@ -272,11 +272,12 @@ def script(name: str) -> ModuleType:
     return module
 
 
-def test_the_tables_of_newcomers_are_those_of_the_records() -> None:
-    newcomers = script("newcomers")
-    text = newcomers.DOCUMENT.read_text(encoding="utf-8")
-    if newcomers.document(text) != text:
-        pytest.fail("docs/findings/newcomers.md is out of date; run: python benchmarks/newcomers.py")
+@pytest.mark.parametrize("name", ["newcomers", "smollm2"])
+def test_the_tables_of_findings_are_those_of_the_records(name: str) -> None:
+    module = script(name)
+    text = module.DOCUMENT.read_text(encoding="utf-8")
+    if module.document(text) != text:
+        pytest.fail(f"docs/findings/{name}.md is out of date; run: python benchmarks/{name}.py")
 
 
 def test_the_tables_of_methods_are_those_of_the_cards_and_plans(generator: ModuleType) -> None:
