@@ -88,14 +88,15 @@ def prune(  # noqa: PLR0913  each is a choice of its own
             is no number.
         SparsityError: no weight is in scope, or the pruner failed.
     """
+    if not isinstance(net, nn.Module):
+        raise UsageError(f"net is {named_value(net)}; wanted a torch.nn.Module")
     chosen = _method(method)
-    target = _target(chosen, sparsity, pattern).replace(
-        scope=scope, include=_texts(include), exclude=_texts(exclude)
-    )
-    target = target.with_distribution(distribution or chosen.card.distribution)
-    given = list(islice(batches, most_batches)) if batches is not None else []
-    if batches is not None and not given:
-        raise UsageError("there are no batches: the iterable is empty; a generator can be read only once")
+    bare = _target(chosen, sparsity, pattern)
+    choices: dict[str, Any] = {"scope": scope, "include": _texts(include), "exclude": _texts(exclude)}
+    if not bare.is_n_m:
+        choices["distribution"] = distribution or chosen.card.distribution
+    target = spec_text.check_spec(Target, {**dict(bare), **choices}, "argument", "prune")
+    given = _read(batches, most_batches)
     if launch.world_size() > 1:
         raise UsageError("prune runs in one process; prune and save the net before torchrun starts ranks")
     device = Device(str(on_device(net)))
@@ -156,6 +157,22 @@ def _target(method: Method, sparsity: float | str | None, pattern: str) -> Targe
             f"pattern {pattern!r} has a sparsity of {target.sparsity:g}, not {sparsity}; leave one out"
         )
     return target
+
+
+def _read(batches: Iterable[Any] | None, most: int) -> list[Any]:
+    """The first batches of an iterable; none if there is no iterable.
+
+    Raises:
+        UsageError: it is no iterable, or it is empty.
+    """
+    if batches is None:
+        return []
+    if not isinstance(batches, Iterable):
+        raise UsageError(f"batches is {named_value(batches)}; wanted an iterable, such as a DataLoader")
+    given = list(islice(batches, most))
+    if not given:
+        raise UsageError("there are no batches: the iterable is empty; a generator can be read only once")
+    return given
 
 
 def _texts(words: str | Sequence[str]) -> tuple[str, ...]:

@@ -167,6 +167,9 @@ def test_a_model_of_transformers_needs_no_loss() -> None:
         ("dense", {}, "method 'dense' computes no masks"),
         ("wanda,snip", {}, "names 2 methods; prune takes one"),
         ("omp-before", {"sparsity": None}, "give a sparsity"),
+        ("omp-before", {"distribution": "even"}, "even"),
+        ("omp-before", {"scope": "everything"}, "everything"),
+        ("snip", {"batches": 3}, "batches is 3 (int); wanted an iterable, such as a DataLoader"),
         ("omp-before", {"sparsity": 1.5}, "lies outside [0, 1)"),
     ],
 )
@@ -183,6 +186,8 @@ def test_an_unknown_method_and_a_net_without_matrices_are_refused() -> None:
         smc_eval.prune(two_layers(), "wand", 0.5)
     with pytest.raises(SparsityError, match="no weight"):
         smc_eval.prune(nn.LayerNorm(3), "omp-before", 0.5)
+    with pytest.raises(UsageError, match="net is roberta-base .str.; wanted a torch.nn.Module"):
+        smc_eval.prune("roberta-base", "omp-before", 0.5)
     with pytest.raises(UsageError, match="lies on meta"):
         smc_eval.prune(nn.Linear(2, 2, device="meta"), "omp-before", 0.5)
 
