@@ -17,16 +17,25 @@ TILE = 64
 """Rows of inputs that `tiles` multiplies at once, transposed: they stay in the cache of a core."""
 
 
-class Kernel(nn.Module):
-    """A linear map x_..I → x W^T + b whose weight has zeros, computed in a form of its own."""
+class Kernel(nn.Linear):
+    """A linear map x_..I → x W^T + b whose weight has zeros, computed in a form of its own.
+
+    It is a linear layer with its dense weight, because a net may read the weight instead of calling the
+    layer. What is read so stays dense.
+    """
 
     name: ClassVar[str]
 
     def __init__(self, weight_OI: Tensor, bias_O: Tensor | None) -> None:
         """The weight with its zeros written."""
-        super().__init__()
         self.outputs, self.inputs = weight_OI.shape
+        super().__init__(self.inputs, self.outputs, bias=bias_O is not None, device="meta")
+        self.weight = nn.Parameter(weight_OI.detach(), requires_grad=False)
         self.bias_O = None if bias_O is None else bias_O.detach()
+        if self.bias_O is not None:
+            self.bias = nn.Parameter(self.bias_O, requires_grad=False)
+        self.called = False
+        """Whether the net has called it."""
         self.prepare(weight_OI.detach())
 
     @classmethod
@@ -49,6 +58,7 @@ class Kernel(nn.Module):
 
     def forward(self, input_XI: Tensor) -> Tensor:
         """The outputs [..., O] of inputs [..., I]."""
+        self.called = True
         output_NO = self.multiply(input_XI.reshape(-1, self.inputs))
         if self.bias_O is not None:
             output_NO = output_NO + self.bias_O
@@ -186,30 +196,33 @@ def with_kernel(model: nn.Module, masks: Mapping[str, Tensor], name: str) -> tup
         if reason := kind.why_not(weight):
             found.reasons.setdefault(reason, weight_name)
             continue
-        replacement = kind(weight, module.bias)
-        found.add(weight_name, replacement, weight)
-        memo[id(module)] = replacement
-    if not found.layers:
+        memo[id(module)] = found.kernels[weight_name] = kind(weight, module.bias)
+    if not found.kernels:
         reasons = "; ".join(f"{reason} ({first})" for reason, first in found.reasons.items())
         raise UsageError(f"kernel {name!r} serves no layer: {reasons or 'no linear layer has a mask'}")
     return copy.deepcopy(model, memo), found
 
 
 class Replaced:
-    """The layers that a kernel serves, and why it does not serve others."""
+    """The layers that a kernel can serve, and why it does not serve others."""
 
     def __init__(self) -> None:
-        self.layers: list[str] = []
-        """Names of the weights."""
+        self.kernels: dict[str, Kernel] = {}
+        """The kernels by the names of their weights."""
         self.reasons: dict[str, str] = {}
         """Why a layer is not served, with the first of these layers."""
-        self.bytes = 0
-        """Bytes of the weights as the kernel stores them."""
-        self.dense_bytes = 0
-        """Bytes of the same weights, dense."""
 
-    def add(self, name: str, kernel: Kernel, weight: Tensor) -> None:
-        """Count one layer."""
-        self.layers.append(name)
-        self.bytes += kernel.bytes
-        self.dense_bytes += weight.nbytes
+    @property
+    def called(self) -> list[Kernel]:
+        """The kernels that the net has called."""
+        return [kernel for kernel in self.kernels.values() if kernel.called]
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the weights of called kernels, as these store them."""
+        return sum(kernel.bytes for kernel in self.called)
+
+    @property
+    def dense_bytes(self) -> int:
+        """Bytes of the same weights, dense."""
+        return sum(kernel.weight.nbytes for kernel in self.called)

@@ -26,7 +26,8 @@ def test_a_kernel_gives_the_outputs_of_the_dense_net(name: str, shape: tuple[int
     served, found = with_kernel(net, masks, name)
     inputs = torch.randn(shape)
     assert torch.allclose(served(inputs), net(inputs), atol=1e-6)
-    assert found.layers == ["0.weight", "2.weight"]
+    assert [*found.kernels] == ["0.weight", "2.weight"]
+    assert len(found.called) == 2
     assert found.dense_bytes == (24 * 40 + 40 * 16) * 4
 
 
@@ -39,7 +40,9 @@ def test_the_net_itself_keeps_its_layers() -> None:
 def test_bytes_of_compressed_rows_count_indices() -> None:
     net = nn.Sequential(nn.Linear(4, 2, bias=False))
     net[0].weight.data = torch.tensor([[1.0, 0, 0, 2.0], [0, 0, 3.0, 0]])
-    _, found = with_kernel(net, {"0.weight": net[0].weight != 0}, "csr")
+    served, found = with_kernel(net, {"0.weight": net[0].weight != 0}, "csr")
+    assert found.bytes == 0  # the net has not called it
+    served(torch.ones(1, 4))
     assert found.bytes == 3 * 4 + 3 * 4 + 3 * 4  # values, columns, and the starts of rows with their end
 
 
@@ -66,7 +69,7 @@ def test_two_of_four_needs_a_device_that_has_it() -> None:
 def test_layers_without_a_mask_stay_dense() -> None:
     net, masks = sparse_net()
     served, found = with_kernel(net, {"2.weight": masks["2.weight"]}, "tiles")
-    assert found.layers == ["2.weight"]
+    assert [*found.kernels] == ["2.weight"]
     assert type(served[0]) is nn.Linear
 
 
@@ -76,3 +79,23 @@ def test_a_whole_layer_without_weights_gives_its_bias() -> None:
             continue
         kernel = kind(torch.zeros(2, 3), torch.tensor([1.0, 2.0]))
         assert kernel(torch.ones(4, 3)).tolist() == [[1.0, 2.0]] * 4
+
+
+class ReadsItsWeight(nn.Module):
+    """A net that calls one layer, and reads the weight of another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.called, self.read = nn.Linear(4, 4), nn.Linear(4, 4)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return nn.functional.linear(self.called(inputs), self.read.weight[:, 1:].repeat(1, 2)[:, :4])
+
+
+def test_a_layer_whose_weight_is_read_stays_dense() -> None:
+    net, inputs = ReadsItsWeight(), torch.randn(3, 4)
+    masks = {name: torch.ones(4, 4, dtype=torch.bool) for name in ("called.weight", "read.weight")}
+    served, found = with_kernel(net, masks, "tiles")
+    assert torch.allclose(served(inputs), net(inputs), atol=1e-6)
+    assert [kernel is found.kernels["called.weight"] for kernel in found.called] == [True]
+    assert isinstance(served.read, nn.Linear)
