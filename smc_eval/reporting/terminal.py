@@ -6,7 +6,7 @@ import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Literal
+from typing import IO, Literal
 
 from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len
@@ -46,8 +46,13 @@ def render_table(table: Table, form: Format, summaries: Summaries | None = None)
             return as_json(table, summaries)
         case "table":
             text = io.StringIO()
-            print_table(table, Console(file=text, force_terminal=False, color_system=None), summaries)
+            print_table(table, text_console(text), summaries)
             return text.getvalue()
+
+
+def text_console(text: IO[str]) -> Console:
+    """A console that writes plain text, also in a notebook, where rich would show it at once."""
+    return Console(file=text, force_terminal=False, force_jupyter=False, color_system=None)
 
 
 def print_table(
@@ -86,7 +91,7 @@ def print_text_table(text_table: TextTable, console: Console) -> None:
 def render_text_table(text_table: TextTable) -> str:
     """A text table with its notes as text with a final line break, as wide as needed."""
     text = io.StringIO()
-    print_text_table(text_table, Console(file=text, force_terminal=False, color_system=None))
+    print_text_table(text_table, text_console(text))
     return text.getvalue()
 
 
