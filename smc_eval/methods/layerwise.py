@@ -80,9 +80,7 @@ class Layerwise(Pruner):
         for section in probe.walk(self.batches):
             own, values = self._solved(probe, section.names, section.inputs, target, quotas)
             section.settle(own, values)
-            settled = probe.masks  # the net's own: a second copy of all masks would take as much memory again
-            masks |= {name: settled[name] for name in own}
-            del own, values
+            masks |= own
         return masks
 
     def quotas(self, probe: Probe, target: Target) -> dict[str, Quota]:

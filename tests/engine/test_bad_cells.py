@@ -72,7 +72,10 @@ BAD_SCORES: dict[str, tuple[Any, str]] = {
     "no counts": (replace(GOOD, also_n=None), r"also_n is None \(NoneType\); wanted values by name"),  # type: ignore[arg-type]
     "a text for a flag": (replace(GOOD, higher_is_better="a"), r"higher_is_better is a \(str\)"),  # type: ignore[arg-type]
     "no items": (replace(GOOD, items=5), r"5 \(int\) as the items of its score; wanted smc_eval.score.Items"),  # type: ignore[arg-type]
-    "items of another kind": (replace(GOOD, items=Items("a", ((1.0,),))), r"of a kind \(mean, rank, bleu\)"),  # type: ignore[arg-type]
+    "items of another kind": (
+        replace(GOOD, items=Items("a", ((1.0,),))),
+        r"of a kind \(mean, rank, bleu, ratio, perplexity\)",
+    ),  # type: ignore[arg-type]
     "rows that are numbers": (replace(GOOD, items=Items("mean", (1.0,))), "with a row of numbers for each"),  # type: ignore[arg-type]
     "items with another mean": (
         replace(GOOD, items=Items("mean", ((100.0,),) * 20)),

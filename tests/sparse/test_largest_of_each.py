@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from smc_eval.sparse.pattern import largest_of_each
-from smc_eval.sparse.select import FEW, largest
+from smc_eval.sparse.select import FEW_VALUES, largest
 
 
 def by_sorting(values_GM: Tensor, keep_G: list[int], within_GM: Tensor) -> Tensor:
@@ -38,7 +38,7 @@ def test_the_largest_of_each_row_are_those_of_a_stable_sort(columns: int, seed: 
         assert torch.equal(largest_of_each(values, some, allowed), wanted)
 
 
-@pytest.mark.parametrize("size", [50, FEW, FEW + 1])
+@pytest.mark.parametrize("size", [50, FEW_VALUES, FEW_VALUES + 1])
 def test_few_and_many_values_have_the_same_threshold(size: int) -> None:
     source = torch.Generator().manual_seed(size)
     values = torch.randint(-40, 40, (size,), generator=source).float()
