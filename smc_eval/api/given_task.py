@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import torch
 from pydantic import PrivateAttr
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from smc_eval.card import TaskCard
 from smc_eval.engine.batches import Batches
@@ -92,7 +93,10 @@ class GivenTaskWithOutputs(GivenTask):
 
     def loss_and_outputs(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
         assert self._outputs is not None
-        return self.loss(model, batch), self._outputs(model, batch)
+        found: object = self._outputs(model, batch)
+        if not isinstance(found, Tensor) or not found.is_floating_point():
+            raise UsageError(f"the outputs of a batch are {named_value(found)}; wanted a tensor of floats")
+        return self.loss(model, batch), found
 
 
 class GivenBatches(Batches):
@@ -132,6 +136,8 @@ def on_device(net: nn.Module) -> torch.device:
     Raises:
         UsageError: it lies on several devices, or has no values yet.
     """
+    if any(is_lazy(weight) for weight in net.parameters()):
+        raise UsageError("the net has lazy parameters without values; run it once on a batch first")
     devices = {weight.device for weight in net.parameters()}
     if len(devices) != 1 or "meta" in {device.type for device in devices}:
         places = ", ".join(sorted(map(str, devices))) or "nowhere"

@@ -24,7 +24,7 @@ from smc_eval.engine.probe import NetProbe
 from smc_eval.engine.progress import Silent
 from smc_eval.engine.prune_stage import check_count, run_prune
 from smc_eval.engine.usage import Usage
-from smc_eval.errors import UsageError, named_value
+from smc_eval.errors import UsageError, message_of, named_value
 from smc_eval.experiment import parsing, spec_text
 from smc_eval.experiment.cell import Cell, Chain, chain
 from smc_eval.method import Method
@@ -78,7 +78,7 @@ def prune(  # noqa: PLR0913  each is a choice of its own
         exclude: globs of names that are left out.
         seed: seeds whatever the method draws.
         most_batches: at most so many batches are read.
-        inplace: change `net` itself.
+        inplace: change `net` itself. Where pruning fails, its weights may have changed by then.
 
     Returns:
         The pruned net with masks and certificate.
@@ -88,11 +88,14 @@ def prune(  # noqa: PLR0913  each is a choice of its own
             is no number.
         SparsityError: no weight is in scope, or the pruner failed.
     """
-    if not isinstance(net, nn.Module):
-        raise UsageError(f"net is {named_value(net)}; wanted a torch.nn.Module")
+    _check(net, loss, outputs, seed, most_batches, inplace=inplace)
     chosen = _method(method)
     bare = _target(chosen, sparsity, pattern)
-    choices: dict[str, Any] = {"scope": scope, "include": _texts(include), "exclude": _texts(exclude)}
+    choices: dict[str, Any] = {
+        "scope": scope,
+        "include": _texts(include, "include"),
+        "exclude": _texts(exclude, "exclude"),
+    }
     if not bare.is_n_m:
         choices["distribution"] = distribution or chosen.card.distribution
     target = spec_text.check_spec(Target, {**dict(bare), **choices}, "argument", "prune")
@@ -100,7 +103,7 @@ def prune(  # noqa: PLR0913  each is a choice of its own
     if launch.world_size() > 1:
         raise UsageError("prune runs in one process; prune and save the net before torchrun starts ranks")
     device = Device(str(on_device(net)))
-    own = net if inplace else copy.deepcopy(net)
+    own = net if inplace else _copied(net)
     task = GivenTask.of(own, given, loss, outputs)
     links = _chain(task, chosen, target, seed)
     with _as_before(own, device):
@@ -117,6 +120,42 @@ def prune(  # noqa: PLR0913  each is a choice of its own
         unused=use.unused,
         notes=tuple(usage.notes),
     )
+
+
+def _check(
+    net: object, loss: object, outputs: object, seed: object, most_batches: object, *, inplace: bool
+) -> None:
+    """Refuse arguments of wrong types, and a net or a place without gradients.
+
+    Raises:
+        UsageError: one is wrong.
+    """
+    if not isinstance(net, nn.Module):
+        raise UsageError(f"net is {named_value(net)}; wanted a torch.nn.Module")
+    for name, function in (("loss", loss), ("outputs", outputs)):
+        if function is not None and not callable(function):
+            raise UsageError(f"{name} is {named_value(function)}; wanted a function of net and batch")
+    if not isinstance(seed, int):
+        raise UsageError(f"seed is {named_value(seed)}; wanted a whole number")
+    if not isinstance(most_batches, int) or most_batches < 1:
+        raise UsageError(f"most_batches is {named_value(most_batches)}; wanted a whole number from 1 on")
+    if torch.is_inference_mode_enabled() or (inplace and any(map(torch.is_inference, net.parameters()))):
+        raise UsageError("torch.inference_mode() leaves no gradients; make the net and call prune outside it")
+
+
+def _copied(net: nn.Module) -> nn.Module:
+    """A copy of a net.
+
+    Raises:
+        UsageError: the net cannot be copied.
+    """
+    try:
+        return copy.deepcopy(net)
+    except Exception as error:  # a module may raise anything
+        raise UsageError(
+            f"the net cannot be copied: {message_of(error)}\n"
+            "prune with inplace=True, or first remove what computes its weights, such as torch.nn.utils.prune"
+        ) from error
 
 
 def _method(word: str | Method) -> Method:
@@ -149,14 +188,27 @@ def _target(method: Method, sparsity: float | str | None, pattern: str) -> Targe
         raise UsageError("give a sparsity, as in prune(net, method, 0.5)")
     if pattern == "free":
         return Target.parse(str(sparsity))
+    if not isinstance(pattern, str):
+        raise UsageError(f"pattern is {named_value(pattern)}; wanted free, N:M, heads or neurons")
     if pattern in ("heads", "neurons"):
-        return Target.parse(f"{pattern}:{sparsity}")
+        word = str(sparsity)
+        return Target.parse(word if word.startswith(f"{pattern}:") else f"{pattern}:{sparsity}")
     target = Target.parse(pattern)
-    if sparsity is not None and abs(float(sparsity) - target.sparsity) > 1e-9:
+    if sparsity is not None and not _agree(sparsity, target):
         raise UsageError(
             f"pattern {pattern!r} has a sparsity of {target.sparsity:g}, not {sparsity}; leave one out"
         )
     return target
+
+
+def _agree(sparsity: float | str, target: Target) -> bool:
+    """Whether a sparsity is that of a pattern: its number, or the pattern itself.
+
+    Raises:
+        UsageError: it is no sparsity.
+    """
+    own = Target.parse(str(sparsity))
+    return own.pattern in ("free", target.pattern) and abs(own.sparsity - target.sparsity) <= 1e-9
 
 
 def _read(batches: Iterable[Any] | None, most: int) -> list[Any]:
@@ -175,8 +227,17 @@ def _read(batches: Iterable[Any] | None, most: int) -> list[Any]:
     return given
 
 
-def _texts(words: str | Sequence[str]) -> tuple[str, ...]:
-    return (words,) if isinstance(words, str) else tuple(words)
+def _texts(words: object, name: str) -> tuple[str, ...]:
+    """The globs of an argument.
+
+    Raises:
+        UsageError: it holds something else than texts.
+    """
+    given = [words] if isinstance(words, str) or not isinstance(words, Iterable) else [*words]
+    texts = tuple(text for text in given if isinstance(text, str))
+    if len(texts) < len(given):
+        raise UsageError(f"{name} is {named_value(words)}; wanted a glob of names, or several")
+    return texts
 
 
 def _chain(task: GivenTask, method: Method, target: Target, seed: int) -> Chain:

@@ -61,7 +61,12 @@ class PrunedNet:
                 with silenced():
                     self.model.save_pretrained(draft, max_shard_size=SHARD_SIZE)
             else:
-                tensors = {**dict(self.model.named_parameters()), **dict(self.model.named_buffers())}
+                stored = self.model.state_dict().keys()  # without buffers that are not to be stored
+                tensors = {
+                    name: tensor
+                    for name, tensor in (*self.model.named_parameters(), *self.model.named_buffers())
+                    if name in stored
+                }
                 write_tensors(draft / MODEL_FILE, tensors, {}, "dense")
             if tokenizer is not None:
                 tokenizer.save_pretrained(draft)

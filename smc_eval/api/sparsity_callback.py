@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from transformers import TrainerCallback
 
-from smc_eval.errors import SparsityError
+from smc_eval.errors import SparsityError, UsageError, named_value
 from smc_eval.sparse.net import hide
 
 
@@ -24,7 +24,14 @@ class SparsityCallback(TrainerCallback):
     """
 
     def __init__(self, masks: Mapping[str, Tensor]) -> None:
-        """`masks` are bool tensors by canonical parameter name, as in `PrunedNet.masks`; True stays."""
+        """`masks` are bool tensors by canonical parameter name, as in `PrunedNet.masks`; True stays.
+
+        Raises:
+            UsageError: they are something else.
+        """
+        given: object = masks
+        if not isinstance(given, Mapping) or not all(isinstance(mask, Tensor) for mask in given.values()):
+            raise UsageError(f"masks is {named_value(given)}; wanted a tensor for each name: PrunedNet.masks")
         self.masks = dict(masks)
         self._pairs: list[tuple[nn.Parameter, Tensor]] = []
         self._hooks: list[Any] = []
@@ -55,14 +62,15 @@ class SparsityCallback(TrainerCallback):
 
     def _found(self, model: nn.Module) -> Any:
         """Weights with their masks on the same device."""
-        weights = {_plain(name): weight for name, weight in model.named_parameters()}
+        weights = dict(model.named_parameters())
+        plain = {_plain(name): weight for name, weight in weights.items()}
         for name, mask in self.masks.items():
-            if name not in weights:
+            weight = weights.get(name, plain.get(_plain(name)))
+            if weight is None:
                 raise SparsityError(
                     f"the model has no parameter {name!r}, of which there is a mask; "
                     "give the Trainer the net that was pruned"
                 )
-            weight = weights[name]
             if mask.dtype != torch.bool or mask.shape != weight.shape:
                 raise SparsityError(
                     f"the mask of {name!r} is {mask.dtype} {tuple(mask.shape)}; wanted torch.bool "

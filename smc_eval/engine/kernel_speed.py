@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, fields, is_dataclass
 from statistics import median, quantiles
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -117,7 +119,7 @@ def _compared(dense: Timed, kernel: Timed, name: str) -> tuple[float | None, flo
         SparsityError: the difference is above the tolerance.
     """
     (wanted, outputs), (found, others) = dense.outputs(), kernel.outputs()
-    same = sum(a == b for a, b in zip(wanted, found, strict=True)) / max(1, len(wanted))
+    same = sum(same_prediction(a, b) for a, b in zip(wanted, found, strict=True)) / max(1, len(wanted))
     if not outputs or [output.shape for output in outputs] != [other.shape for other in others]:
         return None, same  # the net is not called as a whole, or it decides how often it is called
     largest = max(float(output.abs().max()) for output in outputs)
@@ -129,6 +131,21 @@ def _compared(dense: Timed, kernel: Timed, name: str) -> tuple[float | None, flo
             f"{OUTPUT_TOLERANCE:g} is expected of sums in another order"
         )
     return difference, same
+
+
+def same_prediction(a: Any, b: Any) -> bool:
+    """Whether two predictions are the same; numbers in them may differ as much as outputs may."""
+    if isinstance(a, float) and isinstance(b, float):
+        return math.isclose(a, b, rel_tol=OUTPUT_TOLERANCE) or (math.isnan(a) and math.isnan(b))
+    if isinstance(a, Tensor | np.ndarray) and isinstance(b, Tensor | np.ndarray):
+        return same_prediction(a.tolist(), b.tolist())
+    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
+        return len(a) == len(b) and all(map(same_prediction, a, b))
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        return a.keys() == b.keys() and all(same_prediction(value, b[key]) for key, value in a.items())
+    if is_dataclass(a) and not isinstance(a, type) and type(a) is type(b):
+        return all(same_prediction(getattr(a, field.name), getattr(b, field.name)) for field in fields(a))
+    return bool(a == b)
 
 
 @contextmanager

@@ -119,8 +119,9 @@ def _scope(
             out = vectors(model) | {*excluded, *unused}
             names = tuple(name for name, ndim in shapes.items() if ndim in (2, 4) and name not in out)
     if not names:
+        why = "; the loss depends on none of its matrices" if unused else ""
         raise SparsityError(
-            f"scope {scope!r} holds no weight of {type(model).__name__}; nothing can be pruned"
+            f"scope {scope!r} holds no weight of {type(model).__name__}{why}; nothing can be pruned"
         )
     return names
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
+from torch.nn.utils.prune import l1_unstructured
 
 import smc_eval
 from smc_eval import SparsityError, Target, UsageError
@@ -171,6 +172,19 @@ def test_a_model_of_transformers_needs_no_loss() -> None:
         ("omp-before", {"scope": "everything"}, "everything"),
         ("snip", {"batches": 3}, "batches is 3 (int); wanted an iterable, such as a DataLoader"),
         ("omp-before", {"sparsity": 1.5}, "lies outside [0, 1)"),
+        ("omp-before", {"sparsity": "half", "pattern": "1:2"}, "sparsity 'half' is neither a number nor"),
+        ("omp-before", {"sparsity": "2:4", "pattern": "1:2"}, "pattern '1:2' has a sparsity of 0.5, not 2:4"),
+        ("omp-before", {"pattern": 2}, "pattern is 2 (int); wanted free, N:M, heads or neurons"),
+        ("omp-before", {"include": 3}, "include is 3 (int); wanted a glob of names"),
+        ("omp-before", {"exclude": ["a", 3]}, "exclude is ['a', 3] (list); wanted a glob of names"),
+        ("omp-before", {"seed": "one"}, "seed is one (str); wanted a whole number"),
+        ("omp-before", {"most_batches": -1}, "most_batches is -1 (int); wanted a whole number from 1 on"),
+        ("omp-before", {"loss": 3}, "loss is 3 (int); wanted a function of net and batch"),
+        (
+            "grasp",
+            {"batches": [torch.ones(1, 2)], "loss": squares, "outputs": lambda net, batch: 3},
+            "the outputs of a batch are 3 (int); wanted a tensor of floats",
+        ),
     ],
 )
 def test_what_cannot_be_pruned_is_refused(method: str, arguments: dict, words: str) -> None:
@@ -190,6 +204,33 @@ def test_an_unknown_method_and_a_net_without_matrices_are_refused() -> None:
         smc_eval.prune("roberta-base", "omp-before", 0.5)
     with pytest.raises(UsageError, match="lies on meta"):
         smc_eval.prune(nn.Linear(2, 2, device="meta"), "omp-before", 0.5)
+    with pytest.raises(UsageError, match="the net has lazy parameters"):
+        smc_eval.prune(nn.LazyLinear(2), "omp-before", 0.5)
+    computed = l1_unstructured(nn.Linear(2, 2), "weight", 0.5)
+    with pytest.raises(UsageError, match="the net cannot be copied"):
+        smc_eval.prune(computed, "omp-before", 0.5)
+
+
+def test_a_loss_without_gradients_and_inference_mode_are_told() -> None:
+    with pytest.raises(SparsityError, match="the loss depends on none of its matrices"):
+        smc_eval.prune(
+            two_layers(), "snip", 0.5, batches=[torch.ones(1, 2)], loss=lambda net, x: net(x).mean().detach()
+        )
+    with torch.inference_mode():
+        net = two_layers()
+        with pytest.raises(UsageError, match="inference_mode"):
+            smc_eval.prune(net, "omp-before", 0.5)
+    with pytest.raises(UsageError, match="inference_mode"):
+        smc_eval.prune(net, "omp-before", 0.5, inplace=True)
+    assert smc_eval.prune(net, "omp-before", 0.5).certificate.ok
+
+
+def test_buffers_that_a_net_does_not_store_are_not_saved(tmp_path: Path) -> None:
+    net = two_layers()
+    net.register_buffer("kept", torch.ones(2))
+    net.register_buffer("made", torch.ones(2), persistent=False)
+    stored = load_file(smc_eval.prune(net, "omp-before", 0.5).save(tmp_path / "net") / "model.safetensors")
+    assert stored.keys() == net.state_dict().keys()
 
 
 def test_a_pruned_net_tells_what_it_is() -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers import BertConfig, BertForMaskedLM, Trainer, TrainerCallback, TrainingArguments
 
 import smc_eval
-from smc_eval import SparsityError
+from smc_eval import SparsityError, UsageError
 
 
 def tied_net() -> BertForMaskedLM:
@@ -69,9 +69,10 @@ def train(
     *,
     resume: bool = False,
     optimizer: torch.optim.Optimizer | None = None,
+    held: dict[str, Tensor] | None = None,
     **options: Any,
 ) -> list[float]:
-    """The largest masked weight after each of six steps."""
+    """The largest masked weight after each of six steps. `held` are the masks of the callback, if others."""
     watching = Watching(masks)
     settings = {
         "max_steps": 6,
@@ -90,7 +91,7 @@ def train(
         net,
         TrainingArguments(str(folder), **settings),
         train_dataset=examples,
-        callbacks=[kind(masks), watching],
+        callbacks=[kind(held or masks), watching],
         optimizers=(optimizer, None),
     )
     trainer.train(resume_from_checkpoint=resume)
@@ -165,6 +166,35 @@ def test_a_mask_of_another_net_is_refused(
             examples,
             tmp_path,
         )
+
+
+def test_masks_that_are_none_are_refused(pruned: smc_eval.PrunedNet) -> None:
+    with pytest.raises(UsageError, match="masks is .*; wanted a tensor for each name: PrunedNet.masks"):
+        smc_eval.SparsityCallback(pruned)
+
+
+class Inside(nn.Module):
+    """A net whose only part has the name that wrappers give."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.module = nn.Linear(2, 2)
+
+    def forward(self, given: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        return {"loss": (self.module(given) - labels).square().mean()}
+
+
+def test_a_part_named_module_is_no_wrapper(tmp_path: Path) -> None:
+    pruned = smc_eval.prune(Inside(), "omp-before", 0.5)
+    examples: list[Any] = [{"given": torch.ones(2), "labels": torch.ones(2)} for _ in range(24)]
+    assert max(train(pruned.model, pruned.masks, examples, tmp_path)) == 0
+
+
+def test_masks_of_a_wrapped_net_fit_the_net_inside(
+    pruned: smc_eval.PrunedNet, examples: list[Any], tmp_path: Path
+) -> None:
+    held = {f"module.{name}": mask for name, mask in pruned.masks.items()}
+    assert max(train(pruned.model, pruned.masks, examples, tmp_path, held=held)) == 0
 
 
 @pytest.fixture(autouse=True)

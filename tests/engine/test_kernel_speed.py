@@ -3,7 +3,7 @@ import torch
 
 from smc_eval.engine import kernel_speed
 from smc_eval.engine.device import Device
-from smc_eval.engine.kernel_speed import measure_speeds
+from smc_eval.engine.kernel_speed import measure_speeds, same_prediction
 from smc_eval.errors import SparsityError
 from smc_eval.sparse.kernels import Tiles
 from smc_eval.store.speeds import SpeedFiles
@@ -43,6 +43,15 @@ def test_a_kernel_that_is_wrong_is_refused(monkeypatch) -> None:
     monkeypatch.setattr(Tiles, "multiply", lambda self, rows: torch.zeros(len(rows), self.outputs))
     with pytest.raises(SparsityError, match="the outputs with kernel 'tiles' differ by"):
         measure_speeds(Toy(), net, masks, Device("cpu"), examples=Toy().data("test")[:6], pairs=2, machine={})
+
+
+def test_numbers_in_predictions_may_differ_as_much_as_outputs() -> None:
+    assert same_prediction([(1.0, "a"), {"b": 2.0}], [(1.0 + 1e-6, "a"), {"b": 2.0}])
+    assert not same_prediction([1.0], [1.01])
+    assert not same_prediction(["a"], ["b"])
+    assert not same_prediction([1.0], [1.0, 2.0])
+    assert same_prediction(torch.ones(2), torch.ones(2))
+    assert not same_prediction(torch.ones(2), torch.zeros(2))
 
 
 def test_the_order_of_a_pair_changes(monkeypatch) -> None:

@@ -14,6 +14,7 @@ import transformers
 from safetensors.torch import load_file
 from torch import Tensor
 
+from smc_eval.errors import UsageError
 from smc_eval.exported.packed_tensors import read_packed
 from smc_eval.store.predictions import Predictions
 from smc_eval.store.records import RecordsFile
@@ -148,6 +149,9 @@ def test_a_solver_of_word_problems_is_taken_home_with_its_encoder(invoke: Invoke
     again = score_again(invoke, folder, "mawps/gts:beam=1", "--folds", "0,")
     assert again.score == first_record().score
     assert_solves_alone(folder)
+    timed = invoke("speed", str(folder), "--examples", "4", "--pairs", "2", "--quiet")
+    assert "outputs were not compared, only predictions" in timed.output
+    assert "outputs within" not in timed.output
 
 
 def assert_solves_alone(folder: Path) -> None:
@@ -158,6 +162,8 @@ def assert_solves_alone(folder: Path) -> None:
     task = MawpsGts(fold=record.fold, limit=16)
     blank = [problem._replace(equation=("N0",)) for problem in task.data("test")]
     assert load_solver(folder).equations(blank, beam=1) == predicted
+    with pytest.raises(UsageError, match="a problem is two and two .str.; read problems by read_problems"):
+        load_solver(folder).equations(["two and two"])
 
 
 @pytest.mark.slow

@@ -169,6 +169,10 @@ class LanguageModelling(Task):
             return _built_tokenizer(self._unlimited)
         return loaded_tokenizer(self.backbone)
 
+    def net_tokenizer(self) -> Any:
+        """The tokenizer, as an exported `tiny` or `scratch` has no other."""
+        return self.tokenizer
+
     @property
     def positions(self) -> int | None:
         """The longest window that the model reads, in tokens; None if its config does not say it."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from smc_eval.errors import ModelError
+from smc_eval.errors import ModelError, UsageError, named_value
 from smc_eval.exported.manifest import Manifest
 from smc_eval.exported.packed_tensors import read_packed
 from smc_eval.tasks import backbone
@@ -33,9 +33,15 @@ class StoredSolver:
         """The equation of each problem in prefix form: `["+", "N0", "2.0"]`.
 
         The equations that the problems have are not read.
+
+        Raises:
+            UsageError: one is something else than a problem, such as a text.
         """
         if not problems:
             return []
+        given: Sequence[object] = problems
+        if strange := [problem for problem in given if not isinstance(problem, Problem)]:
+            raise UsageError(f"a problem is {named_value(strange[0])}; read problems by read_problems")
         copies = max(len(problem.numbers) for problem in problems)
         symbols = Symbols(self.symbols.operators, self.symbols.constants, copies)
         encoder = Encoder(self.reader, symbols, graphs=self.graphs)
