@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,10 @@ from smc_eval.engine.progress import Silent, Watcher
 from smc_eval.errors import UnknownName, UsageError, named_value
 from smc_eval.experiment.config import RunConfig, configured, keys
 from smc_eval.experiment.grid import Grid
+from smc_eval.files.user_path import as_path
 from smc_eval.planning.resolve import Resolver
 from smc_eval.registry import registry
-from smc_eval.store.record import Record
-from smc_eval.store.records import RecordsFile
+from smc_eval.store.records import latest_records
 
 NUMBER_LISTS = ("seeds", "folds")
 """Flags whose text is a list of numbers, or one number with a meaning of its own."""
@@ -64,15 +65,9 @@ def load(*folders: str | Path) -> Results:
         UsageError: a folder is no store, or there are no records.
         StoreError: another release wrote a store, or it cannot be read.
     """
-    latest = dict[str, Record]()
-    for folder in map(Path, folders):
-        file = RecordsFile.of_store(folder)
-        latest |= file.latest()
-        if file.faults:
-            warnings.warn(file.warning, stacklevel=2)
-    if not latest:
-        raise UsageError(f"there are no records in {', '.join(map(str, folders)) or 'no folder'}")
-    return Results(tuple(latest.values()), tuple(map(Path, folders)))
+    paths = [as_path(folder, "a folder") for folder in folders]
+    records = latest_records(paths, partial(warnings.warn, stacklevel=4))
+    return Results(tuple(records), tuple(paths))
 
 
 def _config(flags: Mapping[str, Option], grid: str | None) -> RunConfig:

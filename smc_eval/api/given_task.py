@@ -134,10 +134,12 @@ def on_device(net: nn.Module) -> torch.device:
     """The device of a net.
 
     Raises:
-        UsageError: it lies on several devices, or has no values yet.
+        UsageError: it lies on several devices, has no values yet, or complex ones.
     """
     if any(is_lazy(weight) for weight in net.parameters()):
         raise UsageError("the net has lazy parameters without values; run it once on a batch first")
+    if any(weight.is_complex() for weight in net.parameters()):
+        raise UsageError("the net has complex weights; methods compare real numbers")
     devices = {weight.device for weight in net.parameters()}
     if len(devices) != 1 or "meta" in {device.type for device in devices}:
         places = ", ".join(sorted(map(str, devices))) or "nowhere"

@@ -10,9 +10,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from smc_eval.errors import UsageError, named_value
 from smc_eval.exported.manifest import MASKS_FILE, MODEL_FILE
 from smc_eval.exported.packed_tensors import write_masks
 from smc_eval.files.atomic import atomic_folder
+from smc_eval.files.user_path import as_path
 from smc_eval.store.certificate import Certificate
 from smc_eval.target import Target, level_text
 
@@ -48,6 +50,7 @@ class PrunedNet:
         `certificate.json`.
 
         Raises:
+            UsageError: the folder is no path, or the tokenizer is none.
             StoreError: something has the name of the folder, or it cannot be written.
         """
         from transformers import PreTrainedModel
@@ -55,7 +58,9 @@ class PrunedNet:
         from smc_eval.engine.export.folder import writing
         from smc_eval.engine.export.model_files import SHARD_SIZE, silenced, write_tensors
 
-        to = Path(folder)
+        if tokenizer is not None and not hasattr(tokenizer, "save_pretrained"):
+            raise UsageError(f"tokenizer is {named_value(tokenizer)}; wanted one of transformers")
+        to = as_path(folder, "folder")
         with writing(to), atomic_folder(to) as draft:
             if isinstance(self.model, PreTrainedModel):
                 with silenced():

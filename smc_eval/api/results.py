@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from smc_eval.cli.compare import comparison_table, shown
+from smc_eval.errors import UsageError, named_value
 from smc_eval.experiment.config import Format
 from smc_eval.reporting.compare import PairedComparison, compare_methods
 from smc_eval.reporting.export import record_lines
@@ -91,9 +92,13 @@ class Results:
         Raises:
             UsageError: there are no such records.
         """
+        for method in (a, b):
+            if not isinstance(method, str):
+                raise UsageError(f"a method is {named_value(method)}; wanted a text such as 'lth@0.9'")
         chosen = {name: str(value) for name, value in where.items()}
-        pairs = compare_methods(self.records, items_in(list(self.folders)), a, b, chosen)
-        return Comparisons(tuple(pairs), shown(comparison_table(pairs, a, b, self.records), pairs))
+        records = same_data(self.records)
+        pairs = compare_methods(records, items_in(list(self.folders)), a, b, chosen)
+        return Comparisons(tuple(pairs), shown(comparison_table(pairs, a, b, records), pairs))
 
     @property
     def failed(self) -> tuple[Record, ...]:

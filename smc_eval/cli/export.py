@@ -192,10 +192,10 @@ def _written(
     )
 
 
-def score_flags(record: Record) -> Iterator[str]:
-    """Flags that score the exported net of a record again, besides `--model DIR`."""
+def score_choices(record: Record) -> dict[str, str | bool]:
+    """Flags, without dashes, that score the exported net of a record again, besides `model`."""
     dense = record.method == DENSE
-    flags = {
+    flags: dict[str, str | int | None] = {
         "tasks": record.task,
         "method": DENSE if dense else "from-checkpoint",
         "recipe": "steps=0",
@@ -205,11 +205,14 @@ def score_flags(record: Record) -> Iterator[str]:
         "protocol": record.protocol if record.protocol != "sound" else None,
         "scope": record.target.scope if record.target.scope != PROTOCOLS[record.protocol].scope else None,
     }
-    for name, value in flags.items():
-        if value:
-            yield f"--{name} {shlex.quote(str(value))}"
-    if not dense:
-        yield "--no-dense"
+    chosen: dict[str, str | bool] = {name: str(value) for name, value in flags.items() if value}
+    return chosen if dense else {**chosen, "dense": False}
+
+
+def score_flags(record: Record) -> Iterator[str]:
+    """The same as words of a command."""
+    for name, value in score_choices(record).items():
+        yield f"--{name} {shlex.quote(value)}" if isinstance(value, str) else f"--no-{name}"
 
 
 def _print(manifest: Manifest, final: FinalNet, record: Record) -> None:

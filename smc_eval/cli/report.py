@@ -9,7 +9,7 @@ import typer
 
 from smc_eval.cli.flags import FORMATS
 from smc_eval.cli.run import print_results
-from smc_eval.errors import UsageError, counted
+from smc_eval.errors import counted
 from smc_eval.experiment.config import configured
 from smc_eval.registry import load_registry
 from smc_eval.reporting.export import check_writable, write_text
@@ -18,7 +18,7 @@ from smc_eval.reporting.summary import Summaries
 from smc_eval.reporting.table import table_of
 from smc_eval.store import mask_samples, predictions
 from smc_eval.store.record import Record, same_data
-from smc_eval.store.records import RecordsFile
+from smc_eval.store.records import latest_records
 from smc_eval.store.speeds import speeds_in
 
 if TYPE_CHECKING:
@@ -109,18 +109,11 @@ def write_page(page: Page, html: Path | None, figures: Path | None) -> None:
 
 
 def records_of(folders: list[Path]) -> list[Record]:
-    """The newest record of each cell in several stores; that of a later folder counts.
+    """The newest record of each cell in several stores, with warnings about broken lines.
 
     Raises:
         UsageError: a folder is no store, or there are no records.
         StoreError: another release wrote a store, or it cannot be read.
     """
-    latest = dict[str, Record]()
-    for folder in folders:
-        file = RecordsFile.of_store(folder)
-        latest |= file.latest()
-        if file.faults:
-            typer.echo(f"warning: {printable(file.warning)}", err=True)
-    if not latest:
-        raise UsageError(f"there are no records in {', '.join(map(str, folders))}")
-    return same_data(latest.values())
+    found = latest_records(folders, lambda text: typer.echo(f"warning: {printable(text)}", err=True))
+    return same_data(found)

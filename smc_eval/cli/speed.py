@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from smc_eval.cli.cell_choice import choose_record
-from smc_eval.cli.export import score_flags
+from smc_eval.cli.export import score_choices
 from smc_eval.errors import UsageError, counted
 from smc_eval.experiment.config import configured
 from smc_eval.experiment.grid import Grid, data_folder
@@ -146,7 +146,8 @@ def _exported(place: Path, data_dir: str | None) -> tuple[str, Chain, None]:
     manifest = Manifest.read(place)
     assert manifest is not None
     record = Record.from_json(dict(manifest.record))
-    flags = _flags(score_flags(record))
+    chosen = score_choices(record)
+    flags = {name.replace("-", "_"): _as_flag(name, value) for name, value in chosen.items()}
     flags |= {"model": [str(place)], **({"data_dir": data_dir} if data_dir else {})}
     (resolved,) = Resolver().resolve_all(Grid.of(configured(flags), registry()).cells())
     if resolved.chain is None:
@@ -154,20 +155,9 @@ def _exported(place: Path, data_dir: str | None) -> tuple[str, Chain, None]:
     return cell_name(record), resolved.chain, None
 
 
-def _flags(words: Iterator[str]) -> dict[str, Any]:
-    """Flags as fields of a run configuration."""
-    fields = dict[str, Any]()
-    for word in words:
-        name, _, value = word.removeprefix("--").partition(" ")
-        text = value.strip("'")
-        match name:
-            case "no-dense":
-                fields["dense"] = False
-            case "tasks" | "method" | "recipe":
-                fields[name] = [text]
-            case _:
-                fields[name.replace("-", "_")] = text
-    return fields
+def _as_flag(name: str, value: str | bool) -> Any:  # noqa: FBT001  a value like any other
+    """The value of a flag as a run configuration reads it."""
+    return [value] if name in {"tasks", "method", "recipe"} else value
 
 
 def _measured(
@@ -215,7 +205,7 @@ def speed_table(measured: Sequence[tuple[str, Speeds]]) -> TextTable:
             f"{kernel.dense_seconds * 1000:.1f}",
             f"{kernel.seconds * 1000:.1f}",
             f"{kernel.bytes / kernel.dense_bytes:.2f}",
-            "–" if kernel.difference is None else f"{kernel.difference:.1g}",
+            f"{kernel.difference:.1g}",
         )
         for name, speeds in measured
         for kernel in sorted(speeds.kernels, key=lambda kernel: -kernel.speed)
@@ -232,8 +222,6 @@ def _notes(measured: Sequence[tuple[str, Speeds]]) -> Iterator[str]:
     if any(kernel.same < 1 for _, speeds in measured for kernel in speeds.kernels):
         least = min(kernel.same for _, speeds in measured for kernel in speeds.kernels)
         yield f"predictions are the same for at least {least:.1%} of the examples"
-    if any(kernel.difference is None for _, speeds in measured for kernel in speeds.kernels):
-        yield "–: outputs were not compared, only predictions, as a net is called in parts or other steps"
     absent = {f"{kernel}: {why}" for _, speeds in measured for kernel, why in speeds.absent.items()}
     yield from sorted(absent)
     first = measured[0][1]
@@ -242,4 +230,4 @@ def _notes(measured: Sequence[tuple[str, Speeds]]) -> Iterator[str]:
         f"× speed: dense over kernel, median of {first.pairs} pairs of passes over {first.examples} "
         f"examples; {place}, torch {first.machine.get('torch')}"
     )
-    yield "layers and bytes: linear layers with masks, bytes as a share of dense; ms: the whole prediction"
+    yield "layers, bytes (share of dense), difference (largest): of linear layers with masks; ms: predictions"

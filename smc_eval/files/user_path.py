@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+
+from smc_eval.errors import UsageError, named_value
 
 
 def user_path(text: str) -> Path:
@@ -27,3 +30,18 @@ def is_file(path: str | Path) -> bool:
         return Path(path).is_file()
     except (OSError, ValueError):
         return False
+
+
+def as_path(value: object, what: str) -> Path:
+    """The path of an argument of a function. `what` names the argument.
+
+    Raises:
+        UsageError: it is no path.
+    """
+    try:
+        text = os.fspath(value)  # type: ignore[call-overload]
+    except TypeError:
+        text = None
+    if not isinstance(text, str) or "\0" in text:
+        raise UsageError(f"{what} is {named_value(value)}; wanted a path")
+    return Path(text)

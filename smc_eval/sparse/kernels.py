@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import ClassVar
 
 import torch
@@ -28,14 +30,17 @@ class Kernel(nn.Linear):
 
     def __init__(self, weight_OI: Tensor, bias_O: Tensor | None) -> None:
         """The weight with its zeros written."""
-        self.outputs, self.inputs = weight_OI.shape
-        super().__init__(self.inputs, self.outputs, bias=bias_O is not None, device="meta")
+        outputs, inputs = weight_OI.shape
+        super().__init__(inputs, outputs, bias=bias_O is not None, device="meta")
         self.weight = nn.Parameter(weight_OI.detach(), requires_grad=False)
-        self.bias_O = None if bias_O is None else bias_O.detach()
-        if self.bias_O is not None:
-            self.bias = nn.Parameter(self.bias_O, requires_grad=False)
+        if bias_O is not None:
+            self.bias = nn.Parameter(bias_O.detach(), requires_grad=False)
         self.called = False
         """Whether the net has called it."""
+        self.checked = False
+        """Whether calls are compared with dense products."""
+        self.difference = 0.0
+        """Largest difference of an output from the dense one in a checked call, as a share of its largest."""
         self.prepare(weight_OI.detach())
 
     @classmethod
@@ -59,10 +64,17 @@ class Kernel(nn.Linear):
     def forward(self, input_XI: Tensor) -> Tensor:
         """The outputs [..., O] of inputs [..., I]."""
         self.called = True
-        output_NO = self.multiply(input_XI.reshape(-1, self.inputs))
-        if self.bias_O is not None:
-            output_NO = output_NO + self.bias_O
-        return output_NO.view(*input_XI.shape[:-1], self.outputs)
+        output_NO = self.multiply(input_XI.reshape(-1, self.in_features))
+        if self.bias is not None:
+            output_NO = output_NO + self.bias
+        output_XO = output_NO.view(*input_XI.shape[:-1], self.out_features)
+        if self.checked and output_XO.numel():
+            dense_XO = nn.functional.linear(input_XI, self.weight, self.bias)
+            apart, largest = (float(each.abs().max()) for each in (output_XO - dense_XO, dense_XO))
+            share = apart / largest if largest else apart
+            if not share <= self.difference:  # also where it is no number
+                self.difference = share
+        return output_XO
 
 
 class Csr(Kernel):
@@ -87,7 +99,7 @@ class Tiles(Csr):
     name: ClassVar[str] = "tiles"
 
     def multiply(self, input_NI: Tensor) -> Tensor:
-        output_NO = input_NI.new_empty(len(input_NI), self.outputs)
+        output_NO = input_NI.new_empty(len(input_NI), self.out_features)
         for output_TO, input_TI in zip(
             *(torch.split(each, TILE) for each in (output_NO, input_NI)), strict=True
         ):
@@ -111,11 +123,11 @@ class Cut(Kernel):
         self.weight_RC = weight_OI[self.rows][:, self.columns].contiguous()
 
     def multiply(self, input_NI: Tensor) -> Tensor:
-        few = len(self.columns) < self.inputs
+        few = len(self.columns) < self.in_features
         product_NR = (input_NI.index_select(1, self.columns) if few else input_NI) @ self.weight_RC.T
-        if len(self.rows) == self.outputs:
+        if len(self.rows) == self.out_features:
             return product_NR
-        output_NO = input_NI.new_zeros(len(input_NI), self.outputs)
+        output_NO = input_NI.new_zeros(len(input_NI), self.out_features)
         return output_NO.index_copy_(1, self.rows, product_NR)
 
     @property
@@ -150,7 +162,7 @@ class SemiStructured(Kernel):
     @property
     def bytes(self) -> int:
         # half of the values, and two bits of place for each of them
-        return self.outputs * self.inputs * 2 // 2 + self.outputs * self.inputs // 8
+        return self.out_features * self.in_features * 2 // 2 + self.out_features * self.in_features // 8
 
 
 KERNELS: Mapping[str, type[Kernel]] = {kind.name: kind for kind in (Csr, Tiles, Cut, SemiStructured)}
@@ -216,6 +228,23 @@ class Replaced:
     def called(self) -> list[Kernel]:
         """The kernels that the net has called."""
         return [kernel for kernel in self.kernels.values() if kernel.called]
+
+    @contextmanager
+    def checking(self) -> Iterator[None]:
+        """Within, each call of a kernel is compared with the dense product of the same inputs."""
+        for kernel in self.kernels.values():
+            kernel.checked = True
+        try:
+            yield
+        finally:
+            for kernel in self.kernels.values():
+                kernel.checked = False
+
+    @property
+    def difference(self) -> float:
+        """Largest difference of an output of a layer, as a share of the largest of the same call."""
+        differences = [kernel.difference for kernel in self.called]
+        return next((share for share in differences if math.isnan(share)), max(differences, default=0.0))
 
     @property
     def bytes(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from smc_eval.errors import PluginError, StoreError, UsageError, first_line
@@ -173,3 +174,23 @@ def parsed(line: str) -> Record:
     if schema is None:
         raise BrokenLine
     raise ForeignSchema(f"records of schema {schema!r}, written by another release of smc-eval")
+
+
+def latest_records(folders: Sequence[Path], warn: Callable[[str], object]) -> list[Record]:
+    """The newest record of each cell in several stores; that of a later folder counts.
+
+    `warn` gets a line for each file with lines that were skipped.
+
+    Raises:
+        UsageError: a folder is no store, or there are no records.
+        StoreError: another release wrote a store, or it cannot be read.
+    """
+    latest = dict[str, Record]()
+    for folder in folders:
+        file = RecordsFile.of_store(folder)
+        latest |= file.latest()
+        if file.faults:
+            warn(file.warning)
+    if not latest:
+        raise UsageError(f"there are no records in {', '.join(map(str, folders)) or 'no folder'}")
+    return list(latest.values())

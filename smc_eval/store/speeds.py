@@ -38,11 +38,10 @@ class KernelSpeed:
     """Bytes of the served weights, dense."""
     bytes: NonNegativeInt
     """Bytes of the same weights in the kernel's form, with indices."""
-    difference: float | None
-    """Largest difference of an output from the dense one, as a share of the largest output; None if the net
-    shows no outputs."""
+    difference: float
+    """Largest difference of an output of a served layer from the dense one, as a share of the largest."""
     same: float
-    """Share of examples with the same prediction."""
+    """Share of examples with the same prediction. Nets may decide otherwise where two are nearly equal."""
 
 
 @dataclass(frozen=True)

@@ -204,6 +204,8 @@ def test_an_unknown_method_and_a_net_without_matrices_are_refused() -> None:
         smc_eval.prune("roberta-base", "omp-before", 0.5)
     with pytest.raises(UsageError, match="lies on meta"):
         smc_eval.prune(nn.Linear(2, 2, device="meta"), "omp-before", 0.5)
+    with pytest.raises(UsageError, match="the net has complex weights"):
+        smc_eval.prune(nn.Linear(2, 2, dtype=torch.complex64), "omp-before", 0.5)
     with pytest.raises(UsageError, match="the net has lazy parameters"):
         smc_eval.prune(nn.LazyLinear(2), "omp-before", 0.5)
     computed = l1_unstructured(nn.Linear(2, 2), "weight", 0.5)
@@ -256,8 +258,14 @@ def test_a_pruned_net_is_saved_whole_with_its_masks_and_certificate(tmp_path: Pa
         name: mask.tolist() for name, mask in pruned.masks.items()
     }
     assert json.loads((folder / "certificate.json").read_text())["certificate"]["remaining"] == 4
-    with pytest.raises(StoreError, match="exists"):
+    with pytest.raises(StoreError, match="exists; give a new name, or remove it"):
         pruned.save(folder)
+    for wrong in (None, 3, "a\0b"):
+        with pytest.raises(UsageError, match="folder is .*; wanted a path"):
+            pruned.save(wrong)
+    with pytest.raises(UsageError, match="tokenizer is 3 .int.; wanted one of transformers"):
+        pruned.save(tmp_path / "other", tokenizer=3)
+    assert not (tmp_path / "other").exists()
 
 
 def test_a_saved_model_of_transformers_is_loaded_by_transformers(tmp_path: Path) -> None:

@@ -107,6 +107,10 @@ def train(
         {"gradient_accumulation_steps": 2},
         {"bf16": True},
         {"max_grad_norm": 0.1},
+        pytest.param(
+            {"fp16": True, "use_cpu": False},
+            marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="Trainer takes fp16 on a GPU"),
+        ),
     ],
     ids=lambda options: "-".join(map(str, options.values())) or "adamw",
 )

@@ -49,6 +49,8 @@ def test_results_are_a_table_a_frame_and_a_comparison(invoke) -> None:
     assert frame.query("method == 'snip' and sparsity == 0.8").seed.tolist() == [0, 1]
     comparison = results.compare("snip", "omp-after")
     assert [pair.level for pair in comparison.pairs] == ["0.5", "0.8"]
+    with pytest.raises(UsageError, match="a method is 1 .int.; wanted a text"):
+        results.compare(1, "snip")
     assert repr(comparison) == invoke("compare", "snip", "omp-after", "smc-eval-runs").stdout
 
 
@@ -63,6 +65,8 @@ def test_load_reads_stores_and_warns_of_broken_lines(invoke) -> None:
         smc_eval.load("nowhere")
     with pytest.raises(UsageError, match="there are no records in no folder"):
         smc_eval.load()
+    with pytest.raises(UsageError, match="a folder is 3 .int.; wanted a path"):
+        smc_eval.load(3)
 
 
 def test_flags_can_have_any_plain_form(invoke) -> None:

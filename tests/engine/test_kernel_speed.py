@@ -30,7 +30,7 @@ def test_every_kernel_is_measured_beside_dense_products(tmp_path, monkeypatch) -
     assert {kernel.speed for kernel in speeds.kernels} == {1.0}  # each pass took one tick of the clock
     assert all(kernel.layers == 1 for kernel in speeds.kernels)
     assert all(kernel.same == 1 for kernel in speeds.kernels)
-    assert all(kernel.difference is not None and kernel.difference < 1e-6 for kernel in speeds.kernels)
+    assert all(kernel.difference < 1e-6 for kernel in speeds.kernels)
     assert speeds.absent["2:4"].startswith("a cpu device has no 2:4 kernel in torch")
     files = SpeedFiles(tmp_path)
     files.save("a", speeds)
@@ -40,8 +40,8 @@ def test_every_kernel_is_measured_beside_dense_products(tmp_path, monkeypatch) -
 
 def test_a_kernel_that_is_wrong_is_refused(monkeypatch) -> None:
     net, masks = pruned()
-    monkeypatch.setattr(Tiles, "multiply", lambda self, rows: torch.zeros(len(rows), self.outputs))
-    with pytest.raises(SparsityError, match="the outputs with kernel 'tiles' differ by"):
+    monkeypatch.setattr(Tiles, "multiply", lambda self, rows: torch.zeros(len(rows), self.out_features))
+    with pytest.raises(SparsityError, match="outputs of a layer with kernel 'tiles' differ by"):
         measure_speeds(Toy(), net, masks, Device("cpu"), examples=Toy().data("test")[:6], pairs=2, machine={})
 
 
@@ -50,8 +50,6 @@ def test_numbers_in_predictions_may_differ_as_much_as_outputs() -> None:
     assert not same_prediction([1.0], [1.01])
     assert not same_prediction(["a"], ["b"])
     assert not same_prediction([1.0], [1.0, 2.0])
-    assert same_prediction(torch.ones(2), torch.ones(2))
-    assert not same_prediction(torch.ones(2), torch.zeros(2))
 
 
 def test_the_order_of_a_pair_changes(monkeypatch) -> None:

@@ -66,6 +66,21 @@ def test_two_of_four_needs_a_device_that_has_it() -> None:
         with_kernel(net, masks, "2:4")
 
 
+def test_checked_calls_are_compared_with_dense_products() -> None:
+    net = nn.Sequential(nn.Linear(2, 2, bias=False))
+    net[0].weight.data = torch.tensor([[1.0, 0.0], [0.0, 4.0]])
+    served, found = with_kernel(net, {"0.weight": net[0].weight != 0}, "tiles")
+    with found.checking():
+        served(torch.ones(1, 2))
+    assert found.difference == 0
+    found.kernels["0.weight"].weight_OI.values()[1] = 3.0  # a kernel that is wrong by a quarter
+    served(torch.ones(1, 2))
+    assert found.difference == 0  # this call was not checked
+    with found.checking():
+        served(torch.ones(1, 2))
+    assert found.difference == 0.25
+
+
 def test_layers_without_a_mask_stay_dense() -> None:
     net, masks = sparse_net()
     served, found = with_kernel(net, {"2.weight": masks["2.weight"]}, "tiles")

@@ -153,7 +153,7 @@ def writing(to: Path) -> Iterator[None]:
     try:
         yield
     except FileExistsError:
-        raise StoreError(f"{str(to)!r} exists; give a new name by --to, or remove it") from None
+        raise StoreError(f"{str(to)!r} exists; give a new name, or remove it") from None
     except OSError as error:
         raise StoreError(
             f"cannot write {str(to)!r}: {error.strerror or first_line(error)}; nothing was left there"

@@ -1,56 +1,82 @@
-"""The tables of docs/findings/newcomers.md: every method against `omp-after` and `gmp`, at matched steps.
+"""The tables of docs/findings/newcomers.md and docs/findings/smollm2.md, from the records beside them.
 
-    python benchmarks/newcomers.py
+    python benchmarks/findings.py
 
-It reads the records under docs/findings/records, and writes the tables anew between the marks of the page.
-Differences are paired over seeds and examples, as those of `smc-eval compare`. P-values are corrected by
-Holm's method for all differences of one table.
+It writes the tables anew between the marks of each page, and leaves the rest as it is. Differences are paired
+over seeds and examples, as those of `smc-eval compare`. P-values are corrected by Holm's method for all
+differences of one table.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from smc_eval.method import DENSE
 from smc_eval.reporting.cell_value import CellValue
 from smc_eval.reporting.compare import PairedComparison, compare_methods
-from smc_eval.reporting.table import table_of
+from smc_eval.reporting.table import Table, table_of
 from smc_eval.statistics import holm
 from smc_eval.store.predictions import items_in
 from smc_eval.store.record import Record, same_data
 from smc_eval.store.records import RecordsFile
 
-DOCUMENT = Path(__file__).parent.parent / "docs" / "findings" / "newcomers.md"
-RECORDS = DOCUMENT.parent / "records"
-START, END = "<!-- tables: python benchmarks/newcomers.py -->", "<!-- end of tables -->"
+PAGES = Path(__file__).parent.parent / "docs" / "findings"
+START, END = "<!-- tables: python benchmarks/findings.py -->", "<!-- end of tables -->"
 STORES = ("gts", "csqa", "hp")
-"""Their folders of records, in the order of the tables; those that were not run yet are left out."""
+"""The folders of records of the page of newcomers, in the order of its tables. Those that were not run yet
+are left out."""
 AGAINST = ("omp-after", "gmp")
 """The methods that a newcomer has to beat."""
 LEVEL = 0.05
 """Above it, two methods are a tie."""
 
 
-def tables() -> str:
+def newcomers() -> str:
     """A table in Markdown for each store and sparsity."""
-    folders = [RECORDS / name for name in STORES if (RECORDS / name).is_dir()]
-    return "\n\n".join(table for folder in folders for table in _tables(folder))
+    folders = [PAGES / "records" / name for name in STORES]
+    return "\n\n".join(table for folder in folders if folder.is_dir() for table in _tables(folder))
 
 
-def document(text: str) -> str:
-    """The document with its tables written anew."""
-    before, mark, rest = text.partition(START)
+def smollm2() -> str:
+    """Methods against targets, each perplexity with its interval over windows."""
+    _, table = _read(PAGES / "records" / "smollm2")
+    columns = [name for name in table.columns if name != DENSE]
+    lines = [f"| method | {' | '.join(columns)} |", "| --- |" + " --: |" * len(columns)]
+    for row in table.rows:
+        values = dict(zip(table.columns, row.cell_values, strict=True))
+        cells = [_perplexity(values[name]) for name in columns]
+        lines.append(f"| `{row.method.partition(' ')[0]}` | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+TABLES: Mapping[str, Callable[[], str]] = {"newcomers": newcomers, "smollm2": smollm2}
+"""What makes the tables of each page, by the page's name."""
+
+
+def page(name: str) -> Path:
+    """The file of a page."""
+    return PAGES / f"{name}.md"
+
+
+def document(name: str) -> str:
+    """The text of a page with its tables written anew."""
+    before, mark, rest = page(name).read_text(encoding="utf-8").partition(START)
     _, end, after = rest.partition(END)
-    assert end, f"{DOCUMENT} has lost its marks"
-    return f"{before}{mark}\n\n{tables()}\n\n{end}{after}"
+    assert end, f"{page(name)} has lost its marks"
+    return f"{before}{mark}\n\n{TABLES[name]()}\n\n{end}{after}"
+
+
+def _read(folder: Path) -> tuple[list[Record], Table]:
+    """The records of a store, and their table."""
+    records = same_data(RecordsFile(folder).latest().values())
+    return records, table_of(records, items_in([folder]))
 
 
 def _tables(folder: Path) -> Iterator[str]:
     """The tables of one store: one for each sparsity."""
-    records = same_data(RecordsFile(folder).latest().values())
-    table = table_of(records, items_in([folder]))
+    records, table = _read(folder)
     columns = {
         name: {
             row.method.partition(" ")[0]: value
@@ -97,11 +123,25 @@ def _table(
     return "\n".join(lines)
 
 
+def _perplexity(value: CellValue) -> str:
+    """A perplexity with its interval."""
+    if not value.records:
+        return "–"
+    interval = value.interval
+    assert interval is not None
+    return f"{_number(value.value)} ({_number(interval.low)} to {_number(interval.high)})"
+
+
+def _number(value: float) -> str:
+    return f"{value:.1f}" if value < 1000 else f"{value:,.0f}"
+
+
 def main() -> None:
-    """Write the document anew."""
+    """Write the pages anew."""
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
-    DOCUMENT.write_text(document(DOCUMENT.read_text(encoding="utf-8")), encoding="utf-8")
-    print(f"wrote {DOCUMENT}")
+    for name in TABLES:
+        page(name).write_text(document(name), encoding="utf-8")
+        print(f"wrote {page(name)}")
 
 
 if __name__ == "__main__":
