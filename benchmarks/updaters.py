@@ -1,8 +1,13 @@
 """The cost of updaters: whole trainings against dense training of the same net.
 
-    python benchmarks/updaters.py --steps 800 --turn 10
+    python benchmarks/updaters.py --steps 800 --turn 10 --batch 32
+    python benchmarks/updaters.py --net gts --steps 800 --turn 10
 
-Trainings of one transformer encoder run side by side, each for a turn of a few steps: A B C D, D C B A,
+The denominator is a dense step of the same loop: forward, backward, clipping, optimizer. An updater's cost
+grows with the weights, that of a dense step with weights and tokens. So the first line states how many words
+a step has: CommonsenseQA and HP-S2C2 have about 2,000 and 1,500, the default here is 256. `--net gts` is the
+small GTS of docs/findings. "to fixed mask" is the floor: what every pruned net pays.
+Trainings of one net run side by side, each for a turn of a few steps: A B C D, D C B A,
 and again, so that other programs slow all of them equally. Two ratios are printed for each kind, to the dense
 training and to a fixed mask. The median over turns shows a usual turn: most turns of GMP and RigL change no
 mask. The ratio of whole trainings includes all changes, and has the target. Training here is short, so GMP
@@ -50,6 +55,7 @@ from smc_eval.sparse.scope import in_scope
 from smc_eval.stages import Prune, Train
 from smc_eval.target import Target
 from smc_eval.task import Part, Source, Task
+from smc_eval.tasks.arithmetic.datasets import MawpsGts
 
 KINDS: dict[str, tuple[Method, float | None]] = {
     "dense": (Dense(), None),
@@ -169,7 +175,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--steps", type=int, default=800)
     parser.add_argument("--turn", type=int, default=10, help="steps of one kind in a turn")
-    parser.add_argument("--batch", type=int, default=8, help=f"sentences of {LENGTH} words")
+    parser.add_argument("--net", choices=("encoder", "gts"), default="encoder")
+    parser.add_argument("--data-dir", default="synthetic", help="problems of gts, in the official layout")
+    parser.add_argument("--batch", type=int, default=8, help=f"examples, of {LENGTH} words for the encoder")
     parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--sparsity", type=float, default=0.8)
@@ -179,14 +187,19 @@ def main() -> None:
     args = parser.parse_args()
     clock = args.clock or ("cpu" if args.threads == 1 else "wall")
     recipe = Recipe(steps=args.steps, batch_size=args.batch, lr=1e-4, clip=1.0)
-    task = Sentences(width=args.width, layers=args.layers, recipe=recipe)
+    task: Task = Sentences(width=args.width, layers=args.layers, recipe=recipe)
+    if args.net == "gts":
+        small = {"hidden": 128, "embedding": 128}
+        task = MawpsGts(backbone="scratch", folder=args.data_dir, fold=0, recipe=recipe, **small)
     device = Device("cpu", threads=args.threads)
     kinds = [*dict.fromkeys(["dense", "fixed mask", *args.kinds])]
     trainings = {kind: new_training(KINDS[kind][0], args.sparsity, task, device) for kind in kinds}
-    weights = sum(weight.numel() for weight in trainings["dense"].net.weights.values())
+    weights = [weight.numel() for weight in trainings["dense"].net.weights.values()]
+    words = f" of {LENGTH} words" if args.net == "encoder" else ""
     print(
-        f"{weights:,} weights in scope, {args.batch * LENGTH} words a step, {args.steps} steps in turns of "
-        f"{args.turn}, {args.threads} threads, {clock} time, torch {torch.__version__}"
+        f"{sum(weights):,} weights of {len(weights)} tensors, {args.batch} examples{words} a step, "
+        f"{args.steps} steps in turns of {args.turn}, {args.threads} threads, {clock} time, "
+        f"torch {torch.__version__}"
     )
     times: dict[str, list[float]] = {kind: [] for kind in kinds}
     for number in range(args.steps // args.turn):

@@ -38,10 +38,11 @@ class WalkSection(Protocol):
         It can be called several times.
         """
 
-    def settle(self, masks: Tensors, weights: Tensors | None = None) -> None:
+    def settle(self, masks: Tensors, weights: Tensors | None = None) -> Masks:
         """Set the masks of all its weights, and new values of some. The sections after see the outputs.
 
-        `Pruner.prune` must return the same masks.
+        It returns these masks as the net has them now. `Pruner.prune` must return the same; those of the net
+        take no memory of their own. Do not write to them.
 
         Raises:
             SparsityError: a name or a shape is wrong.

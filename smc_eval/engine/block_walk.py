@@ -36,10 +36,13 @@ class NetSection:
         self._check("observed")
         self._walk.observe(self.plan, see)
 
-    def settle(self, masks: Mapping[str, Tensor], weights: Mapping[str, Tensor] | None = None) -> None:
+    def settle(
+        self, masks: Mapping[str, Tensor], weights: Mapping[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
         self._check("settled")
         self._walk.settle(self.plan, masks, weights or {})
         self._settled = True
+        return {name: self._walk.net.masks[name] for name in masks}
 
     def _check(self, what: str) -> None:
         """Refuse a section at which the walk does not stand, or that has been settled."""

@@ -23,6 +23,7 @@ from smc_eval.engine.net_reader import NetReader
 from smc_eval.engine.objective import softened
 from smc_eval.engine.usage import Usage
 from smc_eval.errors import PluginError, SparsityError, named_value
+from smc_eval.sparse.counts import equal_masks
 from smc_eval.sparse.flow import flow
 from smc_eval.sparse.given_tensors import wrong_tensors
 from smc_eval.sparse.inputs import InputObserver
@@ -289,7 +290,7 @@ class NetProbe(NetReader):
         """
         self.check_unwritten()
         for name, mask in self._settled.items():
-            if name not in masks or not torch.equal(masks[name].to(mask.device), mask):
+            if name not in masks or not equal_masks(masks[name].to(mask.device), mask):
                 raise PluginError(f"{self._by} returned another mask of {name!r} than it settled in a walk")
         whole = masks.keys() == self._settled.keys() == {*self.net.scope}
         self._settled = {}

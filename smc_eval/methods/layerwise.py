@@ -78,9 +78,8 @@ class Layerwise(Pruner):
             return masks
         masks = {}
         for section in probe.walk(self.batches):
-            own, values = self._solved(probe, section.names, section.inputs, target, quotas)
-            section.settle(own, values)
-            masks |= own
+            # no new mask or value is kept here: in a large net they would be a second copy of it
+            masks |= section.settle(*self._solved(probe, section.names, section.inputs, target, quotas))
         return masks
 
     def quotas(self, probe: Probe, target: Target) -> dict[str, Quota]:

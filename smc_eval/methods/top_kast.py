@@ -50,7 +50,7 @@ class AlwaysSparse(Updater):
 
     def update(self, view: StepView, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """Weights in B learn from the loss and from the penalty; the others are held."""
-        learning = {name: pull != 0 for name, pull in state.items()}
+        learning = {name: pull.bool() for name, pull in state.items()}
         gradients = view.gradients_within(learning)
         if self.penalty:
             weights = view.weights

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from smc_eval.errors import SparsityError
+from smc_eval.sparse.counts import count_true, equal_masks
 from smc_eval.sparse.given_tensors import wrong_tensors
+from smc_eval.sparse.named_parameters import NamedParameters
 from smc_eval.sparse.shard_group import UNSHARDED, ShardGroup
 from smc_eval.sparse.unit_layers import Units
 from smc_eval.sparse.units import unit_share
@@ -35,6 +37,7 @@ class Net:
 
     def __init__(self, model: nn.Module, scope: Sequence[str]) -> None:
         self.model = model
+        self._named = NamedParameters(model)
         self.scope = tuple(scope)
         self.masks: dict[str, Tensor] = {}
         """One bool tensor for every weight in scope after pruning; empty before."""
@@ -55,8 +58,8 @@ class Net:
 
     @property
     def all_parameters(self) -> dict[str, nn.Parameter]:
-        """All parameters by name, looked up each time, as modules may replace them."""
-        return dict(self.model.named_parameters())
+        """All parameters by name, as the modules have them now."""
+        return self._named.current()
 
     @property
     def parameters(self) -> dict[str, nn.Parameter]:
@@ -138,8 +141,8 @@ class Net:
         if not self.soft:
             self.apply_masks(names)
         grown = {name: new[name] & ~old for name, old in self.masks.items() if name in new}
-        regrown = sum(int(mask.sum()) for mask in grown.values())
-        changed = any(not torch.equal(mask, before[name]) for name, mask in new.items())
+        regrown = sum(map(count_true, grown.values()))
+        changed = any(not equal_masks(mask, before[name]) for name, mask in new.items())
         regrown, changes = self.shards.sums([regrown, changed])
         self.regrown += regrown
         self.changes += changes > 0
@@ -176,7 +179,8 @@ class Net:
 
     def forget_gradients(self) -> None:
         """Set the gradients of all parameters to None."""
-        self.model.zero_grad(set_to_none=True)
+        for weight in self.all_parameters.values():
+            weight.grad = None
 
     def all_reduce(self, mean: float) -> float:
         """Add up the gradients and the mean loss of a step over all ranks, and return the loss.

@@ -58,15 +58,18 @@ def inverse_factor(gram_II: Tensor, damping: float) -> tuple[Tensor, Tensor]:
     U is the inverse of R: one decomposition and one triangular solution. The published algorithm
     decomposes, inverts and decomposes again.
     """
-    h_II = gram_II.to(torch.float64, copy=True)
-    diagonal_I = h_II.diagonal()
+    diagonal_I = gram_II.diagonal().to(torch.float64, copy=True)
     idle_I = diagonal_I == 0
     mean = diagonal_I.sum() / (~idle_I).count_nonzero()
     diagonal_I[idle_I] = mean
     diagonal_I += damping * mean
-    lower_II = torch.linalg.cholesky(h_II.flip(0, 1))
-    unit_II = torch.eye(len(h_II), dtype=h_II.dtype, device=h_II.device)
-    return torch.linalg.solve_triangular(lower_II.flip(0, 1), unit_II, upper=True), idle_I
+    # a name for two matrices in turn: of a wide tensor each takes as much as the weights of a block
+    matrix_II = gram_II.flip(0, 1).to(torch.float64)
+    matrix_II.diagonal().copy_(diagonal_I.flip(0))
+    matrix_II = torch.linalg.cholesky(matrix_II)
+    matrix_II = matrix_II.flip(0, 1)
+    unit_II = torch.eye(len(matrix_II), dtype=torch.float64, device=gram_II.device).T  # columns contiguous
+    return torch.linalg.solve_triangular(matrix_II, unit_II, upper=True, out=unit_II), idle_I
 
 
 def _pruned_in_blocks(

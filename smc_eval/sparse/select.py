@@ -156,12 +156,11 @@ def _kth_largest(
     """The value at `rank`, counted from 1, of the unpruned values in descending order."""
     dtype = _common(saliency)
     if shards.size == 1 and _are_few(saliency):
-        low = -torch.inf  # below all that may stay, or equal
         few = [
-            values if unpruned is None else values.masked_fill(~unpruned, low)
+            values.numpy() if unpruned is None else values.numpy()[unpruned.numpy()]
             for _, values, unpruned, _ in _pieces(saliency, within, masks)
         ]
-        joined = torch.cat(few).numpy()
+        joined = np.concatenate(few)
         return float(np.partition(joined, len(joined) - rank)[len(joined) - rank])
     prefix: int | None = None
     for shift in range(dtype.itemsize * 8 - 16, -1, -16):

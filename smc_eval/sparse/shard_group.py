@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from smc_eval.sparse.counts import count_true
+
 
 class ShardGroup:
     """The holders of rows of the same tensors, each with its own rows; here a single holder of all.
@@ -33,7 +35,7 @@ class ShardGroup:
 
     def count(self, masks: Iterable[Tensor]) -> list[int]:
         """The number of True in each mask, over the rows of all holders."""
-        return self.sums(int(mask.count_nonzero()) for mask in masks)
+        return self.sums(map(count_true, masks))
 
     def shapes(self, tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
         """The shapes of the whole tensors, by name; none may be a scalar."""

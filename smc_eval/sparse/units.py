@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from smc_eval.errors import SparsityError
+from smc_eval.sparse.counts import equal_masks
 from smc_eval.sparse.distribution import share_out
 from smc_eval.sparse.select import largest
 from smc_eval.sparse.unit_layers import UnitLayer, Units
@@ -116,7 +117,7 @@ def units_left(masks: Mapping[str, Tensor], units: Units) -> Kept:
 def unit_faults(masks: Mapping[str, Tensor], units: Units, target: Target) -> tuple[list[str], list[str]]:
     """What is wrong with masks of whole units, in words, and the tensors whose units are not whole."""
     whole = masks_of(units_left(masks, units), units, masks)
-    broken = [name for name, mask in masks.items() if not torch.equal(mask, whole[name])]
+    broken = [name for name, mask in masks.items() if not equal_masks(mask, whole[name])]
     remaining, wanted = remaining_units(masks, units), expected_units(units, target)
     words = [f"{remaining} {target.pattern} remain, {wanted} expected"] if remaining != wanted else []
     return words, broken

@@ -230,6 +230,13 @@ def test_all_sections_together_are_one_change_of_masks() -> None:
     assert all(not probe.weights[name][~mask].any() for name, mask in masks.items())
 
 
+def test_the_masks_that_come_back_are_those_of_the_net_so_no_second_copy_is_kept() -> None:
+    probe = probe_of("OPT")
+    masks = WandaScore(batches=2).prune(probe, Target(sparsity=0.5, distribution="rows"))
+    assert {*masks} == {*probe.net.scope}
+    assert all(mask is probe.net.masks[name] for name, mask in masks.items())
+
+
 def test_a_walk_costs_two_passes_less_a_block_and_the_plan() -> None:
     probe = probe_of("OPT")
     WandaScore(batches=3).prune(probe, Target(sparsity=0.5, distribution="rows"))

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from smc_eval.sparse.pattern import largest_of_each
+from smc_eval.sparse.counts import count_true, equal_masks
+from smc_eval.sparse.pattern import _largest_by_rank, largest_of_each
 from smc_eval.sparse.select import FEW_VALUES, largest
 
 
@@ -36,6 +37,23 @@ def test_the_largest_of_each_row_are_those_of_a_stable_sort(columns: int, seed: 
         assert torch.equal(largest_of_each(values, keep, allowed), by_sorting(values, [keep] * 7, place))
         wanted = by_sorting(values, some[:, 0].tolist(), place)
         assert torch.equal(largest_of_each(values, some, allowed), wanted)
+
+
+@pytest.mark.parametrize("by_numpy", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_ranks_are_those_of_a_stable_sort_on_a_cpu_and_elsewhere(
+    *, by_numpy: bool, dtype: torch.dtype
+) -> None:
+    values = torch.randint(-3, 4, (40, 4), generator=torch.Generator().manual_seed(1)).to(dtype)
+    wanted = by_sorting(values, [2] * 40, torch.ones(40, 4).bool())
+    assert torch.equal(_largest_by_rank(values, 2, by_numpy=by_numpy), wanted)
+
+
+def test_masks_are_counted_and_compared_in_any_memory_layout() -> None:
+    mask = torch.tensor([[True, False, True], [False, False, True]])
+    assert count_true(mask) == count_true(mask.T) == 3 and count_true(mask[:, 0]) == 1
+    assert equal_masks(mask, mask.clone()) and equal_masks(mask.T, mask.T.contiguous())
+    assert not equal_masks(mask, ~mask) and not equal_masks(mask, mask.T)
 
 
 @pytest.mark.parametrize("size", [50, FEW_VALUES, FEW_VALUES + 1])
