@@ -20,6 +20,7 @@ from smc_eval.cli import (
     data,
     export,
     listing,
+    new,
     plan,
     report,
     run,
@@ -132,6 +133,7 @@ command("store")(store.store)
 command("export")(export.export)
 command("speed")(speed.speed)
 command("verify-sparsity")(verify_sparsity.verify_sparsity)
+command("new")(new.new)
 app.add_typer(data.data, name="data")
 
 
