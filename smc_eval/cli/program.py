@@ -18,6 +18,7 @@ import smc_eval
 from smc_eval.cli import (
     compare,
     data,
+    doctor,
     export,
     listing,
     new,
@@ -134,6 +135,7 @@ command("export")(export.export)
 command("speed")(speed.speed)
 command("verify-sparsity")(verify_sparsity.verify_sparsity)
 command("new")(new.new)
+command("doctor")(doctor.doctor)
 app.add_typer(data.data, name="data")
 
 
