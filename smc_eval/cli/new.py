@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from smc_eval.cli.completion import offered
 from smc_eval.cli.scaffold.package_files import PLUGIN_KINDS, package_files, run_flags, write_package
 from smc_eval.cli.scaffold.plugin_name import PluginName
 from smc_eval.errors import UnknownName
@@ -16,7 +17,14 @@ from smc_eval.reporting.printable import printable
 
 
 def new(
-    kind: Annotated[str, typer.Argument(metavar="|".join(PLUGIN_KINDS), help="What the package brings.")],
+    kind: Annotated[
+        str,
+        typer.Argument(
+            metavar="|".join(PLUGIN_KINDS),
+            help="What the package brings.",
+            autocompletion=offered(lambda _: PLUGIN_KINDS),
+        ),
+    ],
     name: Annotated[
         str,
         typer.Argument(
