@@ -11,7 +11,7 @@ from smc_eval.cli.diagnosis.diagnosis import Diagnosis, diagnose, impersonal_tex
 from smc_eval.cli.diagnosis.section import Section
 from smc_eval.experiment.config import RunConfig
 from smc_eval.files.user_path import user_path
-from smc_eval.reporting.printable import printable
+from smc_eval.reporting.printable import error_lines
 
 DEFAULT_OUTPUT: str = RunConfig.model_fields["output"].default
 
@@ -69,7 +69,7 @@ def print_diagnosis(diagnosis: Diagnosis) -> None:
 
 def printable_text(text: str) -> str:
     """A text for the screen, which does not name the user."""
-    return "\n".join(map(printable, impersonal_text(text).split("\n")))
+    return error_lines(impersonal_text(text))
 
 
 def _verdict(section: Section) -> tuple[str, str]:

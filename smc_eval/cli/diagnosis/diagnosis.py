@@ -20,6 +20,7 @@ from smc_eval.cli.diagnosis.section import Problem, Section
 from smc_eval.cli.grid_run import check_store, nearest_folder
 from smc_eval.cli.store import bytes_text
 from smc_eval.errors import SmcError, counted
+from smc_eval.files.user_path import is_folder
 from smc_eval.registry import load_registry
 
 DIAGNOSIS_SCHEMA = 1
@@ -109,13 +110,13 @@ def store_section(output: Path) -> Section:
         problems = (Problem(str(error), "name another folder: --output DIR"),)
     try:
         free = shutil.disk_usage(nearest_folder(output)).free
-    except OSError:
+    except (OSError, ValueError):  # a text that can name no folder
         free = None
     if free is not None and free < LITTLE_SPACE:
         notes = (f"only {bytes_text(free)} of disk are free for the store; --keep results needs the least",)
     facts = {
         "folder": str(output),
-        "exists": output.is_dir(),
+        "exists": is_folder(output),
         "writable": not problems,
         "free_bytes": free,
     }

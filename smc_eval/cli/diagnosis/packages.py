@@ -16,7 +16,6 @@ EXTRAS: Mapping[str, str] = {
     "slurm": "--executor slurm",
     "ray": "--executor ray",
     "trackers": "--track",
-    "test": "tests of plugins: smc_eval.testing",
 }
 """What needs each extra."""
 
@@ -98,13 +97,13 @@ def packages_section() -> Section:
 
 
 def extras_section() -> Section:
-    """The optional packages, by the extra that brings them."""
+    """The optional packages, by the extra that brings them; None where the installation does not know it."""
     facts, missing = {}, []
     for name, purpose in EXTRAS.items():
         own = [one for one in requirements() if one.extra == name]
         lacking = sorted(one.name for one in own if not one.is_met)
-        facts[name] = {"for": purpose, "missing": lacking}
-        if lacking:
+        facts[name] = {"for": purpose, "missing": lacking if own else None}
+        if lacking or not own:
             missing.append(f"{name} is not installed ({purpose}): pip install 'smc-eval[{name}]'")
     return Section(facts, lines=tuple(missing) or ("all are installed",))
 

@@ -11,6 +11,7 @@ from smc_eval import __version__
 from smc_eval.cli.scaffold.plugin_name import PluginName
 from smc_eval.errors import UsageError
 from smc_eval.files.atomic import atomic_folder, write_synced
+from smc_eval.files.user_path import is_folder
 
 PluginKind = Literal["method", "task", "updater"]
 """What a new plugin brings. An updater comes with a method that uses it."""
@@ -68,7 +69,7 @@ def write_package(kind: PluginKind, name: PluginName, parent: Path) -> Path:
             nothing is left behind.
     """
     files, folder = package_files(kind, name), parent / name.package
-    if not parent.is_dir():
+    if not is_folder(parent):
         raise UsageError(
             f"there is no folder {str(parent)!r} to write into; create it first, or name another with --to"
         )
