@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from smc_eval.cli.diagnosis.diagnosis import Diagnosis, diagnose, impersonal_text
-from smc_eval.cli.diagnosis.section import Section
+from smc_eval.cli.diagnosis.section import DiagnosisSection
 from smc_eval.experiment.config import RunConfig
 from smc_eval.files.user_path import user_path
 from smc_eval.reporting.printable import error_lines
@@ -62,7 +62,7 @@ def print_diagnosis(diagnosis: Diagnosis) -> None:
     for note in (note for section in diagnosis.sections.values() for note in section.notes):
         console.print(Text(f"note: {printable_text(note)}"))
     for problem in diagnosis.problems:
-        console.print(Text(f"problem: {printable_text(problem.found)}", style="bold red"))
+        console.print(Text(f"problem: {printable_text(problem.fault)}", style="bold red"))
         console.print(Text(f"  {printable_text(problem.remedy)}"))
     console.print("not usable" if diagnosis.problems else "ready to run")
 
@@ -72,7 +72,7 @@ def printable_text(text: str) -> str:
     return error_lines(impersonal_text(text))
 
 
-def _verdict(section: Section) -> tuple[str, str]:
+def _verdict(section: DiagnosisSection) -> tuple[str, str]:
     """The word and the style of a section."""
     if section.problems:
         return "WRONG", "bold red"

@@ -48,7 +48,7 @@ def report(invoke: Any, *words: object) -> dict[str, Any]:
 
 def only_problem(content: dict[str, Any]) -> dict[str, str]:
     (problem,) = content["problems"]
-    assert problem.keys() == {"found", "remedy"} and all(problem.values())
+    assert problem.keys() == {"fault", "remedy"} and all(problem.values())
     return dict(problem)
 
 
@@ -102,7 +102,7 @@ def test_nothing_is_made_by_looking(invoke, tmp_path: Path) -> None:
 def test_a_broken_plugin_is_named_with_its_remedy(invoke, install) -> None:
     install("torn", "raise RuntimeError('torn apart')\n")
     problem = only_problem(report(invoke))
-    assert "plugin 'torn' of torn 3.1 cannot be imported: RuntimeError: torn apart" in problem["found"]
+    assert "plugin 'torn' of torn 3.1 cannot be imported: RuntimeError: torn apart" in problem["fault"]
     assert problem["remedy"] == "repair or update torn, or remove it: pip uninstall torn"
     shown = invoke("doctor")
     assert shown.exit_code == 1 and shown.stdout.splitlines()[-1] == "not usable"
@@ -112,20 +112,20 @@ def test_a_broken_plugin_is_named_with_its_remedy(invoke, install) -> None:
 def test_a_store_that_cannot_be_written_is_named(invoke, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     content = report(invoke, "--output", tmp_path / "file")
-    assert "cannot write to --output" in only_problem(content)["found"]
+    assert "cannot write to --output" in only_problem(content)["fault"]
     assert not content["store"]["writable"]
 
 
 def test_a_store_of_another_release_is_named(invoke, tmp_path: Path) -> None:
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "layout").write_text("1\n")
-    assert "has layout '1' of another release" in only_problem(report(invoke, "--output", "old"))["found"]
+    assert "has layout '1' of another release" in only_problem(report(invoke, "--output", "old"))["fault"]
 
 
 def test_a_data_folder_that_is_missing_is_named(invoke, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SMC_EVAL_DATA", "nowhere")
     assert only_problem(report(invoke)) == {
-        "found": "SMC_EVAL_DATA names 'nowhere', which is no folder",
+        "fault": "SMC_EVAL_DATA names 'nowhere', which is no folder",
         "remedy": "set it to a data folder, or unset it: unset SMC_EVAL_DATA",
     }
 
@@ -136,17 +136,17 @@ def test_a_package_that_is_missing_or_old_is_named(invoke, monkeypatch: pytest.M
     content = report(invoke)
     first, second = content["problems"]
     assert first == {
-        "found": "the package no-such-package is not installed",
+        "fault": "the package no-such-package is not installed",
         "remedy": "install it: pip install 'no-such-package>=1.5'",
     }
-    assert second["found"].endswith("and smc-eval needs 99.1 or newer")
+    assert second["fault"].endswith("and smc-eval needs 99.1 or newer")
     assert content["packages"].keys() == {"no-such-package", "torch", "numpy"}
 
 
 def test_torch_that_cannot_be_imported_is_named(invoke, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "smc_eval.engine.torch_facts", None)
     content = report(invoke)
-    assert only_problem(content)["found"].startswith("torch cannot be imported: ")
+    assert only_problem(content)["fault"].startswith("torch cannot be imported: ")
     assert content["torch"] is None and content["devices"] == []
 
 
@@ -159,7 +159,7 @@ def test_a_device_that_cannot_compute_is_named(invoke, monkeypatch: pytest.Monke
     ]
     monkeypatch.setattr(torch_facts, "torch_devices", lambda: rows)
     assert only_problem(report(invoke)) == {
-        "found": "cuda:0 (Old) cannot compute: RuntimeError: no kernel",
+        "fault": "cuda:0 (Old) cannot compute: RuntimeError: no kernel",
         "remedy": "run without it, by --device cpu; or install a build of torch that fits its driver",
     }
     assert "cpu, cuda:0 Old 2 GB" in invoke("doctor").stdout

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,7 @@ import pytest
 import smc_eval
 from smc_eval.cli.scaffold import package_files as scaffold
 from smc_eval.cli.scaffold.package_files import PLUGIN_KINDS, package_files, write_package
-from smc_eval.cli.scaffold.plugin_name import LONGEST_NAME, PluginName
+from smc_eval.cli.scaffold.plugin_name import MOST_CHARACTERS, PluginName
 from smc_eval.registry import Registry
 
 EMPTY_PLUGIN = "from smc_eval import hookimpl\n@hookimpl\ndef smc_eval_tasks():\n    return []\n"
@@ -57,7 +60,7 @@ def test_a_package_names_its_entry_point_and_the_release_it_needs(kind: Any) -> 
     assert project["dependencies"] == [f"smc-eval>={smc_eval.__version__.removesuffix('.0')}"]
 
 
-@pytest.mark.parametrize("name", ["q", "row-norm", LONG, "x" * LONGEST_NAME])
+@pytest.mark.parametrize("name", ["q", "row-norm", LONG, "x" * MOST_CHARACTERS])
 def test_style_and_layout_are_right_whatever_the_length_of_the_name(tmp_path: Path, name: str) -> None:
     pytest.importorskip("ruff")
     for kind in PLUGIN_KINDS:
@@ -73,29 +76,42 @@ def test_style_and_layout_are_right_whatever_the_length_of_the_name(tmp_path: Pa
 
 
 def written(folder: Path) -> list[Path]:
-    """A package of each kind, and the metadata that an installation would leave beside them."""
-    packages = [write_package(kind, PluginName(f"my-{kind}"), folder) for kind in PLUGIN_KINDS]
+    """A package of each kind."""
+    return [write_package(kind, PluginName(f"my-{kind}"), folder) for kind in PLUGIN_KINDS]
+
+
+def installed(packages: Sequence[Path], site: Path) -> list[Path]:
+    """Folders for the path, from which the packages can be imported and are found as plugins.
+
+    pip installs them where their build backend is at hand, as in `tox -e plugins`. Elsewhere their metadata
+    is written as pip would write it.
+    """
+    if find_spec("hatchling"):
+        options = ("--quiet", "--no-deps", "--no-index", "--no-build-isolation", "--target", str(site))
+        subprocess.run([sys.executable, "-m", "pip", "install", *options, *map(str, packages)], check=True)
+        return [site]
     for package in packages:
         project = tomllib.loads((package / "pyproject.toml").read_text())["project"]
-        info = folder / "site" / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
+        info = site / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
         info.mkdir(parents=True)
         meta = f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
         (info / "METADATA").write_text(meta)
         lines = [f"{name} = {module}\n" for name, module in project["entry-points"]["smc_eval"].items()]
         (info / "entry_points.txt").write_text("".join(["[smc_eval]\n", *lines]))
-    return packages
+    return [*packages, site]
 
 
 @pytest.mark.slow
 def test_the_tests_of_a_package_pass_as_they_are_written(root: Path, tmp_path: Path) -> None:
     packages = written(tmp_path)
-    path = os.pathsep.join(map(str, [*packages, tmp_path / "site", root]))
+    path = os.pathsep.join(map(str, [*installed(packages, tmp_path / "site"), root]))
     for package in packages:
         ran = subprocess.run(
             [sys.executable, "-m", "pytest", "-q"],
             cwd=package, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert ran.returncode == 0, ran.stdout + ran.stderr
+        assert re.search(r"^(1[5-9]|[2-9]\d) passed", ran.stdout.splitlines()[-1]), ran.stdout
 
 
 @pytest.mark.slow

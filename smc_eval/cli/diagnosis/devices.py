@@ -6,28 +6,31 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from smc_eval.cli.diagnosis.section import Problem, Section
+from smc_eval.cli.diagnosis.section import DiagnosisSection, Obstacle
 from smc_eval.cli.store import bytes_text
 from smc_eval.errors import first_line
 
 ON_OFF = ("off", "on")
 
 
-def torch_sections() -> dict[str, Section]:
+def torch_sections() -> dict[str, DiagnosisSection]:
     """The sections `torch` and `devices`."""
     try:
         from smc_eval.engine.torch_facts import torch_devices, torch_facts
     except Exception as error:  # noqa: BLE001  a broken library raises what it likes
-        problem = Problem(
+        problem = Obstacle(
             f"torch cannot be imported: {type(error).__name__}: {first_line(error)}",
             "install it again: pip install --force-reinstall torch",
         )
-        return {"torch": Section(None, (problem,), lines=("cannot be imported",)), "devices": Section([])}
+        return {
+            "torch": DiagnosisSection(None, (problem,), lines=("cannot be imported",)),
+            "devices": DiagnosisSection([]),
+        }
     facts, devices = torch_facts(), torch_devices()
     return {"torch": _torch(facts, devices), "devices": _devices(devices)}
 
 
-def _torch(facts: dict[str, Any], devices: Sequence[dict[str, Any]]) -> Section:
+def _torch(facts: dict[str, Any], devices: Sequence[dict[str, Any]]) -> DiagnosisSection:
     cpus = os.cpu_count() or 1
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else cpus
     facts = {**facts, "cpus": cpus, "usable_cpus": usable}
@@ -42,14 +45,14 @@ def _torch(facts: dict[str, Any], devices: Sequence[dict[str, Any]]) -> Section:
         f"{facts['threads']} threads, {usable} of {cpus} cores usable, {facts['processor']}, "
         f"BLAS {facts['blas']}"
     )
-    return Section(
+    return DiagnosisSection(
         facts, notes=tuple(notes), lines=(f"{facts['version']} for {facts['build']}; {threads}", settings)
     )
 
 
-def _devices(devices: Sequence[dict[str, Any]]) -> Section:
+def _devices(devices: Sequence[dict[str, Any]]) -> DiagnosisSection:
     problems = [
-        Problem(
+        Obstacle(
             f"{one['device']} ({one['name']}) cannot compute: {one['error']}",
             "run without it, by --device cpu; or install a build of torch that fits its driver",
         )
@@ -57,7 +60,7 @@ def _devices(devices: Sequence[dict[str, Any]]) -> Section:
         if one["error"] and one["device"] != "cpu"
     ]
     problems += [
-        Problem(
+        Obstacle(
             f"torch cannot compute on the CPU: {one['error']}",
             "install it again: pip install --force-reinstall torch",
         )
@@ -70,4 +73,4 @@ def _devices(devices: Sequence[dict[str, Any]]) -> Section:
         else f"{one['device']}"
         for one in devices
     ]
-    return Section(list(devices), tuple(problems), lines=(", ".join(shown),))
+    return DiagnosisSection(list(devices), tuple(problems), lines=(", ".join(shown),))

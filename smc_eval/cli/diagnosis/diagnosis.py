@@ -16,7 +16,7 @@ from smc_eval.cli.diagnosis.devices import torch_sections
 from smc_eval.cli.diagnosis.hub import hub_section
 from smc_eval.cli.diagnosis.machine import environment_section, memory_section, python_section
 from smc_eval.cli.diagnosis.packages import extras_section, packages_section
-from smc_eval.cli.diagnosis.section import Problem, Section
+from smc_eval.cli.diagnosis.section import DiagnosisSection, Obstacle
 from smc_eval.cli.grid_run import check_store, nearest_folder
 from smc_eval.cli.store import bytes_text
 from smc_eval.errors import SmcError, counted
@@ -34,10 +34,10 @@ LITTLE_SPACE = 2 * 10**9
 class Diagnosis:
     """What was found on this machine."""
 
-    sections: Mapping[str, Section]
+    sections: Mapping[str, DiagnosisSection]
 
     @property
-    def problems(self) -> list[Problem]:
+    def problems(self) -> list[Obstacle]:
         """What makes runs impossible."""
         return [problem for section in self.sections.values() for problem in section.problems]
 
@@ -72,7 +72,7 @@ def diagnose(output: Path) -> Diagnosis:
     )
 
 
-def plugins_section() -> Section:
+def plugins_section() -> DiagnosisSection:
     """The installed plugins, and whether each can be loaded."""
     with contextlib.redirect_stdout(sys.stderr):  # a plugin may print, and --json must stay JSON
         plugins = load_registry().plugins
@@ -85,7 +85,7 @@ def plugins_section() -> Section:
         for plugin in plugins
     ]
     problems = tuple(
-        Problem(plugin.reason, plugin.remedy.strip() or "install smc-eval again: pip install smc-eval")
+        Obstacle(plugin.reason, plugin.remedy.strip() or "install smc-eval again: pip install smc-eval")
         for plugin in plugins
         if plugin.status == "broken"
     )
@@ -98,16 +98,16 @@ def plugins_section() -> Section:
         )
         for fact in facts
     ]
-    return Section(facts, problems, lines=tuple(lines) or ("none",))
+    return DiagnosisSection(facts, problems, lines=tuple(lines) or ("none",))
 
 
-def store_section(output: Path) -> Section:
+def store_section(output: Path) -> DiagnosisSection:
     """The folder of the store: whether it can be written, and how much is free."""
     problems, notes = (), ()
     try:
         check_store(output)
     except SmcError as error:
-        problems = (Problem(str(error), "name another folder: --output DIR"),)
+        problems = (Obstacle(str(error), "name another folder: --output DIR"),)
     try:
         free = shutil.disk_usage(nearest_folder(output)).free
     except (OSError, ValueError):  # a text that can name no folder
@@ -122,7 +122,7 @@ def store_section(output: Path) -> Section:
     }
     line = f"{output} {'can' if facts['writable'] else 'CANNOT'} be written"
     line += f", {bytes_text(free)} free" if free is not None else ""
-    return Section(facts, problems, notes, (line,))
+    return DiagnosisSection(facts, problems, notes, (line,))
 
 
 def impersonal(value: Any) -> Any:

@@ -10,18 +10,18 @@ from urllib import request
 from urllib.error import HTTPError
 
 from smc_eval.cli.diagnosis.machine import address_without_user
-from smc_eval.cli.diagnosis.section import Section
+from smc_eval.cli.diagnosis.section import DiagnosisSection
 
 TIMEOUT = 3.0
 """Seconds to wait for an answer. Looking up a host has no limit of its own, so this one holds for all."""
 
 
-def hub_section() -> Section:
+def hub_section() -> DiagnosisSection:
     """The cache, whether the hub is switched off, and whether it answers."""
     try:
         from huggingface_hub import constants
     except ImportError as error:  # packages_section says so, if it is missing
-        return Section(None, notes=(f"the hub is not known: {error}",), lines=("unknown",))
+        return DiagnosisSection(None, notes=(f"the hub is not known: {error}",), lines=("unknown",))
     cache, offline = Path(constants.HF_HUB_CACHE), bool(constants.HF_HUB_OFFLINE)
     seconds = None if offline else answer_time(constants.ENDPOINT)
     address = address_without_user(constants.ENDPOINT)
@@ -39,7 +39,9 @@ def hub_section() -> Section:
     else:
         answer = f"{address} answers in {seconds:.1f} s"
     held = f"{facts['cached_repositories']} repositories in {cache}"
-    return Section(facts, notes=() if offline or seconds is not None else (answer,), lines=(answer, held))
+    return DiagnosisSection(
+        facts, notes=() if offline or seconds is not None else (answer,), lines=(answer, held)
+    )
 
 
 def answer_time(address: str) -> float | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from smc_eval.cli.diagnosis.section import Problem, Section
+from smc_eval.cli.diagnosis.section import DiagnosisSection, Obstacle
 from smc_eval.cli.store import bytes_text
 from smc_eval.experiment.config import DATA_VARIABLE
 from smc_eval.files.user_path import is_folder
@@ -35,17 +35,17 @@ MEMORY_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/
 """Files with the memory limit of a container."""
 
 
-def python_section() -> Section:
+def python_section() -> DiagnosisSection:
     """Python and the platform."""
     facts = {
         "version": platform.python_version(),
         "implementation": platform.python_implementation(),
         "platform": platform.platform(),
     }
-    return Section(facts, lines=("{implementation} {version} on {platform}".format_map(facts),))
+    return DiagnosisSection(facts, lines=("{implementation} {version} on {platform}".format_map(facts),))
 
 
-def memory_section() -> Section:
+def memory_section() -> DiagnosisSection:
     """Memory of the machine, what is free of it, and the limit of the container. None: not known here."""
     total_bytes = _total()
     facts = {
@@ -59,22 +59,22 @@ def memory_section() -> Section:
     line = f"{available} available of {total}"
     if facts["limit_bytes"]:
         line += f"; this container has at most {limit}"
-    return Section(facts, lines=(line,))
+    return DiagnosisSection(facts, lines=(line,))
 
 
-def environment_section() -> Section:
+def environment_section() -> DiagnosisSection:
     """The environment variables that change what a run does, as far as they are set."""
     facts = {name: _shown(name, os.environ[name]) for name in VARIABLES if name in os.environ}
     folder = os.environ.get(DATA_VARIABLE)
     problems = []
     if folder and not is_folder(folder) and folder not in {"hub", "synthetic", "published"}:
         problems.append(
-            Problem(
+            Obstacle(
                 f"{DATA_VARIABLE} names {folder!r}, which is no folder",
                 f"set it to a data folder, or unset it: unset {DATA_VARIABLE}",
             )
         )
-    return Section(facts, tuple(problems), lines=(_listed(facts),))
+    return DiagnosisSection(facts, tuple(problems), lines=(_listed(facts),))
 
 
 def _listed(facts: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from typing import NamedTuple
 
 import smc_eval
-from smc_eval.cli.diagnosis.section import Problem, Section
+from smc_eval.cli.diagnosis.section import DiagnosisSection, Obstacle
 from smc_eval.spec import OWN_PACKAGE
 
 EXTRAS: Mapping[str, str] = {
@@ -19,7 +19,7 @@ EXTRAS: Mapping[str, str] = {
 }
 """What needs each extra."""
 
-NOT_INSTALLED = Problem(
+NOT_INSTALLED = Obstacle(
     "smc-eval itself is not installed, only its files are on the path: it has no method and no task",
     "install it: pip install smc-eval",
 )
@@ -70,13 +70,13 @@ def read_requirements(lines: Iterable[str]) -> Iterator[Requirement]:
             yield Requirement(match["name"], match["least"] or "", match["extra"] or "")
 
 
-def packages_section() -> Section:
+def packages_section() -> DiagnosisSection:
     """The packages that smc-eval needs."""
     found = installed_version(OWN_PACKAGE)
     needed = [one for one in requirements() if not one.extra]
     facts = {one.name: {"version": one.installed, "least": one.least or None} for one in needed}
     problems = [
-        Problem(
+        Obstacle(
             f"the package {one.name} is not installed"
             if one.installed is None
             else f"the package {one.name} is {one.installed}, and smc-eval needs {one.least} or newer",
@@ -93,10 +93,10 @@ def packages_section() -> Section:
             f"smc-eval was installed as {found}, its files are of {smc_eval.__version__}; install it again"
         )
     line = ", ".join(f"{name} {fact['version'] or 'MISSING'}" for name, fact in facts.items())
-    return Section(facts, tuple(problems), tuple(notes), (line or "unknown",))
+    return DiagnosisSection(facts, tuple(problems), tuple(notes), (line or "unknown",))
 
 
-def extras_section() -> Section:
+def extras_section() -> DiagnosisSection:
     """The optional packages, by the extra that brings them; None where the installation does not know it."""
     facts, missing = {}, []
     for name, purpose in EXTRAS.items():
@@ -105,7 +105,7 @@ def extras_section() -> Section:
         facts[name] = {"for": purpose, "missing": lacking if own else None}
         if lacking or not own:
             missing.append(f"{name} is not installed ({purpose}): pip install 'smc-eval[{name}]'")
-    return Section(facts, lines=tuple(missing) or ("all are installed",))
+    return DiagnosisSection(facts, lines=tuple(missing) or ("all are installed",))
 
 
 def requirements() -> list[Requirement]:

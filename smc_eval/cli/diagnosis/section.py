@@ -7,20 +7,20 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Problem:
+class Obstacle:
     """Something that makes runs impossible."""
 
-    found: str
+    fault: str
     remedy: str
     """What the user can do."""
 
 
 @dataclass(frozen=True)
-class Section:
+class DiagnosisSection:
     """What was looked at in one place. Values are plain JSON values."""
 
     facts: Any
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[Obstacle, ...] = ()
     notes: tuple[str, ...] = ()
     """What is worth knowing, and stops no run."""
     lines: tuple[str, ...] = field(default=())

@@ -21,7 +21,7 @@ PLUGIN_KINDS: tuple[PluginKind, ...] = get_args(PluginKind)
 TEMPLATES = Path(__file__).parent / "templates"
 """Folder of the templates. Their ending keeps them from being taken for files of smc-eval."""
 
-TEXTS: Mapping[PluginKind, str] = {
+EXAMPLE_WORDS: Mapping[PluginKind, str] = {
     "method": "magnitudes, weighed by the norm of their row",
     "updater": "sparsity that rises in equal steps during training",
     "task": "which of four pairs of numbers has the largest sum",
@@ -44,7 +44,7 @@ def package_files(kind: PluginKind, name: PluginName) -> dict[str, str]:
         "class_name": name.class_name,
         "noun": "task" if kind == "task" else "method",
         "release": ".".join(__version__.split(".")[:2]),
-        "text": TEXTS[kind],
+        "text": EXAMPLE_WORDS[kind],
         "flags": run_flags(kind, name.name),
     }
     sources = {

@@ -20,7 +20,7 @@ from smc_eval.task import BUILT_MODELS
 PREFIX = "smc-eval-"
 """How the names of plugin packages begin."""
 
-LONGEST_NAME = 30
+MOST_CHARACTERS = 30
 """Most characters of a name. With the prefix it names a folder, a package and a module."""
 
 
@@ -71,9 +71,9 @@ class PluginName:
                 f"the name {word!r} cannot be that of a package; wanted lower-case letters a-z, digits and "
                 f"single dashes, with a letter first{hint}"
             )
-        if len(self.name) > LONGEST_NAME:
+        if len(self.name) > MOST_CHARACTERS:
             raise UsageError(
-                f"the name {word!r} has {len(self.name)} characters; wanted {LONGEST_NAME} at most"
+                f"the name {word!r} has {len(self.name)} characters; wanted {MOST_CHARACTERS} at most"
             )
 
     def _refuse_words_of_python(self) -> None:
