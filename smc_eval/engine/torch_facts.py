@@ -29,7 +29,7 @@ def torch_devices() -> list[dict[str, Any]]:
 
     `error` is None where the product is right; otherwise no net can run there.
     """
-    found = [("cpu", "CPU", None)]
+    found: list[tuple[str, str, int | None]] = [("cpu", "CPU", None)]
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
             properties = torch.cuda.get_device_properties(index)

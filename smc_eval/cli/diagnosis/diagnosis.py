@@ -103,17 +103,19 @@ def plugins_section() -> DiagnosisSection:
 
 def store_section(output: Path) -> DiagnosisSection:
     """The folder of the store: whether it can be written, and how much is free."""
-    problems, notes = (), ()
+    problems, notes = list[Obstacle](), list[str]()
     try:
         check_store(output)
     except SmcError as error:
-        problems = (Obstacle(str(error), "name another folder: --output DIR"),)
+        problems.append(Obstacle(str(error), "name another folder: --output DIR"))
     try:
         free = shutil.disk_usage(nearest_folder(output)).free
     except (OSError, ValueError):  # a text that can name no folder
         free = None
     if free is not None and free < LITTLE_SPACE:
-        notes = (f"only {bytes_text(free)} of disk are free for the store; --keep results needs the least",)
+        notes.append(
+            f"only {bytes_text(free)} of disk are free for the store; --keep results needs the least"
+        )
     facts = {
         "folder": str(output),
         "exists": is_folder(output),
@@ -122,7 +124,7 @@ def store_section(output: Path) -> DiagnosisSection:
     }
     line = f"{output} {'can' if facts['writable'] else 'CANNOT'} be written"
     line += f", {bytes_text(free)} free" if free is not None else ""
-    return DiagnosisSection(facts, problems, notes, (line,))
+    return DiagnosisSection(facts, tuple(problems), tuple(notes), (line,))
 
 
 def impersonal(value: Any) -> Any:
