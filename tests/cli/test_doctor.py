@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
+import os
 import sys
 import time
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.error import HTTPError, URLError
 
 import pytest
 
 import smc_eval
-from smc_eval.cli.diagnosis import devices, hub, machine, packages
+from smc_eval.cli import grid_run
+from smc_eval.cli.diagnosis import devices, diagnosis, hub, machine, packages
 from smc_eval.cli.diagnosis.diagnosis import DIAGNOSIS_SCHEMA
 from smc_eval.cli.diagnosis.packages import Requirement, numbers_of, read_requirements
 
@@ -114,6 +119,30 @@ def test_a_store_that_cannot_be_written_is_named(invoke, tmp_path: Path) -> None
     content = report(invoke, "--output", tmp_path / "file")
     assert "cannot write to --output" in only_problem(content)["fault"]
     assert not content["store"]["writable"]
+
+
+class FullDisk(io.BytesIO):
+    """A file on a disk without room."""
+
+    def write(self, content: Any) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_full_disk_is_named_and_stops_a_run_before_it_begins(
+    invoke, refused, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(grid_run.tempfile, "TemporaryFile", lambda **_: FullDisk())
+    fault = "cannot write to --output 'smc-eval-runs': No space left on device; choose another folder"
+    assert only_problem(report(invoke))["fault"] == fault
+    run = invoke("--model", "tiny", "--tasks", "sums", "--method", "omp-after", "--sparsity", "0.5")
+    assert refused(run) == f"error: {fault}\n"
+
+
+def test_little_room_is_a_note(invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(diagnosis.shutil, "disk_usage", lambda _: SimpleNamespace(free=10**9))
+    content = report(invoke)
+    assert content["usable"] and content["store"]["free_bytes"] == 10**9
+    assert content["notes"] == ["only 1 GB are free for the store; --keep results needs the least"]
 
 
 def test_a_store_of_another_release_is_named(invoke, tmp_path: Path) -> None:

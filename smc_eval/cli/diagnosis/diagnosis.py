@@ -113,9 +113,7 @@ def store_section(output: Path) -> DiagnosisSection:
     except (OSError, ValueError):  # a text that can name no folder
         free = None
     if free is not None and free < LITTLE_SPACE:
-        notes.append(
-            f"only {bytes_text(free)} of disk are free for the store; --keep results needs the least"
-        )
+        notes.append(f"only {bytes_text(free)} are free for the store; --keep results needs the least")
     facts = {
         "folder": str(output),
         "exists": is_folder(output),
