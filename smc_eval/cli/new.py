@@ -8,7 +8,13 @@ from typing import Annotated
 import typer
 
 from smc_eval.cli.completion import offered
-from smc_eval.cli.scaffold.package_files import PLUGIN_KINDS, package_files, run_flags, write_package
+from smc_eval.cli.scaffold.package_files import (
+    PLUGIN_KINDS,
+    PluginKind,
+    package_files,
+    run_flags,
+    write_package,
+)
 from smc_eval.cli.scaffold.plugin_name import PluginName
 from smc_eval.errors import UnknownName
 from smc_eval.files.user_path import user_path
@@ -37,7 +43,10 @@ def new(
     to: Annotated[
         str,
         typer.Option(
-            "--to", metavar="DIR", help="Folder that gets the package's folder.", show_default=False
+            "--to",
+            metavar="DIR",
+            help="Folder that gets the folder of the package. Default: the current one.",
+            show_default=False,
         ),
     ] = ".",
 ) -> None:
@@ -47,19 +56,18 @@ def new(
     lint, types and a workflow for CI. Its first lines say what to change. An updater comes with a method that
     uses it. Nothing is written if the name is taken or the folder exists.
     """
-    for known in PLUGIN_KINDS:
-        if kind == known:
-            checked = PluginName.checked(name, load_registry())
-            folder = write_package(known, checked, user_path(to))
-            for line in (
-                f"wrote {folder}: {', '.join(package_files(known, checked))}",
-                "next:",
-                f"  cd {shlex.quote(str(folder))}",
-                "  pip install -e '.[dev]'",
-                "  pytest",
-                f"  smc-eval {run_flags(known, checked.name)}",
-                f"then change {checked.module}.py: its first lines say what",
-            ):
-                typer.echo(printable(line))
-            return
-    raise UnknownName("kind of plugin", kind, PLUGIN_KINDS)
+    kinds: dict[str, PluginKind] = {known: known for known in PLUGIN_KINDS}
+    if kind not in kinds:
+        raise UnknownName("kind of plugin", kind, PLUGIN_KINDS)
+    plugin_kind, plugin_name = kinds[kind], PluginName.checked(name, load_registry())
+    folder = write_package(plugin_kind, plugin_name, user_path(to))
+    for line in (
+        f"wrote {folder}: {', '.join(package_files(plugin_kind, plugin_name))}",
+        "next:",
+        f"  cd {shlex.quote(str(folder))}",
+        "  pip install -e '.[dev]'",
+        "  pytest",
+        f"  smc-eval {run_flags(plugin_kind, plugin_name.name)}",
+        f"then change {plugin_name.module}.py: its first lines say what",
+    ):
+        typer.echo(printable(line))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 
@@ -23,5 +23,5 @@ class DiagnosisSection:
     problems: tuple[Obstacle, ...] = ()
     notes: tuple[str, ...] = ()
     """What is worth knowing, and stops no run."""
-    lines: tuple[str, ...] = field(default=())
+    lines: tuple[str, ...] = ()
     """The facts in short, for the screen."""
