@@ -67,6 +67,11 @@ def test_help_and_lists_import_no_heavy_package(arguments: tuple[str, ...]) -> N
     assert heavy_imports(*arguments) == "imported:"
 
 
+def test_a_new_plugin_is_written_without_heavy_packages(tmp_path: Path) -> None:
+    assert heavy_imports("new", "updater", "row-norm", "--to", str(tmp_path)) == "imported:"
+    assert (tmp_path / "smc-eval-row-norm").is_dir()
+
+
 def test_data_is_verified_without_heavy_packages() -> None:
     for name, task in (("mawps-asdiv-a_svamp", "svamp"), ("RACE", "race"), ("meltome", "meltome")):
         assert heavy_imports("data", "verify", str(synthetic_folder(name)), task) == "imported:"

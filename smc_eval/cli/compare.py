@@ -9,6 +9,7 @@ from typing import Annotated, Any, get_args
 
 import typer
 
+from smc_eval.cli.completion import METHOD_NAMES
 from smc_eval.cli.flags import FORMATS
 from smc_eval.cli.report import Folders, records_of
 from smc_eval.errors import UnknownName, counted
@@ -38,10 +39,15 @@ def compare(
     a: Annotated[
         str,
         typer.Argument(
-            metavar="A", help="A method of the stores, or dense; METHOD@SPARSITY is one at one sparsity."
+            metavar="A",
+            help="A method of the stores, or dense; METHOD@SPARSITY is one at one sparsity.",
+            autocompletion=METHOD_NAMES,
         ),
     ],
-    b: Annotated[str, typer.Argument(metavar="B", help="The other method, in the same form.")],
+    b: Annotated[
+        str,
+        typer.Argument(metavar="B", help="The other method, in the same form.", autocompletion=METHOD_NAMES),
+    ],
     folders: Folders,
     where: Annotated[
         list[str] | None,

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from smc_eval.capabilities import data_files
+from smc_eval.cli.completion import TASKS
 from smc_eval.cli.flags import VerbCommand
 from smc_eval.cli.listing import columns
 from smc_eval.data_file import DataFile
@@ -30,6 +31,7 @@ TaskNames = Annotated[
         metavar="TASKS",
         help="Tasks or groups, with options: winogrande:size=xs. Default: all.",
         show_default=False,
+        autocompletion=TASKS,
     ),
 ]
 
@@ -94,7 +96,10 @@ def verify(
 @data.command("fetch", cls=VerbCommand)
 def fetch(
     names: Annotated[
-        list[str], typer.Argument(metavar="TASKS", help="Tasks or groups, with options: winogrande:size=xs.")
+        list[str],
+        typer.Argument(
+            metavar="TASKS", help="Tasks or groups, with options: winogrande:size=xs.", autocompletion=TASKS
+        ),
     ],
     folder: Annotated[
         str, typer.Option("--data-dir", metavar="DIR", envvar=DATA_VARIABLE, help="Data folder to write to.")

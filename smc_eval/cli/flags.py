@@ -5,11 +5,12 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, get_args
 
 import typer
 from typer.core import TyperCommand
 
+from smc_eval.cli.completion import GRID_NAMES, closed_choices, flag_completion
 from smc_eval.experiment.ablation import How
 from smc_eval.experiment.config import Format, RunConfig, configured, keys
 
@@ -47,6 +48,7 @@ GRID_OPTION = typer.Option(
     metavar="FILE.toml|NAME",
     help="Take flags from a TOML file, one key for each flag, or from a built-in grid: smc-bench. "
     "Flags on the command line take precedence. Default: none.",
+    autocompletion=GRID_NAMES,
 )
 
 
@@ -98,15 +100,13 @@ def _parameter(key: str, name: str, *, json_is_flag: bool) -> inspect.Parameter:
         switch = f"--{key}/--no-{key}" if field.default else f"--{key}"
         return _keyword(name, bool | None, typer.Option(switch, help=text, show_default=False))
     option = typer.Option(
-        f"--{key}", metavar=METAVARS.get(key) or _choices(field.annotation), help=text, show_default=False
+        f"--{key}",
+        metavar=METAVARS.get(key) or "|".join(closed_choices(field.annotation)) or None,
+        help=text,
+        show_default=False,
+        autocompletion=flag_completion(key),
     )
     return _keyword(name, list[str] | None if field.annotation == tuple[str, ...] else str | None, option)
-
-
-def _choices(annotation: Any) -> str | None:
-    """The values of a `Literal`, or of a `Literal | None`."""
-    literals = [part for part in (annotation, *get_args(annotation)) if get_origin(part) is Literal]
-    return "|".join(map(str, get_args(literals[0]))) if literals else None
 
 
 def _keyword(name: str, kind: Any, option: Any) -> inspect.Parameter:

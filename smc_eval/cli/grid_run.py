@@ -148,17 +148,26 @@ def check_outputs(config: RunConfig) -> None:
     trackers(config)
     if config.json_file and config.json_file != "-":
         check_writable(Path(config.json_file))
-    output = Path(config.output)
-    check_layout(output)
+    check_store(Path(config.output))
+
+
+def check_store(folder: Path) -> None:
+    """Check that a store can be written, and is of this release. No folder is made.
+
+    Raises:
+        StoreError: it cannot be written, or another release wrote it.
+    """
+    check_layout(folder)
     try:
-        with tempfile.TemporaryFile(dir=_nearest_folder(output)):
-            pass
+        with tempfile.TemporaryFile(dir=nearest_folder(folder)) as file:
+            file.write(bytes(4096))  # a full disk takes an empty file
+            file.flush()
     except OSError as error:
         raise StoreError(
-            f"cannot write to --output {config.output!r}: {error.strerror}; choose another folder"
+            f"cannot write to --output {str(folder)!r}: {error.strerror}; choose another folder"
         ) from None
 
 
-def _nearest_folder(path: Path) -> Path:
+def nearest_folder(path: Path) -> Path:
     """The path itself, or the nearest of its parents that exists. A refused run leaves no new folder."""
     return next(place for place in (path.absolute(), *path.absolute().parents) if place.exists())

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from smc_eval.cli.completion import offered
 from smc_eval.errors import UnknownName, counted
 from smc_eval.protocol import PROTOCOLS, SUMMARIES
 from smc_eval.registry import Registry, load_registry
@@ -36,7 +37,12 @@ LIST_HEADS = {
 def list_plugins(
     kind: Annotated[
         str | None,
-        typer.Argument(metavar="|".join(LISTS), help="List only these. Default: all.", show_default=False),
+        typer.Argument(
+            metavar="|".join(LISTS),
+            help="List only these. Default: all.",
+            show_default=False,
+            autocompletion=offered(lambda _: LISTS),
+        ),
     ] = None,
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON. Default: off.")] = False,

@@ -9,7 +9,7 @@ import time
 import traceback
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -18,8 +18,10 @@ import smc_eval
 from smc_eval.cli import (
     compare,
     data,
+    doctor,
     export,
     listing,
+    new,
     plan,
     report,
     run,
@@ -30,12 +32,13 @@ from smc_eval.cli import (
     verify_sparsity,
     work,
 )
+from smc_eval.cli.completion import rejoin_words
 from smc_eval.cli.flags import VerbCommand, with_config_flags
 from smc_eval.engine.distributed import launch
 from smc_eval.errors import RankLost, SmcError
 from smc_eval.reporting.printable import error_lines
 
-PROGRAM_FLAGS = ("--help", "--version")
+PROGRAM_FLAGS = ("--help", "--version", "--install-completion", "--show-completion")
 """Flags of the program itself. Any other first flag belongs to `run`."""
 
 VERBS_THAT_CONTINUE = ("run", "work", "data", "export")
@@ -58,6 +61,14 @@ class VerbGroup(TyperGroup):
         if launch.rank() > 0 and args[:1] != ["run"]:
             raise typer.Exit  # rank 0 alone executes the other verbs
         return super().parse_args(ctx, args)
+
+    def shell_complete(self, ctx: typer.Context, incomplete: str) -> list[Any]:  # type: ignore[override]
+        """The verbs, and the flags of `run`, which may stand without it."""
+        items: list[Any] = list(super().shell_complete(ctx, incomplete))
+        if incomplete.startswith("-") and (command := self.get_command(ctx, "run")):
+            with command.make_context("run", [], parent=ctx, resilient_parsing=True) as inner:
+                items += [item for item in command.shell_complete(inner, incomplete) if item not in items]
+        return items
 
     def invoke(self, ctx: typer.Context) -> object:  # type: ignore[override]
         """Execute the verb. Print an error in one to three lines."""
@@ -101,7 +112,7 @@ app = typer.Typer(
     cls=VerbGroup,
     name="smc-eval",
     rich_markup_mode=None,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
 )
 
@@ -132,6 +143,8 @@ command("store")(store.store)
 command("export")(export.export)
 command("speed")(speed.speed)
 command("verify-sparsity")(verify_sparsity.verify_sparsity)
+command("new")(new.new)
+command("doctor")(doctor.doctor)
 app.add_typer(data.data, name="data")
 
 
@@ -141,6 +154,7 @@ def run_program() -> None:
         if launch.rank() > 0:
             sys.excepthook = lambda *error: traceback.print_exception(*error, file=sys.__stderr__)
             sys.stdout = sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  to the end
+        rejoin_words(os.environ)
         app(prog_name="smc-eval")
     except OSError as error:
         if error.filename:  # it concerns a file, and is a fault of smc-eval

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import typer
 
 from smc_eval.card import MethodCard
+from smc_eval.cli.completion import ENTRIES
 from smc_eval.cli.listing import columns
 from smc_eval.errors import PluginError, SmcError, UnknownName, first_line, named_value
 from smc_eval.experiment.cell import MOST_STAGES
@@ -58,6 +59,7 @@ def show(
         typer.Argument(
             metavar="NAME",
             help="A method, task, group of tasks, kind of model, optimizer, tracker or protocol.",
+            autocompletion=ENTRIES,
         ),
     ],
 ) -> None:

@@ -26,6 +26,8 @@ VERBS = (
     "export",
     "speed",
     "verify-sparsity",
+    "new",
+    "doctor",
     "data",
 )
 

@@ -1,0 +1,1 @@
+"""What `smc-eval doctor` looks at: packages, machine, hub, plugins and store."""

@@ -1,0 +1,1 @@
+"""The package of a new plugin: its name, and its files from templates."""
