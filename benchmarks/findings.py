@@ -10,6 +10,7 @@ differences of one table.
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -77,50 +78,64 @@ def _read(folder: Path) -> tuple[list[Record], Table]:
 def _tables(folder: Path) -> Iterator[str]:
     """The tables of one store: one for each sparsity."""
     records, table = _read(folder)
-    columns = {
-        name: {
-            row.method.partition(" ")[0]: value
-            for row in table.rows
-            if (value := row.cell_values[place]).records
-        }
-        for place, name in enumerate(table.columns)
-    }
-    dense = next(iter(columns.pop(DENSE).values()))
-    for name, values in columns.items():
-        yield _table(folder, name, values, dense, records)
+    for place, column in enumerate(table.columns):
+        values = {row.method: row.cell_values[place] for row in table.rows if row.cell_values[place].records}
+        if column == DENSE:
+            dense = next(iter(values.values()))
+        else:
+            yield _table(folder, column, values, dense, records)
 
 
 def _table(
     folder: Path, column: str, values: dict[str, CellValue], dense: CellValue, records: Sequence[Record]
 ) -> str:
-    """All methods at one sparsity, best first, with their differences from those that they have to beat."""
+    """All rows at one sparsity, best first, with their differences from those that they have to beat.
+
+    A row is a method, with its distribution where the store has several of the method.
+    """
     items, pairs = items_in([folder]), dict[tuple[str, str], PairedComparison]()
-    for method in values:
-        for other in AGAINST:
-            if method != other:
-                found = compare_methods(records, items, f"{method}@{column}", f"{other}@{column}")
-                pairs[method, other] = found[0]
+    methods = Counter(map(_method, values))
+    own = {row: [record for record in records if _is_of(record, row, methods)] for row in values}
+    named = {row: row if methods[_method(row)] > 1 else _method(row) for row in values}
+    others = [row for row in values if _method(row) in AGAINST]
+    for row in values:
+        for other in others:
+            if _method(row) != _method(other):
+                both = [*own[row], *own[other]]
+                words = (f"{_method(each)}@{column}" for each in (row, other))
+                pairs[row, other] = compare_methods(both, items, *words)[0]
     corrected = dict(zip(pairs, holm([pair.comparison.p for pair in pairs.values()]), strict=True))
     first = records[0]
     assert first.score is not None
     lines = [
         f"**{first.task}, {first.model}, {column}**; dense {dense.text}, {first.score.metric}",
         "",
-        f"| method | score | {' | '.join(f'minus `{other}` | p' for other in AGAINST)} |",
-        "| --- | --: | " + " | ".join("--: | --:" for _ in AGAINST) + " |",
+        f"| method | score | {' | '.join(f'minus `{named[other]}` | p' for other in others)} |",
+        "| --- | --: | " + " | ".join("--: | --:" for _ in others) + " |",
     ]
-    ranked = sorted(values, key=lambda method: -values[method].value)
-    for method in ranked:
-        cells = [f"`{method}`", values[method].text]
-        for other in AGAINST:
-            if method == other:
+    for row in sorted(values, key=lambda row: -values[row].value):
+        cells = [f"`{named[row]}`", values[row].text]
+        for other in others:
+            if (row, other) not in pairs:
                 cells += ["", ""]
                 continue
-            difference, p = pairs[method, other].comparison.difference, corrected[method, other]
+            difference, p = pairs[row, other].comparison.difference, corrected[row, other]
             sign = f"{difference:+.1f}".replace("-", "−")
             cells += [f"**{sign}**" if p < LEVEL else sign, f"{p:.3f}" if p >= 0.001 else "<0.001"]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _method(row: str) -> str:
+    """The method of a row, without its distribution."""
+    return row.partition(" ")[0]
+
+
+def _is_of(record: Record, row: str, methods: Mapping[str, int]) -> bool:
+    """Whether a record belongs to a row."""
+    if methods[_method(row)] == 1:
+        return record.method == _method(row)
+    return row == f"{record.method} ({record.target.distribution})"
 
 
 def _perplexity(value: CellValue) -> str:
