@@ -1,14 +1,12 @@
-"""Flags: the fields of a run configuration as options of a verb, and the form of a verb's help."""
+"""Flags: the fields of a run configuration as options of a verb."""
 
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
-from typer.core import TyperCommand
 
 from smc_eval.experiment.ablation import How
 from smc_eval.experiment.config import Format, RunConfig, configured, keys
@@ -48,19 +46,6 @@ GRID_OPTION = typer.Option(
     help="Take flags from a TOML file, one key for each flag, or from a built-in grid: smc-bench. "
     "Flags on the command line take precedence. Default: none.",
 )
-
-
-class VerbCommand(TyperCommand):
-    """A verb whose help leaves out the Python types of arguments."""
-
-    def format_options(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override]
-        """Write the arguments and the options, each in a section."""
-        for title, kind in (("Arguments", "argument"), ("Options", "option")):
-            records = [p.get_help_record(ctx) for p in self.get_params(ctx) if p.param_type_name == kind]
-            rows = [(re.sub(r" <.*>$", "", name), text) for name, text in filter(None, records)]
-            if rows:
-                with formatter.section(title):
-                    formatter.write_dl(rows)
 
 
 def with_config_flags(verb: Callable[..., None], *, json_is_flag: bool = False) -> Callable[..., None]:
