@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from smc_eval.errors import StoreError, UsageError, first_line
@@ -115,6 +115,35 @@ class RecordsFile:
             StoreError: the file cannot be read, or another release wrote all of it.
         """
         return self.latest().get(digest)
+
+    @property
+    def bytes_read(self) -> int:
+        """Bytes of the file that `latest` has read so far."""
+        return self._bytes_read
+
+    def added(self, digest: str, since: int) -> Record | None:
+        """The newest whole record of one cell after the first `since` bytes of the file; None if there is none.
+
+        Another process has read these bytes. No other line is read as a record, so the cost does not grow
+        with the file. A file that has not so many bytes is another one, and is searched from its start.
+
+        Raises:
+            StoreError: the file cannot be read.
+        """
+        found: Record | None = None
+        try:
+            with self.path.open("rb") as file:
+                file.seek(since if since <= file.seek(0, os.SEEK_END) else 0)
+                for line in file:
+                    if digest.encode() in line and line.endswith(b"\n"):
+                        with suppress(BrokenLine, ForeignSchema):
+                            record = self._reader.record(line)
+                            found = record if record.digest == digest else found
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise StoreError(f"cannot read {self.path}: {error.strerror}") from None
+        return found
 
     def add(self, record: Record) -> None:
         """Append one record: whole and on disk, or not at all.

@@ -87,7 +87,8 @@ class Dispatcher:
             del self.waiting[chain.digest]
             lane = self._free_lane()
             self.watcher.lane(lane).cell(self.number[chain.digest], chain.cell.label)
-            self._submit(lane, self.taken.pop(chain.digest, Job(chain)))
+            fresh = Job(chain, records_read=self.store.records.bytes_read)
+            self._submit(lane, self.taken.pop(chain.digest, fresh))
 
     def _free_lane(self) -> int:
         return next(lane for lane in range(len(self.lanes) + 1) if lane not in self.lanes)
