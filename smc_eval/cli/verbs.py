@@ -1,4 +1,4 @@
-"""The verbs of the program: their names and summaries. The module of a verb is imported when the verb is used."""
+"""The verbs of the program. The module of a verb is imported when the verb is used."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ class CellOptions:
     parts: int = 1
     """Number of parts into which batches are cut, to fit into memory. Optimizer steps stay the same."""
     records_read: int | None = None
-    """Bytes of the records file in which the run found no finished record of the cell; None if nobody looked."""
+    """Bytes of the records file that were searched for a finished record of the cell; None if none were."""
 
 
 class CellRun:

@@ -17,7 +17,7 @@ from smc_eval.engine.executors.local import Local
 from smc_eval.engine.executors.select import Maker, executor_for
 from smc_eval.engine.finished_run import drop_left_nets, warn_of_broken_records
 from smc_eval.engine.optimizer_state import refuse_unfit_optimizers
-from smc_eval.engine.progress import Silent, Watcher
+from smc_eval.engine.progress import Silent
 from smc_eval.engine.run_options import RunOptions
 from smc_eval.engine.tracking import tracking
 from smc_eval.errors import UsageError

@@ -113,7 +113,7 @@ def decimals(records: Iterable[Record]) -> int:
 def make_cell_value(
     records: Sequence[Record], group: Sequence[Record], decimals: int, find_items: FindItems | None = None
 ) -> CellValue:
-    """One cell from the records of its seeds and folds; `group` has the seeds and folds of its task and model.
+    """One cell from the records of its seeds and folds; `group` has those of its task and model.
 
     Records that are not certified enter the mean only if no record of the cell is certified.
     """

@@ -105,6 +105,23 @@ def distinct(results: Iterable[Record]) -> tuple[Record, ...]:
     return tuple({_identity(result): result for result in results}.values())
 
 
+class Setting(NamedTuple):
+    """The parts of a record that its facets are made of."""
+
+    dense: bool
+    n_m: bool
+    """Whether the target is an N:M pattern."""
+    protocol: str
+    scope: str
+    distribution: str
+    include: tuple[str, ...]
+    exclude: tuple[str, ...]
+    data: str | NoEffect
+    limit: int | None
+    match: Budget | None
+    recipe: Recipe
+
+
 def facets(result: Record) -> Mapping[str, Any]:
     """All values that records of one task, model and method must share to be averaged.
 
@@ -112,48 +129,38 @@ def facets(result: Record) -> Mapping[str, Any]:
     """
     target, data = result.target, result.data
     return _facets(
-        result.protocol,
-        target.scope,
-        target.distribution,
-        target.include,
-        target.exclude,
-        data.source if data.digest else ANY,
-        data.limited,
-        result.match,
-        result.recipe,
-        dense=result.method == DENSE,
-        n_m=":" in target.pattern,
+        Setting(
+            result.method == DENSE,
+            ":" in target.pattern,
+            result.protocol,
+            target.scope,
+            target.distribution,
+            target.include,
+            target.exclude,
+            data.source if data.digest else ANY,
+            data.limited,
+            result.match,
+            result.recipe,
+        )
     )
 
 
-@lru_cache(maxsize=4096, typed=True)
-def _facets(
-    protocol: str,
-    scope: str,
-    distribution: str,
-    include: tuple[str, ...],
-    exclude: tuple[str, ...],
-    data: str | NoEffect,
-    limit: int | None,
-    match: Budget | None,
-    recipe: Recipe,
-    *,
-    dense: bool,
-    n_m: bool,
-) -> Mapping[str, Any]:
+@lru_cache(maxsize=4096)
+def _facets(own: Setting) -> Mapping[str, Any]:
+    dense, match = own.dense, own.match
     return {
-        "protocol": protocol,
-        "scope": ANY if dense else scope,
-        "distribution": ANY if dense or n_m else distribution,
-        "include": ANY if dense else include or None,
-        "exclude": ANY if dense else exclude or None,
-        "data": data,
-        "limit": limit,
+        "protocol": own.protocol,
+        "scope": ANY if dense else own.scope,
+        "distribution": ANY if dense or own.n_m else own.distribution,
+        "include": ANY if dense else own.include or None,
+        "exclude": ANY if dense else own.exclude or None,
+        "data": own.data,
+        "limit": own.limit,
         "match": ANY if dense else match and match.measure,
         **{name: f"{n:g}" if (n := getattr(match, name, 1)) != 1 else None for name in ("factor", "inside")},
         **{
             name: json.dumps(v) if isinstance(v, tuple) else v
-            for name, v in recipe
+            for name, v in own.recipe
             if name not in Recipe.marked(Outside)
         },
     }

@@ -41,7 +41,7 @@ def sealed_line(record: Record) -> bytes:
 
 
 class LineReader:
-    """Reads records from lines. Equal recipes, targets and data are one object, as many records have the same."""
+    """Reads records from lines. Equal recipes, targets and data of records are one object."""
 
     def __init__(self) -> None:
         self._parts = dict[tuple[str, str], object]()
@@ -78,8 +78,7 @@ class LineReader:
 def sealed_values(line: bytes) -> dict[str, Any] | None:
     """The values of a line without its seal; None where the seal is wrong.
 
-    The seal is that of the bytes before it. A line of an earlier build, or one that was written again with
-    the same values, has the seal of its values.
+    It is the seal of the bytes without it. A line of an earlier build has the seal of its values.
     """
     content, key, end = line.removesuffix(b"\n").rpartition(SEAL_KEY)
     content += b"}"

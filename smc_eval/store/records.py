@@ -122,7 +122,7 @@ class RecordsFile:
         return self._bytes_read
 
     def added(self, digest: str, since: int) -> Record | None:
-        """The newest whole record of one cell after the first `since` bytes of the file; None if there is none.
+        """The newest whole record of one cell after the first `since` bytes of the file, or None.
 
         Another process has read these bytes. No other line is read as a record, so the cost does not grow
         with the file. A file that has not so many bytes is another one, and is searched from its start.
@@ -186,7 +186,7 @@ class RecordsFile:
 
 @contextmanager
 def collection_paused() -> Iterator[None]:
-    """Within, Python looks for no garbage. A reader makes none, and each look would go through all records."""
+    """Within, Python looks for no garbage: a reader makes none, and each look goes through all records."""
     collecting = gc.isenabled()
     gc.disable()
     try:

@@ -43,7 +43,7 @@ class Job:
     retried: bool = False
     """Whether a worker died while it ran this cell before."""
     records_read: int = 0
-    """Bytes of the records file in which the run found no finished record of the cell."""
+    """Bytes of the records file that the run has searched for a finished record of the cell."""
 
 
 class WorkerDied(SmcError):
