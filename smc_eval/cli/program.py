@@ -37,7 +37,8 @@ class VerbGroup(TyperGroup):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
-        self.commands = VerbCommands()  # type: ignore[assignment]  nothing is added to them
+        # nothing is ever added to them
+        self.commands = VerbCommands()  # type: ignore[assignment]
 
     def format_commands(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override]
         """Write the verbs with their summaries, without importing them."""

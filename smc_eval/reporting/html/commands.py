@@ -9,7 +9,7 @@ from typing import Any
 
 from smc_eval.experiment.grid import recipe_of
 from smc_eval.method import DENSE
-from smc_eval.protocol import PROTOCOLS
+from smc_eval.protocol import PROTOCOLS, Protocol
 from smc_eval.recipe import Recipe
 from smc_eval.registry import Registry
 from smc_eval.store.record import Record
@@ -57,7 +57,7 @@ def _recipe_changes(record: Record, registry: Registry) -> str:
     kind = registry.tasks.get(_base_name(record.task))
     if kind is None:
         return ""
-    own = _own_recipe(kind, record.model, record.protocol)
+    own = _own_recipe(kind, record.model, PROTOCOLS[record.protocol])
     changes = {
         name: value for name, value in record.recipe if value is not None and value != getattr(own, name)
     }
@@ -65,8 +65,8 @@ def _recipe_changes(record: Record, registry: Registry) -> str:
 
 
 @cache  # as many records as cells have the same
-def _own_recipe(kind: type[Task], model: str, protocol: str) -> Recipe:
-    return recipe_of(kind, model, PROTOCOLS[protocol]).recorded
+def _own_recipe(kind: type[Task], model: str, protocol: Protocol) -> Recipe:
+    return recipe_of(kind, model, protocol).recorded
 
 
 def _text(value: Any) -> str:
