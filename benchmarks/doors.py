@@ -31,8 +31,6 @@ from typing import Any, NamedTuple
 
 from memory import REVISION, old_release
 
-from smc_eval.target import SMC_GRID
-
 METHODS = ("lth", "omp-after", "random-after", "gmp", "omp-before", "snip", "random-before", "omp-rigl")
 TASKS = (
     "csqa", "winogrande", "race/high", "race/middle", "mawps/gts", "svamp/gts", "asdiv-a/gts", "hp-s",
@@ -72,6 +70,8 @@ class Cost(NamedTuple):
 
 def records(count: int) -> Iterator[dict[str, Any]]:
     """The fields of made-up records, as changes of a template."""
+    from smc_eval.target import SMC_GRID
+
     levels = [("dense", 0.0), *((method, sparsity) for method in METHODS for sparsity in SMC_GRID)]
     places = [(seed, fold) for seed in range(SEEDS * (1 + count // 20_000)) for fold in range(FOLDS)]
     cells = [(*level, task, *place) for place in places for task in TASKS for level in levels]
