@@ -5,11 +5,17 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
+from smc_eval.experiment.config import configured
+from smc_eval.experiment.grid import Grid
+from smc_eval.planning.resolve import Resolver
+from smc_eval.registry import registry
+from smc_eval.store.record import blank_record
 from smc_eval.store.records import RecordsFile
 from smc_eval.tasks.synthetic import synthetic_folder
 from smc_eval.testing import record_with
@@ -33,9 +39,9 @@ print("imported:", *sorted(set({heavy}) & sys.modules.keys()))
 RUN_FLAGS = ("--model", "tiny", "--method", "omp-after", "--tasks", "all", "--sparsity", "0.5,2:4")
 
 
-def heavy_imports(*arguments: str) -> str:
+def heavy_imports(*arguments: str, heavy: tuple[str, ...] = HEAVY) -> str:
     """The heavy packages that a call of the command line imports; `import smc_eval` without arguments."""
-    code = PROGRAM.format(heavy=HEAVY)
+    code = PROGRAM.format(heavy=heavy)
     command = [sys.executable, "-c", code, *arguments]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
@@ -116,6 +122,36 @@ def test_a_report_imports_no_heavy_package(tmp_path: Path) -> None:
     assert heavy_imports("report", str(tmp_path)) == "imported:"
     assert heavy_imports("report", str(tmp_path), "--curves") == "imported:"
     assert heavy_imports("report", str(tmp_path), "--html", str(tmp_path / "page.html")) == "imported:"
+
+
+def test_the_help_of_the_program_imports_no_verb() -> None:
+    code = PROGRAM.format(heavy=("smc_eval.cli.run", "smc_eval.cli.flags", "pydantic", "numpy", "rich"))
+    ran = subprocess.run([sys.executable, "-c", code, "--help"], capture_output=True, text=True, check=True)
+    assert ran.stdout.splitlines()[-1] == "imported:"
+
+
+def test_lists_import_neither_numpy_nor_what_runs_and_reports() -> None:
+    heavy = ("numpy", "rich", "smc_eval.cli.run", "smc_eval.engine.executors", "smc_eval.reporting.table")
+    assert heavy_imports("list", heavy=heavy) == "imported:"
+
+
+def test_a_table_of_single_seeds_imports_no_numpy(tmp_path: Path) -> None:
+    RecordsFile(tmp_path).add(record_with())
+    for words in ((), ("--format", "markdown"), ("--format", "latex")):
+        assert heavy_imports("report", str(tmp_path), *words, heavy=("numpy", *HEAVY)) == "imported:"
+
+
+def test_a_run_with_nothing_left_to_do_imports_neither_torch_nor_numpy(tmp_path: Path) -> None:
+    flags = ("--model", "tiny", "--method", "omp-after", "--tasks", "svamp/gts", "--sparsity", "0.5")
+    config = configured({flag[2:]: [word] for flag, word in zip(flags[::2], flags[1::2], strict=True)})
+    cells = Resolver().resolve_all(Grid.of(config, registry()).cells())
+    done = record_with()
+    for cell in cells:
+        parts = {name: getattr(done, name) for name in ("score", "sparsity", "certificate", "cost")}
+        RecordsFile(tmp_path).add(replace(blank_record(cell.cell, cell.chain), status="ok", **parts))
+    assert len(cells) == 2  # the dense net too
+    words = ("run", *flags, "--output", str(tmp_path))
+    assert heavy_imports(*words, heavy=("numpy", *HEAVY)) == "imported:"
 
 
 def test_the_help_of_the_program_imports_no_task() -> None:

@@ -12,8 +12,8 @@ import typer
 
 from smc_eval.capabilities import data_files
 from smc_eval.cli.completion import TASKS
-from smc_eval.cli.flags import VerbCommand
 from smc_eval.cli.listing import columns
+from smc_eval.cli.verb_command import VerbCommand
 from smc_eval.data_file import DataFile
 from smc_eval.errors import DownloadError, UsageError
 from smc_eval.experiment.config import DATA_VARIABLE
@@ -23,7 +23,7 @@ from smc_eval.registry import ALL, registry
 from smc_eval.reporting.printable import printable
 from smc_eval.task import Task
 
-data = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
+data = typer.Typer(rich_markup_mode=None, no_args_is_help=True, add_completion=False)
 
 TaskNames = Annotated[
     list[str] | None,

@@ -1,14 +1,12 @@
-"""Flags: the fields of a run configuration as options of a verb, and the form of a verb's help."""
+"""Flags: the fields of a run configuration as options of a verb."""
 
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Callable
 from typing import Annotated, Any, get_args
 
 import typer
-from typer.core import TyperCommand
 
 from smc_eval.cli.completion import GRID_NAMES, closed_choices, flag_completion
 from smc_eval.experiment.ablation import How
@@ -50,19 +48,6 @@ GRID_OPTION = typer.Option(
     "Flags on the command line take precedence. Default: none.",
     autocompletion=GRID_NAMES,
 )
-
-
-class VerbCommand(TyperCommand):
-    """A verb whose help leaves out the Python types of arguments."""
-
-    def format_options(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override]
-        """Write the arguments and the options, each in a section."""
-        for title, kind in (("Arguments", "argument"), ("Options", "option")):
-            records = [p.get_help_record(ctx) for p in self.get_params(ctx) if p.param_type_name == kind]
-            rows = [(re.sub(r" <.*>$", "", name), text) for name, text in filter(None, records)]
-            if rows:
-                with formatter.section(title):
-                    formatter.write_dl(rows)
 
 
 def with_config_flags(verb: Callable[..., None], *, json_is_flag: bool = False) -> Callable[..., None]:

@@ -9,8 +9,10 @@ from pathlib import Path
 
 from smc_eval import __version__
 from smc_eval.engine.executors.select import executor_for
+from smc_eval.engine.finished_run import finished_run
 from smc_eval.engine.progress import Watcher
 from smc_eval.engine.run_options import RunOptions
+from smc_eval.engine.stop_signals import STOP_SIGNALS
 from smc_eval.errors import StoreError
 from smc_eval.experiment.cell import Chain
 from smc_eval.experiment.config import RunConfig
@@ -81,9 +83,6 @@ def _run(
     options: Mapping[str, bool],
 ) -> list[Record]:
     """Run chains as the flags say."""
-    from smc_eval.engine.runner import run_cells  # imports torch
-    from smc_eval.engine.stop_signals import STOP_SIGNALS
-
     run_options = RunOptions(
         Path(config.output),
         device=config.device,
@@ -100,7 +99,12 @@ def _run(
         **options,
     )
     with STOP_SIGNALS.handled():
-        return run_cells(chains, run_options)
+        store = Store(run_options.folder)
+        if records := finished_run(chains, store, run_options):
+            return records
+        from smc_eval.engine.runner import run_cells  # imports torch
+
+        return run_cells(chains, run_options, store)
 
 
 def save_grid(config: RunConfig, resolved: Sequence[ResolvedCell]) -> None:

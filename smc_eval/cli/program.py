@@ -1,4 +1,4 @@
-"""The program `smc-eval`: its verbs, bare flags as `run`, and errors as messages with an exit code."""
+"""The program `smc-eval`: bare flags as `run`, and errors as messages with an exit code."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import signal
 import sys
 import time
 import traceback
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,25 +14,8 @@ import typer
 from typer.core import TyperGroup
 
 import smc_eval
-from smc_eval.cli import (
-    compare,
-    data,
-    doctor,
-    export,
-    listing,
-    new,
-    plan,
-    report,
-    run,
-    score,
-    show,
-    speed,
-    store,
-    verify_sparsity,
-    work,
-)
-from smc_eval.cli.completion import rejoin_words
-from smc_eval.cli.flags import VerbCommand, with_config_flags
+from smc_eval.cli.bash_words import rejoin_words
+from smc_eval.cli.verbs import VerbCommands, summary_rows
 from smc_eval.engine.distributed import launch
 from smc_eval.errors import RankLost, SmcError
 from smc_eval.reporting.printable import error_lines
@@ -53,6 +35,20 @@ CommandLineError: type[Exception] = typer.BadParameter.__mro__[2]
 
 class VerbGroup(TyperGroup):
     """The group of verbs. It prints every error of smc-eval as a message with an exit code."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        # nothing is ever added to them
+        self.commands = VerbCommands()  # type: ignore[assignment]
+
+    def format_commands(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override]
+        """Write the verbs with their summaries, without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(summary_rows(formatter.width))
+
+    def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
+        """The names of the verbs, in the order of the help."""
+        return list(self.commands)
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
         """Treat bare flags as flags of `run`."""
@@ -128,24 +124,6 @@ def program(
 
     Flags without a verb mean run:  smc-eval --model tiny --method omp-after --tasks all
     """
-
-
-command = partial(app.command, cls=VerbCommand)
-command("run")(with_config_flags(run.run))
-command("work")(with_config_flags(work.work))
-command("plan")(with_config_flags(plan.plan, json_is_flag=True))
-command("list")(listing.list_plugins)
-command("show")(show.show)
-command("report")(report.report)
-command("compare")(compare.compare)
-command("score")(score.score)
-command("store")(store.store)
-command("export")(export.export)
-command("speed")(speed.speed)
-command("verify-sparsity")(verify_sparsity.verify_sparsity)
-command("new")(new.new)
-command("doctor")(doctor.doctor)
-app.add_typer(data.data, name="data")
 
 
 def run_program() -> None:

@@ -14,8 +14,7 @@ from smc_eval.experiment.config import configured
 from smc_eval.registry import load_registry
 from smc_eval.reporting.export import check_writable, write_text
 from smc_eval.reporting.printable import printable
-from smc_eval.reporting.summary import Summaries
-from smc_eval.reporting.table import table_of
+from smc_eval.reporting.table import Table, table_of
 from smc_eval.store import mask_samples, predictions
 from smc_eval.store.record import Record, same_data
 from smc_eval.store.records import latest_records
@@ -23,6 +22,7 @@ from smc_eval.store.speeds import speeds_in
 
 if TYPE_CHECKING:
     from smc_eval.reporting.html.page import Page
+    from smc_eval.reporting.summary import Summaries
 
 Folders = Annotated[list[Path], typer.Argument(metavar="DIR", help="Stores: folders of earlier --output.")]
 
@@ -81,7 +81,7 @@ def report(
     if html:
         check_writable(html)
     table = table_of(records_of(folders), predictions.items_in(folders))
-    summaries = Summaries.of(table, load_registry().chances) if curves or html or figures else None
+    summaries = summaries_of(table) if curves or html or figures else None
     print_results(table, config, summaries if curves else None)
     if html or figures:
         from smc_eval.reporting.html.page import Page
@@ -89,6 +89,13 @@ def report(
         write_page(
             Page.of(table, mask_samples.samples_in(folders), summaries, speeds_in(folders)), html, figures
         )
+
+
+def summaries_of(table: Table) -> Summaries:
+    """The summaries of a table, with the chance levels of installed tasks."""
+    from smc_eval.reporting.summary import Summaries  # loads numpy, which a table alone does not need
+
+    return Summaries.of(table, load_registry().chances)
 
 
 def write_page(page: Page, html: Path | None, figures: Path | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -19,10 +20,12 @@ from smc_eval.planning.sparsity_search import SparsitySearch, run_rounds, search
 from smc_eval.registry import registry
 from smc_eval.reporting.export import write_text
 from smc_eval.reporting.printable import printable_lines
-from smc_eval.reporting.summary import Summaries
 from smc_eval.reporting.table import Table, table_of
 from smc_eval.store.predictions import items_in
 from smc_eval.store.record import Record, same_data
+
+if TYPE_CHECKING:
+    from smc_eval.reporting.summary import Summaries
 
 ISOLATED = True
 """Whether cells run in a worker process even if one runs at a time, so that a crash costs one cell alone."""

@@ -49,6 +49,8 @@ class CellOptions:
     """Seconds between two checkpoints of a training. None: at most 3 % of the training time goes to them."""
     parts: int = 1
     """Number of parts into which batches are cut, to fit into memory. Optimizer steps stay the same."""
+    records_read: int | None = None
+    """Bytes of the records file that were searched for a finished record of the cell; None if none were."""
 
 
 class CellRun:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from smc_eval.engine.cell_run import CellOptions, CellRun
@@ -15,8 +15,9 @@ from smc_eval.engine.executors.dispatcher import Dispatcher
 from smc_eval.engine.executors.jobs import Executor, WorkerSettings
 from smc_eval.engine.executors.local import Local
 from smc_eval.engine.executors.select import Maker, executor_for
+from smc_eval.engine.finished_run import drop_left_nets, warn_of_broken_records
 from smc_eval.engine.optimizer_state import refuse_unfit_optimizers
-from smc_eval.engine.progress import Silent, Watcher
+from smc_eval.engine.progress import Silent
 from smc_eval.engine.run_options import RunOptions
 from smc_eval.engine.tracking import tracking
 from smc_eval.errors import UsageError
@@ -25,11 +26,12 @@ from smc_eval.store.record import Record
 from smc_eval.store.store import Store
 
 
-def run_cells(chains: Sequence[Chain], options: RunOptions) -> list[Record]:
+def run_cells(chains: Sequence[Chain], options: RunOptions, store: Store | None = None) -> list[Record]:
     """The records of all chains, in order. Finished cells are read from the store, the others run.
 
     One local job runs the cells in order: in this process, or in a worker process if they are isolated.
     Several jobs run them at once, in worker processes. Ranks that a launcher started run each cell together.
+    `store` is that of the options, if its records were read already.
 
     Raises:
         UsageError: the device or the executor does not exist, ranks cannot run these cells, or the state
@@ -38,7 +40,7 @@ def run_cells(chains: Sequence[Chain], options: RunOptions) -> list[Record]:
         RankLost: another rank has ended.
     """
     make = executor_for(options.executor)
-    store, device = Store(options.folder), None
+    store, device = store or Store(options.folder), None
     refuse_unfit_optimizers([*chains, *options.ahead])
     if options.shard:
         _accept_shards([*chains, *options.ahead])
@@ -57,9 +59,9 @@ def _run_opened(
     """Run chains in a store that is open, with the executor that `make` makes or in this process."""
     devices = accelerators(options.device) if options.executor == "local" else []
     options.watcher.begin(len(chains))
-    _warn_of_broken_records(store, options.watcher)
+    warn_of_broken_records(store, options.watcher)
     shared = options.kept_nets(chains)
-    _drop_left_nets(chains, store, shared)
+    drop_left_nets(chains, store, shared)
     one = options.executor == "local" and options.alone and (options.jobs or max(1, len(devices))) == 1
     if one and (launch.world_size() > 1 or not options.isolated):
         return _run_in_order(chains, store, device or Device(options.device, options.threads), options)
@@ -79,12 +81,6 @@ def _run_opened(
         return Dispatcher(chains, store, executor, options).run()
     finally:
         executor.shutdown()
-
-
-def _warn_of_broken_records(store: Store, watcher: Watcher) -> None:
-    store.records.latest()
-    if store.records.faults:
-        watcher.note(f"{store.records.warning}; their cells run again", warning=True)
 
 
 def _accept_shards(chains: Sequence[Chain]) -> None:
@@ -132,16 +128,6 @@ def _for_rank(
     if ranks.rank > 0:
         options = replace(options, watcher=Silent(), trackers=())
     return RankZeroStore(store, ranks), options
-
-
-def _drop_left_nets(chains: Sequence[Chain], store: Store, shared: Collection[str]) -> None:
-    """Delete the nets of finished cells that a killed or stalled process left, unless cells share them."""
-    nets, records = store.nets() - set(shared), store.records.latest()
-    for chain in chains:
-        record = records.get(chain.digest)
-        if record and record.status == "ok":
-            for digest in nets.intersection(chain.digests()):
-                store.drop(digest)
 
 
 def _run_in_order(chains: Sequence[Chain], store: Store, device: Device, options: RunOptions) -> list[Record]:

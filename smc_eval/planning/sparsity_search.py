@@ -14,7 +14,6 @@ from smc_eval.experiment.grid import Grid
 from smc_eval.method import DENSE, Method
 from smc_eval.planning.bisection import Bisection, Bracket
 from smc_eval.planning.resolve import ResolvedCell, Resolver
-from smc_eval.statistics import retained
 from smc_eval.store.record import Record, scores_by_seed
 from smc_eval.task import Task
 
@@ -65,9 +64,8 @@ class SparsitySearch:
         """The state with the score of the dense nets, from their records."""
         if reason := _unsound(records):
             return replace(self, reason=f"dense: {reason}")
-        assert records[0].score is not None
         dense, chance = _mean(records), self.task.card.chance
-        if math.isnan(retained(dense, dense, chance, higher=records[0].score.higher_is_better)):
+        if math.isnan(self._retained(dense, dense, records)):
             return replace(
                 self,
                 dense=dense,
@@ -80,12 +78,17 @@ class SparsitySearch:
         cells = self.cells + len(records)
         if reason := _unsound(records):
             return replace(self, cells=cells, reason=f"at {sparsity:g}: {reason}")
-        assert records[0].score is not None
         score, search = _mean(records), self.bracket.search
-        higher = records[0].score.higher_is_better
-        share = float(retained(score, self.dense, self.task.card.chance, higher=higher))
+        share = self._retained(score, self.dense, records)
         bracket = self.bracket.with_outcome(sparsity, keeps=share >= search.share - 1e-9)
         return replace(self, bracket=bracket, cells=cells, scores=(*self.scores, (sparsity, score)))
+
+    def _retained(self, score: float, dense: float, records: Sequence[Record]) -> float:
+        """The share of the dense score above chance that a score retains; the records are of one metric."""
+        from smc_eval.statistics import retained  # loads numpy, which runs without a search do not need
+
+        assert records[0].score is not None
+        return float(retained(score, dense, self.task.card.chance, higher=records[0].score.higher_is_better))
 
     def document(self) -> dict[str, Any]:
         """The result, as plain JSON values."""

@@ -71,7 +71,7 @@ class CellValue:
 
         return interval(self.sample) if self.sample else None
 
-    @property
+    @cached_property
     def table_interval(self) -> Interval | None:
         """The interval that the table shows: none for a single seed, as it does not cover other seeds."""
         return self.interval if len({record.seed for record in self.records}) > 1 else None
@@ -113,7 +113,7 @@ def decimals(records: Iterable[Record]) -> int:
 def make_cell_value(
     records: Sequence[Record], group: Sequence[Record], decimals: int, find_items: FindItems | None = None
 ) -> CellValue:
-    """One cell from the records of its seeds and folds; `group` are all records of its task and model.
+    """One cell from the records of its seeds and folds; `group` has those of its task and model.
 
     Records that are not certified enter the mean only if no record of the cell is certified.
     """

@@ -8,18 +8,19 @@ import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from smc_eval.errors import StoreError, UsageError
 from smc_eval.files.atomic import write_atomic
 from smc_eval.reporting.cell_value import CellValue
 from smc_eval.reporting.footnotes import footnotes
 from smc_eval.reporting.printable import spreadsheet_text
-from smc_eval.reporting.summary import Summaries
-from smc_eval.reporting.summary_table import plain_values, text_tables
 from smc_eval.reporting.table import Table, TableRow
-from smc_eval.reporting.text_table import booktabs, latex, markdown
+from smc_eval.reporting.text_table import TextTable, booktabs, latex, markdown
 from smc_eval.store.record import RECORD_SCHEMA, Record
+
+if TYPE_CHECKING:
+    from smc_eval.reporting.summary import Summaries
 
 CONTROL_SIGNS = {code: f"\\u{code:04x}" for code in (*range(0x7F, 0xA0), 0x2028, 0x2029)}
 """Control characters that JSON allows, and a terminal may obey, with their escapes."""
@@ -35,7 +36,7 @@ def as_json(table: Table, summaries: Summaries | None = None) -> str:
     values = {
         **document(table.results),
         "table": _cells(table),
-        **(plain_values(summaries) if summaries else {}),
+        **_summary_values(summaries),
     }
     text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
     return text.translate(CONTROL_SIGNS)
@@ -49,7 +50,7 @@ def as_csv(table: Table, summaries: Summaries | None = None) -> str:
     is one line per curve, then one per method over all tasks, instead of records.
     """
     if summaries:
-        lines = [line for part in plain_values(summaries).values() for line in part]
+        lines = [line for part in _summary_values(summaries).values() for line in part]
     else:
         lines = record_lines(table)
     columns = list(dict.fromkeys(name for line in lines for name in line)) or ["task"]
@@ -61,6 +62,23 @@ def as_csv(table: Table, summaries: Summaries | None = None) -> str:
         for line in lines
     )
     return text.getvalue()
+
+
+def _summary_values(summaries: Summaries | None) -> dict[str, Any]:
+    if not summaries:
+        return {}
+    from smc_eval.reporting.summary_table import plain_values  # loads numpy
+
+    return plain_values(summaries)
+
+
+def summary_tables(summaries: Summaries | None, warnings: tuple[str, ...] = ()) -> Sequence[TextTable]:
+    """The summaries as tables of texts; none without summaries."""
+    if not summaries:
+        return ()
+    from smc_eval.reporting.summary_table import text_tables  # loads numpy
+
+    return text_tables(summaries, warnings)
 
 
 def record_lines(table: Table) -> list[dict[str, Any]]:
@@ -156,7 +174,7 @@ def as_markdown(table: Table, summaries: Summaries | None = None) -> str:
         for line in (*notes.problems, *notes.settings, *notes.totals)
     ]
     text = "\n".join([*(f"| {' | '.join(cells)} |" for cells in rows), "", *below]) + "\n"
-    further = text_tables(summaries) if summaries else []
+    further = summary_tables(summaries)
     return "\n".join([text, *(text_table.markdown for text_table in further)])
 
 
@@ -173,7 +191,7 @@ def as_latex(table: Table, summaries: Summaries | None = None) -> str:
     align = "l" * len(table.heads) + "r" * len(table.columns)
     above = [part for line in (*notes.problems, *notes.totals) for part in line.splitlines()]
     text = booktabs(align, (*table.heads, *table.columns), body, [*notes.warnings, *notes.settings], above)
-    further = text_tables(summaries, notes.warnings) if summaries else []
+    further = summary_tables(summaries, notes.warnings)
     return "\n".join([text, *(text_table.latex for text_table in further)])
 
 

@@ -11,7 +11,7 @@ from smc_eval.reporting.cell_value import DISCONNECTED
 from smc_eval.reporting.data_notes import data_notes
 from smc_eval.reporting.differences import between_rows, within_means
 from smc_eval.reporting.printable import printable, printable_lines
-from smc_eval.reporting.table import ANY, Table, facet_text, facets, short_sparsities
+from smc_eval.reporting.table import ANY, Table, distinct_facets, facet_text, short_sparsities
 from smc_eval.store.record import ObservedInputs, Record
 from smc_eval.target import STRUCTURED_PATTERNS, level_text
 
@@ -205,9 +205,9 @@ def _shared(table: Table) -> Iterator[str]:
     """Settings that all rows share, or that their names give."""
     shared: dict[str, list[str]] = {"protocol": [], "scope": [], "distribution": []}
     shared |= {"include": [], "exclude": []}
-    for record in table.records:
+    for own in distinct_facets(table.records):
         for name, values in shared.items():
-            value = facets(record)[name]
+            value = own[name]
             if value not in {ANY, None} and (text := facet_text(value)) not in values:
                 values.append(text)
     settings = "; ".join(f"{name} {', '.join(values)}" for name, values in shared.items() if values)

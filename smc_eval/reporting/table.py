@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
+from functools import lru_cache
 from typing import Any, NamedTuple
 
+from smc_eval.experiment.budget import Budget
 from smc_eval.method import DENSE
 from smc_eval.recipe import Recipe
 from smc_eval.reporting.cell_value import CellValue, FindItems, decimals, make_cell_value
@@ -103,26 +105,70 @@ def distinct(results: Iterable[Record]) -> tuple[Record, ...]:
     return tuple({_identity(result): result for result in results}.values())
 
 
-def facets(result: Record) -> dict[str, Any]:
-    """All values that records of one task, model and method must share to be averaged."""
-    match = result.match
-    dense, n_m = result.method == DENSE, ":" in result.target.pattern
+class Setting(NamedTuple):
+    """The parts of a record that its facets are made of."""
+
+    dense: bool
+    n_m: bool
+    """Whether the target is an N:M pattern."""
+    protocol: str
+    scope: str
+    distribution: str
+    include: tuple[str, ...]
+    exclude: tuple[str, ...]
+    data: str | NoEffect
+    limit: int | None
+    match: Budget | None
+    recipe: Recipe
+
+
+def facets(result: Record) -> Mapping[str, Any]:
+    """All values that records of one task, model and method must share to be averaged.
+
+    Records with equal values have the same mapping; it is never changed.
+    """
+    target, data = result.target, result.data
+    return _facets(
+        Setting(
+            result.method == DENSE,
+            ":" in target.pattern,
+            result.protocol,
+            target.scope,
+            target.distribution,
+            target.include,
+            target.exclude,
+            data.source if data.digest else ANY,
+            data.limited,
+            result.match,
+            result.recipe,
+        )
+    )
+
+
+@lru_cache(maxsize=4096)
+def _facets(own: Setting) -> Mapping[str, Any]:
+    dense, match = own.dense, own.match
     return {
-        "protocol": result.protocol,
-        "scope": ANY if dense else result.target.scope,
-        "distribution": ANY if dense or n_m else result.target.distribution,
-        "include": ANY if dense else result.target.include or None,
-        "exclude": ANY if dense else result.target.exclude or None,
-        "data": result.data.source if result.data.digest else ANY,
-        "limit": result.data.limited,
+        "protocol": own.protocol,
+        "scope": ANY if dense else own.scope,
+        "distribution": ANY if dense or own.n_m else own.distribution,
+        "include": ANY if dense else own.include or None,
+        "exclude": ANY if dense else own.exclude or None,
+        "data": own.data,
+        "limit": own.limit,
         "match": ANY if dense else match and match.measure,
         **{name: f"{n:g}" if (n := getattr(match, name, 1)) != 1 else None for name in ("factor", "inside")},
         **{
             name: json.dumps(v) if isinstance(v, tuple) else v
-            for name, v in result.recipe
+            for name, v in own.recipe
             if name not in Recipe.marked(Outside)
         },
     }
+
+
+def distinct_facets(records: Iterable[Record]) -> list[Mapping[str, Any]]:
+    """The facets of records, once for all records that have the same, in order of appearance."""
+    return list({id(own): own for own in map(facets, records)}.values())
 
 
 def facet_text(value: Any) -> str:
@@ -130,10 +176,10 @@ def facet_text(value: Any) -> str:
     return ", ".join(value) if isinstance(value, tuple) else str(value)
 
 
-def _identity(result: Record) -> str:
+def _identity(result: Record) -> tuple[object, ...]:
     """Equal for records of one cell. Digests are not, if data, model or release have changed."""
     place = (result.task, result.model, result.method, result.seed, result.fold)
-    return json.dumps([place, sparsity_key(result), facets(result)], sort_keys=True, default=repr)
+    return (*place, *sparsity_key(result), *facets(result).values())
 
 
 def sparsity_key(result: Record) -> tuple[str, float]:
@@ -179,8 +225,8 @@ def short_sparsities(sparsities: Sequence[float]) -> dict[float, str]:
 def _varying(records: Iterable[Record], names: Iterable[str] | None = None) -> list[str]:
     """The facets of which the records have more than one value."""
     values: dict[str, set[str]] = {}
-    for record in records:
-        for name, value in facets(record).items():
+    for own in distinct_facets(records):
+        for name, value in own.items():
             if value != ANY:
                 values.setdefault(name, set()).add(repr(value))
     return [name for name in (names or values) if len(values.get(name, ())) > 1]
@@ -207,12 +253,13 @@ def _group_rows(
         for key in matching or [own]:
             rows.setdefault(key, {}).setdefault(names[number], []).append(record)
     digits = decimals(group)
+    places = list({(record.seed, record.fold): record for record in group}.values())
     computed: dict[tuple[int, ...], CellValue] = {}  # a dense net is in every row, and is computed once
 
     def cell_value(records: Sequence[Record]) -> CellValue:
         key = tuple(map(id, records))
         if key not in computed:
-            computed[key] = make_cell_value(records, group, digits, find_items)
+            computed[key] = make_cell_value(records, places, digits, find_items)
         return computed[key]
 
     cell_values = {

@@ -6,7 +6,7 @@ import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import IO, Literal
+from typing import IO, TYPE_CHECKING, Literal
 
 from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len
@@ -16,13 +16,14 @@ from rich.text import Text
 
 from smc_eval.experiment.config import Format
 from smc_eval.reporting.cell_value import CellValue
-from smc_eval.reporting.export import as_csv, as_json, as_latex, as_markdown
+from smc_eval.reporting.export import as_csv, as_json, as_latex, as_markdown, summary_tables
 from smc_eval.reporting.footnotes import Footnotes, footnotes
 from smc_eval.reporting.printable import printable, printable_lines
-from smc_eval.reporting.summary import Summaries
-from smc_eval.reporting.summary_table import text_tables
 from smc_eval.reporting.table import Table, TableRow
 from smc_eval.reporting.text_table import UNLIMITED_WIDTH, TextTable
+
+if TYPE_CHECKING:
+    from smc_eval.reporting.summary import Summaries
 
 STYLES = {"ok": "", "doubt": "red", "failed": "red", "skipped": "dim", "missing": "dim"}
 
@@ -71,7 +72,7 @@ def print_table(
     if details:
         writer.print(Text(), *_details(table, writer))
     writer.print(Text(), *_footer(footnotes(table), writer))
-    for text_table in text_tables(summaries) if summaries else []:
+    for text_table in summary_tables(summaries):
         writer.print(Text())
         print_text_table(text_table, console)
 

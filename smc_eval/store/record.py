@@ -192,7 +192,7 @@ def record_schema() -> dict[str, Any]:
         reference = next(kind for kind in fields[name]["anyOf"] if "$ref" in kind)
         fields[name] = {"anyOf": [reference, {"type": "object", "maxProperties": 0}]}
     fields["schema"] = {"const": RECORD_SCHEMA}
-    fields["seal"] = {"type": "string", "description": "SHA-256 of the line's other values"}
+    fields["seal"] = {"type": "string", "description": "SHA-256 of the line without this value, its last"}
     schema["required"] = ["schema", *schema["required"], "seal"]
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 

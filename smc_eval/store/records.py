@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
+import gc
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from smc_eval.errors import PluginError, StoreError, UsageError, first_line
+from smc_eval.errors import StoreError, UsageError, first_line
 from smc_eval.files.atomic import sync
 from smc_eval.files.lease import Leases
-from smc_eval.spec import digest
 from smc_eval.store.layout import check_layout
 from smc_eval.store.record import RECORD_SCHEMA, Record
+from smc_eval.store.record_line import BrokenLine, ForeignSchema, LineReader, sealed_line
 
 RECORDS_NAME = "results.jsonl"
 """Name of the records file inside a store."""
@@ -20,14 +21,6 @@ RECORDS_NAME = "results.jsonl"
 
 SHOWN_FAULTS = 3
 """Skipped lines that a warning names."""
-
-
-class BrokenLine(ValueError):
-    """A line that was cut short or altered."""
-
-
-class ForeignSchema(ValueError):
-    """A whole line that another release wrote."""
 
 
 class RecordsFile:
@@ -43,6 +36,7 @@ class RecordsFile:
         """Each line skipped so far: its number, and why."""
         self._bytes_read = self._lines_read = 0
         self._latest: dict[str, Record] = {}
+        self._reader = LineReader()
 
     @classmethod
     def of_store(cls, folder: Path) -> RecordsFile:
@@ -77,34 +71,42 @@ class RecordsFile:
         Raises:
             StoreError: the file cannot be read, or another release wrote all of it.
         """
+        foreign: ForeignSchema | None = None
         try:
-            with self.path.open("rb") as file:
+            with self.path.open("rb") as file, collection_paused():
                 file.seek(self._bytes_read)
-                added = file.read()
+                for line in file:
+                    if not line.endswith(b"\n"):  # another process may be writing the rest
+                        break
+                    self._bytes_read += len(line)
+                    self._lines_read += 1
+                    error = self._read(line)
+                    foreign = foreign or error
         except (FileNotFoundError, NotADirectoryError):
             return dict(self._latest)
         except OSError as error:
             raise StoreError(f"cannot read {self.path}: {error.strerror}") from None
-        whole = added.rfind(b"\n") + 1  # another process may be writing the rest
-        foreign: ForeignSchema | None = None
-        for number, line in enumerate(added[:whole].split(b"\n")[:-1], self._lines_read + 1):
-            try:
-                record = parsed(line.decode(errors="replace"))
-                self._latest[record.digest] = record
-            except ForeignSchema as error:
-                foreign = foreign or error
-                self.faults.append(f"line {number} ({error})")
-            except BrokenLine:
-                self.faults.append(f"line {number} (cut short or altered)")
         if foreign and not self._latest:
             self.faults.clear()  # the next call reads the file again
+            self._bytes_read = self._lines_read = 0
             raise StoreError(
                 f"{self.path} has {foreign}; this release has schema {RECORD_SCHEMA}; "
                 "choose another --output, or use the release that wrote the store"
             )
-        self._bytes_read += whole
-        self._lines_read += added.count(b"\n")
         return dict(self._latest)
+
+    def _read(self, line: bytes) -> ForeignSchema | None:
+        """Take the record of a line, or note its fault. Returns the error of a line of another release."""
+        try:
+            record = self._reader.record(line)
+        except BrokenLine:
+            self.faults.append(f"line {self._lines_read} (cut short or altered)")
+        except ForeignSchema as error:
+            self.faults.append(f"line {self._lines_read} ({error})")
+            return error
+        else:
+            self._latest[record.digest] = record
+        return None
 
     def get(self, digest: str) -> Record | None:
         """The newest whole record of one cell; None where it has none.
@@ -114,6 +116,35 @@ class RecordsFile:
         """
         return self.latest().get(digest)
 
+    @property
+    def bytes_read(self) -> int:
+        """Bytes of the file that `latest` has read so far."""
+        return self._bytes_read
+
+    def added(self, digest: str, since: int) -> Record | None:
+        """The newest whole record of one cell after the first `since` bytes of the file, or None.
+
+        Another process has read these bytes. No other line is read as a record, so the cost does not grow
+        with the file. A file that has not so many bytes is another one, and is searched from its start.
+
+        Raises:
+            StoreError: the file cannot be read.
+        """
+        found: Record | None = None
+        try:
+            with self.path.open("rb") as file:
+                file.seek(since if since <= file.seek(0, os.SEEK_END) else 0)
+                for line in file:
+                    if digest.encode() in line and line.endswith(b"\n"):
+                        with suppress(BrokenLine, ForeignSchema):
+                            record = self._reader.record(line)
+                            found = record if record.digest == digest else found
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise StoreError(f"cannot read {self.path}: {error.strerror}") from None
+        return found
+
     def add(self, record: Record) -> None:
         """Append one record: whole and on disk, or not at all.
 
@@ -121,16 +152,14 @@ class RecordsFile:
             StoreError: the file cannot be written, or the record holds what JSON has not.
         """
         try:
-            plain = {"schema": RECORD_SCHEMA, **record.to_json()}
-            sealed = {**plain, "seal": digest(plain)}
-            content = (json.dumps(sealed, ensure_ascii=False, allow_nan=False) + "\n").encode()
-            parsed(content.decode())
+            content = sealed_line(record)
+            LineReader().record(content)
         except BrokenLine:  # it would be written, and never be read
             raise StoreError(
                 f"cannot write a record to {self.path}: a value of {record.method!r} or {record.task!r} "
                 "has a type or a size that no record can hold"
             ) from None
-        except (ValueError, TypeError, RecursionError, PluginError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise StoreError(f"cannot write a record to {self.path}: {first_line(error)}") from None
         try:
             leases = Leases(self.path.parent / "leases")
@@ -155,25 +184,16 @@ class RecordsFile:
             raise StoreError(f"cannot write {self.path}: {error.strerror}") from None
 
 
-def parsed(line: str) -> Record:
-    """The record of a line.
-
-    Raises:
-        BrokenLine: the line was cut short or altered.
-        ForeignSchema: another release wrote it.
-    """
+@contextmanager
+def collection_paused() -> Iterator[None]:
+    """Within, Python looks for no garbage: a reader makes none, and each look goes through all records."""
+    collecting = gc.isenabled()
+    gc.disable()
     try:
-        record = json.loads(line)
-        seal = record.pop("seal")
-        schema = record["schema"] if seal == digest(record) else None
-        if schema == RECORD_SCHEMA:
-            del record["schema"]
-            return Record.from_json(record)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, PluginError):
-        raise BrokenLine from None
-    if schema is None:
-        raise BrokenLine
-    raise ForeignSchema(f"records of schema {schema!r}, written by another release of smc-eval")
+        yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def latest_records(folders: Sequence[Path], warn: Callable[[str], object]) -> list[Record]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,7 @@ class SpeedFiles:
             return None
         content.pop("digest", None)
         try:
-            return TypeAdapter(Speeds).validate_python(content)
+            return _adapter().validate_python(content)
         except ValidationError:
             return None
 
@@ -97,7 +98,13 @@ class SpeedFiles:
         return self.folder / f"{digest}.json.gz"
 
 
+@cache
+def _adapter() -> TypeAdapter[Speeds]:
+    return TypeAdapter(Speeds)
+
+
 def speeds_in(folders: Sequence[Path]) -> FindSpeeds:
     """A function that finds a net's speeds by the digest of its record in several stores, the last first."""
-    stores = [SpeedFiles(folder) for folder in reversed(folders)]
+    measured = [folder for folder in reversed(folders) if (folder / SPEEDS_FOLDER).is_dir()]
+    stores = [SpeedFiles(folder) for folder in measured]
     return lambda digest: next((speeds for store in stores if (speeds := store.load(digest))), None)

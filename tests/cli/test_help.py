@@ -10,7 +10,9 @@ import time
 import pytest
 
 import smc_eval
+from smc_eval.cli import verbs
 from smc_eval.cli.flags import METAVARS
+from smc_eval.cli.verbs import verb_command
 from smc_eval.experiment.config import RunConfig, keys
 
 VERBS = (
@@ -30,6 +32,12 @@ VERBS = (
     "doctor",
     "data",
 )
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_the_summary_of_a_verb_is_the_first_line_of_its_help(name: str) -> None:
+    assert verb_command(name).help.splitlines()[0] == verbs.VERBS[name].summary
+    assert verb_command(name).name == name
 
 
 def test_the_version_is_printed(invoke) -> None:

@@ -6,6 +6,7 @@ import errno
 import os
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,7 +14,12 @@ import pytest
 from torch import Tensor, nn
 
 from smc_eval.engine import runner
-from smc_eval.engine.cell_run import CellRun
+from smc_eval.engine.cell_run import CellOptions, CellRun
+from smc_eval.engine.device import Device
+from smc_eval.engine.executors.attempt import attempt
+from smc_eval.engine.executors.dispatcher import Dispatcher
+from smc_eval.engine.executors.jobs import Job
+from smc_eval.engine.finished_run import finished_run
 from smc_eval.engine.progress import Silent
 from smc_eval.engine.prune_stage import round_targets
 from smc_eval.engine.run_options import RunOptions
@@ -26,10 +32,12 @@ from smc_eval.methods.omp import MagnitudeAfter, MagnitudeBefore
 from smc_eval.methods.random import RandomAfter
 from smc_eval.methods.wanda import Wanda
 from smc_eval.planning.plan import Plan
+from smc_eval.store.record import Record, failed_record
+from smc_eval.store.record_line import LineReader
 from smc_eval.store.store import Store
 from smc_eval.target import SMC_GRID, Target
 from smc_eval.task import Part, Source, Task
-from smc_eval.testing import Example, Toy, chain_of, without_time
+from smc_eval.testing import Example, Toy, chain_of, record_with, without_time
 
 
 class Half(Toy):
@@ -46,6 +54,62 @@ class Half(Toy):
 
 class OtherHalf(Half):
     reported: ClassVar[slice] = slice(15, None)
+
+
+def test_a_finished_run_reads_each_record_once_and_needs_no_worker(tmp_path: Path, monkeypatch) -> None:
+    chains = [chain_of(RandomAfter(), Target(sparsity=sparsity)) for sparsity in (0.5, 0.8)]
+    records = run_cells(chains, RunOptions(tmp_path, device="cpu", threads=1))
+    lines, read = list[bytes](), LineReader.record
+    monkeypatch.setattr(LineReader, "record", lambda self, line: lines.append(line) or read(self, line))
+    assert finished_run(chains, Store(tmp_path), RunOptions(tmp_path)) == records
+    assert len(lines) == 2
+    more = [*chains, chain_of(RandomAfter(), Target(sparsity=0.9))]
+    assert finished_run(more, Store(tmp_path), RunOptions(tmp_path)) is None
+    Store(tmp_path).records.add(failed_record(records[0], "out of memory"))
+    assert finished_run(chains, Store(tmp_path), RunOptions(tmp_path)) is None  # it runs again
+
+
+class OneByOne:
+    """Writes the record of each cell that it gets."""
+
+    slots = 1
+
+    def __init__(self, store: Store) -> None:
+        self.store, self.jobs = store, list[Job]()
+
+    def submit(self, job: Job, report: Any) -> Future[Record | None]:
+        self.jobs.append(job)
+        record = record_with(digest=job.chain.digest)
+        self.store.records.add(record)
+        future = Future[Record | None]()
+        future.set_result(record)
+        return future
+
+    def shutdown(self) -> None:
+        """Nothing runs."""
+
+
+def test_a_job_says_how_much_of_the_records_file_was_searched_and_its_cell_reads_the_rest(
+    tmp_path: Path, monkeypatch
+) -> None:
+    store = Store(tmp_path)
+    store.open()
+    for number in range(5):
+        store.records.add(record_with(digest=f"{number}" * 64))
+    sizes = [store.records.path.stat().st_size]
+    chains = [chain_of(RandomAfter(), Target(sparsity=sparsity)) for sparsity in (0.5, 0.8)]
+    executor = OneByOne(store)
+    records = Dispatcher(chains, Store(tmp_path), executor, RunOptions(tmp_path)).run()
+    assert [record.digest for record in records] == [chain.digest for chain in chains]
+    assert executor.jobs[0].records_read == sizes[0] < executor.jobs[1].records_read
+
+    lines, read = list[bytes](), LineReader.record
+    monkeypatch.setattr(LineReader, "record", lambda self, line: lines.append(line) or read(self, line))
+    job = executor.jobs[0]  # another process has finished its cell meanwhile
+    options = CellOptions(records_read=job.records_read)
+    again = attempt(CellRun(job.chain, Store(tmp_path), Device("cpu", 1), Silent(), options))
+    assert again == record_with(digest=job.chain.digest)
+    assert len(lines) == 1
 
 
 class ScoredElsewhere(Toy):

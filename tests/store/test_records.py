@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import resource
@@ -19,7 +20,8 @@ from smc_eval.errors import StoreError
 from smc_eval.score import Score
 from smc_eval.spec import digest
 from smc_eval.store import records
-from smc_eval.store.record import RECORD_SCHEMA, failed_record, scored_record
+from smc_eval.store.record import RECORD_SCHEMA, Record, failed_record, scored_record
+from smc_eval.store.record_line import LineReader, sealed_line
 from smc_eval.store.records import RECORDS_NAME, RecordsFile
 from smc_eval.testing import record_with
 
@@ -54,6 +56,60 @@ def test_added_records_are_read_by_every_reader_of_the_folder(tmp_path: Path) ->
     for file in (writer, RecordsFile(writer.path.parent)):
         assert file.latest() == {"d1": RECORD, "d2": other}
         assert file.broken == 0
+
+
+def lines_read(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """The lines that any reader reads as records from now on."""
+    lines, read = list[bytes](), LineReader.record
+
+    def counted(reader: LineReader, line: bytes) -> Record:
+        lines.append(line)
+        return read(reader, line)
+
+    monkeypatch.setattr(LineReader, "record", counted)
+    return lines
+
+
+def test_each_line_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = RecordsFile(tmp_path)
+    for number in range(3):
+        file.add(replace(RECORD, digest=f"d{number}"))
+    lines, reader = lines_read(monkeypatch), RecordsFile(tmp_path)
+    assert len(reader.latest()) == len(lines) == 3
+    assert reader.get("d2") and len(reader.latest()) == 3 and len(lines) == 3
+    assert reader.bytes_read == file.path.stat().st_size
+    with file.path.open("ab") as more:
+        more.write(sealed_line(replace(RECORD, digest="d3")))
+    assert len(reader.latest()) == 4 and len(lines) == 4
+
+
+def test_a_cell_is_found_among_the_added_records_without_reading_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = RecordsFile(tmp_path)
+    for number in range(5):
+        file.add(replace(RECORD, digest=f"{number}" * 64))
+    size, lines = file.path.stat().st_size, lines_read(monkeypatch)
+    assert file.added("4" * 64, size) is None and lines == []
+    own = replace(RECORD, digest="e" * 64)
+    added = [own, replace(RECORD, digest="f" * 64), failed_record(own, "out of memory")]
+    with file.path.open("ab") as more:
+        more.write(b"".join(map(sealed_line, added)))
+        more.write(sealed_line(own)[:-1])  # still being written
+    assert file.added("e" * 64, size) == added[2] and len(lines) == 2
+    assert file.added("4" * 64, size) is None and len(lines) == 2
+
+
+def test_a_records_file_that_is_another_one_is_searched_from_its_start(tmp_path: Path) -> None:
+    file = RecordsFile(tmp_path)
+    assert file.added("d1", 0) is None  # there is no file
+    file.add(RECORD)
+    assert file.added("d1", file.path.stat().st_size + 1) == RECORD
+
+
+def test_garbage_is_collected_again_after_a_read(tmp_path: Path) -> None:
+    RecordsFile(tmp_path).add(RECORD)
+    assert gc.isenabled() and RecordsFile(tmp_path).latest() and gc.isenabled()
 
 
 def test_a_folder_without_a_records_file_has_no_records(tmp_path: Path) -> None:

@@ -113,6 +113,9 @@ class RankZeroRecords(RecordsFile):
         latest, self.faults = self._ranks.on_rank_zero(lambda: (self._records.latest(), self._records.faults))
         return latest
 
+    def get(self, digest: str) -> Record | None:
+        return self._ranks.on_rank_zero(lambda: self._records.get(digest))
+
     def add(self, record: Record) -> None:
         self._ranks.on_rank_zero(lambda: self._records.add(record))
 

@@ -37,7 +37,9 @@ def attempt(run: CellRun) -> Record | None:
 
 def _run_or_read(run: CellRun) -> Record:
     """The record of a cell whose lease this process holds: read if another process made it, else made."""
-    earlier = run.store.records.get(run.chain.digest)
+    records, read = run.store.records, run.options.records_read
+    digest = run.chain.digest
+    earlier = records.get(digest) if read is None else records.added(digest, read)
     if earlier is not None and earlier.status == "ok":
         return earlier
     record, short = _try(run)

@@ -64,13 +64,16 @@ class Dispatcher:
 
     def _settle_recorded(self) -> None:
         """Settle every cell that has a record by now, from this process or another."""
-        records = self.store.records.latest()
+        records, settled = self.store.records.latest(), False
         for digest, chain in list(self.waiting.items()):
             record = records.get(digest)
             if record and (record.status == "ok" or record is not self.before.get(digest)):
                 lane = self.watcher.lane(self._free_lane())
                 lane.cell(self.number[digest], chain.cell.label)
-                self._settle(lane, digest, record)
+                self._take(lane, digest, record)
+                settled = True
+        if settled:
+            self._forget_unneeded()
 
     def _start_cells(self) -> None:
         """Start a cell in each free slot, while cells are ready."""
@@ -84,7 +87,8 @@ class Dispatcher:
             del self.waiting[chain.digest]
             lane = self._free_lane()
             self.watcher.lane(lane).cell(self.number[chain.digest], chain.cell.label)
-            self._submit(lane, self.taken.pop(chain.digest, Job(chain)))
+            fresh = Job(chain, records_read=self.store.records.bytes_read)
+            self._submit(lane, self.taken.pop(chain.digest, fresh))
 
     def _free_lane(self) -> int:
         return next(lane for lane in range(len(self.lanes) + 1) if lane not in self.lanes)
@@ -139,10 +143,17 @@ class Dispatcher:
         self._settle(self.watcher.lane(lane), job.chain.digest, record)
 
     def _settle(self, lane: Watcher, digest: str, record: Record) -> None:
+        self._take(lane, digest, record)
+        self._forget_unneeded()
+
+    def _take(self, lane: Watcher, digest: str, record: Record) -> None:
         self.waiting.pop(digest, None)
         self.results[digest] = record
         lane.result(record)
-        if self.options.keep != "nets" and record.status == "ok":
+
+    def _forget_unneeded(self) -> None:
+        """Delete the nets that only cells that are done have needed."""
+        if self.options.keep != "nets":
             done = {digest for digest, record in self.results.items() if record.status == "ok"}
             for net in unneeded_nets(self.known, self.shared, done) - self.options.final_nets(self.chains):
                 self.store.forget(net)

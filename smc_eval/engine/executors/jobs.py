@@ -42,6 +42,8 @@ class Job:
     """Number of parts into which its forward passes are cut."""
     retried: bool = False
     """Whether a worker died while it ran this cell before."""
+    records_read: int = 0
+    """Bytes of the records file that the run has searched for a finished record of the cell."""
 
 
 class WorkerDied(SmcError):

@@ -133,6 +133,7 @@ def _attempt(
             wait=False,
             checkpoint_seconds=settings.checkpoint_seconds,
             parts=job.parts,
+            records_read=job.records_read,
         )
         return attempt(CellRun(job.chain, store, device, watcher, options))
 

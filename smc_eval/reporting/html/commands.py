@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from smc_eval.experiment.grid import recipe_of
 from smc_eval.method import DENSE
-from smc_eval.protocol import PROTOCOLS
+from smc_eval.protocol import PROTOCOLS, Protocol
+from smc_eval.recipe import Recipe
 from smc_eval.registry import Registry
 from smc_eval.store.record import Record
 from smc_eval.target import SMC_GRID, level_text
+from smc_eval.task import Task
 
 Flags = tuple[tuple[str, str], ...]
 """The flags of a record's command line, without those that take lists."""
@@ -54,11 +57,16 @@ def _recipe_changes(record: Record, registry: Registry) -> str:
     kind = registry.tasks.get(_base_name(record.task))
     if kind is None:
         return ""
-    own = recipe_of(kind, record.model, PROTOCOLS[record.protocol]).recorded
+    own = _own_recipe(kind, record.model, PROTOCOLS[record.protocol])
     changes = {
         name: value for name, value in record.recipe if value is not None and value != getattr(own, name)
     }
     return ",".join(f"{name}={_text(value)}" for name, value in changes.items())
+
+
+@cache  # as many records as cells have the same
+def _own_recipe(kind: type[Task], model: str, protocol: Protocol) -> Recipe:
+    return recipe_of(kind, model, protocol).recorded
 
 
 def _text(value: Any) -> str:

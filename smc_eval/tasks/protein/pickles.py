@@ -6,6 +6,7 @@ import io
 import pickle
 import pickletools
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -50,6 +51,15 @@ def read_names(path: Path) -> Names:
         DataError: the pickle holds anything but strings and numbers, or other lists. No code in it is
             executed.
     """
+    try:
+        stat = path.stat()
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from None
+    return _names_in(path, stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=64)  # each fold reads the names of all others; a file that changed is read again
+def _names_in(path: Path, _size: int, _changed: int) -> Names:
     split = _load(path)
     missing = [name for name in FIELDS if name not in split] if isinstance(split, dict) else list(FIELDS)
     if missing:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import cycle, islice, zip_longest
 from pathlib import Path
@@ -25,6 +25,7 @@ from smc_eval.tasks.translation.corpus import (
     CORPORA,
     PARTS,
     Sentence,
+    Texts,
     balanced_counts,
     find_corpus,
     read_pairs,
@@ -142,7 +143,7 @@ class Translation(Task):
 
     def data(self, part: Part) -> Sequence[Sentence]:
         most = self.sentences if part == "train" else None
-        texts = {direction: self._read(part, direction, most)[0] for direction in self.directions}
+        texts = {direction: sentences for direction, sentences, _ in self._read(part, most)}
         counts = {direction: len(sentences) for direction, sentences in texts.items()}
         if part == "train":
             counts = balanced_counts(counts, self.temperature)
@@ -155,7 +156,7 @@ class Translation(Task):
     def left_out(self, part: Part) -> int:
         """Pairs of all directions with a blank side."""
         most = self.sentences if part == "train" else None
-        return sum(self._read(part, direction, most)[1] for direction in self.directions)
+        return sum(left_out for _, _, left_out in self._read(part, most))
 
     def content(self, example: Sentence) -> tuple[str, ...]:
         return str(example.direction), example.source
@@ -228,22 +229,28 @@ class Translation(Task):
         return cast("Tensor", output.logits)
 
     def _source(self) -> Source:
-        files = [
-            path for part in PARTS for direction in self.directions for path in self._texts(part, direction)
-        ]
+        texts, directions = self._corpus(), self.directions
+        files = [path for part in PARTS for direction in directions for path in texts(part, direction)]
         return Source("data", self.folder, content_digest(dict.fromkeys(files)))
 
-    def _read(self, part: Part, direction: Direction, most: int | None) -> tuple[list[Sentence], int]:
-        """The sentences of a direction, and the number of pairs that are left out."""
-        hub = self.folder == HUB
-        pairs = opus.opus_pairs(direction, part) if hub else read_pairs(self._texts(part, direction))
-        return without_blanks(pairs, direction, most)
+    def _read(self, part: Part, most: int | None) -> Iterator[tuple[Direction, list[Sentence], int]]:
+        """Each direction, its sentences, and the number of pairs that are left out."""
+        texts = None if self.folder == HUB else self._corpus()
+        for direction in self.directions:
+            pairs = read_pairs(texts(part, direction)) if texts else opus.opus_pairs(direction, part)
+            yield direction, *without_blanks(pairs, direction, most)
 
-    def _texts(self, part: str, direction: Direction) -> tuple[Path, Path]:
+    def _corpus(self) -> Callable[[str, Direction], Texts]:
+        """The files of each part and direction, in the corpus that has them all."""
         folder = synthetic_folder("translation") if self.folder == "synthetic" else Path(self.folder)
-        files = text_files(find_corpus(folder, self.corpus, self.directions), part, direction)
-        assert files is not None, "a corpus has every direction"
-        return files
+        corpus = find_corpus(folder, self.corpus, self.directions)
+
+        def texts(part: str, direction: Direction) -> Texts:
+            files = text_files(corpus, part, direction)
+            assert files is not None, "a corpus has every direction"
+            return files
+
+        return texts
 
     @property
     def _codec(self) -> Codec:
