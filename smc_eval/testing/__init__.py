@@ -1,18 +1,16 @@
 """The test kit: a toy task, and the contracts that every method and every task must keep.
 
-Built-in methods and tasks are tested by it, and so can be those of plugins. It needs pytest:
+Built-in methods and tasks are tested by it, and so can be those of plugins. `smc-eval check NAME` runs a
+contract without pytest; with pytest, a test module needs these lines:
 
     class TestMine(MethodContract):
         method = Mine()
 """
 
-try:
-    import pytest
-except ImportError:
-    raise ImportError("smc_eval.testing needs pytest: pip install pytest") from None
-else:
-    # so that a failed assertion of a contract shows its values
-    pytest.register_assert_rewrite(
+import sys
+
+if "pytest" in sys.modules:  # so that a failed assertion of a contract shows its values
+    sys.modules["pytest"].register_assert_rewrite(
         *(
             f"{__name__}.{module}"
             for module in (
@@ -40,6 +38,7 @@ from smc_eval.testing.cell_runs import (
 from smc_eval.testing.kind_contract import KindContract
 from smc_eval.testing.method_contract import MethodContract
 from smc_eval.testing.optimizer_contract import OptimizerContract
+from smc_eval.testing.promise import Promise, Verdict, check_promise, promises_of
 from smc_eval.testing.records import record_with
 from smc_eval.testing.task_contract import TaskContract
 from smc_eval.testing.toy import Example, PrunedToy, Toy, ToyNet
@@ -52,14 +51,18 @@ __all__ = [
     "KindContract",
     "MethodContract",
     "OptimizerContract",
+    "Promise",
     "PrunedToy",
     "TaskContract",
     "Toy",
     "ToyNet",
     "TrackerContract",
+    "Verdict",
     "assert_equal",
     "chain_of",
     "check_measurements",
+    "check_promise",
+    "promises_of",
     "record_with",
     "run_chain",
     "step_view",
