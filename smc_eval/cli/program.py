@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 
 import smc_eval
 from smc_eval.cli import (
+    check,
     compare,
     data,
     export,
@@ -130,6 +131,7 @@ command("compare")(compare.compare)
 command("score")(score.score)
 command("store")(store.store)
 command("export")(export.export)
+command("check")(check.check)
 command("speed")(speed.speed)
 command("verify-sparsity")(verify_sparsity.verify_sparsity)
 app.add_typer(data.data, name="data")

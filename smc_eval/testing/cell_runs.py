@@ -151,7 +151,9 @@ def step_view(
 
 
 def assert_equal(
-    first: Sequence[dict[str, Tensor]], second: Sequence[dict[str, Tensor]], otherwise: str = "two runs differ"
+    first: Sequence[dict[str, Tensor]],
+    second: Sequence[dict[str, Tensor]],
+    otherwise: str = "two runs differ",
 ) -> None:
     """Two sequences of named tensors are equal bit for bit, or it says what `otherwise` is the case."""
     for tensors, others in zip(first, second, strict=True):

@@ -96,7 +96,9 @@ class MethodContract:
     def _stages(self, target: Target) -> list[Stage]:
         """The stages of its plan, which must have an end."""
         stages = list(islice(self.method.plan(target), MOST_STAGES + 1))
-        assert len(stages) <= MOST_STAGES, f"the plan for {level(target)} has more than {MOST_STAGES:,} stages"
+        assert len(stages) <= MOST_STAGES, (
+            f"the plan for {level(target)} has more than {MOST_STAGES:,} stages"
+        )
         return stages
 
     def test_its_plan_is_the_same_each_time(self) -> None:
@@ -159,7 +161,9 @@ class MethodContract:
             assert certificate is not None
             assert certificate.ok, f"asked for {level(target)}: {'; '.join(certificate.failed)}"
             when = self.method.card.when
-            assert bool(masks) == (when != "none"), f"the card says when={when!r}, and {len(masks)} masks are set"
+            assert bool(masks) == (when != "none"), (
+                f"the card says when={when!r}, and {len(masks)} masks are set"
+            )
             dead = {name for name, mask in masks.items() if not mask.any()}
             assert set(certificate.dead_tensors) == dead
             remaining = sum(int(mask.sum()) for mask in masks.values())
@@ -320,7 +324,9 @@ def difference(first: list[str], second: list[str]) -> str:
     """How two lists of digests differ, in words."""
     if len(first) != len(second):
         return f"{len(first)} and {len(second)} stages"
-    return f"stage {next(n for n, pair in enumerate(zip(first, second, strict=True), 1) if pair[0] != pair[1])}"
+    return (
+        f"stage {next(n for n, pair in enumerate(zip(first, second, strict=True), 1) if pair[0] != pair[1])}"
+    )
 
 
 def any_differ(masks: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> bool:

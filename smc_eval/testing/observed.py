@@ -126,7 +126,9 @@ class ObservedUpdater(Updater):
         for (part, name), values in memory_of(view).items():
             old = memory.get((part, name))
             if old is not None and bool(((values != old) & (values != 0)).any()):
-                log.written.append(f"at step {view.step} it writes into {part!r} of the optimizer for {name!r}")
+                log.written.append(
+                    f"at step {view.step} it writes into {part!r} of the optimizer for {name!r}"
+                )
 
     def _log_masks(self, view: StepView, before: Mapping[str, Tensor]) -> None:
         """Log the tensors in which a weight grew back with a value."""

@@ -79,7 +79,9 @@ def counter_example(error: BaseException) -> str:
 
 
 @contextmanager
-def refusal(error: type[Exception] | tuple[type[Exception], ...], words: str, otherwise: str) -> Iterator[None]:
+def refusal(
+    error: type[Exception] | tuple[type[Exception], ...], words: str, otherwise: str
+) -> Iterator[None]:
     """Within, something is refused with such an error, whose message matches the words.
 
     Raises:
@@ -89,6 +91,8 @@ def refusal(error: type[Exception] | tuple[type[Exception], ...], words: str, ot
         yield
     except error as refused:
         message = first_line(refused)
-        assert re.search(words, str(refused)), f"it is refused as {message!r}; wanted {words!r} in the message"
+        assert re.search(words, str(refused)), (
+            f"it is refused as {message!r}; wanted {words!r} in the message"
+        )
     else:
         raise AssertionError(otherwise)
