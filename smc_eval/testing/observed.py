@@ -124,11 +124,12 @@ class ObservedUpdater(Updater):
             if bool(changed.any()):
                 log.written.append(f"at step {view.step} it writes into unpruned weights of {name!r}")
         for (part, name), values in memory_of(view).items():
-            old = memory.get((part, name))
-            if old is not None and bool(((values != old) & (values != 0)).any()):
-                log.written.append(
-                    f"at step {view.step} it writes into {part!r} of the optimizer for {name!r}"
-                )
+            grown = view.masks[name] & ~masks[name]
+            changed = values != memory.get((part, name), values)
+            if not self.inner.soft:
+                changed |= grown  # what the engine clears stays clear
+            if bool((changed & (values != 0)).any()):
+                log.written.append(f"at step {view.step} it writes into {part!r} of the optimizer for {name!r}")
 
     def _log_masks(self, view: StepView, before: Mapping[str, Tensor]) -> None:
         """Log the tensors in which a weight grew back with a value."""

@@ -223,7 +223,7 @@ class TaskContract:
             return
         used, examples = [], self.task.data("train")[:3]
         for example in examples:
-            net = OnlyCallable(self.task.model())
+            net = OnlyCallable(self.eval_model())
             self.task.loss(net, self.task.collate([example])).backward()  # type: ignore[no-untyped-call]
             used.append([weight.grad is not None for weight in net.parameters()])
         assert used[0] == used[1] == used[2], "only_calls_model is true, but examples use other weights"
