@@ -7,7 +7,8 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import redirect_stdout
-from typing import TYPE_CHECKING, Annotated, Any
+from importlib import import_module
+from typing import Annotated, Any
 
 import typer
 
@@ -16,9 +17,8 @@ from smc_eval.registry import load_registry
 from smc_eval.reporting.printable import printable
 from smc_eval.reporting.text_table import TextTable
 
-if TYPE_CHECKING:
-    from smc_eval.testing.promise import Verdict
-    from smc_eval.testing.subject import Subject
+KIT = "smc_eval.testing.subject"
+"""The contracts. They are loaded by name, as plugins are: the test kit stands beside the command line."""
 
 CHECK_HEADS = ("promise", "verdict", "seconds")
 
@@ -54,33 +54,29 @@ def check(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON. Default: off.")] = False,
 ) -> None:
-    """Check whether something that is installed keeps its contract.
+    """Check whether something installed keeps its contract.
 
     Each promise of the contract is checked on small nets, on the CPU, with a verdict and, where it is broken,
     the smallest counter-example. Exit code 1: a promise is broken. The tests of a plugin can check the same
-    with pytest. Each promise, and what breaks it, stands in docs/check.md.
+    with pytest. docs/contracts.md shows what each promise catches.
     """
     registry = load_registry().checked()
-    from smc_eval.testing.subject import Chooser
-
-    chosen = Chooser(registry, model, data_dir, quick=quick).subjects(name)
-    broken, plain = False, list[dict[str, Any]]()
-    for number, subject in enumerate(chosen):
-        verdicts = []
-        for verdict in _verdicts(subject):
-            verdicts.append(verdict)
-            broken |= verdict.result == "broken"
-        plain.append(_as_json(subject, verdicts))
+    chosen = import_module(KIT).Chooser(registry, model, data_dir, quick=quick).subjects(name)
+    plain = list[dict[str, Any]]()
+    for subject in chosen:
+        verdicts = list(_verdicts(subject))
         if not as_json:
-            typer.echo("" if number else "", nl=bool(number))
+            typer.echo("\n" if plain else "", nl=False)
             _print(subject, verdicts)
+        plain.append(_as_json(subject, verdicts))
+    ok = all(one["ok"] for one in plain)
     if as_json:
-        typer.echo(json.dumps({"ok": not broken, "quick": quick, "checked": plain}, indent=1))
-    if broken:
+        typer.echo(json.dumps({"ok": ok, "quick": quick, "checked": plain}, indent=1))
+    if not ok:
         raise typer.Exit(1)
 
 
-def _verdicts(subject: Subject) -> Iterator[Verdict]:
+def _verdicts(subject: Any) -> Iterator[Any]:
     """The verdicts, one after the other. What a plugin prints goes to the standard error."""
     from rich.console import Console
 
@@ -93,7 +89,7 @@ def _verdicts(subject: Subject) -> Iterator[Verdict]:
             yield verdict
 
 
-def _as_json(subject: Subject, verdicts: Sequence[Verdict]) -> dict[str, Any]:
+def _as_json(subject: Any, verdicts: Sequence[Any]) -> dict[str, Any]:
     return {
         "name": subject.name,
         "noun": subject.noun,
@@ -112,23 +108,30 @@ def _as_json(subject: Subject, verdicts: Sequence[Verdict]) -> dict[str, Any]:
     }
 
 
-def _print(subject: Subject, verdicts: Sequence[Verdict]) -> None:
+def _print(subject: Any, verdicts: Sequence[Any]) -> None:
     from rich.console import Console
 
     from smc_eval.reporting.terminal import print_text_table
 
-    rows = tuple((v.promise.words, v.result, f"{v.seconds:.1f}") for v in verdicts)
-    broken, left = ([v for v in verdicts if v.result == result] for result in ("broken", "not checked"))
-    counts = Counter(v.result for v in verdicts)
-    title = f"{subject.title}: " + ", ".join(
-        f"{counts[result]} {result}" for result in ("kept", "broken", "not checked") if counts[result]
-    )
+    counts = Counter(verdict.result for verdict in verdicts)
+    results = ", ".join(f"{count} {result}" for result, count in counts.items())
     table = TextTable(
         CHECK_HEADS,
         "llr",
-        rows,
-        title=f"{title}; {counted(len(verdicts), 'promise')}",
-        notes=tuple(f"not checked: {v.promise.words}: {printable(v.reason)}" for v in left),
-        warnings=tuple(f"broken: {v.promise.words}: {printable(v.reason)}" for v in broken),
+        tuple((each.promise.words, each.result, f"{each.seconds:.1f}") for each in verdicts),
+        title=f"{subject.title}: {counted(len(verdicts), 'promise')}, {results}",
+        warnings=tuple(
+            f"broken: {each.promise.words}: {printable(each.reason)}"
+            for each in verdicts
+            if each.result == "broken"
+        ),
+        notes=tuple(_unchecked(verdicts)),
     )
     print_text_table(table, Console())
+
+
+def _unchecked(verdicts: Sequence[Any]) -> Iterator[str]:
+    """A line for each reason for which promises were not checked."""
+    reasons = Counter(verdict.reason for verdict in verdicts if verdict.result == "not checked")
+    for reason, count in reasons.items():
+        yield f"{counted(count, 'promise')} not checked: {printable(reason)}"

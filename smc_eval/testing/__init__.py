@@ -9,8 +9,8 @@ contract without pytest; with pytest, a test module needs these lines:
 
 import sys
 
-if "pytest" in sys.modules:  # so that a failed assertion of a contract shows its values
-    sys.modules["pytest"].register_assert_rewrite(
+if pytest := sys.modules.get("pytest"):  # so that a failed assertion of a contract shows its values
+    pytest.register_assert_rewrite(
         *(
             f"{__name__}.{module}"
             for module in (
@@ -38,7 +38,7 @@ from smc_eval.testing.cell_runs import (
 from smc_eval.testing.kind_contract import KindContract
 from smc_eval.testing.method_contract import MethodContract
 from smc_eval.testing.optimizer_contract import OptimizerContract
-from smc_eval.testing.promise import Promise, Verdict, check_promise, promises_of
+from smc_eval.testing.promise import Promise, PromiseVerdict, check_promise, promises_of
 from smc_eval.testing.records import record_with
 from smc_eval.testing.task_contract import TaskContract
 from smc_eval.testing.toy import Example, PrunedToy, Toy, ToyNet
@@ -52,12 +52,12 @@ __all__ = [
     "MethodContract",
     "OptimizerContract",
     "Promise",
+    "PromiseVerdict",
     "PrunedToy",
     "TaskContract",
     "Toy",
     "ToyNet",
     "TrackerContract",
-    "Verdict",
     "assert_equal",
     "chain_of",
     "check_measurements",

@@ -131,7 +131,8 @@ class MethodContract:
         for spec in specs:
             found = address_in(spec)
             assert not found, (
-                f"the digest of {type(spec).__name__} holds the address {found}, which differs in each process"
+                f"the digest of {type(spec).__name__} holds the address {found}, "
+                "which differs in each process"
             )
 
     def test_it_refuses_patterns_that_its_card_does_not_name(self) -> None:

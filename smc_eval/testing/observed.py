@@ -129,7 +129,9 @@ class ObservedUpdater(Updater):
             if not self.inner.soft:
                 changed |= grown  # what the engine clears stays clear
             if bool((changed & (values != 0)).any()):
-                log.written.append(f"at step {view.step} it writes into {part!r} of the optimizer for {name!r}")
+                log.written.append(
+                    f"at step {view.step} it writes into {part!r} of the optimizer for {name!r}"
+                )
 
     def _log_masks(self, view: StepView, before: Mapping[str, Tensor]) -> None:
         """Log the tensors in which a weight grew back with a value."""

@@ -35,7 +35,7 @@ class Promise:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class PromiseVerdict:
     """Whether something keeps a promise."""
 
     promise: Promise
@@ -51,22 +51,23 @@ def promises_of(contract: type) -> list[Promise]:
     return [Promise(name) for name in dict.fromkeys(names)]
 
 
-def check_promise(contract: object, promise: Promise) -> Verdict:
+def check_promise(contract: object, promise: Promise) -> PromiseVerdict:
     """The verdict about one promise of a contract, which is an instance as pytest would make it.
 
     Whatever it raises breaks the promise, `sys.exit` too; but a `SkipTest` says that it cannot be checked.
     """
     test, began = getattr(contract, promise.test), time.perf_counter()
-    result, reason = "kept", ""
+    result: Result = "kept"
+    reason = ""
     with tempfile.TemporaryDirectory(prefix="smc-eval-check-") as folder:
         given = {"tmp_path": Path(folder)} if "tmp_path" in inspect.signature(test).parameters else {}
         try:
             test(**given)
         except SkipTest as skip:
             result, reason = "not checked", first_line(skip)
-        except (Exception, SystemExit) as error:  # a plugin can raise anything
+        except (Exception, SystemExit) as error:  # noqa: BLE001  a plugin can raise anything
             result, reason = "broken", counter_example(error)
-    return Verdict(promise, result, time.perf_counter() - began, reason)  # type: ignore[arg-type]
+    return PromiseVerdict(promise, result, time.perf_counter() - began, reason)
 
 
 def counter_example(error: BaseException) -> str:
@@ -87,12 +88,12 @@ def refusal(
     Raises:
         AssertionError: nothing was refused, with the words of `otherwise`; or the message has other words.
     """
+    message = ""
     try:
         yield
     except error as refused:
-        message = first_line(refused)
-        assert re.search(words, str(refused)), (
-            f"it is refused as {message!r}; wanted {words!r} in the message"
-        )
-    else:
-        raise AssertionError(otherwise)
+        message = str(refused) or type(refused).__name__
+    assert message, otherwise
+    assert re.search(words, message), (
+        f"it is refused as {first_line(message)!r}; wanted {words!r} in the message"
+    )

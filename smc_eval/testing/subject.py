@@ -22,7 +22,7 @@ from smc_eval.task import BUILT_MODELS, Task
 from smc_eval.testing.kind_contract import TEXTS, KindContract
 from smc_eval.testing.method_contract import MethodContract
 from smc_eval.testing.optimizer_contract import OptimizerContract
-from smc_eval.testing.promise import Promise, Verdict, check_promise, promises_of
+from smc_eval.testing.promise import Promise, PromiseVerdict, check_promise, promises_of
 from smc_eval.testing.task_contract import TaskContract
 from smc_eval.testing.tracker_contract import TrackerContract
 
@@ -55,7 +55,7 @@ class Subject:
         """The promises of its contract."""
         return promises_of(self.contract)
 
-    def verdict(self, promise: Promise) -> Verdict:
+    def verdict(self, promise: Promise) -> PromiseVerdict:
         """Check one promise."""
         return check_promise(self.contract(), promise)
 
@@ -171,7 +171,7 @@ class Chooser:
                 )
             checkpoint = user_path(self.model)
 
-        def save(_: KindContract, folder: Path) -> None:
+        def save(_contract: KindContract, folder: Path) -> None:
             if checkpoint is not None:
                 shutil.copytree(checkpoint, folder, dirs_exist_ok=True)
             else:
@@ -186,7 +186,7 @@ class Chooser:
     def _tracker(self, name: str, options: Mapping[str, str]) -> Iterator[Subject]:
         tracker = parse_spec(self.registry.trackers[name], options, "option", f"tracker {name!r}")
 
-        def store(_: TrackerContract, tmp_path: Path) -> Path:
+        def store(_contract: TrackerContract, _tmp_path: Path) -> Path:
             raise SkipTest(NEEDS_LOGGED)
 
         yield self._subject(tracker.label, "tracker", tracker, TrackerContract, store=store)

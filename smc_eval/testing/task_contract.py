@@ -32,7 +32,7 @@ from smc_eval.task import Part, Task
 from smc_eval.testing.cell_runs import assert_equal, chain_of, run_chain
 from smc_eval.testing.side_effects import address_in, same_options
 
-PARTS: tuple[Part, ...] = ("train", "test")
+DATA_PARTS: tuple[Part, ...] = ("train", "test")
 
 
 class OnlyCallable(nn.Module):
@@ -52,7 +52,7 @@ class OnlyCallable(nn.Module):
 
 
 class TaskContract:
-    """Promises that every task must keep. Subclass it in a test module, and set `task` with synthetic data."""
+    """Promises that every task must keep. Subclass it in a test module, and set `task`, on synthetic data."""
 
     task: Task
     steps: ClassVar[int] = 8
@@ -94,7 +94,7 @@ class TaskContract:
         )
 
     def test_both_parts_have_examples_and_obey_the_limit(self) -> None:
-        for part in PARTS:
+        for part in DATA_PARTS:
             examples = self.task.data(part)
             assert len(examples) > 2, f"data({part!r}) has {len(examples)} examples; wanted 3 or more"
             assert list(self.task.replace(limit=2).data(part)) == list(examples[:2]), (
@@ -104,7 +104,7 @@ class TaskContract:
 
     def test_its_data_is_the_same_each_time_and_for_every_seed(self) -> None:
         device = Device("cpu", threads=1)
-        for part in PARTS:
+        for part in DATA_PARTS:
             read = []
             for seed in "aab":
                 device.seed(seed)
@@ -115,7 +115,7 @@ class TaskContract:
             )
 
     def test_the_test_part_is_no_part_of_the_training_part(self) -> None:
-        train, test = ([content(self.task, item) for item in self.task.data(part)] for part in PARTS)
+        train, test = ([content(self.task, item) for item in self.task.data(part)] for part in DATA_PARTS)
         if None in train or None in test:
             raise SkipTest("the inputs of two examples cannot be compared; see HasContent")
         seen = set(train)

@@ -24,6 +24,7 @@ VERBS = (
     "score",
     "store",
     "export",
+    "check",
     "speed",
     "verify-sparsity",
     "data",

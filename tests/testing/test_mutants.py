@@ -10,11 +10,11 @@ from smc_eval_mutants.kills import CONTRACTS, CORRECT, KILLS, Kill, contract_of
 
 from smc_eval.method import Method
 from smc_eval.spec import Spec
-from smc_eval.testing import Verdict, check_promise, promises_of
+from smc_eval.testing import PromiseVerdict, check_promise, promises_of
 
 HELD_BY_THE_ENGINE = {
     "pruned weights stay zero under every optimizer": "the engine sets the zeros again after each step",
-    "the order of batches depends only on the seed": "the engine draws the order; data that differs is found first",
+    "the order of batches depends only on the seed": "the engine draws the order",
 }
 """Promises of methods and tasks that no mutant breaks alone, with the reason."""
 
@@ -25,7 +25,7 @@ def name_of(value: object) -> str:
     return value.wrong.__name__ if isinstance(value, Kill) else type(value).__name__
 
 
-def verdicts(subject: Spec, **members: object) -> Iterator[Verdict]:
+def verdicts(subject: Spec, **members: object) -> Iterator[PromiseVerdict]:
     contract = contract_of(subject, **members)
     return (check_promise(contract, promise) for promise in promises_of(type(contract)))
 

@@ -7,8 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, cast
 
 import torch
-from smc_eval_mutants.methods import card_of
-from smc_eval_mutants.updaters import HalfTime
 from torch import Tensor, nn
 
 from smc_eval.card import MethodCard, TaskCard
@@ -20,6 +18,8 @@ from smc_eval.stages import Prune, Rewind, Stage, Train
 from smc_eval.target import Target
 from smc_eval.testing import Example, Toy, ToyNet
 from smc_eval.updater import StepView
+from smc_eval_mutants.methods import card_of
+from smc_eval_mutants.updaters import HalfTime
 
 
 class SlowCriterion(Criterion):
@@ -55,7 +55,9 @@ class MeanGradients(HalfTime):
             state = {name: 0.9 * state[name] + gradient for name, gradient in view.grads.items()}
         if view.step == view.steps // 2:
             noise = {name: torch.rand(mean.shape, generator=view.generator) for name, mean in state.items()}
-            saliency = {name: (mean * view.weights[name]).abs() + 1e-9 * noise[name] for name, mean in state.items()}
+            saliency = {
+                name: (mean * view.weights[name]).abs() + 1e-9 * noise[name] for name, mean in state.items()
+            }
             view.set_masks(masks(saliency, self.to, within=view.masks, shards=view.shards))
         return state
 
@@ -76,7 +78,11 @@ class RefusesGroups(Method):
     """A method that refuses N:M, and takes two distributions alone."""
 
     card: ClassVar[MethodCard] = card_of(
-        "refuses-groups", when="after", patterns=("free",), distribution="erk", distributions=("erk", "global")
+        "refuses-groups",
+        when="after",
+        patterns=("free",),
+        distribution="erk",
+        distributions=("erk", "global"),
     )
 
     def plan(self, target: Target) -> Iterator[Stage]:
@@ -140,7 +146,11 @@ class MeanError(Toy):
     def score(self, predicted: Sequence[int], examples: Sequence[Example]) -> Score:
         errors = [abs(token - answer) for token, (_, answer) in zip(predicted, examples, strict=True)]
         return Score(
-            "mean error", sum(errors) / len(errors), len(errors), higher_is_better=False, signature="tokens apart"
+            "mean error",
+            sum(errors) / len(errors),
+            len(errors),
+            higher_is_better=False,
+            signature="tokens apart",
         )
 
 
@@ -180,4 +190,6 @@ class GuessesValues(Toy):
 
     def score(self, predicted: Sequence[Any], examples: Sequence[Example]) -> Score:
         errors = [abs(value - answer) for value, (_, answer) in zip(predicted, examples, strict=True)]
-        return Score("mean error", sum(errors) / len(errors), len(errors), higher_is_better=False, signature="1/12")
+        return Score(
+            "mean error", sum(errors) / len(errors), len(errors), higher_is_better=False, signature="1/12"
+        )

@@ -23,7 +23,9 @@ COUNTER = itertools.count(1)
 
 def card_of(name: str, **fields: object) -> MethodCard:
     """The card of a method of the tests."""
-    return MethodCard.model_validate({"name": name, "summary": name, "source": "none", "when": "before", **fields})
+    return MethodCard.model_validate(
+        {"name": name, "summary": name, "source": "none", "when": "before", **fields}
+    )
 
 
 class Pruning(Method):

@@ -250,7 +250,9 @@ class ScoresTheFirstMore(Toy):
 
     def score(self, predicted: Sequence[int], examples: Sequence[Any]) -> Score:
         score = super().score(predicted, examples)
-        value = sum(100 * token / 2**place for place, (token, _) in enumerate(zip(predicted, examples, strict=True)))
+        value = sum(
+            100 * token / 2**place for place, (token, _) in enumerate(zip(predicted, examples, strict=True))
+        )
         return replace(score, value=min(99.0, value / 100), items=None)
 
 

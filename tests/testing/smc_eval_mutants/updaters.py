@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
-from smc_eval_mutants.methods import card_of
 from torch import Tensor
 
 from smc_eval.card import MethodCard
@@ -15,6 +14,7 @@ from smc_eval.pruner import masks
 from smc_eval.stages import Stage, Train
 from smc_eval.target import Target
 from smc_eval.updater import StepView, Updater
+from smc_eval_mutants.methods import card_of
 
 
 class HalfTime(Updater):
@@ -84,7 +84,9 @@ class LeaksThroughMomentum(HalfTime):
         parameters: Any = view.parameters  # type: ignore[attr-defined]
         moment = "exp_avg" if isinstance(optimizer, torch.optim.Adam) else "momentum_buffer"
         kept = {name: optimizer.state[weight][moment].clone() for name, weight in parameters.items()}
-        order = {name: -weight.abs() if view.step == 9 else weight.abs() for name, weight in view.weights.items()}
+        order = {
+            name: -weight.abs() if view.step == 9 else weight.abs() for name, weight in view.weights.items()
+        }
         view.set_masks(masks(order, self.to))
         with torch.no_grad():
             for name, weight in parameters.items():
@@ -99,9 +101,10 @@ class PrunesByLocalGradients(HalfTime):
     """Decides by the gradients of one pass: those of its own rank, or of one accumulated part."""
 
     seen: ClassVar[dict[str, Tensor]] = {}
-    hooked: ClassVar[set[int]] = set()
 
     def remask(self, view: StepView, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        if view.step == 0:
+            self.seen.clear()
         for name, weight in view.parameters.items() if view.step == 0 else ():  # type: ignore[attr-defined]
 
             def see(gradient: Tensor, name: str = name) -> None:
@@ -117,7 +120,6 @@ class PrunesByLocalGradients(HalfTime):
     def change(self, view: StepView) -> None:
         saliency = {name: self.seen[name].abs() for name in view.weights}
         view.set_masks(masks(saliency, self.to, within=view.masks))
-        self.seen.clear()
 
 
 class AddsUpSizesOfPasses(PrunesByLocalGradients):
