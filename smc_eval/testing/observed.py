@@ -185,12 +185,12 @@ def observed(updater: Updater, logs: list[UpdaterLog]) -> ObservedUpdater:
 
 def memory_of(view: StepView) -> dict[tuple[str, str], Tensor]:
     """Copies of what the optimizer remembers of each weight in scope, such as its momentum."""
-    optimizer = getattr(view, "optimizer", None)
+    state: Mapping[Tensor, Mapping[str, object]] = getattr(getattr(view, "optimizer", None), "state", {})
     parameters: Mapping[str, Tensor] = getattr(view, "parameters", {})
     return {
         (part, name): values.clone()
-        for name, weight in (parameters.items() if optimizer else ())
-        for part, values in optimizer.state.get(weight, {}).items()
+        for name, weight in parameters.items()
+        for part, values in state.get(weight, {}).items()
         if isinstance(values, Tensor) and values.shape == weight.shape
     }
 

@@ -207,10 +207,10 @@ def save_built(kind: ModelKind, folder: Path) -> None:
         raise SkipTest(NEEDS_CHECKPOINT)
     form = kind.card.builds[0]
     tokenizer = kind.build_tokenizer(form, TEXTS)
-    net = kind.build(form, tokenizer)
-    if not hasattr(net, "save_pretrained"):
+    parts: tuple[Any, ...] = (tokenizer, kind.build(form, tokenizer))
+    if not hasattr(parts[1], "save_pretrained"):
         raise SkipTest(NEEDS_CHECKPOINT)
     with silenced():
-        for part in (tokenizer, net):
+        for part in parts:
             if hasattr(part, "save_pretrained"):
                 part.save_pretrained(folder)
