@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import inspect
 import json
 import re
 import tomllib
@@ -34,6 +33,8 @@ from smc_eval.testing import (
     OptimizerContract,
     TaskContract,
     TrackerContract,
+    check_promise,
+    promises_of,
     record_with,
     step_view,
 )
@@ -166,22 +167,13 @@ def example_module(words: str, folder: Path, monkeypatch: pytest.MonkeyPatch) ->
     return importlib.import_module(name)
 
 
-def keep_contract(contract: Any, tmp_path: Path, *without: str) -> None:
-    """Run the tests of a contract, each in a folder of its own."""
-    tests = [name for name in dir(contract) if name.startswith("test_") and name not in without]
-    assert len(tests) > 5
-    for name in tests:
-        test, folder = getattr(contract, name), tmp_path / name[-40:]
-        folder.mkdir()
-        wanted = inspect.signature(test).parameters
-        checkpoint = {"folder": checkpoint_of(contract, folder)} if "folder" in wanted else {}
-        paths = {name: folder for name in ("tmp_path", "store") if name in wanted}
-        test(**checkpoint, **paths)
-
-
-def checkpoint_of(contract: Any, folder: Path) -> Path:
-    contract.save(folder / "checkpoint")
-    return folder / "checkpoint"
+def keep_contract(contract: Any, *without: str) -> None:
+    """All promises of a contract are kept, but for some."""
+    promises = [promise for promise in promises_of(type(contract)) if promise.test not in without]
+    assert len(promises) > 5
+    for promise in promises:
+        verdict = check_promise(contract, promise)
+        assert verdict.result == "kept", f"{promise.words}: {verdict.reason}"
 
 
 def test_the_optimizer_of_the_documents_keeps_the_contract_of_optimizers(
@@ -189,7 +181,7 @@ def test_the_optimizer_of_the_documents_keeps_the_contract_of_optimizers(
 ) -> None:
     module = example_module("class SharpnessAware(Optimizer)", tmp_path, monkeypatch)
     contract = type("TestSharpness", (OptimizerContract,), {"optimizer": module.SharpnessAware()})()
-    keep_contract(contract, tmp_path)
+    keep_contract(contract)
 
 
 def test_the_tracker_of_the_documents_keeps_the_contract_of_trackers(
@@ -206,7 +198,7 @@ def test_the_tracker_of_the_documents_keeps_the_contract_of_trackers(
         return {name: sorted(values.items()) for name, values in found.items()}
 
     contract = type("TestLines", (TrackerContract,), {"tracker": module.JsonLines(), "logged": logged})()
-    keep_contract(contract, tmp_path)
+    keep_contract(contract)
 
 
 def test_every_tracker_stands_in_the_documents() -> None:
@@ -231,7 +223,7 @@ def test_the_kind_of_the_documents_keeps_the_contract_of_kinds(
 
     kind = module.CausalLanguageModel()
     contract = type("TestCausal", (KindContract,), {"kind": kind, "save": save})()
-    keep_contract(contract, tmp_path, "test_its_tokenizer_is_loaded_or_there_is_none")
+    keep_contract(contract, "test_its_tokenizer_is_loaded_or_there_is_none")
 
 
 def test_the_task_of_the_documents_keeps_the_contract_of_tasks(
@@ -244,10 +236,7 @@ def test_the_task_of_the_documents_keeps_the_contract_of_tasks(
     module = importlib.import_module("largest_of_the_documents")
     assert module.smc_eval_tasks() == [module.Largest]
     contract = type("TestLargest", (TaskContract,), {"task": module.Largest()})()
-    tests = [getattr(contract, name) for name in dir(TaskContract) if name.startswith("test_")]
-    assert len(tests) > 10
-    for test in tests:
-        test(**({"tmp_path": tmp_path} if "tmp_path" in inspect.signature(test).parameters else {}))
+    keep_contract(contract)
 
 
 def test_the_fields_of_a_card_of_a_task_stand_in_the_documents() -> None:
@@ -277,6 +266,14 @@ def test_the_tables_of_findings_are_those_of_the_records(name: str) -> None:
     findings = script("findings")
     if findings.document(name) != findings.page(name).read_text(encoding="utf-8"):
         pytest.fail(f"docs/findings/{name}.md is out of date; run: python benchmarks/findings.py")
+
+
+def test_the_table_of_mutants_is_that_of_the_tests() -> None:
+    mutants, text = script("mutants"), (ROOT / "docs" / "contracts.md").read_text(encoding="utf-8")
+    if mutants.mutants_document(text) != text:
+        pytest.fail("docs/contracts.md is out of date; run: python benchmarks/mutants.py")
+    rows = [line for line in text.splitlines() if line.startswith("| ") and "is killed by the" not in line]
+    assert len(rows) == len(list(mutants.kills())) >= 70
 
 
 def test_the_tables_of_methods_are_those_of_the_cards_and_plans(generator: ModuleType) -> None:

@@ -66,7 +66,7 @@ def new(
         "next:",
         f"  cd {shlex.quote(str(folder))}",
         "  pip install -e '.[dev]'",
-        "  pytest",
+        f"  smc-eval check {plugin_name.name}",
         f"  smc-eval {run_flags(plugin_kind, plugin_name.name)}",
         f"then change {plugin_name.module}.py: its first lines say what",
     ):

@@ -48,6 +48,7 @@ VERBS = {
         "verify_sparsity:verify_sparsity", "Count the zeros of a checkpoint, without its net."
     ),
     "new": Verb("new:new", "Write the package of a new method, task or updater."),
+    "check": Verb("check:check", "Check whether something installed keeps its contract."),
     "doctor": Verb("doctor:doctor", "Check whether this machine can run smc-eval."),
     "data": Verb("data:data", "List, verify and download the data of tasks."),
 }

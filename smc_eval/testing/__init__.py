@@ -1,17 +1,15 @@
 """The test kit: a toy task, and the contracts that every method and every task must keep.
 
-Built-in methods and tasks are tested by it, and so can be those of plugins. It needs pytest:
+Built-in methods and tasks are tested by it, and so can be those of plugins. `smc-eval check NAME` runs a
+contract without pytest; with pytest, a test module needs these lines:
 
     class TestMine(MethodContract):
         method = Mine()
 """
 
-try:
-    import pytest
-except ImportError:
-    raise ImportError("smc_eval.testing needs pytest: pip install pytest") from None
-else:
-    # so that a failed assertion of a contract shows its values
+import sys
+
+if pytest := sys.modules.get("pytest"):  # so that a failed assertion of a contract shows its values
     pytest.register_assert_rewrite(
         *(
             f"{__name__}.{module}"
@@ -40,6 +38,7 @@ from smc_eval.testing.cell_runs import (
 from smc_eval.testing.kind_contract import KindContract
 from smc_eval.testing.method_contract import MethodContract
 from smc_eval.testing.optimizer_contract import OptimizerContract
+from smc_eval.testing.promise import Promise, PromiseVerdict, check_promise, promises_of
 from smc_eval.testing.records import record_with
 from smc_eval.testing.task_contract import TaskContract
 from smc_eval.testing.toy import Example, PrunedToy, Toy, ToyNet
@@ -52,6 +51,8 @@ __all__ = [
     "KindContract",
     "MethodContract",
     "OptimizerContract",
+    "Promise",
+    "PromiseVerdict",
     "PrunedToy",
     "TaskContract",
     "Toy",
@@ -60,6 +61,8 @@ __all__ = [
     "assert_equal",
     "chain_of",
     "check_measurements",
+    "check_promise",
+    "promises_of",
     "record_with",
     "run_chain",
     "step_view",

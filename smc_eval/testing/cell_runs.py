@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -53,22 +54,35 @@ def chain_of(
 
 
 def run_chain(
-    cell_chain: Chain, folder: Path, watcher: Silent | None = None, checkpoint_seconds: float | None = None
+    cell_chain: Chain,
+    folder: Path,
+    watcher: Silent | None = None,
+    checkpoint_seconds: float | None = None,
+    parts: int = 1,
 ) -> tuple[Record, dict[str, Tensor], dict[str, Tensor]]:
-    """Run a chain in a store. Returns its record, and the tensors and masks of its last net."""
+    """Run a chain in a store. Returns its record, and the tensors and masks of its last net.
+
+    Each batch is passed through the net in so many parts.
+    """
     store = Store(folder)
     store.open()
     keep = {cell_chain.links[-1].digest, *(stage.back for stage in cell_chain.links if stage.back)}
-    options = CellOptions(keep, checkpoint_seconds=checkpoint_seconds)
+    options = CellOptions(keep, checkpoint_seconds=checkpoint_seconds, parts=parts)
     record = CellRun(cell_chain, store, Device("cpu", threads=1), watcher or Silent(), options).run()
     stored = store.load(cell_chain.links[-1].digest)
     assert stored is not None
     return record, stored[0], stored[1]
 
 
-def nets_of_chain(
-    cell_chain: Chain, folder: Path
-) -> tuple[Record, list[tuple[dict[str, Tensor], dict[str, Tensor]]]]:
+class StagesRun(NamedTuple):
+    """A chain that has run."""
+
+    record: Record
+    nets: list[tuple[dict[str, Tensor], dict[str, Tensor]]]
+    """Tensors and masks after each stage."""
+
+
+def nets_of_chain(cell_chain: Chain, folder: Path) -> StagesRun:
     """Run a chain in a store. Returns its record, and the tensors and masks after each of its stages."""
     store = Store(folder)
     store.open()
@@ -79,7 +93,7 @@ def nets_of_chain(
         stored = store.load(stage.digest)
         assert stored is not None, stage
         nets.append(stored[:2])
-    return record, nets
+    return StagesRun(record, nets)
 
 
 def without_time(record: Record) -> Record:
@@ -93,7 +107,7 @@ def check_measurements(record: Record) -> None:
     """The counts, FLOPs and sizes of a record agree with each other."""
     certificate, cost = record.certificate, record.cost
     assert certificate is not None and cost is not None
-    assert certificate.failed == ()
+    assert certificate.failed == (), "; ".join(certificate.failed)
     if certificate.effective is not None:  # unpruned weights can lie on no path; pruned weights never do
         assert certificate.effective_tensors is not None
         assert certificate.reached <= certificate.effective <= 1
@@ -136,9 +150,15 @@ def step_view(
     return TrainingStep(net, optimizer, torch.Generator().manual_seed(at), at, steps)
 
 
-def assert_equal(first: Sequence[dict[str, Tensor]], second: Sequence[dict[str, Tensor]]) -> None:
-    """Two sequences of named tensors are equal bit for bit."""
+def assert_equal(
+    first: Sequence[dict[str, Tensor]],
+    second: Sequence[dict[str, Tensor]],
+    otherwise: str = "two runs differ",
+) -> None:
+    """Two sequences of named tensors are equal bit for bit, or it says what `otherwise` is the case."""
     for tensors, others in zip(first, second, strict=True):
-        assert tensors.keys() == others.keys()
-        for name in tensors:
-            assert torch.equal(tensors[name], others[name]), name
+        assert tensors.keys() == others.keys(), f"{otherwise}: in the names of tensors"
+        for name, tensor in tensors.items():
+            assert tensor.shape == others[name].shape, f"{otherwise}: in the shape of {name!r}"
+            count = int((tensor != others[name]).sum())
+            assert torch.equal(tensor, others[name]), f"{otherwise}: in {count} values of {name!r}"

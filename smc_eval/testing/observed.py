@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -35,6 +36,8 @@ class UpdaterLog:
     """Of each step at which it read those of some: the densities of its forward pass and its gradients."""
     nonzero_growth: list[str] = field(default_factory=list)
     """Tensors in which a regrown weight did not start at zero; always empty for a soft updater."""
+    written: list[str] = field(default_factory=list)
+    """What it wrote into by itself, in words: weights that stay, or the state of the optimizer."""
 
 
 class ObservedMethod(Method):
@@ -85,7 +88,8 @@ class ObservedUpdater(Updater):
         log = self._logs[-1]
         before = {name: mask.clone() for name, mask in view.masks.items()}
         observer = ObservedView(view, log)
-        state = self.inner.update(observer, state)
+        with self._unwritten(view, before):
+            state = self.inner.update(observer, state)
         if observer.read_masks:
             union = {name: mask | observer.read_masks.get(name, mask) for name, mask in before.items()}
             log.wider_gradients.append((unpruned_count(before) / log.size, unpruned_count(union) / log.size))
@@ -95,7 +99,8 @@ class ObservedUpdater(Updater):
 
     def remask(self, view: StepView, state: dict[str, Tensor]) -> dict[str, Tensor]:
         before = {name: mask.clone() for name, mask in view.masks.items()}
-        state = self.inner.remask(view, state)
+        with self._unwritten(view, before):
+            state = self.inner.remask(view, state)
         self._log_masks(view, before)
         density = unpruned_count(view.masks) / self._logs[-1].size
         if view.step:
@@ -103,6 +108,30 @@ class ObservedUpdater(Updater):
         else:
             self._logs[-1].start_density = density
         return state
+
+    @contextmanager
+    def _unwritten(self, view: StepView, masks: Mapping[str, Tensor]) -> Iterator[None]:
+        """Log what the updater writes within, past the functions of its view.
+
+        The engine compares the bits of a view at some steps alone, and never the state of the optimizer.
+        """
+        log, weights = self._logs[-1], {name: weight.clone() for name, weight in view.weights.items()}
+        memory = memory_of(view)
+        yield
+        for name, weight in view.weights.items():
+            # a weight that it prunes and lets grow back in one step is zero, by the engine
+            changed = (weight != weights[name]) & (weight != 0) & masks[name] & view.masks[name]
+            if bool(changed.any()):
+                log.written.append(f"at step {view.step} it writes into unpruned weights of {name!r}")
+        for (part, name), values in memory_of(view).items():
+            grown = view.masks[name] & ~masks[name]
+            changed = values != memory.get((part, name), values)
+            if not self.inner.soft:
+                changed |= grown  # what the engine clears stays clear
+            if bool((changed & (values != 0)).any()):
+                log.written.append(
+                    f"at step {view.step} it writes into {part!r} of the optimizer for {name!r}"
+                )
 
     def _log_masks(self, view: StepView, before: Mapping[str, Tensor]) -> None:
         """Log the tensors in which a weight grew back with a value."""
@@ -152,6 +181,18 @@ def observed(updater: Updater, logs: list[UpdaterLog]) -> ObservedUpdater:
     kind = type("ObservedUpdater", (ObservedUpdater,), {"__module__": __name__, **traits})
     observer: ObservedUpdater = kind(inner=updater)
     return observer.logging_to(logs)
+
+
+def memory_of(view: StepView) -> dict[tuple[str, str], Tensor]:
+    """Copies of what the optimizer remembers of each weight in scope, such as its momentum."""
+    state: Mapping[Tensor, Mapping[str, object]] = getattr(getattr(view, "optimizer", None), "state", {})
+    parameters: Mapping[str, Tensor] = getattr(view, "parameters", {})
+    return {
+        (part, name): values.clone()
+        for name, weight in parameters.items()
+        for part, values in state.get(weight, {}).items()
+        if isinstance(values, Tensor) and values.shape == weight.shape
+    }
 
 
 def unpruned_count(masks: Mapping[str, Tensor]) -> int:

@@ -1,16 +1,21 @@
-"""The contract of tasks: tests that every task must pass, built-in or from a plugin."""
+"""The contract of tasks: promises that every task must keep, built-in or from a plugin."""
 
 from __future__ import annotations
 
+import math
+import pickle
 from pathlib import Path
 from typing import Any, ClassVar
+from unittest import SkipTest
+from unittest.mock import patch
 
-import pytest
 import torch
 from torch import nn
 
 from smc_eval.capabilities import (
+    HasOutputs,
     backbone_weights,
+    content,
     excluded,
     excluded_in_paper,
     loss_terms,
@@ -21,13 +26,13 @@ from smc_eval.engine.batches import Batches
 from smc_eval.engine.device import Device
 from smc_eval.engine.predict import predict
 from smc_eval.engine.progress import Silent
+from smc_eval.experiment.checked_score import check_predictions, checked_score
 from smc_eval.target import Target
-from smc_eval.task import Task
-from smc_eval.testing.cell_runs import (
-    assert_equal,
-    chain_of,
-    run_chain,
-)
+from smc_eval.task import Part, Task
+from smc_eval.testing.cell_runs import assert_equal, chain_of, run_chain
+from smc_eval.testing.side_effects import address_in, same_options
+
+DATA_PARTS: tuple[Part, ...] = ("train", "test")
 
 
 class OnlyCallable(nn.Module):
@@ -47,11 +52,18 @@ class OnlyCallable(nn.Module):
 
 
 class TaskContract:
-    """Tests that every task must pass. Subclass it in a test module, and set `task` with synthetic data."""
+    """Promises that every task must keep. Subclass it in a test module, and set `task`, on synthetic data."""
 
     task: Task
     steps: ClassVar[int] = 8
     """The loss of the last steps must be below that of the first. It is the number of steps of each."""
+    quick: ClassVar[bool] = False
+    """Check half as many steps of training."""
+
+    def eval_model(self) -> nn.Module:
+        """An untrained net in evaluation mode, the same each time."""
+        Device("cpu", threads=1).seed("a")
+        return self.task.model().eval()
 
     def test_its_sources_have_digests_and_are_stable(self) -> None:
         sources = self.task.sources()
@@ -82,7 +94,7 @@ class TaskContract:
         )
 
     def test_both_parts_have_examples_and_obey_the_limit(self) -> None:
-        for part in ("train", "test"):
+        for part in DATA_PARTS:
             examples = self.task.data(part)
             assert len(examples) > 2, f"data({part!r}) has {len(examples)} examples; wanted 3 or more"
             assert list(self.task.replace(limit=2).data(part)) == list(examples[:2]), (
@@ -90,12 +102,57 @@ class TaskContract:
                 "end it with [: self.limit]"
             )
 
+    def test_its_data_is_the_same_each_time_and_for_every_seed(self) -> None:
+        device = Device("cpu", threads=1)
+        for part in DATA_PARTS:
+            read = []
+            for seed in "aab":
+                device.seed(seed)
+                read.append(list(self.task.data(part)))
+            assert read[0] == read[1], f"data({part!r}) returns other examples the second time"
+            assert read[0] == read[2], (
+                f"data({part!r}) depends on the seed of the run; draw by a random.Random of its own"
+            )
+
+    def test_the_test_part_is_no_part_of_the_training_part(self) -> None:
+        train, test = ([content(self.task, item) for item in self.task.data(part)] for part in DATA_PARTS)
+        if None in train or None in test:
+            raise SkipTest("the inputs of two examples cannot be compared; see HasContent")
+        seen = set(train)
+        shared = sum(item in seen for item in test)
+        assert shared <= 0.9 * len(test), f"{shared} of {len(test)} test examples are training examples"
+
+    def test_it_trains_without_the_test_part(self) -> None:
+        asked, own = list[str](), type(self.task).data
+
+        def data(task: Task, part: Part) -> Any:
+            asked.append(part)
+            return own(task, part)
+
+        def train() -> None:
+            model = self.task.model()
+            self.task.loss(model, self.task.collate(self.task.data("train")[:3]))
+
+        train()  # what is made once a process, such as a vocabulary, may have read all inputs
+        with patch.object(type(self.task), "data", data):
+            train()
+        assert "test" not in asked, "model(), data('train'), collate() or loss() reads data('test')"
+
     def test_equal_seeds_give_equal_nets(self) -> None:
-        device, nets = Device("cpu", threads=1), []
-        for _ in range(2):
-            device.seed("a")
-            nets.append(dict(self.task.model().state_dict()))
-        assert_equal([nets[0]], [nets[1]])
+        nets = [dict(self.eval_model().state_dict()) for _ in range(2)]
+        assert_equal([nets[0]], [nets[1]], "two nets of one seed differ")
+
+    def test_each_call_of_model_makes_a_new_net(self) -> None:
+        nets = [self.task.model().state_dict() for _ in range(2)]
+        first, second = ({tensor.data_ptr(): name for name, tensor in net.items()} for net in nets)
+        shared = [second[place] for place in first.keys() & second.keys() if place]
+        assert not shared, (
+            f"two nets share the tensor {min(shared)!r}: what trains in one cell is in the next"
+        )
+
+    def test_no_digest_holds_an_address(self) -> None:
+        found = address_in(self.task)
+        assert not found, f"the digest holds the address {found}, which differs in each process"
 
     def test_the_names_it_returns_are_names_of_parameters(self) -> None:
         model = self.task.model()
@@ -133,17 +190,40 @@ class TaskContract:
             whole = float(self.task.loss(model, self.task.collate(examples)))
             losses = [terms * float(self.task.loss(model, part)) for terms, part in parts]
         mean = sum(losses) / sum(terms for terms, _ in parts)
-        assert whole == pytest.approx(mean, rel=1e-3), (
+        assert math.isclose(whole, mean, rel_tol=1e-3), (
             f"the loss of four examples is {whole:.6g}, and the mean of their own losses is {mean:.6g}; "
             "return the mean over the batch, or implement loss_terms()"
         )
+
+    def test_its_outputs_belong_to_its_loss(self) -> None:
+        if not isinstance(self.task, HasOutputs):
+            return
+        model, examples = self.eval_model(), self.task.data("train")[:3]
+        batch = self.task.collate(examples)
+        with torch.no_grad():
+            loss = float(self.task.loss(model, batch))
+            other, outputs = self.task.loss_and_outputs(model, batch)
+            alone = [self.task.loss_and_outputs(model, self.task.collate([item]))[1] for item in examples]
+        assert math.isclose(loss, float(other), rel_tol=1e-4), (
+            f"loss() is {loss:.6g}, and loss_and_outputs() has the loss {float(other):.6g}"
+        )
+        rows = sum(map(len, alone))
+        assert len(outputs) == rows, (
+            f"the outputs of a batch have {len(outputs)} rows, those of its examples {rows}"
+        )
+        if outputs.ndim > 1:
+            sums = outputs.exp().sum(-1)
+            assert torch.allclose(sums, torch.ones_like(sums), atol=1e-3), (
+                f"the probabilities of a row of outputs add up to {float(sums.flatten()[0]):.4g}; "
+                "return log-probabilities: .log_softmax(-1)"
+            )
 
     def test_a_task_that_only_calls_the_model_uses_the_same_weights_for_each_example(self) -> None:
         if not self.task.only_calls_model:
             return
         used, examples = [], self.task.data("train")[:3]
         for example in examples:
-            net = OnlyCallable(self.task.model())
+            net = OnlyCallable(self.eval_model())
             self.task.loss(net, self.task.collate([example])).backward()  # type: ignore[no-untyped-call]
             used.append([weight.grad is not None for weight in net.parameters()])
         assert used[0] == used[1] == used[2], "only_calls_model is true, but examples use other weights"
@@ -159,7 +239,8 @@ class TaskContract:
 
         from smc_eval.methods.dense import Dense
 
-        recipe = self.task.recipe.model_copy(update={"epochs": None, "steps": 5 * self.steps, "warmup": 0})
+        length = 5 * self.steps // (2 if self.quick else 1)
+        recipe = self.task.recipe.model_copy(update={"epochs": None, "steps": length, "warmup": 0})
         run_chain(chain_of(Dense(), Target(), self.task.replace(recipe=recipe)), tmp_path, LossLog())
         first, last = (sum(part) / self.steps for part in (losses[: self.steps], losses[-self.steps :]))
         assert last < first, (
@@ -169,8 +250,7 @@ class TaskContract:
 
     def test_predictions_do_not_depend_on_the_evaluation_batch_size(self) -> None:
         device = Device("cpu", threads=1)
-        device.seed("a")
-        model, examples = self.task.model(), self.task.data("test")[:7]
+        model, examples = self.eval_model(), self.task.data("test")[:7]
         predicted = [
             predict(
                 self.task,
@@ -186,10 +266,57 @@ class TaskContract:
             "a prediction must not depend on the other examples of its batch"
         )
 
+    def test_it_makes_one_plain_prediction_for_each_example(self) -> None:
+        model = self.eval_model()
+        for count in (1, 3):
+            batch = self.task.collate(self.task.data("test")[:count])
+            with torch.no_grad():
+                predicted = self.task.predict(model, batch)
+            assert len(predicted) == count, (
+                f"predict() returns {len(predicted)} predictions for {count} examples"
+            )
+            check_predictions(self.task, predicted)
+
+    def test_predicting_changes_nothing_of_the_net(self) -> None:
+        model = self.eval_model()
+        before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        batch = self.task.collate(self.task.data("test")[:3])
+        with torch.no_grad():
+            first, second = (self.task.predict(model, batch) for _ in range(2))
+        assert_equal([before], [dict(model.state_dict())], "predict() changes the net")
+        modes = [name or "the net" for name, part in model.named_modules() if part.training]
+        assert not modes, f"predict() leaves {modes[0]} in training mode"
+        assert first == second, "predict() predicts otherwise the second time"
+
+    def test_no_call_changes_the_examples_or_the_options(self) -> None:
+        model, examples = self.eval_model(), list(self.task.data("test")[:3])
+        before = [pickle.dumps(example) for example in examples]
+        with same_options(self.task, "a call of the task"), torch.no_grad():
+            self.task.sources()
+            batch = self.task.collate(examples)
+            self.task.loss(model, batch)
+            self.task.score(self.task.predict(model, batch), examples)
+        changed = [n for n, example in enumerate(examples, 1) if pickle.dumps(example) != before[n - 1]]
+        assert not changed, f"collate(), loss(), predict() or score() changes example {changed[0]}"
+
+    def _predicted(self) -> tuple[list[Any], list[Any]]:
+        """The predictions of an untrained net, and their examples."""
+        examples, device = list(self.task.data("test")[:5]), Device("cpu", threads=1)
+        return predict(self.task, self.eval_model(), examples, self.task.recipe, device), examples
+
+    def test_its_score_is_a_number_that_a_record_can_hold(self) -> None:
+        checked_score(self.task, *self._predicted())
+
+    def test_the_score_does_not_depend_on_the_order_of_the_examples(self) -> None:
+        predicted, examples = self._predicted()
+        first = self.task.score(predicted, examples).value
+        second = self.task.score(predicted[::-1], examples[::-1]).value
+        assert math.isclose(first, second, rel_tol=1e-6, abs_tol=1e-6), (
+            f"the score of five examples is {first:.6g}, and in reverse order {second:.6g}"
+        )
+
     def test_the_score_counts_every_example(self) -> None:
-        examples = self.task.data("test")[:5]
-        model = self.task.model()
-        predicted = predict(self.task, model, examples, self.task.recipe, Device("cpu", threads=1))
+        predicted, examples = self._predicted()
         score = self.task.score(predicted, examples)
         assert score.n == 5, f"score() counts {score.n} of 5 examples (Score.n)"
         wanted = self.task.card.metric or score.metric

@@ -121,6 +121,15 @@ class UnitToy(Toy):
         return UnitNet()
 
 
+class StillToy(Toy):
+    """The toy without dropout, so that a batch in parts has the gradients of the whole batch."""
+
+    def model(self) -> nn.Module:
+        net = ToyNet()
+        net.drop.p = 0.0
+        return net
+
+
 class PrunedToy(Toy):
     """The toy with a pruned net: every other weight is zero."""
 

@@ -1,4 +1,4 @@
-"""The contract of trackers: tests that every tracker must pass, built-in or from a plugin."""
+"""The contract of trackers: promises that every tracker must keep, built-in or from a plugin."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-
-import pytest
 
 from smc_eval.spec import Json
 from smc_eval.trackers.tracker import Outcome, TrackedCell, TrackedRun, Tracker
@@ -51,7 +49,7 @@ STOPPED = Outcome("stopped", 3, {})
 
 
 class TrackerContract:
-    """Tests that every tracker must pass. Subclass it in a test module, set `tracker`, write `logged`."""
+    """Promises that every tracker must keep. Subclass it in a test module, set `tracker`, write `logged`."""
 
     tracker: Tracker
 
@@ -73,9 +71,10 @@ class TrackerContract:
         for name, value in outcome.values.items() if outcome else ():
             wanted[name] = [*wanted.get(name, []), (outcome.step, value)] if outcome else []
         logged = self.logged(cell)
-        assert {name: list(logged.get(name, ())) for name in wanted} == wanted
+        for name, values in wanted.items():
+            written = list(logged.get(name, ()))
+            assert written == values, f"of {name!r} it keeps {written}; it was given {values}"
 
-    @pytest.fixture
     def store(self, tmp_path: Path) -> Path:
         """The folder of a store."""
         store = tmp_path / "smc-eval-runs"
@@ -85,14 +84,15 @@ class TrackerContract:
     def test_its_packages_are_installed(self) -> None:
         self.tracker.check()
 
-    def test_a_cell_is_found_with_all_its_values(self, store: Path) -> None:
-        cell = tracked_cell(store)
+    def test_a_cell_is_found_with_all_its_values(self, tmp_path: Path) -> None:
+        cell = tracked_cell(self.store(tmp_path))
         run = self.tracker.begin(cell)
         self.log(run, range(1, 4))
         run.end(DONE)
         self.check(cell, range(1, 4), DONE)
 
-    def test_two_cells_at_a_time_keep_their_values_apart(self, store: Path) -> None:
+    def test_two_cells_at_a_time_keep_their_values_apart(self, tmp_path: Path) -> None:
+        store = self.store(tmp_path)
         cells = [tracked_cell(store, number) for number in range(2)]
         runs = [self.tracker.begin(cell) for cell in cells]
         self.log(runs[0], range(1, 3))
@@ -103,8 +103,8 @@ class TrackerContract:
         self.check(cells[0], range(1, 4), DONE)
         self.check(cells[1], range(3, 6), DONE)
 
-    def test_a_cell_that_was_stopped_goes_on_in_the_same_run(self, store: Path) -> None:
-        cell = tracked_cell(store)
+    def test_a_cell_that_was_stopped_goes_on_in_the_same_run(self, tmp_path: Path) -> None:
+        cell = tracked_cell(self.store(tmp_path))
         run = self.tracker.begin(cell)
         self.log(run, range(1, 4))
         run.end(STOPPED)
@@ -113,8 +113,8 @@ class TrackerContract:
         run.end(DONE)
         self.check(cell, range(1, 7), DONE)
 
-    def test_a_cell_that_was_killed_goes_on(self, store: Path) -> None:
-        cell = tracked_cell(store)
+    def test_a_cell_that_was_killed_goes_on(self, tmp_path: Path) -> None:
+        cell = tracked_cell(self.store(tmp_path))
         given = pickle.dumps((self.tracker, cell, step_values(1)))
         env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
         subprocess.run([sys.executable, "-c", KILLED], input=given, env=env, check=True)  # noqa: S603
@@ -123,8 +123,8 @@ class TrackerContract:
         run.end(DONE)
         self.check(cell, range(1, 4), DONE)
 
-    def test_a_cell_that_failed_goes_on_when_it_is_tried_again(self, store: Path) -> None:
-        cell = tracked_cell(store)
+    def test_a_cell_that_failed_goes_on_when_it_is_tried_again(self, tmp_path: Path) -> None:
+        cell = tracked_cell(self.store(tmp_path))
         run = self.tracker.begin(cell)
         self.log(run, range(1, 3))
         run.end(FAILED)
@@ -133,10 +133,11 @@ class TrackerContract:
         run.end(DONE)
         self.check(cell, range(1, 5), DONE)
 
-    def test_a_finished_cell_without_steps_is_found(self, store: Path) -> None:
-        cell = tracked_cell(store)
+    def test_a_finished_cell_without_steps_is_found(self, tmp_path: Path) -> None:
+        cell = tracked_cell(self.store(tmp_path))
         self.tracker.begin(cell).end(DONE)
         self.check(cell, range(0), DONE)
 
     def test_no_option_of_it_is_needed(self) -> None:
-        assert type(self.tracker)().label == self.tracker.card.name
+        name = type(self.tracker)().label
+        assert name == self.tracker.card.name, f"without options it is {name!r}"

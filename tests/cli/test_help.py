@@ -26,6 +26,7 @@ VERBS = (
     "score",
     "store",
     "export",
+    "check",
     "speed",
     "verify-sparsity",
     "new",
