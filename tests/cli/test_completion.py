@@ -13,7 +13,8 @@ import pytest
 from typer.testing import CliRunner
 
 from smc_eval.cli import app
-from smc_eval.cli.completion import FLAGS, rejoin_words
+from smc_eval.cli.bash_words import rejoin_words
+from smc_eval.cli.completion import FLAGS
 from smc_eval.experiment.config import keys
 
 Offered = Callable[..., list[str]]

@@ -42,7 +42,7 @@ def test_a_package_has_all_its_files_and_says_what_comes_next(invoke, tmp_path: 
     made = invoke("new", kind, "row-norm")
     assert made.exit_code == 0, made.output
     assert files_in(tmp_path / "smc-eval-row-norm") == FILES
-    assert "  cd smc-eval-row-norm\n  pip install -e '.[dev]'\n  pytest\n" in made.stdout
+    assert "  cd smc-eval-row-norm\n  pip install -e '.[dev]'\n  smc-eval check row-norm\n" in made.stdout
     flag = "--tasks row-norm" if kind == "task" else "--method row-norm"
     assert flag in made.stdout and flag in (tmp_path / "smc-eval-row-norm" / "README.md").read_text()
 
