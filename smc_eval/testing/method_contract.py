@@ -39,7 +39,7 @@ from smc_eval.testing.toy import PrunedToy, StillToy, Toy, UnitToy
 WORDS_OF_PATTERNS = {"free": "0.5", "n:m": "2:4", "heads": "heads:0.5", "neurons": "neurons:0.5"}
 """A target of each pattern, as users type it."""
 
-MOST_ROUNDED = 0.05
+MOST_ROUNDED = 0.02
 """Largest share of weights that other sums of the same gradients may turn over, by rounding."""
 
 
