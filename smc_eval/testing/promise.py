@@ -16,7 +16,7 @@ from unittest import SkipTest
 
 from smc_eval.errors import SmcError, first_line
 
-PREFIX = "test_"
+TEST_PREFIX = "test_"
 """How the names of the tests of a contract begin, so that pytest finds them too."""
 
 Result = Literal["kept", "broken", "not checked"]
@@ -31,7 +31,7 @@ class Promise:
     @property
     def words(self) -> str:
         """The promise as a sentence: the name of its test."""
-        return self.test.removeprefix(PREFIX).replace("_", " ")
+        return self.test.removeprefix(TEST_PREFIX).replace("_", " ")
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,9 @@ class PromiseVerdict:
 
 def promises_of(contract: type) -> list[Promise]:
     """The promises of a contract, in the order in which they are written."""
-    names = (name for base in reversed(contract.__mro__) for name in vars(base) if name.startswith(PREFIX))
+    names = (
+        name for base in reversed(contract.__mro__) for name in vars(base) if name.startswith(TEST_PREFIX)
+    )
     return [Promise(name) for name in dict.fromkeys(names)]
 
 

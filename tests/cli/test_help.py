@@ -26,10 +26,10 @@ VERBS = (
     "score",
     "store",
     "export",
-    "check",
     "speed",
     "verify-sparsity",
     "new",
+    "check",
     "doctor",
     "data",
 )

@@ -17,7 +17,7 @@ from smc_eval.protocol import PROTOCOLS
 from smc_eval.registry import ALL, Registry
 from smc_eval.task import BUILT_MODELS
 
-PREFIX = "smc-eval-"
+PACKAGE_PREFIX = "smc-eval-"
 """How the names of plugin packages begin."""
 
 MOST_CHARACTERS = 30
@@ -38,7 +38,7 @@ class PluginName:
         Raises:
             UsageError: it is no valid name, or something has it already; says what, and what to type instead.
         """
-        name = cls(word.removeprefix(PREFIX))
+        name = cls(word.removeprefix(PACKAGE_PREFIX))
         name._refuse_wrong_form(word)
         name._refuse_words_of_python()
         name._refuse_used(registry)
@@ -47,7 +47,7 @@ class PluginName:
     @property
     def package(self) -> str:
         """Name of the package, and of its folder: `smc-eval-row-norm`."""
-        return PREFIX + self.name
+        return PACKAGE_PREFIX + self.name
 
     @property
     def module(self) -> str:
