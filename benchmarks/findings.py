@@ -45,10 +45,11 @@ def smollm2() -> str:
     _, table = _read(PAGES / "records" / "smollm2")
     columns = [name for name in table.columns if name != DENSE]
     lines = [f"| method | {' | '.join(columns)} |", "| --- |" + " --: |" * len(columns)]
+    methods = Counter(_method(row.method) for row in table.rows)
     for row in table.rows:
         values = dict(zip(table.columns, row.cell_values, strict=True))
         cells = [_perplexity(values[name]) for name in columns]
-        lines.append(f"| `{row.method.partition(' ')[0]}` | {' | '.join(cells)} |")
+        lines.append(f"| `{_named(row.method, methods)}` | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -96,7 +97,7 @@ def _table(
     items, pairs = items_in([folder]), dict[tuple[str, str], PairedComparison]()
     methods = Counter(map(_method, values))
     own = {row: [record for record in records if _is_of(record, row, methods)] for row in values}
-    named = {row: row if methods[_method(row)] > 1 else _method(row) for row in values}
+    named = {row: _named(row, methods) for row in values}
     others = [row for row in values if _method(row) in AGAINST]
     for row in values:
         for other in others:
@@ -129,6 +130,11 @@ def _table(
 def _method(row: str) -> str:
     """The method of a row, without its distribution."""
     return row.partition(" ")[0]
+
+
+def _named(row: str, methods: Mapping[str, int]) -> str:
+    """A row as the pages name it: with its distribution where the table has several rows of the method."""
+    return row if methods[_method(row)] > 1 else _method(row)
 
 
 def _is_of(record: Record, row: str, methods: Mapping[str, int]) -> bool:
