@@ -190,8 +190,8 @@ def _largest_by_threshold(
 
 
 def _known_to_numpy(values: Tensor) -> Tensor:
-    """The same values in a type that numpy has, without rounding."""
-    return values if values.dtype in {torch.float32, torch.float64} else values.float()
+    """The same values in a type that numpy has, without rounding, and without a graph of gradients."""
+    return values.detach() if values.dtype in {torch.float32, torch.float64} else values.detach().float()
 
 
 def groups(tensor: Tensor, m: int) -> list[Tensor]:

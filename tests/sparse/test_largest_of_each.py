@@ -49,6 +49,12 @@ def test_ranks_are_those_of_a_stable_sort_on_a_cpu_and_elsewhere(
     assert torch.equal(_largest_by_rank(values, 2, by_numpy=by_numpy), wanted)
 
 
+@pytest.mark.parametrize("columns", [4, 9])
+def test_values_may_have_a_graph_of_gradients(columns: int) -> None:
+    values = torch.arange(columns).float().requires_grad_()[None] * 2
+    assert largest_of_each(values, 1, None).tolist() == [[False] * (columns - 1) + [True]]
+
+
 def test_masks_are_counted_and_compared_in_any_memory_layout() -> None:
     mask = torch.tensor([[True, False, True], [False, False, True]])
     assert count_true(mask) == count_true(mask.T) == 3 and count_true(mask[:, 0]) == 1
