@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from smc_eval_mutants.kills import CONTRACTS, CORRECT, KILLS, Kill, contract_of
@@ -19,6 +20,12 @@ HELD_BY_THE_ENGINE = {
 """Promises of methods and tasks that no mutant breaks alone, with the reason."""
 
 SINGLE = [kill for kill in KILLS if kill.more is not None]
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A working folder for mutants that write files."""
+    monkeypatch.chdir(tmp_path)
 
 
 def name_of(value: object) -> str:
