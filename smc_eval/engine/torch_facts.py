@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from smc_eval.errors import first_line
+
 
 def torch_facts() -> dict[str, Any]:
     """The build of torch and its settings, as plain JSON values."""
@@ -48,7 +50,7 @@ def device_error(device: str) -> str | None:
         numbers = torch.arange(4.0, device=device).view(2, 2)
         product = (numbers @ numbers).cpu().tolist()
     except Exception as error:  # noqa: BLE001  a driver can raise anything
-        return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
+        return f"{type(error).__name__}: {first_line(error)}"
     return None if product == [[2.0, 3.0], [6.0, 11.0]] else f"[[0, 1], [2, 3]] squared is {product}"
 
 

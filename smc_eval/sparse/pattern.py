@@ -126,7 +126,7 @@ def largest_of_each(values_GM: Tensor, keep: int | Tensor, within_GM: Tensor | N
 
 
 def _largest_by_rank(values_GM: Tensor, keep: int, *, by_numpy: bool | None = None) -> Tensor:
-    """The same where groups are small: each value counts those before it. Ten times as fast as to sort.
+    """The same where groups are small: each value counts those before it. Eight times as fast as to sort.
 
     On a CPU numpy does it, in half of torch's time.
     """

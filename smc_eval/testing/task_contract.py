@@ -114,7 +114,7 @@ class TaskContract:
                 f"data({part!r}) depends on the seed of the run; draw by a random.Random of its own"
             )
 
-    def test_the_test_part_is_no_part_of_the_training_part(self) -> None:
+    def test_the_test_part_is_not_the_training_part(self) -> None:
         train, test = ([content(self.task, item) for item in self.task.data(part)] for part in DATA_PARTS)
         if None in train or None in test:
             raise SkipTest("the inputs of two examples cannot be compared; see HasContent")

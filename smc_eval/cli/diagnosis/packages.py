@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, requires, version
 from typing import NamedTuple
+
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.version import InvalidVersion
 
 import smc_eval
 from smc_eval.cli.diagnosis.section import DiagnosisSection, Obstacle
@@ -24,20 +27,13 @@ NOT_INSTALLED = Obstacle(
     "install it: pip install smc-eval",
 )
 
-_REQUIREMENT = re.compile(
-    r"(?P<name>[A-Za-z0-9._-]+)\s*(\[[^]]*\])?\s*(>=\s*(?P<least>[^;,\s]+))?[^;]*"
-    r"(;.*extra\s*==\s*['\"](?P<extra>[\w-]+)['\"])?"
-)
 
-
-class Requirement(NamedTuple):
-    """A package that smc-eval needs, and the lowest version of it."""
+class NeededPackage(NamedTuple):
+    """A package that smc-eval needs, or an extra of it, and the versions that will do."""
 
     name: str
-    least: str = ""
+    versions: SpecifierSet
     """Empty: any."""
-    extra: str = ""
-    """The extra that needs it; empty: smc-eval itself does."""
 
     @property
     def installed(self) -> str | None:
@@ -46,8 +42,11 @@ class Requirement(NamedTuple):
 
     @property
     def is_met(self) -> bool:
-        """Whether it is installed, and new enough."""
-        return self.installed is not None and numbers_of(self.installed) >= numbers_of(self.least)
+        """Whether it is installed, in a version that will do."""
+        try:
+            return self.installed is not None and self.versions.contains(self.installed, prereleases=True)
+        except InvalidVersion:
+            return False
 
 
 def installed_version(package: str) -> str | None:
@@ -58,29 +57,27 @@ def installed_version(package: str) -> str | None:
         return None
 
 
-def numbers_of(text: str) -> tuple[int, ...]:
-    """The numbers of a version, without those of its build: (2, 13, 0) of `2.13.0+cpu`."""
-    return tuple(map(int, re.findall(r"\d+", text.partition("+")[0])))
-
-
-def read_requirements(lines: Iterable[str]) -> Iterator[Requirement]:
-    """The requirements of a package's metadata, without those of an extra for another of its own extras."""
-    for line in lines:
-        if (match := _REQUIREMENT.match(line)) and match["name"].lower() != OWN_PACKAGE:
-            yield Requirement(match["name"], match["least"] or "", match["extra"] or "")
+def read_needs(lines: Iterable[str], extra: str = "") -> Iterator[NeededPackage]:
+    """What lines of a package's metadata need on this machine, or what an extra of it needs besides."""
+    for own in map(Requirement, lines):
+        always, here = (
+            own.marker is None or own.marker.evaluate({"extra": chosen}) for chosen in ("", extra)
+        )
+        if own.name != OWN_PACKAGE and here and (not extra or not always):
+            yield NeededPackage(own.name, own.specifier)
 
 
 def packages_section() -> DiagnosisSection:
     """The packages that smc-eval needs."""
     found = installed_version(OWN_PACKAGE)
-    needed = [one for one in requirements() if not one.extra]
-    facts = {one.name: {"version": one.installed, "least": one.least or None} for one in needed}
+    needed = needs()
+    facts = {one.name: {"version": one.installed, "needs": str(one.versions) or None} for one in needed}
     problems = [
         Obstacle(
             f"the package {one.name} is not installed"
             if one.installed is None
-            else f"the package {one.name} is {one.installed}, and smc-eval needs {one.least} or newer",
-            f"install it: pip install '{one.name}{'>=' * bool(one.least)}{one.least}'",
+            else f"the package {one.name} is {one.installed}, and smc-eval needs {one.versions}",
+            f"install it: pip install '{one.name}{one.versions}'",
         )
         for one in needed
         if not one.is_met
@@ -100,7 +97,7 @@ def extras_section() -> DiagnosisSection:
     """The optional packages, by the extra that brings them; None where the installation does not know it."""
     facts, missing = {}, []
     for name, purpose in EXTRAS.items():
-        own = [one for one in requirements() if one.extra == name]
+        own = needs(name)
         lacking = sorted(one.name for one in own if not one.is_met)
         facts[name] = {"for": purpose, "missing": lacking if own else None}
         if lacking or not own:
@@ -108,9 +105,9 @@ def extras_section() -> DiagnosisSection:
     return DiagnosisSection(facts, lines=tuple(missing) or ("all are installed",))
 
 
-def requirements() -> list[Requirement]:
-    """What smc-eval needs, for itself and for its extras; nothing if it is not installed."""
+def needs(extra: str = "") -> list[NeededPackage]:
+    """What smc-eval needs, or what an extra of it needs besides; nothing if it is not installed."""
     try:
-        return list(read_requirements(requires(OWN_PACKAGE) or ()))
+        return list(read_needs(requires(OWN_PACKAGE) or (), extra))
     except PackageNotFoundError:
         return []

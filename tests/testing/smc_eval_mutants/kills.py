@@ -222,7 +222,7 @@ KILLS = (
     _own(tasks.DataOfTheSeed, DATA, "depends on the seed of the run", None),
     _own(
         tasks.TrainsOnTheTestPart,
-        "the test part is no part of the training part",
+        "the test part is not the training part",
         "20 of 20 test examples are training examples",
     ),
     _own(tasks.LooksAtTheTestPart, "it trains without the test part", "reads data\\('test'\\)"),
