@@ -1,16 +1,17 @@
-"""What trackers cost a training: the seconds of everything beside its thread, as a share of the training's own.
+"""What trackers cost a training: the seconds of all that works beside its thread, as a share of its own.
 
     python benchmarks/trackers.py [--steps 1500] [--runs 3] [TRACKER …]
 
 Each run is a process of its own that trains one net of `csqa --model tiny` in the process of its trackers:
-with worker processes they cost the trainings less. A tracker can slow a training by the processor seconds that
-others spend meanwhile, and by the seconds in which the training hands its values over, and by no more: a thread
-that waits for the interpreter's lock waits while another works. So the share is a bound of the slowdown, and
-other load on the machine does not blur it. A training without a tracker is measured for comparison.
+with worker processes they cost the trainings less. A tracker can slow a training by the processor seconds
+that others spend meanwhile, and by the seconds in which the training hands its values over, and by no more:
+a thread that waits for the interpreter's lock waits while another works. So the share is a bound of the
+slowdown, and other load on the machine does not blur it. A training without a tracker is measured too.
 
-`share` counts threads of this process. `processes` counts those that a tracker starts, such as that of wandb;
-they slow a training only if no core is free. Shares are of the seconds from an early step of the training to its
-last. `once` is spent before and after: the import of a package, the beginning and end of its run.
+`share` counts threads of this process. `processes` counts those that a tracker starts, such as that of
+wandb; they slow a training only if no core is free. Shares are of the seconds from an early step of the
+training to its last. `once` is spent before and after: the import of a package, the beginning and end of
+its run.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ print(json.dumps({name: marks[1][name] - marks[0][name] for name in marks[0]}))
 
 
 def measured(steps: int, tracker: str) -> dict[str, float]:
-    """Seconds of one training: of its thread, its process, of handing over, of other processes, and of all."""
+    """Seconds of a training: of its thread, its process, handing over, other processes, and of all."""
     with tempfile.TemporaryDirectory() as folder:
         env = {**os.environ, "OMP_NUM_THREADS": "1", "TRACKIO_DIR": f"{folder}/trackio", "DO_NOT_TRACK": "1"}
         process = subprocess.Popen(
