@@ -87,6 +87,7 @@ def _run(
         Path(config.output),
         device=config.device,
         threads=threads(chains, config),
+        tiny=tiny(chains),
         jobs=config.jobs,
         keep=config.keep,
         executor=config.executor,
@@ -120,8 +121,12 @@ def save_grid(config: RunConfig, resolved: Sequence[ResolvedCell]) -> None:
 
 def threads(chains: Sequence[Chain], config: RunConfig) -> int | None:
     """CPU threads of a job; None leaves the number to torch."""
-    tiny = all(chain.cell.task.backbone == "tiny" for chain in chains)
-    return config.threads or (1 if tiny else None)
+    return config.threads or (1 if tiny(chains) else None)
+
+
+def tiny(chains: Sequence[Chain]) -> bool:
+    """Whether all nets are tiny."""
+    return all(chain.cell.task.backbone == "tiny" for chain in chains)
 
 
 def trackers(config: RunConfig) -> tuple[Tracker, ...]:

@@ -228,6 +228,11 @@ def accelerators(device: str) -> list[str]:
     return [str(number) for number in range(torch.cuda.device_count())]
 
 
+def is_cpu(device: str) -> bool:
+    """Whether nets are on the CPU: by name, or because torch finds nothing else."""
+    return device == "cpu" or (device == "auto" and not torch.accelerator.is_available())
+
+
 def _single_device(device: str) -> torch.device:
     """The device of a process without other ranks."""
     # the state is one of the whole process: a trainer of the user may read it later

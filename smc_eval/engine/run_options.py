@@ -22,7 +22,9 @@ class RunOptions:
     threads: int | None = None
     """CPU threads of a job; None takes torch's default."""
     jobs: int | None = None
-    """Worker processes; None means one for each accelerator."""
+    """Worker processes; None means one for each accelerator, or what `tiny` says, or one."""
+    tiny: bool = False
+    """All nets are tiny. Isolated cells on a CPU then run in several processes, each with its own core."""
     keep: Keep = "nets"
     """What stays in the store besides records and predictions."""
     executor: str = "local"

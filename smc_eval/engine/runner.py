@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from smc_eval.engine.cell_run import CellOptions, CellRun
-from smc_eval.engine.device import Device, accelerators
+from smc_eval.engine.cores import usable_cores
+from smc_eval.engine.device import Device, accelerators, is_cpu
 from smc_eval.engine.distributed import launch
 from smc_eval.engine.distributed.rank_zero_store import RankZeroStore
 from smc_eval.engine.distributed.shardable import refuse_unshardable
@@ -24,6 +25,9 @@ from smc_eval.errors import UsageError
 from smc_eval.experiment.cell import Chain, unneeded_nets
 from smc_eval.store.record import Record
 from smc_eval.store.store import Store
+
+TINY_CELLS = 16
+"""Cells of tiny nets that are worth a process: it takes seconds to start, and each cell about one."""
 
 
 def run_cells(chains: Sequence[Chain], options: RunOptions, store: Store | None = None) -> list[Record]:
@@ -62,7 +66,8 @@ def _run_opened(
     warn_of_broken_records(store, options.watcher)
     shared = options.kept_nets(chains)
     drop_left_nets(chains, store, shared)
-    one = options.executor == "local" and options.alone and (options.jobs or max(1, len(devices))) == 1
+    jobs = _jobs(chains, store, options, devices)
+    one = options.executor == "local" and options.alone and jobs == 1
     if one and (launch.world_size() > 1 or not options.isolated):
         return _run_in_order(chains, store, device or Device(options.device, options.threads), options)
     settings = WorkerSettings(
@@ -76,11 +81,22 @@ def _run_opened(
         measured=bool(options.trackers),
     )
     # one worker takes the threads that this process would take, so that its numbers are the same
-    executor: Executor = Local(settings, 1) if one else make(settings, options.jobs)
+    executor: Executor = Local(settings, 1) if one else make(settings, jobs)
     try:
         return Dispatcher(chains, store, executor, options).run()
     finally:
         executor.shutdown()
+
+
+def _jobs(chains: Sequence[Chain], store: Store, options: RunOptions, devices: Sequence[str]) -> int | None:
+    """How many cells run at once; None leaves it to an executor that is not local."""
+    if options.jobs or options.executor != "local":
+        return options.jobs
+    if devices or not (options.tiny and options.isolated and options.alone and is_cpu(options.device)):
+        return max(1, len(devices))
+    records = store.records.latest()
+    left = sum(records.get(chain.digest) is None for chain in chains)
+    return max(1, min(usable_cores() // (options.threads or 1), left // TINY_CELLS))
 
 
 def _accept_shards(chains: Sequence[Chain]) -> None:

@@ -104,8 +104,9 @@ class RunConfig(Spec):
     device: str = "auto"
     """Device of the nets: cpu, cuda, cuda:1, mps, or auto (an accelerator if there is one). Default: auto."""
     jobs: int | None = Field(None, ge=1)
-    """Cells that run at the same time, one process each. Default: one for each accelerator, else 1; with
-    slurm 64; with ray as many as the cluster has room for."""
+    """Cells that run at the same time, one process each. Default: one for each accelerator; else 1, or one
+    for each core if all nets are tiny and cells are many; with slurm 64; with ray as many as the cluster has
+    room for."""
     executor: str = "local"
     """Where cells run: local (processes on this machine), slurm[:KEY=VALUE,…] (jobs with these sbatch
     options) or ray[:ADDRESS] (tasks of a Ray cluster). Default: local."""

@@ -340,3 +340,35 @@ def test_a_full_disk_fails_cells_with_a_reason_and_loses_nothing(
     first, second = run_cells(chains, RunOptions(tmp_path / "full", device="cpu"))
     assert without_time(first) == without_time(wanted) and second.sound
     assert not list((tmp_path / "full").glob("**/.*"))
+
+
+@pytest.mark.parametrize(
+    ("done", "change", "jobs"),
+    [
+        (0, {}, 3),
+        (16, {}, 2),
+        (33, {}, 1),
+        (0, {"threads": 2}, 2),
+        (0, {"tiny": False}, 1),
+        (0, {"isolated": False}, 1),
+        (0, {"alone": False}, 1),
+        (0, {"jobs": 7}, 7),
+        (0, {"executor": "slurm"}, None),
+    ],
+)
+def test_many_tiny_cells_take_the_cores_of_a_cpu(
+    done: int, change: dict[str, Any], jobs: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "usable_cores", lambda: 4)
+    chains = [chain_of(RandomAfter(), Target(sparsity=0.5), seed=seed) for seed in range(49)]
+    store = Store(tmp_path)
+    store.open()
+    for chain in chains[:done]:
+        store.records.add(record_with(digest=chain.digest))
+    options = RunOptions(
+        tmp_path, **{"device": "cpu", "threads": 1, "tiny": True, "isolated": True, **change}
+    )
+    assert runner._jobs(chains, store, options, []) == jobs
+    assert runner._jobs(chains, store, options, ["0", "1"]) == (
+        jobs if change.keys() & {"jobs", "executor"} else 2
+    )

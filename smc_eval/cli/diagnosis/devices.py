@@ -8,6 +8,7 @@ from typing import Any
 
 from smc_eval.cli.diagnosis.section import DiagnosisSection, Obstacle
 from smc_eval.cli.store import bytes_text
+from smc_eval.engine.cores import usable_cores
 from smc_eval.errors import first_line
 
 ON_OFF = ("off", "on")
@@ -32,7 +33,7 @@ def torch_sections() -> dict[str, DiagnosisSection]:
 
 def _torch(facts: dict[str, Any], devices: Sequence[dict[str, Any]]) -> DiagnosisSection:
     cpus = os.cpu_count() or 1
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else cpus
+    usable = usable_cores()
     facts = {**facts, "cpus": cpus, "usable_cpus": usable}
     notes = []
     if facts["build"] != "cpu" and len(devices) == 1:

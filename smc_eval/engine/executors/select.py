@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from smc_eval.engine.cores import usable_cores
 from smc_eval.engine.executors.jobs import WorkerSettings
 from smc_eval.engine.executors.local import Local
 from smc_eval.errors import UnknownName, UsageError
@@ -53,4 +53,4 @@ def executor_for(word: str) -> Maker:
 
 def _local(settings: WorkerSettings, jobs: int | None) -> Executor:
     jobs = jobs or max(1, len(settings.devices))
-    return Local(replace(settings, threads=settings.threads or max(1, (os.cpu_count() or 1) // jobs)), jobs)
+    return Local(replace(settings, threads=settings.threads or max(1, usable_cores() // jobs)), jobs)
