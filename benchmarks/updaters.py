@@ -1,6 +1,7 @@
 """The cost of updaters: whole trainings against dense training of the same net.
 
     python benchmarks/updaters.py --steps 800 --turn 10 --batch 32
+    python benchmarks/updaters.py --steps 200 --of 2000 --turn 10 --batch 64
     python benchmarks/updaters.py --net gts --steps 800 --turn 10
 
 The denominator is a dense step of the same loop: forward, backward, clipping, optimizer. An updater's cost
@@ -10,8 +11,9 @@ small GTS of docs/findings. "to fixed mask" is the floor: what every pruned net 
 Trainings of one net run side by side, each for a turn of a few steps: A B C D, D C B A,
 and again, so that other programs slow all of them equally. Two ratios are printed for each kind, to the dense
 training and to a fixed mask. The median over turns shows a usual turn: most turns of GMP and RigL change no
-mask. The ratio of whole trainings includes all changes, and has the target. Training here is short, so GMP
-has its smallest number of events, twenty, closer together than in a real run. On one thread, process time
+mask. The ratio of whole trainings includes all changes, and has the target. In a short training changes
+come closer together than in a real run, since GMP and others make twenty at least. With `--of 2000` they
+come every 100 steps, as in a training of that length, and its first steps are run. On one thread, process time
 is measured, unless `--clock wall` is given.
 """
 
@@ -174,6 +176,7 @@ def main() -> None:
     """Train all kinds side by side, and print the ratios of their times."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--steps", type=int, default=800)
+    parser.add_argument("--of", type=int, help="steps of the whole training; by default all are run")
     parser.add_argument("--turn", type=int, default=10, help="steps of one kind in a turn")
     parser.add_argument("--net", choices=("encoder", "gts"), default="encoder")
     parser.add_argument("--data-dir", default="synthetic", help="problems of gts, in the official layout")
@@ -186,7 +189,7 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="*", choices=KINDS, default=[*KINDS])
     args = parser.parse_args()
     clock = args.clock or ("cpu" if args.threads == 1 else "wall")
-    recipe = Recipe(steps=args.steps, batch_size=args.batch, lr=1e-4, clip=1.0)
+    recipe = Recipe(steps=args.of or args.steps, batch_size=args.batch, lr=1e-4, clip=1.0)
     task: Task = Sentences(width=args.width, layers=args.layers, recipe=recipe)
     if args.net == "gts":
         small = {"hidden": 128, "embedding": 128}
@@ -198,7 +201,7 @@ def main() -> None:
     words = f" of {LENGTH} words" if args.net == "encoder" else ""
     print(
         f"{sum(weights):,} weights of {len(weights)} tensors, {args.batch} examples{words} a step, "
-        f"{args.steps} steps in turns of {args.turn}, {args.threads} threads, {clock} time, "
+        f"{args.steps} of {recipe.steps} steps in turns of {args.turn}, {args.threads} threads, {clock} time, "
         f"torch {torch.__version__}"
     )
     times: dict[str, list[float]] = {kind: [] for kind in kinds}
