@@ -13,8 +13,8 @@ and again, so that other programs slow all of them equally. Two ratios are print
 training and to a fixed mask. The median over turns shows a usual turn: most turns of GMP and RigL change no
 mask. The ratio of whole trainings includes all changes, and has the target. In a short training changes
 come closer together than in a real run, since GMP and others make twenty at least. With `--of 2000` they
-come every 100 steps, as in a training of that length, and its first steps are run. On one thread, process time
-is measured, unless `--clock wall` is given.
+come every 100 steps, as in a training of that length, and its first steps are run. On one thread, process
+time is measured, unless `--clock wall` is given.
 """
 
 from __future__ import annotations
@@ -201,8 +201,8 @@ def main() -> None:
     words = f" of {LENGTH} words" if args.net == "encoder" else ""
     print(
         f"{sum(weights):,} weights of {len(weights)} tensors, {args.batch} examples{words} a step, "
-        f"{args.steps} of {recipe.steps} steps in turns of {args.turn}, {args.threads} threads, {clock} time, "
-        f"torch {torch.__version__}"
+        f"{args.steps} of {recipe.steps} steps in turns of {args.turn}, {args.threads} threads, {clock} time, torch "
+        f" {torch.__version__}"
     )
     times: dict[str, list[float]] = {kind: [] for kind in kinds}
     for number in range(args.steps // args.turn):
