@@ -201,8 +201,8 @@ def main() -> None:
     words = f" of {LENGTH} words" if args.net == "encoder" else ""
     print(
         f"{sum(weights):,} weights of {len(weights)} tensors, {args.batch} examples{words} a step, "
-        f"{args.steps} of {recipe.steps} steps in turns of {args.turn}, {args.threads} threads, {clock} time, torch "
-        f" {torch.__version__}"
+        f"{args.steps} of {recipe.steps} steps in turns of {args.turn}, {args.threads} threads, "
+        f"{clock} time, torch {torch.__version__}"
     )
     times: dict[str, list[float]] = {kind: [] for kind in kinds}
     for number in range(args.steps // args.turn):
