@@ -15,7 +15,9 @@ from urllib.parse import unquote, urlsplit
 
 from smc_eval_docs.html_page import STYLE_ADDRESS, HtmlPage
 
-SCRIPT_ADDRESS = re.compile(r"""(?:https?:)?//[\w.$][\w.${}()-]*\.[a-z]{2,}[^\s"'`<>)\\]*""")
+SCRIPT_ADDRESS = re.compile(
+    r"""["'`]((?:https?:)?//(?:\$\{\w+\}|[\w-]+(?:\.[\w-]+)+)(?::\d+)?(?:/[^"'`\s]*)?)["'`]"""
+)
 """An address in a script."""
 
 NAMESPACE = "http://www.w3.org/"
@@ -30,9 +32,10 @@ DORMANT: Mapping[str, str] = {
     "api.github.com/": "component source",
     "/api/v4/projects/": "component source",
     "unpkg.com/resize-observer-polyfill": "a browser of before 2020",
-    "fontawesome.com": "a comment",
+    "vega.github.io/schema/": "never: the name of a format",
+    "vega.github.io/editor/": "a click",
 }
-"""Addresses in the scripts of zensical, and what a page would need to have so that they are loaded."""
+"""Addresses in the scripts of zensical and Vega, and what it takes that a browser loads them."""
 
 
 def faults(folder: Path) -> list[str]:
@@ -55,17 +58,25 @@ def _broken_links(folder: Path, pages: Mapping[str, HtmlPage]) -> Iterator[str]:
             parts = urlsplit(address)
             if parts.scheme or parts.netloc:
                 continue
-            target = normpath(PurePosixPath(name).parent / unquote(parts.path)) if parts.path else name
+            target = _target(name, parts.path)
             if target.startswith("..") or not (folder / target).is_file():
                 yield f"{name}: {address} leads nowhere"
             elif parts.fragment and target in pages and unquote(parts.fragment) not in pages[target].anchors:
                 yield f"{name}: {address} has no such anchor"
 
 
+def _target(page: str, path: str) -> str:
+    """The file that a link of a page leads to. Those of 404.html begin at the root."""
+    if not path:
+        return page
+    folder = PurePosixPath() if path.startswith("/") else PurePosixPath(page).parent
+    return normpath(folder / unquote(path.lstrip("/")))
+
+
 def _lonely(pages: Mapping[str, HtmlPage]) -> Iterator[str]:
     """Pages that no other page links to; 404.html is shown by servers."""
     linked = {
-        normpath(PurePosixPath(name).parent / unquote(urlsplit(link).path))
+        _target(name, urlsplit(link).path)
         for name, page in pages.items()
         for link in page.links
         if not urlsplit(link).scheme and urlsplit(link).path

@@ -11,24 +11,13 @@ from typing import get_args
 from smc_eval.cli.option_words import options_in_words, pairs_in_words
 from smc_eval.cli.show import NOT_COMPARED, WHEN, sample_plan
 from smc_eval.method import Method
-from smc_eval.registry import load_registry
 from smc_eval.target import Distribution
-from smc_eval_docs.page import ROOT, Page, code, fenced, paragraphs, plain, table
+from smc_eval_docs.cards import method_path, own_methods
+from smc_eval_docs.page import ROOT, Page, code, fenced, paragraphs, plain, sentence, table
 from smc_eval_docs.published import published_by_task
 
 SAMPLES = {"custom": "--model DIR --recipe steps=0", "none": "--model tiny"}
 """Flags of the command of a page, where they are not those of a method that prunes."""
-
-
-def method_path(name: str) -> str:
-    """The page of a method."""
-    return f"methods/{name}.md"
-
-
-def own_methods() -> list[type[Method]]:
-    """The built-in methods, in the order of the list."""
-    methods = load_registry().checked().methods.values()
-    return [kind for kind in methods if kind.__module__.startswith("smc_eval.")]
 
 
 def method_pages() -> Iterator[Page]:
@@ -44,7 +33,7 @@ def method_text(kind: type[Method]) -> str:
     flags = SAMPLES.get(card.when, f"--model tiny --sparsity {word}")
     blocks = [
         f"# {card.name}",
-        f"{plain(card.summary)}.",
+        sentence(card.summary),
         table(("", ""), _facts(kind)),
         fenced(f"smc-eval {flags} --method {card.name} --tasks csqa", "sh"),
         "## What it does",

@@ -78,6 +78,11 @@ def paragraphs(docstring: str) -> str:
     return "\n\n".join(blocks)
 
 
+def sentence(text: str) -> str:
+    """A line of a card as a sentence."""
+    return f"{plain(text[:1].upper() + text[1:])}."
+
+
 def fenced(text: str, language: str = "") -> str:
     """A block of code."""
     return f"```{language}\n{text.rstrip()}\n```"

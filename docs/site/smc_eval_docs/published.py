@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from smc_eval.reporting.published import CITATION, PublishedPoint, published_points
+from smc_eval_docs.cards import own_tasks
 from smc_eval_docs.page import code, plain, table
 
 SOURCE = (
@@ -13,44 +14,55 @@ SOURCE = (
 )
 """What stands above a table of a page."""
 
-Row = tuple[str, str, str]
-"""Task or method, model and metric."""
-
 
 def published_by_task(method: str) -> list[str]:
     """The published numbers of a method, a row for each task. Nothing if there are none."""
     points = [point for point in published_points() if point.method == method]
-    return _blocks("task", {(p.task, p.model, p.metric): [] for p in points}, points, by_task=True)
+    models = {kind.card.name: kind.card.published for kind in own_tasks()}
+    rows: dict[tuple[str, ...], list[PublishedPoint]] = {}
+    for point in points:
+        other = "" if models.get(point.task) == point.model else f", {point.model}"
+        rows.setdefault((f"{code(point.task)}{other}", point.metric), []).append(point)
+    return _section(("task", "metric"), [rows], points)
 
 
 def published_by_method(task: str) -> list[str]:
-    """The published numbers of a task, a row for each method. Nothing if there are none."""
+    """The published numbers of a task, a table for each model. Nothing if there are none."""
     points = [point for point in published_points() if point.task == task]
-    return _blocks("method", {(p.method, p.model, p.metric): [] for p in points}, points, by_task=False)
+    tables: dict[tuple[str, str], dict[tuple[str, ...], list[PublishedPoint]]] = {}
+    for point in points:
+        rows = tables.setdefault((point.model, point.metric), {})
+        rows.setdefault((code(point.method),), []).append(point)
+    captions = [f"{plain(metric)} of {code(model)}:" for model, metric in tables]
+    return _section(("method",), list(tables.values()), points, captions)
 
 
-def _blocks(
-    noun: str, rows: dict[Row, list[PublishedPoint]], points: Sequence[PublishedPoint], *, by_task: bool
+def _section(
+    head: Sequence[str],
+    tables: Sequence[Mapping[tuple[str, ...], Sequence[PublishedPoint]]],
+    points: Sequence[PublishedPoint],
+    captions: Sequence[str] = ("",),
 ) -> list[str]:
-    """The section: heading, source, table and the reasons of points that are no valid results."""
+    """Heading, source, tables with captions, and the notes on single points."""
     if not points:
         return []
-    for point in points:
-        rows[point.task if by_task else point.method, point.model, point.metric].append(point)
     notes = list(dict.fromkeys(point.note for point in points if point.note))
-    sparsities = sorted({point.sparsity for point in points})
-    head = [noun, "model", "metric", *(f"{sparsity:g}" if sparsity else "dense" for sparsity in sparsities)]
-    lines = []
-    for (name, model, metric), own in rows.items():
-        values = {point.sparsity: _value(point, notes) for point in own}
-        lines.append([code(name), model, metric, *(values.get(sparsity, "") for sparsity in sparsities)])
-    reasons = [f"{number}. {plain(note)}" for number, note in enumerate(notes, 1)]
-    below = ["A number in brackets is no valid result, or is doubtful:\n\n" + "\n".join(reasons)]
-    return ["## Published numbers", SOURCE, table(head, lines, "lll" + "r" * len(sparsities))] + (
-        below if notes else []
-    )
+    blocks = ["## Published numbers", SOURCE]
+    for caption, rows in zip(captions, tables, strict=True):
+        columns = sorted({point.sparsity for own in rows.values() for point in own})
+        lines = []
+        for words, own in rows.items():
+            values = {point.sparsity: _value(point, notes) for point in own}
+            lines.append([*words, *(values.get(column, "") for column in columns)])
+        heads = [*head, *(f"{column:g}" if column else "dense" for column in columns)]
+        blocks += [caption, table(heads, lines, "l" * len(head) + "r" * len(columns))]
+    reasons = "\n".join(f"{number}. {plain(note)}" for number, note in enumerate(notes, 1))
+    if notes:
+        blocks.append(f"Numbers in brackets are no valid results, or doubtful:\n\n{reasons}")
+    return [block for block in blocks if block]
 
 
 def _value(point: PublishedPoint, notes: Sequence[str]) -> str:
     """A number; with a note, in brackets and with the number of the note."""
-    return f"({point.value:g})<sup>{notes.index(point.note) + 1}</sup>" if point.note else f"{point.value:g}"
+    text = f"{point.value:.1f}"
+    return f"({text})<sup>{notes.index(point.note) + 1}</sup>" if point.note else text

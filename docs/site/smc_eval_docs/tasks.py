@@ -9,9 +9,9 @@ from smc_eval.capabilities import data_files, published_sizes
 from smc_eval.cli.option_words import options_in_words, pairs_in_words, recipe_in_words
 from smc_eval.experiment.grid import recipe_of
 from smc_eval.protocol import PROTOCOLS
-from smc_eval.registry import load_registry
 from smc_eval.task import Task
-from smc_eval_docs.page import Page, code, fenced, paragraphs, plain, table
+from smc_eval_docs.cards import own_tasks, task_path
+from smc_eval_docs.page import Page, code, fenced, paragraphs, plain, sentence, table
 from smc_eval_docs.published import published_by_method
 
 LIST = "tasks.md"
@@ -27,17 +27,6 @@ MORE = (
     "The plugins [smc-eval-structures](plugins/smc-eval-structures.md) and "
     "[smc-eval-lm](plugins/smc-eval-lm.md) bring more. [A task in 60 lines](task.md) is about your own.\n"
 )
-
-
-def task_path(name: str) -> str:
-    """The page of a task."""
-    return f"tasks/{name.replace('/', '-')}.md"
-
-
-def own_tasks() -> list[type[Task]]:
-    """The built-in tasks, in the order of the list."""
-    tasks = load_registry().checked().tasks.values()
-    return [kind for kind in tasks if kind.__module__.startswith("smc_eval.")]
 
 
 def task_pages() -> Iterator[Page]:
@@ -76,7 +65,7 @@ def task_text(kind: type[Task]) -> str:
     model = "tiny" if "tiny" in card.accepts else "scratch"
     blocks = [
         f"# {card.name}",
-        f"{plain(card.summary)}.",
+        sentence(card.summary),
         table(("", ""), _facts(kind)),
         fenced(f"smc-eval --model {model} --method omp-after --tasks {card.name} --sparsity 0.5,0.8", "sh"),
     ]

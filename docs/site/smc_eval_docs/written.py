@@ -8,9 +8,8 @@ from functools import partial
 from os.path import normpath
 from pathlib import Path, PurePosixPath
 
-from smc_eval_docs.methods import method_path, own_methods
+from smc_eval_docs.cards import method_path, own_methods, own_tasks, task_path
 from smc_eval_docs.page import HOME, ROOT, Page, relative
-from smc_eval_docs.tasks import own_tasks, task_path
 
 ASSETS = ("docs/record.schema.json", "docs/findings/curves.svg", "docs/findings/layers.svg")
 """Files that pages link to, beside the pages."""
