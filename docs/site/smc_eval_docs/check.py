@@ -119,7 +119,7 @@ def _loaded_by_files(folder: Path) -> Iterator[str]:
         name, text = str(path.relative_to(folder)), ""
         if path.suffix in {".css", ".js", ".svg"} and name != "search.js":
             text = path.read_text(encoding="utf-8")
-        for address in STYLE_ADDRESS.findall(text) if path.suffix != ".js" else ():
+        for address in STYLE_ADDRESS.findall(text) if path.suffix == ".css" else ():
             if urlsplit(address).netloc:
                 yield f"{name}: loads {address}"
         if path.suffix == ".js":

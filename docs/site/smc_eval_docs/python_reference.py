@@ -77,7 +77,7 @@ def _sections(module: str, names: Sequence[str]) -> str:
     return "\n\n".join(f"::: {module}.{name}" for name in names) + "\n"
 
 
-def testing_names() -> list[str]:
+def kit_names() -> list[str]:
     """The names of the test kit, contracts first. They are read and not imported: importing needs torch."""
     tree = ast.parse(TEST_KIT.read_text(encoding="utf-8"))
     (names,) = (
@@ -90,4 +90,4 @@ def testing_names() -> list[str]:
 
 def _testing() -> str:
     """The page of the test kit."""
-    return "# Test a plugin\n\n" + _sections("smc_eval.testing", testing_names())
+    return "# Test a plugin\n\n" + _sections("smc_eval.testing", kit_names())
