@@ -70,8 +70,9 @@ def test_a_site_without_a_fault_has_none(site: Path) -> None:
         ),
         ("b.html", "<p>", "<a data-md-component='source'></a><p>", "b.html: has component source, so that"),
         ("search.js", "b.html#there", "c.html", "b.html: the search does not know it"),
-        ("b.html", "words", "words:\n- an entry", "b.html: Markdown in a paragraph: words: - an entry"),
-        ("b.html", "words", "| a | b |", "b.html: Markdown in a paragraph: | a | b |"),
+        ("b.html", "words", "words:\n- an entry", "b.html: Markdown in the text: words: - an entry"),
+        ("b.html", "words", r"a \| b \< c", r"b.html: Markdown in the text: a \| b"),
+        ("b.html", "words", "| a | b |", "b.html: Markdown in the text: | a | b |"),
     ],
 )
 def test_the_check_finds(site: Path, file: str, old: str, new: str, fault: str) -> None:

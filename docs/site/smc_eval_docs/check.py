@@ -46,7 +46,7 @@ def faults(folder: Path) -> list[str]:
     found = [*_broken_links(folder, pages), *_lonely(pages), *_unsearchable(folder, pages)]
     found += [f"{name}: loads {address}" for name, page in pages.items() for address in _outside(page)]
     found += [
-        f"{name}: Markdown in a paragraph: {text}" for name, page in pages.items() for text in page.leftovers
+        f"{name}: Markdown in the text: {text}" for name, page in pages.items() for text in page.leftovers
     ]
     return [*found, *_loaded_by_files(folder), *_awake(pages)]
 

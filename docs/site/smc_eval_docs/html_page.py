@@ -47,6 +47,13 @@ LEFTOVER = re.compile(r"(?:^|\n)(?:[-*] \S|\| .*\||```|#{1,6} |\[[^\]]*\]\([^)]*
 """Markdown that was printed and not read: a list without a blank line before it, and the like."""
 
 
+ESCAPE = re.compile(r"\\[|<>*_#]")
+"""A backslash that was printed and should have escaped a sign."""
+
+VERBATIM = {"script", "style", "pre"}
+"""Tags whose text may have anything in it."""
+
+
 @dataclass
 class HtmlPage(HTMLParser):
     """A built page."""
@@ -67,6 +74,7 @@ class HtmlPage(HTMLParser):
         super().__init__(convert_charrefs=True)
         self._inside = ""
         self._text: list[str] = []
+        self._verbatim = 0
 
     @classmethod
     def read(cls, path: Path) -> HtmlPage:
@@ -92,18 +100,21 @@ class HtmlPage(HTMLParser):
         self.loaded += STYLE_ADDRESS.findall(values.get("style", ""))
         if tag in {"script", "style", "p"}:
             self._inside, self._text = tag, []
+        self._verbatim += tag in VERBATIM
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.handle_starttag(tag, attrs)
         self._inside = "" if tag in {"script", "style", "p"} else self._inside
+        self._verbatim -= tag in VERBATIM
 
     def handle_data(self, data: str) -> None:
         if self._inside:
             self._text.append(data)
+        if not self._verbatim and ESCAPE.search(data):
+            self.leftovers.append(" ".join(data.split())[:80])
 
     def handle_endtag(self, tag: str) -> None:
-        if tag == "code" and self._inside == "p":
-            self._text.append("\0")
+        self._verbatim -= tag in VERBATIM and self._verbatim > 0
         if tag != self._inside:
             return
         text, self._inside = "".join(self._text), ""

@@ -8,13 +8,16 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import get_args
 
-from smc_eval.cli.option_words import options_in_words, pairs_in_words
+from smc_eval.cli.option_words import TYPES, OptionWords, options_in_words, pairs_in_words
 from smc_eval.cli.show import NOT_COMPARED, WHEN, sample_plan
 from smc_eval.method import Method
 from smc_eval.target import Distribution
 from smc_eval_docs.cards import method_path, own_methods
 from smc_eval_docs.page import ROOT, Page, code, fenced, paragraphs, plain, sentence, table
 from smc_eval_docs.published import published_by_task
+
+WORDS = {word for kind, word in TYPES.items() if kind is not bool}
+"""Words for types; all else in a type is a value that users type."""
 
 SAMPLES = {"custom": "--model DIR --recipe steps=0", "none": "--model tiny"}
 """Flags of the command of a page, where they are not those of a method that prunes."""
@@ -93,5 +96,13 @@ def option_table(kind: type[Method]) -> str:
     options = options_in_words(kind)
     if not options:
         return "None."
-    rows = [(code(o.name), code(o.kind), code(o.default), plain(o.text)) for o in options]
-    return table(("option", "values", "default", "meaning"), rows)
+    return table(("option", "values", "default", "meaning"), map(option_row, options))
+
+
+def option_row(option: OptionWords) -> tuple[str, str, str, str]:
+    """The row of an option."""
+    kinds = option.kind.split("|")
+    values = " or ".join(
+        kind if kind in WORDS or kind.startswith("list of") else code(kind) for kind in kinds
+    )
+    return code(option.name), values, code(option.default), plain(option.text)

@@ -16,14 +16,13 @@ HOME = "https://github.com/smc-eval/smc-eval/blob/main/"
 CODE = re.compile(r"(`+)(?!`).*?(?<!`)\1(?!`)", re.DOTALL)
 """A code span."""
 
-SPECIAL = re.compile(r"([\\*_<>\[\]#|])")
-"""Signs that Markdown would read as its own."""
+SPECIAL = str.maketrans(
+    {sign: f"\\{sign}" for sign in "\\*_[]#"} | {"<": "&lt;", ">": "&gt;", "&": "&amp;", "|": "&#124;"}
+)
+"""Signs that Markdown would read as its own. Not all of them can be escaped by a backslash."""
 
 ADDRESS = re.compile(r"(?<![\w(<])(https?://[^\s<>|]*[^\s<>|.,;:)])|\barXiv:(\d{4}\.\d{4,5})")
 """An address, or the number of a preprint."""
-
-BAR, ESCAPED_BAR = r"(?<!\\)\|", r"\\|"
-"""A bar in a cell of a table, which would end the cell."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +48,9 @@ def _linked(text: str) -> str:
     parts, end = [], 0
     for link in ADDRESS.finditer(text):
         address = link[1] or f"https://arxiv.org/abs/{link[2]}"
-        parts += [SPECIAL.sub(r"\\\1", text[end : link.start()]), f"[{link.group()}]({address})"]
+        parts += [text[end : link.start()].translate(SPECIAL), f"[{link.group()}]({address})"]
         end = link.end()
-    return "".join([*parts, SPECIAL.sub(r"\\\1", text[end:])])
+    return "".join([*parts, text[end:].translate(SPECIAL)])
 
 
 def code(text: str) -> str:
@@ -60,13 +59,16 @@ def code(text: str) -> str:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], align: str = "") -> str:
-    """A table of Markdown. `align` has a letter for each column: `r` for numbers."""
+    """A table of Markdown. `align` has a letter for each column: `r` for numbers.
+
+    In this site a bar in a code span ends no cell; on GitHub it would.
+    """
     marks = ["--:" if letter == "r" else "---" for letter in align.ljust(len(head), "l")]
     return "\n".join(_row(cells) for cells in (head, marks, *rows))
 
 
 def _row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(re.sub(BAR, ESCAPED_BAR, cell) for cell in cells)} |"
+    return f"| {' | '.join(cells)} |"
 
 
 def paragraphs(docstring: str) -> str:

@@ -39,7 +39,7 @@ def variables_of(text: str) -> dict[str, str]:
         if len(words) == 1 and (assigned := ASSIGNMENT.fullmatch(words[0])):
             value = assigned[2]
             for name, other in known.items():
-                value = re.sub(rf"\$\{{?{name}\b\}}?", lambda _, other=other: other, value)  # type: ignore[misc]
+                value = re.sub(rf"\$\{{?{name}\b\}}?", lambda _, other=other: other, value)
             known[assigned[1]] = value
     return known
 

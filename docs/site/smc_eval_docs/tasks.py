@@ -11,6 +11,7 @@ from smc_eval.experiment.grid import recipe_of
 from smc_eval.protocol import PROTOCOLS
 from smc_eval.task import Task
 from smc_eval_docs.cards import own_tasks, task_path
+from smc_eval_docs.methods import option_row
 from smc_eval_docs.page import Page, code, fenced, paragraphs, plain, sentence, table
 from smc_eval_docs.published import published_by_method
 
@@ -98,8 +99,7 @@ def _options(kind: type[Task]) -> str:
     options = options_in_words(kind, omit=Task.model_fields)
     if not options:
         return "None of its own."
-    rows = [(code(o.name), code(o.kind), code(o.default), plain(o.text)) for o in options]
-    return table(("option", "values", "default", "meaning"), rows)
+    return table(("option", "values", "default", "meaning"), map(option_row, options))
 
 
 def _recipes(kind: type[Task]) -> Iterator[tuple[str, str]]:

@@ -9,7 +9,7 @@ from os.path import normpath
 from pathlib import Path, PurePosixPath
 
 from smc_eval_docs.cards import method_path, own_methods, own_tasks, task_path
-from smc_eval_docs.page import HOME, ROOT, Page, relative
+from smc_eval_docs.page import CODE, HOME, ROOT, Page, relative
 
 ASSETS = ("docs/record.schema.json", "docs/findings/curves.svg", "docs/findings/layers.svg")
 """Files that pages link to, beside the pages."""
@@ -53,6 +53,7 @@ def written_pages() -> Iterator[Page]:
         if source.endswith(".md"):
             text = (ROOT / source).read_text(encoding="utf-8")
             linked = outside_blocks(text, partial(relinked, source=source, pages=pages))
+            linked = outside_blocks(linked, without_escaped_bars)
             if path in {"index.md", "methods.md"}:
                 linked = outside_blocks(linked, linked_cards)
             yield Page(path, title_of(text), linked)
@@ -70,6 +71,15 @@ def outside_blocks(text: str, change: Callable[[str], str]) -> str:
         parts += [change(text[end : block.start()]), block.group()]
         end = block.end()
     return "".join([*parts, change(text[end:])])
+
+
+def without_escaped_bars(text: str) -> str:
+    """A text without backslashes before bars in code of tables: GitHub needs them, the site shows them."""
+
+    def line(row: str) -> str:
+        return CODE.sub(lambda span: span.group().replace(r"\|", "|"), row) if row.startswith("|") else row
+
+    return "\n".join(map(line, text.split("\n")))
 
 
 def relinked(text: str, source: str, pages: Mapping[str, str]) -> str:
