@@ -224,6 +224,7 @@ def test_every_key_of_a_record_has_a_row(pages: Mapping[str, Page], root: Path) 
     for name, node in {"": schema, **schema["$defs"]}.items():
         section = text.partition(f"## {name}\n")[2].partition("\n## ")[0] if name else text
         assert all(f"| `{key}` |" in section for key in node["properties"]), name
+    assert re.findall(r"^\| `(\w+)` \| [^|]* \| +\|$", text, flags=re.MULTILINE) == []  # each has a meaning
 
 
 @pytest.mark.parametrize(

@@ -32,30 +32,42 @@ def record_page() -> Page:
     blocks = [
         "# Keys of a record",
         f"This is schema {schema['properties']['schema']['const']}. {INTRODUCTION}",
-        *_section(schema),
+        *_section(schema, schema["$defs"]),
     ]
     for name, node in schema["$defs"].items():
-        blocks += [f"## {name}", *_section(node)]
+        blocks += [f"## {name}", *_section(node, schema["$defs"])]
     return Page(PATH, "Keys of a record", "\n\n".join(blocks) + "\n")
 
 
-def _section(node: Node) -> list[str]:
+def _section(node: Node, kinds: Mapping[str, Node]) -> list[str]:
     """What an object is, and a table of its keys."""
     blocks = [plain(part) for part in node.get("description", "").split("\n\n") if part]
     rows = [
-        (code(key), type_words(value), plain(_meaning(value, required=key in node.get("required", ()))))
+        (
+            code(key),
+            type_words(value),
+            plain(_meaning(value, kinds, required=key in node.get("required", ()))),
+        )
         for key, value in node.get("properties", {}).items()
     ]
     return [*blocks, table(("key", "type", "meaning"), rows)]
 
 
-def _meaning(value: Node, *, required: bool) -> str:
-    """The description of a key, and its default where a record may lack it."""
-    text = " ".join(value.get("description", "").split())
+def _meaning(value: Node, kinds: Mapping[str, Node], *, required: bool) -> str:
+    """The description of a key, else that of its object; and its default where a record may lack it."""
+    text = " ".join((value.get("description") or _of_object(value, kinds)).split())
     if "default" in value:
         default = json.dumps(value["default"], ensure_ascii=False)
         return f"{text} Default: `{default}`.".strip()
     return text if required or "const" in value or not text else f"{text} May be missing."
+
+
+def _of_object(value: Node, kinds: Mapping[str, Node]) -> str:
+    """The first paragraph about the object that a key holds, alone or beside null."""
+    for part in (value, *value.get("anyOf", ())):
+        if "$ref" in part:
+            return str(kinds[part["$ref"].rpartition("/")[2]].get("description", "")).partition("\n\n")[0]
+    return ""
 
 
 def type_words(node: Node) -> str:
