@@ -30,6 +30,7 @@ from smc_eval.spec import Card
 from smc_eval.store.records import RecordsFile
 from smc_eval.testing import (
     KindContract,
+    MethodContract,
     OptimizerContract,
     TaskContract,
     TrackerContract,
@@ -42,7 +43,10 @@ from smc_eval.trackers.tracker import TrackedCell
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PLUGINS = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
+PLUGINS = "\n".join(
+    (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
+    for name in ("plugins", "method", "task", "parts")
+)
 HOME = "https://github.com/smc-eval/smc-eval/blob/main/"
 DOCUMENTS = sorted(
     [
@@ -224,6 +228,22 @@ def test_the_kind_of_the_documents_keeps_the_contract_of_kinds(
     kind = module.CausalLanguageModel()
     contract = type("TestCausal", (KindContract,), {"kind": kind, "save": save})()
     keep_contract(contract, "test_its_tokenizer_is_loaded_or_there_is_none")
+
+
+def test_the_method_in_twenty_lines_keeps_the_contract_of_methods(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    module = example_module("class InTwoSteps(Method)", tmp_path, monkeypatch)
+    assert module.smc_eval_methods() == [module.InTwoSteps]
+    contract = type("TestInTwoSteps", (MethodContract,), {"method": module.InTwoSteps(), "quick": True})
+    keep_contract(contract())
+
+
+def test_the_method_has_twenty_lines_and_the_task_sixty() -> None:
+    (method,) = (block for block in blocks(PLUGINS, "python") if "class InTwoSteps(Method)" in block)
+    (task,) = (block for block in blocks(PLUGINS, "python") if "class Largest(Task)" in block)
+    counts = [sum(1 for line in block.splitlines() if line.strip()) for block in (method, task)]
+    assert 15 <= counts[0] <= 20 and 40 <= counts[1] <= 60
 
 
 def test_the_task_of_the_documents_keeps_the_contract_of_tasks(

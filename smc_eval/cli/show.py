@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import inspect
-import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from functools import partial
 from itertools import islice
-from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, get_args
 
 import typer
 
 from smc_eval.card import MethodCard
 from smc_eval.cli.completion import ENTRIES
 from smc_eval.cli.listing import columns
+from smc_eval.cli.option_words import options_in_words, pairs_in_words, recipe_in_words
 from smc_eval.errors import PluginError, SmcError, UnknownName, first_line, named_value
 from smc_eval.experiment.cell import MOST_STAGES
 from smc_eval.experiment.grid import recipe_of
@@ -42,9 +41,6 @@ WHEN = {
 }
 """Texts for the values of `MethodCard.when`."""
 
-
-TYPES = {str: "text", int: "whole number", float: "number", bool: "true|false", type(None): "none"}
-"""Words for the types of options."""
 
 NOT_COMPARED = "unknown: it was compared with no published implementation"
 """What stands for an empty `MethodCard.equals`."""
@@ -114,19 +110,33 @@ def _method(kind: type[Method]) -> list[str]:
 
 def _plan_lines(method: Method) -> list[str]:
     """The plan at the first sample target that the method accepts, or why there is none."""
+    try:
+        word, stages = sample_plan(method)
+    except PluginError as error:
+        return [f"  plan          {printable(first_line(error))}"]
+    return [f"  plan at {word}", *(f"    {n}. {text}" for n, text in enumerate(stages, 1))] if word else []
+
+
+def sample_plan(method: Method) -> tuple[str, list[str]]:
+    """The first sample target that a method accepts, and its stages there in words; empty if there is none.
+
+    Raises:
+        PluginError: the method accepts none, and its plan at one of them breaks the contract.
+    """
     failures = []
     for word in SAMPLE_TARGETS:
         try:
             target = Target.parse(word).with_distribution(method.card.distribution)
             stages = guarded(method, partial(_planned, method, target))
         except PluginError as error:
-            failures.append(f"  plan          {printable(first_line(error))}")
+            failures.append(error)
         except SmcError:
             continue
         else:
-            lines = [f"    {n}. {describe_stage(stage)}" for n, stage in enumerate(stages, 1)]
-            return [f"  plan at {word}", *lines]
-    return failures[:1]
+            return word, [describe_stage(stage) for stage in stages]
+    if failures:
+        raise failures[0]
+    return "", []
 
 
 def _supported(card: MethodCard) -> list[str]:
@@ -176,9 +186,11 @@ def _task(kind: type[Task]) -> list[str]:
     if docstring := vars(kind).get("__doc__"):  # its own only: that of a base class is about other tasks
         lines += ["", *(f"  {line}".rstrip() for line in inspect.cleandoc(docstring).splitlines()), ""]
     for name, protocol in PROTOCOLS.items():
-        lines.append(f"  recipe, protocol {name}: {_recipe_text(recipe_of(kind, card.published, protocol))}")
+        lines.append(
+            f"  recipe, protocol {name}: {recipe_in_words(recipe_of(kind, card.published, protocol))}"
+        )
     if kind.tiny:
-        lines.append(f"  with --model tiny: {_pairs(kind.tiny)}")
+        lines.append(f"  with --model tiny: {pairs_in_words(kind.tiny)}")
     return lines
 
 
@@ -227,18 +239,14 @@ def _tracker(cls: type[Tracker]) -> list[str]:
     ]
 
 
-def _recipe_text(recipe: Recipe) -> str:
-    """The fields of a recipe that differ from the defaults."""
-    fields = Recipe.model_fields
-    return ", ".join(f"{n}={_typed(v)}" for n in fields if (v := getattr(recipe, n)) != fields[n].default)
-
-
 def _protocol(registry: Registry, protocol: Protocol) -> list[str]:
     """A protocol, and the options and recipes that differ under it."""
     fields = [[n, str(getattr(protocol, n)), f.description or ""] for n, f in Protocol.model_fields.items()]
     papers = {name: kind.paper for name, kind in registry.methods.items()}
     papers |= {name: kind.paper for name, kind in registry.tasks.items()}
-    options = [[n, _pairs(paper)] for n, paper in papers.items() if paper and protocol.name == "paper"]
+    options = [
+        [n, pairs_in_words(paper)] for n, paper in papers.items() if paper and protocol.name == "paper"
+    ]
     recipes = [
         [name, changes]
         for name, kind in registry.tasks.items()
@@ -255,43 +263,12 @@ def _recipe_changes(kind: type[Task], protocol: Protocol) -> str:
     """Fields of a task's recipe that differ from the default protocol, except `keep`."""
     usual, own = (recipe_of(kind, kind.card.published, one) for one in (SOUND, protocol))
     fields = {name: getattr(own, name) for name in Recipe.model_fields if name != "keep"}
-    return _pairs({name: value for name, value in fields.items() if value != getattr(usual, name)})
-
-
-def _pairs(options: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name}={_typed(value)}" for name, value in options.items())
+    return pairs_in_words({name: value for name, value in fields.items() if value != getattr(usual, name)})
 
 
 def _options(kind: type[Spec], omit: Collection[str] = ()) -> list[str]:
     """Each option with its type, default and description; `omit` names fields that are no options."""
-    rows = []
-    for name, field in kind.model_fields.items():
-        if name in omit:
-            continue
-        text = " ".join((field.description or "").split())
-        rows.append([name, _type(field.annotation), f"= {_typed(field.default)}", text])
+    rows = [
+        [name, words, f"= {default}", text] for name, words, default, text in options_in_words(kind, omit)
+    ]
     return [f"    {line}" for line in columns(rows)] or ["    none"]
-
-
-def _type(annotation: Any) -> str:
-    """A type in words: the values of a choice, the names of other types."""
-    if annotation in TYPES:
-        return TYPES[annotation]
-    if get_origin(annotation) is Annotated:
-        return _type(get_args(annotation)[0])
-    if get_origin(annotation) is Literal:
-        return "|".join(map(str, get_args(annotation)))
-    if get_origin(annotation) in (Union, UnionType):
-        return "|".join(map(_type, get_args(annotation)))
-    if get_origin(annotation) in (tuple, list):
-        return f"list of {_type(get_args(annotation)[0])}"
-    return annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")
-
-
-def _typed(value: object) -> str:
-    """A value as users type it: `none`, `true`, `[0.9,0.98]`, `sam:rho=0.1`."""
-    if isinstance(value, Optimizer):
-        return value.label
-    if isinstance(value, tuple | list):
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    return str(value).lower() if value is None or isinstance(value, bool) else str(value)

@@ -26,6 +26,7 @@ class StoredBytes:
     __pydantic_config__ = RECORD_CONFIG
 
     dense: Count
+    """Every value, also those that are pruned."""
     bitmask: Count
     """Unpruned values, and one bit for each weight in scope."""
     csr: Count
@@ -43,7 +44,9 @@ class WeightChange:
     scope_remaining: float | None
     """Over the unpruned weights in scope."""
     tensors: Mapping[str, float | None]
+    """Over the weights of each tensor in scope."""
     tensors_remaining: Mapping[str, float | None]
+    """Over the unpruned weights of each tensor in scope."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +56,13 @@ class UnitCount:
     __pydantic_config__ = RECORD_CONFIG
 
     kind: Literal["heads", "neurons"]
+    """Which of them."""
     remaining: Count
+    """Those that are not pruned."""
     expected: Count
     """As many as the target demands."""
     total: Count
+    """All of the dense net."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,7 @@ class Certificate:
     __pydantic_config__ = RECORD_CONFIG
 
     ok: bool
+    """Whether every check passed."""
     failed: tuple[str, ...]
     """Each check that failed, in words."""
     asked: Share | None
@@ -93,6 +100,7 @@ class Certificate:
     dead_units: Mapping[str, tuple[int, int]]
     """Rows and columns without any unpruned weight, of tensors that have some."""
     mask_digest: str
+    """SHA-256 of all masks, with the names and shapes of their tensors."""
     mask_changes: int
     """How often masks changed along the chain."""
     regrown: int

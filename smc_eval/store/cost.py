@@ -19,8 +19,11 @@ class ActivitySeconds:
     __pydantic_config__ = RECORD_CONFIG
 
     train: Seconds
+    """Of all trainings of the chain."""
     prune: Seconds
+    """Of the pruners, with their passes."""
     predict: Seconds
+    """Of predicting the reported split."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ class Cost:
     seconds: ActivitySeconds
     flops: ActivityFlops
     peak_memory_mb: Count
+    """Highest use of memory, in MiB; the next key says of what."""
     peak_memory_of: str
     """Whether the peak is that of the cell or of the whole process."""
     parts: Annotated[int, Field(exclude_if=lambda v: v == 1)] = 1

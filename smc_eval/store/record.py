@@ -37,9 +37,13 @@ class TargetRecord:
     __pydantic_config__ = RECORD_CONFIG
 
     sparsity: Share
+    """Share to prune of the weights in scope, or of the heads or neurons; 1 - N / M for an N:M pattern."""
     pattern: Annotated[str, Field(pattern=r"^(free|heads|neurons|[1-9][0-9]*:[1-9][0-9]*)$")]
+    """`free`, N:M, `heads` or `neurons`."""
     distribution: str
+    """How the sparsity is distributed over tensors: `--distribution`, or the method's own default."""
     scope: str
+    """Which tensors count: `--scope`, or the protocol's default."""
     include: Annotated[tuple[str, ...], Field(exclude_if=lambda v: not v)] = ()
     """Patterns of `--include`."""
     exclude: Annotated[tuple[str, ...], Field(exclude_if=lambda v: not v)] = ()
@@ -74,18 +78,26 @@ class DataSource:
 
 @dataclass(frozen=True)
 class ScoreRecord:
-    """A `Score` without its items. Fields are as there."""
+    """A `Score` without its items."""
 
     __pydantic_config__ = RECORD_CONFIG
 
     metric: str
+    """Name of the metric, with its unit."""
     value: float
+    """The score, in the metric's unit: per cent for accuracy."""
     n: Count
+    """Number of scored examples."""
     higher_is_better: bool
+    """Whether a higher score is better. Of perplexities, a lower one is."""
     signature: str
+    """Details that must be equal for two scores to be comparable."""
     also: Mapping[str, float] = field(default_factory=dict)
+    """Further scores of the same predictions, by name, in the same unit."""
     also_n: Mapping[str, int] = field(default_factory=dict)
+    """Number of examples of each further score, unless it is `n`."""
     ceiling: Annotated[Mapping[str, float], Field(exclude_if=lambda v: not v)] = field(default_factory=dict)
+    """Highest possible score of each part, if predictions cannot be perfect."""
     one_by_one: Annotated[bool, Field(exclude_if=lambda v: not v)] = False
     """Whether each example was predicted alone, because padding or other examples of a batch change what this
     net makes of it."""
@@ -128,19 +140,26 @@ class Record:
     task: str
     """The task with its options, where they are not the defaults: `winogrande:size=xs`."""
     group: str
+    """The first group of the task, or its own name if it is in none."""
     model: str
+    """The model, as `--model` names it: a hub id, a folder, `pkg:NAME`, `tiny` or `scratch`."""
     method: str
     """The method with its options, where they are not the defaults: `lth:share=0.1`."""
     protocol: Literal["sound", "paper"]
+    """What holds for all methods of the run."""
     seed: Count
+    """Decides the initial weights of new layers, the order of batches and all random draws."""
     fold: Count | None
+    """Fold of the cross-validation, counted from 0; None if the task has one split."""
     target: TargetRecord
     recipe: Recipe
     data: DataSource
     digest: str
     """Names the cell and everything its numbers depend on."""
     status: Literal["ok", "failed", "skipped"]
+    """`ok`: done. `skipped`: it did not run."""
     reason: str = ""
+    """Why a cell failed or was skipped."""
     match: Budget | None = None
     """The training budget of `--match`."""
     score: ScoreRecord | None = None
@@ -191,7 +210,7 @@ def record_schema() -> dict[str, Any]:
     for name in EMPTY_PARTS:
         reference = next(kind for kind in fields[name]["anyOf"] if "$ref" in kind)
         fields[name] = {"anyOf": [reference, {"type": "object", "maxProperties": 0}]}
-    fields["schema"] = {"const": RECORD_SCHEMA}
+    fields["schema"] = {"const": RECORD_SCHEMA, "description": "Version of the form of a record."}
     fields["seal"] = {"type": "string", "description": "SHA-256 of the line without this value, its last"}
     schema["required"] = ["schema", *schema["required"], "seal"]
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
