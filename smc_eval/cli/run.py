@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,7 @@ from smc_eval.cli.grid_run import check_outputs, run_resolved, save_grid
 from smc_eval.cli.notices import print_notices
 from smc_eval.cli.search_table import bisection_of, outcome_line, print_searches
 from smc_eval.engine.distributed import launch
+from smc_eval.errors import UsageError
 from smc_eval.experiment.cell import Chain
 from smc_eval.experiment.config import RunConfig
 from smc_eval.experiment.grid import Grid
@@ -31,11 +32,23 @@ ISOLATED = True
 """Whether cells run in a worker process even if one runs at a time, so that a crash costs one cell alone."""
 
 
-def run(config: RunConfig) -> None:
+DryRunOption = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Train nothing and write nothing: print what smc-eval plan prints. Default: off.",
+    ),
+]
+
+
+def run(config: RunConfig, *, dry_run: DryRunOption = False) -> None:
     """Train, prune and score unfinished cells; print the table.
 
     Finished cells come from the store, so the same command continues an interrupted run.
     """
+    if dry_run:
+        plan_instead(config)
+        return
     grid = Grid.of(config, registry())
     sparsity_searches = searches(grid, bisection_of(config)) if config.find else []
     first = launch.rank() == 0  # of several ranks, only rank 0 writes
@@ -53,6 +66,19 @@ def run(config: RunConfig) -> None:
             print_results(results_table(records, config), config)
     if any(record.status == "failed" for record in records):
         raise typer.Exit(1)
+
+
+def plan_instead(config: RunConfig) -> None:
+    """Do what `plan` does with the same flags.
+
+    Raises:
+        UsageError: `--json` names a file, which a dry run does not write.
+    """
+    from smc_eval.cli.plan import plan
+
+    if config.json_file not in {None, "-"}:
+        raise UsageError(f"--dry-run writes no file, and --json names {config.json_file!r}; take --json -")
+    plan(config)
 
 
 def run_searches(sparsity_searches: Sequence[SparsitySearch], grid: Grid, config: RunConfig) -> list[Record]:
