@@ -26,6 +26,7 @@ from smc_eval.store.predictions import items_in
 from smc_eval.store.record import Record, same_data
 
 if TYPE_CHECKING:
+    from smc_eval.planning.forecast import Forecast
     from smc_eval.reporting.summary import Summaries
 
 ISOLATED = True
@@ -103,8 +104,20 @@ def run_watched(
 
     from smc_eval.cli.progress import progress_on
 
-    with progress_on(Console(stderr=True), config.quiet) as watcher:
+    with progress_on(Console(stderr=True), config.quiet, forecast=forecast_of(resolved, config)) as watcher:
         return run_resolved(resolved, config, watcher, ahead, isolated=ISOLATED, **options)
+
+
+def forecast_of(resolved: Sequence[ResolvedCell], config: RunConfig) -> Forecast | None:
+    """The forecast of the cells that can run, by the nets and records of the store; None if none is shown."""
+    if config.quiet or launch.rank() > 0:
+        return None
+    from smc_eval.planning.forecast import Forecast
+    from smc_eval.store.store import Store
+
+    store = Store(Path(config.output))
+    chains = [cell.chain for cell in resolved if cell.chain]
+    return Forecast(chains, store.nets().__contains__, store.records.latest().values())
 
 
 def results_table(records: Sequence[Record], config: RunConfig) -> Table:
