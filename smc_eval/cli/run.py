@@ -85,7 +85,12 @@ def plan_instead(config: RunConfig) -> None:
 def run_searches(sparsity_searches: Sequence[SparsitySearch], grid: Grid, config: RunConfig) -> list[Record]:
     """Run sparsity searches round by round, and print their results. Returns the records of all cells."""
     records, states = list[Record](), list(sparsity_searches)
-    rounds = run_rounds(grid, sparsity_searches, lambda resolved, ahead: run_watched(resolved, config, ahead))
+    from smc_eval.store.store import Store
+
+    stored = Store(Path(config.output)).records.latest()
+    rounds = run_rounds(
+        grid, sparsity_searches, lambda resolved, ahead: run_watched(resolved, config, ahead), stored
+    )
     for new_states, new_records in rounds:
         for before, after in zip(states, new_states, strict=True):
             if after != before and not config.quiet:
