@@ -54,12 +54,12 @@ class Prices:
 
     def add(self, chain: Chain, seconds: float, count: float) -> None:
         """Take in what a cell of this chain took."""
-        for group in groups(chain):
+        for group in price_groups(chain):
             self.means[group].add(seconds, count)
 
     def of(self, chain: Chain) -> float | None:
         """The price for a chain; None if nothing is known at all."""
-        known = (self.means[group] for group in groups(chain) if group in self.means)
+        known = (self.means[group] for group in price_groups(chain) if group in self.means)
         return next((mean.value for mean in known), None)
 
     def copy(self) -> Prices:
@@ -200,7 +200,7 @@ Price = Callable[[Chain], float]
 """Seconds of a step, or of a cell without its steps."""
 
 
-def groups(chain: Chain) -> Iterator[Group]:
+def price_groups(chain: Chain) -> Iterator[Group]:
     """The groups of a chain, the narrowest first."""
     task = chain.cell.task
     yield (*own_group(chain), chain.cell.method.label)

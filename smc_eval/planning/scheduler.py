@@ -13,7 +13,7 @@ from smc_eval.planning.plan import Rates, stages_to_run, steps_of
 UNKNOWN_RATE = 1.0
 """Seconds of a step if no record has trained any task."""
 
-FIRST = 1e12
+UNKNOWN_FIRST = 1e12
 """More seconds than any chain takes."""
 
 
@@ -56,7 +56,7 @@ class Scheduler:
                 continue
             length = self.seconds(chain, todo)
             if self.rates and (chain.cell.task.label, chain.cell.task.backbone) not in known and length:
-                length = FIRST - length  # before all others, the shortest first
+                length = UNKNOWN_FIRST - length  # before all others, the shortest first
             if length > longest:  # the first of equals
                 best, longest = chain, length
         return best
