@@ -1,4 +1,4 @@
-"""Progress of a run: bars on a terminal, lines in a file or pipe."""
+"""Progress of a run: bars on a terminal, lines in a file or pipe, with the time left for the grid."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID
 from rich.table import Column
 from rich.text import Text
 
-from smc_eval.engine.progress import Silent, StepValues, Watcher
+from smc_eval.engine.progress import TRAINING, Silent, StepValues, Watcher
 from smc_eval.errors import first_line
+from smc_eval.planning.forecast import Forecast, RunningCell
 from smc_eval.reporting.printable import printable, printable_lines
 from smc_eval.store.record import Record, ScoreRecord
 
@@ -27,8 +28,15 @@ FRAMES = 2.0
 
 
 @contextmanager
-def progress_on(console: Console, quiet: bool, clock: Clock = time.monotonic) -> Iterator[Watcher]:  # noqa: FBT001
+def progress_on(
+    console: Console,
+    quiet: bool,  # noqa: FBT001
+    clock: Clock = time.monotonic,
+    forecast: Forecast | None = None,
+) -> Iterator[Watcher]:
     """A watcher for a run: bars on a terminal, lines elsewhere, only warnings if quiet.
+
+    Without a forecast no time left is shown.
 
     A console that cannot be written, with a closed pipe or a full disk, never stops the run.
     """
@@ -38,11 +46,11 @@ def progress_on(console: Console, quiet: bool, clock: Clock = time.monotonic) ->
         if quiet:
             yield WarningsOnly(console)
         elif console.is_interactive:
-            progress = LiveProgress(console, clock)
+            progress = LiveProgress(console, clock, forecast=forecast)
             with progress.bars:
                 yield progress
         else:
-            yield LineProgress(console, clock)
+            yield LineProgress(console, clock, forecast=forecast)
     finally:
         console.file = file
 
@@ -91,8 +99,14 @@ class ProgressState:
     If many cells run at once, each lane has a state of its own, and `run` is the state of the whole run.
     """
 
-    def __init__(self, console: Console, clock: Clock, run: ProgressState | None = None) -> None:
-        self.console, self.clock = console, clock
+    def __init__(
+        self,
+        console: Console,
+        clock: Clock,
+        run: ProgressState | None = None,
+        forecast: Forecast | None = None,
+    ) -> None:
+        self.console, self.clock, self.forecast = console, clock, forecast
         self.run = run or self
         self.lanes: list[ProgressState] = []
         self.run_began = self.cell_began = self.stage_began = clock()
@@ -101,9 +115,10 @@ class ProgressState:
         self.busy = False
         self.steps = self.first = self.done = 0
         self.loss: float | None = None
-        self.worked = 0
-        """Cells that this run has executed, without those from the store."""
-        self.worked_seconds = 0.0
+        self.trained = 0
+        """Optimizer steps of the stages of this cell that have ended."""
+        self.first_cell = True
+        """Whether the lane works on its first cell, which also waits for its process to start."""
 
     def begin(self, cells: int) -> None:
         self.cells, self.run_began = cells, self.clock()
@@ -115,10 +130,13 @@ class ProgressState:
 
     def cell(self, number: int, label: str) -> None:
         self.number, self.cell_label, self.stage_label, self.busy = number, label, "", True
-        self.steps = self.first = self.done = 0
+        self.steps = self.first = self.done = self.trained = 0
         self.cell_began = self.clock()
 
     def stage(self, label: str, steps: int, done: int) -> None:
+        if self.first_cell and not self.stage_label:
+            self.cell_began = self.clock()
+        self.trained += self.steps if self.trains else 0
         self.stage_label, self.steps, self.first, self.done, self.loss = label, steps, done, done, None
         self.stage_began = self.clock()
 
@@ -134,9 +152,10 @@ class ProgressState:
     def result(self, result: Record) -> None:
         run, self.busy = self.run, False
         run.ended += 1
-        if self.stage_label:
-            run.worked += 1
-            run.worked_seconds += self.clock() - self.cell_began
+        seconds = self.clock() - self.cell_began if self.stage_label else None
+        self.first_cell = self.first_cell and seconds is None
+        if run.forecast:
+            run.forecast.end(self.number, result, seconds, self.steps_done)
 
     @property
     def elapsed(self) -> str:
@@ -149,14 +168,36 @@ class ProgressState:
         return f"{self.number}/{self.run.cells} {self.cell_label}"
 
     @property
+    def trains(self) -> bool:
+        """Whether the stage is a training."""
+        return self.stage_label.startswith(TRAINING)
+
+    @property
+    def steps_done(self) -> int:
+        """Optimizer steps of the cell so far."""
+        return self.trained + (self.done if self.trains else 0)
+
+    @property
     def left(self) -> float | None:
-        """Estimated seconds to the end, by the mean time of a cell; None before the first has ended."""
-        if not self.worked:
-            return None
-        lanes = self.lanes or [self]
-        spent = sum(self.clock() - lane.cell_began for lane in lanes if lane.busy)
-        total = (self.cells - self.ended) * self.worked_seconds / self.worked - spent
-        return max(0.0, total / len(lanes))
+        """Estimated seconds to the end of the run; None while nothing is known about its cells."""
+        run = self.run
+        lanes = run.lanes or [run]
+        running = [lane.running_cell for lane in lanes if lane.busy]
+        return run.forecast.seconds_left(running, len(lanes)) if run.forecast else None
+
+    @property
+    def running_cell(self) -> RunningCell:
+        """The cell of this lane, for the forecast."""
+        now, fresh = self.clock(), self.done - self.first
+        paced = self.trains and fresh > 0 and now > self.stage_began
+        pace = (now - self.stage_began) / fresh if paced else None
+        return RunningCell(self.number, now - self.cell_began, self.steps_done, pace)
+
+    @property
+    def grid_left(self) -> str:
+        """The time left for the whole grid, as the end of a line: `; grid: about 0:03:10 left`."""
+        left = self.left
+        return "" if left is None else f"; grid: about {_hours(left)} left"
 
     def stage_progress(self) -> str:
         """The stage in words: steps, loss, rate, time left."""
@@ -189,8 +230,14 @@ class ProgressState:
 class LineProgress(ProgressState):
     """For a file or a pipe: a line for each cell that ends, and one every few seconds during training."""
 
-    def __init__(self, console: Console, clock: Clock, run: ProgressState | None = None) -> None:
-        super().__init__(console, clock, run)
+    def __init__(
+        self,
+        console: Console,
+        clock: Clock,
+        run: ProgressState | None = None,
+        forecast: Forecast | None = None,
+    ) -> None:
+        super().__init__(console, clock, run, forecast)
         self.due = clock() + LINE_SECONDS
 
     def stage(self, label: str, steps: int, done: int) -> None:
@@ -202,14 +249,15 @@ class LineProgress(ProgressState):
         self._print_if_due()
 
     def result(self, result: Record) -> None:
-        _print(self.console, f"{self.elapsed} {self.outcome(result)}")
+        outcome, worked = self.outcome(result), bool(self.stage_label)
         super().result(result)
+        _print(self.console, f"{self.elapsed} {outcome}{self.grid_left if worked else ''}")
 
     def _print_if_due(self) -> None:
         now = self.clock()
         if now >= self.due:
             self.due = now + LINE_SECONDS
-            _print(self.console, f"{self.elapsed} {self.place}: {self.stage_progress()}")
+            _print(self.console, f"{self.elapsed} {self.place}: {self.stage_progress()}{self.grid_left}")
 
 
 class DescriptionColumn(ProgressColumn):
@@ -222,8 +270,14 @@ class DescriptionColumn(ProgressColumn):
 class LiveProgress(ProgressState):
     """For a terminal: a bar for all cells, and one for each running cell. A thread redraws them."""
 
-    def __init__(self, console: Console, clock: Clock, run: LiveProgress | None = None) -> None:
-        super().__init__(console, clock, run)
+    def __init__(
+        self,
+        console: Console,
+        clock: Clock,
+        run: LiveProgress | None = None,
+        forecast: Forecast | None = None,
+    ) -> None:
+        super().__init__(console, clock, run, forecast)
         self.bars: Progress = run.bars if run else bars_on(console, clock)
         self.run_bar: TaskID | None = None
 

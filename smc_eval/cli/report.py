@@ -78,6 +78,10 @@ def report(
     config = configured({name: value for name, value in flags.items() if value is not None})
     if config.json_file and config.json_file != "-":
         check_writable(Path(config.json_file))
+    if html or figures:
+        from smc_eval.reporting.html.page import check_extra
+
+        check_extra()
     if html:
         check_writable(html)
     table = table_of(records_of(folders), predictions.items_in(folders))

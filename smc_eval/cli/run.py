@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,7 @@ from smc_eval.cli.grid_run import check_outputs, run_resolved, save_grid
 from smc_eval.cli.notices import print_notices
 from smc_eval.cli.search_table import bisection_of, outcome_line, print_searches
 from smc_eval.engine.distributed import launch
+from smc_eval.errors import UsageError
 from smc_eval.experiment.cell import Chain
 from smc_eval.experiment.config import RunConfig
 from smc_eval.experiment.grid import Grid
@@ -25,17 +26,30 @@ from smc_eval.store.predictions import items_in
 from smc_eval.store.record import Record, same_data
 
 if TYPE_CHECKING:
+    from smc_eval.planning.forecast import Forecast
     from smc_eval.reporting.summary import Summaries
 
 ISOLATED = True
 """Whether cells run in a worker process even if one runs at a time, so that a crash costs one cell alone."""
 
 
-def run(config: RunConfig) -> None:
+DryRunOption = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Train nothing and write nothing: print what smc-eval plan prints. Default: off.",
+    ),
+]
+
+
+def run(config: RunConfig, *, dry_run: DryRunOption = False) -> None:
     """Train, prune and score unfinished cells; print the table.
 
     Finished cells come from the store, so the same command continues an interrupted run.
     """
+    if dry_run:
+        plan_instead(config)
+        return
     grid = Grid.of(config, registry())
     sparsity_searches = searches(grid, bisection_of(config)) if config.find else []
     first = launch.rank() == 0  # of several ranks, only rank 0 writes
@@ -55,10 +69,28 @@ def run(config: RunConfig) -> None:
         raise typer.Exit(1)
 
 
+def plan_instead(config: RunConfig) -> None:
+    """Do what `plan` does with the same flags.
+
+    Raises:
+        UsageError: `--json` names a file, which a dry run does not write.
+    """
+    from smc_eval.cli.plan import plan
+
+    if config.json_file not in {None, "-"}:
+        raise UsageError(f"--dry-run writes no file, and --json names {config.json_file!r}; take --json -")
+    plan(config)
+
+
 def run_searches(sparsity_searches: Sequence[SparsitySearch], grid: Grid, config: RunConfig) -> list[Record]:
     """Run sparsity searches round by round, and print their results. Returns the records of all cells."""
     records, states = list[Record](), list(sparsity_searches)
-    rounds = run_rounds(grid, sparsity_searches, lambda resolved, ahead: run_watched(resolved, config, ahead))
+    from smc_eval.store.store import Store
+
+    stored = Store(Path(config.output)).records.latest()
+    rounds = run_rounds(
+        grid, sparsity_searches, lambda resolved, ahead: run_watched(resolved, config, ahead), stored
+    )
     for new_states, new_records in rounds:
         for before, after in zip(states, new_states, strict=True):
             if after != before and not config.quiet:
@@ -77,8 +109,20 @@ def run_watched(
 
     from smc_eval.cli.progress import progress_on
 
-    with progress_on(Console(stderr=True), config.quiet) as watcher:
+    with progress_on(Console(stderr=True), config.quiet, forecast=forecast_of(resolved, config)) as watcher:
         return run_resolved(resolved, config, watcher, ahead, isolated=ISOLATED, **options)
+
+
+def forecast_of(resolved: Sequence[ResolvedCell], config: RunConfig) -> Forecast | None:
+    """The forecast of the cells that can run, by the nets and records of the store; None if none is shown."""
+    if config.quiet or launch.rank() > 0:
+        return None
+    from smc_eval.planning.forecast import Forecast
+    from smc_eval.store.store import Store
+
+    store = Store(Path(config.output))
+    chains = [cell.chain for cell in resolved if cell.chain]
+    return Forecast(chains, store.nets().__contains__, store.records.latest().values())
 
 
 def results_table(records: Sequence[Record], config: RunConfig) -> Table:

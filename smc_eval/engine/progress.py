@@ -8,6 +8,9 @@ from typing import Protocol
 
 from smc_eval.store.record import Record
 
+TRAINING = "train "
+"""How the label of a training begins: `train 32 steps`."""
+
 
 @dataclass(frozen=True)
 class StepValues:

@@ -21,7 +21,7 @@ from smc_eval.engine.optimizer import gathered_state, make_optimizer, restore_st
 from smc_eval.engine.optimizer_state import check_optimizer
 from smc_eval.engine.perturbation import perturbation
 from smc_eval.engine.predict import predict, prediction_recipe
-from smc_eval.engine.progress import StepValues, Watcher
+from smc_eval.engine.progress import TRAINING, StepValues, Watcher
 from smc_eval.engine.stop_signals import STOP_SIGNALS
 from smc_eval.engine.training_step import TrainingStep
 from smc_eval.engine.usage import Usage
@@ -89,7 +89,7 @@ class Training:
         began, interval = time.perf_counter(), CheckpointInterval(checkpoint_seconds, self._size)
         with recomputed(self.net.model, wanted=self.recipe.checkpointing), self._stops_after_a_step():
             steps = self.last - self.first
-            watcher.stage(f"train {steps} steps", steps, self.step - self.first)
+            watcher.stage(f"{TRAINING}{steps} steps", steps, self.step - self.first)
             watcher.measure(self._values)
             while self.step < self.last:
                 loss = self._advance()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
@@ -12,13 +13,18 @@ from smc_eval.planning.plan import Rates, stages_to_run, steps_of
 UNKNOWN_RATE = 1.0
 """Seconds of a step if no record has trained any task."""
 
+UNKNOWN_FIRST = 1e12
+"""More seconds than any chain takes."""
+
 
 @dataclass(frozen=True)
 class Scheduler:
     """The order in which cells run. It has no state: callers pass the cells that run and the finished nets.
 
     A cell is ready if no stage that it still needs is running. So a shared stage runs once, with the cell
-    whose remaining chain is longest, while cells that do not need it run beside it.
+    whose remaining chain is longest, while cells that do not need it run beside it. Once some rates are
+    known, a task without one comes first, with its shortest cell: before, neither the order nor the time
+    left is known.
     """
 
     rates: Rates = field(default_factory=dict)
@@ -38,16 +44,20 @@ class Scheduler:
             finished: digests of the nets in the store.
             held: digests of cells and stages that other processes hold.
         """
-        busy = set(held)
+        busy, known = set(held), set(self.rates)
         for chain in working:
             busy |= {chain.digest} | stages_to_run(chain, finished.__contains__)
+            known.add((chain.cell.task.label, chain.cell.task.backbone))
         best: Chain | None = None
-        longest = -1.0
+        longest = -math.inf
         for chain in waiting:
             todo = stages_to_run(chain, finished.__contains__)
             if chain.digest in busy or todo & busy:
                 continue
-            if (length := self.seconds(chain, todo)) > longest:  # the first of equals
+            length = self.seconds(chain, todo)
+            if self.rates and (chain.cell.task.label, chain.cell.task.backbone) not in known and length:
+                length = UNKNOWN_FIRST - length  # before all others, the shortest first
+            if length > longest:  # the first of equals
                 best, longest = chain, length
         return best
 

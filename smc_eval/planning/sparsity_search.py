@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
@@ -78,10 +78,15 @@ class SparsitySearch:
         cells = self.cells + len(records)
         if reason := _unsound(records):
             return replace(self, cells=cells, reason=f"at {sparsity:g}: {reason}")
-        score, search = _mean(records), self.bracket.search
-        share = self._retained(score, self.dense, records)
-        bracket = self.bracket.with_outcome(sparsity, keeps=share >= search.share - 1e-9)
-        return replace(self, bracket=bracket, cells=cells, scores=(*self.scores, (sparsity, score)))
+        bracket = self.bracket.with_outcome(sparsity, keeps=bool(self.keeps(records)))
+        return replace(self, bracket=bracket, cells=cells, scores=(*self.scores, (sparsity, _mean(records))))
+
+    def keeps(self, records: Sequence[Record]) -> bool | None:
+        """Whether sound records of one sparsity keep the share; None for no records."""
+        if not records:
+            return None
+        share = self._retained(_mean(records), self.dense, records)
+        return share >= self.bracket.search.share - 1e-9
 
     def _retained(self, score: float, dense: float, records: Sequence[Record]) -> float:
         """The share of the dense score above chance that a score retains; the records are of one metric."""
@@ -174,17 +179,71 @@ def most_cells(grid: Grid, waiting: Iterable[SparsitySearch]) -> int:
     return len(dense_cells(grid)) + sum(each)
 
 
+@dataclass(frozen=True)
+class KnownOutcomes:
+    """What a store already knows of searches."""
+
+    records: Mapping[str, Record]
+    """Its records, by the digest of their cell."""
+    resolver: Resolver
+
+    def next_sparsity(self, search: SparsitySearch) -> float | None:
+        """The next sparsity of a search; None at its end.
+
+        If the search would have to run cells, the narrowest bracket among the sparsities of the store comes
+        first, because its cells cost nothing. Among several crossings it is that of the largest sparsities.
+        """
+        wanted = search.next_sparsity()
+        if wanted is None or self._at(search, wanted):
+            return wanted
+        bracket = search.bracket
+        low = bracket.search.low if bracket.keeps is None else bracket.keeps
+        high = bracket.search.high if bracket.loses is None else bracket.loses
+        inside = sorted(sparsity for sparsity in self._sparsities(search) if low < sparsity < high)
+        known = [(s, after) for s in inside if (after := search.keeps(self._at(search, s))) is not None]
+        above: float | None = None
+        for sparsity, keeps in reversed(known):
+            if keeps:
+                return sparsity
+            above = sparsity
+        return wanted if above is None else above
+
+    def _sparsities(self, search: SparsitySearch) -> set[float]:
+        """The sparsities of all records of the task, the model and the method of a search."""
+        names = search.task.label, search.task.backbone, search.method.label
+        return {
+            record.target.sparsity
+            for record in self.records.values()
+            if (record.task, record.model, record.method) == names
+        }
+
+    def _at(self, search: SparsitySearch, sparsity: float) -> list[Record]:
+        """The records of all cells of a search at a sparsity; none if one is missing or unsound."""
+        found = list[Record]()
+        for cell in search.cells_at([sparsity]):
+            try:
+                record = self.records.get(self.resolver.resolve(cell).digest)
+            except SmcError:
+                return []
+            if record is None or not record.sound:
+                return []
+            found.append(record)
+        return found
+
+
 def run_rounds(
-    grid: Grid, waiting: Sequence[SparsitySearch], run: RunRound
+    grid: Grid, waiting: Sequence[SparsitySearch], run: RunRound, stored: Mapping[str, Record] | None = None
 ) -> Iterator[tuple[list[SparsitySearch], list[Record]]]:
     """Run the dense cells, then the next cells of each search until all searches end.
 
+    `stored` are the records of the store by digest; each search begins with the bracket that they give.
     Yields the state of all searches after each round, and the records of the round.
 
     Raises:
         UsageError: no cell of a round can run.
     """
     resolver, states = Resolver(), list(waiting)
+    known = KnownOutcomes(stored or {}, resolver)
     resolved = resolver.resolve_all(dense_cells(grid))
     records = run(resolved, _ahead(states, resolver))
     baseline: dict[tuple[str, str], list[Record]] = {}
@@ -193,7 +252,9 @@ def run_rounds(
     states = [search.with_dense(baseline[search.task.label, search.task.backbone]) for search in states]
     yield list(states), records
     while tries := {
-        n: sparsity for n, search in enumerate(states) if (sparsity := search.next_sparsity()) is not None
+        n: sparsity
+        for n, search in enumerate(states)
+        if (sparsity := known.next_sparsity(search)) is not None
     }:
         cells = {number: states[number].cells_at([sparsity]) for number, sparsity in tries.items()}
         resolved = resolver.resolve_all(cell for some in cells.values() for cell in some)

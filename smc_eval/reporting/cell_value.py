@@ -74,7 +74,8 @@ class CellValue:
     @cached_property
     def table_interval(self) -> Interval | None:
         """The interval that the table shows: none for a single seed, as it does not cover other seeds."""
-        return self.interval if len({record.seed for record in self.records}) > 1 else None
+        several = len({record.seed for record in self.records}) > 1
+        return self.interval if several and self.interval and self.interval.finite else None
 
     @property
     def lines(self) -> tuple[str, ...]:

@@ -113,6 +113,7 @@ def _cells(table: Table) -> list[dict[str, Any]]:
 def _interval_values(cell_value: CellValue | None) -> dict[str, Any]:
     """The number of a cell and its interval; None where they are missing."""
     interval = cell_value.interval if cell_value else None
+    interval = interval if interval and interval.finite else None  # JSON has no infinity
     return {
         "mean": cell_value.value if cell_value and cell_value.records else None,
         "interval_low": interval.low if interval else None,

@@ -99,7 +99,7 @@ def _area(area: Area | None) -> NumberText:
 
 
 def _ends(interval: Interval | None, form: str) -> str:
-    return f"{interval.low:{form}} to {interval.high:{form}}" if interval else ""
+    return interval.ends(form) if interval else ""
 
 
 def _times(times: RelativeCost | None) -> NumberText:

@@ -32,6 +32,22 @@ class Interval:
         """Half its width."""
         return (self.high - self.low) / 2
 
+    @property
+    def finite(self) -> bool:
+        """Whether both ends are known."""
+        return math.isfinite(self.low) and math.isfinite(self.high)
+
+    def ends(self, form: str) -> str:
+        """Both ends in a format, as in `0.41 to 0.52`. An unknown end is not written, nor are two."""
+        match math.isfinite(self.low), math.isfinite(self.high):
+            case True, True:
+                return f"{self.low:{form}} to {self.high:{form}}"
+            case True, False:
+                return f"{self.low:{form}} or more"
+            case False, True:
+                return f"{self.high:{form}} or less"
+        return ""
+
     def __contains__(self, value: float) -> bool:
         return self.low <= value <= self.high
 

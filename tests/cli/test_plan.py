@@ -134,3 +134,33 @@ def test_plan_and_run_print_the_same_notices(
     content: dict[str, Any] = json.loads(invoke("plan", *words, "--json").stdout)
     assert {name: tuple(content[name]) for name in notices} == notices
     assert without_time(invoke("run", *words).stderr) == lines
+
+
+@pytest.mark.parametrize("words", [("run", *TERMS), TERMS, ("run", *SEARCHED)])
+@pytest.mark.parametrize("more", [(), ("--quiet",)])
+def test_a_dry_run_prints_what_plan_prints_and_writes_nothing(
+    invoke, words: tuple[str, ...], more: tuple[str, ...]
+) -> None:
+    planned = invoke("plan", *(word for word in words if word != "run"), *more)
+    dry = invoke(*words, *more, "--dry-run")
+    assert planned.stdout.splitlines()  # something to compare
+    assert (dry.exit_code, dry.stdout, dry.stderr) == (planned.exit_code, planned.stdout, planned.stderr)
+    assert not Path("smc-eval-runs").exists()
+
+
+def test_a_dry_run_prints_the_plan_as_json_and_refuses_a_file_for_it(invoke) -> None:
+    planned = json.loads(invoke("plan", *TERMS, "--json").stdout)
+    assert json.loads(invoke(*TERMS, "--dry-run", "--json", "-").stdout) == planned
+    refused = invoke(*TERMS, "--dry-run", "--json", "plan.json")
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert refused.stderr == (
+        "error: --dry-run writes no file, and --json names 'plan.json'; take --json -\n"
+    )
+    assert not Path("plan.json").exists()
+
+
+def test_a_dry_run_fails_as_plan_fails(invoke) -> None:
+    words = ("--model", "tiny", "--tasks", "no-such-task")
+    planned, dry = invoke("plan", *words), invoke(*words, "--dry-run")
+    assert planned.exit_code == dry.exit_code == 2
+    assert dry.stderr == planned.stderr != ""

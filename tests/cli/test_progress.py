@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,10 @@ from rich.console import Console
 
 from smc_eval.cli.progress import LineProgress, LiveProgress, WarningsOnly, progress_on
 from smc_eval.engine.progress import Silent, Watcher
-from smc_eval.methods.omp import MagnitudeBefore
+from smc_eval.methods.dense import Dense
+from smc_eval.methods.omp import MagnitudeAfter, MagnitudeBefore
+from smc_eval.planning.forecast import Forecast
+from smc_eval.store.record import Record
 from smc_eval.target import Target
 from smc_eval.testing.cell_runs import chain_of, run_chain
 
@@ -154,24 +158,82 @@ def test_a_line_in_a_file_is_not_wrapped_and_is_no_markup(clock) -> None:
     assert lines(console) == ["0:00:00 wants [0, 1) [bold] " + "x" * 300]
 
 
-def test_a_terminal_shows_the_cell_the_stage_and_the_time_left(record, clock) -> None:
-    screen = LiveProgress(terminal(140), clock)
+CHAINS = (
+    chain_of(Dense(), Target()),
+    *(chain_of(MagnitudeAfter(), Target(sparsity=s)) for s in (0.5, 0.8, 0.9)),
+)
+"""Four cells of 12 shared steps, three of them with 12 more of their own."""
+
+
+def costing(made: Record, number: int, train: float, steps: int) -> Record:
+    """A record of the cell with this number, whose training took so many seconds and steps."""
+    assert made.cost is not None
+    seconds = replace(made.cost.seconds, train=train)
+    return replace(
+        made,
+        digest=CHAINS[number - 1].digest,
+        task="toy",
+        model="tiny",
+        cost=replace(made.cost, steps=steps, seconds=seconds),
+    )
+
+
+def test_a_terminal_shows_the_cell_the_stage_and_the_time_left_for_the_grid(record, clock) -> None:
+    stored = costing(record("omp-after"), 2, 24.0, 24)
+    forecast = Forecast(CHAINS, lambda _: False, [stored])
+    screen = LiveProgress(terminal(140), clock, forecast=forecast)
     screen.begin(4)
+    screen.cell(2, "t/a omp-after 0.5 seed 0")
+    screen.result(stored)
     screen.cell(1, "t/a dense 0 seed 0")
-    assert drawn(screen) == ["0/4 cells, 0:00:00 elapsed", "1/4 t/a dense 0 seed 0"]
-    work(screen, clock, seconds=60)
-    screen.result(record("dense"))
-    screen.cell(2, "t/a lth 0.5 seed 0")
-    screen.result(record("lth"))
-    screen.cell(3, "t/a lth 0.8 seed 0")
-    screen.stage("train 100 steps", 100, 0)
+    # the record of the store has steps of 1 s: 12 of the dense net, 12 of each of two others
+    assert drawn(screen) == ["1/4 cells, 0:00:00 elapsed, about 0:00:36 left", "1/4 t/a dense 0 seed 0"]
+    work(screen, clock, steps=12, seconds=60)
+    clock.now += 3
+    screen.result(costing(record("dense"), 1, 60.0, 12))
+    screen.cell(3, "t/a omp-after 0.8 seed 0")
+    screen.stage("train 12 steps", 12, 0)
     clock.now += 15
-    screen.step(25, 1.5)
-    # One cell took 60 s, one came from the store; two are left, 15 s of the first have passed.
+    screen.step(3, 1.5)
+    # a step takes 5 s here, and a cell 3 s more: 9 steps of this cell, 12 of the last, twice 3 s
     assert drawn(screen) == [
-        "2/4 cells, 0:01:15 elapsed, about 0:01:45 left",
-        "3/4 t/a lth 0.8 seed 0: train 100 steps, 25/100, loss 1.5, 1.67 steps/s, 0:00:45 left",
+        "2/4 cells, 0:01:18 elapsed, about 0:01:51 left",
+        "3/4 t/a omp-after 0.8 seed 0: train 12 steps, 3/12, loss 1.5, 0.2 steps/s, 0:00:45 left",
     ]
+
+
+def test_the_lines_of_a_log_end_with_the_time_left_for_the_grid(record, clock) -> None:
+    console = plain()
+    with progress_on(console, False, clock, Forecast(CHAINS, lambda _: False)) as watcher:
+        watcher.begin(4)
+        watcher.cell(1, "t/a dense 0 seed 0")
+        work(watcher, clock, steps=12, seconds=12)
+        watcher.result(costing(record("dense", value=81.25), 1, 12.0, 12))
+    start = "1/4 t/a dense 0 seed 0: "
+    assert lines(console) == [
+        # 7 steps of this cell and 12 of each of three others, 1 s a step
+        f"0:00:05 {start}train 12 steps, 5/12, loss 0.4, 1 steps/s, 0:00:07 left; grid: about 0:00:43 left",
+        f"0:00:10 {start}train 12 steps, 10/12, loss 0.2, 1 steps/s, 0:00:02 left; grid: about 0:00:38 left",
+        f"0:00:12 {start}accuracy (%) 81.25 in 0:00:12; grid: about 0:00:36 left",
+    ]
+
+
+def test_several_lanes_share_the_time_left_and_starting_a_process_is_no_part_of_a_cell(record, clock) -> None:
+    console = plain()
+    with progress_on(console, False, clock, Forecast(CHAINS, lambda _: False)) as watcher:
+        watcher.begin(4)
+        first, second = watcher.lane(0), watcher.lane(1)
+        first.cell(1, "t/a dense 0 seed 0")
+        clock.now += 100  # torch is imported
+        work(first, clock, steps=12, seconds=12)
+        first.result(costing(record("dense"), 1, 12.0, 12))
+        second.cell(2, "t/a omp-after 0.5 seed 0")
+        first.cell(3, "t/a omp-after 0.8 seed 0")
+        second.stage("train 12 steps", 12, 0)
+        clock.now += 6
+        second.step(6, 1.0)
+    # 6 steps of the second cell; the third has waited 6 s of its 12; 12 of the fourth: 24 s for two lanes
+    assert lines(console)[-1].endswith("1 steps/s, 0:00:06 left; grid: about 0:00:12 left")
 
 
 @pytest.mark.parametrize("width", [1, 10, 20, 40])
@@ -324,9 +386,9 @@ def test_a_terminal_has_a_row_for_each_parallel_cell_and_one_for_all(record, clo
     first.stage("train 100 steps", 100, 0)
     clock.now += 15
     first.step(25, 1.5)
-    # One cell took 60 s; of the three left, 75 s and 15 s have passed; two run at once.
+    # without a forecast there is no time left for the grid
     assert drawn(screen) == [
-        "1/4 cells, 0:01:15 elapsed, about 0:00:45 left",
+        "1/4 cells, 0:01:15 elapsed",
         "4/4 t/a lth 0.5 seed 0: train 100 steps, 25/100, loss 1.5, 1.67 steps/s, 0:00:45 left",
         "2/4 t/a lth 0.8 seed 0",
     ]

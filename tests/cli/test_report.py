@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,3 +32,19 @@ def test_broken_records_are_named_in_a_warning(invoke, stores, record) -> None:
     ended = invoke("report", "runs")
     assert ended.exit_code == 0
     assert "warning: runs/results.jsonl: skipped line 2 (cut short or altered)\n" in ended.stderr
+
+
+@pytest.mark.parametrize("flag", ["--html", "--figures"])
+@pytest.mark.parametrize("module", ["jinja2", "vl_convert"])
+def test_a_report_without_the_extra_says_so_before_it_prints_the_table(
+    invoke, stores, record, monkeypatch: pytest.MonkeyPatch, flag: str, module: str
+) -> None:
+    stores.add("runs", record())
+    monkeypatch.setitem(sys.modules, module, None)  # as if it were not installed
+    ended = invoke("report", "runs", flag, "out")
+    assert (ended.exit_code, ended.stdout) == (2, "")
+    assert ended.stderr == (
+        f"error: --html and --figures need {module}, which is not installed; pip install 'smc-eval[page]'\n"
+    )
+    assert not Path("out").exists()
+    assert invoke("report", "runs").exit_code == 0

@@ -18,7 +18,7 @@ from smc_eval.methods.lth import LotteryTicket
 from smc_eval.methods.omp import MagnitudeAfter
 from smc_eval.methods.wanda import Wanda
 from smc_eval.planning.bisection import Bisection
-from smc_eval.planning.resolve import ResolvedCell
+from smc_eval.planning.resolve import ResolvedCell, Resolver
 from smc_eval.planning.sparsity_search import (
     SparsitySearch,
     first_cells,
@@ -202,3 +202,55 @@ def test_methods_without_a_free_sparsity_are_left_out_by_name() -> None:
     assert left_out(of) == ["method 'pairs' supports only n:m"]
     with pytest.raises(UsageError, match="--find has no method to search: method 'pairs' supports only n:m"):
         searches(grid(Pairs()), Bisection(share=0.95))
+
+
+def tried(
+    of: Grid, crossing: float, stored: Sequence[float], search: Bisection, seeds: int = 1
+) -> list[float]:
+    """The sparsities of a search in their order, where a store has the first seeds of some sparsities."""
+    asked = list[float]()
+    resolver = Resolver()
+
+    def make(cell: Cell) -> Record:
+        return record(cell, 80.0 if cell.target.sparsity <= crossing else 10.0)
+
+    def run(resolved: Sequence[ResolvedCell], ahead: Sequence[Chain]) -> list[Record]:
+        asked.extend(cell.cell.target.sparsity for cell in resolved if cell.cell.seed == 0)
+        return [make(cell.cell) for cell in resolved]
+
+    (state,) = searches(of, search)
+    cells = [cell for cell in (state.cells_at(stored) if stored else ()) if cell.seed < seeds]
+    records = {
+        digest: replace(make(c), digest=digest) for c in cells for digest in [resolver.resolve(c).digest]
+    }
+    list(run_rounds(of, [state], run, records))
+    assert asked.pop(0) == 0  # the dense cells come first
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("stored", "wanted"),
+    [
+        ((), [0.9025, 0.6957, 0.4623, 0.5955]),
+        ((0.5, 0.8), [0.5, 0.8, 0.6838, 0.6024]),  # 1 - root(0.5 * 0.2)
+        ((0.3, 0.5, 0.8, 0.95), [0.5, 0.8, 0.6838, 0.6024]),  # the narrowest bracket
+        ((0.5,), [0.5, 0.9293, 0.812, 0.6934, 0.6085]),
+        ((0.8,), [0.8, 0.5641, 0.7047]),
+        ((0.02, 0.999), [0.9025, 0.6957, 0.4623, 0.5955]),  # outside of low and high
+        ((0.9025, 0.5, 0.8), [0.9025, 0.5, 0.8, 0.6838, 0.6024]),  # its own first try is free too
+    ],
+)
+def test_a_search_begins_with_what_the_store_knows(stored: tuple[float, ...], wanted: list[float]) -> None:
+    of = grid(MagnitudeAfter())
+    assert tried(of, 0.6, stored, Bisection(share=0.95, within=0.15)) == pytest.approx(wanted, abs=1e-4)
+
+
+def test_a_sparsity_counts_as_known_only_with_all_its_seeds() -> None:
+    of, search = grid(MagnitudeAfter(), seeds=(0, 1)), Bisection(share=0.95, within=0.15)
+    assert tried(of, 0.6, (0.5, 0.8), search, seeds=1)[0] == pytest.approx(0.9025, abs=1e-4)
+    assert tried(of, 0.6, (0.5, 0.8), search, seeds=2)[:2] == [0.5, 0.8]
+
+
+def test_sparsities_of_the_store_count_as_tries() -> None:
+    search = Bisection(share=0.95, within=0.001, runs=3)
+    assert len(tried(grid(MagnitudeAfter()), 0.6, (0.5, 0.8), search)) == 3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from smc_eval.reporting.summary_table import SUMMARY_HEADS, plain_values, summar
 from smc_eval.reporting.table import table_of
 from smc_eval.reporting.terminal import print_table, render_table
 from smc_eval.score import Items
+from smc_eval.statistics.interval import Interval
 from smc_eval.store.record import Record
 from smc_eval.store.records import RecordsFile
 
@@ -64,6 +66,18 @@ def test_the_retained_sparsity_is_interpolated_between_steps(record: Make) -> No
     assert row.area is not None
     assert row.area.value == pytest.approx(0.95)
     assert row.why == ""
+
+
+def test_no_cell_has_an_infinite_end(record: Make) -> None:
+    (row,) = summaries_of([dense(record), *curve(record, "lth", 100, 92)]).rows
+    assert row.area is not None
+    unknown = replace(
+        row, area=replace(row.area, interval=Interval(-math.inf, math.inf, 0.95, "3 seeds (t)"))
+    )
+    below = replace(row, area=replace(row.area, interval=Interval(-math.inf, 0.97, 0.95, "3 seeds (t)")))
+    at = SUMMARY_HEADS.index("area")
+    assert summary_texts(unknown)[at].table_text == "0.950"
+    assert summary_texts(below)[at].table_text == "0.950\n0.970 or less"
 
 
 def test_costs_are_averaged_over_the_same_sparsities_as_the_area(record: Make) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from smc_eval.statistics import Sample, interval, over_seeds
 from smc_eval.statistics.estimate import Estimate, estimate_sample
+from smc_eval.statistics.interval import Interval
 from smc_eval.statistics.sample import ends_of
 from smc_eval.statistics.student import quantile
 from smc_eval.testing import record_with
@@ -254,3 +255,18 @@ def test_intervals_cover_the_truth_at_their_level(
         found = interval(Sample("mean", rows, np.zeros(items, int), np.ones(1), tuple(range(seeds))))
         covered += found is not None and 100 * right in found
     assert covered / trials == pytest.approx(0.95, abs=0.03)  # the trials alone vary by 0.023
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "text"),
+    [
+        (0.25, 0.5, "0.250 to 0.500"),
+        (0.25, math.inf, "0.250 or more"),
+        (-math.inf, 0.5, "0.500 or less"),
+        (-math.inf, math.inf, ""),
+    ],
+)
+def test_an_end_that_is_not_known_is_not_written(low: float, high: float, text: str) -> None:
+    made = Interval(low, high, 0.95, "3 seeds (t)")
+    assert made.ends(".3f") == text
+    assert made.finite == (text == "0.250 to 0.500")

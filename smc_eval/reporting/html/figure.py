@@ -43,6 +43,9 @@ CONFIG: VegaSpec = {
 STEPS = range(1, 11)
 """The paper's ten sparsities, in steps that keep 0.8 of the weights each."""
 
+AXIS_MARGIN = 0.2
+"""Room before and after the data of an axis of sparsities, in steps of the paper."""
+
 TICK_GAP = 0.35
 """Tick labels that are nearer than this to one of the paper's would overlap it."""
 
@@ -96,16 +99,21 @@ def _legends(value: Any, legend: VegaSpec | None) -> Any:
     return [_legends(part, legend) for part in value] if isinstance(value, list) else value
 
 
-def depth_axis(depths: set[float], *, first: float = 0.8) -> VegaSpec:
-    """The x axis: the paper's steps at even distances, labelled by sparsity, and other measured values."""
-    deepest = max([*depths, 2.0])
-    ticks = [float(step) for step in STEPS if step <= deepest + 0.5]
-    ticks += [round(d, 4) for d in depths if d > 0 and all(abs(d - step) > TICK_GAP for step in STEPS)]
+def depth_axis(depths: set[float], *, first: float | None = None) -> VegaSpec:
+    """The x axis: the paper's steps at even distances, labelled by sparsity, and other measured values.
+
+    It begins at `first` or, without it, just before the data. It is at least a step wide.
+    """
+    deepest = max(depths, default=2.0)
+    begin = min(depths, default=1.0) - AXIS_MARGIN if first is None else min([first, *depths])
+    end = max(deepest + AXIS_MARGIN, begin + 1 + AXIS_MARGIN)
+    ticks = [float(step) for step in STEPS if begin <= step <= min(end, deepest + 0.5)]
+    ticks += [round(d, 4) for d in depths if d > 0 and all(abs(d - step) > TICK_GAP for step in ticks)]
     return {
         "field": "depth",
         "type": "quantitative",
         "title": "sparsity",
-        "scale": {"domain": [min([first, *depths]), deepest + 0.2], "nice": False, "zero": False},
+        "scale": {"domain": [begin, end], "nice": False, "zero": False},
         "axis": {
             "values": sorted(ticks),
             "labelExpr": "replace(format(1 - pow(0.8, datum.value), '.3~f'), '0.', '.')",

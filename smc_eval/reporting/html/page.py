@@ -228,6 +228,19 @@ def _script(value: object) -> str:
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
+def check_extra() -> None:
+    """Check, before anything is printed, that the extra `page` is installed. It imports nothing.
+
+    Raises:
+        UsageError: a package of it is missing.
+    """
+    from importlib.util import find_spec
+
+    for module in ("jinja2", "vl_convert"):
+        if find_spec(module) is None:
+            raise _missing(module)
+
+
 def extra_module(module: str) -> Any:
     """A module of the extra `page`."""
     import importlib
@@ -235,6 +248,10 @@ def extra_module(module: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError:
-        raise UsageError(
-            f"--html and --figures need {module}, which is not installed; pip install 'smc-eval[page]'"
-        ) from None
+        raise _missing(module) from None
+
+
+def _missing(module: str) -> UsageError:
+    return UsageError(
+        f"--html and --figures need {module}, which is not installed; pip install 'smc-eval[page]'"
+    )

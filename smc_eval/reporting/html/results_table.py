@@ -48,7 +48,7 @@ def _number(panel: Panel, series: Series, at: int, column: str) -> PageCell:
     if point is None:
         return PageCell(cell_value.text, state=cell_value.state)
     interval, digits = point.interval, panel.decimals
-    ends = f"{interval.low:.{digits}f} to {interval.high:.{digits}f}" if interval else ""
+    ends = interval.ends(f".{digits}f") if interval else ""
     detail = "; ".join([*([ends] if ends else []), *cell_value.remarks])
     return PageCell(_digits(cell_value), detail, cell_value.value, cell_value.state, cell_value.best)
 

@@ -97,9 +97,10 @@ def _number(panel: Panel, point: PlotPoint) -> dict[str, Any]:
         "interval": "unknown",
         "note": "; ".join(remarks) or "–",
     }
-    if interval:
-        row |= {"low": interval.low, "high": interval.high}
-        row["interval"] = f"{interval.low:.{digits}f} to {interval.high:.{digits}f}, {interval.over}"
+    if interval and (ends := interval.ends(f".{digits}f")):
+        row["interval"] = f"{ends}, {interval.over}"
+        if interval.finite:  # else there is no band to draw
+            row |= {"low": interval.low, "high": interval.high}
     return row
 
 

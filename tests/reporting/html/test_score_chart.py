@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import pytest
+
+from smc_eval.reporting.html.figure import depth_axis
 from smc_eval.reporting.html.packed_rows import Rows
 from smc_eval.reporting.html.score_chart import score_figure
 from smc_eval.reporting.html.style import styles_of
@@ -76,3 +79,23 @@ def test_figures_refer_to_their_rows_by_name(several: list[Record], panel_of: Ma
     assert isinstance(rows, Rows)
     assert figure.page_spec["data"] == {"name": "scores-x"}
     assert "values" not in str(figure.page_spec["data"])
+
+
+@pytest.mark.parametrize(
+    ("depths", "domain", "ticks"),
+    [
+        ({1.0, 5.0}, [0.8, 5.2], [1, 2, 3, 4, 5]),  # 0.2 and 0.672, as in the paper
+        ({7.2126, 10.3188}, [7.0126, 10.5188], [7.2126, 8, 9, 10]),  # 0.8 and 0.9: nothing before 0.8
+        ({3.1063}, [2.9063, 4.1063], [3]),  # 0.5 alone: one step wide
+    ],
+)
+def test_the_axis_of_sparsities_begins_just_before_the_data(
+    depths: set[float], domain: list[float], ticks: list[float]
+) -> None:
+    axis = depth_axis(depths)
+    assert axis["scale"]["domain"] == pytest.approx(domain)
+    assert axis["axis"]["values"] == pytest.approx(ticks)
+
+
+def test_an_axis_with_a_beginning_of_its_own_keeps_it() -> None:
+    assert depth_axis({0.0, 7.2126}, first=0.0)["scale"]["domain"] == pytest.approx([0.0, 7.4126])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from itertools import pairwise
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import pytest
@@ -13,10 +14,12 @@ from smc_eval.methods.dense import Dense
 from smc_eval.target import Target
 from smc_eval.tasks.commonsense.csqa import Csqa
 from smc_eval.tasks.commonsense.multiple_choice import MultipleChoice
+from smc_eval.tasks.commonsense.question import Blank
 from smc_eval.tasks.commonsense.race import RaceHigh, RaceMiddle
 from smc_eval.tasks.commonsense.winogrande import WINOGRANDE_SIZES, WinoGrande
 from smc_eval.tasks.folder import content_digest, find_file, find_files, lines
 from smc_eval.tasks.synthetic import synthetic_folder
+from smc_eval.tasks.synthetic.multiple_choice import CHOICE_PLACES, OBJECT_PAIRS
 from smc_eval.testing import chain_of, run_chain
 
 
@@ -28,9 +31,9 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("name", "files", "digest"),
     [
-        ("commonsenseqa", 2, "d0543019ba14df573c0837c917b87ed14735093b832f433f632a6ff1a6c5046d"),
-        ("winogrande_1.1", 6, "fc1124481a91cff6a0d5e0bfe99403ee1ee9a50d45a9c115665ca9b641703fe0"),
-        ("RACE", 48, "61cc2186b2cb82d0b4e125b1a51b76423a3fb49c39c432f4639236457db28f68"),
+        ("commonsenseqa", 2, "7ad63948650cf15bea0abb9acc49ca321355279996a07ceffa51e9f40d94fed8"),
+        ("winogrande_1.1", 6, "bee429657263d0bae69fe6c47d554a0c97f4d21baeedfd8bac79e0782409a59c"),
+        ("RACE", 48, "55102cbf54d5415a9dcc9ab8290d81e776d026fe4a751662fd46d9ff1474bdd5"),
     ],
 )
 def test_synthetic_data_is_the_same_byte_for_byte_on_every_machine(
@@ -104,6 +107,41 @@ def test_synthetic_files_have_the_official_layout(data_dir: Path, cache: Path, n
     assert shape(first(synthetic_folder(name.partition("/")[0], cache), name)) == shape(first(data_dir, name))
 
 
+def right(example: Any) -> int:
+    """The answer by the rule of the synthetic data: the only place; or the thing that the words fit."""
+    if isinstance(example, Blank):
+        (thing,) = (
+            thing
+            for *things, of_first, of_second in OBJECT_PAIRS
+            for thing, words in zip(things, (of_first, of_second), strict=True)
+            if example.after == f" {words}."
+        )
+        return example.candidates.index(thing)
+    (at,) = (
+        at
+        for at, texts in enumerate(example.choices)
+        if any(place in text for place in CHOICE_PLACES for text in texts)
+    )
+    return at
+
+
+@pytest.mark.parametrize("kind", [Csqa, WinoGrande, RaceMiddle, RaceHigh])
+def test_a_tenth_of_the_labels_is_wrong_so_that_the_ceiling_is_90(kind: type[MultipleChoice]) -> None:
+    shares = [
+        fmean(right(example) != example.answer for example in kind().data(part)) for part in ("train", "test")
+    ]
+    assert shares[0] == pytest.approx(0.0 if kind is WinoGrande else 0.1, abs=0.02)
+    assert shares[1] == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("kind", [Csqa, WinoGrande, RaceMiddle, RaceHigh])
+def test_no_test_question_stands_in_a_training_file_and_none_stands_twice(kind: type[MultipleChoice]) -> None:
+    task = kind()
+    train, test = ([task.content(one) for one in task.data(part)] for part in ("train", "test"))
+    assert not set(train) & set(test)
+    assert len(set(test)) == len(test)
+
+
 @pytest.mark.parametrize("kind", [Csqa, WinoGrande, RaceHigh])
 def test_the_tiny_model_learns_synthetic_data_with_its_recipe(
     tmp_path: Path, kind: type[MultipleChoice]
@@ -114,4 +152,4 @@ def test_the_tiny_model_learns_synthetic_data_with_its_recipe(
         tmp_path,
     )
     assert result.score is not None
-    assert result.score.value >= 90
+    assert 0.8 * 90 <= result.score.value < 100  # 90 is the ceiling
