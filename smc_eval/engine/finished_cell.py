@@ -104,7 +104,7 @@ class FinishedCell:
                 *self._data_notes(),
                 *(self.maps.notes(recipe.precision) if self.maps else ()),
             ),
-            versions=versions() | self.device.description,
+            versions=versions() | (self.maps.versions if self.maps else {}) | self.device.description,
         )
 
     def _score(self, predicted: Sequence[Any], examples: Sequence[Any]) -> tuple[Score, DataFacts]:

@@ -97,7 +97,7 @@ def _accept_shards(chains: Sequence[Chain]) -> None:
 
 
 def _refuse_several(chains: Sequence[Chain], options: RunOptions) -> None:
-    """Refuse options that run several cells at once, because ranks run each cell together, and sparse kernels.
+    """Refuse sparse kernels, and options that run several cells at once: ranks run each cell together.
 
     Raises:
         UsageError: such an option is set.

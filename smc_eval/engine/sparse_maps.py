@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from importlib.metadata import version
 from typing import Any
 
 from smc_eval.engine.device import Device
@@ -13,6 +14,7 @@ from smc_eval.engine.usage import Usage
 from smc_eval.recipe import Precision
 from smc_eval.sparse.kernels.choice import Choice, Question
 from smc_eval.sparse.kernels.crossover import measured_choice
+from smc_eval.sparse.kernels.named import SPARSE_KERNELS
 from smc_eval.sparse.kernels.switch import Switch
 from smc_eval.sparse.net import Net
 from smc_eval.store.kernel_choices import KernelChoices
@@ -65,6 +67,11 @@ class SparseMaps:
         """How many maps ran sparse, for the record."""
         matrices = sum(mask.ndim == 2 for mask in self.net.masks.values())
         return SparseKernels(matrices, len(trained), len(self.predicted))
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """The version of numba, on which the last digits depend; empty where it is not installed."""
+        return {"numba": version("numba")} if "numba" in SPARSE_KERNELS else {}
 
     def notes(self, precision: Precision) -> list[str]:
         """What a reader must know of maps that stayed dense."""

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import sys
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -10,10 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from smc_eval.errors import UsageError
+from smc_eval.sparse.kernels import numba_products
 from smc_eval.sparse.kernels.choice import Question
 from smc_eval.sparse.kernels.crossover import measured_choice, spread_mask
 from smc_eval.sparse.kernels.layout import Layout
-from smc_eval.sparse.kernels.products import KERNELS, tiling
+from smc_eval.sparse.kernels.named import KERNELS
+from smc_eval.sparse.kernels.numba_products import NumbaProducts
+from smc_eval.sparse.kernels.products import tiling
 
 MASK = torch.tensor([[True, False, True], [False, False, False], [False, True, False]])
 NAMES = sorted(KERNELS.keys() - {"dense"})
@@ -71,24 +78,22 @@ def close(found: Tensor, wanted: Tensor) -> bool:
 
 @settings(max_examples=25, deadline=None)
 @given(
-    rows=st.integers(1, 300),
-    outputs=st.integers(1, 40),
-    inputs=st.integers(1, 40),
+    sizes=st.tuples(st.integers(1, 300), st.integers(1, 40), st.integers(1, 40)),
     density=st.floats(0, 1),
-    turned=st.booleans(),
-    bias=st.booleans(),
+    kind=st.sampled_from(["", "turned", "bias", "turned bias"]),
     seed=st.integers(0, 9),
 )
 @pytest.mark.parametrize("name", NAMES)
 def test_outputs_and_gradients_are_those_of_dense_products(
-    name: str, rows: int, outputs: int, inputs: int, density: float, turned: bool, bias: bool, seed: int
+    name: str, sizes: tuple[int, int, int], density: float, kind: str, seed: int
 ) -> None:
     generator = torch.Generator().manual_seed(seed)
+    (rows, outputs, inputs), turned = sizes, "turned" in kind
     shape = (inputs, outputs) if turned else (outputs, inputs)
     mask = torch.rand(shape, generator=generator) < density
     weight = torch.randn(shape, generator=generator) * mask
     x, g = (torch.randn(rows, width, generator=generator) for width in (inputs, outputs))
-    bias_O = torch.randn(outputs, generator=generator) if bias else None
+    bias_O = torch.randn(outputs, generator=generator) if "bias" in kind else None
     layout, kernel, dense = Layout(mask, turned=turned), KERNELS[name], KERNELS["dense"]
     kept = kernel.kept(x)
     wanted = dense.outputs(layout, weight, bias_O, x)
@@ -117,10 +122,12 @@ def question(density: float, **parts: object) -> Question:
 
 
 @pytest.mark.parametrize("density", [0.05, 0.4])
-@pytest.mark.parametrize("turned", [False, True])
-def test_the_mask_of_a_measurement_has_its_density_in_every_part(density: float, turned: bool) -> None:
-    mask = spread_mask(question(density, outputs=600, inputs=900, turned=turned))
-    assert mask.shape == ((900, 600) if turned else (600, 900))
+@pytest.mark.parametrize("shape", [(600, 900), (900, 600)])
+def test_the_mask_of_a_measurement_has_its_density_in_every_part(
+    density: float, shape: tuple[int, int]
+) -> None:
+    mask = spread_mask(question(density, outputs=600, inputs=900, turned=shape[0] == 900))
+    assert mask.shape == shape
     for part in (mask, mask[:300], mask[:, :300], mask[::2], mask[:, ::2]):
         error = 5 * math.sqrt(density / part.numel())
         assert abs(part.float().mean().item() - density) < error
@@ -141,3 +148,45 @@ def test_a_question_has_the_fewest_rows_and_the_highest_density_of_its_class() -
     assert asked.density >= 0.09 > asked.density / 2**0.25
     assert asked == Question.of(Layout(mask), 1024, ("tiles",), torch.float32)
     assert asked != Question.of(Layout(mask), 1023, ("tiles",), torch.float32)
+
+
+def test_the_loops_give_the_dense_answers_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(numba_products, "_compiled", lambda loop: loop)
+    generator = torch.Generator().manual_seed(0)
+    mask = torch.rand(19, 9, generator=generator) < 0.5  # rows of up to nine values: by fours, and the rest
+    weight, bias = torch.randn(19, 9, generator=generator) * mask, torch.randn(19, generator=generator)
+    x, g = torch.randn(11, 9, generator=generator), torch.randn(11, 19, generator=generator)
+    layout, kernel, dense = Layout(mask), NumbaProducts(), KERNELS["dense"]
+    kept = kernel.kept(x)
+    assert kept.shape == (1, 9, 16) and not kept[0, :, 11:].any()
+    wanted = dense.outputs(layout, weight, bias, x)
+    assert close(kernel.outputs(layout, weight, bias, x), wanted)
+    assert close(kernel.outputs_of(layout, weight, bias, kept, 11), wanted)
+    of_x, of_weight = kernel.gradients(layout, weight, g, kept, of_x=True, of_weight=True)
+    assert of_x is not None and of_weight is not None
+    assert close(of_x, g @ weight) and close(of_weight, (g.T @ x) * mask)
+
+
+def test_a_numba_that_cannot_be_imported_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "numba", None)
+    numba_products._compiled.cache_clear()
+    with pytest.raises(UsageError, match="numba is installed and cannot be imported"):
+        NumbaProducts().kept(torch.ones(3, 3))
+
+
+def test_loops_are_compiled_for_each_process_where_no_cache_can_be_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[bool] = []
+
+    def njit(loop: Any, *, cache: bool = False, **_: Any) -> Any:
+        asked.append(cache)
+        if cache:
+            raise RuntimeError("cannot cache function: no locator available")
+        return loop
+
+    monkeypatch.setitem(sys.modules, "numba", SimpleNamespace(njit=njit))
+    numba_products._compiled.cache_clear()
+    assert NumbaProducts().kept(torch.ones(1, 2))[0].tolist() == [[1.0] + 7 * [0.0]] * 2
+    numba_products._compiled.cache_clear()
+    assert asked == [True, False]

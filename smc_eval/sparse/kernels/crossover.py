@@ -10,7 +10,8 @@ from torch import Tensor
 
 from smc_eval.sparse.kernels.choice import Choice, Question
 from smc_eval.sparse.kernels.layout import Layout
-from smc_eval.sparse.kernels.products import KERNELS, Products
+from smc_eval.sparse.kernels.named import KERNELS
+from smc_eval.sparse.kernels.products import Products
 
 ROUNDS = 5
 """Times of each kernel, in turns; the shortest counts."""

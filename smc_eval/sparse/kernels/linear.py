@@ -12,7 +12,7 @@ from torch import Tensor
 
 from smc_eval.errors import UsageError
 from smc_eval.sparse.kernels.layout import Layout
-from smc_eval.sparse.kernels.products import KERNELS
+from smc_eval.sparse.kernels.named import KERNELS
 
 
 class SparseLinear(torch.autograd.Function):

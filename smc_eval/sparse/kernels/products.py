@@ -136,7 +136,3 @@ def _tiles(rows_NI: Tensor) -> Iterator[Tensor]:
             tile_IT[:, len(part_TI) :] = 0.0
         tile_IT[:, : len(part_TI)].copy_(part_TI.T)
         yield tile_IT
-
-
-KERNELS: dict[str, Products] = {"dense": DenseProducts(), "tiles": TileProducts()}
-"""All kernels by the names that a store keeps."""

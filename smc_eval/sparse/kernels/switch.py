@@ -13,7 +13,7 @@ from smc_eval.sparse.counts import equal_masks
 from smc_eval.sparse.kernels.choice import Choose
 from smc_eval.sparse.kernels.layout import Layout
 from smc_eval.sparse.kernels.linear import KeptInput
-from smc_eval.sparse.kernels.products import KERNELS
+from smc_eval.sparse.kernels.named import SPARSE_KERNELS
 from smc_eval.sparse.kernels.served import ServedMap, is_turned, may_pay
 from smc_eval.sparse.net import Net
 
@@ -27,7 +27,6 @@ class Switch:
 
     def __init__(self, net: Net, choose: Choose) -> None:
         self.net, self._choose = net, choose
-        self._kernels = tuple(name for name in KERNELS if name != "dense")
         self._modules, self.reasons = _linear_maps(net)
         """Why masked matrices are never served, by name."""
         self._served: dict[str, ServedMap | None] = {}
@@ -70,7 +69,7 @@ class Switch:
         if not may_pay(mask):
             return None
         layout = Layout(mask, turned=bool(is_turned(module)))
-        return ServedMap(name, module, layout, self._kernels, self._choose, self._shared)
+        return ServedMap(name, module, layout, SPARSE_KERNELS, self._choose, self._shared)
 
 
 def _linear_maps(net: Net) -> tuple[dict[str, nn.Module], Mapping[str, str]]:
