@@ -11,6 +11,8 @@ from smc_eval.spec import digest
 
 CHOICES_FOLDER = "kernels"
 """Their folder inside a store: a file for each question."""
+CHOICES_VERSION = 1
+"""Raise it when a kernel computes in another way, so that it is measured again."""
 
 
 class KernelChoices:
@@ -26,7 +28,7 @@ class KernelChoices:
     @staticmethod
     def name(question: Mapping[str, Any]) -> str:
         """The name of a question's file and lock."""
-        return digest("kernels", question)
+        return digest("kernels", CHOICES_VERSION, question)
 
     def load(self, question: Mapping[str, Any]) -> dict[str, str] | None:
         """The kernel for each product; None where none was chosen yet, or the file is broken."""

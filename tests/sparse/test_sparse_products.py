@@ -115,7 +115,7 @@ def test_tiles_hold_all_rows_and_less_than_a_tile_too_many(rows: int) -> None:
 
 
 def question(density: float, **parts: object) -> Question:
-    rest = {"kernels": ("tiles",), "dtype": "float32", "threads": 1, "torch": "2", "processor": "p"}
+    rest = {"kernels": ("tiles",), "dtype": "float32", "threads": 1, "torch_version": "2", "processor": "p"}
     return Question(
         **{"outputs": 60, "inputs": 90, "turned": False, "rows": 64, "density": density, **rest, **parts}
     )

@@ -36,7 +36,7 @@ class Question:
     """Those that are installed."""
     dtype: str
     threads: int
-    torch: str
+    torch_version: str
     processor: str
 
     @classmethod

@@ -34,7 +34,7 @@ class SparseLinear(torch.autograd.Function):
         return KERNELS[kernel].outputs_of(layout, weight, bias_O, kept, len(x_NI))
 
     @staticmethod
-    def backward(ctx: Any, g_NO: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, g_NO: Tensor) -> tuple[Tensor | None, ...]:
         """The gradients of X, W and b, where they are needed.
 
         Raises:
@@ -80,5 +80,5 @@ def applied(
         outputs_NO = KERNELS[kernel].outputs(layout, weight, bias_O, x_NI)
     else:
         kept = shared.of(x, kernel, x_NI)
-        outputs_NO = SparseLinear.apply(x_NI, weight, bias_O, layout, kernel, kept)
+        outputs_NO = SparseLinear.apply(x_NI, weight, bias_O, layout, kernel, kept)  # type: ignore[no-untyped-call]
     return outputs_NO.view(*x.shape[:-1], layout.outputs)

@@ -95,7 +95,7 @@ class TileProducts:
         matrix_OI = order.filled(order.values(weight))
         outputs_NO, tile_OT = weight.new_empty(rows, layout.outputs), weight.new_empty(layout.outputs, width)
         bias_OT = None if bias_O is None else bias_O.detach()[:, None].expand(-1, width).contiguous()
-        for part_TO, tile_IT in zip(outputs_NO.split(width), tiles, strict=True):
+        for part_TO, tile_IT in zip(torch.split(outputs_NO, width), tiles, strict=True):
             if bias_OT is None:
                 torch.mm(matrix_OI, tile_IT, out=tile_OT)
             else:
@@ -107,7 +107,7 @@ class TileProducts:
         self, layout: Layout, weight: Tensor, g_NO: Tensor, kept: Tensor, *, of_x: bool, of_weight: bool
     ) -> Gradients:
         order, width = layout.by_input, kept.shape[2]
-        matrix_IO = order.filled(order.values(weight)) if of_x else None
+        matrix_IO = order.filled(order.values(weight))
         x_gradient = g_NO.new_empty(len(g_NO), layout.inputs) if of_x else None
         tile_IT = g_NO.new_empty(layout.inputs, width)
         sums = layout.by_output.filled(g_NO.new_zeros(layout.count))
@@ -131,7 +131,7 @@ def _tiles(rows_NI: Tensor) -> Iterator[Tensor]:
     """The tiles [I, T] of rows, one after the other in the same memory; zero after the last row."""
     _, width = tiling(len(rows_NI))
     tile_IT = rows_NI.new_empty(rows_NI.shape[1], width)
-    for part_TI in rows_NI.split(width):
+    for part_TI in torch.split(rows_NI, width):
         if len(part_TI) < width:
             tile_IT[:, len(part_TI) :] = 0.0
         tile_IT[:, : len(part_TI)].copy_(part_TI.T)

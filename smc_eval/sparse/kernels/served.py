@@ -39,15 +39,15 @@ class ServedMap:
     def __init__(
         self,
         name: str,
-        module: nn.Module,
+        module: nn.Linear,
         layout: Layout,
         kernels: tuple[str, ...],
         choose: Choose,
         shared: KeptInput,
     ) -> None:
-        """`name` is that of the weight; `choose` answers which kernels are fastest."""
+        """`name` is that of the weight, `module` may be a `Conv1D`; `choose` answers which kernels are fastest."""
         self.name, self.module, self.layout = name, module, layout
-        self.weight = module.weight
+        self.weight: Tensor = module.weight
         self.ran = False
         """Whether a product was sparse."""
         self._kernels, self._choose, self._shared = kernels, choose, shared
@@ -55,7 +55,8 @@ class ServedMap:
 
     def __call__(self, input: Tensor) -> Tensor:  # noqa: A002  torch's modules name it so
         """The outputs [..., O] of inputs [..., I]."""
-        module, weight = self.module, self.module.weight
+        module = self.module
+        weight: Tensor = module.weight
         if weight is self.weight and self._is_plain(input, weight):
             choice = self._chosen(input.numel() // self.layout.inputs, weight.dtype)
             learns = torch.is_grad_enabled() and (input.requires_grad or weight.requires_grad)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -39,10 +40,10 @@ class Switch:
     def on(self) -> Iterator[set[str]]:
         """Within, maps are served. At the end the set gets the names of those that ran sparse."""
         served, ran = self._current(), set[str]()
-        for each in served:
-            each.ran = False
-            each.module.forward = each
         try:
+            for each in served:
+                each.ran = False
+                each.module.forward = each  # type: ignore[method-assign]
             yield ran
         finally:
             self._shared.forget()
@@ -65,14 +66,14 @@ class Switch:
             self._masks[name] = mask
         return [each for each in self._served.values() if each and "forward" not in vars(each.module)]
 
-    def _made(self, name: str, module: nn.Module, mask: Tensor) -> ServedMap | None:
+    def _made(self, name: str, module: nn.Linear, mask: Tensor) -> ServedMap | None:
         if not may_pay(mask):
             return None
         layout = Layout(mask, turned=bool(is_turned(module)))
         return ServedMap(name, module, layout, SPARSE_KERNELS, self._choose, self._shared)
 
 
-def _linear_maps(net: Net) -> tuple[dict[str, nn.Module], Mapping[str, str]]:
+def _linear_maps(net: Net) -> tuple[dict[str, nn.Linear], Mapping[str, str]]:
     """The linear modules by the names of their weights, and why other matrices in scope are never served."""
     names = {id(weight): name for name, weight in net.parameters.items() if weight.ndim == 2}
     owners = Counter(
@@ -81,11 +82,11 @@ def _linear_maps(net: Net) -> tuple[dict[str, nn.Module], Mapping[str, str]]:
         for weight in module._parameters.values()  # noqa: SLF001  `parameters()` names tied ones once
         if weight is not None
     )
-    maps: dict[str, nn.Module] = {}
+    maps: dict[str, nn.Linear] = {}
     for module in net.model.modules():
         weight = module._parameters.get("weight")  # noqa: SLF001
         if weight is not None and id(weight) in names and is_turned(module) is not None:
-            maps[names[id(weight)]] = module
+            maps[names[id(weight)]] = cast("nn.Linear", module)  # or a Conv1D, which has the same parts
     reasons = dict[str, str]()
     for key, name in names.items():
         if name not in maps:
