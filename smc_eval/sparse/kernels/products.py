@@ -93,13 +93,10 @@ class TileProducts:
     ) -> Tensor:
         order, (_, width) = layout.by_output, tiling(rows)
         matrix_OI = order.filled(order.values(weight))
-        outputs_NO, tile_OT = weight.new_empty(rows, layout.outputs), weight.new_empty(layout.outputs, width)
+        outputs_NO, tile_OT = weight.new_empty(rows, layout.outputs), weight.new_zeros(layout.outputs, width)
         bias_OT = None if bias_O is None else bias_O.detach()[:, None].expand(-1, width).contiguous()
         for part_TO, tile_IT in zip(torch.split(outputs_NO, width), tiles, strict=True):
-            if bias_OT is None:
-                torch.mm(matrix_OI, tile_IT, out=tile_OT)
-            else:
-                torch.addmm(bias_OT, matrix_OI, tile_IT, out=tile_OT)
+            _multiply(matrix_OI, tile_IT, tile_OT, bias_OT)
             part_TO.copy_(tile_OT[:, : len(part_TO)].T)
         return outputs_NO
 
@@ -109,16 +106,27 @@ class TileProducts:
         order, width = layout.by_input, kept.shape[2]
         matrix_IO = order.filled(order.values(weight))
         x_gradient = g_NO.new_empty(len(g_NO), layout.inputs) if of_x else None
-        tile_IT = g_NO.new_empty(layout.inputs, width)
+        tile_IT = g_NO.new_zeros(layout.inputs, width)
         sums = layout.by_output.filled(g_NO.new_zeros(layout.count))
         for number, (g_OT, x_IT) in enumerate(zip(_tiles(g_NO), kept, strict=True)):
             if x_gradient is not None:
-                torch.mm(matrix_IO, g_OT, out=tile_IT)
+                _multiply(matrix_IO, g_OT, tile_IT, None)
                 part_TI = x_gradient[number * width : (number + 1) * width]
                 part_TI.copy_(tile_IT[:, : len(part_TI)].T)
             if of_weight:
                 torch.sparse.sampled_addmm(sums, g_OT, x_IT.T, out=sums)
         return x_gradient, layout.scattered(sums.values()) if of_weight else None
+
+
+def _multiply(matrix: Tensor, tile: Tensor, out: Tensor, bias: Tensor | None) -> None:
+    """Write matrix times tile, plus a bias, into `out`, which holds finite numbers.
+
+    `torch.mm` would make a tensor of zeros at each call.
+    """
+    if bias is None:
+        torch.addmm(out, matrix, tile, beta=0, out=out)
+    else:
+        torch.addmm(bias, matrix, tile, out=out)
 
 
 def tiling(rows: int) -> tuple[int, int]:

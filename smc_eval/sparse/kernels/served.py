@@ -45,7 +45,7 @@ class ServedMap:
         choose: Choose,
         shared: KeptInput,
     ) -> None:
-        """`name` is that of the weight, `module` may be a `Conv1D`; `choose` answers which kernels are fastest."""
+        """`name` is that of the weight; `module` may be a `Conv1D`; `choose` names the fastest kernels."""
         self.name, self.module, self.layout = name, module, layout
         self.weight: Tensor = module.weight
         self.ran = False
