@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from smc_eval.errors import UsageError
-from smc_eval.sparse.kernels import numba_products
+from smc_eval.sparse.kernels import numba_products, products
 from smc_eval.sparse.kernels.choice import Question
 from smc_eval.sparse.kernels.crossover import measured_choice, spread_mask
 from smc_eval.sparse.kernels.layout import Layout
@@ -105,6 +105,17 @@ def test_outputs_and_gradients_are_those_of_dense_products(
     assert close(of_x, dense_x) and close(of_weight, dense_weight * mask)
     assert of_weight.shape == weight.shape and of_weight.is_contiguous()
     assert not of_weight[~mask].view(torch.int32).any()  # +0.0, no bit is set
+
+
+@pytest.mark.parametrize("count", [0, 1, 40])
+def test_what_was_in_the_memory_of_a_product_does_not_matter(count: int) -> None:
+    mask = torch.zeros(12, 9, dtype=torch.bool)
+    mask.view(-1)[:count] = True
+    weight, tile = torch.randn(12, 9) * mask, torch.randn(9, 16)
+    order = Layout(mask).by_output
+    out = torch.full((12, 16), torch.nan)
+    products._multiply(order.filled(order.values(weight)), tile, out, None)
+    assert torch.allclose(out, weight @ tile, atol=1e-6)
 
 
 @given(st.integers(1, 5000))

@@ -93,7 +93,7 @@ class TileProducts:
     ) -> Tensor:
         order, (_, width) = layout.by_output, tiling(rows)
         matrix_OI = order.filled(order.values(weight))
-        outputs_NO, tile_OT = weight.new_empty(rows, layout.outputs), weight.new_zeros(layout.outputs, width)
+        outputs_NO, tile_OT = weight.new_empty(rows, layout.outputs), weight.new_empty(layout.outputs, width)
         bias_OT = None if bias_O is None else bias_O.detach()[:, None].expand(-1, width).contiguous()
         for part_TO, tile_IT in zip(torch.split(outputs_NO, width), tiles, strict=True):
             _multiply(matrix_OI, tile_IT, tile_OT, bias_OT)
@@ -106,7 +106,7 @@ class TileProducts:
         order, width = layout.by_input, kept.shape[2]
         matrix_IO = order.filled(order.values(weight))
         x_gradient = g_NO.new_empty(len(g_NO), layout.inputs) if of_x else None
-        tile_IT = g_NO.new_zeros(layout.inputs, width)
+        tile_IT = g_NO.new_empty(layout.inputs, width)
         sums = layout.by_output.filled(g_NO.new_zeros(layout.count))
         for number, (g_OT, x_IT) in enumerate(zip(_tiles(g_NO), kept, strict=True)):
             if x_gradient is not None:
@@ -119,7 +119,7 @@ class TileProducts:
 
 
 def _multiply(matrix: Tensor, tile: Tensor, out: Tensor, bias: Tensor | None) -> None:
-    """Write matrix times tile, plus a bias, into `out`, which holds finite numbers.
+    """Write matrix times tile, plus a bias, over whatever `out` holds.
 
     `torch.mm` would make a tensor of zeros at each call.
     """
