@@ -12,7 +12,7 @@ from smc_eval.engine.device import Device
 from smc_eval.engine.flop_meter import FlopMeter
 from smc_eval.engine.usage import Usage
 from smc_eval.recipe import Precision
-from smc_eval.sparse.kernels.choice import Choice, Question
+from smc_eval.sparse.kernels.choice import Choice, KernelQuestion
 from smc_eval.sparse.kernels.crossover import measured_choice
 from smc_eval.sparse.kernels.named import SPARSE_KERNELS
 from smc_eval.sparse.kernels.switch import Switch
@@ -89,7 +89,7 @@ class SparseMaps:
             for reason, names in groups.items()
         ]
 
-    def _choose(self, question: Question) -> Choice:
+    def _choose(self, question: KernelQuestion) -> Choice:
         """The kernels of this store for a question; measured where it has none."""
         choices, plain = self.store.kernel_choices, asdict(question)
         known = choices.load(plain)

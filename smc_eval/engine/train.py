@@ -77,7 +77,10 @@ class Training:
         self.updater_state: dict[str, Tensor] = {}
         self.best = Best()
         self.sparse_maps = maps
-        self.maps = maps and TrainingMaps(maps, self.updater, self.last - self.first, self.recipe.precision)
+        self.maps: TrainingMaps | None = None
+        if maps:
+            length = self.last - self.first
+            self.maps = TrainingMaps(maps, self.updater, length, self.recipe.precision)
         self.stepped = 0
         """Steps of this stage that the optimizer made: neither the updater nor the scaler skipped them."""
         if self.updater:

@@ -31,7 +31,7 @@ from smc_eval.recipe import Recipe
 from smc_eval.reporting.footnotes import footnotes
 from smc_eval.reporting.table import table_of
 from smc_eval.sparse.kernels import served
-from smc_eval.sparse.kernels.choice import Choice, Question
+from smc_eval.sparse.kernels.choice import Choice, KernelQuestion
 from smc_eval.sparse.net import Net
 from smc_eval.stages import Prune, Stage, Train
 from smc_eval.store.record import Record, SparseKernels
@@ -120,9 +120,9 @@ def test_a_resumed_run_is_equal_to_an_uninterrupted_one(
 
 
 def test_choices_of_a_store_are_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[Question] = []
+    asked: list[KernelQuestion] = []
 
-    def measured(question: Question) -> Choice:
+    def measured(question: KernelQuestion) -> Choice:
         asked.append(question)
         return Choice("tiles", "tiles")
 
@@ -263,7 +263,7 @@ def test_the_dense_net_keeps_its_digest() -> None:
 def test_a_broken_file_of_a_choice_is_measured_again(tmp_path: Path) -> None:
     maps = SparseMaps(Net(UnitToy().model(), ()), Store(tmp_path), Device("cpu"))
     maps.store.open()
-    asked = Question(8, 8, False, 64, 0.1, ("tiles",), "float32", 1, "2", "p")
+    asked = KernelQuestion(8, 8, False, 64, 0.1, ("tiles",), "float32", 1, "2", "p")
     assert maps._choose(asked) == Choice("tiles", "tiles")
     (path,) = maps.store.kernel_choices.folder.iterdir()
     path.write_bytes(path.read_bytes()[:-5])

@@ -9,7 +9,7 @@ from transformers.pytorch_utils import Conv1D
 
 from smc_eval.errors import UsageError
 from smc_eval.sparse.kernels import served
-from smc_eval.sparse.kernels.choice import Choice, Question
+from smc_eval.sparse.kernels.choice import Choice, KernelQuestion
 from smc_eval.sparse.kernels.switch import Switch
 from smc_eval.sparse.net import Net
 
@@ -20,7 +20,7 @@ def small_maps_pay(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(served, "FEWEST_OPERATIONS", 1)
 
 
-def always_tiles(_: Question) -> Choice:
+def always_tiles(_: KernelQuestion) -> Choice:
     return Choice("tiles", "tiles")
 
 
@@ -208,7 +208,7 @@ def test_second_derivatives_are_refused() -> None:
 def test_a_question_is_asked_once_for_all_rows_between_two_powers_of_two() -> None:
     asked: list[int] = []
 
-    def choose(question: Question) -> Choice:
+    def choose(question: KernelQuestion) -> Choice:
         asked.append(question.rows)
         return Choice()
 

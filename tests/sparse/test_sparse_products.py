@@ -15,15 +15,15 @@ from torch import Tensor
 
 from smc_eval.errors import UsageError
 from smc_eval.sparse.kernels import numba_products, products
-from smc_eval.sparse.kernels.choice import Question
+from smc_eval.sparse.kernels.choice import KernelQuestion
 from smc_eval.sparse.kernels.crossover import measured_choice, spread_mask
-from smc_eval.sparse.kernels.layout import Layout
-from smc_eval.sparse.kernels.named import KERNELS
+from smc_eval.sparse.kernels.layout import MaskLayout
+from smc_eval.sparse.kernels.named import MAP_KERNELS
 from smc_eval.sparse.kernels.numba_products import NumbaProducts
 from smc_eval.sparse.kernels.products import tiling
 
 MASK = torch.tensor([[True, False, True], [False, False, False], [False, True, False]])
-NAMES = sorted(KERNELS.keys() - {"dense"})
+NAMES = sorted(MAP_KERNELS.keys() - {"dense"})
 
 
 def lists(*tensors: Tensor) -> list[list[float]]:
@@ -31,20 +31,20 @@ def lists(*tensors: Tensor) -> list[list[float]]:
 
 
 def test_a_layout_has_the_places_of_the_unpruned_weights_by_outputs_and_by_inputs() -> None:
-    rows, columns = Layout(MASK).by_output, Layout(MASK).by_input
+    rows, columns = MaskLayout(MASK).by_output, MaskLayout(MASK).by_input
     assert lists(rows.starts, rows.columns_K, rows.places_K) == [[0, 2, 2, 3], [0, 2, 1], [0, 2, 7]]
     assert lists(columns.starts, columns.columns_K, columns.places_K) == [[0, 1, 2, 3], [0, 2, 0], [0, 7, 2]]
 
 
 def test_a_turned_weight_has_the_same_matrix_and_its_own_places() -> None:
-    straight, turned = Layout(MASK), Layout(MASK.T.contiguous(), turned=True)
+    straight, turned = MaskLayout(MASK), MaskLayout(MASK.T.contiguous(), turned=True)
     assert torch.equal(straight.by_output.starts, turned.by_output.starts)
     assert torch.equal(straight.by_output.columns_K, turned.by_output.columns_K)
     assert turned.by_output.places_K.tolist() == [0, 6, 5]  # of [inputs, outputs]
 
 
 def test_values_are_read_when_they_are_asked_for_and_scattered_to_their_places() -> None:
-    weight, layout = torch.arange(9.0).view(3, 3), Layout(MASK)
+    weight, layout = torch.arange(9.0).view(3, 3), MaskLayout(MASK)
     weight[2, 1] = 70.0
     assert layout.by_output.values(weight).tolist() == [0.0, 2.0, 70.0]
     assert layout.scattered(torch.tensor([1.0, 2.0, 3.0])).tolist() == [[1, 0, 2], [0, 0, 0], [0, 3, 0]]
@@ -52,16 +52,16 @@ def test_values_are_read_when_they_are_asked_for_and_scattered_to_their_places()
 
 def test_a_stack_of_matrices_has_no_layout() -> None:
     with pytest.raises(ValueError, match="a layout is of a matrix"):
-        Layout(torch.ones(2, 2, 2, dtype=torch.bool))
+        MaskLayout(torch.ones(2, 2, 2, dtype=torch.bool))
 
 
-@pytest.mark.parametrize("name", sorted(KERNELS))
+@pytest.mark.parametrize("name", sorted(MAP_KERNELS))
 def test_products_of_two_by_two_are_those_computed_by_hand(name: str) -> None:
-    layout = Layout(torch.eye(2, dtype=torch.bool))
+    layout = MaskLayout(torch.eye(2, dtype=torch.bool))
     weight, bias = torch.tensor([[2.0, 0.0], [0.0, 3.0]]), torch.tensor([100.0, 200.0])
     x, g = torch.tensor([[1.0, 10.0], [2.0, 20.0]]), torch.tensor([[1.0, 1.0], [1.0, 0.0]])
-    kernel = KERNELS[name]
-    kept = kernel.kept(x)
+    kernel = MAP_KERNELS[name]
+    kept = kernel.prepared(x)
     wanted = [[102.0, 230.0], [104.0, 260.0]]
     assert kernel.outputs(layout, weight, bias, x).tolist() == wanted
     assert kernel.outputs_of(layout, weight, bias, kept, 2).tolist() == wanted
@@ -94,8 +94,8 @@ def test_outputs_and_gradients_are_those_of_dense_products(
     weight = torch.randn(shape, generator=generator) * mask
     x, g = (torch.randn(rows, width, generator=generator) for width in (inputs, outputs))
     bias_O = torch.randn(outputs, generator=generator) if "bias" in kind else None
-    layout, kernel, dense = Layout(mask, turned=turned), KERNELS[name], KERNELS["dense"]
-    kept = kernel.kept(x)
+    layout, kernel, dense = MaskLayout(mask, turned=turned), MAP_KERNELS[name], MAP_KERNELS["dense"]
+    kept = kernel.prepared(x)
     wanted = dense.outputs(layout, weight, bias_O, x)
     assert close(kernel.outputs(layout, weight, bias_O, x), wanted)
     assert close(kernel.outputs_of(layout, weight, bias_O, kept, rows), wanted)
@@ -112,7 +112,7 @@ def test_what_was_in_the_memory_of_a_product_does_not_matter(count: int) -> None
     mask = torch.zeros(12, 9, dtype=torch.bool)
     mask.view(-1)[:count] = True
     weight, tile = torch.randn(12, 9) * mask, torch.randn(9, 16)
-    order = Layout(mask).by_output
+    order = MaskLayout(mask).by_output
     out = torch.full((12, 16), torch.nan)
     products._multiply(order.filled(order.values(weight)), tile, out, None)
     assert torch.allclose(out, weight @ tile, atol=1e-6)
@@ -125,9 +125,9 @@ def test_tiles_hold_all_rows_and_less_than_a_tile_too_many(rows: int) -> None:
     assert (count - 1) * width < rows <= count * width
 
 
-def question(density: float, **parts: object) -> Question:
+def question(density: float, **parts: object) -> KernelQuestion:
     rest = {"kernels": ("tiles",), "dtype": "float32", "threads": 1, "torch_version": "2", "processor": "p"}
-    return Question(
+    return KernelQuestion(
         **{"outputs": 60, "inputs": 90, "turned": False, "rows": 64, "density": density, **rest, **parts}
     )
 
@@ -154,11 +154,11 @@ def test_a_measurement_names_kernels_and_draws_no_random_number() -> None:
 def test_a_question_has_the_fewest_rows_and_the_highest_density_of_its_class() -> None:
     mask = torch.zeros(100, 100, dtype=torch.bool)
     mask[:, :9] = True
-    asked = Question.of(Layout(mask), 1700, ("tiles",), torch.float32)
+    asked = KernelQuestion.of(MaskLayout(mask), 1700, ("tiles",), torch.float32)
     assert (asked.rows, asked.density) == (1024, round(2**-3.25, 6))
     assert asked.density >= 0.09 > asked.density / 2**0.25
-    assert asked == Question.of(Layout(mask), 1024, ("tiles",), torch.float32)
-    assert asked != Question.of(Layout(mask), 1023, ("tiles",), torch.float32)
+    assert asked == KernelQuestion.of(MaskLayout(mask), 1024, ("tiles",), torch.float32)
+    assert asked != KernelQuestion.of(MaskLayout(mask), 1023, ("tiles",), torch.float32)
 
 
 def test_the_loops_give_the_dense_answers_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,8 +167,8 @@ def test_the_loops_give_the_dense_answers_without_a_compiler(monkeypatch: pytest
     mask = torch.rand(19, 9, generator=generator) < 0.5  # rows of up to nine values: by fours, and the rest
     weight, bias = torch.randn(19, 9, generator=generator) * mask, torch.randn(19, generator=generator)
     x, g = torch.randn(11, 9, generator=generator), torch.randn(11, 19, generator=generator)
-    layout, kernel, dense = Layout(mask), NumbaProducts(), KERNELS["dense"]
-    kept = kernel.kept(x)
+    layout, kernel, dense = MaskLayout(mask), NumbaProducts(), MAP_KERNELS["dense"]
+    kept = kernel.prepared(x)
     assert kept.shape == (1, 9, 16) and not kept[0, :, 11:].any()
     wanted = dense.outputs(layout, weight, bias, x)
     assert close(kernel.outputs(layout, weight, bias, x), wanted)
@@ -182,7 +182,7 @@ def test_a_numba_that_cannot_be_imported_is_named(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(sys.modules, "numba", None)
     numba_products._compiled.cache_clear()
     with pytest.raises(UsageError, match="numba is installed and cannot be imported"):
-        NumbaProducts().kept(torch.ones(3, 3))
+        NumbaProducts().prepared(torch.ones(3, 3))
 
 
 def test_loops_are_compiled_for_each_process_where_no_cache_can_be_written(
@@ -198,6 +198,6 @@ def test_loops_are_compiled_for_each_process_where_no_cache_can_be_written(
 
     monkeypatch.setitem(sys.modules, "numba", SimpleNamespace(njit=njit))
     numba_products._compiled.cache_clear()
-    assert NumbaProducts().kept(torch.ones(1, 2))[0].tolist() == [[1.0] + 7 * [0.0]] * 2
+    assert NumbaProducts().prepared(torch.ones(1, 2))[0].tolist() == [[1.0] + 7 * [0.0]] * 2
     numba_products._compiled.cache_clear()
     assert asked == [True, False]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from smc_eval.sparse.kernels.layout import Layout
+from smc_eval.sparse.kernels.layout import MaskLayout
 
 CPU_INFO = Path("/proc/cpuinfo")
 STEPS_OF_DENSITY = 4
@@ -23,7 +23,7 @@ FEWEST_OPERATIONS = 2**23
 
 
 @dataclass(frozen=True)
-class Question:
+class KernelQuestion:
     """All that decides which kernel is faster. Of a class, the highest density, the fewest rows."""
 
     outputs: int
@@ -40,7 +40,9 @@ class Question:
     processor: str
 
     @classmethod
-    def of(cls, layout: Layout, rows: int, kernels: tuple[str, ...], dtype: torch.dtype) -> Question:
+    def of(
+        cls, layout: MaskLayout, rows: int, kernels: tuple[str, ...], dtype: torch.dtype
+    ) -> KernelQuestion:
         """The question of a map and a number of rows, on this machine."""
         step = math.floor(-STEPS_OF_DENSITY * math.log2(max(layout.density, 2**-20)))
         return cls(
@@ -69,7 +71,7 @@ class Choice:
 
 ALL_DENSE = Choice()
 
-Choose = Callable[[Question], Choice]
+Choose = Callable[[KernelQuestion], Choice]
 """Gives the same answer to the same question, always."""
 
 

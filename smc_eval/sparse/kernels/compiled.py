@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 Array = Any
-LANES = 16
+CACHE_LINE = 16
 """Numbers in a cache line."""
 
 
@@ -19,8 +19,8 @@ def transposed(rows_RC: Array, tile_CT: Array, first: int) -> None:
     """Fill a tile with rows from `first` on, transposed; zeros after the last row."""
     width = tile_CT.shape[1]
     count = min(width, rows_RC.shape[0] - first)
-    for start in range(0, rows_RC.shape[1], LANES):
-        stop = min(start + LANES, rows_RC.shape[1])
+    for start in range(0, rows_RC.shape[1], CACHE_LINE):
+        stop = min(start + CACHE_LINE, rows_RC.shape[1])
         for t in range(count):
             for c in range(start, stop):
                 tile_CT[c, t] = rows_RC[first + t, c]
@@ -35,9 +35,9 @@ def multiplied(
     """Write matrix times tile, plus the bias, transposed, to rows from `first` on."""
     width, outputs = tile_CT.shape[1], out_RM.shape[1]
     count = min(width, out_RM.shape[0] - first)
-    block = np.empty((LANES, width), np.float32)
-    for start in range(0, outputs, LANES):
-        stop = min(start + LANES, outputs)
+    block = np.empty((CACHE_LINE, width), np.float32)
+    for start in range(0, outputs, CACHE_LINE):
+        stop = min(start + CACHE_LINE, outputs)
         for m in range(start, stop):
             sums = block[m - start]
             for t in range(width):

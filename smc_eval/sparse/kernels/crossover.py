@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from smc_eval.sparse.kernels.choice import Choice, Question
-from smc_eval.sparse.kernels.layout import Layout
-from smc_eval.sparse.kernels.named import KERNELS
+from smc_eval.sparse.kernels.choice import Choice, KernelQuestion
+from smc_eval.sparse.kernels.layout import MaskLayout
+from smc_eval.sparse.kernels.named import MAP_KERNELS
 from smc_eval.sparse.kernels.products import Products
 
 ROUNDS = 5
@@ -19,29 +19,29 @@ GAIN = 0.94
 """A kernel serves if it takes at most this share of the dense time. The rest covers what is not measured."""
 
 
-def measured_choice(question: Question) -> Choice:
+def measured_choice(question: KernelQuestion) -> Choice:
     """The fastest kernel, on a made-up matrix of the question's shape and density.
 
     Draws nothing from a random generator.
     """
-    layout = Layout(spread_mask(question), turned=question.turned)
+    layout = MaskLayout(spread_mask(question), turned=question.turned)
     weight = torch.full(layout.mask.shape, 0.5) * layout.mask
     x_NI, g_NO = (torch.full((question.rows, width), 0.5) for width in (question.inputs, question.outputs))
     bias_O = torch.zeros(question.outputs)
-    kernels = {name: KERNELS[name] for name in ("dense", *question.kernels)}
+    kernels = {name: MAP_KERNELS[name] for name in ("dense", *question.kernels)}
 
     def predicted(kernel: Products) -> None:
         kernel.outputs(layout, weight, bias_O, x_NI)
 
     def trained(kernel: Products) -> None:
-        kept = kernel.kept(x_NI)
+        kept = kernel.prepared(x_NI)
         kernel.outputs_of(layout, weight, bias_O, kept, len(x_NI))
         kernel.gradients(layout, weight, g_NO, kept, of_x=True, of_weight=True)
 
     return Choice(_fastest(kernels, predicted), _fastest(kernels, trained))
 
 
-def spread_mask(question: Question) -> Tensor:
+def spread_mask(question: KernelQuestion) -> Tensor:
     """A mask of the question's density without a visible pattern, in the shape of the stored weight."""
     shape = question.outputs, question.inputs
     sizes = shape[::-1] if question.turned else shape

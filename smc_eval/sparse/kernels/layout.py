@@ -42,7 +42,7 @@ class Order:
         return self.starts.nbytes + self.columns_K.nbytes + self.places_K.nbytes
 
 
-class Layout:
+class MaskLayout:
     """The places of the unpruned weights of a matrix W_OI. It holds no weight, so it is never out of date.
 
     A weight that is stored `turned`, as [I, O], has the same orders; only the places in it differ.

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from smc_eval.errors import UsageError
-from smc_eval.sparse.kernels.layout import Layout
-from smc_eval.sparse.kernels.named import KERNELS
+from smc_eval.sparse.kernels.layout import MaskLayout
+from smc_eval.sparse.kernels.named import MAP_KERNELS
 
 
 class SparseLinear(torch.autograd.Function):
@@ -24,14 +24,14 @@ class SparseLinear(torch.autograd.Function):
         x_NI: Tensor,
         weight: Tensor,
         bias_O: Tensor | None,
-        layout: Layout,
+        layout: MaskLayout,
         kernel: str,
         kept: Tensor,
     ) -> Tensor:
         """`kept` is X as the kernel keeps it. The values of the weight are read now."""
         ctx.save_for_backward(weight, kept)
         ctx.layout, ctx.kernel = layout, kernel
-        return KERNELS[kernel].outputs_of(layout, weight, bias_O, kept, len(x_NI))
+        return MAP_KERNELS[kernel].outputs_of(layout, weight, bias_O, kept, len(x_NI))
 
     @staticmethod
     def backward(ctx: Any, g_NO: Tensor) -> tuple[Tensor | None, ...]:
@@ -44,7 +44,7 @@ class SparseLinear(torch.autograd.Function):
             raise UsageError("sparse kernels have no second derivatives; run with --kernels dense")
         weight, kept = ctx.saved_tensors
         of_x, of_weight, of_bias, *_ = ctx.needs_input_grad
-        x_gradient, gradient = KERNELS[ctx.kernel].gradients(
+        x_gradient, gradient = MAP_KERNELS[ctx.kernel].gradients(
             ctx.layout, weight, g_NO, kept, of_x=of_x, of_weight=of_weight
         )
         return x_gradient, gradient, g_NO.sum(0) if of_bias else None, None, None, None
@@ -62,7 +62,7 @@ class KeptInput:
         """The kept form of an input, whose rows are given."""
         version = x._version  # noqa: SLF001 - counts writes
         if self._kept is None or self._input is not x or (self._version, self._kernel) != (version, kernel):
-            self._kept = KERNELS[kernel].kept(rows_NI.detach())
+            self._kept = MAP_KERNELS[kernel].prepared(rows_NI.detach())
             self._input, self._version, self._kernel = x, version, kernel
         return self._kept
 
@@ -72,13 +72,18 @@ class KeptInput:
 
 
 def applied(
-    x: Tensor, weight: Tensor, bias_O: Tensor | None, layout: Layout, kernel: str, shared: KeptInput | None
+    x: Tensor,
+    weight: Tensor,
+    bias_O: Tensor | None,
+    layout: MaskLayout,
+    kernel: str,
+    shared: KeptInput | None,
 ) -> Tensor:
     """The outputs [..., O] of inputs [..., I]. Without `shared` no gradient is wanted."""
     x_NI = x.reshape(-1, layout.inputs)
     if shared is None:
-        outputs_NO = KERNELS[kernel].outputs(layout, weight, bias_O, x_NI)
+        outputs_NO = MAP_KERNELS[kernel].outputs(layout, weight, bias, x_NI)
     else:
         kept = shared.of(x, kernel, x_NI)
-        outputs_NO = SparseLinear.apply(x_NI, weight, bias_O, layout, kernel, kept)  # type: ignore[no-untyped-call]
+        outputs_NO = SparseLinear.apply(x_NI, weight, bias, layout, kernel, kept)  # type: ignore[no-untyped-call]
     return outputs_NO.view(*x.shape[:-1], layout.outputs)

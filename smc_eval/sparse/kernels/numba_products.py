@@ -14,7 +14,7 @@ from torch import Tensor
 
 from smc_eval.errors import UsageError
 from smc_eval.sparse.kernels import compiled
-from smc_eval.sparse.kernels.layout import Layout, Order
+from smc_eval.sparse.kernels.layout import MaskLayout, Order
 from smc_eval.sparse.kernels.products import Gradients, tiling
 
 RELAXED = {"contract", "reassoc", "nsz", "arcp"}
@@ -23,7 +23,7 @@ RELAXED = {"contract", "reassoc", "nsz", "arcp"}
 Loop = Callable[..., None]
 
 
-def is_installed() -> bool:
+def has_numba() -> bool:
     """Whether numba is installed. It is not imported, which takes seconds."""
     return find_spec("numba") is not None
 
@@ -48,7 +48,7 @@ def _compiled(loop: Loop) -> Loop:
 class NumbaProducts:
     """Compressed rows times transposed tiles, in compiled loops that transpose on the way in and out."""
 
-    def outputs(self, layout: Layout, weight: Tensor, bias_O: Tensor | None, x_NI: Tensor) -> Tensor:
+    def outputs(self, layout: MaskLayout, weight: Tensor, bias_O: Tensor | None, x_NI: Tensor) -> Tensor:
         x_NI = x_NI.detach().contiguous()
         count, width = tiling(len(x_NI))
         tile_IT = x_NI.new_empty(layout.inputs, width)
@@ -59,7 +59,7 @@ class NumbaProducts:
             matrix.multiply(tile_IT, outputs_NO, first)
         return outputs_NO
 
-    def kept(self, x_NI: Tensor) -> Tensor:
+    def prepared(self, x_NI: Tensor) -> Tensor:
         """[B, I, T], zero after the last row."""
         x_NI = x_NI.detach().contiguous()
         count, width = tiling(len(x_NI))
@@ -69,7 +69,7 @@ class NumbaProducts:
         return kept
 
     def outputs_of(
-        self, layout: Layout, weight: Tensor, bias_O: Tensor | None, kept: Tensor, rows: int
+        self, layout: MaskLayout, weight: Tensor, bias_O: Tensor | None, kept: Tensor, rows: int
     ) -> Tensor:
         outputs_NO = weight.new_empty(rows, layout.outputs)
         matrix = _Matrix(layout.by_output, weight, bias_O)
@@ -78,7 +78,7 @@ class NumbaProducts:
         return outputs_NO
 
     def gradients(
-        self, layout: Layout, weight: Tensor, g_NO: Tensor, kept: Tensor, *, of_x: bool, of_weight: bool
+        self, layout: MaskLayout, weight: Tensor, g_NO: Tensor, kept: Tensor, *, of_x: bool, of_weight: bool
     ) -> Gradients:
         g_NO, width = g_NO.contiguous(), kept.shape[2]
         tile_OT = g_NO.new_empty(layout.outputs, width)

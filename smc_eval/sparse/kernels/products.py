@@ -11,9 +11,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from smc_eval.sparse.kernels.layout import Layout
+from smc_eval.sparse.kernels.layout import MaskLayout
 
-TILE = 128
+MOST_ROWS = 128
 """Most rows that are multiplied at once, transposed, so that they stay in the cache of a core. For MiniLM's
 maps 64 and 256 are at most 10 % slower, all rows at once 1.5 times."""
 LANES = 8
@@ -26,19 +26,19 @@ Gradients = tuple[Tensor | None, Tensor | None]
 class Products(Protocol):
     """A kernel of linear maps. It keeps nothing itself."""
 
-    def outputs(self, layout: Layout, weight: Tensor, bias_O: Tensor | None, x_NI: Tensor) -> Tensor:
+    def outputs(self, layout: MaskLayout, weight: Tensor, bias_O: Tensor | None, x_NI: Tensor) -> Tensor:
         """Y [N, O]."""
 
-    def kept(self, x_NI: Tensor) -> Tensor:
+    def prepared(self, x_NI: Tensor) -> Tensor:
         """X in the form in which both passes read it."""
 
     def outputs_of(
-        self, layout: Layout, weight: Tensor, bias_O: Tensor | None, kept: Tensor, rows: int
+        self, layout: MaskLayout, weight: Tensor, bias_O: Tensor | None, kept: Tensor, rows: int
     ) -> Tensor:
         """Y [N, O] of a kept X."""
 
     def gradients(
-        self, layout: Layout, weight: Tensor, g_NO: Tensor, kept: Tensor, *, of_x: bool, of_weight: bool
+        self, layout: MaskLayout, weight: Tensor, g_NO: Tensor, kept: Tensor, *, of_x: bool, of_weight: bool
     ) -> Gradients:
         """The gradients, from that of Y and a kept X."""
 
@@ -46,19 +46,19 @@ class Products(Protocol):
 class DenseProducts:
     """torch's dense products. The gradient of a pruned weight is +0.0 here too."""
 
-    def outputs(self, layout: Layout, weight: Tensor, bias_O: Tensor | None, x_NI: Tensor) -> Tensor:
+    def outputs(self, layout: MaskLayout, weight: Tensor, bias_O: Tensor | None, x_NI: Tensor) -> Tensor:
         return torch.nn.functional.linear(x_NI, layout.matrix(weight), bias_O)
 
-    def kept(self, x_NI: Tensor) -> Tensor:
+    def prepared(self, x_NI: Tensor) -> Tensor:
         return x_NI
 
     def outputs_of(
-        self, layout: Layout, weight: Tensor, bias_O: Tensor | None, kept: Tensor, rows: int
+        self, layout: MaskLayout, weight: Tensor, bias_O: Tensor | None, kept: Tensor, rows: int
     ) -> Tensor:
         return self.outputs(layout, weight, bias_O, kept)
 
     def gradients(
-        self, layout: Layout, weight: Tensor, g_NO: Tensor, kept: Tensor, *, of_x: bool, of_weight: bool
+        self, layout: MaskLayout, weight: Tensor, g_NO: Tensor, kept: Tensor, *, of_x: bool, of_weight: bool
     ) -> Gradients:
         x_gradient = g_NO @ layout.matrix(weight) if of_x else None
         gradient = (kept.T @ g_NO if layout.turned else g_NO.T @ kept) if of_weight else None
@@ -72,10 +72,10 @@ class TileProducts:
     with the tile of X that the forward pass transposed.
     """
 
-    def outputs(self, layout: Layout, weight: Tensor, bias_O: Tensor | None, x_NI: Tensor) -> Tensor:
+    def outputs(self, layout: MaskLayout, weight: Tensor, bias_O: Tensor | None, x_NI: Tensor) -> Tensor:
         return self._outputs(layout, weight, bias_O, _tiles(x_NI), len(x_NI))
 
-    def kept(self, x_NI: Tensor) -> Tensor:
+    def prepared(self, x_NI: Tensor) -> Tensor:
         """[B, I, T], zero after the last row."""
         count, width = tiling(len(x_NI))
         kept = x_NI.new_empty(count, x_NI.shape[1], width)
@@ -84,12 +84,12 @@ class TileProducts:
         return kept
 
     def outputs_of(
-        self, layout: Layout, weight: Tensor, bias_O: Tensor | None, kept: Tensor, rows: int
+        self, layout: MaskLayout, weight: Tensor, bias_O: Tensor | None, kept: Tensor, rows: int
     ) -> Tensor:
         return self._outputs(layout, weight, bias_O, iter(kept), rows)
 
     def _outputs(
-        self, layout: Layout, weight: Tensor, bias_O: Tensor | None, tiles: Iterator[Tensor], rows: int
+        self, layout: MaskLayout, weight: Tensor, bias_O: Tensor | None, tiles: Iterator[Tensor], rows: int
     ) -> Tensor:
         order, (_, width) = layout.by_output, tiling(rows)
         matrix_OI = order.filled(order.values(weight))
@@ -101,7 +101,7 @@ class TileProducts:
         return outputs_NO
 
     def gradients(
-        self, layout: Layout, weight: Tensor, g_NO: Tensor, kept: Tensor, *, of_x: bool, of_weight: bool
+        self, layout: MaskLayout, weight: Tensor, g_NO: Tensor, kept: Tensor, *, of_x: bool, of_weight: bool
     ) -> Gradients:
         order, width = layout.by_input, kept.shape[2]
         matrix_IO = order.filled(order.values(weight))
@@ -131,7 +131,7 @@ def _multiply(matrix: Tensor, tile: Tensor, out: Tensor, bias: Tensor | None) ->
 
 def tiling(rows: int) -> tuple[int, int]:
     """Number of tiles, and rows of each: as equal as whole lanes allow."""
-    count = max(1, -(-rows // TILE))
+    count = max(1, -(-rows // MOST_ROWS))
     return count, -(-rows // (count * LANES)) * LANES
 
 

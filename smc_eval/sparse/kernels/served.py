@@ -11,9 +11,9 @@ from smc_eval.sparse.kernels.choice import (
     FEWEST_WEIGHTS,
     Choice,
     Choose,
-    Question,
+    KernelQuestion,
 )
-from smc_eval.sparse.kernels.layout import Layout
+from smc_eval.sparse.kernels.layout import MaskLayout
 from smc_eval.sparse.kernels.linear import KeptInput, applied
 
 TURNED = ("transformers.pytorch_utils", "Conv1D")
@@ -40,7 +40,7 @@ class ServedMap:
         self,
         name: str,
         module: nn.Linear,
-        layout: Layout,
+        layout: MaskLayout,
         kernels: tuple[str, ...],
         choose: Choose,
         shared: KeptInput,
@@ -86,7 +86,7 @@ class ServedMap:
         if choice is None:
             choice = ALL_DENSE
             if rows and 2 * rows * self.layout.mask.numel() >= FEWEST_OPERATIONS:
-                choice = self._choose(Question.of(self.layout, rows, self._kernels, dtype))
+                choice = self._choose(KernelQuestion.of(self.layout, rows, self._kernels, dtype))
             self._choices[power] = choice
         return choice
 

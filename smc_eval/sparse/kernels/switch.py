@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from smc_eval.sparse.counts import equal_masks
 from smc_eval.sparse.kernels.choice import Choose
-from smc_eval.sparse.kernels.layout import Layout
+from smc_eval.sparse.kernels.layout import MaskLayout
 from smc_eval.sparse.kernels.linear import KeptInput
 from smc_eval.sparse.kernels.named import SPARSE_KERNELS
 from smc_eval.sparse.kernels.served import ServedMap, is_turned, may_pay
@@ -69,7 +69,7 @@ class Switch:
     def _made(self, name: str, module: nn.Linear, mask: Tensor) -> ServedMap | None:
         if not may_pay(mask):
             return None
-        layout = Layout(mask, turned=bool(is_turned(module)))
+        layout = MaskLayout(mask, turned=bool(is_turned(module)))
         return ServedMap(name, module, layout, SPARSE_KERNELS, self._choose, self._shared)
 
 
