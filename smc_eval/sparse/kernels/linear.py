@@ -74,7 +74,7 @@ class KeptInput:
 def applied(
     x: Tensor,
     weight: Tensor,
-    bias_O: Tensor | None,
+    bias: Tensor | None,
     layout: MaskLayout,
     kernel: str,
     shared: KeptInput | None,
