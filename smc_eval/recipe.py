@@ -13,6 +13,9 @@ from smc_eval.spec import Outside, Spec
 
 Precision = Literal["fp32", "bf16", "fp16"]
 
+Kernels = Literal["dense", "sparse"]
+"""How products of masked matrices are computed."""
+
 
 MOST = 10**9
 """The largest number of steps, and of anything else that a recipe counts."""

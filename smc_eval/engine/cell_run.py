@@ -18,6 +18,7 @@ from smc_eval.engine.net_use import find_use
 from smc_eval.engine.probe import NetProbe
 from smc_eval.engine.progress import Watcher
 from smc_eval.engine.prune_stage import check_count, run_prune
+from smc_eval.engine.sparse_maps import SparseMaps
 from smc_eval.engine.train import Training
 from smc_eval.engine.usage import Usage
 from smc_eval.errors import StoreError, TrainingError
@@ -65,6 +66,7 @@ class CellRun:
         self.usage = Usage()
         self._net: Net | None = None
         self._use: NetUse | None = None
+        self._maps: SparseMaps | None = None
 
     @property
     def net(self) -> Net:
@@ -82,6 +84,8 @@ class CellRun:
     def run_stages(self) -> Net:
         """Run every stage that is not finished yet. Returns the last net."""
         self.usage, self._net = Usage(), self._initial_net()
+        if self.chain.cell.kernels == "sparse":
+            self._maps = SparseMaps(self.net, self.store, self.device)
         done = self._resume(0)
         while done < len(self.chain.links):
             done = self._run_next_link(done)
@@ -89,7 +93,7 @@ class CellRun:
 
     def in_smaller_parts(self) -> CellRun:
         """A new run of the same cell, with batches cut into twice as many parts; this one frees its net."""
-        self._net = None
+        self._net = self._maps = None
         options = replace(self.options, parts=2 * self.options.parts)
         return CellRun(self.chain, self.store, self.device, self.watcher, options)
 
@@ -197,7 +201,7 @@ class CellRun:
                 batches = self._batches(recipe)
                 batches.one_by_one = recipe.keep == "best" and self._one_by_one()
                 teacher = self._teacher(link.back) if link.back else None
-                training = Training(self.net, link, batches, self.usage, self.device, teacher)
+                training = Training(self.net, link, batches, self.usage, self.device, teacher, self._maps)
                 training.run(self.store, self.watcher, self.options.checkpoint_seconds)
                 self.usage = training.usage
             case Prune() as stage:
@@ -274,7 +278,14 @@ class CellRun:
         """Predict the reported split, score the predictions, certify the net."""
         one_by_one = self._one_by_one()
         finished = FinishedCell(
-            self.chain, self.task, self.net, self._use or NetUse(), self.usage, self.store, self.device
+            self.chain,
+            self.task,
+            self.net,
+            self._use or NetUse(),
+            self.usage,
+            self.store,
+            self.device,
+            self._maps,
         )
         self.watcher.stage(f"predict {len(reported_examples(self.chain.cell.task))} examples", 1, 0)
         return finished.record(parts=self.options.parts, one_by_one=one_by_one, masks=self.options.masks)

@@ -16,6 +16,7 @@ from smc_eval.engine.device import Device
 from smc_eval.engine.flop_meter import FlopMeter
 from smc_eval.engine.initial_net import initial_model
 from smc_eval.engine.predict import predict, prediction_recipe
+from smc_eval.engine.sparse_maps import SparseMaps
 from smc_eval.engine.stored_head import head_notes
 from smc_eval.engine.usage import Usage
 from smc_eval.experiment.cell import Chain
@@ -52,6 +53,8 @@ class FinishedCell:
     usage: Usage
     store: Store
     device: Device
+    maps: SparseMaps | None = None
+    """The maps that may run sparse; None with dense kernels."""
 
     def record(self, *, parts: int, one_by_one: bool, masks: bool) -> Record:
         """Predict the reported split, score the predictions, certify the net.
@@ -64,7 +67,9 @@ class FinishedCell:
         self.device.seed(self.chain.digest)
         with self.usage.timed("predict"):
             meter = FlopMeter(self.net)
-            predicted = predict(cell.task, self.net.model, examples, recipe, self.device, meter)
+            if self.maps:
+                self.maps.predicted.clear()  # a resumed run has not seen the selections before
+            predicted = predict(cell.task, self.net.model, examples, recipe, self.device, meter, self.maps)
             score, facts = ranks.on_rank_zero(lambda: self._score(predicted, examples))
         self.usage.spend("predict", meter.spent(), meter.operations.uncounted)
         cost = self.usage.cost(*self.device.peak_memory())  # without the memory of the certificate
@@ -90,14 +95,16 @@ class FinishedCell:
             cost=cost,
             inputs=self.usage.inputs(self.net.shapes),
             checkpoint=used_checkpoint(self.net.model),
+            kernels=self.maps and self.maps.record(self.usage.sparse_maps),
             notes=(
                 *blank.notes,
                 *self.usage.notes,
                 *head_notes(self.task),
                 *self._group_notes(net),
                 *self._data_notes(),
+                *(self.maps.notes(recipe.precision) if self.maps else ()),
             ),
-            versions=versions() | self.device.description,
+            versions=versions() | (self.maps.versions if self.maps else {}) | self.device.description,
         )
 
     def _score(self, predicted: Sequence[Any], examples: Sequence[Any]) -> tuple[Score, DataFacts]:

@@ -58,6 +58,11 @@ class FlopMeter:
         self.tokens += tokens
         self.pending += tokens
 
+    @property
+    def measures(self) -> bool:
+        """Whether the present pass, within `over`, is measured."""
+        return is_measured(self.passes)
+
     def add_remote_tokens(self, tokens: float) -> None:
         """Count tokens that went through the same net on other ranks."""
         self.tokens += tokens

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from smc_eval.engine.device import Device
 from smc_eval.engine.predict import predict
 from smc_eval.errors import SparsityError, UsageError
-from smc_eval.sparse.kernels import KERNELS, Replaced, with_kernel
+from smc_eval.sparse.kernels.forms import KERNELS, Replaced, with_kernel
 from smc_eval.store.speeds import KernelSpeed, Speeds
 from smc_eval.task import Task
 

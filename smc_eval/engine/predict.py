@@ -12,6 +12,7 @@ from smc_eval.capabilities import side_lengths
 from smc_eval.engine.batches import filler_passes, own_passes, padded_tokens, part_size, pass_ranges
 from smc_eval.engine.device import Device
 from smc_eval.engine.flop_meter import FlopMeter
+from smc_eval.engine.sparse_maps import SparseMaps
 from smc_eval.recipe import Recipe
 from smc_eval.task import Task
 
@@ -39,12 +40,13 @@ def predict(
     recipe: Recipe,
     device: Device,
     meter: FlopMeter | None = None,
+    maps: SparseMaps | None = None,
 ) -> list[Any]:
     """One prediction for each example, in order. The model keeps its training or evaluation mode.
 
     Examples of similar length share a forward pass, whatever their order. The passes of middle
     length come first, because a meter measures those. Ranks share the passes, and every rank
-    returns all predictions.
+    returns all predictions. Of a net with masks, linear maps may run sparse.
     """
     training = model.training
     model.eval()
@@ -61,7 +63,10 @@ def predict(
     with torch.no_grad(), device.autocast(recipe.precision), device.ranks.errors_shared():
         for number, places in enumerate([*own, *fillers]):
             batch = device.move(task.collate([examples[i] for i in places]))
-            with meter.over(padded_tokens([lengths[i] for i in places])) if meter else nullcontext():
+            with (
+                meter.over(padded_tokens([lengths[i] for i in places])) if meter else nullcontext(),
+                maps.predicting(len(own), recipe.precision, meter) if maps else nullcontext(),
+            ):
                 predictions = task.predict(model, batch)
             if len(predictions) != len(places):
                 raise ValueError(

@@ -49,7 +49,7 @@ def run_cells(chains: Sequence[Chain], options: RunOptions, store: Store | None 
     if options.shard:
         _accept_shards([*chains, *options.ahead])
     if launch.world_size() > 1:
-        _refuse_several(options)
+        _refuse_several(chains, options)
         device = Device(options.device, options.threads, shard=options.shard)
         store, options = _for_rank(chains, store, device, options)
     store.open()
@@ -112,8 +112,8 @@ def _accept_shards(chains: Sequence[Chain]) -> None:
     shards.check_torch()
 
 
-def _refuse_several(options: RunOptions) -> None:
-    """Refuse options that run several cells at once, because ranks run each cell together.
+def _refuse_several(chains: Sequence[Chain], options: RunOptions) -> None:
+    """Refuse sparse kernels, and options that run several cells at once: ranks run each cell together.
 
     Raises:
         UsageError: such an option is set.
@@ -124,6 +124,11 @@ def _refuse_several(options: RunOptions) -> None:
         launch.refuse_with_ranks(f"--executor {options.executor}")
     if not options.alone:
         launch.refuse_with_ranks("work")
+    if any(chain.cell.kernels == "sparse" for chain in chains):
+        raise UsageError(
+            f"--kernels sparse is for one process, and there are {launch.world_size()} ranks; "
+            "leave out the option or the launcher"
+        )
 
 
 def _for_rank(

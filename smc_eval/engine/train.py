@@ -22,6 +22,7 @@ from smc_eval.engine.optimizer_state import check_optimizer
 from smc_eval.engine.perturbation import perturbation
 from smc_eval.engine.predict import predict, prediction_recipe
 from smc_eval.engine.progress import TRAINING, StepValues, Watcher
+from smc_eval.engine.sparse_maps import SparseMaps, TrainingMaps
 from smc_eval.engine.stop_signals import STOP_SIGNALS
 from smc_eval.engine.training_step import TrainingStep
 from smc_eval.engine.usage import Usage
@@ -50,7 +51,14 @@ class Training:
     """One Train stage in progress: net, optimizer, updater state, generators, step and the best epoch."""
 
     def __init__(
-        self, net: Net, link: Link, batches: Batches, usage: Usage, device: Device, teacher: nn.Module | None
+        self,
+        net: Net,
+        link: Link,
+        batches: Batches,
+        usage: Usage,
+        device: Device,
+        teacher: nn.Module | None,
+        maps: SparseMaps | None = None,
     ) -> None:
         assert isinstance(link.stage, Train)
         self.net, self.stage, self.digest = net, link.stage, link.digest
@@ -68,6 +76,11 @@ class Training:
         self.generator = device.generator(digest(self.digest, "updater"))
         self.updater_state: dict[str, Tensor] = {}
         self.best = Best()
+        self.sparse_maps = maps
+        self.maps: TrainingMaps | None = None
+        if maps:
+            length = self.last - self.first
+            self.maps = TrainingMaps(maps, self.updater, length, self.recipe.precision)
         self.stepped = 0
         """Steps of this stage that the optimizer made: neither the updater nor the scaler skipped them."""
         if self.updater:
@@ -111,6 +124,8 @@ class Training:
         self.net.forget_gradients()
         for meter in (self.meter, self.selection_meter):
             self.usage.spend("train", meter.spent(), meter.operations.uncounted)
+        if self.maps:
+            self.maps.tell(self.usage)
         if self.best.weights:
             self.net.masks = {
                 name: mask.to(self.device.torch_device) for name, mask in self.best.masks.items()
@@ -181,7 +196,8 @@ class Training:
 
     def _metered(self, passes: Passes) -> float:
         """Compute the gradients of a pass over the batches of a step, and count its operations."""
-        with self.meter.over(passes.own_tokens):
+        maps = self.maps and self.maps.step(self.step - self.first, self.meter)
+        with self.meter.over(passes.own_tokens), maps or nullcontext():
             mean = self._backward(passes)
         self.meter.add_remote_tokens(passes.tokens - passes.own_tokens)
         return mean
@@ -247,6 +263,7 @@ class Training:
             chosen=self.chosen,
             forward_masks=forward_masks,
             between=between,
+            sparse_pass=self.maps is not None and self.maps.sparse_pass,
         )
 
     def _remask(self) -> None:
@@ -300,7 +317,13 @@ class Training:
         recipe = prediction_recipe(self.recipe, batches.parts, one_by_one=batches.one_by_one)
         with self.net.masked():
             predicted = predict(
-                self.task, self.net.model, examples, recipe, self.device, self.selection_meter
+                self.task,
+                self.net.model,
+                examples,
+                recipe,
+                self.device,
+                self.selection_meter,
+                self.sparse_maps,
             )
         score = self.device.ranks.on_rank_zero(lambda: checked_score(self.task, predicted, examples))
         self.usage.selections += 1
@@ -345,6 +368,7 @@ class Training:
             "rng": self.device.rng_state(),
             "best": vars(best) | {"weights": gathered(best.weights), "masks": gathered(best.masks)},
             "usage": asdict(self.usage),
+            "maps": self.maps and self.maps.state(),
             "meters": [self.meter.state(), self.selection_meter.state()],
         }
 
@@ -368,5 +392,7 @@ class Training:
         parts = self.usage.parts
         self.usage = Usage(**saved["usage"])
         self.usage.parts = max(self.usage.parts, parts)
+        if self.maps and saved["maps"]:
+            self.maps.restore(saved["maps"])
         for meter, state in zip((self.meter, self.selection_meter), saved["meters"], strict=True):
             meter.restore(state)

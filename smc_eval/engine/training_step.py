@@ -40,6 +40,8 @@ class TrainingStep(NetReader):
     """The masks of this step's forward pass; empty where none are set."""
     between: bool = False
     """Whether it stands between two steps: then there are no gradients."""
+    sparse_pass: bool = False
+    """Whether maps ran sparse: then the gradients of pruned weights were not computed."""
     read: bool = False
     """Whether the gradients were read; then those of masked weights count too."""
     read_shares: dict[str, float] = field(default_factory=dict)
@@ -74,12 +76,17 @@ class TrainingStep(NetReader):
     @property
     def grads(self) -> Mapping[str, Tensor]:
         self._refuse_between("gradients")
+        self._refuse_pruned("reads the gradients of pruned weights", "dense_gradient_steps")
         self.read = True
         return self._gradients(self.parameters)
 
     def gradients_within(self, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
         self._refuse_between("gradients")
         self._check_given(masks, "masks for gradients_within", torch.bool)
+        if any(
+            bool((mask & ~self.forward_masks[name]).any()) for name, mask in masks.items() if self.sparse_pass
+        ):
+            self._refuse_pruned("reads gradients of more weights than the unpruned ones", "gradient_density")
         gradients, shapes = self._gradients(masks), self.shards.shapes(self.weights)
         computed = [mask | self.forward_masks.get(name, True) for name, mask in masks.items()]
         for name, count in zip(masks, self.shards.count(computed), strict=True):
@@ -136,6 +143,13 @@ class TrainingStep(NetReader):
     def _refuse_between(self, what: str) -> None:
         if self.between:
             raise SparsityError(f"{self.by} asks for {what} in remask, between two steps; use update")
+
+    def _refuse_pruned(self, does: str, promise: str) -> None:
+        if self.sparse_pass:
+            raise SparsityError(
+                f"{self.by} {does} at step {self.step}, and its `{promise}` does not say so: with "
+                "--kernels sparse they were not computed; mend the promise, or run with --kernels dense"
+            )
 
     def _check_given(
         self, tensors: Mapping[str, Tensor], what: str, dtype: torch.dtype | None = None

@@ -47,6 +47,8 @@ class Usage:
     """Share of each tensor of which a pruner that looks at inputs saw none; only tensors that have some."""
     padded: list[str] = field(default_factory=list)
     """Tensors whose inputs may have included padding when a pruner looked at them."""
+    sparse_maps: list[str] = field(default_factory=list)
+    """Weights whose linear maps ran sparse in a training."""
     notes: list[str] = field(default_factory=list)
     """Notes of pruners for the reader, each line once."""
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(ACTIVITIES, 0.0))

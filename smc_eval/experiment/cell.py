@@ -14,7 +14,7 @@ from smc_eval.errors import DataError, PlanError, UsageError
 from smc_eval.experiment.budget import Budget
 from smc_eval.method import Method
 from smc_eval.protocol import Protocol
-from smc_eval.recipe import Recipe
+from smc_eval.recipe import Kernels, Recipe
 from smc_eval.spec import OmitDefault, Outside, Spec, digest
 from smc_eval.stages import START, Distillation, Prune, Rewind, Stage, Train
 from smc_eval.target import Target, level_text
@@ -38,6 +38,8 @@ class Cell(Spec):
     seed: int = 0
     budget: Annotated[Budget | None, OmitDefault()] = None
     """Training budget; None leaves the training to the method."""
+    kernels: Annotated[Kernels, OmitDefault()] = "dense"
+    """How products with masked matrices are computed."""
     refused_models: Annotated[tuple[str, ...], Outside()] = ()
     """Why the task keeps its published model: a sentence for each model that was named for it."""
 
@@ -47,7 +49,8 @@ class Cell(Spec):
         fold = "" if self.task.fold is None else f" fold {self.task.fold}"
         level = level_text(self.target.pattern, f"{self.target.sparsity:.4g}")
         match = f" match {self.budget.label}" if self.budget else ""
-        return f"{self.task.label}{fold} {self.method.label} {level} seed {self.seed}{match}"
+        kernels = " kernels sparse" if self.kernels == "sparse" else ""
+        return f"{self.task.label}{fold} {self.method.label} {level} seed {self.seed}{match}{kernels}"
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,7 @@ def chain(cell: Cell, sources: tuple[Source, ...], examples: int) -> Chain:
     _accept(cell, examples)
     read = _digests(sources, trained=True)
     start = digest("start", ENGINE, trained_as(cell.task), cell.protocol, cell.seed, read)
-    points, links, last = {START: start}, list[Link](), start
+    points, links, last, masked = {START: start}, list[Link](), start, False
     for number, stage in enumerate(_planned(cell, examples), 1):
         back, name = _back(stage), f"stage {number} of {cell.method.card.name!r}"
         if back is not None and back not in points:
@@ -109,9 +112,12 @@ def chain(cell: Cell, sources: tuple[Source, ...], examples: int) -> Chain:
             case Train():
                 own = stage.recipe or cell.task.recipe
                 stage = stage.model_copy(update={"recipe": own.stretched(stage.length), "length": 1.0})
+                masked |= stage.updater is not None
                 if _trains(cell, stage, examples):
                     bare = stage.model_copy(update={"name": None, "distil": _mixture(stage)})
-                    last = digest(last, bare, points[back]) if back else digest(last, bare)
+                    last = digest(
+                        last, bare, *([points[back]] if back else []), *_kernels(cell, masked=masked)
+                    )
                     links.append(Link(stage, last, points[back] if back else None))
                 points |= {stage.name: last} if stage.name else {}
             case Prune(by=by):
@@ -121,7 +127,7 @@ def chain(cell: Cell, sources: tuple[Source, ...], examples: int) -> Chain:
                         f"and task {cell.task.card.name!r} has no `loss_and_outputs`; "
                         f"choose other options, see `smc-eval show {cell.method.card.name}`"
                     )
-                last = digest(last, stage)
+                last, masked = digest(last, stage), True
                 links.append(Link(stage, last))
             case Rewind(to=to):
                 last = digest(last, "rewind", points[to])
@@ -134,6 +140,11 @@ def chain(cell: Cell, sources: tuple[Source, ...], examples: int) -> Chain:
 def _digests(sources: Sequence[Source], *, trained: bool) -> list[tuple[str, str]]:
     """Roles and digests of the sources that training reads, or of those that it does not read."""
     return [(source.role, source.digest) for source in sources if source.trained == trained]
+
+
+def _kernels(cell: Cell, *, masked: bool) -> tuple[str, ...]:
+    """What the kernels add to the digest of a training. Without masks both kinds compute the same."""
+    return ("kernels sparse",) if masked and cell.kernels == "sparse" else ()
 
 
 def _accept(cell: Cell, examples: int) -> None:

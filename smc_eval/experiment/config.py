@@ -14,7 +14,7 @@ from smc_eval.errors import UnknownName
 from smc_eval.experiment.spec_text import COMMAND_LINE, parse_spec
 from smc_eval.experiment.toml_file import read_toml
 from smc_eval.files.user_path import is_file
-from smc_eval.recipe import Precision
+from smc_eval.recipe import Kernels, Precision
 from smc_eval.spec import Spec
 from smc_eval.target import Distribution, Scope
 
@@ -78,6 +78,9 @@ class RunConfig(Spec):
     accumulation, clip, precision, … Repeatable. Default: each task's recipe."""
     precision: Precision | None = None
     """Precision of forward and backward passes. Default: the recipe's."""
+    kernels: Kernels = "dense"
+    """Products of masked matrices: dense, or sparse where that is faster on this CPU, which is measured once
+    and kept in the store; see docs/kernels.md. Default: dense."""
     match: str | None = None
     """Equal training budget for every method over its whole chain: steps (optimizer steps of the dense
     recipe) or flops (their cost if zeros cost nothing); steps=3 is three times that. Trainings are

@@ -15,7 +15,7 @@ from smc_eval.experiment.model_choice import ModelChoice
 from smc_eval.files.user_path import is_file, is_folder
 from smc_eval.method import DENSE, Method
 from smc_eval.protocol import PROTOCOLS, Protocol
-from smc_eval.recipe import Recipe
+from smc_eval.recipe import Kernels, Recipe
 from smc_eval.registry import ALL, LISTED, Registry
 from smc_eval.spec import Spec
 from smc_eval.target import Distribution, Target
@@ -35,6 +35,8 @@ class Grid(Spec):
     protocol: Protocol
     budget: Budget | None = None
     """Training budget of each cell; None leaves the training to the methods."""
+    kernels: Kernels = "dense"
+    """Kernels of every cell that prunes."""
     refused_models: tuple[tuple[str, tuple[str, ...]], ...] = ()
     """Names of tasks that keep their published model although others were named, each with the reasons."""
 
@@ -56,6 +58,7 @@ class Grid(Spec):
             seeds=parsing.parse_seeds(config.seeds),
             protocol=protocol,
             budget=parsing.parse_budget(config.match) if config.match else None,
+            kernels=config.kernels,
             refused_models=tuple(models.refused.items()),
         )
 
@@ -68,7 +71,10 @@ class Grid(Spec):
                         yield self.cell(task, method, target, seed)
 
     def cell(self, task: Task, method: Method, target: Target, seed: int) -> Cell:
-        """One cell. A budget that equals the dense recipe leaves the dense net without a budget."""
+        """One cell. A budget that equals the dense recipe leaves the dense net without a budget.
+
+        The dense net has no masked matrix, so its kernels are dense.
+        """
         dense = method.card.when == "none"
         budget = self.budget.of_dense if self.budget and dense else self.budget
         return Cell(
@@ -78,6 +84,7 @@ class Grid(Spec):
             protocol=self.protocol,
             seed=seed,
             budget=budget,
+            kernels="dense" if dense else self.kernels,
             refused_models=dict(self.refused_models).get(task.card.name, ()),
         )
 

@@ -64,6 +64,7 @@ def cell_of_record(record: Record, registry: Registry, folder: str | None = None
         protocol=PROTOCOLS[record.protocol],
         seed=record.seed,
         budget=record.match,
+        kernels="sparse" if record.kernels else "dense",
         refused_models=record.refused_models,
     )
 

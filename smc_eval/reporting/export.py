@@ -89,7 +89,8 @@ def record_lines(table: Table) -> list[dict[str, Any]]:
         for cell_value in row.cell_values
         for record in cell_value.records
     }
-    return [_csv_line(result, cell_values.get(id(result))) for result in table.results]
+    named = any(result.kernels for result in table.results)  # a table of dense kernels does not name them
+    return [_csv_line(result, cell_values.get(id(result)), named=named) for result in table.results]
 
 
 def _cells(table: Table) -> list[dict[str, Any]]:
@@ -122,7 +123,8 @@ def _interval_values(cell_value: CellValue | None) -> dict[str, Any]:
     }
 
 
-def _csv_line(result: Record, cell_value: CellValue | None) -> dict[str, Any]:
+def _csv_line(result: Record, cell_value: CellValue | None, *, named: bool) -> dict[str, Any]:
+    kernels = {"kernels": "sparse" if result.kernels else "dense"} if named else {}
     plain = result.to_json()
     score, cost, certificate = plain["score"] or {}, plain["cost"], plain["certificate"]
     return {
@@ -131,6 +133,7 @@ def _csv_line(result: Record, cell_value: CellValue | None) -> dict[str, Any]:
         **plain["target"],
         **{name: ", ".join(getattr(result.target, name)) for name in ("include", "exclude")},
         "match": result.match.label if result.match else None,
+        **kernels,
         "status": result.status,
         "reason": " / ".join(result.reason.splitlines()),
         "notes": "; ".join((*result.refused_models, *result.notes)),

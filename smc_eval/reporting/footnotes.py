@@ -218,6 +218,14 @@ def _shared(table: Table) -> Iterator[str]:
     if budgets:
         matches = ", ".join(budgets)
         yield f"match {matches}: training of a cell along its whole chain, relative to the dense recipe"
+    if served := [record.kernels for record in table.records if record.kernels]:
+        maps, trained, predicted = (
+            sum(getattr(own, name) for own in served) for name in ("maps", "trained", "predicted")
+        )
+        yield (
+            f"kernels sparse: of {maps:,} masked matrices of all cells, {trained:,} ran sparse in training "
+            f"and {predicted:,} in prediction; the others are dense"
+        )
     if len(table.models) == 1:
         yield f"model: {table.models[0]}"
     if sources := dict.fromkeys(record.data.source for record in table.records if record.data.digest):

@@ -119,6 +119,8 @@ class Setting(NamedTuple):
     data: str | NoEffect
     limit: int | None
     match: Budget | None
+    kernels: str | None
+    """None for dense kernels, which records do not name."""
     recipe: Recipe
 
 
@@ -140,6 +142,7 @@ def facets(result: Record) -> Mapping[str, Any]:
             data.source if data.digest else ANY,
             data.limited,
             result.match,
+            "sparse" if result.kernels else None,
             result.recipe,
         )
     )
@@ -157,6 +160,7 @@ def _facets(own: Setting) -> Mapping[str, Any]:
         "data": own.data,
         "limit": own.limit,
         "match": ANY if dense else match and match.measure,
+        "kernels": ANY if dense else own.kernels,
         **{name: f"{n:g}" if (n := getattr(match, name, 1)) != 1 else None for name in ("factor", "inside")},
         **{
             name: json.dumps(v) if isinstance(v, tuple) else v

@@ -72,6 +72,8 @@ def broken(store: Store) -> Iterator[str]:
                 whole = store.mask_samples.load(item.digest) is not None
             case "uses":
                 whole = store.net_uses.is_whole(item.digest)
+            case "kernels":
+                whole = store.kernel_choices.is_whole(item.digest)
             case "masks":
                 whole = _masks_are_whole(store, item.digest)
             case _:

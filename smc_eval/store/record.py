@@ -132,6 +132,20 @@ class ObservedInputs:
 
 
 @dataclass(frozen=True)
+class SparseKernels:
+    """What `--kernels sparse` did: sparse products where they pay, dense ones elsewhere."""
+
+    __pydantic_config__ = RECORD_CONFIG
+
+    maps: Count
+    """Masked matrices of the net."""
+    trained: Count
+    """Those of which a product ran sparse in a training."""
+    predicted: Count
+    """Those of which a product ran sparse when the reported split was predicted."""
+
+
+@dataclass(frozen=True)
 class Record:
     """All results of one cell."""
 
@@ -170,6 +184,8 @@ class Record:
     """Only where a method did not see all inputs, or where they may include padding."""
     checkpoint: Annotated[CheckpointUse | None, Field(exclude_if=lambda v: v is None)] = None
     """What the net took of its checkpoint; missing if it was made without one."""
+    kernels: Annotated[SparseKernels | None, Field(exclude_if=lambda v: v is None)] = None
+    """Only with `--kernels sparse`."""
     refused_models: Annotated[tuple[str, ...], Field(exclude_if=lambda v: not v)] = ()
     """Why the task kept its published model: a sentence for each model that was named for it."""
     notes: Annotated[tuple[str, ...], Field(exclude_if=lambda v: not v)] = ()
@@ -243,6 +259,7 @@ def blank_record(cell: Cell, chain: Chain | None = None, sources: Iterable[Sourc
         digest=chain.digest if chain else digest(cell),
         status="skipped",
         match=cell.budget,
+        kernels=SparseKernels(0, 0, 0) if cell.kernels == "sparse" else None,
         refused_models=cell.refused_models,
     )
 

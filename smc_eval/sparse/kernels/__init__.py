@@ -1,0 +1,1 @@
+"""Kernels: products of matrices with many zeros, for speed alone."""

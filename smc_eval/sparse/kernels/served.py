@@ -1,0 +1,96 @@
+"""A served map: the forward pass of one linear module, sparse where it pays, else torch's own."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from smc_eval.sparse.kernels.choice import (
+    ALL_DENSE,
+    FEWEST_OPERATIONS,
+    FEWEST_WEIGHTS,
+    Choice,
+    Choose,
+    KernelQuestion,
+)
+from smc_eval.sparse.kernels.layout import MaskLayout
+from smc_eval.sparse.kernels.linear import KeptInput, applied
+
+TURNED = ("transformers.pytorch_utils", "Conv1D")
+"""Module and name of transformers' linear map whose weight is [I, O], which may not be imported here."""
+
+MOST_DENSITY = 0.4
+"""No kernel pays for maps of a higher density."""
+
+
+def is_turned(module: nn.Module) -> bool | None:
+    """Whether the weight of a linear module is stored as [I, O]; None if it is no such module.
+
+    Only the classes themselves: a subclass may compute something else.
+    """
+    if type(module) is nn.Linear:
+        return False
+    return True if (type(module).__module__, type(module).__qualname__) == TURNED else None
+
+
+class ServedMap:
+    """Stands for the `forward` of a module while a switch is on."""
+
+    def __init__(
+        self,
+        name: str,
+        module: nn.Linear,
+        layout: MaskLayout,
+        kernels: tuple[str, ...],
+        choose: Choose,
+        shared: KeptInput,
+    ) -> None:
+        """`name` is that of the weight; `module` may be a `Conv1D`; `choose` names the fastest kernels."""
+        self.name, self.module, self.layout = name, module, layout
+        self.weight: Tensor = module.weight
+        self.ran = False
+        """Whether a product was sparse."""
+        self._kernels, self._choose, self._shared = kernels, choose, shared
+        self._choices: dict[int, Choice] = {}
+
+    def __call__(self, input: Tensor) -> Tensor:  # noqa: A002  torch's modules name it so
+        """The outputs [..., O] of inputs [..., I]."""
+        module = self.module
+        weight: Tensor = module.weight
+        if weight is self.weight and self._is_plain(input, weight):
+            choice = self._chosen(input.numel() // self.layout.inputs, weight.dtype)
+            learns = torch.is_grad_enabled() and (input.requires_grad or weight.requires_grad)
+            kernel = choice.training if learns else choice.predicting
+            if kernel != "dense":
+                self.ran = True
+                return applied(
+                    input, weight, module.bias, self.layout, kernel, self._shared if learns else None
+                )
+        return type(module).forward(module, input)
+
+    def _is_plain(self, input: Tensor, weight: Tensor) -> bool:  # noqa: A002
+        """Whether neither the tensors nor torch's present mode ask for anything but an ordinary product."""
+        return (
+            type(input) in {Tensor, nn.Parameter}
+            and input.dtype == weight.dtype == torch.float32
+            and input.device.type == weight.device.type == "cpu"
+            and input.shape[-1:] == (self.layout.inputs,)
+            and not torch.is_autocast_enabled("cpu")
+            and not torch._C._are_functorch_transforms_active()  # noqa: SLF001  torch has no public test
+        )
+
+    def _chosen(self, rows: int, dtype: torch.dtype) -> Choice:
+        """The kernels for so many rows: the same for all between two powers of two."""
+        power = rows.bit_length()
+        choice = self._choices.get(power)
+        if choice is None:
+            choice = ALL_DENSE
+            if rows and 2 * rows * self.layout.mask.numel() >= FEWEST_OPERATIONS:
+                choice = self._choose(KernelQuestion.of(self.layout, rows, self._kernels, dtype))
+            self._choices[power] = choice
+        return choice
+
+
+def may_pay(mask: Tensor) -> bool:
+    """Whether a map with this mask is large and sparse enough for any kernel to pay."""
+    return mask.numel() >= FEWEST_WEIGHTS and int(mask.sum()) <= MOST_DENSITY * mask.numel()
