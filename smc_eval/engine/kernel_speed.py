@@ -56,7 +56,7 @@ def measure_speeds(
             continue
         times = [_pair(dense, kernel, number) for number in range(pairs)]
         ratios = [before / after for before, after in times]
-        low, _, high = quantiles(ratios, n=4) if pairs > 1 else [ratios[0]] * 3
+        low, _, high = quantiles(ratios, n=4, method="inclusive") if pairs > 1 else [ratios[0]] * 3
         found.append(
             KernelSpeed(
                 kernel=name,

@@ -38,6 +38,21 @@ def test_every_kernel_is_measured_beside_dense_products(tmp_path, monkeypatch) -
     assert files.load("b") is None
 
 
+def test_quartiles_of_few_uneven_pairs_lie_between_them(tmp_path, monkeypatch) -> None:
+    net, masks = pruned()
+    monkeypatch.setattr(
+        kernel_speed, "_pair", lambda dense, kernel, number: [(30.0, 1.0), (1.0, 2.0)][number]
+    )
+    speeds = measure_speeds(
+        Toy(), net, masks, Device("cpu"), examples=Toy().data("test")[:6], pairs=2, machine={}
+    )
+    quartiles = {(kernel.low, kernel.speed, kernel.high) for kernel in speeds.kernels}
+    assert quartiles == {(0.5 + 29.5 / 4, 0.5 + 29.5 / 2, 0.5 + 29.5 * 3 / 4)}
+    files = SpeedFiles(tmp_path)
+    files.save("a", speeds)
+    assert files.load("a") == speeds
+
+
 def test_a_kernel_that_is_wrong_is_refused(monkeypatch) -> None:
     net, masks = pruned()
     monkeypatch.setattr(Tiles, "multiply", lambda self, rows: torch.zeros(len(rows), self.out_features))
