@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from smc_eval.api.results import Results
-from smc_eval.cli.grid_run import check_outputs, run_resolved, save_grid
+from smc_eval.cli.grid_run import check_outputs, forecast_of, run_resolved, save_grid
 from smc_eval.engine.distributed import launch
 from smc_eval.engine.progress import Silent, Watcher
 from smc_eval.errors import UnknownName, UsageError, named_value
 from smc_eval.experiment.config import RunConfig, configured, keys
 from smc_eval.experiment.grid import Grid
 from smc_eval.files.user_path import as_path
+from smc_eval.planning.forecast import Forecast
 from smc_eval.planning.resolve import Resolver
 from smc_eval.registry import registry
 from smc_eval.store.records import latest_records
@@ -53,7 +54,8 @@ def evaluate(*, progress: bool = True, grid: str | None = None, **flags: Option)
     check_outputs(config)
     resolved = Resolver().resolve_all(cells.cells())
     save_grid(config, resolved)
-    with _watching(progress) as watcher, _process_as_before():
+    forecast = forecast_of(resolved, config) if progress else None
+    with _watching(progress, forecast) as watcher, _process_as_before():
         records = run_resolved(resolved, config, watcher)
     return Results(tuple(records), (Path(config.output),))
 
@@ -112,7 +114,7 @@ def _words(name: str, value: Any) -> list[str]:
 
 
 @contextmanager
-def _watching(progress: bool) -> Iterator[Watcher]:  # noqa: FBT001
+def _watching(progress: bool, forecast: Forecast | None) -> Iterator[Watcher]:  # noqa: FBT001
     """A watcher that shows progress, or none."""
     if not progress:
         yield Silent()
@@ -121,7 +123,7 @@ def _watching(progress: bool) -> Iterator[Watcher]:  # noqa: FBT001
 
     from smc_eval.cli.progress import progress_on
 
-    with progress_on(Console(stderr=True), quiet=False) as watcher:
+    with progress_on(Console(stderr=True), quiet=False, forecast=forecast) as watcher:
         yield watcher
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from smc_eval import __version__
+from smc_eval.engine.distributed import launch
 from smc_eval.engine.executors.select import executor_for
 from smc_eval.engine.finished_run import finished_run
 from smc_eval.engine.progress import Watcher
@@ -18,6 +19,7 @@ from smc_eval.experiment.cell import Chain
 from smc_eval.experiment.config import RunConfig
 from smc_eval.experiment.parsing import parse_named
 from smc_eval.experiment.spec_text import parse_trackers
+from smc_eval.planning.forecast import Forecast
 from smc_eval.planning.resolve import ResolvedCell, unresolved_lines
 from smc_eval.registry import registry
 from smc_eval.reporting.export import check_writable
@@ -106,6 +108,15 @@ def _run(
         from smc_eval.engine.runner import run_cells  # imports torch
 
         return run_cells(chains, run_options, store)
+
+
+def forecast_of(resolved: Sequence[ResolvedCell], config: RunConfig) -> Forecast | None:
+    """The forecast of the cells that can run, by the nets and records of the store; None if none is shown."""
+    if config.quiet or launch.rank() > 0:
+        return None
+    store = Store(Path(config.output))
+    chains = [cell.chain for cell in resolved if cell.chain]
+    return Forecast(chains, store.nets().__contains__, store.records.latest().values())
 
 
 def save_grid(config: RunConfig, resolved: Sequence[ResolvedCell]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from smc_eval.cli.grid_run import check_outputs, run_resolved, save_grid
+from smc_eval.cli.grid_run import check_outputs, forecast_of, run_resolved, save_grid
 from smc_eval.cli.notices import print_notices
 from smc_eval.cli.search_table import bisection_of, outcome_line, print_searches
 from smc_eval.engine.distributed import launch
@@ -24,9 +24,9 @@ from smc_eval.reporting.printable import printable_lines
 from smc_eval.reporting.table import Table, table_of
 from smc_eval.store.predictions import items_in
 from smc_eval.store.record import Record, same_data
+from smc_eval.store.store import Store
 
 if TYPE_CHECKING:
-    from smc_eval.planning.forecast import Forecast
     from smc_eval.reporting.summary import Summaries
 
 ISOLATED = True
@@ -85,8 +85,6 @@ def plan_instead(config: RunConfig) -> None:
 def run_searches(sparsity_searches: Sequence[SparsitySearch], grid: Grid, config: RunConfig) -> list[Record]:
     """Run sparsity searches round by round, and print their results. Returns the records of all cells."""
     records, states = list[Record](), list(sparsity_searches)
-    from smc_eval.store.store import Store
-
     stored = Store(Path(config.output)).records.latest()
     rounds = run_rounds(
         grid, sparsity_searches, lambda resolved, ahead: run_watched(resolved, config, ahead), stored
@@ -111,18 +109,6 @@ def run_watched(
 
     with progress_on(Console(stderr=True), config.quiet, forecast=forecast_of(resolved, config)) as watcher:
         return run_resolved(resolved, config, watcher, ahead, isolated=ISOLATED, **options)
-
-
-def forecast_of(resolved: Sequence[ResolvedCell], config: RunConfig) -> Forecast | None:
-    """The forecast of the cells that can run, by the nets and records of the store; None if none is shown."""
-    if config.quiet or launch.rank() > 0:
-        return None
-    from smc_eval.planning.forecast import Forecast
-    from smc_eval.store.store import Store
-
-    store = Store(Path(config.output))
-    chains = [cell.chain for cell in resolved if cell.chain]
-    return Forecast(chains, store.nets().__contains__, store.records.latest().values())
 
 
 def results_table(records: Sequence[Record], config: RunConfig) -> Table:

@@ -92,6 +92,8 @@ def _jobs(chains: Sequence[Chain], store: Store, options: RunOptions, devices: S
     """How many cells run at once; None leaves it to an executor that is not local."""
     if options.jobs or options.executor != "local":
         return options.jobs
+    if launch.world_size() > 1:
+        return 1  # ranks run each cell together
     if devices or not (options.tiny and options.isolated and options.alone and is_cpu(options.device)):
         return max(1, len(devices))
     records = store.records.latest()

@@ -38,6 +38,13 @@ def test_the_command_continues_what_evaluate_began(invoke) -> None:
     ]  # with seconds, so nothing ran again
 
 
+def test_progress_has_the_time_left_for_the_grid(invoke, capsys) -> None:
+    smc_eval.evaluate(**FLAGS)
+    shown = capsys.readouterr().err.splitlines()
+    assert [line.endswith("; grid: about 0:00:00 left") for line in shown if " in 0:00:" in line][-1]
+    assert all("; grid: about " in line for line in shown if " in 0:00:" in line)
+
+
 def test_results_are_a_table_a_frame_and_a_comparison(invoke) -> None:
     results = smc_eval.evaluate(**FLAGS, seeds=[0, 1], progress=False)
     printed = invoke("report", "smc-eval-runs").stdout

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from smc_eval.engine import runner
 from smc_eval.engine.cell_run import CellOptions, CellRun
-from smc_eval.engine.device import Device
+from smc_eval.engine.device import Device, is_cpu
 from smc_eval.engine.executors.attempt import attempt
 from smc_eval.engine.executors.dispatcher import Dispatcher
 from smc_eval.engine.executors.jobs import Job
@@ -369,6 +369,21 @@ def test_many_tiny_cells_take_the_cores_of_a_cpu(
         tmp_path, **{"device": "cpu", "threads": 1, "tiny": True, "isolated": True, **change}
     )
     assert runner._jobs(chains, store, options, []) == jobs
+    if "jobs" not in change and "executor" not in change:
+        with monkeypatch.context() as patch:
+            patch.setattr(runner.launch, "world_size", lambda: 2)  # ranks run each cell together
+            assert runner._jobs(chains, store, options, []) == 1
     assert runner._jobs(chains, store, options, ["0", "1"]) == (
         jobs if change.keys() & {"jobs", "executor"} else 2
     )
+
+
+@pytest.mark.parametrize(
+    ("device", "found", "cpu"),
+    [("cpu", True, True), ("auto", False, True), ("auto", True, False), ("cuda", False, False)],
+)
+def test_auto_is_the_cpu_where_torch_finds_no_accelerator(
+    device: str, *, found: bool, cpu: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.accelerator.is_available", lambda: found)
+    assert is_cpu(device) == cpu

@@ -144,8 +144,10 @@ class Dispatcher:
 
     def _settle(self, lane: Watcher, digest: str, record: Record) -> None:
         self._take(lane, digest, record)
-        if record.status == "ok" and (record.task, record.model) not in self.scheduler.rates:
-            self.scheduler = Scheduler(seen_rates(self.store.records.latest().values()))
+        if new := {
+            task: rate for task, rate in seen_rates([record]).items() if task not in self.scheduler.rates
+        }:
+            self.scheduler = Scheduler({**self.scheduler.rates, **new})
         self._forget_unneeded()
 
     def _take(self, lane: Watcher, digest: str, record: Record) -> None:
