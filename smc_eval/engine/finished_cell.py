@@ -28,6 +28,7 @@ from smc_eval.sparse.net import Net
 from smc_eval.sparse.scope import sparsities
 from smc_eval.sparse.weight_change import weight_change
 from smc_eval.store.certificate import Certificate, WeightChange
+from smc_eval.store.epoch_score import EpochScore
 from smc_eval.store.net_uses import NetUse
 from smc_eval.store.record import ReachedSparsity, Record, blank_record, scored_record
 from smc_eval.store.store import Store
@@ -95,6 +96,7 @@ class FinishedCell:
             cost=cost,
             inputs=self.usage.inputs(self.net.shapes),
             checkpoint=used_checkpoint(self.net.model),
+            epochs=tuple(EpochScore(**epoch) for epoch in self.usage.epochs),
             kernels=self.maps and self.maps.record(self.usage.sparse_maps),
             notes=(
                 *blank.notes,

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import Any
 
 from torch import Tensor, nn
@@ -15,12 +15,12 @@ from smc_eval.engine.activations import recomputed
 from smc_eval.engine.batches import Batches, Passes
 from smc_eval.engine.checkpoint_interval import CheckpointInterval
 from smc_eval.engine.device import Device
+from smc_eval.engine.epoch_selection import EpochSelection
 from smc_eval.engine.flop_meter import FlopMeter
 from smc_eval.engine.objective import Objective
 from smc_eval.engine.optimizer import gathered_state, make_optimizer, restore_state, set_learning_rate
 from smc_eval.engine.optimizer_state import check_optimizer
 from smc_eval.engine.perturbation import perturbation
-from smc_eval.engine.predict import predict, prediction_recipe
 from smc_eval.engine.progress import TRAINING, StepValues, Watcher
 from smc_eval.engine.sparse_maps import SparseMaps, TrainingMaps
 from smc_eval.engine.stop_signals import STOP_SIGNALS
@@ -28,23 +28,12 @@ from smc_eval.engine.training_step import TrainingStep
 from smc_eval.engine.usage import Usage
 from smc_eval.errors import TrainingError
 from smc_eval.experiment.cell import Link
-from smc_eval.experiment.checked_score import checked_score
 from smc_eval.sparse.derived import not_finite
 from smc_eval.sparse.net import Net
 from smc_eval.spec import digest
 from smc_eval.stages import Train
 from smc_eval.store.store import Store
 from smc_eval.updater import Updater
-
-
-@dataclass
-class Best:
-    """The best epoch so far: its score and, on the CPU, its weights and masks."""
-
-    value: float = -math.inf
-    step: int = 0
-    weights: dict[str, Tensor] = field(default_factory=dict)
-    masks: dict[str, Tensor] = field(default_factory=dict)
 
 
 class Training:
@@ -63,6 +52,7 @@ class Training:
         assert isinstance(link.stage, Train)
         self.net, self.stage, self.digest = net, link.stage, link.digest
         self.batches, self.usage, self.device = batches, usage, device
+        usage.epochs = []
         self.recipe, self.task, self.updater = batches.recipe, batches.task, link.stage.updater
         steps = self.stage.steps_of(self.recipe.total(batches.total))
         self.step = self.first = steps.start
@@ -75,7 +65,6 @@ class Training:
         device.seed(self.digest)
         self.generator = device.generator(digest(self.digest, "updater"))
         self.updater_state: dict[str, Tensor] = {}
-        self.best = Best()
         self.sparse_maps = maps
         self.maps: TrainingMaps | None = None
         if maps:
@@ -87,7 +76,8 @@ class Training:
             net.soft = self.updater.soft
             self.updater_state = self.updater.init(net.weights, net.full_masks)
             self._remask()
-        self.meter, self.selection_meter = FlopMeter(net), FlopMeter(net)
+        self.meter = FlopMeter(net)
+        self.selection = EpochSelection(net, batches, device, maps, self.digest)
 
     def run(self, store: Store, watcher: Watcher, checkpoint_seconds: float | None) -> None:
         """Train to the end of the stage, from a checkpoint if there is one.
@@ -108,7 +98,7 @@ class Training:
                 loss = self._advance()
                 watcher.step(self.step - self.first, loss)
                 if self.recipe.keep == "best" and self._epoch_ends():
-                    self._select()
+                    self.selection.compare(self.step, self.usage)
                 now = time.perf_counter()
                 self.usage.seconds["train"] += now - began
                 began = now
@@ -122,16 +112,12 @@ class Training:
         self.net.soft = False
         self.net.give_room_back()
         self.net.forget_gradients()
-        for meter in (self.meter, self.selection_meter):
+        for meter in self._meters:
             self.usage.spend("train", meter.spent(), meter.operations.uncounted)
         if self.maps:
             self.maps.tell(self.usage)
-        if self.best.weights:
-            self.net.masks = {
-                name: mask.to(self.device.torch_device) for name, mask in self.best.masks.items()
-            }
-            self.net.load_shards(self.best.weights)
-            watcher.note(f"kept the net of step {self.best.step}, the best of its epochs")
+        if step := self.selection.load_best():
+            watcher.note(f"kept the net of step {step}, the best of its epochs")
         self.net.apply_masks()
 
     def _stops_after_a_step(self) -> AbstractContextManager[None]:
@@ -306,37 +292,6 @@ class Training:
     def _epoch_ends(self) -> bool:
         return self.step % self.recipe.steps_per_epoch(self.batches.total) == 0 or self.step == self.last
 
-    def _select(self) -> None:
-        """Predict the validation examples, and keep the net if no epoch was better.
-
-        A net is also kept if it is sparser than the best one so far: only nets at the final sparsity
-        of the stage are compared.
-        """
-        examples = self.batches.validation or self.task.data("test")
-        batches = self.batches
-        recipe = prediction_recipe(self.recipe, batches.parts, one_by_one=batches.one_by_one)
-        with self.net.masked():
-            predicted = predict(
-                self.task,
-                self.net.model,
-                examples,
-                recipe,
-                self.device,
-                self.selection_meter,
-                self.sparse_maps,
-            )
-        score = self.device.ranks.on_rank_zero(lambda: checked_score(self.task, predicted, examples))
-        self.usage.selections += 1
-        value = score.value if score.higher_is_better else -score.value
-        remaining, before = (
-            sum(self.net.shards.count(m.values())) for m in (self.net.masks, self.best.masks)
-        )
-        sparser = remaining < before
-        if value > self.best.value or sparser or (self.net.masks and not self.best.masks):
-            weights = {name: tensor.cpu().clone() for name, tensor in self.net.state.items()}
-            masks = {name: mask.cpu().clone() for name, mask in self.net.masks.items()}
-            self.best = Best(value, self.step, weights, masks)
-
     def _values(self) -> StepValues:
         """The values of the last step, for a tracker. Reads, and draws nothing."""
         rate, sparsity = max(group["lr"] for group in self.optimizer.param_groups), 0.0
@@ -348,13 +303,18 @@ class Training:
         return StepValues(self.usage.steps, float(rate), sparsity)
 
     @property
+    def _meters(self) -> tuple[FlopMeter, FlopMeter]:
+        """Of the passes of training, and of those that select an epoch."""
+        return self.meter, self.selection.meter
+
+    @property
     def _size(self) -> int:
         """About the bytes of a checkpoint: the weights and, for most optimizers, two moments of each."""
         return 3 * sum(tensor.nbytes for tensor in self.net.state.values())
 
     def _checkpoint(self) -> dict[str, Any]:
         """Everything that the next step depends on, and the counts."""
-        gathered, best = self.net.gathered, self.best
+        gathered = self.net.gathered
         return {
             "step": self.step,
             "stepped": self.stepped,
@@ -366,10 +326,10 @@ class Training:
             "memory": gathered(self.updater_state),
             "updater generator": self.generator.get_state(),
             "rng": self.device.rng_state(),
-            "best": vars(best) | {"weights": gathered(best.weights), "masks": gathered(best.masks)},
+            "best": self.selection.state(),
             "usage": asdict(self.usage),
             "maps": self.maps and self.maps.state(),
-            "meters": [self.meter.state(), self.selection_meter.state()],
+            "meters": [meter.state() for meter in self._meters],
         }
 
     def _restore(self, saved: dict[str, Any]) -> None:
@@ -387,12 +347,11 @@ class Training:
         self.updater_state = {name: tensor.to(device) for name, tensor in sharded(saved["memory"]).items()}
         self.generator.set_state(saved["updater generator"])
         self.device.set_rng_state(saved["rng"])
-        best = saved["best"]
-        self.best = Best(**best | {"weights": sharded(best["weights"]), "masks": sharded(best["masks"])})
+        self.selection.restore(saved["best"])
         parts = self.usage.parts
         self.usage = Usage(**saved["usage"])
         self.usage.parts = max(self.usage.parts, parts)
         if self.maps and saved["maps"]:
             self.maps.restore(saved["maps"])
-        for meter, state in zip((self.meter, self.selection_meter), saved["meters"], strict=True):
+        for meter, state in zip(self._meters, saved["meters"], strict=True):
             meter.restore(state)

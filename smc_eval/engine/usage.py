@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from smc_eval.sparse.sight import unseen_share
 from smc_eval.store.cost import ActivityFlops, ActivitySeconds, Cost, FlopCount
@@ -37,6 +37,8 @@ class Usage:
     """Batches that an optimizer passed through the net again, forward and backward, at perturbed weights."""
     selections: int = 0
     """How often examples were predicted to select an epoch."""
+    epochs: list[dict[str, Any]] = field(default_factory=list)
+    """The scores of all epochs of the last training, if it selected one; each as an `EpochScore` has it."""
     changes: int = 0
     """Mask changes."""
     regrown: int = 0

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import ClassVar, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from smc_eval.card import MethodCard
+from smc_eval.errors import UsageError
 from smc_eval.method import Method
 from smc_eval.methods.gmp import Cubic
 from smc_eval.stages import Distillation, Rewind, Stage, Train
@@ -23,6 +24,9 @@ class TunedGmp(Method):
     its loss and a tuned temperature. Schedule, weight and temperature have the defaults of the authors'
     recipe for 90 % (arXiv:2203.07259). The growth of the length is our own choice: it is proportional to
     the number of times that the remaining weights are halved.
+
+    Each part can be left out, to see what it is worth: the first by `embeddings=pruned`, the second by a
+    `pace` so small that one length stays, the third by a `hardness` of 0, which also trains no teacher.
     """
 
     card: ClassVar[MethodCard] = MethodCard(
@@ -45,10 +49,13 @@ class TunedGmp(Method):
     """Share of the training at which pruning begins."""
     until: float = Field(0.87, gt=0, le=1)
     """Share of the training at which the target is reached."""
-    hardness: float = Field(1.0, gt=0, le=1)
+    hardness: float = Field(1.0, ge=0, le=1)
     """Distillation weight: share of the loss that comes from the dense net. The rest comes from the task."""
     temperature: float = Field(2.0, gt=0)
     """Temperature of both nets. Above 1, the dense net's probabilities of wrong classes weigh more."""
+
+    embeddings: Literal["dense", "pruned"] = "dense"
+    """Embeddings and output layer: `dense`, or `pruned` with the rest, under scope `all-2d`."""
 
     @model_validator(mode="after")
     def _forward(self) -> Self:
@@ -57,15 +64,31 @@ class TunedGmp(Method):
             raise ValueError(f"{found}; since must be below until")
         return self
 
+    def accept(self, target: Target) -> None:
+        """Refuse scope `all-2d`, unless embeddings shall be pruned: that is then the only scope.
+
+        Raises:
+            UsageError: as `Method.accept`; or the scope contradicts `embeddings`.
+        """
+        if self.embeddings == "dense":
+            super().accept(target)
+        elif target.scope == "all-2d":
+            super().accept(target.model_copy(update={"scope": "body"}))
+        else:
+            raise UsageError(
+                f"method {self.label!r} does not support scope {target.scope!r}, which leaves out "
+                "embeddings; it supports: all-2d, as in --scope all-2d"
+            )
+
     def plan(self, target: Target) -> Iterator[Stage]:
         """Train the teacher, rewind, then prune gradually under its loss."""
-        yield Train(name="dense")
-        yield Rewind()
-        yield Train(
-            updater=Cubic(to=target, since=self.since, until=self.until),
-            distil=Distillation(teacher="dense", hardness=self.hardness, temperature=self.temperature),
-            length=self.length(target),
-        )
+        distil = None
+        if self.hardness:
+            distil = Distillation(teacher="dense", hardness=self.hardness, temperature=self.temperature)
+            yield Train(name="dense")
+            yield Rewind()
+        updater = Cubic(to=target, since=self.since, until=self.until)
+        yield Train(updater=updater, distil=distil, length=self.length(target))
 
     def length(self, target: Target) -> float:
         """Length of the training as a multiple of the recipe: `pace` for each halving, to two decimals."""

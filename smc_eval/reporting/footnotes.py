@@ -11,6 +11,7 @@ from smc_eval.reporting.cell_value import DISCONNECTED
 from smc_eval.reporting.data_notes import data_notes
 from smc_eval.reporting.differences import between_rows, within_means
 from smc_eval.reporting.printable import printable, printable_lines
+from smc_eval.reporting.selection import selection_notes
 from smc_eval.reporting.table import ANY, Table, distinct_facets, facet_text, short_sparsities
 from smc_eval.store.record import ObservedInputs, Record
 from smc_eval.target import STRUCTURED_PATTERNS, level_text
@@ -41,7 +42,7 @@ def footnotes(table: Table) -> Footnotes:
     records = table.records
     problems = (*_problems(records), *_dead_tensors(records), *_inputs(records), *_untied(records))
     warnings = (*_warnings(records), *within_means(table))
-    settings = (*_settings(table), *between_rows(table), *data_notes(records))
+    settings = (*_settings(table), *selection_notes(records), *between_rows(table), *data_notes(records))
     return Footnotes(
         tuple(map(printable, warnings)),
         tuple(map(printable_lines, problems)),

@@ -17,6 +17,7 @@ from smc_eval.score import Score, pooled
 from smc_eval.spec import digest
 from smc_eval.store.certificate import RECORD_CONFIG, Certificate, Count, Share
 from smc_eval.store.cost import Cost
+from smc_eval.store.epoch_score import EpochScore
 from smc_eval.task import CheckpointUse, Source
 
 RECORD_SCHEMA = 2
@@ -184,6 +185,8 @@ class Record:
     """Only where a method did not see all inputs, or where they may include padding."""
     checkpoint: Annotated[CheckpointUse | None, Field(exclude_if=lambda v: v is None)] = None
     """What the net took of its checkpoint; missing if it was made without one."""
+    epochs: Annotated[tuple[EpochScore, ...], Field(exclude_if=lambda v: not v)] = ()
+    """All epochs of the last training, where one of them was selected."""
     kernels: Annotated[SparseKernels | None, Field(exclude_if=lambda v: v is None)] = None
     """Only with `--kernels sparse`."""
     refused_models: Annotated[tuple[str, ...], Field(exclude_if=lambda v: not v)] = ()

@@ -18,7 +18,7 @@ from smc_eval.engine.training_step import TrainingStep
 from smc_eval.experiment.budget import Budget
 from smc_eval.experiment.cell import Cell, Chain, chain
 from smc_eval.method import Method
-from smc_eval.protocol import SOUND
+from smc_eval.protocol import SOUND, Protocol
 from smc_eval.sparse.net import Net
 from smc_eval.store.cost import ActivitySeconds
 from smc_eval.store.record import Record
@@ -45,11 +45,16 @@ class Interrupting(Silent):
 
 
 def chain_of(
-    method: Method, target: Target, task: Task | None = None, seed: int = 0, budget: Budget | None = None
+    method: Method,
+    target: Target,
+    task: Task | None = None,
+    seed: int = 0,
+    budget: Budget | None = None,
+    protocol: Protocol = SOUND,
 ) -> Chain:
     """The chain of a cell, on the toy task unless another is given."""
     task = task or Toy()
-    cell = Cell(task=task, method=method, target=target, protocol=SOUND, seed=seed, budget=budget)
+    cell = Cell(task=task, method=method, target=target, protocol=protocol, seed=seed, budget=budget)
     return chain(cell, task.sources(), len(task.data("train")))
 
 

@@ -16,6 +16,7 @@ from smc_eval.errors import SparsityError, TrainingError, UsageError
 from smc_eval.method import Method
 from smc_eval.methods.dense import Dense
 from smc_eval.methods.omp import Magnitude
+from smc_eval.protocol import PAPER
 from smc_eval.pruner import Criterion, Probe, Pruner
 from smc_eval.recipe import Recipe
 from smc_eval.stages import Prune, Stage, Train
@@ -113,6 +114,15 @@ def test_the_sound_protocol_refuses_selection_on_the_reported_split() -> None:
         chain_of(Dense(), Target(), Toy(recipe=recipe))
 
 
+def test_the_record_has_the_score_of_each_epoch_that_was_compared(tmp_path: Path) -> None:
+    paper = {"keep": "best", "epochs": 3, "steps": None, "batch_size": 13}
+    toy = Toy(recipe=Toy().recipe.model_copy(update=paper))
+    result = run_chain(chain_of(Dense(), Target(), toy, protocol=PAPER), tmp_path)[0]
+    assert [epoch.step for epoch in result.epochs] == [4, 8, 12]  # 52 examples in batches of 13
+    assert result.score.value == max(epoch.score for epoch in result.epochs)
+    assert not run_chain(chain_of(Dense(), Target()), tmp_path / "last")[0].epochs
+
+
 def test_validation_examples_are_not_trained_on(tmp_path: Path) -> None:
     recipe = Toy().recipe.model_copy(
         update={"keep": "best", "validation": 0.25, "epochs": 2, "steps": None, "batch_size": 13}
@@ -120,7 +130,7 @@ def test_validation_examples_are_not_trained_on(tmp_path: Path) -> None:
     result = run_chain(chain_of(Dense(), Target(), Toy(recipe=recipe)), tmp_path)[0]
     assert result.cost.examples == 2 * 39  # 52 examples, a quarter held out
     assert result.cost.steps == 2 * 3
-    assert result.cost.selections == 2
+    assert result.cost.selections == len(result.epochs) == 2
 
 
 def test_accumulation_equals_one_large_batch_and_counts_as_one_step(tmp_path: Path) -> None:

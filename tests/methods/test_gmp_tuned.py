@@ -70,6 +70,17 @@ def test_embeddings_and_head_stay_dense() -> None:
         TunedGmp().accept(Target(sparsity=0.5, scope="all-2d"))
 
 
+def test_each_of_its_three_parts_can_be_left_out() -> None:
+    everything = Target(sparsity=0.9, scope="all-2d")
+    pruned = TunedGmp(embeddings="pruned")
+    pruned.accept(everything)
+    with pytest.raises(UsageError, match="'gmp-tuned:embeddings=pruned' does not support scope 'body'"):
+        pruned.accept(NINTH)
+    assert TunedGmp(pace=0.01).length(NINTH) == 1.0
+    untaught = Train(updater=Cubic(to=NINTH, since=0.07, until=0.87), length=3.32)
+    assert list(TunedGmp(hardness=0).plan(NINTH)) == [untaught]
+
+
 def test_a_schedule_that_ends_before_it_begins_is_refused() -> None:
     with pytest.raises(
         ValueError, match=r"pruning begins at 0.9 and ends at 0.87; since must be below until"
