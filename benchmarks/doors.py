@@ -77,7 +77,7 @@ def records(count: int) -> Iterator[dict[str, Any]]:
     cells = [(*level, task, *place) for place in places for task in TASKS for level in levels]
     for method, sparsity, task, seed, fold in cells[:count]:
         text = f"{task} {method} {sparsity} {seed} {fold}"
-        draw = random.Random(text)  # noqa: S311 - made-up data
+        draw = random.Random(text)
         names = [f"encoder.layer.{n // 6}.{'qkvoud'[n % 6]}.weight" for n in range(TENSORS)]
         tensors = {name: min(1.0, sparsity * draw.uniform(0.85, 1.15)) for name in names}
         moved = {name: 10 ** draw.uniform(-3, -1) for name in names}

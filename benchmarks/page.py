@@ -45,7 +45,7 @@ def cells() -> list[tuple[str, str, float, int]]:
 
 def make_record(task: str, method: str, sparsity: float, seed: int) -> tuple[Record, Items, Any]:
     """A plausible record, its items and its mask samples."""
-    generator = random.Random(f"{task} {method} {sparsity} {seed}")  # noqa: S311 - made-up data
+    generator = random.Random(f"{task} {method} {sparsity} {seed}")
     offset = 0.06 * (METHODS.index(method) if method in METHODS else 0)
     retained = 1 / (1 + math.exp(14 * (sparsity - 0.9 + offset)))
     chance = TASKS[task] / 100

@@ -117,7 +117,7 @@ class Sentences(Task):
         return ()
 
     def data(self, part: Part) -> Sequence[tuple[list[int], int]]:
-        generator = random.Random(0)  # noqa: S311  # no secret
+        generator = random.Random(0)  # no secret
         return [
             ([generator.randrange(WORDS) for _ in range(LENGTH)], generator.randrange(CLASSES))
             for _ in range(512)

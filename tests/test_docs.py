@@ -281,8 +281,9 @@ def script(name: str) -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("name", ["newcomers", "smollm2"])
-def test_the_tables_of_findings_are_those_of_the_records(name: str) -> None:
+@pytest.mark.parametrize("name", ["newcomers", "smollm2", "lazy"])
+def test_the_tables_of_findings_are_those_of_the_records(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
     findings = script("findings")
     if findings.document(name) != findings.page(name).read_text(encoding="utf-8"):
         pytest.fail(f"docs/findings/{name}.md is out of date; run: python benchmarks/findings.py")

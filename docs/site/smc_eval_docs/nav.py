@@ -53,7 +53,7 @@ SECTIONS: Mapping[str, Sequence[str]] = {
         "python-reference/*",
         "record-schema.md",
     ),
-    "Findings": ("findings.md", "findings/newcomers.md", "findings/smollm2.md", "findings/outside.md"),
+    "Findings": ("findings.md", "findings/newcomers.md", "findings/smollm2.md", "findings/lazy.md", "findings/outside.md"),
     "Changelog": ("changelog.md",),
 }
 """The sections with their pages, in order. `FOLDER/*` stands for all pages of a folder."""

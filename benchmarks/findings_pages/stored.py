@@ -1,0 +1,29 @@
+"""The records of a page of findings, and how the pages name their rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from smc_eval.reporting.table import Table, table_of
+from smc_eval.store.predictions import items_in
+from smc_eval.store.record import Record, same_data
+from smc_eval.store.records import RecordsFile
+
+PAGES = Path(__file__).parents[2] / "docs" / "findings"
+
+
+def read(folder: Path) -> tuple[list[Record], Table]:
+    """The records of a store, and their table."""
+    records = same_data(RecordsFile(folder).latest().values())
+    return records, table_of(records, items_in([folder]))
+
+
+def method_of(row: str) -> str:
+    """The method of a row, without its distribution."""
+    return row.partition(" ")[0]
+
+
+def named(row: str, methods: Mapping[str, int]) -> str:
+    """A row as the pages name it: with its distribution where the table has several rows of the method."""
+    return row if methods[method_of(row)] > 1 else method_of(row)
