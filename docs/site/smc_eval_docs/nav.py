@@ -53,7 +53,16 @@ SECTIONS: Mapping[str, Sequence[str]] = {
         "python-reference/*",
         "record-schema.md",
     ),
-    "Findings": ("findings.md", "findings/newcomers.md", "findings/smollm2.md", "findings/lazy.md", "findings/outside.md"),
+    "Findings": (
+        "findings.md",
+        "findings/newcomers.md",
+        "findings/smollm2.md",
+        "findings/lazy.md",
+        "findings/tuned-gmp.md",
+        "findings/where-it-hurts.md",
+        "findings/picking.md",
+        "findings/outside.md",
+    ),
     "Changelog": ("changelog.md",),
 }
 """The sections with their pages, in order. `FOLDER/*` stands for all pages of a folder."""
