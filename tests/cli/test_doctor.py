@@ -92,7 +92,9 @@ def test_it_fits_on_one_screen(invoke, monkeypatch: pytest.MonkeyPatch) -> None:
     assert ended.exit_code == 0 and lines[-1] == "ready to run"
     assert len(lines) <= 24 and max(map(len, lines)) <= 100
     heads = ("python", "packages", "torch", "devices", "memory", "hub", "plugins", "store", "extras")
-    assert [line.split()[1] for line in lines if line.startswith("ok ")][: len(heads)] == list(heads)
+    words = [line.split() for line in lines]
+    found = [own[1] for own in words if own and own[0] in {"ok", "note"}]  # a CUDA build may see no GPU
+    assert found[: len(heads)] == list(heads)
 
 
 def test_nothing_is_made_by_looking(invoke, tmp_path: Path) -> None:
@@ -143,7 +145,8 @@ def test_little_room_is_a_note(invoke, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(diagnosis.shutil, "disk_usage", lambda _: SimpleNamespace(free=10**9))
     content = report(invoke)
     assert content["usable"] and content["store"]["free_bytes"] == 10**9
-    assert content["notes"] == ["only 1 GB are free for the store; --keep results needs the least"]
+    room = [note for note in content["notes"] if "torch" not in note]  # a CUDA build notes that it sees no GPU
+    assert room == ["only 1 GB are free for the store; --keep results needs the least"]
 
 
 def test_a_store_of_another_release_is_named(invoke, tmp_path: Path) -> None:
