@@ -145,7 +145,7 @@ def test_little_room_is_a_note(invoke, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(diagnosis.shutil, "disk_usage", lambda _: SimpleNamespace(free=10**9))
     content = report(invoke)
     assert content["usable"] and content["store"]["free_bytes"] == 10**9
-    room = [note for note in content["notes"] if "torch" not in note]  # a CUDA build notes that it sees no GPU
+    room = [note for note in content["notes"] if "torch" not in note]  # its build may see no GPU
     assert room == ["only 1 GB are free for the store; --keep results needs the least"]
 
 
