@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right, insort
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -148,6 +149,7 @@ class Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.operations = into
         self.regions: dict[int, list[tuple[int, int, Shares]]] = {}
         self.references: list[Tensor] = []
+        self._apart = False
         for name, weight in weights.items():
             self.register(name, weight)
 
@@ -155,10 +157,22 @@ class Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Count a tensor as the weight of this name: the weight itself, or its replacement in a pass."""
         self._register(tensor, {name: 1.0})
 
+    @contextmanager
+    def apart(self, weight: Tensor, rows: int) -> Iterator[None]:
+        """Within, a kernel computes a linear map over so many rows. It counts as the dense product."""
+        self.operations.add(2 * rows * weight.numel(), self._shares_of(weight), self.operations.products)
+        self._apart = True
+        try:
+            yield
+        finally:
+            self._apart = False
+
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
+        if self._apart:
+            return func(*args, **kwargs)
         kind = out_of_place(func.overloadpacket)
         out = func(*args, **kwargs)
         if kind in FORMULAS:

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from smc_eval.files.sealed_json import read_sealed_json, write_sealed_json
+from smc_eval.recipe import SPARSE_KERNELS_VERSION
 from smc_eval.spec import digest
 
 CHOICES_FOLDER = "kernels"
 """Their folder inside a store: a file for each question."""
-CHOICES_VERSION = 1
-"""Raise it when a kernel computes in another way, so that it is measured again."""
 
 
 class KernelChoices:
@@ -28,7 +27,7 @@ class KernelChoices:
     @staticmethod
     def name(question: Mapping[str, Any]) -> str:
         """The name of a question's file and lock."""
-        return digest("kernels", CHOICES_VERSION, question)
+        return digest("kernels", SPARSE_KERNELS_VERSION, question)
 
     def load(self, question: Mapping[str, Any]) -> dict[str, str] | None:
         """The kernel for each product; None where none was chosen yet, or the file is broken."""

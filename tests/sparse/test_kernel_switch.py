@@ -12,6 +12,7 @@ from smc_eval.sparse.kernels import served
 from smc_eval.sparse.kernels.choice import Choice, KernelQuestion
 from smc_eval.sparse.kernels.switch import Switch
 from smc_eval.sparse.net import Net
+from smc_eval.sparse.operations import Counting, Operations
 
 
 @pytest.fixture(autouse=True)
@@ -86,6 +87,18 @@ def test_without_gradients_the_outputs_are_the_same_too() -> None:
         with Switch(net, always_tiles).on() as ran:
             sparse = net.model(x)
     assert len(ran) == 4 and close(sparse, dense)
+
+
+def test_operations_of_sparse_maps_are_counted_as_dense_ones() -> None:
+    net, x = pruned(Attention()), torch.randn(3, 50, 12)
+    dense, sparse = Operations(), Operations()
+    with torch.no_grad():
+        with Counting(net.weights, dense):
+            net.model(x)
+        with Counting(net.weights, sparse) as counting, Switch(net, always_tiles).on(counting) as ran:
+            net.model(x)
+    assert len(ran) == 4
+    assert sparse == dense and sparse.products["query.weight"] == 2 * 150 * 12 * 8
 
 
 def test_an_error_within_leaves_the_net_as_it_was() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import torch
 from torch import Tensor, nn
 
@@ -15,6 +17,7 @@ from smc_eval.sparse.kernels.choice import (
 )
 from smc_eval.sparse.kernels.layout import MaskLayout
 from smc_eval.sparse.kernels.linear import KeptInput, applied
+from smc_eval.sparse.operations import Counting
 
 TURNED = ("transformers.pytorch_utils", "Conv1D")
 """Module and name of transformers' linear map whose weight is [I, O], which may not be imported here."""
@@ -50,6 +53,8 @@ class ServedMap:
         self.weight: Tensor = module.weight
         self.ran = False
         """Whether a product was sparse."""
+        self.counting: Counting | None = None
+        """What counts the present pass, without gradients."""
         self._kernels, self._choose, self._shared = kernels, choose, shared
         self._choices: dict[int, Choice] = {}
 
@@ -63,9 +68,9 @@ class ServedMap:
             kernel = choice.training if learns else choice.predicting
             if kernel != "dense":
                 self.ran = True
-                return applied(
-                    input, weight, module.bias, self.layout, kernel, self._shared if learns else None
-                )
+                rows, shared = input.numel() // self.layout.inputs, self._shared if learns else None
+                with self.counting.apart(weight, rows) if self.counting else nullcontext():
+                    return applied(input, weight, module.bias, self.layout, kernel, shared)
         return type(module).forward(module, input)
 
     def _is_plain(self, input: Tensor, weight: Tensor) -> bool:  # noqa: A002
