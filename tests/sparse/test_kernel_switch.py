@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -99,6 +101,31 @@ def test_operations_of_sparse_maps_are_counted_as_dense_ones() -> None:
             net.model(x)
     assert len(ran) == 4
     assert sparse == dense and sparse.products["query.weight"] == 2 * 150 * 12 * 8
+
+
+@pytest.mark.parametrize("learning", ["0.weight", "0.bias", "2.weight", "2.bias"])
+def test_whatever_learns_alone_gets_its_gradient(learning: str) -> None:
+    net, x = pruned(nn.Sequential(nn.Linear(12, 8), nn.Tanh(), nn.Linear(8, 4))), torch.randn(50, 12)
+    for name, parameter in net.model.named_parameters():
+        parameter.requires_grad_(name == learning)
+    (wanted,) = torch.autograd.grad(net.model(x).pow(2).sum(), net.model.get_parameter(learning))
+    with Switch(net, always_tiles).on() as ran:
+        net.model(x).pow(2).sum().backward()
+    grads = {name: weight.grad for name, weight in net.model.named_parameters() if weight.grad is not None}
+    assert len(ran) == 2 and grads.keys() == {learning}
+    assert close(grads[learning], wanted * net.masks.get(learning, torch.ones(())))
+
+
+def test_a_copy_that_is_made_within_is_dense() -> None:
+    net, x = pruned(Attention()), torch.randn(50, 12)
+    with torch.no_grad(), Switch(net, always_tiles).on():
+        model = copy.deepcopy(net.model)
+        for parameter in model.parameters():
+            parameter.fill_(1.0)  # also where the net has zeros
+        found = model.query(x)
+    assert torch.allclose(found, 1 + x.sum(1, keepdim=True).expand(50, 8), atol=1e-5)
+    assert torch.equal(model.query(x), nn.functional.linear(x, model.query.weight, model.query.bias))
+    assert net.model.query.weight.ne(1).any()
 
 
 def test_an_error_within_leaves_the_net_as_it_was() -> None:

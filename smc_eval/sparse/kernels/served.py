@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
+from types import MethodType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -64,7 +67,8 @@ class ServedMap:
         weight: Tensor = module.weight
         if weight is self.weight and self._is_plain(input, weight):
             choice = self._chosen(input.numel() // self.layout.inputs, weight.dtype)
-            learns = torch.is_grad_enabled() and (input.requires_grad or weight.requires_grad)
+            read = (input, weight, *([] if module.bias is None else [module.bias]))
+            learns = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in read)
             kernel = choice.training if learns else choice.predicting
             if kernel != "dense":
                 self.ran = True
@@ -72,6 +76,10 @@ class ServedMap:
                 with self.counting.apart(weight, rows) if self.counting else nullcontext():
                     return applied(input, weight, module.bias, self.layout, kernel, shared)
         return type(module).forward(module, input)
+
+    def __deepcopy__(self, copies: dict[int, Any]) -> Callable[[Tensor], Tensor]:
+        """A copy of the net, made while the switch is on, is not served: it has other weights and masks."""
+        return MethodType(type(self.module).forward, copies[id(self.module)])
 
     def _is_plain(self, input: Tensor, weight: Tensor) -> bool:  # noqa: A002
         """Whether neither the tensors nor torch's present mode ask for anything but an ordinary product."""
