@@ -12,6 +12,8 @@ from transformers.pytorch_utils import Conv1D
 from smc_eval.errors import UsageError
 from smc_eval.sparse.kernels import served
 from smc_eval.sparse.kernels.choice import Choice, KernelQuestion
+from smc_eval.sparse.kernels.layout import MaskLayout
+from smc_eval.sparse.kernels.named import MAP_KERNELS
 from smc_eval.sparse.kernels.switch import Switch
 from smc_eval.sparse.net import Net
 from smc_eval.sparse.operations import Counting, Operations
@@ -91,13 +93,20 @@ def test_without_gradients_the_outputs_are_the_same_too() -> None:
     assert len(ran) == 4 and close(sparse, dense)
 
 
+def multiplying(_: KernelQuestion) -> Choice:
+    """As a crossover does before it answers."""
+    layout = MaskLayout(torch.ones(8, 8, dtype=torch.bool))
+    MAP_KERNELS["tiles"].outputs(layout, torch.ones(8, 8), None, torch.ones(8, 8) @ torch.ones(8, 8))
+    return Choice("tiles", "tiles")
+
+
 def test_operations_of_sparse_maps_are_counted_as_dense_ones() -> None:
     net, x = pruned(Attention()), torch.randn(3, 50, 12)
     dense, sparse = Operations(), Operations()
     with torch.no_grad():
         with Counting(net.weights, dense):
             net.model(x)
-        with Counting(net.weights, sparse) as counting, Switch(net, always_tiles).on(counting) as ran:
+        with Counting(net.weights, sparse) as counting, Switch(net, multiplying).on(counting) as ran:
             net.model(x)
     assert len(ran) == 4
     assert sparse == dense and sparse.products["query.weight"] == 2 * 150 * 12 * 8
