@@ -12,6 +12,8 @@ from smc_eval.spec import digest
 
 CHOICES_FOLDER = "kernels"
 """Their folder inside a store: a file for each question."""
+PRODUCTS = {"predicting", "training"}
+"""What a choice names a kernel for."""
 
 
 class KernelChoices:
@@ -54,7 +56,9 @@ class KernelChoices:
 
 
 def _choice(content: Mapping[str, Any]) -> dict[str, str] | None:
-    choice = content.get("choice")
-    if not isinstance(choice, dict) or not all(isinstance(kernel, str) for kernel in choice.values()):
+    """The choice of a file; None if it has other products, or kernels that its question does not allow."""
+    question, choice = content.get("question"), content.get("choice")
+    if not isinstance(question, dict) or not isinstance(choice, dict) or choice.keys() != PRODUCTS:
         return None
-    return choice
+    allowed = ["dense", *question.get("kernels", ())]
+    return choice if all(kernel in allowed for kernel in choice.values()) else None

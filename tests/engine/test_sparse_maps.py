@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -256,6 +256,26 @@ def test_several_ranks_are_refused_before_anything_runs(
 def test_the_dense_net_keeps_its_digest() -> None:
     sparse = sparse_chain(Dense(), Target())
     assert sparse.links[-1].digest == chain_of(Dense(), Target(), UnitToy()).links[-1].digest
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"predicting": "numba", "training": "dense"},  # is not installed
+        {"training": "tiles"},
+        {"predicting": "dense", "training": "dense", "tuning": "dense"},
+        {"predicting": 1, "training": "dense"},
+    ],
+)
+def test_a_sealed_choice_that_no_question_allows_is_measured_again(
+    choice: dict[str, str], tmp_path: Path
+) -> None:
+    maps = SparseMaps(Net(UnitToy().model(), ()), Store(tmp_path), Device("cpu"))
+    maps.store.open()
+    asked = KernelQuestion(8, 8, False, 64, 0.1, ("tiles",), "float32", 1, "2", "p")
+    maps.store.kernel_choices.save(asdict(asked), choice)
+    assert maps._choose(asked) == Choice("tiles", "tiles")
+    assert maps.store.kernel_choices.load(asdict(asked)) == {"predicting": "tiles", "training": "tiles"}
 
 
 def test_a_broken_file_of_a_choice_is_measured_again(tmp_path: Path) -> None:
