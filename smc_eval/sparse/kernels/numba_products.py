@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
+from typing import Any, cast
 
 from torch import Tensor
 
@@ -39,13 +40,13 @@ def _compiled(name: str) -> Loop:
             f"numba is installed and cannot be imported ({error}); repair or uninstall it, or leave out "
             "--kernels sparse"
         ) from error
-    options = {"fastmath": RELAXED, "nogil": True}
+    options: dict[str, Any] = {"fastmath": RELAXED, "nogil": True}
+    njit: Any = numba.njit
     loop: Loop = getattr(compiled, name)
     try:
-        jitted: Loop = numba.njit(loop, cache=True, **options)
+        return cast("Loop", njit(loop, cache=True, **options))
     except RuntimeError:  # no folder can be written; each process compiles then
-        jitted = numba.njit(loop, **options)
-    return jitted
+        return cast("Loop", njit(loop, **options))
 
 
 class NumbaProducts:

@@ -76,7 +76,7 @@ class ServedMap:
 
     def _sparse(self, input: Tensor, weight: Tensor) -> Tensor | None:  # noqa: A002
         """The outputs, unless dense products are faster."""
-        bias = self.module.bias
+        bias: Tensor | None = self.module.bias
         read = (input, weight, *([] if bias is None else [bias]))
         learns = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in read)
         choice = self._chosen(input.numel() // self.layout.inputs, weight.dtype)
