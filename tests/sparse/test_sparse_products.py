@@ -193,6 +193,13 @@ def test_a_last_tile_is_no_wider_than_whole_squares_need() -> None:
     assert [compiled.used(rows, 128) for rows in (1, 16, 17, 128, 500)] == [16, 16, 32, 128, 128]
 
 
+@pytest.mark.skipif(not numba_products.has_numba(), reason="numba is not installed")
+def test_arrays_in_another_order_than_addresses_are_computed_for_are_refused() -> None:
+    by_columns = np.asfortranarray(np.ones((32, 32), np.float32))
+    with pytest.raises(Exception, match="swap_square"):  # numba's own error of types
+        numba_products._compiled("kept")(by_columns, np.zeros((2, 32, 16), np.float32))
+
+
 def test_a_numba_that_cannot_be_imported_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "numba", None)
     numba_products._compiled.cache_clear()

@@ -98,7 +98,7 @@ def _swapping() -> Any:
             _stored(builder, value, target, builder.mul(target_width, PLACE(row)))
         return context.get_dummy_value()
 
-    @intrinsic  # type: ignore[misc,unused-ignore]
+    @intrinsic  # type: ignore[untyped-decorator,unused-ignore]
     def swap(_: Any, source: Any, width: Any, target: Any, target_width: Any) -> Any:
         return types.void(source, width, target, target_width), written
 
@@ -133,7 +133,7 @@ def _summing(lanes: int, at_once: int) -> Any:
         _stored(builder, whole, sums, PLACE(0))
         return context.get_dummy_value()
 
-    @intrinsic  # type: ignore[misc,unused-ignore]
+    @intrinsic  # type: ignore[untyped-decorator,unused-ignore]
     def total(  # noqa: PLR0913, PLR0917  numba hands over each number by itself
         _: Any, values: Any, columns: Any, start: Any, end: Any, bias: Any, tile: Any, width: Any, sums: Any
     ) -> Any:
@@ -171,7 +171,7 @@ def _dotting(lanes: int) -> Any:
         _repeated(builder, start, end, 1, [], added)
         return context.get_dummy_value()
 
-    @intrinsic  # type: ignore[misc,unused-ignore]
+    @intrinsic  # type: ignore[untyped-decorator,unused-ignore]
     def dots(_: Any, columns: Any, start: Any, end: Any, g: Any, tile: Any, width: Any, sums: Any) -> Any:
         return types.void(columns, start, end, g, tile, width, sums), written
 
@@ -179,7 +179,7 @@ def _dotting(lanes: int) -> Any:
 
 
 def _teach_sum(step: Any, total: Any) -> None:
-    @overload(step)  # type: ignore[misc,unused-ignore]
+    @overload(step)  # type: ignore[untyped-decorator,unused-ignore]
     def typed(matrix: Any, m: Any, tile: Any, t: Any, sums: Any, row: Any) -> Any:  # noqa: ARG001
         def compiled_step(matrix: Any, m: Any, tile: Any, t: Any, sums: Any, row: Any) -> None:
             start, end = np.int64(matrix.starts[m]), np.int64(matrix.starts[m + 1])
@@ -192,7 +192,7 @@ def _teach_sum(step: Any, total: Any) -> None:
 
 
 def _teach_dots(step: Any, dots: Any) -> None:
-    @overload(step)  # type: ignore[misc,unused-ignore]
+    @overload(step)  # type: ignore[untyped-decorator,unused-ignore]
     def typed(matrix: Any, m: Any, g_MT: Any, tile: Any, t: Any, sums_K: Any) -> Any:  # noqa: ARG001
         def compiled_step(matrix: Any, m: Any, g_MT: Any, tile: Any, t: Any, sums_K: Any) -> None:
             start, end = np.int64(matrix.starts[m]), np.int64(matrix.starts[m + 1])
@@ -204,7 +204,7 @@ def _teach_dots(step: Any, dots: Any) -> None:
 
 
 def _teach_swap(step: Any, swap: Any) -> None:
-    @overload(step)  # type: ignore[misc,unused-ignore]
+    @overload(step)  # type: ignore[untyped-decorator,unused-ignore]
     def typed(source: Any, row: Any, column: Any, target: Any, to_row: Any, to_column: Any) -> Any:  # noqa: ARG001
         def compiled_step(
             source: Any, row: Any, column: Any, target: Any, to_row: Any, to_column: Any
