@@ -14,6 +14,8 @@ from smc_eval.spec import Outside, Spec
 Precision = Literal["fp32", "bf16", "fp16"]
 
 Kernels = Literal["dense", "sparse"]
+SPARSE_KERNELS_VERSION = 2
+"""Raise it when sparse kernels compute in another way: digests change, and crossovers are measured again."""
 """How products of masked matrices are computed."""
 
 

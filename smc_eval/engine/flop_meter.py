@@ -35,6 +35,8 @@ class FlopMeter:
         """By weight: tokens times the share of it that was masked."""
         self.gone_slopes: dict[str, float] = {}
         """The same, without the tokens whose gradients were needed dense."""
+        self.counting: Counting | None = None
+        """Within a pass that is measured: what counts it."""
         self.pending = self.pending_dense = 0.0
         """Tokens since the masks last changed; and those of them whose gradients were needed dense."""
         self._read_masks()
@@ -51,7 +53,11 @@ class FlopMeter:
                 Counting(self.net.weights, self.operations) as counting,
                 self.net.gathering(counting.register),
             ):
-                yield
+                self.counting = counting
+                try:
+                    yield
+                finally:
+                    self.counting = None
             self.looked += tokens
         else:
             yield
@@ -96,7 +102,7 @@ class FlopMeter:
 
     def state(self) -> dict[str, Any]:
         """All counts, as plain values for a checkpoint."""
-        counts = {name: value for name, value in vars(self).items() if name != "net"}
+        counts = {name: value for name, value in vars(self).items() if name not in {"net", "counting"}}
         return counts | {"operations": asdict(self.operations)}
 
     def restore(self, state: Mapping[str, Any]) -> None:

@@ -17,6 +17,7 @@ from smc_eval.sparse.kernels.crossover import measured_choice
 from smc_eval.sparse.kernels.named import SPARSE_KERNELS
 from smc_eval.sparse.kernels.switch import Switch
 from smc_eval.sparse.net import Net
+from smc_eval.sparse.operations import Counting
 from smc_eval.store.kernel_choices import KernelChoices
 from smc_eval.store.record import SparseKernels
 from smc_eval.store.store import Store
@@ -45,22 +46,24 @@ class SparseMaps:
         return "" if precision == "fp32" else f"in {precision}: sparse kernels are for fp32"
 
     @contextmanager
-    def on(self, *, ran: set[str]) -> Iterator[None]:
-        """Within, maps run sparse where it pays. `ran` gets the names of the weights of those that did."""
+    def on(self, *, ran: set[str], counting: Counting | None = None) -> Iterator[None]:
+        """Within, maps run sparse where it pays. `ran` gets the names of the weights of those that did.
+
+        Their operations are counted as dense ones.
+        """
         if self._switch is None:
             self._switch = Switch(self.net, self._choose)
-        with self._switch.on() as found:
+        with self._switch.on(counting) as found:
             yield
         ran |= found
 
     @contextmanager
     def predicting(self, passes: int, precision: Precision, meter: FlopMeter | None) -> Iterator[None]:
-        """Within, one of so many passes that predict. A pass that a meter measures stays dense."""
-        measured = meter is not None and meter.measures
-        if measured or passes < FEWEST_PASSES or not self.net.masks or self.why_dense(precision):
+        """Within, one of so many passes that predict; a meter may measure it."""
+        if passes < FEWEST_PASSES or not self.net.masks or self.why_dense(precision):
             yield
         else:
-            with self.on(ran=self.predicted):
+            with self.on(ran=self.predicted, counting=meter.counting if meter else None):
                 yield
 
     def record(self, trained: list[str]) -> SparseKernels:

@@ -14,7 +14,7 @@ from smc_eval.errors import DataError, PlanError, UsageError
 from smc_eval.experiment.budget import Budget
 from smc_eval.method import Method
 from smc_eval.protocol import Protocol
-from smc_eval.recipe import Kernels, Recipe
+from smc_eval.recipe import SPARSE_KERNELS_VERSION, Kernels, Recipe
 from smc_eval.spec import OmitDefault, Outside, Spec, digest
 from smc_eval.stages import START, Distillation, Prune, Rewind, Stage, Train
 from smc_eval.target import Target, level_text
@@ -142,9 +142,10 @@ def _digests(sources: Sequence[Source], *, trained: bool) -> list[tuple[str, str
     return [(source.role, source.digest) for source in sources if source.trained == trained]
 
 
-def _kernels(cell: Cell, *, masked: bool) -> tuple[str, ...]:
+def _kernels(cell: Cell, *, masked: bool) -> tuple[str | int, ...]:
     """What the kernels add to the digest of a training. Without masks both kinds compute the same."""
-    return ("kernels sparse",) if masked and cell.kernels == "sparse" else ()
+    words = ("kernels sparse", SPARSE_KERNELS_VERSION)
+    return words if masked and cell.kernels == "sparse" else ()
 
 
 def _accept(cell: Cell, examples: int) -> None:

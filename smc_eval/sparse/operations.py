@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from bisect import bisect_right, insort
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils.flop_counter import flop_registry, sdpa_backward_flop, sdpa_flop
 
 aten = torch.ops.aten
@@ -155,6 +156,10 @@ class Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Count a tensor as the weight of this name: the weight itself, or its replacement in a pass."""
         self._register(tensor, {name: 1.0})
 
+    def add_linear(self, weight: Tensor, rows: int) -> None:
+        """Count the dense product of a linear map over so many rows, which a kernel computes `unseen`."""
+        self.operations.add(2 * rows * weight.numel(), self._shares_of(weight), self.operations.products)
+
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
@@ -232,6 +237,11 @@ class Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
             elif node.name().removesuffix("0").removesuffix("Backward") in VIEWS:
                 ahead += [following for following, _ in node.next_functions]
         return {name: size / sum(sizes.values()) for name, size in sizes.items()}
+
+
+def unseen() -> AbstractContextManager[None]:
+    """Within, nothing is counted, and nothing pays for counting."""
+    return cast("AbstractContextManager[None]", _disable_current_modes())
 
 
 @cache

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from smc_eval.files.sealed_json import read_sealed_json, write_sealed_json
+from smc_eval.recipe import SPARSE_KERNELS_VERSION
 from smc_eval.spec import digest
 
 CHOICES_FOLDER = "kernels"
 """Their folder inside a store: a file for each question."""
-CHOICES_VERSION = 1
-"""Raise it when a kernel computes in another way, so that it is measured again."""
+PRODUCTS = {"predicting", "training"}
+"""What a choice names a kernel for."""
 
 
 class KernelChoices:
@@ -28,7 +29,7 @@ class KernelChoices:
     @staticmethod
     def name(question: Mapping[str, Any]) -> str:
         """The name of a question's file and lock."""
-        return digest("kernels", CHOICES_VERSION, question)
+        return digest("kernels", SPARSE_KERNELS_VERSION, question)
 
     def load(self, question: Mapping[str, Any]) -> dict[str, str] | None:
         """The kernel for each product; None where none was chosen yet, or the file is broken."""
@@ -55,7 +56,9 @@ class KernelChoices:
 
 
 def _choice(content: Mapping[str, Any]) -> dict[str, str] | None:
-    choice = content.get("choice")
-    if not isinstance(choice, dict) or not all(isinstance(kernel, str) for kernel in choice.values()):
+    """The choice of a file; None if it has other products, or kernels that its question does not allow."""
+    question, choice = content.get("question"), content.get("choice")
+    if not isinstance(question, dict) or not isinstance(choice, dict) or choice.keys() != PRODUCTS:
         return None
-    return choice
+    allowed = ["dense", *question.get("kernels", ())]
+    return choice if all(kernel in allowed for kernel in choice.values()) else None

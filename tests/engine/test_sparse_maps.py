@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -69,9 +69,7 @@ def test_training_and_prediction_run_sparse_and_end_close_to_dense(tmp_path: Pat
     dense, dense_net, dense_masks = run_chain(chain_of(method, TARGET, UnitToy()), tmp_path / "dense")
     sparse, net, masks = run_chain(sparse_chain(method), tmp_path / "sparse")
     assert dense.kernels is None and "kernels" not in dense.to_json()
-    assert sparse.kernels == SparseKernels(
-        maps=6, trained=6, predicted=0
-    )  # one pass predicts: it is measured
+    assert sparse.kernels == SparseKernels(maps=6, trained=6, predicted=6)
     assert dense_masks.keys() == masks.keys()
     for name, mask in masks.items():
         assert torch.equal(mask, dense_masks[name])
@@ -80,7 +78,7 @@ def test_training_and_prediction_run_sparse_and_end_close_to_dense(tmp_path: Pat
         weight = net[name]
         assert (weight - dense_net[name]).norm() <= 1e-4 * dense_net[name].norm(), name
     assert sparse.cost is not None and dense.cost is not None
-    assert sparse.cost.flops == dense.cost.flops
+    assert sparse.cost.flops == dense.cost.flops  # the one pass that predicts is measured and sparse
     assert sparse.certificate is not None and dense.certificate is not None
     assert sparse.certificate.ok and sparse.certificate.tensors == dense.certificate.tensors
     assert sparse.certificate.mask_digest == dense.certificate.mask_digest
@@ -258,6 +256,26 @@ def test_several_ranks_are_refused_before_anything_runs(
 def test_the_dense_net_keeps_its_digest() -> None:
     sparse = sparse_chain(Dense(), Target())
     assert sparse.links[-1].digest == chain_of(Dense(), Target(), UnitToy()).links[-1].digest
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"predicting": "numba", "training": "dense"},  # is not installed
+        {"training": "tiles"},
+        {"predicting": "dense", "training": "dense", "tuning": "dense"},
+        {"predicting": 1, "training": "dense"},
+    ],
+)
+def test_a_sealed_choice_that_no_question_allows_is_measured_again(
+    choice: dict[str, str], tmp_path: Path
+) -> None:
+    maps = SparseMaps(Net(UnitToy().model(), ()), Store(tmp_path), Device("cpu"))
+    maps.store.open()
+    asked = KernelQuestion(8, 8, False, 64, 0.1, ("tiles",), "float32", 1, "2", "p")
+    maps.store.kernel_choices.save(asdict(asked), choice)
+    assert maps._choose(asked) == Choice("tiles", "tiles")
+    assert maps.store.kernel_choices.load(asdict(asked)) == {"predicting": "tiles", "training": "tiles"}
 
 
 def test_a_broken_file_of_a_choice_is_measured_again(tmp_path: Path) -> None:

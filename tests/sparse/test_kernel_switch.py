@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -10,8 +12,11 @@ from transformers.pytorch_utils import Conv1D
 from smc_eval.errors import UsageError
 from smc_eval.sparse.kernels import served
 from smc_eval.sparse.kernels.choice import Choice, KernelQuestion
+from smc_eval.sparse.kernels.layout import MaskLayout
+from smc_eval.sparse.kernels.named import MAP_KERNELS
 from smc_eval.sparse.kernels.switch import Switch
 from smc_eval.sparse.net import Net
+from smc_eval.sparse.operations import Counting, Operations
 
 
 @pytest.fixture(autouse=True)
@@ -86,6 +91,50 @@ def test_without_gradients_the_outputs_are_the_same_too() -> None:
         with Switch(net, always_tiles).on() as ran:
             sparse = net.model(x)
     assert len(ran) == 4 and close(sparse, dense)
+
+
+def multiplying(_: KernelQuestion) -> Choice:
+    """As a crossover does before it answers."""
+    layout = MaskLayout(torch.ones(8, 8, dtype=torch.bool))
+    MAP_KERNELS["tiles"].outputs(layout, torch.ones(8, 8), None, torch.ones(8, 8) @ torch.ones(8, 8))
+    return Choice("tiles", "tiles")
+
+
+def test_operations_of_sparse_maps_are_counted_as_dense_ones() -> None:
+    net, x = pruned(Attention()), torch.randn(3, 50, 12)
+    dense, sparse = Operations(), Operations()
+    with torch.no_grad():
+        with Counting(net.weights, dense):
+            net.model(x)
+        with Counting(net.weights, sparse) as counting, Switch(net, multiplying).on(counting) as ran:
+            net.model(x)
+    assert len(ran) == 4
+    assert sparse == dense and sparse.products["query.weight"] == 2 * 150 * 12 * 8
+
+
+@pytest.mark.parametrize("learning", ["0.weight", "0.bias", "2.weight", "2.bias"])
+def test_whatever_learns_alone_gets_its_gradient(learning: str) -> None:
+    net, x = pruned(nn.Sequential(nn.Linear(12, 8), nn.Tanh(), nn.Linear(8, 4))), torch.randn(50, 12)
+    for name, parameter in net.model.named_parameters():
+        parameter.requires_grad_(name == learning)
+    (wanted,) = torch.autograd.grad(net.model(x).pow(2).sum(), net.model.get_parameter(learning))
+    with Switch(net, always_tiles).on() as ran:
+        net.model(x).pow(2).sum().backward()
+    grads = {name: weight.grad for name, weight in net.model.named_parameters() if weight.grad is not None}
+    assert len(ran) == 2 and grads.keys() == {learning}
+    assert close(grads[learning], wanted * net.masks.get(learning, torch.ones(())))
+
+
+def test_a_copy_that_is_made_within_is_dense() -> None:
+    net, x = pruned(Attention()), torch.randn(50, 12)
+    with torch.no_grad(), Switch(net, always_tiles).on():
+        model = copy.deepcopy(net.model)
+        for parameter in model.parameters():
+            parameter.fill_(1.0)  # also where the net has zeros
+        found = model.query(x)
+    assert torch.allclose(found, 1 + x.sum(1, keepdim=True).expand(50, 8), atol=1e-5)
+    assert torch.equal(model.query(x), nn.functional.linear(x, model.query.weight, model.query.bias))
+    assert net.model.query.weight.ne(1).any()
 
 
 def test_an_error_within_leaves_the_net_as_it_was() -> None:

@@ -7,6 +7,7 @@ import sys
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from smc_eval.errors import UsageError
-from smc_eval.sparse.kernels import numba_products, products
+from smc_eval.sparse.kernels import compiled, numba_products, products
 from smc_eval.sparse.kernels.choice import KernelQuestion
 from smc_eval.sparse.kernels.crossover import measured_choice, spread_mask
 from smc_eval.sparse.kernels.layout import MaskLayout
@@ -161,21 +162,42 @@ def test_a_question_has_the_fewest_rows_and_the_highest_density_of_its_class() -
     assert asked != KernelQuestion.of(MaskLayout(mask), 1023, ("tiles",), torch.float32)
 
 
-def test_the_loops_give_the_dense_answers_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(numba_products, "_compiled", lambda loop: loop)
+@pytest.mark.parametrize("rows", [1, 11, 16, 75, 150])
+def test_the_loops_give_the_dense_answers_without_a_compiler(
+    rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(numba_products, "_compiled", lambda name: getattr(compiled, name))
     generator = torch.Generator().manual_seed(0)
-    mask = torch.rand(19, 9, generator=generator) < 0.5  # rows of up to nine values: by fours, and the rest
-    weight, bias = torch.randn(19, 9, generator=generator) * mask, torch.randn(19, generator=generator)
-    x, g = torch.randn(11, 9, generator=generator), torch.randn(11, 19, generator=generator)
+    mask = torch.rand(35, 19, generator=generator) < 0.5
+    mask[3], mask[:, 5] = False, False
+    weight, bias = torch.randn(35, 19, generator=generator) * mask, torch.randn(35, generator=generator)
+    x, g = torch.randn(rows, 19, generator=generator), torch.randn(rows, 35, generator=generator)
     layout, kernel, dense = MaskLayout(mask), NumbaProducts(), MAP_KERNELS["dense"]
     kept = kernel.prepared(x)
-    assert kept.shape == (1, 9, 16) and not kept[0, :, 11:].any()
     wanted = dense.outputs(layout, weight, bias, x)
     assert close(kernel.outputs(layout, weight, bias, x), wanted)
-    assert close(kernel.outputs_of(layout, weight, bias, kept, 11), wanted)
+    assert close(kernel.outputs_of(layout, weight, bias, kept, rows), wanted)
     of_x, of_weight = kernel.gradients(layout, weight, g, kept, of_x=True, of_weight=True)
     assert of_x is not None and of_weight is not None
     assert close(of_x, g @ weight) and close(of_weight, (g.T @ x) * mask)
+
+
+def test_tiles_of_the_loops_are_transposed_with_zeros_up_to_a_square() -> None:
+    rows = np.arange(1, 7, dtype=np.float32).reshape(3, 2)
+    tile = np.full((2, 16), np.nan, np.float32)
+    compiled.transposed(rows, tile, 0)
+    assert tile.tolist() == [[1.0, 3.0, 5.0] + 13 * [0.0], [2.0, 4.0, 6.0] + 13 * [0.0]]
+
+
+def test_a_last_tile_is_no_wider_than_whole_squares_need() -> None:
+    assert [compiled.used(rows, 128) for rows in (1, 16, 17, 128, 500)] == [16, 16, 32, 128, 128]
+
+
+@pytest.mark.skipif(not numba_products.has_numba(), reason="numba is not installed")
+def test_arrays_in_another_order_than_addresses_are_computed_for_are_refused() -> None:
+    by_columns = np.asfortranarray(np.ones((32, 32), np.float32))
+    with pytest.raises(Exception, match="swap_square"):  # numba's own error of types
+        numba_products._compiled("kept")(by_columns, np.zeros((2, 32, 16), np.float32))
 
 
 def test_a_numba_that_cannot_be_imported_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,7 +219,8 @@ def test_loops_are_compiled_for_each_process_where_no_cache_can_be_written(
         return loop
 
     monkeypatch.setitem(sys.modules, "numba", SimpleNamespace(njit=njit))
+    monkeypatch.setitem(sys.modules, "smc_eval.sparse.kernels.vectors", SimpleNamespace())
     numba_products._compiled.cache_clear()
-    assert NumbaProducts().prepared(torch.ones(1, 2))[0].tolist() == [[1.0] + 7 * [0.0]] * 2
+    assert NumbaProducts().prepared(torch.ones(1, 2))[0].tolist() == [[1.0] + 15 * [0.0]] * 2
     numba_products._compiled.cache_clear()
     assert asked == [True, False]

@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
+from typing import Any, cast
 
-import torch
 from torch import Tensor
 
 from smc_eval.errors import UsageError
 from smc_eval.sparse.kernels import compiled
 from smc_eval.sparse.kernels.layout import MaskLayout, Order
-from smc_eval.sparse.kernels.products import Gradients, tiling
+from smc_eval.sparse.kernels.products import Gradients
 
 RELAXED = {"contract", "reassoc", "nsz", "arcp"}
 """What numba may do to sums: add in another order, the same at each run. NaN and infinity stay."""
@@ -29,20 +29,24 @@ def has_numba() -> bool:
 
 
 @cache
-def _compiled(loop: Loop) -> Loop:
+def _compiled(name: str) -> Loop:
+    """A loop of `compiled`, with those that it calls."""
     try:
         import numba  # type: ignore[import-not-found,import-untyped,unused-ignore]
+
+        from smc_eval.sparse.kernels import vectors  # noqa: F401  teaches numba the innermost steps
     except Exception as error:  # numba fits few releases of numpy, and says so in many ways
         raise UsageError(
             f"numba is installed and cannot be imported ({error}); repair or uninstall it, or leave out "
             "--kernels sparse"
         ) from error
-    options = {"fastmath": RELAXED, "nogil": True}
+    options: dict[str, Any] = {"fastmath": RELAXED, "nogil": True}
+    njit: Any = numba.njit
+    loop: Loop = getattr(compiled, name)
     try:
-        jitted: Loop = numba.njit(loop, cache=True, **options)
+        return cast("Loop", njit(loop, cache=True, **options))
     except RuntimeError:  # no folder can be written; each process compiles then
-        jitted = numba.njit(loop, **options)
-    return jitted
+        return cast("Loop", njit(loop, **options))
 
 
 class NumbaProducts:
@@ -50,64 +54,47 @@ class NumbaProducts:
 
     def outputs(self, layout: MaskLayout, weight: Tensor, bias_O: Tensor | None, x_NI: Tensor) -> Tensor:
         x_NI = x_NI.detach().contiguous()
-        count, width = tiling(len(x_NI))
-        tile_IT = x_NI.new_empty(layout.inputs, width)
         outputs_NO = x_NI.new_empty(len(x_NI), layout.outputs)
-        matrix = _Matrix(layout.by_output, weight, bias_O)
-        for first in range(0, count * width, width):
-            _transpose(x_NI, tile_IT, first)
-            matrix.multiply(tile_IT, outputs_NO, first)
+        tile_IT = x_NI.new_empty(layout.inputs, _width(len(x_NI)))
+        matrix = _matrix(layout.by_output, weight, bias_O)
+        _compiled("outputs")(matrix, x_NI.numpy(), tile_IT.numpy(), outputs_NO.numpy())
         return outputs_NO
 
     def prepared(self, x_NI: Tensor) -> Tensor:
-        """[B, I, T], zero after the last row."""
+        """[B, I, T]. Of the last tile only the columns that hold rows count, up to a whole square."""
         x_NI = x_NI.detach().contiguous()
-        count, width = tiling(len(x_NI))
-        kept = x_NI.new_empty(count, x_NI.shape[1], width)
-        for number, tile_IT in enumerate(kept):
-            _transpose(x_NI, tile_IT, number * width)
+        width = _width(len(x_NI))
+        kept = x_NI.new_empty(-(-len(x_NI) // width), x_NI.shape[1], width)
+        _compiled("kept")(x_NI.numpy(), kept.numpy())
         return kept
 
     def outputs_of(
         self, layout: MaskLayout, weight: Tensor, bias_O: Tensor | None, kept: Tensor, rows: int
     ) -> Tensor:
         outputs_NO = weight.new_empty(rows, layout.outputs)
-        matrix = _Matrix(layout.by_output, weight, bias_O)
-        for number, tile_IT in enumerate(kept):
-            matrix.multiply(tile_IT, outputs_NO, number * kept.shape[2])
+        matrix = _matrix(layout.by_output, weight, bias_O)
+        _compiled("outputs_of")(matrix, kept.numpy(), outputs_NO.numpy())
         return outputs_NO
 
     def gradients(
         self, layout: MaskLayout, weight: Tensor, g_NO: Tensor, kept: Tensor, *, of_x: bool, of_weight: bool
     ) -> Gradients:
-        g_NO, width = g_NO.contiguous(), kept.shape[2]
-        tile_OT = g_NO.new_empty(layout.outputs, width)
-        x_gradient = g_NO.new_empty(len(g_NO), layout.inputs) if of_x else None
-        matrix = _Matrix(layout.by_input, weight, None)
-        order, sums_K = layout.by_output, g_NO.new_zeros(layout.count)
-        starts, columns = order.starts.numpy(), order.columns_K.numpy()
-        for number, x_IT in enumerate(kept):
-            _transpose(g_NO, tile_OT, number * width)
-            if x_gradient is not None:
-                matrix.multiply(tile_OT, x_gradient, number * width)
-            if of_weight:
-                loop = _compiled(compiled.sampled)
-                loop(starts, columns, tile_OT.numpy(), x_IT.numpy(), sums_K.numpy())
-        return x_gradient, layout.scattered(sums_K) if of_weight else None
+        of_x_NI = g_NO.new_empty(len(g_NO) if of_x else 0, layout.inputs)
+        sums_K = g_NO.new_zeros(layout.count if of_weight else 0)
+        crossed = _matrix(layout.by_input, weight, None)
+        parts = layout.by_output.starts, layout.by_output.columns_K, sums_K, sums_K
+        matrix = compiled.Matrix(*(part.numpy() for part in parts))  # its values are not read
+        arrays = [each.numpy() for each in (g_NO.contiguous(), kept, of_x_NI, sums_K)]
+        _compiled("gradients")(matrix, crossed, *arrays)
+        return of_x_NI if of_x else None, layout.scattered(sums_K) if of_weight else None
 
 
-class _Matrix:
-    """A matrix in compressed rows with its bias, as arrays."""
-
-    def __init__(self, order: Order, weight: Tensor, bias: Tensor | None) -> None:
-        bias = torch.zeros(order.shape[0]) if bias is None else bias.detach().contiguous()
-        parts = order.starts, order.columns_K, order.values(weight), bias
-        self._parts = [part.numpy() for part in parts]
-
-    def multiply(self, tile: Tensor, out: Tensor, first: int) -> None:
-        """Write the products with a tile to the rows of `out` from `first` on."""
-        _compiled(compiled.multiplied)(*self._parts, tile.numpy(), out.numpy(), first)
+def _width(rows: int) -> int:
+    """Rows of each tile, at least one square of the loops."""
+    return max(compiled.SIDE, compiled.used(rows, compiled.WIDEST))
 
 
-def _transpose(rows: Tensor, tile: Tensor, first: int) -> None:
-    _compiled(compiled.transposed)(rows.numpy(), tile.numpy(), first)
+def _matrix(order: Order, weight: Tensor, bias: Tensor | None) -> compiled.Matrix:
+    bias = weight.new_zeros(order.shape[0]) if bias is None else bias.detach().contiguous()
+    parts = order.starts, order.columns_K, order.values(weight), bias
+    return compiled.Matrix(*(part.numpy() for part in parts))

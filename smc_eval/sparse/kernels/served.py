@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import nullcontext
+from types import MethodType
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -15,6 +20,7 @@ from smc_eval.sparse.kernels.choice import (
 )
 from smc_eval.sparse.kernels.layout import MaskLayout
 from smc_eval.sparse.kernels.linear import KeptInput, applied
+from smc_eval.sparse.operations import Counting, unseen
 
 TURNED = ("transformers.pytorch_utils", "Conv1D")
 """Module and name of transformers' linear map whose weight is [I, O], which may not be imported here."""
@@ -50,23 +56,39 @@ class ServedMap:
         self.weight: Tensor = module.weight
         self.ran = False
         """Whether a product was sparse."""
+        self.counting: Counting | None = None
+        """What counts the present pass, without gradients."""
         self._kernels, self._choose, self._shared = kernels, choose, shared
         self._choices: dict[int, Choice] = {}
 
     def __call__(self, input: Tensor) -> Tensor:  # noqa: A002  torch's modules name it so
         """The outputs [..., O] of inputs [..., I]."""
-        module = self.module
-        weight: Tensor = module.weight
-        if weight is self.weight and self._is_plain(input, weight):
-            choice = self._chosen(input.numel() // self.layout.inputs, weight.dtype)
-            learns = torch.is_grad_enabled() and (input.requires_grad or weight.requires_grad)
-            kernel = choice.training if learns else choice.predicting
-            if kernel != "dense":
-                self.ran = True
-                return applied(
-                    input, weight, module.bias, self.layout, kernel, self._shared if learns else None
-                )
-        return type(module).forward(module, input)
+        weight: Tensor = self.module.weight
+        if weight is not self.weight or not self._is_plain(input, weight):
+            return type(self.module).forward(self.module, input)
+        with unseen() if self.counting else nullcontext():
+            outputs = self._sparse(input, weight)
+        if outputs is None:
+            return type(self.module).forward(self.module, input)
+        if self.counting:
+            self.counting.add_linear(weight, input.numel() // self.layout.inputs)
+        return outputs
+
+    def _sparse(self, input: Tensor, weight: Tensor) -> Tensor | None:  # noqa: A002
+        """The outputs, unless dense products are faster."""
+        bias: Tensor | None = self.module.bias
+        read = (input, weight, *([] if bias is None else [bias]))
+        learns = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in read)
+        choice = self._chosen(input.numel() // self.layout.inputs, weight.dtype)
+        kernel = choice.training if learns else choice.predicting
+        if kernel == "dense":
+            return None
+        self.ran = True
+        return applied(input, weight, bias, self.layout, kernel, self._shared if learns else None)
+
+    def __deepcopy__(self, copies: dict[int, Any]) -> Callable[[Tensor], Tensor]:
+        """A copy of the net, made while the switch is on, is not served: it has other weights and masks."""
+        return MethodType(type(self.module).forward, copies[id(self.module)])
 
     def _is_plain(self, input: Tensor, weight: Tensor) -> bool:  # noqa: A002
         """Whether neither the tensors nor torch's present mode ask for anything but an ordinary product."""

@@ -17,6 +17,7 @@ from smc_eval.sparse.kernels.linear import KeptInput
 from smc_eval.sparse.kernels.named import SPARSE_KERNELS
 from smc_eval.sparse.kernels.served import ServedMap, is_turned, may_pay
 from smc_eval.sparse.net import Net
+from smc_eval.sparse.operations import Counting
 
 
 class Switch:
@@ -37,18 +38,22 @@ class Switch:
         self._shared = KeptInput()
 
     @contextmanager
-    def on(self) -> Iterator[set[str]]:
-        """Within, maps are served. At the end the set gets the names of those that ran sparse."""
+    def on(self, counting: Counting | None = None) -> Iterator[set[str]]:
+        """Within, maps are served. At the end the set gets the names of those that ran sparse.
+
+        Without gradients they may run where operations are counted.
+        """
         served, ran = self._current(), set[str]()
         try:
             for each in served:
-                each.ran = False
+                each.ran, each.counting = False, counting
                 each.module.forward = each  # type: ignore[method-assign]
             yield ran
         finally:
             self._shared.forget()
             for each in served:
                 each.module.__dict__.pop("forward", None)
+                each.counting = None
                 ran |= {each.name} if each.ran else set()
 
     def _current(self) -> list[ServedMap]:
