@@ -14,9 +14,9 @@ from smc_eval.spec import Outside, Spec
 Precision = Literal["fp32", "bf16", "fp16"]
 
 Kernels = Literal["dense", "sparse"]
+"""How products of masked matrices are computed."""
 SPARSE_KERNELS_VERSION = 2
 """Raise it when sparse kernels compute in another way: digests change, and crossovers are measured again."""
-"""How products of masked matrices are computed."""
 
 
 MOST = 10**9
