@@ -53,6 +53,13 @@ async function draw(place) {
   }
 }
 
+// A number in one of d3's formats `.Nf`, `.Ng` and `.N%`.
+function formatted(value, format) {
+  const digits = Number(format[1]);
+  if (format.endsWith("%")) return `${(100 * value).toFixed(digits)}%`;
+  return format.endsWith("f") ? value.toFixed(digits) : String(Number(value.toPrecision(digits)));
+}
+
 // The numbers of a figure as a table, for the values that its menus have.
 function showNumbers(details, rows, controls) {
   const columns = JSON.parse(details.dataset.columns), menus = controls.filter((control) => control.dataset.field);
@@ -66,7 +73,7 @@ function showNumbers(details, rows, controls) {
     const line = body.insertRow();
     for (const { field, format } of shown) {
       const value = row[field] ?? "–";
-      add(line, "td", format && typeof value === "number" ? vega.format(format)(value) : value);
+      add(line, "td", format && typeof value === "number" ? formatted(value, format) : value);
     }
   }
   details.querySelector(".scroll").replaceChildren(table);
