@@ -15,7 +15,7 @@ LABEL = "length(datum.label) > 34 ? '…' + slice(replace(datum.label, '.weight'
 TIP = (
     {"field": "label", "title": "method"},
     {"field": "tensor", "title": "tensor"},
-    {"field": "share", "title": "sparsity", "format": ".2%"},
+    {"field": "share", "title": "sparsity", "format": ".1%"},
 )
 
 TensorNumbers = Callable[[Record], Mapping[str, float | None]]

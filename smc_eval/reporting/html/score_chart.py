@@ -221,9 +221,7 @@ def _published_layers(place: VegaSpec, styles: Sequence[Style]) -> list[VegaSpec
 def _measured_layers(place: VegaSpec, styles: Sequence[Style]) -> list[VegaSpec]:
     """The measured curves and their points."""
     scale, sound = scales(styles), "datum.state == 'ok'"
-    # A dash in the legend would fray the outline of its symbol.
-    dash = {**scale["strokeDash"], "legend": None}
-    line = {**place, "color": scale["color"], "strokeDash": dash}
+    line = {**place, "color": scale["color"], "strokeDash": scale["strokeDash"]}
     marks = {**place, "color": scale["color"], "shape": scale["shape"], "tooltip": TIP}
     mark = {"type": "point", "filled": True, "size": 62, "opacity": 1}
     return [

@@ -27,6 +27,7 @@ def make_record(
     sparsity = 0.0 if method == "dense" else sparsity
     seed, fold, ok = (changes.pop(k, d) for k, d in (("seed", 0), ("fold", None), ("ok", True)))
     task, pattern = changes.pop("task", "csqa"), changes.pop("pattern", "free")
+    in_scope = changes.pop("reached_scope", sparsity)  # of heads, where the target is a share of them
     tensors = changes.pop("tensors", {"a.weight": sparsity, "b.weight": sparsity})
     done = value is not None
     certificate = {"ok": ok, "failed": [] if ok else ["3 weights remain, 2 expected"], "asked": sparsity}
@@ -48,7 +49,7 @@ def make_record(
         status="ok" if done else "failed",
         reason="" if done else "out of <memory>\ntry less",
         score=score if done else None,
-        sparsity={"scope": sparsity, "weights": sparsity, "all": 0.9 * sparsity},
+        sparsity={"scope": in_scope, "weights": in_scope, "all": 0.9 * in_scope},
         certificate=certificate if done else None,
         cost=cost,
         versions={"torch": "2.13"},
@@ -180,7 +181,9 @@ def rich_records() -> list[Record]:
         *records,
         make_record("gmp", SMC_GRID[1], None),
         make_record("gmp", SMC_GRID[4], 50.0, ok=False, **parts),
-        make_record("synflow", SMC_GRID[2], 20.0, tensors=dead, **{**parts, "certificate": moved | {"effective": 1.0}}),
+        make_record(
+            "synflow", SMC_GRID[2], 20.0, tensors=dead, **{**parts, "certificate": moved | {"effective": 1.0}}
+        ),
     ]
 
 

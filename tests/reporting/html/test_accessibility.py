@@ -111,4 +111,4 @@ def test_the_numbers_of_a_figure_follow_its_menu(open_page: Open, rich_page: Pat
     matrix = page.locator("figure", has=page.locator("[data-figure^=layers-csqa]"))
     matrix.locator("summary").click()
     matrix.locator("select[data-control=at]").select_option("1:4")
-    assert matrix.locator("details.numbers tr").nth(1).inner_text() == "lth\ta.weight\t75.00%"
+    assert matrix.locator("details.numbers tr").nth(1).inner_text() == "lth\ta.weight\t75.0%"

@@ -21,6 +21,7 @@ CUT_COLUMNS = """
 
 HINT = "document.querySelector('table.suite').closest('.frame').nextElementSibling.textContent"
 
+
 @pytest.fixture
 def page(shown: Any) -> Any:
     """The page at each of the four widths, with its table at its beginning."""
@@ -100,7 +101,9 @@ def test_nothing_is_cut_off_on_paper(open_page: Open, rich_page: Path) -> None:
     page.emulate_media(media="print")
     shown = "(places) => places.map((place) => getComputedStyle(place).overflow)"
     assert set(page.locator(".frame .scroll").evaluate_all(shown)) == {"visible"}
-    blank = "(plots) => plots.map((p) => p.clientHeight - p.querySelector('svg').getBoundingClientRect().height)"
+    blank = (
+        "(plots) => plots.map((p) => p.clientHeight - p.querySelector('svg').getBoundingClientRect().height)"
+    )
     assert max(page.locator(".plot").evaluate_all(blank)) <= 1
 
 
