@@ -42,7 +42,7 @@ BROWSER_PARTS = {
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests with a browser are skipped where a part of it is missing, and may use sockets, as Playwright does."""
+    """Tests with a browser are skipped where a part of it is missing. Playwright needs sockets."""
     for item in items:
         if "browser" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.enable_socket)

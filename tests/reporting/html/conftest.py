@@ -176,7 +176,7 @@ def rich_records() -> list[Record]:
             records += [make_record(method, sparsity, score + seed, seed=seed, **changes) for seed in (0, 1)]
     other: dict[str, Any] = {"task": "mawps/gts:hidden=128,embedding=128", **parts}
     records += [make_record(*cell, **other) for cell in (("dense", 0.0, 77), ("lth", SMC_GRID[4], 70))]
-    dead = {"a.weight": 0.5, "b.weight": 1.0}
+    dead = {"tensors": {"a.weight": 0.5, "b.weight": 1.0}, "certificate": moved | {"effective": 1.0}}
     return [
         *records,
         make_record("gmp", SMC_GRID[1], None),

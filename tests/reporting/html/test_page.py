@@ -156,9 +156,7 @@ def test_figures_are_saved_for_papers(record: Make, tmp_path: Path) -> None:
     assert 'opacity="1"' in symbol, "symbols of the legend must be opaque, unlike bands"
 
 
-def test_the_marks_of_dashed_methods_have_whole_outlines_in_figure_files(
-    record: Make, tmp_path: Path
-) -> None:
+def test_dashed_methods_have_whole_marks_in_the_legend_of_files(record: Make, tmp_path: Path) -> None:
     methods = ["lth", "gmp", "snip", "wanda", "grasp", "set", "mest", "cap", "obert"]  # the eighth is dashed
     records = [record(method, sparsity) for method in methods for sparsity in (0.36, 0.672)]
     for path in save_figures(Page.of(table_of(records)), tmp_path):
@@ -167,7 +165,7 @@ def test_the_marks_of_dashed_methods_have_whole_outlines_in_figure_files(
     legend = svg.partition("role-legend-entry")[2].partition("role-title")[0]
     assert ">obert</text>" in legend
     assert "stroke-dasharray" in svg
-    assert "stroke-dasharray" not in legend
+    assert set(re.findall(r'stroke-dasharray="([^"]*)"', legend)) <= {""}
 
 
 @pytest.fixture
