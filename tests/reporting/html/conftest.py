@@ -181,9 +181,7 @@ def rich_records() -> list[Record]:
         *records,
         make_record("gmp", SMC_GRID[1], None),
         make_record("gmp", SMC_GRID[4], 50.0, ok=False, **parts),
-        make_record(
-            "synflow", SMC_GRID[2], 20.0, tensors=dead, **{**parts, "certificate": moved | {"effective": 1.0}}
-        ),
+        make_record("synflow", SMC_GRID[2], 20.0, cost=flops, **dead),
     ]
 
 

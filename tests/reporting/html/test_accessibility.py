@@ -1,4 +1,4 @@
-"""The page for readers without a mouse, or with a screen reader: axe-core finds nothing, the keyboard reaches all."""
+"""The page for readers without a mouse or with a screen reader: no finding of axe-core, all by keyboard."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ REACHED = """
   const place = document.activeElement, box = place.getBoundingClientRect(), style = getComputedStyle(place);
   if (place === document.body) return null;
   const middle = (low, high, room) => (Math.max(low, 0) + Math.min(high, room)) / 2;
-  const top = document.elementFromPoint(middle(box.left, box.right, innerWidth), middle(box.top, box.bottom, innerHeight));
+  const x = middle(box.left, box.right, innerWidth), y = middle(box.top, box.bottom, innerHeight);
+  const top = document.elementFromPoint(x, y), main = document.querySelector('main');
   return {
     name: `${place.tagName} ${place.textContent.trim().slice(0, 40)}`,
     at: [...document.querySelectorAll('*')].indexOf(place),
     outlined: style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) >= 2,
-    uncovered: !!top && (place.contains(top) || top.contains(place)) && !top.contains(document.querySelector('main')),
+    uncovered: !!top && (place.contains(top) || top.contains(place)) && !top.contains(main),
   };
 }
 """
-"""The element with the focus: its place in the document, and whether its outline and its middle can be seen."""
+"""The element with the focus: its place in the document, and whether its outline and middle can be seen."""
 
 STOPS = "a[href], button, input, select, summary, [tabindex='0']"
 

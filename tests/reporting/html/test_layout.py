@@ -1,9 +1,10 @@
-"""The page at the widths of phones, tablets and desks: nothing is cut off without a word, and nothing jumps."""
+"""The page at the widths of phones, tablets and desks: nothing is cut off without a word, nothing jumps."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ Open = Callable[..., Any]
 
 CUT_COLUMNS = """
 () => {
-  const box = document.querySelector('table.suite').closest('.scroll'), end = box.getBoundingClientRect().left + box.clientWidth;
-  return [...document.querySelectorAll('table.suite thead th')].filter((head) => head.getBoundingClientRect().right > end + 2).length;
+  const table = document.querySelector('table.suite'), box = table.closest('.scroll');
+  const end = box.getBoundingClientRect().left + box.clientWidth + 2;
+  return [...table.tHead.rows[0].cells].filter((head) => head.getBoundingClientRect().right > end).length;
 }
 """
 """The number of columns of the wide table whose end is out of sight."""
@@ -80,10 +82,11 @@ def test_no_picture_is_larger_than_its_place(page: Any) -> None:
 
 def test_the_labels_of_axes_do_not_touch(page: Any) -> None:
     boxes = """[...document.querySelectorAll('[data-figure^=curves] .role-axis-label')]
-      .map((group) => [...group.querySelectorAll('text')].filter((text) => getComputedStyle(text).opacity > 0)
-        .map((text) => text.getBoundingClientRect()).map((box) => [box.left, box.right, box.top, box.bottom]))"""
+      .map((group) => [...group.querySelectorAll('text')]
+        .filter((text) => getComputedStyle(text).opacity > 0).map((text) => text.getBoundingClientRect())
+        .map((box) => [box.left, box.right, box.top, box.bottom]))"""
     for labels in page.evaluate(boxes):
-        for (_, right, top, _), (left, _, _, bottom) in zip(labels, labels[1:], strict=False):
+        for (_, right, top, _), (left, _, _, bottom) in pairwise(labels):
             assert left - right >= 2 or top - bottom >= 2
 
 
