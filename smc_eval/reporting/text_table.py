@@ -32,6 +32,9 @@ SHORT_HEAD = 8
 NARROWEST = 6
 """No column of a narrow table is narrower, unless its texts are."""
 
+READABLE = 20
+"""A folded name in a column of this width can still be read."""
+
 UNLIMITED_WIDTH = 10_000
 """Console columns for a file or pipe, so that lines are not broken."""
 
@@ -99,11 +102,14 @@ def head_lines(head: str) -> Sequence[str]:
 def column_pieces(widths: Sequence[int], names: int, room: int) -> Iterator[dict[int, int]]:
     """The columns of a table that is wider than a screen, in pieces that fit, by number, with their widths.
 
-    Each piece begins with the columns of names. These share the room with one column of numbers, so long
-    names are folded; a number is not, unless it alone is wider than the room that names leave.
+    Each piece begins with the columns of names. Long names are folded; a number is not, unless it alone is
+    wider than the room that names leave.
     """
-    fair = max(NARROWEST, room // (names + 1))
-    kept = {at: min(width, fair) for at, width in enumerate(widths[:names])}
+    spare = room - sum(widths[names:]) - len(widths) + 1
+    least = sum(min(width, READABLE) for width in widths[:names])
+    whole = spare >= least  # all columns fit in one piece beside names that can be read
+    most = min(room * names // (names + 1), room - names - max(widths[names:]))
+    kept = dict(enumerate(_shared(widths[:names], spare if whole else most)))
     room = max(NARROWEST, room - sum(kept.values()) - names)
     piece, left = dict[int, int](), room
     for at, wanted in enumerate(widths[names:], names):
@@ -114,6 +120,17 @@ def column_pieces(widths: Sequence[int], names: int, room: int) -> Iterator[dict
         piece[at] = width
         left -= width + 1
     yield kept | piece
+
+
+def _shared(widths: Sequence[int], room: int) -> list[int]:
+    """Widths of columns that share a room: narrow ones have what they want, the others have equal parts."""
+    shares = dict[int, int]()
+    for left, at in zip(
+        range(len(widths), 0, -1), sorted(range(len(widths)), key=widths.__getitem__), strict=True
+    ):
+        shares[at] = min(widths[at], max(NARROWEST, room // left))
+        room -= shares[at]
+    return [shares[at] for at in range(len(widths))]
 
 
 def booktabs(

@@ -92,11 +92,14 @@ def test_names_are_folded_but_lose_no_sign(name: str, width: int) -> None:
     table = TABLES[name]
     lines = printed(table, width).splitlines()
     for row in table.rows:
+        if " " in row[0]:  # folded between its words
+            assert set(row[0].split()) <= set(" ".join(lines).split())
+            continue
         starts = [n for n in range(1, len(row[0]) + 1) if any(line.startswith(row[0][:n]) for line in lines)]
         column = max(starts)
         assert column >= min(14, len(row[0])), "too narrow to be read"
         folded = "".join(line[:column] for line in lines)
-        assert row[0].replace(" ", "") in folded.replace(" ", "")
+        assert row[0] in folded
 
 
 def test_a_table_that_fits_has_one_line_for_each_row() -> None:

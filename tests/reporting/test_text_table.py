@@ -64,5 +64,10 @@ def test_long_names_are_narrower_than_their_texts_and_numbers_are_not() -> None:
     assert list(column_pieces([90, 90, 12, 12], 2, 60)) == [{0: 20, 1: 20, 2: 12}, {0: 20, 1: 20, 3: 12}]
 
 
+def test_names_have_the_room_that_narrow_columns_leave() -> None:
+    # 60 columns, of which a verdict takes 4, a time 7 and two blanks 2: 47 are left
+    assert list(column_pieces([56, 4, 7], 2, 60)) == [{0: 47, 1: 4, 2: 7}]
+
+
 def test_a_column_is_at_most_as_wide_as_the_screen() -> None:
     assert list(column_pieces([8, 99], 1, 30)) == [{0: 8, 1: 21}]
