@@ -108,7 +108,8 @@ def column_pieces(widths: Sequence[int], names: int, room: int) -> Iterator[dict
     spare = room - sum(widths[names:]) - len(widths) + 1
     least = sum(min(width, READABLE) for width in widths[:names])
     whole = spare >= least  # all columns fit in one piece beside names that can be read
-    most = min(room * names // (names + 1), room - names - max(widths[names:]))
+    widest = max((width for width in widths[names:] if width <= room // 2), default=0)
+    most = min(room * names // (names + 1), room - names - widest)
     kept = dict(enumerate(_shared(widths[:names], spare if whole else most)))
     room = max(NARROWEST, room - sum(kept.values()) - names)
     piece, left = dict[int, int](), room
