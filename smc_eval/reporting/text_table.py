@@ -32,7 +32,7 @@ SHORT_HEAD = 8
 NARROWEST = 6
 """No column of a narrow table is narrower, unless its texts are."""
 
-READABLE = 20
+READABLE_WIDTH = 20
 """A folded name in a column of this width can still be read."""
 
 UNLIMITED_WIDTH = 10_000
@@ -106,7 +106,7 @@ def column_pieces(widths: Sequence[int], names: int, room: int) -> Iterator[dict
     wider than the room that names leave.
     """
     spare = room - sum(widths[names:]) - len(widths) + 1
-    least = sum(min(width, READABLE) for width in widths[:names])
+    least = sum(min(width, READABLE_WIDTH) for width in widths[:names])
     whole = spare >= least  # all columns fit in one piece beside names that can be read
     widest = max((width for width in widths[names:] if width <= room // 2), default=0)
     most = min(room * names // (names + 1), room - names - widest)

@@ -26,7 +26,7 @@ MEASURES: dict[str, CostMeasure] = {
     "prediction FLOPs": prediction_flops,
 }
 
-TIP = (
+COST_TIP = (
     {"field": "label", "title": "method"},
     {"field": "column", "title": "sparsity"},
     {"field": "score", "title": "score"},
@@ -59,7 +59,7 @@ def cost_figure(panel: Panel, name: str, styles: Sequence[Style]) -> tuple[Figur
             column_menu(columns),
             Control("by", "cost", first, tuple(measures), "measure"),
         ),
-        numbers=TIP,
+        numbers=COST_TIP,
     )
     return figure, Rows(tuple(rows))
 
@@ -120,7 +120,7 @@ def _spec(metric: str, styles: Sequence[Style]) -> VegaSpec:
                     **place,
                     "color": scale["color"],
                     "shape": scale["shape"],
-                    "tooltip": TIP,
+                    "tooltip": COST_TIP,
                 },
             },
         ],

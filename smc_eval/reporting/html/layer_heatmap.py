@@ -12,7 +12,7 @@ from smc_eval.store.record import Record
 LABEL = "length(datum.label) > 34 ? '…' + slice(replace(datum.label, '.weight', ''), -33) : datum.label"
 """Long names keep their end, which describes the tensor."""
 
-TIP = (
+TENSOR_TIP = (
     {"field": "label", "title": "method"},
     {"field": "tensor", "title": "tensor"},
     {"field": "share", "title": "sparsity", "format": ".1%"},
@@ -58,7 +58,7 @@ def layer_figure(panel: Panel, name: str) -> tuple[Figure, Matrix] | None:
         f"layers-{name}",
         f"{dead:,} of {len(names) * len(drawn):,} tensors in {len(drawn):,} table cells are dead (×).",
         (column_menu(columns),),
-        TIP,
+        TENSOR_TIP,
         methods_margin(labels),
     )
     return figure, matrix
@@ -121,12 +121,12 @@ def _spec(names: Sequence[str], labels: Sequence[str]) -> VegaSpec:
         "layer": [
             {
                 "mark": {"type": "rect", "stroke": "var(--sheet)", "strokeWidth": 0.6},
-                "encoding": {**encoding, "color": color, "tooltip": TIP},
+                "encoding": {**encoding, "color": color, "tooltip": TENSOR_TIP},
             },
             {
                 "transform": [{"filter": "datum.share == 1"}],
                 "mark": {"type": "text", "text": "×", "color": "#ffffff", "fontWeight": "bold"},
-                "encoding": {**encoding, "tooltip": TIP},
+                "encoding": {**encoding, "tooltip": TENSOR_TIP},
             },
         ],
     }

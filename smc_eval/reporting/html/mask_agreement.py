@@ -23,7 +23,7 @@ from smc_eval.store.mask_samples import FindSamples, MaskSample, iou
 MOST_PAIRS = 3
 """Pairs of nets that are compared for one number; more seeds add little and take time."""
 
-TIP = (
+AGREEMENT_TIP = (
     {"field": "a", "title": "method"},
     {"field": "b", "title": "other method"},
     {"field": "iou", "title": "agreement", "format": ".3f"},
@@ -49,7 +49,7 @@ def agreement_figure(panel: Panel, name: str, find_samples: FindSamples) -> tupl
         "The diagonal compares two seeds of one method. Other fields compare two methods with the same seed. "
         "Two random masks of density d have an agreement of d / (2 − d).",
         (column_menu(columns),),
-        TIP,
+        AGREEMENT_TIP,
         methods_margin(labels),
     )
     return figure, Rows(tuple(rows))
@@ -127,12 +127,17 @@ def _spec(labels: Sequence[str]) -> VegaSpec:
     }
     fields: VegaSpec = {
         "mark": {"type": "rect", "stroke": "var(--sheet)"},
-        "encoding": {**place, "color": color, "tooltip": TIP},
+        "encoding": {**place, "color": color, "tooltip": AGREEMENT_TIP},
     }
     contrast = {"condition": {"test": "datum.iou > 0.55", "value": "#111111"}, "value": "#fff"}
     numbers = {
         "mark": {"type": "text", "fontSize": 10},
-        "encoding": {**place, "text": {"field": "iou", "format": ".2f"}, "color": contrast, "tooltip": TIP},
+        "encoding": {
+            **place,
+            "text": {"field": "iou", "format": ".2f"},
+            "color": contrast,
+            "tooltip": AGREEMENT_TIP,
+        },
     }
     return {
         "height": 24 * len(labels),

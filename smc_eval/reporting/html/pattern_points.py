@@ -15,11 +15,11 @@ HOLLOW_NOTE = (
 IS_PATTERN = "isString(datum.column) && indexof(datum.column, ':') >= 0"
 """The test of Vega that leaves the rows of patterns."""
 
-Shares = Mapping[float, Sequence[str]]
+PatternShares = Mapping[float, Sequence[str]]
 """The patterns that prune a share, by its place on the axis."""
 
 
-def pattern_shares(points: Iterable[PlotPoint]) -> Shares:
+def pattern_shares(points: Iterable[PlotPoint]) -> PatternShares:
     """The patterns of points; empty if none of them is a pattern."""
     shares: dict[float, list[str]] = {}
     for point in points:
@@ -29,12 +29,12 @@ def pattern_shares(points: Iterable[PlotPoint]) -> Shares:
     return shares
 
 
-def note_of(shares: Shares) -> str:
+def note_of(shares: PatternShares) -> str:
     """A sentence for the note of a figure; empty without patterns."""
     return f" {HOLLOW_NOTE}" if shares else ""
 
 
-def share_layers(place: VegaSpec, shares: Shares) -> list[VegaSpec]:
+def share_layers(place: VegaSpec, shares: PatternShares) -> list[VegaSpec]:
     """A vertical rule at each share, with the names of its patterns."""
     rows = [{"depth": depth, "names": ", ".join(columns)} for depth, columns in shares.items()]
     if not rows:
@@ -50,7 +50,7 @@ def share_layers(place: VegaSpec, shares: Shares) -> list[VegaSpec]:
 
 
 def point_layers(
-    encoding: VegaSpec, shares: Shares, tests: Sequence[VegaSpec], outline: VegaSpec
+    encoding: VegaSpec, shares: PatternShares, tests: Sequence[VegaSpec], outline: VegaSpec
 ) -> list[VegaSpec]:
     """The points; without patterns, there is no layer.
 

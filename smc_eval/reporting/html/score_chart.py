@@ -8,7 +8,13 @@ from typing import Any
 
 from smc_eval.reporting.html.figure import HIDDEN_METHODS, ONLY_SHOWN, Control, Figure, VegaSpec, depth_axis
 from smc_eval.reporting.html.packed_rows import Rows
-from smc_eval.reporting.html.pattern_points import Shares, note_of, pattern_shares, point_layers, share_layers
+from smc_eval.reporting.html.pattern_points import (
+    PatternShares,
+    note_of,
+    pattern_shares,
+    point_layers,
+    share_layers,
+)
 from smc_eval.reporting.html.style import HUES, Style, scales
 from smc_eval.reporting.published import CITATION, PublishedPoint, metrics, points_for
 from smc_eval.reporting.series import STEP, Panel, PlotPoint, Series
@@ -34,7 +40,7 @@ HORIZONTAL_LINES: tuple[tuple[str, tuple[str, ...]], ...] = (
 )
 """These lines, and the switches that show them."""
 
-TIP = (
+SCORE_TIP = (
     {"field": "label", "title": "method"},
     {"field": "column", "title": "sparsity"},
     {"field": "score", "title": "score"},
@@ -57,7 +63,7 @@ def score_figure(panel: Panel, name: str, styles: Sequence[Style]) -> tuple[Figu
         f"scores-{name}",
         _note(panel, task, points) + note_of(shares),
         tuple(_controls(rows)),
-        TIP,
+        SCORE_TIP,
     )
     return figure, Rows(tuple(rows))
 
@@ -163,13 +169,13 @@ def _description(panel: Panel) -> str:
 
 
 def _spec(
-    metric: str, rows: Sequence[Mapping[str, Any]], styles: Sequence[Style], shares: Shares
+    metric: str, rows: Sequence[Mapping[str, Any]], styles: Sequence[Style], shares: PatternShares
 ) -> VegaSpec:
     """The layers that have data, from the bottom up."""
     measured = [row for row in rows if row["kind"] == "measured"]
     certified = [row for row in measured if row["state"] == "ok"]
     y = {"field": "value", "type": "quantitative", "title": metric, "scale": {"zero": False}}
-    level = {"y": y, "tooltip": [TIP[0], *TIP[2:]]}
+    level = {"y": y, "tooltip": [SCORE_TIP[0], *SCORE_TIP[2:]]}
     place = {"x": depth_axis({row["depth"] for row in rows if "depth" in row}), "y": y}
     kinds = {row["kind"] for row in rows}
     levels = [(kind, switch) for kind, switch in HORIZONTAL_LINES if kind in kinds]
@@ -214,7 +220,9 @@ def _published_layers(place: VegaSpec, styles: Sequence[Style]) -> list[VegaSpec
     small = {"type": "point", "size": 18, "strokeWidth": 1.1, "opacity": 0.9}
     return [
         _layer("published", thin, {**place, "color": color}, "published"),
-        _layer("published", small, {**place, "stroke": inside, "fill": hollow, "tooltip": TIP}, "published"),
+        _layer(
+            "published", small, {**place, "stroke": inside, "fill": hollow, "tooltip": SCORE_TIP}, "published"
+        ),
     ]
 
 
@@ -222,7 +230,7 @@ def _measured_layers(place: VegaSpec, styles: Sequence[Style]) -> list[VegaSpec]
     """The measured curves and their points."""
     scale, sound = scales(styles), "datum.state == 'ok'"
     line = {**place, "color": scale["color"], "strokeDash": scale["strokeDash"]}
-    marks = {**place, "color": scale["color"], "shape": scale["shape"], "tooltip": TIP}
+    marks = {**place, "color": scale["color"], "shape": scale["shape"], "tooltip": SCORE_TIP}
     mark = {"type": "point", "filled": True, "size": 62, "opacity": 1}
     return [
         _layer("measured", {"type": "line"}, line, sound),
@@ -230,17 +238,17 @@ def _measured_layers(place: VegaSpec, styles: Sequence[Style]) -> list[VegaSpec]
     ]
 
 
-def _pattern_layers(place: VegaSpec, styles: Sequence[Style], shares: Shares) -> list[VegaSpec]:
+def _pattern_layers(place: VegaSpec, styles: Sequence[Style], shares: PatternShares) -> list[VegaSpec]:
     """The points of patterns."""
     scale, kind = scales(styles), {"filter": "datum.kind == 'pattern'"}
-    encoding = {**place, "shape": scale["shape"], "tooltip": TIP}
+    encoding = {**place, "shape": scale["shape"], "tooltip": SCORE_TIP}
     return point_layers(encoding, shares, [kind, ONLY_SHOWN], scale["color"])
 
 
 def _uncertified_layer(place: VegaSpec) -> VegaSpec:
     """Points whose certificate failed; they are on no line."""
     mark = {"type": "point", "shape": "circle", "size": 120, "stroke": "var(--alarm)", "strokeWidth": 2}
-    layer = _layer("measured", mark, {**place, "tooltip": TIP}, "datum.state == 'doubt'")
+    layer = _layer("measured", mark, {**place, "tooltip": SCORE_TIP}, "datum.state == 'doubt'")
     measured_or_pattern = {"filter": "datum.kind == 'measured' || datum.kind == 'pattern'"}
     return {**layer, "transform": [measured_or_pattern, *layer["transform"][1:]]}
 

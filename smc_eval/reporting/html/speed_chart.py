@@ -10,7 +10,7 @@ from smc_eval.reporting.html.figure import HIDDEN_METHODS, ONLY_SHOWN, Figure, V
 from smc_eval.reporting.html.packed_rows import Rows
 from smc_eval.reporting.html.pattern_points import (
     IS_PATTERN,
-    Shares,
+    PatternShares,
     note_of,
     pattern_shares,
     point_layers,
@@ -20,7 +20,7 @@ from smc_eval.reporting.html.style import Style, scales
 from smc_eval.reporting.series import Panel
 from smc_eval.store.speeds import FindSpeeds, KernelSpeed
 
-TIP = (
+SPEED_TIP = (
     {"field": "label", "title": "method"},
     {"field": "column", "title": "sparsity"},
     {"field": "times", "title": "speed"},
@@ -47,7 +47,7 @@ def speed_figure(
         f"speed-{name}",
         "Each point is a mean over nets, each with its fastest kernel. Below 1, predictions are slower than "
         f"with dense products.{note_of(shares)}",
-        numbers=TIP,
+        numbers=SPEED_TIP,
     )
     return figure, Rows(tuple(rows))
 
@@ -72,14 +72,14 @@ def _rows(panel: Panel, find_speeds: FindSpeeds) -> Iterator[dict[str, Any]]:
             }
 
 
-def _spec(depths: set[float], styles: Sequence[Style], shares: Shares) -> VegaSpec:
+def _spec(depths: set[float], styles: Sequence[Style], shares: PatternShares) -> VegaSpec:
     scale = scales(styles)
     place = {
         "x": depth_axis(depths, first=min(depths)),
         "y": {"field": "speed", "type": "quantitative", "title": "× dense speed", "scale": {"zero": False}},
     }
     on_line = {"filter": f"!({IS_PATTERN})"}
-    hollow = {**place, "shape": scale["shape"], "tooltip": TIP}
+    hollow = {**place, "shape": scale["shape"], "tooltip": SPEED_TIP}
     return {
         "height": 260,
         "params": [HIDDEN_METHODS],
@@ -93,7 +93,7 @@ def _spec(depths: set[float], styles: Sequence[Style], shares: Shares) -> VegaSp
             {
                 "transform": [on_line, ONLY_SHOWN],
                 "mark": {"type": "point", "filled": True, "size": 90, "opacity": 1},
-                "encoding": {**place, "color": scale["color"], "shape": scale["shape"], "tooltip": TIP},
+                "encoding": {**place, "color": scale["color"], "shape": scale["shape"], "tooltip": SPEED_TIP},
             },
             *share_layers(place, shares),
             *point_layers(hollow, shares, [ONLY_SHOWN], scale["color"]),

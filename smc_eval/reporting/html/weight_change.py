@@ -9,7 +9,7 @@ from smc_eval.reporting.html.layer_heatmap import common_tensors, tensor_means
 from smc_eval.reporting.html.packed_rows import Matrix
 from smc_eval.reporting.html.pattern_points import (
     IS_PATTERN,
-    Shares,
+    PatternShares,
     note_of,
     pattern_shares,
     point_layers,
@@ -20,7 +20,7 @@ from smc_eval.store.record import Record
 
 ALL_IN_SCOPE = "all in scope"
 
-TIP = (
+CHANGE_TIP = (
     {"field": "tensor", "title": "tensor"},
     {"field": "column", "title": "sparsity"},
     {"field": "moved", "title": "change", "format": ".3g"},
@@ -59,7 +59,7 @@ def weight_change_figure(panel: Panel, name: str) -> tuple[Figure, Matrix] | Non
         f"The numbers are ‖w − w₀‖ / ‖w₀‖ over unpruned weights. The thick line is {ALL_IN_SCOPE}. The "
         f"leftmost points are the dense net.{note_of(shares)}",
         (Control("method", "method", labels[0], tuple(labels), "label"),),
-        TIP,
+        CHANGE_TIP,
     )
     return figure, Matrix((ALL_IN_SCOPE, *names), "moved", points, logarithmic=True)
 
@@ -73,7 +73,7 @@ def _scope(record: Record) -> float | None:
     return record.certificate.moved.scope_remaining if record.certificate else None
 
 
-def _spec(depths: set[float], shares: Shares) -> VegaSpec:
+def _spec(depths: set[float], shares: PatternShares) -> VegaSpec:
     place = {
         "x": depth_axis(depths, first=0.0),
         "y": {
@@ -88,8 +88,8 @@ def _spec(depths: set[float], shares: Shares) -> VegaSpec:
     one, together = f"datum.tensor != '{ALL_IN_SCOPE}'", f"datum.tensor == '{ALL_IN_SCOPE}'"
     thin = {"strokeWidth": 0.8, "opacity": 0.45, "stroke": "var(--hue-0)"}
     thick = {"strokeWidth": 2.6, "stroke": "var(--ink)", "point": {"filled": True, "color": "var(--ink)"}}
-    detail = {**place, "detail": {"field": "tensor"}, "tooltip": TIP}
-    whole = {**place, "tooltip": TIP}
+    detail = {**place, "detail": {"field": "tensor"}, "tooltip": CHANGE_TIP}
+    whole = {**place, "tooltip": CHANGE_TIP}
     tensors = [_layer([pattern, one], {"type": "point", "size": 14, **thin}, detail)] if shares else []
     return {
         "height": 260,
