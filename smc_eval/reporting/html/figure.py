@@ -49,15 +49,6 @@ AXIS_MARGIN = 0.2
 TICK_GAP = 0.35
 """Tick labels that are nearer than this to one of the paper's would overlap it."""
 
-LEGEND: VegaSpec = {
-    "title": None,
-    "symbolLimit": 0,
-    "labelLimit": 220,
-    # the dash of a line would fray the outline of its symbol
-    "encoding": {"symbols": {"update": {"strokeDash": {"value": []}}}},
-}
-"""The legend of figures in files."""
-
 CHART_MARGIN = 56
 """Height of the horizontal axis of a chart, with its labels and title, in pixels."""
 
@@ -121,7 +112,7 @@ class Figure:
             "title": {"text": self.title, "anchor": "start", "fontSize": 12, "color": "var(--ink)"},
             "config": {**CONFIG, "background": "white"},
             "data": {"name": self.data},
-            **_legends(self._whole_spec, LEGEND),
+            **_legends(self._whole_spec, {"title": None, "symbolLimit": 0, "labelLimit": 220}),
         }
         spec: VegaSpec = with_light_colours(whole)
         return {**spec, "datasets": {self.data: data[self.data].plain()}}
