@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -28,6 +31,35 @@ settings.register_profile(
 )
 settings.register_profile("random", settings.get_profile("tests"), derandomize=False, max_examples=1000)
 settings.load_profile("tests")
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+BROWSER_PARTS = {
+    "chromium": CHROMIUM is not None,
+    "playwright": importlib.util.find_spec("playwright") is not None,
+}
+"""What tests with a browser need, and whether it is here."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests with a browser are skipped where a part of it is missing. Playwright needs sockets."""
+    for item in items:
+        if "browser" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.enable_socket)
+            for part, present in BROWSER_PARTS.items():
+                reason = f"{part} is missing: tox -e browser installs it"
+                item.add_marker(pytest.mark.skipif(not present, reason=reason))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium, driven by Playwright."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
 
 
 @pytest.fixture(scope="session")

@@ -54,6 +54,8 @@ def print_diagnosis(diagnosis: Diagnosis) -> None:
     from rich.text import Text
 
     console, table = Console(), Table.grid(padding=(0, 2))
+    for _ in range(3):
+        table.add_column(overflow="fold")
     for name, section in diagnosis.sections.items():
         word, style = _verdict(section)
         text = printable_text("\n".join(section.lines))

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from smc_eval.cli.completion import offered
+from smc_eval.cli.hanging import echo_hanging
 from smc_eval.errors import UnknownName, counted
 from smc_eval.protocol import PROTOCOLS, SUMMARIES
 from smc_eval.registry import Registry, load_registry
@@ -62,7 +63,7 @@ def list_plugins(
         cells = [[str(cell or "") for cell in _short_row(name, row)] for row in rows]
         lines = columns([[*LIST_HEADS[name]], *cells]) if cells else ["none"]
         blocks.append("\n".join([f"{name}:", *(f"  {line}" for line in lines)]))
-    typer.echo("\n\n".join(blocks))
+    echo_hanging("\n\n".join(blocks))
 
 
 def _rows(registry: Registry, kind: str) -> list[dict[str, Any]]:

@@ -28,13 +28,11 @@ from smc_eval.planning.resolve import ResolvedCell, Resolver, assumption_lines
 from smc_eval.planning.sparsity_search import SparsitySearch, first_cells, most_cells, searches
 from smc_eval.registry import registry
 from smc_eval.reporting.printable import printable, printable_lines
-from smc_eval.reporting.text_table import UNLIMITED_WIDTH
+from smc_eval.reporting.text_table import UNLIMITED_WIDTH, TextTable
 from smc_eval.store.layout import check_layout
 from smc_eval.task import BUILT_MODELS, Task
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from smc_eval.store.store import Store
 
 
@@ -99,14 +97,15 @@ def plan(
         return
     from rich.console import Console
 
+    from smc_eval.reporting.terminal import print_text_table
+
     console = Console()
     if not console.is_terminal:
         console.width = UNLIMITED_WIDTH
     for tree in () if config.quiet else stage_trees(planned):
         console.print(tree)
     if len(costs := planned.costs()) > 1:
-        console.print(_table(costs), highlight=False)
-        console.print()
+        print_text_table(_table(costs), console)
     sums = [
         *_scope_line(store, chains),
         *_sums(planned, _kept_nets_line(store, chains)),
@@ -173,29 +172,32 @@ def _stage(node: StageNode) -> dict[str, Any]:
     }
 
 
-def _table(costs: Iterable[TrainingCost]) -> Table:
-    """The cost by task and model."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-    from rich.text import Text
+PLAN_HEADS = (
+    "task",
+    "model",
+    "cells",
+    "steps to run",
+    "without sharing",
+    "FLOPs",
+    "hours",
+    "without sharing",
+)
 
-    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for name in ("task", "model"):
-        table.add_column(name, no_wrap=True)
-    for name in ("cells", "steps to run", "without sharing", "FLOPs", "hours", "without sharing"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for cost in costs:
-        hours = [
-            None if part is None else part / 3600 for part in (cost.seconds, cost.seconds_without_sharing)
-        ]
-        table.add_row(
-            Text(printable(", ".join(cost.tasks))),
-            Text(printable(cost.model)),
-            *(f"{count:,}" for count in (cost.cells, cost.steps, cost.steps_without_sharing)),
-            "?" if cost.flops is None else f"{cost.flops:.2g}",
-            *("?" if part is None else f"{part:,.3g}" if part < 100 else f"{part:,.0f}" for part in hours),
-        )
-    return table
+
+def _table(costs: Iterable[TrainingCost]) -> TextTable:
+    """The cost by task and model."""
+    return TextTable(PLAN_HEADS, "llrrrrrr", tuple(map(_row, costs)))
+
+
+def _row(cost: TrainingCost) -> tuple[str, ...]:
+    hours = [None if part is None else part / 3600 for part in (cost.seconds, cost.seconds_without_sharing)]
+    return (
+        printable(", ".join(cost.tasks)),
+        printable(cost.model),
+        *(f"{count:,}" for count in (cost.cells, cost.steps, cost.steps_without_sharing)),
+        "?" if cost.flops is None else f"{cost.flops:.2g}",
+        *("?" if part is None else f"{part:,.3g}" if part < 100 else f"{part:,.0f}" for part in hours),
+    )
 
 
 def _sums(planned: Plan, kept_nets: str) -> Iterator[str]:

@@ -6,7 +6,6 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import typer
 
@@ -15,13 +14,8 @@ from smc_eval.experiment.config import RunConfig
 from smc_eval.planning.bisection import Bisection
 from smc_eval.planning.sparsity_search import SparsitySearch
 from smc_eval.reporting.export import CONTROL_SIGNS, document, write_text
-from smc_eval.reporting.text_table import UNLIMITED_WIDTH
+from smc_eval.reporting.text_table import UNLIMITED_WIDTH, TextTable
 from smc_eval.store.record import Record
-
-if TYPE_CHECKING:
-    from rich.table import Table as Drawing
-
-    from smc_eval.reporting.terminal import ConsoleWriter
 
 
 def bisection_of(config: RunConfig) -> Bisection:
@@ -73,13 +67,13 @@ def _print_table(searches: Sequence[SparsitySearch], records: Sequence[Record]) 
 
     from smc_eval.reporting.footnotes import footnotes
     from smc_eval.reporting.table import Table
-    from smc_eval.reporting.terminal import ConsoleWriter
+    from smc_eval.reporting.terminal import ConsoleWriter, print_text_table
 
     console = Console()
     if not console.is_terminal:
         console.width = UNLIMITED_WIDTH
     writer = ConsoleWriter(console)
-    writer.print(_drawn(searches, writer), writer.text(""))
+    print_text_table(_text_table(searches), console)
     notes = footnotes(Table(columns=(), rows=(), records=tuple(records), results=tuple(records)))
     for line in notes.warnings:
         writer.print(writer.text(line, "bold red"))
@@ -97,24 +91,30 @@ def _print_table(searches: Sequence[SparsitySearch], records: Sequence[Record]) 
         writer.print(writer.text(line, "dim"))
 
 
-def _drawn(searches: Sequence[SparsitySearch], writer: ConsoleWriter) -> Drawing:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table as Drawing
+def _text_table(searches: Sequence[SparsitySearch]) -> TextTable:
+    heads = (
+        "task",
+        "model",
+        "method",
+        searches[0].bracket.search.label,
+        "bracket",
+        "dense",
+        "tried",
+        "cells",
+    )
+    return TextTable(heads, "lllrrrrr", tuple(map(_row, searches)))
 
-    drawing = Drawing(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for head in ("task", "model", "method"):
-        drawing.add_column(writer.text(head), overflow="fold")
-    for head in (searches[0].bracket.search.label, "bracket", "dense", "tried", "cells"):
-        drawing.add_column(writer.text(head), justify="right", overflow="fold")
-    for search in searches:
-        bracket = search.bracket
-        closed = bracket.keeps is not None and bracket.loses is not None
-        drawing.add_row(
-            *map(writer.text, (search.task.label, search.task.backbone, search.method.label)),
-            writer.text("–" if search.reason else bracket.text, "red" if search.reason else "bold"),
-            writer.text(f"{bracket.keeps:g}–{bracket.loses:g}" if closed else ""),
-            writer.text("" if math.isnan(search.dense) else f"{search.dense:.4g}"),
-            writer.text(str(len(bracket.tried))),
-            writer.text(str(search.cells)),
-        )
-    return drawing
+
+def _row(search: SparsitySearch) -> tuple[str, ...]:
+    bracket = search.bracket
+    closed = bracket.keeps is not None and bracket.loses is not None
+    return (
+        search.task.label,
+        search.task.backbone,
+        search.method.label,
+        "–" if search.reason else bracket.text,
+        f"{bracket.keeps:g}–{bracket.loses:g}" if closed else "",
+        "" if math.isnan(search.dense) else f"{search.dense:.4g}",
+        str(len(bracket.tried)),
+        str(search.cells),
+    )

@@ -12,6 +12,7 @@ import typer
 
 from smc_eval.card import MethodCard
 from smc_eval.cli.completion import ENTRIES
+from smc_eval.cli.hanging import echo_hanging
 from smc_eval.cli.listing import columns
 from smc_eval.cli.option_words import options_in_words, pairs_in_words, recipe_in_words
 from smc_eval.errors import PluginError, SmcError, UnknownName, first_line, named_value
@@ -89,7 +90,7 @@ def show(
         raise UnknownName(
             "method, task, group, kind of model, optimizer, tracker or protocol", name, known, see=LISTED
         )
-    typer.echo("\n\n".join("\n".join(lines) for lines in blocks))
+    echo_hanging("\n\n".join("\n".join(lines) for lines in blocks))
 
 
 def _method(kind: type[Method]) -> list[str]:

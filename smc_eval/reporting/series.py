@@ -34,9 +34,24 @@ class PlotPoint:
         return ":" not in self.column and 0 < self.sparsity < 1
 
     @property
+    def share(self) -> float:
+        """The share of the weights in scope that is pruned: a free target's own, else the one reached.
+
+        `2:4` prunes 0.5; `heads:0.5` prunes what half of the heads have.
+        """
+        return (
+            self.sparsity if ":" not in self.column else self.cell_value.reached.get("scope", self.sparsity)
+        )
+
+    @property
+    def placed(self) -> bool:
+        """Whether it has a place on an axis of sparsities: all but the dense net."""
+        return 0 < self.share < 1
+
+    @property
     def depth(self) -> float:
         """Its place on the axis, in steps of the paper."""
-        return math.log1p(-self.sparsity) / STEP
+        return math.log1p(-self.share) / STEP
 
     @property
     def interval(self) -> Interval | None:

@@ -129,7 +129,11 @@ def _suite(summaries: Summaries, warnings: tuple[str, ...]) -> TextTable:
         (
             f"area: unweighted mean of the tasks' areas over sparsities {low:.3g} to {high:.3g}",
             "only methods with a curve on every task",
-            *([f"in parentheses: the 95 % confidence interval over {' or '.join(overs)}"] if overs else []),
+            *(
+                [f"in parentheses or below: the 95 % confidence interval over {' or '.join(overs)}"]
+                if overs
+                else []
+            ),
         ),
         warnings,
     )
@@ -151,8 +155,8 @@ def _notes(summaries: Summaries) -> Iterator[str]:
         )
     if covered := dict.fromkeys(interval.over for row in rows for interval in _intervals(row)):
         yield (
-            f"in parentheses: the 95 % confidence interval over {' or '.join(covered)}; for costs, the "
-            "smallest and the largest"
+            f"in parentheses or below: the 95 % confidence interval over {' or '.join(covered)}; for costs, "
+            "the smallest and the largest"
         )
     if any(row.times for row in rows):
         yield (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import IO, TYPE_CHECKING, Literal
@@ -20,7 +20,7 @@ from smc_eval.reporting.export import as_csv, as_json, as_latex, as_markdown, su
 from smc_eval.reporting.footnotes import Footnotes, footnotes
 from smc_eval.reporting.printable import printable, printable_lines
 from smc_eval.reporting.table import Table, TableRow
-from smc_eval.reporting.text_table import UNLIMITED_WIDTH, TextTable
+from smc_eval.reporting.text_table import UNLIMITED_WIDTH, TextTable, column_pieces, head_lines
 
 if TYPE_CHECKING:
     from smc_eval.reporting.summary import Summaries
@@ -84,7 +84,7 @@ def print_text_table(text_table: TextTable, console: Console) -> None:
     writer = ConsoleWriter(console)
     if text_table.title:
         writer.print(writer.text(text_table.title, "bold"))
-    writer.print(_text_drawing(text_table, writer), Text())
+    writer.print(*_text_drawings(text_table, writer), Text())
     writer.print(*(writer.text(note, "bold red") for note in text_table.warnings))
     writer.print(*(writer.text(note, "dim") for note in text_table.notes))
 
@@ -96,20 +96,35 @@ def render_text_table(text_table: TextTable) -> str:
     return text.getvalue()
 
 
-def _text_drawing(text_table: TextTable, writer: ConsoleWriter) -> Drawing:
-    """One line per row if that fits; else explanations are below their numbers, and names are narrower."""
+def _text_drawings(text_table: TextTable, writer: ConsoleWriter) -> Iterator[RenderableType]:
+    """One line per row if that fits; else explanations are below their numbers, and columns in pieces."""
+    room, flat = writer.console.width, text_table.flat_rows
+    widths = [_widest(*column) for column in zip(text_table.heads, *flat, strict=True)]
+    if sum(widths) + 3 * (len(widths) - 1) <= room:
+        yield _text_drawing(text_table, flat, dict(enumerate(widths)), writer)
+        return
+    widths = [
+        _widest(*head_lines(head), *(line for row in text_table.rows for line in row[at].split("\n")))
+        for at, head in enumerate(text_table.heads)
+    ]
+    for number, piece in enumerate(column_pieces(widths, text_table.names, room)):
+        if number:
+            yield Text()
+        yield _text_drawing(text_table, text_table.rows, piece, writer)
+
+
+def _text_drawing(
+    text_table: TextTable, rows: Sequence[Sequence[str]], widths: Mapping[int, int], writer: ConsoleWriter
+) -> Drawing:
+    """Some columns of a text table, by number, with their widths."""
     drawing = Drawing(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    room, rows = writer.console.width, text_table.flat_rows
-    widths = [_widest(*column) for column in zip(text_table.heads, *rows, strict=True)]
-    if tall := sum(widths) + 3 * (len(widths) - 1) > room:
-        rows, drawing.padding = text_table.rows, (0, 0, 0, 0)
-    names = len(text_table.align) - len(text_table.align.lstrip("l"))
-    for at, (head, letter) in enumerate(zip(text_table.heads, text_table.align, strict=True)):
-        width = min(widths[at], room // 3) if tall and at < names else None
-        side: Literal["left", "right"] = "right" if letter == "r" else "left"
-        drawing.add_column(writer.text(head), width=width, justify=side, overflow="fold")
+    if rows is text_table.rows:
+        drawing.padding = (0, 0, 0, 0)
+    for at, width in widths.items():
+        side: Literal["left", "right"] = "right" if text_table.align[at] == "r" else "left"
+        drawing.add_column(writer.text(text_table.heads[at]), width=width, justify=side, overflow="fold")
     for row in rows:
-        drawing.add_row(*map(writer.text, row))
+        drawing.add_row(*(writer.text(row[at]) for at in widths))
     return drawing
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from smc_eval.reporting.printable import printable, spreadsheet_text
@@ -26,6 +26,15 @@ LATEX_SIGNS = {
 }
 """Characters that LaTeX reads as commands, or cannot read."""
 
+SHORT_HEAD = 8
+"""Heads up to this length stay in one line in a narrow table."""
+
+NARROWEST = 6
+"""No column of a narrow table is narrower, unless its texts are."""
+
+READABLE_WIDTH = 20
+"""A folded name in a column of this width can still be read."""
+
 UNLIMITED_WIDTH = 10_000
 """Console columns for a file or pipe, so that lines are not broken."""
 
@@ -42,6 +51,11 @@ class TextTable:
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     """Shown before the notes."""
+
+    @property
+    def names(self) -> int:
+        """The number of columns of names: those of words before the first number, but not all columns."""
+        return min(len(self.align) - len(self.align.lstrip("l")), len(self.align) - 1)
 
     @property
     def flat_rows(self) -> tuple[tuple[str, ...], ...]:
@@ -78,6 +92,46 @@ class TextTable:
         ]
         sentences = [*([self.title] if self.title else []), *self.warnings, *self.notes]
         return booktabs(self.align, self.heads, [f"{row} \\\\" for row in rows], sentences)
+
+
+def head_lines(head: str) -> Sequence[str]:
+    """A head in a narrow table: a long one is broken between its words."""
+    return [head] if len(head) <= SHORT_HEAD else head.split()
+
+
+def column_pieces(widths: Sequence[int], names: int, room: int) -> Iterator[dict[int, int]]:
+    """The columns of a table that is wider than a screen, in pieces that fit, by number, with their widths.
+
+    Each piece begins with the columns of names. Long names are folded; a number is not, unless it alone is
+    wider than the room that names leave.
+    """
+    spare = room - sum(widths[names:]) - len(widths) + 1
+    least = sum(min(width, READABLE_WIDTH) for width in widths[:names])
+    whole = spare >= least  # all columns fit in one piece beside names that can be read
+    widest = max((width for width in widths[names:] if width <= room // 2), default=0)
+    most = min(room * names // (names + 1), room - names - widest)
+    kept = dict(enumerate(_shared(widths[:names], spare if whole else most)))
+    room = max(NARROWEST, room - sum(kept.values()) - names)
+    piece, left = dict[int, int](), room
+    for at, wanted in enumerate(widths[names:], names):
+        width = min(wanted, room)
+        if piece and left < width:
+            yield kept | piece
+            piece, left = {}, room
+        piece[at] = width
+        left -= width + 1
+    yield kept | piece
+
+
+def _shared(widths: Sequence[int], room: int) -> list[int]:
+    """Widths of columns that share a room: narrow ones have what they want, the others have equal parts."""
+    shares = dict[int, int]()
+    for left, at in zip(
+        range(len(widths), 0, -1), sorted(range(len(widths)), key=widths.__getitem__), strict=True
+    ):
+        shares[at] = min(widths[at], max(NARROWEST, room // left))
+        room -= shares[at]
+    return [shares[at] for at in range(len(widths))]
 
 
 def booktabs(

@@ -2,24 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="chromium is missing: tox -e browser installs it"),
-    pytest.mark.skipif(
-        importlib.util.find_spec("playwright") is None,
-        reason="playwright is missing: tox -e browser installs it",
-    ),
-    pytest.mark.enable_socket,  # for playwright
-]
 
 PAGE = """<!doctype html><title>x</title>{script}<script>
 window.answers = [];
@@ -35,13 +22,10 @@ WORKER = "self.onmessage = (event) => self.postMessage({ twice: 2 * event.data.n
 
 
 @pytest.fixture
-def page() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield chromium.new_page()
-        chromium.close()
+def page(browser: Any) -> Iterator[Any]:
+    page = browser.new_page()
+    yield page
+    page.close()
 
 
 def opened(page: Any, folder: Path, script: str) -> Any:

@@ -15,6 +15,7 @@ VERDICT_HEADS = (
     "cell",
     "model",
     "verdict",
+    "problem",
     "target sparsity",
     "reached",
     "effective",
@@ -22,7 +23,6 @@ VERDICT_HEADS = (
     "dead",
     "mask",
     "× speed",
-    "problem",
 )
 
 
@@ -58,6 +58,7 @@ def _verdict(record: Record, speeds: Speeds | None) -> Verdict:
         PageCell(cell_name(record), sort_key=cell_name(record)),
         PageCell(record.model, sort_key=record.model),
         PageCell(words[state], sort_key=words[state], state=state),
+        PageCell(_problem(record, state)),
         _share(certificate.asked if certificate else None),
         _share(certificate.reached if certificate else None),
         _share(certificate.effective if certificate else None),
@@ -65,7 +66,6 @@ def _verdict(record: Record, speeds: Speeds | None) -> Verdict:
         _dead(certificate),
         PageCell(certificate.mask_digest[:8] if certificate else "–"),
         _speed(speeds),
-        PageCell(_problem(record, state)),
     )
     return Verdict(state in {"failed", "doubt"}, cells)
 

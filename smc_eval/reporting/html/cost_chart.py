@@ -9,10 +9,11 @@ from smc_eval.reporting.cost import CostMeasure, flops_cost, pareto_front, predi
 from smc_eval.reporting.html.figure import (
     HIDDEN_METHODS,
     ONLY_SHOWN,
+    Control,
     Figure,
     VegaSpec,
+    column_menu,
     default_column,
-    menu,
 )
 from smc_eval.reporting.html.packed_rows import Rows
 from smc_eval.reporting.html.style import Style, scales
@@ -24,6 +25,13 @@ MEASURES: dict[str, CostMeasure] = {
     "training FLOPs, sparse": flops_cost("sparse"),
     "prediction FLOPs": prediction_flops,
 }
+
+COST_TIP = (
+    {"field": "label", "title": "method"},
+    {"field": "column", "title": "sparsity"},
+    {"field": "score", "title": "score"},
+    {"field": "times", "title": "cost"},
+)
 
 
 def cost_figure(panel: Panel, name: str, styles: Sequence[Style]) -> tuple[Figure, Rows] | None:
@@ -45,8 +53,13 @@ def cost_figure(panel: Panel, name: str, styles: Sequence[Style]) -> tuple[Figur
         panel.title,
         f"{panel.metric} against {first}, relative to the dense net, for {panel.title}. "
         f"The Pareto front at sparsity {column}: {', '.join(front)}.",
-        _spec(panel.metric, columns, measures, first, styles),
+        _spec(panel.metric, styles),
         f"cost-{name}",
+        controls=(
+            column_menu(columns),
+            Control("by", "cost", first, tuple(measures), "measure"),
+        ),
+        numbers=COST_TIP,
     )
     return figure, Rows(tuple(rows))
 
@@ -74,9 +87,7 @@ def _at(panel: Panel, column: str) -> Iterator[dict[str, Any]]:
         yield from ({**row, "front": front} for row, front in zip(rows, fronts, strict=True))
 
 
-def _spec(
-    metric: str, columns: list[str], measures: list[str], first: str, styles: Sequence[Style]
-) -> VegaSpec:
+def _spec(metric: str, styles: Sequence[Style]) -> VegaSpec:
     scale = scales(styles)
     place = {
         "x": {
@@ -88,19 +99,9 @@ def _spec(
         },
         "y": {"field": "value", "type": "quantitative", "title": metric, "scale": {"zero": False}},
     }
-    tip = [
-        {"field": "label", "title": "method"},
-        {"field": "column", "title": "sparsity"},
-        {"field": "score", "title": "score"},
-        {"field": "times", "title": "cost"},
-    ]
     return {
         "height": 260,
-        "params": [
-            HIDDEN_METHODS,
-            menu("at", columns, default_column(columns), "sparsity"),
-            menu("by", measures, first, "cost"),
-        ],
+        "params": [HIDDEN_METHODS],
         "transform": [{"filter": "datum.column == at && datum.measure == by"}, ONLY_SHOWN],
         "layer": [
             {
@@ -119,7 +120,7 @@ def _spec(
                     **place,
                     "color": scale["color"],
                     "shape": scale["shape"],
-                    "tooltip": tip,
+                    "tooltip": COST_TIP,
                 },
             },
         ],

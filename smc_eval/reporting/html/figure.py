@@ -1,9 +1,9 @@
-"""A Figure: a Vega-Lite spec, the name of its data, and a description in words."""
+"""A Figure: a Vega-Lite spec, its controls, the name of its data, and a description in words."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,10 +49,27 @@ AXIS_MARGIN = 0.2
 TICK_GAP = 0.35
 """Tick labels that are nearer than this to one of the paper's would overlap it."""
 
+CHART_MARGIN = 56
+"""Height of the horizontal axis of a chart, with its labels and title, in pixels."""
+
+
+@dataclass(frozen=True)
+class Control:
+    """A menu, or a switch if it has no options: with it, the reader sets a parameter of the spec."""
+
+    name: str
+    """The parameter's."""
+    label: str
+    value: str | bool
+    """The first one."""
+    options: tuple[str, ...] = ()
+    field: str = ""
+    """The field of the data that has the options; the numbers of other options are not shown."""
+
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure of the page; `spec` has neither data nor width."""
+    """One figure of the page; `spec` has neither data nor width nor the parameters of controls."""
 
     name: str
     """The name of its files: `curves-mawps-gts-scratch`."""
@@ -62,17 +79,29 @@ class Figure:
     spec: VegaSpec
     data: str
     note: str = ""
+    controls: tuple[Control, ...] = ()
+    numbers: Sequence[Mapping[str, str]] = ()
+    """Fields of the data, their titles and formats: the columns of the figure's table of numbers."""
+    margin: int = CHART_MARGIN
+    """Height of axes and legends, in pixels."""
+
+    @property
+    def height(self) -> int:
+        """Height of the whole picture on the page, in pixels, which the page reserves before it draws."""
+        height: int = self.spec["height"] + self.margin
+        return height
 
     @property
     def page_spec(self) -> VegaSpec:
         """The spec for the page: as wide as its container, without the legend, which all figures share."""
         return {
             "$schema": VEGA_SCHEMA,
-            "width": "container",
-            "autosize": {"type": "fit-x", "contains": "padding"},
+            "autosize": {"type": "fit", "contains": "padding"},
             "config": CONFIG,
             "data": {"name": self.data},
-            **_legends(self.spec, None),
+            **_legends(self._whole_spec, None),
+            "width": "container",
+            "height": self.height,
         }
 
     def file_spec(self, data: FigureData) -> VegaSpec:
@@ -83,10 +112,15 @@ class Figure:
             "title": {"text": self.title, "anchor": "start", "fontSize": 12, "color": "var(--ink)"},
             "config": {**CONFIG, "background": "white"},
             "data": {"name": self.data},
-            **_legends(self.spec, {"title": None, "symbolLimit": 0, "labelLimit": 220}),
+            **_legends(self._whole_spec, {"title": None, "symbolLimit": 0, "labelLimit": 220}),
         }
         spec: VegaSpec = with_light_colours(whole)
         return {**spec, "datasets": {self.data: data[self.data].plain()}}
+
+    @property
+    def _whole_spec(self) -> VegaSpec:
+        params = [{"name": control.name, "value": control.value} for control in self.controls]
+        return {**self.spec, "params": [*self.spec.get("params", []), *params]}
 
 
 def _legends(value: Any, legend: VegaSpec | None) -> Any:
@@ -118,15 +152,30 @@ def depth_axis(depths: set[float], *, first: float | None = None) -> VegaSpec:
             "values": sorted(ticks),
             "labelExpr": "replace(format(1 - pow(0.8, datum.value), '.3~f'), '0.', '.')",
             "labelOverlap": "greedy",
+            "labelSeparation": 5,
             "grid": False,
         },
     }
 
 
-def methods_axis(count: int) -> VegaSpec:
-    """The axis of methods: its labels are vertical if there are more than four."""
-    few = count <= 4
-    return {"orient": "top", "labelAngle": 0 if few else -90, "labelLimit": 110 if few else 150}
+MOST_FLAT_LABELS = 4
+"""The labels of more methods than these are vertical."""
+
+MOST_LARGE_LABELS = 10
+"""The labels of more methods than these are small, and the fields of a matrix have no numbers."""
+
+
+def methods_axis(labels: Sequence[str]) -> VegaSpec:
+    """The axis of methods."""
+    flat = len(labels) <= MOST_FLAT_LABELS
+    size = {} if len(labels) <= MOST_LARGE_LABELS else {"labelFontSize": 8}
+    return {"orient": "top", "labelAngle": 0 if flat else -90, "labelLimit": 110 if flat else 150, **size}
+
+
+def methods_margin(labels: Sequence[str]) -> int:
+    """Height of the axis of methods, and of the legend below, in pixels."""
+    longest = min(150, 7 * max(map(len, labels), default=0))
+    return 75 + (20 if len(labels) <= MOST_FLAT_LABELS else longest)
 
 
 HIDDEN_METHODS: VegaSpec = {"name": "hidden", "value": []}
@@ -136,13 +185,12 @@ ONLY_SHOWN: VegaSpec = {"filter": "indexof(hidden, datum.label) < 0"}
 """Leaves out hidden methods."""
 
 
-def menu(name: str, options: list[str], value: str, title: str) -> VegaSpec:
-    """A parameter that the reader selects from a list."""
-    select = {"input": "select", "options": options, "name": f"{title} "}
-    return {"name": name, "value": value, "bind": select}
+def column_menu(columns: Sequence[str]) -> Control:
+    """Selects a column of the table."""
+    return Control("at", "sparsity", default_column(columns), tuple(columns), "column")
 
 
-def default_column(columns: list[str]) -> str:
+def default_column(columns: Sequence[str]) -> str:
     """The column that is shown first: the sparsity nearest to 0.672, in the middle of the paper's ten."""
     return min(columns, key=lambda column: abs(_number(column) - 0.672))
 

@@ -24,7 +24,10 @@ def save_figures(page: Page, folder: Path) -> Iterator[Path]:
         folder.mkdir(parents=True, exist_ok=True)
         for figure in page.figures:
             spec = figure.file_spec(page.data)
-            svg: str = convert.vegalite_to_svg(spec, vl_version=VEGA_LITE)
+            drawing = convert.vegalite_to_vega(spec, vl_version=VEGA_LITE)
+            for legend in drawing.get("legends", []):
+                legend.pop("strokeDash", None)  # the dash of a line would fray the outline of its symbol
+            svg: str = convert.vega_to_svg(drawing)
             contents = {
                 "svg": svg.encode(),
                 "pdf": convert.svg_to_pdf(svg),

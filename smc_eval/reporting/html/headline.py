@@ -15,8 +15,8 @@ class Headline:
     """The top of the page."""
 
     title: str
-    facts: tuple[tuple[str, str], ...]
-    """Names and values."""
+    facts: tuple[tuple[str, tuple[str, ...]], ...]
+    """Names, and the values of each."""
     certified: str
     """Counts of certified and other cells."""
     whole: bool
@@ -49,20 +49,21 @@ def headline(records: Sequence[Record], notes: Footnotes) -> Headline:
 
 def _facts(
     records: Sequence[Record], tasks: Sequence[str], methods: Sequence[str]
-) -> Iterator[tuple[str, str]]:
-    yield "tasks", ", ".join(tasks)
+) -> Iterator[tuple[str, tuple[str, ...]]]:
+    yield "tasks", tuple(tasks)
     yield "models", _listed(record.model for record in records)
-    yield "methods", ", ".join(methods) or DENSE
+    yield "methods", tuple(methods) or (DENSE,)
     yield "seeds", _listed(str(seed) for seed in sorted({record.seed for record in records}))
     folds = sorted({record.fold for record in records if record.fold is not None})
     if folds:
         yield "folds", _listed(map(str, folds))
     yield "protocol", _listed(record.protocol for record in records)
-    yield "scope", _listed(record.target.scope for record in records if record.method != DENSE)
+    if methods:
+        yield "scope", _listed(record.target.scope for record in records if record.method != DENSE)
 
 
-def _listed(words: Iterable[str]) -> str:
-    return ", ".join(dict.fromkeys(words))
+def _listed(words: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(words))
 
 
 def _count(words: Sequence[str], noun: str) -> str:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from smc_eval.reporting.html.figure import Figure, VegaSpec, default_column, menu, methods_axis
+from smc_eval.reporting.html.figure import Figure, VegaSpec, column_menu, methods_axis, methods_margin
 from smc_eval.reporting.html.packed_rows import Matrix
 from smc_eval.reporting.series import Panel, PlotPoint
 from smc_eval.store.record import Record
 
 LABEL = "length(datum.label) > 34 ? '…' + slice(replace(datum.label, '.weight', ''), -33) : datum.label"
 """Long names keep their end, which describes the tensor."""
+
+TENSOR_TIP = (
+    {"field": "label", "title": "method"},
+    {"field": "tensor", "title": "tensor"},
+    {"field": "share", "title": "sparsity", "format": ".1%"},
+)
 
 TensorNumbers = Callable[[Record], Mapping[str, float | None]]
 """A number for each tensor of a record's net; empty if the record has none."""
@@ -42,14 +48,18 @@ def layer_figure(panel: Panel, name: str) -> tuple[Figure, Matrix] | None:
     )
     columns = [column for column in panel.columns if any(point.column == column for _, point in drawn)]
     dead = sum(value == 1 for *_, values in matrix.points for value in values)
+    labels = list(dict.fromkeys(series.label for series, _ in drawn))
     figure = Figure(
         f"layers-{name}",
         panel.title,
         f"Sparsity of each of {len(names)} tensors, by method, for {panel.title}. "
-        f"{dead} tensors of {len(drawn)} table cells are dead.",
-        _spec(names, columns, len({series.label for series, _ in drawn})),
+        f"{dead:,} tensors of {len(drawn):,} table cells are dead.",
+        _spec(names, labels),
         f"layers-{name}",
-        f"{dead} of {len(names) * len(drawn)} tensors in {len(drawn)} table cells are dead (×).",
+        f"{dead:,} of {len(names) * len(drawn):,} tensors in {len(drawn):,} table cells are dead (×).",
+        (column_menu(columns),),
+        TENSOR_TIP,
+        methods_margin(labels),
     )
     return figure, matrix
 
@@ -73,7 +83,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return sum(known) / len(known) if len(known) == len(values) else None
 
 
-def _spec(names: Sequence[str], columns: list[str], methods: int) -> VegaSpec:
+def _spec(names: Sequence[str], labels: Sequence[str]) -> VegaSpec:
     step = 15 if len(names) <= 40 else 11
     encoding: VegaSpec = {
         "x": {
@@ -81,7 +91,7 @@ def _spec(names: Sequence[str], columns: list[str], methods: int) -> VegaSpec:
             "type": "nominal",
             "sort": None,
             "title": None,
-            "axis": methods_axis(methods),
+            "axis": methods_axis(labels),
         },
         "y": {
             "field": "tensor",
@@ -105,24 +115,18 @@ def _spec(names: Sequence[str], columns: list[str], methods: int) -> VegaSpec:
             "direction": "horizontal",
         },
     }
-    tip = [
-        {"field": "tensor"},
-        {"field": "label", "title": "method"},
-        {"field": "share", "title": "sparsity", "format": ".2%"},
-    ]
     return {
         "height": step * len(names),
-        "params": [menu("at", columns, default_column(columns), "sparsity")],
         "transform": [{"filter": "datum.column == at"}],
         "layer": [
             {
                 "mark": {"type": "rect", "stroke": "var(--sheet)", "strokeWidth": 0.6},
-                "encoding": {**encoding, "color": color, "tooltip": tip},
+                "encoding": {**encoding, "color": color, "tooltip": TENSOR_TIP},
             },
             {
                 "transform": [{"filter": "datum.share == 1"}],
                 "mark": {"type": "text", "text": "×", "color": "#ffffff", "fontWeight": "bold"},
-                "encoding": {**encoding, "tooltip": tip},
+                "encoding": {**encoding, "tooltip": TENSOR_TIP},
             },
         ],
     }

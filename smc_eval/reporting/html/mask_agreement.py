@@ -7,13 +7,29 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
-from smc_eval.reporting.html.figure import Figure, VegaSpec, default_column, menu, methods_axis
+from smc_eval.reporting.html.figure import (
+    MOST_LARGE_LABELS,
+    Figure,
+    VegaSpec,
+    column_menu,
+    default_column,
+    methods_axis,
+    methods_margin,
+)
 from smc_eval.reporting.html.packed_rows import Rows
 from smc_eval.reporting.series import Panel, PlotPoint
 from smc_eval.store.mask_samples import FindSamples, MaskSample, iou
 
 MOST_PAIRS = 3
 """Pairs of nets that are compared for one number; more seeds add little and take time."""
+
+AGREEMENT_TIP = (
+    {"field": "a", "title": "method"},
+    {"field": "b", "title": "other method"},
+    {"field": "iou", "title": "agreement", "format": ".3f"},
+    {"field": "error", "title": "precision"},
+    {"field": "chance", "title": "random masks", "format": ".3f"},
+)
 
 
 def agreement_figure(panel: Panel, name: str, find_samples: FindSamples) -> tuple[Figure, Rows] | None:
@@ -22,15 +38,19 @@ def agreement_figure(panel: Panel, name: str, find_samples: FindSamples) -> tupl
     if not rows:
         return None
     columns = list(dict.fromkeys(row["column"] for row in rows))
+    labels = list(dict.fromkeys(row["a"] for row in rows))
     figure = Figure(
         f"agreement-{name}",
         panel.title,
         f"Agreement of masks (intersection over union of the unpruned weights) for {panel.title}. "
         + _extremes(rows, default_column(columns)),
-        _spec(columns, len({row["a"] for row in rows})),
+        _spec(labels),
         f"agreement-{name}",
-        "Diagonal: two seeds of one method. Elsewhere: two methods with the same seed. "
+        "The diagonal compares two seeds of one method. Other fields compare two methods with the same seed. "
         "Two random masks of density d have an agreement of d / (2 − d).",
+        (column_menu(columns),),
+        AGREEMENT_TIP,
+        methods_margin(labels),
     )
     return figure, Rows(tuple(rows))
 
@@ -92,19 +112,12 @@ def _extremes(rows: list[dict[str, Any]], column: str) -> str:
     )
 
 
-def _spec(columns: list[str], methods: int) -> VegaSpec:
+def _spec(labels: Sequence[str]) -> VegaSpec:
     axis = {"type": "nominal", "sort": None, "title": None}
     place = {
-        "x": {**axis, "field": "a", "axis": methods_axis(methods)},
+        "x": {**axis, "field": "a", "axis": methods_axis(labels)},
         "y": {**axis, "field": "b", "axis": {"labelLimit": 150, "ticks": False}},
     }
-    tip = [
-        {"field": "a", "title": "method"},
-        {"field": "b", "title": "other method"},
-        {"field": "iou", "title": "agreement", "format": ".3f"},
-        {"field": "error", "title": "precision"},
-        {"field": "chance", "title": "random masks", "format": ".3f"},
-    ]
     color = {
         "field": "iou",
         "type": "quantitative",
@@ -112,23 +125,22 @@ def _spec(columns: list[str], methods: int) -> VegaSpec:
         "scale": {"domain": [0, 1], "scheme": "cividis"},
         "legend": {"orient": "bottom", "gradientLength": 160, "direction": "horizontal"},
     }
+    fields: VegaSpec = {
+        "mark": {"type": "rect", "stroke": "var(--sheet)"},
+        "encoding": {**place, "color": color, "tooltip": AGREEMENT_TIP},
+    }
+    contrast = {"condition": {"test": "datum.iou > 0.55", "value": "#111111"}, "value": "#fff"}
+    numbers = {
+        "mark": {"type": "text", "fontSize": 10},
+        "encoding": {
+            **place,
+            "text": {"field": "iou", "format": ".2f"},
+            "color": contrast,
+            "tooltip": AGREEMENT_TIP,
+        },
+    }
     return {
-        "height": 24 * methods,
-        "params": [menu("at", columns, default_column(columns), "sparsity")],
+        "height": 24 * len(labels),
         "transform": [{"filter": "datum.column == at"}],
-        "layer": [
-            {
-                "mark": {"type": "rect", "stroke": "var(--sheet)"},
-                "encoding": {**place, "color": color, "tooltip": tip},
-            },
-            {
-                "mark": {"type": "text", "fontSize": 10},
-                "encoding": {
-                    **place,
-                    "text": {"field": "iou", "format": ".2f"},
-                    "color": {"condition": {"test": "datum.iou > 0.55", "value": "#111111"}, "value": "#fff"},
-                    "tooltip": tip,
-                },
-            },
-        ],
+        "layer": [fields, numbers] if len(labels) <= MOST_LARGE_LABELS else [fields],
     }

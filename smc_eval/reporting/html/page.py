@@ -22,7 +22,7 @@ from smc_eval.reporting.html.mask_agreement import agreement_figure
 from smc_eval.reporting.html.packed_rows import Matrix, Rows
 from smc_eval.reporting.html.score_chart import score_figure
 from smc_eval.reporting.html.speed_chart import speed_figure
-from smc_eval.reporting.html.style import SHAPE_PATHS, THEME_COLOURS, Style, styles_of
+from smc_eval.reporting.html.style import MARK_WIDTH, SHAPE_PATHS, THEME_COLOURS, Style, styles_of
 from smc_eval.reporting.html.weight_change import weight_change_figure
 from smc_eval.reporting.series import Panel
 from smc_eval.reporting.summary import Summaries
@@ -37,12 +37,17 @@ VEGA_LITE = "6.4"
 
 FigureAndData = tuple[Figure, Rows | Matrix] | None
 
+MakeFigure = Callable[[Panel, str], FigureAndData]
+"""Makes the figure of a panel with this name, and its data; None without data."""
+
 
 class Section(NamedTuple):
     """One section of figures, one figure per panel; `absent` names panels without data, and why."""
 
     name: str
     """Part of the names of its figures' files."""
+    menu: str
+    """Its entry in the menu of the page: one word."""
     title: str
     lead: str
     """The text above its figures."""
@@ -83,7 +88,12 @@ class Page(NamedTuple):
         data: dict[str, Rows | Matrix] = {}
 
         def section(
-            name: str, title: str, lead: str, make: Callable[[Panel, str], FigureAndData], absent: str
+            name: str,
+            menu: str,
+            title: str,
+            lead: str,
+            make: Callable[[Panel, str], FigureAndData],
+            absent: str,
         ) -> Section:
             figures, without = [], []
             for panel in panels:
@@ -92,19 +102,20 @@ class Page(NamedTuple):
                     continue
                 figure, data[figure.data] = drawn
                 figures.append(figure)
-            titles = "" if not figures else f"{', '.join(without)}: "
-            return Section(name, title, lead, tuple(figures), f"{titles}{absent}" if without else "")
+            titles = f": {', '.join(without)}" if figures else ""
+            missing = f"Not shown{titles}. {absent}" if without else ""
+            return Section(name, menu, title, lead, tuple(figures), missing)
 
         score, cost = partial(score_figure, styles=styles), partial(cost_figure, styles=styles)
         agreement = partial(agreement_figure, find_samples=find_samples)
         speed = partial(speed_figure, styles=styles, find_speeds=find_speeds)
         sections = (
-            section("curves", "Score against sparsity", CURVES_LEAD, score, ""),
-            section("cost", "Score against cost", COST_LEAD, cost, COST_ABSENT),
-            section("speed", "Measured speed", SPEED_LEAD, speed, SPEED_ABSENT),
-            section("layers", "Sparsity of each tensor", LAYERS_LEAD, layer_figure, LAYERS_ABSENT),
-            section("agreement", "Agreement of masks", AGREEMENT_LEAD, agreement, AGREEMENT_ABSENT),
-            section("moved", "Change of weights", MOVED_LEAD, weight_change_figure, MOVED_ABSENT),
+            section("curves", "Scores", "Score against sparsity", CURVES_LEAD, score, ""),
+            section("cost", "Costs", "Score against cost", COST_LEAD, cost, COST_ABSENT),
+            section("speed", "Speed", "Measured speed", SPEED_LEAD, speed, SPEED_ABSENT),
+            section("layers", "Tensors", "Sparsity of each tensor", LAYERS_LEAD, layer_figure, LAYERS_ABSENT),
+            section("agreement", "Masks", "Agreement of masks", AGREEMENT_LEAD, agreement, AGREEMENT_ABSENT),
+            section("moved", "Weights", "Change of weights", MOVED_LEAD, weight_change_figure, MOVED_ABSENT),
         )
         return cls(table, footnotes(table), summaries, styles, sections, data, registry, find_speeds)
 
@@ -137,7 +148,8 @@ class Page(NamedTuple):
     def _values(self) -> Mapping[str, Any]:
         records = self.table.records
         drawn = {figure.name: figure.page_spec for figure in self.figures}
-        packed = {name: rows.packed() for name, rows in self.data.items()}
+        packed = {name: numbers.packed() for name, numbers in self.data.items()}
+        rows = list(results_table.page_rows(self.summaries, self.table.columns))
         return {
             "headline": headline(records, self.notes),
             "notes": self.notes,
@@ -145,9 +157,11 @@ class Page(NamedTuple):
             "styles": self.styles,
             "theme_colours": THEME_COLOURS,
             "columns": self.table.columns,
+            "several_models": len({model for _, model, _ in (row.names for row in rows)}) > 1,
             "summary_heads": SUMMARY_HEADS,
             "shape_paths": SHAPE_PATHS,
-            "rows": list(results_table.page_rows(self.summaries, self.table.columns)),
+            "mark_width": MARK_WIDTH,
+            "rows": rows,
             "ranking": self.summaries.suite,
             "verdicts": certificates.verdicts(records, self.find_speeds),
             "verdict_heads": certificates.VERDICT_HEADS,
@@ -161,31 +175,35 @@ class Page(NamedTuple):
 
 
 CURVES_LEAD = (
-    "One line per method. Band: 95 % confidence interval over seeds and items. Horizontal line: the dense "
-    "net; dotted: chance level. The axis has the paper's steps: each keeps 0.8 of the weights."
+    "Each line is a method. Its band is the 95 % confidence interval over seeds and items. The horizontal "
+    "line is the dense net, and the dotted line is the chance level. The axis has the steps of SMC-Bench: "
+    "each step keeps 0.8 of the weights."
 )
 COST_LEAD = (
-    "Cost relative to the dense net. The line is the Pareto front: no other method has a better score at no "
-    "higher cost, or as good a score at a lower cost."
+    "The cost is relative to the dense net. The grey line is the Pareto front. A method is on it if no other "
+    "method has a better score at the same or a lower cost, or the same score at a lower cost."
 )
-COST_ABSENT = "no cost relative to a dense net is known."
+COST_ABSENT = "No cost relative to a dense net is known."
 SPEED_LEAD = (
-    "Wall time of predictions with the fastest kernel, beside dense products on the same machine, as "
-    "smc-eval speed measured it."
+    "The speed of predictions is relative to dense products on the same machine. The command smc-eval speed "
+    "measured it. Each net has its fastest kernel."
 )
-SPEED_ABSENT = "no speed was measured; smc-eval speed STORE does."
+SPEED_ABSENT = "No speed was measured. The command smc-eval speed STORE measures it."
 LAYERS_LEAD = (
-    "In the net's order. ×: a dead tensor, all of whose weights are pruned. It blocks every path through it, "
-    "whatever the sparsity of the whole net."
+    "Each row is a tensor, in the order of the net. The sign × marks a dead tensor: all of its weights are "
+    "pruned. It blocks every path through it, whatever the sparsity of the whole net."
 )
-LAYERS_ABSENT = "the records have no sparsities of tensors."
-AGREEMENT_LEAD = "Weights that are unpruned in both nets, divided by those that are unpruned in at least one."
-AGREEMENT_ABSENT = "no two nets have stored mask samples that can be compared."
+LAYERS_ABSENT = "The records have no sparsities of tensors."
+AGREEMENT_LEAD = (
+    "The agreement of two nets is the number of weights that both keep, divided by the number that at least "
+    "one keeps."
+)
+AGREEMENT_ABSENT = "No two nets have stored mask samples that can be compared."
 MOVED_LEAD = (
-    "If weights barely leave their initial values, training is lazy, and magnitudes carry little information "
-    "about the task."
+    "The change is the distance of the weights from their initial values. If it is small, training is lazy. "
+    "Magnitudes then carry little information about the task."
 )
-MOVED_ABSENT = "the records have no changes of weights."
+MOVED_ABSENT = "The records have no changes of weights."
 
 
 def _names(panels: Sequence[Panel]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Score against sparsity: one line per method, over the published curves."""
+"""Score against sparsity: a line for each method, points for patterns, and the published curves."""
 
 from __future__ import annotations
 
@@ -6,19 +6,25 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from smc_eval.reporting.html.figure import HIDDEN_METHODS, ONLY_SHOWN, Figure, VegaSpec, depth_axis
+from smc_eval.reporting.html.figure import HIDDEN_METHODS, ONLY_SHOWN, Control, Figure, VegaSpec, depth_axis
 from smc_eval.reporting.html.packed_rows import Rows
-from smc_eval.reporting.html.style import Style, scales
+from smc_eval.reporting.html.pattern_points import (
+    PatternShares,
+    note_of,
+    pattern_shares,
+    point_layers,
+    share_layers,
+)
+from smc_eval.reporting.html.style import HUES, Style, scales
 from smc_eval.reporting.published import CITATION, PublishedPoint, metrics, points_for
 from smc_eval.reporting.series import STEP, Panel, PlotPoint, Series
 
 HEIGHT = 300
 
-PUBLISHED_SWITCH: VegaSpec = {
-    "name": "published",
-    "value": True,
-    "bind": {"input": "checkbox", "name": "published curves "},
-}
+PUBLISHED_SWITCH = Control("published", "published curves", value=True)
+
+MOST_BANDS = HUES
+"""With more methods than these, intervals are hidden at first: their bands would cover each other."""
 
 LINE_STYLES: dict[str, tuple[list[int], float]] = {
     "chance": ([2, 3], 1),
@@ -34,13 +40,13 @@ HORIZONTAL_LINES: tuple[tuple[str, tuple[str, ...]], ...] = (
 )
 """These lines, and the switches that show them."""
 
-TIP = [
+SCORE_TIP = (
     {"field": "label", "title": "method"},
     {"field": "column", "title": "sparsity"},
     {"field": "score", "title": "score"},
     {"field": "interval", "title": "95 % interval"},
     {"field": "note", "title": "remarks"},
-]
+)
 
 
 def score_figure(panel: Panel, name: str, styles: Sequence[Style]) -> tuple[Figure, Rows]:
@@ -48,13 +54,16 @@ def score_figure(panel: Panel, name: str, styles: Sequence[Style]) -> tuple[Figu
     task = panel.task.partition(":")[0]
     points = points_for(task, panel.model, panel.metric)
     rows = [*_levels(panel), *_measured(panel), *_published(panel, points)]
+    shares = pattern_shares(point for _, point in panel.points)
     figure = Figure(
         f"curves-{name}",
         panel.title,
         _description(panel),
-        _spec(panel.metric, rows, styles),
+        _spec(panel.metric, rows, styles, shares),
         f"scores-{name}",
-        _note(panel, task, points),
+        _note(panel, task, points) + note_of(shares),
+        tuple(_controls(rows)),
+        SCORE_TIP,
     )
     return figure, Rows(tuple(rows))
 
@@ -73,9 +82,9 @@ def _levels(panel: Panel) -> Iterator[dict[str, Any]]:
 
 def _measured(panel: Panel) -> Iterator[dict[str, Any]]:
     for series, point in panel.points:
-        if point.free:
+        if point.placed:
             yield {
-                "kind": "measured",
+                "kind": "measured" if point.free else "pattern",
                 "label": series.label,
                 "state": point.cell_value.state,
                 "column": point.column,
@@ -135,50 +144,71 @@ def _note(panel: Panel, task: str, points: Sequence[PublishedPoint]) -> str:
         published = points[0].model
         same = published.rpartition("/")[2].lower() == panel.model.rpartition("/")[2].lower()
         model = f"the same model, {published}" if same else f"{published}, not {panel.model}"
-        return f"Thin: published, with {model}; hollow: not a valid result, see its remarks. {CITATION}."
+        return (
+            f"Thin lines are published results with {model}. A small hollow point is not a valid result: its "
+            f"remarks say why. Source: {CITATION}."
+        )
     if names := metrics(task):
         return f"SMC-Bench published {', '.join(names)}, which is not this score."
     return "SMC-Bench published no results of this task."
 
 
 def _description(panel: Panel) -> str:
-    """The figure in words: the first and the last score of each method."""
+    """The figure in words: the first and the last score of each method, and those of its patterns."""
     dense = next((series.dense for series in panel.series if series.dense), None)
     sentences = [f"{panel.metric} against sparsity for {panel.title}."]
     if dense:
         sentences.append(f"Dense: {dense.cell_value.value:.{panel.decimals}f}.")
     for series in panel.series:
-        first_and_last = series.sound[:1] + series.sound[-1:]
-        ends = dict.fromkeys((point.column, point.cell_value.value) for point in first_and_last)
+        patterns = tuple(p for p in series.points if not p.free and p.cell_value.state == "ok")
+        told = series.sound[:1] + series.sound[-1:] + patterns
+        ends = dict.fromkeys((point.column, point.cell_value.value) for point in told)
         scores = ", ".join(f"{value:.{panel.decimals}f} at {column}" for column, value in ends)
         sentences += [f"{series.label}: {scores}."] if scores else []
     return " ".join(sentences)
 
 
-def _spec(metric: str, rows: Sequence[Mapping[str, Any]], styles: Sequence[Style]) -> VegaSpec:
+def _spec(
+    metric: str, rows: Sequence[Mapping[str, Any]], styles: Sequence[Style], shares: PatternShares
+) -> VegaSpec:
     """The layers that have data, from the bottom up."""
     measured = [row for row in rows if row["kind"] == "measured"]
     certified = [row for row in measured if row["state"] == "ok"]
     y = {"field": "value", "type": "quantitative", "title": metric, "scale": {"zero": False}}
-    level = {"y": y, "tooltip": [TIP[0], *TIP[2:]]}
+    level = {"y": y, "tooltip": [SCORE_TIP[0], *SCORE_TIP[2:]]}
     place = {"x": depth_axis({row["depth"] for row in rows if "depth" in row}), "y": y}
     kinds = {row["kind"] for row in rows}
     levels = [(kind, switch) for kind, switch in HORIZONTAL_LINES if kind in kinds]
     layers = [_layer(kind, _rule(*LINE_STYLES[kind]), level, *switch) for kind, switch in levels]
+    layers += share_layers(place, shares)
     layers += [_interval_layer(place, styles)] if any("low" in row for row in certified) else []
     layers += _published_layers(place, styles) if "published" in kinds else []
     layers += _measured_layers(place, styles) if certified else []
-    layers += [_uncertified_layer(place)] if any(row["state"] == "doubt" for row in measured) else []
-    switches = [PUBLISHED_SWITCH] if kinds & {"published", "published dense"} else []
-    return {"height": HEIGHT, "params": [HIDDEN_METHODS, *switches], "layer": layers}
+    layers += _pattern_layers(place, styles, shares)
+    layers += [_uncertified_layer(place)] if any(row.get("state") == "doubt" for row in rows) else []
+    return {"height": HEIGHT, "params": [HIDDEN_METHODS], "layer": layers}
+
+
+def _controls(rows: Sequence[Mapping[str, Any]]) -> Iterator[Control]:
+    """Switches of what the figure has."""
+    if any(row["kind"] in {"published", "published dense"} for row in rows):
+        yield PUBLISHED_SWITCH
+    if bands := {row["label"] for row in rows if row["kind"] == "measured" and "low" in row}:
+        yield Control("bands", "95 % intervals", value=len(bands) <= MOST_BANDS)
 
 
 def _interval_layer(place: VegaSpec, styles: Sequence[Style]) -> VegaSpec:
-    """The bands of 95 % confidence intervals."""
+    """The bands of 95 % confidence intervals; without height if the reader hides them."""
     color = scales(styles)["color"]
-    ends = {"x": place["x"], "y": {**place["y"], "field": "low"}, "y2": {"field": "high"}, "color": color}
-    mark = {"type": "area", "opacity": 0.16}
-    return _layer("measured", mark, ends, "datum.state == 'ok'", "isValid(datum.low)")
+    ends = {"x": place["x"], "y": {**place["y"], "field": "bottom"}, "y2": {"field": "top"}, "color": color}
+    layer = _layer(
+        "measured", {"type": "area", "opacity": 0.16}, ends, "datum.state == 'ok'", "isValid(datum.low)"
+    )
+    shown = [
+        {"calculate": f"bands ? datum.{end} : datum.value", "as": name}
+        for end, name in (("low", "bottom"), ("high", "top"))
+    ]
+    return {**layer, "transform": [*layer["transform"], *shown]}
 
 
 def _published_layers(place: VegaSpec, styles: Sequence[Style]) -> list[VegaSpec]:
@@ -190,7 +220,9 @@ def _published_layers(place: VegaSpec, styles: Sequence[Style]) -> list[VegaSpec
     small = {"type": "point", "size": 18, "strokeWidth": 1.1, "opacity": 0.9}
     return [
         _layer("published", thin, {**place, "color": color}, "published"),
-        _layer("published", small, {**place, "stroke": inside, "fill": hollow, "tooltip": TIP}, "published"),
+        _layer(
+            "published", small, {**place, "stroke": inside, "fill": hollow, "tooltip": SCORE_TIP}, "published"
+        ),
     ]
 
 
@@ -198,7 +230,7 @@ def _measured_layers(place: VegaSpec, styles: Sequence[Style]) -> list[VegaSpec]
     """The measured curves and their points."""
     scale, sound = scales(styles), "datum.state == 'ok'"
     line = {**place, "color": scale["color"], "strokeDash": scale["strokeDash"]}
-    marks = {**place, "color": scale["color"], "shape": scale["shape"], "tooltip": TIP}
+    marks = {**place, "color": scale["color"], "shape": scale["shape"], "tooltip": SCORE_TIP}
     mark = {"type": "point", "filled": True, "size": 62, "opacity": 1}
     return [
         _layer("measured", {"type": "line"}, line, sound),
@@ -206,10 +238,19 @@ def _measured_layers(place: VegaSpec, styles: Sequence[Style]) -> list[VegaSpec]
     ]
 
 
+def _pattern_layers(place: VegaSpec, styles: Sequence[Style], shares: PatternShares) -> list[VegaSpec]:
+    """The points of patterns."""
+    scale, kind = scales(styles), {"filter": "datum.kind == 'pattern'"}
+    encoding = {**place, "shape": scale["shape"], "tooltip": SCORE_TIP}
+    return point_layers(encoding, shares, [kind, ONLY_SHOWN], scale["color"])
+
+
 def _uncertified_layer(place: VegaSpec) -> VegaSpec:
     """Points whose certificate failed; they are on no line."""
     mark = {"type": "point", "shape": "circle", "size": 120, "stroke": "var(--alarm)", "strokeWidth": 2}
-    return _layer("measured", mark, {**place, "tooltip": TIP}, "datum.state == 'doubt'")
+    layer = _layer("measured", mark, {**place, "tooltip": SCORE_TIP}, "datum.state == 'doubt'")
+    measured_or_pattern = {"filter": "datum.kind == 'measured' || datum.kind == 'pattern'"}
+    return {**layer, "transform": [measured_or_pattern, *layer["transform"][1:]]}
 
 
 def _layer(kind: str, mark: VegaSpec, encoding: VegaSpec, *filters: str) -> VegaSpec:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 THEME_COLOURS = {
@@ -15,6 +15,7 @@ THEME_COLOURS = {
     "link": ("#0b5cad", "#7fb8f5"),
     "alarm": ("#b3141d", "#ff8a83"),
     "blush": ("#fdeceb", "#3a1d1e"),
+    "shade": ("#00000029", "#000000a6"),
     "good": ("#0a6b4c", "#63d2a8"),
     "hue-0": ("#0b62a8", "#6cb6ff"),
     "hue-1": ("#c2410c", "#ff9a66"),
@@ -43,6 +44,10 @@ SHAPES = (
 DASHES: tuple[tuple[int, ...], ...] = ((1, 0), (7, 3), (2, 2), (8, 2, 2, 2))
 
 
+MARK_WIDTH = 30
+"""Width of a method's mark in the legend, in pixels."""
+
+
 class Style(NamedTuple):
     """A hue, a shape and a dash; shape and dash also identify a method without colours."""
 
@@ -52,6 +57,27 @@ class Style(NamedTuple):
     shape: str
     dash: tuple[int, ...]
     """Lengths of its strokes and gaps, in pixels."""
+
+    @property
+    def mark_line(self) -> str:
+        """The line of its mark in the legend as an SVG path: symmetrical, so that its ends are alike."""
+        return "".join(f"M{start:g} 6H{end:g}" for start, end in _strokes(self.dash))
+
+
+def _strokes(dash: tuple[int, ...]) -> Iterator[tuple[float, float]]:
+    """Where each stroke begins and ends if the first is in the middle of the legend's mark."""
+    middle, period = MARK_WIDTH / 2, sum(dash)
+    if dash == DASHES[0]:
+        yield 0, MARK_WIDTH
+        return
+    origin = middle - dash[0] / 2
+    for turn in range(-MARK_WIDTH // period - 1, MARK_WIDTH // period + 2):
+        at = origin + turn * period
+        for number, length in enumerate(dash):
+            start, end = max(0.0, at), min(float(MARK_WIDTH), at + length)
+            if number % 2 == 0 and end - start > 1:
+                yield start, end
+            at += length
 
 
 def styles_of(labels: Iterable[str]) -> tuple[Style, ...]:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from smc_eval.reporting.html.page import Page
 from smc_eval.reporting.series import Panel, panels_of
 from smc_eval.reporting.table import table_of
 from smc_eval.store.mask_samples import MaskSample
 from smc_eval.store.record import Record
+from smc_eval.target import SMC_GRID
 from smc_eval.testing import record_with
 
 
@@ -22,6 +27,7 @@ def make_record(
     sparsity = 0.0 if method == "dense" else sparsity
     seed, fold, ok = (changes.pop(k, d) for k, d in (("seed", 0), ("fold", None), ("ok", True)))
     task, pattern = changes.pop("task", "csqa"), changes.pop("pattern", "free")
+    in_scope = changes.pop("reached_scope", sparsity)  # of heads, where the target is a share of them
     tensors = changes.pop("tensors", {"a.weight": sparsity, "b.weight": sparsity})
     done = value is not None
     certificate = {"ok": ok, "failed": [] if ok else ["3 weights remain, 2 expected"], "asked": sparsity}
@@ -37,12 +43,13 @@ def make_record(
         method=method,
         seed=seed,
         fold=fold,
-        target={"sparsity": sparsity, "pattern": pattern},
+        target={"sparsity": sparsity, "pattern": pattern}
+        | ({"distribution": "uniform"} if pattern[:1].isdigit() else {}),
         digest=f"{task} {method} {sparsity} {pattern} {seed} {fold}",
         status="ok" if done else "failed",
         reason="" if done else "out of <memory>\ntry less",
         score=score if done else None,
-        sparsity={"scope": sparsity, "weights": sparsity, "all": 0.9 * sparsity},
+        sparsity={"scope": in_scope, "weights": in_scope, "all": 0.9 * in_scope},
         certificate=certificate if done else None,
         cost=cost,
         versions={"torch": "2.13"},
@@ -100,3 +107,89 @@ def several() -> list[Record]:
         make_record("gmp", 0.672, 50.0, ok=False),
         make_record("lth", 0.36, 70.0, task="race/high"),
     ]
+
+
+@dataclass
+class OpenPage:
+    """An open page, its messages and its requests."""
+
+    page: Any
+    messages: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def opening(browser: Any) -> Iterator[Callable[..., OpenPage]]:
+    """Opens files in windows of a width, and waits until their figures are drawn; closes them at the end."""
+    contexts = []
+
+    def open_file(file: Path, width: int, theme: str = "light", script: str = "") -> OpenPage:
+        size = {"width": width, "height": 844}
+        contexts.append(browser.new_context(viewport=size, color_scheme=theme, reduced_motion="reduce"))
+        opened = OpenPage(contexts[-1].new_page())
+        opened.page.on("console", lambda message: opened.messages.append(message.text))
+        opened.page.on("pageerror", lambda error: opened.messages.append(str(error)))
+        opened.page.on("request", lambda request: opened.requests.append(request.url))
+        if script:
+            opened.page.add_init_script(script)
+        opened.page.goto(file.as_uri())
+        opened.page.wait_for_selector('html[data-ready="yes"]', timeout=60_000)
+        return opened
+
+    yield open_file
+    for context in contexts:
+        context.close()
+
+
+@pytest.fixture
+def open_page(browser: Any) -> Iterator[Callable[..., OpenPage]]:
+    """Opens a file in a window of a width, and waits until its figures are drawn."""
+    with opening(browser) as open_file:
+        yield open_file
+
+
+HEIGHTS = "[...document.querySelectorAll('figure')].map((figure) => figure.offsetHeight)"
+
+
+@pytest.fixture(scope="module", params=[360, 768, 1280, 1920])
+def shown(request: pytest.FixtureRequest, browser: Any, rich_page: Path) -> Iterator[OpenPage]:
+    """The rich page at a width, for several tests: they leave it as it is.
+
+    `window.heights` has the heights of its cards before any script of the page ran.
+    """
+    script = f"document.onreadystatechange = () => {{ window.heights ??= {HEIGHTS}; }};"
+    with opening(browser) as open_file:
+        yield open_file(rich_page, request.param, script=script)
+
+
+def rich_records() -> list[Record]:
+    """Five methods, ten sparsities and two patterns, two seeds; a second task; all kinds of trouble."""
+    flops = {"flops": {part: {"dense": 10, "sparse": 8} for part in ("train", "predict")}}
+    moved = {"moved": {"tensors_remaining": {"a.weight": 0.1, "b.weight": 0.2}}}
+    parts = {"cost": flops, "certificate": moved}
+    places = [*((sparsity, "free") for sparsity in SMC_GRID), (0.5, "2:4"), (0.75, "1:4")]
+    records = [make_record("dense", value=77 + seed, seed=seed, **parts) for seed in (0, 1)]
+    for at, method in enumerate(("lth", "omp-after", "snip", "wanda", "random-before (erk)")):
+        for sparsity, pattern in places:
+            changes: dict[str, Any] = {"pattern": pattern, "steps": 100 + at, **parts}
+            score = 77 - 8 * at * sparsity
+            records += [make_record(method, sparsity, score + seed, seed=seed, **changes) for seed in (0, 1)]
+    other: dict[str, Any] = {"task": "mawps/gts:hidden=128,embedding=128", **parts}
+    records += [make_record(*cell, **other) for cell in (("dense", 0.0, 77), ("lth", SMC_GRID[4], 70))]
+    dead = {"tensors": {"a.weight": 0.5, "b.weight": 1.0}, "certificate": moved | {"effective": 1.0}}
+    return [
+        *records,
+        make_record("gmp", SMC_GRID[1], None),
+        make_record("gmp", SMC_GRID[4], 50.0, ok=False, **parts),
+        make_record("synflow", SMC_GRID[2], 20.0, cost=flops, **dead),
+    ]
+
+
+@pytest.fixture(scope="session")
+def rich_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page with everything that a page can show."""
+    records = rich_records()
+    samples = {record.digest: {"a": mask_sample_of("11110000")} for record in records}
+    path = tmp_path_factory.mktemp("rich") / "page.html"
+    path.write_text(Page.of(table_of(records), samples.get).html, encoding="utf-8")
+    return path

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +13,6 @@ from smc_eval.reporting.table import table_of
 from smc_eval.store.mask_samples import MaskSample
 from smc_eval.store.record import Record
 from smc_eval.testing import record_with
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="chromium is missing: tox -e browser installs it"),
-    pytest.mark.skipif(
-        importlib.util.find_spec("playwright") is None,
-        reason="playwright is missing: tox -e browser installs it",
-    ),
-    pytest.mark.enable_socket,  # for playwright; a test below checks that the page sends no request
-]
 
 MARKS = "document.querySelectorAll('[data-figure^=curves] svg .mark-symbol path').length"
 """The number of points of the measured and the published curves."""
@@ -62,25 +48,6 @@ def make_records() -> list[Record]:
     return [*records, make_record("gmp", 0.36, 50.0, ok=False)]
 
 
-@dataclass
-class OpenPage:
-    """An open page, its messages and its requests."""
-
-    page: Any
-    messages: list[str] = field(default_factory=list)
-    requests: list[str] = field(default_factory=list)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
-
-
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     samples = {record.digest: {"a": MaskSample.read(8, 8, "8A==")} for record in make_records()}
@@ -90,35 +57,27 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(params=[1280, 390], ids=["desk", "phone"])
-def opened(request: pytest.FixtureRequest, browser: Any, file: Path) -> Iterator[OpenPage]:
-    context = browser.new_context(viewport={"width": request.param, "height": 844}, color_scheme="light")
-    opened = OpenPage(context.new_page())
-    opened.page.on("console", lambda message: opened.messages.append(message.text))
-    opened.page.on("pageerror", lambda error: opened.messages.append(str(error)))
-    opened.page.on("request", lambda request: opened.requests.append(request.url))
-    opened.page.goto(file.as_uri())
-    opened.page.wait_for_selector('html[data-ready="yes"]', timeout=60_000)
-    yield opened
-    context.close()
+def opened(request: pytest.FixtureRequest, open_page: Callable[..., Any], file: Path) -> Any:
+    return open_page(file, request.param)
 
 
-def test_every_figure_is_drawn_without_messages(opened: OpenPage) -> None:
+def test_every_figure_is_drawn_without_messages(opened: Any) -> None:
     drawn = opened.page.locator("[data-figure] svg[role=img]").count()
     assert drawn == opened.page.locator("[data-figure]").count() == 5
     assert opened.messages == []
 
 
-def test_the_page_sends_no_requests(opened: OpenPage, file: Path) -> None:
+def test_the_page_sends_no_requests(opened: Any, file: Path) -> None:
     assert [url for url in opened.requests if not url.startswith("data:")] == [file.as_uri()]
 
 
-def test_the_page_is_not_wider_than_the_screen(opened: OpenPage) -> None:
+def test_the_page_is_not_wider_than_the_screen(opened: Any) -> None:
     assert opened.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     beyond = "[...document.querySelectorAll('figure')].map((f) => f.scrollWidth - f.clientWidth)"
     assert max(opened.page.evaluate(beyond)) <= 1
 
 
-def test_the_table_sorts_by_keyboard(opened: OpenPage) -> None:
+def test_the_table_sorts_by_keyboard(opened: Any) -> None:
     head = opened.page.locator("table.suite th button", has_text="0.672")
 
     def column() -> list[str]:
@@ -134,7 +93,7 @@ def test_the_table_sorts_by_keyboard(opened: OpenPage) -> None:
     assert column() == ["snip", "omp-after", "lth", "gmp"]
 
 
-def test_the_theme_button_turns_page_and_figures_dark(opened: OpenPage) -> None:
+def test_the_theme_button_turns_page_and_figures_dark(opened: Any) -> None:
     background = "getComputedStyle(document.body).backgroundColor"
     line = "getComputedStyle(document.querySelector('[data-figure] .mark-line path')).stroke"
     before = opened.page.evaluate(background), opened.page.evaluate(line)
@@ -145,7 +104,7 @@ def test_the_theme_button_turns_page_and_figures_dark(opened: OpenPage) -> None:
     assert before[1] != after[1]
 
 
-def test_a_method_can_be_hidden_and_shown_again(opened: OpenPage) -> None:
+def test_a_method_can_be_hidden_and_shown_again(opened: Any) -> None:
     whole = opened.page.evaluate(MARKS)
     key = opened.page.locator(".key", has_text="lth")
     key.click()
@@ -155,30 +114,30 @@ def test_a_method_can_be_hidden_and_shown_again(opened: OpenPage) -> None:
     opened.page.wait_for_function(f"{MARKS} === {whole}")
 
 
-def test_published_curves_can_be_hidden(opened: OpenPage) -> None:
+def test_published_curves_can_be_hidden(opened: Any) -> None:
     opened.page.get_by_label("published curves").first.uncheck()
     opened.page.wait_for_function(f"{MARKS} === 10")  # nine certified points and one uncertified
 
 
-def test_dead_tensors_are_marked_at_the_selected_sparsity(opened: OpenPage) -> None:
+def test_dead_tensors_are_marked_at_the_selected_sparsity(opened: Any) -> None:
     marks = (
         "[...document.querySelectorAll('[data-figure^=layers] text')].filter((t) => t.textContent === '×')"
     )
     figure = opened.page.locator("figure", has=opened.page.locator("[data-figure^=layers]"))
     assert opened.page.evaluate(f"{marks}.length") == 1
-    figure.get_by_label("sparsity").select_option("0.36")
+    figure.locator("select").select_option("0.36")
     assert opened.page.evaluate(f"{marks}.length") == 1
     heads = figure.locator("svg .role-axis-label").all_text_contents()
     assert any("gmp" in head for head in heads)  # gmp has a record at 0.36 only
 
 
-def test_uncertified_numbers_are_red(opened: OpenPage) -> None:
+def test_uncertified_numbers_are_red(opened: Any) -> None:
     colour = "getComputedStyle(document.querySelector('td.doubt')).color"
     assert opened.page.evaluate(colour) == "rgb(179, 20, 29)"
     assert "1 not certified" in opened.page.locator(".verdict.bad").text_content()
 
 
-def test_the_page_is_printed_in_the_light_theme(opened: OpenPage) -> None:
+def test_the_page_is_printed_in_the_light_theme(opened: Any) -> None:
     opened.page.locator("#theme").click()
     opened.page.emulate_media(media="print")
     assert opened.page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"

@@ -68,6 +68,51 @@ def test_uncertified_points_are_marked_and_on_no_line(record: Make, panel_of: Ma
     assert [layer["transform"][1] for layer in alarms] == [{"filter": "datum.state == 'doubt'"}]
 
 
+def test_a_pattern_stands_at_its_exact_share_and_on_no_line(record: Make, panel_of: MakePanel) -> None:
+    records = [
+        record("lth", 0.36, 60.0),
+        record("lth", 0.5, 55.0, pattern="2:4"),
+        record("lth", 0.75, 40.0, pattern="1:4"),
+        record("lth", 0.5, 54.0, pattern="heads", reached_scope=0.3),
+    ]
+    figure, rows = chart(panel_of(records))
+    patterns = {row["column"]: row for row in rows if row["kind"] == "pattern"}
+    # log(0.5) / log(0.8) and twice that: steps of the paper, each of which keeps 0.8
+    assert patterns["2:4"]["depth"] == pytest.approx(3.106284, abs=1e-6)
+    assert patterns["1:4"]["depth"] == pytest.approx(6.212567, abs=1e-6)
+    # half of the heads have 0.3 of the weights in scope: log(0.7) / log(0.8)
+    assert patterns["heads:0.5"]["depth"] == pytest.approx(1.598410, abs=1e-6)
+    assert [row["column"] for row in rows if row["kind"] == "measured"] == ["0.36"]
+    names = [layer["data"]["values"] for layer in figure.spec["layer"] if "data" in layer]
+    assert {row["names"] for row in names[0]} == {"2:4", "1:4", "heads:0.5"}
+    assert "55.0 at 2:4" in figure.alt
+    assert "Large hollow points are N:M patterns" in figure.note
+
+
+def test_patterns_of_one_share_are_named_together(record: Make, panel_of: MakePanel) -> None:
+    records = [record(method, 0.5, 55.0, pattern=p) for method in ("lth", "gmp") for p in ("2:4", "4:8")]
+    figure, _ = chart(panel_of(records))
+    texts = next(layer["data"]["values"] for layer in figure.spec["layer"] if "data" in layer)
+    assert [row["names"] for row in texts] == ["2:4, 4:8"]
+
+
+def test_without_patterns_nothing_speaks_of_them(record: Make, panel_of: MakePanel) -> None:
+    figure, _ = chart(panel_of([record("lth", 0.36, 60.0)]))
+    assert not [layer for layer in figure.spec["layer"] if "data" in layer]
+    assert "hollow points are" not in figure.note
+
+
+def test_many_intervals_are_hidden_at_first(record: Make, panel_of: MakePanel) -> None:
+    def switch(count: int) -> object:
+        methods = ["lth", "gmp", "snip", "wanda", "grasp", "set", "mest", "cap"][:count]
+        records = [record(method, value=60.0 + seed, seed=seed) for method in methods for seed in (0, 1)]
+        figure, _ = chart(panel_of(records))
+        return {control.name: control.value for control in figure.controls}["bands"]
+
+    assert switch(7) is True
+    assert switch(8) is False
+
+
 def test_layers_without_data_are_left_out(record: Make, panel_of: MakePanel) -> None:
     figure, _ = chart(panel_of([record("sparsegpt", task="t")]))
     assert [layer["mark"]["type"] for layer in figure.spec["layer"]] == ["line", "point"]

@@ -24,6 +24,14 @@ def test_the_first_28_methods_differ_without_colours() -> None:
     assert len({(style.shape, style.dash) for style in styles}) == 28
 
 
+def test_marks_in_the_legend_are_symmetrical() -> None:
+    lines = [style.mark_line for style in styles_of(f"m{n}" for n in range(22))]
+    assert lines[0] == "M0 6H30"
+    assert lines[7] == "M1.5 6H8.5M11.5 6H18.5M21.5 6H28.5"  # strokes of 7 and gaps of 3
+    assert lines[14] == "".join(f"M{start} 6H{start + 2}" for start in range(2, 27, 4))  # 2 and 2
+    assert lines[21] == "M0 6H5M7 6H9M11 6H19M21 6H23M25 6H30"  # 8, 2, 2 and 2
+
+
 def test_a_spec_for_a_file_has_no_variables_of_a_style_sheet() -> None:
     assert with_light_colours({"a": ["var(--ink)", ("var(--hue-0)", 1)]}) == {
         "a": [THEME_COLOURS["ink"][0], [THEME_COLOURS["hue-0"][0], 1]]

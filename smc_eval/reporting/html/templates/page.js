@@ -33,13 +33,50 @@ function matrix({ tensors, field, log, points }) {
 }
 
 async function draw(place) {
-  const spec = specs[place.dataset.figure];
-  const whole = { ...spec, description: place.dataset.alt, datasets: { [spec.data.name]: unpacked(spec.data.name) } };
+  const spec = specs[place.dataset.figure], figure = place.closest("figure"), rows = unpacked(spec.data.name);
+  const controls = [...figure.querySelectorAll("[data-control]")];
+  const valueOf = (control) => (control.type === "checkbox" ? control.checked : control.value);
+  const first = Object.fromEntries(controls.map((control) => [control.dataset.control, valueOf(control)]));
+  first.hidden = [...hidden];
+  const params = (spec.params ?? []).map((param) => ({ ...param, value: first[param.name] ?? param.value }));
+  const whole = { ...spec, params, description: place.dataset.alt, datasets: { [spec.data.name]: rows } };
   const { view } = await vegaEmbed(place, whole, { renderer: "svg", actions: false, mode: "vega-lite" });
   const svg = place.querySelector("svg");
   svg.setAttribute("role", "img");
   svg.setAttribute("aria-label", place.dataset.alt);
-  if ((spec.params ?? []).some((param) => param.name === "hidden")) views.push(view);
+  if (params.some((param) => param.name === "hidden")) views.push(view);
+  const table = figure.querySelector("details.numbers");
+  const fill = () => { if (table.open) showNumbers(table, rows, controls); };
+  table.addEventListener("toggle", fill);
+  for (const control of controls) {
+    control.addEventListener("change", () => { view.signal(control.dataset.control, valueOf(control)).run(); fill(); });
+  }
+}
+
+// A number in one of d3's formats `.Nf`, `.Ng` and `.N%`.
+function formatted(value, format) {
+  const digits = Number(format[1]);
+  if (format.endsWith("%")) return `${(100 * value).toFixed(digits)}%`;
+  return format.endsWith("f") ? value.toFixed(digits) : String(Number(value.toPrecision(digits)));
+}
+
+// The numbers of a figure as a table, for the values that its menus have.
+function showNumbers(details, rows, controls) {
+  const columns = JSON.parse(details.dataset.columns), menus = controls.filter((control) => control.dataset.field);
+  const chosen = (row) => menus.every((menu) => String(row[menu.dataset.field]) === menu.value);
+  const shown = columns.filter(({ field }) => !menus.some((menu) => menu.dataset.field === field));
+  const table = document.createElement("table");
+  const add = (line, tag, text) => line.appendChild(Object.assign(document.createElement(tag), { textContent: text }));
+  const head = table.createTHead().insertRow(), body = table.createTBody();
+  for (const { title } of shown) add(head, "th", title).scope = "col";
+  for (const row of rows.filter((row) => row[columns[0].field] !== undefined && chosen(row))) {
+    const line = body.insertRow();
+    for (const { field, format } of shown) {
+      const value = row[field] ?? "–";
+      add(line, "td", format && typeof value === "number" ? formatted(value, format) : value);
+    }
+  }
+  details.querySelector(".scroll").replaceChildren(table);
 }
 
 async function drawAll() {
@@ -64,10 +101,7 @@ for (const key of document.querySelectorAll(".key[data-label]")) {
 const button = document.getElementById("theme"), root = document.documentElement;
 const system = matchMedia("(prefers-color-scheme: dark)");
 const isDark = () => (root.dataset.theme ? root.dataset.theme === "dark" : system.matches);
-const updateButton = () => {
-  button.textContent = isDark() ? "light" : "dark";
-  button.setAttribute("aria-pressed", String(isDark()));
-};
+const updateButton = () => button.setAttribute("aria-pressed", String(isDark()));
 button.addEventListener("click", () => { root.dataset.theme = isDark() ? "light" : "dark"; updateButton(); });
 system.addEventListener("change", updateButton);
 updateButton();
@@ -84,6 +118,39 @@ for (const table of document.querySelectorAll("table.sortable")) {
       || (a === undefined ? 0 : (ascending ? 1 : -1) * (isNaN(a) || isNaN(b) ? a.localeCompare(b) : a - b));
     body.append(...[...body.rows].sort((a, b) => order(key(a), key(b))));
   }));
+}
+
+// What a frame cuts off is named below it. The first columns of the wide table stay in sight.
+for (const frame of document.querySelectorAll(".frame")) {
+  const box = frame.querySelector(".scroll"), hint = frame.nextElementSibling, table = box.querySelector("table");
+  const rows = [...table.tBodies[0].rows], frozen = table.classList.contains("suite") ? [0, rows[0].querySelector("th").cellIndex] : [];
+  const count = (number, noun) => `${number.toLocaleString("en")} more ${noun}${number === 1 ? "" : "s"}`;
+  const update = () => {
+    const right = box.scrollWidth - box.clientWidth - box.scrollLeft > 1;
+    frame.toggleAttribute("data-right", right);
+    frame.toggleAttribute("data-left", box.scrollLeft > 1);
+    const edge = box.getBoundingClientRect(), parts = [];
+    const cut = right ? [...table.tHead.rows[0].cells].filter((cell) => cell.getBoundingClientRect().right > edge.left + box.clientWidth + 2).length : 0;
+    if (cut) parts.push(`${count(cut, "column")} →`);
+    const bottom = box.scrollTop + box.clientHeight, below = bottom < box.scrollHeight - 1 ? rows.filter((row) => row.offsetTop + row.offsetHeight > bottom + 2).length : 0;
+    if (below) parts.push(`${count(below, "row")} ↓`);
+    hint.textContent = parts.join(", ");
+  };
+  const freeze = () => {
+    const wide = box.clientWidth > 700, width = (at) => rows[0].cells[at].offsetWidth;
+    const kept = wide ? frozen : frozen.slice(1);
+    for (const row of frozen.length ? table.rows : []) frozen.forEach((at) => row.cells[at].classList.toggle("frozen", kept.includes(at)));
+    if (kept.length > 1) frame.style.setProperty("--first", `${width(0)}px`);
+    frame.style.setProperty("--frozen", `${kept.reduce((sum, at) => sum + width(at), 0)}px`);
+    update();
+  };
+  box.addEventListener("scroll", update, { passive: true });
+  new ResizeObserver(freeze).observe(box);
+}
+
+// Anchors and what has the focus stay below the header and the legend, however many lines these have.
+for (const [name, place] of [["--header", document.querySelector("header")], ["--legend", document.querySelector(".legend")]]) {
+  new ResizeObserver(() => root.style.setProperty(name, `${place.offsetHeight}px`)).observe(place);
 }
 
 drawAll();
