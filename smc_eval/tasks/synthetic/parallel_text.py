@@ -5,7 +5,8 @@ for each role. So a net has to learn which word of the source stands for which o
 languages there are, the more words that are.
 
 Two of the twelve English test sentences have a wrong adverb on purpose, and nothing tells which. So the
-ceiling is BLEU_CEIL: a net that has learned the words scores that. No test sentence is in the training part.
+ceiling is a BLEU of 87.7, or of 88.0 with ten languages, because BLEU counts characters in Burmese: a net
+that has learned the words scores that. No test sentence is in the training part.
 """
 
 from __future__ import annotations
