@@ -157,8 +157,6 @@ class Classes(Proteins):
 class Temperatures(Proteins):
     """The temperature of a protein, scored by Spearman's rank correlation."""
 
-    tiny: ClassVar[Mapping[str, Any]] = {**TINY_PROTEINS, "epochs": 4}  # the order of residues takes longer
-
     def model(self) -> nn.Module:
         from statistics import fmean, pstdev
 
