@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import model_validator
 
@@ -15,7 +16,7 @@ from smc_eval.task import Sizes, Task
 from smc_eval.tasks.protein import hotprotein, meltome
 from smc_eval.tasks.protein.example import Split
 from smc_eval.tasks.protein.protein_encoder import ProteinEncoder
-from smc_eval.tasks.protein.thermostability import ACCURACY, RHO, Classes, Temperatures
+from smc_eval.tasks.protein.thermostability import ACCURACY, RHO, TINY_PROTEINS, Classes, Temperatures
 
 # The official scripts (AdamW, 2e-2 for the head, 1e-6 for the encoder, four steps of OneCycle in all) never
 # step one of their two optimizers, so their learning rates were never tested (docs/protocols.md, T3).
@@ -80,6 +81,10 @@ def hotprotein_files(task: HotClasses | HotTemperatures) -> tuple[DataFile, ...]
     tables = f"{release.table}.csv and {release.table}_folds.json"
     note = f"{pickles}; or {tables}; {HOTPROTEIN_LINKS}"
     return (DataFile(f"{task.data_set}/", HOTPROTEIN_LICENCE, note=note),)
+
+
+TINY_FOLDS = {**TINY_PROTEINS, "epochs": 4}
+"""In every fold, the order of residues takes longer to learn than their number."""
 
 
 class HotClasses(Classes):
@@ -171,6 +176,7 @@ class HpS2C2Tm(HotTemperatures):
     """HP-S²C2: the temperature at which the organism of a protein grows."""
 
     card: ClassVar[TaskCard] = hotprotein_card("hp-s2c2/tm", "HP-S²C2", None, 10)
+    tiny: ClassVar[Mapping[str, Any]] = TINY_FOLDS
     data_set: ClassVar[str] = "hotprotein/s2c2"
     release: ClassVar[hotprotein.Release] = hotprotein.HP_S2C2
 
@@ -179,6 +185,7 @@ class HpS2C5Tm(HotTemperatures):
     """HP-S²C5: the temperature at which the organism of a protein grows."""
 
     card: ClassVar[TaskCard] = hotprotein_card("hp-s2c5/tm", "HP-S²C5", None, 10)
+    tiny: ClassVar[Mapping[str, Any]] = TINY_FOLDS
     data_set: ClassVar[str] = "hotprotein/s2c5"
     release: ClassVar[hotprotein.Release] = hotprotein.HP_S2C5
 

@@ -57,15 +57,18 @@ FAIRSEQ = Recipe(
 is a number of sentences here, and a number of tokens there."""
 
 TINY_TRANSLATION = {
-    "steps": 40,
-    "batch_size": 16,
+    "steps": 120,
+    "batch_size": 64,
     "accumulation": 1,
     "tokens": None,
     "bucket": 1,
     "lr": 4e-3,
+    "betas": (0.9, 0.95),
+    "schedule": "constant",
     "warmup": 5,
 }
-"""Training on synthetic data takes two seconds."""
+"""Training on synthetic data takes two or three seconds. With a shorter memory of squared gradients, the net
+sooner finds the source."""
 
 
 class Translation(Task):
@@ -315,6 +318,7 @@ class TenToTen(Translation):
     """
 
     card: ClassVar[TaskCard] = _card(10)
+    tiny: ClassVar[Mapping[str, Any]] = {**TINY_TRANSLATION, "steps": 140}
     languages: tuple[str, ...] = TEN
     """Codes of the languages besides English, as in `[\"fr\",\"de\"]`."""
 

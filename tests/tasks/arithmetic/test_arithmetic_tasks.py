@@ -86,7 +86,7 @@ def test_the_net_has_the_published_shapes() -> None:
     assert "tree.leaf.score.bias" not in shapes
     assert shapes["tree.to_left.value.weight"] == shapes["tree.merge.gate.weight"] == (512, 1792)
     assert shapes["tree.operators.weight"] == (4, 768)
-    assert shapes["tree.constants"] == (1, 2, 512)
+    assert shapes["tree.constants"] == (1, 1, 512)
 
 
 def test_the_body_excludes_output_layers_and_embeddings() -> None:
