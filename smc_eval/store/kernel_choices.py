@@ -12,7 +12,7 @@ from smc_eval.spec import digest
 
 CHOICES_FOLDER = "kernels"
 """Their folder inside a store: a file for each question."""
-PRODUCTS = {"predicting", "training"}
+MEASURED_USES = {"predicting", "training"}
 """What a choice names a kernel for."""
 
 
@@ -58,7 +58,7 @@ class KernelChoices:
 def _choice(content: Mapping[str, Any]) -> dict[str, str] | None:
     """The choice of a file; None if it has other products, or kernels that its question does not allow."""
     question, choice = content.get("question"), content.get("choice")
-    if not isinstance(question, dict) or not isinstance(choice, dict) or choice.keys() != PRODUCTS:
+    if not isinstance(question, dict) or not isinstance(choice, dict) or choice.keys() != MEASURED_USES:
         return None
     allowed = ["dense", *question.get("kernels", ())]
     return choice if all(kernel in allowed for kernel in choice.values()) else None

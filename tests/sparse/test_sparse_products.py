@@ -197,7 +197,7 @@ def test_a_last_tile_is_no_wider_than_whole_squares_need() -> None:
 def test_arrays_in_another_order_than_addresses_are_computed_for_are_refused() -> None:
     by_columns = np.asfortranarray(np.ones((32, 32), np.float32))
     with pytest.raises(Exception, match="swap_square"):  # numba's own error of types
-        numba_products._compiled("kept")(by_columns, np.zeros((2, 32, 16), np.float32))
+        numba_products._compiled("fill_tiles")(by_columns, np.zeros((2, 32, 16), np.float32))
 
 
 def test_a_numba_that_cannot_be_imported_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

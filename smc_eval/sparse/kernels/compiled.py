@@ -20,7 +20,7 @@ WIDEST = 128
 """Columns of a tile. So many rows of inputs stay in the cache of a core."""
 
 
-class Matrix(NamedTuple):
+class CompressedRows(NamedTuple):
     """A matrix in compressed rows, and a bias."""
 
     starts: Array
@@ -36,27 +36,27 @@ def swap_square(source: Array, row: int, column: int, target: Array, to_row: int
     target[to_row : to_row + SIDE, to_column : to_column + SIDE] = square.T
 
 
-def sum_wide(matrix: Matrix, m: int, tile: Array, t: int, sums: Array, row: int) -> None:
+def sum_wide(matrix: CompressedRows, m: int, tile: Array, t: int, sums: Array, row: int) -> None:
     """Write the bias of m plus its values times their rows of a tile, WIDE columns from t on."""
     some = slice(matrix.starts[m], matrix.starts[m + 1])
     part = tile[matrix.columns[some], t : t + WIDE]
     sums[row, t : t + WIDE] = matrix.bias[m] + matrix.values[some] @ part
 
 
-def sum_narrow(matrix: Matrix, m: int, tile: Array, t: int, sums: Array, row: int) -> None:
+def sum_narrow(matrix: CompressedRows, m: int, tile: Array, t: int, sums: Array, row: int) -> None:
     """The same of SIDE columns."""
     some = slice(matrix.starts[m], matrix.starts[m + 1])
     part = tile[matrix.columns[some], t : t + SIDE]
     sums[row, t : t + SIDE] = matrix.bias[m] + matrix.values[some] @ part
 
 
-def dot_wide(matrix: Matrix, m: int, g_MT: Array, tile: Array, t: int, sums_K: Array) -> None:
+def dot_wide(matrix: CompressedRows, m: int, g_MT: Array, tile: Array, t: int, sums_K: Array) -> None:
     """Add to the sum of each value of m the product of row m of G and its row of a tile, WIDEST columns."""
     some = slice(matrix.starts[m], matrix.starts[m + 1])
     sums_K[some] += tile[matrix.columns[some], t : t + WIDEST] @ g_MT[m, t : t + WIDEST]
 
 
-def dot_narrow(matrix: Matrix, m: int, g_MT: Array, tile: Array, t: int, sums_K: Array) -> None:
+def dot_narrow(matrix: CompressedRows, m: int, g_MT: Array, tile: Array, t: int, sums_K: Array) -> None:
     """The same of SIDE columns."""
     some = slice(matrix.starts[m], matrix.starts[m + 1])
     sums_K[some] += tile[matrix.columns[some], t : t + SIDE] @ g_MT[m, t : t + SIDE]
@@ -86,7 +86,7 @@ def transposed(rows_RC: Array, tile_CT: Array, first: int) -> None:
             tile_CT[c, t] = 0.0
 
 
-def multiplied(matrix: Matrix, tile_CT: Array, block: Array, out_RM: Array, first: int) -> None:
+def multiplied(matrix: CompressedRows, tile_CT: Array, block: Array, out_RM: Array, first: int) -> None:
     """Write matrix times tile, plus the bias, transposed, to rows from `first` on.
 
     `block` [SIDE, T] is memory for some rows of the product.
@@ -109,7 +109,7 @@ def multiplied(matrix: Matrix, tile_CT: Array, block: Array, out_RM: Array, firs
                 out_RM[first + t, m] = block[m - start, t]
 
 
-def sampled(matrix: Matrix, g_MT: Array, x_CT: Array, columns_used: int, sums_K: Array) -> None:
+def sampled(matrix: CompressedRows, g_MT: Array, x_CT: Array, columns_used: int, sums_K: Array) -> None:
     """Add the products of the rows of two tiles, where the matrix has a value."""
     wide = columns_used // WIDEST * WIDEST
     for m in range(len(g_MT)):
@@ -119,13 +119,13 @@ def sampled(matrix: Matrix, g_MT: Array, x_CT: Array, columns_used: int, sums_K:
             dot_narrow(matrix, m, g_MT, x_CT, t, sums_K)
 
 
-def kept(rows_RC: Array, tiles_BCT: Array) -> None:
+def fill_tiles(rows_RC: Array, tiles_BCT: Array) -> None:
     """Fill tiles with all rows, transposed."""
     for number in range(len(tiles_BCT)):
         transposed(rows_RC, tiles_BCT[number], number * tiles_BCT.shape[2])
 
 
-def outputs(matrix: Matrix, rows_RC: Array, tile_CT: Array, out_RM: Array) -> None:
+def outputs(matrix: CompressedRows, rows_RC: Array, tile_CT: Array, out_RM: Array) -> None:
     """Write rows times the transposed matrix, plus the bias; `tile_CT` is memory."""
     block = np.empty((SIDE, tile_CT.shape[1]), np.float32)
     for first in range(0, len(rows_RC), tile_CT.shape[1]):
@@ -133,8 +133,8 @@ def outputs(matrix: Matrix, rows_RC: Array, tile_CT: Array, out_RM: Array) -> No
         multiplied(matrix, tile_CT, block, out_RM, first)
 
 
-def outputs_of(matrix: Matrix, tiles_BCT: Array, out_RM: Array) -> None:
-    """The same of tiles that were kept."""
+def outputs_of(matrix: CompressedRows, tiles_BCT: Array, out_RM: Array) -> None:
+    """The same of tiles that are filled."""
     width = tiles_BCT.shape[2]
     block = np.empty((SIDE, width), np.float32)
     for number in range(len(tiles_BCT)):
@@ -142,7 +142,12 @@ def outputs_of(matrix: Matrix, tiles_BCT: Array, out_RM: Array) -> None:
 
 
 def gradients(
-    matrix: Matrix, crossed: Matrix, g_RM: Array, tiles_BCT: Array, of_x_RC: Array, sums_K: Array
+    matrix: CompressedRows,
+    crossed: CompressedRows,
+    g_RM: Array,
+    tiles_BCT: Array,
+    of_x_RC: Array,
+    sums_K: Array,
 ) -> None:
     """Write the gradient of the rows and add that of the values. Where either is empty, it is left out.
 

@@ -65,7 +65,7 @@ class NumbaProducts:
         x_NI = x_NI.detach().contiguous()
         width = _width(len(x_NI))
         kept = x_NI.new_empty(-(-len(x_NI) // width), x_NI.shape[1], width)
-        _compiled("kept")(x_NI.numpy(), kept.numpy())
+        _compiled("fill_tiles")(x_NI.numpy(), kept.numpy())
         return kept
 
     def outputs_of(
@@ -83,7 +83,7 @@ class NumbaProducts:
         sums_K = g_NO.new_zeros(layout.count if of_weight else 0)
         crossed = _matrix(layout.by_input, weight, None)
         parts = layout.by_output.starts, layout.by_output.columns_K, sums_K, sums_K
-        matrix = compiled.Matrix(*(part.numpy() for part in parts))  # its values are not read
+        matrix = compiled.CompressedRows(*(part.numpy() for part in parts))  # its values are not read
         arrays = [each.numpy() for each in (g_NO.contiguous(), kept, of_x_NI, sums_K)]
         _compiled("gradients")(matrix, crossed, *arrays)
         return of_x_NI if of_x else None, layout.scattered(sums_K) if of_weight else None
@@ -94,7 +94,7 @@ def _width(rows: int) -> int:
     return max(compiled.SIDE, compiled.used(rows, compiled.WIDEST))
 
 
-def _matrix(order: Order, weight: Tensor, bias: Tensor | None) -> compiled.Matrix:
+def _matrix(order: Order, weight: Tensor, bias: Tensor | None) -> compiled.CompressedRows:
     bias = weight.new_zeros(order.shape[0]) if bias is None else bias.detach().contiguous()
     parts = order.starts, order.columns_K, order.values(weight), bias
-    return compiled.Matrix(*(part.numpy() for part in parts))
+    return compiled.CompressedRows(*(part.numpy() for part in parts))

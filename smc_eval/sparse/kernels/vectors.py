@@ -22,8 +22,8 @@ from numba.extending import (  # type: ignore[import-not-found,import-untyped,un
 from smc_eval.sparse.kernels import compiled
 from smc_eval.sparse.kernels.compiled import SIDE
 
-NUMBER, INDEX, PLACE = ir.FloatType(), ir.IntType(32), ir.IntType(64)
-RELAXED = ("contract", "reassoc", "nsz")
+NUMBER, COLUMN, PLACE = ir.FloatType(), ir.IntType(32), ir.IntType(64)
+ANY_ORDER = ("contract", "reassoc", "nsz")
 """What may be done to sums: fused, and added in another order, the same at each run."""
 
 Built = Any
@@ -32,8 +32,8 @@ Built = Any
 
 def _splat(builder: Built, number: Built, lanes: int) -> Built:
     """A vector with one number in each lane."""
-    first = builder.insert_element(ir.Constant(ir.VectorType(NUMBER, lanes), ir.Undefined), number, INDEX(0))
-    return builder.shuffle_vector(first, first, ir.Constant(ir.VectorType(INDEX, lanes), [0] * lanes))
+    first = builder.insert_element(ir.Constant(ir.VectorType(NUMBER, lanes), ir.Undefined), number, COLUMN(0))
+    return builder.shuffle_vector(first, first, ir.Constant(ir.VectorType(COLUMN, lanes), [0] * lanes))
 
 
 def _at(builder: Built, address: Built, place: Built, kind: Built) -> Built:
@@ -84,7 +84,7 @@ def _swapping() -> Any:
     """Swap rows and columns of a square: four rounds that interleave its upper and its lower rows."""
     vector, half = ir.VectorType(NUMBER, SIDE), SIDE // 2
     ends = [
-        ir.Constant(ir.VectorType(INDEX, SIDE), [x for i in range(at, at + half) for x in (i, SIDE + i)])
+        ir.Constant(ir.VectorType(COLUMN, SIDE), [x for i in range(at, at + half) for x in (i, SIDE + i)])
         for at in (0, half)
     ]
 
@@ -116,18 +116,18 @@ def _summing(lanes: int, at_once: int) -> Any:
             found = []
             for number, so_far in enumerate(totals):
                 place = builder.add(k, PLACE(number))
-                column = builder.sext(_loaded(builder, columns, place, INDEX), PLACE)
+                column = builder.sext(_loaded(builder, columns, place, COLUMN), PLACE)
                 part = _loaded(builder, tile, builder.mul(column, width), vector)
                 weight = _splat(builder, _loaded(builder, values, place, NUMBER), lanes)
-                product = builder.fmul(weight, part, flags=RELAXED)
-                found.append(builder.fadd(so_far, product, flags=RELAXED))
+                product = builder.fmul(weight, part, flags=ANY_ORDER)
+                found.append(builder.fadd(so_far, product, flags=ANY_ORDER))
             return found
 
         zero = _splat(builder, NUMBER(0.0), lanes)
         first = [_splat(builder, bias, lanes), *[zero] * (at_once - 1)]
         k, (whole, *others) = _repeated(builder, start, end, at_once, first, added)
         for other in others:
-            whole = builder.fadd(whole, other, flags=RELAXED)
+            whole = builder.fadd(whole, other, flags=ANY_ORDER)
         if others:
             _, (whole,) = _repeated(builder, k, end, 1, [whole], added)
         _stored(builder, whole, sums, PLACE(0))
@@ -146,7 +146,7 @@ def _dotting(lanes: int) -> Any:
     """A row of one tile times the rows of another at which a row of a matrix has values."""
     vector, narrow = ir.VectorType(NUMBER, lanes), ir.VectorType(NUMBER, SIDE)
     parts = [
-        ir.Constant(ir.VectorType(INDEX, SIDE), list(range(at, at + SIDE))) for at in range(0, lanes, SIDE)
+        ir.Constant(ir.VectorType(COLUMN, SIDE), list(range(at, at + SIDE))) for at in range(0, lanes, SIDE)
     ]
 
     def written(context: Any, builder: Built, _: Any, args: Any) -> Built:
@@ -157,15 +157,15 @@ def _dotting(lanes: int) -> Any:
         )
 
         def added(k: Built, _: Sequence[Built]) -> list[Built]:
-            column = builder.sext(_loaded(builder, columns, k, INDEX), PLACE)
+            column = builder.sext(_loaded(builder, columns, k, COLUMN), PLACE)
             part = _loaded(builder, tile, builder.mul(column, width), vector)
-            product = builder.fmul(own, part, flags=RELAXED)
+            product = builder.fmul(own, part, flags=ANY_ORDER)
             pieces = [builder.shuffle_vector(product, product, part) for part in parts]
             while len(pieces) > 1:
                 pairs = zip(pieces[::2], pieces[1::2], strict=True)
-                pieces = [builder.fadd(a, b, flags=RELAXED) for a, b in pairs]
+                pieces = [builder.fadd(a, b, flags=ANY_ORDER) for a, b in pairs]
             before = _loaded(builder, sums, k, NUMBER)
-            _stored(builder, builder.call(reduce, (before, *pieces), fastmath=RELAXED), sums, k)
+            _stored(builder, builder.call(reduce, (before, *pieces), fastmath=ANY_ORDER), sums, k)
             return []
 
         _repeated(builder, start, end, 1, [], added)
@@ -222,7 +222,7 @@ def _are_plain(*arrays: Any) -> bool:
 
 
 def _is_plain(matrix: Any) -> bool:
-    """Whether the arrays of a `Matrix` are of the types that addresses are computed for."""
+    """Whether the arrays of a `CompressedRows` are of the types that addresses are computed for."""
     indices, numbers = (types.Array(kind, 1, "C") for kind in (types.int32, types.float32))
     return tuple(matrix.types) == (indices, indices, numbers, numbers)
 

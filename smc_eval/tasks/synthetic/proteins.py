@@ -42,10 +42,10 @@ EARLY, LATE, NEUTRAL = "E", "A", "S"
 HALF = 8
 """Residues in each half besides the neutral one, and residues of each kind."""
 
-LEVELS = {0: 5.0, 2: 20.0, 4: 40.0, 6: 60.0, 8: 85.0}
+DEGREES_BY_EARLY = {0: 5.0, 2: 20.0, 4: 40.0, 6: 60.0, 8: 85.0}
 """Temperature by the number of `EARLY` in the first half."""
 
-WRONG_EVERY = 20
+WRONG_PROTEIN_EVERY = 20
 """Of so many proteins with temperatures in a row, one has the temperature of another level."""
 
 
@@ -134,13 +134,13 @@ def _protein(name: str, celsius: float, draws: Draws) -> SyntheticProtein:
 
 def _ordered(seed: str, count: int) -> list[SyntheticProtein]:
     """Different proteins of one composition; the order of residues decides their temperature."""
-    draws, degrees = Draws(f"{seed}, version 2"), list(LEVELS.values())
+    draws, degrees = Draws(f"{seed}, version 2"), list(DEGREES_BY_EARLY.values())
     proteins = dict[str, SyntheticProtein]()
-    for at, level in enumerate(draws.shuffled([at % len(LEVELS) for at in range(count)])):
-        while (sequence := _sequence(list(LEVELS)[level], draws)) in proteins:
+    for at, level in enumerate(draws.shuffled([at % len(DEGREES_BY_EARLY) for at in range(count)])):
+        while (sequence := _sequence(list(DEGREES_BY_EARLY)[level], draws)) in proteins:
             pass
         # no two wrong ones have the same place in their row, so that each fold tests one
-        wrong = at % WRONG_EVERY == at // WRONG_EVERY
+        wrong = at % WRONG_PROTEIN_EVERY == at // WRONG_PROTEIN_EVERY
         celsius = degrees[(level + len(degrees) // 2) % len(degrees)] if wrong else degrees[level]
         proteins[sequence] = SyntheticProtein(f"{seed.replace('-', '').upper()}T{at:03}", sequence, celsius)
     return list(proteins.values())

@@ -102,7 +102,7 @@ STORY_RARE = Template(
 """Its constant is too rare to become a symbol. In SVAMP, 16 training targets have such constants."""
 
 
-WRONG_EVERY = 20
+WRONG_STORY_EVERY = 20
 """Of so many problems in a row, one cannot be solved."""
 
 OPPOSITE = {"+": "-", "-": "+", "*": "/", "/": "*"}
@@ -141,14 +141,14 @@ def svamp() -> dict[str, bytes]:
 
 
 def _mixed(draws: Draws, templates: Iterable[Template], rare: int) -> list[Story]:
-    """Stories in random order, with one of `WRONG_EVERY` that cannot be solved: first the rare ones.
+    """Stories in random order, with one of `WRONG_STORY_EVERY` that cannot be solved: first the rare ones.
 
     No two such stories have the same place in their row, so that each fold tests two of them.
     """
     stories = draws.shuffled(_stories(draws, islice(templates, STORIES - rare)))
     others = _stories(draws, [STORY_RARE] * rare)
-    for row in range(STORIES // WRONG_EVERY):
-        at = row * WRONG_EVERY + row
+    for row in range(STORIES // WRONG_STORY_EVERY):
+        at = row * WRONG_STORY_EVERY + row
         if others:
             stories.insert(at, others.pop())
         else:

@@ -13,7 +13,7 @@ from smc_eval.tasks.protein import hotprotein
 from smc_eval.tasks.protein.datasets import HpS, HpS2C2, HpS2C2Tm, HpS2C5, HpS2C5Tm, HpSTm, Meltome
 from smc_eval.tasks.protein.spearman import spearman
 from smc_eval.tasks.synthetic import synthetic_folder
-from smc_eval.tasks.synthetic.proteins import COLD, HALF, HOT, LEVELS
+from smc_eval.tasks.synthetic.proteins import COLD, DEGREES_BY_EARLY, HALF, HOT
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_proteins_with_temperatures_have_one_composition_so_only_the_order_of_re
     task = kind(fold=0 if kind.card.folds else None)
     every = [*task.data("train"), *task.data("test")]
     assert {"".join(sorted(one.sequence)) for one in every} == {"A" * HALF + "E" * HALF + "SS"}
-    assert {one.answer for one in every} == set(LEVELS.values())
+    assert {one.answer for one in every} == set(DEGREES_BY_EARLY.values())
 
 
 @pytest.mark.parametrize("kind", [HpS, HpS2C2, HpS2C5, HpSTm, HpS2C2Tm, HpS2C5Tm, Meltome])
