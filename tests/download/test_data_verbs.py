@@ -104,7 +104,7 @@ def test_a_complete_folder_passes_and_its_examples_are_counted(home: Path, cli: 
         "svamp/gts: complete",
         "  found            mawps-asdiv-a_svamp/train.csv",
         "  found            mawps-asdiv-a_svamp/dev.csv",
-        "  read             train 80, test 20",
+        "  read             train 160, test 40",
     ]
     assert sum(line.startswith("  read             fold ") for line in lines) == 10
     assert any(line.startswith("  read             train ") and ", selection " in line for line in lines)
@@ -118,7 +118,7 @@ def test_a_missing_file_is_named_and_the_rest_is_read(home: Path, cli: Callable[
     assert "mawps/gts: incomplete" in lines and "svamp/gts: complete" in lines
     assert "  missing          cv_mawps/fold3/train.csv" in lines
     assert "  found            cv_mawps/fold3/dev.csv" in lines
-    assert "  read             fold 2, train 80, test 20" in lines
+    assert "  read             fold 2, train 160, test 40" in lines
     (fails,) = (line for line in lines if line.startswith("  cannot be read "))
     assert "fold 3, train: " in fails and "has no cv_mawps/fold3/train.csv" in fails
 

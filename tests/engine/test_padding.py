@@ -108,7 +108,7 @@ def test_masks_do_not_depend_on_who_shares_a_batch(kind: str) -> None:
         bits = sum(mask.numel() for mask in masks[0].values())
         for other in masks[1:]:
             # sums in another order can exchange two nearly equal saliencies
-            assert sum(int((masks[0][n] != other[n]).sum()) for n in other) <= 2e-4 * bits
+            assert sum(int((masks[0][n] != other[n]).sum()) for n in other) <= 5e-4 * bits
 
 
 def rows_alone(

@@ -1,8 +1,8 @@
 """Synthetic MAWPS, ASDiv-A and SVAMP: word problems from templates, in the official CSV layouts.
 
-"Ben had 31 coins in 4 bags and lost two. How many?" The verb decides the operator of the equation. Its
-operands are the first number and the constant 2; a second number is there to be ignored. Unlike the real
-ASDiv-A, the synthetic one has a constant too.
+"Ben had 31 coins in 4 bags and lost two. How many?" The verb decides the equation: one operator, or two of
+them. Its operands are the first number and the constant 2; a second number is there to be ignored. Unlike the
+real ASDiv-A, the synthetic one has a constant too.
 
 One problem of twenty cannot be solved, in training and in testing, and no word tells which: its equation has
 the opposite operator, or a constant that is too rare to become a symbol. So the ceiling is 95 %: a net that
@@ -70,12 +70,13 @@ class Story(NamedTuple):
 
 
 CHANGES = (
-    ("got two", "+", "Addition"),
-    ("lost two", "-", "Subtraction"),
-    ("doubled them", "*", "Multiplication"),
-    ("halved them", "/", "Common-Division"),
+    ("got two", "+ number0 2.0", "Addition"),
+    ("lost two", "- number0 2.0", "Subtraction"),
+    ("doubled them", "* number0 2.0", "Multiplication"),
+    ("halved them", "/ number0 2.0", "Common-Division"),
+    ("found two twice", "+ + number0 2.0 2.0", "Sum"),
 )
-"""What happens in a story, the operator of its equation, and its kind."""
+"""What happens in a story, its equation, and its kind."""
 
 PLACES = ("", "", " in number1 bags")
 """Where the things are: a third of the stories have a number that is to be ignored."""
@@ -84,12 +85,12 @@ STORY_TEMPLATES = tuple(
     Template(
         f"{{name}} had number0 {{thing}}{place} and {change} .",
         "How many ?",
-        f"{operator} number0 2.0",
+        equation,
         kind,
         ((5, 80), (3, 9))[: 1 + bool(place)],
     )
     for place in PLACES
-    for change, operator, kind in CHANGES
+    for change, equation, kind in CHANGES
 )
 
 STORY_RARE = Template(

@@ -40,9 +40,9 @@ def cache(tmp_path_factory):
 @pytest.mark.parametrize(
     ("name", "digest"),
     [
-        ("cv_mawps", "133b679422146f6c1231d1d57fc019991ba48f15442165d43a1e32cbc7bb27f7"),
-        ("cv_asdiv-a", "2d3831183c9bdddd8b7b8c4c102f99651693db52493e5efdcee92426fd199c52"),
-        ("mawps-asdiv-a_svamp", "5a57923ed739695b59bf465bfb4a81372e4121eb7ec0ca6602246e7e14540c69"),
+        ("cv_mawps", "49f620abd9e96417b737a25be618b3ea0de97cf89e689b03e9574371f349297b"),
+        ("cv_asdiv-a", "4fc5ab66ff9b94d796ea1f4538e0dd6639116bc38bf1af13db49681f57e03213"),
+        ("mawps-asdiv-a_svamp", "938f9684da60d7dc889038081a49ba947a575f2b75296d2d60ba103b0744221c"),
     ],
 )
 def test_synthetic_data_is_the_same_byte_for_byte_on_every_machine(cache, name, digest):

@@ -49,8 +49,8 @@ def oracle_score(kind: type[Task], oracle: Callable[[Any], Any]) -> Score:
 def solved(problem: Any) -> list[str]:
     """The equation that the verb of a problem means; a rare constant is no symbol, so none is written."""
     text = " ".join(problem.words)
-    operators = [operator for change, operator, _ in stories.CHANGES if change in text]
-    return [*(operators or "*"), "N0", "2.0"]
+    (equation,) = [own for change, own, _ in stories.CHANGES if change in text] or ["* number0 2.0"]
+    return equation.replace("number0", "N0").split()
 
 
 def celsius(protein: Any) -> float:

@@ -1,0 +1,72 @@
+"""The wall time of the README's main job, beside revision 3bee712, with as many steps of as many examples.
+
+    python benchmarks/main_job.py
+
+Each build makes the job in a process and a store of its own, with its own default number of jobs, in turns.
+The script prints wall and processor seconds and the median ratio. It ends with 1 if that is above its target.
+It takes ten minutes, and needs an idle machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from doors import MAIN_JOB
+from memory import REVISION, old_release
+
+TARGET = 0.55
+"""Largest ratio of wall times on two cores."""
+STEPS = "steps=40,batch_size=16"
+"""The same for all tasks and both builds: their own tiny recipes differ."""
+
+
+class Cost(NamedTuple):
+    """What a run cost."""
+
+    wall: float
+    processor: float
+    """Of all its processes."""
+
+
+def run(environment: dict[str, str]) -> Cost:
+    """Make the job in a new store, as the build of an environment does."""
+    with tempfile.TemporaryDirectory() as folder:
+        words = [*MAIN_JOB.split(), "--recipe", STEPS, "--quiet", "--output", f"{folder}/runs"]
+        before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+        subprocess.run([sys.executable, "-m", "smc_eval", *words], check=True, env=environment, cwd=folder)
+        wall, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return Cost(wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+
+
+def main() -> int:
+    """Run both builds in turns."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--pairs", type=int, default=1)
+    pairs = parser.parse_args().pairs
+    new = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+    ratios = []
+    with tempfile.TemporaryDirectory() as folder:
+        builds = {"this build": new, REVISION: old_release(Path(folder))}
+        for _ in range(pairs):
+            costs = {name: run(environment) for name, environment in builds.items()}
+            for name, cost in costs.items():
+                print(
+                    f"{name:10}  {cost.wall:6.0f} s wall, {cost.processor:6.0f} s of processors", flush=True
+                )
+            ratios.append(costs["this build"].wall / costs[REVISION].wall)
+    ratio = statistics.median(ratios)
+    print(f"wall of {REVISION}: {ratio:.2f}; {'' if ratio <= TARGET else 'NOT '}<= {TARGET}")
+    return ratio > TARGET
+
+
+if __name__ == "__main__":
+    sys.exit(main())
