@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -43,6 +44,9 @@ THREE = {
 }  # fmt: skip
 """Names of the residues of synthetic proteins."""
 
+CELSIUS = {2: (40.0, 90.0), 5: (5.0, 20.0, 40.0, 60.0, 90.0)}
+"""A temperature of each class, by the number of classes."""
+
 RELEASES: Mapping[str, hotprotein.Release] = {
     "hotprotein/s2c2": hotprotein.HP_S2C2,
     "hotprotein/s2c5": hotprotein.HP_S2C5,
@@ -67,15 +71,23 @@ def _files(data_set: str) -> Mapping[str, bytes]:
         for path in sorted((folder / data_set).rglob("*"))
         if path.is_file()
     }
-    train, test = hotprotein.find_release(folder, release, 0, "temperature").parts()
     place = f"{data_set}/{place_names(release)[0]}"
-    for protein in sorted((*train, *test), key=lambda each: each.name):
+    for protein in sorted(_proteins(folder, release), key=lambda each: each.name):
         atoms = backbone(torsions_for(protein))
         if release is hotprotein.HP_S2C5:
             files[f"{place}/{protein.name}/{OFFICIAL}"] = pdb_text(protein.sequence, atoms).encode()
         else:
             files[f"{place}/AF-{protein.name}-F1-model_v4.cif"] = mmcif_text(protein.sequence, atoms).encode()
     return files
+
+
+def _proteins(folder: Path, release: hotprotein.Release) -> Iterator[Protein]:
+    """The proteins with temperatures, and those with classes: these with a temperature of their class."""
+    for part in hotprotein.find_release(folder, release, 0, "temperature").parts():
+        yield from part
+    for part in hotprotein.find_release(folder, release, 0, "label").parts():
+        for protein in part:
+            yield replace(protein, answer=CELSIUS[release.classes][int(protein.answer)])
 
 
 def torsions_for(protein: Protein) -> list[tuple[float, float]]:

@@ -22,8 +22,8 @@ from smc_eval.tasks.folder import content_digest
 from smc_eval.tasks.protein.example import Protein
 
 DIGESTS = {
-    "hotprotein/s2c5": ("126b664cf997dd4d37b64c9e76da46a91feed51fca79dcbd92fac5a96af24709", 102),
-    "hotprotein/s2c2": ("16a157d3ef214fce7b43e874a14dab6c22193dca652d7e1ee1273f6a7235cb14", 121),
+    "hotprotein/s2c5": ("73797dbc9cf7b89aff530ccd5db339468e320c389928b5823a4640c4251ff216", 313),
+    "hotprotein/s2c2": ("f83bb18b90883ac4590c2687fbdb50ede9b496c5831e174630892d5d08ddfbb8", 321),
 }
 
 
