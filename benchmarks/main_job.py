@@ -42,7 +42,8 @@ def run(environment: dict[str, str]) -> Cost:
     with tempfile.TemporaryDirectory() as folder:
         words = [*MAIN_JOB.split(), "--recipe", STEPS, "--quiet", "--output", f"{folder}/runs"]
         before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-        subprocess.run([sys.executable, "-m", "smc_eval", *words], check=True, env=environment, cwd=folder)
+        command = [sys.executable, "-m", "smc_eval", *words]
+        subprocess.run(command, check=True, env=environment, cwd=folder, stdout=subprocess.DEVNULL)
         wall, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
     return Cost(wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
 
