@@ -46,6 +46,8 @@ class Batches:
             raise DataError(f"task {task.label!r} has no training examples; check its data and its options")
         self.one_by_one = False
         """Whether examples are predicted one by one, because the net has a batch effect."""
+        self.data_digest = ""
+        """That of the task's data, once the engine knows it."""
         self.validation: Sequence[Any] = [examples[i] for i in sorted(order[:count])]
         """Held out of training to select the best epoch; empty unless the recipe asks for it."""
         sides = side_lengths(task, self.examples)

@@ -200,6 +200,7 @@ class CellRun:
                 assert recipe is not None
                 batches = self._batches(recipe)
                 batches.one_by_one = recipe.keep == "best" and self._one_by_one()
+                batches.data_digest = self.chain.data_digest
                 teacher = self._teacher(link.back) if link.back else None
                 training = Training(self.net, link, batches, self.usage, self.device, teacher, self._maps)
                 training.run(self.store, self.watcher, self.options.checkpoint_seconds)

@@ -32,12 +32,10 @@ class Best:
 
 
 class EpochSelection:
-    """Compares the epochs of one training. `name`: the digest of the training."""
+    """Compares the epochs of one training."""
 
-    def __init__(
-        self, net: Net, batches: Batches, device: Device, maps: SparseMaps | None, name: str
-    ) -> None:
-        self.net, self.batches, self.device, self.maps, self.name = net, batches, device, maps, name
+    def __init__(self, net: Net, batches: Batches, device: Device, maps: SparseMaps | None) -> None:
+        self.net, self.batches, self.device, self.maps = net, batches, device, maps
         self.best = Best()
         self.meter = FlopMeter(net)
 
@@ -53,7 +51,12 @@ class EpochSelection:
         )
         usage.selections += 1
         usage.epochs.append(
-            {"step": step, "score": score.value, "remaining": remaining, "also": dict(score.also)}
+            {
+                "step": step,
+                "score": score.value,
+                "remaining": self.net.remaining_count,
+                "also": dict(score.also),
+            }
         )
         value = score.value if score.higher_is_better else -score.value
         sparser = remaining < before or (self.net.masks and not self.best.masks)
@@ -87,6 +90,7 @@ class EpochSelection:
         recipe = prediction_recipe(batches.recipe, batches.parts, one_by_one=batches.one_by_one)
         with self.net.masked():
             predicted = predict(task, self.net.model, examples, recipe, self.device, self.meter, self.maps)
+        ranks, data = self.device.ranks, batches.data_digest
         if batches.validation:
-            return self.device.ranks.on_rank_zero(lambda: checked_score(task, predicted, examples))
-        return self.device.ranks.on_rank_zero(lambda: full_score(task, predicted, examples, self.name))
+            return ranks.on_rank_zero(lambda: checked_score(task, predicted, examples))
+        return ranks.on_rank_zero(lambda: full_score(task, predicted, examples, data))

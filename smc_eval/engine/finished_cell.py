@@ -106,15 +106,20 @@ class FinishedCell:
                 *self._data_notes(),
                 *(self.maps.notes(recipe.precision) if self.maps else ()),
             ),
-            versions=versions() | (self.maps.versions if self.maps else {}) | self.device.description,
+            versions=versions() | self._kernel_versions() | self.device.description,
         )
 
     def _score(self, predicted: Sequence[Any], examples: Sequence[Any]) -> tuple[Score, DataFacts]:
         """The score of the predictions, and the facts about the data that it is a score of."""
         task = self.chain.cell.task
-        data = next((source.digest for source in self.chain.sources if source.role == "data"), "")
+        data = self.chain.data_digest
         score = full_score(task, predicted, examples, data)
         return replace(score, ceiling=score_ceiling(task, data)), data_facts(task, data)
+
+    def _kernel_versions(self) -> dict[str, str]:
+        """Versions of what sparse kernels could use in any training of the chain, or in the prediction."""
+        found = self.maps.all_versions(self.usage.kernel_versions) if self.maps else []
+        return {"numba": ", ".join(each.partition(" ")[2] for each in found)} if found else {}
 
     def _gathered_net(self) -> Net:
         """The net with all its rows. Of a sharded net, rank 0 has the values, on the CPU."""

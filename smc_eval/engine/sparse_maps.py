@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import version
@@ -71,10 +71,10 @@ class SparseMaps:
         matrices = sum(mask.ndim == 2 for mask in self.net.masks.values())
         return SparseKernels(matrices, len(trained), len(self.predicted))
 
-    @property
-    def versions(self) -> dict[str, str]:
-        """The version of numba, on which the last digits depend; empty where it is not installed."""
-        return {"numba": version("numba")} if "numba" in SPARSE_KERNELS else {}
+    def all_versions(self, before: Iterable[str]) -> list[str]:
+        """Versions of numba, on which the last digits depend: of earlier trainings, and of this process."""
+        own = {f"numba {version('numba')}"} if "numba" in SPARSE_KERNELS else set()
+        return sorted({*before, *own})
 
     def notes(self, precision: Precision) -> list[str]:
         """What a reader must know of maps that stayed dense."""

@@ -77,7 +77,7 @@ class Training:
             self.updater_state = self.updater.init(net.weights, net.full_masks)
             self._remask()
         self.meter = FlopMeter(net)
-        self.selection = EpochSelection(net, batches, device, maps, self.digest)
+        self.selection = EpochSelection(net, batches, device, maps)
 
     def run(self, store: Store, watcher: Watcher, checkpoint_seconds: float | None) -> None:
         """Train to the end of the stage, from a checkpoint if there is one.
@@ -88,6 +88,8 @@ class Training:
             self._restore(saved)
             del saved
             watcher.note(f"resumed at step {self.step} of {self.last}")
+        if self.sparse_maps:  # a resumed training may have had other ones before
+            self.usage.kernel_versions = self.sparse_maps.all_versions(self.usage.kernel_versions)
         self.net.model.train()
         began, interval = time.perf_counter(), CheckpointInterval(checkpoint_seconds, self._size)
         with recomputed(self.net.model, wanted=self.recipe.checkpointing), self._stops_after_a_step():

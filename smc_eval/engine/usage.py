@@ -51,6 +51,8 @@ class Usage:
     """Tensors whose inputs may have included padding when a pruner looked at them."""
     sparse_maps: list[str] = field(default_factory=list)
     """Weights whose linear maps ran sparse in a training."""
+    kernel_versions: list[str] = field(default_factory=list)
+    """Versions of the libraries that sparse kernels of a training could use, such as `numba 0.63.1`."""
     notes: list[str] = field(default_factory=list)
     """Notes of pruners for the reader, each line once."""
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(ACTIVITIES, 0.0))

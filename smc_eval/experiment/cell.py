@@ -81,7 +81,13 @@ class Chain:
         """Digest of the result: of the last link, of the cell, and of data that only its score reads."""
         last = self.links[-1].digest if self.links else self.start
         scored = _digests(self.sources, trained=False)
-        return digest(self.cell, last, scored) if scored else digest(self.cell, last)
+        masked = any(isinstance(link.stage, Prune) or _updates(link.stage) for link in self.links)
+        return digest(self.cell, last, *([scored] if scored else []), *_kernels(self.cell, masked=masked))
+
+    @property
+    def data_digest(self) -> str:
+        """Digest of the data that is scored; empty if there is none."""
+        return next((source.digest for source in self.sources if source.role == "data"), "")
 
     def digests(self) -> Iterator[str]:
         """Digests of the start and of the links, in order."""
@@ -112,7 +118,7 @@ def chain(cell: Cell, sources: tuple[Source, ...], examples: int) -> Chain:
             case Train():
                 own = stage.recipe or cell.task.recipe
                 stage = stage.model_copy(update={"recipe": own.stretched(stage.length), "length": 1.0})
-                masked |= stage.updater is not None
+                masked |= _updates(stage)
                 if _trains(cell, stage, examples):
                     bare = stage.model_copy(update={"name": None, "distil": _mixture(stage)})
                     last = digest(
@@ -142,8 +148,13 @@ def _digests(sources: Sequence[Source], *, trained: bool) -> list[tuple[str, str
     return [(source.role, source.digest) for source in sources if source.trained == trained]
 
 
+def _updates(stage: Stage) -> bool:
+    """Whether a stage is a training that sets masks."""
+    return isinstance(stage, Train) and stage.updater is not None
+
+
 def _kernels(cell: Cell, *, masked: bool) -> tuple[str | int, ...]:
-    """What the kernels add to the digest of a training. Without masks both kinds compute the same."""
+    """What the kernels add to a digest. Without masks both kinds compute the same."""
     words = ("kernels sparse", SPARSE_KERNELS_VERSION)
     return words if masked and cell.kernels == "sparse" else ()
 

@@ -55,7 +55,7 @@ class TunedGmp(Method):
     """Temperature of both nets. Above 1, the dense net's probabilities of wrong classes weigh more."""
 
     embeddings: Literal["dense", "pruned"] = "dense"
-    """Embeddings and output layer: `dense`, or `pruned` with the rest, under scope `all-2d`."""
+    """Embeddings and output layer: `dense`, or `pruned` where scope `all-2d` has them (not in proteins)."""
 
     @model_validator(mode="after")
     def _forward(self) -> Self:

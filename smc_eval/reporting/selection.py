@@ -5,27 +5,38 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from statistics import fmean
 
+from smc_eval.reporting.cell_value import decimals
 from smc_eval.store.record import Record
 
 
 def selection_gain(record: Record) -> float | None:
-    """How much better the reported epoch is than the last; None if not chosen on the reported split."""
+    """How much better the reported epoch is than the last.
+
+    None if no epoch was selected on the reported split: on other examples, or before a last pruning. Then
+    no compared epoch has the score of the record.
+    """
     if not record.epochs or record.recipe.validation or not record.sound or not record.score:
         return None
-    difference = record.score.value - record.epochs[-1].score
+    sparsest = min(epoch.remaining for epoch in record.epochs)
+    compared = [epoch.score for epoch in record.epochs if epoch.remaining == sparsest]
+    if record.score.value not in compared:
+        return None
+    difference = record.score.value - compared[-1]
     return difference if record.score.higher_is_better else -difference
 
 
 def selection_notes(records: Iterable[Record]) -> Iterator[str]:
-    """A line for each metric of which an epoch was selected on the reported split."""
-    gains: dict[str, list[float]] = {}
+    """A line for each task of which an epoch was selected on the reported split."""
+    tasks: dict[str, list[Record]] = {}
     for record in records:
-        if record.score and (gain := selection_gain(record)) is not None:
-            gains.setdefault(record.score.metric, []).append(gain)
-    for metric, found in gains.items():
-        spread = f" ({min(found):.1f} to {max(found):.1f})" if len(found) > 1 else ""
-        cells = f"{len(found)} cell{'s' if len(found) > 1 else ''}"
+        if selection_gain(record) is not None:
+            tasks.setdefault(record.task, []).append(record)
+    for task, selected in tasks.items():
+        found = [gain for record in selected if (gain := selection_gain(record)) is not None]
+        digits, metric = decimals(selected), selected[0].score.metric if selected[0].score else ""
+        spread = f" ({min(found):.{digits}f} to {max(found):.{digits}f})" if len(found) > 1 else ""
         yield (
-            f"best epoch chosen on the reported split: its {metric} is {fmean(found):.1f}{spread} better "
-            f"than the last epoch's, in {cells}"
+            f"best epoch of {task} chosen on the reported split: its {metric} is "
+            f"{fmean(found):.{digits}f}{spread} better than the last epoch's, in {len(found)} cell"
+            f"{'s' if len(found) > 1 else ''}"
         )

@@ -17,8 +17,9 @@ class EpochScore:
     step: Count
     """Optimizer steps of its training up to its end."""
     score: float
-    """Its score, in the metric's unit: of the reported split, or of the examples that were held out."""
+    """Its score, in the metric's unit, on the examples by which epochs are compared: the reported ones, those of
+    a split that the task has for it, or held-out ones."""
     remaining: Count
-    """Unpruned weights of masked matrices; 0 without masks. Only the sparsest epochs are compared."""
+    """Unpruned weights in scope. Only the sparsest epochs are compared."""
     also: Mapping[str, float] = field(default_factory=dict)
     """Further scores of the same predictions."""

@@ -40,7 +40,7 @@ STORY_THINGS = ("apples", "books", "coins", "marbles", "shells", "stamps")
 
 
 class Template(NamedTuple):
-    """A kind of story. Its words alone decide its equation, so that a net can learn it."""
+    """A kind of story. Its words decide its equation, but for the wrong ones."""
 
     body: str
     ask: str
@@ -66,7 +66,7 @@ class Story(NamedTuple):
 
     @property
     def ask(self) -> str:
-        return self.template.ask.format(name=self.name, thing=self.thing)
+        return self.template.ask
 
 
 CHANGES = (
@@ -200,22 +200,16 @@ def _row(
         "Numbers": " ".join(str(written(number)) for number in story.numbers),
         "Equation": story.template.equation,
         "Answer": str(value(equation, [float(number) for number in story.numbers])),
-        "group_nums": str(_groups(question.split(), story)),
+        "group_nums": str(_groups(question.split())),
         **further,
         **texts,
     }
 
 
-def _groups(words: Sequence[str], story: Story) -> list[int]:
-    """Windows of three words around each number and around the thing that the question asks for.
-
-    If the question names no thing, the last window reaches past the end, as some of MAWPS do.
-    """
-    target = len(words) - 1
-    if story.thing in story.ask:
-        target = max(at for at, word in enumerate(words) if word == story.thing)
+def _groups(words: Sequence[str]) -> list[int]:
+    """Windows of three words around each number and the last word, past the end as some of MAWPS."""
     centres = [at for at, word in enumerate(words) if word.startswith("number")]
-    return [at for centre in [*centres, target] for at in range(centre - 1, centre + 2) if at >= 0]
+    return [at for centre in [*centres, len(words) - 1] for at in range(centre - 1, centre + 2) if at >= 0]
 
 
 def _folds(name: str, rows: Sequence[Mapping[str, str]]) -> dict[str, bytes]:
