@@ -17,8 +17,8 @@ class EpochScore:
     step: Count
     """Optimizer steps of its training up to its end."""
     score: float
-    """Its score, in the metric's unit, on the examples that compare epochs: the reported ones, those of a split
-    that the task has for it, or held-out ones."""
+    """Its score, in the metric's unit, on the examples that compare epochs: the reported ones, those of another
+    split of the task, or held-out ones."""
     remaining: Count
     """Unpruned weights in scope. Only the sparsest epochs are compared."""
     also: Mapping[str, float] = field(default_factory=dict)
