@@ -17,7 +17,7 @@ class EpochScore:
     step: Count
     """Optimizer steps of its training up to its end."""
     score: float
-    """Its score, in the metric's unit, on the examples that compare epochs: the reported ones, those of another
+    """Its score, in the metric's unit, on what compares epochs: the reported examples, those of another
     split of the task, or held-out ones."""
     remaining: Count
     """Unpruned weights in scope. Only the sparsest epochs are compared."""
