@@ -19,6 +19,7 @@ from smc_eval.engine.run_options import RunOptions
 from smc_eval.engine.runner import run_cells
 from smc_eval.engine.sparse_maps import SparseMaps
 from smc_eval.errors import SparsityError, UsageError
+from smc_eval.experiment import cell as cell_module
 from smc_eval.experiment.cell import Chain, chain
 from smc_eval.method import Method
 from smc_eval.methods.dense import Dense
@@ -290,3 +291,24 @@ def test_a_broken_file_of_a_choice_is_measured_again(tmp_path: Path) -> None:
     assert maps.store.kernel_choices.is_whole(path.name.partition(".")[0])
     assert maps._choose(replace(asked, threads=2)) == Choice("tiles", "tiles")
     assert len(list(maps.store.kernel_choices.folder.iterdir())) == 2
+
+
+def test_another_version_of_the_kernels_is_another_cell_even_if_nothing_trains_after_the_masks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    one_shot = UnitToy(recipe=UnitToy().recipe.model_copy(update={"steps": 0}))
+    before = sparse_chain(MagnitudeAfter(), task=one_shot).digest
+    unmasked = sparse_chain(Dense(), Target(), one_shot).digest
+    monkeypatch.setattr(cell_module, "SPARSE_KERNELS_VERSION", 99)
+    assert sparse_chain(MagnitudeAfter(), task=one_shot).digest != before
+    assert sparse_chain(Dense(), Target(), one_shot).digest == unmasked
+
+
+def test_the_record_names_the_numba_of_every_process_that_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sparse_maps, "SPARSE_KERNELS", ("tiles", "numba"))
+    versions = iter(["0.63.1", "0.64.0"])
+    monkeypatch.setattr(sparse_maps, "version", lambda _: next(versions, "0.64.0"))
+    record = run_chain(sparse_chain(MagnitudeAfter()), tmp_path)[0]
+    assert record.versions["numba"] == "0.63.1, 0.64.0"
