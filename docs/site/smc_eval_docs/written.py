@@ -11,7 +11,12 @@ from pathlib import Path, PurePosixPath
 from smc_eval_docs.cards import method_path, own_methods, own_tasks, task_path
 from smc_eval_docs.page import CODE, HOME, ROOT, Page, relative
 
-ASSETS = ("docs/record.schema.json", "docs/findings/curves.svg", "docs/findings/layers.svg")
+ASSETS = (
+    "docs/record.schema.json",
+    "docs/findings/curves.svg",
+    "docs/findings/layers.svg",
+    "docs/findings/lazy.svg",
+)
 """Files that pages link to, beside the pages."""
 
 MADE = {
