@@ -27,16 +27,16 @@ def selection_gain(record: Record) -> float | None:
 
 def selection_notes(records: Iterable[Record]) -> Iterator[str]:
     """A line for each task of which an epoch was selected on the reported split."""
-    tasks: dict[str, list[Record]] = {}
+    tasks: dict[str, list[tuple[Record, float]]] = {}
     for record in records:
-        if selection_gain(record) is not None:
-            tasks.setdefault(record.task, []).append(record)
+        if (gain := selection_gain(record)) is not None:
+            tasks.setdefault(record.task, []).append((record, gain))
     for task, selected in tasks.items():
-        found = [gain for record in selected if (gain := selection_gain(record)) is not None]
-        digits, metric = decimals(selected), selected[0].score.metric if selected[0].score else ""
-        spread = f" ({min(found):.{digits}f} to {max(found):.{digits}f})" if len(found) > 1 else ""
+        chosen, gains = zip(*selected, strict=True)
+        digits, metric = decimals(chosen), chosen[0].score.metric
+        spread = f" ({min(gains):.{digits}f} to {max(gains):.{digits}f})" if len(gains) > 1 else ""
         yield (
             f"best epoch of {task} chosen on the reported split: its {metric} is "
-            f"{fmean(found):.{digits}f}{spread} better than the last epoch's, in {len(found)} cell"
-            f"{'s' if len(found) > 1 else ''}"
+            f"{fmean(gains):.{digits}f}{spread} better than the last epoch's, in {len(gains)} cell"
+            f"{'s' if len(gains) > 1 else ''}"
         )

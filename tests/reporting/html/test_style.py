@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from importlib.resources import files
+
 import pytest
 
 from smc_eval.reporting.html.style import (
@@ -58,3 +61,12 @@ def test_text_and_lines_have_enough_contrast_in_both_themes(theme: int) -> None:
             assert contrast(colours[text], colours[background]) >= 4.5, (text, background)
     assert contrast(colours["alarm"], colours["blush"]) >= 4.5
     assert all(contrast(colours[f"hue-{n}"], colours["sheet"]) >= 3 for n in range(HUES))
+
+
+def test_no_rule_of_the_page_stands_twice() -> None:
+    text = (files("smc_eval.reporting.html") / "templates" / "page.css").read_text(encoding="utf-8")
+    rules = [line for line in text.splitlines() if line.endswith("}") and not line.startswith((" ", "}"))]
+    assert len(rules) > 50
+    assert [rule for rule, count in Counter(rules).items() if count > 1] == []
+    heads = Counter(rule.partition("{")[0].strip() for rule in rules)
+    assert [head for head, count in heads.items() if count > 1] == []
