@@ -37,7 +37,7 @@ TASKS = (
     "hp-s2c2", "hp-s2c5",
 )  # fmt: skip
 SEEDS, FOLDS, TENSORS = 5, 5, 21
-MAIN_JOB = "--model tiny --method omp-after --tasks all --sparsity 0.5,0.8"
+MAIN_JOB = "--model tiny --method snip --tasks all --sparsity 0.5,0.8"
 
 
 class Door(NamedTuple):

@@ -63,6 +63,7 @@ class Probe(NetView, Protocol):
     ) -> dict[str, Tensor]:
         """Mean gradient of the training loss over some batches. Pruned weights have gradients too.
 
+        Without dropout, one pass over the training examples is the most: a second one would add nothing.
         A `temperature` divides the log-probabilities of the task, which are then normalized again; other
         temperatures than 1 are only for pruners with `needs_outputs`. With `per_class`, the batches have so
         many examples of each class instead, where the task has classes.
@@ -85,7 +86,8 @@ class Probe(NetView, Protocol):
         dropout."""
 
     def inputs(self, batches: int, see: InputObserver) -> None:
-        """Pass the inputs of each weight to `see`, in forward passes over the examples of `gradients`.
+        """Pass the inputs of each weight to `see`, in forward passes over the examples of `gradients`, and
+        over them again where more batches are asked for.
 
         Without dropout. `see(name, (rows, columns), x_NI)`: these rows and columns of `weight.flatten(1)`
         multiplied the N rows of `x_NI`. A weight that is used several times is passed as often. A weight

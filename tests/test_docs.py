@@ -108,7 +108,7 @@ def test_ci_runs_the_second_command_of_the_readme() -> None:
 
 def test_the_first_command_runs_every_task() -> None:
     main, *_ = blocks(README, "sh")
-    assert "smc-eval --model tiny --method omp-after --tasks all --sparsity 0.5,0.8" in main
+    assert "smc-eval --model tiny --method snip --tasks all --sparsity 0.5,0.8" in main
 
 
 def test_the_readme_is_one_page() -> None:

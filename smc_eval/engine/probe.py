@@ -64,6 +64,8 @@ class NetProbe(NetReader):
     def gradients(
         self, batches: int, *, dropout: bool = True, temperature: float = 1.0, per_class: int | None = None
     ) -> dict[str, Tensor]:
+        if not dropout:
+            batches = self._batches.at_most_all(batches)
         with self._scoring(dropout=dropout), _recurrence(dropout=dropout):
             for passes, among in self._sampled(batches, per_class):
                 self._run("batches", passes, partial(self._backward, among=among, temperature=temperature))
@@ -87,6 +89,7 @@ class NetProbe(NetReader):
         temperature: float = 1.0,
         per_class: int | None = None,
     ) -> dict[str, Tensor]:
+        batches = self._batches.at_most_all(batches)
         # fused attention has no second derivative
         with self._scoring(dropout=False), _recurrence(dropout=False), sdpa_kernel(SDPBackend.MATH):
             for passes, among in self._sampled(batches, per_class, whole=True):

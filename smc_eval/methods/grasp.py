@@ -27,8 +27,10 @@ class GradientFlow(Criterion):
     g^T g.
     """
 
+    version: ClassVar[int] = 2  # before, more batches than the data has were read again
+
     batches: PositiveInt = SNIP_BATCHES
-    """Training batches that gradient and Hessian are averaged over."""
+    """Training batches that gradient and Hessian are averaged over; at most all, once."""
     per_class: Annotated[int | None, OmitDefault()] = Field(None, ge=1)
     """Examples of each class, instead of `batches`, where the task has classes."""
 

@@ -27,11 +27,11 @@ class Sensitivity(Criterion):
     batches before the absolute value is taken.
     """
 
-    version: ClassVar[int] = 2  # before, gradients had dropout
+    version: ClassVar[int] = 3  # 2: gradients have no dropout; 3: at most one pass over the data
     shardable: ClassVar[bool] = True
 
     batches: PositiveInt = SNIP_BATCHES
-    """Training batches that the gradient is averaged over."""
+    """Training batches that the gradient is averaged over; without dropout at most all, once."""
     dropout: bool = False
     """Whether the gradient has dropout, as in training."""
 
@@ -58,8 +58,8 @@ class Snip(OneShotBefore):
     )
     paper: ClassVar[Mapping[str, Any]] = {"batches": 1, "dropout": True}
     batches: PositiveInt = SNIP_BATCHES
-    """Training batches that the gradient is averaged over. With few, the embeddings of unseen tokens have
-    saliency zero and are pruned first."""
+    """Training batches that the gradient is averaged over; without dropout at most all, once. With few, the
+    embeddings of unseen tokens have saliency zero and are pruned first."""
     dropout: bool = False
     """Whether the gradient has dropout, as in training. Published: it has none."""
 

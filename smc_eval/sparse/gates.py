@@ -36,13 +36,22 @@ def _still(x: Tensor) -> Tensor:
 
 def curved(x: Tensor) -> Tensor:
     """A function that is 0 at 0 and has a second derivative: y + y², where y is x on a level near 1."""
-    y = leveled(x)
+    return bent(leveled(x))
+
+
+def bent(y: Tensor) -> Tensor:
+    """The same of what is on its level already."""
     return torch.addcmul(y, y, y)
 
 
 def half_open(x: Tensor) -> Tensor:
     """The same with a constant, for a function that is not 0 at 0."""
-    return curved(x) + 1
+    return opened(leveled(x))
+
+
+def opened(y: Tensor) -> Tensor:
+    """The same of what is on its level already."""
+    return bent(y) + 1
 
 
 def traced_layer(
@@ -81,7 +90,8 @@ def _read(
         new = _step(_kind(layer), step, (state[0][:n], state[1][:n]), layer, f"_{end}")
         passed.append(new[0])
         # backwards, shorter sequences begin later
-        state = (torch.cat([new[0], state[0][n:]]), torch.cat([new[1], state[1][n:]]))
+        rest = (state[0][n:], state[1][n:])
+        state = new if not len(rest[0]) else (torch.cat([new[0], rest[0]]), torch.cat([new[1], rest[1]]))
     return torch.cat(passed[::-1] if end.endswith("reverse") else passed), state
 
 
@@ -91,7 +101,7 @@ def _step(kind: str, sums_NX: Tensor, state: State, layer: Any, end: str) -> Sta
     bias = getattr(layer, f"bias_hh{end}") if layer.bias else None
     recurrent_NX = _times(passed_NP, getattr(layer, f"weight_hh{end}"), bias)
     if kind == "GRU":
-        reset, update = (half_open(x) for x in (sums_NX + recurrent_NX).chunk(3, -1)[:2])
+        reset, update = (opened(y) for y in leveled(sums_NX + recurrent_NX).chunk(3, -1)[:2])
         new = curved(sums_NX.chunk(3, -1)[2] + reset * recurrent_NX.chunk(3, -1)[2])
         passed_NP = leveled(new * (1 + update) + update * passed_NP)
         return passed_NP, passed_NP
@@ -99,9 +109,10 @@ def _step(kind: str, sums_NX: Tensor, state: State, layer: Any, end: str) -> Sta
         total = sums_NX + recurrent_NX
         passed_NP = leveled(total) if kind == "RNN_RELU" else curved(total)
         return passed_NP, passed_NP
-    input_, forget, cell, output = (sums_NX + recurrent_NX).chunk(4, -1)
-    memory_NH = leveled(half_open(forget) * memory_NH + half_open(input_) * curved(cell))
-    passed_NP = half_open(output) * curved(memory_NH)
+    # the gates share one level: their numbers are alike
+    input_, forget, cell, output = leveled(sums_NX + recurrent_NX).chunk(4, -1)
+    memory_NH = leveled(opened(forget) * memory_NH + opened(input_) * bent(cell))
+    passed_NP = opened(output) * bent(memory_NH)
     if getattr(layer, "proj_size", 0):
         passed_NP = passed_NP @ getattr(layer, f"weight_hr{end}").T
     return leveled(passed_NP), memory_NH

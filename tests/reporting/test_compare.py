@@ -253,6 +253,21 @@ def test_the_command_warns_of_versions_that_differ(make: Any, tmp_path: Path) ->
         assert plain["differing"] == {"torch": ["2.12.0", "2.13.0"]}
 
 
+def test_the_command_says_why_a_difference_has_no_interval(make: Any, tmp_path: Path) -> None:
+    records_file, predictions = RecordsFile(tmp_path), Predictions(tmp_path)
+    for method in ("a", "b"):
+        for level in (0.5, 0.9):
+            record = make(method, level, 100 * 0.25**0.25, task="t")
+            records_file.add(record)
+            if level == 0.5:
+                row = (9.0, 7.0, 5.0, 4.0, 10.0, 9.0, 8.0, 7.0, 10.0, 10.0)
+                predictions.save(record.digest, [], Items("bleu", (row,) * N))
+    shown = CliRunner().invoke(app, ["compare", "a", "b", str(tmp_path)], catch_exceptions=False).stdout
+    assert shown.count("unknown: ") == 2
+    assert "unknown: the scores are equal on all examples" in shown
+    assert "unknown: one seed, and no predictions are stored" in shown
+
+
 def test_the_command_prints_every_format_and_refuses_wrong_names(make: Any, tmp_path: Path) -> None:
     records_file, predictions = RecordsFile(tmp_path), Predictions(tmp_path)
     for record in (make("a", 0.5, 80, task="t"), make("b", 0.5, 50, task="t")):
