@@ -100,6 +100,20 @@ def test_gradients_without_dropout_are_deterministic() -> None:
     assert any(not torch.equal(noisy[name], other[name]) for name in noisy)
 
 
+def test_gradients_without_dropout_read_the_data_at_most_once() -> None:
+    net, probe, batches, usage = probed(Toy())
+    most = -(-len(batches.examples) // batches.recipe.batch_size)
+    found, once = probe.gradients(10 * most, dropout=False), by_hand(net, batches, most, dropout=False)
+    assert usage.scoring_passes == most
+    for name, gradient in once.items():
+        torch.testing.assert_close(found[name], gradient)
+    products = probe.products(found, 10 * most)
+    assert usage.scoring_passes == 3 * most  # products count twice
+    assert all(torch.equal(products[name], same) for name, same in probe.products(found, most).items())
+    probe.gradients(2 * most)
+    assert usage.scoring_passes == 7 * most  # dropout draws anew in a second pass
+
+
 def test_the_mean_of_each_gradient_equals_the_gradients() -> None:
     net, probe, _, _ = probed(Toy())
     net.model.drop.p = 0.0  # type: ignore[union-attr,assignment]

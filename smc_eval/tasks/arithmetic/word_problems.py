@@ -45,6 +45,7 @@ TINY_WORD_PROBLEMS = {
 class WordProblems(Task):
     """Word problems as in SMC-Bench: a net reads the question and writes the equation."""
 
+    version: ClassVar[int] = 2  # before, `tiny` had dropout in its encoder
     tiny: ClassVar[Mapping[str, Any]] = TINY_WORD_PROBLEMS
     generates: ClassVar[bool] = True
     data_set: ClassVar[str]
@@ -59,8 +60,9 @@ class WordProblems(Task):
     hidden: int | None = Field(None, ge=4, multiple_of=4)
     """Width of the decoder and of each LSTM direction. None: as published, 512 for GTS and 384 for
     Graph2Tree; 64 with `tiny`."""
-    embedding: int = Field(768, ge=1)
-    """Width of the operator embeddings and, with `scratch`, of the word embeddings."""
+    embedding: int | None = Field(None, ge=1)
+    """Width of the operator embeddings and, with `scratch`, of the word embeddings. None: 768, as published;
+    64 with `tiny`."""
     dropout: float | None = Field(None, ge=0, lt=1)
     """Dropout in the LSTM, in the decoder and, with `scratch`, after the word embeddings. None: 0.5, as
     published; 0.1 with `tiny`, whose training is too short for more."""
@@ -70,8 +72,17 @@ class WordProblems(Task):
     @property
     def width(self) -> int:
         """Features of a hidden state."""
-        default = 64 if built_form(self.backbone) == "tiny" else 384 if self.graphs else 512
+        default = 64 if self._tiny else 384 if self.graphs else 512
         return self.hidden or default
+
+    @property
+    def embedded(self) -> int:
+        """Features of an operator embedding."""
+        return self.embedding or (64 if self._tiny else 768)
+
+    @property
+    def _tiny(self) -> bool:
+        return built_form(self.backbone) == "tiny"
 
     def data_files(self) -> tuple[DataFile, ...]:
         return PROBLEM_FILES.get(self.data_set, ())
@@ -98,10 +109,9 @@ class WordProblems(Task):
         from smc_eval.tasks.arithmetic.solver import make_solver
 
         encoder = self._encoder
-        tiny = built_form(self.backbone) == "tiny"
-        dropout = self.dropout if self.dropout is not None else 0.1 if tiny else 0.5
-        words = encoder.reader.net(self.embedding, dropout)
-        return make_solver(words, encoder.symbols, self.width, self.embedding, dropout, graphs=self.graphs)
+        dropout = self.dropout if self.dropout is not None else 0.1 if self._tiny else 0.5
+        words = encoder.reader.net(self.embedded, dropout)
+        return make_solver(words, encoder.symbols, self.width, self.embedded, dropout, graphs=self.graphs)
 
     def collate(self, examples: Sequence[Problem]) -> ProblemBatch:
         return self._encoder.batch(examples)
@@ -148,7 +158,7 @@ class WordProblems(Task):
             "constants": encoder.symbols.constants,
             "graphs": self.graphs,
             "hidden": self.width,
-            "embedding": self.embedding,
+            "embedding": self.embedded,
         }
 
     def exclude(self, model: nn.Module) -> Collection[str]:

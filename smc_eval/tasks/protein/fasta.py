@@ -5,6 +5,7 @@ from __future__ import annotations
 import tarfile
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 from smc_eval.errors import DataError
@@ -83,7 +84,8 @@ def read_sequences(place: Path, names: Collection[str]) -> dict[str, str]:
             for name, path in ((name, _file(place, name)) for name in wanted)
         }
     elif place.name.endswith((".tar", ".tar.gz", ".tgz")):
-        sequences = _from_archive(place, wanted)
+        stat = place.stat()
+        sequences = dict(_from_archive(place, frozenset(wanted), stat.st_size, stat.st_mtime_ns))
     else:
         sequences = _from_file(place, wanted)
     if missing := sorted(wanted - sequences.keys()):
@@ -130,7 +132,8 @@ def _file(folder: Path, name: str) -> Path:
     raise DataError(f"{folder} has no {name}.fasta, though {name!r} is a protein of the split")
 
 
-def _from_archive(path: Path, wanted: Collection[str]) -> dict[str, str]:
+@lru_cache(maxsize=4)  # a cell asks for both parts of its split; a file that changed is read again
+def _from_archive(path: Path, wanted: frozenset[str], _size: int, _changed: int) -> dict[str, str]:
     sequences = dict[str, str]()
     try:
         with open_file(path) as stream, tarfile.open(fileobj=stream, mode="r|*") as archive:
