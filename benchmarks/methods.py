@@ -10,7 +10,7 @@ those of the plan at the first of `TARGETS` that a method accepts.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import get_args
@@ -31,8 +31,9 @@ from smc_eval.sparse.net import Net
 from smc_eval.sparse.scope import in_scope
 from smc_eval.stages import Prune, Stage, Train
 from smc_eval.target import Distribution, Scope, Target
+from smc_eval.task import Part
 from smc_eval.testing import Toy, chain_of
-from smc_eval.testing.toy import UnitToy
+from smc_eval.testing.toy import Example, UnitToy
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "methods.md"
 START, END = "<!-- tables: python benchmarks/methods.py -->", "<!-- end of tables -->"
@@ -133,9 +134,28 @@ def _passes(stages: Iterable[Stage], target: Target) -> Iterator[str]:
         yield f"{total:,} passes"
 
 
+class _LargeData:
+    """A toy's examples, many times: no pruner comes to their end."""
+
+    def data(self, part: Part) -> Sequence[Example]:
+        return [*super().data(part)] * 20  # type: ignore[misc]
+
+
+class LargeToy(_LargeData, Toy):
+    """The toy, with more data."""
+
+
+class LargeUnitToy(_LargeData, UnitToy):
+    """The toy with heads and neurons, with more data."""
+
+
 def passes(by: Pruner, target: Target) -> int:
     """Passes over a batch that a pruner makes once, counted on the toy net."""
-    task, device, usage = UnitToy() if target.is_structured else Toy(), Device("cpu", threads=1), Usage()
+    task, device, usage = (
+        LargeUnitToy() if target.is_structured else LargeToy(),
+        Device("cpu", threads=1),
+        Usage(),
+    )
     device.seed("methods")
     model = task.model()
     names, batches = in_scope(model, target.scope), Batches(task, task.recipe, "start", device)

@@ -193,7 +193,7 @@ def test_without_a_temperature_it_has_the_digest_and_the_bits_that_it_had() -> N
     assert isinstance(stage, Prune)
     assert stage.by.canonical() == {
         "identity": "smc-eval:GradientFlow",
-        "version": 1,
+        "version": 2,
         "fields": {"batches": 64},
     }
     saliencies = []

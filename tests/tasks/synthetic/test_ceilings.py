@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from math import comb
 from pathlib import Path
@@ -9,7 +10,9 @@ from statistics import fmean
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from smc_eval.cli import app
 from smc_eval.experiment.grid import recipe_of
 from smc_eval.methods.dense import Dense
 from smc_eval.protocol import SOUND
@@ -126,3 +129,15 @@ def test_the_dense_net_reaches_four_fifths_of_the_ceiling_and_stays_below_100(
         assert result.score is not None
         scores.append(result.score.value)
     assert 0.8 * ceiling <= fmean(scores) < (1 if ceiling < 1 else 100)
+
+
+@pytest.mark.slow
+def test_most_rows_of_the_main_job_lose_more_than_their_interval_at_four_fifths(tmp_path: Path) -> None:
+    output = str(tmp_path / "runs")
+    flags = ["--model", "tiny", "--method", "snip", "--tasks", "all", "--sparsity", "0.8", "--quiet"]
+    run = CliRunner().invoke(app, [*flags, "--output", output], catch_exceptions=False)
+    assert run.exit_code == 0
+    compared = CliRunner().invoke(app, ["compare", "snip", "dense", output, "--format", "json"])
+    rows = json.loads(compared.stdout)
+    lost = [row["task"] for row in rows if row["interval"] and row["interval"][1] < 0]
+    assert len(rows) == 20 and len(lost) >= 11, lost
