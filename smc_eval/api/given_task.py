@@ -100,7 +100,8 @@ class GivenTaskWithOutputs(GivenTask):
 
 
 class GivenBatches(Batches):
-    """Batches as they were given, in their order. If a pruner asks for more, they are read again."""
+    """Batches as they were given, in their order. If a pruner asks for more, they are read again,
+    but not for gradients without dropout."""
 
     def __init__(self, task: GivenTask, start: str, device: Device) -> None:
         super().__init__(task, ONE_BATCH, start, device)

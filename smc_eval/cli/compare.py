@@ -173,11 +173,11 @@ def _notes(comparisons: Sequence[PairedComparison], a: str, b: str, unsound: int
         yield f"paired over {'; '.join(overs)}; p (Holm) is corrected for {comparisons_text}"
     if any(pair.comparison.seeds == 1 and pair.comparison.interval for pair in comparisons):
         yield "one seed: the interval covers other examples, but not other seeds"
-    without = [pair.comparison.items for pair in comparisons if not pair.comparison.interval]
-    if any(without):
-        yield "unknown: the scores are equal on all examples, so nothing shows how far they would vary"
-    if not all(without):
-        yield "unknown: one seed, and no predictions are stored; a new run stores them"
+    without = [pair.comparison for pair in comparisons if not pair.comparison.interval]
+    if any(one.items or one.seeds > 1 for one in without):
+        yield "unknown: the difference is the same everywhere, so nothing shows how far it would vary"
+    if any(not one.items and one.seeds == 1 for one in without):
+        yield "unknown: one seed, and no predictions that can be paired; a new run stores them"
     for pair in comparisons:
         if pair.better == "tie" and pair.needed:
             needed = counted(pair.needed, "seed")

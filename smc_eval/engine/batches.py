@@ -64,9 +64,10 @@ class Batches:
         """A number of training batches, in an order of their own; after an epoch another one begins."""
         return (self.batch(places) for places in self._sampled_places(batches, name, size))
 
-    def at_most_all(self, batches: int) -> int:
-        """This number of batches, or one pass over all examples if that is less."""
-        return min(batches, math.ceil(len(self.examples) / self.recipe.batch_size))
+    @property
+    def in_a_pass(self) -> int:
+        """Number of batches that `sample` makes of all examples."""
+        return math.ceil(len(self.examples) / self.recipe.batch_size)
 
     def sample_excerpts(self, batches: int, name: str, size: int | None = None) -> Iterator[Any]:
         """The batches of `sample`, of at most `EXCERPT` tokens an example where the task can cut it."""

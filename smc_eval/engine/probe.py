@@ -64,10 +64,8 @@ class NetProbe(NetReader):
     def gradients(
         self, batches: int, *, dropout: bool = True, temperature: float = 1.0, per_class: int | None = None
     ) -> dict[str, Tensor]:
-        if not dropout:
-            batches = self._batches.at_most_all(batches)
         with self._scoring(dropout=dropout), _recurrence(dropout=dropout):
-            for passes, among in self._sampled(batches, per_class):
+            for passes, among in self._sampled(batches, per_class, once=not dropout):
                 self._run("batches", passes, partial(self._backward, among=among, temperature=temperature))
             return {name: gradient.clone() for name, gradient in self.net.reduced_gradients().items()}
 
@@ -89,10 +87,9 @@ class NetProbe(NetReader):
         temperature: float = 1.0,
         per_class: int | None = None,
     ) -> dict[str, Tensor]:
-        batches = self._batches.at_most_all(batches)
         # fused attention has no second derivative
         with self._scoring(dropout=False), _recurrence(dropout=False), sdpa_kernel(SDPBackend.MATH):
-            for passes, among in self._sampled(batches, per_class, whole=True):
+            for passes, among in self._sampled(batches, per_class, once=True, whole=True):
                 second = partial(self._second_backward, among=among, vectors=vectors, temperature=temperature)
                 self._run("products", passes, second)
                 self._usage.scoring_passes += passes.count  # two backward passes for each
@@ -149,9 +146,12 @@ class NetProbe(NetReader):
             model.train(training)
 
     def _sampled(
-        self, batches: int, per_class: int | None, *, whole: bool = False
+        self, batches: int, per_class: int | None, *, once: bool, whole: bool = False
     ) -> Iterator[tuple[Passes, float]]:
-        """The passes of each batch, and how many batches of its size would have all examples."""
+        """The passes of each batch, and how many batches of its size would have all examples.
+
+        With `once`, at most one pass over the data is made, in which all examples count alike.
+        """
         drawn = None
         if per_class is not None:
             if per_class < 1:
@@ -159,6 +159,8 @@ class NetProbe(NetReader):
                     f"{self._by} asked for {per_class} examples of each class; wanted 1 or more"
                 )
             drawn = self._batches.sample_classes(per_class, self._name, whole=whole)
+        if drawn is None and once and batches >= self._batches.in_a_pass:
+            drawn = [*self._batches.sample_passes(self._batches.in_a_pass, self._name, whole=whole)]
         if drawn is None:
             for passes in self._batches.sample_passes(batches, self._name, whole=whole):
                 yield passes, batches

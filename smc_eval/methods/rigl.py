@@ -163,7 +163,7 @@ class SensitivityRigL(RigL):
     paper: ClassVar[Mapping[str, Any]] = {**RigL.paper, "batches": 1, "dropout": True}
 
     batches: PositiveInt = Sensitivity().batches
-    """Training batches that SNIP uses."""
+    """Training batches that SNIP uses; without dropout at most all, once."""
     dropout: bool = False
     """Whether SNIP's gradient has dropout, as in training. Published: it has none."""
 

@@ -79,7 +79,7 @@ def test_masks_are_those_of_the_suite_on_the_same_net_and_batches(name: str) -> 
         (lambda model, names: find_net_units(model, names, target.units, batches)) if units else None,
     )
     untouched = copy.deepcopy(net.model)
-    number = batches.at_most_all(256) if name in {"snip", "grasp"} else 256  # these two read the data once
+    number = batches.in_a_pass if name in {"snip", "grasp"} else 256  # these two read the data once
     loader = [batches.batch(places) for places in batches._sampled_places(number, "name", None)]
     for stage in method.plan(target):
         if isinstance(stage, Prune):

@@ -264,8 +264,8 @@ def test_the_command_says_why_a_difference_has_no_interval(make: Any, tmp_path: 
                 predictions.save(record.digest, [], Items("bleu", (row,) * N))
     shown = CliRunner().invoke(app, ["compare", "a", "b", str(tmp_path)], catch_exceptions=False).stdout
     assert shown.count("unknown: ") == 2
-    assert "unknown: the scores are equal on all examples" in shown
-    assert "unknown: one seed, and no predictions are stored" in shown
+    assert "unknown: the difference is the same everywhere" in shown
+    assert "unknown: one seed, and no predictions that can be paired" in shown
 
 
 def test_the_command_prints_every_format_and_refuses_wrong_names(make: Any, tmp_path: Path) -> None:

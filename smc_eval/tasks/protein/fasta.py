@@ -85,7 +85,8 @@ def read_sequences(place: Path, names: Collection[str]) -> dict[str, str]:
         }
     elif place.name.endswith((".tar", ".tar.gz", ".tgz")):
         stat = place.stat()
-        sequences = dict(_from_archive(place, frozenset(wanted), stat.st_size, stat.st_mtime_ns))
+        state = (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+        sequences = dict(_from_archive(place, frozenset(wanted), state))
     else:
         sequences = _from_file(place, wanted)
     if missing := sorted(wanted - sequences.keys()):
@@ -133,7 +134,7 @@ def _file(folder: Path, name: str) -> Path:
 
 
 @lru_cache(maxsize=4)  # a cell asks for both parts of its split; a file that changed is read again
-def _from_archive(path: Path, wanted: frozenset[str], _size: int, _changed: int) -> dict[str, str]:
+def _from_archive(path: Path, wanted: frozenset[str], _state: tuple[int, ...]) -> dict[str, str]:
     sequences = dict[str, str]()
     try:
         with open_file(path) as stream, tarfile.open(fileobj=stream, mode="r|*") as archive:

@@ -142,7 +142,7 @@ def test_no_test_question_stands_in_a_training_file_and_none_stands_twice(kind: 
     assert len(set(test)) == len(test)
 
 
-@pytest.mark.parametrize("kind", [Csqa, WinoGrande, RaceHigh])
+@pytest.mark.parametrize("kind", [Csqa, WinoGrande, RaceMiddle, RaceHigh])
 def test_the_tiny_model_learns_synthetic_data_with_its_recipe(
     tmp_path: Path, kind: type[MultipleChoice]
 ) -> None:
