@@ -91,8 +91,8 @@ class Grasp(OneShotBefore):
         ),
     )
     batches: PositiveInt = SNIP_BATCHES
-    """Training batches that gradient and Hessian are averaged over, where the task has no classes; at most all,
-    once. With few, the embeddings of unseen tokens have saliency zero."""
+    """Training batches that gradient and Hessian are averaged over, where the task has no classes; at most
+    all, once. With few, the embeddings of unseen tokens have saliency zero."""
     temperature: float = Field(200.0, gt=0)
     """What the log-probabilities of the task are divided by. 1 is the loss of training; tasks without
     log-probabilities need it."""
