@@ -12,7 +12,7 @@ import argparse
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from findings_pages import lazy, newcomers, smollm2
+from findings_pages import lazy, newcomers, smollm2, tuned_gmp
 from findings_pages.stored import PAGES
 
 START, END = "<!-- tables: python benchmarks/findings.py -->", "<!-- end of tables -->"
@@ -20,6 +20,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "newcomers": newcomers.newcomers,
     "smollm2": smollm2.smollm2,
     "lazy": lazy.lazy,
+    "tuned-gmp": tuned_gmp.tuned_gmp,
 }
 """What makes the tables of each page, by the page's name."""
 FIGURES: Mapping[str, Callable[[], str]] = {"lazy": lazy.figure}
