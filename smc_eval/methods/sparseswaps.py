@@ -25,6 +25,8 @@ class BestSwaps(Refinement):
     in double precision, of one tensor at a time.
     """
 
+    version: ClassVar[int] = 2  # before, G was not made symmetric, and the bound left out some best swaps
+
     swaps: PositiveInt
     """Most swaps of a row."""
 

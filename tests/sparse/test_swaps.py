@@ -77,6 +77,17 @@ def test_uncorrelated_inputs_give_the_mask_of_the_largest_products() -> None:
     assert torch.equal(after(weight, random, torch.diag(norms.square())), rowwise(weight.abs() * norms, 24))
 
 
+def test_a_gram_matrix_whose_rounding_is_not_symmetric_gives_the_best_swap_too() -> None:
+    weight, mask, gram = normal(40, 9, seed=1), rowwise(normal(40, 9, seed=2), 160), gram_of(9, 3).double()
+    skewed = gram * (1 + 1e-6 * torch.ones_like(gram).triu(1))
+    even = (skewed + skewed.T) / 2
+    assert torch.equal(after(weight, mask, skewed, most=1), after(weight, mask, even, most=1))
+    for row, new in enumerate(after(weight, mask, skewed, most=1)):
+        tried = torch.stack([mask[row], *neighbours(mask[row], torch.ones_like(mask[row]), None)])
+        least = float(errors(weight[row].expand(len(tried), -1), tried, even).min())
+        assert float(errors(weight[row : row + 1], new[None], even)) == pytest.approx(least, rel=1e-9)
+
+
 @given(seeds, patterns, st.integers(2, 9))
 def test_each_step_is_the_best_of_all_single_swaps(seed, group, inputs) -> None:
     weight, gram = normal(3, inputs, seed=seed), gram_of(inputs, seed + 10)
