@@ -76,7 +76,7 @@ def test_the_values_are_those_of_this_machine(invoke) -> None:
 
     content = report(invoke)
     assert content["smc_eval"] == smc_eval.__version__ and content["usable"]
-    assert content["packages"]["transformers"] == {"version": transformers.__version__, "needs": ">=5.20"}
+    assert content["packages"]["transformers"] == {"version": transformers.__version__, "needs": ">=5.23"}
     assert content["torch"]["version"] == torch.__version__ and content["torch"]["threads"] == 1
     assert content["devices"][0] == {"device": "cpu", "name": "CPU", "memory_bytes": None, "error": None}
     assert content["environment"]["OMP_NUM_THREADS"] == content["environment"]["HF_HUB_OFFLINE"] == "1"
