@@ -65,6 +65,7 @@ class Probe(NetView, Protocol):
 
         Without dropout, one pass over the training examples is the most: a second one would add nothing. All
         examples count alike in it, also those of a smaller last batch.
+
         A `temperature` divides the log-probabilities of the task, which are then normalized again; other
         temperatures than 1 are only for pruners with `needs_outputs`. With `per_class`, the batches have so
         many examples of each class instead, where the task has classes.

@@ -82,7 +82,7 @@ def swapped(
     these the one that keeps the lowest. In double precision: the error of a row never rises.
     """
     gram_II, new_OI, inputs = gram_II.to(torch.float64), mask_OI.clone(), weight_OI.shape[1]
-    gram_II = (gram_II + gram_II.T) / 2  # a product of floats may not be symmetric, and bounds rely on it
+    gram_II = (gram_II + gram_II.T).div_(2)  # a product of floats may not be symmetric, and bounds rely on it
     best = InRows(gram_II) if group is None else InGroups(gram_II, group)
     step = max(1, PAIRS_AT_ONCE // max(1, inputs * (group or 1)))
     for start in range(0, len(weight_OI), step):
