@@ -46,7 +46,7 @@ class Spec(BaseModel):
     digests, on every machine and in every process.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     version: ClassVar[int] = 1
     """Part of the digest. Raise it when the same options give other results than before."""

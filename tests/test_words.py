@@ -12,6 +12,7 @@ import pytest
 from typer.main import get_command
 
 from smc_eval.cli import app
+from smc_eval.experiment.meaning import meaning
 from smc_eval.recipe import Recipe
 from smc_eval.registry import registry
 from smc_eval.spec import Spec
@@ -105,9 +106,9 @@ def help_texts(command: click.Command, name: str) -> Iterator[tuple[str, str]]:
 
 
 def option_texts(kind: type[Spec]) -> Iterator[tuple[str, str]]:
-    """Descriptions of the fields of a class, which `smc-eval show` prints."""
-    for name, field in kind.model_fields.items():
-        yield f"{kind.__name__}.{name}", field.description or ""
+    """Meanings of the fields of a class, which `smc-eval show` prints."""
+    for name in kind.model_fields:
+        yield f"{kind.__name__}.{name}", meaning(kind, name)
 
 
 def texts() -> dict[str, str]:

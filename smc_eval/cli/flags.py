@@ -11,6 +11,7 @@ import typer
 from smc_eval.cli.completion import GRID_NAMES, closed_choices, flag_completion
 from smc_eval.experiment.ablation import How
 from smc_eval.experiment.config import Format, RunConfig, configured, keys
+from smc_eval.experiment.meaning import meaning
 
 METAVARS = {
     "model": "[GROUP=]MODEL",
@@ -74,7 +75,7 @@ def with_config_flags(verb: Callable[..., None], *, json_is_flag: bool = False) 
 
 def _parameter(key: str, name: str, *, json_is_flag: bool) -> inspect.Parameter:
     field = RunConfig.model_fields[name]
-    text = " ".join((field.description or "").split())
+    text = meaning(RunConfig, name)
     if key == "json" and json_is_flag:
         return _keyword(
             name,

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from types import UnionType
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
+from smc_eval.experiment.meaning import meaning
 from smc_eval.optimizer import Optimizer
 from smc_eval.recipe import Recipe
 from smc_eval.spec import Spec
@@ -32,7 +33,7 @@ def options_in_words(kind: type[Spec], omit: Collection[str] = ()) -> list[Optio
             name,
             type_in_words(field.annotation),
             typed_value(field.default),
-            " ".join((field.description or "").split()),
+            meaning(kind, name),
         )
         for name, field in kind.model_fields.items()
         if name not in omit

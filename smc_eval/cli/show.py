@@ -18,6 +18,7 @@ from smc_eval.cli.option_words import options_in_words, pairs_in_words, recipe_i
 from smc_eval.errors import PluginError, SmcError, UnknownName, first_line, named_value
 from smc_eval.experiment.cell import MOST_STAGES
 from smc_eval.experiment.grid import recipe_of
+from smc_eval.experiment.meaning import meaning
 from smc_eval.kind import ModelKind
 from smc_eval.method import Method
 from smc_eval.optimizer import Optimizer
@@ -242,7 +243,7 @@ def _tracker(cls: type[Tracker]) -> list[str]:
 
 def _protocol(registry: Registry, protocol: Protocol) -> list[str]:
     """A protocol, and the options and recipes that differ under it."""
-    fields = [[n, str(getattr(protocol, n)), f.description or ""] for n, f in Protocol.model_fields.items()]
+    fields = [[n, str(getattr(protocol, n)), meaning(Protocol, n)] for n in Protocol.model_fields]
     papers = {name: kind.paper for name, kind in registry.methods.items()}
     papers |= {name: kind.paper for name, kind in registry.tasks.items()}
     options = [

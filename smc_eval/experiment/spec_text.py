@@ -9,6 +9,7 @@ from typing import Any, TypeVar, get_args
 from pydantic import ValidationError
 
 from smc_eval.errors import UnknownName, UsageError
+from smc_eval.experiment.meaning import meaning
 from smc_eval.optimizer import Optimizer
 from smc_eval.recipe import Recipe
 from smc_eval.spec import Spec
@@ -57,8 +58,8 @@ def check_spec(kind: type[S], values: Mapping[str, Any], noun: str, owner: str) 
         message = first["msg"].removeprefix("Value error, ").replace("Input should be", "it should be")
         if not where:
             raise UsageError(f"{owner}: {message}") from None
-        meaning = next((f.description for n, f in kind.model_fields.items() if where in (n, f.alias)), None)
-        about = f" ({where}: {' '.join(meaning.split())})" if meaning else ""
+        name = next((n for n, field in kind.model_fields.items() if where in (n, field.alias)), None)
+        about = f" ({where}: {text})" if name and (text := meaning(kind, name)) else ""
         culprit = f"{noun} {where!r} of {owner}"
         if (noun, owner) == COMMAND_LINE:
             culprit = f"--{where.replace('_', '-')}"

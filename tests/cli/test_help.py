@@ -14,6 +14,7 @@ from smc_eval.cli import verbs
 from smc_eval.cli.flags import METAVARS
 from smc_eval.cli.verbs import verb_command
 from smc_eval.experiment.config import RunConfig, keys
+from smc_eval.experiment.meaning import meaning
 
 VERBS = (
     "run",
@@ -58,16 +59,14 @@ def test_no_line_of_the_list_of_verbs_is_cut(invoke, words: tuple[str, ...], mon
 def test_every_field_of_a_run_configuration_is_a_flag_with_its_docstring(invoke, verb: str) -> None:
     shown = " ".join(invoke(verb, "--help").stdout.split())
     for key, name in keys().items():
-        text = " ".join((RunConfig.model_fields[name].description or "").split())
+        text = meaning(RunConfig, name)
         assert f"--{key} " in shown
         assert text in shown or (verb, key) == ("plan", "json")
 
 
 def test_every_flag_of_a_run_states_its_default() -> None:
-    for name, field in RunConfig.model_fields.items():
-        assert re.search(r"Default: .+\.$|Required[^.]*\.$", " ".join((field.description or "").split())), (
-            name
-        )
+    for name in RunConfig.model_fields:
+        assert re.search(r"Default: .+\.$|Required[^.]*\.$", meaning(RunConfig, name)), name
 
 
 def test_no_placeholder_is_left_of_a_flag_that_is_gone() -> None:
