@@ -75,6 +75,8 @@ def predict(
             if number < len(own):
                 predicted |= zip(places, predictions, strict=True)
     model.train(training)
+    if maps:
+        maps.forget()
     if meter:
         made = (passes, [*own, *fillers])
         counts = [sum(padded_tokens([lengths[i] for i in places]) for places in some) for some in made]

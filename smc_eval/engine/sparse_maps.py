@@ -15,6 +15,7 @@ from smc_eval.recipe import Precision
 from smc_eval.sparse.kernels.choice import Choice, KernelQuestion
 from smc_eval.sparse.kernels.crossover import measured_choice
 from smc_eval.sparse.kernels.named import SPARSE_KERNELS
+from smc_eval.sparse.kernels.packed import PACKED, measured_packing
 from smc_eval.sparse.kernels.switch import Switch
 from smc_eval.sparse.net import Net
 from smc_eval.sparse.operations import Counting
@@ -38,12 +39,16 @@ class SparseMaps:
         """Weights whose maps ran sparse in a prediction."""
         self._switch: Switch | None = None
 
-    def why_dense(self, precision: Precision) -> str:
-        """Why no map of this run can be sparse; empty if some can."""
+    def why_dense(self, precision: Precision, *, training: bool = False) -> str:
+        """Why no map of this run can be sparse in prediction, or in training; empty if some can."""
         kind = self.device.torch_device.type
+        if kind == "cuda":
+            if training:
+                return "in training on a GPU: 2:4 products are for prediction"
+            return "in fp32 on a GPU: 2:4 products are for bf16 and fp16" if precision == "fp32" else ""
         if kind != "cpu":
-            return f"on device {kind}: sparse kernels are for a CPU"
-        return "" if precision == "fp32" else f"in {precision}: sparse kernels are for fp32"
+            return f"on device {kind}: sparse kernels are for a CPU or a CUDA GPU"
+        return "" if precision == "fp32" else f"in {precision}: sparse kernels on a CPU are for fp32"
 
     @contextmanager
     def on(self, *, ran: set[str], counting: Counting | None = None) -> Iterator[None]:
@@ -66,6 +71,11 @@ class SparseMaps:
             with self.on(ran=self.predicted, counting=meter.counting if meter else None):
                 yield
 
+    def forget(self) -> None:
+        """Free what maps keep of the weights of one prediction."""
+        if self._switch:
+            self._switch.forget()
+
     def record(self, trained: list[str]) -> SparseKernels:
         """How many maps ran sparse, for the record."""
         matrices = sum(mask.ndim == 2 for mask in self.net.masks.values())
@@ -73,7 +83,8 @@ class SparseMaps:
 
     def all_versions(self, before: Iterable[str]) -> list[str]:
         """Versions of numba, on which the last digits depend: of earlier trainings, and of this process."""
-        own = {f"numba {version('numba')}"} if "numba" in SPARSE_KERNELS else set()
+        on_cpu = self.device.torch_device.type == "cpu"
+        own = {f"numba {version('numba')}"} if on_cpu and "numba" in SPARSE_KERNELS else set()
         return sorted({*before, *own})
 
     def notes(self, precision: Precision) -> list[str]:
@@ -100,9 +111,14 @@ class SparseMaps:
             with self.store.lock(KernelChoices.name(plain), lambda _: None):
                 known = choices.load(plain)
                 if known is None:
-                    known = asdict(measured_choice(question))
+                    known = asdict(self._measured(question))
                     choices.save(plain, known)
         return Choice(**known)
+
+    def _measured(self, question: KernelQuestion) -> Choice:
+        if question.kernels == (PACKED,):
+            return measured_packing(question, self.device.torch_device)
+        return measured_choice(question)
 
 
 class TrainingMaps:
@@ -116,7 +132,7 @@ class TrainingMaps:
         """Whether the last passes ran with sparse maps: then pruned weights have no gradients."""
         net = maps.net
         self._changes, self._changed_at = net.changes, -SETTLED
-        self._possible = steps >= FEWEST_PASSES and not maps.why_dense(precision)
+        self._possible = steps >= FEWEST_PASSES and not maps.why_dense(precision, training=True)
         self._may = self._possible and not (updater and updater.soft)
         self._dense_steps = frozenset(updater.dense_gradient_steps(steps) if updater and self._may else ())
         self._wider = self._reads_wider()

@@ -228,7 +228,9 @@ def test_half_precision_is_dense_with_a_note(tmp_path: Path) -> None:
     task = UnitToy(recipe=Recipe(steps=4, batch_size=8, precision="bf16"))
     record, *_ = run_chain(sparse_chain(MagnitudeAfter(), task=task), tmp_path)
     assert served_names(record) == SparseKernels(6, 0, 0)
-    assert record.notes == ("kernels sparse: all maps stay dense in bf16: sparse kernels are for fp32",)
+    assert record.notes == (
+        "kernels sparse: all maps stay dense in bf16: sparse kernels on a CPU are for fp32",
+    )
 
 
 def test_tied_weights_are_dense_with_a_note(tmp_path: Path) -> None:
@@ -238,11 +240,22 @@ def test_tied_weights_are_dense_with_a_note(tmp_path: Path) -> None:
     assert record.notes == ("kernels sparse: words.weight stays dense: tied",)
 
 
-def test_an_accelerator_is_dense(tmp_path: Path) -> None:
-    device: Any = SimpleNamespace(torch_device=torch.device("cuda"))
+@pytest.mark.parametrize(
+    ("kind", "precision", "use", "why"),
+    [
+        ("cpu", "fp32", "training", ""),
+        ("cuda", "bf16", "prediction", ""),
+        ("cuda", "fp32", "prediction", "in fp32 on a GPU: 2:4 products are for bf16 and fp16"),
+        ("cuda", "bf16", "training", "in training on a GPU: 2:4 products are for prediction"),
+        ("mps", "fp32", "prediction", "on device mps: sparse kernels are for a CPU or a CUDA GPU"),
+    ],
+)
+def test_the_device_and_the_precision_decide_what_may_be_sparse(
+    tmp_path: Path, kind: str, precision: Any, use: str, why: str
+) -> None:
+    device: Any = SimpleNamespace(torch_device=torch.device(kind))
     maps = SparseMaps(Net(UnitToy().model(), ()), Store(tmp_path), device)
-    assert maps.why_dense("fp32") == "on device cuda: sparse kernels are for a CPU"
-    assert SparseMaps(maps.net, maps.store, Device("cpu")).why_dense("fp32") == ""
+    assert maps.why_dense(precision, training=use == "training") == why
 
 
 def test_several_ranks_are_refused_before_anything_runs(

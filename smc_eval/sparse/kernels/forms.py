@@ -146,10 +146,15 @@ class SemiStructured(Kernel):
             return f"a {weight_OI.device.type} device has no 2:4 kernel in torch"
         if weight_OI.dtype not in (torch.float16, torch.bfloat16):
             return f"it takes fp16 or bf16, not {weight_OI.dtype}"
-        if weight_OI.shape[0] % 32 or weight_OI.shape[1] % 64:
-            return f"it takes multiples of 32 × 64, not {tuple(weight_OI.shape)}"
+        if why := cls.why_not_shape(*weight_OI.shape):
+            return why
         groups = (weight_OI != 0).view(len(weight_OI), -1, 4).sum(-1)
         return "" if bool((groups <= 2).all()) else "its weights are not 2:4"
+
+    @classmethod
+    def why_not_shape(cls, rows: int, columns: int) -> str:
+        """Why no weight of this shape is served; empty if some are."""
+        return f"it takes multiples of 32 × 64, not {rows} × {columns}" if rows % 32 or columns % 64 else ""
 
     def prepare(self, weight_OI: Tensor) -> None:
         from torch.sparse import to_sparse_semi_structured

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import nullcontext
 from types import MethodType
@@ -39,8 +40,37 @@ def is_turned(module: nn.Module) -> bool | None:
     return True if (type(module).__module__, type(module).__qualname__) == TURNED else None
 
 
-class ServedMap:
+class StandIn(ABC):
     """Stands for the `forward` of a module while a switch is on."""
+
+    def __init__(self, name: str, module: nn.Linear) -> None:
+        """`name` is that of the weight; `module` may be a `Conv1D`."""
+        self.name, self.module = name, module
+        self.weight: Tensor = module.weight
+        self.ran = False
+        """Whether a product was sparse."""
+        self.counting: Counting | None = None
+        """What counts the present pass, without gradients."""
+
+    @abstractmethod
+    def __call__(self, input: Tensor) -> Tensor:  # noqa: A002  torch's modules name it so
+        """The outputs [..., O] of inputs [..., I]."""
+
+    @abstractmethod
+    def forget(self) -> None:
+        """Free what was kept of the present weights; called after the passes of one prediction."""
+
+    def dense(self, input: Tensor) -> Tensor:  # noqa: A002
+        """The outputs of torch's own product."""
+        return type(self.module).forward(self.module, input)
+
+    def __deepcopy__(self, copies: dict[int, Any]) -> Callable[[Tensor], Tensor]:
+        """A copy of the net, made while the switch is on, is not served: it has other weights and masks."""
+        return MethodType(type(self.module).forward, copies[id(self.module)])
+
+
+class ServedMap(StandIn):
+    """A map on a CPU, in training and in prediction."""
 
     def __init__(
         self,
@@ -51,25 +81,21 @@ class ServedMap:
         choose: Choose,
         shared: KeptInput,
     ) -> None:
-        """`name` is that of the weight; `module` may be a `Conv1D`; `choose` names the fastest kernels."""
-        self.name, self.module, self.layout = name, module, layout
-        self.weight: Tensor = module.weight
-        self.ran = False
-        """Whether a product was sparse."""
-        self.counting: Counting | None = None
-        """What counts the present pass, without gradients."""
+        """`choose` names the fastest kernels."""
+        super().__init__(name, module)
+        self.layout = layout
         self._kernels, self._choose, self._shared = kernels, choose, shared
         self._choices: dict[int, Choice] = {}
 
-    def __call__(self, input: Tensor) -> Tensor:  # noqa: A002  torch's modules name it so
+    def __call__(self, input: Tensor) -> Tensor:  # noqa: A002
         """The outputs [..., O] of inputs [..., I]."""
         weight: Tensor = self.module.weight
         if weight is not self.weight or not self._is_plain(input, weight):
-            return type(self.module).forward(self.module, input)
+            return self.dense(input)
         with unseen() if self.counting else nullcontext():
             outputs = self._sparse(input, weight)
         if outputs is None:
-            return type(self.module).forward(self.module, input)
+            return self.dense(input)
         if self.counting:
             self.counting.add_linear(weight, input.numel() // self.layout.inputs)
         return outputs
@@ -86,9 +112,8 @@ class ServedMap:
         self.ran = True
         return applied(input, weight, bias, self.layout, kernel, self._shared if learns else None)
 
-    def __deepcopy__(self, copies: dict[int, Any]) -> Callable[[Tensor], Tensor]:
-        """A copy of the net, made while the switch is on, is not served: it has other weights and masks."""
-        return MethodType(type(self.module).forward, copies[id(self.module)])
+    def forget(self) -> None:
+        """Nothing: weights are read at each pass."""
 
     def _is_plain(self, input: Tensor, weight: Tensor) -> bool:  # noqa: A002
         """Whether neither the tensors nor torch's present mode ask for anything but an ordinary product."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import cast
 
@@ -15,7 +15,8 @@ from smc_eval.sparse.kernels.choice import Choose
 from smc_eval.sparse.kernels.layout import MaskLayout
 from smc_eval.sparse.kernels.linear import KeptInput
 from smc_eval.sparse.kernels.named import SPARSE_KERNELS
-from smc_eval.sparse.kernels.served import ServedMap, is_turned, may_pay
+from smc_eval.sparse.kernels.packed import PackedMap, is_on_gpu, why_not_packed
+from smc_eval.sparse.kernels.served import ServedMap, StandIn, is_turned, may_pay
 from smc_eval.sparse.net import Net
 from smc_eval.sparse.operations import Counting
 
@@ -30,8 +31,8 @@ class Switch:
     def __init__(self, net: Net, choose: Choose) -> None:
         self.net, self._choose = net, choose
         self._modules, self.reasons = _linear_maps(net)
-        """Why masked matrices are never served, by name."""
-        self._served: dict[str, ServedMap | None] = {}
+        """Why masked matrices are not served, by name."""
+        self._served: dict[str, StandIn | None] = {}
         """The maps by name; None of those that cannot pay."""
         self._masks: dict[str, Tensor] = {}
         """The masks that they were made for."""
@@ -56,7 +57,13 @@ class Switch:
                 each.counting = None
                 ran |= {each.name} if each.ran else set()
 
-    def _current(self) -> list[ServedMap]:
+    def forget(self) -> None:
+        """Free what maps keep of the present weights."""
+        for each in self._served.values():
+            if each:
+                each.forget()
+
+    def _current(self) -> list[StandIn]:
         """The maps to serve, with layouts of the present masks."""
         masks = self.net.masks
         for name, module in self._modules.items():
@@ -71,14 +78,20 @@ class Switch:
             self._masks[name] = mask
         return [each for each in self._served.values() if each and "forward" not in vars(each.module)]
 
-    def _made(self, name: str, module: nn.Linear, mask: Tensor) -> ServedMap | None:
+    def _made(self, name: str, module: nn.Linear, mask: Tensor) -> StandIn | None:
+        if is_on_gpu(mask):
+            self.reasons.pop(name, None)
+            if why := why_not_packed(module, mask):
+                self.reasons[name] = why
+                return None
+            return PackedMap(name, module, self._choose)
         if not may_pay(mask):
             return None
         layout = MaskLayout(mask, turned=bool(is_turned(module)))
         return ServedMap(name, module, layout, SPARSE_KERNELS, self._choose, self._shared)
 
 
-def _linear_maps(net: Net) -> tuple[dict[str, nn.Linear], Mapping[str, str]]:
+def _linear_maps(net: Net) -> tuple[dict[str, nn.Linear], dict[str, str]]:
     """The linear modules by the names of their weights, and why other matrices in scope are never served."""
     names = {id(weight): name for name, weight in net.parameters.items() if weight.ndim == 2}
     owners = Counter(
