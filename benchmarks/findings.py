@@ -12,7 +12,7 @@ import argparse
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from findings_pages import lazy, newcomers, smollm2, tuned_gmp
+from findings_pages import difficulty, lazy, newcomers, smollm2, tuned_gmp, where_it_hurts
 from findings_pages.stored import PAGES
 
 START, END = "<!-- tables: python benchmarks/findings.py -->", "<!-- end of tables -->"
@@ -21,9 +21,11 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "smollm2": smollm2.smollm2,
     "lazy": lazy.lazy,
     "tuned-gmp": tuned_gmp.tuned_gmp,
+    "where-it-hurts": where_it_hurts.where_it_hurts,
+    "difficulty": difficulty.difficulty,
 }
 """What makes the tables of each page, by the page's name."""
-FIGURES: Mapping[str, Callable[[], str]] = {"lazy": lazy.figure}
+FIGURES: Mapping[str, Callable[[], str]] = {"lazy": lazy.figure, "difficulty": difficulty.figure}
 """What makes a figure, as SVG, by its name."""
 
 

@@ -60,6 +60,7 @@ SECTIONS: Mapping[str, Sequence[str]] = {
         "findings/lazy.md",
         "findings/tuned-gmp.md",
         "findings/where-it-hurts.md",
+        "findings/difficulty.md",
         "findings/picking.md",
         "findings/outside.md",
     ),

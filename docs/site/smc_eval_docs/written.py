@@ -15,6 +15,7 @@ ASSETS = (
     "docs/record.schema.json",
     "docs/findings/curves.svg",
     "docs/findings/layers.svg",
+    "docs/findings/difficulty.svg",
     "docs/findings/lazy.svg",
 )
 """Files that pages link to, beside the pages."""
