@@ -69,7 +69,7 @@ class Source:
 class CheckpointUse:
     """What a net took of the tensors of its checkpoint. It took all that are not named here."""
 
-    __pydantic_config__ = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    __pydantic_config__ = ConfigDict(extra="forbid")
 
     unused: tuple[str, ...] = ()
     """Tensors that the net does not take: of heads and poolers, and position ids."""

@@ -281,7 +281,9 @@ def script(name: str) -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("name", ["newcomers", "smollm2", "lazy", "tuned-gmp", "where-it-hurts", "difficulty"])
+@pytest.mark.parametrize(
+    "name", ["newcomers", "smollm2", "lazy", "tuned-gmp", "where-it-hurts", "difficulty"]
+)
 def test_the_tables_of_findings_are_those_of_the_records(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     findings = script("findings")

@@ -9,17 +9,16 @@ from functools import cache
 from itertools import pairwise
 from textwrap import dedent
 
-from pydantic import BaseModel
 
-
-def meaning(kind: type[BaseModel], name: str) -> str:
-    """What a field of a class means, on one line; empty if nothing says it.
+def meaning(kind: type, name: str) -> str:
+    """What a field of a Spec or a dataclass means, on one line; empty if nothing says it.
 
     A description that the field itself has goes first. Else it is the docstring in the class that declares
     the field last. The source is read only when a meaning is asked for: pydantic's
     `use_attribute_docstrings` reads it for each class that is made, half of the time of `smc-eval list`.
     """
-    text = kind.model_fields[name].description
+    field = getattr(kind, "model_fields", {}).get(name)
+    text = field.description if field else None
     if text is None:
         own = next((base for base in kind.__mro__ if name in inspect.get_annotations(base)), None)
         text = _docstrings(own).get(name) if own else None

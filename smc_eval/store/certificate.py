@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
-RECORD_CONFIG = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+RECORD_CONFIG = ConfigDict(extra="forbid", allow_inf_nan=False)
 """Records have exactly their fields; the JSON Schema has the docstrings of these."""
 
 

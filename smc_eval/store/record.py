@@ -222,19 +222,6 @@ class Record:
         return _adapter().validate_python({**plain, **parts})
 
 
-def record_schema() -> dict[str, Any]:
-    """The JSON Schema of `Record.to_json`, with the line's own `schema` and `seal`."""
-    schema = _adapter().json_schema(mode="serialization")
-    fields = schema["properties"]
-    for name in EMPTY_PARTS:
-        reference = next(kind for kind in fields[name]["anyOf"] if "$ref" in kind)
-        fields[name] = {"anyOf": [reference, {"type": "object", "maxProperties": 0}]}
-    fields["schema"] = {"const": RECORD_SCHEMA, "description": "Version of the form of a record."}
-    fields["seal"] = {"type": "string", "description": "SHA-256 of the line without this value, its last"}
-    schema["required"] = ["schema", *schema["required"], "seal"]
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
-
-
 @cache
 def _adapter() -> TypeAdapter[Record]:
     return TypeAdapter(Record)

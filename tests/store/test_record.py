@@ -11,7 +11,8 @@ import pytest
 
 from smc_eval.experiment.budget import Budget
 from smc_eval.methods.omp import MagnitudeBefore
-from smc_eval.store.record import Record, record_schema
+from smc_eval.store.record import Record
+from smc_eval.store.record_schema import record_schema
 from smc_eval.store.records import RecordsFile
 from smc_eval.target import Target
 from smc_eval.testing import chain_of, record_with, run_chain
