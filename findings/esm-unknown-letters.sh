@@ -7,7 +7,7 @@
 #
 #   1. transformers gives one <unk> for a whole run: a protein in small letters is one token, whatever its length.
 #   2. Later residues move: token i is no longer residue i, so labels for each residue, contact maps and the pooled mean are those of another sequence.
-#      Nothing warns, and no length check fails that compares ids with the attention mask.
+#      No Python warning is given, and ids and attention mask still have equal lengths.
 #   3. fair-esm, whose weights these are, ends with a KeyError instead.
 #
 # So sequences need capitals, and X for J, before they are tokenized. The script ends with an error if this changes.
@@ -19,6 +19,7 @@ python3 -m venv "$folder/venv"
 cd "$folder"
 HF_HUB_OFFLINE=1 venv/bin/python - <<'PYTHON'
 import pathlib
+import warnings
 
 import esm
 from transformers import EsmTokenizer
@@ -37,8 +38,10 @@ def original(sequence):
 
 
 found = {}
+warnings.simplefilter("error")
 for sequence in ("MKVLG", "MKJVLG", "MKJJVLG", "MKvlgMKG", "mkvlg", "mkvlg" * 60):
-    ids = tokenizer(sequence)["input_ids"]
+    ids, mask = (tokenizer(sequence)[name] for name in ("input_ids", "attention_mask"))
+    assert len(ids) == len(mask)
     found[sequence] = ids, original(sequence)
     print(f"{sequence[:12]:12} of {len(sequence):3} letters: {len(ids) - 2:3} tokens {ids[:10]}, fair-esm {str(found[sequence][1])[:40]}")
 

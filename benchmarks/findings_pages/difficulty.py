@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
+from statistics import median
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +17,9 @@ from findings_pages.stored import PAGES, read
 from smc_eval.method import DENSE
 from smc_eval.registry import registry
 from smc_eval.reporting.html.page import VEGA_LITE, extra_module
-from smc_eval.statistics import Curve
+from smc_eval.statistics import Curve, Sample
+from smc_eval.statistics.estimate import contrast, estimate_sample
+from smc_eval.statistics.resample import draws
 from smc_eval.statistics.shapes import Floats
 from smc_eval.store.predictions import items_in
 from smc_eval.tasks.protein.spearman import spearman
@@ -100,7 +103,8 @@ def _begins(name: str, classes: Classes, rows: Sequence[Row]) -> str:
         difference = _with_ends(inside_C[-1] - inside_C[0], inside_BC[:, -1] - inside_BC[:, 0])
         lines.append(f"| `{row.method}` | {' | '.join(places)} | {difference} |")
     whole = _correlation([at_C for at_C, _ in crossings], rows)
-    drawn = [_correlation([at_BC[number] for _, at_BC in crossings], rows) for number in range(DRAWS)]
+    count = min(len(at_BC) for _, at_BC in crossings)
+    drawn = [_correlation([at_BC[number] for _, at_BC in crossings], rows) for number in range(count)]
     lines += ["", f"Rank correlation of difficulty and s@95 within methods: {_with_ends(whole, drawn)}."]
     return "\n".join(lines)
 
@@ -183,36 +187,39 @@ def _rows(name: str, *, new: bool = False) -> tuple[Classes, list[Row]]:
     classes, scores = classes_of(name), _scores(name)
     if new:
         classes = classes._replace(of_N=np.where(classes.repeated_N, -1, classes.of_N))
-    seeds, count = scores.dense_SN.shape
-    assert count == len(classes.of_N)
-    draws = np.random.default_rng(0)
-    weights = [_drawn_weights(draws, seeds, classes) for _ in range(DRAWS)]
-    whole = np.full(seeds, 1 / seeds), np.ones(count)
-    rows = list[Row]()
-    for method, points in scores.sparse.items():
-        drawn = [_shares(scores, points, classes, *each) for each in weights]
-        rows.append(Row(method, tuple(points), _shares(scores, points, classes, *whole), np.array(drawn)))
-    return classes, rows
+    assert scores.dense_SN.shape[1] == len(classes.of_N)
+    return classes, [_row(method, scores, points, classes) for method, points in scores.sparse.items()]
 
 
-def _drawn_weights(draws: np.random.Generator, seeds: int, classes: Classes) -> tuple[Floats, Floats]:
-    """Counts of seeds and examples in a resample; examples are drawn within their class."""
-    weight_N = np.zeros(len(classes.of_N))
-    for at in range(len(classes.names)):
-        inside = np.flatnonzero(classes.of_N == at)
-        np.add.at(weight_N, draws.choice(inside, len(inside)), 1)
-    return np.bincount(draws.integers(seeds, size=seeds), minlength=seeds) / seeds, weight_N
+def _row(method: str, scores: Scores, points: Mapping[float, Floats], classes: Classes) -> Row:
+    """One method, with draws of all its scores together: the same seeds, and the same examples of a class."""
+    right = (scores.dense_SN, *points.values())
+    samples = [[_sample(each_SN, classes, at) for each_SN in right] for at in range(len(classes.names))]
+    values_CP = np.array([[sample.value() for sample in own] for own in samples])
+    share_CP = _shares(values_CP[:, :, None], scores.chance)[:, :, 0]
+    freedom = median(
+        min(estimate_sample(point).freedom, contrast(point, own[0], share).freedom)
+        for own, shares in zip(samples, share_CP.tolist(), strict=True)
+        for point, share in zip(own[1:], shares, strict=True)
+    )
+    drawn = draws([sample for own in samples for sample in own], DRAWS, freedom, linear=True)
+    drawn_CPB = drawn.reshape(*values_CP.shape, DRAWS)
+    drawn_CPB = drawn_CPB[:, :, (drawn_CPB[:, 0] > scores.chance).all(0)]  # else shares mean nothing
+    share_CPB = _shares(drawn_CPB, scores.chance)
+    return Row(method, tuple(points), share_CP, np.ascontiguousarray(share_CPB.transpose(2, 0, 1)))
 
 
-def _shares(
-    scores: Scores, points: Mapping[float, Floats], classes: Classes, weight_S: Floats, weight_N: Floats
-) -> Floats:
-    """Shares [C, P] of the dense score above chance; 1 where the dense net of a resample only guesses."""
-    right_PSN = np.stack([scores.dense_SN, *points.values()])
-    own_NC = weight_N[:, None] * (classes.of_N[:, None] == np.arange(len(classes.names)))
-    above_PC = np.einsum("psn,s,nc->pc", right_PSN, weight_S, own_NC / own_NC.sum(0)) - scores.chance
-    kept_PC = np.divide(above_PC[1:], above_PC[0], out=np.ones_like(above_PC[1:]), where=above_PC[0] > 0)
-    return np.ascontiguousarray(kept_PC.T)
+def _sample(right_SN: Floats, classes: Classes, at: int) -> Sample:
+    """The examples of one class."""
+    rows_SNK = right_SN[:, classes.of_N == at, None]
+    groups_N, seeds = np.zeros(rows_SNK.shape[1], dtype=np.intp), tuple(range(len(rows_SNK)))
+    return Sample("mean", rows_SNK, groups_N, np.ones(1), seeds, ((at,),), (0.0, 100.0))
+
+
+def _shares(values_CPB: Floats, chance: float) -> Floats:
+    """Shares of the dense score above chance; the first score is the dense one."""
+    above_CPB = values_CPB - chance
+    return np.asarray(above_CPB[:, 1:] / above_CPB[:, :1])
 
 
 def _scores(name: str) -> Scores:

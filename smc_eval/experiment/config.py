@@ -79,7 +79,7 @@ class RunConfig(Spec):
     precision: Precision | None = None
     """Precision of forward and backward passes. Default: the recipe's."""
     kernels: Kernels = "dense"
-    """Products of masked matrices: dense, or sparse where that is faster on this CPU, which is measured once
+    """Products of masked matrices: dense, or sparse where that is faster on this device, which is measured once
     and kept in the store; see docs/kernels.md. Default: dense."""
     match: str | None = None
     """Equal training budget for every method over its whole chain: steps (optimizer steps of the dense
