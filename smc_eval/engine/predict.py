@@ -60,7 +60,8 @@ def predict(
     passes = passes[middle:] + passes[:middle]
     own = [places for places, _ in own_passes(passes, device.ranks)]
     fillers = list(filler_passes(passes, device.ranks))
-    with torch.no_grad(), device.autocast(recipe.precision), device.ranks.errors_shared():
+    kept = maps.kept() if maps else nullcontext()
+    with torch.no_grad(), device.autocast(recipe.precision), device.ranks.errors_shared(), kept:
         for number, places in enumerate([*own, *fillers]):
             batch = device.move(task.collate([examples[i] for i in places]))
             with (
@@ -75,8 +76,6 @@ def predict(
             if number < len(own):
                 predicted |= zip(places, predictions, strict=True)
     model.train(training)
-    if maps:
-        maps.forget()
     if meter:
         made = (passes, [*own, *fillers])
         counts = [sum(padded_tokens([lengths[i] for i in places]) for places in some) for some in made]

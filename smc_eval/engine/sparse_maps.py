@@ -71,10 +71,14 @@ class SparseMaps:
             with self.on(ran=self.predicted, counting=meter.counting if meter else None):
                 yield
 
-    def forget(self) -> None:
-        """Free what maps keep of the weights of one prediction."""
-        if self._switch:
-            self._switch.forget()
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Within, maps may keep forms of their weights, which do not change."""
+        try:
+            yield
+        finally:
+            if self._switch:
+                self._switch.forget()
 
     def record(self, trained: list[str]) -> SparseKernels:
         """How many maps ran sparse, for the record."""
@@ -93,12 +97,14 @@ class SparseMaps:
             return []
         if why := self.why_dense(precision):
             return [f"kernels sparse: all maps stay dense {why}"]
+        training = self.why_dense(precision, training=True)
+        notes = [f"kernels sparse: all maps stay dense {training}"] if training else []
         switch = self._switch or Switch(self.net, self._choose)
         groups: dict[str, list[str]] = {}
         for name, reason in switch.reasons.items():
             if name in self.net.masks:
                 groups.setdefault(reason, []).append(name)
-        return [
+        return notes + [
             f"kernels sparse: {_first(names)} {'stay' if len(names) > 1 else 'stays'} dense: {reason}"
             for reason, names in groups.items()
         ]

@@ -79,8 +79,8 @@ class RunConfig(Spec):
     precision: Precision | None = None
     """Precision of forward and backward passes. Default: the recipe's."""
     kernels: Kernels = "dense"
-    """Products of masked matrices: dense, or sparse where that is faster on this device, which is measured once
-    and kept in the store; see docs/kernels.md. Default: dense."""
+    """Products of masked matrices: dense, or sparse where that is faster on this device, which is measured
+    once and kept in the store; see docs/kernels.md. Default: dense."""
     match: str | None = None
     """Equal training budget for every method over its whole chain: steps (optimizer steps of the dense
     recipe) or flops (their cost if zeros cost nothing); steps=3 is three times that. Trainings are

@@ -61,6 +61,7 @@ def test_every_field_of_a_run_configuration_is_a_flag_with_its_docstring(invoke,
     for key, name in keys().items():
         text = meaning(RunConfig, name)
         assert f"--{key} " in shown
+        assert text
         assert text in shown or (verb, key) == ("plan", "json")
 
 

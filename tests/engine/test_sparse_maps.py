@@ -24,7 +24,7 @@ from smc_eval.experiment.cell import Chain, chain
 from smc_eval.method import Method
 from smc_eval.methods.dense import Dense
 from smc_eval.methods.gmp import Gmp
-from smc_eval.methods.omp import Magnitude, MagnitudeAfter
+from smc_eval.methods.omp import Magnitude, MagnitudeAfter, MagnitudeBefore
 from smc_eval.methods.rigl import MagnitudeRigL
 from smc_eval.methods.sr_ste import SrSte
 from smc_eval.methods.top_kast import TopKast
@@ -33,6 +33,8 @@ from smc_eval.reporting.footnotes import footnotes
 from smc_eval.reporting.table import table_of
 from smc_eval.sparse.kernels import served
 from smc_eval.sparse.kernels.choice import Choice, KernelQuestion
+from smc_eval.sparse.kernels.packed import PACKED
+from smc_eval.sparse.kernels.switch import Switch
 from smc_eval.sparse.net import Net
 from smc_eval.stages import Prune, Stage, Train
 from smc_eval.store.record import Record, SparseKernels
@@ -325,3 +327,29 @@ def test_the_record_names_the_numba_of_every_process_that_trained(
     monkeypatch.setattr(sparse_maps, "version", lambda _: next(versions, "0.64.0"))
     record = run_chain(sparse_chain(MagnitudeAfter()), tmp_path)[0]
     assert record.versions["numba"] == "0.63.1, 0.64.0"
+
+
+def test_a_prediction_ends_with_nothing_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    forgotten: list[int] = []
+    monkeypatch.setattr(Switch, "forget", lambda _: forgotten.append(1))
+    run_chain(sparse_chain(MagnitudeBefore()), tmp_path)
+    assert forgotten == [1]
+
+
+def test_a_question_of_a_gpu_is_measured_on_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = torch.device("cuda")
+    asked: list[tuple[KernelQuestion, torch.device]] = []
+
+    def measured(question: KernelQuestion, device: torch.device) -> Choice:
+        asked.append((question, device))
+        return Choice(predicting=PACKED)
+
+    monkeypatch.setattr(sparse_maps, "measured_packing", measured)
+    device: Any = SimpleNamespace(torch_device=gpu)
+    store = Store(tmp_path / "store")
+    store.open()
+    maps = SparseMaps(Net(UnitToy().model(), ()), store, device)
+    question = KernelQuestion(32, 64, False, 8, 0.5, (PACKED,), "bfloat16", 1, "2.13", "a GPU")
+    assert maps._choose(question) == maps._choose(question) == Choice(predicting=PACKED)
+    assert asked == [(question, gpu)]
+    assert maps.all_versions(["numba 0.1"]) == ["numba 0.1"]  # numba computes nothing on a GPU

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import sys
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -62,6 +64,93 @@ def test_a_class_within_a_function_has_meanings() -> None:
         """How deep."""
 
     assert meaning(Inner, "depth") == "How deep."
+
+
+class Nested:
+    """Holds a class with a text that begins a line."""
+
+    class Deep(Spec):
+        identity = "tests:Deep"
+
+        words: str = """
+one
+"""
+        """Some words."""
+
+
+def test_a_class_within_a_class_has_meanings_whatever_its_texts_look_like() -> None:
+    assert meaning(Nested.Deep, "words") == "Some words."
+
+
+class Branched(Spec):
+    """Declares a field in one of two branches."""
+
+    identity = "tests:Branched"
+
+    if "any":
+        size: int = 1
+        """A size."""
+
+
+def test_a_field_of_a_branch_has_a_meaning() -> None:
+    assert meaning(Branched, "size") == "A size."
+
+
+def made_twice(first: bool) -> type[Spec]:  # noqa: FBT001
+    if first:
+
+        class Twice(Spec):
+            identity = "tests:Twice"
+
+            size: int = 1
+            """The first one."""
+
+    else:
+
+        class Twice(Spec):  # type: ignore[no-redef]
+            identity = "tests:Twice"
+
+            size: int = 2
+            """The second one."""
+
+    return Twice
+
+
+def test_of_two_classes_of_one_name_none_gets_the_meaning_of_the_other() -> None:
+    known = sys.version_info >= (3, 13)  # a class knows its line from there on
+    assert meaning(made_twice(True), "size") == ("The first one." if known else "")
+    assert meaning(made_twice(False), "size") == ("The second one." if known else "")
+
+
+class Left(Plain):
+    """Inherits all."""
+
+
+class Right(Plain):
+    """Declares a field again."""
+
+    told: int = 7
+    """Right's."""
+
+
+class Both(Left, Right):
+    """Gets the default of its first base, as pydantic has it, and the meaning too."""
+
+
+def test_of_two_bases_the_meaning_is_that_of_the_default() -> None:
+    assert (Both().told, meaning(Both, "told")) == (1, "How many, over two lines.")
+
+
+@dataclass(frozen=True)
+class Data:
+    """No Spec."""
+
+    size: int = 1
+    """A size."""
+
+
+def test_a_field_of_a_dataclass_has_a_meaning() -> None:
+    assert meaning(Data, "size") == "A size."
 
 
 def test_a_class_without_source_has_fields_without_meanings() -> None:

@@ -25,6 +25,12 @@ def packing(_: KernelQuestion) -> Choice:
     return Choice(predicting=PACKED)
 
 
+def measuring(question: KernelQuestion) -> Choice:
+    """Multiplies before it answers, as a crossover does."""
+    measured_packing(question, CPU)
+    return Choice(predicting=PACKED)
+
+
 @pytest.fixture
 def packs(monkeypatch: pytest.MonkeyPatch) -> list[torch.dtype]:
     """The types of the weights that were packed."""
@@ -92,13 +98,40 @@ def test_weights_are_packed_once_for_a_prediction_and_again_when_they_change(
     assert torch.equal(passed(), 4 * first) and len(packs) == 3
 
 
+def test_weights_that_are_not_two_of_four_are_not_packed(packs: list[torch.dtype]) -> None:
+    net, x = two_of_four(nn.Sequential(nn.Linear(64, 32))), torch.randn(5, 64)
+    with torch.no_grad(), half():
+        net.model[0].weight.fill_(1.0)  # under masks that say otherwise
+        wanted = net.model(x)
+        with Switch(net, packing).on() as ran:
+            found = net.model(x)
+    assert ran == set() and packs == [] and torch.equal(found, wanted)
+
+
+def test_rows_that_are_no_neighbours_reach_the_kernel_as_neighbours(
+    packs: list[torch.dtype], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[bool] = []
+    linear = nn.functional.linear
+
+    def watched(input: Tensor, *rest: Tensor) -> Tensor:  # noqa: A002
+        seen.append(input.is_contiguous())
+        return linear(input, *rest)
+
+    net, x = two_of_four(nn.Sequential(nn.Linear(64, 32))), torch.randn(8, 3, 64).bfloat16()
+    monkeypatch.setattr("smc_eval.sparse.kernels.forms.nn.functional.linear", watched)
+    with torch.no_grad(), half(), Switch(net, packing).on() as ran:
+        net.model(x[:, 0])
+    assert ran == {"0.weight"} and seen == [True]
+
+
 def test_operations_are_counted_as_dense_ones(packs: list[torch.dtype]) -> None:
     net, x = two_of_four(nn.Sequential(nn.Linear(64, 32), nn.Tanh(), nn.Linear(32, 8))), torch.randn(5, 64)
     dense, found = Operations(), Operations()
     with torch.no_grad(), half(), Counting(net.weights, dense):
         net.model(x)
     counted = Counting(net.weights, found)
-    with torch.no_grad(), half(), counted as counting, Switch(net, packing).on(counting) as ran:
+    with torch.no_grad(), half(), counted as counting, Switch(net, measuring).on(counting) as ran:
         net.model(x)
     assert ran == {"0.weight"} and found == dense
 
@@ -155,15 +188,18 @@ def test_times_are_measured_in_turns(packs: list[torch.dtype]) -> None:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no GPU")
-def test_on_a_gpu_the_outputs_are_those_of_the_dense_map() -> None:
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("rows", [1, 7, 8, 4096])
+def test_on_a_gpu_the_outputs_are_those_of_the_dense_map(dtype: torch.dtype, rows: int) -> None:
     net = two_of_four(nn.Sequential(nn.Linear(1024, 4096), nn.Linear(4096, 1024)).cuda())
-    x = torch.randn(4096, 1024, device="cuda")
-    with torch.no_grad(), torch.autocast("cuda", dtype=torch.bfloat16):
-        dense = net.model(x)
-        with Switch(net, packing).on() as ran:
-            found = net.model(x)
-    assert ran == {"0.weight", "1.weight"}
-    assert float((found - dense).abs().max()) <= 0.02 * float(dense.abs().max())
+    wide = torch.randn(rows, 3, 1024, device="cuda", dtype=dtype)
+    with torch.no_grad(), torch.autocast("cuda", dtype=dtype):
+        for x in (wide, wide[:, 0], wide[0, 0]):
+            dense = net.model(x)
+            with Switch(net, packing).on() as ran:
+                found = net.model(x)
+            assert ran == {"0.weight", "1.weight"} and found.shape == dense.shape
+            assert float((found - dense).abs().max()) <= 0.02 * float(dense.abs().max())
 
 
 def test_a_packed_map_stands_in_for_its_module_alone() -> None:

@@ -148,8 +148,7 @@ class SemiStructured(Kernel):
             return f"it takes fp16 or bf16, not {weight_OI.dtype}"
         if why := cls.why_not_shape(*weight_OI.shape):
             return why
-        groups = (weight_OI != 0).view(len(weight_OI), -1, 4).sum(-1)
-        return "" if bool((groups <= 2).all()) else "its weights are not 2:4"
+        return "" if is_two_of_four(weight_OI) else "its weights are not 2:4"
 
     @classmethod
     def why_not_shape(cls, rows: int, columns: int) -> str:
@@ -159,15 +158,23 @@ class SemiStructured(Kernel):
     def prepare(self, weight_OI: Tensor) -> None:
         from torch.sparse import to_sparse_semi_structured
 
-        self.weight_OI = to_sparse_semi_structured(weight_OI)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*prototype")  # torch says so once for each process
+            self.weight_OI = to_sparse_semi_structured(weight_OI.contiguous())
 
     def multiply(self, input_NI: Tensor) -> Tensor:
-        return nn.functional.linear(input_NI, self.weight_OI)
+        # the kernel takes rows that are no neighbours in memory for others
+        return nn.functional.linear(input_NI.contiguous(), self.weight_OI)
 
     @property
     def bytes(self) -> int:
         # half of the values, and two bits of place for each of them
         return self.out_features * self.in_features * 2 // 2 + self.out_features * self.in_features // 8
+
+
+def is_two_of_four(weight_OI: Tensor) -> bool:
+    """Whether at most two of each four neighbours in a row are not zero; rows have whole fours."""
+    return bool(((weight_OI != 0).reshape(len(weight_OI), -1, 4).sum(-1) <= 2).all())
 
 
 KERNELS: Mapping[str, type[Kernel]] = {kind.name: kind for kind in (Csr, Tiles, Cut, SemiStructured)}

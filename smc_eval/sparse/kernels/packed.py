@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from smc_eval.sparse.kernels.choice import ALL_DENSE, Choice, Choose, KernelQuestion
-from smc_eval.sparse.kernels.forms import SemiStructured
+from smc_eval.sparse.kernels.forms import SemiStructured, is_two_of_four
 from smc_eval.sparse.kernels.served import StandIn, is_turned
 from smc_eval.sparse.operations import unseen
 from smc_eval.sparse.pattern import fits, grouped
@@ -38,18 +38,17 @@ class PackedMap(StandIn):
         self._choose = choose
         self._choices: dict[tuple[int, torch.dtype], Choice] = {}
         self._form: SemiStructured | None = None
-        self._packed_from: tuple[int, torch.dtype] | None = None
-        """The version and the type of the weight that was packed."""
+        self._packed_from: tuple[int, int, torch.dtype] | None = None
+        """The versions of the weight and the bias that were packed, and the type."""
 
     def __call__(self, input: Tensor) -> Tensor:  # noqa: A002  torch's modules name it so
         """The outputs [..., O] of inputs [..., I]."""
         weight: Tensor = self.module.weight
-        dtype = _computed_type(weight)
-        if weight is not self.weight or not self._pays(input, weight, dtype):
+        with unseen() if self.counting else nullcontext():
+            outputs = self._sparse(input, weight)
+        if outputs is None:
             return self.dense(input)
         self.ran = True
-        with unseen() if self.counting else nullcontext():
-            outputs: Tensor = self._packed(weight, dtype)(input.to(dtype))
         if self.counting:
             self.counting.add_linear(weight, input.numel() // weight.shape[1])
         return outputs
@@ -57,6 +56,14 @@ class PackedMap(StandIn):
     def forget(self) -> None:
         """Free the packed weights: they are those of one prediction."""
         self._form = self._packed_from = None
+
+    def _sparse(self, input: Tensor, weight: Tensor) -> Tensor | None:  # noqa: A002
+        """The outputs, unless dense products are faster or the weights are not 2:4."""
+        dtype = _computed_type(weight)
+        if weight is not self.weight or not self._pays(input, weight, dtype):
+            return None
+        form = self._packed(weight, dtype)
+        return None if form is None else form(input.to(dtype))
 
     def _pays(self, input: Tensor, weight: Tensor, dtype: torch.dtype) -> bool:  # noqa: A002
         """Whether this is an ordinary product without gradients, and faster packed."""
@@ -76,13 +83,15 @@ class PackedMap(StandIn):
             self._choices[key] = self._choose(_question(weight, rows, dtype))
         return self._choices[key].predicting == PACKED
 
-    def _packed(self, weight: Tensor, dtype: torch.dtype) -> SemiStructured:
-        """The weights as they are now, packed once for all passes of a prediction."""
-        now = weight._version, dtype  # noqa: SLF001 - counts writes
-        if self._form is None or self._packed_from != now:
-            bias: Tensor | None = self.module.bias
-            self._form = SemiStructured(weight.detach().to(dtype), None if bias is None else bias.to(dtype))
-            self._packed_from = now
+    def _packed(self, weight: Tensor, dtype: torch.dtype) -> SemiStructured | None:
+        """The weights as they are now, packed once for a whole prediction; None if they are not 2:4."""
+        bias: Tensor | None = self.module.bias
+        now = weight._version, -1 if bias is None else bias._version, dtype  # noqa: SLF001 - counts writes
+        if self._packed_from != now:
+            half_OI = weight.detach().to(dtype)
+            self._packed_from, self._form = now, None
+            if is_two_of_four(half_OI):
+                self._form = SemiStructured(half_OI, None if bias is None else bias.to(dtype))
         return self._form
 
 
@@ -106,15 +115,20 @@ def measured_packing(question: KernelQuestion, device: torch.device) -> Choice:
     dtype: torch.dtype = getattr(torch, question.dtype)
     weight_OI = _waves(question.outputs, question.inputs, dtype, device)
     weight_OI = weight_OI * grouped(weight_OI.float().abs(), 2, 4)
-    x_NI = _waves(question.rows, question.inputs, dtype, device)
+    bias_O = _waves(1, question.outputs, dtype, device)[0]
+    x_NI = _waves(question.rows + 1, question.inputs, dtype, device)  # most numbers of rows need padding
     try:
         with torch.no_grad():
-            form = SemiStructured(weight_OI, None)
-            dense_NO, packed_NO = nn.functional.linear(x_NI, weight_OI), form(x_NI)
+            form = SemiStructured(weight_OI, bias_O)
+            dense_NO, packed_NO = nn.functional.linear(x_NI, weight_OI, bias_O), form(x_NI)
             apart, largest = float((dense_NO - packed_NO).abs().max()), float(dense_NO.abs().max())
             if not apart <= TOLERANCE * largest:  # also where it is no number
                 return ALL_DENSE
-            dense, packed = _times(lambda: nn.functional.linear(x_NI, weight_OI), lambda: form(x_NI), device)
+            dense, packed = _times(
+                lambda: nn.functional.linear(x_NI, weight_OI, bias_O), lambda: form(x_NI), device
+            )
+    except torch.OutOfMemoryError:  # says nothing of the kernel
+        raise
     except (RuntimeError, ValueError, NotImplementedError):  # this device or this build of torch lacks it
         return ALL_DENSE
     return Choice(predicting=PACKED) if packed <= GAIN * dense else ALL_DENSE
