@@ -60,8 +60,8 @@ def predict(
     passes = passes[middle:] + passes[:middle]
     own = [places for places, _ in own_passes(passes, device.ranks)]
     fillers = list(filler_passes(passes, device.ranks))
-    kept = maps.kept() if maps else nullcontext()
-    with torch.no_grad(), device.autocast(recipe.precision), device.ranks.errors_shared(), kept:
+    forms = maps.one_prediction() if maps else nullcontext()
+    with torch.no_grad(), device.autocast(recipe.precision), device.ranks.errors_shared(), forms:
         for number, places in enumerate([*own, *fillers]):
             batch = device.move(task.collate([examples[i] for i in places]))
             with (

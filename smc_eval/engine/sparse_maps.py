@@ -72,7 +72,7 @@ class SparseMaps:
                 yield
 
     @contextmanager
-    def kept(self) -> Iterator[None]:
+    def one_prediction(self) -> Iterator[None]:
         """Within, maps may keep forms of their weights, which do not change."""
         try:
             yield

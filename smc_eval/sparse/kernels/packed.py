@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from smc_eval.sparse.kernels.choice import ALL_DENSE, Choice, Choose, KernelQuestion
+from smc_eval.sparse.kernels.crossover import GAIN, ROUNDS
 from smc_eval.sparse.kernels.forms import SemiStructured, is_two_of_four
 from smc_eval.sparse.kernels.served import StandIn, is_turned
 from smc_eval.sparse.operations import unseen
@@ -22,11 +23,9 @@ from smc_eval.sparse.pattern import fits, grouped
 PACKED = SemiStructured.name
 """The name of the kernel, `2:4`."""
 HALF_TYPES = (torch.float16, torch.bfloat16)
-ROUNDS, CALLS = 5, 10
-"""Times of each form, in turns, of which the shortest counts; and products in each."""
-GAIN = 0.94
-"""The packed form serves if it takes at most this share of the dense time."""
-TOLERANCE = 0.01
+CALLS = 10
+"""Products in each of the times, of which the shortest counts."""
+PRODUCT_TOLERANCE = 0.01
 """Largest difference of its products, as a share of the largest: bf16 rounds by 0.004."""
 
 
@@ -122,7 +121,7 @@ def measured_packing(question: KernelQuestion, device: torch.device) -> Choice:
             form = SemiStructured(weight_OI, bias_O)
             dense_NO, packed_NO = nn.functional.linear(x_NI, weight_OI, bias_O), form(x_NI)
             apart, largest = float((dense_NO - packed_NO).abs().max()), float(dense_NO.abs().max())
-            if not apart <= TOLERANCE * largest:  # also where it is no number
+            if not apart <= PRODUCT_TOLERANCE * largest:  # also where it is no number
                 return ALL_DENSE
             dense, packed = _times(
                 lambda: nn.functional.linear(x_NI, weight_OI, bias_O), lambda: form(x_NI), device
