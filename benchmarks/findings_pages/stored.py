@@ -6,11 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from smc_eval.reporting.table import Table, table_of
+from smc_eval.statistics import Comparison
 from smc_eval.store.predictions import items_in
 from smc_eval.store.record import Record, same_data
 from smc_eval.store.records import RecordsFile
 
 PAGES = Path(__file__).parents[2] / "docs" / "findings"
+LEVEL = 0.05
+"""Above it, a difference is not shown."""
 
 
 def read(folder: Path) -> tuple[list[Record], Table]:
@@ -27,3 +30,10 @@ def method_of(row: str) -> str:
 def named(row: str, methods: Mapping[str, int]) -> str:
     """A row as the pages name it: with its distribution where the table has several rows of the method."""
     return row if methods[method_of(row)] > 1 else method_of(row)
+
+
+def difference_cells(pair: Comparison, p: float) -> list[str]:
+    """A difference with its interval, **bold** where it is shown, and its corrected p."""
+    assert pair.interval is not None
+    text = f"{pair.difference:+.1f} ({pair.interval.low:+.1f} to {pair.interval.high:+.1f})".replace("-", "−")
+    return [f"**{text}**" if p < LEVEL else text, f"{p:.3f}" if p >= 0.001 else "<0.001"]

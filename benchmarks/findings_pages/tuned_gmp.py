@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple
 
-from findings_pages.stored import PAGES, read
+from findings_pages.stored import PAGES, difference_cells, read
 
 from smc_eval.method import DENSE
 from smc_eval.statistics import compare_samples, holm
@@ -17,8 +17,6 @@ from smc_eval.store.record import Record
 
 STORES = ("tuned-hp", "tuned-csqa")
 """The folders of records, in the order of the tables."""
-LEVEL = 0.05
-"""Above it, a difference is not shown."""
 
 
 class Variant(NamedTuple):
@@ -75,11 +73,7 @@ def _table(folder: Path) -> str:
     for variant, found in own.items():
         cells = [variant.name, _mean(found), "", ""]
         if variant in pairs:
-            pair, p = pairs[variant], corrected[variant]
-            assert pair.interval is not None
-            text = f"{pair.difference:+.1f} ({pair.interval.low:+.1f} to {pair.interval.high:+.1f})"
-            text = text.replace("-", "−")
-            cells[2:] = [f"**{text}**" if p < LEVEL else text, f"{p:.3f}" if p >= 0.001 else "<0.001"]
+            cells[2:] = difference_cells(pairs[variant], corrected[variant])
         cells += [*_facts(found)]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)

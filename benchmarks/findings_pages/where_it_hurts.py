@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from findings_pages.stored import PAGES, read
+from findings_pages.stored import PAGES, difference_cells, read
 
 from smc_eval.method import DENSE
 from smc_eval.registry import registry
@@ -20,8 +20,6 @@ STORES = ("hurts-gts", "hurts-csqa", "hurts-hp")
 """The folders of records, in the order of the tables."""
 SHARE = 0.95
 """The share of the dense score above chance that a net has to keep."""
-LEVEL = 0.05
-"""Above it, a difference is not shown."""
 
 K = TypeVar("K")
 FindItems = Callable[[str], Items | None]
@@ -90,11 +88,7 @@ def _ablations(records: Sequence[Record], find_items: FindItems) -> str:
     for method in sorted(samples):
         cells = [f"`{method}`", f"{samples[method].value():.1f}", "", ""]
         if method in pairs:
-            pair, p = pairs[method], corrected[method]
-            assert pair.interval is not None
-            text = f"{pair.difference:+.1f} ({pair.interval.low:+.1f} to {pair.interval.high:+.1f})"
-            text = text.replace("-", "−")
-            cells[2:] = [f"**{text}**" if p < LEVEL else text, f"{p:.3f}" if p >= 0.001 else "<0.001"]
+            cells[2:] = difference_cells(pairs[method], corrected[method])
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -128,7 +128,7 @@ def measured_packing(question: KernelQuestion, device: torch.device) -> Choice:
             )
     except torch.OutOfMemoryError:  # says nothing of the kernel
         raise
-    except (RuntimeError, ValueError, NotImplementedError):  # this device or this build of torch lacks it
+    except (RuntimeError, ValueError):  # this device or this build of torch lacks it
         return ALL_DENSE
     return Choice(predicting=PACKED) if packed <= GAIN * dense else ALL_DENSE
 
