@@ -57,6 +57,7 @@ DOORS = {
     "list": Door("list", 0.35),
     "finished run": Door(f"run {MAIN_JOB} --quiet --output {{done}}", 1.2, share=2),
     "report": Door("report {table}", 5.0, share=5, megabytes=300),
+    "report as JSON": Door("report {table} --json {file}", 6.0, share=5, megabytes=300),
     "page": Door("report {page} --html {file}", 8.0, share=5),
 }
 
@@ -232,7 +233,7 @@ class Build(NamedTuple):
     def cost(self, door: Door) -> Cost:
         """The cost of one process of a command."""
         places = {name: str(self.folder / name) for name in ("table", "page", "done")}
-        words = door.words.format(**places, file=self.folder / "page.html").split()
+        words = door.words.format(**places, file=self.folder / "written").split()
         command = [sys.executable, "-m", "smc_eval", *words]
         process = subprocess.Popen(
             command,
@@ -257,7 +258,7 @@ def compare(new: Build, old: Build, name: str, pairs: int) -> bool:
     low, ratio, high = statistics.quantiles([ours.seconds / theirs.seconds for ours, theirs in costs], n=4)
     target = f"target {door.seconds} s" + (f", {door.megabytes} MB" if door.megabytes < math.inf else "")
     print(
-        f"{name:13} {seconds:6.2f} s, old {before:6.2f} s: {ratio:.2f} ({low:.2f} to {high:.2f}); "
+        f"{name:14} {seconds:6.2f} s, old {before:6.2f} s: {ratio:.2f} ({low:.2f} to {high:.2f}); "
         f"{size:4.0f} MB, old {size_before:4.0f} MB; {target}",
         flush=True,
     )

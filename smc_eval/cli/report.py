@@ -110,7 +110,7 @@ def write_page(page: Page, html: Path | None, figures: Path | None) -> None:
         StoreError: they cannot be written.
     """
     if html:
-        write_text(html, page.html)
+        write_text(html, [page.html])
         typer.echo(f"page: {printable(str(html))}", err=True)
     if figures:
         from smc_eval.reporting.html.figure_files import save_figures

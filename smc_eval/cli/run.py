@@ -10,7 +10,7 @@ import typer
 
 from smc_eval.cli.grid_run import check_outputs, forecast_of, run_resolved, save_grid
 from smc_eval.cli.notices import print_notices
-from smc_eval.cli.search_table import bisection_of, outcome_line, print_searches
+from smc_eval.cli.search_table import bisection_of, outcome_line, print_parts, print_searches
 from smc_eval.engine.distributed import launch
 from smc_eval.errors import UsageError
 from smc_eval.experiment.cell import Chain
@@ -19,7 +19,7 @@ from smc_eval.experiment.grid import Grid
 from smc_eval.planning.resolve import ResolvedCell, Resolver
 from smc_eval.planning.sparsity_search import SparsitySearch, run_rounds, searches
 from smc_eval.registry import registry
-from smc_eval.reporting.export import write_text
+from smc_eval.reporting.export import json_parts, write_text
 from smc_eval.reporting.printable import printable_lines
 from smc_eval.reporting.table import Table, table_of
 from smc_eval.store.predictions import items_in
@@ -120,14 +120,13 @@ def print_results(table: Table, config: RunConfig, summaries: Summaries | None =
     """Print a table, and summaries if there are any, to the standard output and to the file of `--json`."""
     from smc_eval.reporting import terminal
 
-    if config.json_file == "-":
-        typer.echo(terminal.render_table(table, "json", summaries), nl=False)
-        return
-    if config.format == "table":
+    if config.json_file == "-" or config.format == "json":
+        print_parts(json_parts(table, summaries))
+    elif config.format == "table":
         from rich.console import Console
 
         terminal.print_table(table, Console(), summaries)
     else:
         typer.echo(terminal.render_table(table, config.format, summaries), nl=False)
-    if config.json_file:  # last: a full disk must not hide the table
-        write_text(Path(config.json_file), terminal.render_table(table, "json", summaries))
+    if config.json_file and config.json_file != "-":  # last: a full disk must not hide the table
+        write_text(Path(config.json_file), json_parts(table, summaries))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import typer
@@ -13,7 +12,8 @@ from smc_eval.errors import UsageError
 from smc_eval.experiment.config import RunConfig
 from smc_eval.planning.bisection import Bisection
 from smc_eval.planning.sparsity_search import SparsitySearch
-from smc_eval.reporting.export import CONTROL_SIGNS, document, write_text
+from smc_eval.reporting.export import write_text
+from smc_eval.reporting.json_document import document_parts
 from smc_eval.reporting.text_table import UNLIMITED_WIDTH, TextTable
 from smc_eval.store.record import Record
 
@@ -40,14 +40,19 @@ def bisection_of(config: RunConfig) -> Bisection:
 
 def print_searches(searches: Sequence[SparsitySearch], records: Sequence[Record], config: RunConfig) -> None:
     """Print the results of searches, to the standard output and to the file of `--json`."""
-    content = {**document(records), "found": [search.document() for search in searches]}
-    text = json.dumps(content, indent=2, ensure_ascii=False).translate(CONTROL_SIGNS) + "\n"
+    found = {"found": [search.document() for search in searches]}
     if config.json_file == "-" or config.format == "json":
-        typer.echo(text, nl=False)
+        print_parts(document_parts(records, found))
     else:
         _print_table(searches, records)
     if config.json_file and config.json_file != "-":
-        write_text(Path(config.json_file), text)
+        write_text(Path(config.json_file), document_parts(records, found))
+
+
+def print_parts(parts: Iterable[str]) -> None:
+    """Print a text that comes in parts to the standard output."""
+    for part in parts:
+        typer.echo(part, nl=False)
 
 
 def outcome_line(search: SparsitySearch) -> str:

@@ -4,42 +4,28 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from smc_eval.errors import StoreError, UsageError
-from smc_eval.files.atomic import write_atomic
+from smc_eval.files.atomic import atomic_file
 from smc_eval.reporting.cell_value import CellValue
 from smc_eval.reporting.footnotes import footnotes
+from smc_eval.reporting.json_document import document_parts
 from smc_eval.reporting.printable import spreadsheet_text
 from smc_eval.reporting.table import Table, TableRow
 from smc_eval.reporting.text_table import TextTable, booktabs, latex, markdown
-from smc_eval.store.record import RECORD_SCHEMA, Record
+from smc_eval.store.record import Record
 
 if TYPE_CHECKING:
     from smc_eval.reporting.summary import Summaries
 
-CONTROL_SIGNS = {code: f"\\u{code:04x}" for code in (*range(0x7F, 0xA0), 0x2028, 0x2029)}
-"""Control characters that JSON allows, and a terminal may obey, with their escapes."""
 
-
-def document(results: Sequence[Record]) -> dict[str, Any]:
-    """The records as one JSON document: `{"schema": 2, "results": [...]}`."""
-    return {"schema": RECORD_SCHEMA, "results": [result.to_json() for result in results]}
-
-
-def as_json(table: Table, summaries: Summaries | None = None) -> str:
-    """The records, the cells of the table and the summaries of its curves, indented."""
-    values = {
-        **document(table.results),
-        "table": _cells(table),
-        **_summary_values(summaries),
-    }
-    text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
-    return text.translate(CONTROL_SIGNS)
+def json_parts(table: Table, summaries: Summaries | None = None) -> Iterator[str]:
+    """The parts of a JSON text: the records, the cells of the table and the summaries of its curves."""
+    return document_parts(table.results, {"table": _cells(table), **_summary_values(summaries)})
 
 
 def as_csv(table: Table, summaries: Summaries | None = None) -> str:
@@ -234,16 +220,15 @@ def check_writable(path: Path) -> None:
         raise UsageError(f"cannot write {path}: {error.strerror}; name a file in another folder") from None
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file: whole, or not at all; then its old content stays.
+def write_text(path: Path, parts: Iterable[str]) -> None:
+    """Write a text file from its parts: whole, or not at all; then its old content stays.
 
     Raises:
         StoreError: the file cannot be written.
     """
     try:
-        if path.exists() and not path.is_file():  # a device or a pipe
-            path.write_text(text, encoding="utf-8")
-        else:
-            write_atomic(path.resolve(), text.encode())
+        special = path.exists() and not path.is_file()  # a device or a pipe
+        with path.open("wb") if special else atomic_file(path.resolve()) as file:
+            file.writelines(part.encode() for part in parts)
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror}") from None

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from smc_eval.experiment.config import Format
 from smc_eval.reporting.cell_value import CellValue
-from smc_eval.reporting.export import as_csv, as_json, as_latex, as_markdown, summary_tables
+from smc_eval.reporting.export import as_csv, as_latex, as_markdown, json_parts, summary_tables
 from smc_eval.reporting.footnotes import Footnotes, footnotes
 from smc_eval.reporting.printable import printable, printable_lines
 from smc_eval.reporting.table import Table, TableRow
@@ -44,7 +44,7 @@ def render_table(table: Table, form: Format, summaries: Summaries | None = None)
         case "latex":
             return as_latex(table, summaries)
         case "json":
-            return as_json(table, summaries)
+            return "".join(json_parts(table, summaries))
         case "table":
             text = io.StringIO()
             print_table(table, text_console(text), summaries)

@@ -15,13 +15,13 @@ from smc_eval.files import atomic
 from smc_eval.reporting import export
 from smc_eval.reporting.export import (
     as_csv,
-    as_json,
     as_latex,
     as_markdown,
     check_writable,
-    document,
+    json_parts,
     write_text,
 )
+from smc_eval.reporting.json_document import document_parts
 from smc_eval.reporting.table import table_of
 from smc_eval.score import Items
 from smc_eval.store.record import RECORD_SCHEMA, Record
@@ -43,11 +43,10 @@ def cells(line: str) -> list[str]:
 
 
 def test_json_has_the_records_and_the_cells_of_their_table(few) -> None:
-    exported = json.loads(as_json(table_of(few)))
+    exported = json.loads("".join(json_parts(table_of(few))))
     table = exported.pop("table")
     assert exported == {"schema": RECORD_SCHEMA, "results": [result.to_json() for result in few]}
     assert [Record.from_json(fields) for fields in exported["results"]] == few
-    assert exported == document(few)
     values = {(cell["method"], cell["column"]): (cell["state"], cell["mean"], cell["best"]) for cell in table}
     assert values == {
         **{(method, "dense"): ("ok", 90.0, False) for method in ("omp-after", "lth", "odd:a_b=1|2")},
@@ -55,6 +54,19 @@ def test_json_has_the_records_and_the_cells_of_their_table(few) -> None:
         ("lth", "0.5"): ("ok", 85.25, True),
         ("odd:a_b=1|2", "0.5"): ("failed", None, False),
     }
+
+
+def test_json_is_indented_and_has_a_part_for_each_record(few) -> None:
+    parts = list(json_parts(table_of(few)))
+    assert len([part for part in parts if '"digest"' in part]) == len(few)
+    text = "".join(parts)
+    plain = json.loads(text)
+    python = json.dumps(plain, indent=2, ensure_ascii=False) + "\n"
+    assert re.sub(r"e-0(\d)", r"e-\1", python) == text  # Python alone writes 1e-8 as 1e-08
+
+
+def test_json_without_records_is_a_whole_document() -> None:
+    assert "".join(document_parts([], {})) == '{\n  "schema": 2,\n  "results": []\n}\n'
 
 
 def test_csv_and_json_give_the_interval_of_the_mean_and_its_seeds(record) -> None:
@@ -66,7 +78,7 @@ def test_csv_and_json_give_the_interval_of_the_mean_and_its_seeds(record) -> Non
     assert float(first["interval_low"]) == pytest.approx(80 - 12.706, abs=1e-3)
     assert float(second["interval_high"]) == pytest.approx(80 + 12.706, abs=1e-3)
     assert (alone["mean"], alone["interval_low"], alone["over"]) == ("70.0", "", "")
-    pair, single = json.loads(as_json(table))["table"]
+    pair, single = json.loads("".join(json_parts(table)))["table"]
     assert str(pair["interval_low"]) == first["interval_low"]
     assert (pair["over"], pair["seeds"]) == ("2 seeds (t)", [0, 1])
     assert single["interval_low"] is None
@@ -126,7 +138,7 @@ def test_every_format_marks_a_failed_certificate_and_gives_the_reason(record) ->
     why = ["312 weights under masks are not zero; the largest is 0.5", "50 weights remain, 40 expected"]
     results = [record(value=80.0), record("lth", certificate={"ok": False, "failed": why})]
     reasons = "; ".join(why)
-    certificate = json.loads(as_json(table_of(results)))["results"][1]["certificate"]
+    certificate = json.loads("".join(json_parts(table_of(results))))["results"][1]["certificate"]
     assert (certificate["ok"], certificate["failed"]) == (False, why)
     _, line = csv.DictReader(io.StringIO(as_csv(table_of(results))))
     assert (line["certified"], line["doubts"]) == ("False", reasons)
@@ -192,29 +204,29 @@ def test_latex_separates_tasks_by_a_rule_and_writes_signs_as_commands(record) ->
 
 def test_a_file_is_replaced_whole_and_no_other_file_is_left(tmp_path: Path) -> None:
     path = tmp_path / "out.csv"
-    write_text(path, "first ±\n")
-    write_text(path, "second\n")
+    write_text(path, ["first ", "±\n"])
+    write_text(path, ["second\n"])
     assert path.read_text(encoding="utf-8") == "second\n"
     assert [path.name for path in tmp_path.iterdir()] == ["out.csv"]
 
 
 def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch) -> None:
     path = tmp_path / "out.csv"
-    write_text(path, "old\n")
+    write_text(path, ["old\n"])
 
     def full(_descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(atomic.os, "fsync", full)
     with pytest.raises(StoreError, match=r"cannot write .*out\.csv: No space left on device$"):
-        write_text(path, "new\n")
+        write_text(path, ["new\n"])
     assert path.read_text(encoding="utf-8") == "old\n"
     assert [path.name for path in tmp_path.iterdir()] == ["out.csv"]
 
 
 def test_a_symbolic_link_is_followed_and_kept(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "real")
-    write_text(tmp_path / "link", "text")
+    write_text(tmp_path / "link", ["text"])
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "real").read_text(encoding="utf-8") == "text"
 
@@ -222,10 +234,10 @@ def test_a_symbolic_link_is_followed_and_kept(tmp_path: Path) -> None:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 def test_a_device_is_written_to_and_not_replaced() -> None:
     check_writable(Path("/dev/null"))
-    write_text(Path("/dev/null"), "text")
+    write_text(Path("/dev/null"), ["text"])
     assert Path("/dev/null").is_char_device()
     with pytest.raises(StoreError, match="No space left on device"):
-        write_text(Path("/dev/full"), "text")
+        write_text(Path("/dev/full"), ["text"])
 
 
 def test_a_path_that_cannot_be_written_is_refused_before_a_run(tmp_path: Path) -> None:
