@@ -139,7 +139,7 @@ class Training:
             for weight in net.all_parameters.values():
                 if weight.grad is not None:
                     weight.grad.nan_to_num_(0.0, 0.0, 0.0)  # an updater must not see overflows
-        self._check(mean)
+        norm = self._checked_norm(mean)
         view = self._view(forward_masks)
         if updater:  # before masked gradients are zeroed: the updater may read them
             with view.unwritten():
@@ -152,8 +152,9 @@ class Training:
         elif not net.soft and (self.recipe.clip or masking):
             net.mask_gradients()  # masked weights do not count in the clipping norm, and do not change
         if self.recipe.clip:
-            weights = net.all_parameters.values()
-            nn.utils.clip_grads_with_norm_(weights, self.recipe.clip, net.gradient_norm())
+            if norm is None or updater or net.masks:  # the gradients may have changed
+                norm = net.gradient_norm()
+            nn.utils.clip_grads_with_norm_(net.all_parameters.values(), self.recipe.clip, norm)
         with net.holding(view.held):
             self._step_optimizer(skipped=view.skipped)
         if not net.soft:
@@ -268,14 +269,14 @@ class Training:
         elif view.read_shares:
             self.meter.wider_gradients(tokens, view.read_shares)
 
-    def _check(self, loss: float) -> None:
-        """Stop at the first loss or gradient that is not finite, and name where it began.
+    def _checked_norm(self, loss: float) -> Tensor | None:
+        """The norm of all gradients; stops at the first loss or gradient that is not finite, and names it.
 
-        Scaled gradients may overflow: the scaler then skips the step and lowers the scale.
+        None under a scaler: scaled gradients may overflow, and it then skips the step and lowers the scale.
         """
-        scaled = self.scaler.is_enabled()
-        if math.isfinite(loss) and (scaled or bool(self.net.gradient_norm().isfinite())):
-            return
+        norm = None if self.scaler.is_enabled() else self.net.gradient_norm()
+        if math.isfinite(loss) and (norm is None or bool(norm.isfinite())):
+            return norm
         parameters = self.net.all_parameters.items()
         wild = [f"weight {name!r}" for name, weight in parameters if not bool(weight.isfinite().all())]
         wild += not_finite(self.net.model)

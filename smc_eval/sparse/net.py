@@ -345,9 +345,12 @@ def hide(values: Tensor, mask: Tensor) -> None:
     converted mask in the cache: three times as fast as all at once. Bytes are converted twice as fast as
     bools.
     """
-    rows = PIECE * len(values) // max(1, values.numel()) if values.device.type == "cpu" else len(values)
-    whole = values.view(WHOLE_NUMBERS[values.element_size()]), mask.view(torch.uint8)
-    for part, part_mask in zip(*(torch.split(each, max(1, rows)) for each in whole), strict=True):
+    bits, mask_bytes = values.view(WHOLE_NUMBERS[values.element_size()]), mask.view(torch.uint8)
+    if values.numel() <= PIECE or values.device.type != "cpu":
+        bits.mul_(mask_bytes)  # cutting a small tensor takes longer than to mask it
+        return
+    rows = max(1, PIECE * len(values) // values.numel())
+    for part, part_mask in zip(torch.split(bits, rows), torch.split(mask_bytes, rows), strict=True):
         part.mul_(part_mask)
 
 
@@ -364,12 +367,13 @@ def _parts(values: Tensor, others: Tensor, mask: Tensor) -> Iterator[tuple[Tenso
 
     On a CPU they are few enough for its caches, so that several operations read the memory once.
     """
-    rows = PIECE // 4 * len(values) // max(1, values.numel())
-    if values.device.type != "cpu":
-        rows = len(values)
     bits = WHOLE_NUMBERS[values.element_size()]
     whole = values.view(bits), others.view(bits), mask.view(torch.uint8)
-    yield from zip(*(torch.split(each, max(1, rows)) for each in whole), strict=True)
+    if values.numel() <= PIECE // 4 or values.device.type != "cpu":
+        yield whole
+        return
+    rows = max(1, PIECE // 4 * len(values) // values.numel())
+    yield from zip(*(torch.split(each, rows) for each in whole), strict=True)
 
 
 def state(model: nn.Module) -> dict[str, Tensor]:

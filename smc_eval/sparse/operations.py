@@ -43,6 +43,10 @@ def _bilinear_flop(left: Tensor, weight: Tensor, right: Tensor, *dims: Any, **_:
 
 FORMULAS: Mapping[Any, Callable[..., int]] = {
     **flop_registry,
+    aten.mm: _product(0, 1),
+    aten.bmm: _product(0, 1),
+    aten.addmm: _product(1, 2),
+    aten.baddbmm: _product(1, 2),
     aten.mv: _product(0),
     aten.addmv: _product(1),
     aten.dot: _product(0),
@@ -53,7 +57,8 @@ FORMULAS: Mapping[Any, Callable[..., int]] = {
     aten._scaled_dot_product_flash_attention_for_cpu: sdpa_flop,
     aten._scaled_dot_product_flash_attention_for_cpu_backward: sdpa_backward_flop,
 }
-"""torch's own formulas, and those for its attention on a CPU, which its counter does not know."""
+"""torch's own formulas, those for kernels that its counter does not know, such as attention on a CPU, and
+quicker ones for the commonest products."""
 
 FUSED = {
     aten.mkldnn_rnn_layer: slice(1, 3),
@@ -160,22 +165,31 @@ class Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Count the dense product of a linear map over so many rows, which a kernel computes `unseen`."""
         self.operations.add(2 * rows * weight.numel(), self._shares_of(weight), self.operations.products)
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """False: torch then calls the next function itself, and not through two others of its own."""
+        return False
+
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        kwargs = kwargs or {}
-        kind = out_of_place(func.overloadpacket)
-        out = func(*args, **kwargs)
+        out = func(*args, **kwargs) if kwargs else func(*args)
+        if (kind := seen_kind(func)) is not None:
+            self._see(kind, args, kwargs or {}, out)
+        return out
+
+    def _see(self, kind: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], out: Any) -> None:
+        """Count a call of a kernel, or remember a copy of weights that it made."""
         if kind in FORMULAS:
             self._count(kind, args, kwargs, out)
         elif kind in FUSED:
             self._count_fused(kind, args)
-        elif is_uncounted(kind):
+        elif kind in COPIES:
+            if shares := self._joined_shares(flat_tensors(args[:1])):
+                self._register(out, shares)
+        else:
             name = str(kind)
             self.operations.uncounted[name] = self.operations.uncounted.get(name, 0) + 1
-        elif kind in COPIES and (shares := self._joined_shares(flat_tensors(args[:1]))):
-            self._register(out, shares)
-        return out
 
     def _count(self, kind: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], out: Any) -> None:
         count, operations = FORMULAS[kind](*args, **kwargs, out_val=out), self.operations
@@ -245,6 +259,13 @@ def unseen() -> AbstractContextManager[None]:
 
 
 @cache
+def seen_kind(func: Any) -> Any:
+    """The kernel of a call, where calls of it are counted, copy weights or have no formula; else None."""
+    kind = out_of_place(func.overloadpacket)
+    seen = kind in FORMULAS or kind in FUSED or kind in COPIES or is_uncounted(kind)
+    return kind if seen else None
+
+
 def out_of_place(kind: Any) -> Any:
     """The kernel that an in-place kernel such as `addmm_` computes: `addmm`. Others are themselves."""
     namespace, _, name = str(kind).partition(".")
@@ -253,7 +274,6 @@ def out_of_place(kind: Any) -> Any:
     return getattr(aten, name.removesuffix("_"), kind)
 
 
-@cache
 def is_uncounted(kind: Any) -> bool:
     """Whether a kernel without a formula multiplies and adds, by the words of its name; or is not torch's."""
     namespace, _, name = str(kind).partition(".")

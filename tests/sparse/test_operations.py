@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 from torch.utils.checkpoint import checkpoint
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
-from smc_eval.sparse.operations import Counting, Operations
+from smc_eval.sparse.operations import FORMULAS, Counting, Operations
 from smc_eval.tasks.arithmetic.sequence import BiLSTM
 
 X = torch.randn(2, 5, 4)  # 2 sentences of 5 positions of 4 features
@@ -38,6 +38,16 @@ def test_operations_of_two_layers_forward_and_backward_by_hand() -> None:
     assert found.products == {"0.weight": once["0.weight"], "2.weight": 2 * once["2.weight"]}
     assert found.slopes == once
     assert found.total == sum(found.products.values()) + sum(found.slopes.values())
+
+
+@pytest.mark.parametrize("name", ["mm", "addmm", "bmm", "baddbmm"])
+def test_the_formulas_of_products_give_what_those_of_torch_give(name: str) -> None:
+    left, right = ((7, 2, 3), (7, 3, 5)) if "b" in name else ((2, 3), (3, 5))
+    factors = [torch.randn(left), torch.randn(right)]
+    added = [torch.randn(*left[:-1], 5)] if "add" in name else []
+    kernel, out = getattr(torch.ops.aten, name), torch.empty(*left[:-1], 5)
+    ours, torchs = (table[kernel](*added, *factors, out_val=out) for table in (FORMULAS, flop_registry))
+    assert ours == torchs == 2 * 3 * out.numel()
 
 
 def test_a_forward_pass_alone_has_products_only() -> None:
