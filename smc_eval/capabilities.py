@@ -176,6 +176,14 @@ class HasCeiling(Protocol):
 
 
 @runtime_checkable
+class HasChance(Protocol):
+    """Its options change what a random guess scores, such as the number of choices."""
+
+    def chance(self) -> float:
+        """Score of a random guess, in the metric's unit."""
+
+
+@runtime_checkable
 class HasNetTokenizer(Protocol):
     """The net reads the output of a tokenizer that no checkpoint holds: one that was made from the data."""
 
@@ -277,6 +285,11 @@ def unknown_tokens(task: Task, examples: Sequence[Any]) -> Mapping[str, float]:
 def ceiling(task: Task, examples: Sequence[Any]) -> Mapping[str, float]:
     """Highest possible score of some examples, for each part of the score. Default: not known."""
     return task.ceiling(examples) if isinstance(task, HasCeiling) else {}
+
+
+def chance(task: Task) -> float:
+    """Score of a random guess. Default: that of the task's card."""
+    return task.chance() if isinstance(task, HasChance) else task.card.chance
 
 
 def net_tokenizer(task: Task) -> Any:

@@ -100,11 +100,6 @@ class Registry:
                 groups.setdefault(group, []).append(task)
         return groups
 
-    @property
-    def chances(self) -> dict[str, float]:
-        """Score of a random guess on each task."""
-        return {name: kind.card.chance for name, kind in self.tasks.items()}
-
     def method(self, name: str) -> type[Method]:
         """The method with this name.
 

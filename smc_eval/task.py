@@ -29,6 +29,7 @@ CAPABILITIES = frozenset(
     {
         "backbone_weights",
         "ceiling",
+        "chance",
         "class_of",
         "content",
         "data_files",

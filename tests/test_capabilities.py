@@ -13,6 +13,7 @@ from smc_eval import capabilities
 from smc_eval.capabilities import (
     HasBackbone,
     HasCeiling,
+    HasChance,
     HasClasses,
     HasContent,
     HasDataFiles,
@@ -32,6 +33,7 @@ from smc_eval.capabilities import (
     TrainedAs,
     backbone_weights,
     ceiling,
+    chance,
     classes_of,
     content,
     data_files,
@@ -111,6 +113,9 @@ class Rich(Toy):
     def class_of(self, example: Any) -> int:
         return int(example[1])
 
+    def chance(self) -> float:
+        return 12.5
+
     def ceiling(self, examples: Sequence[Any]) -> dict[str, float]:
         return {"toy": 100 - len(examples)}
 
@@ -154,6 +159,7 @@ def test_a_task_without_capabilities_has_the_defaults() -> None:
     assert content(task, (nn.Linear(1, 1), 1)) is None
     assert excerpt(task, EXAMPLES[0], 2) == EXAMPLES[0]
     assert left_out_examples(task) == unknown_tokens(task, EXAMPLES) == ceiling(task, EXAMPLES) == {}
+    assert chance(task) == task.card.chance
     assert net_tokenizer(task) is None and head_facts(task) == {}
 
 
@@ -175,6 +181,7 @@ def test_a_task_with_capabilities_overrides_each_default() -> None:
     assert excerpt(task, EXAMPLES[0], 2) == ((1, 2), 1)
     assert left_out_examples(task) == {"train": 5, "test": 4}
     assert unknown_tokens(task, EXAMPLES) == {"toy": 0.5} and ceiling(task, EXAMPLES) == {"toy": 98}
+    assert chance(task) == 12.5
     assert net_tokenizer(task) == "tokenizer" and head_facts(task) == {"symbols": ["+", "-"]}  # as JSON
 
 
@@ -196,6 +203,7 @@ def test_a_task_with_capabilities_overrides_each_default() -> None:
         (LeavesOut, {"left_out"}),
         (HasUnknownTokens, {"unknown_tokens"}),
         (HasCeiling, {"ceiling"}),
+        (HasChance, {"chance"}),
         (HasClasses, {"class_of"}),
         (HasExcerpts, {"excerpt"}),
         (HasNetTokenizer, {"net_tokenizer"}),
@@ -213,7 +221,7 @@ def test_every_capability_is_tested_here() -> None:
         name for name, value in vars(capabilities).items() if getattr(value, "_is_protocol", False) is True
     }
     assert protocols - {"Protocol"} == {
-        "HasBackbone", "HasCeiling", "HasClasses", "HasContent", "HasDataFiles", "HasExcerpts",
+        "HasBackbone", "HasCeiling", "HasChance", "HasClasses", "HasContent", "HasDataFiles", "HasExcerpts",
         "HasExclusions",
         "HasHeadFacts", "HasLength", "HasLossTerms", "HasNetTokenizer", "HasOutputs", "HasPadding",
         "HasPaperExclusions", "HasSideLengths", "HasUnknownTokens",

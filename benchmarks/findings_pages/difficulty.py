@@ -14,6 +14,8 @@ import numpy as np
 from findings_pages.difficulty_classes import FILE, Classes, classes_of
 from findings_pages.stored import PAGES, read
 
+from smc_eval import capabilities
+from smc_eval.experiment.grid import task_named
 from smc_eval.method import DENSE
 from smc_eval.registry import registry
 from smc_eval.reporting.html.page import VEGA_LITE, extra_module
@@ -239,7 +241,7 @@ def _scores(name: str) -> Scores:
     for (method, sparsity), right_SN in sorted(arrays.items()):
         if right_SN.shape == dense_SN.shape:  # a sparsity of which a seed is missing is left out
             sparse.setdefault(method, {})[sparsity] = right_SN
-    chance = registry().tasks[records[0].task.partition(":")[0]].card.chance
+    chance = capabilities.chance(task_named(records[0].task, registry()))
     return Scores(dense_SN, sparse, chance)
 
 

@@ -8,6 +8,8 @@ from typing import TypeVar
 
 from findings_pages.stored import PAGES, difference_cells, read
 
+from smc_eval import capabilities
+from smc_eval.experiment.grid import task_named
 from smc_eval.method import DENSE
 from smc_eval.registry import registry
 from smc_eval.score import Items
@@ -40,7 +42,7 @@ def _tables(folder: Path) -> Iterator[str]:
     first = records[0]
     assert first.score is not None
     title = f"**{first.task}, {first.model}**; dense {_mean(dense):.1f}, {first.score.metric}"
-    chance = registry().tasks[first.task.partition(":")[0]].card.chance
+    chance = capabilities.chance(task_named(first.task, registry()))
     plain = [record for record in sparse if "+" not in record.method]
     yield f"{title}\n\n{_searches(dense, plain, find_items, chance)}"
     if len(plain) < len(sparse):

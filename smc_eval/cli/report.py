@@ -12,6 +12,7 @@ from smc_eval.cli.run import print_results
 from smc_eval.errors import counted
 from smc_eval.experiment.config import configured
 from smc_eval.registry import load_registry
+from smc_eval.reporting.chance import chances_of
 from smc_eval.reporting.export import check_writable, write_text
 from smc_eval.reporting.printable import printable
 from smc_eval.reporting.table import Table, table_of
@@ -99,7 +100,7 @@ def summaries_of(table: Table) -> Summaries:
     """The summaries of a table, with the chance levels of installed tasks."""
     from smc_eval.reporting.summary import Summaries  # loads numpy, which a table alone does not need
 
-    return Summaries.of(table, load_registry().chances)
+    return Summaries.of(table, chances_of((row.task for row in table.rows), load_registry()))
 
 
 def write_page(page: Page, html: Path | None, figures: Path | None) -> None:

@@ -210,6 +210,20 @@ def chosen_tasks(words: Iterable[str], registry: Registry) -> list[tuple[type[Ta
     return chosen
 
 
+def task_named(label: str, registry: Registry, **settings: Any) -> Task:
+    """The task that a record names, with its options; `settings` are values of further fields.
+
+    Raises:
+        UnknownName: there is no such task.
+        UsageError: it names several, or an option is refused.
+    """
+    kinds = chosen_tasks([label], registry)
+    if len(kinds) != 1:
+        raise UsageError(f"{label!r} names {len(kinds)} tasks; a record has one")
+    ((kind, options),) = kinds
+    return spec_text.parse_spec(kind, {**options, **settings}, "option", f"task {kind.card.name!r}")
+
+
 def recipe_of(kind: type[Task], backbone: str, protocol: Protocol) -> Recipe:
     """The recipe of a task with a model, under a protocol, before `--recipe` changes it."""
     own: Recipe = kind.model_fields["recipe"].get_default(call_default_factory=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import get_args
 
-from smc_eval.errors import StoreError, UnknownName, UsageError
+from smc_eval.errors import StoreError, UnknownName
 from smc_eval.experiment.ablation import Ablated, How
 from smc_eval.experiment.cell import Cell, Chain
-from smc_eval.experiment.grid import chosen_tasks
+from smc_eval.experiment.grid import task_named
 from smc_eval.experiment.parsing import parse_named
 from smc_eval.experiment.spec_text import parse_optimizer, parse_spec
 from smc_eval.method import Method
@@ -81,20 +81,14 @@ def _method(label: str, registry: Registry) -> Method:
 
 
 def _task(record: Record, registry: Registry, folder: str | None) -> Task:
-    kinds = chosen_tasks([record.task], registry)
-    if len(kinds) != 1:
-        raise UsageError(f"{record.task!r} names {len(kinds)} tasks; a record has one")
-    ((kind, options),) = kinds
     recipe, optimizer = record.recipe, record.recipe.optimizer
     if isinstance(optimizer, str) and optimizer.partition(":")[0] in registry.optimizers:
         parsed = parse_optimizer(optimizer, registry.optimizers)
         recipe = recipe.model_validate({**dict(recipe), "optimizer": parsed})
     source = record.data.source.partition(":")[0] or "synthetic"
     settings = {
-        "backbone": record.model,
         "folder": source if source in {"synthetic", "hub"} else folder or record.data.source,
         "fold": record.fold,
         "limit": record.data.limited,
-        "recipe": recipe,
     }
-    return parse_spec(kind, {**options, **settings}, "option", f"task {kind.card.name!r}")
+    return task_named(record.task, registry, backbone=record.model, recipe=recipe, **settings)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
+from smc_eval import capabilities
 from smc_eval.errors import SmcError, UsageError, first_line
 from smc_eval.experiment.cell import Cell, Chain
 from smc_eval.experiment.grid import Grid
@@ -54,6 +55,11 @@ class SparsitySearch:
         """The next sparsity to try; None at the end."""
         return None if self.reason else self.bracket.next_sparsity()
 
+    @property
+    def chance(self) -> float:
+        """Score of a random guess."""
+        return capabilities.chance(self.task)
+
     def cells_at(self, sparsities: Iterable[float]) -> list[Cell]:
         """Its cells at some sparsities."""
         dense = self.grid.targets[0].dense()
@@ -64,12 +70,12 @@ class SparsitySearch:
         """The state with the score of the dense nets, from their records."""
         if reason := _unsound(records):
             return replace(self, reason=f"dense: {reason}")
-        dense, chance = _mean(records), self.task.card.chance
+        dense = _mean(records)
         if math.isnan(self._retained(dense, dense, records)):
             return replace(
                 self,
                 dense=dense,
-                reason=f"the dense net scores {dense:.4g}, no better than a guess with {chance:g}",
+                reason=f"the dense net scores {dense:.4g}, no better than a guess with {self.chance:g}",
             )
         return replace(self, dense=dense)
 
@@ -93,7 +99,7 @@ class SparsitySearch:
         from smc_eval.statistics import retained  # loads numpy, which runs without a search do not need
 
         assert records[0].score is not None
-        return float(retained(score, dense, self.task.card.chance, higher=records[0].score.higher_is_better))
+        return float(retained(score, dense, self.chance, higher=records[0].score.higher_is_better))
 
     def document(self) -> dict[str, Any]:
         """The result, as plain JSON values."""
@@ -106,7 +112,7 @@ class SparsitySearch:
             "kept": bracket.keeps,
             "lost": bracket.loses,
             "dense": None if math.isnan(self.dense) else self.dense,
-            "chance": self.task.card.chance,
+            "chance": self.chance,
             "tried": [
                 {"sparsity": sparsity, "score": score, "kept": keeps}
                 for (sparsity, keeps), (_, score) in zip(bracket.tried, self.scores, strict=True)

@@ -8,10 +8,9 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import smc_eval
-from smc_eval.errors import DataError, ModelError, SmcError, StoreError, UsageError, first_line
+from smc_eval.errors import DataError, ModelError, SmcError, StoreError, first_line
 from smc_eval.experiment.data_facts import Repeats, count_repeats, full_score
-from smc_eval.experiment.grid import chosen_tasks
-from smc_eval.experiment.spec_text import parse_spec
+from smc_eval.experiment.grid import task_named
 from smc_eval.registry import Registry, guarded
 from smc_eval.score import Score
 from smc_eval.store.predictions import Predictions
@@ -117,17 +116,8 @@ class Rescorer:
         return result
 
     def _build_task(self, record: Record, folder: str) -> Task:
-        kinds = chosen_tasks([record.task], self.registry)
-        if len(kinds) != 1:
-            raise UsageError(f"{record.task!r} names {len(kinds)} tasks; a record has one")
-        ((kind, options),) = kinds
-        settings = {
-            "backbone": record.model,
-            "folder": folder,
-            "fold": record.fold,
-            "limit": record.data.limited,
-        }
-        return parse_spec(kind, {**options, **settings}, "option", f"task {kind.card.name!r}")
+        settings = {"folder": folder, "fold": record.fold, "limit": record.data.limited}
+        return task_named(record.task, self.registry, backbone=record.model, **settings)
 
 
 def write_rescored(rescored: Rescored, records_file: RecordsFile, predictions: Predictions) -> None:

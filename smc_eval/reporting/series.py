@@ -145,7 +145,7 @@ class Panel:
 
 
 def panels_of(table: Table, chances: Mapping[str, float]) -> tuple[Panel, ...]:
-    """The panels of a table in its order; `chances` are chance levels by the names of tasks."""
+    """The panels of a table in its order; `chances` are chance levels by task."""
     groups = groupby(table.rows, key=lambda row: (row.task, row.model))
     return tuple(_panel(list(rows), table.columns, chances) for _, rows in groups)
 
@@ -159,7 +159,7 @@ def _panel(rows: Sequence[TableRow], columns: Sequence[str], chances: Mapping[st
         score.metric if score else "score",
         score.higher_is_better if score else True,
         max((cell_value.decimals for row in rows for cell_value in row.cell_values), default=1),
-        chances.get(rows[0].task.partition(":")[0]),
+        chances.get(rows[0].task),
         tuple(_series(row, columns) for row in rows),
     )
 

@@ -68,7 +68,7 @@ class Summaries:
 
     @classmethod
     def of(cls, table: Table, chances: Mapping[str, float]) -> Summaries:
-        """The summaries of a table; `chances` are chance levels by the names of tasks."""
+        """The summaries of a table; `chances` are chance levels by task."""
         return cls(panels_of(table, chances))
 
     @cached_property

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import smc_eval
 from smc_eval.errors import UsageError
 from smc_eval.registry import Registry, load_registry
+from smc_eval.reporting.chance import chances_of
 from smc_eval.reporting.footnotes import Footnotes, footnotes
 from smc_eval.reporting.html import certificates, results_table
 from smc_eval.reporting.html.commands import commands_of
@@ -81,7 +82,7 @@ class Page(NamedTuple):
         `summaries` are those of the table, if they are computed already.
         """
         registry = load_registry()
-        summaries = summaries or Summaries.of(table, registry.chances)
+        summaries = summaries or Summaries.of(table, chances_of((row.task for row in table.rows), registry))
         panels = summaries.panels
         styles = styles_of(series.label for panel in panels for series in panel.series if series.points)
         names = _names(panels)

@@ -7,10 +7,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
+from pydantic import Field
+
 from smc_eval.card import TaskCard
 from smc_eval.data_file import DataFile
 from smc_eval.recipe import Recipe
-from smc_eval.spec import Outside
+from smc_eval.spec import OmitDefault, Outside, digest
 from smc_eval.task import Part, Sizes
 from smc_eval.tasks.commonsense.json_rows import (
     JsonRow,
@@ -52,6 +54,10 @@ class Csqa(MultipleChoice):
     dev file, because the answers of the test file are not public.
     """
 
+    choices: Annotated[int, OmitDefault()] = Field(len(CSQA_LABELS), ge=2, le=len(CSQA_LABELS))
+    """Number of choices in training and testing, the right one among them. Fewer make the task easier: those
+    that are left out are the same for every net, and 2 are among 3."""
+
     card: ClassVar[TaskCard] = choice_card(
         "csqa",
         "CommonsenseQA: which of five choices answers a question",
@@ -85,7 +91,11 @@ class Csqa(MultipleChoice):
         )
 
     def sizes(self) -> Sizes:
-        return Sizes(9741, 1221, 120, "Talmor et al., random split; tokens of five choices, measured")
+        tokens = 24 * self.choices
+        return Sizes(9741, 1221, tokens, "Talmor et al., random split; tokens of all choices, measured")
+
+    def chance(self) -> float:
+        return 100 / self.choices
 
     def files(self) -> tuple[Path, ...]:
         return tuple(self._file(part) for part in FILES)
@@ -96,13 +106,25 @@ class Csqa(MultipleChoice):
     def data(self, part: Part) -> Sequence[Question]:
         if self.folder == HUB:
             split = "train" if part == "train" else "validation"
-            return list(
-                islice(CSQA_HUB.read(split, lambda row: [parse_question(official_question(row))]), self.limit)
-            )
-        return read_rows(self._file(part), parse_question)[: self.limit]
+            found = CSQA_HUB.read(split, lambda row: [parse_question(official_question(row))])
+            questions = list(islice(found, self.limit))
+        else:
+            questions = read_rows(self._file(part), parse_question)[: self.limit]
+        return [fewer_choices(question, self.choices) for question in questions]
 
     def _file(self, part: str) -> Path:
         return find_file(self.root, f"{self.data_set}/{FILES[part]}")
+
+
+def fewer_choices(question: Question, count: int) -> Question:
+    """A question with so many choices: the right one and wrong ones of the least digests, in their order."""
+    choices = question.choices
+    if count >= len(choices):
+        return question
+    wrong = [place for place in range(len(choices)) if place != question.answer]
+    wrong.sort(key=lambda place: digest(choices[place]))
+    places = sorted([question.answer, *wrong[: count - 1]])
+    return Question(tuple(choices[place] for place in places), places.index(question.answer))
 
 
 def official_question(row: JsonRow) -> JsonRow:

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from smc_eval.capabilities import chance
 from smc_eval.errors import DataError
-from smc_eval.tasks.commonsense.csqa import Csqa
+from smc_eval.tasks.commonsense.csqa import Csqa, fewer_choices
 from smc_eval.tasks.commonsense.question import Question
 
 
@@ -47,6 +48,35 @@ def test_choices_keep_the_order_of_the_file(tmp_path: Path) -> None:
     (one,) = Csqa(folder=str(tmp_path)).data("test")
     assert [choice for _, choice in one.choices][one.answer] == "A: place B"
     assert one.answer == 2
+
+
+def test_fewer_choices_are_the_right_one_and_some_wrong_ones_in_their_order(tmp_path: Path) -> None:
+    write_rows(tmp_path, *(row(answerKey="ABCDE"[n % 5], id=str(n)) for n in range(10)))
+    whole = Csqa(folder=str(tmp_path)).data("test")
+    for more, fewer in zip(whole, Csqa(folder=str(tmp_path), choices=2).data("test"), strict=True):
+        assert len(fewer.choices) == 2
+        assert fewer.choices[fewer.answer] == more.choices[more.answer]
+        places = [more.choices.index(choice) for choice in fewer.choices]
+        assert places == sorted(places)
+
+
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_the_choices_of_an_easier_question_are_among_those_of_a_harder_one(count: int) -> None:
+    for answer in range(5):
+        question = Question(tuple(("Q", letter) for letter in "ABCDE"), answer)
+        fewer, more = (set(fewer_choices(question, n).choices) for n in (count, count + 1))
+        assert fewer < more
+
+
+def test_equal_texts_are_counted_as_choices_of_their_own() -> None:
+    question = Question((("Q", "a"), ("Q", "a"), ("Q", "a")), 1)
+    assert fewer_choices(question, 2) in (Question((("Q", "a"),) * 2, 0), Question((("Q", "a"),) * 2, 1))
+
+
+def test_the_choices_set_what_a_guess_scores_and_leave_the_digest_of_all_five_as_it_was() -> None:
+    assert [chance(Csqa(choices=count)) for count in (2, 3, 4, 5)] == pytest.approx([50, 100 / 3, 25, 20])
+    assert "choices" not in str(Csqa().canonical())
+    assert Csqa(choices=5).digest() == Csqa().digest() != Csqa(choices=4).digest()
 
 
 def test_plain_and_gz_files_give_the_same_data_and_digest(tmp_path: Path) -> None:
