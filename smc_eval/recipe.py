@@ -18,6 +18,10 @@ Kernels = Literal["dense", "sparse"]
 SPARSE_KERNELS_VERSION = 3
 """Raise it when sparse kernels compute in another way: digests change, and crossovers are measured again."""
 
+LOW_PRECISION_VERSION = 2
+"""Raise it when `bf16` and `fp16` compute in another way: their digests change.
+Since 2, attention on a CPU is in fp32."""
+
 
 MOST = 10**9
 """The largest number of steps, and of anything else that a recipe counts."""
@@ -114,6 +118,16 @@ class Recipe(Spec):
         if (self.epochs is None) == (self.steps is None):
             raise ValueError("give a recipe either epochs or steps")
         return self
+
+    @property
+    def arithmetic(self) -> str:
+        """The precision, and for a low one the version of how it computes, as digests have it."""
+        return self.precision if self.precision == "fp32" else f"{self.precision} {LOW_PRECISION_VERSION}"
+
+    @property
+    def sampled(self) -> tuple[object, ...]:
+        """What batches outside of training depend on, such as those of a pruner."""
+        return self.batch_size, self.tokens, self.validation, self.arithmetic
 
     def stretched(self, length: float) -> Self:
         """The same recipe, `length` times as long.

@@ -9,7 +9,7 @@ import dataclasses
 import gc
 import os
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import torch
 from accelerate import PartialState
 from torch import Tensor
 
+from smc_eval.engine.attention import attention_in_fp32
 from smc_eval.engine.distributed import launch
 from smc_eval.engine.distributed.ranks import Ranks
 from smc_eval.errors import UsageError
@@ -119,13 +120,17 @@ class Device:
         version, internal, gauss_next = state["python"]
         random.setstate((version, tuple(internal), gauss_next))
 
-    def autocast(self, precision: Precision) -> contextlib.AbstractContextManager[Any]:
-        """Within, forward passes run in this precision; weights stay fp32."""
+    @contextlib.contextmanager
+    def autocast(self, precision: Precision) -> Iterator[None]:
+        """Within, forward passes run in this precision; weights stay fp32, and so does attention on a CPU."""
         if precision == "fp32":
-            return contextlib.nullcontext()
+            yield
+            return
         # the cache of autocast would hold a whole sharded net at once
         cached = not self.ranks.shard_nets
-        return torch.autocast(self.torch_device.type, dtype=DTYPES[precision], cache_enabled=cached)
+        kind, dtype = self.torch_device.type, DTYPES[precision]
+        with attention_in_fp32(), torch.autocast(kind, dtype=dtype, cache_enabled=cached):
+            yield
 
     def scaler(self, precision: Precision) -> torch.amp.GradScaler:
         """Scales the loss under fp16, because gradients would vanish; disabled otherwise."""

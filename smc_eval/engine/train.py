@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from smc_eval.engine.activations import recomputed
+from smc_eval.engine.attention import attention_in_fp32
 from smc_eval.engine.batches import Batches, Passes
 from smc_eval.engine.checkpoint_interval import CheckpointInterval
 from smc_eval.engine.device import Device
@@ -92,7 +93,9 @@ class Training:
             self.usage.kernel_versions = self.sparse_maps.all_versions(self.usage.kernel_versions)
         self.net.model.train()
         began, interval = time.perf_counter(), CheckpointInterval(checkpoint_seconds, self._size)
-        with recomputed(self.net.model, wanted=self.recipe.checkpointing), self._stops_after_a_step():
+        # in the backward pass, layers are recomputed with the attention of the forward pass
+        recomputing = recomputed(self.net.model, wanted=self.recipe.checkpointing)
+        with recomputing, attention_in_fp32(), self._stops_after_a_step():
             steps = self.last - self.first
             watcher.stage(f"{TRAINING}{steps} steps", steps, self.step - self.first)
             watcher.measure(self._values)

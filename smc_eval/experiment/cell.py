@@ -14,6 +14,7 @@ from smc_eval.errors import DataError, PlanError, UsageError
 from smc_eval.experiment.budget import Budget
 from smc_eval.method import Method
 from smc_eval.protocol import Protocol
+from smc_eval.pruner import Pruner
 from smc_eval.recipe import SPARSE_KERNELS_VERSION, Kernels, Recipe
 from smc_eval.spec import OmitDefault, Outside, Spec, digest
 from smc_eval.stages import START, Distillation, Prune, Rewind, Stage, Train
@@ -23,6 +24,9 @@ from smc_eval.task import Source, Task
 ENGINE = 2
 """Raise it when the engine computes other numbers from the same stages."""
 
+
+NO_RECIPE = Recipe(steps=0)
+"""Stands for the recipe of an earlier training where there is none."""
 
 MOST_STAGES = 10_000
 """A longer plan is refused; it may have no end."""
@@ -82,7 +86,11 @@ class Chain:
         last = self.links[-1].digest if self.links else self.start
         scored = _digests(self.sources, trained=False)
         masked = any(isinstance(link.stage, Prune) or _updates(link.stage) for link in self.links)
-        return digest(self.cell, last, *([scored] if scored else []), *_kernels(self.cell, masked=masked))
+        recipes = [link.stage.recipe for link in self.links if isinstance(link.stage, Train)]
+        trained, own = (recipes[-1] if recipes else None) or NO_RECIPE, self.cell.task.recipe
+        further = [own.arithmetic] if own.arithmetic != trained.arithmetic else []
+        kernels = _kernels(self.cell, masked=masked)
+        return digest(self.cell, last, *([scored] if scored else []), *kernels, *further)
 
     @property
     def data_digest(self) -> str:
@@ -110,6 +118,7 @@ def chain(cell: Cell, sources: tuple[Source, ...], examples: int) -> Chain:
     read = _digests(sources, trained=True)
     start = digest("start", ENGINE, trained_as(cell.task), cell.protocol, cell.seed, read)
     points, links, last, masked = {START: start}, list[Link](), start, False
+    sampled, own_sampled = NO_RECIPE.sampled, cell.task.recipe.sampled
     for number, stage in enumerate(_planned(cell, examples), 1):
         back, name = _back(stage), f"stage {number} of {cell.method.card.name!r}"
         if back is not None and back not in points:
@@ -117,23 +126,22 @@ def chain(cell: Cell, sources: tuple[Source, ...], examples: int) -> Chain:
         match stage:
             case Train():
                 own = stage.recipe or cell.task.recipe
-                stage = stage.model_copy(update={"recipe": own.stretched(stage.length), "length": 1.0})
+                recipe = own.stretched(stage.length)
+                stage = stage.model_copy(update={"recipe": recipe, "length": 1.0})
                 masked |= _updates(stage)
                 if _trains(cell, stage, examples):
                     bare = stage.model_copy(update={"name": None, "distil": _mixture(stage)})
-                    last = digest(
-                        last, bare, *([points[back]] if back else []), *_kernels(cell, masked=masked)
-                    )
+                    kernels = _kernels(cell, masked=masked)
+                    lowered = [recipe.arithmetic] if recipe.precision != "fp32" else []
+                    last = digest(last, bare, *([points[back]] if back else []), *kernels, *lowered)
+                    sampled = recipe.sampled
                     links.append(Link(stage, last, points[back] if back else None))
                 points |= {stage.name: last} if stage.name else {}
             case Prune(by=by):
-                if by.needs_outputs and not isinstance(cell.task, HasOutputs):
-                    raise UsageError(
-                        f"method {cell.method.card.name!r} needs the outputs of the task, "
-                        f"and task {cell.task.card.name!r} has no `loss_and_outputs`; "
-                        f"choose other options, see `smc-eval show {cell.method.card.name}`"
-                    )
-                last, masked = digest(last, stage), True
+                _refuse_without_outputs(cell, by)
+                # the pruner may read batches of a recipe that no training before it has named
+                last = digest(last, stage, *([own_sampled] if own_sampled != sampled else []))
+                sampled, masked = own_sampled, True
                 links.append(Link(stage, last))
             case Rewind(to=to):
                 last = digest(last, "rewind", points[to])
@@ -141,6 +149,15 @@ def chain(cell: Cell, sources: tuple[Source, ...], examples: int) -> Chain:
             case _:
                 raise PlanError(f"{name} is {stage!r}; a stage is a Train, a Prune or a Rewind")
     return Chain(cell, start, tuple(links), sources, examples)
+
+
+def _refuse_without_outputs(cell: Cell, by: Pruner) -> None:
+    if by.needs_outputs and not isinstance(cell.task, HasOutputs):
+        raise UsageError(
+            f"method {cell.method.card.name!r} needs the outputs of the task, "
+            f"and task {cell.task.card.name!r} has no `loss_and_outputs`; "
+            f"choose other options, see `smc-eval show {cell.method.card.name}`"
+        )
 
 
 def _digests(sources: Sequence[Source], *, trained: bool) -> list[tuple[str, str]]:

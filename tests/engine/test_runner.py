@@ -30,6 +30,8 @@ from smc_eval.methods.dense import Dense
 from smc_eval.methods.lth import LotteryTicket
 from smc_eval.methods.omp import MagnitudeAfter, MagnitudeBefore
 from smc_eval.methods.random import RandomAfter
+from smc_eval.methods.rigl import SensitivityRigL
+from smc_eval.methods.snip import Snip
 from smc_eval.methods.wanda import Wanda
 from smc_eval.planning.plan import Plan
 from smc_eval.store.record import Record, failed_record
@@ -206,6 +208,22 @@ def test_a_second_run_reads_the_records_and_computes_nothing(tmp_path: Path, run
     runs.clear()
     assert run_cells(chains, RunOptions(tmp_path, device="cpu")) == first
     assert not runs
+
+
+def test_a_store_never_gives_a_net_the_mask_of_other_batches(tmp_path: Path) -> None:
+    methods = (
+        Snip(batches=1),
+        SensitivityRigL(batches=1),
+    )  # they share the pruned net, so it stays in the store
+
+    def masks(folder: str, size: int) -> list[str]:
+        task = Toy(recipe=Toy().recipe.model_copy(update={"batch_size": size}))
+        chains = [chain_of(method, Target(sparsity=0.5), task) for method in methods]
+        records = run_cells(chains, RunOptions(tmp_path / folder, device="cpu"))
+        return [record.certificate.mask_digest for record in records if record.certificate]
+
+    other, after, alone = masks("one", 8), masks("one", 2), masks("another", 2)
+    assert after == alone != other
 
 
 def test_only_shared_nets_stay_on_disk(tmp_path: Path) -> None:

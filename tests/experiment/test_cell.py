@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 
+from smc_eval import recipe as recipe_module
 from smc_eval.card import MethodCard
 from smc_eval.errors import DataError, PlanError, UsageError
 from smc_eval.experiment.cell import Chain
@@ -16,8 +17,10 @@ from smc_eval.methods.gmp import Gmp
 from smc_eval.methods.lth import LotteryTicket, round_sparsities
 from smc_eval.methods.omp import MagnitudeAfter, MagnitudeBefore
 from smc_eval.methods.random import RandomAfter, RandomBefore
+from smc_eval.methods.snip import Snip
 from smc_eval.recipe import Recipe
-from smc_eval.stages import Rewind, Stage, Train
+from smc_eval.spec import digest
+from smc_eval.stages import Prune, Rewind, Stage, Train
 from smc_eval.target import SMC_GRID, Target
 from smc_eval.task import Part
 from smc_eval.testing import Example, Toy, chain_of
@@ -114,6 +117,68 @@ def test_every_change_that_matters_changes_the_digest() -> None:
         chain_of(RandomAfter(), HALF),
     ]
     assert len({chain.digest for chain in chains}) == len(chains)
+
+
+def with_recipe(**changes: Any) -> Toy:
+    """The toy task with some fields of its recipe changed."""
+    return Toy(recipe=Toy().recipe.model_copy(update=changes))
+
+
+def mask_digests(method: Method, **changes: Any) -> list[str]:
+    """Digests of the pruned nets of a method, with some fields of the recipe changed."""
+    links = chain_of(method, HALF, with_recipe(**changes)).links
+    return [link.digest for link in links if isinstance(link.stage, Prune)]
+
+
+READ = [{"batch_size": 3}, {"tokens": 64}, {"validation": 0.5}, {"precision": "bf16"}]
+
+
+@pytest.mark.parametrize("changes", READ)
+def test_a_pruner_before_training_is_named_by_the_batches_that_it_reads(changes: dict[str, Any]) -> None:
+    assert mask_digests(Snip()) != mask_digests(Snip(), **changes)
+
+
+@pytest.mark.parametrize("changes", [{"lr": 0.5}, {"steps": 3}, {"bucket": 4}, {"accumulation": 2}])
+def test_recipes_share_a_mask_where_they_differ_in_nothing_that_it_reads(changes: dict[str, Any]) -> None:
+    assert mask_digests(Snip()) == mask_digests(Snip(), **changes)
+
+
+@pytest.mark.parametrize("changes", [{}, *READ])
+def test_after_a_training_with_the_same_recipe_a_pruner_needs_no_other_name(changes: dict[str, Any]) -> None:
+    trained, pruned, _ = chain_of(MagnitudeAfter(), HALF, with_recipe(**changes)).links
+    assert pruned.digest == digest(trained.digest, pruned.stage)
+
+
+class OtherBatches(Method):
+    """It trains with batches of its own, and prunes with those of the task's recipe."""
+
+    card: ClassVar[MethodCard] = MethodCard(name="other", summary="a toy", source="none", when="after")
+
+    def plan(self, target: Target) -> Iterator[Stage]:
+        yield Train(recipe=Recipe(steps=2, batch_size=5))
+        yield Prune(by=Snip().pruner(), to=target)
+
+
+def test_a_pruner_after_a_training_with_other_batches_is_named_by_its_own() -> None:
+    chains = [chain_of(OtherBatches(), HALF, with_recipe(batch_size=size)) for size in (5, 4, 8)]
+    assert len({chain.links[0].digest for chain in chains}) == 1
+    assert len({chain.links[1].digest for chain in chains}) == 3
+
+
+def test_the_precision_of_predictions_is_part_of_the_digest_also_without_a_training() -> None:
+    for method, target in ((Dense(), Target()), (MagnitudeBefore(), HALF)):
+        tasks = [with_recipe(steps=0, precision=word) for word in ("fp32", "bf16")]
+        assert len({chain_of(method, target, task).digest for task in tasks}) == 2
+
+
+def test_a_low_precision_has_the_version_of_how_it_computes(monkeypatch: pytest.MonkeyPatch) -> None:
+    def digests() -> list[str]:
+        words = ("fp32", "bf16", "fp16")
+        return [chain_of(Dense(), Target(), with_recipe(precision=word)).digest for word in words]
+
+    before = digests()
+    monkeypatch.setattr(recipe_module, "LOW_PRECISION_VERSION", 99)
+    assert [old == new for old, new in zip(before, digests(), strict=True)] == [True, False, False]
 
 
 def test_start_and_order_of_batches_do_not_depend_on_method_target_or_recipe() -> None:
