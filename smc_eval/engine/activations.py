@@ -32,9 +32,9 @@ def recomputed(model: nn.Module, *, wanted: bool) -> Iterator[None]:
             "leave it out, or set a limit with --recipe tokens=N"
         )
     for module in outer if wanted else ():
-        module.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        module.activation_checkpointing_enable({"use_reentrant": False})
     try:
         yield
     finally:
         for module in outer if wanted else ():
-            module.gradient_checkpointing_disable()
+            module.activation_checkpointing_disable()

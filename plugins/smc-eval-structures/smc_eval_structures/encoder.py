@@ -50,11 +50,11 @@ class StructureEncoder(nn.Module):
         self.layers = nn.ModuleList(TransformerLayer(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(width)
 
-    def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: Mapping[str, Any]) -> None:
+    def activation_checkpointing_enable(self, activation_checkpointing_kwargs: Mapping[str, Any]) -> None:
         """Recompute the activations of each layer in the backward pass."""
-        self.recomputing = dict(gradient_checkpointing_kwargs)
+        self.recomputing = dict(activation_checkpointing_kwargs)
 
-    def gradient_checkpointing_disable(self) -> None:
+    def activation_checkpointing_disable(self) -> None:
         """Keep all activations."""
         self.recomputing = None
 

@@ -188,11 +188,11 @@ def test_activations_can_be_recomputed_and_gradients_stay_the_same() -> None:
     for recomputed in (False, True):
         model.zero_grad()
         if recomputed:
-            model.encoder.gradient_checkpointing_enable({"use_reentrant": False})
+            model.encoder.activation_checkpointing_enable({"use_reentrant": False})
         one.loss(model, batch).backward()
         slopes.append([weight.grad.clone() for weight in model.parameters()])
     assert all(torch.equal(first, second) for first, second in zip(*slopes, strict=True))
-    model.encoder.gradient_checkpointing_disable()
+    model.encoder.activation_checkpointing_disable()
     assert model.encoder.recomputing is None
 
 
