@@ -62,6 +62,7 @@ SECTIONS: Mapping[str, Sequence[str]] = {
         "findings/where-it-hurts.md",
         "findings/difficulty.md",
         "findings/picking.md",
+        "findings/sparse-translation.md",
         "findings/outside.md",
     ),
     "Changelog": ("changelog.md",),
