@@ -12,7 +12,7 @@ import argparse
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from findings_pages import difficulty, lazy, newcomers, smollm2, tuned_gmp, where_it_hurts
+from findings_pages import difficulty, lazy, newcomers, picking, smollm2, tuned_gmp, where_it_hurts
 from findings_pages.stored import PAGES
 
 START, END = "<!-- tables: python benchmarks/findings.py -->", "<!-- end of tables -->"
@@ -23,9 +23,14 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "tuned-gmp": tuned_gmp.tuned_gmp,
     "where-it-hurts": where_it_hurts.where_it_hurts,
     "difficulty": difficulty.difficulty,
+    "picking": picking.picking,
 }
 """What makes the tables of each page, by the page's name."""
-FIGURES: Mapping[str, Callable[[], str]] = {"lazy": lazy.figure, "difficulty": difficulty.figure}
+FIGURES: Mapping[str, Callable[[], str]] = {
+    "lazy": lazy.figure,
+    "difficulty": difficulty.figure,
+    "picking": picking.figure,
+}
 """What makes a figure, as SVG, by its name."""
 
 

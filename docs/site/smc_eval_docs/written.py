@@ -17,6 +17,7 @@ ASSETS = (
     "docs/findings/layers.svg",
     "docs/findings/difficulty.svg",
     "docs/findings/lazy.svg",
+    "docs/findings/picking.svg",
 )
 """Files that pages link to, beside the pages."""
 
