@@ -165,6 +165,10 @@ class Pruner(Spec):
     """Whether it works when tensors are sharded by rows (`--shard`): it then uses each weight on its own,
     and counts over all rows with `probe.shards`. It must not use whole tensors, inputs or outputs."""
 
+    reads_batches: ClassVar[bool] = True
+    """Whether it reads training data through the probe. If not, its masks depend on no batch of the recipe,
+    and the probe refuses it one."""
+
     @abstractmethod
     def prune(self, probe: Probe, target: Target) -> Masks:
         """One mask for each weight in scope; True means unpruned. Together they meet the target exactly.

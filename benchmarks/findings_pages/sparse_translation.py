@@ -27,7 +27,8 @@ def sparse_translation() -> str:
     records = [record for record in read(folder)[0] if record.sound]
     find_items = items_in([folder])
     own = {method: [record for record in records if record.method == method] for method in METHODS}
-    samples = {method: Sample.of(found, find_items) for method, found in own.items() if found}
+    own = {method: found for method, found in own.items() if found}
+    samples = {method: Sample.of(found, find_items) for method, found in own.items()}
     dense = samples.pop(DENSE)
     assert dense is not None
     pairs = {method: compare_samples(sample, dense) for method, sample in samples.items() if sample}
@@ -41,8 +42,7 @@ def sparse_translation() -> str:
         if method in pairs:
             cells[3:] = difference_cells(pairs[method], corrected[method], decimals=2)
         cells += [f"{_mean(found, name):.1f}" for name in METRICS]
-        if found:
-            lines.append(f"| {' | '.join([*cells, _in_use(found)])} |")
+        lines.append(f"| {' | '.join([*cells, _in_use(found)])} |")
     return "\n".join(lines)
 
 

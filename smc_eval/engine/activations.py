@@ -19,7 +19,10 @@ def recomputed(model: nn.Module, *, wanted: bool) -> Iterator[None]:
         UsageError: it is wanted, and no part of the model supports it.
     """
     able: list[Any] = [
-        module for module in model.modules() if getattr(module, "supports_gradient_checkpointing", False)
+        module
+        for module in model.modules()
+        if getattr(module, "supports_gradient_checkpointing", False)
+        and hasattr(module, "activation_checkpointing_enable")
     ]
     outer = [
         module

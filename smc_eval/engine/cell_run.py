@@ -130,7 +130,7 @@ class CellRun:
             self._use = self.store.net_uses.load(self.chain.start)
         if self._use is None:
             device = self.device.on_cpu() if self.device.ranks.shard_nets else self.device
-            batches = Batches(self.task, self.task.recipe, self.chain.start, device, self.options.parts)
+            batches = self._all_examples(device)
             self._use = self.device.ranks.on_rank_zero(lambda: find_use(model, batches))
             self.store.net_uses.save(self.chain.start, self._use)
         return self._use
@@ -140,11 +140,16 @@ class CellRun:
         name = digest(self.chain.start, self.chain.cell.target.pattern, names)
         units = self.store.net_uses.units(name)
         if units is None:
-            batches = Batches(self.task, self.task.recipe, self.chain.start, self.device, self.options.parts)
+            batches = self._all_examples(self.device)
             kind = self.chain.cell.target.units
             units = self.device.ranks.on_rank_zero(lambda: find_net_units(model, names, kind, batches))
             self.store.net_uses.save_units(name, units)
         return units
+
+    def _all_examples(self, device: Device) -> Batches:
+        """All training examples, also held-out ones: what is found by them holds for every recipe."""
+        recipe = self.task.recipe.model_copy(update={"validation": 0.0})
+        return Batches(self.task, recipe, self.chain.start, device, self.options.parts)
 
     def _initial_model(self) -> nn.Module:
         return initial_model(self.task, self.chain.start, self.device)

@@ -122,7 +122,8 @@ class Device:
 
     @contextlib.contextmanager
     def autocast(self, precision: Precision) -> Iterator[None]:
-        """Within, forward passes run in this precision; weights stay fp32, and so does attention on a CPU."""
+        """Within, forward passes run in this precision; weights stay fp32. For attention on a CPU see
+        `attention_in_fp32`."""
         if precision == "fp32":
             yield
             return

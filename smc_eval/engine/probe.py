@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from smc_eval.capabilities import HasOutputs
+from smc_eval.engine.attention import attention_in_fp32
 from smc_eval.engine.batches import Batches, Passes
 from smc_eval.engine.block_walk import BlockWalk, NetSection
 from smc_eval.engine.device import Device
@@ -41,9 +42,11 @@ class NetProbe(NetReader):
     ) -> None:
         """`name` is the stage's digest. Everything random is seeded from it. `by` names the pruner."""
         super().__init__(net)
-        self._batches, self._name, self._usage, self._device = batches, name, usage, device
+        self._given, self._name, self._usage, self._device = batches, name, usage, device
         self._by, self._seals = by, self._current_seals()
         self.generator: torch.Generator = device.generator(name)
+        self.reads_batches = True
+        """Whether the pruner may read batches: whether it says so."""
         self.meters: dict[str, FlopMeter] = {}
         """A meter for each kind of pass."""
         self.kept_mebibytes = 0.0
@@ -55,6 +58,15 @@ class NetProbe(NetReader):
         self._changes = 0
         """Changes of masks before the walk."""
         self._reorder: HiddenReorder | None = None
+
+    @property
+    def _batches(self) -> Batches:
+        if not self.reads_batches:
+            raise PluginError(
+                f"{self._by} reads batches, and its `reads_batches` is False; set it to True, or two recipes "
+                "with other batches may share its masks"
+            )
+        return self._given
 
     @property
     def usage(self) -> Usage:
@@ -197,9 +209,10 @@ class NetProbe(NetReader):
 
     def _backward(self, batch: Any, share: float, among: float = 1.0, temperature: float = 1.0) -> None:
         """Add the gradients of a share of the loss to those of the net, for the mean of `among` batches."""
-        with self._device.autocast(self._batches.recipe.precision):
-            loss = self._loss(batch, temperature) * (share / among)
-        loss.backward()  # type: ignore[no-untyped-call]
+        with attention_in_fp32():  # also in the backward pass: a net may recompute its activations there
+            with self._device.autocast(self._batches.recipe.precision):
+                loss = self._loss(batch, temperature) * (share / among)
+            loss.backward()  # type: ignore[no-untyped-call]
 
     def _second_backward(
         self, batch: Any, share: float, among: float, vectors: Mapping[str, Tensor], temperature: float

@@ -22,7 +22,7 @@ def run_prune(stage: Prune, goal: Target, probe: NetProbe, watcher: Watcher) -> 
     Raises:
         SparsityError: the pruner saw no input of most weights, although it looks at inputs.
     """
-    net, usage = probe.net, probe.usage
+    net, usage, probe.reads_batches = probe.net, probe.usage, stage.by.reads_batches
     levels = round_targets(goal, net.density, stage.rounds)
     level = level_text(goal.pattern, f"{goal.sparsity:.4g}")
     watcher.stage(f"prune to {level}" if stage.to else "set custom masks", len(levels), 0)

@@ -25,6 +25,7 @@ class Shuffle(Pruner):
     """The current masks with their entries in random order; under N:M whole groups change places."""
 
     revives: ClassVar[bool] = True
+    reads_batches: ClassVar[bool] = False
 
     def prune(self, probe: Probe, target: Target) -> dict[str, Tensor]:
         from smc_eval.sparse.altered import shuffled
@@ -36,6 +37,7 @@ class Redraw(Pruner):
     """Random masks with as many unpruned weights in each tensor as now; under N:M, in each group."""
 
     revives: ClassVar[bool] = True
+    reads_batches: ClassVar[bool] = False
 
     def prune(self, probe: Probe, target: Target) -> dict[str, Tensor]:
         from smc_eval.sparse.altered import random_mask
@@ -45,6 +47,8 @@ class Redraw(Pruner):
 
 class Renew(Pruner):
     """The current masks; unpruned weights get new values, from a normal of their mean and deviation."""
+
+    reads_batches: ClassVar[bool] = False
 
     def prune(self, probe: Probe, target: Target) -> dict[str, Tensor]:
         from smc_eval.sparse.altered import redrawn_weights
@@ -58,6 +62,11 @@ class Inverse(Criterion):
     """Another criterion with the opposite sign: the weights that it would prune first stay."""
 
     of: Criterion
+
+    @property
+    def reads_batches(self) -> bool:  # type: ignore[override]
+        """Whether the other criterion does."""
+        return self.of.reads_batches
 
     def saliency(self, probe: Probe) -> dict[str, Tensor]:
         return {name: -values for name, values in self.of.saliency(probe).items()}

@@ -28,6 +28,9 @@ ENGINE = 2
 NO_RECIPE = Recipe(steps=0)
 """Stands for the recipe of an earlier training where there is none."""
 
+WHOLE_BODY = (Target().scope, Target().include, Target().exclude)
+"""The scope of a target that names none."""
+
 MOST_STAGES = 10_000
 """A longer plan is refused; it may have no end."""
 
@@ -115,8 +118,8 @@ def chain(cell: Cell, sources: tuple[Source, ...], examples: int) -> Chain:
         PlanError: the plan goes back to a net that it never named.
     """
     _accept(cell, examples)
-    read = _digests(sources, trained=True)
-    start = digest("start", ENGINE, trained_as(cell.task), cell.protocol, cell.seed, read)
+    trained_on = _digests(sources, trained=True)
+    start = digest("start", ENGINE, trained_as(cell.task), cell.protocol, cell.seed, trained_on)
     points, links, last, masked = {START: start}, list[Link](), start, False
     sampled, own_sampled = NO_RECIPE.sampled, cell.task.recipe.sampled
     for number, stage in enumerate(_planned(cell, examples), 1):
@@ -140,8 +143,9 @@ def chain(cell: Cell, sources: tuple[Source, ...], examples: int) -> Chain:
             case Prune(by=by):
                 _refuse_without_outputs(cell, by)
                 # the pruner may read batches of a recipe that no training before it has named
-                last = digest(last, stage, *([own_sampled] if own_sampled != sampled else []))
-                sampled, masked = own_sampled, True
+                read = own_sampled if by.reads_batches else sampled
+                last = digest(last, stage, *([read] if read != sampled else []), *_scope(cell, stage))
+                sampled, masked = read, True
                 links.append(Link(stage, last))
             case Rewind(to=to):
                 last = digest(last, "rewind", points[to])
@@ -149,6 +153,13 @@ def chain(cell: Cell, sources: tuple[Source, ...], examples: int) -> Chain:
             case _:
                 raise PlanError(f"{name} is {stage!r}; a stage is a Train, a Prune or a Rewind")
     return Chain(cell, start, tuple(links), sources, examples)
+
+
+def _scope(cell: Cell, stage: Prune) -> list[object]:
+    """The scope of a stage without a target, which would name it; nothing for the whole body."""
+    target = cell.target
+    chosen = (target.scope, target.include, target.exclude)
+    return [chosen] if stage.to is None and chosen != WHOLE_BODY else []
 
 
 def _refuse_without_outputs(cell: Cell, by: Pruner) -> None:

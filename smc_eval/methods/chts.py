@@ -32,6 +32,8 @@ SLOPE = 6.0
 class ReceptiveField(Pruner):
     """Random masks that prefer near nodes: the bipartite receptive field (BRF). Zhang et al. (2025)."""
 
+    reads_batches: ClassVar[bool] = False
+
     randomness: float = Field(0.25, ge=0, le=1)
     """0 links the nearest nodes, 1 links any; r in the paper."""
     degrees: Literal["uniform", "fixed"] = "uniform"

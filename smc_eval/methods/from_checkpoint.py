@@ -40,6 +40,7 @@ class CustomMasks(Pruner):
     """Masks that already exist: the zeros of the net, the zeros of the weights in a file, or the masks in a
     file."""
 
+    reads_batches: ClassVar[bool] = False
     version: ClassVar[int] = 2  # 2: reads pairs of torch's pruning, sparse layouts and wrapped names
 
     path: Annotated[str | None, Outside()] = None

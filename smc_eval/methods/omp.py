@@ -16,6 +16,7 @@ class Magnitude(Criterion):
     """|w|: the smallest weights are pruned. Han et al. (2015), section 3."""
 
     shardable: ClassVar[bool] = True
+    reads_batches: ClassVar[bool] = False
 
     def saliency(self, probe: Probe) -> dict[str, Tensor]:
         """Absolute values of the weights."""

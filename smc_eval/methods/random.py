@@ -16,6 +16,7 @@ class RandomSaliency(Criterion):
     """A uniform random number for each weight. Every tensor loses about the same share."""
 
     shardable: ClassVar[bool] = True
+    reads_batches: ClassVar[bool] = False
 
     def saliency(self, probe: Probe) -> dict[str, Tensor]:
         """Numbers in [0, 1): the same on every device, and for every number of shards."""

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 class RandomFanIn(Pruner):
     """Random masks with equally many weights in each row of a tensor; a remainder goes to the first rows."""
 
+    reads_batches: ClassVar[bool] = False
+
     def prune(self, probe: Probe, target: Target) -> Masks:
         """Masks with the budgets of the tensors."""
         from smc_eval.sparse.allocate import budgets

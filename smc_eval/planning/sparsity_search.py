@@ -15,6 +15,7 @@ from smc_eval.experiment.grid import Grid
 from smc_eval.method import DENSE, Method
 from smc_eval.planning.bisection import Bisection, Bracket
 from smc_eval.planning.resolve import ResolvedCell, Resolver
+from smc_eval.registry import guarded
 from smc_eval.store.record import Record, scores_by_seed
 from smc_eval.task import Task
 
@@ -58,7 +59,7 @@ class SparsitySearch:
     @property
     def chance(self) -> float:
         """Score of a random guess."""
-        return capabilities.chance(self.task)
+        return guarded(self.task, lambda: capabilities.chance(self.task))
 
     def cells_at(self, sparsities: Iterable[float]) -> list[Cell]:
         """Its cells at some sparsities."""

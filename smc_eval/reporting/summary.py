@@ -150,7 +150,7 @@ def _missing(panel: Panel, series: Series, area: Area | None) -> str:
     if series.dense.cell_value.state != "ok":
         return "the dense net is not certified"
     if panel.chance is None:
-        return "the chance level is unknown, because no installed plugin has this task"
+        return "the chance level is unknown, because no plugin has this task with these options"
     if not series.sound:
         return "no net on its curve is certified"
     curve = panel.curve(series)

@@ -130,7 +130,7 @@ class InputWatch(TorchFunctionMode):
         kwargs = kwargs or {}
         if func is F.multi_head_attention_forward:
             with self:  # torch passes the whole function: its inner calls must be inspected too
-                return ATTENTION(*args, **kwargs)
+                return _without_override_check(func)(*args, **kwargs)
         if func in WATCHED:
             self._inspect(func, args, kwargs)
         return func(*args, **kwargs)
@@ -297,10 +297,7 @@ def _each(rows: slice) -> list[tuple[int, int]]:
 
 def _without_override_check(function: Any) -> Any:
     """A copy of a torch function that does not hand its call to an active TorchFunctionMode."""
-    names = {**function.__globals__, "has_torch_function": lambda _: False}
+    names = {**function.__globals__, "has_torch_function": lambda _: False}  # as torch has them now
     copy = FunctionType(function.__code__, names, function.__name__, function.__defaults__)
     copy.__kwdefaults__ = function.__kwdefaults__
     return copy
-
-
-ATTENTION = _without_override_check(F.multi_head_attention_forward)

@@ -165,11 +165,6 @@ class Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Count the dense product of a linear map over so many rows, which a kernel computes `unseen`."""
         self.operations.add(2 * rows * weight.numel(), self._shares_of(weight), self.operations.products)
 
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """False: torch then calls the next function itself, and not through two others of its own."""
-        return False
-
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:

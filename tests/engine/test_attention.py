@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.checkpoint import checkpoint
 
 from smc_eval.engine.attention import attention_in_fp32
 from smc_eval.engine.device import Device
+from smc_eval.engine.net_use import Turns
 from smc_eval.methods.dense import Dense
+from smc_eval.methods.snip import Snip
 from smc_eval.recipe import Recipe
+from smc_eval.sparse.inputs import InputWatch
+from smc_eval.sparse.padding import Reading
 from smc_eval.target import Target
 from smc_eval.tasks.protein.datasets import HpS2C2
-from smc_eval.testing import chain_of, run_chain
+from smc_eval.testing import Toy, chain_of, run_chain
+from smc_eval.testing.toy import UnitNet
 
 ORIGINAL = F.scaled_dot_product_attention
 
@@ -97,3 +106,52 @@ def test_recomputed_activations_are_those_of_the_forward_pass_and_runs_are_equal
         nets.append(tensors)
     for name, tensor in nets[0].items():
         assert torch.equal(tensor, nets[1][name]) and torch.equal(tensor, nets[2][name])
+
+
+def test_a_net_that_recomputes_its_own_activations_is_scored_with_dropout(tmp_path: Path) -> None:
+    class Recomputing(UnitNet):
+        def forward(self, tokens_NL: Tensor) -> Tensor:
+            if self.training and torch.is_grad_enabled():
+                found: Tensor = checkpoint(super().forward, tokens_NL, use_reentrant=False)
+                return found
+            return super().forward(tokens_NL)
+
+    class RecomputingToy(Toy):
+        def model(self) -> nn.Module:
+            return Recomputing()
+
+    task = RecomputingToy(recipe=Toy().recipe.model_copy(update={"precision": "bf16"}))
+    record, *_ = run_chain(chain_of(Snip(dropout=True), Target(sparsity=0.5), task), tmp_path)
+    assert record.sound
+
+
+def test_threads_that_leave_in_any_order_leave_torch_as_it_was_and_do_not_disturb_each_other() -> None:
+    first, second = attention_in_fp32(), attention_in_fp32()
+    with ThreadPoolExecutor(1) as one, ThreadPoolExecutor(1) as other, ThreadPoolExecutor(1) as third:
+        one.submit(first.__enter__).result(), other.submit(second.__enter__).result()
+
+        def found() -> torch.dtype:
+            with low():
+                return F.scaled_dot_product_attention(*heads()).dtype
+
+        types = [thread.submit(found).result() for thread in (one, other, third)]
+        assert types == [torch.float32, torch.float32, torch.bfloat16]
+        one.submit(first.__exit__, None, None, None).result()
+        assert other.submit(found).result() == torch.float32
+        other.submit(second.__exit__, None, None, None).result()
+    assert F.scaled_dot_product_attention is ORIGINAL
+
+
+def test_passes_that_are_watched_have_the_attention_of_training() -> None:
+    net, types = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, dropout=0.0), []
+
+    class Seen(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types_: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if "scaled_dot_product" in str(func):
+                types.append(args[0].dtype)
+            return func(*args, **(kwargs or {}))
+
+    weights = {name: weight for name, weight in net.named_parameters() if weight.ndim > 1}
+    with InputWatch(weights, Turns(), Reading()), Device("cpu").autocast("bf16"), Seen():
+        net(torch.randn(2, 5, 8))
+    assert types == [torch.float32]

@@ -31,15 +31,16 @@ from smc_eval.methods.lth import LotteryTicket
 from smc_eval.methods.omp import MagnitudeAfter, MagnitudeBefore
 from smc_eval.methods.random import RandomAfter
 from smc_eval.methods.rigl import SensitivityRigL
-from smc_eval.methods.snip import Snip
+from smc_eval.methods.snip import Sensitivity, Snip
 from smc_eval.methods.wanda import Wanda
 from smc_eval.planning.plan import Plan
+from smc_eval.pruner import Pruner
 from smc_eval.store.record import Record, failed_record
 from smc_eval.store.record_line import LineReader
 from smc_eval.store.store import Store
 from smc_eval.target import SMC_GRID, Target
 from smc_eval.task import Part, Source, Task
-from smc_eval.testing import Example, Toy, chain_of, record_with, without_time
+from smc_eval.testing import Example, Toy, ToyNet, chain_of, record_with, without_time
 
 
 class Half(Toy):
@@ -224,6 +225,47 @@ def test_a_store_never_gives_a_net_the_mask_of_other_batches(tmp_path: Path) -> 
 
     other, after, alone = masks("one", 8), masks("one", 2), masks("another", 2)
     assert after == alone != other
+
+
+def test_what_a_task_uses_of_a_net_does_not_depend_on_the_examples_that_a_recipe_holds_out(
+    tmp_path: Path,
+) -> None:
+    class Branch(ToyNet):
+        def __init__(self) -> None:
+            super().__init__()
+            self.extra = nn.Linear(8, 12)
+
+        def forward(self, tokens_NL: Tensor) -> Tensor:
+            out = super().forward(tokens_NL)
+            rare = (tokens_NL[:, 0] == 3) & (tokens_NL[:, 1] > 5)  # like an expert that few examples reach
+            return out + 0.01 * self.extra(self.words(tokens_NL[:, 0])) if rare.any() else out
+
+    class BranchToy(Toy):
+        def model(self) -> nn.Module:
+            return Branch()
+
+    def scope(folder: str, validation: float) -> int:
+        task = BranchToy(recipe=Toy().recipe.model_copy(update={"validation": validation}))
+        [record] = run_cells(
+            [chain_of(Snip(), Target(sparsity=0.5), task)], RunOptions(tmp_path / folder, device="cpu")
+        )
+        assert record.certificate is not None
+        return record.certificate.in_scope
+
+    alone = scope("alone", 0.0)
+    assert [scope("shared", share) for share in (0.3, 0.5, 0.0)] == [alone] * 3
+
+
+def test_a_pruner_that_says_it_reads_no_batches_gets_none(tmp_path: Path) -> None:
+    class Untrue(Sensitivity):
+        reads_batches: ClassVar[bool] = False
+
+    class UntrueSnip(Snip):
+        def pruner(self) -> Pruner:
+            return Untrue()
+
+    [record] = run_cells([chain_of(UntrueSnip(), Target(sparsity=0.5))], RunOptions(tmp_path, device="cpu"))
+    assert record.status == "failed" and "reads batches, and its `reads_batches` is False" in record.reason
 
 
 def test_only_shared_nets_stay_on_disk(tmp_path: Path) -> None:

@@ -10,20 +10,24 @@ import pytest
 from smc_eval import recipe as recipe_module
 from smc_eval.card import MethodCard
 from smc_eval.errors import DataError, PlanError, UsageError
+from smc_eval.experiment.ablation import Inverse
 from smc_eval.experiment.cell import Chain
 from smc_eval.method import Method
+from smc_eval.methods.chts import Chts
 from smc_eval.methods.dense import Dense
+from smc_eval.methods.from_checkpoint import FromCheckpoint
 from smc_eval.methods.gmp import Gmp
 from smc_eval.methods.lth import LotteryTicket, round_sparsities
-from smc_eval.methods.omp import MagnitudeAfter, MagnitudeBefore
+from smc_eval.methods.omp import Magnitude, MagnitudeAfter, MagnitudeBefore
 from smc_eval.methods.random import RandomAfter, RandomBefore
-from smc_eval.methods.snip import Snip
+from smc_eval.methods.snip import Sensitivity, Snip
+from smc_eval.methods.srigl import StructuredRigL
 from smc_eval.recipe import Recipe
 from smc_eval.spec import digest
 from smc_eval.stages import Prune, Rewind, Stage, Train
 from smc_eval.target import SMC_GRID, Target
 from smc_eval.task import Part
-from smc_eval.testing import Example, Toy, chain_of
+from smc_eval.testing import Example, PrunedToy, Toy, chain_of
 
 HALF = Target(sparsity=0.5)
 
@@ -126,7 +130,8 @@ def with_recipe(**changes: Any) -> Toy:
 
 def mask_digests(method: Method, **changes: Any) -> list[str]:
     """Digests of the pruned nets of a method, with some fields of the recipe changed."""
-    links = chain_of(method, HALF, with_recipe(**changes)).links
+    target = HALF.model_copy(update={"distribution": method.card.distribution})
+    links = chain_of(method, target, with_recipe(**changes)).links
     return [link.digest for link in links if isinstance(link.stage, Prune)]
 
 
@@ -136,6 +141,22 @@ READ = [{"batch_size": 3}, {"tokens": 64}, {"validation": 0.5}, {"precision": "b
 @pytest.mark.parametrize("changes", READ)
 def test_a_pruner_before_training_is_named_by_the_batches_that_it_reads(changes: dict[str, Any]) -> None:
     assert mask_digests(Snip()) != mask_digests(Snip(), **changes)
+
+
+@pytest.mark.parametrize("changes", READ)
+@pytest.mark.parametrize("method", [MagnitudeBefore(), RandomBefore(), Chts(), StructuredRigL()])
+def test_a_pruner_that_reads_no_batches_is_named_by_none(method: Method, changes: dict[str, Any]) -> None:
+    assert mask_digests(method) == mask_digests(method, **changes)
+    inverse = Inverse(of=Magnitude())
+    assert not inverse.reads_batches and Inverse(of=Sensitivity()).reads_batches
+
+
+def test_masks_without_a_target_are_named_by_their_scope() -> None:
+    targets = [Target(), Target(scope="all-2d"), Target(exclude=("down*",)), Target(include=("*.weight",))]
+    chains = [chain_of(FromCheckpoint(), target, PrunedToy()) for target in targets]
+    assert len({chain.links[0].digest for chain in chains}) == len(targets)
+    plain = chains[0]
+    assert plain.links[0].digest == digest(plain.start, plain.links[0].stage)
 
 
 @pytest.mark.parametrize("changes", [{"lr": 0.5}, {"steps": 3}, {"bucket": 4}, {"accumulation": 2}])

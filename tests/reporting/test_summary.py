@@ -132,7 +132,11 @@ def test_uncertified_cells_are_on_no_curve_and_are_counted(record: Make) -> None
 @pytest.mark.parametrize(
     ("base", "changes", "why"),
     [
-        ({}, {"task": "t/c"}, "the chance level is unknown, because no installed plugin has this task"),
+        (
+            {},
+            {"task": "t/c"},
+            "the chance level is unknown, because no plugin has this task with these options",
+        ),
         (None, {}, "there is no dense net to compare with"),
         ({"ok": False}, {}, "the dense net is not certified"),
         ({"value": 20.0}, {}, "the dense net is not better than chance level, 20"),
