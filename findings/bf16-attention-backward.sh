@@ -5,8 +5,8 @@
 #
 # Autocast gives scaled_dot_product_attention bf16. One would expect the backward pass to gain from it as matrix products do, or at least to lose nothing:
 #
-#   1. The forward pass takes as long as in fp32.
-#   2. The backward pass takes about four times as long, for heads of 16 to 32 features and sequences of 26 to 96 tokens, as proteins and questions have.
+#   1. The forward pass takes about as long as in fp32.
+#   2. The backward pass takes four to five times as long, for heads of 16 to 32 features and sequences of 26 to 96 tokens, as proteins and questions have.
 #   3. The unfused form (SDPBackend.MATH) is not slowed down: its backward pass in bf16 is several times as fast as the fused one.
 #   4. At 512 tokens and 64 features the two precisions take equally long.
 #

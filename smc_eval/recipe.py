@@ -76,7 +76,7 @@ class Recipe(Spec):
     clip: float | None = Field(None, gt=0)
     """Largest gradient norm; None does not clip."""
     precision: Precision = "fp32"
-    """Precision of forward and backward passes. Weights are always fp32."""
+    """Precision of forward and backward passes. Weights are always fp32, and so is attention on a CPU."""
     keep: Literal["last", "best"] = "last"
     """The net that a stage returns: its last, or the best of its epochs. `validation` sets the examples that
     select it."""

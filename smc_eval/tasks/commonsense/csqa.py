@@ -55,8 +55,8 @@ class Csqa(MultipleChoice):
     """
 
     choices: Annotated[int, OmitDefault()] = Field(len(CSQA_LABELS), ge=2, le=len(CSQA_LABELS))
-    """Number of choices in training and testing, the right one among them. Fewer make the task easier: those
-    that are left out are the same for every net, and 2 are among 3."""
+    """Number of choices in training and testing, the right one among them. Fewer make the task easier.
+    Every net sees the same ones, and those of `choices=2` are among those of `choices=3`."""
 
     card: ClassVar[TaskCard] = choice_card(
         "csqa",
