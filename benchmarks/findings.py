@@ -12,7 +12,16 @@ import argparse
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from findings_pages import difficulty, lazy, newcomers, picking, smollm2, tuned_gmp, where_it_hurts
+from findings_pages import (
+    difficulty,
+    lazy,
+    newcomers,
+    picking,
+    smollm2,
+    sparse_translation,
+    tuned_gmp,
+    where_it_hurts,
+)
 from findings_pages.stored import PAGES
 
 START, END = "<!-- tables: python benchmarks/findings.py -->", "<!-- end of tables -->"
@@ -24,6 +33,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "where-it-hurts": where_it_hurts.where_it_hurts,
     "difficulty": difficulty.difficulty,
     "picking": picking.picking,
+    "sparse-translation": sparse_translation.sparse_translation,
 }
 """What makes the tables of each page, by the page's name."""
 FIGURES: Mapping[str, Callable[[], str]] = {

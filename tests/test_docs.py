@@ -282,7 +282,17 @@ def script(name: str) -> ModuleType:
 
 
 @pytest.mark.parametrize(
-    "name", ["newcomers", "smollm2", "lazy", "tuned-gmp", "where-it-hurts", "difficulty", "picking"]
+    "name",
+    [
+        "newcomers",
+        "smollm2",
+        "lazy",
+        "tuned-gmp",
+        "where-it-hurts",
+        "difficulty",
+        "picking",
+        "sparse-translation",
+    ],
 )
 def test_the_tables_of_findings_are_those_of_the_records(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(ROOT / "benchmarks")

@@ -124,7 +124,7 @@ def _deep(name: str, classes: Classes, rows: Sequence[Row], which: str) -> str:
     for row in rows:
         kept_C, kept_BC = row.share_CP[:, -1], row.share_BCP[:, :, -1]
         difference = _with_ends(kept_C[-1] - kept_C[0], kept_BC[:, -1] - kept_BC[:, 0])
-        shares = " | ".join(f"{share:.2f}" for share in kept_C)
+        shares = " | ".join(f"{share:.2f}".replace("-", "−") for share in kept_C)
         lines.append(f"| `{row.method}` | {row.sparsities[-1]:g} | {shares} | {difference} |")
     return "\n".join(lines)
 
