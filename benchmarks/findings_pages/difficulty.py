@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from findings_pages.difficulty_classes import FILE, Classes, classes_of
-from findings_pages.stored import PAGES, read
+from findings_pages.stored import PAGES, read, signed
 
 from smc_eval import capabilities
 from smc_eval.experiment.grid import task_named
@@ -257,7 +257,7 @@ def _correlation(found: Sequence[Floats], rows: Sequence[Row]) -> float:
 
 def _with_ends(value: float, drawn_B: Sequence[float] | Floats) -> str:
     low, high = _ends(drawn_B)
-    return f"{_signed(value)} ({_signed(low)} to {_signed(high)})"
+    return f"{signed(value)} ({signed(low)} to {signed(high)})"
 
 
 def _bounds(drawn_B: Floats, measured: tuple[float, float]) -> str:
@@ -275,7 +275,3 @@ def _bounded(sparsity: float, measured: tuple[float, float]) -> str:
     if sparsity < measured[0]:
         return f"< {measured[0]:.2f}"
     return f"≥ {measured[1]:.2f}" if sparsity > measured[1] else f"{sparsity:.2f}"
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.2f}".replace("-", "−")

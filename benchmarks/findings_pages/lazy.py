@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from findings_pages.stored import PAGES, read
+from findings_pages.stored import PAGES, read, signed
 
 from smc_eval.method import DENSE
 from smc_eval.reporting.html.page import VEGA_LITE, extra_module
@@ -132,7 +132,7 @@ def _correlation(rows: Sequence[Row]) -> str:
     """Spearman's correlation of change and damage, with percentiles over resampled methods."""
     drawn = sorted(_resampled(rows))
     low, high = (drawn[round(share * (len(drawn) - 1))] for share in (0.025, 0.975))
-    return f"{_signed(_spearman(rows))} ({_signed(low)} to {_signed(high)})"
+    return f"{signed(_spearman(rows))} ({signed(low)} to {signed(high)})"
 
 
 def _resampled(rows: Sequence[Row]) -> Iterator[float]:
@@ -145,7 +145,3 @@ def _resampled(rows: Sequence[Row]) -> Iterator[float]:
 
 def _spearman(rows: Sequence[Row]) -> float:
     return spearman([row.change for row in rows], [row.damage for row in rows])
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.2f}".replace("-", "−")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import NamedTuple
 
-from findings_pages.stored import PAGES, read
+from findings_pages.stored import PAGES, read, signed
 
 from smc_eval.reporting.html.page import VEGA_LITE, extra_module
 from smc_eval.store.record import Record
@@ -100,13 +100,9 @@ def _line(counts: Sequence[str], folds: Sequence[Fold]) -> str:
     numbers = (
         f"{reported:.1f}",
         f"{fmean(fold.scores[-1] for fold in folds):.1f}",
-        _signed(fmean(fold.picked for fold in folds)),
+        signed(fmean(fold.picked for fold in folds), 1),
         f"{fmean(fold.without_repeats for fold in folds):.1f}",
-        _signed(fmean(fold.leaked for fold in folds)),
-        _signed(reported - PUBLISHED),
+        signed(fmean(fold.leaked for fold in folds), 1),
+        signed(reported - PUBLISHED, 1),
     )
     return f"| {' | '.join((*counts, *numbers))} |"
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.1f}".replace("-", "−")

@@ -32,10 +32,15 @@ def named(row: str, methods: Mapping[str, int]) -> str:
     return row if methods[method_of(row)] > 1 else method_of(row)
 
 
+def signed(value: float, decimals: int = 2) -> str:
+    """A number with its sign, as the pages write it."""
+    return f"{value:+.{decimals}f}".replace("-", "−")
+
+
 def difference_cells(pair: Comparison, p: float, decimals: int = 1) -> list[str]:
     """A difference with its interval, **bold** where it is shown, and its corrected p."""
     assert pair.interval is not None
     numbers = (pair.difference, pair.interval.low, pair.interval.high)
-    difference, low, high = (f"{number:+.{decimals}f}".replace("-", "−") for number in numbers)
+    difference, low, high = (signed(number, decimals) for number in numbers)
     text = f"{difference} ({low} to {high})"
     return [f"**{text}**" if p < LEVEL else text, f"{p:.3f}" if p >= 0.001 else "<0.001"]

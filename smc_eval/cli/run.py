@@ -10,7 +10,7 @@ import typer
 
 from smc_eval.cli.grid_run import check_outputs, forecast_of, run_resolved, save_grid
 from smc_eval.cli.notices import print_notices
-from smc_eval.cli.search_table import bisection_of, outcome_line, print_parts, print_searches
+from smc_eval.cli.search_table import bisection_of, outcome_line, print_searches
 from smc_eval.engine.distributed import launch
 from smc_eval.errors import UsageError
 from smc_eval.experiment.cell import Chain
@@ -121,7 +121,8 @@ def print_results(table: Table, config: RunConfig, summaries: Summaries | None =
     from smc_eval.reporting import terminal
 
     if config.json_file == "-" or config.format == "json":
-        print_parts(json_parts(table, summaries))
+        for part in json_parts(table, summaries):
+            typer.echo(part, nl=False)
     elif config.format == "table":
         from rich.console import Console
 

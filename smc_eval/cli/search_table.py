@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import typer
@@ -42,17 +42,12 @@ def print_searches(searches: Sequence[SparsitySearch], records: Sequence[Record]
     """Print the results of searches, to the standard output and to the file of `--json`."""
     found = {"found": [search.document() for search in searches]}
     if config.json_file == "-" or config.format == "json":
-        print_parts(document_parts(records, found))
+        for part in document_parts(records, found):
+            typer.echo(part, nl=False)
     else:
         _print_table(searches, records)
     if config.json_file and config.json_file != "-":
         write_text(Path(config.json_file), document_parts(records, found))
-
-
-def print_parts(parts: Iterable[str]) -> None:
-    """Print a text that comes in parts to the standard output."""
-    for part in parts:
-        typer.echo(part, nl=False)
 
 
 def outcome_line(search: SparsitySearch) -> str:

@@ -131,12 +131,13 @@ def chain(cell: Cell, sources: tuple[Source, ...], examples: int) -> Chain:
                 own = stage.recipe or cell.task.recipe
                 recipe = own.stretched(stage.length)
                 stage = stage.model_copy(update={"recipe": recipe, "length": 1.0})
+                scope = [] if masked else _unnamed_scope(cell, stage)
                 masked |= _updates(stage)
                 if _trains(cell, stage, examples):
                     bare = stage.model_copy(update={"name": None, "distil": _mixture(stage)})
                     kernels = _kernels(cell, masked=masked)
                     lowered = [recipe.arithmetic] if recipe.precision != "fp32" else []
-                    last = digest(last, bare, *([points[back]] if back else []), *kernels, *lowered)
+                    last = digest(last, bare, *([points[back]] if back else []), *kernels, *lowered, *scope)
                     sampled = recipe.sampled
                     links.append(Link(stage, last, points[back] if back else None))
                 points |= {stage.name: last} if stage.name else {}
@@ -144,7 +145,7 @@ def chain(cell: Cell, sources: tuple[Source, ...], examples: int) -> Chain:
                 _refuse_without_outputs(cell, by)
                 # the pruner may read batches of a recipe that no training before it has named
                 read = own_sampled if by.reads_batches else sampled
-                last = digest(last, stage, *([read] if read != sampled else []), *_scope(cell, stage))
+                last = digest(last, stage, *([read] if read != sampled else []), *_unnamed_scope(cell, stage))
                 sampled, masked = read, True
                 links.append(Link(stage, last))
             case Rewind(to=to):
@@ -155,11 +156,14 @@ def chain(cell: Cell, sources: tuple[Source, ...], examples: int) -> Chain:
     return Chain(cell, start, tuple(links), sources, examples)
 
 
-def _scope(cell: Cell, stage: Prune) -> list[object]:
-    """The scope of a stage without a target, which would name it; nothing for the whole body."""
-    target = cell.target
+def _unnamed_scope(cell: Cell, stage: Prune | Train) -> list[object]:
+    """The scope, where a stage sets masks and has no target that names it; nothing for the whole body."""
+    target, maker = cell.target, stage if isinstance(stage, Prune) else stage.updater
     chosen = (target.scope, target.include, target.exclude)
-    return [chosen] if stage.to is None and chosen != WHOLE_BODY else []
+    if maker is None or chosen == WHOLE_BODY:
+        return []
+    named = any(isinstance(getattr(maker, name), Target) for name in type(maker).model_fields)
+    return [] if named else [chosen]
 
 
 def _refuse_without_outputs(cell: Cell, by: Pruner) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 import pytest
+from torch import Tensor
 
 from smc_eval import recipe as recipe_module
 from smc_eval.card import MethodCard
@@ -28,6 +29,7 @@ from smc_eval.stages import Prune, Rewind, Stage, Train
 from smc_eval.target import SMC_GRID, Target
 from smc_eval.task import Part
 from smc_eval.testing import Example, PrunedToy, Toy, chain_of
+from smc_eval.updater import StepView, Updater
 
 HALF = Target(sparsity=0.5)
 
@@ -147,8 +149,35 @@ def test_a_pruner_before_training_is_named_by_the_batches_that_it_reads(changes:
 @pytest.mark.parametrize("method", [MagnitudeBefore(), RandomBefore(), Chts(), StructuredRigL()])
 def test_a_pruner_that_reads_no_batches_is_named_by_none(method: Method, changes: dict[str, Any]) -> None:
     assert mask_digests(method) == mask_digests(method, **changes)
-    inverse = Inverse(of=Magnitude())
-    assert not inverse.reads_batches and Inverse(of=Sensitivity()).reads_batches
+
+
+def test_an_inverted_criterion_reads_batches_where_the_criterion_does() -> None:
+    assert [Inverse(of=of).reads_batches for of in (Magnitude(), Sensitivity())] == [False, True]
+
+
+class Unaimed(Updater):
+    """An updater without a target: it masks the weights in scope as it likes."""
+
+    def init(self, weights: Any, masks: Any) -> dict[str, Tensor]:
+        return {}
+
+    def update(self, view: StepView, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        return state
+
+
+class UnaimedTraining(Method):
+    """It begins with an updater that has no target."""
+
+    card: ClassVar[MethodCard] = MethodCard(name="unaimed", summary="a toy", source="none", when="during")
+
+    def plan(self, target: Target) -> Iterator[Stage]:
+        yield Train(updater=Unaimed())
+
+
+def test_a_training_that_sets_masks_without_a_target_is_named_by_its_scope() -> None:
+    targets = [HALF, HALF.model_copy(update={"scope": "all-2d"})]
+    assert len({chain_of(UnaimedTraining(), target).links[0].digest for target in targets}) == 2
+    assert len({chain_of(MagnitudeAfter(), target).links[0].digest for target in targets}) == 1  # dense
 
 
 def test_masks_without_a_target_are_named_by_their_scope() -> None:
